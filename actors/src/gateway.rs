@@ -1,0 +1,3 @@
+//! The `Gateway` actor: one per registered gateway.
+
+pub mod messages;

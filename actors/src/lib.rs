@@ -1,0 +1,23 @@
+//! The actor tree of gatewarden.
+//!
+//! ```text
+//! HTTP front --> Registry --> Gateway 1..n (socket, heartbeat, breaker, pending requests)
+//!                   |
+//!                   +-------> Store (diesel on sync arbiters: one writer, several readers)
+//! ```
+//!
+//! Commands go down the tree as messages, notices come up. Readers use published snapshots
+//! ([`registry::roster::RosterReader`]) and wait for nobody. Every decision is a pure struct or function in [`machines`];
+//! actors feed them and carry out what they say.
+
+pub mod clock;
+pub mod error;
+pub mod gateway;
+pub mod gateway_record;
+pub mod gateway_report;
+pub mod ids;
+pub mod machines;
+pub mod metrics;
+pub mod registry;
+pub mod settings;
+pub mod store;

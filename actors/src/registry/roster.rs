@@ -1,0 +1,211 @@
+//! The registry's published view: readers take it without a message and never see half a change.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+
+use crate::gateway_record::SharedRecord;
+use crate::gateway_report::GatewayReport;
+use crate::ids::GatewayId;
+
+/// One gateway as readers see it: the stored record and the last report, together with its rendering.
+#[derive(Debug)]
+pub struct GatewayView {
+    /// What is stored.
+    pub record: SharedRecord,
+    /// What is known.
+    pub report: GatewayReport,
+    /// Whether it is the acting primary.
+    pub acting_primary: bool,
+    /// Filled by the first reader that renders it (the HTTP front), used by all later ones.
+    pub rendered: OnceLock<Bytes>,
+}
+
+impl GatewayView {
+    /// A view that nobody has rendered yet.
+    pub fn new(record: SharedRecord, report: GatewayReport, acting_primary: bool) -> Self {
+        Self { record, report, acting_primary, rendered: OnceLock::new() }
+    }
+}
+
+/// The place of one gateway in the roster; its view is swapped as a whole.
+#[derive(Debug)]
+pub struct Slot {
+    /// Whose place it is.
+    pub id: GatewayId,
+    view: ArcSwap<GatewayView>,
+}
+
+impl Slot {
+    /// The present view.
+    pub fn view(&self) -> Arc<GatewayView> {
+        self.view.load_full()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    /// The configured primary first, then by name: the order of `GET /api/gateways`.
+    ordered: Vec<Arc<Slot>>,
+    by_id: HashMap<GatewayId, Arc<Slot>>,
+}
+
+/// Who acts as primary, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActingPrimary {
+    /// Which gateway.
+    pub id: GatewayId,
+    /// Its name.
+    pub name: String,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// The reading side: cheap to clone, never blocks, never waits for the registry.
+#[derive(Debug, Clone, Default)]
+pub struct RosterReader {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    index: ArcSwap<Index>,
+    acting: ArcSwapOption<ActingPrimary>,
+    /// Why the daemon doubts its own network, while it does.
+    self_doubt: ArcSwapOption<String>,
+    version: AtomicU64,
+}
+
+impl RosterReader {
+    /// One gateway.
+    pub fn get(&self, id: GatewayId) -> Option<Arc<GatewayView>> {
+        self.shared.index.load().by_id.get(&id).map(|slot| slot.view())
+    }
+
+    /// All gateways: the configured primary first, then by name.
+    pub fn list(&self) -> Vec<Arc<GatewayView>> {
+        self.shared.index.load().ordered.iter().map(|slot| slot.view()).collect()
+    }
+
+    /// How many gateways there are.
+    pub fn len(&self) -> usize {
+        self.shared.index.load().ordered.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The acting primary.
+    pub fn acting_primary(&self) -> Option<Arc<ActingPrimary>> {
+        self.shared.acting.load_full()
+    }
+
+    /// Why the daemon doubts its own network, while it does.
+    pub fn self_doubt(&self) -> Option<Arc<String>> {
+        self.shared.self_doubt.load_full()
+    }
+
+    /// Grows with each published change: a reader may keep what it made from an unchanged version.
+    pub fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::Acquire)
+    }
+}
+
+/// The writing side; the registry holds the only one.
+#[derive(Debug, Default)]
+pub struct RosterWriter {
+    reader: RosterReader,
+}
+
+impl RosterWriter {
+    /// A reader of what this writer publishes.
+    pub fn reader(&self) -> RosterReader {
+        self.reader.clone()
+    }
+
+    /// Publishes a gateway: new, or with a changed record. O(gateways) only where membership or order changes.
+    pub fn publish(&self, view: GatewayView) -> Arc<GatewayView> {
+        let view = Arc::new(view);
+        let id = view.record.id;
+        let index = self.reader.shared.index.load();
+        match index.by_id.get(&id) {
+            Some(slot) => {
+                let before = slot.view.swap(view.clone());
+                if sort_key(&before) != sort_key(&view) {
+                    self.reorder();
+                }
+            }
+            None => {
+                let slot = Arc::new(Slot { id, view: ArcSwap::new(view.clone()) });
+                let mut by_id = index.by_id.clone();
+                by_id.insert(id, slot.clone());
+                let mut ordered = index.ordered.clone();
+                let place = ordered.partition_point(|other| sort_key(&other.view.load()) < sort_key(&view));
+                ordered.insert(place, slot);
+                self.reader.shared.index.store(Arc::new(Index { ordered, by_id }));
+            }
+        }
+        self.bump();
+        view
+    }
+
+    /// Publishes a whole roster at once: the start of the daemon, O(n log n) once.
+    pub fn publish_all(&self, views: Vec<GatewayView>) {
+        let mut ordered: Vec<Arc<Slot>> = views
+            .into_iter()
+            .map(|view| Arc::new(Slot { id: view.record.id, view: ArcSwap::from_pointee(view) }))
+            .collect();
+        ordered.sort_by_cached_key(|slot| {
+            let view = slot.view();
+            (!view.record.is_primary, view.record.name.clone(), view.record.id)
+        });
+        let by_id = ordered.iter().map(|slot| (slot.id, slot.clone())).collect();
+        self.reader.shared.index.store(Arc::new(Index { ordered, by_id }));
+        self.bump();
+    }
+
+    /// Removes a gateway.
+    pub fn remove(&self, id: GatewayId) {
+        let index = self.reader.shared.index.load();
+        let mut by_id = index.by_id.clone();
+        by_id.remove(&id);
+        let ordered = index.ordered.iter().filter(|slot| slot.id != id).cloned().collect();
+        self.reader.shared.index.store(Arc::new(Index { ordered, by_id }));
+        self.bump();
+    }
+
+    /// Says who acts as primary.
+    pub fn publish_acting(&self, acting: Option<ActingPrimary>) {
+        self.reader.shared.acting.store(acting.map(Arc::new));
+        self.bump();
+    }
+
+    /// Says why the daemon doubts its own network, or that it doesn't.
+    pub fn publish_self_doubt(&self, reason: Option<String>) {
+        self.reader.shared.self_doubt.store(reason.map(Arc::new));
+        self.bump();
+    }
+
+    fn reorder(&self) {
+        let index = self.reader.shared.index.load();
+        let mut ordered = index.ordered.clone();
+        ordered.sort_by_cached_key(|slot| {
+            let view = slot.view();
+            (!view.record.is_primary, view.record.name.clone(), view.record.id)
+        });
+        self.reader.shared.index.store(Arc::new(Index { ordered, by_id: index.by_id.clone() }));
+    }
+
+    fn bump(&self) {
+        self.reader.shared.version.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+fn sort_key(view: &GatewayView) -> (bool, &str, GatewayId) {
+    (!view.record.is_primary, &view.record.name, view.record.id)
+}

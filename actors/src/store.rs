@@ -1,0 +1,3 @@
+//! The store: the only place with SQL.
+
+pub mod handle;
