@@ -1,0 +1,196 @@
+//! Who acts as primary.
+//!
+//! Rules, in order (`docs/architecture.md`, "Election and routing"):
+//! 1. *Usable* is ready with a closed breaker; *eligible* is usable, not drained and not held down for flapping. Where
+//!    nobody is eligible, the held-down usable ones are.
+//! 2. After the daemon's start nobody acts until the configured primary's first outcome is known, or the hold is over.
+//! 3. The configured primary acts while it is eligible. After it failed it waits until it has been ready for
+//!    `failback_after`, unless nobody else is eligible; and it doesn't come back while the supervisor doubts itself.
+//! 4. Otherwise the best of the eligible stands in: highest priority, fewest active sessions, lowest latency, lowest id.
+//!    A stand-in keeps the role while it is eligible, so that counts and latencies moving about don't move work; only
+//!    the configured primary, or a gateway of higher priority that was ready for `failback_after`, takes over.
+//! 5. With `auto_failover = false` the configured primary is the only one that may act.
+
+use std::time::Instant;
+
+use crate::ids::GatewayId;
+use crate::settings::ElectionSettings;
+
+/// What the election needs to know of one gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Which.
+    pub id: GatewayId,
+    /// Whether it is the configured primary.
+    pub configured: bool,
+    /// Ready, breaker closed.
+    pub usable: bool,
+    /// Takes no new work.
+    pub drained: bool,
+    /// Held down for flapping.
+    pub held_down: bool,
+    /// Higher is preferred.
+    pub priority: i32,
+    /// Active sessions, 0 while unknown.
+    pub active_sessions: u32,
+    /// Round trip in microseconds; `u64::MAX` while unknown.
+    pub latency_us: u64,
+    /// Since when it is ready.
+    pub ready_since: Option<Instant>,
+    /// Whether its first attempt has ended, either way.
+    pub outcome_known: bool,
+}
+
+/// The acting primary changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrimaryChange {
+    /// Who acted before.
+    pub from: Option<GatewayId>,
+    /// Who acts now; nobody where none is usable.
+    pub to: Option<GatewayId>,
+    /// Why, in a few words without names.
+    pub reason: &'static str,
+}
+
+/// Remembers who acts and since when; everything else is told to it.
+#[derive(Debug, Clone)]
+pub struct Election {
+    settings: ElectionSettings,
+    hold_until: Instant,
+    held: bool,
+    acting: Option<GatewayId>,
+    /// The configured primary as of the last decision.
+    configured: Option<GatewayId>,
+    /// Whether another gateway stands in for it: then it must prove itself before it takes the role back. An operator
+    /// who names a new configured primary needn't wait.
+    failed_over: bool,
+    deadline: Option<Instant>,
+}
+
+impl Election {
+    /// Starts with nobody acting; `now` is the daemon's start.
+    pub fn new(settings: ElectionSettings, now: Instant) -> Self {
+        let hold_until = now + settings.startup_hold;
+        Self {
+            settings,
+            hold_until,
+            held: true,
+            acting: None,
+            configured: None,
+            failed_over: false,
+            deadline: Some(hold_until),
+        }
+    }
+
+    /// Who acts.
+    pub fn acting(&self) -> Option<GatewayId> {
+        self.acting
+    }
+
+    /// When to decide again though nothing changed: the end of the start's hold, or a failback that falls due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Decides anew. `doubts` says that the supervisor doubts its own network. O(candidates).
+    pub fn decide(&mut self, now: Instant, candidates: &[Candidate], doubts: bool) -> Option<PrimaryChange> {
+        self.deadline = None;
+        let configured = candidates.iter().find(|candidate| candidate.configured);
+        let configured_id = configured.map(|primary| primary.id);
+        if configured_id != self.configured {
+            self.configured = configured_id;
+            self.failed_over = false;
+        }
+        if self.held {
+            if now < self.hold_until && !configured.is_some_and(|primary| primary.outcome_known) {
+                self.deadline = Some(self.hold_until);
+                return None;
+            }
+            self.held = false;
+        }
+        let relaxed = !candidates.iter().any(|candidate| is_eligible(candidate, false));
+        let (to, reason) = self.choose(now, candidates, configured, doubts, relaxed);
+        if to == self.acting {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.acting, to);
+        self.failed_over = to != configured_id;
+        Some(PrimaryChange { from, to, reason })
+    }
+
+    fn choose(
+        &mut self,
+        now: Instant,
+        candidates: &[Candidate],
+        configured: Option<&Candidate>,
+        doubts: bool,
+        relaxed: bool,
+    ) -> (Option<GatewayId>, &'static str) {
+        let acting = self
+            .acting
+            .and_then(|id| candidates.iter().find(|candidate| candidate.id == id))
+            .filter(|candidate| is_eligible(candidate, relaxed));
+        let primary = configured.filter(|candidate| is_eligible(candidate, relaxed));
+        if !self.settings.auto_failover {
+            return match primary {
+                Some(primary) => (Some(primary.id), "the configured primary is usable"),
+                None => (None, "the configured primary is not usable and automatic failover is off"),
+            };
+        }
+        if let Some(primary) = primary {
+            if acting.is_some_and(|acting| acting.id == primary.id) {
+                return (Some(primary.id), "unchanged");
+            }
+            let Some(standing_in) = acting else {
+                return (Some(primary.id), "the configured primary is usable");
+            };
+            if !self.failed_over {
+                return (Some(primary.id), "it was made the configured primary");
+            }
+            if !doubts && self.has_proved_itself(now, primary) {
+                return (Some(primary.id), "the configured primary has been ready long enough");
+            }
+            return (Some(standing_in.id), "unchanged");
+        }
+        let best = candidates
+            .iter()
+            .filter(|candidate| is_eligible(candidate, relaxed))
+            .min_by_key(|candidate| preference(candidate));
+        match (acting, best) {
+            (Some(acting), Some(best)) if best.priority > acting.priority && !doubts => {
+                if self.has_proved_itself(now, best) {
+                    (Some(best.id), "a gateway of higher priority has been ready long enough")
+                } else {
+                    (Some(acting.id), "unchanged")
+                }
+            }
+            (Some(acting), _) => (Some(acting.id), "unchanged"),
+            (None, Some(best)) if self.acting.is_some() => (Some(best.id), "the acting primary is not usable any more"),
+            (None, Some(best)) => (Some(best.id), "the configured primary is not usable"),
+            (None, None) => (None, "no gateway is usable"),
+        }
+    }
+
+    /// Whether a gateway has been ready for `failback_after`; else notes when it will have been.
+    fn has_proved_itself(&mut self, now: Instant, candidate: &Candidate) -> bool {
+        let Some(since) = candidate.ready_since else { return false };
+        let due = since + self.settings.failback_after;
+        if now >= due {
+            return true;
+        }
+        self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
+        false
+    }
+}
+
+fn is_eligible(candidate: &Candidate, relaxed: bool) -> bool {
+    candidate.usable && !candidate.drained && (relaxed || !candidate.held_down)
+}
+
+/// The total order of stand-ins: no two gateways compare equal, as ids differ.
+fn preference(candidate: &Candidate) -> (std::cmp::Reverse<i32>, u32, u64, GatewayId) {
+    (std::cmp::Reverse(candidate.priority), candidate.active_sessions, candidate.latency_us, candidate.id)
+}
+
+#[cfg(test)]
+mod tests;
