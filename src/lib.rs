@@ -1,1 +1,3 @@
-//! placeholder
+//! The daemon: configuration, telemetry, the HTTP front and the command line around the actor tree.
+
+pub mod http;

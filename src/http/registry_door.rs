@@ -1,0 +1,130 @@
+//! The way from HTTP to the registry: each kind of message has its own recipient, bound and deadline.
+//!
+//! A mailbox alone bounds nothing here: a `send` that finds it full goes on through a fresh sender with a slot of its
+//! own. So each door counts what is under way and refuses beyond that at once.
+
+use std::time::Duration;
+
+use actix::dev::ToEnvelope;
+use actix::prelude::*;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::registry::messages::{
+    CallGateway, CreateGateway, DeleteGateway, ProbeGateways, ReconnectGateway, UpdateGateway,
+};
+use tokio::sync::Semaphore;
+
+/// Changes under way at one time; they are committed one after another, so more would only wait.
+const CHANGES: usize = 64;
+/// Requests passed on to gateways at one time; each may take as long as its gateway.
+const CALLS: usize = 512;
+/// Health checks under way at one time, a sweep being one.
+const PROBES: usize = 128;
+
+/// One kind of message to the registry.
+pub struct Door<M>
+where
+    M: Message + Send,
+    M::Result: Send,
+{
+    recipient: Recipient<M>,
+    permits: Semaphore,
+    capacity: usize,
+}
+
+impl<M, T> Door<M>
+where
+    M: Message<Result = Result<T, Failure>> + Send,
+    T: Send + 'static,
+{
+    /// A door that lets `capacity` messages be under way.
+    pub fn new(recipient: Recipient<M>, capacity: usize) -> Self {
+        Self { recipient, permits: Semaphore::new(capacity), capacity }
+    }
+
+    /// Sends and waits for the reply, at most until `deadline`.
+    pub async fn send(&self, message: M, deadline: Duration) -> Result<T, Failure> {
+        let Ok(_permit) = self.permits.try_acquire() else {
+            return Err(Failure::unavailable("registry"));
+        };
+        match tokio::time::timeout(deadline, self.recipient.send(message)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => Err(Failure::unavailable("registry")),
+            Err(_elapsed) => Err(Failure::new(
+                ErrorCode::Unavailable,
+                format!("The registry did not answer within {} s", deadline.as_secs()),
+            )
+            .with_help("The request may still take effect: read the gateway's state before you repeat it.")
+            .with_retry_after(Duration::from_secs(1))),
+        }
+    }
+
+    /// Messages under way.
+    pub fn in_flight(&self) -> usize {
+        self.capacity.saturating_sub(self.permits.available_permits())
+    }
+
+    /// Whether somebody still listens.
+    pub fn is_open(&self) -> bool {
+        self.recipient.connected()
+    }
+}
+
+/// All messages that the HTTP front sends to the registry.
+pub struct RegistryDoor {
+    /// New gateways.
+    pub create: Door<CreateGateway>,
+    /// Changes of gateways.
+    pub update: Door<UpdateGateway>,
+    /// Deletions.
+    pub delete: Door<DeleteGateway>,
+    /// Reconnects by an operator.
+    pub reconnect: Door<ReconnectGateway>,
+    /// Health checks.
+    pub probe: Door<ProbeGateways>,
+    /// Requests that are passed on to a gateway.
+    pub call: Door<CallGateway>,
+}
+
+impl RegistryDoor {
+    /// The door of a running registry.
+    pub fn new<A>(registry: &Addr<A>) -> Self
+    where
+        A: Actor
+            + Handler<CreateGateway>
+            + Handler<UpdateGateway>
+            + Handler<DeleteGateway>
+            + Handler<ReconnectGateway>
+            + Handler<ProbeGateways>
+            + Handler<CallGateway>,
+        A::Context: ToEnvelope<A, CreateGateway>
+            + ToEnvelope<A, UpdateGateway>
+            + ToEnvelope<A, DeleteGateway>
+            + ToEnvelope<A, ReconnectGateway>
+            + ToEnvelope<A, ProbeGateways>
+            + ToEnvelope<A, CallGateway>,
+    {
+        Self {
+            create: Door::new(registry.clone().recipient(), CHANGES),
+            update: Door::new(registry.clone().recipient(), CHANGES),
+            delete: Door::new(registry.clone().recipient(), CHANGES),
+            reconnect: Door::new(registry.clone().recipient(), CHANGES),
+            probe: Door::new(registry.clone().recipient(), PROBES),
+            call: Door::new(registry.clone().recipient(), CALLS),
+        }
+    }
+
+    /// Messages under way, all kinds together.
+    pub fn in_flight(&self) -> usize {
+        self.create.in_flight()
+            + self.update.in_flight()
+            + self.delete.in_flight()
+            + self.reconnect.in_flight()
+            + self.probe.in_flight()
+            + self.call.in_flight()
+    }
+
+    /// Whether the registry still listens.
+    pub fn is_open(&self) -> bool {
+        self.create.is_open()
+    }
+}

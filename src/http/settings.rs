@@ -1,0 +1,185 @@
+//! Settings of the HTTP front, already validated by the daemon's configuration.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Everything that the HTTP front can be told (sections `http`, `auth`, `rate_limit` and `metrics` of the configuration).
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Host names that a `Host` header may carry, without a port. IP literals always pass; `localhost` is in the default.
+    pub allowed_hosts: Vec<String>,
+    /// Origins (`https://dash.example.com`) that get CORS headers; empty: no CORS at all.
+    pub cors_origins: Vec<String>,
+    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; loopback.
+    pub trusted_proxies: Vec<Network>,
+    /// Who may read `/metrics`; loopback.
+    pub metrics_access: MetricsAccess,
+    /// Rate limits.
+    pub rate_limits: RateLimits,
+    /// Whether an operator (and not only an admin) gets gateway tokens from `/api/gateways/connect`; true.
+    pub operators_see_tokens: bool,
+    /// How long a browser session lasts after its login; 12 h.
+    pub session_lifetime: Duration,
+    /// Worker threads; 2.
+    pub workers: usize,
+    /// Largest request body in bytes; 1 MiB.
+    pub body_limit: usize,
+    /// Deadline of a message to the registry; 10 s.
+    pub request_deadline: Duration,
+    /// Deadline of a request that is passed on to a gateway; 30 s (the same as `gateway.request_timeout`).
+    pub gateway_timeout: Duration,
+    /// Budget of one health probe; 5 s (the same as `gateway.probe_timeout`).
+    pub probe_timeout: Duration,
+    /// How long open requests may take to end after the stop; 5 s.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: vec!["localhost".to_owned()],
+            cors_origins: Vec::new(),
+            trusted_proxies: Network::loopback(),
+            metrics_access: MetricsAccess::Loopback,
+            rate_limits: RateLimits::default(),
+            operators_see_tokens: true,
+            session_lifetime: Duration::from_secs(12 * 60 * 60),
+            workers: 2,
+            body_limit: 1024 * 1024,
+            request_deadline: Duration::from_secs(10),
+            gateway_timeout: Duration::from_secs(30),
+            probe_timeout: Duration::from_secs(5),
+            shutdown_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Limits by API key, and the one on wrong keys by address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimits {
+    /// `false` turns all off but the limit on wrong keys; true.
+    pub enabled: bool,
+    /// Gateway operations a minute and key, which is also the burst; 100.
+    pub gateway_per_minute: NonZeroU32,
+    /// One manual health check in this time and key; 10 s.
+    pub health_interval: Duration,
+    /// Wrong keys a minute and address, which is also the burst; 10.
+    pub wrong_keys_per_minute: NonZeroU32,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            gateway_per_minute: NonZeroU32::MIN.saturating_add(99),
+            health_interval: Duration::from_secs(10),
+            wrong_keys_per_minute: NonZeroU32::MIN.saturating_add(9),
+        }
+    }
+}
+
+/// Who may read `/metrics` (`metrics.access`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetricsAccess {
+    /// Nobody: the route answers 404.
+    Off,
+    /// A loopback peer whose request carries no forwarding header.
+    #[default]
+    Loopback,
+    /// Whoever has a key of any role.
+    Key,
+    /// Everybody.
+    Public,
+}
+
+impl FromStr for MetricsAccess {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "loopback" => Ok(Self::Loopback),
+            "key" => Ok(Self::Key),
+            "public" => Ok(Self::Public),
+            other => Err(format!("\"{other}\" is not one of off, loopback, key, public")),
+        }
+    }
+}
+
+/// One address, or a network in the form `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// `127.0.0.0/8` and `::1`.
+    pub fn loopback() -> Vec<Self> {
+        vec![
+            Self { address: IpAddr::from([127, 0, 0, 0]), prefix: 8 },
+            Self { address: IpAddr::from(std::net::Ipv6Addr::LOCALHOST), prefix: 128 },
+        ]
+    }
+
+    /// Whether an address lies in it. An IPv4 address mapped into IPv6 counts as the IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(self.prefix))).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128_u32.saturating_sub(u32::from(self.prefix))).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is neither an IP address nor a network such as 10.0.0.0/8");
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse::<u8>().ok().filter(|prefix| *prefix <= longest).ok_or_else(wrong)?,
+            None => longest,
+        };
+        Ok(Self { address, prefix })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_its_addresses_in_every_spelling() {
+        let network: Network = "10.0.0.0/8".parse().unwrap();
+        assert!(network.contains("10.255.0.1".parse().unwrap()));
+        assert!(network.contains("::ffff:10.1.2.3".parse().unwrap()));
+        assert!(!network.contains("11.0.0.1".parse().unwrap()));
+        let single: Network = "2001:db8::1".parse().unwrap();
+        assert!(single.contains("2001:db8::1".parse().unwrap()));
+        assert!(!single.contains("2001:db8::2".parse().unwrap()));
+        let everything: Network = "0.0.0.0/0".parse().unwrap();
+        assert!(everything.contains("203.0.113.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_network_that_is_none_is_refused_with_its_text() {
+        for wrong in ["proxy.example.com", "10.0.0.0/33", "::1/129", "10.0.0.0/x", ""] {
+            assert!(wrong.parse::<Network>().unwrap_err().contains(wrong));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What handlers may reach: the published roster, the registry's door, the store, metrics, keys, limits and settings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use gatewarden_actors::clock::Clock;
+use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::registry::roster::RosterReader;
+
+use super::registry_door::RegistryDoor;
+
+/// What the daemon hands to the HTTP front. One value, shared by all workers.
+pub struct AppState {
+    /// Reads of gateways: no message, no waiting.
+    pub roster: RosterReader,
+    /// Messages to the registry.
+    pub registry: RegistryDoor,
+    /// Counts requests, renders `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// This installation's device.
+    pub identity: InstallationIdentity,
+    /// Time.
+    pub clock: Clock,
+    /// Whether `/ready` answers 200. The daemon sets it.
+    pub readiness: Readiness,
+}
+
+/// The public half of this installation's device identity, as `GET /api/identity` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstallationIdentity {
+    /// Lowercase hex SHA-256 of the raw public key.
+    pub device_id: String,
+    /// Raw Ed25519 public key, base64url without padding.
+    pub public_key: String,
+}
+
+/// Whether the daemon is ready. Clones share the state: the daemon keeps one and sets it.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+impl Readiness {
+    const STARTING: u8 = 0;
+    const READY: u8 = 1;
+    const STOPPING: u8 = 2;
+
+    /// The store is migrated, the registry runs, the socket is bound.
+    pub fn set_ready(&self) {
+        self.0.store(Self::READY, Ordering::Release);
+    }
+
+    /// The daemon is stopping: load balancers should look elsewhere.
+    pub fn set_stopping(&self) {
+        self.0.store(Self::STOPPING, Ordering::Release);
+    }
+
+    /// `None` when ready, else the state in a word: `starting` or `stopping`.
+    pub fn why_not(&self) -> Option<&'static str> {
+        match self.0.load(Ordering::Acquire) {
+            Self::READY => None,
+            Self::STOPPING => Some("stopping"),
+            Self::STARTING..=u8::MAX => Some("starting"),
+        }
+    }
+}
