@@ -1,6 +1,13 @@
 //! The pure decisions: no actor, socket, clock, randomness or database. They take `now` and an input and say what to do.
 
+pub mod auth_budget;
+pub mod backoff;
+pub mod breaker;
 pub mod election;
 pub mod flap;
+pub mod heartbeat;
+pub mod latency_fold;
 pub mod restart_intensity;
 pub mod self_doubt;
+pub mod sequence;
+pub mod status;

@@ -1,0 +1,162 @@
+//! When to ask a connected gateway for a sign of life, and what its silence means.
+//!
+//! At the documented defaults: a heartbeat at once, then every 30 s; its reply is due within 10 s; after a miss the next
+//! one follows in 5 s and is due within 5 s; the third miss in a row loses the connection. So a gateway that freezes right
+//! after a reply shows 40 s later and is dropped a minute later. Any frame at all is a sign of life: with one, an
+//! unanswered heartbeat is late, not missed.
+
+use std::time::{Duration, Instant};
+
+/// The longest pause between a miss and the next heartbeat.
+const MAX_REPEAT: Duration = Duration::from_secs(5);
+
+/// What a deadline asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeartbeatEffect {
+    /// Send a heartbeat now.
+    Send,
+    /// No sign of life since the last one: this many misses in a row.
+    Missed(u32),
+    /// The heartbeat wasn't answered, but other frames came.
+    Late,
+    /// Too many misses in a row: drop the connection.
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Off,
+    Waiting { send_at: Instant },
+    Asked { sent: Instant, due: Instant, heard: bool },
+}
+
+/// The heartbeat of one connection.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    interval: Duration,
+    timeout: Duration,
+    repeat: Duration,
+    max_misses: u32,
+    phase: Phase,
+    misses: u32,
+    late: bool,
+}
+
+impl Heartbeat {
+    /// `timeout` is cut to a third of `interval`, as is the pause after a miss; `max_misses` is at least 1.
+    pub fn new(interval: Duration, timeout: Duration, max_misses: u32) -> Self {
+        let third = interval / 3;
+        Self {
+            interval,
+            timeout: timeout.min(third),
+            repeat: MAX_REPEAT.min(third),
+            max_misses: max_misses.max(1),
+            phase: Phase::Off,
+            misses: 0,
+            late: false,
+        }
+    }
+
+    /// The connection is ready: the first heartbeat is due at once.
+    pub fn start(&mut self, now: Instant) {
+        self.phase = Phase::Waiting { send_at: now };
+        self.misses = 0;
+        self.late = false;
+    }
+
+    /// The connection ended.
+    pub fn stop(&mut self) {
+        self.phase = Phase::Off;
+        self.misses = 0;
+        self.late = false;
+    }
+
+    /// Asks for a heartbeat now, unless one is under way: for a probe.
+    pub fn hasten(&mut self, now: Instant) {
+        if let Phase::Waiting { send_at } = self.phase {
+            self.phase = Phase::Waiting { send_at: send_at.min(now) };
+        }
+    }
+
+    /// What is due. Call again until it says `None`.
+    pub fn on_deadline(&mut self, now: Instant) -> Option<HeartbeatEffect> {
+        match self.phase {
+            Phase::Waiting { send_at } if now >= send_at => {
+                let patience = if self.misses > 0 { self.timeout.min(self.repeat) } else { self.timeout };
+                self.phase = Phase::Asked { sent: now, due: now + patience, heard: false };
+                Some(HeartbeatEffect::Send)
+            }
+            Phase::Asked { sent, due, heard } if now >= due => {
+                if heard {
+                    self.late = true;
+                    self.phase = Phase::Waiting { send_at: sent + self.interval };
+                    return Some(HeartbeatEffect::Late);
+                }
+                self.misses = self.misses.saturating_add(1);
+                if self.misses >= self.max_misses {
+                    self.phase = Phase::Off;
+                    return Some(HeartbeatEffect::Lost);
+                }
+                // Counted from when it was due, so that the rounding of timers doesn't add up.
+                self.phase = Phase::Waiting { send_at: due + self.repeat };
+                Some(HeartbeatEffect::Missed(self.misses))
+            }
+            Phase::Off | Phase::Waiting { .. } | Phase::Asked { .. } => None,
+        }
+    }
+
+    /// The reply to the heartbeat under way came: its round trip. `None` where none is under way.
+    pub fn on_reply(&mut self, now: Instant) -> Option<Duration> {
+        let Phase::Asked { sent, .. } = self.phase else { return None };
+        self.misses = 0;
+        self.late = false;
+        self.phase = Phase::Waiting { send_at: sent + self.interval };
+        Some(now.saturating_duration_since(sent))
+    }
+
+    /// Some frame came. True when it ended a row of misses.
+    pub fn on_frame(&mut self) -> bool {
+        if let Phase::Asked { heard, .. } = &mut self.phase {
+            *heard = true;
+        }
+        let recovered = self.misses > 0;
+        self.misses = 0;
+        recovered
+    }
+
+    /// The same question must be put again in another form (the gateway doesn't know this one): from now on the round
+    /// trip counts.
+    pub fn on_asked_again(&mut self, now: Instant) {
+        if let Phase::Asked { sent, due, .. } = &mut self.phase {
+            *sent = now;
+            *due = now + self.timeout;
+        }
+    }
+
+    /// When to call [`Heartbeat::on_deadline`].
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Off => None,
+            Phase::Waiting { send_at } => Some(send_at),
+            Phase::Asked { due, .. } => Some(due),
+        }
+    }
+
+    /// Misses in a row.
+    pub fn misses(&self) -> u32 {
+        self.misses
+    }
+
+    /// Whether the last heartbeat went unanswered while other frames came.
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
+    /// Whether a heartbeat is under way.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.phase, Phase::Asked { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests;
