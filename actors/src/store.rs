@@ -1,3 +1,18 @@
 //! The store: the only place with SQL.
+//!
+//! ```text
+//! StoreHandle --permit--> job --> SyncArbiter, one writer   --> diesel connection (immediate transactions, synchronous=FULL)
+//!                          \----> SyncArbiter, two readers  --> diesel connections (query_only)
+//! ```
+//!
+//! [`handle::StoreHandle`] is what everybody else holds: typed async methods that answer with a record or a
+//! [`crate::error::Failure`]. A job is a closure over a connection; its type never leaves this folder. Secrets are sealed
+//! on their way into a row ([`sealing`]) with a key that lives outside of the database ([`key_file`]).
 
 pub mod handle;
+pub mod health_log;
+pub mod key_file;
+pub mod open_error;
+pub mod options;
+pub mod records;
+pub mod sealing;

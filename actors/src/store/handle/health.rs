@@ -1,0 +1,42 @@
+//! The health log: append, read, thin.
+
+use std::time::Duration;
+
+use super::StoreHandle;
+use crate::clock::Clock;
+use crate::error::Failure;
+use crate::gateway::messages::HealthPoint;
+use crate::ids::GatewayId;
+use crate::store::records::{HealthEntry, Thinned};
+
+impl StoreHandle {
+    /// Appends points, all at once. Points of gateways that are gone are dropped.
+    pub async fn append_health(&self, points: Vec<(GatewayId, HealthPoint)>) -> Result<(), Failure> {
+        Err(Failure::unavailable("store"))
+    }
+
+    /// Points since `since_ms` (wall ms) of one gateway, or of all: grouped by gateway, newest first in each, at most
+    /// `limit` a gateway. For all gateways together no more than 200,000 points are read: a large fleet gets a smaller
+    /// limit, the same for each.
+    pub async fn health_history(
+        &self,
+        only: Option<GatewayId>,
+        since_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<HealthEntry>, Failure> {
+        Err(Failure::unavailable("store"))
+    }
+
+    /// Keeps full points for `full`, then one point an hour until `thinned`, then nothing.
+    ///
+    /// An hourly point has the hour's start as its time, the worst status seen in it, the average, minimum and maximum of
+    /// its latencies, the sum of its misses and the last error. Works in short transactions, so that other writes get their
+    /// turn; stops at the first failure, and the next run goes on from there.
+    pub async fn thin_health(&self, now_ms: i64, full: Duration, thinned: Duration) -> Result<Thinned, Failure> {
+        Err(Failure::unavailable("store"))
+    }
+}
+
+fn span_ms(span: Duration) -> i64 {
+    i64::try_from(Clock::millis(span)).unwrap_or(i64::MAX)
+}
