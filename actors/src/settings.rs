@@ -109,3 +109,18 @@ impl Default for RestartSettings {
         Self { max_restarts: 5, window: Duration::from_secs(60) }
     }
 }
+
+/// How long the health log is kept (`store.health_retention`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// Every point; 24 h.
+    pub full: Duration,
+    /// One point an hour after that; 7 days.
+    pub thinned: Duration,
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self { full: Duration::from_secs(24 * 3600), thinned: Duration::from_secs(7 * 24 * 3600) }
+    }
+}
