@@ -11,6 +11,7 @@
 //! actors feed them and carry out what they say.
 
 pub mod clock;
+pub mod dialing;
 pub mod error;
 pub mod gateway;
 pub mod gateway_record;

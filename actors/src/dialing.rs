@@ -1,0 +1,181 @@
+//! How a gateway is reached over the network: resolve, connect, TLS, upgrade, frames; and plain HTTP requests.
+//!
+//! A [`Dialer`] is the seam: `Gateway` actors hold an `Arc<dyn Dialer>`, `NetworkDialer` is the real one, and tests
+//! script one with [`Dialed::scripted`]. What comes out of a dial is a pair of halves: a stream of [`Incoming`] messages and an
+//! [`Outgoing`] queue. Nobody answers pings or close frames by itself: the actor does.
+//!
+//! Rules kept here, whoever dials: the address that is dialled is the one that was checked (one resolution a dial), no
+//! redirect is followed, no `Origin` is sent unless asked for, a frame is refused by its header before it is buffered, and
+//! neither a peer that sends too much nor one that doesn't read can make memory grow.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::{self, LocalBoxStream};
+use gatewarden_protocol::{GatewayAddress, Secret};
+use tokio::sync::mpsc;
+
+use crate::gateway_record::TlsTrust;
+
+pub mod failure;
+pub mod frame_cap;
+pub mod incoming;
+pub mod memory_budget;
+pub mod outgoing;
+
+pub use failure::{DialFailure, DialStep, SocketError};
+pub use frame_cap::FrameCap;
+pub use incoming::Incoming;
+pub use outgoing::{Outgoing, Sent};
+
+/// Reaches gateways. One serves the whole process; its futures run on the arbiter that polls them.
+pub trait Dialer: Send + Sync {
+    /// Opens a WebSocket. Ends within the request's timeout.
+    fn dial(&self, request: DialRequest) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>>;
+
+    /// Sends one HTTP request on a connection of its own. Any status is an answer; ends within the request's timeout.
+    fn http(&self, request: HttpRequest) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>>;
+}
+
+/// A WebSocket to open.
+#[derive(Debug, Clone)]
+pub struct DialRequest {
+    /// Where.
+    pub address: GatewayAddress,
+    /// Whom to trust, where the address says TLS.
+    pub tls: TlsTrust,
+    /// Budget of all steps together.
+    pub timeout: Duration,
+    /// An `Origin` header: for control-UI mode only. Real gateways turn on lock-outs when they see one.
+    pub origin: Option<String>,
+}
+
+/// Method of an HTTP request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpMethod {
+    /// `GET`.
+    Get,
+    /// `POST`.
+    Post,
+}
+
+/// An HTTP request to send. A credential can only be put in by `HttpGateway`, which has seen a health document.
+#[derive(Debug, Clone)]
+pub struct HttpRequest {
+    /// Where; the address's own path goes before `path`.
+    pub address: GatewayAddress,
+    /// Whom to trust, where the address says TLS.
+    pub tls: TlsTrust,
+    /// Method.
+    pub method: HttpMethod,
+    /// Path and query, starting with a slash.
+    pub path: String,
+    /// JSON body of a `POST`.
+    pub body: Option<Bytes>,
+    /// Budget of all steps together, to the body's last byte.
+    pub timeout: Duration,
+    /// A longer response body is a failure, bytes.
+    pub max_body: usize,
+    bearer: Option<Secret>,
+}
+
+impl HttpRequest {
+    /// A request without body and without credentials.
+    pub fn get(
+        address: GatewayAddress,
+        tls: TlsTrust,
+        path: impl Into<String>,
+        timeout: Duration,
+        max_body: usize,
+    ) -> Self {
+        Self { address, tls, method: HttpMethod::Get, path: path.into(), body: None, timeout, max_body, bearer: None }
+    }
+
+    /// The credential, if this request carries one.
+    pub fn bearer(&self) -> Option<&Secret> {
+        self.bearer.as_ref()
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpReply {
+    /// Status code.
+    pub status: u16,
+    /// `Content-Type`, lower-case, at most 200 characters.
+    pub content_type: Option<String>,
+    /// `Retry-After` where it is a number of seconds, at most a day.
+    pub retry_after: Option<Duration>,
+    /// The whole body.
+    pub body: Bytes,
+    /// From the start of the dial to the body's last byte.
+    pub took: Duration,
+}
+
+/// How long each step took; none where there was no such step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DialTimings {
+    /// Name resolution.
+    pub resolve: Option<Duration>,
+    /// TCP.
+    pub connect: Option<Duration>,
+    /// TLS handshake.
+    pub tls: Option<Duration>,
+    /// HTTP upgrade.
+    pub upgrade: Option<Duration>,
+}
+
+/// What a socket gives: messages until the first error or the end. The end comes without a word (`None`) when the peer
+/// goes away, with [`Incoming::Close`] before it when it said goodbye.
+pub type IncomingStream = LocalBoxStream<'static, Result<Incoming, SocketError>>;
+
+/// An open WebSocket. Dropping `incoming` closes the connection once what is queued has been sent, or after a second.
+pub struct Dialed {
+    /// What the gateway says.
+    pub incoming: IncomingStream,
+    /// What we say.
+    pub outgoing: Outgoing,
+    /// How large a message the gateway may send: 64 KiB until raised.
+    pub frame_cap: FrameCap,
+    /// How long each step took.
+    pub timings: DialTimings,
+    /// The address dialled.
+    pub peer: SocketAddr,
+}
+
+impl std::fmt::Debug for Dialed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dialed").field("peer", &self.peer).field("timings", &self.timings).finish_non_exhaustive()
+    }
+}
+
+/// The other end of a scripted socket.
+#[derive(Debug)]
+pub struct ScriptedPeer {
+    /// What was sent to this peer, in order; ends when the socket is dropped.
+    pub sent: mpsc::Receiver<Sent>,
+    /// What this peer says; dropping it ends the socket.
+    pub says: mpsc::UnboundedSender<Result<Incoming, SocketError>>,
+    /// The cap that the other side set.
+    pub frame_cap: FrameCap,
+}
+
+impl Dialed {
+    /// A socket without a network, and its other end: for tests of whoever holds a [`Dialer`].
+    pub fn scripted() -> (Self, ScriptedPeer) {
+        let (outgoing, sent) = Outgoing::scripted();
+        let (says, mut heard) = mpsc::unbounded_channel();
+        let frame_cap = FrameCap::before_connect();
+        let incoming = stream::poll_fn(move |context| heard.poll_recv(context));
+        let dialed = Self {
+            incoming: Box::pin(incoming),
+            outgoing,
+            frame_cap: frame_cap.clone(),
+            timings: DialTimings::default(),
+            peer: SocketAddr::from(([127, 0, 0, 1], gatewarden_protocol::address::DEFAULT_GATEWAY_PORT)),
+        };
+        (dialed, ScriptedPeer { sent, says, frame_cap })
+    }
+}
