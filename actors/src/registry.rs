@@ -1,4 +1,198 @@
 //! The `Registry` actor: roster, supervision of `Gateway` actors, election of the acting primary.
+//!
+//! | file | decides or does |
+//! | --- | --- |
+//! | `messages` | what the HTTP front and the daemon may ask |
+//! | `roster` | the published view that readers use without a message |
+//! | `entry` | what the registry knows of one gateway, and the way to its actor |
+//! | `record_changes` | create, update, delete: write, then act, then answer |
+//! | `requests` | probe, call, reconnect, drain |
+//! | `notices` | what gateways say: reports, permits, device tokens, health points |
+//! | `supervision` | actors that died: restart, or park |
+//! | `primary` | feeds the election and publishes its outcome |
+//! | `observations` | what is kept of observations across a restart, and for how long |
 
+mod addresses;
+mod entry;
 pub mod messages;
+mod notices;
+mod observations;
+mod primary;
+mod record_changes;
+mod requests;
 pub mod roster;
+mod supervision;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use self::addresses::Addresses;
+use self::entry::Entry;
+pub use self::entry::GatewayDoor;
+use self::roster::{GatewayView, RosterReader, RosterWriter};
+use crate::clock::Clock;
+use crate::gateway::messages::FromGateway;
+use crate::gateway_record::{DeviceToken, GatewayRecord, NewGateway, SharedRecord};
+use crate::ids::GatewayId;
+use crate::machines::election::Election;
+use crate::machines::self_doubt::SelfDoubt;
+use crate::metrics::Metrics;
+use crate::settings::{ElectionSettings, RestartSettings, RetentionSettings};
+use crate::store::handle::StoreHandle;
+use crate::store::health_log::HealthLogWriter;
+
+/// How often the registry looks for `Gateway` actors that died. O(gateways), one atomic read each.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// Messages that may wait for the registry before senders are told that it is busy.
+const MAILBOX: usize = 4_096;
+
+/// Starts one `Gateway` actor from its record and incarnation; notices go to the given recipient.
+pub type SpawnGateway = Box<dyn Fn(SharedRecord, u64, Recipient<FromGateway>) -> GatewayDoor>;
+
+/// What a registry is made of.
+pub struct RegistryParts {
+    /// Where records, device tokens and health points are kept.
+    pub store: StoreHandle,
+    /// Batches health points.
+    pub health_log: HealthLogWriter,
+    /// The stored gateways at the start.
+    pub records: Vec<GatewayRecord>,
+    /// The stored device tokens at the start, by canonical address.
+    pub device_tokens: Vec<(String, DeviceToken)>,
+    /// What is registered when there is no gateway at all.
+    pub seed: Option<NewGateway>,
+    /// Starts a `Gateway` actor.
+    pub spawn: SpawnGateway,
+    /// Who may act as primary, and when.
+    pub election: ElectionSettings,
+    /// How often a dead actor is started again.
+    pub restarts: RestartSettings,
+    /// How long the health log is kept.
+    pub retention: RetentionSettings,
+    /// One heartbeat interval: the window in which a mass failure makes the daemon doubt its own network.
+    pub heartbeat_interval: Duration,
+    /// Time.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Owns the roster. Never speaks the wire protocol, runs no SQL, never blocks.
+pub struct RegistryActor {
+    store: StoreHandle,
+    health_log: HealthLogWriter,
+    seed: Option<NewGateway>,
+    spawn: SpawnGateway,
+    restarts: RestartSettings,
+    retention: RetentionSettings,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    roster: RosterWriter,
+    entries: HashMap<GatewayId, Entry>,
+    addresses: Addresses,
+    election: Election,
+    self_doubt: SelfDoubt,
+    /// The one armed deadline of election and doubt; a late expiry of an older generation is ignored.
+    deadline_generation: u64,
+    /// An election is due soon because something changed that may matter.
+    election_pending: bool,
+    incarnations: u64,
+    stopping: bool,
+}
+
+impl RegistryActor {
+    /// Starts the registry on the current arbiter, with an actor for each stored gateway; seeds one where there is none.
+    /// The reader is complete when this returns.
+    pub fn start(parts: RegistryParts) -> (Addr<Self>, RosterReader) {
+        let roster = RosterWriter::default();
+        let reader = roster.reader();
+        let now = parts.clock.now();
+        let wall_ms = parts.clock.wall_ms();
+        let mut addresses = Addresses::new(parts.device_tokens);
+        let mut entries = HashMap::with_capacity(parts.records.len());
+        let mut views = Vec::with_capacity(parts.records.len());
+        for record in parts.records {
+            let record = Arc::new(record);
+            let entry = Entry::new(record.clone(), &parts.restarts, wall_ms);
+            addresses.join(&entry.address, record.id);
+            views.push(GatewayView::new(record.clone(), entry.report.clone(), false));
+            entries.insert(record.id, entry);
+        }
+        roster.publish_all(views);
+        let registry = Self {
+            store: parts.store,
+            health_log: parts.health_log,
+            seed: parts.seed,
+            spawn: parts.spawn,
+            restarts: parts.restarts,
+            retention: parts.retention,
+            metrics: parts.metrics,
+            roster,
+            entries,
+            addresses,
+            election: Election::new(parts.election, now),
+            self_doubt: SelfDoubt::new(parts.heartbeat_interval),
+            deadline_generation: 0,
+            election_pending: false,
+            incarnations: 0,
+            stopping: false,
+            clock: parts.clock,
+        };
+        let addr = Self::create(|ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            registry
+        });
+        (addr, reader)
+    }
+
+    /// Publishes one gateway to readers and to the metrics.
+    fn publish(&self, id: GatewayId) -> Option<Arc<GatewayView>> {
+        let entry = self.entries.get(&id)?;
+        let acting = self.election.acting() == Some(id);
+        self.metrics.publish_gateway(id, &entry.record.name, &entry.report, acting);
+        Some(self.roster.publish(GatewayView::new(entry.record.clone(), entry.report.clone(), acting)))
+    }
+
+    /// Starts the actor of an entry from its present record.
+    fn start_gateway(&mut self, id: GatewayId, ctx: &Context<Self>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        self.incarnations += 1;
+        entry.incarnation = self.incarnations;
+        entry.door = Some((self.spawn)(entry.record.clone(), entry.incarnation, ctx.address().recipient()));
+    }
+
+    /// Takes a stored record into the roster and starts its actor.
+    fn admit(&mut self, record: GatewayRecord, ctx: &mut Context<Self>) -> Option<Arc<GatewayView>> {
+        let record = Arc::new(record);
+        let id = record.id;
+        let entry = Entry::new(record, &self.restarts, self.clock.wall_ms());
+        self.addresses.join(&entry.address, id);
+        self.entries.insert(id, entry);
+        self.start_gateway(id, ctx);
+        let view = self.publish(id);
+        self.consider_election(Some(id), ctx);
+        view
+    }
+}
+
+impl Actor for RegistryActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let ids: Vec<GatewayId> = self.entries.keys().copied().collect();
+        for id in ids {
+            self.start_gateway(id, ctx);
+            self.publish(id);
+        }
+        ctx.run_interval(WATCH_INTERVAL, |registry, ctx| registry.watch(ctx));
+        self.schedule_housekeeping(ctx);
+        self.seed_if_empty(ctx);
+        self.rearm(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! What the registry knows of one gateway, and the way to its actor.
+
+use std::time::Instant;
+
+use actix::dev::ToEnvelope;
+use actix::prelude::*;
+use gatewarden_protocol::address::GatewayAddress;
+
+use crate::gateway::messages::{AuthPermit, Call, Probe, Reconnect, ShutDown, UpdateRecord};
+use crate::gateway_record::{GatewayRecord, SharedRecord};
+use crate::gateway_report::GatewayReport;
+use crate::machines::election::Candidate;
+use crate::machines::flap::FlapDamper;
+use crate::machines::restart_intensity::RestartIntensity;
+use crate::settings::RestartSettings;
+
+/// The way to one `Gateway` actor. Commands go down, answers come back; the actor speaks up only with notices.
+#[derive(Clone)]
+pub struct GatewayDoor {
+    pub(super) update: Recipient<UpdateRecord>,
+    pub(super) reconnect: Recipient<Reconnect>,
+    pub(super) probe: Recipient<Probe>,
+    pub(super) call: Recipient<Call>,
+    pub(super) permit: Recipient<AuthPermit>,
+    pub(super) shut_down: Recipient<ShutDown>,
+}
+
+impl GatewayDoor {
+    /// The door of an actor that takes all of a gateway's messages.
+    pub fn of<A>(addr: &Addr<A>) -> Self
+    where
+        A: Actor
+            + Handler<UpdateRecord>
+            + Handler<Reconnect>
+            + Handler<Probe>
+            + Handler<Call>
+            + Handler<AuthPermit>
+            + Handler<ShutDown>,
+        A::Context: ToEnvelope<A, UpdateRecord>
+            + ToEnvelope<A, Reconnect>
+            + ToEnvelope<A, Probe>
+            + ToEnvelope<A, Call>
+            + ToEnvelope<A, AuthPermit>
+            + ToEnvelope<A, ShutDown>,
+    {
+        Self {
+            update: addr.clone().recipient(),
+            reconnect: addr.clone().recipient(),
+            probe: addr.clone().recipient(),
+            call: addr.clone().recipient(),
+            permit: addr.clone().recipient(),
+            shut_down: addr.clone().recipient(),
+        }
+    }
+
+    /// Whether the actor is alive. False for good once it stopped or panicked.
+    pub(super) fn is_alive(&self) -> bool {
+        self.permit.connected()
+    }
+}
+
+/// One gateway of the roster.
+pub(super) struct Entry {
+    /// As stored.
+    pub(super) record: SharedRecord,
+    /// Canonical `host:port`.
+    pub(super) address: String,
+    /// As last reported.
+    pub(super) report: GatewayReport,
+    /// The living actor; none while parked.
+    pub(super) door: Option<GatewayDoor>,
+    /// Which start of the actor this is; late words of an earlier one are ignored.
+    pub(super) incarnation: u64,
+    /// How often it died lately.
+    pub(super) intensity: RestartIntensity,
+    /// Whether it bounces.
+    pub(super) flaps: FlapDamper,
+    /// Since when it is ready.
+    pub(super) ready_since: Option<Instant>,
+    /// Whether it was ever usable: the first time is no transition.
+    pub(super) was_usable: bool,
+    /// Whether its first attempt has ended, either way.
+    pub(super) outcome_known: bool,
+    /// Whether observations changed since they were last stored.
+    pub(super) unsaved: bool,
+}
+
+impl Entry {
+    pub(super) fn new(record: SharedRecord, restarts: &RestartSettings, wall_ms: i64) -> Self {
+        let mut report = GatewayReport::unknown(wall_ms);
+        report.last_seen_ms = record.observed.last_seen.map(|seconds| seconds.saturating_mul(1_000));
+        report.dialect = record.dialect;
+        Self {
+            address: canonical_address(&record),
+            record,
+            report,
+            door: None,
+            incarnation: 0,
+            intensity: RestartIntensity::new(restarts.max_restarts, restarts.window),
+            flaps: FlapDamper::default(),
+            ready_since: None,
+            was_usable: false,
+            outcome_known: false,
+            unsaved: false,
+        }
+    }
+
+    /// What the election needs to know.
+    pub(super) fn candidate(&self, now: Instant) -> Candidate {
+        Candidate {
+            id: self.record.id,
+            configured: self.record.is_primary,
+            usable: self.report.is_usable(),
+            drained: self.record.drained,
+            held_down: self.flaps.is_held(now),
+            priority: self.record.priority,
+            active_sessions: self.report.sessions_count.unwrap_or(0),
+            latency_us: self.report.latency_ms.map_or(u64::MAX, micros),
+            ready_since: self.ready_since,
+            outcome_known: self.outcome_known,
+        }
+    }
+}
+
+/// The canonical address of a record. A stored host always parses; should it not, its own text serves as the key.
+pub(super) fn canonical_address(record: &GatewayRecord) -> String {
+    GatewayAddress::parse(&record.host, Some(record.port))
+        .map_or_else(|_| format!("{}:{}", record.host, record.port), |parsed| parsed.address.key())
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a latency is positive and far below the bound"
+)]
+fn micros(latency_ms: f64) -> u64 {
+    (latency_ms.max(0.0) * 1_000.0) as u64
+}

@@ -1,0 +1,385 @@
+//! The registry with scripted gateways and a real store in a temporary directory.
+
+mod scripted_gateway;
+
+use std::time::Duration;
+
+use gatewarden_protocol::Secret;
+use tempfile::TempDir;
+
+use self::scripted_gateway::{Heard, Script};
+use super::messages::*;
+use super::*;
+use crate::error::ErrorCode;
+use crate::gateway::messages::{AuthPermit, AuthResult, GatewayNotice};
+use crate::gateway_record::GatewayChange;
+use crate::gateway_report::{BreakerState, BreakerView, Phase, Problem, Status, StatusSource};
+use crate::store::key_file::SealingKey;
+use crate::store::options::StoreOptions;
+
+/// A registry under test, with what its gateways hear.
+struct House {
+    registry: Addr<RegistryActor>,
+    roster: RosterReader,
+    script: Script,
+    store: StoreHandle,
+    _dir: TempDir,
+}
+
+impl House {
+    async fn open(election: ElectionSettings) -> Self {
+        Self::open_with(election, RestartSettings::default(), None).await
+    }
+
+    async fn open_with(election: ElectionSettings, restarts: RestartSettings, seed: Option<NewGateway>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::system();
+        let metrics = Arc::new(Metrics::new());
+        let key = SealingKey::load_or_create(None, dir.path()).unwrap();
+        let options = StoreOptions::at(dir.path().join("gatewarden.db"));
+        let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
+        let script = Script::new();
+        let (registry, roster) = RegistryActor::start(RegistryParts {
+            health_log: HealthLogWriter::start(store.clone()),
+            records: store.load_gateways().await.unwrap(),
+            device_tokens: store.load_device_tokens().await.unwrap(),
+            seed,
+            spawn: script.spawner(),
+            election,
+            restarts,
+            retention: RetentionSettings::default(),
+            heartbeat_interval: Duration::from_secs(30),
+            clock,
+            metrics,
+            store: store.clone(),
+        });
+        Self { registry, roster, script, store, _dir: dir }
+    }
+
+    async fn create(&self, name: &str, port: u16) -> GatewayCommitted {
+        self.registry.send(CreateGateway(gateway(name, port))).await.unwrap().unwrap()
+    }
+
+    async fn say(&mut self, id: GatewayId, notice: GatewayNotice) {
+        self.script.say(id, notice).await;
+        // Mailboxes are first come, first served: once this is answered, the notice has been worked through.
+        self.registry.send(Ping).await.unwrap();
+    }
+
+    async fn ready(&mut self, id: GatewayId) {
+        self.say(id, GatewayNotice::Report(Box::new(online()))).await;
+    }
+
+    async fn fail(&mut self, id: GatewayId) {
+        self.say(id, GatewayNotice::Report(Box::new(offline()))).await;
+    }
+
+    fn acting(&self) -> Option<GatewayId> {
+        self.roster.acting_primary().map(|acting| acting.id)
+    }
+}
+
+fn gateway(name: &str, port: u16) -> NewGateway {
+    NewGateway {
+        name: name.to_owned(),
+        host: "127.0.0.1".to_owned(),
+        port,
+        token: Some(Secret::new("tok")),
+        url_token: None,
+        is_primary: false,
+        priority: 0,
+        labels: std::collections::BTreeMap::new(),
+        transport: crate::gateway_record::Transport::Auto,
+        tls: crate::gateway_record::TlsTrust::System,
+        disable_device_pairing: false,
+        agents: Vec::new(),
+    }
+}
+
+fn online() -> GatewayReport {
+    let mut report = GatewayReport::unknown(1);
+    report.status = Status::Online;
+    report.phase = Phase::Ready;
+    report.source = StatusSource::Heartbeat;
+    report.last_seen_ms = Some(7_000);
+    report.latency_ms = Some(3.0);
+    report
+}
+
+fn offline() -> GatewayReport {
+    let mut report = GatewayReport::unknown(2);
+    report.status = Status::Offline;
+    report.phase = Phase::Backoff;
+    report.breaker =
+        BreakerView { state: BreakerState::Open, failures: 3, opened_at_ms: Some(2), changed_at_ms: Some(2) };
+    report.last_error =
+        Some(Problem { code: "connection_refused".into(), message: "refused".into(), help: "start it".into() });
+    report
+}
+
+fn at_once() -> ElectionSettings {
+    ElectionSettings { failback_after: Duration::ZERO, startup_hold: Duration::ZERO, ..ElectionSettings::default() }
+}
+
+#[actix::test]
+async fn a_created_gateway_is_stored_started_and_published_before_the_answer() {
+    let mut house = House::open(at_once()).await;
+    let committed = house.create("prod", 18_789).await;
+    let id = committed.view.record.id;
+    assert_eq!(house.roster.get(id).unwrap().record.name, "prod");
+    assert_eq!(house.store.load_gateways().await.unwrap().len(), 1);
+    assert!(matches!(house.script.heard().await, (heard, Heard::Started { incarnation: 1 }) if heard == id));
+}
+
+#[actix::test]
+async fn a_taken_name_is_refused_and_changes_nothing() {
+    let house = House::open(at_once()).await;
+    house.create("prod", 18_789).await;
+    let failure = house.registry.send(CreateGateway(gateway("prod", 1))).await.unwrap().unwrap_err();
+    assert_eq!(failure.code, ErrorCode::NameTaken);
+    assert_eq!(house.roster.len(), 1);
+}
+
+#[actix::test]
+async fn at_most_one_gateway_is_the_configured_primary() {
+    let house = House::open(at_once()).await;
+    let mut first = gateway("a", 1);
+    first.is_primary = true;
+    let mut second = gateway("b", 2);
+    second.is_primary = true;
+    let first = house.registry.send(CreateGateway(first)).await.unwrap().unwrap().view.record.id;
+    let second = house.registry.send(CreateGateway(second)).await.unwrap().unwrap().view.record.id;
+    assert!(!house.roster.get(first).unwrap().record.is_primary);
+    assert!(house.roster.get(second).unwrap().record.is_primary);
+    assert_eq!(house.roster.list()[0].record.id, second, "the primary comes first");
+    let refused = house.registry.send(DeleteGateway(second)).await.unwrap().unwrap_err();
+    assert_eq!(refused.code, ErrorCode::PrimaryUndeletable);
+    let change = GatewayChange { is_primary: Some(true), ..GatewayChange::default() };
+    house.registry.send(UpdateGateway { id: first, change }).await.unwrap().unwrap();
+    assert_eq!(house.roster.list().iter().filter(|view| view.record.is_primary).count(), 1);
+    assert!(house.registry.send(DeleteGateway(second)).await.unwrap().unwrap());
+    assert!(!house.registry.send(DeleteGateway(second)).await.unwrap().unwrap());
+}
+
+#[actix::test]
+async fn an_update_reaches_the_actor_and_a_missing_gateway_is_said_so() {
+    let mut house = House::open(at_once()).await;
+    let id = house.create("prod", 18_789).await.view.record.id;
+    house.script.heard().await;
+    let change = GatewayChange { port: Some(18_809), ..GatewayChange::default() };
+    house.registry.send(UpdateGateway { id, change: change.clone() }).await.unwrap().unwrap();
+    assert!(matches!(house.script.heard().await.1, Heard::Record(record) if record.port == 18_809));
+    let missing = house.registry.send(UpdateGateway { id: GatewayId(99), change }).await.unwrap().unwrap_err();
+    assert_eq!(missing.code, ErrorCode::GatewayNotFound);
+}
+
+#[actix::test]
+async fn a_gateway_actor_that_panics_is_started_again_from_its_record() {
+    let mut house = House::open(at_once()).await;
+    let id = house.create("prod", 18_789).await.view.record.id;
+    house.script.heard().await;
+    house.ready(id).await;
+    house.script.panic(id).await;
+    assert!(matches!(house.script.heard().await, (heard, Heard::Started { incarnation: 2 }) if heard == id));
+    assert_eq!(house.roster.get(id).unwrap().report.last_seen_ms, Some(7_000), "what was last seen stays known");
+    house.ready(id).await;
+    assert_eq!(house.roster.get(id).unwrap().report.status, Status::Online);
+}
+
+#[actix::test]
+async fn a_panic_of_one_gateway_costs_no_other() {
+    let mut house = House::open(at_once()).await;
+    let first = house.create("a", 1).await.view.record.id;
+    let second = house.create("b", 2).await.view.record.id;
+    house.script.heard().await;
+    house.script.heard().await;
+    house.ready(second).await;
+    house.script.panic(first).await;
+    assert_eq!(house.script.heard().await.0, first);
+    assert_eq!(house.roster.get(second).unwrap().report.status, Status::Online);
+}
+
+#[actix::test]
+async fn an_actor_that_dies_too_often_is_parked_until_an_operator_reconnects() {
+    let restarts = RestartSettings { max_restarts: 1, window: Duration::from_secs(60) };
+    let mut house = House::open_with(at_once(), restarts, None).await;
+    let id = house.create("prod", 18_789).await.view.record.id;
+    house.script.heard().await;
+    house.script.panic(id).await;
+    house.script.heard().await;
+    house.script.panic(id).await;
+    // No new actor comes; the registry's own watch publishes the parking.
+    let parked =
+        house.script.until(|| house.roster.get(id).is_some_and(|view| view.report.phase == Phase::Parked)).await;
+    assert!(parked);
+    let view = house.roster.get(id).unwrap();
+    assert_eq!(
+        (view.report.status, view.report.last_error.as_ref().unwrap().code.as_str()),
+        (Status::Offline, "parked")
+    );
+    house.registry.send(ReconnectGateway(id)).await.unwrap().unwrap();
+    assert!(matches!(house.script.heard().await.1, Heard::Started { .. }));
+}
+
+#[actix::test]
+async fn a_late_word_of_a_dead_incarnation_is_ignored() {
+    let mut house = House::open(at_once()).await;
+    let id = house.create("prod", 18_789).await.view.record.id;
+    let stale = FromGateway { id, incarnation: 77, notice: GatewayNotice::Report(Box::new(online())) };
+    house.registry.send(stale).await.unwrap();
+    assert_eq!(house.roster.get(id).unwrap().report.status, Status::Unknown);
+    house.ready(id).await;
+    assert_eq!(house.roster.get(id).unwrap().report.status, Status::Online);
+}
+
+#[actix::test]
+async fn failover_is_immediate_and_failback_follows() {
+    let mut house = House::open(at_once()).await;
+    let mut primary = gateway("prod", 1);
+    primary.is_primary = true;
+    let primary = house.registry.send(CreateGateway(primary)).await.unwrap().unwrap().view.record.id;
+    let backup = house.create("backup", 2).await.view.record.id;
+    house.ready(primary).await;
+    house.ready(backup).await;
+    assert_eq!(house.acting(), Some(primary));
+    house.fail(primary).await;
+    assert_eq!(house.acting(), Some(backup));
+    assert!(house.roster.get(backup).unwrap().acting_primary);
+    assert!(!house.roster.get(primary).unwrap().acting_primary);
+    house.ready(primary).await;
+    assert_eq!(house.acting(), Some(primary));
+    house.fail(primary).await;
+    house.fail(backup).await;
+    assert_eq!(house.acting(), None);
+}
+
+#[actix::test]
+async fn six_failed_authentications_of_two_records_of_one_address_are_never_permitted_in_a_minute() {
+    let mut house = House::open(at_once()).await;
+    let first = house.create("a", 18_789).await.view.record.id;
+    let second = house.registry.send(CreateGateway(gateway("b", 18_789))).await.unwrap().unwrap();
+    assert_eq!(second.same_address, ["a"]);
+    let second = second.view.record.id;
+    house.script.heard().await;
+    house.script.heard().await;
+    let address = "127.0.0.1:18789".to_owned();
+    let mut granted = 0;
+    for attempt in 0..6 {
+        let id = if attempt % 2 == 0 { first } else { second };
+        house.say(id, GatewayNotice::PermitWanted { address: address.clone() }).await;
+        if matches!(house.script.heard().await.1, Heard::Permit(AuthPermit::Granted { .. })) {
+            granted += 1;
+            house.say(id, GatewayNotice::AuthSettled { address: address.clone(), result: AuthResult::Failed }).await;
+        }
+    }
+    assert_eq!(granted, 5);
+}
+
+#[actix::test]
+async fn an_issued_device_token_comes_back_with_the_next_permit_and_survives_a_restart() {
+    let mut house = House::open(at_once()).await;
+    let id = house.create("prod", 18_789).await.view.record.id;
+    house.script.heard().await;
+    let address = "127.0.0.1:18789".to_owned();
+    let token = DeviceToken {
+        token: Secret::new("device-token"),
+        role: "operator".into(),
+        scopes: vec!["operator.read".into()],
+        issued_at_ms: 5,
+    };
+    house.say(id, GatewayNotice::DeviceTokenIssued { address: address.clone(), token: token.clone() }).await;
+    house.say(id, GatewayNotice::PermitWanted { address: address.clone() }).await;
+    assert!(
+        matches!(house.script.heard().await.1, Heard::Permit(AuthPermit::Granted { device_token: Some(kept) }) if kept == token)
+    );
+    house.store.flush().await.unwrap();
+    assert_eq!(house.store.load_device_tokens().await.unwrap(), [(address.clone(), token)]);
+    house.say(id, GatewayNotice::DeviceTokenRejected { address: address.clone() }).await;
+    house.say(id, GatewayNotice::PermitWanted { address }).await;
+    assert!(matches!(house.script.heard().await.1, Heard::Permit(AuthPermit::Granted { device_token: None })));
+    house.store.flush().await.unwrap();
+    assert!(house.store.load_device_tokens().await.unwrap().is_empty());
+}
+
+#[actix::test]
+async fn a_call_to_an_unusable_gateway_names_it_and_is_never_sent() {
+    let mut house = House::open(at_once()).await;
+    let id = house.create("prod", 18_789).await.view.record.id;
+    house.fail(id).await;
+    let call = CallGateway {
+        target: Some(id),
+        method: "health".into(),
+        params: serde_json::json!({}),
+        timeout: Duration::from_secs(1),
+    };
+    let failure = house.registry.send(call.clone()).await.unwrap().unwrap_err();
+    assert_eq!(failure.code, ErrorCode::GatewayUnavailable);
+    assert!(failure.message.contains("\"prod\"") && failure.help.unwrap().contains("start it"));
+    let nobody = house.registry.send(CallGateway { target: None, ..call.clone() }).await.unwrap().unwrap_err();
+    assert_eq!(nobody.code, ErrorCode::NoUsableGateway);
+    house.ready(id).await;
+    assert_eq!(house.registry.send(call).await.unwrap().unwrap().0, id);
+}
+
+#[actix::test]
+async fn a_sweep_answers_for_a_gateway_whose_actor_keeps_silent() {
+    let mut house = House::open(at_once()).await;
+    let silent = house.create("silent", 1).await.view.record.id;
+    let good = house.create("good", 2).await.view.record.id;
+    house.script.silence_probes(silent);
+    house.ready(good).await;
+    let sweep = ProbeGateways { only: None, timeout: Duration::from_millis(50) };
+    let outcomes = house.registry.send(sweep).await.unwrap().unwrap();
+    assert_eq!(outcomes.len(), 2);
+    let of = |id| outcomes.iter().find(|(probed, _)| *probed == id).map(|(_, outcome)| outcome).unwrap();
+    assert!(of(silent).failed_step.is_some());
+    assert!(of(good).failed_step.is_none());
+}
+
+#[actix::test]
+async fn an_empty_roster_is_seeded_at_the_start_and_when_the_last_gateway_goes() {
+    let mut house = House::open_with(at_once(), RestartSettings::default(), Some(gateway("primary", 18_789))).await;
+    house.registry.send(Ping).await.unwrap();
+    let seeded = house.roster.list();
+    assert_eq!(seeded.len(), 1);
+    let id = seeded[0].record.id;
+    house.script.heard().await;
+    assert!(house.registry.send(DeleteGateway(id)).await.unwrap().unwrap());
+    house.registry.send(Ping).await.unwrap();
+    let again = house.roster.list();
+    assert_eq!(again.len(), 1);
+    assert_ne!(again[0].record.id, id, "an id is never used again");
+}
+
+#[actix::test]
+async fn an_external_observation_stands_until_the_next_own_one() {
+    let mut house = House::open(at_once()).await;
+    let id = house.create("prod", 18_789).await.view.record.id;
+    let change = GatewayChange {
+        status: Some("degraded".into()),
+        latency: Some(120),
+        last_seen: Some(1_700_000_000),
+        ..GatewayChange::default()
+    };
+    let committed = house.registry.send(UpdateGateway { id, change }).await.unwrap().unwrap();
+    assert_eq!(committed.view.report.status, Status::Degraded);
+    assert_eq!(committed.view.report.source, StatusSource::External);
+    assert_eq!(committed.view.report.last_seen_ms, Some(1_700_000_000_000));
+    house.ready(id).await;
+    assert_eq!(house.roster.get(id).unwrap().report.status, Status::Online);
+}
+
+#[actix::test]
+async fn draining_stops_every_gateway_stores_what_was_seen_and_refuses_changes() {
+    let mut house = House::open(at_once()).await;
+    let id = house.create("prod", 18_789).await.view.record.id;
+    house.script.heard().await;
+    house.ready(id).await;
+    house.registry.send(Drain).await.unwrap();
+    assert!(matches!(house.script.heard().await.1, Heard::ShutDown));
+    let stored = house.store.load_gateways().await.unwrap();
+    assert_eq!(stored[0].observed.last_seen, Some(7));
+    assert_eq!(stored[0].observed.status.as_deref(), Some("online"));
+    let refused = house.registry.send(CreateGateway(gateway("late", 2))).await.unwrap().unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Unavailable);
+}
