@@ -13,7 +13,7 @@ use super::*;
 use crate::error::ErrorCode;
 use crate::gateway::messages::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::GatewayChange;
-use crate::gateway_report::{BreakerState, BreakerView, Phase, Problem, Status, StatusSource};
+use crate::gateway_report::{BreakerState, BreakerView, GatewayReport, Phase, Problem, Status, StatusSource};
 use crate::store::key_file::SealingKey;
 use crate::store::options::StoreOptions;
 
