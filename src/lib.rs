@@ -1,3 +1,4 @@
 //! The daemon: configuration, telemetry, the HTTP front and the command line around the actor tree.
 
+pub mod config;
 pub mod http;

@@ -1,0 +1,113 @@
+//! The daemon's configuration: written values from several layers become settings that can't be wrong.
+//!
+//! [`layers`] gathers what was written and where, [`reading`] checks it, and one file a topic builds the settings. Every
+//! mistake is found before a port is bound or a file is made, and all of them are said at once.
+
+mod duration;
+mod effective;
+mod gateway;
+mod http;
+mod keys;
+mod layers;
+mod log;
+mod problem;
+mod reading;
+mod secrets;
+mod seed;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use gatewarden_actors::gateway_record::NewGateway;
+use gatewarden_actors::settings::{ElectionSettings, GatewaySettings, RestartSettings, RetentionSettings};
+use gatewarden_actors::store::options::StoreOptions;
+use gatewarden_protocol::Secret;
+
+use crate::http::HttpSettings;
+
+pub use effective::{Changes, EffectiveValue};
+pub use layers::{DEFAULT_FILE, Inputs};
+pub use log::{LogFormat, LogSettings};
+pub use problem::{ConfigError, Problem};
+
+/// A configuration that has been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the database, the keys and the lock live; absolute.
+    pub state_dir: PathBuf,
+    /// Where systemd put credentials, if it did.
+    pub credentials_dir: Option<PathBuf>,
+    /// Address to listen on; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The HTTP front.
+    pub http: HttpSettings,
+    /// The admin key of the configuration; without it the first start makes one.
+    pub api_key: Option<Secret>,
+    /// The database.
+    pub store: StoreOptions,
+    /// How long health points are kept.
+    pub retention: RetentionSettings,
+    /// Each gateway's connection.
+    pub gateway: GatewaySettings,
+    /// The acting primary.
+    pub election: ElectionSettings,
+    /// Supervision of gateway actors.
+    pub restarts: RestartSettings,
+    /// Routing and limits of work; read by the routes that give gateways work.
+    pub work: WorkSettings,
+    /// The gateway that is made where there is none.
+    pub seed: NewGateway,
+    /// Log lines.
+    pub log: LogSettings,
+    /// Every key as it counts, for people.
+    pub effective: Vec<EffectiveValue>,
+}
+
+/// Settings of work given to gateways (sections `routing` and `rate_limit`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkSettings {
+    /// Whether work goes to the usable gateway with the fewest sessions instead of the primary; false.
+    pub least_loaded: bool,
+    /// Spawns a minute and key; 60.
+    pub spawn_per_minute: u32,
+    /// Session controls a minute, key and session; 10.
+    pub control_per_minute: u32,
+    /// Between automatic syncs of agents; 15 min.
+    pub agent_sync_interval: std::time::Duration,
+    /// The oldest gateway version that the organization API accepts; 2026.02.9.
+    pub min_version: String,
+}
+
+impl Config {
+    /// Reads and checks everything. Touches nothing but the files that it reads.
+    ///
+    /// # Errors
+    /// Every unknown key and every wrong value, with its place.
+    pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let settings = layers::gather(inputs, &mut problems);
+        let mut reader = reading::Reader { settings: &settings, problems: &mut problems };
+        let state_dir = store::state_dir(&mut reader);
+        let gateway = gateway::gateway(&mut reader);
+        let config = Self {
+            credentials_dir: secrets::credentials_dir(inputs),
+            listen: http::listen(&mut reader),
+            http: http::front(&mut reader, &gateway),
+            api_key: http::api_key(&mut reader),
+            store: store::options(&mut reader, &state_dir),
+            retention: store::retention(&mut reader),
+            election: gateway::election(&mut reader),
+            restarts: gateway::restarts(&mut reader),
+            work: gateway::work(&mut reader),
+            seed: seed::gateway(&mut reader),
+            log: log::settings(&mut reader),
+            effective: effective::values(&settings, &state_dir),
+            state_dir,
+            gateway,
+        };
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+    }
+}

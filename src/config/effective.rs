@@ -1,0 +1,85 @@
+//! The configuration as it counts, for people: what each key is, where that came from, and what a reload would change.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::keys::KEYS;
+use super::layers::Settings;
+use super::reading::{shown, written};
+use super::store::default_path;
+
+/// One key as it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectiveValue {
+    /// The key.
+    pub path: &'static str,
+    /// Its value; a secret only says whether it is set.
+    pub value: String,
+    /// `default`, a file, `$NAME`, a flag, a credential.
+    pub origin: String,
+    /// Tells whether the value changed, where it can't be shown. Never shown itself.
+    fingerprint: Option<[u8; 32]>,
+}
+
+/// All keys, in the order of the table.
+pub(super) fn values(settings: &Settings, state_dir: &Path) -> Vec<EffectiveValue> {
+    KEYS.iter()
+        .map(|key| {
+            let setting = settings.get(key.path);
+            let value = match setting {
+                Some(setting) if key.secret => {
+                    if shown(setting).is_empty() { "(not set)" } else { "(redacted)" }.to_owned()
+                }
+                Some(setting) => shown(setting),
+                None if key.path == "store.url" => format!("sqlite://{}", default_path(state_dir).display()),
+                None => "(not set)".to_owned(),
+            };
+            EffectiveValue {
+                path: key.path,
+                value,
+                origin: setting.map_or("default", |setting| &setting.origin).to_owned(),
+                fingerprint: setting.map(|setting| Sha256::digest(written(setting).as_bytes()).into()),
+            }
+        })
+        .collect()
+}
+
+/// What another reading of the configuration changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Keys that take effect at once.
+    pub live: Vec<&'static str>,
+    /// Keys that take effect at the next start.
+    pub at_restart: Vec<&'static str>,
+}
+
+/// What can change while the daemon runs.
+const LIVE: [&str; 1] = ["log.level"];
+
+impl super::Config {
+    /// What differs in a newer reading.
+    pub fn changes_to(&self, newer: &Self) -> Changes {
+        let mut changes = Changes::default();
+        for (before, after) in self.effective.iter().zip(&newer.effective) {
+            if before.fingerprint != after.fingerprint {
+                let list = if LIVE.contains(&after.path) { &mut changes.live } else { &mut changes.at_restart };
+                list.push(after.path);
+            }
+        }
+        changes
+    }
+
+    /// Every key with its value and source, a line each: for `gatewarden config check`.
+    pub fn describe(&self) -> String {
+        let width = |of: fn(&EffectiveValue) -> usize| self.effective.iter().map(of).max().unwrap_or(0);
+        let (paths, values) = (width(|key| key.path.len()), width(|key| key.value.len()).min(40));
+        let mut text = String::new();
+        for key in &self.effective {
+            // Writing to a text cannot fail.
+            let _ = writeln!(text, "{:paths$} = {:values$}  # {}", key.path, key.value, key.origin);
+        }
+        text
+    }
+}

@@ -1,0 +1,342 @@
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use gatewarden_actors::settings::{ElectionSettings, GatewaySettings, RestartSettings, RetentionSettings};
+use tempfile::TempDir;
+
+use super::keys::KEYS;
+use super::*;
+
+/// Inputs with a home, the given variables and nothing of this process.
+fn with(variables: &[(&str, &str)]) -> Inputs {
+    let mut inputs = Inputs::default();
+    inputs.environment.insert("HOME".into(), "/home/someone".into());
+    for (name, value) in variables {
+        inputs.environment.insert((*name).into(), value.into());
+    }
+    inputs
+}
+
+/// The same with a file of this text.
+fn with_file(text: &str, variables: &[(&str, &str)]) -> (TempDir, Inputs) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("gatewarden.toml");
+    write(&path, text, 0o600);
+    let mut inputs = with(variables);
+    inputs.config_file = Some(path);
+    (dir, inputs)
+}
+
+fn write(path: &Path, text: &str, mode: u32) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn refusal(inputs: &Inputs) -> String {
+    Config::load(inputs).unwrap_err().to_string()
+}
+
+fn effective<'a>(config: &'a Config, path: &str) -> &'a EffectiveValue {
+    config.effective.iter().find(|key| key.path == path).unwrap()
+}
+
+#[test]
+fn defaults_are_those_of_the_types_that_use_them() {
+    let config = Config::load(&with(&[])).unwrap();
+    assert_eq!(config.gateway, GatewaySettings::default());
+    assert_eq!(config.election, ElectionSettings::default());
+    assert_eq!(config.restarts, RestartSettings::default());
+    assert_eq!(config.retention, RetentionSettings::default());
+    assert_eq!(format!("{:?}", config.http), format!("{:?}", crate::http::HttpSettings::default()));
+    assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.state_dir, Path::new("/home/someone/.local/state/gatewarden"));
+    assert_eq!(config.store.path, Path::new("/home/someone/.local/state/gatewarden/gatewarden.db"));
+    assert_eq!(
+        (config.seed.name.as_str(), config.seed.host.as_str(), config.seed.port),
+        ("primary", "127.0.0.1", 18789)
+    );
+    assert!(config.seed.is_primary && config.seed.token.is_none() && config.api_key.is_none());
+}
+
+#[test]
+fn later_layers_win_and_say_so() {
+    let text = "[gateway]\nheartbeat_interval = \"9s\"\nmissed_heartbeats = 4\n[http]\nlisten = \"127.0.0.1:1\"";
+    let (dir, mut inputs) = with_file(text, &[("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "6s")]);
+    inputs.listen = Some("127.0.0.1:0".into());
+    let config = Config::load(&inputs).unwrap();
+    assert_eq!(config.gateway.heartbeat_interval, Duration::from_secs(6));
+    assert_eq!(
+        config.gateway.heartbeat_timeout,
+        Duration::from_secs(2),
+        "a reply is due within a third of the interval"
+    );
+    assert_eq!(config.gateway.missed_heartbeats, 4);
+    assert_eq!(config.listen.port(), 0);
+    assert_eq!(effective(&config, "gateway.heartbeat_interval").origin, "$GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL");
+    assert_eq!(
+        effective(&config, "gateway.missed_heartbeats").origin,
+        dir.path().join("gatewarden.toml").display().to_string()
+    );
+    assert_eq!(effective(&config, "http.listen").origin, "--listen");
+    assert_eq!(effective(&config, "gateway.breaker_failures").origin, "default");
+}
+
+#[test]
+fn the_state_directory_is_found_in_order() {
+    let all =
+        [("STATE_DIRECTORY", "/var/lib/gatewarden:/x"), ("XDG_STATE_HOME", "/xdg"), ("GATEWARDEN_STATE_DIR", "/env")];
+    let mut inputs = with(&all);
+    inputs.state_dir = Some("/flag".into());
+    let dir = |inputs: &Inputs| Config::load(inputs).unwrap().state_dir;
+    assert_eq!(dir(&inputs), Path::new("/flag"));
+    assert_eq!(dir(&with(&all)), Path::new("/env"));
+    assert_eq!(dir(&with(&all[..2])), Path::new("/var/lib/gatewarden"));
+    assert_eq!(dir(&with(&all[1..2])), Path::new("/xdg/gatewarden"));
+    assert!(refusal(&Inputs::default()).contains("--state-dir"));
+}
+
+#[test]
+fn tokens_that_look_like_numbers_stay_as_they_are() {
+    let config = Config::load(&with(&[
+        ("GATEWARDEN_SEED__TOKEN", "0123"),
+        ("GATEWARDEN_SEED__NAME", "1e5"),
+        ("GATEWARDEN_AUTH__API_KEY", "000true"),
+    ]))
+    .unwrap();
+    assert_eq!(config.seed.token.unwrap().expose(), "0123");
+    assert_eq!(config.seed.name, "1e5");
+    assert_eq!(config.api_key.unwrap().expose(), "000true");
+}
+
+#[test]
+fn an_unknown_key_names_file_key_and_the_likely_meaning() {
+    let (dir, inputs) = with_file("[gateway]\nheartbeat_intervall = \"5s\"\n", &[]);
+    let said = refusal(&inputs);
+    assert!(said.contains(&dir.path().join("gatewarden.toml").display().to_string()), "{said}");
+    assert!(
+        said.contains("gateway.heartbeat_intervall: unknown key; did you mean gateway.heartbeat_interval?"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_unknown_variable_names_the_likely_meaning() {
+    let said = refusal(&with(&[("GATEWARDEN_GATEWAY_HEARTBEAT_INTERVAL", "5s")]));
+    assert!(
+        said.contains(
+            "$GATEWARDEN_GATEWAY_HEARTBEAT_INTERVAL: unknown setting; did you mean GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL?"
+        ),
+        "{said}"
+    );
+    assert!(refusal(&with(&[("GATEWARDEN_NONSENSE", "1")])).contains("config check"));
+    assert!(refusal(&with(&[("GATEWARDEN_CONFIG", "/x")])).contains("--config"));
+}
+
+#[test]
+fn a_key_in_no_section_or_a_section_as_key_is_explained() {
+    let (_dir, inputs) = with_file("listen = \"127.0.0.1:1\"\ngateway = 5\n", &[]);
+    let said = refusal(&inputs);
+    assert!(said.contains("listen: unknown key; did you mean http.listen?"), "{said}");
+    assert!(said.contains("gateway: this is a section"), "{said}");
+}
+
+#[test]
+fn all_mistakes_are_said_at_once() {
+    let (_dir, inputs) = with_file(
+        "[gateway]\nheartbeat_interval = 5\nbackoff = [\"1s\", \"soon\"]\n[metrics]\naccess = \"everyone\"\n",
+        &[("GATEWARDEN_HTTP__LISTEN", "3000"), ("LOG_LEVEL", "loud"), ("GATEWAY_PORT", "70000")],
+    );
+    let error = Config::load(&inputs).unwrap_err();
+    let keys: Vec<_> = error.problems.iter().filter_map(|problem| problem.key.as_deref()).collect();
+    assert_eq!(
+        keys,
+        ["gateway.heartbeat_interval", "gateway.backoff", "http.listen", "metrics.access", "seed.port", "log.level"]
+    );
+    let said = error.to_string();
+    for part in [
+        "= \"5\": must be a duration with a unit",
+        "$GATEWAY_PORT: seed.port = \"70000\"",
+        "$LOG_LEVEL: log.level = \"loud\"",
+    ] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+}
+
+#[test]
+fn a_named_file_must_exist_and_be_toml() {
+    let mut inputs = with(&[]);
+    inputs.config_file = Some("/nonexistent/gatewarden.toml".into());
+    assert!(refusal(&inputs).contains("/nonexistent/gatewarden.toml: the configuration file cannot be read"));
+    let (_dir, inputs) = with_file("[gateway\n", &[]);
+    assert!(refusal(&inputs).contains("not a valid TOML file"));
+}
+
+#[test]
+fn older_names_work_and_our_own_win() {
+    let config = Config::load(&with(&[
+        ("MC_DEFAULT_GATEWAY_NAME", "main"),
+        ("OPENCLAW_GATEWAY_HOST", "10.0.0.5"),
+        ("GATEWAY_PORT", "1111"),
+        ("OPENCLAW_GATEWAY_PORT", "2222"),
+        ("NEXT_PUBLIC_GATEWAY_PORT", "3333"),
+        ("GATEWAY_TOKEN", "tok-a"),
+        ("API_KEY", "adm"),
+        ("GATEWAY_MIN_VERSION", "2026.3.1-2"),
+        ("MC_DISABLE_RATE_LIMIT", "1"),
+        ("LOG_LEVEL", "WARNING"),
+        ("GATEWARDEN_SEED__NAME", "ours"),
+    ]))
+    .unwrap();
+    assert_eq!((config.seed.name.as_str(), config.seed.host.as_str(), config.seed.port), ("ours", "10.0.0.5", 2222));
+    assert_eq!(config.seed.token.unwrap().expose(), "tok-a");
+    assert_eq!(config.api_key.unwrap().expose(), "adm");
+    assert_eq!(config.work.min_version, "2026.3.1-2");
+    assert!(!config.http.rate_limits.enabled);
+    assert_eq!(config.log.filter, "warn");
+}
+
+#[test]
+fn empty_older_names_count_as_not_set() {
+    let config = Config::load(&with(&[("API_KEY", ""), ("GATEWAY_PORT", ""), ("MC_DISABLE_RATE_LIMIT", "0")])).unwrap();
+    assert!(config.api_key.is_none());
+    assert_eq!(config.seed.port, 18789);
+    assert!(config.http.rate_limits.enabled);
+}
+
+#[test]
+fn a_gateway_url_wins_over_host_and_port() {
+    let seed = |url: &str| {
+        let variables = [("GATEWAY_URL", url), ("OPENCLAW_GATEWAY_HOST", "other"), ("GATEWAY_PORT", "1")];
+        let seed = Config::load(&with(&variables)).unwrap().seed;
+        (seed.host, seed.port, seed.url_token.map(|token| token.expose().to_owned()))
+    };
+    assert_eq!(seed("wss://localhost:8080"), ("wss://localhost:8080".into(), 8080, None));
+    assert_eq!(seed("wss://gw.example.com"), ("wss://gw.example.com".into(), 443, None));
+    assert_eq!(
+        seed("ws://gw.example.com/x?token=abc&a=b"),
+        ("ws://gw.example.com/x?a=b".into(), 18789, Some("abc".into()))
+    );
+    assert_eq!(seed("http://gw.example.com:80").1, 80);
+    assert_eq!(seed("ws://[::1]").1, 18789);
+    for wrong in ["ftp://x", "localhost:8080", "wss://", "wss://user:pass@host"] {
+        assert!(Config::load(&with(&[("GATEWAY_URL", wrong)])).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_local_gateways_own_configuration_fills_gaps_but_never_leaves_the_machine() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("openclaw.json");
+    write(&path, r#"{"gateway":{"port":19001,"auth":{"mode":"token","token":"local"}}}"#, 0o600);
+    let file = path.to_str().unwrap();
+    let seed = Config::load(&with(&[("OPENCLAW_CONFIG", file)])).unwrap().seed;
+    assert_eq!((seed.port, seed.token.unwrap().expose()), (19001, "local"));
+    let seed =
+        Config::load(&with(&[("OPENCLAW_CONFIG", file), ("GATEWAY_PORT", "5"), ("GATEWAY_TOKEN", "t")])).unwrap().seed;
+    assert_eq!((seed.port, seed.token.unwrap().expose()), (5, "t"));
+    let seed =
+        Config::load(&with(&[("OPENCLAW_CONFIG", file), ("OPENCLAW_GATEWAY_HOST", "far.example")])).unwrap().seed;
+    assert!(seed.token.is_none() && seed.port == 18789);
+    let seed = Config::load(&with(&[("OPENCLAW_CONFIG", "/nonexistent/gateway.yml")])).unwrap().seed;
+    assert_eq!(seed.port, 18789, "somebody else's broken file is no reason not to start");
+}
+
+#[test]
+fn a_credential_wins_over_a_file_and_that_over_the_environment() {
+    let credentials = TempDir::new().unwrap();
+    let (dir, mut inputs) = with_file("", &[("API_KEY", "from-environment")]);
+    let key = |inputs: &Inputs| Config::load(inputs).unwrap().api_key.unwrap().expose().to_owned();
+    assert_eq!(key(&inputs), "from-environment");
+    write(&dir.path().join("gatewarden.toml"), "[auth]\napi_key = \"from-toml\"", 0o600);
+    assert_eq!(key(&inputs), "from-toml");
+    let secret = dir.path().join("key");
+    write(&secret, "from-file\n", 0o600);
+    inputs.environment.insert("GATEWARDEN_AUTH__API_KEY_FILE".into(), secret.clone().into());
+    assert_eq!(key(&inputs), "from-file");
+    write(&credentials.path().join("api_key"), "from-credential\n", 0o440);
+    inputs.environment.insert("CREDENTIALS_DIRECTORY".into(), credentials.path().into());
+    assert_eq!(key(&inputs), "from-credential");
+    let config = Config::load(&inputs).unwrap();
+    assert_eq!(effective(&config, "auth.api_key").origin, "systemd credential api_key");
+}
+
+#[test]
+fn a_secret_that_others_may_read_is_refused_without_being_shown() {
+    let (dir, inputs) = with_file("", &[]);
+    write(&dir.path().join("gatewarden.toml"), "[seed]\ntoken = \"hush-hush\"", 0o644);
+    let said = refusal(&inputs);
+    assert!(said.contains("chmod 600") && said.contains("0644"), "{said}");
+    assert!(!said.contains("hush"), "{said}");
+    write(&dir.path().join("gatewarden.toml"), "[gateway]\n", 0o644);
+    assert!(Config::load(&inputs).is_ok(), "a file without secrets may be read by all");
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let inputs = with(&[("API_KEY", "hush-1"), ("GATEWAY_TOKEN", "hush-2"), ("GATEWAY_URL", "ws://h?token=hush-3")]);
+    let config = Config::load(&inputs).unwrap();
+    let check = config.describe();
+    assert!(check.contains("(redacted)"), "{check}");
+    for shown in [check, format!("{config:?}"), refusal(&with(&[("API_KEY", "hush hush")]))] {
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+}
+
+#[test]
+fn a_reload_tells_live_changes_from_those_that_need_a_restart() {
+    let before = Config::load(&with(&[("API_KEY", "one")])).unwrap();
+    let after =
+        Config::load(&with(&[("API_KEY", "two"), ("LOG_LEVEL", "debug"), ("GATEWARDEN_HTTP__WORKERS", "3")])).unwrap();
+    let changes = before.changes_to(&after);
+    assert_eq!(changes.live, ["log.level"]);
+    assert_eq!(changes.at_restart, ["http.workers", "auth.api_key"]);
+    assert_eq!(before.changes_to(&before.clone()), Changes::default());
+}
+
+#[test]
+fn log_filters_are_levels_and_targets_and_nothing_else() {
+    let filter = |text: &str| Config::load(&with(&[("GATEWARDEN_LOG__LEVEL", text)])).map(|config| config.log.filter);
+    assert_eq!(filter("info, gatewarden_actors::gateway=DEBUG").unwrap(), "info,gatewarden_actors::gateway=debug");
+    for wrong in ["verbose", "", "gatewarden=loud", "[span]=info", "=info"] {
+        assert!(filter(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// The example with its defaults uncommented: lines of the form `# key = value`.
+fn uncommented_example() -> String {
+    include_str!("../../gatewarden.example.toml")
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(setting)
+                if setting.split(" = ").next().is_some_and(|name| !name.contains(' ')) && setting.contains(" = ") =>
+            {
+                setting
+            }
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn the_example_file_holds_every_key_with_its_default() {
+    let (_dir, inputs) = with_file(&uncommented_example(), &[]);
+    let config = Config::load(&inputs).unwrap();
+    let defaults = Config::load(&with(&[])).unwrap();
+    let file = inputs.config_file.unwrap().display().to_string();
+    for key in KEYS {
+        let shown = effective(&config, key.path);
+        assert_eq!(shown.origin, file, "{} is not in the example", key.path);
+        if key.default.is_some() {
+            assert_eq!(shown.value, effective(&defaults, key.path).value, "{}", key.path);
+        }
+    }
+}
+
+#[test]
+fn the_example_file_as_shipped_changes_nothing() {
+    let (_dir, inputs) = with_file(include_str!("../../gatewarden.example.toml"), &[]);
+    let config = Config::load(&inputs).unwrap();
+    assert_eq!(config.effective, Config::load(&with(&[])).unwrap().effective);
+}
