@@ -5,10 +5,42 @@
 //! embedded gateway and the tests share this one definition.
 
 pub mod address;
+pub mod agents;
+pub mod capabilities;
 pub mod dialect;
+mod fields;
 pub mod forbidden_address;
+pub mod frame;
+pub mod handshake;
+pub mod health_document;
+pub mod hello;
+pub mod identity;
+pub mod limits;
+pub mod pending;
+pub mod quirks;
+pub mod refusal;
 pub mod secret;
+pub mod sessions;
+pub mod signing;
+pub mod version;
+pub mod words;
 
 pub use address::{AddressError, GatewayAddress, ParsedHost};
+pub use agents::{AgentRow, read_agents, read_config_agents};
+pub use capabilities::{Capabilities, Method, Support};
 pub use dialect::Dialect;
+pub use frame::{Event, Frame, FrameError, Response, WireError, encode_request};
+pub use handshake::{Handshake, HandshakeConfig, Step};
+pub use health_document::HealthDocument;
+pub use hello::{HealthSnapshot, Hello, HelloForm, IssuedToken};
+pub use identity::DeviceIdentity;
+pub use pending::{Matched, PendingRequests, ReplyMode, ReplyStep, Settled, Unmatched};
+pub use quirks::Quirk;
+pub use refusal::{
+    Pairing, Refusal, RefusalClass, RefusalCode, UpgradeAnswer, classify_close, classify_error, classify_upgrade,
+};
 pub use secret::Secret;
+pub use sessions::{
+    RowRules, SessionPage, SessionRow, SessionStatus, SessionTable, SessionsEvent, read_sessions, read_sessions_event,
+};
+pub use version::CalendarVersion;

@@ -1,0 +1,113 @@
+//! Why a gateway can't be worked with right now: one closed list of reasons for refusals, closes, upgrade answers and
+//! transport failures alike, each with a sentence and with what to do about it.
+
+mod close;
+mod code;
+mod upgrade;
+mod wire;
+
+pub use close::classify_close;
+pub use code::RefusalCode;
+pub use upgrade::{UpgradeAnswer, classify_upgrade};
+pub use wire::classify_error;
+
+use crate::words;
+
+/// What to do about a refusal, in the coarse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalClass {
+    /// The gateway is still coming up: try again soon; no failure within its grace.
+    Starting,
+    /// The gateway announced a restart: try again with backoff; no failure until it is overdue.
+    Restarting,
+    /// Back off and try again; counts as a failure.
+    Retryable,
+    /// Only a change by a person cures it: stop, say so, look again slowly.
+    Blocked,
+    /// Blocked until somebody approves this device on the gateway.
+    PairingRequired,
+    /// Stop until the time that the gateway named, then try once.
+    RateLimited,
+}
+
+/// A pairing request that waits on the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pairing {
+    /// What to approve, where the gateway said it and it is fit for a command line.
+    pub request_id: Option<String>,
+    /// The device that asks.
+    pub device_id: Option<String>,
+}
+
+/// One refusal, classified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The stable reason.
+    pub code: RefusalCode,
+    /// What to do; mostly the code's own class.
+    pub class: RefusalClass,
+    /// The gateway's (or the transport's) own words: one line, at most 500 characters, no control characters.
+    pub words: String,
+    /// When to try again, where the gateway said it.
+    pub retry_after_ms: Option<u64>,
+    /// Present where pairing is required.
+    pub pairing: Option<Pairing>,
+    /// Whether a stored device token is worthless now and must be forgotten.
+    pub drop_device_token: bool,
+    /// The scope that is missing, where that is the reason.
+    pub missing_scope: Option<String>,
+    /// The build that the gateway wants a control UI to have: worth one more try with it as `client.buildId`.
+    pub gateway_build_id: Option<String>,
+    /// Whether the gateway may count it towards locking us out.
+    pub counts_as_failed_auth: bool,
+}
+
+impl Refusal {
+    /// A refusal for a reason, with the defaults of that reason.
+    pub fn new(code: RefusalCode, own_words: &str) -> Self {
+        Self {
+            code,
+            class: code.class(),
+            words: words::shown(own_words),
+            retry_after_ms: None,
+            pairing: (code == RefusalCode::PairingRequired).then(Pairing::default),
+            drop_device_token: matches!(code, RefusalCode::DeviceTokenMismatch | RefusalCode::DeviceRemoved),
+            missing_scope: None,
+            gateway_build_id: None,
+            counts_as_failed_auth: code.counts_as_failed_auth(),
+        }
+    }
+
+    /// The same refusal with the time that the gateway asks us to wait.
+    #[must_use]
+    pub fn with_retry_after_ms(mut self, retry_after_ms: Option<u64>) -> Self {
+        self.retry_after_ms = retry_after_ms;
+        self
+    }
+
+    /// A sentence that names the gateway and carries its own words.
+    pub fn for_gateway(&self, name: &str, address: &str) -> String {
+        let said = if self.words.is_empty() { String::new() } else { format!(" It said: \"{}\".", self.words) };
+        match &self.missing_scope {
+            Some(scope) => format!("Gateway \"{name}\" ({address}) did not grant the scope {scope}.{said}"),
+            None => format!("Gateway \"{name}\" ({address}) {}.{said}", self.code.predicate()),
+        }
+    }
+
+    /// What to change, and where. Names the exact command where one is needed.
+    pub fn help(&self) -> String {
+        match (self.code, &self.pairing, &self.missing_scope) {
+            (RefusalCode::PairingRequired, Some(Pairing { request_id: Some(request_id), .. }), _) => format!(
+                "On the gateway's host run: openclaw devices approve {request_id} (openclaw devices list shows what \
+                 waits). The connection comes up by itself within seconds of the approval."
+            ),
+            (RefusalCode::MissingScope, _, Some(scope)) => {
+                format!("{} The scope that is missing: {scope}.", self.code.help())
+            }
+            _ => self.code.help().to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

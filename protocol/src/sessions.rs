@@ -1,0 +1,217 @@
+//! Sessions as gateways report them, in one form.
+//!
+//! What `status` means here: **active** is a session with a run under way right now (`hasActiveRun`, status `running`, or
+//! document 002's `active: true`); **paused** is one whose run is suspended; **completed** is one whose last run has
+//! ended (done, failed or killed). A row that tells none of this has no status: it never ran, or the release doesn't say.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::capabilities::Capabilities;
+use crate::fields;
+use crate::limits::MAX_SESSIONS;
+use crate::quirks::Quirk;
+use crate::words;
+
+mod events;
+mod table;
+
+pub use events::{SessionsEvent, read_sessions_event};
+pub use table::SessionTable;
+
+/// How long a `running` row of a release whose rows stick at `running` is believed without any sign of life.
+pub const RUNNING_BELIEVED_MS: i64 = 15 * 60 * 1_000;
+
+/// Whether a session is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionStatus {
+    /// A run is under way.
+    Active,
+    /// A run is suspended.
+    Paused,
+    /// The last run has ended.
+    Completed,
+}
+
+impl SessionStatus {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+/// One session of a gateway. What the gateway doesn't tell is none.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SessionRow {
+    /// The gateway's key, any text: `agent:main:main`, `researcher:main`.
+    pub key: String,
+    /// The agent that it belongs to.
+    pub agent: Option<String>,
+    /// The model, without its provider.
+    pub model: Option<String>,
+    /// See the module's text.
+    pub status: Option<SessionStatus>,
+    /// Tokens: real releases tell the size of the last prompt, document 002 the sum.
+    pub total_tokens: Option<u64>,
+    /// Size of the context window.
+    pub context_tokens: Option<u64>,
+    /// Wall ms of the last change.
+    pub updated_at_ms: Option<i64>,
+    /// `direct`, `chat`, `group` and so on.
+    pub kind: Option<String>,
+    /// Messages, where told.
+    pub message_count: Option<u64>,
+    /// Cost so far in US dollars.
+    pub cost: Option<f64>,
+    /// The name that people gave it.
+    pub label: Option<String>,
+    /// `hasActiveRun` of protocol 4: what `status` rests on, kept because it is the one certain sign.
+    pub has_active_run: Option<bool>,
+    /// The run under way or the last one.
+    pub run_id: Option<String>,
+}
+
+/// How rows are to be read: differs by release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RowRules {
+    /// Rows may stay `running` after their run was aborted.
+    pub running_may_stick: bool,
+    /// Wall ms, to judge how old such a row is.
+    pub now_ms: i64,
+}
+
+impl RowRules {
+    /// The rules for a gateway.
+    pub fn of(capabilities: &Capabilities, now_ms: i64) -> Self {
+        Self { running_may_stick: capabilities.has(Quirk::RunningStaysAfterAbort), now_ms }
+    }
+}
+
+impl SessionRow {
+    /// Reads one row of any form. None where it names no session.
+    pub fn read(value: &Value, rules: RowRules) -> Option<Self> {
+        let key = fields::name(value, &["key", "sessionKey"])?;
+        let updated_at_ms = fields::time_ms(value, &["updatedAt", "updatedAtMs", "lastActivityAt", "updated_at"]);
+        let has_active_run = fields::flag(value, &["hasActiveRun"]);
+        Some(Self {
+            agent: fields::name(value, &["agentId", "agent"]).or_else(|| agent_of_key(&key)),
+            model: fields::name(value, &["model"]),
+            status: status(value, has_active_run, updated_at_ms, rules),
+            total_tokens: fields::whole(value, &["totalTokens"]),
+            context_tokens: fields::whole(value, &["contextTokens"]),
+            updated_at_ms,
+            kind: fields::name(value, &["kind"]),
+            message_count: fields::whole(value, &["messageCount"]),
+            cost: ["estimatedCostUsd", "cost"]
+                .iter()
+                .find_map(|field| value.get(*field).and_then(Value::as_f64))
+                .filter(|cost| *cost >= 0.0),
+            label: fields::shown(value, &["label"]),
+            has_active_run,
+            run_id: value
+                .get("activeRunIds")
+                .and_then(|ids| ids.get(0)?.as_str())
+                .and_then(words::name)
+                .or_else(|| fields::name(value, &["runId", "lastRunId"])),
+            key,
+        })
+    }
+
+    /// Takes over what a newer, partial row tells, and keeps the rest.
+    pub fn merge(&mut self, newer: Self) {
+        fn take<T>(old: &mut Option<T>, new: Option<T>) {
+            if new.is_some() {
+                *old = new;
+            }
+        }
+        take(&mut self.agent, newer.agent);
+        take(&mut self.model, newer.model);
+        take(&mut self.status, newer.status);
+        take(&mut self.total_tokens, newer.total_tokens);
+        take(&mut self.context_tokens, newer.context_tokens);
+        take(&mut self.updated_at_ms, newer.updated_at_ms);
+        take(&mut self.kind, newer.kind);
+        take(&mut self.message_count, newer.message_count);
+        take(&mut self.cost, newer.cost);
+        take(&mut self.label, newer.label);
+        take(&mut self.has_active_run, newer.has_active_run);
+        take(&mut self.run_id, newer.run_id);
+    }
+
+    /// Whether a run is under way.
+    pub fn is_active(&self) -> bool {
+        self.status == Some(SessionStatus::Active)
+    }
+}
+
+/// The agent in a key: the second part of `agent:<id>:<rest>`, else the first of `<agent>:<rest>`.
+pub fn agent_of_key(key: &str) -> Option<String> {
+    let (first, rest) = key.split_once(':')?;
+    let agent = if first == "agent" { rest.split(':').next()? } else { first };
+    words::name(agent)
+}
+
+fn status(
+    value: &Value,
+    has_active_run: Option<bool>,
+    updated_at_ms: Option<i64>,
+    rules: RowRules,
+) -> Option<SessionStatus> {
+    let told = value.get("status").and_then(Value::as_str).map(str::to_ascii_lowercase);
+    if fields::flag(value, &["paused"]) == Some(true) || matches!(told.as_deref(), Some("paused" | "suspended")) {
+        return Some(SessionStatus::Paused);
+    }
+    // The certain signs first: they are right even where the text is stale.
+    match (has_active_run, fields::flag(value, &["active"])) {
+        (Some(true), _) | (None, Some(true)) => return Some(SessionStatus::Active),
+        (None, Some(false)) => return Some(SessionStatus::Completed),
+        (Some(false), _) if matches!(told.as_deref(), Some("running" | "active")) => {
+            return Some(SessionStatus::Completed);
+        }
+        _ => {}
+    }
+    match told.as_deref()? {
+        "running" | "active" | "busy" | "started" => {
+            let ended = fields::time_ms(value, &["endedAt"]) >= fields::time_ms(value, &["startedAt"])
+                && value.get("endedAt").is_some_and(Value::is_number);
+            let silent = updated_at_ms.is_some_and(|at| rules.now_ms.saturating_sub(at) > RUNNING_BELIEVED_MS);
+            let stuck = rules.running_may_stick && (ended || silent);
+            Some(if stuck { SessionStatus::Completed } else { SessionStatus::Active })
+        }
+        "done" | "failed" | "killed" | "completed" | "aborted" | "error" | "cancelled" | "ended" | "timeout" => {
+            Some(SessionStatus::Completed)
+        }
+        _ => None,
+    }
+}
+
+/// One page (or all) of a list of sessions.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SessionPage {
+    /// The rows, at most [`MAX_SESSIONS`].
+    pub rows: Vec<SessionRow>,
+    /// How many sessions the gateway has, where it says so.
+    pub total: Option<u64>,
+    /// The offset of the next page; none after the last.
+    pub next_offset: Option<u64>,
+}
+
+/// Reads the reply of `sessions.list`, the body of `GET /sessions` or a `tick` snapshot: `sessions[]`, or a bare array. None
+/// where it is neither.
+pub fn read_sessions(document: &Value, rules: RowRules) -> Option<SessionPage> {
+    let rows = document.as_array().or_else(|| document.get("sessions")?.as_array())?;
+    let has_more = fields::flag(document, &["hasMore"]) == Some(true);
+    Some(SessionPage {
+        rows: rows.iter().filter_map(|row| SessionRow::read(row, rules)).take(MAX_SESSIONS).collect(),
+        total: fields::whole(document, &["totalCount", "total"]),
+        next_offset: fields::whole(document, &["nextOffset"]).filter(|_| has_more),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! The sessions of one gateway as far as they are known, kept current by lists and events.
+
+use std::collections::HashMap;
+
+use super::{SessionRow, SessionStatus, SessionsEvent};
+use crate::limits::MAX_SESSIONS;
+
+/// Sessions by key, at most [`MAX_SESSIONS`]: what goes beyond is not taken in.
+#[derive(Debug, Clone, Default)]
+pub struct SessionTable {
+    rows: HashMap<String, SessionRow>,
+    known: bool,
+}
+
+impl SessionTable {
+    /// Replaces everything by a complete list.
+    pub fn replace(&mut self, rows: Vec<SessionRow>) {
+        self.rows = rows.into_iter().take(MAX_SESSIONS).map(|row| (row.key.clone(), row)).collect();
+        self.known = true;
+    }
+
+    /// Takes an event in. Returns the keys that changed in a way that is worth telling; for a snapshot, all of them.
+    pub fn apply(&mut self, event: SessionsEvent) -> Vec<String> {
+        match event {
+            SessionsEvent::Snapshot(rows) => {
+                let keys = rows.iter().map(|row| row.key.clone()).collect();
+                self.replace(rows);
+                keys
+            }
+            SessionsEvent::Changed { row, whole } => self.change(*row, whole),
+            SessionsEvent::Removed { key } => self.rows.remove(&key).map(|row| row.key).into_iter().collect(),
+            SessionsEvent::Run { key, run_id, running, at_ms } => self.run(key, run_id, running, at_ms),
+            SessionsEvent::Unspecified => Vec::new(),
+        }
+    }
+
+    /// Forgets everything: the connection is gone, and nothing is known until the next list.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.known = false;
+    }
+
+    /// Whether a complete list has been taken in.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// How many sessions have a run under way.
+    pub fn active_count(&self) -> u32 {
+        u32::try_from(self.rows.values().filter(|row| row.is_active()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// One session.
+    pub fn get(&self, key: &str) -> Option<&SessionRow> {
+        self.rows.get(key)
+    }
+
+    /// All sessions, newest first, then by key.
+    pub fn newest_first(&self) -> Vec<&SessionRow> {
+        let mut rows: Vec<&SessionRow> = self.rows.values().collect();
+        rows.sort_by(|a, b| b.updated_at_ms.cmp(&a.updated_at_ms).then_with(|| a.key.cmp(&b.key)));
+        rows
+    }
+
+    fn change(&mut self, row: SessionRow, whole: bool) -> Vec<String> {
+        let key = row.key.clone();
+        let full = self.rows.len() >= MAX_SESSIONS;
+        match self.rows.get_mut(&key) {
+            Some(known) => {
+                let before = known.clone();
+                if whole {
+                    *known = row
+                } else {
+                    known.merge(row)
+                }
+                if *known == before { Vec::new() } else { vec![key] }
+            }
+            None if !full => {
+                self.rows.insert(key.clone(), row);
+                vec![key]
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn run(&mut self, key: String, run_id: Option<String>, running: bool, at_ms: Option<i64>) -> Vec<String> {
+        let ends_another = |known: &SessionRow| {
+            !running && known.is_active() && run_id.is_some() && known.run_id.is_some() && known.run_id != run_id
+        };
+        // The end of a run that is not the one under way says nothing about the session.
+        if self.rows.get(&key).is_some_and(ends_another) {
+            return Vec::new();
+        }
+        let status = if running { SessionStatus::Active } else { SessionStatus::Completed };
+        let agent = super::agent_of_key(&key);
+        let row = SessionRow {
+            key,
+            agent,
+            status: Some(status),
+            updated_at_ms: at_ms,
+            has_active_run: None,
+            run_id,
+            ..SessionRow::default()
+        };
+        self.change(row, false)
+    }
+}
+
+#[cfg(test)]
+mod tests;

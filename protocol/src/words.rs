@@ -1,0 +1,86 @@
+//! Text from a gateway, made fit to be kept and shown.
+
+use crate::limits::{MAX_NAME, MAX_WORDS};
+
+/// The gateway's own words: control and direction-changing characters removed, white space folded, cut to
+/// [`MAX_WORDS`] characters.
+pub fn shown(text: &str) -> String {
+    let mut words = String::new();
+    let mut length = 0;
+    let mut gap = false;
+    for character in text.chars() {
+        if character.is_whitespace() {
+            gap = !words.is_empty();
+            continue;
+        }
+        if is_unfit(character) {
+            continue;
+        }
+        if length + usize::from(gap) >= MAX_WORDS {
+            break;
+        }
+        if gap {
+            words.push(' ');
+            length += 1;
+            gap = false;
+        }
+        words.push(character);
+        length += 1;
+    }
+    words
+}
+
+/// A name (key, id, model) as the gateway uses it, where it is fit to be one: not empty, at most [`MAX_NAME`]
+/// characters, no control characters. A name is never changed, since it goes back to the gateway in requests.
+pub(crate) fn name(text: &str) -> Option<String> {
+    let fit = !text.is_empty() && text.chars().take(MAX_NAME + 1).count() <= MAX_NAME && !text.chars().any(is_unfit);
+    fit.then(|| text.to_owned())
+}
+
+/// An id that may be put into a command line that a person copies: letters, digits and `-_.:` only.
+pub(crate) fn command_argument(text: &str) -> Option<String> {
+    let fit = (1..=128).contains(&text.len())
+        && !text.starts_with('-')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'));
+    fit.then(|| text.to_owned())
+}
+
+/// Control characters, and the invisible ones that turn the direction of a line around or hide in it.
+fn is_unfit(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_words_are_one_line_without_control_characters() {
+        assert_eq!(shown("\u{1b}[31mdevice\r\n identity\u{202e}  mismatch\u{0}\n"), "[31mdevice identity mismatch");
+    }
+
+    #[test]
+    fn shown_words_are_cut_at_500_characters_not_bytes() {
+        let words = shown(&"ä ".repeat(2_000));
+        assert_eq!(words.chars().count(), 499);
+        assert!(shown(&"ä".repeat(2_000)).chars().count() == 500);
+    }
+
+    #[test]
+    fn a_name_with_control_characters_or_of_endless_length_is_none() {
+        assert_eq!(name("agent:main:main").as_deref(), Some("agent:main:main"));
+        assert_eq!(name(""), None);
+        assert_eq!(name("a\nb"), None);
+        assert_eq!(name(&"x".repeat(513)), None);
+    }
+
+    #[test]
+    fn an_id_that_could_run_something_never_gets_into_a_command() {
+        assert!(command_argument("1f0e-4a_b.c:d").is_some());
+        for bad in ["", "$(reboot)", "a b", "a;b", "-rf", "ä", &"x".repeat(129)] {
+            assert_eq!(command_argument(bad), None, "{bad}");
+        }
+    }
+}
