@@ -9,10 +9,21 @@
 //! [`crate::error::Failure`]. A job is a closure over a connection; its type never leaves this folder. Secrets are sealed
 //! on their way into a row ([`sealing`]) with a key that lives outside of the database ([`key_file`]).
 
+mod connection;
+mod error;
 pub mod handle;
 pub mod health_log;
 pub mod key_file;
 pub mod open_error;
 pub mod options;
+mod pulse;
+mod queue;
 pub mod records;
+mod schema;
 pub mod sealing;
+mod startup;
+mod tables;
+mod thread;
+
+#[cfg(test)]
+mod tests;

@@ -7,14 +7,27 @@ mod health;
 
 use std::sync::Arc;
 
+use diesel::SqliteConnection;
+use diesel::connection::SimpleConnection;
+
+use super::error::StoreError;
 use super::key_file::SealingKey;
 use super::open_error::StoreOpenError;
 use super::options::StoreOptions;
+use super::queue::{Queue, Which};
+use super::sealing::Sealer;
+use super::startup;
 use crate::clock::Clock;
 use crate::error::Failure;
 use crate::metrics::Metrics;
 
-/// The store's door. Clones share one writer thread and the reader threads.
+/// The store's door. Clones share one writer thread and the reader threads; when the last clone is dropped, they finish
+/// what is queued and end.
+///
+/// Every method answers within the options' `admission_wait` + `job_deadline`. Writes are committed and on disk before they
+/// are answered. Common failures: `store_unavailable` (too many jobs, database locked, full or read-only, no answer in
+/// time; try again) and `internal` (a fault of ours, logged). After an answer "not in time" a write may still have been
+/// committed: its message says so.
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     shared: Arc<Shared>,
@@ -22,6 +35,10 @@ pub struct StoreHandle {
 
 #[derive(Debug)]
 struct Shared {
+    writer: Queue,
+    readers: Queue,
+    sealer: Arc<Sealer>,
+    clock: Clock,
     installation_id: String,
 }
 
@@ -31,11 +48,15 @@ impl StoreHandle {
     /// To be called inside a running actix system, at the daemon's start: it reads and writes files on the calling thread.
     pub fn open(
         options: StoreOptions,
-        _key: SealingKey,
-        _clock: Clock,
-        _metrics: Arc<Metrics>,
+        key: SealingKey,
+        clock: Clock,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, StoreOpenError> {
-        Err(StoreOpenError::NotWritable { path: options.path, detail: "the store is not wired yet".into() })
+        let sealer = Arc::new(Sealer::new(key.bytes()));
+        let installation_id = startup::prepare(&options, key, &sealer, clock.wall_ms() / 1000)?;
+        let writer = Queue::start(Which::Writer, &options, clock.clone(), metrics.clone());
+        let readers = Queue::start(Which::Reader, &options, clock.clone(), metrics);
+        Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation_id }) })
     }
 
     /// The id of this installation: a uuid fixed at the first start.
@@ -45,26 +66,64 @@ impl StoreHandle {
 
     /// Jobs admitted and not finished: of the writer, of the readers.
     pub fn queue_depth(&self) -> (usize, usize) {
-        (0, 0)
+        (self.shared.writer.depth(), self.shared.readers.depth())
     }
 
     /// Answers once everything that was admitted before is committed or has failed. Also taken when the queue is full.
     pub async fn flush(&self) -> Result<(), Failure> {
-        Err(Failure::unavailable("store"))
+        self.shared.writer.flush().await
     }
 
-    /// For the watchdog: whether the writer thread is alive, without touching the database.
+    /// For the watchdog: whether the writer thread is alive, without touching the database. A locked, full or slow
+    /// database is no reason for a failure here; a dead thread, or one stuck in a job for longer than `stuck_after`, is.
     pub async fn ping_writer(&self) -> Result<(), Failure> {
-        Err(Failure::unavailable("store"))
+        self.shared.writer.ping().await
     }
 
     /// The same for the reader threads, all of them.
     pub async fn ping_readers(&self) -> Result<(), Failure> {
-        Err(Failure::unavailable("store"))
+        self.shared.readers.ping().await
     }
 
     /// Makes the write-ahead log empty where no reader is in the way: for the daemon's stop, after [`Self::flush`].
     pub async fn checkpoint(&self) -> Result<(), Failure> {
-        Err(Failure::unavailable("store"))
+        self.shared
+            .writer
+            .run("tidy up the database", |connection| {
+                connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").map_err(StoreError::from)
+            })
+            .await
+    }
+
+    /// One write, all or nothing: takes the write lock first, so that it can't lose against another one half-way.
+    pub(super) async fn write<T, F>(&self, what: &'static str, job: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection, &Sealer) -> Result<T, StoreError> + Send + 'static,
+    {
+        let sealer = self.shared.sealer.clone();
+        self.shared
+            .writer
+            .run(what, move |connection| connection.immediate_transaction(|connection| job(connection, &sealer)))
+            .await
+    }
+
+    /// One read on any reader, all of it from one state of the database.
+    pub(super) async fn read<T, F>(&self, what: &'static str, job: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection, &Sealer) -> Result<T, StoreError> + Send + 'static,
+    {
+        use diesel::Connection;
+        let sealer = self.shared.sealer.clone();
+        self.shared
+            .readers
+            .run(what, move |connection| connection.transaction(|connection| job(connection, &sealer)))
+            .await
+    }
+
+    /// Unix seconds.
+    fn now_s(&self) -> i64 {
+        self.shared.clock.wall_ms() / 1000
     }
 }

@@ -8,11 +8,15 @@ use crate::error::Failure;
 use crate::gateway::messages::HealthPoint;
 use crate::ids::GatewayId;
 use crate::store::records::{HealthEntry, Thinned};
+use crate::store::tables::health_log;
 
 impl StoreHandle {
     /// Appends points, all at once. Points of gateways that are gone are dropped.
     pub async fn append_health(&self, points: Vec<(GatewayId, HealthPoint)>) -> Result<(), Failure> {
-        Err(Failure::unavailable("store"))
+        if points.is_empty() {
+            return Ok(());
+        }
+        self.write("append to the health log", move |connection, _| health_log::append(connection, &points)).await
     }
 
     /// Points since `since_ms` (wall ms) of one gateway, or of all: grouped by gateway, newest first in each, at most
@@ -24,7 +28,8 @@ impl StoreHandle {
         since_ms: i64,
         limit: usize,
     ) -> Result<Vec<HealthEntry>, Failure> {
-        Err(Failure::unavailable("store"))
+        self.read("read the health log", move |connection, _| health_log::history(connection, only, since_ms, limit))
+            .await
     }
 
     /// Keeps full points for `full`, then one point an hour until `thinned`, then nothing.
@@ -33,7 +38,27 @@ impl StoreHandle {
     /// its latencies, the sum of its misses and the last error. Works in short transactions, so that other writes get their
     /// turn; stops at the first failure, and the next run goes on from there.
     pub async fn thin_health(&self, now_ms: i64, full: Duration, thinned: Duration) -> Result<Thinned, Failure> {
-        Err(Failure::unavailable("store"))
+        let full_before = health_log::hour_start(now_ms.saturating_sub(span_ms(full)));
+        let drop_before = now_ms.saturating_sub(span_ms(thinned.max(full)));
+        let mut done = Thinned::default();
+        loop {
+            let removed = self
+                .write("forget old health points", move |connection, _| health_log::remove(connection, drop_before))
+                .await?;
+            done.removed += removed;
+            if removed == 0 {
+                break;
+            }
+        }
+        loop {
+            let folded = self
+                .write("thin the health log", move |connection, _| health_log::fold_some(connection, full_before))
+                .await?;
+            done.folded += folded;
+            if folded == 0 {
+                return Ok(done);
+            }
+        }
     }
 }
 

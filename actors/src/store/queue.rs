@@ -1,0 +1,209 @@
+//! The way of a job to a store thread and of its answer back: admission, deadline, and the watchdog's ping.
+//!
+//! `SyncArbiter` queues without bound, so a permit is taken before a job is sent and travels with it until it has run. A
+//! job whose caller has gone before its turn is not run at all.
+//!
+//! The ping must answer while the database is locked, full or slow, as a restart would cure none of that; and it must
+//! not answer when a thread is dead or stuck for good. So it looks at the threads' pulses first:
+//!
+//! 1. a thread that has ended: failure;
+//! 2. a thread in one job for longer than `stuck_after`: failure (a job waits for a lock for `busy_timeout` at most);
+//! 3. every thread in a job that began lately: alive;
+//! 4. else an empty job is sent past the permits: answered: alive. Not answered within two seconds: the pulses are
+//!    looked at again, and only threads that have all got into a job meanwhile are alive.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use diesel::SqliteConnection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+
+pub(super) use super::connection::Which;
+use super::error::{StoreError, unavailable};
+use super::options::StoreOptions;
+use super::pulse::{Beat, Pulse};
+use super::thread::{Job, Slot, StoreThread};
+use crate::clock::Clock;
+use crate::error::Failure;
+use crate::metrics::Metrics;
+
+/// Longest wait for admission, whatever the options say.
+const MAX_ADMISSION_WAIT: Duration = Duration::from_secs(2);
+/// How long an idle thread has for a ping.
+const PING_WAIT: Duration = Duration::from_secs(2);
+
+/// The threads of one kind, with their queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    which: Which,
+    threads: Addr<StoreThread>,
+    permits: Arc<Semaphore>,
+    capacity: usize,
+    pulses: Arc<[Arc<Pulse>]>,
+    admission_wait: Duration,
+    job_deadline: Duration,
+    stuck_after: Duration,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+/// A permit that keeps the depth metric right, however it ends.
+struct Admission {
+    permit: Option<OwnedSemaphorePermit>,
+    permits: Arc<Semaphore>,
+    capacity: usize,
+    which: Which,
+    metrics: Arc<Metrics>,
+}
+
+impl Admission {
+    fn publish(&self) {
+        self.metrics.set_store_queue(self.which.name(), self.capacity.saturating_sub(self.permits.available_permits()));
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.publish();
+    }
+}
+
+impl Queue {
+    /// Starts the threads. Inside a running actix system.
+    pub(super) fn start(which: Which, options: &StoreOptions, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let threads = match which {
+            Which::Writer => 1,
+            Which::Reader => options.readers.max(1),
+        };
+        let base = clock.now();
+        let pulses: Arc<[Arc<Pulse>]> = (0..threads).map(|_| Arc::new(Pulse::new(base))).collect();
+        let address = {
+            let (pulses, clock, next) = (pulses.clone(), clock.clone(), AtomicUsize::new(0));
+            let (path, busy_timeout) = (options.path.clone(), options.busy_timeout);
+            SyncArbiter::start(threads, move || {
+                let turn = next.fetch_add(1, Ordering::Relaxed);
+                let pulse = pulses.get(turn).cloned().unwrap_or_else(|| Arc::new(Pulse::new(base)));
+                StoreThread::new(Slot::new(path.clone(), busy_timeout, which), pulse, clock.clone())
+            })
+        };
+        let capacity = options.max_queue.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            which,
+            threads: address,
+            permits: Arc::new(Semaphore::new(capacity)),
+            capacity,
+            pulses,
+            admission_wait: options.admission_wait.min(MAX_ADMISSION_WAIT),
+            job_deadline: options.job_deadline,
+            stuck_after: options.stuck_after,
+            clock,
+            metrics,
+        }
+    }
+
+    /// Jobs admitted and not finished.
+    pub(super) fn depth(&self) -> usize {
+        self.capacity.saturating_sub(self.permits.available_permits())
+    }
+
+    /// Runs a job on a thread and waits for its answer.
+    pub(super) async fn run<T, F>(&self, what: &'static str, job: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let admission = self.admit(what).await?;
+        let (reply, answer) = oneshot::channel();
+        self.threads.do_send(Job(Box::new(move |slot| {
+            if reply.is_closed() {
+                return;
+            }
+            let outcome = slot.run(what, job);
+            // First the permit: who has the answer finds the queue already shorter.
+            drop(admission);
+            let _ = reply.send(outcome);
+        })));
+        self.answer(what, answer).await?
+    }
+
+    /// Answers when all jobs sent before have run.
+    pub(super) async fn flush(&self) -> Result<(), Failure> {
+        self.answer("flush the store", self.empty_job()).await
+    }
+
+    /// Whether all threads are alive; see the module's documentation.
+    pub(super) async fn ping(&self) -> Result<(), Failure> {
+        if self.all_busy()? {
+            return Ok(());
+        }
+        if let Ok(Ok(())) = timeout(PING_WAIT, self.empty_job()).await {
+            return Ok(());
+        }
+        if self.all_busy()? { Ok(()) } else { Err(self.dead("does not answer")) }
+    }
+
+    /// Whether every thread is in a job; an error where one has ended or is stuck.
+    fn all_busy(&self) -> Result<bool, Failure> {
+        let now = self.clock.now();
+        let mut all = true;
+        for pulse in self.pulses.iter() {
+            match pulse.beat(now) {
+                Beat::Gone => return Err(self.dead("has ended")),
+                Beat::Busy(since) if since > self.stuck_after => return Err(self.dead("is stuck in one job")),
+                Beat::Busy(_) => {}
+                Beat::Idle => all = false,
+            }
+        }
+        Ok(all)
+    }
+
+    fn empty_job(&self) -> oneshot::Receiver<()> {
+        let (reply, answer) = oneshot::channel();
+        self.threads.do_send(Job(Box::new(move |_| {
+            let _ = reply.send(());
+        })));
+        answer
+    }
+
+    async fn admit(&self, what: &'static str) -> Result<Admission, Failure> {
+        let acquired = timeout(self.admission_wait, self.permits.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = acquired else {
+            tracing::warn!(store.job = what, "could not {what}: {} jobs wait for the store", self.capacity);
+            return Err(unavailable(format!("Could not {what}: too many requests wait for the store")));
+        };
+        let admission = Admission {
+            permit: Some(permit),
+            permits: self.permits.clone(),
+            capacity: self.capacity,
+            which: self.which,
+            metrics: self.metrics.clone(),
+        };
+        admission.publish();
+        Ok(admission)
+    }
+
+    async fn answer<T>(&self, what: &'static str, answer: oneshot::Receiver<T>) -> Result<T, Failure> {
+        match timeout(self.job_deadline, answer).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(_)) => Err(self.dead("has ended")),
+            Err(_) => {
+                tracing::warn!(store.job = what, "could not {what}: no answer in {:?}", self.job_deadline);
+                let doubt = match self.which {
+                    Which::Writer => "; it may still happen, so look before you repeat it",
+                    Which::Reader => "",
+                };
+                Err(unavailable(format!("Could not {what}: the store did not answer in time{doubt}")))
+            }
+        }
+    }
+
+    fn dead(&self, how: &str) -> Failure {
+        let message = format!("The store's {} thread {how}", self.which.name());
+        tracing::error!("{message}");
+        unavailable(message)
+    }
+}

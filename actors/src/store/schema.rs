@@ -1,0 +1,126 @@
+//! The tables as diesel sees them, in the form of `diesel print_schema`. A test compares this with what the migrations make.
+
+diesel::table! {
+    agents (id) {
+        id -> BigInt,
+        name -> Text,
+        role -> Text,
+        status -> Text,
+        gateway_id -> Nullable<BigInt>,
+        source -> Text,
+        config -> Text,
+        is_gateway_main -> Bool,
+        last_seen -> Nullable<BigInt>,
+        last_activity -> Nullable<Text>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> BigInt,
+        name -> Text,
+        role -> Text,
+        sha256 -> Text,
+        prefix -> Text,
+        created_at -> BigInt,
+        expires_at -> Nullable<BigInt>,
+        last_used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    device_tokens (address) {
+        address -> Text,
+        token -> Text,
+        role -> Text,
+        scopes -> Text,
+        issued_at_ms -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    gateways (id) {
+        id -> BigInt,
+        uuid -> Text,
+        name -> Text,
+        host -> Text,
+        port -> Integer,
+        token -> Nullable<Text>,
+        url_token -> Nullable<Text>,
+        is_primary -> Bool,
+        priority -> Integer,
+        labels -> Text,
+        transport -> Text,
+        tls -> Text,
+        disable_device_pairing -> Bool,
+        drained -> Bool,
+        dialect -> Nullable<Text>,
+        status -> Nullable<Text>,
+        last_seen -> Nullable<BigInt>,
+        latency -> Nullable<BigInt>,
+        sessions_count -> BigInt,
+        agents_count -> BigInt,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
+    health_log (id) {
+        id -> BigInt,
+        gateway_id -> BigInt,
+        at_ms -> BigInt,
+        status -> Text,
+        latency_ms -> Nullable<Double>,
+        latency_min_ms -> Nullable<Double>,
+        latency_avg_ms -> Nullable<Double>,
+        latency_max_ms -> Nullable<Double>,
+        misses -> BigInt,
+        error -> Nullable<Text>,
+        thinned -> Bool,
+    }
+}
+
+diesel::table! {
+    identity (id) {
+        id -> BigInt,
+        seed -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    meta (name) {
+        name -> Text,
+        value -> Text,
+    }
+}
+
+diesel::table! {
+    web_sessions (token_sha256) {
+        token_sha256 -> Text,
+        key_id -> Nullable<BigInt>,
+        key_sha256 -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::joinable!(agents -> gateways (gateway_id));
+diesel::joinable!(health_log -> gateways (gateway_id));
+diesel::joinable!(web_sessions -> api_keys (key_id));
+
+diesel::allow_tables_to_appear_in_same_query!(
+    agents,
+    api_keys,
+    device_tokens,
+    gateways,
+    health_log,
+    identity,
+    meta,
+    web_sessions,
+);

@@ -1,0 +1,10 @@
+//! One file a table: its rows and the functions on a connection. Nobody outside of the store sees them.
+
+pub(super) mod agents;
+pub(super) mod api_keys;
+pub(super) mod device_tokens;
+pub(super) mod gateways;
+pub(super) mod health_log;
+pub(super) mod identity;
+pub(super) mod meta;
+pub(super) mod web_sessions;

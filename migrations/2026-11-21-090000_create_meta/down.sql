@@ -1,0 +1,2 @@
+DROP TABLE identity;
+DROP TABLE meta;
