@@ -2,5 +2,3 @@
 
 pub mod config;
 pub mod http;
-pub mod systemd;
-pub mod telemetry;

@@ -1,6 +1,6 @@
 //! How a gateway is reached over the network: resolve, connect, TLS, upgrade, frames; and plain HTTP requests.
 //!
-//! A [`Dialer`] is the seam: `Gateway` actors hold an `Arc<dyn Dialer>`, `NetworkDialer` is the real one, and tests
+//! A [`Dialer`] is the seam: `Gateway` actors hold an `Arc<dyn Dialer>`, [`NetworkDialer`] is the real one, and tests
 //! script one with [`Dialed::scripted`]. What comes out of a dial is a pair of halves: a stream of [`Incoming`] messages and an
 //! [`Outgoing`] queue. Nobody answers pings or close frames by itself: the actor does.
 //!
@@ -19,16 +19,28 @@ use tokio::sync::mpsc;
 
 use crate::gateway_record::TlsTrust;
 
+mod channel;
+mod connect;
+mod exchange;
 pub mod failure;
 pub mod frame_cap;
+pub mod http_probe;
 pub mod incoming;
 pub mod memory_budget;
+pub mod network;
 pub mod outgoing;
+mod resolver;
+mod socket;
+mod tls;
+pub mod unconnected_probe;
+mod upgrade;
 
 pub use failure::{DialFailure, DialStep, SocketError};
 pub use frame_cap::FrameCap;
 pub use incoming::Incoming;
+pub use network::NetworkDialer;
 pub use outgoing::{Outgoing, Sent};
+pub use upgrade::refusal_text;
 
 /// Reaches gateways. One serves the whole process; its futures run on the arbiter that polls them.
 pub trait Dialer: Send + Sync {
@@ -61,7 +73,7 @@ pub enum HttpMethod {
     Post,
 }
 
-/// An HTTP request to send. A credential can only be put in by `HttpGateway`, which has seen a health document.
+/// An HTTP request to send. A credential can only be put in by [`http_probe::HttpGateway`], which has seen a health document.
 #[derive(Debug, Clone)]
 pub struct HttpRequest {
     /// Where; the address's own path goes before `path`.
@@ -179,3 +191,6 @@ impl Dialed {
         (dialed, ScriptedPeer { sent, says, frame_cap })
     }
 }
+
+#[cfg(test)]
+mod tests;

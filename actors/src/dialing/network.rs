@@ -1,0 +1,121 @@
+//! The dialer that really dials.
+
+use std::sync::Arc;
+
+use actix_http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use actix_http::{ConnectionType, Method};
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use tokio::time::{Instant, timeout_at};
+
+use super::channel;
+use super::exchange::{Body, exchange};
+use super::failure::{DialFailure, DialStep};
+use super::frame_cap::FrameCap;
+use super::memory_budget::MemoryBudget;
+use super::resolver::Resolver;
+use super::socket::open_halves;
+use super::tls::TlsConfigs;
+use super::upgrade::{request_head, set_header, upgrade};
+use super::{DialRequest, Dialed, Dialer, HttpMethod, HttpReply, HttpRequest};
+
+/// Dials over the network. One for the whole process: clones share the system's certificate authorities, the memory for
+/// large frames and the limit on name lookups. Its futures must run within an actix system.
+#[derive(Debug, Clone)]
+pub struct NetworkDialer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    resolver: Resolver,
+    configs: TlsConfigs,
+    large_frames: MemoryBudget,
+}
+
+impl NetworkDialer {
+    /// A dialer with the system's resolver and certificate authorities (read at the first TLS dial).
+    #[expect(clippy::new_without_default, reason = "one for the process, made where it is meant")]
+    pub fn new() -> Self {
+        Self::with_parts(Resolver::system(), TlsConfigs::new())
+    }
+
+    pub(super) fn with_parts(resolver: Resolver, configs: TlsConfigs) -> Self {
+        Self { shared: Arc::new(Shared { resolver, configs, large_frames: MemoryBudget::default() }) }
+    }
+
+    /// Bytes that large frames take at present, of 64 MiB.
+    pub fn large_frame_bytes(&self) -> usize {
+        self.shared.large_frames.used()
+    }
+
+    async fn open_socket(self, request: DialRequest) -> Result<Dialed, DialFailure> {
+        let Shared { resolver, configs, large_frames } = &*self.shared;
+        let deadline = Instant::now() + request.timeout;
+        let channel = channel::open(resolver, configs, &request.address, &request.tls, deadline).await?;
+        let mut timings = channel.timings;
+        let started = Instant::now();
+        let upgraded = upgrade(channel.io, &request.address, request.origin.as_deref());
+        let late = |_| DialFailure::Timeout { step: DialStep::Upgrade };
+        let (io, first) = timeout_at(deadline, upgraded).await.map_err(late)??;
+        timings.upgrade = Some(started.elapsed());
+        let frame_cap = FrameCap::before_connect();
+        let (incoming, outgoing) = open_halves(io, first, frame_cap.clone(), large_frames.clone());
+        Ok(Dialed { incoming: Box::pin(incoming), outgoing, frame_cap, timings, peer: channel.peer })
+    }
+
+    async fn request(self, request: HttpRequest) -> Result<HttpReply, DialFailure> {
+        let Shared { resolver, configs, .. } = &*self.shared;
+        let step = DialStep::Request;
+        let started = Instant::now();
+        let deadline = started + request.timeout;
+        let channel = channel::open(resolver, configs, &request.address, &request.tls, deadline).await?;
+        let mut head = request_head(
+            match request.method {
+                HttpMethod::Get => Method::GET,
+                HttpMethod::Post => Method::POST,
+            },
+            &request.address,
+            &request.path,
+            step,
+        )?;
+        set_header(&mut head, ACCEPT, "application/json", step)?;
+        set_header(&mut head, USER_AGENT, "gatewarden", step)?;
+        if let Some(token) = request.bearer() {
+            set_header(&mut head, AUTHORIZATION, &format!("Bearer {}", token.expose()), step)?;
+        }
+        if request.body.is_some() {
+            set_header(&mut head, CONTENT_TYPE, "application/json", step)?;
+        }
+        head.set_connection_type(ConnectionType::Close);
+        let answered = async {
+            let answer = exchange(channel.io, head, request.body, step).await?;
+            let (status, content_type, retry_after) =
+                (answer.head.status.as_u16(), answer.content_type(), answer.retry_after());
+            let body = whole_body(answer.into_body(), request.max_body).await?;
+            Ok(HttpReply { status, content_type, retry_after, body, took: started.elapsed() })
+        };
+        timeout_at(deadline, answered).await.map_err(|_| DialFailure::Timeout { step })?
+    }
+}
+
+async fn whole_body(mut body: Body, limit: usize) -> Result<Bytes, DialFailure> {
+    let mut whole = BytesMut::new();
+    while let Some(part) = body.next().await? {
+        if whole.len() + part.len() > limit {
+            return Err(DialFailure::ReplyTooLarge { limit });
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(whole.freeze())
+}
+
+impl Dialer for NetworkDialer {
+    fn dial(&self, request: DialRequest) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
+        self.clone().open_socket(request).boxed_local()
+    }
+
+    fn http(&self, request: HttpRequest) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
+        self.clone().request(request).boxed_local()
+    }
+}
