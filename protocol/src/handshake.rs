@@ -98,7 +98,7 @@ impl Handshake {
         match self.state {
             State::AwaitingChallenge if self.config.allow_rpc => {
                 self.state = State::AwaitingAuth { asked: false };
-                self.credentials_sent = self.config.shared_token.is_some();
+                self.credentials_sent = self.config.shared().is_some();
                 Step::Send(request::auth(&self.config))
             }
             State::AwaitingChallenge => self.done(Refusal::new(RefusalCode::ChallengeTimeout, "")),
@@ -200,12 +200,11 @@ impl Handshake {
         if refusal.code == RefusalCode::DeviceTokenMismatch && !sent_device_token {
             refusal = Refusal { words: refusal.words, ..Refusal::new(RefusalCode::TokenMismatch, "") };
         }
-        // A server that refuses the `auth` of the rpc dialect in words of its own refuses the credentials.
-        if refusal.code == RefusalCode::RefusedByGateway
-            && refusal.class == RefusalClass::Blocked
-            && matches!(self.state, State::AwaitingAuth { .. })
-        {
-            refusal = Refusal { words: refusal.words, ..Refusal::new(RefusalCode::Unauthorized, "") };
+        // Where the one credential is a token, to refuse without a reason is to refuse the token.
+        let unexplained = matches!(refusal.code, RefusalCode::RefusedByGateway | RefusalCode::Unauthorized);
+        if unexplained && refusal.class == RefusalClass::Blocked && matches!(self.state, State::AwaitingAuth { .. }) {
+            let code = if self.credentials_sent { RefusalCode::TokenMismatch } else { RefusalCode::TokenMissing };
+            refusal = Refusal { words: refusal.words, ..Refusal::new(code, "") };
         }
         let refusal = self.complete(refusal);
         self.done(refusal)
@@ -219,7 +218,7 @@ impl Handshake {
                 pairing.device_id = self.config.device_id().map(str::to_owned);
             }
         }
-        refusal.counts_as_failed_auth &= self.credentials_sent;
+        refusal.counts_as_failed_auth &= self.state != State::AwaitingChallenge;
         refusal
     }
 

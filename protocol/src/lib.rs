@@ -37,7 +37,8 @@ pub use identity::DeviceIdentity;
 pub use pending::{Matched, PendingRequests, ReplyMode, ReplyStep, Settled, Unmatched};
 pub use quirks::Quirk;
 pub use refusal::{
-    Pairing, Refusal, RefusalClass, RefusalCode, UpgradeAnswer, classify_close, classify_error, classify_upgrade,
+    Pairing, Refusal, RefusalClass, RefusalCode, UpgradeAnswer, classify_close, classify_error, classify_http_reply,
+    classify_upgrade,
 };
 pub use secret::Secret;
 pub use sessions::{

@@ -8,7 +8,7 @@ mod wire;
 
 pub use close::classify_close;
 pub use code::RefusalCode;
-pub use upgrade::{UpgradeAnswer, classify_upgrade};
+pub use upgrade::{UpgradeAnswer, classify_http_reply, classify_upgrade};
 pub use wire::classify_error;
 
 use crate::words;
@@ -46,7 +46,7 @@ pub struct Refusal {
     pub code: RefusalCode,
     /// What to do; mostly the code's own class.
     pub class: RefusalClass,
-    /// The gateway's (or the transport's) own words: one line, at most 500 characters, no control characters.
+    /// The gateway's own words, or what this side saw: one line, at most 500 characters, no control characters.
     pub words: String,
     /// When to try again, where the gateway said it.
     pub retry_after_ms: Option<u64>,
@@ -85,12 +85,19 @@ impl Refusal {
         self
     }
 
-    /// A sentence that names the gateway and carries its own words.
+    /// A sentence that names the gateway, with its own words or with what this side saw.
     pub fn for_gateway(&self, name: &str, address: &str) -> String {
-        let said = if self.words.is_empty() { String::new() } else { format!(" It said: \"{}\".", self.words) };
-        match &self.missing_scope {
-            Some(scope) => format!("Gateway \"{name}\" ({address}) did not grant the scope {scope}.{said}"),
-            None => format!("Gateway \"{name}\" ({address}) {}.{said}", self.code.predicate()),
+        let happened = match &self.missing_scope {
+            Some(scope) => format!("did not grant the scope {scope}"),
+            None => self.code.predicate().to_owned(),
+        };
+        let words = self.words.trim_end_matches('.');
+        match words {
+            "" => format!("Gateway \"{name}\" ({address}) {happened}."),
+            _ if self.code.is_said_by_gateway() => {
+                format!("Gateway \"{name}\" ({address}) {happened}. It said: \"{words}\".")
+            }
+            _ => format!("Gateway \"{name}\" ({address}) {happened}: {words}."),
         }
     }
 

@@ -102,6 +102,8 @@ codes! {
         "Add the proxy's address to gateway.trustedProxies in the gateway's openclaw.json, or connect to the gateway without the proxy."
     TlsNotTrusted "tls_not_trusted" Blocked "shows a TLS certificate that is not trusted";
         "Set tls for this gateway here: {\"trust\": \"ca\"} with the CA certificate, {\"trust\": \"pins\"} with the SHA-256 of its certificate, or, only for development, {\"trust\": \"none\"}. A certificate for another name or past its date must be renewed on the gateway."
+    TlsTrustUnusable "tls_trust_unusable" Blocked "cannot be checked with the TLS trust that is set for it";
+        "Correct tls for this gateway here: ca_pem needs at least one PEM certificate, each pin 64 hex digits; with system trust, install the ca-certificates of this machine."
     AddressForbidden "address_forbidden" Blocked "has an address that must never be dialled (link-local or metadata service)";
         "Give the gateway's real address as host: addresses in 169.254.0.0/16, fe80::/10 and of cloud metadata services are never dialled."
     // It comes and goes.
@@ -120,7 +122,7 @@ codes! {
         "It was killed, crashed, or something between drops connections. It is tried again by itself; the gateway's log and any proxy's idle timeout tell more."
     NameNotResolved "name_not_resolved" Retryable "has a host name that cannot be resolved";
         "Check the spelling of host, and the DNS of this machine (getent hosts NAME)."
-    Unreachable "unreachable" Retryable "is on a network that cannot be reached from here";
+    HostUnreachable "host_unreachable" Retryable "is on a network that cannot be reached from here";
         "Check routes, VPN and firewall between this machine and the gateway's host."
     DialTimeout "dial_timeout" Retryable "did not answer the connection attempt in time";
         "Its host is down, or a firewall swallows the packets: check both; the port must be open to this machine."
@@ -177,9 +179,43 @@ impl RefusalCode {
             Self::NotAGateway
                 | Self::Redirected
                 | Self::TlsNotTrusted
+                | Self::TlsTrustUnusable
                 | Self::ProtocolMismatch
                 | Self::AddressForbidden
                 | Self::Parked
+        )
+    }
+
+    /// Whether the words that come with it are the gateway's own; otherwise they tell what this side saw.
+    pub(super) fn is_said_by_gateway(self) -> bool {
+        !matches!(
+            self,
+            Self::VersionTooOld
+                | Self::NotAGateway
+                | Self::Redirected
+                | Self::TlsNotTrusted
+                | Self::TlsTrustUnusable
+                | Self::AddressForbidden
+                | Self::StartingOverdue
+                | Self::RestartOverdue
+                | Self::ConnectionRefused
+                | Self::ConnectionReset
+                | Self::NameNotResolved
+                | Self::HostUnreachable
+                | Self::DialTimeout
+                | Self::TlsFailed
+                | Self::ChallengeTimeout
+                | Self::ConnectTimeout
+                | Self::HeartbeatLost
+                | Self::FrameTooLarge
+                | Self::Garbage
+                | Self::LocalFault
+                | Self::HeartbeatMissed
+                | Self::HighLatency
+                | Self::GatewayDegraded
+                | Self::LoginBudgetSpent
+                | Self::Parked
+                | Self::Stale
         )
     }
 

@@ -40,6 +40,18 @@ pub fn classify_upgrade(status: u16, location: Option<&str>, retry_after_s: Opti
     UpgradeAnswer::Refused(Refusal::new(code, &said).with_retry_after_ms(retry_after_ms))
 }
 
+/// Reads a failed answer to a request of the `http` dialect. `token_sent` is whether the request carried a token.
+pub fn classify_http_reply(status: u16, retry_after_s: Option<u64>, body: &[u8], token_sent: bool) -> Refusal {
+    let refused = match classify_upgrade(status, None, retry_after_s, body) {
+        UpgradeAnswer::TryHttp(refusal) | UpgradeAnswer::Refused(refusal) => refusal,
+    };
+    if status != 401 {
+        return refused;
+    }
+    let code = if token_sent { RefusalCode::TokenMismatch } else { RefusalCode::TokenMissing };
+    Refusal { words: refused.words, ..Refusal::new(code, "") }
+}
+
 fn kind_of(document: &Value) -> Option<&str> {
     document.get("error")?.get("type")?.as_str()
 }

@@ -40,7 +40,7 @@ fn by_name(name: &str) -> Option<RefusalCode> {
         "AUTH_TOKEN_MISSING" => RefusalCode::TokenMissing,
         "AUTH_PASSWORD_MISSING" | "AUTH_PASSWORD_MISMATCH" => RefusalCode::PasswordRequired,
         "AUTH_DEVICE_TOKEN_MISMATCH" => RefusalCode::DeviceTokenMismatch,
-        "AUTH_UNAUTHORIZED" | "AUTH_REQUIRED" | "UNAUTHORIZED" => RefusalCode::Unauthorized,
+        "AUTH_UNAUTHORIZED" | "AUTH_REQUIRED" => RefusalCode::Unauthorized,
         "AUTH_RATE_LIMITED" | "AUTH_RATE_LIMIT" | "RATE_LIMITED" => RefusalCode::RateLimited,
         "PAIRING_REQUIRED" => RefusalCode::PairingRequired,
         "DEVICE_IDENTITY_REQUIRED" | "CONTROL_UI_DEVICE_IDENTITY_REQUIRED" => RefusalCode::DeviceIdentityRequired,
@@ -92,8 +92,9 @@ pub(super) fn by_message(message: &str) -> Option<RefusalCode> {
         ("invalid-handshake", RefusalCode::InvalidHandshake),
         ("slow consumer", RefusalCode::SlowConsumer),
         ("service restart", RefusalCode::GatewayRestarting),
-        ("unauthorized", RefusalCode::Unauthorized),
         ("invalid token", RefusalCode::TokenMismatch),
+        ("wrong token", RefusalCode::TokenMismatch),
+        ("unauthorized", RefusalCode::Unauthorized),
         ("authentication failed", RefusalCode::Unauthorized),
         ("not authenticated", RefusalCode::Unauthorized),
     ];
@@ -109,7 +110,7 @@ fn by_kind(error: &WireError) -> RefusalCode {
             RefusalCode::GatewayStarting
         }
         "UNAVAILABLE" => RefusalCode::GatewayUnavailable,
-        "FORBIDDEN" => RefusalCode::Unauthorized,
+        "FORBIDDEN" | "UNAUTHORIZED" => RefusalCode::Unauthorized,
         "INTERNAL" | "INTERNAL_ERROR" | "-32603" => RefusalCode::GatewayError,
         _ => RefusalCode::RefusedByGateway,
     }

@@ -78,10 +78,13 @@ impl SessionTable {
         match self.rows.get_mut(&key) {
             Some(known) => {
                 let before = known.clone();
-                if whole {
-                    *known = row
+                if whole && is_overtaken(&row, &before) {
+                    *known = row;
+                    known.merge(before.clone());
+                } else if whole {
+                    *known = row;
                 } else {
-                    known.merge(row)
+                    known.merge(row);
                 }
                 if *known == before { Vec::new() } else { vec![key] }
             }
@@ -103,17 +106,26 @@ impl SessionTable {
         }
         let status = if running { SessionStatus::Active } else { SessionStatus::Completed };
         let agent = super::agent_of_key(&key);
+        // The sign of newer releases follows the run, where there is one.
+        let has_active_run = self.rows.get(&key).and_then(|known| known.has_active_run).map(|_| running);
         let row = SessionRow {
             key,
             agent,
             status: Some(status),
             updated_at_ms: at_ms,
-            has_active_run: None,
+            has_active_run,
             run_id,
             ..SessionRow::default()
         };
         self.change(row, false)
     }
+}
+
+/// Whether a row was read before what is known of its session: protocol 3 sends such rows along with messages. A row that
+/// tells `hasActiveRun` is a snapshot of the moment and never overtaken.
+fn is_overtaken(row: &SessionRow, known: &SessionRow) -> bool {
+    row.has_active_run.is_none()
+        && matches!((row.updated_at_ms, known.updated_at_ms), (Some(row), Some(known)) if row < known)
 }
 
 #[cfg(test)]
