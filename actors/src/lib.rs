@@ -13,6 +13,8 @@
 pub mod clock;
 pub mod dialing;
 pub mod error;
+pub mod event;
+pub mod event_hub;
 pub mod gateway;
 pub mod gateway_record;
 pub mod gateway_report;

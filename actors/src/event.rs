@@ -1,0 +1,154 @@
+//! What the daemon tells its subscribers: one numbered event, rendered once for everybody.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+
+/// The types of events (`docs/api.md`, "Events").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub enum EventKind {
+    /// A gateway's status changed.
+    #[serde(rename = "gateway.status")]
+    GatewayStatus,
+    /// Another gateway acts as primary.
+    #[serde(rename = "gateway.primary")]
+    GatewayPrimary,
+    /// A gateway refuses us for a reason that only a change can cure.
+    #[serde(rename = "gateway.blocked")]
+    GatewayBlocked,
+    /// A session was created, changed or ended.
+    #[serde(rename = "session.update")]
+    SessionUpdate,
+    /// A gateway's log entry.
+    #[serde(rename = "log")]
+    Log,
+    /// An agent's status changed.
+    #[serde(rename = "agent.status")]
+    AgentStatus,
+    /// A spawn moved on.
+    #[serde(rename = "spawn_result")]
+    SpawnResult,
+    /// A CLI tool connected.
+    #[serde(rename = "connection.created")]
+    ConnectionCreated,
+    /// A CLI tool left, or was silent for too long.
+    #[serde(rename = "connection.disconnected")]
+    ConnectionDisconnected,
+    /// Somebody changed something, or was refused.
+    #[serde(rename = "audit")]
+    Audit,
+}
+
+impl EventKind {
+    /// All, in the order of the enum.
+    pub const ALL: [Self; 10] = [
+        Self::GatewayStatus,
+        Self::GatewayPrimary,
+        Self::GatewayBlocked,
+        Self::SessionUpdate,
+        Self::Log,
+        Self::AgentStatus,
+        Self::SpawnResult,
+        Self::ConnectionCreated,
+        Self::ConnectionDisconnected,
+        Self::Audit,
+    ];
+
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayStatus => "gateway.status",
+            Self::GatewayPrimary => "gateway.primary",
+            Self::GatewayBlocked => "gateway.blocked",
+            Self::SessionUpdate => "session.update",
+            Self::Log => "log",
+            Self::AgentStatus => "agent.status",
+            Self::SpawnResult => "spawn_result",
+            Self::ConnectionCreated => "connection.created",
+            Self::ConnectionDisconnected => "connection.disconnected",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// Reads a name, as in `?types=`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether only admins may see it.
+    pub fn is_for_admins(self) -> bool {
+        self == Self::Audit
+    }
+
+    fn bit(self) -> u16 {
+        1 << (self as u16)
+    }
+}
+
+/// Which events a subscriber wants and may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventFilter {
+    kinds: u16,
+}
+
+impl EventFilter {
+    /// The named kinds, or all where none is named; without `admin` those for admins are left out.
+    pub fn new(kinds: &[EventKind], admin: bool) -> Self {
+        let wanted = if kinds.is_empty() { &EventKind::ALL[..] } else { kinds };
+        let kinds = wanted.iter().filter(|kind| admin || !kind.is_for_admins()).fold(0, |bits, kind| bits | kind.bit());
+        Self { kinds }
+    }
+
+    /// Whether an event of this kind passes.
+    pub fn lets_through(self, kind: EventKind) -> bool {
+        self.kinds & kind.bit() != 0
+    }
+}
+
+/// One event. Its JSON is made once and shared by all subscribers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Grows by one; starts anew, far higher, with each run of the daemon.
+    pub id: u64,
+    /// Its type.
+    pub kind: EventKind,
+    /// `{"type","ts","data"}`, `ts` in ms.
+    pub json: Bytes,
+}
+
+impl Event {
+    /// Numbers and renders an event.
+    pub fn new(id: u64, kind: EventKind, ts_ms: i64, data: &Value) -> Self {
+        let json = serde_json::json!({ "type": kind.as_str(), "ts": ts_ms, "data": data }).to_string();
+        Self { id, kind, json: Bytes::from(json) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_own_name_and_reads_it_back() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::from_name(kind.as_str()), Some(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        assert_eq!(EventKind::from_name("nonsense"), None);
+    }
+
+    #[test]
+    fn audit_events_reach_admins_only_even_when_asked_for() {
+        for kinds in [&[][..], &[EventKind::Audit][..]] {
+            assert!(EventFilter::new(kinds, true).lets_through(EventKind::Audit));
+            assert!(!EventFilter::new(kinds, false).lets_through(EventKind::Audit));
+        }
+    }
+
+    #[test]
+    fn a_filter_lets_only_the_named_kinds_through() {
+        let filter = EventFilter::new(&[EventKind::Log, EventKind::GatewayStatus], false);
+        let passing: Vec<_> = EventKind::ALL.into_iter().filter(|kind| filter.lets_through(*kind)).collect();
+        assert_eq!(passing, [EventKind::GatewayStatus, EventKind::Log]);
+    }
+}

@@ -1,0 +1,112 @@
+//! The `EventHub` actor: numbers events, keeps the newest for replay, hands them to subscribers without ever waiting.
+//!
+//! A subscriber has a bounded queue. One that reads too slowly loses its *oldest* queued events and is told how many, so
+//! that it can read the state anew; nobody else notices. A publisher never waits either: it hands events over through
+//! [`EventPublisher`], which counts what is on its way and drops beyond a bound, telling all subscribers so.
+
+pub mod messages;
+pub mod publisher;
+pub mod subscriber;
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use self::messages::{EndStreams, Publish, Subscribe};
+pub use self::publisher::EventPublisher;
+use self::subscriber::{Delivery, Subscription, SubscriptionFeed};
+use crate::clock::Clock;
+use crate::event::Event;
+use crate::machines::replay::{Replay, ReplayRing};
+
+/// Events kept for replay.
+const RING_EVENTS: usize = 10_000;
+/// Bytes of events kept for replay; 8 MiB.
+const RING_BYTES: usize = 8 * 1024 * 1024;
+/// Subscribers at one time; more are refused.
+const MAX_SUBSCRIBERS: usize = 5_000;
+
+/// Owns the ring and the subscribers' feeds.
+pub struct EventHubActor {
+    clock: Clock,
+    ring: ReplayRing,
+    feeds: Vec<SubscriptionFeed>,
+    publisher: Arc<publisher::Backlog>,
+    ended: bool,
+}
+
+impl EventHubActor {
+    /// Starts the hub on the current arbiter. Ids start at the wall time in ms times 1,000, so that an id of an earlier
+    /// run is always below those of this one.
+    pub fn start(clock: Clock) -> (Addr<Self>, EventPublisher) {
+        let start_id = u64::try_from(clock.wall_ms()).unwrap_or(0).saturating_mul(1_000);
+        let backlog = Arc::new(publisher::Backlog::default());
+        let hub = Self {
+            clock,
+            ring: ReplayRing::new(start_id, RING_EVENTS, RING_BYTES),
+            feeds: Vec::new(),
+            publisher: backlog.clone(),
+            ended: false,
+        };
+        let addr = Actor::start(hub);
+        let publisher = EventPublisher::new(addr.clone().recipient(), backlog);
+        (addr, publisher)
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) {
+        self.feeds.retain(|feed| feed.offer(delivery));
+    }
+}
+
+impl Actor for EventHubActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Publish> for EventHubActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Publish, _: &mut Self::Context) {
+        let Publish { kind, data, on_its_way } = message;
+        drop(on_its_way);
+        if self.publisher.take_lost() > 0 {
+            // Nobody can tell who would have wanted the lost ones.
+            self.deliver(&Delivery::Reset { last_id: self.ring.last_id() });
+        }
+        let event = Event::new(self.ring.next_id(), kind, self.clock.wall_ms(), &data);
+        self.ring.push(event.clone());
+        self.deliver(&Delivery::Event(event));
+    }
+}
+
+impl Handler<Subscribe> for EventHubActor {
+    type Result = Option<Subscription>;
+
+    fn handle(&mut self, message: Subscribe, _: &mut Self::Context) -> Self::Result {
+        self.feeds.retain(SubscriptionFeed::is_read);
+        if self.ended || self.feeds.len() >= MAX_SUBSCRIBERS {
+            return None;
+        }
+        let (feed, subscription) = subscriber::pair(message.filter, message.queue);
+        match message.last_seen.map(|last_seen| self.ring.since(last_seen, message.filter)) {
+            None => {}
+            Some(Replay::Reset) => {
+                feed.offer(&Delivery::Reset { last_id: self.ring.last_id() });
+            }
+            Some(Replay::Missed(events)) => feed.preload(events),
+        }
+        self.feeds.push(feed);
+        Some(subscription)
+    }
+}
+
+impl Handler<EndStreams> for EventHubActor {
+    type Result = ();
+
+    fn handle(&mut self, _: EndStreams, _: &mut Self::Context) {
+        self.ended = true;
+        self.feeds.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;
