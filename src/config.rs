@@ -62,6 +62,8 @@ pub struct Config {
     pub seed: NewGateway,
     /// Log lines.
     pub log: LogSettings,
+    /// What is odd and no reason not to start: to be logged.
+    pub warnings: Vec<String>,
     /// Every key as it counts, for people.
     pub effective: Vec<EffectiveValue>,
 }
@@ -89,7 +91,7 @@ impl Config {
     pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let settings = layers::gather(inputs, &mut problems);
-        let mut reader = reading::Reader { settings: &settings, problems: &mut problems };
+        let mut reader = reading::Reader { settings: &settings, problems: &mut problems, warnings: Vec::new() };
         let state_dir = store::state_dir(&mut reader);
         let gateway = gateway::gateway(&mut reader);
         let config = Self {
@@ -104,6 +106,7 @@ impl Config {
             work: gateway::work(&mut reader),
             seed: seed::gateway(&mut reader),
             log: log::settings(&mut reader),
+            warnings: reader.warnings,
             effective: effective::values(&settings, &state_dir),
             state_dir,
             gateway,

@@ -15,6 +15,8 @@ use super::problem::Problem;
 pub(crate) struct Reader<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) problems: &'a mut Vec<Problem>,
+    /// What is odd and no reason not to start.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -72,7 +74,7 @@ impl Reader<'_> {
         match number.filter(|number| range.contains(number)) {
             Some(number) => number,
             None => {
-                self.wrong(path, &format!("must be a whole number from {} to {}", range.start(), range.end()));
+                self.wrong(path, format!("must be a whole number from {} to {}", range.start(), range.end()));
                 *range.start()
             }
         }
@@ -92,7 +94,7 @@ impl Reader<'_> {
         match read.filter(|read| range.contains(read)) {
             Some(read) => read,
             None => {
-                self.wrong(path, &duration_expected(&range));
+                self.wrong(path, duration_expected(&range));
                 *range.start()
             }
         }

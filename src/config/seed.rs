@@ -4,15 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gatewarden_actors::gateway_record::{NewGateway, TlsTrust, Transport};
-use gatewarden_protocol::Secret;
-use url::Url;
+use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
+use gatewarden_protocol::{GatewayAddress, ParsedHost, Secret};
 
 use super::layers::read_file;
 use super::reading::Reader;
-
-/// The port of gateways that speak without TLS, and what a secure URL without a port means.
-const PLAIN_PORT: u16 = 18789;
-const SECURE_PORT: u16 = 443;
 
 /// The gateway to seed, always as primary.
 pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
@@ -22,13 +18,15 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
     }
     let local = openclaw_config(reader);
     let address = address(reader, local.port);
+    let port = address.as_ref().map_or(DEFAULT_GATEWAY_PORT, ParsedHost::port);
+    let (host, url_token) = address.map(|parsed| (parsed.host_text, parsed.url_token)).unwrap_or_default();
     let token = reader.optional_text("seed.token").map(Secret::new).or(local.token);
     NewGateway {
         name,
-        host: address.host,
-        port: address.port,
+        host,
+        port,
         token,
-        url_token: address.url_token,
+        url_token,
         is_primary: true,
         priority: 0,
         labels: BTreeMap::new(),
@@ -39,79 +37,26 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
     }
 }
 
-struct Address {
-    host: String,
-    port: u16,
-    url_token: Option<Secret>,
-}
-
-fn address(reader: &mut Reader<'_>, local_port: Option<u16>) -> Address {
-    let configured = u16::try_from(reader.number("seed.port", 1..=65535)).unwrap_or(PLAIN_PORT);
-    let port = local_port.filter(|_| !reader.is_set("seed.port")).unwrap_or(configured);
-    // A URL given as such wins over host and port.
+/// Where the gateway is. A URL given as `seed.url` wins over host and port.
+fn address(reader: &mut Reader<'_>, local_port: Option<u16>) -> Option<ParsedHost> {
+    let configured = u16::try_from(reader.number("seed.port", 1..=65535)).unwrap_or(DEFAULT_GATEWAY_PORT);
     let (key, text, port) = match reader.optional_text("seed.url") {
         Some(url) => ("seed.url", url, None),
         None => {
             let host = reader.text("seed.host");
-            if !host.contains("://") {
-                if host.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/' || c == '@') {
-                    reader.wrong("seed.host", "must be a host name, an IP address, or a ws, wss, http or https URL");
-                }
-                return Address { host, port, url_token: None };
-            }
-            let port = reader.is_set("seed.port").then_some(port);
+            let given = if reader.is_set("seed.port") { Some(configured) } else { local_port };
+            // The default port must not outdo the one that a URL's scheme means.
+            let port = given.or((!host.contains("://")).then_some(configured));
             ("seed.host", host, port)
         }
     };
-    match from_url(&text, port) {
-        Ok(address) => address,
-        Err(expected) => {
-            reader.wrong(key, expected);
-            Address { host: String::new(), port: PLAIN_PORT, url_token: None }
+    match GatewayAddress::parse(&text, port) {
+        Ok(parsed) => Some(parsed),
+        Err(error) => {
+            reader.wrong(key, error);
+            None
         }
     }
-}
-
-/// A port in the URL wins, then `port`, then what the scheme means. A token in the query is taken out.
-fn from_url(text: &str, port: Option<u16>) -> Result<Address, String> {
-    let expected = || "must be a ws, wss, http or https URL, such as wss://gateway.example.com".to_owned();
-    let mut url = Url::parse(text).map_err(|_| expected())?;
-    let secure = match url.scheme() {
-        "ws" | "http" => false,
-        "wss" | "https" => true,
-        _ => return Err(expected()),
-    };
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(expected());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user name or password; put the token into seed.token".to_owned());
-    }
-    let url_token = url.query_pairs().find(|(name, _)| name == "token").map(|(_, token)| Secret::new(token.as_ref()));
-    let others: Vec<(String, String)> = url
-        .query_pairs()
-        .filter(|(name, _)| name != "token")
-        .map(|(name, value)| (name.into_owned(), value.into_owned()))
-        .collect();
-    url.set_query(None);
-    if !others.is_empty() {
-        url.query_pairs_mut().extend_pairs(others);
-    }
-    // The URL crate drops a port that is the scheme's own, so a written `:80` or `:443` is looked for in the text.
-    let written = url.port().or_else(|| written_port(text));
-    Ok(Address {
-        host: url.as_str().trim_end_matches('/').to_owned(),
-        port: written.or(port).unwrap_or(if secure { SECURE_PORT } else { PLAIN_PORT }),
-        url_token: url_token.filter(|token| !token.is_empty()),
-    })
-}
-
-/// The port in a URL's text, even where it is the scheme's default.
-fn written_port(text: &str) -> Option<u16> {
-    let authority = text.split_once("://")?.1.split(['/', '?', '#']).next()?;
-    let (host, port) = authority.rsplit_once(':')?;
-    // The last colon of `[::1]` belongs to the address.
-    if host.contains('[') && !host.contains(']') { None } else { port.parse().ok() }
 }
 
 #[derive(Default)]
@@ -144,10 +89,8 @@ fn openclaw_config(reader: &mut Reader<'_>) -> LocalGateway {
                 .map(Secret::new),
         },
         Err(reason) => {
-            tracing::warn!(
-                file = %path, %reason, source = reader.origin("seed.openclaw_config"),
-                "the gateway's own configuration is not used for the first gateway"
-            );
+            let origin = reader.origin("seed.openclaw_config").to_owned();
+            reader.warnings.push(format!("{path} (from {origin}) is not used for the first gateway: {reason}"));
             LocalGateway::default()
         }
     }

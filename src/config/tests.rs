@@ -215,7 +215,7 @@ fn a_gateway_url_wins_over_host_and_port() {
     assert_eq!(seed("wss://gw.example.com"), ("wss://gw.example.com".into(), 443, None));
     assert_eq!(
         seed("ws://gw.example.com/x?token=abc&a=b"),
-        ("ws://gw.example.com/x?a=b".into(), 18789, Some("abc".into()))
+        ("ws://gw.example.com/x".into(), 18789, Some("abc".into()))
     );
     assert_eq!(seed("http://gw.example.com:80").1, 80);
     assert_eq!(seed("ws://[::1]").1, 18789);
@@ -238,8 +238,9 @@ fn a_local_gateways_own_configuration_fills_gaps_but_never_leaves_the_machine() 
     let seed =
         Config::load(&with(&[("OPENCLAW_CONFIG", file), ("OPENCLAW_GATEWAY_HOST", "far.example")])).unwrap().seed;
     assert!(seed.token.is_none() && seed.port == 18789);
-    let seed = Config::load(&with(&[("OPENCLAW_CONFIG", "/nonexistent/gateway.yml")])).unwrap().seed;
-    assert_eq!(seed.port, 18789, "somebody else's broken file is no reason not to start");
+    let config = Config::load(&with(&[("OPENCLAW_CONFIG", "/nonexistent/gateway.yml")])).unwrap();
+    assert_eq!(config.seed.port, 18789, "somebody else's broken file is no reason not to start");
+    assert!(config.warnings[0].contains("/nonexistent/gateway.yml (from $OPENCLAW_CONFIG)"));
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::roster::RosterReader;
+use gatewarden_actors::store::handle::StoreHandle;
 
+use super::keyring::Keyring;
 use super::registry_door::RegistryDoor;
 
 /// What the daemon hands to the HTTP front. One value, shared by all workers.
@@ -15,6 +17,10 @@ pub struct AppState {
     pub roster: RosterReader,
     /// Messages to the registry.
     pub registry: RegistryDoor,
+    /// The health log, keys and browser sessions.
+    pub store: StoreHandle,
+    /// The API keys that requests are checked against.
+    pub keys: Keyring,
     /// Counts requests, renders `/metrics`.
     pub metrics: Arc<Metrics>,
     /// This installation's device.

@@ -13,4 +13,32 @@ mod support {
 }
 
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
+mod database_trouble;
+#[cfg(test)]
+mod durability;
+#[cfg(test)]
+mod health_checks;
+#[cfg(test)]
+mod liveness;
+#[cfg(test)]
+mod malformed_requests;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod registration;
+#[cfg(test)]
+mod roles;
+#[cfg(test)]
 mod scripted_gateway_checks;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod shutdown;
+#[cfg(test)]
+mod start_failures;
+#[cfg(test)]
+mod telemetry;
+#[cfg(test)]
+mod wire_faults;

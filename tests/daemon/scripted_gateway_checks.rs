@@ -18,6 +18,8 @@ use crate::support::http;
 use crate::support::scripted_gateway::{Behaviour, Case, Fault, Form, Replies, ScriptedGateway, Step};
 
 type Socket = WebSocketStream<TcpStream>;
+/// Makes a connect request wrong.
+type Spoil = fn(&mut Value);
 
 const SECOND: Duration = Duration::from_secs(10);
 
@@ -109,7 +111,7 @@ fn a_wrong_token_a_bad_signature_and_a_missing_device_are_told_apart() {
     let refused = connect_to(&gateway, "wrong").expect_err("refused");
     assert!(refused.starts_with("AUTH_TOKEN_MISMATCH then close 1008"), "{refused}");
     let port = gateway.port();
-    let code_of = move |spoil: fn(&mut Value)| {
+    let code_of = move |spoil: Spoil| {
         block(async move {
             let mut socket = dial(port).await.expect("dialled");
             let challenge = next(&mut socket).await.expect("a challenge");
@@ -119,7 +121,7 @@ fn a_wrong_token_a_bad_signature_and_a_missing_device_are_told_apart() {
             next(&mut socket).await.expect("an answer")["error"]["details"]["code"].as_str().map(str::to_owned)
         })
     };
-    let cases: [(fn(&mut Value), &str); 4] = [
+    let cases: [(Spoil, &str); 4] = [
         (|params| params["scopes"] = json!(["operator.read"]), "DEVICE_AUTH_SIGNATURE_INVALID"),
         (|params| params["device"]["nonce"] = json!("other"), "DEVICE_AUTH_NONCE_MISMATCH"),
         (|params| params["device"]["id"] = json!("0".repeat(64)), "DEVICE_AUTH_DEVICE_ID_MISMATCH"),

@@ -1,1 +1,23 @@
-//! placeholder
+//! Interop: the daemon against real releases of OpenClaw, protocol 4 and protocol 3 at once, a black-holed port, a plain web
+//! server and a wrong token. Run by name: `cargo test --test interop`. See `tests/peers/README.md`.
+
+#[cfg(test)]
+#[path = "../daemon/support"]
+mod support {
+    #![expect(
+        dead_code,
+        unused_imports,
+        reason = "the partners are shared with the black-box tests, which use all of them"
+    )]
+    pub(crate) mod background;
+    pub(crate) mod daemon;
+    pub(crate) mod http;
+    pub(crate) mod ports;
+    pub(crate) mod scripted_gateway;
+    pub(crate) mod wait;
+}
+
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod peer;

@@ -122,6 +122,16 @@ impl StoreHandle {
             .await
     }
 
+    /// Does something to the writer's connection, outside of a transaction.
+    #[cfg(test)]
+    pub(super) async fn shared_writer_for_test(&self, act: fn(&mut SqliteConnection) -> diesel::QueryResult<()>) {
+        self.shared
+            .writer
+            .run("act for a test", move |connection| act(connection).map_err(StoreError::from))
+            .await
+            .unwrap();
+    }
+
     /// Unix seconds.
     fn now_s(&self) -> i64 {
         self.shared.clock.wall_ms() / 1000

@@ -207,3 +207,41 @@ impl Queue {
         unavailable(message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer() -> (tempfile::TempDir, Queue) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = StoreOptions::at(dir.path().join("none.db"));
+        options.job_deadline = Duration::from_secs(5);
+        let queue = Queue::start(Which::Writer, &options, Clock::system(), Arc::new(Metrics::new()));
+        (dir, queue)
+    }
+
+    #[actix::test]
+    async fn a_ping_does_not_need_a_database() {
+        let (_dir, queue) = writer();
+        queue.ping().await.unwrap();
+        assert!(queue.run("read", |_| Ok(())).await.is_err(), "there is no database to open");
+        queue.ping().await.unwrap();
+        assert_eq!(queue.depth(), 0);
+    }
+
+    #[actix::test]
+    async fn a_ping_tells_that_the_thread_has_ended() {
+        let (_dir, queue) = writer();
+        queue.threads.do_send(Job(Box::new(|_| panic!("on purpose, past the catch"))));
+        let failure = loop {
+            match queue.ping().await {
+                Err(failure) => break failure,
+                Ok(()) => tokio::task::yield_now().await,
+            }
+        };
+        assert!(failure.message.contains("has ended") || failure.message.contains("does not answer"), "{failure}");
+        let failure = queue.run("read", |_| Ok(())).await.unwrap_err();
+        assert_eq!(failure.code, crate::error::ErrorCode::StoreUnavailable);
+        assert_eq!(queue.depth(), 0, "its permit came back");
+    }
+}

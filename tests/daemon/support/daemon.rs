@@ -364,15 +364,15 @@ impl Daemon {
 
     /// Resident memory, bytes.
     pub(crate) fn memory(&self) -> u64 {
-        self.from_status("VmRSS:")
+        self.kernel_says("VmRSS:")
     }
 
     /// The most resident memory that it ever had, bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
-        self.from_status("VmHWM:")
+        self.kernel_says("VmHWM:")
     }
 
-    fn from_status(&self, name: &str) -> u64 {
+    fn kernel_says(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon runs");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says so");
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") * 1024

@@ -32,14 +32,14 @@ impl StoreHandle {
             .await
     }
 
-    /// Keeps full points for `full`, then one point an hour until `thinned`, then nothing.
+    /// Keeps full points for `full`, then one point an hour until `thinned`, then nothing; both are rounded up to whole hours.
     ///
     /// An hourly point has the hour's start as its time, the worst status seen in it, the average, minimum and maximum of
     /// its latencies, the sum of its misses and the last error. Works in short transactions, so that other writes get their
     /// turn; stops at the first failure, and the next run goes on from there.
     pub async fn thin_health(&self, now_ms: i64, full: Duration, thinned: Duration) -> Result<Thinned, Failure> {
         let full_before = health_log::hour_start(now_ms.saturating_sub(span_ms(full)));
-        let drop_before = now_ms.saturating_sub(span_ms(thinned.max(full)));
+        let drop_before = health_log::hour_start(now_ms.saturating_sub(span_ms(thinned.max(full))));
         let mut done = Thinned::default();
         loop {
             let removed = self

@@ -1,0 +1,293 @@
+//! Who asks, and whether they may: an extractor that every handler behind a key takes first.
+//!
+//! Order of the checks: key or session (401, or 429 after too many wrong keys), own pages for cookie requests that
+//! change something (403 `cross_origin`), role (403 `forbidden`), rate limit (429).
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::{Method, Uri};
+use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::store::records::Role;
+
+use super::error::ApiError;
+use super::front::Front;
+use super::keyring::{KeyHolder, hash_hex};
+use super::peer_address::client_address;
+
+/// The cookie of a browser session.
+pub const SESSION_COOKIE: &str = "gatewarden_session";
+
+/// Somebody with a key that is good.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Whose key it is.
+    pub key: Arc<KeyHolder>,
+}
+
+impl Caller {
+    /// Whether the role is at least this.
+    pub fn is_at_least(&self, role: Role) -> bool {
+        self.key.role >= role
+    }
+}
+
+/// What a route asks of its caller.
+pub trait Requirement: 'static {
+    /// The smallest role.
+    const ROLE: Role;
+    /// Whether the request counts as a gateway operation.
+    const GATEWAY_OPERATION: bool = false;
+}
+
+/// A role, and no rate limit.
+#[derive(Debug)]
+pub struct Viewer;
+/// A role, and no rate limit.
+#[derive(Debug)]
+pub struct Admin;
+/// A role and the limit of gateway operations.
+#[derive(Debug)]
+pub struct GatewayViewer;
+/// A role and the limit of gateway operations.
+#[derive(Debug)]
+pub struct GatewayOperator;
+/// A role and the limit of gateway operations.
+#[derive(Debug)]
+pub struct GatewayAdmin;
+
+impl Requirement for Viewer {
+    const ROLE: Role = Role::Viewer;
+}
+impl Requirement for Admin {
+    const ROLE: Role = Role::Admin;
+}
+impl Requirement for GatewayViewer {
+    const ROLE: Role = Role::Viewer;
+    const GATEWAY_OPERATION: bool = true;
+}
+impl Requirement for GatewayOperator {
+    const ROLE: Role = Role::Operator;
+    const GATEWAY_OPERATION: bool = true;
+}
+impl Requirement for GatewayAdmin {
+    const ROLE: Role = Role::Admin;
+    const GATEWAY_OPERATION: bool = true;
+}
+
+/// A caller who fulfils a requirement. It must be a handler's first argument: then a body is read only for callers who
+/// may send one.
+#[derive(Debug)]
+pub struct By<R: Requirement> {
+    /// Who it is.
+    pub caller: Caller,
+    requirement: PhantomData<R>,
+}
+
+impl<R: Requirement> FromRequest for By<R> {
+    type Error = ApiError;
+    type Future = Either<Ready<Result<Self, ApiError>>, LocalBoxFuture<'static, Result<Self, ApiError>>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let Some(front) = request.app_data::<web::Data<Front>>() else {
+            return Either::Left(ready(Err(Failure::unavailable("HTTP front").into())));
+        };
+        if let Some(presented) = presented_key(request.headers()) {
+            let caller = check_key(request, front, presented);
+            return Either::Left(ready(caller.and_then(|caller| admit(request, front, caller))));
+        }
+        let Some(cookie) = request.cookie(SESSION_COOKIE) else {
+            return Either::Left(ready(Err(no_key())));
+        };
+        let (request, front) = (request.clone(), front.clone());
+        Either::Right(Box::pin(async move {
+            let caller = check_session(&request, &front, cookie.value()).await?;
+            admit(&request, &front, caller)
+        }))
+    }
+}
+
+/// The caller of a request that carries a key in a header; for routes that need no key but may ask for one.
+pub fn authenticate_by_key(request: &HttpRequest, front: &Front) -> Result<Caller, ApiError> {
+    match presented_key(request.headers()) {
+        Some(presented) => check_key(request, front, presented),
+        None => Err(no_key()),
+    }
+}
+
+fn admit<R: Requirement>(request: &HttpRequest, front: &Front, caller: Caller) -> Result<By<R>, ApiError> {
+    if !caller.is_at_least(R::ROLE) {
+        return Err(ApiError(
+            Failure::new(
+                ErrorCode::Forbidden,
+                format!(
+                    "This needs a key with the role {}; yours has the role {}",
+                    R::ROLE.as_str(),
+                    caller.key.role.as_str()
+                ),
+            )
+            .with_help("An admin creates keys with POST /api/keys."),
+        ));
+    }
+    if R::GATEWAY_OPERATION
+        && let Some(counted) = front.limits.gateway_operation(caller.key.limit_key())
+    {
+        counted.settle(request)?;
+    }
+    Ok(By { caller, requirement: PhantomData })
+}
+
+/// The bytes after `X-API-Key` or `Authorization: Bearer`. A header that is no text presents a key that can't be right.
+fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    if let Some(value) = headers.get("x-api-key") {
+        return Some(value.to_str().unwrap_or_default().trim());
+    }
+    let value = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
+    let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
+    Some(if scheme.eq_ignore_ascii_case("bearer") { key.trim() } else { "" })
+}
+
+fn check_key(request: &HttpRequest, front: &Front, presented: &str) -> Result<Caller, ApiError> {
+    match front.app.keys.verify(presented, front.now_s()) {
+        Some(key) => Ok(Caller { key }),
+        None => Err(wrong_key(request, front)),
+    }
+}
+
+/// What a wrong key is answered: 401, or 429 where the address has tried too many.
+pub fn wrong_key(request: &HttpRequest, front: &Front) -> ApiError {
+    let address = client_address(request, &front.settings.trusted_proxies);
+    if let Err(failure) = front.limits.wrong_key(address) {
+        return failure.into();
+    }
+    // At most as often as the limit on wrong keys lets pass.
+    tracing::info!(
+        client.address = address.map(tracing::field::display),
+        http.route = request.match_pattern().unwrap_or_default(),
+        "a request came with a wrong API key"
+    );
+    ApiError(
+        Failure::new(ErrorCode::Unauthorized, "The API key is wrong, expired or revoked")
+            .with_help("Send a good key in the header X-API-Key, or as Authorization: Bearer <key>."),
+    )
+}
+
+fn no_key() -> ApiError {
+    ApiError(
+        Failure::new(ErrorCode::Unauthorized, "An API key is needed")
+            .with_help("Send it in the header X-API-Key, or as Authorization: Bearer <key>."),
+    )
+}
+
+async fn check_session(request: &HttpRequest, front: &Front, token: &str) -> Result<Caller, ApiError> {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if changes && !is_same_origin(request) {
+        return Err(cross_origin());
+    }
+    let session = front.app.store.find_web_session(hash_hex(token)).await?;
+    let now_s = front.now_s();
+    session
+        .filter(|session| now_s < session.expires_at)
+        .and_then(|session| front.app.keys.holder_of_session(session.key_id, &session.key_sha256, now_s))
+        .map(|key| Caller { key })
+        .ok_or_else(|| {
+            ApiError(
+                Failure::new(ErrorCode::Unauthorized, "The browser session has ended")
+                    .with_help("Log in again with POST /api/auth/login."),
+            )
+        })
+}
+
+/// The refusal of a browser's request that doesn't come from our own pages.
+pub fn cross_origin() -> ApiError {
+    ApiError(
+        Failure::new(ErrorCode::CrossOrigin, "The request does not come from a page of this daemon")
+            .with_help("Scripts should send an API key in a header instead of the session cookie."),
+    )
+}
+
+/// Whether the browser says that the request comes from our own pages. `Sec-Fetch-Site` decides where there is one,
+/// else `Origin` must name the host that was asked.
+pub fn is_same_origin(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site == "same-origin";
+    }
+    let origin = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok());
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    match (origin, host) {
+        (Some(origin), Some(host)) => is_origin_of(origin, host),
+        _ => false,
+    }
+}
+
+/// Whether a browser says that the request comes from elsewhere; scripts say nothing.
+pub fn is_from_elsewhere(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    (headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN)) && !is_same_origin(request)
+}
+
+fn is_origin_of(origin: &str, host: &str) -> bool {
+    let Ok(uri) = origin.parse::<Uri>() else {
+        return false;
+    };
+    let default_port = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return false,
+    };
+    let Ok(host) = host.parse::<actix_web::http::uri::Authority>() else {
+        return false;
+    };
+    uri.host().is_some_and(|name| name.eq_ignore_ascii_case(host.host()))
+        && uri.port_u16().unwrap_or(default_port) == host.port_u16().unwrap_or(default_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn a_key_is_read_from_either_header() {
+        let presented = |name: &'static str, value: &str| {
+            let request = TestRequest::default().insert_header((name, value)).to_http_request();
+            presented_key(request.headers()).map(str::to_owned)
+        };
+        assert_eq!(presented("x-api-key", "abc").as_deref(), Some("abc"));
+        assert_eq!(presented("authorization", "Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(presented("authorization", "bearer  abc ").as_deref(), Some("abc"));
+        assert_eq!(presented("authorization", "Basic abc").as_deref(), Some(""));
+        assert_eq!(presented("authorization", "abc").as_deref(), Some(""));
+        assert_eq!(presented("accept", "abc"), None);
+    }
+
+    #[test]
+    fn an_origin_is_ours_only_with_our_host_and_port() {
+        assert!(is_origin_of("http://localhost:3000", "localhost:3000"));
+        assert!(is_origin_of("https://warden.example.com", "warden.example.com"));
+        assert!(is_origin_of("https://warden.example.com", "Warden.Example.com:443"));
+        assert!(is_origin_of("http://[::1]:3000", "[::1]:3000"));
+        for foreign in ["http://localhost:3001", "http://evil.example", "null", "", "file://", "localhost:3000"] {
+            assert!(!is_origin_of(foreign, "localhost:3000"), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn sec_fetch_site_decides_before_origin() {
+        let request = TestRequest::default()
+            .insert_header(("host", "localhost:3000"))
+            .insert_header(("origin", "http://localhost:3000"))
+            .insert_header(("sec-fetch-site", "same-site"))
+            .to_http_request();
+        assert!(!is_same_origin(&request));
+        assert!(is_from_elsewhere(&request));
+        let script = TestRequest::default().insert_header(("host", "localhost:3000")).to_http_request();
+        assert!(!is_same_origin(&script));
+        assert!(!is_from_elsewhere(&script));
+    }
+}

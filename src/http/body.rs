@@ -1,0 +1,251 @@
+//! A request's JSON body, read strictly: what is not one JSON object without repeated keys is a 400 that says where.
+
+use std::fmt;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::error::{ApiError, invalid};
+use super::front::Front;
+
+/// A body that must be a JSON object.
+#[derive(Debug)]
+pub struct JsonBody(pub Map<String, Value>);
+
+/// A body that may be left out; if there is one, it must be a JSON object.
+#[derive(Debug)]
+pub struct OptionalJsonBody(pub Option<Map<String, Value>>);
+
+impl FromRequest for JsonBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = OptionalJsonBody::from_request(request, payload);
+        Box::pin(async move {
+            match body.await?.0 {
+                Some(map) => Ok(Self(map)),
+                None => Err(invalid("The request body is empty; a JSON object is needed")),
+            }
+        })
+    }
+}
+
+impl FromRequest for OptionalJsonBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limit = request.app_data::<web::Data<Front>>().map_or(1024 * 1024, |front| front.settings.body_limit);
+        let content_type = content_type(request);
+        let announced = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.parse::<u64>().ok());
+        let mut payload = payload.take();
+        Box::pin(async move {
+            if announced.is_some_and(|length| length > limit as u64) {
+                return Err(too_large(limit));
+            }
+            let mut bytes = BytesMut::new();
+            while let Some(chunk) = payload.next().await {
+                let chunk = chunk.map_err(|_| invalid("The request body ended before it was complete"))?;
+                if bytes.len().saturating_add(chunk.len()) > limit {
+                    return Err(too_large(limit));
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            if bytes.is_empty() {
+                return Ok(Self(None));
+            }
+            check_content_type(content_type)?;
+            parse_object(&bytes.freeze()).map(|map| Self(Some(map)))
+        })
+    }
+}
+
+fn content_type(request: &HttpRequest) -> Option<String> {
+    let value = request.headers().get(header::CONTENT_TYPE)?;
+    Some(value.to_str().unwrap_or("?").to_owned())
+}
+
+/// No content type is taken as JSON: many scripts leave it out. A wrong one is refused, which also keeps a browser's
+/// cross-site form from reaching a handler.
+fn check_content_type(content_type: Option<String>) -> Result<(), ApiError> {
+    let Some(text) = content_type else {
+        return Ok(());
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    let shown: String = essence.chars().filter(|character| !character.is_control()).take(100).collect();
+    Err(ApiError(
+        Failure::new(ErrorCode::UnsupportedMediaType, format!("The request body must be JSON, not \"{shown}\""))
+            .with_help("Send the header Content-Type: application/json."),
+    ))
+}
+
+fn too_large(limit: usize) -> ApiError {
+    ApiError(Failure::new(
+        ErrorCode::PayloadTooLarge,
+        format!("The request body is larger than the {limit} bytes that are allowed"),
+    ))
+}
+
+/// Parses one JSON object; trailing text, repeated keys and invalid UTF-8 are refused.
+fn parse_object(bytes: &Bytes) -> Result<Map<String, Value>, ApiError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|fault| invalid(format!("The request body is not valid UTF-8 at byte {}", fault.valid_up_to())))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let strict = Strict::deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value))
+        .map_err(|fault| malformed(&fault))?;
+    match strict.0 {
+        Value::Object(map) => Ok(map),
+        other => {
+            Err(invalid(format!("The request body must be a JSON object, not {}", super::fields::kind_of(&other))))
+        }
+    }
+}
+
+fn malformed(fault: &serde_json::Error) -> ApiError {
+    let place = format!("line {}, column {}", fault.line(), fault.column());
+    let text = fault.to_string();
+    let what = if let Some(key) = text.strip_prefix(REPEATED).and_then(|rest| rest.split('\u{1}').next()) {
+        format!("names the field \"{key}\" twice")
+    } else if text.starts_with("recursion limit") {
+        "is nested too deeply".to_owned()
+    } else if text.starts_with("number out of range") {
+        "holds a number that is too large".to_owned()
+    } else if fault.is_eof() {
+        "ends too early to be JSON".to_owned()
+    } else {
+        "is not valid JSON".to_owned()
+    };
+    invalid(format!("The request body {what} ({place})"))
+}
+
+const REPEATED: &str = "repeated key \u{1}";
+
+/// A JSON value whose objects have no repeated keys.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = sequence.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let Strict(value) = access.next_value()?;
+            if map.contains_key(&key) {
+                let shown: String = key.chars().filter(|character| !character.is_control()).take(100).collect();
+                return Err(A::Error::custom(format!("{REPEATED}{shown}\u{1}")));
+            }
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentence(body: &[u8]) -> String {
+        parse_object(&Bytes::copy_from_slice(body)).unwrap_err().0.message
+    }
+
+    #[test]
+    fn what_is_not_one_json_object_is_refused_with_a_sentence() {
+        assert!(sentence(b"{\"a\":1,\"a\":2}").contains("names the field \"a\" twice"));
+        assert!(sentence(b"{\"a\":{\"b\":1,\"b\":1}}").contains("\"b\" twice"));
+        assert!(sentence(b"{\"a\":NaN}").contains("not valid JSON"));
+        assert!(sentence(b"{\"a\":1e999}").contains("too large"));
+        assert!(sentence(b"{\"a\":").contains("ends too early"));
+        assert!(sentence(b"{} {}").contains("not valid JSON"));
+        assert!(sentence(b"[1]").contains("not an array"));
+        assert!(sentence(b"null").contains("not null"));
+        assert!(sentence(b"{\"a\":\"\xff\"}").contains("not valid UTF-8 at byte 6"));
+        assert!(sentence(b"{\"a\":\"\0\"}").contains("not valid JSON"));
+        let deep = [b"{\"a\":".repeat(1000), b"1".to_vec(), b"}".repeat(1000)].concat();
+        assert!(sentence(&deep).contains("nested too deeply"));
+    }
+
+    #[test]
+    fn no_sentence_speaks_of_rust() {
+        for body in [&b"{\"a\":NaN}"[..], b"{", b"[", b"\"x\"", b"{\"a\":1e999}", b"nope"] {
+            let sentence = sentence(body);
+            for word in ["serde", "Value", "expected", "i64", "u64", "::"] {
+                assert!(!sentence.contains(word), "{sentence}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_content_type_passes_and_a_wrong_one_does_not() {
+        assert!(check_content_type(None).is_ok());
+        assert!(check_content_type(Some("application/json; charset=utf-8".to_owned())).is_ok());
+        assert!(check_content_type(Some("Application/JSON".to_owned())).is_ok());
+        for wrong in ["text/html", "application/x-www-form-urlencoded", "", "json"] {
+            let ApiError(failure) = check_content_type(Some(wrong.to_owned())).unwrap_err();
+            assert_eq!(failure.code, ErrorCode::UnsupportedMediaType);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Everything that handlers share, made once at the start and given to all workers.
+
+use std::time::Instant;
+
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use bytes::Bytes;
+
+use super::gateways::list_body::ListBody;
+use super::rate_limit::Limits;
+use super::request_id::RequestIds;
+use super::route_table::RouteTable;
+use super::settings::HttpSettings;
+use super::state::AppState;
+
+/// What handlers and middleware may reach.
+pub struct Front {
+    /// As configured.
+    pub settings: HttpSettings,
+    /// What the daemon handed over.
+    pub app: AppState,
+    /// Rate limits.
+    pub limits: Limits,
+    /// The body of `GET /api/gateways`, kept while nothing changes.
+    pub list: ListBody,
+    /// Draws request ids.
+    pub request_ids: RequestIds,
+    /// Which methods each path takes.
+    pub table: RouteTable,
+    /// The OpenAPI document, serialized.
+    pub openapi: Bytes,
+    started: Instant,
+}
+
+impl Front {
+    /// Prepares what the workers share.
+    pub fn new(settings: HttpSettings, app: AppState) -> Self {
+        let document = super::openapi::openapi();
+        Self {
+            limits: Limits::new(&settings.rate_limits, &app.clock),
+            list: ListBody::default(),
+            request_ids: RequestIds::new(),
+            table: RouteTable::of(&document),
+            openapi: Bytes::from(serde_json::to_vec(&document).unwrap_or_default()),
+            started: app.clock.now(),
+            settings,
+            app,
+        }
+    }
+
+    /// Unix seconds.
+    pub fn now_s(&self) -> i64 {
+        self.app.clock.wall_ms().div_euclid(1000)
+    }
+
+    /// Seconds since the start.
+    pub fn uptime_s(&self) -> u64 {
+        self.app.clock.now().saturating_duration_since(self.started).as_secs()
+    }
+
+    /// The methods that a path takes, where it takes any.
+    pub fn methods_of(&self, request: &HttpRequest) -> Vec<Method> {
+        self.table.methods_of(request.path())
+    }
+}

@@ -1,0 +1,56 @@
+//! The body of `GET /api/gateways`, put together from the gateways' renderings and kept while the roster stays the same.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::{Bytes, BytesMut};
+use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
+
+use crate::http::gateway_object::rendered;
+use crate::http::query::Page;
+
+/// The kept body, and the roster's version that it was made from.
+#[derive(Debug, Default)]
+pub struct ListBody {
+    kept: ArcSwapOption<(u64, Bytes)>,
+}
+
+impl ListBody {
+    /// All gateways.
+    pub fn complete(&self, roster: &RosterReader) -> Bytes {
+        // Taken before the list: a change in between makes the kept body look too old, never too new.
+        let version = roster.version();
+        if let Some(kept) = self.kept.load().as_ref()
+            && kept.0 == version
+        {
+            return kept.1.clone();
+        }
+        let body = body_of(&roster.list(), "");
+        self.kept.store(Some(Arc::new((version, body.clone()))));
+        body
+    }
+}
+
+/// A part of the list, with its place in the whole.
+pub fn part(roster: &RosterReader, page: Page) -> Bytes {
+    let all = roster.list();
+    let wanted: Vec<_> = all.iter().skip(page.offset).take(page.limit).cloned().collect();
+    let place = format!(",\"total\":{},\"limit\":{},\"offset\":{}", all.len(), page.limit, page.offset);
+    body_of(&wanted, &place)
+}
+
+fn body_of(views: &[Arc<GatewayView>], rest: &str) -> Bytes {
+    let objects: usize = views.iter().map(|view| rendered(view).len().saturating_add(1)).sum();
+    let mut body = BytesMut::with_capacity(objects.saturating_add(rest.len()).saturating_add(32));
+    body.extend_from_slice(b"{\"gateways\":[");
+    for (place, view) in views.iter().enumerate() {
+        if place > 0 {
+            body.extend_from_slice(b",");
+        }
+        body.extend_from_slice(rendered(view));
+    }
+    body.extend_from_slice(b"]");
+    body.extend_from_slice(rest.as_bytes());
+    body.extend_from_slice(b"}");
+    body.freeze()
+}

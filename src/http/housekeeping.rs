@@ -1,0 +1,41 @@
+//! What the HTTP front does by itself every minute: forget idle rate limits and ended sessions, tell the store which keys
+//! were used.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use actix_web::web;
+
+use super::front::Front;
+
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Starts it on the current arbiter; it ends with the front.
+pub fn start(front: &web::Data<Front>) {
+    let front: Weak<Front> = Arc::downgrade(&front.clone().into_inner());
+    actix_rt::spawn(async move {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let Some(front) = front.upgrade() else {
+                return;
+            };
+            front.limits.purge();
+            note_used_keys(&front).await;
+            if let Err(failure) = front.app.store.purge_web_sessions(front.now_s()).await {
+                tracing::debug!(error = %failure, "ended browser sessions were not removed");
+            }
+        }
+    });
+}
+
+/// Tells the store when keys were last used. Also for the daemon's stop.
+pub async fn note_used_keys(front: &Front) {
+    let used = front.app.keys.take_used();
+    if used.is_empty() {
+        return;
+    }
+    if let Err(failure) = front.app.store.touch_keys(used).await {
+        // The next use is noted again; nothing that matters is lost.
+        tracing::debug!(error = %failure, "the last use of API keys was not stored");
+    }
+}

@@ -1,0 +1,342 @@
+//! The API keys as requests are checked against them: an immutable snapshot of the stored ones, swapped at each change,
+//! and the one from the configuration. Only hashes are held.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::store::handle::StoreHandle;
+use gatewarden_actors::store::records::{ApiKey, NewApiKey, Role};
+use gatewarden_protocol::Secret;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+type Hash = [u8; 32];
+
+/// A key that let somebody in.
+#[derive(Debug)]
+pub struct KeyHolder {
+    /// The stored key; none for the key of the configuration.
+    pub id: Option<i64>,
+    /// Its name, for the log.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    sha256: Hash,
+    expires_at: Option<i64>,
+    /// Unix seconds; 0 for never.
+    last_used: AtomicI64,
+    /// What of `last_used` the store has been told.
+    told: AtomicI64,
+}
+
+impl KeyHolder {
+    /// What rate limits are counted by.
+    pub fn limit_key(&self) -> i64 {
+        self.id.unwrap_or(0)
+    }
+
+    /// The hash as stored, 64 hex digits: what a browser session is bound to.
+    pub fn sha256_hex(&self) -> String {
+        hex(&self.sha256)
+    }
+
+    fn is_good(&self, now_s: i64) -> bool {
+        self.expires_at.is_none_or(|expires_at| now_s < expires_at)
+    }
+
+    fn from_stored(key: &ApiKey) -> Option<Self> {
+        let last_used = key.last_used_at.unwrap_or(0);
+        Some(Self {
+            id: Some(key.id),
+            name: key.name.clone(),
+            role: key.role,
+            sha256: from_hex(&key.sha256)?,
+            expires_at: key.expires_at,
+            last_used: AtomicI64::new(last_used),
+            told: AtomicI64::new(last_used),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Snapshot {
+    by_prefix: HashMap<String, Vec<Arc<KeyHolder>>>,
+    by_id: HashMap<i64, Arc<KeyHolder>>,
+}
+
+impl Snapshot {
+    fn of(holders: impl IntoIterator<Item = (String, Arc<KeyHolder>)>) -> Self {
+        let mut snapshot = Self::default();
+        for (prefix, holder) in holders {
+            if let Some(id) = holder.id {
+                snapshot.by_id.insert(id, holder.clone());
+            }
+            snapshot.by_prefix.entry(prefix).or_default().push(holder);
+        }
+        snapshot
+    }
+}
+
+/// Who may use the daemon.
+#[derive(Debug)]
+pub struct Keyring {
+    stored: ArcSwap<Snapshot>,
+    configured: Option<Arc<KeyHolder>>,
+}
+
+impl Keyring {
+    /// Loads the stored keys and hashes the configured admin key, if there is one.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn open(store: &StoreHandle, configured: Option<&Secret>) -> Result<Self, Failure> {
+        let keys = store.list_keys().await?;
+        Ok(Self::new(&keys, configured))
+    }
+
+    /// A keyring of these keys.
+    pub fn new(keys: &[ApiKey], configured: Option<&Secret>) -> Self {
+        let holders = keys
+            .iter()
+            .filter_map(|key| KeyHolder::from_stored(key).map(|holder| (key.prefix.clone(), Arc::new(holder))));
+        let configured = configured.filter(|key| !key.is_empty()).map(|key| {
+            Arc::new(KeyHolder {
+                id: None,
+                name: "configuration".to_owned(),
+                role: Role::Admin,
+                sha256: hash(key.expose()),
+                expires_at: None,
+                last_used: AtomicI64::new(0),
+                told: AtomicI64::new(0),
+            })
+        });
+        Self { stored: ArcSwap::from_pointee(Snapshot::of(holders)), configured }
+    }
+
+    /// The holder of this key, if it is right and not expired. Compares hashes in constant time.
+    pub fn verify(&self, presented: &str, now_s: i64) -> Option<Arc<KeyHolder>> {
+        let presented_hash = hash(presented);
+        let snapshot = self.stored.load();
+        let candidates = snapshot.by_prefix.get(prefix_of(presented)).into_iter().flatten();
+        let holder = candidates
+            .chain(self.configured.iter())
+            .find(|holder| bool::from(holder.sha256.ct_eq(&presented_hash)))
+            .filter(|holder| holder.is_good(now_s))?;
+        holder.last_used.fetch_max(now_s, Ordering::Relaxed);
+        Some(holder.clone())
+    }
+
+    /// The holder whose key opened a browser session, if that key is still good.
+    pub fn holder_of_session(&self, key_id: Option<i64>, key_sha256: &str, now_s: i64) -> Option<Arc<KeyHolder>> {
+        let holder = match key_id {
+            Some(id) => self.stored.load().by_id.get(&id).cloned(),
+            None => self.configured.clone(),
+        }?;
+        let same = from_hex(key_sha256).is_some_and(|hash| bool::from(holder.sha256.ct_eq(&hash)));
+        (same && holder.is_good(now_s)).then(|| {
+            holder.last_used.fetch_max(now_s, Ordering::Relaxed);
+            holder
+        })
+    }
+
+    /// Stores a new key and lets it in from now on. The key's text is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// `store_unavailable`, or no randomness.
+    pub async fn create(
+        &self,
+        store: &StoreHandle,
+        name: &str,
+        role: Role,
+        expires_at: Option<i64>,
+    ) -> Result<(ApiKey, Secret), Failure> {
+        let (text, new) = new_key(name, role, expires_at)?;
+        let key = store.insert_key(new).await?;
+        self.add(&key);
+        Ok((key, text))
+    }
+
+    /// Deletes a key with its browser sessions; false where there was none.
+    ///
+    /// # Errors
+    /// `store_unavailable`.
+    pub async fn revoke(&self, store: &StoreHandle, id: i64) -> Result<bool, Failure> {
+        let deleted = store.delete_key(id).await?;
+        self.remove(id);
+        Ok(deleted)
+    }
+
+    /// When keys were used since the last call: what to tell the store.
+    pub fn take_used(&self) -> Vec<(i64, i64)> {
+        let snapshot = self.stored.load();
+        let mut used = Vec::new();
+        for (id, holder) in &snapshot.by_id {
+            let last_used = holder.last_used.load(Ordering::Relaxed);
+            if holder.told.swap(last_used, Ordering::Relaxed) < last_used {
+                used.push((*id, last_used));
+            }
+        }
+        used
+    }
+
+    /// Unix seconds of a key's last use, which the store may not know yet.
+    pub fn last_used(&self, id: i64) -> Option<i64> {
+        let last_used = self.stored.load().by_id.get(&id)?.last_used.load(Ordering::Relaxed);
+        (last_used > 0).then_some(last_used)
+    }
+
+    fn add(&self, key: &ApiKey) {
+        let Some(holder) = KeyHolder::from_stored(key).map(Arc::new) else {
+            return;
+        };
+        self.stored.rcu(|snapshot| {
+            let others = entries(snapshot).filter(|(_, other)| other.id != holder.id);
+            Snapshot::of(others.chain([(key.prefix.clone(), holder.clone())]).collect::<Vec<_>>())
+        });
+    }
+
+    fn remove(&self, id: i64) {
+        self.stored.rcu(|snapshot| Snapshot::of(entries(snapshot).filter(|(_, other)| other.id != Some(id))));
+    }
+}
+
+fn entries(snapshot: &Snapshot) -> impl Iterator<Item = (String, Arc<KeyHolder>)> {
+    snapshot
+        .by_prefix
+        .iter()
+        .flat_map(|(prefix, holders)| holders.iter().map(move |holder| (prefix.clone(), holder.clone())))
+}
+
+/// Draws a new key, `gw_<8 hex digits>_<256 random bits>`: its text for its owner, and what is stored of it.
+///
+/// # Errors
+/// The operating system gives no randomness.
+pub fn new_key(name: &str, role: Role, expires_at: Option<i64>) -> Result<(Secret, NewApiKey), Failure> {
+    let mut prefix = [0_u8; 4];
+    let mut secret = [0_u8; 32];
+    if getrandom::fill(&mut prefix).is_err() || getrandom::fill(&mut secret).is_err() {
+        return Err(Failure::new(ErrorCode::Internal, "The operating system gave no randomness for a new key"));
+    }
+    let prefix = format!("gw_{}", hex(&prefix));
+    let text = format!("{prefix}_{}", URL_SAFE_NO_PAD.encode(secret));
+    let new = NewApiKey { name: name.to_owned(), role, sha256: hash_hex(&text), prefix, expires_at };
+    Ok((Secret::new(text), new))
+}
+
+/// SHA-256 of a key or of a session's token, 64 lowercase hex digits.
+pub fn hash_hex(text: &str) -> String {
+    hex(&hash(text))
+}
+
+fn hash(text: &str) -> Hash {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// `gw_<prefix>` of a key of ours, else nothing: then only the configured key can match.
+fn prefix_of(key: &str) -> &str {
+    key.get(..11).filter(|prefix| prefix.starts_with("gw_")).unwrap_or_default()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Hash> {
+    let mut hash = Hash::default();
+    if text.len() != 64 {
+        return None;
+    }
+    for (place, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *place = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(id: i64, role: Role, expires_at: Option<i64>) -> (ApiKey, Secret) {
+        let (text, new) = new_key("a key", role, expires_at).unwrap();
+        let key = ApiKey {
+            id,
+            name: new.name,
+            role: new.role,
+            sha256: new.sha256,
+            prefix: new.prefix,
+            created_at: 1,
+            expires_at: new.expires_at,
+            last_used_at: None,
+        };
+        (key, text)
+    }
+
+    #[test]
+    fn a_key_lets_in_until_it_expires() {
+        let (key, text) = stored(1, Role::Operator, Some(100));
+        let ring = Keyring::new(&[key], None);
+        assert_eq!(ring.verify(text.expose(), 99).unwrap().role, Role::Operator);
+        assert!(ring.verify(text.expose(), 100).is_none());
+    }
+
+    #[test]
+    fn a_wrong_key_with_a_right_prefix_is_wrong() {
+        let (key, text) = stored(1, Role::Admin, None);
+        let ring = Keyring::new(&[key], Some(&Secret::new("configured-key")));
+        let mut wrong = text.expose().to_owned();
+        wrong.pop();
+        assert!(ring.verify(&wrong, 0).is_none());
+        assert!(ring.verify("", 0).is_none());
+        assert!(ring.verify("gw_", 0).is_none());
+        assert!(ring.verify("gw_äöüß_x", 0).is_none());
+        assert_eq!(ring.verify("configured-key", 0).unwrap().id, None);
+    }
+
+    #[test]
+    fn an_empty_configured_key_lets_nobody_in() {
+        let ring = Keyring::new(&[], Some(&Secret::new("")));
+        assert!(ring.verify("", 0).is_none());
+    }
+
+    #[test]
+    fn a_removed_key_is_wrong_at_once_and_the_others_stay() {
+        let (first, first_text) = stored(1, Role::Viewer, None);
+        let (second, second_text) = stored(2, Role::Viewer, None);
+        let ring = Keyring::new(&[first], None);
+        ring.add(&second);
+        ring.remove(1);
+        assert!(ring.verify(first_text.expose(), 5).is_none());
+        assert_eq!(ring.verify(second_text.expose(), 5).unwrap().id, Some(2));
+    }
+
+    #[test]
+    fn a_use_is_told_once() {
+        let (key, text) = stored(7, Role::Viewer, None);
+        let ring = Keyring::new(&[key], None);
+        ring.verify(text.expose(), 5);
+        ring.verify(text.expose(), 6);
+        assert_eq!(ring.take_used(), vec![(7, 6)]);
+        assert_eq!(ring.take_used(), vec![]);
+        assert_eq!(ring.last_used(7), Some(6));
+    }
+
+    #[test]
+    fn a_session_ends_with_its_key() {
+        let (key, text) = stored(7, Role::Viewer, Some(50));
+        let sha256 = key.sha256.clone();
+        let ring = Keyring::new(&[key], Some(&Secret::new("old")));
+        assert!(ring.holder_of_session(Some(7), &sha256, 10).is_some());
+        assert!(ring.holder_of_session(Some(7), &sha256, 50).is_none());
+        assert!(ring.holder_of_session(Some(8), &sha256, 10).is_none());
+        assert!(ring.holder_of_session(None, &hash_hex("old"), 10).is_some());
+        assert!(ring.holder_of_session(None, &hash_hex("older"), 10).is_none());
+        ring.remove(7);
+        assert!(ring.holder_of_session(Some(7), &sha256, 10).is_none());
+        assert!(ring.verify(text.expose(), 10).is_none());
+    }
+}

@@ -1,0 +1,70 @@
+//! What every request passes through, in this order: id, allowed hosts, CORS, the route, headers, the log. One wrapper
+//! around all of it costs one allocation a request instead of one a step; each step decides in a file of its own.
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, ResponseError, web};
+
+use super::access_log::{Answered, note};
+use super::error::ApiError;
+use super::front::Front;
+use super::rate_limit::LimitState;
+use super::request_id::REQUEST_ID;
+use super::{allowed_hosts, cors, security_headers};
+
+/// The wrapper.
+pub async fn run<B: MessageBody>(
+    front: web::Data<Front>,
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let started = front.app.clock.now();
+    let request_id = front.request_ids.assign(request.headers());
+    let method = request.method().clone();
+    let origin = cors::allowed_origin(&request, &front.settings.cors_origins);
+    // The encoder leaves the body out by itself, as it has seen the real method.
+    if method == Method::HEAD {
+        request.head_mut().method = Method::GET;
+    }
+
+    let mut response = match allowed_hosts::check(request.path(), request.headers(), &front.settings.allowed_hosts) {
+        Err(failure) => {
+            let refusal = ApiError(failure).error_response();
+            request.into_response(refusal).map_into_right_body()
+        }
+        Ok(()) if origin.is_some() && cors::is_preflight(&request) => {
+            request.into_response(cors::preflight()).map_into_right_body()
+        }
+        Ok(()) => next.call(request).await?.map_into_left_body(),
+    };
+
+    let path = response.request().path().to_owned();
+    let limit = response.request().extensions().get::<LimitState>().copied();
+    let headers = response.headers_mut();
+    security_headers::write(&path, headers);
+    if !front.settings.cors_origins.is_empty() {
+        cors::vary(headers);
+    }
+    if let Some(origin) = origin {
+        cors::write(origin, headers);
+    }
+    if let Some(limit) = limit {
+        limit.write(headers);
+    }
+    headers.insert(REQUEST_ID, request_id.clone());
+
+    let route = response.request().match_pattern();
+    note(
+        &front.app.metrics,
+        &Answered {
+            method: &method,
+            route: route.as_deref().unwrap_or("unmatched"),
+            status: response.status().as_u16(),
+            took: front.app.clock.now().saturating_duration_since(started),
+            request_id: &request_id,
+        },
+    );
+    Ok(response)
+}

@@ -1,0 +1,245 @@
+//! Rate limits: GCRA with the limit as its burst, by API key, and by address for wrong keys.
+
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::{HttpMessage as _, HttpRequest};
+use gatewarden_actors::clock::Clock;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use super::settings::RateLimits;
+
+/// Beyond so many keys the idle ones are forgotten at once and not only by the regular purge.
+const KEYS_BEFORE_PURGE: usize = 20_000;
+
+/// Our clock, so that a paused test clock moves the limits too.
+#[derive(Debug, Clone)]
+struct LimitClock(Clock);
+
+impl governor::clock::Clock for LimitClock {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, LimitClock, StateInformationMiddleware>;
+
+/// One limit over many keys.
+#[derive(Debug)]
+pub struct Limit<K: Hash + Eq + Clone> {
+    limiter: Limiter<K>,
+    clock: LimitClock,
+    burst: NonZeroU32,
+    replenish: Duration,
+    what: &'static str,
+}
+
+/// What a response tells of the limit that its request was counted against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitState {
+    limit: u32,
+    remaining: u32,
+    /// Until the next request may pass, where this one didn't; else until the whole burst is back.
+    reset: Duration,
+}
+
+impl<K: Hash + Eq + Clone> Limit<K> {
+    fn new(burst: NonZeroU32, replenish: Duration, clock: &Clock, what: &'static str) -> Self {
+        let clock = LimitClock(clock.clone());
+        let replenish = replenish.max(Duration::from_nanos(1));
+        let quota = Quota::with_period(replenish).unwrap_or(Quota::per_second(burst)).allow_burst(burst);
+        let limiter = Limiter::new(quota, DashMapStateStore::default(), clock.clone());
+        Self { limiter, clock, burst, replenish, what }
+    }
+
+    fn per_minute(limit: NonZeroU32, clock: &Clock, what: &'static str) -> Self {
+        Self::new(limit, Duration::from_secs(60) / limit.get(), clock, what)
+    }
+
+    /// Counts one request; refuses it beyond the limit.
+    pub fn check(&self, key: &K) -> Counted {
+        if self.limiter.len() > KEYS_BEFORE_PURGE {
+            self.purge();
+        }
+        let limit = self.burst.get();
+        match self.limiter.check_key(key) {
+            Ok(snapshot) => {
+                let remaining = snapshot.remaining_burst_capacity();
+                let reset = self.replenish.saturating_mul(limit.saturating_sub(remaining));
+                Counted { state: LimitState { limit, remaining, reset }, refusal: None }
+            }
+            Err(until) => {
+                let wait = until.wait_time_from(self.clock.0.now());
+                let seconds = wait.as_millis().div_ceil(1000).max(1);
+                let failure = Failure::new(
+                    ErrorCode::RateLimited,
+                    format!("Too many {} with this key; the next one may come in {seconds} s", self.what),
+                )
+                .with_help(
+                    "Wait as long as the Retry-After header says. The limits are in the section rate_limit of the configuration.",
+                )
+                .with_retry_after(wait);
+                Counted { state: LimitState { limit, remaining: 0, reset: wait }, refusal: Some(failure) }
+            }
+        }
+    }
+
+    /// Forgets keys whose burst is whole again.
+    fn purge(&self) {
+        self.limiter.retain_recent();
+    }
+}
+
+/// A counted request.
+#[derive(Debug)]
+pub struct Counted {
+    /// For the response's headers.
+    pub state: LimitState,
+    /// Present where the request is beyond the limit.
+    pub refusal: Option<Failure>,
+}
+
+impl Counted {
+    /// Leaves the state for the response's headers and refuses what is beyond the limit.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub fn settle(self, request: &HttpRequest) -> Result<(), Failure> {
+        request.extensions_mut().insert(self.state);
+        self.refusal.map_or(Ok(()), Err)
+    }
+}
+
+impl LimitState {
+    /// Adds `RateLimit-Limit`, `-Remaining` and `-Reset` (seconds).
+    pub fn write(self, headers: &mut HeaderMap) {
+        let reset = u64::try_from(self.reset.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+        headers.insert(HeaderName::from_static("ratelimit-limit"), HeaderValue::from(self.limit));
+        headers.insert(HeaderName::from_static("ratelimit-remaining"), HeaderValue::from(self.remaining));
+        headers.insert(HeaderName::from_static("ratelimit-reset"), HeaderValue::from(reset));
+    }
+}
+
+/// All limits.
+#[derive(Debug)]
+pub struct Limits {
+    enabled: bool,
+    gateway: Limit<i64>,
+    health: Limit<i64>,
+    wrong_keys: Limit<AddressBlock>,
+}
+
+impl Limits {
+    /// Limits as configured, counting from nothing.
+    pub fn new(settings: &RateLimits, clock: &Clock) -> Self {
+        Self {
+            enabled: settings.enabled,
+            gateway: Limit::per_minute(settings.gateway_per_minute, clock, "gateway operations"),
+            health: Limit::new(NonZeroU32::MIN, settings.health_interval, clock, "manual health checks"),
+            wrong_keys: Limit::per_minute(settings.wrong_keys_per_minute, clock, "attempts"),
+        }
+    }
+
+    /// Counts a gateway operation; `None` where limits are off.
+    pub fn gateway_operation(&self, key: i64) -> Option<Counted> {
+        self.enabled.then(|| self.gateway.check(&key))
+    }
+
+    /// Counts a manual health check; `None` where limits are off.
+    pub fn health_check(&self, key: i64) -> Option<Counted> {
+        self.enabled.then(|| self.health.check(&key))
+    }
+
+    /// Counts a wrong key from an address. Right keys are never counted, so nobody is locked out by somebody else's tries.
+    pub fn wrong_key(&self, address: Option<IpAddr>) -> Result<(), Failure> {
+        let Some(mut failure) = self.wrong_keys.check(&AddressBlock::of(address)).refusal else {
+            return Ok(());
+        };
+        failure.message = "Too many wrong API keys from this address; a right key works at once".to_owned();
+        failure.help =
+            Some("Check the key that your client sends; Retry-After says when the next try counts.".to_owned());
+        Err(failure)
+    }
+
+    /// Forgets what no longer limits anybody. To be called every minute or so.
+    pub fn purge(&self) {
+        self.gateway.purge();
+        self.health.purge();
+        self.wrong_keys.purge();
+    }
+}
+
+/// An IPv4 address, or an IPv6 /64: one customer's network, within which addresses cost nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct AddressBlock(Option<IpAddr>);
+
+impl AddressBlock {
+    fn of(address: Option<IpAddr>) -> Self {
+        Self(address.map(|address| match address.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(settings: RateLimits) -> Limits {
+        Limits::new(&settings, &Clock::simulated(0, 1))
+    }
+
+    #[actix_web::test]
+    async fn the_burst_is_the_limit_and_comes_back_with_time() {
+        tokio::time::pause();
+        let limits = limits(RateLimits { gateway_per_minute: NonZeroU32::new(3).unwrap(), ..RateLimits::default() });
+        for remaining in [2, 1, 0] {
+            assert_eq!(limits.gateway_operation(1).unwrap().state.remaining, remaining);
+        }
+        let counted = limits.gateway_operation(1).unwrap();
+        assert_eq!(counted.state.limit, 3);
+        assert!(counted.refusal.unwrap().retry_after.unwrap() <= Duration::from_secs(20));
+        assert!(limits.gateway_operation(2).unwrap().refusal.is_none(), "another key has its own count");
+        tokio::time::sleep(Duration::from_millis(20_100)).await;
+        assert!(limits.gateway_operation(1).unwrap().refusal.is_none());
+        assert!(limits.gateway_operation(1).unwrap().refusal.is_some());
+    }
+
+    #[actix_web::test]
+    async fn one_manual_health_check_passes_in_ten_seconds() {
+        tokio::time::pause();
+        let limits = limits(RateLimits::default());
+        assert!(limits.health_check(1).unwrap().refusal.is_none());
+        assert!(limits.health_check(1).unwrap().refusal.is_some());
+        tokio::time::sleep(Duration::from_millis(10_050)).await;
+        assert!(limits.health_check(1).unwrap().refusal.is_none());
+    }
+
+    #[actix_web::test]
+    async fn switched_off_only_the_limit_on_wrong_keys_stays() {
+        tokio::time::pause();
+        let limits = limits(RateLimits { enabled: false, ..RateLimits::default() });
+        assert!(limits.gateway_operation(1).is_none());
+        assert!(limits.health_check(1).is_none());
+        let address = Some("192.0.2.1".parse().unwrap());
+        let refused = (0..20).filter(|_| limits.wrong_key(address).is_err()).count();
+        assert_eq!(refused, 10);
+        assert!(limits.wrong_key(Some("192.0.2.2".parse().unwrap())).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address() {
+        let first = AddressBlock::of(Some("2001:db8::1".parse().unwrap()));
+        assert_eq!(first, AddressBlock::of(Some("2001:db8::ffff:1".parse().unwrap())));
+        assert_ne!(first, AddressBlock::of(Some("2001:db8:0:1::1".parse().unwrap())));
+    }
+}

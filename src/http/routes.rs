@@ -1,0 +1,71 @@
+//! The whole URL table. A handler gets in only together with its description, so the OpenAPI document holds every route;
+//! the exceptions are the document's own pages.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
+use gatewarden_actors::error::{ErrorCode, Failure};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::error::ApiError;
+use super::front::Front;
+use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
+use super::{gateways, health, identity, keys, login, metrics, nodes, openapi, status};
+
+/// Every route of the API. Order matters: a fixed path comes before one with a parameter.
+pub fn api(config: &mut ServiceConfig<'_>) {
+    config
+        // The most asked one first.
+        .service(gateways::list) //           GET    /api/gateways
+        .service(gateways::create) //         POST   /api/gateways
+        .service(gateways::update) //         PUT    /api/gateways
+        .service(gateways::delete) //         DELETE /api/gateways
+        .service(gateway_health::check) //    POST   /api/gateways/health
+        .service(history::history) //         GET    /api/gateways/health/history
+        .service(connect::connect) //         POST   /api/gateways/connect
+        .service(actions::reconnect) //       POST   /api/gateways/{id}/reconnect
+        .service(actions::drain) //           POST   /api/gateways/{id}/drain
+        .service(actions::undrain) //         POST   /api/gateways/{id}/undrain
+        .service(logs::logs) //               GET    /api/gateways/{id}/logs
+        .service(by_id::read) //              GET    /api/gateways/{id}
+        .service(by_id::update) //            PUT    /api/gateways/{id}
+        .service(by_id::delete) //            DELETE /api/gateways/{id}
+        .service(nodes::read) //              GET    /api/nodes
+        .service(nodes::decide) //            POST   /api/nodes
+        .service(identity::identity) //       GET    /api/identity
+        .service(keys::list) //               GET    /api/keys
+        .service(keys::create) //             POST   /api/keys
+        .service(keys::revoke) //             DELETE /api/keys/{id}
+        .service(login::login) //             POST   /api/auth/login
+        .service(login::logout) //            POST   /api/auth/logout
+        .service(status::status) //           GET    /api/status
+        .service(health::health) //           GET    /health
+        .service(health::api_health) //       GET    /api/health
+        .service(health::ready) //            GET    /ready
+        .service(metrics::metrics) //         GET    /metrics
+        .service(openapi::document); //       GET    /api/openapi.json
+}
+
+/// What is routed besides: the pages that show the document, and the answer to everything else.
+pub fn besides(config: &mut web::ServiceConfig) {
+    config.service(web::redirect("/docs", "/docs/")).service(openapi::pages()).default_service(web::to(no_such_route));
+}
+
+async fn no_such_route(front: web::Data<Front>, request: HttpRequest) -> HttpResponse {
+    let path: String = request.path().chars().filter(|character| !character.is_control()).take(200).collect();
+    let methods = front.methods_of(&request);
+    if methods.is_empty() {
+        let failure = Failure::new(ErrorCode::NotFound, format!("There is nothing at {path}"))
+            .with_help("The page /docs and the document /api/openapi.json list all routes.");
+        return ApiError(failure).error_response();
+    }
+    let allowed = methods.iter().map(actix_web::http::Method::as_str).collect::<Vec<_>>().join(", ");
+    let failure = Failure::new(
+        ErrorCode::MethodNotAllowed,
+        format!("{path} does not take the method {}; it takes {allowed}", request.method()),
+    );
+    let mut response = ApiError(failure).error_response();
+    if let Ok(value) = header::HeaderValue::try_from(allowed) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+    response
+}

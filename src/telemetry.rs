@@ -1,0 +1,145 @@
+//! Log lines: for people, as JSON, or to the journal; always on standard error or past it, never on standard output.
+//!
+//! The rules for what is written stand in `CONTRIBUTING.md`.
+
+use std::io::IsTerminal as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+
+use gatewarden_actors::metrics::Metrics;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+use crate::config::{LogFormat, LogSettings};
+
+/// Changes which lines are written while the daemon runs.
+#[derive(Debug, Clone)]
+pub struct LogControl {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl LogControl {
+    /// Writes by a new filter from now on.
+    ///
+    /// # Errors
+    /// A sentence, where the filter can't be read.
+    pub fn set_filter(&self, filter: &str) -> Result<(), String> {
+        let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+        self.filter.reload(filter).map_err(|error| error.to_string())
+    }
+}
+
+/// Starts logging. Once a process.
+///
+/// # Errors
+/// A sentence: the filter can't be read, the journal can't be reached, or logging has been started before.
+pub fn start(settings: &LogSettings) -> Result<LogControl, String> {
+    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| format!("log.level: {error}"))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let stderr = Surroundings::of_process();
+    let lines: Box<dyn Layer<_> + Send + Sync> = match resolve(settings.format, &stderr) {
+        Output::Pretty => fmt::layer().with_writer(std::io::stderr).with_ansi(stderr.is_terminal).boxed(),
+        Output::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
+        Output::Journal => tracing_journald::layer()
+            .map_err(|error| format!("The journal cannot be reached ({error}). Set log.format to json or pretty."))?
+            .with_syslog_identifier("gatewarden".to_owned())
+            .with_field_prefix(None)
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .map_err(|error| format!("Logging cannot be started: {error}"))?;
+    Ok(LogControl { filter: handle })
+}
+
+/// Logs and counts each panic; then the process goes on without the actor or request that it cost.
+pub fn watch_panics(metrics: Arc<Metrics>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.count_panic();
+        let thread = std::thread::current();
+        tracing::error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            location = panic.location().map(ToString::to_string),
+            reason = panic.payload_as_str().unwrap_or("(no text)"),
+            "a thread panicked; please report this as a bug"
+        );
+    }));
+}
+
+/// What the choice of a format depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Surroundings {
+    is_terminal: bool,
+    /// Device and inode of standard error.
+    stderr: Option<(u64, u64)>,
+    /// `$JOURNAL_STREAM`: device and inode of the journal's socket, as systemd set it up.
+    journal_stream: Option<String>,
+}
+
+impl Surroundings {
+    fn of_process() -> Self {
+        Self {
+            is_terminal: std::io::stderr().is_terminal(),
+            stderr: std::fs::metadata("/proc/self/fd/2").ok().map(|meta| (meta.dev(), meta.ino())),
+            journal_stream: std::env::var("JOURNAL_STREAM").ok(),
+        }
+    }
+
+    /// Whether standard error goes to the journal. The variable alone proves nothing: children inherit it.
+    fn is_journal(&self) -> bool {
+        let named = self.journal_stream.as_deref().and_then(|stream| stream.split_once(':'));
+        let named = named.and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+        named.is_some() && named == self.stderr
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Pretty,
+    Json,
+    Journal,
+}
+
+fn resolve(format: LogFormat, surroundings: &Surroundings) -> Output {
+    match format {
+        LogFormat::Pretty => Output::Pretty,
+        LogFormat::Json => Output::Json,
+        LogFormat::Journald => Output::Journal,
+        LogFormat::Auto if surroundings.is_journal() => Output::Journal,
+        LogFormat::Auto if surroundings.is_terminal => Output::Pretty,
+        LogFormat::Auto => Output::Json,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn surroundings(is_terminal: bool, journal_stream: Option<&str>) -> Surroundings {
+        Surroundings { is_terminal, stderr: Some((8, 12345)), journal_stream: journal_stream.map(str::to_owned) }
+    }
+
+    #[test]
+    fn the_journal_is_used_only_where_standard_error_is_its_socket() {
+        assert_eq!(resolve(LogFormat::Auto, &surroundings(false, Some("8:12345"))), Output::Journal);
+        for other in [Some("8:12346"), Some("nonsense"), Some(""), None] {
+            assert_eq!(resolve(LogFormat::Auto, &surroundings(false, other)), Output::Json, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_gets_lines_for_people() {
+        assert_eq!(resolve(LogFormat::Auto, &surroundings(true, None)), Output::Pretty);
+    }
+
+    #[test]
+    fn a_chosen_format_is_not_overruled() {
+        assert_eq!(resolve(LogFormat::Json, &surroundings(true, Some("8:12345"))), Output::Json);
+        assert_eq!(resolve(LogFormat::Pretty, &surroundings(false, Some("8:12345"))), Output::Pretty);
+        assert_eq!(resolve(LogFormat::Journald, &surroundings(true, None)), Output::Journal);
+    }
+}

@@ -1,0 +1,95 @@
+//! A real gateway, run by `tests/peers/openclaw`.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// The release that speaks protocol 4.
+pub(crate) const NEWEST: &str = "2026.9.6";
+/// The release that speaks protocol 3.
+pub(crate) const OLDER: &str = "2026.3.24";
+
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// A base port whose neighbours are free as well: older releases bind PORT+2 and PORT+3 too, so bases are 20 apart.
+fn free_base() -> u16 {
+    for _ in 0..100 {
+        let base = 19_500 + 20 * NEXT.fetch_add(1, Ordering::SeqCst);
+        if (0..4).all(|offset| TcpListener::bind(("127.0.0.1", base + offset)).is_ok()) {
+            return base;
+        }
+    }
+    panic!("no free range of loopback ports");
+}
+
+/// A running gateway with a state of its own. Dropping it stops it and forgets its state.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) version: &'static str,
+    pub(crate) port: u16,
+    pub(crate) token: String,
+}
+
+impl Peer {
+    /// Installs the release if needed and starts it on a free port.
+    pub(crate) fn start(version: &'static str) -> Self {
+        let port = free_base();
+        let peer = Self { version, port, token: format!("interop-token-{port}") };
+        peer.tool(&["reset"]);
+        peer.start_again();
+        peer
+    }
+
+    /// Starts it (again) with the state that it has.
+    pub(crate) fn start_again(&self) {
+        let output = self.run(&["start", self.version, &self.port.to_string(), &self.token]);
+        assert!(
+            output.status.success(),
+            "{} does not start: {}",
+            self.version,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&self) {
+        self.tool(&["kill"]);
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn freeze(&self) {
+        self.tool(&["freeze"]);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn thaw(&self) {
+        self.tool(&["thaw"]);
+    }
+
+    /// SIGTERM.
+    pub(crate) fn stop(&self) {
+        self.tool(&["stop"]);
+    }
+
+    fn tool(&self, arguments: &[&str]) {
+        let mut all = arguments.to_vec();
+        let port = self.port.to_string();
+        all.push(&port);
+        self.run(&all);
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let tool = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/openclaw");
+        Command::new(tool).args(arguments).output().expect("the peer tool runs")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // a frozen one takes no SIGTERM
+        self.thaw();
+        self.stop();
+        self.tool(&["reset"]);
+    }
+}
