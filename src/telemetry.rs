@@ -26,7 +26,7 @@ impl LogControl {
     /// # Errors
     /// A sentence, where the filter can't be read.
     pub fn set_filter(&self, filter: &str) -> Result<(), String> {
-        let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+        let filter = read_filter(filter)?;
         self.filter.reload(filter).map_err(|error| error.to_string())
     }
 }
@@ -36,8 +36,7 @@ impl LogControl {
 /// # Errors
 /// A sentence: the filter can't be read, the journal can't be reached, or logging has been started before.
 pub fn start(settings: &LogSettings) -> Result<LogControl, String> {
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| format!("log.level: {error}"))?;
-    let (filter, handle) = reload::Layer::new(filter);
+    let (filter, handle) = reload::Layer::new(read_filter(&settings.filter)?);
     let stderr = Surroundings::of_process();
     let lines: Box<dyn Layer<_> + Send + Sync> = match resolve(settings.format, &stderr) {
         Output::Pretty => fmt::layer().with_writer(std::io::stderr).with_ansi(stderr.is_terminal).boxed(),
@@ -54,6 +53,12 @@ pub fn start(settings: &LogSettings) -> Result<LogControl, String> {
         .try_init()
         .map_err(|error| format!("Logging cannot be started: {error}"))?;
     Ok(LogControl { filter: handle })
+}
+
+/// The server library reports each of its threads at `info`, which tells an operator nothing. What the configuration says
+/// of it comes later and wins.
+fn read_filter(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(format!("actix_server=warn,{filter}")).map_err(|error| format!("log.level: {error}"))
 }
 
 /// Logs and counts each panic; then the process goes on without the actor or request that it cost.

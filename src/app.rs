@@ -1,0 +1,137 @@
+//! The composition root: takes a checked configuration, puts the parts together in order, and runs them until told to stop.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `start_error` | what can go wrong before the daemon is ready, and its exit codes |
+//! | `state_dir` | makes the state directory and locks it against a second daemon |
+//! | `admin_key` | the key that the first start makes where none is configured |
+//! | `file_limit` | as many open files as the system lets us have |
+//! | `gateways` | starts `Gateway` actors, spread over a few threads |
+//! | `upkeep` | status line and watchdog, and whether the tree still lives |
+
+mod admin_key;
+mod file_limit;
+mod gateways;
+mod start_error;
+mod state_dir;
+mod upkeep;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix::Addr;
+use actix_web::dev::ServerHandle;
+use gatewarden_actors::clock::Clock;
+use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::registry::roster::RosterReader;
+use gatewarden_actors::registry::{RegistryActor, RegistryParts};
+use gatewarden_actors::store::handle::StoreHandle;
+use gatewarden_actors::store::health_log::HealthLogWriter;
+use gatewarden_actors::store::key_file::SealingKey;
+use gatewarden_protocol::{DeviceIdentity, Secret};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::http::state::{InstallationIdentity, Readiness};
+use crate::systemd::Notifier;
+
+pub use admin_key::AdminKey;
+pub use start_error::StartError;
+pub use state_dir::StateDir;
+
+/// A daemon that runs: its socket is bound, its store migrated, its registry at work.
+pub struct App {
+    /// Where it listens; with port 0 in the configuration, the port that it got.
+    pub address: SocketAddr,
+    /// The admin key that this start made, to be shown once.
+    pub new_admin_key: Option<Secret>,
+    pub(crate) server: ServerHandle,
+    pub(crate) serving: JoinHandle<std::io::Result<()>>,
+    pub(crate) registry: Addr<RegistryActor>,
+    pub(crate) roster: RosterReader,
+    pub(crate) store: StoreHandle,
+    pub(crate) health_log: HealthLogWriter,
+    pub(crate) readiness: Readiness,
+    pub(crate) clock: Clock,
+    pub(crate) notifier: Arc<Notifier>,
+    /// Held until the process ends.
+    _state_dir: StateDir,
+}
+
+impl App {
+    /// Puts everything together, inside a running actix system. What fails leaves nothing half-written: the port is taken
+    /// before the state directory is touched, and the store checks key and database before it writes.
+    ///
+    /// # Errors
+    /// A sentence that says what to do, with its exit code.
+    pub async fn build(config: &Config, metrics: Arc<Metrics>, notifier: Arc<Notifier>) -> Result<Self, StartError> {
+        let clock = Clock::system();
+        metrics.set_started(clock.wall_ms());
+        file_limit::raise();
+        let listener =
+            TcpListener::bind(config.listen).map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let state_dir = StateDir::claim(&config.state_dir)?;
+
+        let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), state_dir.path())?;
+        let store = StoreHandle::open(config.store.clone(), key, clock.clone(), metrics.clone())?;
+        let identity = Arc::new(DeviceIdentity::from_seed(&*store.load_or_create_device_seed().await?));
+        let admin_key = match &config.api_key {
+            Some(key) => AdminKey::configured(key.clone()),
+            None => AdminKey::load_or_create(state_dir.path(), &store, &clock).await?,
+        };
+
+        let health_log = HealthLogWriter::start(store.clone());
+        let installation = InstallationIdentity {
+            device_id: identity.device_id().to_owned(),
+            public_key: identity.public_key().to_owned(),
+        };
+        let (registry, roster) = RegistryActor::start(RegistryParts {
+            records: store.load_gateways().await?,
+            device_tokens: store.load_device_tokens().await?,
+            store: store.clone(),
+            health_log: health_log.clone(),
+            seed: Some(config.seed.clone()),
+            spawn: gateways::spawner(config, identity, &clock, &metrics),
+            election: config.election.clone(),
+            restarts: config.restarts.clone(),
+            retention: config.retention.clone(),
+            heartbeat_interval: config.gateway.heartbeat_interval,
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        });
+        let readiness = Readiness::default();
+        let state = crate::http::AppState {
+            roster: roster.clone(),
+            registry: crate::http::registry_door::RegistryDoor::new(&registry),
+            metrics,
+            identity: installation,
+            clock: clock.clone(),
+            readiness: readiness.clone(),
+        };
+        let server = crate::http::serve(config.http.clone(), state, listener)
+            .map_err(|source| StartError::Listen { address, source })?;
+        readiness.set_ready();
+        Ok(Self {
+            address,
+            new_admin_key: admin_key.made_now(),
+            server: server.handle(),
+            serving: actix_rt::spawn(server),
+            registry,
+            roster,
+            store,
+            health_log,
+            readiness,
+            clock,
+            notifier,
+            _state_dir: state_dir,
+        })
+    }
+
+    /// Tells the service manager that the daemon is ready, and keeps its status line and watchdog going. Ends only when a
+    /// part that nothing can replace has died: the reason in a sentence.
+    pub async fn watch(&mut self) -> String {
+        self.notifier.ready();
+        upkeep::watch(self).await
+    }
+}

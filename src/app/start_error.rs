@@ -1,0 +1,95 @@
+//! Why the daemon doesn't start: each with a sentence that says what to do, and an exit code.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use gatewarden_actors::error::Failure;
+use gatewarden_actors::store::key_file::KeyError;
+use gatewarden_actors::store::open_error::StoreOpenError;
+
+/// What went wrong before the daemon was ready.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port can't be had.
+    #[error("Cannot listen on {address}: {}", listen_advice(source))]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The state directory can't be made or used.
+    #[error(
+        "The state directory {} cannot be used: {source}. Give another one with --state-dir, or let the daemon's user write \
+         to it.",
+        path.display()
+    )]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Another daemon works in the same state directory.
+    #[error(
+        "The state directory {} is in use by another gatewarden{}. Stop that one first, or give this one a directory of its \
+         own with --state-dir.",
+        path.display(),
+        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The other process, where it said.
+        holder: Option<u32>,
+    },
+    /// The admin key can't be made or read.
+    #[error("The admin key {} cannot be used: {source}. Put a private, readable file there, or set auth.api_key.", path.display())]
+    AdminKey {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The sealing key.
+    #[error(transparent)]
+    SealingKey(#[from] KeyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreOpenError),
+    /// The database opened and then failed.
+    #[error("The database failed while the daemon started: {0}")]
+    StoreFailed(#[from] Failure),
+}
+
+impl StartError {
+    /// 78 where configuration, key or database must change first, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::SealingKey(error) => error.exit_code(),
+            Self::Store(error) => error.exit_code(),
+            Self::Listen { .. }
+            | Self::StateDir { .. }
+            | Self::InUse { .. }
+            | Self::AdminKey { .. }
+            | Self::StoreFailed(_) => 1,
+        }
+    }
+}
+
+fn listen_advice(source: &std::io::Error) -> String {
+    match source.kind() {
+        ErrorKind::AddrInUse => {
+            "another program listens there. Stop it, or choose another port with --listen or http.listen.".to_owned()
+        }
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no such address. Choose one of its own with --listen or http.listen.".to_owned()
+        }
+        ErrorKind::PermissionDenied => {
+            "the port needs more rights (those below 1024 do). Choose a higher one with --listen or http.listen."
+                .to_owned()
+        }
+        _ => format!("{source}. Choose another address with --listen or http.listen."),
+    }
+}

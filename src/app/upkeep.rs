@@ -1,0 +1,76 @@
+//! What goes on beside the work: the status line, the watchdog, and a look at whether the tree still lives.
+
+use std::time::Duration;
+
+use gatewarden_actors::registry::messages::Ping;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::App;
+use crate::systemd::{Feeding, StatusLine, describe, feed_interval, watchdog_timeout};
+
+/// How often the status line is compared, where anybody reads it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs until a part that nothing can replace is gone, and says which.
+pub(super) async fn watch(app: &mut App) -> String {
+    let watchdog = watchdog_timeout().filter(|_| app.notifier.is_active());
+    let (registry, store, notifier) = (app.registry.clone(), app.store.clone(), app.notifier.clone());
+    let fed = async move {
+        let Some(after) = watchdog else { return std::future::pending::<()>().await };
+        let every = feed_interval(after);
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut feeding = Feeding::default();
+        loop {
+            ticks.tick().await;
+            let registry_answers = async { matches!(timeout(every, registry.send(Ping)).await, Ok(Ok(()))) };
+            let store_answers = async {
+                let both = async { store.ping_writer().await.is_ok() && store.ping_readers().await.is_ok() };
+                matches!(timeout(every, both).await, Ok(true))
+            };
+            let (registry_answered, store_answered) = futures_util::future::join(registry_answers, store_answers).await;
+            if registry_answered {
+                feeding.on_registry_answer();
+            }
+            if store_answered {
+                feeding.on_store_answer();
+            }
+            if feeding.take() {
+                notifier.feed_watchdog();
+            } else {
+                tracing::warn!(silent = feeding.missing(), "the watchdog is not fed");
+            }
+        }
+    };
+    let (registry, roster, notifier, clock) =
+        (app.registry.clone(), app.roster.clone(), app.notifier.clone(), app.clock.clone());
+    let lives = async move {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut line = StatusLine::default();
+        let mut seen = None;
+        loop {
+            ticks.tick().await;
+            if !registry.connected() {
+                return "The registry has died".to_owned();
+            }
+            // Nobody reads it: nothing to count. Nothing changed: nothing to say.
+            let version = roster.version();
+            if notifier.is_active() && seen != Some(version) {
+                seen = Some(version);
+                if let Some(told) = line.offer(clock.now(), describe(&roster)) {
+                    notifier.status(&told);
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = fed => "The watchdog has ended".to_owned(),
+        reason = lives => reason,
+        ended = &mut app.serving => match ended {
+            Ok(Ok(())) => "The HTTP front has ended".to_owned(),
+            Ok(Err(error)) => format!("The HTTP front has failed: {error}"),
+            Err(error) => format!("The HTTP front has died: {error}"),
+        },
+    }
+}

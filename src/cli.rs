@@ -1,0 +1,144 @@
+//! The command line: one binary, one file a command.
+
+mod check_config;
+mod identity;
+mod serve;
+mod terminal;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Inputs};
+
+/// Clean end.
+pub const EXIT_OK: u8 = 0;
+/// Anything that has no code of its own: port in use, database not writable.
+pub const EXIT_FAILURE: u8 = 1;
+/// Wrong usage (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;
+/// Bad configuration, wrong encryption key, corrupt or too new database (`EX_CONFIG`).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Supervises OpenClaw gateways: connects to each, knows which can be trusted with work, elects the primary.
+#[derive(Debug, Parser)]
+#[command(name = "gatewarden", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Serve(ServeArgs),
+    /// Look at the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Show, export or import this installation's device identity.
+    Identity(IdentityArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every setting as it counts, and where it came from. Secrets are not shown.
+    Check(ServeArgs),
+}
+
+/// What the daemon can be told on the command line.
+#[derive(Debug, Clone, Args)]
+struct ServeArgs {
+    /// Configuration file [default: /etc/gatewarden/gatewarden.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on, such as 127.0.0.1:3000; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Directory of database and keys
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct IdentityArgs {
+    /// Configuration file [default: /etc/gatewarden/gatewarden.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory of database and keys
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Write the private key to a new file (PKCS#8 PEM, mode 0600)
+    #[arg(long, value_name = "FILE", conflicts_with = "import")]
+    export: Option<PathBuf>,
+    /// Take this private key (PKCS#8 PEM) in place of the present one; the daemon must not run
+    #[arg(long, value_name = "FILE")]
+    import: Option<PathBuf>,
+}
+
+/// Reads the arguments of this process and carries them out.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; they are no mistakes.
+            let code = if error.use_stderr() { EXIT_USAGE } else { EXIT_OK };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    let code = match cli.command {
+        Command::Serve(args) => serve::run(&args.inputs()),
+        Command::Config { command: ConfigCommand::Check(args) } => check_config::run(&args.inputs()),
+        Command::Identity(args) => identity::run(&args),
+    };
+    code.into()
+}
+
+impl ServeArgs {
+    fn inputs(&self) -> Inputs {
+        Inputs {
+            config_file: self.config.clone(),
+            listen: self.listen.clone(),
+            state_dir: self.state_dir.clone(),
+            ..Inputs::of_process()
+        }
+    }
+}
+
+/// Says a sentence about a failure; for every command the same way.
+fn fail(code: u8, error: impl std::fmt::Display) -> u8 {
+    terminal::complain(&error.to_string());
+    code
+}
+
+fn load_config(inputs: &Inputs) -> Result<Config, u8> {
+    Config::load(inputs).map_err(|error: ConfigError| fail(EXIT_CONFIG, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_no_mistake_and_everything_unknown_is() {
+        for (args, mistake) in [
+            (vec!["--help"], false),
+            (vec!["--version"], false),
+            (vec!["serv"], true),
+            (vec!["serve", "--port", "1"], true),
+        ] {
+            let error = Cli::try_parse_from([vec!["gatewarden"], args].concat()).unwrap_err();
+            assert_eq!(error.use_stderr(), mistake, "{error}");
+        }
+    }
+}

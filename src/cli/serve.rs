@@ -1,0 +1,118 @@
+//! `gatewarden serve`: the story of a run, from configuration to exit code.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use gatewarden_actors::metrics::Metrics;
+
+use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, load_config, terminal};
+use crate::app::App;
+use crate::config::{Config, Inputs};
+use crate::shutdown::{self, Wish, Wishes};
+use crate::systemd::Notifier;
+use crate::telemetry::{self, LogControl};
+
+/// Runs the daemon to its end.
+pub(super) fn run(inputs: &Inputs) -> u8 {
+    let config = match load_config(inputs) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let logs = match telemetry::start(&config.log) {
+        Ok(logs) => logs,
+        Err(error) => return fail(EXIT_CONFIG, error),
+    };
+    let metrics = Arc::new(Metrics::new());
+    telemetry::watch_panics(metrics.clone());
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    actix_rt::System::new().block_on(until_stopped(inputs, config, logs, metrics))
+}
+
+async fn until_stopped(inputs: &Inputs, config: Config, logs: LogControl, metrics: Arc<Metrics>) -> u8 {
+    // Before anything is written: a stop during the start must not be lost.
+    let mut wishes = match Wishes::listen() {
+        Ok(wishes) => wishes,
+        Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
+    };
+    let notifier = Arc::new(Notifier::of_process());
+    notifier.status("starting");
+    let mut app = match App::build(&config, metrics, notifier.clone()).await {
+        Ok(app) => app,
+        // Said plainly and once: before it runs, the daemon speaks to whoever starts it.
+        Err(error) => return fail(error.exit_code(), error),
+    };
+    announce(&app);
+
+    let code = work(inputs, config, &logs, &mut app, &mut wishes, &notifier).await;
+    tokio::select! {
+        saved = shutdown::drain(&mut app) => if saved { code } else { EXIT_FAILURE },
+        signal = wishes.stop() => {
+            tracing::warn!(signal, "stopping at once");
+            EXIT_FAILURE
+        }
+    }
+}
+
+/// The one line of standard output, so that port 0 is of use, and the key that nobody will see again.
+fn announce(app: &App) {
+    tracing::info!(address = %app.address, version = env!("CARGO_PKG_VERSION"), "listening");
+    terminal::print(&format!("listening on http://{}", app.address));
+    if let Some(key) = &app.new_admin_key {
+        tracing::info!("made an admin key; it stands in admin.key in the state directory");
+        if std::io::stdout().is_terminal() {
+            terminal::print(&format!("admin key (shown once, kept in admin.key): {}", key.expose()));
+        }
+    }
+}
+
+/// Works until a signal says stop (0) or a part that nothing can replace has died (1).
+async fn work(
+    inputs: &Inputs,
+    mut config: Config,
+    logs: &LogControl,
+    app: &mut App,
+    wishes: &mut Wishes,
+    notifier: &Notifier,
+) -> u8 {
+    let mut died = std::pin::pin!(app.watch());
+    loop {
+        tokio::select! {
+            reason = &mut died => {
+                tracing::error!(%reason, "the daemon stops; the service manager should start it again");
+                return EXIT_FAILURE;
+            }
+            wish = wishes.next() => match wish {
+                Wish::Stop(signal) => {
+                    tracing::info!(signal, "asked to stop");
+                    return EXIT_OK;
+                }
+                Wish::Reload => {
+                    notifier.reloading();
+                    reload(inputs, &mut config, logs);
+                    notifier.ready();
+                }
+            },
+        }
+    }
+}
+
+/// Reads the configuration again. What is wrong with it is logged, and everything stays as it is.
+fn reload(inputs: &Inputs, config: &mut Config, logs: &LogControl) {
+    let newer = match Config::load(inputs) {
+        Ok(newer) => newer,
+        Err(error) => {
+            tracing::error!(%error, "the configuration was not reloaded; the present one stays");
+            return;
+        }
+    };
+    let changes = config.changes_to(&newer);
+    if changes.live.contains(&"log.level")
+        && let Err(error) = logs.set_filter(&newer.log.filter)
+    {
+        tracing::error!(%error, "log.level stays as it is");
+    }
+    tracing::info!(live = ?changes.live, needs_restart = ?changes.at_restart, "reloaded the configuration");
+    *config = newer;
+}

@@ -1,0 +1,121 @@
+//! How the daemon ends: signals, phases, and one deadline for all of them.
+//!
+//! Not ready any more -> accepted requests finish -> gateways are closed with a reason -> everything is on disk. Each
+//! phase may take its share; one that overruns it is logged and left behind, because a stop that hangs is worse than one
+//! that cuts something short. The shares add up to less than 10 s.
+
+use std::time::Duration;
+
+use gatewarden_actors::registry::messages::Drain;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::app::App;
+
+/// Accepted requests finish; the HTTP front has a limit of its own (5 s) below this one.
+const HTTP: Duration = Duration::from_millis(5_500);
+/// Gateways are closed.
+const GATEWAYS: Duration = Duration::from_millis(2_000);
+/// What is queued is committed.
+const STORE: Duration = Duration::from_millis(1_500);
+/// The write-ahead log is folded into the database: nice to have.
+const CHECKPOINT: Duration = Duration::from_millis(500);
+
+/// What somebody outside wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGTERM or SIGINT.
+    Stop(&'static str),
+    /// SIGHUP.
+    Reload,
+}
+
+/// The process's signals, as long as this value lives.
+#[derive(Debug)]
+pub struct Wishes {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Wishes {
+    /// Takes the signals over from the system, inside a running runtime. From here on they no longer end the process.
+    ///
+    /// # Errors
+    /// The system doesn't hand them over.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::Stop("SIGINT"),
+            _ = self.hang_up.recv() => Wish::Reload,
+        }
+    }
+
+    /// Waits for a stop, passing over reloads: a second one means at once.
+    pub async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Wish::Stop(signal) = self.next().await {
+                return signal;
+            }
+        }
+    }
+}
+
+/// Stops everything in order. True if nothing was lost: all that was acknowledged before is on disk in any case.
+pub async fn drain(app: &mut App) -> bool {
+    app.readiness.set_stopping();
+    app.notifier.stopping("stopping: open requests finish");
+    tracing::info!("stopping: open requests finish");
+    within("open requests", HTTP, app.server.stop(true)).await;
+
+    app.notifier.status("stopping: gateways are closed");
+    within("gateways", GATEWAYS, app.registry.send(Drain)).await;
+
+    app.notifier.status("stopping: the last observations are written");
+    let health_log = app.health_log.clone();
+    let store = app.store.clone();
+    let flushed = within("the store", STORE, async {
+        health_log.flush().await;
+        store.flush().await
+    });
+    let saved = match flushed.await {
+        Some(Ok(())) => true,
+        Some(Err(error)) => {
+            tracing::error!(%error, "the last observations could not be written");
+            false
+        }
+        None => false,
+    };
+    if let Some(Err(error)) = within("the checkpoint", CHECKPOINT, app.store.checkpoint()).await {
+        tracing::debug!(%error, "the write-ahead log stays; the next start reads it");
+    }
+    tracing::info!("stopped");
+    saved
+}
+
+async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let done = timeout(limit, work).await.ok();
+    if done.is_none() {
+        tracing::warn!(limit_ms = limit.as_millis(), "stopping: {what} took too long and is left behind");
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_phases_together_stay_below_ten_seconds() {
+        assert!(HTTP + GATEWAYS + STORE + CHECKPOINT < Duration::from_secs(10));
+    }
+}
