@@ -32,7 +32,7 @@ use gatewarden_protocol::{DeviceIdentity, Secret};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::http::state::{InstallationIdentity, Readiness};
+use crate::http::{AppState, InstallationIdentity, Keyring, Readiness, registry_door::RegistryDoor};
 use crate::systemd::Notifier;
 
 pub use admin_key::AdminKey;
@@ -101,9 +101,11 @@ impl App {
             metrics: metrics.clone(),
         });
         let readiness = Readiness::default();
-        let state = crate::http::AppState {
+        let state = AppState {
             roster: roster.clone(),
-            registry: crate::http::registry_door::RegistryDoor::new(&registry),
+            registry: RegistryDoor::new(&registry),
+            store: store.clone(),
+            keys: Keyring::open(&store, admin_key.key()).await?,
             metrics,
             identity: installation,
             clock: clock.clone(),

@@ -2,6 +2,7 @@
 
 mod check_config;
 mod identity;
+mod openapi;
 mod serve;
 mod terminal;
 
@@ -40,6 +41,8 @@ enum Command {
     },
     /// Show, export or import this installation's device identity.
     Identity(IdentityArgs),
+    /// Print the OpenAPI document of the REST interface.
+    Openapi,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args.inputs()),
         Command::Config { command: ConfigCommand::Check(args) } => check_config::run(&args.inputs()),
         Command::Identity(args) => identity::run(&args),
+        Command::Openapi => openapi::run(),
     };
     code.into()
 }
