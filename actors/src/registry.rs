@@ -8,11 +8,13 @@
 //! | `record_changes` | create, update, delete: write, then act, then answer |
 //! | `requests` | probe, call, reconnect, drain |
 //! | `notices` | what gateways say: reports, permits, device tokens, health points |
+//! | `announcements` | what subscribers are told |
 //! | `supervision` | actors that died: restart, or park |
 //! | `primary` | feeds the election and publishes its outcome |
 //! | `observations` | what is kept of observations across a restart, and for how long |
 
 mod addresses;
+mod announcements;
 mod entry;
 pub mod messages;
 mod notices;
@@ -34,6 +36,7 @@ use self::entry::Entry;
 pub use self::entry::GatewayDoor;
 use self::roster::{GatewayView, RosterReader, RosterWriter};
 use crate::clock::Clock;
+use crate::event_hub::EventPublisher;
 use crate::gateway::messages::FromGateway;
 use crate::gateway_record::{DeviceToken, GatewayRecord, NewGateway, SharedRecord};
 use crate::ids::GatewayId;
@@ -68,6 +71,8 @@ pub struct RegistryParts {
     pub spawn: SpawnGateway,
     /// Who may act as primary, and when.
     pub election: ElectionSettings,
+    /// Where subscribers hear of changes.
+    pub events: EventPublisher,
     /// How often a dead actor is started again.
     pub restarts: RestartSettings,
     /// How long the health log is kept.
@@ -88,6 +93,7 @@ pub struct RegistryActor {
     spawn: SpawnGateway,
     restarts: RestartSettings,
     retention: RetentionSettings,
+    events: EventPublisher,
     clock: Clock,
     metrics: Arc<Metrics>,
     roster: RosterWriter,
@@ -129,6 +135,7 @@ impl RegistryActor {
             spawn: parts.spawn,
             restarts: parts.restarts,
             retention: parts.retention,
+            events: parts.events,
             metrics: parts.metrics,
             roster,
             entries,

@@ -66,6 +66,9 @@ impl RegistryActor {
             }
             self.note_turn(id, usable, ctx);
         }
+        if let Some(entry) = self.entries.get(&id) {
+            self.announce_report(entry, &before);
+        }
         self.publish(id);
         if turned || first_outcome {
             self.consider_election(Some(id), ctx);

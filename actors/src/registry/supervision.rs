@@ -62,13 +62,16 @@ impl RegistryActor {
             warn!(gateway.id = id.0, gateway.name = %entry.record.name, from = entry.report.phase.as_str(),
                 to = "idle", reason = "its actor died and is started again", "gateway actor restarted");
         }
-        entry.report = report;
+        let before = std::mem::replace(&mut entry.report, report);
         if decision == RestartDecision::Restart {
             self.metrics.count_actor_restart(id);
             self.start_gateway(id, ctx);
         }
         if was_usable {
             self.note_turn(id, false, ctx);
+        }
+        if let Some(entry) = self.entries.get(&id) {
+            self.announce_report(entry, &before);
         }
         self.publish(id);
         self.consider_election(Some(id), ctx);

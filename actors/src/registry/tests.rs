@@ -11,6 +11,10 @@ use self::scripted_gateway::{Heard, Script};
 use super::messages::*;
 use super::*;
 use crate::error::ErrorCode;
+use crate::event::{EventFilter, EventKind};
+use crate::event_hub::EventHubActor;
+use crate::event_hub::messages::Subscribe;
+use crate::event_hub::subscriber::Delivery;
 use crate::gateway::messages::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::GatewayChange;
 use crate::gateway_report::{BreakerState, BreakerView, GatewayReport, Phase, Problem, Status, StatusSource};
@@ -23,6 +27,7 @@ struct House {
     roster: RosterReader,
     script: Script,
     store: StoreHandle,
+    hub: Addr<EventHubActor>,
     _dir: TempDir,
 }
 
@@ -39,6 +44,7 @@ impl House {
         let options = StoreOptions::at(dir.path().join("gatewarden.db"));
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
         let script = Script::new();
+        let (hub, events) = EventHubActor::start(clock.clone());
         let (registry, roster) = RegistryActor::start(RegistryParts {
             health_log: HealthLogWriter::start(store.clone()),
             records: store.load_gateways().await.unwrap(),
@@ -47,13 +53,14 @@ impl House {
             spawn: script.spawner(),
             election,
             restarts,
+            events,
             retention: RetentionSettings::default(),
             heartbeat_interval: Duration::from_secs(30),
             clock,
             metrics,
             store: store.clone(),
         });
-        Self { registry, roster, script, store, _dir: dir }
+        Self { registry, roster, script, store, hub, _dir: dir }
     }
 
     async fn create(&self, name: &str, port: u16) -> GatewayCommitted {
@@ -382,4 +389,39 @@ async fn draining_stops_every_gateway_stores_what_was_seen_and_refuses_changes()
     assert_eq!(stored[0].observed.status.as_deref(), Some("online"));
     let refused = house.registry.send(CreateGateway(gateway("late", 2))).await.unwrap().unwrap_err();
     assert_eq!(refused.code, ErrorCode::Unavailable);
+}
+
+#[actix::test]
+async fn subscribers_hear_of_status_refusal_and_acting_primary_once_each() {
+    let mut house = House::open(at_once()).await;
+    let subscribe = Subscribe { filter: EventFilter::new(&[], false), last_seen: None, queue: 100 };
+    let subscription = house.hub.send(subscribe).await.unwrap().unwrap();
+    let id = house.create("prod", 18_789).await.view.record.id;
+    house.ready(id).await;
+    house.ready(id).await;
+    let mut blocked = offline();
+    blocked.status = Status::Degraded;
+    blocked.phase = Phase::Blocked;
+    for _ in 0..2 {
+        house.say(id, GatewayNotice::Report(Box::new(blocked.clone()))).await;
+    }
+    let mut heard = Vec::new();
+    for _ in 0..5 {
+        match subscription.next().await {
+            Some(Delivery::Event(event)) => heard.push(event.kind),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        heard,
+        [
+            EventKind::GatewayStatus,
+            EventKind::GatewayPrimary,
+            EventKind::GatewayStatus,
+            EventKind::GatewayBlocked,
+            EventKind::GatewayPrimary
+        ]
+    );
+    house.registry.send(Ping).await.unwrap();
+    assert_eq!(subscription.try_next(), None);
 }

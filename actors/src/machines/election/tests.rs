@@ -98,8 +98,12 @@ fn a_primary_that_was_late_at_the_start_must_prove_itself_too() {
 #[test]
 fn stand_ins_are_ordered_by_priority_sessions_latency_and_id() {
     let now = start();
-    let cases: [(&str, fn(&mut Candidate)); 3] =
-        [("priority", |c| c.priority = 1), ("latency", |c| c.latency_us = 1), ("sessions", |c| c.latency_us = 999)];
+    type Favour = (&'static str, fn(&mut Candidate));
+    let cases: [Favour; 3] = [
+        ("priority", |c| c.priority = 1),
+        ("latency", |c| c.latency_us = 1),
+        ("sooner in every way", |c| c.latency_us = 999),
+    ];
     for (what, favour) in cases {
         let mut election = election(now);
         let mut fleet = [down(gateway(1, now)), gateway(2, now), gateway(3, now)];
