@@ -22,6 +22,7 @@ use std::sync::Arc;
 use actix::Addr;
 use actix_web::dev::ServerHandle;
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::{RegistryActor, RegistryParts};
@@ -48,6 +49,7 @@ pub struct App {
     pub(crate) server: ServerHandle,
     pub(crate) serving: JoinHandle<std::io::Result<()>>,
     pub(crate) registry: Addr<RegistryActor>,
+    pub(crate) event_hub: Addr<EventHubActor>,
     pub(crate) roster: RosterReader,
     pub(crate) store: StoreHandle,
     pub(crate) health_log: HealthLogWriter,
@@ -82,6 +84,7 @@ impl App {
         };
 
         let health_log = HealthLogWriter::start(store.clone());
+        let (event_hub, events) = EventHubActor::start(clock.clone());
         let installation = InstallationIdentity {
             device_id: identity.device_id().to_owned(),
             public_key: identity.public_key().to_owned(),
@@ -94,6 +97,7 @@ impl App {
             seed: Some(config.seed.clone()),
             spawn: gateways::spawner(config, identity, &clock, &metrics),
             election: config.election.clone(),
+            events,
             restarts: config.restarts.clone(),
             retention: config.retention.clone(),
             heartbeat_interval: config.gateway.heartbeat_interval,
@@ -120,6 +124,7 @@ impl App {
             server: server.handle(),
             serving: actix_rt::spawn(server),
             registry,
+            event_hub,
             roster,
             store,
             health_log,

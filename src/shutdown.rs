@@ -6,12 +6,15 @@
 
 use std::time::Duration;
 
+use gatewarden_actors::event_hub::messages::EndStreams;
 use gatewarden_actors::registry::messages::Drain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::app::App;
 
+/// Event streams are told to end.
+const STREAMS: Duration = Duration::from_millis(200);
 /// Accepted requests finish; the HTTP front has a limit of its own (5 s) below this one.
 const HTTP: Duration = Duration::from_millis(5_500);
 /// Gateways are closed.
@@ -75,6 +78,8 @@ pub async fn drain(app: &mut App) -> bool {
     app.readiness.set_stopping();
     app.notifier.stopping("stopping: open requests finish");
     tracing::info!("stopping: open requests finish");
+    // Streams have no end of their own: without this the HTTP front would wait for them in vain.
+    within("event streams", STREAMS, app.event_hub.send(EndStreams)).await;
     within("open requests", HTTP, app.server.stop(true)).await;
 
     app.notifier.status("stopping: gateways are closed");
@@ -116,6 +121,6 @@ mod tests {
 
     #[test]
     fn all_phases_together_stay_below_ten_seconds() {
-        assert!(HTTP + GATEWAYS + STORE + CHECKPOINT < Duration::from_secs(10));
+        assert!(STREAMS + HTTP + GATEWAYS + STORE + CHECKPOINT < Duration::from_secs(10));
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long gateways may take to close their sockets when the daemon stops.
-const CLOSE_BUDGET: Duration = Duration::from_secs(3);
+const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
 
 impl Handler<ProbeGateways> for RegistryActor {
     type Result = ResponseFuture<Result<Vec<(GatewayId, ProbeOutcome)>, Failure>>;
