@@ -195,10 +195,17 @@ impl Handshake {
 
     fn refuse(&mut self, error: &WireError) -> Step {
         let mut refusal = classify_error(error);
-        // Release 2026.2.19 calls a wrong shared token a device token mismatch; which one we sent, we know.
-        let sent_device_token = self.config.sends_device_token(self.documented) && self.dialect() == Dialect::Openclaw;
-        if refusal.code == RefusalCode::DeviceTokenMismatch && !sent_device_token {
-            refusal = Refusal { words: refusal.words, ..Refusal::new(RefusalCode::TokenMismatch, "") };
+        // Which token is meant, the gateway can't know: a device token that it no longer takes is to real releases a wrong
+        // shared token, and to 2026.2.19 a wrong shared token is a device token. We know what we sent.
+        let meant = match refusal.code {
+            RefusalCode::DeviceTokenMismatch if !self.sent_device_token() => Some(RefusalCode::TokenMismatch),
+            RefusalCode::TokenMismatch if self.sent_device_token() && self.config.shared().is_none() => {
+                Some(RefusalCode::DeviceTokenMismatch)
+            }
+            _ => None,
+        };
+        if let Some(code) = meant {
+            refusal = Refusal { words: refusal.words, ..Refusal::new(code, "") };
         }
         // Where the one credential is a token, to refuse without a reason is to refuse the token.
         let unexplained = matches!(refusal.code, RefusalCode::RefusedByGateway | RefusalCode::Unauthorized);
@@ -208,6 +215,10 @@ impl Handshake {
         }
         let refusal = self.complete(refusal);
         self.done(refusal)
+    }
+
+    fn sent_device_token(&self) -> bool {
+        self.dialect() == Dialect::Openclaw && self.config.sends_device_token(self.documented)
     }
 
     /// Adds what we know better than the gateway says.

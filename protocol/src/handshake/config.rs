@@ -41,14 +41,33 @@ pub struct ClientInfo {
     pub build_id: Option<String>,
 }
 
+impl ClientInfo {
+    /// An ordinary client of this daemon.
+    fn backend(short_id: &str, version: &str, instance_id: &str) -> Self {
+        Self {
+            id: "gateway-client".to_owned(),
+            mode: "backend".to_owned(),
+            display_name: format!("gatewarden {short_id}"),
+            version: version.to_owned(),
+            platform: "linux".to_owned(),
+            instance_id: instance_id.to_owned(),
+            build_id: None,
+        }
+    }
+}
+
 /// Who proves itself.
 #[derive(Debug, Clone)]
 pub enum DeviceMode {
     /// This installation's device.
     Device(Arc<DeviceIdentity>),
     /// Nobody: control-UI mode of document 003 (`disable_device_pairing`). The socket must be opened with an `Origin`
-    /// made from the gateway's URL.
+    /// made from the gateway's URL. Works on releases of protocol 3 with `dangerouslyDisableDeviceAuth`.
     ControlUi,
+    /// Nobody, as an ordinary client without an `Origin`. Release 2026.9.6 removed `dangerouslyDisableDeviceAuth` (it
+    /// drops the setting at start) and lets such a client in with its scopes, at least over loopback; releases of
+    /// protocol 3 let it in without any scope.
+    Deviceless,
 }
 
 /// Everything that a handshake needs to know.
@@ -83,15 +102,7 @@ pub const OPERATOR_SCOPES: [&str; 5] =
 impl HandshakeConfig {
     /// The usual handshake of this daemon with its device. `version` is the daemon's, `instance_id` names this run.
     pub fn with_device(identity: Arc<DeviceIdentity>, version: &str, instance_id: &str) -> Self {
-        let client = ClientInfo {
-            id: "gateway-client".to_owned(),
-            mode: "backend".to_owned(),
-            display_name: format!("gatewarden {}", identity.short_id()),
-            version: version.to_owned(),
-            platform: "linux".to_owned(),
-            instance_id: instance_id.to_owned(),
-            build_id: None,
-        };
+        let client = ClientInfo::backend(identity.short_id(), version, instance_id);
         Self::of(client, DeviceMode::Device(identity))
     }
 
@@ -100,13 +111,15 @@ impl HandshakeConfig {
         let client = ClientInfo {
             id: "openclaw-control-ui".to_owned(),
             mode: "ui".to_owned(),
-            display_name: format!("gatewarden {short_id}"),
-            version: version.to_owned(),
-            platform: "linux".to_owned(),
-            instance_id: instance_id.to_owned(),
             build_id,
+            ..ClientInfo::backend(short_id, version, instance_id)
         };
         Self::of(client, DeviceMode::ControlUi)
+    }
+
+    /// No device and no `Origin`: for a gateway without device pairing that demands a device of a control UI.
+    pub fn deviceless(short_id: &str, version: &str, instance_id: &str) -> Self {
+        Self::of(ClientInfo::backend(short_id, version, instance_id), DeviceMode::Deviceless)
     }
 
     fn of(client: ClientInfo, device: DeviceMode) -> Self {
@@ -143,7 +156,7 @@ impl HandshakeConfig {
     pub(super) fn device_id(&self) -> Option<&str> {
         match &self.device {
             DeviceMode::Device(identity) => Some(identity.device_id()),
-            DeviceMode::ControlUi => None,
+            DeviceMode::ControlUi | DeviceMode::Deviceless => None,
         }
     }
 }

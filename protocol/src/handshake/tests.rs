@@ -153,6 +153,10 @@ fn a_documented_gateway_gets_the_device_token_beside_auth_and_our_clock() {
 fn no_device_proves_itself_where_none_is_required_or_wanted() {
     let connect = connect_of(config(), &documented_challenge(false));
     assert!(connect["params"].get("device").is_none());
+    let deviceless = HandshakeConfig::deviceless("ab12cd34", "0.1.0", "run-1");
+    let connect = connect_of(deviceless, &usual_challenge());
+    assert!(connect["params"].get("device").is_none());
+    assert_eq!(connect["params"]["client"]["id"], "gateway-client");
     let control_ui = HandshakeConfig {
         shared_token: Some(Secret::new("shared")),
         ..HandshakeConfig::control_ui("ab12cd34", "0.1.0", "run-1", Some("build-9".into()))
@@ -238,6 +242,25 @@ fn a_wrong_shared_token_is_not_taken_for_a_dead_device_token() {
     assert_eq!((shared.code, shared.drop_device_token), (RefusalCode::TokenMismatch, false));
     let device = answer(HandshakeConfig { device_token: issued, shared_token: None, ..config() });
     assert_eq!((device.code, device.drop_device_token), (RefusalCode::DeviceTokenMismatch, true));
+}
+
+#[test]
+fn a_dead_device_token_in_place_of_the_shared_one_is_known_as_such() {
+    // Both measured releases answer so to a device token of another time in auth.token.
+    let real = json!({"code": "INVALID_REQUEST", "message": "unauthorized: gateway token mismatch (provide gateway auth token)",
+        "details": {"code": "AUTH_TOKEN_MISMATCH", "authReason": "token_mismatch", "canRetryWithDeviceToken": false}});
+    let answer = |config: HandshakeConfig, challenge: &Frame| {
+        let mut handshake = Handshake::new(config);
+        sent(handshake.on_frame(challenge, WALL));
+        refused(handshake.on_frame(&frame(json!({"type": "res", "id": CONNECT_ID, "ok": false, "error": real})), WALL))
+    };
+    let both = HandshakeConfig { device_token: Some(Secret::new("issued")), ..config() };
+    let alone = answer(HandshakeConfig { shared_token: None, ..both.clone() }, &usual_challenge());
+    assert_eq!((alone.code, alone.drop_device_token), (RefusalCode::DeviceTokenMismatch, true));
+    for challenge in [usual_challenge(), documented_challenge(true)] {
+        let shared = answer(both.clone(), &challenge);
+        assert_eq!((shared.code, shared.drop_device_token), (RefusalCode::TokenMismatch, false));
+    }
 }
 
 #[test]

@@ -63,7 +63,7 @@ codes! {
     PairingRequired "pairing_required" PairingRequired "waits for this device to be approved";
         "On the gateway's host run openclaw devices list, then openclaw devices approve <requestId>. The connection comes up by itself within seconds of the approval."
     DeviceIdentityRequired "device_identity_required" Blocked "demands a device identity";
-        "Set disable_device_pairing to false for this gateway here. Control-UI mode without a device is known to work only with protocol 3 where gateway.controlUi.dangerouslyDisableDeviceAuth is true in the gateway's openclaw.json; releases of protocol 4 ignore that setting."
+        "Set disable_device_pairing to false for this gateway here. To keep control-UI mode on a release of protocol 3, set gateway.controlUi.dangerouslyDisableDeviceAuth to true in the gateway's openclaw.json and restart it; releases of protocol 4 no longer have that setting."
     DeviceSignatureInvalid "device_signature_invalid" Blocked "refused this device's signature";
         "Compare the device id of gatewarden identity with openclaw devices list on the gateway's host. If another key was imported there under this id, remove the device on the gateway and pair again."
     DeviceSignatureExpired "device_signature_expired" Blocked "considers this device's signature too old or from the future";
@@ -78,7 +78,7 @@ codes! {
     OriginNotAllowed "origin_not_allowed" Blocked "does not allow the origin of this connection";
         "Add the gateway's own URL to gateway.controlUi.allowedOrigins in its openclaw.json and restart it; or set disable_device_pairing to false for this gateway here, so that no Origin is sent."
     MissingScope "missing_scope" Blocked "granted fewer scopes than are needed";
-        "Approve this device with the operator scopes on the gateway's host (openclaw devices list, then approve). If this gateway is used in control-UI mode, set disable_device_pairing to false here."
+        "Approve this device with the operator scopes on the gateway's host (openclaw devices list, then approve). Where disable_device_pairing is set here, set it to false, or (protocol 3) set gateway.controlUi.dangerouslyDisableDeviceAuth to true in the gateway's openclaw.json and restart it."
     RoleNotAllowed "role_not_allowed" Blocked "refused the role operator";
         "Approve this device for the role operator on the gateway's host: openclaw devices list, then openclaw devices approve <requestId>."
     ProtocolMismatch "protocol_mismatch" Blocked "speaks no protocol version that this daemon knows";
