@@ -72,7 +72,8 @@ fn more_telling(so_far: Option<DialFailure>, next: DialFailure) -> DialFailure {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -86,6 +87,23 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = listener.local_addr().unwrap();
         let stream = connect(vec![refusing().await, there]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), there);
+    }
+
+    #[actix::test]
+    async fn a_dead_address_does_not_hold_up_the_next() {
+        // A full queue of connections that nobody accepts: the system answers no further attempt.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let never_accepting = socket.listen(1).unwrap();
+        let dead = never_accepting.local_addr().unwrap();
+        let mut fillers = Vec::new();
+        while let Ok(filler) = timeout(STAGGER / 3, TcpStream::connect(dead)).await {
+            fillers.push(filler.unwrap());
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap();
+        let stream = timeout(Duration::from_secs(20), connect(vec![dead, there])).await.expect("held up").unwrap();
         assert_eq!(stream.peer_addr().unwrap(), there);
     }
 
