@@ -29,7 +29,7 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// No gateway has this id.
     GatewayNotFound,
-    /// Another gateway has this name.
+    /// Another gateway, or another agent, has this name.
     NameTaken,
     /// The configured primary can't be deleted.
     PrimaryUndeletable,

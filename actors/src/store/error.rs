@@ -114,6 +114,27 @@ impl StoreError {
         }
     }
 
+    /// The same for agents.
+    pub(super) fn for_agent_name(error: DieselError, name: &str) -> Self {
+        match &error {
+            DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info)
+                if info.message().contains("agents.name") || info.constraint_name() == Some("agents_name_key") =>
+            {
+                Self::refused(
+                    Failure::new(ErrorCode::NameTaken, format!("Another agent is already named \"{name}\"")).with_help(
+                        "Choose another name, or change the agent that has it (GET /api/agents lists them).",
+                    ),
+                )
+            }
+            _ => Self::Database(error),
+        }
+    }
+
+    /// An answer to the caller.
+    pub(super) fn refused(failure: Failure) -> Self {
+        Self::Refused(Box::new(failure))
+    }
+
     /// What the caller gets. `what` completes "Could not ..."; causes are logged here, once, and not carried on.
     pub(super) fn into_failure(self, what: &'static str) -> Failure {
         if let Self::Refused(failure) = self {

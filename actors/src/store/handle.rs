@@ -1,6 +1,7 @@
 //! What everybody else holds of the store: typed, bounded, cheap to clone.
 
 mod access;
+mod agents;
 mod credentials;
 mod gateways;
 mod health;

@@ -1,8 +1,14 @@
 //! What goes into the store and comes out of it, apart from the gateway record itself.
 
+mod agents;
+
 use crate::gateway::messages::HealthPoint;
 use crate::gateway_record::GatewayRecord;
 use crate::ids::GatewayId;
+
+pub use agents::{
+    AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, NewAgent, SyncStats, SyncedAgent,
+};
 
 /// A committed new gateway.
 #[derive(Debug, Clone, PartialEq)]

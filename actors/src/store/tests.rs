@@ -1,6 +1,7 @@
 //! Tests of the store on real time (sync arbiters and a paused clock don't mix), each with a database of its own.
 
 mod access;
+mod agents;
 mod credentials;
 mod faults;
 mod gateways;
