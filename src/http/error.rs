@@ -108,22 +108,25 @@ pub struct ErrorBody {
 pub enum KeyErrors {
     /// A field, id, header or body is malformed or missing; the sentence names it.
     #[response(status = 400)]
-    BadRequest(#[to_schema] ErrorBody),
+    BadRequest(ErrorBody),
     /// No key, or a wrong one.
     #[response(status = 401)]
-    Unauthorized(#[to_schema] ErrorBody),
+    Unauthorized(ErrorBody),
     /// The key's role is too small, or a browser's request that does not come from our own pages.
     #[response(status = 403)]
-    Forbidden(#[to_schema] ErrorBody),
+    Forbidden(ErrorBody),
     /// The `Host` header names nothing that is served here.
     #[response(status = 421)]
-    Misdirected(#[to_schema] ErrorBody),
+    Misdirected(ErrorBody),
     /// Too many requests with this key, or too many wrong keys from this address; `Retry-After` says when.
     #[response(status = 429)]
-    TooMany(#[to_schema] ErrorBody),
+    TooMany(ErrorBody),
+    /// A fault of the daemon; its log says more.
+    #[response(status = 500)]
+    Internal(ErrorBody),
     /// The daemon, its database or the gateway cannot take the request right now; `Retry-After` says when.
     #[response(status = 503)]
-    Unavailable(#[to_schema] ErrorBody),
+    Unavailable(ErrorBody),
 }
 
 /// What a request with a body may be answered besides.
@@ -131,10 +134,10 @@ pub enum KeyErrors {
 pub enum BodyErrors {
     /// The body is larger than allowed.
     #[response(status = 413)]
-    TooLarge(#[to_schema] ErrorBody),
+    TooLarge(ErrorBody),
     /// The body is of another type than JSON.
     #[response(status = 415)]
-    NotJson(#[to_schema] ErrorBody),
+    NotJson(ErrorBody),
 }
 
 /// What a request that is passed on to a gateway may be answered besides.
@@ -142,13 +145,13 @@ pub enum BodyErrors {
 pub enum GatewayErrors {
     /// The gateway can't do this; the sentence names the gateway and the missing method.
     #[response(status = 501)]
-    NotSupported(#[to_schema] ErrorBody),
+    NotSupported(ErrorBody),
     /// The gateway refused, with its words.
     #[response(status = 502)]
-    Refused(#[to_schema] ErrorBody),
+    Refused(ErrorBody),
     /// The gateway did not answer in time.
     #[response(status = 504)]
-    Timeout(#[to_schema] ErrorBody),
+    Timeout(ErrorBody),
 }
 
 #[cfg(test)]

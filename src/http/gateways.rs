@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
-use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::error::Failure;
 use gatewarden_actors::gateway_record::GatewayChange;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::{CreateGateway, DeleteGateway, GatewayCommitted, UpdateGateway};
@@ -70,6 +70,7 @@ pub struct Deleted {
 ///
 /// Complete unless `limit`, `offset` or `page` is given.
 #[utoipa::path(
+    operation_id = "list_gateways",
     tag = "Gateways",
     params(
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200 (more is capped); 50 where only a place is given", minimum = 1),
@@ -101,6 +102,7 @@ pub(crate) async fn list(
 ///
 /// It is stored before it is answered; the connection is made afterwards.
 #[utoipa::path(
+    operation_id = "create_gateway",
     tag = "Gateways",
     request_body = input::NewGatewayBody,
     responses(
@@ -126,6 +128,7 @@ pub(crate) async fn create(
 
 /// Change a gateway
 #[utoipa::path(
+    operation_id = "update_gateway",
     tag = "Gateways",
     request_body = input::ChangeGatewayBody,
     responses(
@@ -158,6 +161,7 @@ pub(crate) async fn update(
 ///
 /// The id is in the body, in the query or in the path. The configured primary can't be deleted.
 #[utoipa::path(
+    operation_id = "delete_gateway",
     tag = "Gateways",
     params(("id" = Option<i64>, Query, description = "Instead of a body", minimum = 1)),
     request_body(content = Option<input::GatewayIdBody>, description = "May be left out where the query has the id"),
@@ -197,18 +201,7 @@ async fn commit_change(front: &Front, id: GatewayId, change: GatewayChange) -> R
 }
 
 async fn delete_by_id(caller: &Caller, front: &Front, id: GatewayId) -> Result<HttpResponse, ApiError> {
-    let deleted = front.app.registry.delete.send(DeleteGateway(id), front.settings.request_deadline).await.map_err(
-        |failure| {
-            if failure.code == ErrorCode::PrimaryUndeletable {
-                // The documented sentence; scripts look for it.
-                let advice =
-                    "Make another gateway the primary first: PUT /api/gateways {\"id\": ..., \"is_primary\": true}.";
-                Failure { message: "Cannot delete the primary gateway".to_owned(), ..failure }.with_help(advice)
-            } else {
-                failure
-            }
-        },
-    )?;
+    let deleted = front.app.registry.delete.send(DeleteGateway(id), front.settings.request_deadline).await?;
     if deleted {
         tracing::info!(caller.key = caller.key.name, gateway.id = id.0, "gateway deleted");
     }

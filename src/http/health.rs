@@ -33,6 +33,7 @@ fn health_now(front: &Front) -> HttpResponse {
 
 /// Is the daemon alive?
 #[utoipa::path(
+    operation_id = "health",
     tag = "Daemon",
     responses((status = 200, description = "It is", body = Health)),
     security(()),
@@ -44,6 +45,7 @@ pub(crate) async fn health(front: web::Data<Front>) -> HttpResponse {
 
 /// Is the daemon alive? (The same under /api.)
 #[utoipa::path(
+    operation_id = "api_health",
     tag = "Daemon",
     responses((status = 200, description = "It is", body = Health), (status = 421, description = "Foreign Host header", body = ErrorBody)),
     security(()),
@@ -57,6 +59,7 @@ pub(crate) async fn api_health(front: web::Data<Front>) -> HttpResponse {
 ///
 /// The store is migrated, the registry runs, the socket is bound. It does not mean that any gateway is reached.
 #[utoipa::path(
+    operation_id = "ready",
     tag = "Daemon",
     responses(
         (status = 200, description = "It is", body = Ready),

@@ -28,8 +28,8 @@ pub fn start(front: &web::Data<Front>) {
     });
 }
 
-/// Tells the store when keys were last used. Also for the daemon's stop.
-pub async fn note_used_keys(front: &Front) {
+/// Tells the store when keys were last used.
+async fn note_used_keys(front: &Front) {
     let used = front.app.keys.take_used();
     if used.is_empty() {
         return;

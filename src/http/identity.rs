@@ -19,6 +19,7 @@ pub struct Identity {
 
 /// Read this installation's device identity
 #[utoipa::path(
+    operation_id = "read_identity",
     tag = "Devices",
     responses((status = 200, description = "The public half", body = Identity), KeyErrors),
     security(("api_key" = []), ("bearer" = []), ("session" = [])),

@@ -76,6 +76,7 @@ pub struct Revoked {
 
 /// List API keys
 #[utoipa::path(
+    operation_id = "list_keys",
     tag = "Keys",
     params(
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
@@ -104,6 +105,7 @@ pub(crate) async fn list(
 ///
 /// The key is in the answer and nowhere else.
 #[utoipa::path(
+    operation_id = "create_key",
     tag = "Keys",
     request_body = NewKeyBody,
     responses((status = 201, description = "The key, this once", body = NewKeyAnswer), KeyErrors, BodyErrors),
@@ -143,6 +145,7 @@ pub(crate) async fn create(by: By<Admin>, front: web::Data<Front>, body: JsonBod
 ///
 /// It is wrong from now on, and the browser sessions that it opened end.
 #[utoipa::path(
+    operation_id = "revoke_key",
     tag = "Keys",
     params(("id" = i64, Path, description = "The key", minimum = 1)),
     responses(

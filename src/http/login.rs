@@ -49,6 +49,7 @@ pub struct LogoutAnswer {
 ///
 /// Sets an HttpOnly, SameSite=Strict cookie.
 #[utoipa::path(
+    operation_id = "log_in",
     tag = "Keys",
     request_body = LoginBody,
     responses((status = 200, description = "The cookie is set", body = LoginAnswer), KeyErrors, BodyErrors),
@@ -98,6 +99,7 @@ pub(crate) async fn login(
 ///
 /// Also answers where nobody is logged in.
 #[utoipa::path(
+    operation_id = "log_out",
     tag = "Keys",
     responses((status = 200, description = "The cookie is gone", body = LogoutAnswer), KeyErrors),
     security((), ("session" = [])),

@@ -13,6 +13,7 @@ use super::settings::MetricsAccess;
 ///
 /// Who may is set by `metrics.access`: nobody, a direct peer on this machine (the default), whoever has a key, or everybody.
 #[utoipa::path(
+    operation_id = "read_metrics",
     tag = "Daemon",
     responses(
         (status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain"),

@@ -78,6 +78,7 @@ pub struct NodesDone {
 
 /// List nodes or devices of a gateway
 #[utoipa::path(
+    operation_id = "list_nodes",
     tag = "Devices",
     params(
         ("action" = Option<String>, Query, description = "list (default) or devices"),
@@ -120,6 +121,7 @@ pub(crate) async fn read(
 
 /// Decide on a pairing request or a device's token
 #[utoipa::path(
+    operation_id = "decide_on_device",
     tag = "Devices",
     request_body = NodesBody,
     responses(

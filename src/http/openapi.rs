@@ -63,6 +63,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// Read the OpenAPI document
 #[utoipa::path(
+    operation_id = "read_openapi",
     tag = "Daemon",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
     security(()),

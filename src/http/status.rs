@@ -95,6 +95,7 @@ pub struct RegistryStatus {
 
 /// Read the daemon's own state
 #[utoipa::path(
+    operation_id = "read_status",
     tag = "Daemon",
     responses((status = 200, description = "The state", body = DaemonStatus), KeyErrors),
     security(("api_key" = []), ("bearer" = []), ("session" = [])),

@@ -1,1 +1,10 @@
+//! The HTTP front against a real store, a real roster and a registry that does as it is told.
 
+mod bad_input;
+mod documents;
+mod gateways_api;
+mod keys_api;
+mod middleware;
+mod nodes_api;
+mod roles;
+mod support;

@@ -14,6 +14,7 @@ use crate::http::front::Front;
 ///
 /// Leaves `blocked` and backoff, and starts a parked gateway again.
 #[utoipa::path(
+    operation_id = "reconnect_gateway",
     tag = "Gateways",
     params(("id" = i64, Path, description = "The gateway", minimum = 1)),
     responses(
@@ -37,6 +38,7 @@ pub(crate) async fn reconnect(
 
 /// Route no new work to a gateway
 #[utoipa::path(
+    operation_id = "drain_gateway",
     tag = "Gateways",
     params(("id" = i64, Path, description = "The gateway", minimum = 1)),
     responses(
@@ -57,6 +59,7 @@ pub(crate) async fn drain(
 
 /// Route work to a gateway again
 #[utoipa::path(
+    operation_id = "undrain_gateway",
     tag = "Gateways",
     params(("id" = i64, Path, description = "The gateway", minimum = 1)),
     responses(

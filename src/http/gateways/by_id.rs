@@ -21,6 +21,7 @@ pub fn path_id(request: &HttpRequest) -> Result<GatewayId, ApiError> {
 
 /// Read one gateway
 #[utoipa::path(
+    operation_id = "read_gateway",
     tag = "Gateways",
     params(("id" = i64, Path, description = "The gateway", minimum = 1)),
     responses(
@@ -43,6 +44,7 @@ pub(crate) async fn read(
 
 /// Change the gateway of the path
 #[utoipa::path(
+    operation_id = "update_gateway_by_path",
     tag = "Gateways",
     params(("id" = i64, Path, description = "The gateway", minimum = 1)),
     request_body = input::GatewayFields,
@@ -67,6 +69,7 @@ pub(crate) async fn update(
 
 /// Delete the gateway of the path
 #[utoipa::path(
+    operation_id = "delete_gateway_by_path",
     tag = "Gateways",
     params(("id" = i64, Path, description = "The gateway", minimum = 1)),
     responses((status = 200, description = "Whether there was one", body = Deleted), KeyErrors),

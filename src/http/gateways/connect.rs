@@ -34,6 +34,7 @@ pub struct ConnectAnswer {
 
 /// Get what a browser needs to connect by itself
 #[utoipa::path(
+    operation_id = "read_connection_details",
     tag = "Gateways",
     request_body = GatewayIdBody,
     responses(

@@ -112,6 +112,7 @@ pub struct HealthResult {
 /// All gateways are checked at the same time; the answer takes one check's timeout at most, however many there are.
 /// One check in 10 s and key.
 #[utoipa::path(
+    operation_id = "check_gateways",
     tag = "Gateways",
     request_body(content = Option<HealthBody>, description = "May be left out: then all are checked"),
     responses(

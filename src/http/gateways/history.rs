@@ -65,6 +65,7 @@ pub struct HistoryEntry {
 
 /// Read the health log
 #[utoipa::path(
+    operation_id = "read_health_history",
     tag = "Gateways",
     params(
         ("gateway_id" = Option<i64>, Query, description = "One gateway; else all", minimum = 1),

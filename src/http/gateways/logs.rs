@@ -46,6 +46,7 @@ pub struct LogEntry {
 
 /// Read a gateway's log
 #[utoipa::path(
+    operation_id = "read_gateway_logs",
     tag = "Gateways",
     params(
         ("id" = i64, Path, description = "The gateway", minimum = 1),

@@ -1,0 +1,170 @@
+//! Bad input is a 4xx with a sentence that names it. Never a 500, never words of Rust.
+
+use serde_json::json;
+
+use super::support::Harness;
+
+const BODIES: [(&str, &[u8]); 18] = [
+    ("empty", b""),
+    ("not JSON", b"hello"),
+    ("half an object", b"{\"name\":"),
+    ("trailing text", b"{} x"),
+    ("an array", b"[]"),
+    ("a number", b"5"),
+    ("null", b"null"),
+    ("a text", b"\"x\""),
+    ("an empty object", b"{}"),
+    ("repeated keys", b"{\"id\":1,\"id\":1,\"gateway_id\":1,\"gateway_id\":1}"),
+    ("NaN", b"{\"id\":NaN}"),
+    ("infinity", b"{\"id\":Infinity}"),
+    ("a giant number", b"{\"id\":1e999,\"gateway_id\":1e999}"),
+    ("a long number", b"{\"id\":123456789012345678901234567890,\"gateway_id\":123456789012345678901234567890}"),
+    ("invalid UTF-8", b"{\"name\":\"\xff\xfe\"}"),
+    ("a NUL byte", b"{\"name\":\"\0\"}"),
+    ("only NUL", b"\0\0\0"),
+    ("a lone surrogate", b"{\"name\":\"\\ud800\"}"),
+];
+
+#[actix_web::test]
+async fn every_malformed_body_is_a_400_everywhere() {
+    let harness = Harness::start().await;
+    let deep = [b"{\"id\":".repeat(5000), b"1".to_vec(), b"}".repeat(5000)].concat();
+    let routes = [
+        ("POST", "/api/gateways"),
+        ("PUT", "/api/gateways"),
+        ("DELETE", "/api/gateways"),
+        ("PUT", "/api/gateways/1"),
+        ("POST", "/api/gateways/connect"),
+        ("POST", "/api/gateways/health"),
+        ("POST", "/api/nodes"),
+        ("POST", "/api/keys"),
+        ("POST", "/api/auth/login"),
+    ];
+    for (method, path) in routes {
+        for (what, body) in BODIES.into_iter().chain([("deep nesting", deep.as_slice())]) {
+            // A check of all gateways needs no body.
+            if path.ends_with("/health") && ["empty", "an empty object"].contains(&what) {
+                continue;
+            }
+            let answer = harness.send(harness.admin(method, path).bytes(body)).await;
+            assert_eq!(answer.status, 400, "{method} {path} with {what}: {answer:?}");
+            assert_eq!(answer.error_code(), "invalid_request", "{method} {path} with {what}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn every_malformed_field_is_a_400_that_names_it() {
+    let harness = Harness::start().await;
+    let good = json!({"name": "n", "host": "127.0.0.1", "port": 1});
+    let with = |field: &str, value: serde_json::Value| {
+        let mut body = good.clone();
+        body[field] = value;
+        body
+    };
+    let long = "x".repeat(5000);
+    for (field, value) in [
+        ("name", json!(5)),
+        ("name", json!("")),
+        ("name", json!("x".repeat(201))),
+        ("name", json!("a\u{0}")),
+        ("host", json!(["a"])),
+        ("host", json!("")),
+        ("host", json!("http://user:pass@h")),
+        ("host", json!("ftp://h")),
+        ("host", json!("a b")),
+        ("port", json!(0)),
+        ("port", json!(65_536)),
+        ("port", json!(-1)),
+        ("port", json!("18789")),
+        ("port", json!(1.5)),
+        ("token", json!(5)),
+        ("token", json!(long)),
+        ("token", json!("a\nb")),
+        ("is_primary", json!("yes")),
+        ("priority", json!(1e12)),
+        ("labels", json!([])),
+        ("labels", json!({"a": 1})),
+        ("transport", json!("carrier pigeon")),
+        ("tls", json!("none")),
+        ("tls", json!({"trust": "pins", "pins": ["short"]})),
+        ("disable_device_pairing", json!("no")),
+        ("agents", json!({"name": "a"})),
+        ("agents", json!([{"role": "x"}])),
+    ] {
+        let answer = harness.send(harness.admin("POST", "/api/gateways").json(with(field, value.clone()))).await;
+        assert_eq!(answer.status, 400, "{field} = {value}: {answer:?}");
+        assert_eq!(answer.error_code(), "invalid_request", "{field} = {value}");
+        assert!(answer.json()["error"].as_str().unwrap().contains(field), "{field}: {answer:?}");
+    }
+    assert_eq!(harness.front.app.roster.len(), 1, "nothing was stored");
+}
+
+#[actix_web::test]
+async fn a_body_of_another_type_or_size_is_refused_as_such() {
+    let harness = Harness::start().await;
+    for content_type in ["text/html", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+        let ask = harness.admin("POST", "/api/gateways").header("content-type", content_type).bytes(b"{}");
+        let answer = harness.send(ask).await;
+        assert_eq!(answer.status, 415, "{content_type}");
+        assert_eq!(answer.error_code(), "unsupported_media_type");
+    }
+    let large = format!("{{\"name\":\"{}\"}}", "x".repeat(1024 * 1024));
+    let answer = harness.send(harness.admin("POST", "/api/gateways").bytes(large.as_bytes())).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.error_code(), "payload_too_large");
+}
+
+#[actix_web::test]
+async fn bad_paths_and_queries_are_named() {
+    let harness = Harness::start().await;
+    for (method, path, word) in [
+        ("GET", "/api/gateways/abc", "id"),
+        ("GET", "/api/gateways/0", "id"),
+        ("GET", "/api/gateways/-1", "id"),
+        ("GET", "/api/gateways/99999999999999999999", "id"),
+        ("GET", "/api/gateways/%00", "id"),
+        ("GET", "/api/gateways/%ff", "id"),
+        ("POST", "/api/gateways/x/drain", "id"),
+        ("GET", "/api/gateways?limit=0", "limit"),
+        ("GET", "/api/gateways?limit=x", "limit"),
+        ("GET", "/api/gateways?offset=-1", "offset"),
+        ("GET", "/api/gateways?page=1&offset=1", "page"),
+        ("GET", "/api/gateways/health/history?hours=0", "hours"),
+        ("GET", "/api/gateways/health/history?hours=999", "hours"),
+        ("GET", "/api/gateways/health/history?gateway_id=x", "gateway_id"),
+        ("GET", "/api/gateways/1/logs?level=loud", "level"),
+        ("GET", "/api/gateways/1/logs?follow=maybe", "follow"),
+        ("DELETE", "/api/gateways?id=x", "id"),
+        ("DELETE", "/api/keys/x", "id"),
+        ("GET", "/api/nodes?action=dance", "Unknown action"),
+    ] {
+        let answer = harness.send(harness.admin(method, path)).await;
+        assert_eq!(answer.status, 400, "{method} {path}: {answer:?}");
+        assert_eq!(answer.error_code(), "invalid_request");
+        assert!(answer.json()["error"].as_str().unwrap().contains(word), "{method} {path}: {answer:?}");
+    }
+}
+
+#[actix_web::test]
+async fn unknown_paths_and_methods_have_the_one_error_shape() {
+    let harness = Harness::start().await;
+    for path in ["/", "/api", "/api/nothing", "/api/gateways/", "/api/gateways/1/fly", "//", "/api/../etc/passwd"] {
+        let answer = harness.send(harness.admin("GET", path)).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.error_code(), "not_found");
+    }
+    for (method, path, allow) in [
+        ("PATCH", "/api/gateways", "DELETE"),
+        ("POST", "/api/gateways/1", "PUT"),
+        ("DELETE", "/api/gateways/health/history", "GET"),
+        ("GET", "/api/auth/login", "POST"),
+        ("OPTIONS", "/api/gateways", "GET"),
+        ("BREW", "/health", "GET"),
+    ] {
+        let answer = harness.send(harness.admin(method, path)).await;
+        assert_eq!(answer.status, 405, "{method} {path}");
+        assert_eq!(answer.error_code(), "method_not_allowed");
+        assert!(answer.header("allow").unwrap().contains(allow), "{method} {path}: {answer:?}");
+    }
+}

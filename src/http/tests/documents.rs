@@ -1,0 +1,132 @@
+//! The OpenAPI document, its page, and the daemon's own state.
+
+use gatewarden_actors::store::records::Role;
+use serde_json::{Value, json};
+
+use super::support::{Ask, Harness};
+
+#[actix_web::test]
+async fn every_operation_of_the_document_is_routed() {
+    let harness = Harness::start().await;
+    let document = crate::http::openapi();
+    for (path, item) in &document.paths.paths {
+        let concrete = path.replace("{id}", "1");
+        for method in crate::http::route_table::methods(item) {
+            let answer = harness.send(harness.admin(method.as_str(), &concrete)).await;
+            assert_ne!(answer.status, 405, "{method} {path}");
+            let is_routed = answer.status != 404 || answer.error_code() != "not_found";
+            assert!(is_routed, "{method} {path}");
+        }
+    }
+    assert!(document.paths.paths.len() >= 20);
+}
+
+#[actix_web::test]
+async fn the_document_is_complete_and_refers_only_to_what_it_holds() {
+    let harness = Harness::start().await;
+    let document = harness.send(Ask::new("GET", "/api/openapi.json")).await.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    for scheme in ["api_key", "bearer", "session"] {
+        assert!(document["components"]["securitySchemes"][scheme].is_object(), "{scheme}");
+    }
+    let mut references = Vec::new();
+    collect_references(&document, &mut references);
+    assert!(!references.is_empty());
+    for reference in references {
+        let pointer = reference.trim_start_matches('#');
+        assert!(document.pointer(pointer).is_some(), "{reference} is missing");
+    }
+    let mut ids = std::collections::HashSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let place = format!("{method} {path}");
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{place} has the id of another");
+            assert!(operation["summary"].is_string(), "{place} has no summary");
+            assert!(operation["security"].is_array(), "{place} does not say who may");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{place}");
+            for (status, response) in responses {
+                if status.as_str() >= "400" {
+                    let schema = &response["content"]["application/json"]["schema"]["$ref"];
+                    assert_eq!(schema, "#/components/schemas/ErrorBody", "{place} {status}");
+                }
+            }
+        }
+    }
+}
+
+fn collect_references(value: &Value, references: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                match value.as_str() {
+                    Some(reference) if name == "$ref" => references.push(reference.to_owned()),
+                    _ => collect_references(value, references),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_references(value, references)),
+        _ => {}
+    }
+}
+
+#[actix_web::test]
+async fn the_page_is_served_with_everything_it_loads() {
+    let harness = Harness::start().await;
+    let moved = harness.send(Ask::new("GET", "/docs")).await;
+    assert!(moved.status.is_redirection());
+    assert_eq!(moved.header("location"), Some("/docs/"));
+    let page = harness.send(Ask::new("GET", "/docs/")).await;
+    assert_eq!(page.status, 200);
+    let text = page.text();
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"));
+    let mut loaded = 0;
+    for part in text.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css")) {
+        assert!(!part.contains("://"), "{part} comes from elsewhere");
+        let path = format!("/docs/{}", part.trim_start_matches("./"));
+        assert_eq!(harness.send(Ask::new("GET", &path)).await.status, 200, "{path}");
+        loaded += 1;
+    }
+    assert!(loaded >= 3, "{text}");
+    assert!(!text.contains("<script>"), "the policy forbids inline scripts");
+    let start = harness.send(Ask::new("GET", "/docs/swagger-initializer.js")).await.text();
+    assert!(start.contains("/api/openapi.json"), "{start}");
+}
+
+#[actix_web::test]
+async fn health_says_version_and_uptime() {
+    let harness = Harness::start().await;
+    for path in ["/health", "/api/health"] {
+        let body = harness.send(Ask::new("GET", path)).await.json();
+        assert_eq!(body["status"], "ok");
+        assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
+        assert!(body["uptime"].is_u64());
+    }
+}
+
+#[actix_web::test]
+async fn status_is_the_daemons_state_in_one_document() {
+    let harness = Harness::start().await;
+    let body = harness.send(harness.ask(Role::Viewer, "GET", "/api/status")).await.json();
+    assert_eq!(body["status"], "ok");
+    assert_eq!(body["primary"], json!({"id": 1, "name": "prod", "status": "online"}));
+    assert_eq!(body["acting_primary"]["name"], "prod");
+    assert_eq!(body["gateways"]["total"], 1);
+    assert_eq!(
+        body["gateways"]["by_status"],
+        json!({"online": 1, "degraded": 0, "timeout": 0, "offline": 0, "unknown": 0})
+    );
+    assert_eq!(body["sessions"], 3);
+    assert_eq!(body["store"]["ok"], true);
+    assert_eq!(body["registry"], json!({"ok": true, "in_flight": 0}));
+    assert_eq!(body["self_doubt"], Value::Null);
+    assert_eq!(body["ready"], true);
+}
+
+#[actix_web::test]
+async fn identity_is_the_public_half_only() {
+    let harness = Harness::start().await;
+    let body = harness.send(harness.ask(Role::Viewer, "GET", "/api/identity")).await.json();
+    assert_eq!(body, json!({"device_id": "ab".repeat(32), "public_key": "PUBLIC"}));
+}

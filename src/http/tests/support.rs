@@ -1,0 +1,414 @@
+//! What the tests share: a front over a scripted registry, and requests against it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::http::{Method, StatusCode};
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::web;
+use gatewarden_actors::clock::Clock;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::gateway::messages::ProbeOutcome;
+use gatewarden_actors::gateway_record::{GatewayRecord, NewGateway};
+use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
+use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::registry::messages::{
+    CallGateway, CreateGateway, DeleteGateway, GatewayCommitted, ProbeGateways, ReconnectGateway, UpdateGateway,
+};
+use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
+use gatewarden_actors::store::handle::StoreHandle;
+use gatewarden_actors::store::key_file::SealingKey;
+use gatewarden_actors::store::options::StoreOptions;
+use gatewarden_actors::store::records::{DeleteOutcome, Role};
+use gatewarden_protocol::Secret;
+use serde_json::Value;
+
+use crate::http::registry_door::RegistryDoor;
+use crate::http::settings::{HttpSettings, RateLimits};
+use crate::http::{AppState, Front, InstallationIdentity, Keyring, Readiness};
+
+/// The admin key of the configuration.
+pub(super) const CONFIGURED: &str = "configured-admin-key-0123456789";
+
+/// A call that was passed on: gateway, method, parameters.
+pub(super) type Called = (Option<i64>, String, Value);
+
+/// What the scripted registry does with a call that is passed on to a gateway.
+#[derive(Clone, Default)]
+pub(super) struct Script {
+    replies: Arc<Mutex<HashMap<String, Result<Value, Failure>>>>,
+    calls: Arc<Mutex<Vec<Called>>>,
+    probes: Arc<Mutex<HashMap<i64, ProbeOutcome>>>,
+    silent: Arc<Mutex<bool>>,
+}
+
+impl Script {
+    /// The reply to a method.
+    pub(super) fn reply(&self, method: &str, reply: Result<Value, Failure>) {
+        self.replies.lock().unwrap().insert(method.to_owned(), reply);
+    }
+
+    /// What was passed on.
+    pub(super) fn calls(&self) -> Vec<Called> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    /// What a probe of this gateway finds.
+    pub(super) fn probe(&self, id: i64, outcome: ProbeOutcome) {
+        self.probes.lock().unwrap().insert(id, outcome);
+    }
+
+    /// From now on nothing is answered.
+    pub(super) fn fall_silent(&self) {
+        *self.silent.lock().unwrap() = true;
+    }
+}
+
+struct ScriptedRegistry {
+    roster: RosterWriter,
+    store: StoreHandle,
+    script: Script,
+    reports: HashMap<GatewayId, GatewayReport>,
+}
+
+impl Actor for ScriptedRegistry {
+    type Context = Context<Self>;
+}
+
+impl ScriptedRegistry {
+    fn publish(&mut self, record: GatewayRecord) -> Arc<GatewayView> {
+        let report = self.reports.entry(record.id).or_insert_with(|| GatewayReport::unknown(1_000)).clone();
+        self.roster.publish(GatewayView::new(Arc::new(record), report, false))
+    }
+
+    fn answer<T: 'static>(&self, outcome: Result<T, Failure>) -> ResponseFuture<Result<T, Failure>> {
+        let silent = *self.script.silent.lock().unwrap();
+        Box::pin(async move {
+            if silent {
+                std::future::pending::<()>().await;
+            }
+            outcome
+        })
+    }
+}
+
+impl Handler<CreateGateway> for ScriptedRegistry {
+    type Result = ResponseActFuture<Self, Result<GatewayCommitted, Failure>>;
+
+    fn handle(&mut self, message: CreateGateway, _: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        let write = async move { store.create_gateway(message.0).await };
+        Box::pin(write.into_actor(self).map(|created, registry, _| {
+            let created = created?;
+            if let Some(demoted) = created.demoted {
+                registry.publish(demoted);
+            }
+            let same_address = registry
+                .roster
+                .reader()
+                .list()
+                .iter()
+                .filter(|view| view.record.host == created.record.host && view.record.port == created.record.port)
+                .map(|view| view.record.name.clone())
+                .collect();
+            let view = registry.publish(created.record);
+            Ok(GatewayCommitted { view, same_address, agents_registered: created.agents_registered })
+        }))
+    }
+}
+
+impl Handler<UpdateGateway> for ScriptedRegistry {
+    type Result = ResponseActFuture<Self, Result<GatewayCommitted, Failure>>;
+
+    fn handle(&mut self, message: UpdateGateway, _: &mut Self::Context) -> Self::Result {
+        let (store, id) = (self.store.clone(), message.id);
+        let write = async move { store.update_gateway(id, message.change).await };
+        Box::pin(write.into_actor(self).map(move |updated, registry, _| {
+            let updated = updated?.ok_or_else(|| Failure::gateway_not_found(id))?;
+            if let Some(demoted) = updated.demoted {
+                registry.publish(demoted);
+            }
+            let view = registry.publish(updated.record);
+            Ok(GatewayCommitted { view, same_address: Vec::new(), agents_registered: 0 })
+        }))
+    }
+}
+
+impl Handler<DeleteGateway> for ScriptedRegistry {
+    type Result = ResponseActFuture<Self, Result<bool, Failure>>;
+
+    fn handle(&mut self, message: DeleteGateway, _: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        let write = async move { store.delete_gateway(message.0).await };
+        Box::pin(write.into_actor(self).map(move |outcome, registry, _| {
+            match outcome? {
+                DeleteOutcome::NotFound => Ok(false),
+                DeleteOutcome::IsPrimary => {
+                    Err(Failure::new(ErrorCode::PrimaryUndeletable, "Cannot delete the primary gateway")
+                        .with_help("Assign another gateway as primary first."))
+                }
+                DeleteOutcome::Deleted => {
+                    registry.roster.remove(message.0);
+                    Ok(true)
+                }
+            }
+        }))
+    }
+}
+
+impl Handler<ReconnectGateway> for ScriptedRegistry {
+    type Result = ResponseFuture<Result<Arc<GatewayView>, Failure>>;
+
+    fn handle(&mut self, message: ReconnectGateway, _: &mut Self::Context) -> Self::Result {
+        let view = self.roster.reader().get(message.0);
+        self.answer(view.ok_or_else(|| Failure::gateway_not_found(message.0)))
+    }
+}
+
+impl Handler<ProbeGateways> for ScriptedRegistry {
+    type Result = ResponseFuture<Result<Vec<(GatewayId, ProbeOutcome)>, Failure>>;
+
+    fn handle(&mut self, message: ProbeGateways, _: &mut Self::Context) -> Self::Result {
+        let probes = self.script.probes.lock().unwrap().clone();
+        let ids: Vec<GatewayId> = match message.only {
+            Some(id) => vec![id],
+            None => self.roster.reader().list().iter().map(|view| view.record.id).collect(),
+        };
+        let outcomes =
+            ids.into_iter().map(|id| (id, probes.get(&id.0).cloned().unwrap_or_else(|| online(4.4)))).collect();
+        self.answer(Ok(outcomes))
+    }
+}
+
+impl Handler<CallGateway> for ScriptedRegistry {
+    type Result = ResponseFuture<Result<(GatewayId, Value), Failure>>;
+
+    fn handle(&mut self, message: CallGateway, _: &mut Self::Context) -> Self::Result {
+        let target = message.target.map(|id| id.0);
+        self.script.calls.lock().unwrap().push((target, message.method.clone(), message.params));
+        let reply = self.script.replies.lock().unwrap().get(&message.method).cloned();
+        let reply = reply.unwrap_or_else(|| Ok(Value::Object(serde_json::Map::new())));
+        self.answer(reply.map(|payload| (message.target.unwrap_or(GatewayId(1)), payload)))
+    }
+}
+
+/// A probe that found a gateway in good health.
+pub(super) fn online(latency_ms: f64) -> ProbeOutcome {
+    let report = GatewayReport {
+        status: Status::Online,
+        phase: Phase::Ready,
+        version: Some("2026.9.6".to_owned()),
+        protocol: Some(4),
+        uptime_ms: Some(61_500),
+        sessions_count: Some(3),
+        agents_count: Some(2),
+        agent_names: vec!["main".to_owned(), "researcher".to_owned()],
+        ..GatewayReport::unknown(5_000)
+    };
+    ProbeOutcome { probed_at_ms: 5_000, report, latency_ms: Some(latency_ms), failed_step: None }
+}
+
+/// A probe that found a gateway that refuses our token.
+pub(super) fn refused() -> ProbeOutcome {
+    let problem = Problem {
+        code: "token_mismatch".to_owned(),
+        message: "The gateway says that the token is wrong".to_owned(),
+        help: "Set the gateway's token.".to_owned(),
+    };
+    let report = GatewayReport {
+        status: Status::Degraded,
+        phase: Phase::Blocked,
+        last_error: Some(problem),
+        ..GatewayReport::unknown(5_000)
+    };
+    let failed_step = Some(("authenticate".to_owned(), "unauthorized: gateway token mismatch".to_owned()));
+    ProbeOutcome { probed_at_ms: 5_000, report, latency_ms: None, failed_step }
+}
+
+/// A front with everything around it.
+pub(super) struct Harness {
+    pub(super) front: web::Data<Front>,
+    pub(super) script: Script,
+    pub(super) readiness: Readiness,
+    pub(super) store: StoreHandle,
+    keys: HashMap<Role, Secret>,
+    _directory: tempfile::TempDir,
+}
+
+/// Settings for tests: no limit on requests unless a test sets one.
+pub(super) fn settings() -> HttpSettings {
+    HttpSettings {
+        rate_limits: RateLimits { enabled: false, ..RateLimits::default() },
+        request_deadline: Duration::from_secs(5),
+        ..HttpSettings::default()
+    }
+}
+
+impl Harness {
+    /// Settings of the tests, one gateway with a token.
+    pub(super) async fn start() -> Self {
+        Self::with(settings()).await
+    }
+
+    /// Other settings.
+    pub(super) async fn with(settings: HttpSettings) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::system();
+        let metrics = Arc::new(Metrics::new());
+        let key = SealingKey::load_or_create(None, directory.path()).unwrap();
+        let options = StoreOptions::at(directory.path().join("gatewarden.db"));
+        let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
+        let keys = Keyring::open(&store, Some(&Secret::new(CONFIGURED))).await.unwrap();
+        let mut made = HashMap::new();
+        for role in [Role::Viewer, Role::Operator, Role::Admin] {
+            let (_, text) = keys.create(&store, role.as_str(), role, None).await.unwrap();
+            made.insert(role, text);
+        }
+        let script = Script::default();
+        let roster = RosterWriter::default();
+        let reader = roster.reader();
+        let mut registry =
+            ScriptedRegistry { roster, store: store.clone(), script: script.clone(), reports: HashMap::new() };
+        let first = store.create_gateway(first_gateway()).await.unwrap().record;
+        let (id, name) = (first.id, first.name.clone());
+        registry.reports.insert(id, online(4.4).report);
+        registry.publish(first);
+        registry.roster.publish_acting(Some(ActingPrimary {
+            id,
+            name,
+            reason: "It is the configured primary".to_owned(),
+        }));
+        let registry = registry.start();
+        let readiness = Readiness::default();
+        readiness.set_ready();
+        let state = AppState {
+            roster: reader,
+            registry: RegistryDoor::new(&registry),
+            store: store.clone(),
+            keys,
+            metrics,
+            identity: InstallationIdentity { device_id: "ab".repeat(32), public_key: "PUBLIC".to_owned() },
+            clock,
+            readiness: readiness.clone(),
+        };
+        let front = web::Data::new(Front::new(settings, state));
+        Self { front, script, readiness, store, keys: made, _directory: directory }
+    }
+
+    /// The key of a role.
+    pub(super) fn key(&self, role: Role) -> String {
+        self.keys[&role].expose().to_owned()
+    }
+
+    /// A request with the key of a role.
+    pub(super) fn ask(&self, role: Role, method: &str, path: &str) -> Ask {
+        Ask::new(method, path).header("x-api-key", &self.key(role))
+    }
+
+    /// A request by an admin.
+    pub(super) fn admin(&self, method: &str, path: &str) -> Ask {
+        self.ask(Role::Admin, method, path)
+    }
+
+    /// Sends it.
+    pub(super) async fn send(&self, ask: Ask) -> Answer {
+        let service = init_service(crate::http::app(self.front.clone())).await;
+        let response = call_service(&service, ask.0.to_request()).await;
+        let status = response.status();
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned()))
+            .collect();
+        let body = read_body(response).await.to_vec();
+        Answer { status, headers, body }
+    }
+}
+
+fn first_gateway() -> NewGateway {
+    NewGateway {
+        name: "prod".to_owned(),
+        host: "127.0.0.1".to_owned(),
+        port: 18789,
+        token: Some(Secret::new("tok-18789")),
+        url_token: None,
+        is_primary: true,
+        priority: 0,
+        labels: std::collections::BTreeMap::new(),
+        transport: gatewarden_actors::gateway_record::Transport::Auto,
+        tls: gatewarden_actors::gateway_record::TlsTrust::System,
+        disable_device_pairing: false,
+        agents: Vec::new(),
+    }
+}
+
+/// A request being put together.
+pub(super) struct Ask(TestRequest);
+
+impl Ask {
+    /// Without a key, from this machine.
+    pub(super) fn new(method: &str, path: &str) -> Self {
+        let peer: SocketAddr = "127.0.0.1:50000".parse().unwrap();
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        Self(TestRequest::default().method(method).uri(path).peer_addr(peer).insert_header(("host", "127.0.0.1:3000")))
+    }
+
+    pub(super) fn header(self, name: &str, value: &str) -> Self {
+        Self(self.0.insert_header((name, value)))
+    }
+
+    pub(super) fn peer(self, peer: &str) -> Self {
+        Self(self.0.peer_addr(peer.parse().unwrap()))
+    }
+
+    pub(super) fn json(self, body: Value) -> Self {
+        self.header("content-type", "application/json").bytes(body.to_string().as_bytes())
+    }
+
+    pub(super) fn bytes(self, body: &[u8]) -> Self {
+        Self(self.0.set_payload(body.to_vec()))
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|fault| panic!("{fault}: {self:?}"))
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The code of an error, after a look at its shape: a sentence, a code, nothing unknown, no Rust words.
+    pub(super) fn error_code(&self) -> String {
+        let body = self.json();
+        let map = body.as_object().unwrap();
+        for name in map.keys() {
+            assert!(["error", "code", "details", "help"].contains(&name.as_str()), "{body}");
+        }
+        let sentence = map["error"].as_str().unwrap();
+        assert!(sentence.len() > 10, "{body}");
+        for word in ["serde", "Value", "i64", "u16", "::", "Some(", "None", "panicked", "invalid type"] {
+            assert!(!sentence.contains(word), "{sentence}");
+        }
+        let code = map["code"].as_str().unwrap().to_owned();
+        assert!(ErrorCode::ALL.iter().any(|known| known.as_str() == code), "{code}");
+        code
+    }
+}
