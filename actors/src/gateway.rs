@@ -1,3 +1,163 @@
-//! The `Gateway` actor: one per registered gateway.
+//! The `Gateway` actor: one per registered gateway. A thin shell around [`crate::machines::link`]: it owns the socket
+//! halves and the clock, feeds the link and carries out what the link says.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `messages` | what it may be told, and what it tells |
+//! | `handlers` | message in, link, effects out |
+//! | `effects` | carries out what the link says |
+//! | `socket` | dials, and reads what comes in |
+//! | `http_dialect` | HTTP conversations |
+//! | `probe` | tries beside the connection |
+//! | `timer` | the one armed deadline |
+//!
+//! Nothing here decides; no await in here waits for another actor.
 
+mod effects;
+mod handlers;
+mod http_dialect;
 pub mod messages;
+mod probe;
+mod socket;
+mod timer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use gatewarden_protocol::DeviceIdentity;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use self::http_dialect::HttpConversation;
+use self::messages::{FromGateway, GatewayNotice, ProbeOutcome};
+use self::socket::Socket;
+use self::timer::Timer;
+use crate::clock::Clock;
+use crate::dialing::Dialer;
+use crate::error::Failure;
+use crate::gateway_record::SharedRecord;
+use crate::ids::GatewayId;
+use crate::machines::link::{CallToken, Link, LinkParts, Moment, ProbeToken};
+use crate::metrics::Metrics;
+use crate::settings::GatewaySettings;
+
+/// Messages that may wait for one gateway's actor.
+const MAILBOX: usize = 512;
+
+/// What a `Gateway` actor is made of.
+#[derive(Clone)]
+pub struct GatewayParts {
+    /// The stored record.
+    pub record: SharedRecord,
+    /// Which start of this gateway's actor it is; told with every notice.
+    pub incarnation: u64,
+    /// Times and bounds.
+    pub settings: Arc<GatewaySettings>,
+    /// This installation's device.
+    pub identity: Arc<DeviceIdentity>,
+    /// Reaches gateways.
+    pub dialer: Arc<dyn Dialer>,
+    /// Who gets the notices: the registry, or a recorder in tests.
+    pub supervisor: Recipient<FromGateway>,
+    /// Time and chance.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Names this run of the daemon to gateways.
+    pub instance_id: String,
+    /// The daemon's version, told to gateways.
+    pub version: String,
+}
+
+/// Holds one connection to one gateway and says what is known of it.
+pub struct GatewayActor {
+    id: GatewayId,
+    incarnation: u64,
+    link: Link,
+    dialer: Arc<dyn Dialer>,
+    supervisor: Recipient<FromGateway>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    socket: Socket,
+    http: HttpConversation,
+    timer: Timer,
+    callers: HashMap<CallToken, oneshot::Sender<Result<Value, Failure>>>,
+    probers: HashMap<ProbeToken, oneshot::Sender<Box<ProbeOutcome>>>,
+    last_token: u64,
+}
+
+impl GatewayActor {
+    /// An actor that dials as soon as it is started and has a permit.
+    pub fn new(parts: GatewayParts) -> Self {
+        let GatewayParts {
+            record,
+            incarnation,
+            settings,
+            identity,
+            dialer,
+            supervisor,
+            clock,
+            metrics,
+            instance_id,
+            version,
+        } = parts;
+        let id = record.id;
+        let moment = moment_of(&clock);
+        let link = Link::new(LinkParts { record, settings, identity, version, instance_id }, moment);
+        Self {
+            id,
+            incarnation,
+            link,
+            dialer,
+            supervisor,
+            clock,
+            metrics,
+            socket: Socket::default(),
+            http: HttpConversation::default(),
+            timer: Timer::default(),
+            callers: HashMap::new(),
+            probers: HashMap::new(),
+            last_token: 0,
+        }
+    }
+
+    /// Starts one on an arbiter. It stays there: its sockets belong to that thread.
+    pub fn start_in(arbiter: &ArbiterHandle, parts: GatewayParts) -> Addr<Self> {
+        Self::start_in_arbiter(arbiter, move |_| Self::new(parts))
+    }
+
+    /// One input: the link decides, the effects are carried out, the timer is set to what is due next.
+    fn feed<T>(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Link, Moment) -> T) -> T {
+        let answer = input(&mut self.link, moment_of(&self.clock));
+        self.perform(ctx);
+        self.rearm(ctx);
+        answer
+    }
+
+    fn tell(&self, notice: GatewayNotice) {
+        // Reports are throttled by the link, so that what waits for the registry stays small.
+        self.supervisor.do_send(FromGateway { id: self.id, incarnation: self.incarnation, notice });
+    }
+
+    fn next_token(&mut self) -> u64 {
+        self.last_token += 1;
+        self.last_token
+    }
+}
+
+impl Actor for GatewayActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        self.feed(ctx, Link::start);
+    }
+}
+
+fn moment_of(clock: &Clock) -> Moment {
+    Moment { now: clock.now(), wall_ms: clock.wall_ms(), chance: clock.random_unit() }
+}
+
+#[cfg(test)]
+mod tests;

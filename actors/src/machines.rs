@@ -7,6 +7,7 @@ pub mod election;
 pub mod flap;
 pub mod heartbeat;
 pub mod latency_fold;
+pub mod link;
 pub mod replay;
 pub mod restart_intensity;
 pub mod self_doubt;
