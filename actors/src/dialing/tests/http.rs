@@ -5,7 +5,6 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::peer::*;
 use crate::dialing::http_probe::{HealthFailure, HttpGateway};
@@ -201,21 +200,4 @@ async fn a_probe_names_the_layer_that_failed() {
     .await;
     let starting = probe("127.0.0.1", starting, SHORT).await;
     assert_eq!(starting.socket, Some(Err(NoGreeting::Closed { code: Some(1013), reason: "gateway starting".into() })));
-}
-
-#[actix::test]
-async fn a_probe_of_a_black_hole_takes_its_budget_once_and_not_twice() {
-    let (port, _) = serve(|mut stream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
-    let dialer = NetworkDialer::new();
-    let started = Instant::now();
-    let budget = SHORT * 4;
-    let findings =
-        probe_unconnected(&dialer, &address("127.0.0.1", port), &TlsTrust::System, Transport::Auto, budget).await;
-    let took = started.elapsed();
-    assert!(took >= budget && took < budget * 2, "{took:?}");
-    assert_eq!(findings.failed_step().map(|(step, _)| step), Some("upgrade"));
-    assert!(!findings.is_reachable());
 }

@@ -1,7 +1,10 @@
 use bytes::Bytes;
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use tokio::time::sleep;
 
 use super::*;
 use crate::dialing::failure::DialStep;
+use crate::dialing::{Dialed, HttpReply, HttpRequest};
 
 const BLACK_HOLE: DialFailure = DialFailure::Timeout { step: DialStep::Connect };
 
@@ -60,4 +63,59 @@ fn the_greeting_counts_before_the_health_document() {
     assert_eq!(took(well(), greeting()), Some(Duration::from_millis(5)));
     assert_eq!(took(well(), Some(Err(NoGreeting::Silent))), Some(Duration::from_millis(7)));
     assert_eq!(took(web_page(), Some(Err(NoGreeting::Silent))), None);
+}
+
+/// Accepts and never answers.
+struct BlackHole;
+
+impl Dialer for BlackHole {
+    fn dial(&self, request: DialRequest) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
+        async move {
+            sleep(request.timeout).await;
+            Err(DialFailure::Timeout { step: DialStep::Upgrade })
+        }
+        .boxed_local()
+    }
+
+    fn http(&self, request: HttpRequest) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
+        async move {
+            sleep(request.timeout).await;
+            Err(DialFailure::Timeout { step: DialStep::Request })
+        }
+        .boxed_local()
+    }
+}
+
+/// Opens at once and says nothing more.
+struct Mute;
+
+impl Dialer for Mute {
+    fn dial(&self, _: DialRequest) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
+        async {
+            let (dialed, mut peer) = Dialed::scripted();
+            actix_rt::spawn(async move { while peer.sent.recv().await.is_some() {} });
+            Ok(dialed)
+        }
+        .boxed_local()
+    }
+
+    fn http(&self, request: HttpRequest) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
+        BlackHole.http(request)
+    }
+}
+
+#[actix::test]
+async fn a_probe_takes_its_budget_once_however_many_ways_stay_silent() {
+    tokio::time::pause();
+    let budget = Duration::from_secs(5);
+    let address = GatewayAddress::parse("127.0.0.1", Some(1)).unwrap().address;
+    for (dialer, step, is_reachable) in
+        [(&BlackHole as &dyn Dialer, "upgrade", false), (&Mute as &dyn Dialer, "challenge", true)]
+    {
+        let started = Instant::now();
+        let findings = probe_unconnected(dialer, &address, &TlsTrust::System, Transport::Auto, budget).await;
+        assert_eq!(started.elapsed().as_secs(), budget.as_secs());
+        assert_eq!(findings.failed_step().map(|(step, _)| step), Some(step));
+        assert_eq!(findings.is_reachable(), is_reachable);
+    }
 }
