@@ -37,7 +37,7 @@ fn no_secret_is_in_any_answer_log_line_metric_or_file() {
         .expect("an answer")
         .expect(201);
     let made = made.json();
-    let new_key = made["key"].as_str().or_else(|| made["api_key"].as_str()).expect("a key").to_owned();
+    let new_key = made["api_key"].as_str().expect("a key").to_owned();
     let paths = [
         "/api/gateways",
         "/api/gateways/health/history",
