@@ -9,6 +9,7 @@ mod support {
     pub(crate) mod http;
     pub(crate) mod ports;
     pub(crate) mod scripted_gateway;
+    pub(crate) mod service_manager;
     pub(crate) mod wait;
 }
 

@@ -79,6 +79,12 @@ fn with_no_gateway_one_is_seeded_from_the_documented_variables_and_again_when_th
     let seeded = &listed[0];
     assert_eq!((&seeded["name"], &seeded["port"], &seeded["is_primary"]), (&json!("first"), &json!(1), &json!(true)));
     assert_eq!(seeded["token_set"], true);
+    let id = seeded["id"].as_i64().expect("an id");
+    daemon.update(&json!({"id": id, "is_primary": false})).expect(200);
+    assert_eq!(daemon.delete(id).expect(200).json()["deleted"], true);
+    let again = daemon.gateways();
+    assert_eq!((again.len(), &again[0]["name"]), (1, &json!("first")), "{again:?}");
+    assert_ne!(again[0]["id"], id);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_port_in_use_is_said_with_its_address() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
     let setup = Setup::new().only_args(&["serve", "--listen", &address]);
-    says(&setup.run(), 1, &[&address, "use"]);
+    says(&setup.run(), 1, &[&address, "another program"]);
 }
 
 #[test]

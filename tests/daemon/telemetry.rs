@@ -1,12 +1,12 @@
 //! Metrics, the log and systemd's status line tell the same story as the API.
 
-use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
+use crate::support::service_manager::ServiceManager;
 use crate::support::wait;
 
 /// The value of a sample whose line starts with this.
@@ -81,41 +81,21 @@ fn a_change_of_status_is_one_log_line_with_gateway_from_to_and_reason() {
 #[test]
 fn systemd_hears_ready_a_status_line_the_watchdog_and_stopping() {
     let setup = Setup::new();
-    let path = setup.state().with_extension("notify");
-    let socket = UnixDatagram::bind(&path).expect("a datagram socket");
-    socket.set_nonblocking(true).expect("a plain option");
-    let mut heard = String::new();
-    let hear = |heard: &mut String| {
-        let mut buffer = [0; 4096];
-        while let Ok(count) = socket.recv(&mut buffer) {
-            heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
-            heard.push('\n');
-        }
-    };
+    let systemd = ServiceManager::at(&setup.state().with_extension("notify"));
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
-    let mut daemon = setup.env("NOTIFY_SOCKET", &path.to_string_lossy()).env("WATCHDOG_USEC", "2000000").start();
-    wait::until("READY=1", PATIENCE, || {
-        hear(&mut heard);
-        heard.lines().any(|line| line == "READY=1")
-    });
+    let mut daemon = setup.env("NOTIFY_SOCKET", &systemd.address()).env("WATCHDOG_USEC", "2000000").start();
+    wait::until("READY=1", PATIENCE, || systemd.has_heard(|line| line == "READY=1"));
     let id = daemon.register("watched", gateway.port(), "right");
     let primary = daemon.update(&json!({"id": id, "is_primary": true})).expect(200);
     assert_eq!(primary.json()["gateway"]["is_primary"], true);
     daemon.until_status(id, "online");
     wait::until("a status line with counts and the primary", PATIENCE, || {
-        hear(&mut heard);
-        heard.lines().any(|line| {
-            line.starts_with("STATUS=") && line.contains("1 of 2 gateways online") && line.contains("watched")
-        })
+        systemd.has_heard(|line| line == "STATUS=1 of 2 gateways online, primary watched")
     });
-    let beats = |heard: &str| heard.lines().filter(|line| *line == "WATCHDOG=1").count();
-    let before = beats(&heard);
-    wait::until("the watchdog is fed", PATIENCE, || {
-        hear(&mut heard);
-        beats(&heard) >= before + 2
-    });
+    let beats = || systemd.heard().iter().filter(|line| *line == "WATCHDOG=1").count();
+    let before = beats();
+    wait::until("the watchdog is fed", PATIENCE, || beats() >= before + 2);
     daemon.signal("TERM");
     assert!(daemon.wait(Duration::from_secs(15)).success());
-    hear(&mut heard);
-    assert!(heard.lines().any(|line| line == "STOPPING=1"), "{heard}");
+    wait::until("STOPPING=1", PATIENCE, || systemd.has_heard(|line| line == "STOPPING=1"));
 }

@@ -1,7 +1,6 @@
 //! The whole story with a mixed fleet, one assertion after the other: what an operator, the metrics, the log and systemd see.
 
 use std::collections::BTreeSet;
-use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 use crate::peer::{NEWEST, OLDER, Peer};
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::scripted_gateway::{Behaviour, Fault, Form, ScriptedGateway, Step};
+use crate::support::service_manager::ServiceManager;
 use crate::support::wait::{self, Stopwatch};
 
 /// Heartbeats in these tests.
@@ -48,10 +48,8 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
     let hole = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "x").fails(Step::Accept, Fault::Silence));
     let web = ScriptedGateway::of(Form::WebServer, "");
     let setup = setup();
-    let notify = setup.state().with_extension("notify");
-    let systemd = UnixDatagram::bind(&notify).expect("a datagram socket");
-    systemd.set_nonblocking(true).expect("a plain option");
-    let mut daemon = setup.env("NOTIFY_SOCKET", &notify.to_string_lossy()).start();
+    let systemd = ServiceManager::at(&setup.state().with_extension("notify"));
+    let mut daemon = setup.env("NOTIFY_SOCKET", &systemd.address()).start();
 
     let four = daemon.register("four", newest.port, &newest.token);
     let three = daemon.register("three", older.port, &older.token);
@@ -107,14 +105,8 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
         wait::until(&format!("the metrics say that {id} is {status}"), PATIENCE, || state(&daemon, id, status));
         assert!(daemon.log().contains(&format!("\"{status}\"")), "the log does not say {status}");
     }
-    let mut heard = String::new();
     wait::until("the status line says so too", PATIENCE, || {
-        let mut buffer = [0; 4096];
-        while let Ok(count) = systemd.recv(&mut buffer) {
-            heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
-            heard.push('\n');
-        }
-        heard.contains("2 of 5 gateways online")
+        systemd.has_heard(|line| line == "STATUS=2 of 5 gateways online, primary four")
     });
 
     println!("SIGKILL is seen at once, the return without help");

@@ -413,7 +413,7 @@ impl Drop for Daemon {
         self.kill();
         if std::thread::panicking() {
             let log = self.log();
-            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            let tail: Vec<&str> = log.lines().rev().filter(|line| !line.contains("access_log")).take(30).collect();
             let tail: Vec<&str> = tail.into_iter().rev().collect();
             println!("--- last log lines of the daemon ---\n{}", tail.join("\n"));
         }
