@@ -9,6 +9,8 @@
 //! [`crate::error::Failure`]. A job is a closure over a connection; its type never leaves this folder. Secrets are sealed
 //! on their way into a row ([`sealing`]) with a key that lives outside of the database ([`key_file`]).
 
+pub mod audit_log;
+mod batching;
 mod connection;
 mod error;
 pub mod handle;

@@ -2,11 +2,13 @@
 
 mod access;
 mod agents;
+mod audit;
 mod credentials;
 mod gateways;
 mod health;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
@@ -133,8 +135,39 @@ impl StoreHandle {
             .unwrap();
     }
 
+    /// Repeats a write that does a part of its work, each part in a transaction of its own, until it has none left; the sum
+    /// of what the parts say they did. Stops at the first failure.
+    pub(super) async fn write_in_turns<F>(&self, what: &'static str, part: F) -> Result<usize, Failure>
+    where
+        F: Fn(&mut SqliteConnection) -> Result<usize, StoreError> + Clone + Send + 'static,
+    {
+        let mut sum = 0;
+        loop {
+            let part = part.clone();
+            let done = self.write(what, move |connection, _| part(connection)).await?;
+            if done == 0 {
+                return Ok(sum);
+            }
+            sum += done;
+        }
+    }
+
+    /// Unix milliseconds.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.shared.clock.wall_ms()
+    }
+
     /// Unix seconds.
     fn now_s(&self) -> i64 {
         self.shared.clock.wall_ms() / 1000
     }
+}
+
+fn span_ms(span: Duration) -> i64 {
+    i64::try_from(Clock::millis(span)).unwrap_or(i64::MAX)
+}
+
+/// A count for the database.
+fn whole(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,7 @@
 //! What goes into the store and comes out of it, apart from the gateway record itself.
 
 mod agents;
+mod audit;
 
 use crate::gateway::messages::HealthPoint;
 use crate::gateway_record::GatewayRecord;
@@ -9,6 +10,7 @@ use crate::ids::GatewayId;
 pub use agents::{
     AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, NewAgent, SyncStats, SyncedAgent,
 };
+pub use audit::{AuditActor, AuditEntry, AuditRecord, AuditResult};
 
 /// A committed new gateway.
 #[derive(Debug, Clone, PartialEq)]

@@ -31,6 +31,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    audit_log (id) {
+        id -> BigInt,
+        at_ms -> BigInt,
+        actor_key_id -> Nullable<BigInt>,
+        actor_name -> Text,
+        actor_role -> Nullable<Text>,
+        address -> Nullable<Text>,
+        request_id -> Nullable<Text>,
+        action -> Text,
+        target -> Nullable<Text>,
+        result -> Text,
+        details -> Text,
+    }
+}
+
+diesel::table! {
     device_tokens (address) {
         address -> Text,
         token -> Text,
@@ -117,6 +133,7 @@ diesel::joinable!(web_sessions -> api_keys (key_id));
 diesel::allow_tables_to_appear_in_same_query!(
     agents,
     api_keys,
+    audit_log,
     device_tokens,
     gateways,
     health_log,

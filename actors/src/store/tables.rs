@@ -2,6 +2,7 @@
 
 pub(super) mod agents;
 pub(super) mod api_keys;
+pub(super) mod audit_log;
 pub(super) mod device_tokens;
 pub(super) mod gateways;
 pub(super) mod health_log;

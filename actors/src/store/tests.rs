@@ -2,6 +2,7 @@
 
 mod access;
 mod agents;
+mod audit;
 mod credentials;
 mod faults;
 mod gateways;

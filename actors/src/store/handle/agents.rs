@@ -1,6 +1,6 @@
 //! Agents: list, find, create, change, delete, sync, and their signs of life.
 
-use super::StoreHandle;
+use super::{StoreHandle, whole};
 use crate::error::Failure;
 use crate::ids::GatewayId;
 use crate::store::records::{AgentChange, AgentFilter, AgentRecord, AgentSeen, NewAgent, SyncStats, SyncedAgent};
@@ -79,8 +79,4 @@ impl StoreHandle {
         })
         .await
     }
-}
-
-fn whole(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

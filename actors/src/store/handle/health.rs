@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::StoreHandle;
-use crate::clock::Clock;
+use super::{StoreHandle, span_ms};
 use crate::error::Failure;
 use crate::gateway::messages::HealthPoint;
 use crate::ids::GatewayId;
@@ -40,28 +39,12 @@ impl StoreHandle {
     pub async fn thin_health(&self, now_ms: i64, full: Duration, thinned: Duration) -> Result<Thinned, Failure> {
         let full_before = health_log::hour_start(now_ms.saturating_sub(span_ms(full)));
         let drop_before = health_log::hour_start(now_ms.saturating_sub(span_ms(thinned.max(full))));
-        let mut done = Thinned::default();
-        loop {
-            let removed = self
-                .write("forget old health points", move |connection, _| health_log::remove(connection, drop_before))
-                .await?;
-            done.removed += removed;
-            if removed == 0 {
-                break;
-            }
-        }
-        loop {
-            let folded = self
-                .write("thin the health log", move |connection, _| health_log::fold_some(connection, full_before))
-                .await?;
-            done.folded += folded;
-            if folded == 0 {
-                return Ok(done);
-            }
-        }
+        let removed = self
+            .write_in_turns("forget old health points", move |connection| health_log::remove(connection, drop_before))
+            .await?;
+        let folded = self
+            .write_in_turns("thin the health log", move |connection| health_log::fold_some(connection, full_before))
+            .await?;
+        Ok(Thinned { folded, removed })
     }
-}
-
-fn span_ms(span: Duration) -> i64 {
-    i64::try_from(Clock::millis(span)).unwrap_or(i64::MAX)
 }

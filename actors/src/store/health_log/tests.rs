@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use std::time::Duration;
+
 use super::*;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, Failure};
 use crate::gateway_report::Status;
 
 #[derive(Clone, Default)]
