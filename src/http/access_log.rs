@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::http::header::HeaderValue;
+use gatewarden_actors::clock::Clock;
 use gatewarden_actors::metrics::Metrics;
 
 /// What is told of a request once it is answered.
@@ -35,7 +36,7 @@ pub fn note(metrics: &Metrics, answered: &Answered<'_>) {
         http.method = method,
         http.route = answered.route,
         http.status = answered.status,
-        http.took_ms = answered.took.as_millis(),
+        http.took_ms = Clock::millis(answered.took),
         request.id = answered.request_id.to_str().unwrap_or_default(),
         "request answered"
     );

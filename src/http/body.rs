@@ -1,6 +1,7 @@
 //! A request's JSON body, read strictly: what is not one JSON object without repeated keys is a 400 that says where.
 
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
@@ -14,6 +15,9 @@ use serde_json::{Map, Number, Value};
 
 use super::error::{ApiError, invalid};
 use super::front::Front;
+
+/// How long a body may take to arrive: a client that trickles must not hold a connection for good.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A body that must be a JSON object.
 #[derive(Debug)]
@@ -50,26 +54,34 @@ impl FromRequest for OptionalJsonBody {
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.parse::<u64>().ok());
-        let mut payload = payload.take();
+        let payload = payload.take();
         Box::pin(async move {
             if announced.is_some_and(|length| length > limit as u64) {
                 return Err(too_large(limit));
             }
-            let mut bytes = BytesMut::new();
-            while let Some(chunk) = payload.next().await {
-                let chunk = chunk.map_err(|_| invalid("The request body ended before it was complete"))?;
-                if bytes.len().saturating_add(chunk.len()) > limit {
-                    return Err(too_large(limit));
-                }
-                bytes.extend_from_slice(&chunk);
-            }
+            let bytes = tokio::time::timeout(PATIENCE, collect(payload, limit)).await.map_err(|_elapsed| {
+                invalid(format!("The request body did not arrive within {} s", PATIENCE.as_secs()))
+            })??;
             if bytes.is_empty() {
                 return Ok(Self(None));
             }
             check_content_type(content_type)?;
-            parse_object(&bytes.freeze()).map(|map| Self(Some(map)))
+            parse_object(&bytes).map(|map| Self(Some(map)))
         })
     }
+}
+
+/// Takes in the whole body, up to the limit.
+async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| invalid("The request body ended before it was complete"))?;
+        if bytes.len().saturating_add(chunk.len()) > limit {
+            return Err(too_large(limit));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
 }
 
 fn content_type(request: &HttpRequest) -> Option<String> {
@@ -247,5 +259,16 @@ mod tests {
             let ApiError(failure) = check_content_type(Some(wrong.to_owned())).unwrap_err();
             assert_eq!(failure.code, ErrorCode::UnsupportedMediaType);
         }
+    }
+
+    #[actix_web::test]
+    async fn a_body_that_never_ends_is_given_up() {
+        tokio::time::pause();
+        let started = tokio::time::Instant::now();
+        let request = actix_web::test::TestRequest::post().to_http_request();
+        let mut payload: Payload = Payload::Stream { payload: Box::pin(futures_util::stream::pending()) };
+        let ApiError(failure) = JsonBody::from_request(&request, &mut payload).await.unwrap_err();
+        assert!(failure.message.contains("did not arrive"), "{}", failure.message);
+        assert!(started.elapsed() < PATIENCE + Duration::from_secs(1));
     }
 }

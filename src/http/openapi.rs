@@ -7,6 +7,7 @@ use utoipa_actix_web::AppExt as _;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::SESSION_COOKIE;
+use super::error::ErrorBody;
 use super::front::Front;
 use super::routes;
 
@@ -65,7 +66,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 #[utoipa::path(
     operation_id = "read_openapi",
     tag = "Daemon",
-    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
+    responses(
+        (status = 200, description = "OpenAPI 3.1", body = Object),
+        (status = 421, description = "Foreign Host header", body = ErrorBody),
+    ),
     security(()),
 )]
 #[get("/api/openapi.json")]

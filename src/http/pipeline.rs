@@ -29,6 +29,7 @@ pub async fn run<B: MessageBody>(
         request.head_mut().method = Method::GET;
     }
 
+    let is_page = security_headers::is_page(request.path());
     let mut response = match allowed_hosts::check(request.path(), request.headers(), &front.settings.allowed_hosts) {
         Err(failure) => {
             let refusal = ApiError(failure).error_response();
@@ -40,10 +41,9 @@ pub async fn run<B: MessageBody>(
         Ok(()) => next.call(request).await?.map_into_left_body(),
     };
 
-    let path = response.request().path().to_owned();
     let limit = response.request().extensions().get::<LimitState>().copied();
     let headers = response.headers_mut();
-    security_headers::write(&path, headers);
+    security_headers::write(is_page, headers);
     if !front.settings.cors_origins.is_empty() {
         cors::vary(headers);
     }

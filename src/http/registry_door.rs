@@ -128,3 +128,67 @@ impl RegistryDoor {
         self.create.is_open()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatewarden_actors::ids::GatewayId;
+
+    struct Silent;
+
+    impl Actor for Silent {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<DeleteGateway> for Silent {
+        type Result = ResponseFuture<Result<bool, Failure>>;
+
+        fn handle(&mut self, _: DeleteGateway, _: &mut Self::Context) -> Self::Result {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[actix_web::test]
+    async fn more_than_the_door_admits_is_refused_at_once_and_not_queued() {
+        tokio::time::pause();
+        let door = std::rc::Rc::new(Door::new(Silent.start().recipient(), 3));
+        let waiting: Vec<_> = (0..3)
+            .map(|id| {
+                let door = door.clone();
+                actix_rt::spawn(async move { door.send(DeleteGateway(GatewayId(id)), Duration::from_secs(10)).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(door.in_flight(), 3);
+        let before = tokio::time::Instant::now();
+        let failure = door.send(DeleteGateway(GatewayId(9)), Duration::from_secs(10)).await.unwrap_err();
+        assert_eq!(failure.code, ErrorCode::Unavailable);
+        assert!(failure.retry_after.is_some());
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        for waiting in waiting {
+            assert_eq!(waiting.await.unwrap().unwrap_err().code, ErrorCode::Unavailable);
+        }
+        assert_eq!(door.in_flight(), 0);
+    }
+
+    #[actix_web::test]
+    async fn a_registry_that_is_gone_is_a_503() {
+        struct Gone;
+        impl Actor for Gone {
+            type Context = Context<Self>;
+            fn started(&mut self, ctx: &mut Self::Context) {
+                ctx.stop();
+            }
+        }
+        impl Handler<DeleteGateway> for Gone {
+            type Result = Result<bool, Failure>;
+            fn handle(&mut self, _: DeleteGateway, _: &mut Self::Context) -> Self::Result {
+                Ok(true)
+            }
+        }
+        let door = Door::new(Gone.start().recipient(), 3);
+        let failure = door.send(DeleteGateway(GatewayId(1)), Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(failure.code, ErrorCode::Unavailable);
+        assert!(!door.is_open());
+    }
+}

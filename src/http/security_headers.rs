@@ -11,9 +11,13 @@ const PAGES: HeaderValue = HeaderValue::from_static(
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
-/// Adds them to a response for `path`.
-pub fn write(path: &str, headers: &mut HeaderMap) {
-    let is_page = path.starts_with("/docs");
+/// Whether this path is one of our pages.
+pub fn is_page(path: &str) -> bool {
+    path.starts_with("/docs")
+}
+
+/// Adds them to a response.
+pub fn write(is_page: bool, headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));

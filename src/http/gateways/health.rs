@@ -179,8 +179,8 @@ fn one(outcome: &ProbeOutcome) -> OneHealth {
 }
 
 fn all(front: &Front, outcomes: Vec<(GatewayId, ProbeOutcome)>) -> AllHealth {
-    let probed_at =
-        outcomes.iter().map(|(_, outcome)| outcome.probed_at_ms).max().unwrap_or_else(|| front.app.clock.wall_ms());
+    let latest = outcomes.iter().map(|(_, outcome)| outcome.probed_at_ms).max();
+    let probed_at = latest.filter(|at| *at > 0).unwrap_or_else(|| front.app.clock.wall_ms());
     let mut outcomes: std::collections::HashMap<_, _> = outcomes.into_iter().collect();
     let views = front.app.roster.list();
     let results = views.iter().filter_map(|view| Some(result(view, &outcomes.remove(&view.record.id)?))).collect();
