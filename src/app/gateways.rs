@@ -1,11 +1,11 @@
-//! Starts `Gateway` actors, spread over a few threads.
+//! Starts `Gateway` actors, spread over a few threads of their own: neither HTTP nor the registry shares a thread with the
+//! frames of a gateway.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
-use actix_rt::Arbiter;
+use actix::Arbiter;
 use gatewarden_actors::clock::Clock;
-use gatewarden_actors::dialing::NetworkDialer;
+use gatewarden_actors::dialing::{Dialer, NetworkDialer};
 use gatewarden_actors::gateway::{GatewayActor, GatewayParts};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::{GatewayDoor, SpawnGateway};
@@ -13,38 +13,41 @@ use gatewarden_protocol::DeviceIdentity;
 
 use crate::config::Config;
 
-/// Threads that share all gateways. Two keep a second core busy; a gateway stays on the thread it was started on.
-const THREADS: usize = 2;
+/// Threads for gateways, at most: one each costs stack and wake-ups, and the work is waiting.
+const MAX_THREADS: usize = 4;
 
-/// What the registry calls to start a gateway's actor. The threads live as long as the system.
+/// What the registry calls to start a `Gateway` actor. A gateway always lands on the same thread.
 pub(super) fn spawner(
     config: &Config,
     identity: Arc<DeviceIdentity>,
     clock: &Clock,
     metrics: &Arc<Metrics>,
 ) -> SpawnGateway {
-    let arbiters: Vec<Arbiter> = (0..THREADS).map(|_| Arbiter::new()).collect();
     let settings = Arc::new(config.gateway.clone());
-    let dialer = Arc::new(NetworkDialer::new());
-    let instance_id = format!("gatewarden-{}", uuid::Uuid::new_v4());
+    let dialer: Arc<dyn Dialer> = Arc::new(NetworkDialer::new());
     let (clock, metrics) = (clock.clone(), metrics.clone());
-    let next = Cell::new(0_usize);
+    let instance_id = uuid::Uuid::new_v4().to_string();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let arbiters: Vec<Arbiter> = (0..threads).map(|_| Arbiter::new()).collect();
     Box::new(move |record, incarnation, supervisor| {
-        let turn = next.get();
-        next.set(turn.wrapping_add(1));
         let parts = GatewayParts {
-            record,
-            incarnation,
             settings: settings.clone(),
             identity: identity.clone(),
             dialer: dialer.clone(),
-            supervisor,
             clock: clock.clone(),
             metrics: metrics.clone(),
             instance_id: instance_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            record,
+            incarnation,
+            supervisor,
         };
-        let arbiter = arbiters.get(turn % THREADS).map_or_else(Arbiter::current, Arbiter::handle);
-        GatewayDoor::of(&GatewayActor::start_in(&arbiter, parts))
+        // Ids are handed out in sequence, so this spreads evenly.
+        let place = usize::try_from(parts.record.id.0).unwrap_or_default() % threads;
+        let actor = match arbiters.get(place) {
+            Some(arbiter) => GatewayActor::start_in(&arbiter.handle(), parts),
+            None => actix::Actor::start(GatewayActor::new(parts)),
+        };
+        GatewayDoor::of(&actor)
     })
 }
