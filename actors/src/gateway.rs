@@ -4,6 +4,7 @@
 //! | file | does |
 //! | --- | --- |
 //! | `messages` | what it may be told, and what it tells |
+//! | `run_messages` | the same about runs and sessions |
 //! | `handlers` | message in, link, effects out |
 //! | `effects` | carries out what the link says |
 //! | `socket` | dials, and reads what comes in |
@@ -18,6 +19,7 @@ mod handlers;
 mod http_dialect;
 pub mod messages;
 mod probe;
+pub mod run_messages;
 mod socket;
 mod timer;
 

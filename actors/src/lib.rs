@@ -22,5 +22,6 @@ pub mod ids;
 pub mod machines;
 pub mod metrics;
 pub mod registry;
+pub mod run;
 pub mod settings;
 pub mod store;

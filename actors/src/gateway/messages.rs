@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use serde_json::Value;
 
+use super::run_messages::RunNotice;
 use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, SharedRecord};
 use crate::gateway_report::{GatewayReport, Status};
 use crate::ids::GatewayId;
+use crate::run::SharedSessions;
 
 /// From the registry: the stored record changed. A change of address, credentials, transport, trust or pairing mode
 /// reconnects at once; any other is only taken over. No reply; a dead actor is started again from the new record.
@@ -131,6 +133,10 @@ pub enum GatewayNotice {
     },
     /// One point for the health log.
     Health(HealthPoint),
+    /// A run that this gateway took moved on.
+    Run(RunNotice),
+    /// The sessions changed; at most a few times a second.
+    Sessions(SharedSessions),
 }
 
 /// One entry of the health log: a status change, or a fold of the heartbeats of one probe interval.

@@ -27,6 +27,8 @@ impl Handler<FromGateway> for RegistryActor {
             GatewayNotice::DeviceTokenIssued { address, token } => self.keep_device_token(address, token, ctx),
             GatewayNotice::DeviceTokenRejected { address } => self.forget_device_token(address, ctx),
             GatewayNotice::Health(point) => self.health_log.push(id, point),
+            GatewayNotice::Sessions(sessions) => self.roster.publish_sessions(id, sessions),
+            GatewayNotice::Run(_) => {}
         }
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
+use crate::run::{SessionSnapshot, SharedSessions};
 
 /// One gateway as readers see it: the stored record and the last report, together with its rendering.
 #[derive(Debug)]
@@ -37,12 +38,18 @@ pub struct Slot {
     /// Whose place it is.
     pub id: GatewayId,
     view: ArcSwap<GatewayView>,
+    sessions: ArcSwap<SessionSnapshot>,
 }
 
 impl Slot {
     /// The present view.
     pub fn view(&self) -> Arc<GatewayView> {
         self.view.load_full()
+    }
+
+    /// The sessions as last known.
+    pub fn sessions(&self) -> SharedSessions {
+        self.sessions.load_full()
     }
 }
 
@@ -83,6 +90,11 @@ impl RosterReader {
     /// One gateway.
     pub fn get(&self, id: GatewayId) -> Option<Arc<GatewayView>> {
         self.shared.index.load().by_id.get(&id).map(|slot| slot.view())
+    }
+
+    /// All gateways with their sessions, in the same order.
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        self.shared.index.load().ordered.clone()
     }
 
     /// All gateways: the configured primary first, then by name.
@@ -141,7 +153,7 @@ impl RosterWriter {
                 }
             }
             None => {
-                let slot = Arc::new(Slot { id, view: ArcSwap::new(view.clone()) });
+                let slot = Arc::new(Slot { id, view: ArcSwap::new(view.clone()), sessions: ArcSwap::default() });
                 let mut by_id = index.by_id.clone();
                 by_id.insert(id, slot.clone());
                 let mut ordered = index.ordered.clone();
@@ -158,7 +170,9 @@ impl RosterWriter {
     pub fn publish_all(&self, views: Vec<GatewayView>) {
         let mut ordered: Vec<Arc<Slot>> = views
             .into_iter()
-            .map(|view| Arc::new(Slot { id: view.record.id, view: ArcSwap::from_pointee(view) }))
+            .map(|view| {
+                Arc::new(Slot { id: view.record.id, view: ArcSwap::from_pointee(view), sessions: ArcSwap::default() })
+            })
             .collect();
         ordered.sort_by_cached_key(|slot| {
             let view = slot.view();
@@ -167,6 +181,13 @@ impl RosterWriter {
         let by_id = ordered.iter().map(|slot| (slot.id, slot.clone())).collect();
         self.reader.shared.index.store(Arc::new(Index { ordered, by_id }));
         self.bump();
+    }
+
+    /// Publishes the sessions of a gateway.
+    pub fn publish_sessions(&self, id: GatewayId, sessions: SharedSessions) {
+        if let Some(slot) = self.reader.shared.index.load().by_id.get(&id) {
+            slot.sessions.store(sessions);
+        }
     }
 
     /// Removes a gateway.
