@@ -1,7 +1,7 @@
 //! Carries out what the link says, in order.
 
 use actix::prelude::*;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::GatewayActor;
 use super::messages::GatewayNotice;
@@ -63,15 +63,11 @@ impl GatewayActor {
         }
     }
 
-    /// One line per change. The steps of an attempt are for debugging: a gateway that is down takes them twice a minute.
+    /// Phases are for debugging: a gateway that is down goes through them twice a minute. The line for operators is the one
+    /// on the change of status, which the registry writes.
     fn log_change(&self, from: Phase, to: Phase, reason: &'static str) {
         let (id, name) = (self.id.0, &self.link.record().name);
         let (from_name, to_name) = (from.as_str(), to.as_str());
-        let is_step = matches!(to, Phase::Idle | Phase::Dialing | Phase::AwaitingChallenge | Phase::Authenticating);
-        if is_step && from != Phase::Ready {
-            debug!(gateway.id = id, gateway.name = %name, from = from_name, to = to_name, reason, "gateway state changed");
-        } else {
-            info!(gateway.id = id, gateway.name = %name, from = from_name, to = to_name, reason, "gateway state changed");
-        }
+        debug!(gateway.id = id, gateway.name = %name, from = from_name, to = to_name, reason, "gateway phase changed");
     }
 }

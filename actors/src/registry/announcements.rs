@@ -1,11 +1,12 @@
 //! What the registry tells subscribers: changes of status, refusals that only a change can cure, the acting primary.
 
 use serde_json::{Value, json};
+use tracing::{info, warn};
 
 use super::RegistryActor;
 use super::entry::Entry;
 use crate::event::EventKind;
-use crate::gateway_report::{GatewayReport, Phase};
+use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::machines::election::PrimaryChange;
 
 impl RegistryActor {
@@ -13,6 +14,7 @@ impl RegistryActor {
     pub(super) fn announce_report(&self, entry: &Entry, before: &GatewayReport) {
         let after = &entry.report;
         if after.status != before.status {
+            log_status_change(entry, before);
             self.events.publish(EventKind::GatewayStatus, status_change(entry, before));
         }
         let refusal = |report: &GatewayReport| {
@@ -23,6 +25,9 @@ impl RegistryActor {
         if let Some(code) = refusal(after)
             && refusal(before).as_ref() != Some(&code)
         {
+            if after.status == before.status {
+                log_status_change(entry, before);
+            }
             self.events.publish(EventKind::GatewayBlocked, blocked(entry));
         }
     }
@@ -37,6 +42,23 @@ impl RegistryActor {
             EventKind::GatewayPrimary,
             json!({ "from": named(change.from), "to": named(change.to), "reason": change.reason }),
         );
+    }
+}
+
+/// One line per change of status: what the API, the metrics and the events show at the same time.
+fn log_status_change(entry: &Entry, before: &GatewayReport) {
+    let after = &entry.report;
+    let (id, name) = (entry.record.id.0, &entry.record.name);
+    let (from, to) = (before.status.as_str(), after.status.as_str());
+    match &after.last_error {
+        Some(problem) if after.status != Status::Online => {
+            let (reason, words) = (&problem.code, &problem.message);
+            warn!(gateway.id = id, gateway.name = %name, from, to, reason, words, "gateway status changed");
+        }
+        _ => {
+            let reason = after.phase.as_str();
+            info!(gateway.id = id, gateway.name = %name, from, to, reason, "gateway status changed");
+        }
     }
 }
 
