@@ -57,6 +57,8 @@ pub struct NodesBody {
     device_id: Option<String>,
     /// With rotate-token and revoke-token: whose token; `operator` by default.
     role: Option<String>,
+    /// With rotate-token: scopes of the new token; as before by default.
+    scopes: Option<Vec<String>>,
     /// The gateway; else the acting primary.
     #[schema(minimum = 1)]
     gateway_id: Option<i64>,

@@ -130,3 +130,14 @@ async fn identity_is_the_public_half_only() {
     let body = harness.send(harness.ask(Role::Viewer, "GET", "/api/identity")).await.json();
     assert_eq!(body, json!({"device_id": "ab".repeat(32), "public_key": "PUBLIC"}));
 }
+
+#[test]
+fn every_error_code_is_in_the_manual_with_its_status() {
+    let manual = include_str!("../../../docs/api.md");
+    for code in gatewarden_actors::error::ErrorCode::ALL {
+        let name = format!("`{}`", code.as_str());
+        let status = crate::http::error::status_of(code).as_u16().to_string();
+        let row = manual.lines().find(|line| line.starts_with('|') && line.contains(&name));
+        assert!(row.is_some_and(|row| row.contains(&status)), "{name} {status}");
+    }
+}
