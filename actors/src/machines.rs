@@ -12,4 +12,5 @@ pub mod replay;
 pub mod restart_intensity;
 pub mod self_doubt;
 pub mod sequence;
+pub mod spawn_state;
 pub mod status;

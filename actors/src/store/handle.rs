@@ -6,6 +6,7 @@ mod audit;
 mod credentials;
 mod gateways;
 mod health;
+mod spawns;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod spawns;
 
 use crate::gateway::messages::HealthPoint;
 use crate::gateway_record::GatewayRecord;
@@ -11,6 +12,7 @@ pub use agents::{
     AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, NewAgent, SyncStats, SyncedAgent,
 };
 pub use audit::{AuditActor, AuditEntry, AuditRecord, AuditResult};
+pub use spawns::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord};
 
 /// A committed new gateway.
 #[derive(Debug, Clone, PartialEq)]

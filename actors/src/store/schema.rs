@@ -102,6 +102,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    idempotency_keys (key_id, key_sha256) {
+        key_id -> BigInt,
+        key_sha256 -> Text,
+        body_hash -> Text,
+        spawn_id -> Text,
+        created_at_ms -> BigInt,
+    }
+}
+
+diesel::table! {
     identity (id) {
         id -> BigInt,
         seed -> Text,
@@ -113,6 +123,34 @@ diesel::table! {
     meta (name) {
         name -> Text,
         value -> Text,
+    }
+}
+
+diesel::table! {
+    spawns (id) {
+        id -> BigInt,
+        spawn_id -> Text,
+        created_at_ms -> BigInt,
+        updated_at_ms -> BigInt,
+        kind -> Text,
+        request -> Text,
+        summary -> Text,
+        model -> Nullable<Text>,
+        gateway_id -> Nullable<BigInt>,
+        gateway_name -> Nullable<Text>,
+        route -> Nullable<Text>,
+        agent -> Nullable<Text>,
+        label -> Nullable<Text>,
+        session_key -> Nullable<Text>,
+        run_id -> Nullable<Text>,
+        state -> Text,
+        pid -> Nullable<BigInt>,
+        result -> Nullable<Text>,
+        error_code -> Nullable<Text>,
+        error -> Nullable<Text>,
+        completed_at_ms -> Nullable<BigInt>,
+        reason -> Nullable<Text>,
+        key_id -> Nullable<BigInt>,
     }
 }
 
@@ -137,7 +175,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     device_tokens,
     gateways,
     health_log,
+    idempotency_keys,
     identity,
     meta,
+    spawns,
     web_sessions,
 );

@@ -6,6 +6,8 @@ pub(super) mod audit_log;
 pub(super) mod device_tokens;
 pub(super) mod gateways;
 pub(super) mod health_log;
+pub(super) mod idempotency_keys;
 pub(super) mod identity;
 pub(super) mod meta;
+pub(super) mod spawns;
 pub(super) mod web_sessions;

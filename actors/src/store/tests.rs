@@ -8,6 +8,7 @@ mod faults;
 mod gateways;
 mod health;
 mod schema_drift;
+mod spawns;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
