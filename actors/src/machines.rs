@@ -10,6 +10,7 @@ pub mod latency_fold;
 pub mod link;
 pub mod replay;
 pub mod restart_intensity;
+pub mod routing;
 pub mod self_doubt;
 pub mod sequence;
 pub mod spawn_state;
