@@ -7,6 +7,18 @@
 //! Rules kept here, whoever dials: the address that is dialled is the one that was checked (one resolution a dial), no
 //! redirect is followed, no `Origin` is sent unless asked for, a frame is refused by its header before it is buffered, and
 //! neither a peer that sends too much nor one that doesn't read can make memory grow.
+//!
+//! WebSockets are opened by awc (`upgrade`), on a connection that this module has made; frames are then read by
+//! [`frame_cap`] in place of awc's codec, which waits for a whole frame before it compares the length. As of awc 3.11 these
+//! parts are not left to it:
+//!
+//! - Names and TCP: its connector's resolver has no place for the check of addresses, and tries one after the other.
+//! - TLS: it takes the name to check from the URL with the brackets on (`[fd00::1]`), which is no name for rustls, so that no
+//!   gateway at an IPv6 address could be reached; and whether a dial hangs in the handshake or in the upgrade can't be told
+//!   from outside.
+//! - Plain requests (`exchange`), since its `h1proto::send_request` gives no access to the connection behind an answer: it
+//!   takes an interim answer (103) for the final one, gives an HTTP/1.1 answer without a length an empty body, and ends a
+//!   body that was cut short as if it were whole.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,12 +1,18 @@
 //! A checked way to a gateway for bytes: resolved, connected and, where the address says so, encrypted.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use actix_rt::net::{ActixStream, Ready};
 use gatewarden_protocol::GatewayAddress;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::DialTimings;
 use super::connect::connect;
@@ -15,13 +21,8 @@ use super::resolver::Resolver;
 use super::tls::{TlsConfigs, handshake_failure};
 use crate::gateway_record::TlsTrust;
 
-/// Bytes both ways.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
 pub(super) struct Channel {
-    pub(super) io: Box<dyn Io>,
+    pub(super) wire: Wire,
     pub(super) peer: SocketAddr,
     pub(super) timings: DialTimings,
 }
@@ -47,7 +48,7 @@ pub(super) async fn open(
     let peer =
         tcp.peer_addr().map_err(|error| DialFailure::Other { step: DialStep::Connect, reason: error.to_string() })?;
     if !address.is_tls() {
-        return Ok(Channel { io: Box::new(tcp), peer, timings });
+        return Ok(Channel { wire: Wire::Plain(tcp), peer, timings });
     }
 
     if *trust == TlsTrust::None {
@@ -63,5 +64,63 @@ pub(super) async fn open(
     };
     let tls = timeout_at(deadline, handshake).await.map_err(late(DialStep::Tls))??;
     timings.tls = Some(started.elapsed());
-    Ok(Channel { io: Box::new(tls), peer, timings })
+    Ok(Channel { wire: Wire::Encrypted(Box::new(tls)), peer, timings })
+}
+
+/// An open connection, in the form in which awc takes one.
+#[derive(Debug)]
+pub(super) enum Wire {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Encrypted(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl ActixStream for Wire {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(self.tcp(), context)
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(self.tcp(), context)
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Self::Encrypted(tls) => Pin::new(tls).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Self::Encrypted(tls) => Pin::new(tls).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(context),
+            Self::Encrypted(tls) => Pin::new(tls).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Self::Encrypted(tls) => Pin::new(tls).poll_shutdown(context),
+        }
+    }
 }

@@ -1,7 +1,6 @@
-//! One HTTP/1.1 request and its answer on a connection of its own, with actix-http's client codec.
+//! One HTTP/1.1 request and its answer on a connection of its own; and the answer to an upgrade, which awc sends.
 //!
-//! awc's own client is not used for it: it keeps neither headers nor body of a refused upgrade, resolves names by itself, and
-//! shares connections between requests.
+//! Plain requests are left to actix-http's client codec, which awc is built on too; the [module](super) says why.
 
 use std::io;
 use std::time::Duration;
@@ -10,13 +9,16 @@ use actix_codec::Framed;
 use actix_http::body::BodySize;
 use actix_http::error::{ParseError, PayloadError};
 use actix_http::h1::{ClientCodec, ClientPayloadCodec, Message, MessageType};
-use actix_http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
-use actix_http::{RequestHead, RequestHeadType, ResponseHead, StatusCode};
+use actix_http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+};
+use actix_http::{Method, RequestHead, RequestHeadType, ResponseHead, StatusCode, Uri, Version};
+use awc::BoxedSocket;
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
+use gatewarden_protocol::GatewayAddress;
 use tokio::io::AsyncReadExt;
 
-use super::channel::Io;
 use super::failure::{DialFailure, DialStep};
 
 /// A `Retry-After` beyond a day is taken for a day.
@@ -25,19 +27,51 @@ const MAX_RETRY_AFTER: u64 = 24 * 60 * 60;
 /// Interim answers (1xx) that are skipped.
 const MAX_INTERIM: usize = 8;
 
+/// Path and host of a request.
+pub(super) fn request_head(
+    method: Method,
+    address: &GatewayAddress,
+    path: &str,
+    step: DialStep,
+) -> Result<RequestHead, DialFailure> {
+    let mut head = RequestHead::default();
+    head.method = method;
+    head.version = Version::HTTP_11;
+    head.uri = Uri::try_from(format!("{}{path}", address.path()))
+        .map_err(|error| DialFailure::Other { step, reason: error.to_string() })?;
+    set_header(&mut head, HOST, &address.host_header(), step)?;
+    Ok(head)
+}
+
+/// # Errors
+/// The value can't stand in a header; the value isn't told, it may be a secret.
+pub(super) fn set_header(
+    head: &mut RequestHead,
+    name: HeaderName,
+    value: &str,
+    step: DialStep,
+) -> Result<(), DialFailure> {
+    match HeaderValue::from_str(value) {
+        Ok(value) => {
+            head.headers.insert(name, value);
+            Ok(())
+        }
+        Err(_) => Err(DialFailure::Other {
+            step,
+            reason: format!("the value for the header {name} holds characters that no header can carry"),
+        }),
+    }
+}
+
 /// An answer's head, and the connection with what came after it.
 pub(super) struct Answer {
     pub(super) head: ResponseHead,
-    framed: Framed<Box<dyn Io>, ClientCodec>,
+    framed: Framed<BoxedSocket, ClientCodec>,
 }
 
 /// Sends a request and reads the answer's head. No deadline: the caller has one.
-pub(super) async fn exchange(
-    io: Box<dyn Io>,
-    head: RequestHead,
-    body: Option<Bytes>,
-    step: DialStep,
-) -> Result<Answer, DialFailure> {
+pub(super) async fn exchange(io: BoxedSocket, head: RequestHead, body: Option<Bytes>) -> Result<Answer, DialFailure> {
+    let step = DialStep::Request;
     let mut framed = Framed::new(io, ClientCodec::default());
     let size = match &body {
         Some(body) => BodySize::Sized(u64::try_from(body.len()).unwrap_or(u64::MAX)),
@@ -50,19 +84,35 @@ pub(super) async fn exchange(
     }
     // Names the item type, which flushing alone would leave open.
     <Framed<_, _> as SinkExt<Message<(RequestHeadType, BodySize)>>>::flush(&mut framed).await.map_err(broken)?;
-    for _ in 0..MAX_INTERIM {
-        match framed.next().await {
-            Some(Ok(head)) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {}
-            Some(Ok(head)) => return Ok(Answer { head, framed }),
-            Some(Err(ParseError::Io(error))) => return Err(io_failure(&error, step)),
-            Some(Err(error)) => return Err(DialFailure::NotHttp { reason: error.to_string() }),
-            None => return Err(DialFailure::Reset { step }),
-        }
+    let first = next_head(&mut framed, step).await?;
+    Answer::after_interim(first, framed, step).await
+}
+
+async fn next_head(framed: &mut Framed<BoxedSocket, ClientCodec>, step: DialStep) -> Result<ResponseHead, DialFailure> {
+    match framed.next().await {
+        Some(Ok(head)) => Ok(head),
+        Some(Err(error)) => Err(parse_failure(error, step)),
+        None => Err(DialFailure::Reset { step }),
     }
-    Err(DialFailure::NotHttp { reason: "it never gives a final answer".to_owned() })
 }
 
 impl Answer {
+    /// The final answer, of which `first` is the head unless it is an interim one. No deadline: the caller has one.
+    pub(super) async fn after_interim(
+        first: ResponseHead,
+        mut framed: Framed<BoxedSocket, ClientCodec>,
+        step: DialStep,
+    ) -> Result<Self, DialFailure> {
+        let mut head = first;
+        for _ in 0..MAX_INTERIM {
+            if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(Self { head, framed });
+            }
+            head = next_head(&mut framed, step).await?;
+        }
+        Err(DialFailure::NotHttp { reason: "it never gives a final answer".to_owned() })
+    }
+
     /// `Content-Type`, lower-case, at most 200 characters.
     pub(super) fn content_type(&self) -> Option<String> {
         content_type(&self.head.headers)
@@ -74,10 +124,9 @@ impl Answer {
         Some(Duration::from_secs(seconds.min(MAX_RETRY_AFTER)))
     }
 
-    /// After a 101: the connection, and what the peer has already sent on it.
-    pub(super) fn into_upgraded(self) -> (Box<dyn Io>, BytesMut) {
-        let parts = self.framed.into_parts();
-        (parts.io, parts.read_buf)
+    /// The head, and the connection with what the peer has already sent on it.
+    pub(super) fn into_parts(self) -> (ResponseHead, Framed<BoxedSocket, ClientCodec>) {
+        (self.head, self.framed)
     }
 
     /// The rest of the answer. The codec takes an answer without a length for one without a body; a server may as well mean
@@ -103,8 +152,8 @@ impl Answer {
 /// An answer's body, in parts.
 pub(super) enum Body {
     Done,
-    ToTheEnd { io: Box<dyn Io>, first: BytesMut },
-    Framed { framed: Box<Framed<Box<dyn Io>, ClientPayloadCodec>>, has_length: bool },
+    ToTheEnd { io: BoxedSocket, first: BytesMut },
+    Framed { framed: Box<Framed<BoxedSocket, ClientPayloadCodec>>, has_length: bool },
 }
 
 impl Body {
@@ -138,6 +187,14 @@ impl Body {
 fn content_type(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     Some(text.chars().take(200).collect::<String>().to_ascii_lowercase())
+}
+
+/// What it means that an answer's head can't be read.
+pub(super) fn parse_failure(error: ParseError, step: DialStep) -> DialFailure {
+    match error {
+        ParseError::Io(error) => io_failure(&error, step),
+        other => DialFailure::NotHttp { reason: other.to_string() },
+    }
 }
 
 pub(super) fn io_failure(error: &io::Error, step: DialStep) -> DialFailure {

@@ -9,14 +9,14 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use tokio::time::{Instant, timeout_at};
 
 use super::channel;
-use super::exchange::{Body, exchange};
+use super::exchange::{Body, exchange, request_head, set_header};
 use super::failure::{DialFailure, DialStep};
 use super::frame_cap::FrameCap;
 use super::memory_budget::MemoryBudget;
 use super::resolver::Resolver;
 use super::socket::open_halves;
 use super::tls::TlsConfigs;
-use super::upgrade::{request_head, set_header, upgrade};
+use super::upgrade::upgrade;
 use super::{DialRequest, Dialed, Dialer, HttpMethod, HttpReply, HttpRequest};
 
 /// Dials over the network. One for the whole process: clones share the system's certificate authorities, the memory for
@@ -55,7 +55,7 @@ impl NetworkDialer {
         let channel = channel::open(resolver, configs, &request.address, &request.tls, deadline).await?;
         let mut timings = channel.timings;
         let started = Instant::now();
-        let upgraded = upgrade(channel.io, &request.address, request.origin.as_deref());
+        let upgraded = upgrade(channel.wire, &request.address, request.origin.as_deref());
         let late = |_| DialFailure::Timeout { step: DialStep::Upgrade };
         let (io, first) = timeout_at(deadline, upgraded).await.map_err(late)??;
         timings.upgrade = Some(started.elapsed());
@@ -89,7 +89,7 @@ impl NetworkDialer {
         }
         head.set_connection_type(ConnectionType::Close);
         let answered = async {
-            let answer = exchange(channel.io, head, request.body, step).await?;
+            let answer = exchange(Box::new(channel.wire), head, request.body).await?;
             let (status, content_type, retry_after) =
                 (answer.head.status.as_u16(), answer.content_type(), answer.retry_after());
             let body = whole_body(answer.into_body(), request.max_body).await?;

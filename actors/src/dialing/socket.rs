@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use actix_codec::Encoder;
 use actix_http::ws;
+use awc::BoxedSocket;
 use bytes::BytesMut;
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::channel::Io;
 use super::failure::SocketError;
 use super::frame_cap::{FrameCap, FrameReader};
 use super::incoming::Incoming;
@@ -39,7 +39,7 @@ thread_local! {
 /// Splits a connection; `first` is what has already been read of it. Must be called within an actix system: the writer
 /// runs on this arbiter.
 pub(super) fn open_halves(
-    io: Box<dyn Io>,
+    io: BoxedSocket,
     first: BytesMut,
     cap: FrameCap,
     budget: MemoryBudget,
@@ -64,7 +64,7 @@ pub(super) fn open_halves(
 }
 
 /// Writes until a close frame, an error, or the last sender is gone; then ends our direction of the connection.
-async fn write_queued(mut queue: mpsc::Receiver<Sent>, queued_bytes: Arc<AtomicUsize>, mut io: WriteHalf<Box<dyn Io>>) {
+async fn write_queued(mut queue: mpsc::Receiver<Sent>, queued_bytes: Arc<AtomicUsize>, mut io: WriteHalf<BoxedSocket>) {
     let mut codec = ws::Codec::new().client_mode();
     while let Some(message) = queue.recv().await {
         let weight = message.weight();
@@ -100,7 +100,7 @@ fn on_the_wire(message: Sent) -> ws::Message {
 
 /// The reading half.
 pub(super) struct SocketStream {
-    io: ReadHalf<Box<dyn Io>>,
+    io: ReadHalf<BoxedSocket>,
     /// Read and not taken yet: at most one read, nothing while the connection is quiet.
     source: BytesMut,
     reader: FrameReader,

@@ -145,6 +145,41 @@ async fn what_is_no_websocket_is_told_apart() {
 }
 
 #[actix::test]
+async fn an_extension_or_subprotocol_that_was_not_asked_for_is_refused() {
+    for unasked in ["Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: chat"] {
+        let (port, _) = serve(move |mut stream| async move {
+            let head = read_head(&mut stream).await;
+            let answer = accept_answer(&head).replacen("\r\n", &format!("\r\n{unasked}\r\n"), 1);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        })
+        .await;
+        let failure = dial(port).await.err();
+        assert!(matches!(failure, Some(DialFailure::NotWebSocket { .. })), "{unasked}: {failure:?}");
+    }
+}
+
+#[actix::test]
+async fn interim_answers_before_the_one_that_counts_are_skipped() {
+    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+    let (port, _) = serve(|mut stream| async move {
+        let head = read_head(&mut stream).await;
+        stream.write_all(format!("{HINT}{HINT}{}", accept_answer(&head)).as_bytes()).await.unwrap();
+        stream.write_all(&frame(0x81, b"hello")).await.unwrap();
+    })
+    .await;
+    let mut dialed = dial(port).await.unwrap();
+    assert_eq!(soon(dialed.incoming.next()).await, Some(Ok(Incoming::text("hello"))));
+
+    let refused = format!("{HINT}HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nnope");
+    match dial(answering(refused).await).await {
+        Err(DialFailure::UpgradeRefused { status: 404, body, .. }) => assert_eq!(body, "nope"),
+        other => panic!("{other:?}"),
+    }
+    let failure = dial(answering(HINT.repeat(100)).await).await.err();
+    assert!(matches!(failure, Some(DialFailure::NotWebSocket { .. })), "hints without end: {failure:?}");
+}
+
+#[actix::test]
 async fn a_black_hole_ends_in_a_timeout_within_the_deadline() {
     let (port, _) = serve(|mut stream| async move {
         let mut all = Vec::new();
