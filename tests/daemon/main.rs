@@ -14,6 +14,8 @@ mod support {
 }
 
 #[cfg(test)]
+mod command_line;
+#[cfg(test)]
 mod connections;
 #[cfg(test)]
 mod database_trouble;
@@ -25,6 +27,8 @@ mod health_checks;
 mod liveness;
 #[cfg(test)]
 mod malformed_requests;
+#[cfg(test)]
+mod operations_page;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]

@@ -54,8 +54,8 @@ const KNOWN_METHODS: [&str; 40] = [
     "usage.status",
 ];
 
-/// Refusal codes kept per gateway. There are about thirty stable ones; more than this is somebody else's word.
-const MAX_CODES: usize = 48;
+/// Refusal codes kept per gateway. There are about fifty stable ones; more than this is somebody else's word.
+const MAX_CODES: usize = 64;
 
 /// Everything counted and shown of one gateway.
 #[derive(Debug, Default)]
