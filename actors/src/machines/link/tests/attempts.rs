@@ -121,7 +121,7 @@ fn another_name_does_not_reconnect_but_another_token_does() {
     sim.feed(|link, moment| link.update_record(moment, Arc::new(retokened)));
     assert_eq!(sim.link.phase(), Phase::Dialing);
     assert_eq!(sim.status(), Status::Unknown);
-    sim.to_login();
+    sim.reach_login();
     assert_eq!(sim.last_sent()["params"]["auth"]["token"], "new");
 }
 
@@ -129,7 +129,7 @@ fn another_name_does_not_reconnect_but_another_token_does() {
 fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     let moved = GatewayRecord { port: 18_809, ..record() };
     sim.feed(|link, moment| link.update_record(moment, Arc::new(moved)));
     let settled: Vec<_> = sim

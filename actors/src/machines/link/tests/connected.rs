@@ -21,7 +21,7 @@ fn an_unknown_ping_teaches_the_heartbeat_to_use_socket_pings() {
 fn a_gateway_that_answers_ping_requests_keeps_getting_them() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     sim.says(json!({"type":"res","id":"connect","ok":true,"result":{"protocol":3,"sessionId":"s","deviceToken":"t","features":["spawn","logs"]}}));
     let (id, method) = sim.unanswered().remove(0);
     assert_eq!(method, "ping");
@@ -203,7 +203,7 @@ fn a_reply_reaches_its_caller_once_and_second_or_foreign_ones_are_ignored() {
 fn an_event_of_document_002_answers_a_spawn() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     sim.says(json!({"type":"res","id":"connect","ok":true,"result":{"protocol":3,"features":["spawn"]}}));
     sim.call(1, "spawn");
     let id = sim.last_sent()["id"].clone();
@@ -323,7 +323,7 @@ fn health_points_come_at_changes_and_every_probe_interval() {
 fn a_version_that_the_hello_keeps_is_read_from_the_configuration() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     let mut hello = hello_4();
     hello["payload"]["server"]["version"] = json!("dev");
     hello["payload"]["protocol"] = json!(3);

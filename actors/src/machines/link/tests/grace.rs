@@ -11,7 +11,7 @@ fn a_starting_gateway_is_degraded_asked_again_when_it_says_and_no_failure() {
     let mut sim = Sim::new();
     sim.start();
     let begun = sim.seconds();
-    sim.to_login();
+    sim.reach_login();
     sim.refuses(
         json!({"code":"UNAVAILABLE","message":"gateway starting; retry shortly","retryable":true,"retryAfterMs":500,
         "details":{"reason":"startup-sidecars"}}),

@@ -50,7 +50,7 @@ fn larger_frames_are_let_through_only_once_the_connect_is_out() {
 fn a_wrong_token_is_degraded_and_rechecked_slowly_without_counting_as_a_failure() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     sim.refuses(serde_json::from_str(TOKEN_MISMATCH).unwrap());
     assert_eq!(sim.status(), Status::Degraded);
     assert_eq!(sim.code().as_deref(), Some("token_mismatch"));
@@ -104,7 +104,7 @@ fn each_class_of_refusal_is_shown_as_what_it_is() {
     for (error, code, status) in cases {
         let mut sim = Sim::new();
         sim.start();
-        sim.to_login();
+        sim.reach_login();
         sim.refuses(error);
         assert_eq!(sim.code().as_deref(), Some(code));
         assert_eq!(sim.status(), status, "{code}");
@@ -117,7 +117,7 @@ fn each_class_of_refusal_is_shown_as_what_it_is() {
 fn a_close_without_a_reply_after_credentials_counts_as_a_failed_login() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     sim.closes(Some(1000), "");
     assert_eq!(sim.settlements(), [AuthResult::Unknown]);
     assert_eq!(sim.code().as_deref(), Some("closed_in_handshake"));
@@ -131,7 +131,7 @@ fn pairing_is_rechecked_every_15_s_for_ten_minutes_then_every_minute() {
     let mut gaps = Vec::new();
     let mut last = 0.0;
     for _ in 0..45 {
-        sim.to_login();
+        sim.reach_login();
         sim.refuses(refusal.clone());
         assert_eq!(sim.status(), Status::Degraded);
         let pairing = sim.current().pairing.clone().unwrap();
@@ -152,7 +152,7 @@ fn pairing_is_rechecked_every_15_s_for_ten_minutes_then_every_minute() {
 fn a_rate_limited_gateway_is_left_alone_for_as_long_as_it_asks() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     sim.refuses(json!({"code":"INVALID_REQUEST","message":"unauthorized: too many failed authentication attempts",
         "retryable":true,"retryAfterMs":299_991,"details":{"code":"AUTH_RATE_LIMITED"}}));
     assert_eq!(sim.status(), Status::Degraded);
@@ -166,7 +166,7 @@ fn a_rate_limited_gateway_is_left_alone_for_as_long_as_it_asks() {
 fn an_issued_device_token_is_handed_over_to_be_kept_once() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     let mut hello = hello_4();
     hello["payload"]["auth"]["deviceToken"] = json!("device-token");
     sim.says(hello.clone());
@@ -174,7 +174,7 @@ fn an_issued_device_token_is_handed_over_to_be_kept_once() {
     assert_eq!(issued_tokens(&sim), 1);
     sim.device_token = Some(issued());
     sim.feed(Link::reconnect);
-    sim.to_login();
+    sim.reach_login();
     sim.says(hello);
     assert_eq!(issued_tokens(&sim), 1, "the same token again is no news");
 }
@@ -184,7 +184,7 @@ fn without_a_shared_token_the_device_token_is_used() {
     let mut sim = Sim::of(without_shared_token());
     sim.device_token = Some(issued());
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     assert_eq!(sim.last_sent()["params"]["auth"]["token"], "device-token");
 }
 
@@ -193,7 +193,7 @@ fn with_a_shared_token_the_device_token_stays_at_home() {
     let mut sim = Sim::new();
     sim.device_token = Some(issued());
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     assert_eq!(sim.last_sent()["params"]["auth"]["token"], "shared-token");
 }
 
@@ -202,13 +202,13 @@ fn a_rejected_device_token_is_forgotten_tried_without_once_and_then_it_stops() {
     let mut sim = Sim::of(without_shared_token());
     sim.device_token = Some(issued());
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     let mismatch = json!({"code":"INVALID_REQUEST","message":"unauthorized: device token mismatch",
         "details":{"code":"AUTH_DEVICE_TOKEN_MISMATCH"}});
     sim.refuses(mismatch);
     assert!(sim.log.iter().any(|effect| matches!(effect, Effect::ForgetToken { .. })));
     assert_eq!(sim.dials(), 2, "tried again at once, with a permit of its own");
-    sim.to_login();
+    sim.reach_login();
     assert!(sim.last_sent()["params"].get("auth").is_none());
     sim.refuses(json!({"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISSING"}}));
     assert_eq!(sim.link.phase(), Phase::Blocked);
@@ -220,7 +220,7 @@ fn a_rejected_device_token_is_forgotten_tried_without_once_and_then_it_stops() {
 fn an_old_release_that_calls_a_wrong_shared_token_a_device_token_is_understood() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     sim.refuses(
         json!({"code":"INVALID_REQUEST","message":"unauthorized: device token mismatch (rotate/reissue device token)"}),
     );
@@ -234,13 +234,13 @@ fn control_ui_mode_has_an_origin_no_device_and_one_retry_with_the_gateways_build
     sim.start();
     assert!(matches!(&sim.log.iter().rev().find(|effect| matches!(effect, Effect::Dial { .. })),
         Some(Effect::Dial { request, .. }) if request.origin.as_deref() == Some("http://127.0.0.1:18789")));
-    sim.to_login();
+    sim.reach_login();
     assert!(sim.last_sent()["params"].get("device").is_none());
     let mismatch = json!({"code":"UNAVAILABLE","message":"protocol mismatch: Control UI updated",
         "details":{"code":"PROTOCOL_MISMATCH","gatewayBuildId":"build-9","reloadRequired":true}});
     sim.refuses(mismatch.clone());
     assert_eq!(sim.dials(), 2);
-    sim.to_login();
+    sim.reach_login();
     assert_eq!(sim.last_sent()["params"]["client"]["buildId"], "build-9");
     sim.refuses(mismatch);
     assert_eq!(sim.dials(), 2);
@@ -259,7 +259,7 @@ fn an_ordinary_client_sends_no_origin() {
 fn scopes_that_the_hello_lacks_block_with_the_scopes_name() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     let mut hello = hello_4();
     hello["payload"]["auth"]["scopes"] = json!(["operator.read"]);
     sim.says(hello);
@@ -297,7 +297,7 @@ fn a_gateway_that_upgrades_and_says_nothing_is_timeout() {
 fn a_gateway_that_never_answers_the_connect_is_timeout() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     sim.pass(Duration::from_millis(10_001));
     assert_eq!(sim.status(), Status::Timeout);
     assert_eq!(sim.code().as_deref(), Some("connect_timeout"));

@@ -99,7 +99,7 @@ fn a_failed_probe_feeds_the_status_and_the_breaker() {
 fn a_probe_of_a_blocked_gateway_answers_from_what_is_known_and_spends_no_login() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     sim.ends(Refusal::new(RefusalCode::TokenMismatch, ""));
     sim.probe(1);
     finds(&mut sim, None);
@@ -115,7 +115,7 @@ fn a_probe_of_a_blocked_gateway_answers_from_what_is_known_and_spends_no_login()
 fn a_blocked_gateway_that_a_probe_finds_gone_is_looked_at_again() {
     let mut sim = Sim::new();
     sim.start();
-    sim.to_login();
+    sim.reach_login();
     sim.ends(Refusal::new(RefusalCode::TokenMismatch, ""));
     sim.probe(1);
     finds(&mut sim, Some(("connect", Refusal::new(RefusalCode::ConnectionRefused, ""))));
@@ -133,7 +133,7 @@ fn a_probe_is_answered_in_time_whatever_the_phase_and_whoever_forgets() {
         sim.start();
         match step {
             2 => sim.dialed(),
-            3 => sim.to_login(),
+            3 => sim.reach_login(),
             4 => sim.dial_failed(DialFailure::Refused),
             5 => sim.let_in(),
             _ => {}

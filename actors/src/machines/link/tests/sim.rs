@@ -177,7 +177,7 @@ impl Sim {
     }
 
     /// Up to the gateway's answer to `connect`.
-    pub(super) fn to_login(&mut self) {
+    pub(super) fn reach_login(&mut self) {
         self.dialed();
         self.challenges();
         assert_eq!(self.link.phase(), Phase::Authenticating);
@@ -185,7 +185,7 @@ impl Sim {
 
     /// A protocol 4 gateway lets us in; nothing of what it is asked then is answered.
     pub(super) fn let_in(&mut self) {
-        self.to_login();
+        self.reach_login();
         self.says(hello_4());
         assert_eq!(self.link.phase(), Phase::Ready);
     }
