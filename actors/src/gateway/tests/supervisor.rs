@@ -87,7 +87,7 @@ impl Handler<FromGateway> for Supervisor {
         let mut heard = self.heard.borrow_mut();
         match message.notice {
             GatewayNotice::Report(report) => heard.reports.push(*report),
-            GatewayNotice::PermitWanted { .. } => {}
+            GatewayNotice::PermitWanted { .. } | GatewayNotice::Run(_) | GatewayNotice::Sessions(_) => {}
             GatewayNotice::AuthSettled { result, .. } => {
                 self.budget.settle(now, result);
                 heard.settled.push((now, result));
