@@ -196,7 +196,8 @@ impl Actor for RegistryActor {
         }
         ctx.run_interval(WATCH_INTERVAL, |registry, ctx| registry.watch(ctx));
         self.schedule_housekeeping(ctx);
-        self.seed_if_empty(ctx);
+        // At the start nobody may see the empty roster, so the mailbox waits; the store answers within its deadline.
+        ctx.wait(self.seed_if_empty());
         self.rearm(ctx);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::RegistryActor;
 use super::entry::canonical_address;
@@ -26,7 +26,7 @@ impl Handler<CreateGateway> for RegistryActor {
         let write = async move { store.create_gateway(message.0).await };
         Box::pin(write.into_actor(self).map(|created, registry, ctx| {
             let Created { record, demoted, agents_registered } = created?;
-            info!(gateway.id = record.id.0, gateway.name = %record.name, "gateway registered");
+            debug!(gateway.id = record.id.0, gateway.name = %record.name, "gateway registered");
             let id = record.id;
             if let Some(demoted) = demoted {
                 registry.take_record(demoted, ctx);
@@ -70,7 +70,7 @@ impl Handler<DeleteGateway> for RegistryActor {
         let id = message.0;
         let store = self.store.clone();
         let write = async move { store.delete_gateway(id).await };
-        Box::pin(write.into_actor(self).map(move |outcome, registry, ctx| match outcome? {
+        let commit = write.into_actor(self).map(move |outcome, registry, ctx| match outcome? {
             DeleteOutcome::NotFound => Ok(false),
             DeleteOutcome::IsPrimary => {
                 Err(Failure::new(ErrorCode::PrimaryUndeletable, "Cannot delete the primary gateway").with_help(
@@ -81,7 +81,9 @@ impl Handler<DeleteGateway> for RegistryActor {
                 registry.dismiss(id, ctx);
                 Ok(true)
             }
-        }))
+        });
+        // Whoever deletes the last gateway finds the seeded one right after the answer.
+        Box::pin(commit.then(|answer, registry, _| registry.seed_if_empty().map(move |(), _, _| answer)))
     }
 }
 
@@ -176,7 +178,7 @@ impl RegistryActor {
 
     fn dismiss(&mut self, id: GatewayId, ctx: &mut Context<Self>) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        info!(gateway.id = id.0, gateway.name = %entry.record.name, "gateway deleted");
+        debug!(gateway.id = id.0, gateway.name = %entry.record.name, "gateway deleted");
         if let Some(door) = entry.door {
             door.shut_down.do_send(ShutDown);
         }
@@ -187,24 +189,23 @@ impl RegistryActor {
         self.metrics.forget_gateway(id);
         self.note_removal(id, entry.report.is_usable(), ctx);
         self.consider_election(Some(id), ctx);
-        self.seed_if_empty(ctx);
     }
 
     /// Where there is no gateway at all, the configured default one is registered (`api.md`, `GET /api/gateways`).
-    pub(super) fn seed_if_empty(&mut self, ctx: &mut Context<Self>) {
-        let Some(seed) = self.seed.clone().filter(|_| self.entries.is_empty() && !self.stopping) else { return };
+    pub(super) fn seed_if_empty(&self) -> ResponseActFuture<Self, ()> {
+        let Some(seed) = self.seed.clone().filter(|_| self.entries.is_empty() && !self.stopping) else {
+            return Box::pin(async {}.into_actor(self));
+        };
         let store = self.store.clone();
         let write = async move { store.seed_gateway_if_empty(seed).await };
-        let admit = write.into_actor(self).map(|seeded, registry, ctx| match seeded {
+        Box::pin(write.into_actor(self).map(|seeded, registry, ctx| match seeded {
             Ok(Some(record)) => {
                 info!(gateway.id = record.id.0, gateway.name = %record.name, "no gateway was registered: seeded the default one");
                 registry.admit(record, ctx);
             }
             Ok(None) => {}
             Err(failure) => error!(%failure, "the default gateway could not be seeded"),
-        });
-        // At the start nobody may see the empty roster, so the mailbox waits; the store answers within its deadline.
-        ctx.wait(admit);
+        }))
     }
 }
 
