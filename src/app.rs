@@ -108,6 +108,7 @@ impl App {
         let state = AppState {
             roster: roster.clone(),
             registry: RegistryDoor::new(&registry),
+            event_hub: event_hub.clone(),
             store: store.clone(),
             keys: Keyring::open(&store, admin_key.key()).await?,
             metrics,

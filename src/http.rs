@@ -10,6 +10,7 @@ pub mod auth;
 pub mod body;
 pub mod cors;
 pub mod error;
+pub mod events;
 pub mod fields;
 pub mod front;
 pub mod gateway_object;

@@ -1,5 +1,7 @@
 //! What the daemon tells its subscribers: one numbered event, rendered once for everybody.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
@@ -105,24 +107,56 @@ impl EventFilter {
     }
 }
 
-/// One event. Its JSON is made once and shared by all subscribers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One event. What goes over the wire is rendered once and shared by all subscribers.
+#[derive(Debug)]
 pub struct Event {
     /// Grows by one; starts anew, far higher, with each run of the daemon.
     pub id: u64,
     /// Its type.
     pub kind: EventKind,
-    /// `{"type","ts","data"}`, `ts` in ms.
+    /// `{"type","ts","data"}`, `ts` in ms: a part of `sse`, no copy.
     pub json: Bytes,
+    /// As server-sent event: the lines `event`, `id` and `data`, and the empty one.
+    pub sse: Bytes,
+    socket_text: OnceLock<Bytes>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(rename = "type")]
+    kind: EventKind,
+    ts: i64,
+    data: &'a Value,
 }
 
 impl Event {
     /// Numbers and renders an event.
     pub fn new(id: u64, kind: EventKind, ts_ms: i64, data: &Value) -> Self {
-        let json = serde_json::json!({ "type": kind.as_str(), "ts": ts_ms, "data": data }).to_string();
-        Self { id, kind, json: Bytes::from(json) }
+        // A tree of JSON values always renders, and on one line.
+        let json = serde_json::to_string(&Shown { kind, ts: ts_ms, data }).unwrap_or_else(|_| "{}".to_owned());
+        let head = format!("event: {}\nid: {id}\ndata: ", kind.as_str());
+        let json_ends = head.len() + json.len();
+        let sse = Bytes::from([head.as_str(), json.as_str(), "\n\n"].concat());
+        Self { id, kind, json: sse.slice(head.len()..json_ends), sse, socket_text: OnceLock::new() }
+    }
+
+    /// As WebSocket message: `{"id","type","ts","data"}`. Rendered for the first subscriber that wants it.
+    pub fn socket_text(&self) -> Bytes {
+        let render = || {
+            let rest = self.json.strip_prefix(b"{").unwrap_or_default();
+            Bytes::from([format!("{{\"id\":{},", self.id).as_bytes(), rest].concat())
+        };
+        self.socket_text.get_or_init(render).clone()
     }
 }
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.sse == other.sse
+    }
+}
+
+impl Eq for Event {}
 
 #[cfg(test)]
 mod tests {
@@ -135,6 +169,17 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
         assert_eq!(EventKind::from_name("nonsense"), None);
+    }
+
+    #[test]
+    fn an_event_is_rendered_for_both_kinds_of_stream() {
+        let event = Event::new(7, EventKind::Log, 5, &serde_json::json!({ "line": "two\nlines" }));
+        assert_eq!(event.json, r#"{"type":"log","ts":5,"data":{"line":"two\nlines"}}"#);
+        assert_eq!(
+            event.sse,
+            "event: log\nid: 7\ndata: {\"type\":\"log\",\"ts\":5,\"data\":{\"line\":\"two\\nlines\"}}\n\n"
+        );
+        assert_eq!(event.socket_text(), r#"{"id":7,"type":"log","ts":5,"data":{"line":"two\nlines"}}"#);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::machines::replay::{Replay, ReplayRing};
 
 /// Events kept for replay.
 const RING_EVENTS: usize = 10_000;
-/// Bytes of events kept for replay; 8 MiB.
+/// Bytes of events kept for replay, as server-sent events; 8 MiB, and as much again at most for WebSocket subscribers.
 const RING_BYTES: usize = 8 * 1024 * 1024;
 /// Subscribers at one time; more are refused.
 const MAX_SUBSCRIBERS: usize = 5_000;
@@ -72,7 +72,7 @@ impl Handler<Publish> for EventHubActor {
             // Nobody can tell who would have wanted the lost ones.
             self.deliver(&Delivery::Reset { last_id: self.ring.last_id() });
         }
-        let event = Event::new(self.ring.next_id(), kind, self.clock.wall_ms(), &data);
+        let event = Arc::new(Event::new(self.ring.next_id(), kind, self.clock.wall_ms(), &data));
         self.ring.push(event.clone());
         self.deliver(&Delivery::Event(event));
     }
@@ -86,13 +86,19 @@ impl Handler<Subscribe> for EventHubActor {
         if self.ended || self.feeds.len() >= MAX_SUBSCRIBERS {
             return None;
         }
-        let (feed, subscription) = subscriber::pair(message.filter, message.queue);
-        match message.last_seen.map(|last_seen| self.ring.since(last_seen, message.filter)) {
+        let newest = self.ring.last_id();
+        let replay = message.last_seen.map(|last_seen| (last_seen, self.ring.since(last_seen, message.filter)));
+        let starts_after = match replay {
+            Some((last_seen, Replay::Missed(_))) => last_seen,
+            Some((_, Replay::Reset)) | None => newest,
+        };
+        let (feed, subscription) = subscriber::pair(message.filter, message.queue, starts_after);
+        match replay {
             None => {}
-            Some(Replay::Reset) => {
-                feed.offer(&Delivery::Reset { last_id: self.ring.last_id() });
+            Some((_, Replay::Reset)) => {
+                feed.offer(&Delivery::Reset { last_id: newest });
             }
-            Some(Replay::Missed(events)) => feed.preload(events),
+            Some((_, Replay::Missed(events))) => feed.preload(events),
         }
         self.feeds.push(feed);
         Some(subscription)

@@ -1,7 +1,7 @@
 //! Who asks, and whether they may: an extractor that every handler behind a key takes first.
 //!
 //! Order of the checks: key or session (401, or 429 after too many wrong keys), own pages for cookie requests that
-//! change something (403 `cross_origin`), role (403 `forbidden`), rate limit (429).
+//! change something or open a stream (403 `cross_origin`), role (403 `forbidden`), rate limit (429).
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use actix_web::http::{Method, Uri};
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::store::records::Role;
+use gatewarden_actors::store::records::{Role, WebSession};
 
 use super::error::ApiError;
 use super::front::Front;
@@ -27,12 +27,29 @@ pub const SESSION_COOKIE: &str = "gatewarden_session";
 pub struct Caller {
     /// Whose key it is.
     pub key: Arc<KeyHolder>,
+    /// The browser session, where it came with a cookie.
+    pub session: Option<Arc<WebSession>>,
 }
 
 impl Caller {
     /// Whether the role is at least this.
     pub fn is_at_least(&self, role: Role) -> bool {
         self.key.role >= role
+    }
+
+    /// Whether the key is still good, and the browser session, if there is one: for requests that last.
+    pub async fn is_still_good(&self, front: &Front) -> bool {
+        let now_s = front.now_s();
+        if !front.app.keys.still_lets_in(&self.key, now_s) {
+            return false;
+        }
+        let Some(session) = &self.session else {
+            return true;
+        };
+        // While the store can't be asked, nobody can have logged out through it.
+        let is_known =
+            front.app.store.find_web_session(session.token_sha256.clone()).await.map_or(true, |found| found.is_some());
+        is_known && now_s < session.expires_at
     }
 }
 
@@ -42,6 +59,8 @@ pub trait Requirement: 'static {
     const ROLE: Role;
     /// Whether the request counts as a gateway operation.
     const GATEWAY_OPERATION: bool = false;
+    /// Whether it is answered with a stream, which a browser must ask for from our own pages even though it only reads.
+    const STREAM: bool = false;
 }
 
 /// A role, and no rate limit.
@@ -50,6 +69,9 @@ pub struct Viewer;
 /// A role, and no rate limit.
 #[derive(Debug)]
 pub struct Admin;
+/// A role, for streams.
+#[derive(Debug)]
+pub struct StreamViewer;
 /// A role and the limit of gateway operations.
 #[derive(Debug)]
 pub struct GatewayViewer;
@@ -65,6 +87,10 @@ impl Requirement for Viewer {
 }
 impl Requirement for Admin {
     const ROLE: Role = Role::Admin;
+}
+impl Requirement for StreamViewer {
+    const ROLE: Role = Role::Viewer;
+    const STREAM: bool = true;
 }
 impl Requirement for GatewayViewer {
     const ROLE: Role = Role::Viewer;
@@ -105,7 +131,7 @@ impl<R: Requirement> FromRequest for By<R> {
         };
         let (request, front) = (request.clone(), front.clone());
         Either::Right(Box::pin(async move {
-            let caller = check_session(&request, &front, cookie.value()).await?;
+            let caller = check_session(&request, &front, cookie.value(), R::STREAM).await?;
             admit(&request, &front, caller)
         }))
     }
@@ -153,7 +179,7 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
 
 fn check_key(request: &HttpRequest, front: &Front, presented: &str) -> Result<Caller, ApiError> {
     match front.app.keys.verify(presented, front.now_s()) {
-        Some(key) => Ok(Caller { key }),
+        Some(key) => Ok(Caller { key, session: None }),
         None => Err(wrong_key(request, front)),
     }
 }
@@ -183,17 +209,19 @@ fn no_key() -> ApiError {
     )
 }
 
-async fn check_session(request: &HttpRequest, front: &Front, token: &str) -> Result<Caller, ApiError> {
+async fn check_session(request: &HttpRequest, front: &Front, token: &str, is_stream: bool) -> Result<Caller, ApiError> {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && !is_same_origin(request) {
+    if (changes || is_stream) && !is_same_origin(request) {
         return Err(cross_origin());
     }
     let session = front.app.store.find_web_session(hash_hex(token)).await?;
     let now_s = front.now_s();
     session
         .filter(|session| now_s < session.expires_at)
-        .and_then(|session| front.app.keys.holder_of_session(session.key_id, &session.key_sha256, now_s))
-        .map(|key| Caller { key })
+        .and_then(|session| {
+            let key = front.app.keys.holder_of_session(session.key_id, &session.key_sha256, now_s)?;
+            Some(Caller { key, session: Some(Arc::new(session)) })
+        })
         .ok_or_else(|| {
             ApiError(
                 Failure::new(ErrorCode::Unauthorized, "The browser session has ended")

@@ -144,6 +144,16 @@ impl Keyring {
         })
     }
 
+    /// Whether a key that let somebody in before still would: neither revoked nor expired.
+    pub fn still_lets_in(&self, holder: &KeyHolder, now_s: i64) -> bool {
+        // The key of the configuration can't be revoked while the daemon runs.
+        let is_known = match holder.id {
+            Some(id) => self.stored.load().by_id.get(&id).is_some_and(|known| known.sha256 == holder.sha256),
+            None => self.configured.is_some(),
+        };
+        is_known && holder.is_good(now_s)
+    }
+
     /// Stores a new key and lets it in from now on. The key's text is in the answer and nowhere else.
     ///
     /// # Errors
@@ -282,6 +292,9 @@ mod tests {
         let ring = Keyring::new(&[key], None);
         assert_eq!(ring.verify(text.expose(), 99).unwrap().role, Role::Operator);
         assert!(ring.verify(text.expose(), 100).is_none());
+        let holder = ring.verify(text.expose(), 99).unwrap();
+        assert!(ring.still_lets_in(&holder, 99));
+        assert!(!ring.still_lets_in(&holder, 100));
     }
 
     #[test]
@@ -309,7 +322,10 @@ mod tests {
         let (second, second_text) = stored(2, Role::Viewer, None);
         let ring = Keyring::new(&[first], None);
         ring.add(&second);
+        let holder = ring.verify(first_text.expose(), 5).unwrap();
+        assert!(ring.still_lets_in(&holder, 5));
         ring.remove(1);
+        assert!(!ring.still_lets_in(&holder, 5));
         assert!(ring.verify(first_text.expose(), 5).is_none());
         assert_eq!(ring.verify(second_text.expose(), 5).unwrap().id, Some(2));
     }

@@ -1,7 +1,7 @@
 //! What every request passes through, in this order: id, allowed hosts, CORS, the route, headers, the log. One wrapper
 //! around all of it costs one allocation a request instead of one a step; each step decides in a file of its own.
 
-use actix_web::body::{EitherBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::Next;
@@ -15,7 +15,7 @@ use super::request_id::REQUEST_ID;
 use super::{allowed_hosts, cors, security_headers};
 
 /// The wrapper.
-pub async fn run<B: MessageBody>(
+pub async fn run<B: MessageBody + 'static>(
     front: web::Data<Front>,
     mut request: ServiceRequest,
     next: Next<B>,
@@ -40,6 +40,11 @@ pub async fn run<B: MessageBody>(
         }
         Ok(()) => next.call(request).await?.map_into_left_body(),
     };
+
+    // A stream has no end by itself, and the answer to HEAD has no body to end with.
+    if method == Method::HEAD && response.response().body().size() == BodySize::Stream {
+        response = response.map_body(|_, _| EitherBody::right(BoxBody::new(())));
+    }
 
     let limit = response.request().extensions().get::<LimitState>().copied();
     let headers = response.headers_mut();

@@ -9,7 +9,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::error::ApiError;
 use super::front::Front;
 use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
-use super::{gateways, health, identity, keys, login, metrics, nodes, openapi, status};
+use super::{events, gateways, health, identity, keys, login, metrics, nodes, openapi, status};
 
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
 pub fn api(config: &mut ServiceConfig<'_>) {
@@ -29,6 +29,7 @@ pub fn api(config: &mut ServiceConfig<'_>) {
         .service(by_id::read) //              GET    /api/gateways/{id}
         .service(by_id::update) //            PUT    /api/gateways/{id}
         .service(by_id::delete) //            DELETE /api/gateways/{id}
+        .service(events::follow) //           GET    /api/events
         .service(nodes::read) //              GET    /api/nodes
         .service(nodes::decide) //            POST   /api/nodes
         .service(identity::identity) //       GET    /api/identity

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use actix::Addr;
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::store::handle::StoreHandle;
@@ -17,6 +19,8 @@ pub struct AppState {
     pub roster: RosterReader,
     /// Messages to the registry.
     pub registry: RegistryDoor,
+    /// Where event streams are joined.
+    pub event_hub: Addr<EventHubActor>,
     /// The health log, keys and browser sessions.
     pub store: StoreHandle,
     /// The API keys that requests are checked against.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod documents;
+mod events_api;
 mod gateways_api;
 mod keys_api;
 mod middleware;

@@ -11,7 +11,7 @@ use crate::event::{Event, EventFilter};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
     /// The next event.
-    Event(Event),
+    Event(Arc<Event>),
     /// The reader was too slow: this many of its oldest events were dropped.
     Lagged {
         /// How many.
@@ -27,7 +27,7 @@ pub enum Delivery {
 #[derive(Debug)]
 struct Queue {
     /// What a returning subscriber has missed, read first. The ring bounds it, so nothing of it is ever dropped.
-    replay: VecDeque<Event>,
+    replay: VecDeque<Arc<Event>>,
     /// What came since; bounded by the capacity.
     waiting: VecDeque<Delivery>,
     dropped: u64,
@@ -64,16 +64,17 @@ pub(super) struct SubscriptionFeed {
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
+    starts_after: u64,
 }
 
 /// Makes both ends; `capacity` is at least one.
-pub(super) fn pair(filter: EventFilter, capacity: usize) -> (SubscriptionFeed, Subscription) {
+pub(super) fn pair(filter: EventFilter, capacity: usize, starts_after: u64) -> (SubscriptionFeed, Subscription) {
     let shared = Arc::new(Shared {
         queue: Mutex::new(Queue { replay: VecDeque::new(), waiting: VecDeque::new(), dropped: 0, ended: false }),
         news: Notify::new(),
         capacity: capacity.max(1),
     });
-    (SubscriptionFeed { shared: shared.clone(), filter }, Subscription { shared })
+    (SubscriptionFeed { shared: shared.clone(), filter }, Subscription { shared, starts_after })
 }
 
 impl Shared {
@@ -111,7 +112,7 @@ impl SubscriptionFeed {
     }
 
     /// Queues what a returning subscriber has missed.
-    pub(super) fn preload(&self, events: Vec<Event>) {
+    pub(super) fn preload(&self, events: Vec<Arc<Event>>) {
         self.shared.with(|queue| queue.replay.extend(events));
         self.shared.news.notify_one();
     }
@@ -125,6 +126,12 @@ impl Drop for SubscriptionFeed {
 }
 
 impl Subscription {
+    /// The id after which this subscription misses nothing: whoever returns with it before the first event has come gets
+    /// that event.
+    pub fn starts_after(&self) -> u64 {
+        self.starts_after
+    }
+
     /// The next delivery; `None` once the hub has ended the stream and all is read.
     pub async fn next(&self) -> Option<Delivery> {
         loop {

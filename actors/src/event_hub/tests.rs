@@ -55,6 +55,19 @@ async fn a_returning_subscriber_misses_nothing() {
 }
 
 #[actix::test]
+async fn whoever_leaves_before_the_first_event_misses_nothing_either() {
+    let (hub, publisher) = EventHubActor::start(Clock::simulated(1, 1));
+    publisher.publish(EventKind::Log, json!({ "n": 0 }));
+    let first = subscribe(&hub, None, 16).await;
+    let starts_after = first.starts_after();
+    drop(first);
+    publisher.publish(EventKind::Log, json!({ "n": 1 }));
+    let again = subscribe(&hub, Some(starts_after), 16).await;
+    assert_eq!(again.starts_after(), starts_after);
+    assert_eq!(next_n(&again).await, 1);
+}
+
+#[actix::test]
 async fn an_id_of_an_earlier_run_is_answered_with_a_reset() {
     let (hub, publisher) = EventHubActor::start(Clock::simulated(1_700_000_000_000, 1));
     publisher.publish(EventKind::Log, json!({ "n": 0 }));

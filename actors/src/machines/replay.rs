@@ -1,6 +1,7 @@
 //! The ring of recent events that a returning subscriber is served from.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::event::{Event, EventFilter};
 
@@ -8,7 +9,7 @@ use crate::event::{Event, EventFilter};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replay {
     /// Everything after its last event, in order: it misses nothing.
-    Missed(Vec<Event>),
+    Missed(Vec<Arc<Event>>),
     /// The ring can't serve it (too old, of an earlier run, or from the future): it must read the state anew.
     Reset,
 }
@@ -16,7 +17,7 @@ pub enum Replay {
 /// Keeps the newest events within a count and a size.
 #[derive(Debug)]
 pub struct ReplayRing {
-    events: VecDeque<Event>,
+    events: VecDeque<Arc<Event>>,
     max_events: usize,
     max_bytes: usize,
     bytes: usize,
@@ -42,13 +43,13 @@ impl ReplayRing {
     }
 
     /// Keeps an event, dropping the oldest beyond the bounds.
-    pub fn push(&mut self, event: Event) {
+    pub fn push(&mut self, event: Arc<Event>) {
         self.last_id = event.id;
-        self.bytes += event.json.len();
+        self.bytes += event.sse.len();
         self.events.push_back(event);
         while self.events.len() > self.max_events || (self.bytes > self.max_bytes && self.events.len() > 1) {
             if let Some(oldest) = self.events.pop_front() {
-                self.bytes -= oldest.json.len();
+                self.bytes -= oldest.sse.len();
                 self.gone_through = oldest.id;
             }
         }
@@ -81,7 +82,7 @@ mod tests {
         let mut ring = ReplayRing::new(1_000, max, 1 << 20);
         for n in 0..events {
             let kind = if n % 2 == 0 { EventKind::Log } else { EventKind::GatewayStatus };
-            ring.push(Event::new(ring.next_id(), kind, 5, &json!({ "n": n })));
+            ring.push(Arc::new(Event::new(ring.next_id(), kind, 5, &json!({ "n": n }))));
         }
         ring
     }
@@ -119,7 +120,7 @@ mod tests {
     fn the_ring_is_bounded_in_bytes_but_keeps_the_newest_event() {
         let mut ring = ReplayRing::new(0, 1_000, 100);
         for _ in 0..50 {
-            ring.push(Event::new(ring.next_id(), EventKind::Log, 1, &json!("x".repeat(90))));
+            ring.push(Arc::new(Event::new(ring.next_id(), EventKind::Log, 1, &json!("x".repeat(90)))));
         }
         assert_eq!(ids(ring.since(49, all())), [50]);
         assert_eq!(ring.since(48, all()), Replay::Reset);

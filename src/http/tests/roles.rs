@@ -35,6 +35,7 @@ fn table() -> Vec<Row> {
         row("GET", "/api/gateways/health/history", None, viewer),
         row("POST", "/api/gateways/health", None, viewer),
         row("POST", "/api/gateways/connect", Some(json!({"id": 1})), viewer),
+        row("GET", "/api/events", None, viewer),
         row("GET", "/api/nodes", None, viewer),
         row("GET", "/api/identity", None, viewer),
         row("GET", "/api/status", None, viewer),

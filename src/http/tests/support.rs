@@ -1,16 +1,21 @@
 //! What the tests share: a front over a scripted registry, and requests against it.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::web;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
 use gatewarden_actors::gateway::messages::ProbeOutcome;
 use gatewarden_actors::gateway_record::{GatewayRecord, NewGateway};
 use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
@@ -233,6 +238,7 @@ pub(super) fn refused() -> ProbeOutcome {
 pub(super) struct Harness {
     pub(super) front: web::Data<Front>,
     pub(super) script: Script,
+    pub(super) events: EventPublisher,
     pub(super) readiness: Readiness,
     pub(super) store: StoreHandle,
     keys: HashMap<Role, Secret>,
@@ -283,11 +289,13 @@ impl Harness {
             reason: "It is the configured primary".to_owned(),
         }));
         let registry = registry.start();
+        let (event_hub, events) = EventHubActor::start(clock.clone());
         let readiness = Readiness::default();
         readiness.set_ready();
         let state = AppState {
             roster: reader,
             registry: RegistryDoor::new(&registry),
+            event_hub,
             store: store.clone(),
             keys,
             metrics,
@@ -296,7 +304,7 @@ impl Harness {
             readiness: readiness.clone(),
         };
         let front = web::Data::new(Front::new(settings, state));
-        Self { front, script, readiness, store, keys: made, _directory: directory }
+        Self { front, script, events, readiness, store, keys: made, _directory: directory }
     }
 
     /// The key of a role.
@@ -314,6 +322,14 @@ impl Harness {
         self.ask(Role::Admin, method, path)
     }
 
+    /// Sends it and leaves the body to be read piece by piece.
+    pub(super) async fn open(&self, ask: Ask) -> Stream {
+        let service = init_service(crate::http::app(self.front.clone())).await;
+        let response = call_service(&service, ask.0.to_request()).await;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Stream { status, headers, body: Box::pin(response.into_body().boxed()) }
+    }
+
     /// Sends it.
     pub(super) async fn send(&self, ask: Ask) -> Answer {
         let service = init_service(crate::http::app(self.front.clone())).await;
@@ -324,7 +340,13 @@ impl Harness {
             .iter()
             .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned()))
             .collect();
-        let body = read_body(response).await.to_vec();
+        // A stream has no end: its first piece stands for it.
+        let body = if response.response().body().size() == BodySize::Stream {
+            let mut body = pin!(response.into_body());
+            poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().map_err(Into::into).unwrap().to_vec()
+        } else {
+            read_body(response).await.to_vec()
+        };
         Answer { status, headers, body }
     }
 }
@@ -371,6 +393,21 @@ impl Ask {
 
     pub(super) fn bytes(self, body: &[u8]) -> Self {
         Self(self.0.set_payload(body.to_vec()))
+    }
+}
+
+/// An answer whose body is read piece by piece.
+pub(super) struct Stream {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    body: Pin<Box<BoxBody>>,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end.
+    pub(super) async fn next(&mut self) -> Option<String> {
+        let piece = poll_fn(|cx| self.body.as_mut().poll_next(cx)).await?.unwrap();
+        Some(String::from_utf8(piece.to_vec()).unwrap())
     }
 }
 
