@@ -90,7 +90,11 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
     let sweep = daemon.post("/api/gateways/health", &json!({})).expect(200).json();
     println!("sweep: {:?} {sweep}", watch.elapsed());
     assert!(watch.elapsed() < Duration::from_secs(9), "{:?}", watch.elapsed());
-    assert_eq!(sweep["results"].as_array().map(Vec::len), Some(5));
+    let results = sweep["results"].as_array().expect("results");
+    assert_eq!(results.len(), 5);
+    for (id, status) in [(four, "online"), (three, "online"), (black, "offline"), (page, "error"), (wrong, "error")] {
+        assert!(results.iter().any(|one| one["id"] == id && one["status"] == status), "{id} is not {status}: {sweep}");
+    }
 
     println!("metrics, the list and the status line agree");
     let state = |daemon: &Daemon, id: i64, status: &str| {

@@ -219,11 +219,18 @@ fn documented_status(outcome: &ProbeOutcome) -> &'static str {
         (Status::Online, None) => "online",
         (Status::Degraded, None) if report.phase == Phase::Ready => "online",
         (Status::Timeout, _) => "offline",
+        // At whatever step: a connection that is taken and then left alone is no answer either.
+        _ if went_unanswered(report) => "offline",
         _ if is_refused(report) => "error",
         // Somebody answered, but not as a gateway does.
         (_, Some("tls" | "upgrade" | "challenge" | "authenticate" | "health_document")) => "error",
         _ => "offline",
     }
+}
+
+fn went_unanswered(report: &GatewayReport) -> bool {
+    let codes = ["dial_timeout", "challenge_timeout", "connect_timeout", "heartbeat_lost"];
+    report.last_error.as_ref().is_some_and(|problem| codes.contains(&problem.code.as_str()))
 }
 
 fn is_refused(report: &GatewayReport) -> bool {
@@ -232,6 +239,8 @@ fn is_refused(report: &GatewayReport) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use gatewarden_actors::gateway_report::Problem;
+
     use super::*;
 
     fn outcome(status: Status, phase: Phase, step: Option<&str>) -> ProbeOutcome {
@@ -264,5 +273,13 @@ mod tests {
             let outcome = outcome(status, phase, step);
             assert_eq!(documented_status(&outcome), expected, "{status:?} {phase:?} {step:?}");
         }
+    }
+
+    #[test]
+    fn a_black_hole_is_no_answer_also_while_its_breaker_is_open() {
+        let mut outcome = outcome(Status::Offline, Phase::Backoff, Some("upgrade"));
+        let (code, message) = ("dial_timeout".to_owned(), "words".to_owned());
+        outcome.report.last_error = Some(Problem { code, message, help: String::new() });
+        assert_eq!(documented_status(&outcome), "offline");
     }
 }
