@@ -6,6 +6,7 @@ mod support {
     pub(crate) mod background;
     pub(crate) mod chaos_proxy;
     pub(crate) mod daemon;
+    pub(crate) mod event_stream;
     pub(crate) mod http;
     pub(crate) mod ports;
     pub(crate) mod scripted_gateway;
@@ -21,6 +22,8 @@ mod connections;
 mod database_trouble;
 #[cfg(test)]
 mod durability;
+#[cfg(test)]
+mod events;
 #[cfg(test)]
 mod health_checks;
 #[cfg(test)]

@@ -1,0 +1,112 @@
+//! Event streams as clients see them: what comes, what is replayed, who sees what, and how a stream ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::daemon::{ADMIN_KEY, Daemon, Setup};
+use crate::support::event_stream::EventStream;
+use crate::support::scripted_gateway::{Form, ScriptedGateway};
+use crate::support::wait::Stopwatch;
+
+fn follow(daemon: &Daemon, path: &str) -> EventStream {
+    EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY)])
+}
+
+fn follow_after(daemon: &Daemon, path: &str, id: u64) -> EventStream {
+    EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY), ("Last-Event-ID", &id.to_string())])
+}
+
+#[test]
+fn a_gateway_that_comes_and_goes_is_told_and_a_client_that_returns_misses_nothing() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let mut witness = follow(&daemon, "/api/events");
+    let mut client = follow(&daemon, "/api/events");
+    let id = daemon.register("prod", gateway.port(), "right");
+    let online = client.until(|event| event.event == "gateway.status" && event.data["data"]["to"] == "online");
+    assert_eq!(online.data["type"], "gateway.status");
+    assert_eq!(online.data["data"]["gateway_id"], id);
+    assert!(online.data["ts"].as_i64().is_some());
+    let seen = online.id.expect("a number");
+    drop(client);
+    drop(gateway);
+    let gone = witness.until(|event| event.event == "gateway.status" && event.data["data"]["from"] == "online");
+    let last = gone.id.expect("a number");
+    let mut back = follow_after(&daemon, "/api/events", seen);
+    for expected in seen + 1..=last {
+        assert_eq!(back.event().id, Some(expected));
+    }
+    assert_eq!(back.start, seen);
+}
+
+#[test]
+fn a_stream_holds_only_the_types_asked_for() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let mut stream = follow(&daemon, "/api/events?types=gateway.blocked");
+    daemon.register("good", gateway.port(), "right");
+    let id = daemon.register("wrong", gateway.port(), "wrong");
+    let event = stream.event();
+    assert_eq!((event.event.as_str(), &event.data["data"]["gateway_id"]), ("gateway.blocked", &json!(id)));
+    let refused = daemon.get("/api/events?types=gateway.nonsense").expect(400);
+    assert!(refused.text.contains("gateway.nonsense"), "{}", refused.text);
+}
+
+#[test]
+fn an_id_of_an_earlier_run_is_answered_with_a_reset() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let mut daemon = Daemon::start();
+    let mut stream = follow(&daemon, "/api/events");
+    daemon.register("prod", gateway.port(), "right");
+    let seen = stream.event().id.expect("a number");
+    daemon.crash_and_restart();
+    let mut stream = follow_after(&daemon, "/api/events", seen);
+    let reset = stream.event();
+    assert_eq!(reset.event, "reset");
+    let newest = reset.data["last_id"].as_u64().expect("a number");
+    assert!(newest > seen);
+    assert_eq!((reset.id, stream.start), (Some(newest), newest));
+}
+
+#[test]
+fn nobody_follows_without_a_key_and_everybody_with_one() {
+    let daemon = Daemon::start();
+    for key in [None, Some("wrong")] {
+        let refused = daemon.try_call(key, "GET", "/api/events", None).expect("an answer");
+        assert_eq!(refused.status, 401, "{}", refused.text);
+    }
+    for role in ["viewer", "operator", "admin"] {
+        let key = daemon.new_key(role, role);
+        EventStream::open(daemon.address(), "/api/events", &[("Authorization", &format!("Bearer {key}"))]);
+    }
+}
+
+#[test]
+fn a_comment_comes_after_15_seconds_and_a_revoked_keys_stream_ends_there() {
+    let daemon = Daemon::start();
+    let created = daemon.post("/api/keys", &json!({"name": "short", "role": "viewer"})).expect(201).json();
+    let text = created["api_key"].as_str().expect("a key").to_owned();
+    let mut revoked = EventStream::open(daemon.address(), "/api/events?types=log", &[("X-API-Key", &text)]);
+    let mut other = follow(&daemon, "/api/events?types=log");
+    let watch = Stopwatch::start();
+    daemon.call("DELETE", &format!("/api/keys/{}", created["key"]["id"]), None).expect(200);
+    revoked.to_its_end();
+    assert!(other.next().is_some_and(|block| block.comment.is_some()));
+    let waited = watch.elapsed();
+    assert!(waited > Duration::from_secs(14) && waited < Duration::from_secs(25), "{waited:?}");
+}
+
+#[test]
+fn streams_end_properly_at_sigterm_and_hold_nothing_up() {
+    let mut daemon = Setup::new().env("GATEWARDEN_LOG__LEVEL", "info").start();
+    let mut streams: Vec<_> = (0..100).map(|_| follow(&daemon, "/api/events")).collect();
+    let watch = Stopwatch::start();
+    daemon.signal("TERM");
+    for stream in &mut streams {
+        stream.to_its_end();
+    }
+    let status = daemon.wait(Duration::from_secs(15));
+    assert!(status.success(), "{status}; log: {}", daemon.log());
+    assert!(watch.elapsed() < Duration::from_secs(4), "took {:?}", watch.elapsed());
+}
