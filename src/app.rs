@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use actix::Addr;
 use actix_web::dev::ServerHandle;
+use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
@@ -89,6 +90,7 @@ impl App {
             device_id: identity.device_id().to_owned(),
             public_key: identity.public_key().to_owned(),
         };
+        let agents = AgentBook::new(store.clone(), events.clone());
         let (registry, roster) = RegistryActor::start(RegistryParts {
             records: store.load_gateways().await?,
             device_tokens: store.load_device_tokens().await?,
@@ -110,6 +112,7 @@ impl App {
             registry: RegistryDoor::new(&registry),
             event_hub: event_hub.clone(),
             store: store.clone(),
+            agents,
             keys: Keyring::open(&store, admin_key.key()).await?,
             metrics,
             identity: installation,

@@ -5,6 +5,7 @@
 //! and whether they may, before a body is read.
 
 pub mod access_log;
+pub mod agents;
 pub mod allowed_hosts;
 pub mod auth;
 pub mod body;

@@ -35,6 +35,8 @@ pub enum ErrorCode {
     PrimaryUndeletable,
     /// No API key has this id.
     KeyNotFound,
+    /// No agent has this id or name.
+    AgentNotFound,
     /// The address is link-local or a metadata service.
     AddressForbidden,
     /// Too many requests; `Retry-After` says when.
@@ -61,7 +63,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -75,6 +77,7 @@ impl ErrorCode {
         Self::NameTaken,
         Self::PrimaryUndeletable,
         Self::KeyNotFound,
+        Self::AgentNotFound,
         Self::AddressForbidden,
         Self::RateLimited,
         Self::GatewayUnavailable,
@@ -104,6 +107,7 @@ impl ErrorCode {
             Self::NameTaken => "name_taken",
             Self::PrimaryUndeletable => "primary_undeletable",
             Self::KeyNotFound => "key_not_found",
+            Self::AgentNotFound => "agent_not_found",
             Self::AddressForbidden => "address_forbidden",
             Self::RateLimited => "rate_limited",
             Self::GatewayUnavailable => "gateway_unavailable",
@@ -166,6 +170,12 @@ impl Failure {
     pub fn gateway_not_found(id: impl std::fmt::Display) -> Self {
         Self::new(ErrorCode::GatewayNotFound, format!("Gateway {id} not found"))
             .with_help("GET /api/gateways lists the registered gateways with their ids.")
+    }
+
+    /// No agent with this id or name.
+    pub fn agent_not_found(id_or_name: impl std::fmt::Display) -> Self {
+        Self::new(ErrorCode::AgentNotFound, format!("Agent {id_or_name} not found"))
+            .with_help("GET /api/agents lists the agents with their ids and names.")
     }
 
     /// An actor's mailbox is full or closed, or the daemon is stopping.

@@ -10,6 +10,7 @@
 //! ([`registry::roster::RosterReader`]) and wait for nobody. Every decision is a pure struct or function in [`machines`];
 //! actors feed them and carry out what they say.
 
+pub mod agent_book;
 pub mod clock;
 pub mod dialing;
 pub mod error;

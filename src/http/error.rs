@@ -57,7 +57,9 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         }
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden | ErrorCode::CrossOrigin => StatusCode::FORBIDDEN,
-        ErrorCode::NotFound | ErrorCode::GatewayNotFound | ErrorCode::KeyNotFound => StatusCode::NOT_FOUND,
+        ErrorCode::NotFound | ErrorCode::GatewayNotFound | ErrorCode::KeyNotFound | ErrorCode::AgentNotFound => {
+            StatusCode::NOT_FOUND
+        }
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::NameTaken => StatusCode::CONFLICT,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::agents::{self, by_key as agents_by_key};
 use super::error::ApiError;
 use super::front::Front;
 use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
@@ -30,6 +31,11 @@ pub fn api(config: &mut ServiceConfig<'_>) {
         .service(by_id::update) //            PUT    /api/gateways/{id}
         .service(by_id::delete) //            DELETE /api/gateways/{id}
         .service(events::follow) //           GET    /api/events
+        .service(agents::list) //             GET    /api/agents
+        .service(agents::create) //           POST   /api/agents
+        .service(agents_by_key::read) //      GET    /api/agents/{id}
+        .service(agents_by_key::update) //    PUT    /api/agents/{id}
+        .service(agents_by_key::delete) //    DELETE /api/agents/{id}
         .service(nodes::read) //              GET    /api/nodes
         .service(nodes::decide) //            POST   /api/nodes
         .service(identity::identity) //       GET    /api/identity

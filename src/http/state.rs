@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use actix::Addr;
+use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
@@ -23,6 +24,8 @@ pub struct AppState {
     pub event_hub: Addr<EventHubActor>,
     /// The health log, keys and browser sessions.
     pub store: StoreHandle,
+    /// Agents: reads and changes, with the events that changes entail.
+    pub agents: AgentBook,
     /// The API keys that requests are checked against.
     pub keys: Keyring,
     /// Counts requests, renders `/metrics`.

@@ -1,5 +1,6 @@
 //! The HTTP front against a real store, a real roster and a registry that does as it is told.
 
+mod agents_api;
 mod bad_input;
 mod documents;
 mod events_api;

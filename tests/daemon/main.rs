@@ -15,6 +15,8 @@ mod support {
 }
 
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod connections;

@@ -31,6 +31,11 @@ fn table() -> Vec<Row> {
         ("GET", "/api/nodes?action=list", None, [200, 200, 200]),
         ("GET", "/api/nodes?action=devices", None, [200, 200, 200]),
         ("POST", "/api/nodes", Some(json!({})), [403, 403, 400]),
+        ("GET", "/api/agents", None, [200, 200, 200]),
+        ("POST", "/api/agents", Some(json!({})), [403, 400, 400]),
+        ("GET", "/api/agents/nobody", None, [404, 404, 404]),
+        ("PUT", "/api/agents/nobody", Some(json!({"role": "r"})), [403, 404, 404]),
+        ("DELETE", "/api/agents/nobody", None, [403, 403, 404]),
     ]
 }
 

@@ -37,6 +37,8 @@ async fn every_malformed_body_is_a_400_everywhere() {
         ("POST", "/api/gateways/connect"),
         ("POST", "/api/gateways/health"),
         ("POST", "/api/nodes"),
+        ("POST", "/api/agents"),
+        ("PUT", "/api/agents/1"),
         ("POST", "/api/keys"),
         ("POST", "/api/auth/login"),
     ];
@@ -138,6 +140,14 @@ async fn bad_paths_and_queries_are_named() {
         ("DELETE", "/api/gateways?id=x", "id"),
         ("DELETE", "/api/keys/x", "id"),
         ("GET", "/api/nodes?action=dance", "Unknown action"),
+        ("GET", "/api/agents?status=asleep", "status"),
+        ("GET", "/api/agents?limit=x", "limit"),
+        ("GET", "/api/agents?gateway_id=0", "gateway_id"),
+        ("GET", "/api/agents?search=%00", "search"),
+        ("GET", "/api/agents/0", "name an agent"),
+        ("GET", "/api/agents/99999999999999999999", "name an agent"),
+        ("GET", "/api/agents/%00", "name an agent"),
+        ("DELETE", "/api/agents/%0a", "name an agent"),
     ] {
         let answer = harness.send(harness.admin(method, path)).await;
         assert_eq!(answer.status, 400, "{method} {path}: {answer:?}");

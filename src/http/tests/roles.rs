@@ -49,6 +49,11 @@ fn table() -> Vec<Row> {
         row("DELETE", "/api/gateways", Some(json!({"id": 99})), admin),
         row("DELETE", "/api/gateways/99", None, admin),
         row("POST", "/api/nodes", Some(json!({"action": "approve", "requestId": "r"})), admin),
+        row("GET", "/api/agents", None, viewer),
+        row("GET", "/api/agents/nobody", None, [401, 401, 404, 404, 404]),
+        row("POST", "/api/agents", Some(json!({})), [401, 401, 403, 400, 400]),
+        row("PUT", "/api/agents/nobody", Some(json!({"role": "r"})), [401, 401, 403, 404, 404]),
+        row("DELETE", "/api/agents/nobody", None, [401, 401, 403, 403, 404]),
         row("GET", "/api/keys", None, admin),
         row("POST", "/api/keys", Some(json!({"name": "k", "role": "viewer"})), [401, 401, 403, 403, 201]),
         row("DELETE", "/api/keys/99", None, [401, 401, 403, 403, 404]),
@@ -85,8 +90,10 @@ async fn each_endpoint_answers_each_role_as_the_table_says() {
             assert_eq!(answer.status.as_u16(), expected, "{} {} key {shown}: {answer:?}", row.method, row.path);
             if expected >= 400 {
                 let code = match expected {
+                    400 => "invalid_request",
                     401 => "unauthorized",
                     403 => "forbidden",
+                    _ if row.path.starts_with("/api/agents") => "agent_not_found",
                     _ => "key_not_found",
                 };
                 assert_eq!(answer.error_code(), code);

@@ -13,6 +13,7 @@ use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::web;
+use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
@@ -296,6 +297,7 @@ impl Harness {
             roster: reader,
             registry: RegistryDoor::new(&registry),
             event_hub,
+            agents: AgentBook::new(store.clone(), events.clone()),
             store: store.clone(),
             keys,
             metrics,

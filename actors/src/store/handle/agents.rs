@@ -19,8 +19,17 @@ impl StoreHandle {
         limit: usize,
     ) -> Result<(Vec<AgentRecord>, usize), Failure> {
         let limit = limit.clamp(1, MOST_LISTED);
-        let offset = page.saturating_sub(1).saturating_mul(limit);
-        let (offset, limit) = (whole(offset), whole(limit));
+        self.list_agents_after(filter, page.saturating_sub(1).saturating_mul(limit), limit).await
+    }
+
+    /// The same with the number of agents that come before the page.
+    pub async fn list_agents_after(
+        &self,
+        filter: AgentFilter,
+        offset: usize,
+        limit: usize,
+    ) -> Result<(Vec<AgentRecord>, usize), Failure> {
+        let (offset, limit) = (whole(offset), whole(limit.clamp(1, MOST_LISTED)));
         self.read("list the agents", move |connection, _| agents::list(connection, &filter, offset, limit)).await
     }
 

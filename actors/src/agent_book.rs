@@ -1,0 +1,163 @@
+//! Agents for those who change them: what is committed is told to subscribers, in this order.
+//!
+//! Agents have no actor. Their state is a row, their owner the store; what this adds is who an agent is
+//! ([`AgentKey`]) and the `agent.status` events.
+
+use serde_json::json;
+
+use crate::error::Failure;
+use crate::event::EventKind;
+use crate::event_hub::EventPublisher;
+use crate::store::handle::StoreHandle;
+use crate::store::records::{AgentChange, AgentRecord, AgentSeen, AgentStatus, NewAgent};
+
+/// Longest name of an agent, in characters.
+pub const LONGEST_AGENT_NAME: usize = 200;
+
+/// How somebody names an agent. Digits alone are an id, so no agent may be *given* such a name; one that a gateway calls
+/// so is reached by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentKey {
+    /// The database's key.
+    Id(i64),
+    /// The unique name.
+    Name(String),
+}
+
+impl AgentKey {
+    /// Reads an id or a name; `None` where it is neither: empty, too long, with control characters, or not a positive
+    /// number.
+    pub fn read(text: &str) -> Option<Self> {
+        if is_like_an_id(text) {
+            return text.parse().ok().filter(|id| *id > 0).map(Self::Id);
+        }
+        let fits = !text.trim().is_empty()
+            && text.chars().take(LONGEST_AGENT_NAME + 1).count() <= LONGEST_AGENT_NAME
+            && !text.chars().any(char::is_control);
+        fits.then(|| Self::Name(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for AgentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => write!(f, "\"{name}\""),
+        }
+    }
+}
+
+/// Whether a name would be taken for an id.
+pub fn is_like_an_id(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Reads and changes agents. Cheap to clone.
+#[derive(Clone)]
+pub struct AgentBook {
+    store: StoreHandle,
+    events: EventPublisher,
+}
+
+impl AgentBook {
+    /// The book over a store.
+    pub fn new(store: StoreHandle, events: EventPublisher) -> Self {
+        Self { store, events }
+    }
+
+    /// One agent. `agent_not_found`.
+    pub async fn find(&self, key: &AgentKey) -> Result<AgentRecord, Failure> {
+        let found = match key {
+            AgentKey::Id(id) => self.store.find_agent_by_id(*id).await?,
+            AgentKey::Name(name) => self.store.find_agent_by_name(name.clone()).await?,
+        };
+        found.ok_or_else(|| Failure::agent_not_found(key))
+    }
+
+    /// Stores a new agent. `name_taken`, `gateway_not_found`.
+    pub async fn create(&self, new: NewAgent) -> Result<AgentRecord, Failure> {
+        let created = self.store.create_agent(new).await?;
+        if created.status != AgentStatus::Offline {
+            self.announce(&created, AgentStatus::Offline);
+        }
+        Ok(created)
+    }
+
+    /// Changes an agent. `agent_not_found`, `name_taken`, `gateway_not_found`.
+    pub async fn change(&self, key: &AgentKey, change: AgentChange) -> Result<AgentRecord, Failure> {
+        let before = self.find(key).await?;
+        let after = self.store.update_agent(before.id, change).await?.ok_or_else(|| Failure::agent_not_found(key))?;
+        if after.status != before.status {
+            self.announce(&after, before.status);
+        }
+        Ok(after)
+    }
+
+    /// Deletes an agent; the record as it was. `agent_not_found`.
+    pub async fn delete(&self, key: &AgentKey) -> Result<AgentRecord, Failure> {
+        let before = self.find(key).await?;
+        if !self.store.delete_agent(before.id).await? {
+            return Err(Failure::agent_not_found(key));
+        }
+        if before.status != AgentStatus::Offline {
+            let gone = AgentRecord { status: AgentStatus::Offline, ..before.clone() };
+            self.announce(&gone, before.status);
+        }
+        Ok(before)
+    }
+
+    /// Gives agents that were just read (`before`) this status, all at once. Those whose status or gateway changed
+    /// meanwhile are as somebody newer wants them and stay so where the store says so.
+    pub async fn set_status(&self, before: &[AgentRecord], status: AgentStatus, now_s: i64) -> Result<(), Failure> {
+        let seen = before
+            .iter()
+            .map(|agent| AgentSeen {
+                name: agent.name.clone(),
+                gateway_id: agent.gateway_id,
+                status: Some(status),
+                last_seen: (status != AgentStatus::Offline).then_some(now_s),
+                last_activity: None,
+            })
+            .collect();
+        for changed in self.store.observe_agents(seen).await? {
+            let was = before.iter().find(|agent| agent.id == changed.id).map(|agent| agent.status);
+            if let Some(was) = was.filter(|was| *was != changed.status) {
+                self.announce(&changed, was);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells subscribers of a committed change of status.
+    pub fn announce(&self, agent: &AgentRecord, from: AgentStatus) {
+        self.events.publish(
+            EventKind::AgentStatus,
+            json!({
+                "agent_id": agent.id,
+                "agent": agent.name,
+                "from": from,
+                "to": agent.status,
+                "gateway_id": agent.gateway_id,
+                "last_seen": agent.last_seen,
+            }),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_an_id_and_everything_else_that_fits_is_a_name() {
+        assert_eq!(AgentKey::read("7"), Some(AgentKey::Id(7)));
+        for name in ["researcher", "codex-session-01", "7a", "-7", "Worker One", "日本"] {
+            assert_eq!(AgentKey::read(name), Some(AgentKey::Name(name.to_owned())), "{name}");
+        }
+        let (long, longest) = ("x".repeat(201), "x".repeat(200));
+        for neither in ["", " ", "0", "000", "99999999999999999999", "a\nb", "a\0", &long] {
+            assert_eq!(AgentKey::read(neither), None, "{neither:?}");
+        }
+        assert!(AgentKey::read(&longest).is_some());
+    }
+}
