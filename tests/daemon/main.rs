@@ -11,6 +11,7 @@ mod support {
     pub(crate) mod ports;
     pub(crate) mod scripted_gateway;
     pub(crate) mod service_manager;
+    pub(crate) mod tls_front;
     pub(crate) mod wait;
 }
 
@@ -50,5 +51,7 @@ mod shutdown;
 mod start_failures;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod trust;
 #[cfg(test)]
 mod wire_faults;

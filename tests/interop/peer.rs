@@ -14,8 +14,10 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// A base port whose neighbours are free as well: older releases bind PORT+2 and PORT+3 too, so bases are 20 apart.
 fn free_base() -> u16 {
-    for _ in 0..100 {
-        let base = 19_500 + 20 * NEXT.fetch_add(1, Ordering::SeqCst);
+    for _ in 0..200 {
+        // another run at the same time starts elsewhere
+        let step = u32::from(NEXT.fetch_add(1, Ordering::SeqCst)) + std::process::id() * 7;
+        let base = 8_000 + 20 * u16::try_from(step % 200).expect("small");
         if (0..4).all(|offset| TcpListener::bind(("127.0.0.1", base + offset)).is_ok()) {
             return base;
         }

@@ -134,6 +134,11 @@ impl Wire {
                 let head: Vec<u8> = self.buffer.drain(..at + 4).collect();
                 return Ok(String::from_utf8_lossy(&head).into_owned());
             }
+            if self.buffer.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+                // what a web server says to a TLS greeting on a plain port
+                let _ = self.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             if self.buffer.len() > 64 * 1024 || self.fill().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
