@@ -139,6 +139,7 @@ impl GatewayActor {
 
     fn tell(&self, notice: GatewayNotice) {
         // Reports are throttled by the link, so that what waits for the registry stays small.
+        self.metrics.notice_sent();
         self.supervisor.do_send(FromGateway { id: self.id, incarnation: self.incarnation, notice });
     }
 

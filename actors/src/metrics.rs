@@ -36,7 +36,8 @@ pub struct Metrics {
     http: HttpSeries,
     store_writer_jobs: AtomicUsize,
     store_reader_jobs: AtomicUsize,
-    registry_mailbox: AtomicUsize,
+    registry_notices: AtomicI64,
+    registry_requests: AtomicUsize,
     self_doubt: AtomicBool,
     panics: AtomicU64,
     started_ms: AtomicI64,
@@ -116,9 +117,19 @@ impl Metrics {
         gauge.store(depth, Ordering::Relaxed);
     }
 
-    /// Messages waiting for the registry.
-    pub fn set_registry_mailbox(&self, depth: usize) {
-        self.registry_mailbox.store(depth, Ordering::Relaxed);
+    /// A `Gateway` actor has sent the registry a notice. By the sender.
+    pub fn notice_sent(&self) {
+        self.registry_notices.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The registry has taken a notice out of its mailbox. By the registry.
+    pub fn notice_taken(&self) {
+        self.registry_notices.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Requests that wait for the registry or for its answer. By the HTTP front, before it renders.
+    pub fn set_registry_requests(&self, under_way: usize) {
+        self.registry_requests.store(under_way, Ordering::Relaxed);
     }
 
     /// Whether the daemon doubts its own network.
@@ -162,10 +173,14 @@ impl Metrics {
         };
         gateways.sort_unstable_by_key(|(id, _)| *id);
         gateway_series::render(&gateways, &mut out);
+        let notices = self.registry_notices.load(Ordering::Relaxed);
         out.gauges(
             "gatewarden_registry_mailbox_messages",
-            "Messages that wait for the registry.",
-            [(vec![], as_f64(self.registry_mailbox.load(Ordering::Relaxed)))],
+            "Messages that wait for the registry: notices of gateways in its mailbox, requests until they are answered.",
+            [
+                (vec![("kind", "notice".to_owned())], as_f64(usize::try_from(notices).unwrap_or_default())),
+                (vec![("kind", "request".to_owned())], as_f64(self.registry_requests.load(Ordering::Relaxed))),
+            ],
         );
         out.gauges(
             "gatewarden_store_queue_jobs",

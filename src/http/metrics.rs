@@ -43,5 +43,6 @@ pub(crate) async fn metrics(front: web::Data<Front>, request: HttpRequest) -> Re
             authenticate_by_key(&request, &front)?;
         }
     }
+    front.app.metrics.set_registry_requests(front.app.registry.in_flight());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(front.app.metrics.render()))
 }

@@ -33,7 +33,8 @@ fn full() -> Metrics {
         metrics.count_actor_restart(id);
     }
     metrics.set_store_queue("writer", 4);
-    metrics.set_registry_mailbox(5);
+    metrics.notice_sent();
+    metrics.set_registry_requests(5);
     metrics.set_self_doubt(true);
     metrics.count_panic();
     metrics.observe_http("GET", "/api/gateways", 200, Duration::from_micros(700));
@@ -194,4 +195,16 @@ fn an_unknown_count_is_absent_rather_than_zero() {
     let text = metrics.render();
     assert!(!text.contains("gatewarden_sessions{"));
     assert!(!text.contains("gatewarden_gateway_last_seen_timestamp_seconds{"));
+}
+
+#[test]
+fn notices_wait_from_being_sent_until_they_are_taken() {
+    let metrics = Metrics::new();
+    let waiting = |metrics: &Metrics| value(&metrics.render(), "gatewarden_registry_mailbox_messages{kind=\"notice\"}");
+    metrics.notice_sent();
+    metrics.notice_sent();
+    metrics.notice_taken();
+    assert_eq!(waiting(&metrics), Some(1.0));
+    metrics.notice_taken();
+    assert_eq!(waiting(&metrics), Some(0.0));
 }

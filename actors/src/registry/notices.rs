@@ -13,6 +13,7 @@ impl Handler<FromGateway> for RegistryActor {
     type Result = ();
 
     fn handle(&mut self, message: FromGateway, ctx: &mut Self::Context) {
+        self.metrics.notice_taken();
         let FromGateway { id, incarnation, notice } = message;
         if self.entries.get(&id).is_none_or(|entry| entry.incarnation != incarnation) {
             self.settle_for_the_departed(&notice);
