@@ -247,9 +247,12 @@ impl Link {
 
     /// Ends every input: derives status, health point and report from what is known now.
     fn settle(&mut self, moment: Moment) {
-        let facts = self.facts(moment);
-        let view = self.view(moment);
-        self.knowledge.publish(moment, facts, view, &mut self.effects);
+        // Stopping says nothing about the gateway: what was last known stays as it was told.
+        if self.phase != Phase::Stopping {
+            let facts = self.facts(moment);
+            let view = self.view(moment);
+            self.knowledge.publish(moment, facts, view, &mut self.effects);
+        }
         self.probes.flush(moment.wall_ms, self.knowledge.current(), &mut self.effects);
     }
 }

@@ -169,6 +169,7 @@ fn a_stopped_link_closes_its_socket_and_has_nothing_due() {
     assert_eq!(sim.link.next_deadline(sim.moment()), None);
     assert!(sim.log.iter().any(|effect| matches!(effect, Effect::Close { code: 1001, .. })));
     assert_eq!(sim.answers().len(), 1);
+    assert_eq!(sim.status(), Status::Online, "our stop is no news of the gateway");
     sim.feed(Link::reconnect);
     sim.feed(Link::start);
     assert_eq!(sim.link.phase(), Phase::Stopping);
