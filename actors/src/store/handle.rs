@@ -4,9 +4,11 @@ mod access;
 mod agents;
 mod audit;
 mod credentials;
+mod direct_connections;
 mod gateways;
 mod health;
 mod spawns;
+mod token_usage;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,9 @@
 
 mod agents;
 mod audit;
+mod direct_connections;
 mod spawns;
+mod token_usage;
 
 use crate::gateway::messages::HealthPoint;
 use crate::gateway_record::GatewayRecord;
@@ -12,7 +14,11 @@ pub use agents::{
     AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, NewAgent, SyncStats, SyncedAgent,
 };
 pub use audit::{AuditActor, AuditEntry, AuditRecord, AuditResult};
+pub use direct_connections::{
+    Beat, Beaten, Closed, ConnectionRecord, ConnectionStatus, EndReason, NewConnection, Opened,
+};
 pub use spawns::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord};
+pub use token_usage::{TokenRecord, TokenStats, TokenUsage};
 
 /// A committed new gateway.
 #[derive(Debug, Clone, PartialEq)]

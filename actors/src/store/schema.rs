@@ -58,6 +58,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    direct_connections (id) {
+        id -> BigInt,
+        agent_id -> BigInt,
+        tool_name -> Text,
+        tool_version -> Nullable<Text>,
+        connection_id -> Text,
+        status -> Text,
+        last_heartbeat -> BigInt,
+        metadata -> Nullable<Text>,
+        created_at -> BigInt,
+        disconnected_at -> Nullable<BigInt>,
+        end_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     gateways (id) {
         id -> BigInt,
         uuid -> Text,
@@ -155,6 +171,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    token_usage (id) {
+        id -> BigInt,
+        at_ms -> BigInt,
+        agent -> Text,
+        model -> Text,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        cost -> Nullable<Double>,
+        session_key -> Nullable<Text>,
+        source -> Text,
+    }
+}
+
+diesel::table! {
     web_sessions (token_sha256) {
         token_sha256 -> Text,
         key_id -> Nullable<BigInt>,
@@ -165,6 +195,7 @@ diesel::table! {
 }
 
 diesel::joinable!(agents -> gateways (gateway_id));
+diesel::joinable!(direct_connections -> agents (agent_id));
 diesel::joinable!(health_log -> gateways (gateway_id));
 diesel::joinable!(web_sessions -> api_keys (key_id));
 
@@ -173,11 +204,13 @@ diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     audit_log,
     device_tokens,
+    direct_connections,
     gateways,
     health_log,
     idempotency_keys,
     identity,
     meta,
     spawns,
+    token_usage,
     web_sessions,
 );

@@ -4,11 +4,13 @@ mod access;
 mod agents;
 mod audit;
 mod credentials;
+mod direct_connections;
 mod faults;
 mod gateways;
 mod health;
 mod schema_drift;
 mod spawns;
+mod token_usage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
