@@ -91,7 +91,7 @@ fn a_comment_comes_after_15_seconds_and_a_revoked_keys_stream_ends_there() {
     let mut other = follow(&daemon, "/api/events?types=log");
     let watch = Stopwatch::start();
     daemon.call("DELETE", &format!("/api/keys/{}", created["key"]["id"]), None).expect(200);
-    revoked.to_its_end();
+    revoked.drain_to_end();
     assert!(other.next().is_some_and(|block| block.comment.is_some()));
     let waited = watch.elapsed();
     assert!(waited > Duration::from_secs(14) && waited < Duration::from_secs(25), "{waited:?}");
@@ -104,7 +104,7 @@ fn streams_end_properly_at_sigterm_and_hold_nothing_up() {
     let watch = Stopwatch::start();
     daemon.signal("TERM");
     for stream in &mut streams {
-        stream.to_its_end();
+        stream.drain_to_end();
     }
     let status = daemon.wait(Duration::from_secs(15));
     assert!(status.success(), "{status}; log: {}", daemon.log());

@@ -102,7 +102,7 @@ impl EventStream {
 
     /// Reads on until the daemon ends the stream.
     #[track_caller]
-    pub(crate) fn to_its_end(&mut self) {
+    pub(crate) fn drain_to_end(&mut self) {
         while self.next().is_some() {}
     }
 }
