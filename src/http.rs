@@ -12,6 +12,7 @@ pub mod body;
 pub mod cors;
 pub mod error;
 pub mod events;
+pub mod events_socket;
 pub mod fields;
 pub mod front;
 pub mod gateway_object;
@@ -35,6 +36,7 @@ pub mod route_table;
 pub mod routes;
 pub mod security_headers;
 pub mod settings;
+pub mod stalled_clients;
 pub mod state;
 pub mod status;
 
@@ -67,9 +69,12 @@ pub fn serve(settings: HttpSettings, state: AppState, listener: TcpListener) -> 
     let stop = settings.shutdown_timeout.as_secs();
     let front = web::Data::new(Front::new(settings, state));
     housekeeping::start(&front);
+    stalled_clients::cut_off(&listener);
     let server = HttpServer::new(move || app(front.clone()))
         .workers(workers)
         .shutdown_timeout(stop)
+        // An event must not wait for the client's word on the one before.
+        .tcp_nodelay(true)
         .disable_signals()
         .listen(listener)?
         .run();

@@ -4,6 +4,7 @@ mod agents_api;
 mod bad_input;
 mod documents;
 mod events_api;
+mod events_socket_api;
 mod gateways_api;
 mod keys_api;
 mod middleware;

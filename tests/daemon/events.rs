@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::daemon::{ADMIN_KEY, Daemon, Setup};
+use crate::support::event_socket::EventSocket;
 use crate::support::event_stream::EventStream;
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait::Stopwatch;
@@ -70,6 +71,29 @@ fn an_id_of_an_earlier_run_is_answered_with_a_reset() {
 }
 
 #[test]
+fn a_socket_tells_the_same_as_a_stream() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let viewer = daemon.new_key("viewer", "viewer");
+    let mut stream = EventStream::open(daemon.address(), "/api/events", &[("X-API-Key", &viewer)]);
+    let mut socket = EventSocket::open(daemon.address(), "/api/ws", &viewer);
+    daemon.register("prod", gateway.port(), "right");
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let (streamed, mut message) = (stream.event(), socket.event());
+        seen.push(message["id"].as_u64().expect("a number"));
+        assert_eq!(streamed.id.as_ref(), seen.last());
+        message.as_object_mut().expect("an object").remove("id");
+        assert_eq!(streamed.data, message);
+    }
+    let path = format!("/api/ws?last_event_id={}", seen[0]);
+    let mut back = EventSocket::open(daemon.address(), &path, &viewer);
+    assert_eq!(back.event()["id"], seen[1]);
+    back.send(&"x".repeat(70_000));
+    assert_eq!(back.drain_to_end().0, 1009);
+}
+
+#[test]
 fn nobody_follows_without_a_key_and_everybody_with_one() {
     let daemon = Daemon::start();
     for key in [None, Some("wrong")] {
@@ -101,10 +125,14 @@ fn a_comment_comes_after_15_seconds_and_a_revoked_keys_stream_ends_there() {
 fn streams_end_properly_at_sigterm_and_hold_nothing_up() {
     let mut daemon = Setup::new().env("GATEWARDEN_LOG__LEVEL", "info").start();
     let mut streams: Vec<_> = (0..100).map(|_| follow(&daemon, "/api/events")).collect();
+    let mut sockets: Vec<_> = (0..20).map(|_| EventSocket::open(daemon.address(), "/api/ws", ADMIN_KEY)).collect();
     let watch = Stopwatch::start();
     daemon.signal("TERM");
     for stream in &mut streams {
         stream.drain_to_end();
+    }
+    for socket in &mut sockets {
+        assert_eq!(socket.drain_to_end(), (1001, "the daemon stops".to_owned()));
     }
     let status = daemon.wait(Duration::from_secs(15));
     assert!(status.success(), "{status}; log: {}", daemon.log());

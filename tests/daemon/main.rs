@@ -6,6 +6,7 @@ mod support {
     pub(crate) mod background;
     pub(crate) mod chaos_proxy;
     pub(crate) mod daemon;
+    pub(crate) mod event_socket;
     pub(crate) mod event_stream;
     pub(crate) mod http;
     pub(crate) mod ports;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
@@ -326,8 +328,18 @@ impl Harness {
 
     /// Sends it and leaves the body to be read piece by piece.
     pub(super) async fn open(&self, ask: Ask) -> Stream {
+        self.exchange(ask, futures_util::stream::empty()).await
+    }
+
+    /// The same with a body that is sent piece by piece.
+    pub(super) async fn exchange(
+        &self,
+        ask: Ask,
+        sent: impl futures_util::Stream<Item = Result<bytes::Bytes, PayloadError>> + 'static,
+    ) -> Stream {
         let service = init_service(crate::http::app(self.front.clone())).await;
-        let response = call_service(&service, ask.0.to_request()).await;
+        let (request, _) = ask.0.to_request().replace_payload(Payload::Stream { payload: Box::pin(sent) as _ });
+        let response = call_service(&service, request).await;
         let (status, headers) = (response.status(), response.headers().clone());
         Stream { status, headers, body: Box::pin(response.into_body().boxed()) }
     }
@@ -408,8 +420,12 @@ pub(super) struct Stream {
 impl Stream {
     /// The next piece; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<String> {
-        let piece = poll_fn(|cx| self.body.as_mut().poll_next(cx)).await?.unwrap();
-        Some(String::from_utf8(piece.to_vec()).unwrap())
+        Some(String::from_utf8(self.next_bytes().await?).unwrap())
+    }
+
+    /// The next piece as bytes.
+    pub(super) async fn next_bytes(&mut self) -> Option<Vec<u8>> {
+        Some(poll_fn(|cx| self.body.as_mut().poll_next(cx)).await?.unwrap().to_vec())
     }
 }
 

@@ -1,0 +1,52 @@
+//! A WebSocket client of the daemon's event stream, in blocking code.
+
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
+
+use super::daemon::PATIENCE;
+
+/// An open socket.
+#[derive(Debug)]
+pub(crate) struct EventSocket(WebSocket<TcpStream>);
+
+impl EventSocket {
+    /// Opens a socket that must be let through.
+    #[track_caller]
+    pub(crate) fn open(to: SocketAddr, path: &str, key: &str) -> Self {
+        let stream = TcpStream::connect_timeout(&to, PATIENCE).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut request = format!("ws://{to}{path}").into_client_request().expect("a request");
+        request.headers_mut().insert("x-api-key", key.parse().expect("a header"));
+        Self(client(request, stream).expect("a handshake").0)
+    }
+
+    /// The next event.
+    #[track_caller]
+    pub(crate) fn event(&mut self) -> Value {
+        loop {
+            if let Message::Text(text) = self.0.read().expect("a message") {
+                return serde_json::from_str(&text).expect("JSON");
+            }
+        }
+    }
+
+    /// Sends a text.
+    pub(crate) fn send(&mut self, text: &str) {
+        // The other end may close before it has taken everything.
+        let _ = self.0.send(Message::text(text));
+    }
+
+    /// Reads on until the daemon closes; its code and reason.
+    #[track_caller]
+    pub(crate) fn drain_to_end(&mut self) -> (u16, String) {
+        loop {
+            if let Message::Close(frame) = self.0.read().expect("a proper close") {
+                let frame = frame.expect("a reason");
+                return (frame.code.into(), frame.reason.to_string());
+            }
+        }
+    }
+}
