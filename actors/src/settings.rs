@@ -110,17 +110,27 @@ impl Default for RestartSettings {
     }
 }
 
-/// How long the health log is kept (`store.health_retention`).
+/// How long logs and histories are kept (section `store`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetentionSettings {
-    /// Every point; 24 h.
+    /// Every health point; 24 h.
     pub full: Duration,
-    /// One point an hour after that; 7 days.
+    /// One health point an hour after that; 7 days.
     pub thinned: Duration,
+    /// Audit entries; 90 days.
+    pub audit: Duration,
+    /// Spawns after their end; 30 days.
+    pub spawns: Duration,
 }
 
 impl Default for RetentionSettings {
     fn default() -> Self {
-        Self { full: Duration::from_secs(24 * 3600), thinned: Duration::from_secs(7 * 24 * 3600) }
+        const DAY: u64 = 24 * 3600;
+        Self {
+            full: Duration::from_secs(DAY),
+            thinned: Duration::from_secs(7 * DAY),
+            audit: Duration::from_secs(90 * DAY),
+            spawns: Duration::from_secs(30 * DAY),
+        }
     }
 }

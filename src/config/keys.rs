@@ -75,6 +75,8 @@ pub(crate) const KEYS: &[Key] = &[
     optional("store.url", &[]),
     key("store.health_retention", "24h"),
     key("store.health_thinned_retention", "7d"),
+    key("store.audit_retention", "90d"),
+    key("store.spawn_retention", "30d"),
     secret("auth.api_key", &["API_KEY"]),
     optional("auth.api_key_file", &[]),
     key("auth.operators_see_tokens", "true"),

@@ -45,12 +45,15 @@ pub(super) fn default_path(state_dir: &Path) -> PathBuf {
     state_dir.join("gatewarden.db")
 }
 
-/// How long health points are kept.
+/// How long logs and histories are kept.
 pub(super) fn retention(reader: &mut Reader<'_>) -> RetentionSettings {
     let full = reader.duration("store.health_retention", HOUR..=366 * 24 * HOUR);
     let thinned = reader.duration("store.health_thinned_retention", HOUR..=3660 * 24 * HOUR);
     if thinned < full {
         reader.wrong("store.health_thinned_retention", "must not be below store.health_retention");
     }
-    RetentionSettings { full, thinned }
+    let audit = reader.duration("store.audit_retention", 24 * HOUR..=3660 * 24 * HOUR);
+    // Not below the day that idempotency keys are good for: they go with their spawns.
+    let spawns = reader.duration("store.spawn_retention", 24 * HOUR..=3660 * 24 * HOUR);
+    RetentionSettings { full, thinned, audit, spawns }
 }

@@ -12,7 +12,7 @@ use crate::ids::GatewayId;
 
 /// How often changed observations are stored; a crash loses at most this much of them, never a record.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
-/// How often old health points are thinned and dropped.
+/// How often logs and histories are thinned.
 const THIN_INTERVAL: Duration = Duration::from_secs(600);
 
 impl RegistryActor {
@@ -21,7 +21,7 @@ impl RegistryActor {
             registry.addresses.prune(registry.clock.now());
             registry.save_observations(ctx);
         });
-        ctx.run_interval(THIN_INTERVAL, |registry, ctx| registry.thin_health_log(ctx));
+        ctx.run_interval(THIN_INTERVAL, |registry, ctx| registry.forget_old(ctx));
     }
 
     /// The observations that changed since they were last taken. Bounded by the roster.
@@ -52,13 +52,13 @@ impl RegistryActor {
         }));
     }
 
-    fn thin_health_log(&self, ctx: &mut Context<Self>) {
+    fn forget_old(&self, ctx: &mut Context<Self>) {
         let store = self.store.clone();
         let retention = self.retention.clone();
         let now_ms = self.clock.wall_ms();
         let thin = async move {
-            if let Err(failure) = store.thin_health(now_ms, retention.full, retention.thinned).await {
-                warn!(%failure, "old health points could not be thinned: tried again in ten minutes");
+            if let Err(failure) = store.forget_old(now_ms, &retention).await {
+                warn!(%failure, "old logs and histories could not be forgotten: tried again in ten minutes");
             }
         };
         ctx.spawn(thin.into_actor(self));

@@ -7,6 +7,7 @@ mod credentials;
 mod direct_connections;
 mod gateways;
 mod health;
+mod retention;
 mod spawns;
 mod token_usage;
 

@@ -8,6 +8,7 @@ mod direct_connections;
 mod faults;
 mod gateways;
 mod health;
+mod retention;
 mod schema_drift;
 mod spawns;
 mod token_usage;
@@ -27,6 +28,7 @@ use super::options::StoreOptions;
 use crate::clock::Clock;
 use crate::gateway_record::{NewGateway, TlsTrust, Transport};
 use crate::metrics::Metrics;
+use crate::settings::RetentionSettings;
 
 /// A state directory and the store in it.
 pub(super) struct Scratch {

@@ -12,9 +12,6 @@ use crate::store::tables::audit_log;
 const MOST_LISTED: usize = 1_000;
 
 impl StoreHandle {
-    /// How long audit entries are kept unless the configuration says otherwise: 90 days.
-    pub const AUDIT_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
-
     /// Appends entries, all or none; on disk when it answers. Texts are cut and details left out as
     /// [`AuditEntry`] says.
     pub async fn append_audit(&self, entries: Vec<AuditEntry>) -> Result<(), Failure> {

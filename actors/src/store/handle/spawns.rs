@@ -13,9 +13,6 @@ use crate::store::tables::{idempotency_keys, spawns};
 const MOST_LISTED: usize = 1_000;
 
 impl StoreHandle {
-    /// How long ended spawns are kept unless the configuration says otherwise: 30 days.
-    pub const SPAWNS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-
     /// Records a spawn, to be called before anything is sent. With an idempotency key that was used in the last 24 hours it
     /// answers with that spawn, or with the mismatch, and records nothing; of two requests at the same time one is new.
     /// After `store_unavailable` it may be recorded all the same, but then nobody has sent it: it is found among the open

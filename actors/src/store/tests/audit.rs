@@ -85,9 +85,9 @@ async fn entries_are_kept_for_ninety_days_and_no_longer() {
     let now = 1_000 * DAY_MS;
     let old = (0..4_500).map(|turn| entry(now - 90 * DAY_MS - 1 - turn));
     scratch.store.append_audit(old.chain([entry(now - 90 * DAY_MS), entry(now)]).collect()).await.unwrap();
-    assert_eq!(scratch.store.thin_audit(now, StoreHandle::AUDIT_KEPT).await.unwrap(), 4_500);
+    assert_eq!(scratch.store.thin_audit(now, RetentionSettings::default().audit).await.unwrap(), 4_500);
     assert_eq!(times(&scratch, 1_000, None, None).await, vec![now, now - 90 * DAY_MS]);
-    assert_eq!(scratch.store.thin_audit(now, StoreHandle::AUDIT_KEPT).await.unwrap(), 0);
+    assert_eq!(scratch.store.thin_audit(now, RetentionSettings::default().audit).await.unwrap(), 0);
 }
 
 #[actix::test]

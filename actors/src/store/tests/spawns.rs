@@ -233,7 +233,7 @@ async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
     diesel::sql_query("UPDATE spawns SET created_at_ms = 0, updated_at_ms = 0")
         .execute(&mut scratch.outsider())
         .unwrap();
-    assert_eq!(scratch.store.thin_spawns(now, StoreHandle::SPAWNS_KEPT).await.unwrap(), 1);
+    assert_eq!(scratch.store.thin_spawns(now, RetentionSettings::default().spawns).await.unwrap(), 1);
     let left: Vec<_> =
         scratch.store.list_spawns(9, 0).await.unwrap().into_iter().map(|record| record.summary).collect();
     assert_eq!(left, vec!["young", open.summary.as_str()]);
