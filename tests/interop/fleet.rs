@@ -70,6 +70,15 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
     for id in [four, three] {
         let shown = daemon.until(id, "agents are counted", PATIENCE, |shown| shown["agents_count"] == 1);
         assert_eq!((&shown["last_error"], &shown["dialect"]), (&json!(null), &json!("openclaw")));
+        let logs = daemon.get(&format!("/api/gateways/{id}/logs?limit=20")).expect(200).json();
+        let entries = logs["logs"].as_array().expect("entries");
+        assert!(!entries.is_empty(), "{logs}");
+        for entry in entries {
+            assert!(entry["message"].as_str().is_some_and(|text| !text.is_empty()), "{entry}");
+            assert!(entry["time"].is_string() && entry["level"].is_string(), "{entry}");
+        }
+        let nodes = daemon.get(&format!("/api/nodes?action=list&gateway_id={id}")).expect(200).json();
+        assert_eq!(nodes["available"], true, "{nodes}");
         assert!(refused_calls(&daemon, id).is_empty(), "{:?}", refused_calls(&daemon, id));
     }
 
@@ -126,6 +135,7 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
 
     println!("SIGSTOP is seen within three heartbeats");
     for (peer, id) in [(&newest, four), (&older, three)] {
+        daemon.until_status(id, "online");
         peer.freeze();
         let watch = Stopwatch::start();
         daemon.until(id, "the freeze is seen", HEARTBEAT * 3, |shown| shown["status"] != "online");
