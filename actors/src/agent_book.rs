@@ -3,16 +3,21 @@
 //! Agents have no actor. Their state is a row, their owner the store; what this adds is who an agent is
 //! ([`AgentKey`]) and the `agent.status` events.
 
-use serde_json::json;
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
 
 use crate::error::Failure;
 use crate::event::EventKind;
 use crate::event_hub::EventPublisher;
 use crate::store::handle::StoreHandle;
-use crate::store::records::{AgentChange, AgentRecord, AgentSeen, AgentStatus, NewAgent};
+use crate::ids::GatewayId;
+use crate::store::records::{AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentStatus, NewAgent};
 
 /// Longest name of an agent, in characters.
 pub const LONGEST_AGENT_NAME: usize = 200;
+/// Agents of one gateway that are looked at.
+const MOST_OF_A_GATEWAY: usize = 1_000;
 
 /// How somebody names an agent. Digits alone are an id, so no agent may be *given* such a name; one that a gateway calls
 /// so is reached by its id.
@@ -106,19 +111,45 @@ impl AgentBook {
         Ok(before)
     }
 
-    /// Gives agents that were just read (`before`) this status, all at once. Those whose status or gateway changed
-    /// meanwhile are as somebody newer wants them and stay so where the store says so.
-    pub async fn set_status(&self, before: &[AgentRecord], status: AgentStatus, now_s: i64) -> Result<(), Failure> {
-        let seen = before
-            .iter()
-            .map(|agent| AgentSeen {
-                name: agent.name.clone(),
-                gateway_id: agent.gateway_id,
-                status: Some(status),
-                last_seen: (status != AgentStatus::Offline).then_some(now_s),
-                last_activity: None,
-            })
-            .collect();
+    /// A gateway that may be trusted names these agents: they are seen now, and those of them that were offline are online.
+    /// What else they were said to be doing stays. An agent is named by its name, or by the one that its gateway shows.
+    pub async fn note_present(&self, gateway: GatewayId, named: &[String], now_s: i64) -> Result<(), Failure> {
+        let named: HashSet<&str> = named.iter().map(String::as_str).collect();
+        let before = self.of_gateway(gateway).await?;
+        let is_named = |agent: &AgentRecord| {
+            let shown = agent.config.get("name").and_then(Value::as_str);
+            named.contains(agent.name.as_str()) || shown.is_some_and(|shown| named.contains(shown))
+        };
+        let seen = before.iter().filter(|agent| is_named(agent)).map(|agent| AgentSeen {
+            name: agent.name.clone(),
+            gateway_id: Some(gateway),
+            status: (agent.status == AgentStatus::Offline).then_some(AgentStatus::Online),
+            last_seen: Some(now_s),
+            last_activity: None,
+        });
+        self.observe(&before, seen.collect()).await
+    }
+
+    /// A gateway has been gone for too long: its agents are offline.
+    pub async fn note_lost(&self, gateway: GatewayId) -> Result<(), Failure> {
+        let before = self.of_gateway(gateway).await?;
+        let gone = before.iter().filter(|agent| agent.status != AgentStatus::Offline).map(|agent| AgentSeen {
+            name: agent.name.clone(),
+            gateway_id: Some(gateway),
+            status: Some(AgentStatus::Offline),
+            last_seen: None,
+            last_activity: None,
+        });
+        self.observe(&before, gone.collect()).await
+    }
+
+    async fn of_gateway(&self, gateway: GatewayId) -> Result<Vec<AgentRecord>, Failure> {
+        let filter = AgentFilter { gateway_id: Some(gateway), ..AgentFilter::default() };
+        Ok(self.store.list_agents_after(filter, 0, MOST_OF_A_GATEWAY).await?.0)
+    }
+
+    /// Notes signs of life of agents that were just read, and tells whose status changed.
+    async fn observe(&self, before: &[AgentRecord], seen: Vec<AgentSeen>) -> Result<(), Failure> {
         for changed in self.store.observe_agents(seen).await? {
             let was = before.iter().find(|agent| agent.id == changed.id).map(|agent| agent.status);
             if let Some(was) = was.filter(|was| *was != changed.status) {

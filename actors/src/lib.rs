@@ -11,6 +11,7 @@
 //! actors feed them and carry out what they say.
 
 pub mod agent_book;
+pub mod agent_sync;
 pub mod clock;
 pub mod dialing;
 pub mod error;

@@ -15,3 +15,4 @@ pub mod self_doubt;
 pub mod sequence;
 pub mod spawn_state;
 pub mod status;
+pub mod sync_schedule;
