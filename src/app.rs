@@ -22,6 +22,7 @@ use std::sync::Arc;
 use actix::Addr;
 use actix_web::dev::ServerHandle;
 use gatewarden_actors::agent_book::AgentBook;
+use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
@@ -34,7 +35,9 @@ use gatewarden_protocol::{DeviceIdentity, Secret};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::http::{AppState, InstallationIdentity, Keyring, Readiness, registry_door::RegistryDoor};
+use crate::http::agents::sync::SYNCS;
+use crate::http::registry_door::{Door, RegistryDoor};
+use crate::http::{AppState, InstallationIdentity, Keyring, Readiness};
 use crate::systemd::Notifier;
 
 pub use admin_key::AdminKey;
@@ -51,6 +54,7 @@ pub struct App {
     pub(crate) serving: JoinHandle<std::io::Result<()>>,
     pub(crate) registry: Addr<RegistryActor>,
     pub(crate) event_hub: Addr<EventHubActor>,
+    pub(crate) agent_sync: Addr<AgentSyncActor>,
     pub(crate) roster: RosterReader,
     pub(crate) store: StoreHandle,
     pub(crate) health_log: HealthLogWriter,
@@ -106,6 +110,15 @@ impl App {
             clock: clock.clone(),
             metrics: metrics.clone(),
         });
+        let agent_sync = AgentSyncActor::start(AgentSyncParts {
+            registry: registry.clone().recipient(),
+            roster: roster.clone(),
+            store: store.clone(),
+            agents: agents.clone(),
+            interval: config.work.agent_sync_interval,
+            request_timeout: config.gateway.request_timeout,
+            clock: clock.clone(),
+        });
         let readiness = Readiness::default();
         let state = AppState {
             roster: roster.clone(),
@@ -113,6 +126,7 @@ impl App {
             event_hub: event_hub.clone(),
             store: store.clone(),
             agents,
+            agent_sync: Door::to("sync of agents", agent_sync.clone().recipient(), SYNCS),
             keys: Keyring::open(&store, admin_key.key()).await?,
             metrics,
             identity: installation,
@@ -129,6 +143,7 @@ impl App {
             serving: actix_rt::spawn(server),
             registry,
             event_hub,
+            agent_sync,
             roster,
             store,
             health_log,

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::error::Failure;
 use crate::event::EventKind;
 use crate::event_hub::EventPublisher;
-use crate::store::handle::StoreHandle;
 use crate::ids::GatewayId;
+use crate::store::handle::StoreHandle;
 use crate::store::records::{AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentStatus, NewAgent};
 
 /// Longest name of an agent, in characters.

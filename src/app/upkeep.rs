@@ -44,6 +44,7 @@ pub(super) async fn watch(app: &mut App) -> String {
     };
     let (registry, roster, notifier, clock) =
         (app.registry.clone(), app.roster.clone(), app.notifier.clone(), app.clock.clone());
+    let agent_sync = app.agent_sync.clone();
     let lives = async move {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,6 +54,9 @@ pub(super) async fn watch(app: &mut App) -> String {
             ticks.tick().await;
             if !registry.connected() {
                 return "The registry has died".to_owned();
+            }
+            if !agent_sync.connected() {
+                return "The sync of agents has died".to_owned();
             }
             // Nobody reads it: nothing to count. Nothing changed: nothing to say.
             let version = roster.version();

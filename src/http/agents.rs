@@ -1,8 +1,9 @@
-//! `/api/agents`: list and create agents; by id or name: read, change, delete.
+//! `/api/agents`: list and create agents; by id or name: read, change, delete; sync with a gateway.
 
 pub mod agent_object;
 pub mod by_key;
 pub mod input;
+pub mod sync;
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use gatewarden_actors::store::records::{AgentFilter, AgentRecord, AgentStatus};

@@ -29,6 +29,8 @@ where
     recipient: Recipient<M>,
     permits: Semaphore,
     capacity: usize,
+    /// Who listens, for people.
+    whose: &'static str,
 }
 
 impl<M, T> Door<M>
@@ -38,22 +40,27 @@ where
 {
     /// A door that lets `capacity` messages be under way.
     pub fn new(recipient: Recipient<M>, capacity: usize) -> Self {
-        Self { recipient, permits: Semaphore::new(capacity), capacity }
+        Self::to("registry", recipient, capacity)
+    }
+
+    /// The same to somebody else than the registry: `whose` completes "The ... cannot take the request".
+    pub fn to(whose: &'static str, recipient: Recipient<M>, capacity: usize) -> Self {
+        Self { recipient, permits: Semaphore::new(capacity), capacity, whose }
     }
 
     /// Sends and waits for the reply, at most until `deadline`.
     pub async fn send(&self, message: M, deadline: Duration) -> Result<T, Failure> {
         let Ok(_permit) = self.permits.try_acquire() else {
-            return Err(Failure::unavailable("registry"));
+            return Err(Failure::unavailable(self.whose));
         };
         match tokio::time::timeout(deadline, self.recipient.send(message)).await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => Err(Failure::unavailable("registry")),
+            Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => Err(Failure::unavailable(self.whose)),
             Err(_elapsed) => Err(Failure::new(
                 ErrorCode::Unavailable,
-                format!("The registry did not answer within {} s", deadline.as_secs()),
+                format!("The {} did not answer within {} s", self.whose, deadline.as_secs()),
             )
-            .with_help("The request may still take effect: read the gateway's state before you repeat it.")
+            .with_help("The request may still take effect: read the state before you repeat it.")
             .with_retry_after(Duration::from_secs(1))),
         }
     }

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::agents::{self, by_key as agents_by_key};
+use super::agents::{self, by_key as agents_by_key, sync as agent_sync};
 use super::error::ApiError;
 use super::front::Front;
 use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
@@ -34,6 +34,7 @@ pub fn api(config: &mut ServiceConfig<'_>) {
         .service(events_socket::follow) //    GET    /api/ws
         .service(agents::list) //             GET    /api/agents
         .service(agents::create) //           POST   /api/agents
+        .service(agent_sync::sync) //         POST   /api/agents/sync
         .service(agents_by_key::read) //      GET    /api/agents/{id}
         .service(agents_by_key::update) //    PUT    /api/agents/{id}
         .service(agents_by_key::delete) //    DELETE /api/agents/{id}

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use actix::Addr;
 use gatewarden_actors::agent_book::AgentBook;
+use gatewarden_actors::agent_sync::messages::SyncAgents;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
@@ -12,7 +13,7 @@ use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::store::handle::StoreHandle;
 
 use super::keyring::Keyring;
-use super::registry_door::RegistryDoor;
+use super::registry_door::{Door, RegistryDoor};
 
 /// What the daemon hands to the HTTP front. One value, shared by all workers.
 pub struct AppState {
@@ -26,6 +27,8 @@ pub struct AppState {
     pub store: StoreHandle,
     /// Agents: reads and changes, with the events that changes entail.
     pub agents: AgentBook,
+    /// Reads agents from gateways.
+    pub agent_sync: Door<SyncAgents>,
     /// The API keys that requests are checked against.
     pub keys: Keyring,
     /// Counts requests, renders `/metrics`.

@@ -34,6 +34,7 @@ fn table() -> Vec<Row> {
         ("GET", "/api/agents", None, [200, 200, 200]),
         ("POST", "/api/agents", Some(json!({})), [403, 400, 400]),
         ("GET", "/api/agents/nobody", None, [404, 404, 404]),
+        ("POST", "/api/agents/sync", Some(json!({"gateway_id": 999_999})), [403, 403, 404]),
         ("PUT", "/api/agents/nobody", Some(json!({"role": "r"})), [403, 404, 404]),
         ("DELETE", "/api/agents/nobody", None, [403, 403, 404]),
     ]

@@ -29,7 +29,8 @@ pub(super) async fn read_list(
     let rows = match listed {
         Some(rows) => rows,
         None => {
-            let payload = call(registry, gateway, "config.get", timeout).await.map_err(|failure| neither(name, failure))?;
+            let payload =
+                call(registry, gateway, "config.get", timeout).await.map_err(|failure| neither(name, failure))?;
             read_config_agents(&payload).ok_or_else(|| unreadable(name))?
         }
     };

@@ -142,7 +142,10 @@ async fn a_sync_creates_the_unknown_updates_the_changed_and_says_who_is_there() 
     assert!(agent.last_seen.is_some());
     for name in ["main", "researcher"] {
         let event = house.event().await;
-        assert_eq!((&event["agent"], &event["from"], &event["to"]), (&json!(name), &json!("offline"), &json!("online")));
+        assert_eq!(
+            (&event["agent"], &event["from"], &event["to"]),
+            (&json!(name), &json!("offline"), &json!("online"))
+        );
     }
     assert_eq!(house.sync(Some(id)).await.unwrap().stats, stats(2, 0, 0));
     house.replies.lock().unwrap().insert((id, "agents.list"), list(&["main", "writer"]));

@@ -1,5 +1,6 @@
 //! `/api/agents`.
 
+use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::store::records::Role;
 use serde_json::{Value, json};
 
@@ -166,4 +167,43 @@ async fn every_malformed_field_of_an_agent_is_named() {
     let nothing = harness.send(harness.admin("PUT", "/api/agents/there").json(json!({"source": "sync"}))).await;
     assert_eq!(nothing.status, 400);
     assert_eq!(harness.send(harness.admin("GET", "/api/agents")).await.json()["total"], 1);
+}
+
+#[actix_web::test]
+async fn a_sync_reads_the_acting_primary_or_the_named_gateway_and_counts() {
+    let harness = Harness::start().await;
+    let listed = json!({"defaultId": "main", "agents": [{"id": "main"}, {"id": "researcher", "model": "m1"}]});
+    harness.script.reply("agents.list", Ok(listed));
+    let first = harness.send(harness.admin("POST", "/api/agents/sync")).await;
+    let expected = json!({"synced": 2, "created": 2, "updated": 0, "skipped": 0, "gateway_id": 1});
+    assert_eq!((first.status.as_u16(), first.json()), (200, expected));
+    let agent = harness.send(harness.admin("GET", "/api/agents/researcher")).await.json();
+    assert_eq!((&agent["agent"]["source"], &agent["agent"]["gateway_id"]), (&json!("sync"), &json!(1)));
+    assert_eq!(agent["agent"]["config"], json!({"id": "researcher", "model": "m1"}));
+    let second = harness.admin("POST", "/api/agents/sync").json(json!({"gateway_id": 1}));
+    let second = harness.send(second).await.json();
+    assert_eq!((&second["synced"], &second["created"], &second["updated"]), (&json!(2), &json!(0), &json!(0)));
+    assert!(harness.script.calls().iter().all(|(target, method, _)| *target == Some(1) && method == "agents.list"));
+}
+
+#[actix_web::test]
+async fn a_sync_that_cannot_be_done_says_why_and_changes_nothing() {
+    let harness = Harness::start().await;
+    for (code, status) in [
+        (ErrorCode::GatewayUnavailable, 502),
+        (ErrorCode::NoUsableGateway, 502),
+        (ErrorCode::GatewayRefused, 502),
+        (ErrorCode::NotSupportedByGateway, 501),
+        (ErrorCode::GatewayTimeout, 504),
+        (ErrorCode::GatewayBusy, 503),
+    ] {
+        for method in ["agents.list", "config.get"] {
+            harness.script.reply(method, Err(Failure::new(code, "The gateway prod can't do it")));
+        }
+        let answer = harness.send(harness.admin("POST", "/api/agents/sync").json(json!({}))).await;
+        assert_eq!((answer.status.as_u16(), answer.error_code().as_str()), (status, code.as_str()));
+    }
+    let unknown = harness.send(harness.admin("POST", "/api/agents/sync").json(json!({"gateway_id": 9}))).await;
+    assert_eq!((unknown.status.as_u16(), unknown.error_code().as_str()), (404, "gateway_not_found"));
+    assert_eq!(harness.send(harness.admin("GET", "/api/agents")).await.json()["total"], 0);
 }

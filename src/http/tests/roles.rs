@@ -54,6 +54,7 @@ fn table() -> Vec<Row> {
         row("GET", "/api/agents", None, viewer),
         row("GET", "/api/agents/nobody", None, [401, 401, 404, 404, 404]),
         row("POST", "/api/agents", Some(json!({})), [401, 401, 403, 400, 400]),
+        row("POST", "/api/agents/sync", Some(json!({"gateway_id": "x"})), [401, 401, 403, 403, 400]),
         row("PUT", "/api/agents/nobody", Some(json!({"role": "r"})), [401, 401, 403, 404, 404]),
         row("DELETE", "/api/agents/nobody", None, [401, 401, 403, 403, 404]),
         row("GET", "/api/keys", None, admin),

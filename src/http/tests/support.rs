@@ -16,6 +16,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::web;
 use gatewarden_actors::agent_book::AgentBook;
+use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
@@ -35,7 +36,7 @@ use gatewarden_actors::store::records::{DeleteOutcome, Role};
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
-use crate::http::registry_door::RegistryDoor;
+use crate::http::registry_door::{Door, RegistryDoor};
 use crate::http::settings::{HttpSettings, RateLimits};
 use crate::http::{AppState, Front, InstallationIdentity, Keyring, Readiness};
 
@@ -295,11 +296,22 @@ impl Harness {
         let (event_hub, events) = EventHubActor::start(clock.clone());
         let readiness = Readiness::default();
         readiness.set_ready();
+        let agents = AgentBook::new(store.clone(), events.clone());
+        let agent_sync = AgentSyncActor::start(AgentSyncParts {
+            registry: registry.clone().recipient(),
+            roster: reader.clone(),
+            store: store.clone(),
+            agents: agents.clone(),
+            interval: Duration::from_secs(3600),
+            request_timeout: Duration::from_secs(5),
+            clock: clock.clone(),
+        });
         let state = AppState {
             roster: reader,
             registry: RegistryDoor::new(&registry),
             event_hub,
-            agents: AgentBook::new(store.clone(), events.clone()),
+            agents,
+            agent_sync: Door::to("sync of agents", agent_sync.recipient(), 4),
             store: store.clone(),
             keys,
             metrics,
