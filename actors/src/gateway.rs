@@ -6,6 +6,7 @@
 //! | `messages` | what it may be told, and what it tells |
 //! | `run_messages` | the same about runs and sessions |
 //! | `handlers` | message in, link, effects out |
+//! | `run_handlers` | the same for runs and sessions |
 //! | `effects` | carries out what the link says |
 //! | `socket` | dials, and reads what comes in |
 //! | `http_dialect` | HTTP conversations |
@@ -19,6 +20,7 @@ mod handlers;
 mod http_dialect;
 pub mod messages;
 mod probe;
+mod run_handlers;
 pub mod run_messages;
 mod socket;
 mod timer;
@@ -42,6 +44,7 @@ use crate::gateway_record::SharedRecord;
 use crate::ids::GatewayId;
 use crate::machines::link::{CallToken, Link, LinkParts, Moment, ProbeToken};
 use crate::metrics::Metrics;
+use crate::run::{Accepted, NotAccepted, RunFinding};
 use crate::settings::GatewaySettings;
 
 /// Messages that may wait for one gateway's actor.
@@ -85,6 +88,8 @@ pub struct GatewayActor {
     http: HttpConversation,
     timer: Timer,
     callers: HashMap<CallToken, oneshot::Sender<Result<Value, Failure>>>,
+    starters: HashMap<CallToken, oneshot::Sender<Result<Accepted, NotAccepted>>>,
+    seekers: HashMap<CallToken, oneshot::Sender<Result<RunFinding, Failure>>>,
     probers: HashMap<ProbeToken, oneshot::Sender<Box<ProbeOutcome>>>,
     last_token: u64,
 }
@@ -119,6 +124,8 @@ impl GatewayActor {
             http: HttpConversation::default(),
             timer: Timer::default(),
             callers: HashMap::new(),
+            starters: HashMap::new(),
+            seekers: HashMap::new(),
             probers: HashMap::new(),
             last_token: 0,
         }

@@ -42,6 +42,7 @@ pub use refusal::{
 };
 pub use secret::Secret;
 pub use sessions::{
-    RowRules, SessionPage, SessionRow, SessionStatus, SessionTable, SessionsEvent, read_sessions, read_sessions_event,
+    RowRules, RunEnd, SessionPage, SessionRow, SessionStatus, SessionTable, SessionsEvent, read_sessions,
+    read_sessions_event,
 };
 pub use version::CalendarVersion;

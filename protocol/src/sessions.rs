@@ -45,6 +45,17 @@ impl SessionStatus {
     }
 }
 
+/// How a session's last run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunEnd {
+    /// Well.
+    Done,
+    /// Badly.
+    Failed,
+    /// On request.
+    Killed,
+}
+
 /// One session of a gateway. What the gateway doesn't tell is none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SessionRow {
@@ -74,6 +85,10 @@ pub struct SessionRow {
     pub has_active_run: Option<bool>,
     /// The run under way or the last one.
     pub run_id: Option<String>,
+    /// How the last run ended, where the row tells more than that it did. None while one is under way.
+    pub run_end: Option<RunEnd>,
+    /// What the last run failed of, in the gateway's words.
+    pub run_error: Option<String>,
 }
 
 /// How rows are to be read: differs by release.
@@ -98,10 +113,12 @@ impl SessionRow {
         let key = fields::name(value, &["key", "sessionKey"])?;
         let updated_at_ms = fields::time_ms(value, &["updatedAt", "updatedAtMs", "lastActivityAt", "updated_at"]);
         let has_active_run = fields::flag(value, &["hasActiveRun"]);
+        let status = status(value, has_active_run, updated_at_ms, rules);
+        let run_end = run_end(value).filter(|_| status == Some(SessionStatus::Completed));
         Some(Self {
             agent: fields::name(value, &["agentId", "agent"]).or_else(|| agent_of_key(&key)),
             model: fields::name(value, &["model"]),
-            status: status(value, has_active_run, updated_at_ms, rules),
+            status,
             total_tokens: fields::whole(value, &["totalTokens"]),
             context_tokens: fields::whole(value, &["contextTokens"]),
             updated_at_ms,
@@ -118,6 +135,8 @@ impl SessionRow {
                 .and_then(|ids| ids.get(0)?.as_str())
                 .and_then(words::name)
                 .or_else(|| fields::name(value, &["runId", "lastRunId"])),
+            run_end,
+            run_error: fields::shown(value, &["lastRunError"]).filter(|_| run_end == Some(RunEnd::Failed)),
             key,
         })
     }
@@ -128,6 +147,13 @@ impl SessionRow {
             if new.is_some() {
                 *old = new;
             }
+        }
+        // Told anew with each status; that the same run has ended may be said twice, and once without saying how.
+        let same_run = newer.run_id.is_none() || newer.run_id == self.run_id;
+        let said_again = newer.status == self.status && newer.run_end.is_none() && same_run;
+        if newer.status.is_some() && !said_again {
+            self.run_end = newer.run_end;
+            self.run_error = newer.run_error;
         }
         take(&mut self.agent, newer.agent);
         take(&mut self.model, newer.model);
@@ -186,6 +212,16 @@ fn status(
         "done" | "failed" | "killed" | "completed" | "aborted" | "error" | "cancelled" | "ended" | "timeout" => {
             Some(SessionStatus::Completed)
         }
+        _ => None,
+    }
+}
+
+/// The end of the last run in a row's own words.
+fn run_end(value: &Value) -> Option<RunEnd> {
+    match value.get("status").and_then(Value::as_str)?.to_ascii_lowercase().as_str() {
+        "done" | "completed" | "ended" => Some(RunEnd::Done),
+        "failed" | "error" | "timeout" => Some(RunEnd::Failed),
+        "killed" | "aborted" | "cancelled" => Some(RunEnd::Killed),
         _ => None,
     }
 }

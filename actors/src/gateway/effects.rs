@@ -31,6 +31,7 @@ impl GatewayActor {
             Effect::Dial { epoch, request } => self.dial(epoch, *request, ctx),
             Effect::Http { epoch, ask } => self.ask_http(epoch, ask, ctx),
             Effect::Send { epoch, text } => self.send(epoch, |outgoing| outgoing.try_send_text(text)),
+            Effect::SendRun { epoch, call, text } => self.send_run(epoch, call, text),
             Effect::Ping { epoch, payload } => self.send(epoch, |outgoing| outgoing.ping(payload)),
             Effect::Pong { epoch, payload } => self.send(epoch, |outgoing| outgoing.pong(payload)),
             Effect::RaiseCap { epoch, bytes } => self.raise_cap(epoch, bytes),
@@ -39,6 +40,14 @@ impl GatewayActor {
                 // A caller that went away needs no answer.
                 let _ = self.callers.remove(&call).map(|waiter| waiter.send(result));
             }
+            Effect::AnswerRun { call, result } => {
+                let _ = self.starters.remove(&call).map(|waiter| waiter.send(result));
+            }
+            Effect::AnswerFinding { call, result } => {
+                let _ = self.seekers.remove(&call).map(|waiter| waiter.send(result));
+            }
+            Effect::RunMoved(notice) => self.tell(GatewayNotice::Run(*notice)),
+            Effect::Sessions(sessions) => self.tell(GatewayNotice::Sessions(sessions)),
             Effect::AnswerProbe { probe, outcome } => {
                 let _ = self.probers.remove(&probe).map(|waiter| waiter.send(outcome));
             }

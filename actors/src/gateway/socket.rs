@@ -7,7 +7,7 @@ use futures_util::stream;
 
 use super::GatewayActor;
 use crate::dialing::{DialFailure, DialRequest, Dialed, FrameCap, Incoming, Outgoing, SocketError};
-use crate::machines::link::Epoch;
+use crate::machines::link::{CallToken, Epoch};
 
 /// What is open, or being opened.
 #[derive(Default)]
@@ -67,6 +67,19 @@ impl GatewayActor {
         if let Err(error) = push(&open.outgoing) {
             // Its effects are carried out by the loop that called us.
             let moment = super::moment_of(&self.clock);
+            self.link.on_socket_error(moment, epoch, &error);
+        }
+    }
+
+    /// Queues the frame that starts a run. A frame that isn't queued has certainly not left, which the link must know.
+    pub(super) fn send_run(&mut self, epoch: Epoch, call: CallToken, text: String) {
+        let queued = match self.socket.open.as_ref().filter(|open| open.epoch == epoch) {
+            Some(open) => open.outgoing.try_send_text(text),
+            None => Err(SocketError::Closed),
+        };
+        if let Err(error) = queued {
+            let moment = super::moment_of(&self.clock);
+            self.link.on_run_unsent(moment, call);
             self.link.on_socket_error(moment, epoch, &error);
         }
     }

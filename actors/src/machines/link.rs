@@ -19,6 +19,7 @@
 
 mod attempt;
 mod calls;
+mod control;
 mod deadlines;
 mod effect;
 mod ending;
@@ -27,8 +28,14 @@ mod handshaking;
 mod http_dialect;
 mod knowledge;
 mod live;
+mod look_up;
 mod probing;
 mod reading;
+mod run_watch;
+mod run_words;
+mod runs;
+mod snapshot;
+mod work_request;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,6 +52,8 @@ use self::knowledge::Knowledge;
 use self::live::Live;
 use self::probing::Probes;
 pub use self::probing::{MAX_PROBES, ProbeFinding};
+use self::runs::Runs;
+use self::snapshot::Telling;
 use crate::gateway_record::{DeviceToken, SharedRecord};
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::machines::backoff::Backoff;
@@ -142,6 +151,8 @@ pub struct Link {
     grace: Option<Grace>,
     knowledge: Knowledge,
     probes: Probes,
+    runs: Runs,
+    telling: Telling,
     effects: Vec<Effect>,
 }
 
@@ -183,6 +194,8 @@ impl Link {
             blocked: None,
             grace: None,
             probes: Probes::default(),
+            runs: Runs::default(),
+            telling: Telling::default(),
             effects: Vec::new(),
         }
     }
@@ -247,6 +260,7 @@ impl Link {
 
     /// Ends every input: derives status, health point and report from what is known now.
     fn settle(&mut self, moment: Moment) {
+        self.tell_sessions(moment);
         // Stopping says nothing about the gateway: what was last known stays as it was told.
         if self.phase != Phase::Stopping {
             let facts = self.facts(moment);

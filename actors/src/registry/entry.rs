@@ -7,6 +7,7 @@ use actix::prelude::*;
 use gatewarden_protocol::address::GatewayAddress;
 
 use crate::gateway::messages::{AuthPermit, Call, Probe, Reconnect, ShutDown, UpdateRecord};
+use crate::gateway::run_messages::{ControlSession, LookUpRun, StartRun};
 use crate::gateway_record::{GatewayRecord, SharedRecord};
 use crate::gateway_report::GatewayReport;
 use crate::machines::election::Candidate;
@@ -21,6 +22,9 @@ pub struct GatewayDoor {
     pub(super) reconnect: Recipient<Reconnect>,
     pub(super) probe: Recipient<Probe>,
     pub(super) call: Recipient<Call>,
+    pub(super) start_run: Recipient<StartRun>,
+    pub(super) look_up_run: Recipient<LookUpRun>,
+    pub(super) control: Recipient<ControlSession>,
     pub(super) permit: Recipient<AuthPermit>,
     pub(super) shut_down: Recipient<ShutDown>,
 }
@@ -34,12 +38,18 @@ impl GatewayDoor {
             + Handler<Reconnect>
             + Handler<Probe>
             + Handler<Call>
+            + Handler<StartRun>
+            + Handler<LookUpRun>
+            + Handler<ControlSession>
             + Handler<AuthPermit>
             + Handler<ShutDown>,
         A::Context: ToEnvelope<A, UpdateRecord>
             + ToEnvelope<A, Reconnect>
             + ToEnvelope<A, Probe>
             + ToEnvelope<A, Call>
+            + ToEnvelope<A, StartRun>
+            + ToEnvelope<A, LookUpRun>
+            + ToEnvelope<A, ControlSession>
             + ToEnvelope<A, AuthPermit>
             + ToEnvelope<A, ShutDown>,
     {
@@ -48,6 +58,9 @@ impl GatewayDoor {
             reconnect: addr.clone().recipient(),
             probe: addr.clone().recipient(),
             call: addr.clone().recipient(),
+            start_run: addr.clone().recipient(),
+            look_up_run: addr.clone().recipient(),
+            control: addr.clone().recipient(),
             permit: addr.clone().recipient(),
             shut_down: addr.clone().recipient(),
         }

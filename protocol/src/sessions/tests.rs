@@ -198,3 +198,17 @@ fn a_tick_of_a_real_release_says_nothing_about_sessions_and_a_documented_one_eve
     }
     assert_eq!(event("presence", json!({})), None);
 }
+
+#[test]
+fn a_row_tells_how_its_last_run_ended_until_another_one_begins() {
+    let read = |value: serde_json::Value| SessionRow::read(&value, rules(false)).unwrap();
+    let failed = json!({"key": "k", "status": "failed", "hasActiveRun": false, "lastRunError": "No key."});
+    let mut row = read(failed);
+    assert_eq!((row.run_end, row.run_error.as_deref()), (Some(RunEnd::Failed), Some("No key.")));
+    assert_eq!(read(json!({"key": "k", "status": "killed"})).run_end, Some(RunEnd::Killed));
+    assert_eq!(read(json!({"key": "k", "status": "done", "hasActiveRun": true})).run_end, None);
+    row.merge(read(json!({"key": "k", "label": "x"})));
+    assert_eq!(row.run_end, Some(RunEnd::Failed), "a row without a status says nothing about it");
+    row.merge(read(json!({"key": "k", "status": "running"})));
+    assert_eq!((row.run_end, row.run_error), (None, None));
+}

@@ -80,6 +80,9 @@ impl Link {
                 self.dialect = None;
             }
             self.knowledge.forget(moment, self.dialect);
+            if elsewhere {
+                self.telling.forget();
+            }
             self.breaker = Breaker::new(self.settings.breaker_failures);
             self.pardon(moment);
             self.start_over(moment, "record_changed");

@@ -12,7 +12,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::gateway_report::Phase;
 
 /// No caller waits longer than this.
-const MAX_CALL: Duration = Duration::from_secs(600);
+pub(super) const MAX_CALL: Duration = Duration::from_secs(600);
 
 /// Who waits for a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,14 @@ pub(super) enum Waiter {
     Subscribe,
     /// A page of the list of sessions.
     Sessions,
+    /// A run that is to be started.
+    Run(CallToken),
+    /// What must be set before a run is started, and whether it makes no sense without.
+    Preparation(CallToken, bool),
+    /// A step of a look-up.
+    LookUp(CallToken),
+    /// An abort.
+    Kill(CallToken),
 }
 
 impl Link {
@@ -51,12 +59,7 @@ impl Link {
         let epoch = self.epoch;
         let unavailable = self.unavailable();
         let missing = self.not_supported(method);
-        let busy = Failure::new(
-            ErrorCode::GatewayBusy,
-            format!("{} requests already wait for gateway \"{}\"", self.settings.max_pending, self.record.name),
-        )
-        .with_help("Try again in a moment; if it stays so, the gateway doesn't answer what it is asked.")
-        .with_retry_after(Duration::from_secs(1));
+        let busy = self.busy();
         let ready = self.phase == Phase::Ready;
         let Some(live) = self.live.as_deref_mut().filter(|_| ready) else { return Err(unavailable) };
         if live.dialect == Dialect::Http {
@@ -130,10 +133,10 @@ impl Link {
         let Some(live) = &mut self.live else { return };
         for settled in live.pending.expire(moment.now) {
             self.push(Effect::Count(Count::Rpc(settled.method.clone(), "timeout")));
+            let failure = self.overdue(&settled.method);
             match settled.waiter {
-                Waiter::Caller(call) => {
-                    let failure = self.overdue(&settled.method);
-                    self.push(Effect::Answer { call, result: Err(failure) });
+                Waiter::Caller(_) | Waiter::Run(_) | Waiter::Preparation(..) | Waiter::LookUp(_) | Waiter::Kill(_) => {
+                    self.unanswered(settled.waiter, failure)
                 }
                 // Its own machine watches the heartbeat.
                 Waiter::Heartbeat => {}
@@ -154,10 +157,25 @@ impl Link {
     pub(super) fn abandon(&mut self, mut live: Live) {
         for settled in live.pending.drain_all() {
             self.push(Effect::Count(Count::Rpc(settled.method, "lost")));
-            if let Waiter::Caller(call) = settled.waiter {
-                let failure = self.connection_ended();
+            let failure = self.connection_ended();
+            self.unanswered(settled.waiter, failure);
+        }
+        self.abandon_look_ups();
+        self.runs.watch.connection_lost();
+        self.telling.connection_lost();
+    }
+
+    /// No answer came to somebody's request, or will come.
+    pub(super) fn unanswered(&mut self, waiter: Waiter, failure: Failure) {
+        match waiter {
+            Waiter::Caller(call) => self.push(Effect::Answer { call, result: Err(failure) }),
+            Waiter::Run(call) | Waiter::Preparation(call, _) => self.run_unanswered(call, failure),
+            Waiter::LookUp(call) => self.found(call, Err(failure)),
+            Waiter::Kill(call) => {
+                self.runs.kills.remove(&call);
                 self.push(Effect::Answer { call, result: Err(failure) });
             }
+            Waiter::Heartbeat | Waiter::Agents | Waiter::AgentsFromConfig | Waiter::Subscribe | Waiter::Sessions => {}
         }
     }
 

@@ -26,6 +26,9 @@ impl Link {
             self.knowledge.next_deadline(&facts, moment.now),
             self.http.as_ref().and_then(|talk| talk.next_deadline()),
             self.handshaking.as_ref().and_then(|handshaking| handshaking.ask_info_at),
+            self.runs.watch.next_deadline(),
+            self.look_up_deadline(),
+            self.telling_deadline(moment.now),
         ];
         let live = self
             .live
@@ -65,6 +68,9 @@ impl Link {
         let now = moment.now;
         self.expire_calls(moment);
         self.expire_http(moment);
+        self.expire_look_ups(now);
+        self.expire_runs(moment);
+        self.tell_sessions(moment);
         self.run_heartbeat(moment);
         self.expire_probes(moment);
         self.grace_over(moment);

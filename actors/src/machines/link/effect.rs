@@ -9,8 +9,10 @@ use crate::dialing::http_probe::{Health, HealthFailure};
 use crate::dialing::{DialFailure, DialRequest, HttpReply};
 use crate::error::Failure;
 use crate::gateway::messages::{AuthResult, HealthPoint, ProbeOutcome};
+use crate::gateway::run_messages::RunNotice;
 use crate::gateway_record::DeviceToken;
 use crate::gateway_report::{GatewayReport, Phase};
+use crate::run::{Accepted, NotAccepted, RunFinding, SharedSessions};
 
 /// Time and chance at one input.
 #[derive(Debug, Clone, Copy)]
@@ -143,6 +145,16 @@ pub enum Effect {
         /// The frame.
         text: String,
     },
+    /// Send the frame that starts a run; if the socket's queue refuses it, say so with
+    /// [`Link::on_run_unsent`](super::Link::on_run_unsent).
+    SendRun {
+        /// The socket.
+        epoch: Epoch,
+        /// Who waits for the acceptance.
+        call: CallToken,
+        /// The frame.
+        text: String,
+    },
     /// Send a ping.
     Ping {
         /// The socket.
@@ -180,6 +192,24 @@ pub enum Effect {
         /// The gateway's answer, or why there is none.
         result: Result<Value, Failure>,
     },
+    /// Answer whoever wanted a run started.
+    AnswerRun {
+        /// The caller.
+        call: CallToken,
+        /// Whether the gateway took it.
+        result: Result<Accepted, NotAccepted>,
+    },
+    /// Answer whoever wanted to know what became of a run.
+    AnswerFinding {
+        /// The caller.
+        call: CallToken,
+        /// What the gateway knows.
+        result: Result<RunFinding, Failure>,
+    },
+    /// A run moved on.
+    RunMoved(Box<RunNotice>),
+    /// The sessions changed.
+    Sessions(SharedSessions),
     /// Answer a probe.
     AnswerProbe {
         /// Who asked.

@@ -108,16 +108,19 @@ impl Link {
     fn live_reply(&mut self, moment: Moment, response: Response) {
         let Response { id, outcome } = response;
         let Some(live) = &mut self.live else { return };
-        if let Some(place) = live.expected_outcomes.iter().position(|expected| *expected == id) {
-            live.expected_outcomes.remove(place);
+        if let Some(run_id) = live.outcomes.take(&id) {
+            if let Some(run_id) = run_id {
+                self.second_reply(moment, run_id, outcome);
+            }
             return;
         }
-        match live.pending.on_reply(&id, ReplyStep::Final, moment.now) {
+        let table_id = self.runs.table_id(&id);
+        match live.pending.on_reply(table_id.as_deref().unwrap_or(&id), ReplyStep::Final, moment.now) {
             Matched::Settled(settled) => {
-                if outcome.as_ref().is_ok_and(is_acceptance) {
-                    live.expect_outcome(id);
+                if matches!(settled.waiter, Waiter::Caller(_)) && outcome.as_ref().is_ok_and(is_acceptance) {
+                    live.outcomes.expect(id.clone(), None);
                 }
-                self.settled(moment, settled, outcome);
+                self.settled(moment, &id, settled, outcome);
             }
             Matched::FirstOfTwo { .. } => {}
             Matched::Unmatched(unmatched) => {
@@ -148,11 +151,15 @@ impl Link {
         match read_sessions_event(event, rules) {
             Some(SessionsEvent::Unspecified) => live.reading.want_sessions(moment.now),
             Some(told) => {
-                live.sessions.apply(told);
-                live.count_sessions();
+                if !live.sessions.apply(told).is_empty() {
+                    live.count_sessions();
+                    self.telling.note(moment.wall_ms);
+                }
             }
             None => {}
         }
+        self.run_event(moment, event);
+        let Some(live) = &mut self.live else { return };
         match event.name.as_str() {
             "health" => {
                 if let Some(health) = HealthSnapshot::read(&event.payload) {
@@ -182,15 +189,19 @@ impl Link {
     /// Document 002 answers a `spawn` with an event that carries the request's id; the first one is the acceptance.
     fn spawn_result(&mut self, moment: Moment, payload: &Value) {
         let Some(id) = payload.get("id").and_then(Value::as_str) else { return };
+        let table_id = self.runs.table_id(id);
         let Some(live) = &mut self.live else { return };
-        let Some(settled) = live.pending.cancel(id) else { return };
-        self.settled(moment, settled, Ok(payload.clone()));
+        match live.pending.cancel(table_id.as_deref().unwrap_or(id)) {
+            Some(settled) => self.settled(moment, id, settled, Ok(payload.clone())),
+            None => self.spawn_moved_on(moment, id, payload),
+        }
     }
 
     /// A request of this connection has its answer.
     fn settled(
         &mut self,
         moment: Moment,
+        wire_id: &str,
         settled: Settled<Waiter>,
         outcome: Result<Value, gatewarden_protocol::WireError>,
     ) {
@@ -213,6 +224,10 @@ impl Link {
                 self.heartbeat_answered(moment);
             }
             Waiter::Caller(call) => self.answer_caller(call, &method, outcome, unknown),
+            Waiter::Run(call) => self.run_answered(moment, call, wire_id, outcome, unknown),
+            Waiter::Preparation(call, needed) => self.prepared(moment, call, needed, outcome, unknown),
+            Waiter::LookUp(call) => self.look_up_answered(moment, call, outcome),
+            Waiter::Kill(call) => self.kill_answered(moment, call, &method, outcome, unknown),
             Waiter::Agents | Waiter::AgentsFromConfig | Waiter::Subscribe | Waiter::Sessions => {
                 self.read(moment, waiter, outcome, unknown);
             }

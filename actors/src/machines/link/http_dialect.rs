@@ -26,6 +26,8 @@ enum Purpose {
     Heartbeat,
     /// A read of our own.
     Read(Waiter),
+    /// A step in starting or looking up a run.
+    Run(Waiter),
     /// A caller's request.
     Call { call: CallToken, method: String },
 }
@@ -85,13 +87,17 @@ impl Link {
             (Purpose::Login, HttpAnswer::Reply(answer)) => self.login_answered(moment, answer),
             (Purpose::Heartbeat, HttpAnswer::Health(answer)) => self.http_heartbeat_answered(moment, answer),
             (Purpose::Read(waiter), HttpAnswer::Reply(answer)) => self.http_read(moment, waiter, answer),
+            (Purpose::Run(Waiter::Run(call)), HttpAnswer::Reply(answer)) => {
+                self.http_run_answered(moment, call, answer);
+            }
+            (Purpose::Run(waiter), HttpAnswer::Reply(answer)) => self.http_looked_up(moment, waiter, answer),
             (Purpose::Call { call, method }, HttpAnswer::Reply(answer)) => self.http_called(call, &method, answer),
             (Purpose::Call { call, method }, HttpAnswer::Health(answer)) => {
                 self.http_health_called(call, &method, answer)
             }
             // An answer of another kind than the question; the shell never mixes them up.
             (Purpose::Detect | Purpose::Heartbeat, HttpAnswer::Reply(_))
-            | (Purpose::Login | Purpose::Read(_), HttpAnswer::Health(_)) => {}
+            | (Purpose::Login | Purpose::Read(_) | Purpose::Run(_), HttpAnswer::Health(_)) => {}
         }
     }
 
@@ -256,27 +262,64 @@ impl Link {
 
     fn http_called(&mut self, call: CallToken, method: &str, answer: Result<HttpReply, DialFailure>) {
         let (outcome, result) = match answer {
-            Ok(reply) if (200..300).contains(&reply.status) => {
-                let text = || Value::String(words::shown(&String::from_utf8_lossy(&reply.body)));
-                ("ok", Ok(serde_json::from_slice(&reply.body).unwrap_or_else(|_| text())))
-            }
-            Ok(reply) if matches!(reply.status, 404 | 405 | 501) => ("refused", Err(self.not_supported(method))),
-            Ok(reply) => {
-                let body: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
-                let mut error = WireError::from_value(body.get("error").cloned().unwrap_or(body));
-                if error.message.is_empty() {
-                    error.message = format!("HTTP {}", reply.status);
-                }
-                ("refused", Err(self.refused(method, &error)))
-            }
+            Ok(reply) if (200..300).contains(&reply.status) => ("ok", Ok(read_body(&reply))),
+            Ok(reply) => ("refused", Err(self.http_refusal(method, &reply))),
             Err(DialFailure::Timeout { .. }) => ("timeout", Err(self.overdue(method))),
-            Err(failure) => {
-                let words = format!("Gateway \"{}\" could not be asked: {failure}", self.record.name);
-                ("lost", Err(Failure::new(ErrorCode::GatewayUnavailable, words).with_help(failure.help())))
-            }
+            Err(failure) => ("lost", Err(self.http_unasked(&failure))),
         };
         self.push(Effect::Count(Count::Rpc(method.to_owned(), outcome)));
         self.push(Effect::Answer { call, result });
+    }
+
+    /// An answer that is no success.
+    pub(super) fn http_refusal(&self, method: &str, reply: &HttpReply) -> Failure {
+        if matches!(reply.status, 404 | 405 | 501) {
+            return self.not_supported(method);
+        }
+        let body: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+        let mut error = WireError::from_value(body.get("error").cloned().unwrap_or(body));
+        if error.message.is_empty() {
+            error.message = format!("HTTP {}", reply.status);
+        }
+        self.refused(method, &error)
+    }
+
+    /// The question didn't get there, or the answer didn't come back.
+    pub(super) fn http_unasked(&self, failure: &DialFailure) -> Failure {
+        let words = format!("Gateway \"{}\" could not be asked: {failure}", self.record.name);
+        Failure::new(ErrorCode::GatewayUnavailable, words).with_help(failure.help())
+    }
+
+    /// A step in starting or looking up a run. False where too many questions wait already.
+    pub(super) fn ask_http_for(
+        &mut self,
+        moment: Moment,
+        waiter: Waiter,
+        operation: HttpOperation,
+        timeout: Duration,
+    ) -> bool {
+        if self.http.as_ref().is_none_or(|talk| talk.asked.len() >= self.settings.max_pending) {
+            return false;
+        }
+        self.send_http(moment, Purpose::Run(waiter), operation, timeout);
+        true
+    }
+
+    fn http_looked_up(&mut self, moment: Moment, waiter: Waiter, answer: Result<HttpReply, DialFailure>) {
+        let Waiter::LookUp(call) = waiter else { return };
+        match answer {
+            Ok(reply) if (200..300).contains(&reply.status) => {
+                self.look_up_answered(moment, call, Ok(read_body(&reply)));
+            }
+            Ok(reply) => {
+                let failure = self.http_refusal("sessions.list", &reply);
+                self.found(call, Err(failure));
+            }
+            Err(failure) => {
+                let failure = self.http_unasked(&failure);
+                self.found(call, Err(failure));
+            }
+        }
     }
 
     /// Questions whose answers the shell never brought.
@@ -289,7 +332,9 @@ impl Link {
             let silence = DialFailure::Timeout { step: DialStep::Request };
             let answer = match purpose {
                 Purpose::Detect | Purpose::Heartbeat => HttpAnswer::Health(Err(silence.into())),
-                Purpose::Login | Purpose::Read(_) | Purpose::Call { .. } => HttpAnswer::Reply(Err(silence)),
+                Purpose::Login | Purpose::Read(_) | Purpose::Run(_) | Purpose::Call { .. } => {
+                    HttpAnswer::Reply(Err(silence))
+                }
             };
             self.http_answered(moment, purpose, answer);
         }
@@ -299,13 +344,23 @@ impl Link {
     pub(super) fn abandon_http(&mut self) {
         let Some(talk) = self.http.take() else { return };
         for (purpose, _) in talk.asked.into_values() {
-            if let Purpose::Call { call, method } = purpose {
-                self.push(Effect::Count(Count::Rpc(method, "lost")));
-                let failure = self.connection_ended();
-                self.push(Effect::Answer { call, result: Err(failure) });
+            let failure = self.connection_ended();
+            match purpose {
+                Purpose::Call { call, method } => {
+                    self.push(Effect::Count(Count::Rpc(method, "lost")));
+                    self.push(Effect::Answer { call, result: Err(failure) });
+                }
+                Purpose::Run(waiter) => self.unanswered(waiter, failure),
+                Purpose::Detect | Purpose::Login | Purpose::Heartbeat | Purpose::Read(_) => {}
             }
         }
     }
+}
+
+/// The body of a good answer: JSON, else its text.
+pub(super) fn read_body(reply: &HttpReply) -> Value {
+    let text = || Value::String(words::shown(&String::from_utf8_lossy(&reply.body)));
+    serde_json::from_slice(&reply.body).unwrap_or_else(|_| text())
 }
 
 /// The document, with the status line taken into account.

@@ -1,6 +1,6 @@
 //! The authenticated connection: heartbeat, replies, events.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,8 +18,36 @@ use crate::gateway_report::{Phase, StatusSource};
 use crate::machines::heartbeat::HeartbeatEffect;
 use crate::machines::sequence::Sequence;
 
-/// Requests that were answered once and will be answered again: their ids, so that the second answer surprises nobody.
+/// Requests that were answered once and will be answered again.
 const MAX_EXPECTED_OUTCOMES: usize = 1024;
+
+/// Requests that were answered once and will be answered again: they wait here and not in the table of requests, whose
+/// places are for answers that come soon.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    runs: HashMap<String, Option<String>>,
+    order: VecDeque<String>,
+}
+
+impl Outcomes {
+    /// A second reply will come under this id, with the end of this run if it is one of ours.
+    pub(super) fn expect(&mut self, id: String, run_id: Option<String>) {
+        if self.order.len() >= MAX_EXPECTED_OUTCOMES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.runs.remove(&oldest);
+        }
+        self.order.push_back(id.clone());
+        self.runs.insert(id, run_id);
+    }
+
+    /// Takes out what waits for this id; none where nothing does.
+    pub(super) fn take(&mut self, id: &str) -> Option<Option<String>> {
+        let run_id = self.runs.remove(id)?;
+        self.order.retain(|waiting| waiting != id);
+        Some(run_id)
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -41,7 +69,7 @@ pub(super) struct Live {
     uptime: Option<(u64, i64)>,
     /// The last WebSocket ping's payload: only its own pong measures it.
     pings: u64,
-    pub(super) expected_outcomes: VecDeque<String>,
+    pub(super) outcomes: Outcomes,
     pub(super) garbage: Garbage,
 }
 
@@ -106,13 +134,6 @@ impl Live {
         }
     }
 
-    pub(super) fn expect_outcome(&mut self, id: String) {
-        if self.expected_outcomes.len() >= MAX_EXPECTED_OUTCOMES {
-            self.expected_outcomes.pop_front();
-        }
-        self.expected_outcomes.push_back(id);
-    }
-
     fn ping_payload(&self) -> Bytes {
         Bytes::copy_from_slice(&self.pings.to_be_bytes())
     }
@@ -156,7 +177,7 @@ impl Link {
             degraded: None,
             uptime: None,
             pings: 0,
-            expected_outcomes: VecDeque::new(),
+            outcomes: Outcomes::default(),
             garbage: Garbage { since: moment.now, count: 0 },
         }));
         self.dialect = Some(dialect);

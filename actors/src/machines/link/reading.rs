@@ -60,6 +60,11 @@ impl Reading {
         self.sessions_at.get_or_insert(now + AFTER_BURST);
     }
 
+    /// Somebody needs the sessions read by then.
+    pub(super) fn want_sessions_within(&mut self, by: Instant) {
+        self.sessions_at = Some(self.sessions_at.map_or(by, |at| at.min(by)));
+    }
+
     /// The agents may have changed.
     pub(super) fn want_agents(&mut self) {
         self.agents_wanted = true;
@@ -177,7 +182,8 @@ impl Link {
                 }
             }
             Waiter::Sessions => self.take_sessions_page(moment, &payload),
-            Waiter::Subscribe | Waiter::Heartbeat | Waiter::Caller(_) => {}
+            // The others are no reads.
+            _ => {}
         }
         self.read_if_wanted(moment);
     }
@@ -203,6 +209,9 @@ impl Link {
             None => {
                 live.sessions.replace(std::mem::take(&mut reading.rows));
                 live.count_sessions();
+                self.telling.note(moment.wall_ms);
+                self.look_ups_after_list();
+                self.runs_after_http_list(moment);
             }
         }
     }
@@ -216,7 +225,8 @@ impl Link {
                 live.reading.sessions_at = Some(moment.now + AFTER_FAILURE);
             }
             Waiter::Agents | Waiter::AgentsFromConfig | Waiter::Subscribe => live.reading.under_way = false,
-            Waiter::Heartbeat | Waiter::Caller(_) => {}
+            // The others are no reads.
+            _ => {}
         }
     }
 

@@ -11,10 +11,12 @@ use tokio::sync::mpsc;
 
 use crate::error::Failure;
 use crate::gateway::messages::*;
+use crate::gateway::run_messages::{ControlSession, LookUpRun, StartRun};
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::registry::{GatewayDoor, SpawnGateway};
+use crate::run::{Accepted, NotAccepted, RunFinding};
 
 /// What a scripted gateway heard from the registry.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub(super) enum Heard {
     Record(SharedRecord),
     Reconnect,
     Permit(AuthPermit),
+    Start(StartRun),
+    LookUp(LookUpRun),
+    Control(ControlSession),
     ShutDown,
 }
 
@@ -39,12 +44,22 @@ struct ScriptedGateway {
     supervisor: Recipient<FromGateway>,
     heard: mpsc::UnboundedSender<(GatewayId, Heard)>,
     silent: Rc<RefCell<HashSet<GatewayId>>>,
+    answers: Rc<RefCell<Answers>>,
+}
+
+/// What scripted gateways answer about runs; none is what a good gateway says.
+#[derive(Default)]
+struct Answers {
+    start: HashMap<GatewayId, Result<Accepted, NotAccepted>>,
+    finding: HashMap<GatewayId, Result<RunFinding, Failure>>,
+    control: HashMap<GatewayId, Result<Value, Failure>>,
 }
 
 /// The stage: starts scripted gateways and lets the test speak through them.
 pub(super) struct Script {
     actors: Rc<RefCell<HashMap<GatewayId, Addr<ScriptedGateway>>>>,
     silent: Rc<RefCell<HashSet<GatewayId>>>,
+    answers: Rc<RefCell<Answers>>,
     sender: mpsc::UnboundedSender<(GatewayId, Heard)>,
     receiver: mpsc::UnboundedReceiver<(GatewayId, Heard)>,
 }
@@ -52,14 +67,22 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { actors: Rc::default(), silent: Rc::default(), sender, receiver }
+        Self { actors: Rc::default(), silent: Rc::default(), answers: Rc::default(), sender, receiver }
     }
 
     pub(super) fn spawner(&self) -> SpawnGateway {
         let (actors, silent, heard) = (self.actors.clone(), self.silent.clone(), self.sender.clone());
+        let answers = self.answers.clone();
         Box::new(move |record, incarnation, supervisor| {
             let id = record.id;
-            let gateway = ScriptedGateway { id, incarnation, supervisor, heard: heard.clone(), silent: silent.clone() };
+            let gateway = ScriptedGateway {
+                id,
+                incarnation,
+                supervisor,
+                heard: heard.clone(),
+                silent: silent.clone(),
+                answers: answers.clone(),
+            };
             let addr = gateway.start();
             actors.borrow_mut().insert(id, addr.clone());
             heard.send((id, Heard::Started { incarnation })).unwrap();
@@ -81,6 +104,21 @@ impl Script {
 
     pub(super) fn silence_probes(&self, id: GatewayId) {
         self.silent.borrow_mut().insert(id);
+    }
+
+    /// What a gateway answers to [`StartRun`] from now on; else it accepts.
+    pub(super) fn answers_start(&self, id: GatewayId, answer: Result<Accepted, NotAccepted>) {
+        self.answers.borrow_mut().start.insert(id, answer);
+    }
+
+    /// What a gateway answers to [`LookUpRun`] from now on; else it knows nothing.
+    pub(super) fn answers_look_up(&self, id: GatewayId, answer: Result<RunFinding, Failure>) {
+        self.answers.borrow_mut().finding.insert(id, answer);
+    }
+
+    /// What a gateway answers to [`ControlSession`] from now on; else it does it.
+    pub(super) fn answers_control(&self, id: GatewayId, answer: Result<Value, Failure>) {
+        self.answers.borrow_mut().control.insert(id, answer);
     }
 
     /// The next thing that any gateway hears.
@@ -175,5 +213,49 @@ impl Handler<Call> for ScriptedGateway {
 
     fn handle(&mut self, call: Call, _: &mut Self::Context) -> Self::Result {
         Ok(json!({ "method": call.method }))
+    }
+}
+
+impl Handler<StartRun> for ScriptedGateway {
+    type Result = Result<Accepted, NotAccepted>;
+
+    fn handle(&mut self, start: StartRun, _: &mut Self::Context) -> Self::Result {
+        let run_id = start.spawn_id.clone();
+        self.tell(Heard::Start(start));
+        let scripted = self.answers.borrow().start.get(&self.id).cloned();
+        scripted.unwrap_or_else(|| {
+            Ok(Accepted {
+                session_key: Some(format!("agent:main:{run_id}")),
+                run_id,
+                pid: None,
+                running: false,
+                method: "agent",
+                reply: json!({ "status": "accepted" }),
+            })
+        })
+    }
+}
+
+impl Handler<LookUpRun> for ScriptedGateway {
+    type Result = Result<RunFinding, Failure>;
+
+    fn handle(&mut self, look_up: LookUpRun, _: &mut Self::Context) -> Self::Result {
+        self.tell(Heard::LookUp(look_up));
+        self.answers.borrow().finding.get(&self.id).cloned().unwrap_or(Ok(RunFinding::NotKnown))
+    }
+}
+
+impl Handler<ControlSession> for ScriptedGateway {
+    type Result = Result<Value, Failure>;
+
+    fn handle(&mut self, control: ControlSession, _: &mut Self::Context) -> Self::Result {
+        let action = control.action.as_str();
+        self.tell(Heard::Control(control));
+        self.answers
+            .borrow()
+            .control
+            .get(&self.id)
+            .cloned()
+            .unwrap_or_else(|| Ok(json!({ "ok": true, "action": action })))
     }
 }
