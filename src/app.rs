@@ -23,11 +23,13 @@ use actix::Addr;
 use actix_web::dev::ServerHandle;
 use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
+use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::{RegistryActor, RegistryParts};
+use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::health_log::HealthLogWriter;
 use gatewarden_actors::store::key_file::SealingKey;
@@ -58,6 +60,7 @@ pub struct App {
     pub(crate) roster: RosterReader,
     pub(crate) store: StoreHandle,
     pub(crate) health_log: HealthLogWriter,
+    pub(crate) audit: AuditTrail,
     pub(crate) readiness: Readiness,
     pub(crate) clock: Clock,
     pub(crate) notifier: Arc<Notifier>,
@@ -90,6 +93,7 @@ impl App {
 
         let health_log = HealthLogWriter::start(store.clone());
         let (event_hub, events) = EventHubActor::start(clock.clone());
+        let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let installation = InstallationIdentity {
             device_id: identity.device_id().to_owned(),
             public_key: identity.public_key().to_owned(),
@@ -104,6 +108,7 @@ impl App {
             spawn: gateways::spawner(config, identity, &clock, &metrics),
             election: config.election.clone(),
             events,
+            audit: audit.clone(),
             restarts: config.restarts.clone(),
             retention: config.retention.clone(),
             heartbeat_interval: config.gateway.heartbeat_interval,
@@ -124,6 +129,7 @@ impl App {
             roster: roster.clone(),
             registry: RegistryDoor::new(&registry),
             event_hub: event_hub.clone(),
+            audit: audit.clone(),
             store: store.clone(),
             agents,
             agent_sync: Door::to("sync of agents", agent_sync.clone().recipient(), SYNCS),
@@ -147,6 +153,7 @@ impl App {
             roster,
             store,
             health_log,
+            audit,
             readiness,
             clock,
             notifier,

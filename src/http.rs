@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod agents;
 pub mod allowed_hosts;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod cors;

@@ -86,10 +86,11 @@ pub async fn drain(app: &mut App) -> bool {
     within("gateways", GATEWAYS, app.registry.send(Drain)).await;
 
     app.notifier.status("stopping: the last observations are written");
-    let health_log = app.health_log.clone();
+    let (health_log, audit) = (app.health_log.clone(), app.audit.clone());
     let store = app.store.clone();
     let flushed = within("the store", STORE, async {
         health_log.flush().await;
+        audit.flush().await;
         store.flush().await
     });
     let saved = match flushed.await {

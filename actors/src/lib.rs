@@ -12,6 +12,7 @@
 
 pub mod agent_book;
 pub mod agent_sync;
+pub mod audit_trail;
 pub mod clock;
 pub mod dialing;
 pub mod error;

@@ -35,6 +35,7 @@ use self::addresses::Addresses;
 use self::entry::Entry;
 pub use self::entry::GatewayDoor;
 use self::roster::{GatewayView, RosterReader, RosterWriter};
+use crate::audit_trail::AuditTrail;
 use crate::clock::Clock;
 use crate::event_hub::EventPublisher;
 use crate::gateway::messages::FromGateway;
@@ -73,6 +74,8 @@ pub struct RegistryParts {
     pub election: ElectionSettings,
     /// Where subscribers hear of changes.
     pub events: EventPublisher,
+    /// Where changes of the acting primary are recorded.
+    pub audit: AuditTrail,
     /// How often a dead actor is started again.
     pub restarts: RestartSettings,
     /// How long the health log is kept.
@@ -94,6 +97,7 @@ pub struct RegistryActor {
     restarts: RestartSettings,
     retention: RetentionSettings,
     events: EventPublisher,
+    audit: AuditTrail,
     clock: Clock,
     metrics: Arc<Metrics>,
     roster: RosterWriter,
@@ -136,6 +140,7 @@ impl RegistryActor {
             restarts: parts.restarts,
             retention: parts.retention,
             events: parts.events,
+            audit: parts.audit,
             metrics: parts.metrics,
             roster,
             entries,

@@ -14,6 +14,7 @@ use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::store::records::{Role, WebSession};
 
+use super::audit::notes::Notes;
 use super::error::ApiError;
 use super::front::Front;
 use super::keyring::{KeyHolder, hash_hex};
@@ -122,9 +123,10 @@ impl<R: Requirement> FromRequest for By<R> {
         let Some(front) = request.app_data::<web::Data<Front>>() else {
             return Either::Left(ready(Err(Failure::unavailable("HTTP front").into())));
         };
+        let notes = Notes::of(request);
         if let Some(presented) = presented_key(request.headers()) {
             let caller = check_key(request, front, presented);
-            return Either::Left(ready(caller.and_then(|caller| admit(request, front, caller))));
+            return Either::Left(ready(caller.and_then(|caller| admit(request, front, caller, notes.as_ref()))));
         }
         let Some(cookie) = request.cookie(SESSION_COOKIE) else {
             return Either::Left(ready(Err(no_key())));
@@ -132,7 +134,7 @@ impl<R: Requirement> FromRequest for By<R> {
         let (request, front) = (request.clone(), front.clone());
         Either::Right(Box::pin(async move {
             let caller = check_session(&request, &front, cookie.value(), R::STREAM).await?;
-            admit(&request, &front, caller)
+            admit(&request, &front, caller, notes.as_ref())
         }))
     }
 }
@@ -145,7 +147,15 @@ pub fn authenticate_by_key(request: &HttpRequest, front: &Front) -> Result<Calle
     }
 }
 
-fn admit<R: Requirement>(request: &HttpRequest, front: &Front, caller: Caller) -> Result<By<R>, ApiError> {
+fn admit<R: Requirement>(
+    request: &HttpRequest,
+    front: &Front,
+    caller: Caller,
+    notes: Option<&Notes>,
+) -> Result<By<R>, ApiError> {
+    if let Some(notes) = notes {
+        notes.see_caller(&caller.key);
+    }
     if !caller.is_at_least(R::ROLE) {
         return Err(ApiError(
             Failure::new(

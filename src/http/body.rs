@@ -13,6 +13,7 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::audit::notes::Notes;
 use super::error::{ApiError, invalid};
 use super::front::Front;
 
@@ -55,6 +56,7 @@ impl FromRequest for OptionalJsonBody {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.parse::<u64>().ok());
         let payload = payload.take();
+        let notes = Notes::of(request);
         Box::pin(async move {
             if announced.is_some_and(|length| length > limit as u64) {
                 return Err(too_large(limit));
@@ -66,7 +68,11 @@ impl FromRequest for OptionalJsonBody {
                 return Ok(Self(None));
             }
             check_content_type(content_type)?;
-            parse_object(&bytes).map(|map| Self(Some(map)))
+            let map = parse_object(&bytes)?;
+            if let Some(notes) = notes {
+                notes.see_body(&map);
+            }
+            Ok(Self(Some(map)))
         })
     }
 }

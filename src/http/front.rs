@@ -6,6 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::http::Method;
 use bytes::Bytes;
 
+use super::audit::Refusals;
 use super::gateways::list_body::ListBody;
 use super::rate_limit::Limits;
 use super::request_id::RequestIds;
@@ -21,6 +22,8 @@ pub struct Front {
     pub app: AppState,
     /// Rate limits.
     pub limits: Limits,
+    /// Refusals that the audit log takes.
+    pub refusals: Refusals,
     /// The body of `GET /api/gateways`, kept while nothing changes.
     pub list: ListBody,
     /// Draws request ids.
@@ -38,6 +41,7 @@ impl Front {
         let document = super::openapi::openapi();
         Self {
             limits: Limits::new(&settings.rate_limits, &app.clock),
+            refusals: Refusals::default(),
             list: ListBody::default(),
             request_ids: RequestIds::new(),
             table: RouteTable::of(&document),

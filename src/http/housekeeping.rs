@@ -1,10 +1,12 @@
 //! What the HTTP front does by itself every minute: forget idle rate limits and ended sessions, tell the store which keys
-//! were used.
+//! were used, and the audit log which refusals it lacks.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_web::web;
+use gatewarden_actors::store::records::{AuditActor, AuditEntry, AuditResult};
+use serde_json::json;
 
 use super::front::Front;
 
@@ -20,11 +22,31 @@ pub fn start(front: &web::Data<Front>) {
                 return;
             };
             front.limits.purge();
+            note_refusals(&front);
             note_used_keys(&front).await;
             if let Err(failure) = front.app.store.purge_web_sessions(front.now_s()).await {
                 tracing::debug!(error = %failure, "ended browser sessions were not removed");
             }
         }
+    });
+}
+
+/// Tells the audit log how many refusals it lacks.
+fn note_refusals(front: &Front) {
+    let left_out = front.refusals.take_left_out();
+    if left_out == 0 {
+        return;
+    }
+    tracing::warn!(refusals.left_out = left_out, "the audit log lacks refusals: too many came within a minute");
+    front.app.audit.note(AuditEntry {
+        at_ms: front.app.clock.wall_ms(),
+        actor: AuditActor::system(),
+        address: None,
+        request_id: None,
+        action: "audit.refusals_left_out".to_owned(),
+        target: None,
+        result: AuditResult::Refused,
+        details: json!({ "refusals": left_out }),
     });
 }
 

@@ -10,6 +10,7 @@ use gatewarden_actors::store::records::WebSession;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::audit::notes::Notes;
 use super::auth::{SESSION_COOKIE, cross_origin, is_from_elsewhere, is_same_origin, wrong_key};
 use super::body::JsonBody;
 use super::error::{ApiError, BodyErrors, KeyErrors, invalid};
@@ -78,6 +79,9 @@ pub(crate) async fn login(
     let Some(key) = front.app.keys.verify(presented.trim(), now_s) else {
         return Err(wrong_key(&request, &front));
     };
+    if let Some(notes) = Notes::of(&request) {
+        notes.see_caller(&key);
+    }
     let token = new_token()?;
     let lifetime = i64::try_from(front.settings.session_lifetime.as_secs()).unwrap_or(i64::MAX);
     let expires_at = now_s.saturating_add(lifetime);

@@ -1,5 +1,5 @@
-//! What every request passes through, in this order: id, allowed hosts, CORS, the route, headers, the log. One wrapper
-//! around all of it costs one allocation a request instead of one a step; each step decides in a file of its own.
+//! What every request passes through, in this order: id, allowed hosts, CORS, the route, the audit log, headers, the log. One
+//! wrapper around all of it costs one allocation a request instead of one a step; each step decides in a file of its own.
 
 use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -8,6 +8,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, ResponseError, web};
 
 use super::access_log::{Answered, note};
+use super::audit::{self, Watch};
 use super::error::ApiError;
 use super::front::Front;
 use super::rate_limit::LimitState;
@@ -29,6 +30,8 @@ pub async fn run<B: MessageBody + 'static>(
         request.head_mut().method = Method::GET;
     }
 
+    let watch = audit::concerns(&method).then(|| Watch::begin(&front, &request, &request_id));
+
     let is_page = security_headers::is_page(request.path());
     let mut response = match allowed_hosts::check(request.path(), request.headers(), &front.settings.allowed_hosts) {
         Err(failure) => {
@@ -41,6 +44,9 @@ pub async fn run<B: MessageBody + 'static>(
         Ok(()) => next.call(request).await?.map_into_left_body(),
     };
 
+    if let Some(watch) = watch {
+        response = Box::pin(watch.settle(response)).await;
+    }
     // A stream has no end by itself, and the answer to HEAD has no body to end with.
     if method == Method::HEAD && response.response().body().size() == BodySize::Stream {
         response = response.map_body(|_, _| EitherBody::right(BoxBody::new(())));

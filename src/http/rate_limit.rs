@@ -179,10 +179,11 @@ impl Limits {
 
 /// An IPv4 address, or an IPv6 /64: one customer's network, within which addresses cost nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct AddressBlock(Option<IpAddr>);
+pub struct AddressBlock(Option<IpAddr>);
 
 impl AddressBlock {
-    fn of(address: Option<IpAddr>) -> Self {
+    /// The block of an address; addresses that nobody knows are one.
+    pub fn of(address: Option<IpAddr>) -> Self {
         Self(address.map(|address| match address.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use actix::Addr;
 use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::messages::SyncAgents;
+use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
@@ -23,6 +24,8 @@ pub struct AppState {
     pub registry: RegistryDoor,
     /// Where event streams are joined.
     pub event_hub: Addr<EventHubActor>,
+    /// Where changes and refusals are written down.
+    pub audit: AuditTrail,
     /// The health log, keys and browser sessions.
     pub store: StoreHandle,
     /// Agents: reads and changes, with the events that changes entail.

@@ -1,6 +1,7 @@
 //! The HTTP front against a real store, a real roster and a registry that does as it is told.
 
 mod agents_api;
+mod audit_api;
 mod bad_input;
 mod documents;
 mod events_api;

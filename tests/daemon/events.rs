@@ -94,6 +94,50 @@ fn a_socket_tells_the_same_as_a_stream() {
 }
 
 #[test]
+fn changes_refusals_and_elections_are_in_the_audit_log_and_stay_there() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let mut daemon = Daemon::start();
+    let viewer = daemon.new_key("viewer", "viewer");
+    let mut follower = follow(&daemon, "/api/events?types=audit");
+    let left_out = EventStream::open(daemon.address(), "/api/events?types=audit,log", &[("X-API-Key", &viewer)]);
+    let id = daemon.register("prod", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    daemon.update(&json!({"id": id, "priority": 3})).expect(200);
+    let denied = daemon.try_call(Some(&viewer), "DELETE", &format!("/api/gateways/{id}"), None).expect("an answer");
+    assert_eq!(denied.status, 403);
+    daemon.delete(id).expect(200);
+    let target = format!("gateway {id}");
+    let expected = [
+        ("gateway.create", "configuration", "ok"),
+        ("gateway.update", "configuration", "ok"),
+        ("gateway.delete", "viewer", "refused"),
+        ("gateway.delete", "configuration", "ok"),
+    ];
+    for (action, actor, result) in expected {
+        let event = follower.until(|event| event.data["data"]["actor"]["name"] != "system");
+        let data = &event.data["data"];
+        assert_eq!((&data["action"], &data["actor"]["name"]), (&json!(action), &json!(actor)), "{data}");
+        assert_eq!((&data["result"], &data["target"]), (&json!(result), &json!(target)), "{data}");
+    }
+    // What was acknowledged is there after a crash; the refusal came before.
+    daemon.crash_and_restart();
+    let page = daemon.get("/api/audit").expect(200);
+    let rows = page.json()["audit"].as_array().cloned().expect("a list");
+    let mine: Vec<_> = rows.iter().rev().filter(|row| row["target"] == json!(target)).collect();
+    for (action, actor, result) in expected {
+        let found =
+            mine.iter().any(|row| row["action"] == action && row["actor"]["name"] == actor && row["result"] == result);
+        assert!(found || result == "refused", "{action} by {actor}: {}", page.text);
+    }
+    assert!(mine.iter().all(|row| row["address"] == "127.0.0.1" || row["actor"]["name"] == "system"), "{}", page.text);
+    assert!(!page.text.contains(&viewer), "a key in the audit log");
+    let refused = daemon.try_call(Some(&viewer), "GET", "/api/audit", None).expect("an answer");
+    assert_eq!(refused.status, 403);
+    drop(daemon);
+    left_out.expect_nothing();
+}
+
+#[test]
 fn nobody_follows_without_a_key_and_everybody_with_one() {
     let daemon = Daemon::start();
     for key in [None, Some("wrong")] {

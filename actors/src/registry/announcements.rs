@@ -8,6 +8,7 @@ use super::entry::Entry;
 use crate::event::EventKind;
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::machines::election::PrimaryChange;
+use crate::store::records::{AuditActor, AuditEntry, AuditResult};
 
 impl RegistryActor {
     /// Publishes what is news between two reports of a gateway.
@@ -32,16 +33,24 @@ impl RegistryActor {
         }
     }
 
-    /// Publishes a change of the acting primary.
+    /// Publishes a change of the acting primary and records it.
     pub(super) fn announce_primary(&self, change: &PrimaryChange) {
         let named = |id: Option<crate::ids::GatewayId>| match id {
             Some(id) => json!({ "id": id, "name": self.entries.get(&id).map(|entry| entry.record.name.clone()) }),
             None => Value::Null,
         };
-        self.events.publish(
-            EventKind::GatewayPrimary,
-            json!({ "from": named(change.from), "to": named(change.to), "reason": change.reason }),
-        );
+        let details = json!({ "from": named(change.from), "to": named(change.to), "reason": change.reason });
+        self.events.publish(EventKind::GatewayPrimary, details.clone());
+        self.audit.note(AuditEntry {
+            at_ms: self.clock.wall_ms(),
+            actor: AuditActor::system(),
+            address: None,
+            request_id: None,
+            action: "gateway.primary".to_owned(),
+            target: change.to.map(|id| format!("gateway {id}")),
+            result: AuditResult::Ok,
+            details,
+        });
     }
 }
 

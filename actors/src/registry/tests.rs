@@ -18,6 +18,7 @@ use crate::event_hub::subscriber::Delivery;
 use crate::gateway::messages::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::GatewayChange;
 use crate::gateway_report::{BreakerState, BreakerView, GatewayReport, Phase, Problem, Status, StatusSource};
+use crate::store::audit_log::AuditLogWriter;
 use crate::store::key_file::SealingKey;
 use crate::store::options::StoreOptions;
 
@@ -28,6 +29,7 @@ struct House {
     script: Script,
     store: StoreHandle,
     hub: Addr<EventHubActor>,
+    audit: AuditTrail,
     _dir: TempDir,
 }
 
@@ -45,6 +47,7 @@ impl House {
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
         let script = Script::new();
         let (hub, events) = EventHubActor::start(clock.clone());
+        let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let (registry, roster) = RegistryActor::start(RegistryParts {
             health_log: HealthLogWriter::start(store.clone()),
             records: store.load_gateways().await.unwrap(),
@@ -54,13 +57,14 @@ impl House {
             election,
             restarts,
             events,
+            audit: audit.clone(),
             retention: RetentionSettings::default(),
             heartbeat_interval: Duration::from_secs(30),
             clock,
             metrics,
             store: store.clone(),
         });
-        Self { registry, roster, script, store, hub, _dir: dir }
+        Self { registry, roster, script, store, hub, audit, _dir: dir }
     }
 
     async fn create(&self, name: &str, port: u16) -> GatewayCommitted {
@@ -423,4 +427,17 @@ async fn subscribers_hear_of_status_refusal_and_acting_primary_once_each() {
     );
     house.registry.send(Ping).await.unwrap();
     assert_eq!(subscription.try_next(), None);
+}
+
+#[actix::test]
+async fn changes_of_the_acting_primary_are_in_the_audit_log() {
+    let mut house = House::open(at_once()).await;
+    let id = house.create("prod", 18_789).await.view.record.id;
+    house.ready(id).await;
+    house.audit.flush().await;
+    let entries = house.store.list_audit(10, None, None).await.unwrap();
+    let [only] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((only.entry.action.as_str(), only.entry.actor.name.as_str()), ("gateway.primary", "system"));
+    assert_eq!(only.entry.target, Some(format!("gateway {id}")));
+    assert_eq!(only.entry.details["to"]["name"], "prod");
 }

@@ -36,6 +36,7 @@ fn table() -> Vec<Row> {
         row("POST", "/api/gateways/health", None, viewer),
         row("POST", "/api/gateways/connect", Some(json!({"id": 1})), viewer),
         row("GET", "/api/events", None, viewer),
+        row("GET", "/api/audit", None, admin),
         // Past the key it wants a WebSocket.
         row("GET", "/api/ws", None, [401, 401, 400, 400, 400]),
         row("GET", "/api/nodes", None, viewer),

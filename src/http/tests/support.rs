@@ -17,6 +17,7 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::web;
 use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
+use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
@@ -29,6 +30,7 @@ use gatewarden_actors::registry::messages::{
     CallGateway, CreateGateway, DeleteGateway, GatewayCommitted, ProbeGateways, ReconnectGateway, UpdateGateway,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
+use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::options::StoreOptions;
@@ -243,6 +245,7 @@ pub(super) struct Harness {
     pub(super) front: web::Data<Front>,
     pub(super) script: Script,
     pub(super) events: EventPublisher,
+    pub(super) audit: AuditTrail,
     pub(super) readiness: Readiness,
     pub(super) store: StoreHandle,
     keys: HashMap<Role, Secret>,
@@ -294,6 +297,7 @@ impl Harness {
         }));
         let registry = registry.start();
         let (event_hub, events) = EventHubActor::start(clock.clone());
+        let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let readiness = Readiness::default();
         readiness.set_ready();
         let agents = AgentBook::new(store.clone(), events.clone());
@@ -312,6 +316,7 @@ impl Harness {
             event_hub,
             agents,
             agent_sync: Door::to("sync of agents", agent_sync.recipient(), 4),
+            audit: audit.clone(),
             store: store.clone(),
             keys,
             metrics,
@@ -320,7 +325,7 @@ impl Harness {
             readiness: readiness.clone(),
         };
         let front = web::Data::new(Front::new(settings, state));
-        Self { front, script, events, readiness, store, keys: made, _directory: directory }
+        Self { front, script, events, audit, readiness, store, keys: made, _directory: directory }
     }
 
     /// The key of a role.
