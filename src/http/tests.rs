@@ -6,6 +6,7 @@ mod bad_input;
 mod documents;
 mod events_api;
 mod events_socket_api;
+mod fan_out;
 mod gateways_api;
 mod keys_api;
 mod middleware;
