@@ -27,6 +27,7 @@ use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::{RegistryActor, RegistryParts};
 use gatewarden_actors::store::audit_log::AuditLogWriter;
@@ -109,6 +110,8 @@ impl App {
             election: config.election.clone(),
             events,
             audit: audit.clone(),
+            open_spawns: store.open_spawns().await?,
+            routing: config.work.routing.clone(),
             restarts: config.restarts.clone(),
             retention: config.retention.clone(),
             heartbeat_interval: config.gateway.heartbeat_interval,
@@ -124,6 +127,8 @@ impl App {
             request_timeout: config.gateway.request_timeout,
             clock: clock.clone(),
         });
+        // Answered once the registry has seeded the first gateway, where there was none: no client finds an empty roster.
+        let _ = registry.send(Ping).await;
         let readiness = Readiness::default();
         let state = AppState {
             roster: roster.clone(),

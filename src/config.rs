@@ -22,7 +22,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use gatewarden_actors::gateway_record::NewGateway;
-use gatewarden_actors::settings::{ElectionSettings, GatewaySettings, RestartSettings, RetentionSettings};
+use gatewarden_actors::settings::{
+    ElectionSettings, GatewaySettings, RestartSettings, RetentionSettings, RoutingSettings,
+};
 use gatewarden_actors::store::options::StoreOptions;
 use gatewarden_protocol::Secret;
 
@@ -71,10 +73,8 @@ pub struct Config {
 /// Settings of work given to gateways (sections `routing` and `rate_limit`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkSettings {
-    /// Whether work goes to the usable gateway with the fewest sessions instead of the primary; false.
-    pub least_loaded: bool,
-    /// Spawns a minute and key; 60.
-    pub spawn_per_minute: u32,
+    /// Where work goes that names no gateway, and how much of it one gateway gets.
+    pub routing: RoutingSettings,
     /// Session controls a minute, key and session; 10.
     pub control_per_minute: u32,
     /// Between automatic syncs of agents; 15 min.

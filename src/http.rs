@@ -37,6 +37,7 @@ pub mod route_table;
 pub mod routes;
 pub mod security_headers;
 pub mod settings;
+pub mod spawn;
 pub mod stalled_clients;
 pub mod state;
 pub mod status;

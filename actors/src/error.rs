@@ -57,13 +57,21 @@ pub enum ErrorCode {
     StoreUnavailable,
     /// The daemon is stopping or an internal queue is full.
     Unavailable,
+    /// The idempotency key was used for another request.
+    IdempotencyMismatch,
+    /// No spawn has this id.
+    SpawnNotFound,
+    /// No gateway holds this session.
+    SessionNotFound,
+    /// Several gateways hold a session of this key.
+    SessionAmbiguous,
     /// A fault of ours; the cause is in the log.
     Internal,
 }
 
 impl ErrorCode {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -88,6 +96,10 @@ impl ErrorCode {
         Self::GatewayBusy,
         Self::StoreUnavailable,
         Self::Unavailable,
+        Self::IdempotencyMismatch,
+        Self::SpawnNotFound,
+        Self::SessionNotFound,
+        Self::SessionAmbiguous,
         Self::Internal,
     ];
 
@@ -118,6 +130,10 @@ impl ErrorCode {
             Self::GatewayBusy => "gateway_busy",
             Self::StoreUnavailable => "store_unavailable",
             Self::Unavailable => "unavailable",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
+            Self::SpawnNotFound => "spawn_not_found",
+            Self::SessionNotFound => "session_not_found",
+            Self::SessionAmbiguous => "session_ambiguous",
             Self::Internal => "internal",
         }
     }

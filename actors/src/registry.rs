@@ -7,6 +7,9 @@
 //! | `entry` | what the registry knows of one gateway, and the way to its actor |
 //! | `record_changes` | create, update, delete: write, then act, then answer |
 //! | `requests` | probe, call, reconnect, drain |
+//! | `spawning` | route, record, send, answer; never run twice |
+//! | `reconciliation` | what became of spawns: stages, questions, writing it down |
+//! | `control` | pause, resume, kill at the gateway that holds the session |
 //! | `notices` | what gateways say: reports, permits, device tokens, health points |
 //! | `announcements` | what subscribers are told |
 //! | `supervision` | actors that died: restart, or park |
@@ -15,14 +18,17 @@
 
 mod addresses;
 mod announcements;
+mod control;
 mod entry;
 pub mod messages;
 mod notices;
 mod observations;
 mod primary;
+mod reconciliation;
 mod record_changes;
 mod requests;
 pub mod roster;
+mod spawning;
 mod supervision;
 
 use std::collections::HashMap;
@@ -43,10 +49,12 @@ use crate::gateway_record::{DeviceToken, GatewayRecord, NewGateway, SharedRecord
 use crate::ids::GatewayId;
 use crate::machines::election::Election;
 use crate::machines::self_doubt::SelfDoubt;
+use crate::machines::spawn_book::SpawnBook;
 use crate::metrics::Metrics;
-use crate::settings::{ElectionSettings, RestartSettings, RetentionSettings};
+use crate::settings::{ElectionSettings, RestartSettings, RetentionSettings, RoutingSettings};
 use crate::store::handle::StoreHandle;
 use crate::store::health_log::HealthLogWriter;
+use crate::store::records::SpawnRecord;
 
 /// How often the registry looks for `Gateway` actors that died. O(gateways), one atomic read each.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -76,6 +84,10 @@ pub struct RegistryParts {
     pub events: EventPublisher,
     /// Where changes of the acting primary are recorded.
     pub audit: AuditTrail,
+    /// The spawns that an earlier run of the daemon left open.
+    pub open_spawns: Vec<SpawnRecord>,
+    /// Where work goes.
+    pub routing: RoutingSettings,
     /// How often a dead actor is started again.
     pub restarts: RestartSettings,
     /// How long the health log is kept.
@@ -98,6 +110,8 @@ pub struct RegistryActor {
     retention: RetentionSettings,
     events: EventPublisher,
     audit: AuditTrail,
+    routing: RoutingSettings,
+    spawns: SpawnBook,
     clock: Clock,
     metrics: Arc<Metrics>,
     roster: RosterWriter,
@@ -132,7 +146,7 @@ impl RegistryActor {
             entries.insert(record.id, entry);
         }
         roster.publish_all(views);
-        let registry = Self {
+        let mut registry = Self {
             store: parts.store,
             health_log: parts.health_log,
             seed: parts.seed,
@@ -141,6 +155,8 @@ impl RegistryActor {
             retention: parts.retention,
             events: parts.events,
             audit: parts.audit,
+            routing: parts.routing,
+            spawns: SpawnBook::default(),
             metrics: parts.metrics,
             roster,
             entries,
@@ -153,6 +169,7 @@ impl RegistryActor {
             stopping: false,
             clock: parts.clock,
         };
+        registry.resume_spawns(parts.open_spawns);
         let addr = Self::create(|ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
             registry
@@ -201,6 +218,7 @@ impl Actor for RegistryActor {
         }
         ctx.run_interval(WATCH_INTERVAL, |registry, ctx| registry.watch(ctx));
         self.schedule_housekeeping(ctx);
+        self.schedule_reconciliation(ctx);
         // At the start nobody may see the empty roster, so the mailbox waits; the store answers within its deadline.
         ctx.wait(self.seed_if_empty());
         self.rearm(ctx);

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::machines::routing::RoutingPolicy;
+
 /// Settings of each `Gateway` actor (section `gateway` of the configuration).
 #[derive(Debug, Clone, PartialEq)]
 pub struct GatewaySettings {
@@ -107,6 +109,21 @@ pub struct RestartSettings {
 impl Default for RestartSettings {
     fn default() -> Self {
         Self { max_restarts: 5, window: Duration::from_secs(60) }
+    }
+}
+
+/// Settings of routing (section `routing`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutingSettings {
+    /// Where work goes that names no gateway.
+    pub policy: RoutingPolicy,
+    /// Spawns under way on one gateway at one time; 64.
+    pub max_in_flight: usize,
+}
+
+impl Default for RoutingSettings {
+    fn default() -> Self {
+        Self { policy: RoutingPolicy::Primary, max_in_flight: 64 }
     }
 }
 

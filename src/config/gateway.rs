@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use gatewarden_actors::settings::{ElectionSettings, GatewaySettings, RestartSettings};
+use gatewarden_actors::machines::routing::RoutingPolicy;
+use gatewarden_actors::settings::{ElectionSettings, GatewaySettings, RestartSettings, RoutingSettings};
 
 use super::WorkSettings;
 use super::reading::Reader;
@@ -67,12 +68,14 @@ pub(super) fn restarts(reader: &mut Reader<'_>) -> RestartSettings {
 /// Settings of routing.
 pub(super) fn work(reader: &mut Reader<'_>) -> WorkSettings {
     WorkSettings {
-        least_loaded: reader.parsed("routing.policy", false, |text| match text {
-            "primary" => Ok(false),
-            "least_loaded" => Ok(true),
-            _ => Err("must be primary or least_loaded".to_owned()),
-        }),
-        spawn_per_minute: reader.number("rate_limit.spawn_per_minute", 1..=10_000_000),
+        routing: RoutingSettings {
+            policy: reader.parsed("routing.policy", RoutingPolicy::Primary, |text| match text {
+                "primary" => Ok(RoutingPolicy::Primary),
+                "least_loaded" => Ok(RoutingPolicy::LeastLoaded),
+                _ => Err("must be primary or least_loaded".to_owned()),
+            }),
+            max_in_flight: usize::try_from(reader.number("routing.max_in_flight", 1..=100_000)).unwrap_or(usize::MAX),
+        },
         control_per_minute: reader.number("rate_limit.control_per_minute", 1..=10_000_000),
         agent_sync_interval: reader.duration("gateway.agent_sync_interval", SECOND..=30 * DAY),
         min_version: reader.parsed("gateway.min_version", String::new(), calendar_version),

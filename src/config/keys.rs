@@ -116,6 +116,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("election.failback_after", "30s"),
     key("election.startup_hold", "10s"),
     key("routing.policy", "primary"),
+    key("routing.max_in_flight", "64"),
     key("supervision.max_restarts", "5"),
     key("supervision.window", "60s"),
     also(key("seed.name", "primary"), &["MC_DEFAULT_GATEWAY_NAME"]),

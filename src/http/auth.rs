@@ -67,6 +67,9 @@ pub trait Requirement: 'static {
 /// A role, and no rate limit.
 #[derive(Debug)]
 pub struct Viewer;
+/// A role, and no rate limit of its own.
+#[derive(Debug)]
+pub struct Operator;
 /// A role, and no rate limit.
 #[derive(Debug)]
 pub struct Admin;
@@ -85,6 +88,9 @@ pub struct GatewayAdmin;
 
 impl Requirement for Viewer {
     const ROLE: Role = Role::Viewer;
+}
+impl Requirement for Operator {
+    const ROLE: Role = Role::Operator;
 }
 impl Requirement for Admin {
     const ROLE: Role = Role::Admin;

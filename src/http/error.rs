@@ -57,11 +57,14 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         }
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden | ErrorCode::CrossOrigin => StatusCode::FORBIDDEN,
-        ErrorCode::NotFound | ErrorCode::GatewayNotFound | ErrorCode::KeyNotFound | ErrorCode::AgentNotFound => {
-            StatusCode::NOT_FOUND
-        }
+        ErrorCode::NotFound
+        | ErrorCode::GatewayNotFound
+        | ErrorCode::KeyNotFound
+        | ErrorCode::AgentNotFound
+        | ErrorCode::SpawnNotFound
+        | ErrorCode::SessionNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::NameTaken => StatusCode::CONFLICT,
+        ErrorCode::NameTaken | ErrorCode::IdempotencyMismatch | ErrorCode::SessionAmbiguous => StatusCode::CONFLICT,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,

@@ -133,6 +133,7 @@ impl LimitState {
 pub struct Limits {
     enabled: bool,
     gateway: Limit<i64>,
+    spawn: Limit<i64>,
     health: Limit<i64>,
     wrong_keys: Limit<AddressBlock>,
 }
@@ -143,6 +144,7 @@ impl Limits {
         Self {
             enabled: settings.enabled,
             gateway: Limit::per_minute(settings.gateway_per_minute, clock, "gateway operations"),
+            spawn: Limit::per_minute(settings.spawn_per_minute, clock, "spawns"),
             health: Limit::new(NonZeroU32::MIN, settings.health_interval, clock, "manual health checks"),
             wrong_keys: Limit::per_minute(settings.wrong_keys_per_minute, clock, "attempts"),
         }
@@ -151,6 +153,11 @@ impl Limits {
     /// Counts a gateway operation; `None` where limits are off.
     pub fn gateway_operation(&self, key: i64) -> Option<Counted> {
         self.enabled.then(|| self.gateway.check(&key))
+    }
+
+    /// Counts a spawn; `None` where limits are off.
+    pub fn spawn(&self, key: i64) -> Option<Counted> {
+        self.enabled.then(|| self.spawn.check(&key))
     }
 
     /// Counts a manual health check; `None` where limits are off.
@@ -172,6 +179,7 @@ impl Limits {
     /// Forgets what no longer limits anybody. To be called every minute or so.
     pub fn purge(&self) {
         self.gateway.purge();
+        self.spawn.purge();
         self.health.purge();
         self.wrong_keys.purge();
     }

@@ -9,7 +9,8 @@ use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::registry::messages::{
-    CallGateway, CreateGateway, DeleteGateway, ProbeGateways, ReconnectGateway, UpdateGateway,
+    CallGateway, ControlSessionAt, CreateGateway, DeleteGateway, ProbeGateways, ReconnectGateway, SpawnWork,
+    UpdateGateway,
 };
 use tokio::sync::Semaphore;
 
@@ -90,6 +91,10 @@ pub struct RegistryDoor {
     pub probe: Door<ProbeGateways>,
     /// Requests that are passed on to a gateway.
     pub call: Door<CallGateway>,
+    /// Work for gateways.
+    pub spawn: Door<SpawnWork>,
+    /// Control of sessions.
+    pub control: Door<ControlSessionAt>,
 }
 
 impl RegistryDoor {
@@ -102,13 +107,17 @@ impl RegistryDoor {
             + Handler<DeleteGateway>
             + Handler<ReconnectGateway>
             + Handler<ProbeGateways>
-            + Handler<CallGateway>,
+            + Handler<CallGateway>
+            + Handler<SpawnWork>
+            + Handler<ControlSessionAt>,
         A::Context: ToEnvelope<A, CreateGateway>
             + ToEnvelope<A, UpdateGateway>
             + ToEnvelope<A, DeleteGateway>
             + ToEnvelope<A, ReconnectGateway>
             + ToEnvelope<A, ProbeGateways>
-            + ToEnvelope<A, CallGateway>,
+            + ToEnvelope<A, CallGateway>
+            + ToEnvelope<A, SpawnWork>
+            + ToEnvelope<A, ControlSessionAt>,
     {
         Self {
             create: Door::new(registry.clone().recipient(), CHANGES),
@@ -117,6 +126,8 @@ impl RegistryDoor {
             reconnect: Door::new(registry.clone().recipient(), CHANGES),
             probe: Door::new(registry.clone().recipient(), PROBES),
             call: Door::new(registry.clone().recipient(), CALLS),
+            spawn: Door::new(registry.clone().recipient(), CALLS),
+            control: Door::new(registry.clone().recipient(), CALLS),
         }
     }
 
@@ -128,6 +139,8 @@ impl RegistryDoor {
             + self.reconnect.in_flight()
             + self.probe.in_flight()
             + self.call.in_flight()
+            + self.spawn.in_flight()
+            + self.control.in_flight()
     }
 
     /// Whether the registry still listens.

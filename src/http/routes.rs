@@ -10,7 +10,9 @@ use super::agents::{self, by_key as agents_by_key, sync as agent_sync};
 use super::error::ApiError;
 use super::front::Front;
 use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
-use super::{audit, events, events_socket, gateways, health, identity, keys, login, metrics, nodes, openapi, status};
+use super::{
+    audit, events, events_socket, gateways, health, identity, keys, login, metrics, nodes, openapi, spawn, status,
+};
 
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
 pub fn api(config: &mut ServiceConfig<'_>) {
@@ -30,6 +32,9 @@ pub fn api(config: &mut ServiceConfig<'_>) {
         .service(by_id::read) //              GET    /api/gateways/{id}
         .service(by_id::update) //            PUT    /api/gateways/{id}
         .service(by_id::delete) //            DELETE /api/gateways/{id}
+        .service(spawn::spawn) //             POST   /api/spawn
+        .service(spawn::list) //              GET    /api/spawn
+        .service(spawn::read) //              GET    /api/spawn/{id}
         .service(events::follow) //           GET    /api/events
         .service(audit::list::list) //        GET    /api/audit
         .service(events_socket::follow) //    GET    /api/ws

@@ -63,6 +63,8 @@ pub struct RateLimits {
     pub enabled: bool,
     /// Gateway operations a minute and key, which is also the burst; 100.
     pub gateway_per_minute: NonZeroU32,
+    /// Spawns a minute and key, which is also the burst; 60.
+    pub spawn_per_minute: NonZeroU32,
     /// One manual health check in this time and key; 10 s.
     pub health_interval: Duration,
     /// Wrong keys a minute and address, which is also the burst; 10.
@@ -74,6 +76,7 @@ impl Default for RateLimits {
         Self {
             enabled: true,
             gateway_per_minute: NonZeroU32::MIN.saturating_add(99),
+            spawn_per_minute: NonZeroU32::MIN.saturating_add(59),
             health_interval: Duration::from_secs(10),
             wrong_keys_per_minute: NonZeroU32::MIN.saturating_add(9),
         }

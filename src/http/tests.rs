@@ -12,4 +12,5 @@ mod keys_api;
 mod middleware;
 mod nodes_api;
 mod roles;
+mod spawn_api;
 mod support;

@@ -10,6 +10,9 @@ use crate::error::Failure;
 use crate::gateway::messages::{FromGateway, ProbeOutcome};
 use crate::gateway_record::{GatewayChange, NewGateway};
 use crate::ids::GatewayId;
+use crate::machines::routing::RouteWish;
+use crate::run::{SessionAction, Work};
+use crate::store::records::{Idempotency, NewSpawn, SpawnRecord};
 use std::sync::Arc;
 
 /// A gateway was created or changed, and how.
@@ -85,3 +88,49 @@ pub struct Drain;
 
 /// Notices of `Gateway` actors arrive as [`FromGateway`].
 pub type Notice = FromGateway;
+
+/// From HTTP: record a piece of work, find it a gateway, send it there, reply with the acceptance.
+///
+/// Fails with `gateway_not_found`, `gateway_unavailable`, `gateway_busy`, `no_usable_gateway` (nothing was recorded),
+/// `store_unavailable` (nothing was sent), `idempotency_mismatch`, or with what the gateway said: `gateway_refused`,
+/// `not_supported_by_gateway`, and `gateway_timeout` where it may be under way all the same. The latter carry the spawn's
+/// id in their details.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<SpawnAnswer, Failure>")]
+pub struct SpawnWork {
+    /// Where it should go.
+    pub wish: RouteWish,
+    /// What to run.
+    pub work: Work,
+    /// What is recorded of it; gateway and route are filled in here.
+    pub record: NewSpawn,
+    /// The client's idempotency key.
+    pub idempotency: Option<Idempotency>,
+    /// Deadline of the acceptance.
+    pub timeout: Duration,
+}
+
+/// A spawn was accepted, or the same request was before.
+#[derive(Debug, Clone)]
+pub struct SpawnAnswer {
+    /// As recorded, brought up to date with the acceptance.
+    pub record: SpawnRecord,
+    /// Whether this is the recorded answer to an earlier request.
+    pub replayed: bool,
+    /// The gateway's reply; null for a replay.
+    pub reply: Value,
+}
+
+/// From HTTP: pause, resume or kill what runs in a session of one gateway. Replies with the gateway's words.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Value, Failure>")]
+pub struct ControlSessionAt {
+    /// The gateway that holds the session.
+    pub gateway: GatewayId,
+    /// The session's key.
+    pub session_key: String,
+    /// What to do.
+    pub action: SessionAction,
+    /// Deadline.
+    pub timeout: Duration,
+}

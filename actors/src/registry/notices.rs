@@ -29,7 +29,7 @@ impl Handler<FromGateway> for RegistryActor {
             GatewayNotice::DeviceTokenRejected { address } => self.forget_device_token(address, ctx),
             GatewayNotice::Health(point) => self.health_log.push(id, point),
             GatewayNotice::Sessions(sessions) => self.roster.publish_sessions(id, sessions),
-            GatewayNotice::Run(_) => {}
+            GatewayNotice::Run(run) => self.take_run_notice(id, run, ctx),
         }
     }
 }
@@ -66,6 +66,9 @@ impl RegistryActor {
                     entry.flaps.held_until(now).map_or(0, |until| until.saturating_duration_since(now).as_secs());
                 warn!(gateway.id = id.0, gateway.name = %entry.record.name, held_s = until_s,
                     "gateway bounces between usable and not: held down from acting as primary");
+            }
+            if !usable {
+                self.spawns.on_gateway_lost(now, id);
             }
             self.note_turn(id, usable, ctx);
         }

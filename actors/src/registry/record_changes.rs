@@ -185,6 +185,7 @@ impl RegistryActor {
         if self.addresses.leave(&entry.address, id) {
             self.delete_stored_token(entry.address, ctx);
         }
+        self.spawns.on_gateway_deleted(id);
         self.roster.remove(id);
         self.metrics.forget_gateway(id);
         self.note_removal(id, entry.report.is_usable(), ctx);

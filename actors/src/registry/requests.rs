@@ -116,7 +116,7 @@ impl Handler<CallGateway> for RegistryActor {
 }
 
 /// The failure for a request to a gateway that isn't to be trusted with work.
-fn unusable(name: &str, report: &GatewayReport) -> Failure {
+pub(super) fn unusable(name: &str, report: &GatewayReport) -> Failure {
     let failure = Failure::new(
         ErrorCode::GatewayUnavailable,
         format!(

@@ -67,6 +67,7 @@ impl RegistryActor {
             self.metrics.count_actor_restart(id);
             self.start_gateway(id, ctx);
         }
+        self.spawns.on_gateway_lost(now, id);
         if was_usable {
             self.note_turn(id, false, ctx);
         }

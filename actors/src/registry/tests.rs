@@ -1,6 +1,7 @@
 //! The registry with scripted gateways and a real store in a temporary directory.
 
 mod scripted_gateway;
+mod spawns;
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 use self::scripted_gateway::{Heard, Script};
 use super::messages::*;
 use super::*;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, Failure};
 use crate::event::{EventFilter, EventKind};
 use crate::event_hub::EventHubActor;
 use crate::event_hub::messages::Subscribe;
@@ -56,6 +57,8 @@ impl House {
             spawn: script.spawner(),
             election,
             restarts,
+            routing: RoutingSettings::default(),
+            open_spawns: store.open_spawns().await.unwrap(),
             events,
             audit: audit.clone(),
             retention: RetentionSettings::default(),

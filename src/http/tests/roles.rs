@@ -58,6 +58,9 @@ fn table() -> Vec<Row> {
         row("POST", "/api/agents/sync", Some(json!({"gateway_id": "x"})), [401, 401, 403, 403, 400]),
         row("PUT", "/api/agents/nobody", Some(json!({"role": "r"})), [401, 401, 403, 404, 404]),
         row("DELETE", "/api/agents/nobody", None, [401, 401, 403, 403, 404]),
+        row("POST", "/api/spawn", Some(json!({"task": "t"})), [401, 401, 403, 202, 202]),
+        row("GET", "/api/spawn", None, viewer),
+        row("GET", "/api/spawn/none", None, [401, 401, 404, 404, 404]),
         row("GET", "/api/keys", None, admin),
         row("POST", "/api/keys", Some(json!({"name": "k", "role": "viewer"})), [401, 401, 403, 403, 201]),
         row("DELETE", "/api/keys/99", None, [401, 401, 403, 403, 404]),
@@ -98,6 +101,7 @@ async fn each_endpoint_answers_each_role_as_the_table_says() {
                     401 => "unauthorized",
                     403 => "forbidden",
                     _ if row.path.starts_with("/api/agents") => "agent_not_found",
+                    _ if row.path.starts_with("/api/spawn") => "spawn_not_found",
                     _ => "key_not_found",
                 };
                 assert_eq!(answer.error_code(), code);

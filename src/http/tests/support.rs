@@ -25,16 +25,18 @@ use gatewarden_actors::gateway::messages::ProbeOutcome;
 use gatewarden_actors::gateway_record::{GatewayRecord, NewGateway};
 use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
 use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::machines::routing::RouteWish;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::messages::{
-    CallGateway, CreateGateway, DeleteGateway, GatewayCommitted, ProbeGateways, ReconnectGateway, UpdateGateway,
+    CallGateway, ControlSessionAt, CreateGateway, DeleteGateway, GatewayCommitted, ProbeGateways, ReconnectGateway,
+    SpawnAnswer, SpawnWork, UpdateGateway,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
 use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::options::StoreOptions;
-use gatewarden_actors::store::records::{DeleteOutcome, Role};
+use gatewarden_actors::store::records::{DeleteOutcome, Recorded, Role};
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
@@ -53,6 +55,8 @@ pub(super) type Called = (Option<i64>, String, Value);
 pub(super) struct Script {
     replies: Arc<Mutex<HashMap<String, Result<Value, Failure>>>>,
     calls: Arc<Mutex<Vec<Called>>>,
+    /// Where work was wished to go.
+    pub(super) spawns: Arc<Mutex<Vec<RouteWish>>>,
     probes: Arc<Mutex<HashMap<i64, ProbeOutcome>>>,
     silent: Arc<Mutex<bool>>,
 }
@@ -204,6 +208,33 @@ impl Handler<CallGateway> for ScriptedRegistry {
         let reply = self.script.replies.lock().unwrap().get(&message.method).cloned();
         let reply = reply.unwrap_or_else(|| Ok(Value::Object(serde_json::Map::new())));
         self.answer(reply.map(|payload| (message.target.unwrap_or(GatewayId(1)), payload)))
+    }
+}
+
+/// Records and accepts: the registry's own tests cover the rest.
+impl Handler<SpawnWork> for ScriptedRegistry {
+    type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
+
+    fn handle(&mut self, message: SpawnWork, _: &mut Self::Context) -> Self::Result {
+        self.script.spawns.lock().unwrap().push(message.wish.clone());
+        let store = self.store.clone();
+        Box::pin(async move {
+            match store.record_spawn(message.record, message.idempotency).await? {
+                Recorded::New(record) => {
+                    Ok(SpawnAnswer { record, replayed: false, reply: serde_json::json!({"status": "accepted"}) })
+                }
+                Recorded::Replay(record) => Ok(SpawnAnswer { record, replayed: true, reply: Value::Null }),
+                Recorded::Mismatch => Err(Failure::new(ErrorCode::IdempotencyMismatch, "another request")),
+            }
+        })
+    }
+}
+
+impl Handler<ControlSessionAt> for ScriptedRegistry {
+    type Result = ResponseFuture<Result<Value, Failure>>;
+
+    fn handle(&mut self, message: ControlSessionAt, _: &mut Self::Context) -> Self::Result {
+        self.answer(Ok(serde_json::json!({ "ok": true, "action": message.action.as_str() })))
     }
 }
 

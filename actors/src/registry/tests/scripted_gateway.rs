@@ -126,6 +126,11 @@ impl Script {
         tokio::time::timeout(Duration::from_secs(10), self.receiver.recv()).await.unwrap().unwrap()
     }
 
+    /// What a gateway has heard and nobody has read, if anything.
+    pub(super) fn heard_already(&mut self) -> Option<(GatewayId, Heard)> {
+        self.receiver.try_recv().ok()
+    }
+
     /// Waits until a condition holds, ten seconds at most; says whether it does.
     pub(super) async fn until(&self, condition: impl Fn() -> bool) -> bool {
         let patience = async {

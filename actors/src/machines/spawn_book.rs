@@ -1,0 +1,435 @@
+//! The spawns that are under way: what is known of each, what must be written down, what must be asked.
+//!
+//! Rules:
+//! 1. Each spawn's moves are written one at a time and in order; a write that fails is tried again. So the stored state
+//!    lags behind at most, and never goes backwards.
+//! 2. A final stage ends a spawn; whatever comes later is ignored.
+//! 3. A spawn whose gateway was lost is asked about once the gateway is back; so is one that has been quiet for long. A
+//!    gateway that knows nothing of it for ten minutes after its return makes it `lost`, as do 24 hours without the
+//!    gateway, and the gateway's deletion.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::spawn_state::SpawnState;
+use crate::ids::GatewayId;
+use crate::run::RunStage;
+
+/// A quiet running spawn is asked about this often: an event may have been missed.
+pub const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);
+/// A doubtful one is asked about this often while its gateway is usable.
+pub const DOUBT_CHECK: Duration = Duration::from_secs(15);
+/// How long a gateway that is back may know nothing of a spawn before that is lost.
+pub const LOST_AFTER_RETURN: Duration = Duration::from_secs(10 * 60);
+/// How long a spawn may be in doubt at all.
+pub const LOST_AT_LATEST: Duration = Duration::from_secs(24 * 3600);
+/// Words that came before the acceptance was known; the oldest is dropped beyond this.
+const MAX_EARLY: usize = 1_024;
+
+/// One change to be written down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpawnMove {
+    /// The state to go to.
+    pub to: SpawnState,
+    /// The run's id on the gateway, once known.
+    pub run_id: Option<String>,
+    /// Its session, once known.
+    pub session_key: Option<String>,
+    /// Its process, once known.
+    pub pid: Option<i64>,
+    /// What came of it.
+    pub result: Option<Value>,
+    /// The gateway's words on a failure.
+    pub error: Option<String>,
+    /// A stable code of the failure.
+    pub error_code: Option<String>,
+    /// Why it went to this state.
+    pub reason: Option<String>,
+    /// The gateway that it goes to instead, by id and name.
+    pub gateway: Option<(GatewayId, String)>,
+}
+
+impl SpawnMove {
+    /// A move without further news.
+    pub fn to(state: SpawnState, reason: Option<String>) -> Self {
+        Self {
+            to: state,
+            run_id: None,
+            session_key: None,
+            pid: None,
+            result: None,
+            error: None,
+            error_code: None,
+            reason,
+            gateway: None,
+        }
+    }
+}
+
+/// One spawn under way.
+#[derive(Debug, Clone)]
+pub struct OpenSpawn {
+    /// Where it is, or went.
+    pub gateway: GatewayId,
+    /// As last decided; what is stored may lag behind.
+    pub state: SpawnState,
+    /// The run's id on the gateway.
+    pub run_id: String,
+    /// Its session.
+    pub session_key: Option<String>,
+    unwritten: VecDeque<SpawnMove>,
+    writing: bool,
+    check_at: Option<Instant>,
+    asking: bool,
+    doubt_since: Option<Instant>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct SpawnBook {
+    open: HashMap<String, OpenSpawn>,
+    in_flight: HashMap<GatewayId, usize>,
+    by_run: HashMap<(GatewayId, String), String>,
+    early: VecDeque<(GatewayId, String, Option<String>, RunStage)>,
+}
+
+impl SpawnBook {
+    /// A recorded spawn is about to be sent.
+    pub fn open(&mut self, spawn_id: &str, gateway: GatewayId) {
+        self.insert(spawn_id, gateway, spawn_id, None, SpawnState::Sent);
+        self.note(spawn_id, SpawnMove::to(SpawnState::Sent, None));
+    }
+
+    /// An open spawn of an earlier run of the daemon: in doubt until its gateway has been asked.
+    pub fn resume(
+        &mut self,
+        now: Instant,
+        spawn_id: &str,
+        gateway: GatewayId,
+        run_id: Option<&str>,
+        session_key: Option<String>,
+        state: SpawnState,
+    ) {
+        self.insert(spawn_id, gateway, run_id.unwrap_or(spawn_id), session_key, state);
+        let reason = Some("the daemon was restarted while it was under way".to_owned());
+        if state == SpawnState::Recorded {
+            self.note(spawn_id, SpawnMove::to(SpawnState::Sent, reason.clone()));
+        }
+        if matches!(state, SpawnState::Recorded | SpawnState::Sent) {
+            self.note(spawn_id, SpawnMove::to(SpawnState::Unknown, reason));
+        }
+        self.doubt(now, spawn_id);
+    }
+
+    fn insert(
+        &mut self,
+        spawn_id: &str,
+        gateway: GatewayId,
+        run_id: &str,
+        session_key: Option<String>,
+        state: SpawnState,
+    ) {
+        let spawn = OpenSpawn {
+            gateway,
+            state,
+            run_id: run_id.to_owned(),
+            session_key,
+            unwritten: VecDeque::new(),
+            writing: false,
+            check_at: None,
+            asking: false,
+            doubt_since: None,
+        };
+        *self.in_flight.entry(gateway).or_default() += 1;
+        self.by_run.insert((gateway, run_id.to_owned()), spawn_id.to_owned());
+        self.open.insert(spawn_id.to_owned(), spawn);
+    }
+
+    /// One spawn.
+    pub fn get(&self, spawn_id: &str) -> Option<&OpenSpawn> {
+        self.open.get(spawn_id)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Spawns under way on a gateway.
+    pub fn in_flight(&self, gateway: GatewayId) -> usize {
+        self.in_flight.get(&gateway).copied().unwrap_or(0)
+    }
+
+    /// The gateway certainly didn't take it: it goes to another one.
+    pub fn divert(&mut self, spawn_id: &str, gateway: GatewayId, name: &str, reason: String) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        let former = std::mem::replace(&mut spawn.gateway, gateway);
+        let run_id = spawn.run_id.clone();
+        self.leave(former, &run_id);
+        *self.in_flight.entry(gateway).or_default() += 1;
+        self.by_run.insert((gateway, run_id), spawn_id.to_owned());
+        let step =
+            SpawnMove { gateway: Some((gateway, name.to_owned())), ..SpawnMove::to(SpawnState::Sent, Some(reason)) };
+        self.note(spawn_id, step);
+    }
+
+    /// The gateway took it. What it had said of the run before is taken into account now.
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        spawn_id: &str,
+        run_id: &str,
+        session_key: Option<String>,
+        pid: Option<i64>,
+        running: bool,
+    ) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        let gateway = spawn.gateway;
+        if spawn.run_id != run_id {
+            self.by_run.remove(&(gateway, std::mem::replace(&mut spawn.run_id, run_id.to_owned())));
+            self.by_run.insert((gateway, run_id.to_owned()), spawn_id.to_owned());
+        }
+        if session_key.is_some() {
+            spawn.session_key.clone_from(&session_key);
+        }
+        spawn.check_at = Some(now + QUIET_CHECK);
+        let to = if running { SpawnState::Running } else { SpawnState::Accepted };
+        let accepted = SpawnMove { run_id: Some(run_id.to_owned()), session_key, pid, ..SpawnMove::to(to, None) };
+        self.note(spawn_id, accepted);
+        let mut early: Vec<(Option<String>, RunStage)> = Vec::new();
+        self.early.retain(|(at, run, session, stage)| {
+            let ours = *at == gateway && run == run_id;
+            if ours {
+                early.push((session.clone(), stage.clone()));
+            }
+            !ours
+        });
+        for (session, stage) in early {
+            self.on_stage(now, gateway, run_id, session, stage);
+        }
+    }
+
+    /// The gateway refused it for good, or nobody could take it.
+    pub fn fail(&mut self, spawn_id: &str, code: &str, error: &str) {
+        self.note(
+            spawn_id,
+            SpawnMove {
+                error: Some(error.to_owned()),
+                error_code: Some(code.to_owned()),
+                ..SpawnMove::to(SpawnState::Failed, Some("it was not accepted".to_owned()))
+            },
+        );
+    }
+
+    /// It was on the wire and the answer is lost.
+    pub fn lose_sight(&mut self, now: Instant, spawn_id: &str, reason: &str) {
+        self.note(spawn_id, SpawnMove::to(SpawnState::Unknown, Some(reason.to_owned())));
+        self.doubt(now, spawn_id);
+    }
+
+    /// A run moved on. Words on a run that isn't known yet are kept until its acceptance is.
+    pub fn on_stage(
+        &mut self,
+        now: Instant,
+        gateway: GatewayId,
+        run_id: &str,
+        session_key: Option<String>,
+        stage: RunStage,
+    ) {
+        let Some(spawn_id) = self.by_run.get(&(gateway, run_id.to_owned())).cloned() else {
+            self.early.push_back((gateway, run_id.to_owned(), session_key, stage));
+            if self.early.len() > MAX_EARLY {
+                self.early.pop_front();
+            }
+            return;
+        };
+        if let Some(spawn) = self.open.get_mut(&spawn_id) {
+            spawn.doubt_since = None;
+            spawn.check_at = Some(now + QUIET_CHECK);
+            if session_key.is_some() {
+                spawn.session_key.clone_from(&session_key);
+            }
+        }
+        let mut step = match stage {
+            RunStage::Running { pid } => SpawnMove { pid, ..SpawnMove::to(SpawnState::Running, None) },
+            RunStage::Completed { result } => {
+                SpawnMove { result: Some(result), ..SpawnMove::to(SpawnState::Completed, None) }
+            }
+            RunStage::Failed { error, result } => SpawnMove {
+                error: Some(error),
+                error_code: Some("run_failed".to_owned()),
+                result: Some(result),
+                ..SpawnMove::to(SpawnState::Failed, None)
+            },
+            RunStage::Killed { reason } => SpawnMove::to(SpawnState::Killed, Some(reason)),
+        };
+        step.session_key = session_key;
+        self.note(&spawn_id, step);
+    }
+
+    /// The connection to a gateway was lost: everything there is in doubt until it has been asked.
+    pub fn on_gateway_lost(&mut self, now: Instant, gateway: GatewayId) {
+        let there: Vec<String> = self.on(gateway);
+        for spawn_id in there {
+            self.doubt(now, &spawn_id);
+        }
+    }
+
+    /// The gateway was deleted: what was there can't be known any more.
+    pub fn on_gateway_deleted(&mut self, gateway: GatewayId) {
+        for spawn_id in self.on(gateway) {
+            self.give_up(&spawn_id, "its gateway was deleted");
+        }
+    }
+
+    fn on(&self, gateway: GatewayId) -> Vec<String> {
+        if self.in_flight(gateway) == 0 {
+            return Vec::new();
+        }
+        self.open.iter().filter(|(_, spawn)| spawn.gateway == gateway).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn doubt(&mut self, now: Instant, spawn_id: &str) {
+        if let Some(spawn) = self.open.get_mut(spawn_id).filter(|spawn| !spawn.state.is_final()) {
+            spawn.doubt_since.get_or_insert(now);
+            spawn.check_at = Some(now);
+        }
+    }
+
+    fn give_up(&mut self, spawn_id: &str, reason: &str) {
+        self.note(spawn_id, SpawnMove::to(SpawnState::Lost, Some(reason.to_owned())));
+    }
+
+    /// The spawns whose gateways must be asked now: spawn, gateway, run, session. `usable_since` says since when a gateway
+    /// is usable. At most `most`; those in doubt for too long are given up instead. O(open spawns).
+    pub fn due(
+        &mut self,
+        now: Instant,
+        most: usize,
+        usable_since: impl Fn(GatewayId) -> Option<Instant>,
+    ) -> Vec<(String, GatewayId, String, Option<String>)> {
+        let mut due = Vec::new();
+        let mut overdue = Vec::new();
+        for (spawn_id, spawn) in &mut self.open {
+            if spawn.state.is_final() || spawn.asking {
+                continue;
+            }
+            if spawn.doubt_since.is_some_and(|since| now.saturating_duration_since(since) >= LOST_AT_LATEST) {
+                overdue.push(spawn_id.clone());
+                continue;
+            }
+            if due.len() < most && spawn.check_at.is_some_and(|at| at <= now) && usable_since(spawn.gateway).is_some() {
+                spawn.asking = true;
+                due.push((spawn_id.clone(), spawn.gateway, spawn.run_id.clone(), spawn.session_key.clone()));
+            }
+        }
+        for spawn_id in overdue {
+            self.give_up(&spawn_id, "its gateway did not come back within 24 hours");
+        }
+        due
+    }
+
+    /// The spawn of a run, while it is under way.
+    pub fn spawn_of(&self, gateway: GatewayId, run_id: &str) -> Option<String> {
+        self.by_run.get(&(gateway, run_id.to_owned())).cloned()
+    }
+
+    /// The question about it was answered.
+    pub fn answered(&mut self, spawn_id: &str) {
+        if let Some(spawn) = self.open.get_mut(spawn_id) {
+            spawn.asking = false;
+        }
+    }
+
+    /// The gateway says that it is under way.
+    pub fn found_running(&mut self, now: Instant, spawn_id: &str) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        spawn.asking = false;
+        spawn.doubt_since = None;
+        spawn.check_at = Some(now + QUIET_CHECK);
+        self.note(spawn_id, SpawnMove::to(SpawnState::Running, None));
+    }
+
+    /// The gateway knows nothing of it, or couldn't be asked. `usable_since` is the gateway's return.
+    pub fn found_nothing(&mut self, now: Instant, spawn_id: &str, usable_since: Option<Instant>) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        spawn.asking = false;
+        spawn.check_at = Some(now + DOUBT_CHECK);
+        let since = *spawn.doubt_since.get_or_insert(now);
+        let Some(back) = usable_since else { return };
+        if now.saturating_duration_since(back.max(since)) >= LOST_AFTER_RETURN {
+            self.give_up(spawn_id, "its gateway is back and knows nothing of it");
+        } else if matches!(spawn.state, SpawnState::Accepted | SpawnState::Running) {
+            self.note(spawn_id, SpawnMove::to(SpawnState::Unknown, Some("its gateway could not tell".to_owned())));
+        }
+    }
+
+    /// Decides a move: into the book at once, onto the list of what must be written.
+    fn note(&mut self, spawn_id: &str, step: SpawnMove) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        let starts = spawn.state == SpawnState::Sent && step.to == SpawnState::Sent;
+        if !step.to.may_follow(spawn.state) || (step.to == spawn.state && !starts) {
+            return;
+        }
+        spawn.state = step.to;
+        spawn.unwritten.push_back(step);
+        if spawn.state.is_final() {
+            let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
+            self.leave(gateway, &run_id);
+        }
+    }
+
+    fn leave(&mut self, gateway: GatewayId, run_id: &str) {
+        self.by_run.remove(&(gateway, run_id.to_owned()));
+        if let Some(count) = self.in_flight.get_mut(&gateway) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.in_flight.remove(&gateway);
+            }
+        }
+    }
+
+    /// The next move of a spawn that may be written now; none while one is under way.
+    pub fn take_write(&mut self, spawn_id: &str) -> Option<SpawnMove> {
+        let spawn = self.open.get_mut(spawn_id)?;
+        if spawn.writing {
+            return None;
+        }
+        let step = spawn.unwritten.front().cloned()?;
+        spawn.writing = true;
+        Some(step)
+    }
+
+    /// A write ended. One that failed stays first in line. True where the spawn's book is closed by it.
+    pub fn written(&mut self, spawn_id: &str, done: bool) -> bool {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return false };
+        spawn.writing = false;
+        if done {
+            spawn.unwritten.pop_front();
+        }
+        let closed = done && spawn.unwritten.is_empty() && spawn.state.is_final();
+        if closed {
+            self.open.remove(spawn_id);
+        }
+        closed
+    }
+
+    /// The spawns that have something to write and nothing under way: to be tried again.
+    pub fn unwritten(&self) -> Vec<String> {
+        self.open
+            .iter()
+            .filter(|(_, spawn)| !spawn.writing && !spawn.unwritten.is_empty())
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

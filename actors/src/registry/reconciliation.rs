@@ -1,0 +1,177 @@
+//! What became of spawns: stages as gateways tell them, questions to gateways that were away, and writing it all down.
+
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use super::RegistryActor;
+use crate::event::EventKind;
+use crate::gateway::run_messages::{LookUpRun, RunNotice};
+use crate::ids::GatewayId;
+use crate::machines::spawn_book::SpawnMove;
+use crate::run::RunFinding;
+use crate::store::records::{SpawnChange, SpawnRecord};
+
+/// How often doubtful spawns are looked at; O(open spawns), nothing where there is none.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a gateway may take to say what became of a run.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Questions sent in one look, so that a fleet that comes back isn't flooded.
+const MOST_QUESTIONS: usize = 64;
+
+impl RegistryActor {
+    pub(super) fn schedule_reconciliation(&self, ctx: &mut Context<Self>) {
+        ctx.run_interval(LOOK_INTERVAL, |registry, ctx| {
+            if !registry.spawns.is_empty() {
+                registry.ask_about_spawns(ctx);
+                for spawn_id in registry.spawns.unwritten() {
+                    registry.write_spawn(&spawn_id, ctx);
+                }
+            }
+        });
+    }
+
+    /// Takes over the spawns that an earlier run of the daemon left open.
+    pub(super) fn resume_spawns(&mut self, open: Vec<SpawnRecord>) {
+        let now = self.clock.now();
+        for record in open {
+            let gateway = record.gateway_id.unwrap_or(GatewayId(0));
+            self.spawns.resume(
+                now,
+                &record.spawn_id,
+                gateway,
+                record.run_id.as_deref(),
+                record.session_key.clone(),
+                record.state,
+            );
+            if !self.entries.contains_key(&gateway) {
+                self.spawns.on_gateway_deleted(gateway);
+            }
+        }
+        if !self.spawns.is_empty() {
+            info!(
+                spawns = self.spawns.len(),
+                "spawns of an earlier run are open: their gateways are asked once connected"
+            );
+        }
+    }
+
+    /// A gateway tells how a run moved on.
+    pub(super) fn take_run_notice(&mut self, gateway: GatewayId, notice: RunNotice, ctx: &mut Context<Self>) {
+        let RunNotice { run_id, session_key, stage } = notice;
+        self.spawns.on_stage(self.clock.now(), gateway, &run_id, session_key, stage);
+        if let Some(spawn_id) = self.spawns.spawn_of(gateway, &run_id) {
+            self.write_spawn(&spawn_id, ctx);
+        }
+    }
+
+    fn ask_about_spawns(&mut self, ctx: &mut Context<Self>) {
+        let now = self.clock.now();
+        let entries = &self.entries;
+        let usable_since = |id: GatewayId| -> Option<Instant> {
+            entries.get(&id).filter(|entry| entry.report.is_usable()).and_then(|entry| entry.ready_since)
+        };
+        let due = self.spawns.due(now, MOST_QUESTIONS, usable_since);
+        for (spawn_id, gateway, run_id, session_key) in due {
+            let question = LookUpRun { run_id: run_id.clone(), session_key, timeout: QUESTION_TIMEOUT };
+            let sent = self
+                .entries
+                .get(&gateway)
+                .and_then(|entry| entry.door.as_ref())
+                .map(|door| door.look_up_run.send(question));
+            let ask = async move {
+                match sent {
+                    Some(sent) => tokio::time::timeout(QUESTION_TIMEOUT * 2, sent).await.ok().and_then(Result::ok),
+                    None => None,
+                }
+            };
+            ctx.spawn(ask.into_actor(self).map(move |answer, registry, ctx| {
+                registry.take_finding(&spawn_id, gateway, &run_id, answer.and_then(Result::ok), ctx);
+            }));
+        }
+    }
+
+    fn take_finding(
+        &mut self,
+        spawn_id: &str,
+        gateway: GatewayId,
+        run_id: &str,
+        finding: Option<RunFinding>,
+        ctx: &mut Context<Self>,
+    ) {
+        let now = self.clock.now();
+        let back =
+            self.entries.get(&gateway).filter(|entry| entry.report.is_usable()).and_then(|entry| entry.ready_since);
+        match finding {
+            Some(RunFinding::Running) => self.spawns.found_running(now, spawn_id),
+            Some(RunFinding::Ended(stage)) => {
+                self.spawns.answered(spawn_id);
+                self.spawns.on_stage(now, gateway, run_id, None, stage);
+            }
+            Some(RunFinding::NotKnown) => self.spawns.found_nothing(now, spawn_id, back),
+            // It couldn't be asked: that says nothing about the run, however long the gateway has been back.
+            None => self.spawns.found_nothing(now, spawn_id, None),
+        }
+        self.write_spawn(spawn_id, ctx);
+    }
+
+    /// Writes the next move of a spawn, and the ones after it; subscribers hear of each once it is written.
+    pub(super) fn write_spawn(&mut self, spawn_id: &str, ctx: &mut Context<Self>) {
+        let Some(step) = self.spawns.take_write(spawn_id) else { return };
+        let store = self.store.clone();
+        let spawn_id = spawn_id.to_owned();
+        let (to, change) = (step.to, change_of(&step));
+        let id = spawn_id.clone();
+        let write = async move {
+            let from: Vec<_> = crate::machines::spawn_state::SpawnState::OPEN.to_vec();
+            store.move_spawn(id, &from, to, change).await
+        };
+        ctx.spawn(write.into_actor(self).map(move |written, registry, ctx| match written {
+            Ok(record) => {
+                registry.spawns.written(&spawn_id, true);
+                if let Some(record) = record {
+                    registry.events.publish(EventKind::SpawnResult, spawn_event(&record));
+                }
+                registry.write_spawn(&spawn_id, ctx);
+            }
+            Err(failure) => {
+                warn!(spawn.id = %spawn_id, to = to.as_str(), %failure, "a spawn's state could not be stored: tried again");
+                registry.spawns.written(&spawn_id, false);
+            }
+        }));
+    }
+}
+
+fn change_of(step: &SpawnMove) -> SpawnChange {
+    SpawnChange {
+        gateway: step.gateway.clone(),
+        route: None,
+        session_key: step.session_key.clone(),
+        run_id: step.run_id.clone(),
+        pid: step.pid,
+        result: step.result.clone().filter(|result| !result.is_null()),
+        error_code: step.error_code.clone(),
+        error: step.error.clone(),
+        reason: step.reason.clone(),
+        completed_at_ms: None,
+    }
+}
+
+/// The event of document 002, with what only a supervisor knows beside it.
+fn spawn_event(record: &SpawnRecord) -> Value {
+    json!({
+        "id": record.spawn_id,
+        "spawnId": record.spawn_id,
+        "status": record.state.as_str(),
+        "gateway": { "id": record.gateway_id, "name": record.gateway_name },
+        "agent": record.agent,
+        "sessionKey": record.session_key,
+        "pid": record.pid,
+        "completedAt": record.completed_at_ms,
+        "result": record.result,
+        "error": record.error,
+        "reason": record.reason,
+    })
+}
