@@ -148,15 +148,17 @@ impl Link {
             live.reading.want(moment.now);
         }
         let rules = RowRules::of(&live.capabilities, moment.wall_ms);
-        match read_sessions_event(event, rules) {
-            Some(SessionsEvent::Unspecified) => live.reading.want_sessions(moment.now),
-            Some(told) => {
-                if !live.sessions.apply(told).is_empty() {
-                    live.count_sessions();
-                    self.telling.note(moment.wall_ms);
-                }
+        let changed = match read_sessions_event(event, rules) {
+            Some(SessionsEvent::Unspecified) => {
+                live.reading.want_sessions(moment.now);
+                false
             }
-            None => {}
+            Some(told) => !live.sessions.apply(told).is_empty(),
+            None => false,
+        };
+        if changed {
+            live.count_sessions();
+            self.telling.note(moment.wall_ms);
         }
         self.run_event(moment, event);
         let Some(live) = &mut self.live else { return };

@@ -305,23 +305,6 @@ impl Link {
         true
     }
 
-    fn http_looked_up(&mut self, moment: Moment, waiter: Waiter, answer: Result<HttpReply, DialFailure>) {
-        let Waiter::LookUp(call) = waiter else { return };
-        match answer {
-            Ok(reply) if (200..300).contains(&reply.status) => {
-                self.look_up_answered(moment, call, Ok(read_body(&reply)));
-            }
-            Ok(reply) => {
-                let failure = self.http_refusal("sessions.list", &reply);
-                self.found(call, Err(failure));
-            }
-            Err(failure) => {
-                let failure = self.http_unasked(&failure);
-                self.found(call, Err(failure));
-            }
-        }
-    }
-
     /// Questions whose answers the shell never brought.
     pub(super) fn expire_http(&mut self, moment: Moment) {
         let Some(talk) = &mut self.http else { return };

@@ -1,7 +1,7 @@
 //! What became of a run: asked of the gateway, never started again. `agent.wait` first where there is one, then the
 //! session's row; what neither tells is not known.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gatewarden_protocol::capabilities::SessionsList;
 use gatewarden_protocol::hello::HelloForm;
@@ -13,7 +13,7 @@ use gatewarden_protocol::{
 use serde_json::{Value, json};
 
 use super::calls::Waiter;
-use super::run_words::{self, News, Weight};
+use super::run_words;
 use super::work_request::is_own_session;
 use super::{CallToken, Effect, HttpOperation, Link, Moment};
 use crate::error::Failure;
@@ -23,8 +23,6 @@ use crate::run::{RunFinding, RunStage};
 
 /// How long the gateway may wait for the run's end before it answers.
 const WAIT_MS: u64 = 200;
-/// Between looks at the list of sessions while runs are open that only the list tells of.
-const HTTP_RUNS_EVERY: Duration = Duration::from_secs(15);
 
 /// A look-up under way.
 #[derive(Debug)]
@@ -204,42 +202,15 @@ impl Link {
                 self.runs.watch.follow(&look_up.run_id, look_up.session_key.as_deref());
                 self.runs.watch.accepted(&look_up.run_id, true, false);
             }
-            Ok(RunFinding::Ended(_)) => self.runs.watch.forget(&look_up.run_id),
+            Ok(RunFinding::Ended(_)) => self.runs.watch.settle(&look_up.run_id, look_up.deadline),
             _ => {}
         }
         self.push(Effect::AnswerFinding { call, result });
     }
-
-    /// Over HTTP only the list of sessions tells how runs go on: it is read more often while any is open.
-    pub(super) fn watch_http_runs(&mut self, moment: Moment) {
-        let open = self.runs.watch.has_open();
-        if let Some(live) = self.live.as_mut().filter(|live| open && live.dialect == Dialect::Http) {
-            live.reading.want_sessions_within(moment.now + HTTP_RUNS_EVERY);
-        }
-    }
-
-    /// What the list that was just read tells of open runs.
-    pub(super) fn runs_after_http_list(&mut self, moment: Moment) {
-        let Some(live) = self.live.as_deref().filter(|live| live.dialect == Dialect::Http) else { return };
-        let rows = live.sessions.newest_first();
-        let ends: Vec<(String, RunStage)> = self
-            .runs
-            .watch
-            .open_runs()
-            .filter_map(|(run_id, key, own)| match find(rows.iter().copied(), run_id, key, own) {
-                RunFinding::Ended(stage) => Some((run_id.to_owned(), stage)),
-                RunFinding::Running | RunFinding::NotKnown => None,
-            })
-            .collect();
-        for (run_id, stage) in ends {
-            self.word(moment, run_id, News::Ended { stage, weight: Weight::Certain });
-        }
-        self.watch_http_runs(moment);
-    }
 }
 
 /// What rows tell of a run. A row counts if it names the run, or if its session is the run's own.
-fn find<'a>(
+pub(super) fn find<'a>(
     mut rows: impl Iterator<Item = &'a SessionRow>,
     run_id: &str,
     session_key: Option<&str>,

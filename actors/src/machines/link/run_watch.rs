@@ -11,8 +11,9 @@ use crate::run::RunStage;
 
 /// Runs that are followed at a time; beyond that the oldest is given up, an ended one first.
 pub(super) const MAX_RUNS: usize = 1024;
-/// How long an ended run is remembered, so that late words about it are known for what they are.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// How long an ended run is remembered, so that late words about it are known for what they are. Longer than any
+/// acceptance is awaited: one that comes after the end must not bring the run back.
+const REMEMBERED: Duration = Duration::from_secs(660);
 /// Fuller words follow a bare end within this.
 const FULLER_WORDS: Duration = Duration::from_secs(2);
 /// Real gateways themselves give a failed run this long for another try.
@@ -95,7 +96,17 @@ impl RunWatch {
         }
     }
 
-    /// It is of no interest any more: it was certainly not taken, or how it ended was told in another way.
+    /// How it ended was told in another way: nothing more is told of it.
+    pub(super) fn settle(&mut self, run_id: &str, now: Instant) {
+        self.follow(run_id, None);
+        if let Some(number) = self.numbers.get(run_id).copied()
+            && self.runs.get(&number).is_some_and(|run| !run.ended)
+        {
+            self.end(number, RunStage::Completed { result: serde_json::Value::Null }, now);
+        }
+    }
+
+    /// The gateway certainly didn't take it.
     pub(super) fn forget(&mut self, run_id: &str) {
         if let Some(number) = self.numbers.get(run_id) {
             self.remove(*number);

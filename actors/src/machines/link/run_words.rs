@@ -266,16 +266,15 @@ pub(super) fn cut(value: Value) -> Value {
     let long = texts.filter(|text| !text.is_empty()).or_else(|| text(&value, &["text"]));
     let long = long.unwrap_or_else(|| value.to_string());
     let mut end = long.len().min(MAX_TEXT);
-    let cut = loop {
+    loop {
         let shortened = long.get(..end).map(|text| json!({ "text": text, "truncated": true }));
         match shortened {
             // Escapes may blow a text up, to six times its length at most.
-            Some(shortened) if is_small(&shortened) => break shortened,
+            Some(shortened) if is_small(&shortened) => return shortened,
             Some(_) => end /= 2,
             None => end = end.saturating_sub(1),
         }
-    };
-    cut
+    }
 }
 
 fn is_small(value: &Value) -> bool {

@@ -15,8 +15,7 @@ use super::look_up::LookUp;
 use super::run_watch::RunWatch;
 use super::run_words::{self, News, Progress, Weight, Word};
 use super::work_request::{self, WorkRequest};
-use super::{CallToken, Count, Effect, HttpOperation, Link, Moment};
-use crate::dialing::{DialFailure, DialStep, HttpReply};
+use super::{CallToken, Effect, HttpOperation, Link, Moment};
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::run_messages::StartRun;
 use crate::gateway_report::Phase;
@@ -166,7 +165,7 @@ impl Link {
         }
     }
 
-    fn taken(&mut self, moment: Moment, call: CallToken, wire_id: &str, payload: Value) {
+    pub(super) fn taken(&mut self, moment: Moment, call: CallToken, wire_id: &str, payload: Value) {
         let Some(starting) = self.runs.starting.get(&call) else { return };
         let spawn_id = starting.spawn_id.clone();
         let progress = run_words::progress(&payload);
@@ -255,38 +254,6 @@ impl Link {
         let starting = self.runs.starting.remove(&call)?;
         self.runs.own_ids.remove(&starting.spawn_id);
         Some(starting)
-    }
-
-    /// The answer to `POST /spawn`.
-    pub(super) fn http_run_answered(
-        &mut self,
-        moment: Moment,
-        call: CallToken,
-        answer: Result<HttpReply, DialFailure>,
-    ) {
-        let (counted, failure, certain) = match answer {
-            Ok(reply) if (200..300).contains(&reply.status) => {
-                self.push(Effect::Count(Count::Rpc("spawn".to_owned(), "ok")));
-                let payload = super::http_dialect::read_body(&reply);
-                return self.taken(moment, call, "", payload);
-            }
-            Ok(reply) => {
-                // A proxy that lost its gateway, or a fault half-way through, doesn't say that nothing was started.
-                let certain = !(500..600).contains(&reply.status) || matches!(reply.status, 501 | 503);
-                ("refused", self.http_refusal("spawn", &reply), certain)
-            }
-            Err(DialFailure::Timeout { step: DialStep::Request }) => ("timeout", self.overdue("spawn"), false),
-            Err(failure) => {
-                let certain = matches!(failure.step(), DialStep::Resolve | DialStep::Connect | DialStep::Tls);
-                ("lost", self.http_unasked(&failure), certain)
-            }
-        };
-        self.push(Effect::Count(Count::Rpc("spawn".to_owned(), counted)));
-        if certain {
-            self.not_taken(call, failure);
-        } else {
-            self.run_unanswered(call, failure);
-        }
     }
 
     /// The second reply to a request that started a run.

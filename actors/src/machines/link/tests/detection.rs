@@ -23,7 +23,7 @@ fn health() -> HttpAnswer {
     }))
 }
 
-fn reply(status: u16, body: &'static str) -> HttpAnswer {
+pub(super) fn reply(status: u16, body: &'static str) -> HttpAnswer {
     HttpAnswer::Reply(Ok(HttpReply {
         status,
         content_type: Some("application/json".into()),
@@ -33,7 +33,7 @@ fn reply(status: u16, body: &'static str) -> HttpAnswer {
     }))
 }
 
-fn last_ask(sim: &Sim) -> HttpAsk {
+pub(super) fn last_ask(sim: &Sim) -> HttpAsk {
     sim.log
         .iter()
         .rev()
@@ -44,13 +44,13 @@ fn last_ask(sim: &Sim) -> HttpAsk {
         .expect("something was asked over HTTP")
 }
 
-fn answers(sim: &mut Sim, ask: &HttpAsk, answer: HttpAnswer) {
+pub(super) fn answers(sim: &mut Sim, ask: &HttpAsk, answer: HttpAnswer) {
     let epoch = sim.epoch();
     sim.feed(|link, moment| link.on_http(moment, epoch, ask.number, answer));
 }
 
 /// Answers what an `http` gateway is asked until it is online.
-fn http_online(record: GatewayRecord) -> Sim {
+pub(super) fn http_online(record: GatewayRecord) -> Sim {
     let mut sim = Sim::of(record);
     sim.start();
     if sim.link.record().transport == Transport::Auto {

@@ -1,0 +1,168 @@
+//! What became of a run.
+
+use serde_json::{Value, json};
+
+use super::run_sim::{SPAWN, hello_of, task};
+use super::sim::Sim;
+use crate::run::{RunFinding, RunStage};
+
+const KEY: &str = "agent:main:gatewarden-spawn-1";
+
+fn found(sim: &Sim) -> RunFinding {
+    sim.findings().pop().expect("an answer").expect("a finding")
+}
+
+fn listed(sim: &mut Sim, row: Value) {
+    sim.event("sessions.changed", json!({"sessionKey":row["key"],"session":row}));
+}
+
+#[test]
+fn agent_wait_tells_of_an_end_and_nothing_is_ever_started() {
+    let cases = [
+        (json!({"runId":SPAWN,"status":"error","endedAt":1,"error":"No route."}), "failed"),
+        (json!({"runId":SPAWN,"status":"error","endedAt":1,"stopReason":"rpc"}), "killed"),
+        (json!({"runId":SPAWN,"status":"ok","endedAt":1,"terminalReply":{"text":"hi"}}), "completed"),
+    ];
+    for (reply, expected) in cases {
+        let mut sim = Sim::release(4);
+        sim.looks_up(1, SPAWN, Some(KEY));
+        assert_eq!(sim.last_frame()["method"], "agent.wait");
+        assert_eq!(sim.last_frame()["params"], json!({"runId":SPAWN,"timeoutMs":200}));
+        sim.replies(reply);
+        match (found(&sim), expected) {
+            (RunFinding::Ended(RunStage::Failed { error, .. }), "failed") => assert_eq!(error, "No route."),
+            (RunFinding::Ended(RunStage::Killed { .. }), "killed") => {}
+            (RunFinding::Ended(RunStage::Completed { result }), "completed") => assert_eq!(result["text"], "hi"),
+            (other, expected) => panic!("{expected}: {other:?}"),
+        }
+        assert_eq!(sim.runs_sent(), 0);
+    }
+}
+
+#[test]
+fn a_timeout_of_agent_wait_says_nothing_and_the_row_decides() {
+    let row = |status: &str, active: bool| {
+        json!({"key":KEY,"status":status,"hasActiveRun":active,"activeRunIds":if active { json!([SPAWN]) } else { json!([]) },
+            "lastRunId":if active { Value::Null } else { json!(SPAWN) },"lastRunError":"No key."})
+    };
+    let look = |row: Option<Value>| {
+        let mut sim = Sim::release(4);
+        if let Some(row) = row {
+            listed(&mut sim, row);
+        }
+        sim.looks_up(1, SPAWN, Some(KEY));
+        sim.replies(json!({"runId":SPAWN,"status":"timeout"}));
+        found(&sim)
+    };
+    assert_eq!(look(Some(row("running", true))), RunFinding::Running);
+    assert!(
+        matches!(look(Some(row("failed", false))), RunFinding::Ended(RunStage::Failed { error, .. }) if error == "No key.")
+    );
+    assert!(matches!(look(Some(row("killed", false))), RunFinding::Ended(RunStage::Killed { .. })));
+    assert!(matches!(look(Some(row("done", false))), RunFinding::Ended(RunStage::Completed { .. })));
+    assert_eq!(look(None), RunFinding::NotKnown);
+    let mut another = row("done", false);
+    another["lastRunId"] = json!("another");
+    assert_eq!(look(Some(another)), RunFinding::NotKnown, "the row tells of another run");
+}
+
+#[test]
+fn a_failed_chat_run_that_protocol_3_calls_ok_is_found_out_in_its_history() {
+    let mut sim = Sim::release(3);
+    sim.looks_up(1, SPAWN, Some(KEY));
+    sim.replies(json!({"runId":SPAWN,"status":"ok","endedAt":1}));
+    assert_eq!(sim.last_frame()["method"], "chat.history");
+    let text = "⚠️ Agent failed before reply: No API key found for provider \"anthropic\".";
+    sim.replies(json!({"messages":[{"role":"user","content":"hi"},
+        {"role":"assistant","content":[{"type":"text","text":text}]}]}));
+    assert!(matches!(found(&sim), RunFinding::Ended(RunStage::Failed { error, .. }) if error.contains("No API key")));
+
+    let mut well = Sim::release(3);
+    well.looks_up(1, SPAWN, Some(KEY));
+    well.replies(json!({"runId":SPAWN,"status":"ok","endedAt":1}));
+    well.replies(json!({"messages":[{"role":"assistant","content":[{"type":"text","text":"word0"}]}]}));
+    assert!(matches!(found(&well), RunFinding::Ended(RunStage::Completed { .. })));
+}
+
+#[test]
+fn right_after_connecting_a_look_up_waits_for_the_list_of_sessions() {
+    let mut sim = Sim::new();
+    sim.start();
+    sim.reach_login();
+    sim.says(hello_of(4));
+    sim.looks_up(1, SPAWN, Some(KEY));
+    sim.replies(json!({"runId":SPAWN,"status":"timeout"}));
+    assert!(sim.findings().is_empty());
+    sim.pass_s(11);
+    assert_eq!(found(&sim), RunFinding::NotKnown, "the list never came");
+
+    let mut sim = Sim::new();
+    sim.start();
+    sim.reach_login();
+    sim.says(hello_of(4));
+    sim.looks_up(1, "r", Some("agent:main:a"));
+    let id = sim.last_frame()["id"].clone();
+    sim.says(json!({"type":"res","id":id,"ok":true,"payload":{"runId":"r","status":"timeout"}}));
+    let asked: Vec<_> = sim.unanswered().into_iter().filter(|(_, method)| method != "agent.wait").collect();
+    let mut open = asked;
+    while let Some((id, method)) = open.pop() {
+        let payload = match method.as_str() {
+            "sessions.list" => json!({"sessions":[{"key":"agent:main:a","hasActiveRun":true,"activeRunIds":["r"]}]}),
+            "agents.list" => json!({"agents":[]}),
+            _ => json!({}),
+        };
+        sim.says(json!({"type":"res","id":id,"ok":true,"payload":payload}));
+        open.extend(sim.unanswered());
+    }
+    assert_eq!(found(&sim), RunFinding::Running);
+}
+
+#[test]
+fn a_run_that_is_found_running_is_followed_from_then_on() {
+    let mut sim = Sim::release(4);
+    listed(&mut sim, json!({"key":KEY,"hasActiveRun":true,"activeRunIds":[SPAWN]}));
+    sim.looks_up(1, SPAWN, Some(KEY));
+    sim.replies(json!({"runId":SPAWN,"status":"timeout"}));
+    assert_eq!(found(&sim), RunFinding::Running);
+    sim.event("chat", json!({"runId":SPAWN,"sessionKey":KEY,"state":"aborted","stopReason":"rpc"}));
+    assert!(matches!(&sim.stages()[..], [RunStage::Killed { .. }]));
+}
+
+#[test]
+fn what_a_look_up_told_is_not_told_again_by_events() {
+    let mut sim = Sim::release(4);
+    sim.starts(1, task());
+    sim.replies(json!({"runId":SPAWN,"status":"accepted"}));
+    sim.looks_up(2, SPAWN, Some(KEY));
+    sim.replies(json!({"runId":SPAWN,"status":"error","error":"No key."}));
+    sim.event("chat", json!({"runId":SPAWN,"state":"error","errorMessage":"No key."}));
+    sim.pass_s(30);
+    assert!(sim.stages().is_empty());
+}
+
+#[test]
+fn a_gateway_without_agent_wait_is_asked_by_its_sessions_alone() {
+    let mut sim = Sim::documented();
+    sim.event("tick", json!({"snapshot":{"sessions":[{"key":"a:chat","active":true,"runId":SPAWN}]}}));
+    let frames = sim.frames().len();
+    sim.looks_up(1, SPAWN, None);
+    assert_eq!(found(&sim), RunFinding::Running);
+    assert_eq!(sim.frames().len(), frames, "nothing was asked");
+    sim.looks_up(2, "another", None);
+    assert_eq!(found(&sim), RunFinding::NotKnown);
+}
+
+#[test]
+fn a_look_up_without_a_connection_or_an_answer_fails_and_says_so() {
+    let mut away = Sim::new();
+    away.looks_up(1, SPAWN, None);
+    assert_eq!(away.findings().pop().unwrap().unwrap_err().code.as_str(), "gateway_unavailable");
+    let mut cut = Sim::release(4);
+    cut.looks_up(1, SPAWN, None);
+    cut.closes(None, "");
+    assert_eq!(cut.findings().len(), 1);
+    let mut silent = Sim::release(4);
+    silent.looks_up(1, SPAWN, None);
+    silent.pass_s(11);
+    assert_eq!(silent.findings().pop().unwrap().unwrap_err().code.as_str(), "gateway_timeout");
+}
