@@ -26,7 +26,9 @@ impl RegistryActor {
         if let Some(code) = refusal(after)
             && refusal(before).as_ref() != Some(&code)
         {
-            if after.status == before.status {
+            // A re-check that finds the same reason again is no news for the log.
+            let known = before.last_error.as_ref().is_some_and(|problem| problem.code == code);
+            if after.status == before.status && !known {
                 log_status_change(entry, before);
             }
             self.events.publish(EventKind::GatewayBlocked, blocked(entry));
