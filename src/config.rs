@@ -75,8 +75,6 @@ pub struct Config {
 pub struct WorkSettings {
     /// Where work goes that names no gateway, and how much of it one gateway gets.
     pub routing: RoutingSettings,
-    /// Session controls a minute, key and session; 10.
-    pub control_per_minute: u32,
     /// Between automatic syncs of agents; 15 min.
     pub agent_sync_interval: std::time::Duration,
     /// The oldest gateway version that the organization API accepts; 2026.02.9.

@@ -36,6 +36,7 @@ pub mod request_id;
 pub mod route_table;
 pub mod routes;
 pub mod security_headers;
+pub mod sessions;
 pub mod settings;
 pub mod spawn;
 pub mod stalled_clients;

@@ -76,7 +76,6 @@ pub(super) fn work(reader: &mut Reader<'_>) -> WorkSettings {
             }),
             max_in_flight: usize::try_from(reader.number("routing.max_in_flight", 1..=100_000)).unwrap_or(usize::MAX),
         },
-        control_per_minute: reader.number("rate_limit.control_per_minute", 1..=10_000_000),
         agent_sync_interval: reader.duration("gateway.agent_sync_interval", SECOND..=30 * DAY),
         min_version: reader.parsed("gateway.min_version", String::new(), calendar_version),
     }

@@ -39,6 +39,7 @@ pub(super) fn front(reader: &mut Reader<'_>, gateway: &GatewaySettings) -> HttpS
             gateway_per_minute: reader.positive("rate_limit.gateway_per_minute", 10_000_000),
             spawn_per_minute: reader.positive("rate_limit.spawn_per_minute", 10_000_000),
             health_interval: reader.duration("rate_limit.health_interval", Duration::from_millis(10)..=HOUR),
+            control_per_minute: reader.positive("rate_limit.control_per_minute", 10_000_000),
             wrong_keys_per_minute: reader.positive("rate_limit.wrong_keys_per_minute", 10_000),
         },
         operators_see_tokens: reader.switch("auth.operators_see_tokens"),

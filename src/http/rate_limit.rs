@@ -1,4 +1,4 @@
-//! Rate limits: GCRA with the limit as its burst, by API key, and by address for wrong keys.
+//! Rate limits: GCRA with the limit as its burst, by API key, by session for controls, and by address for wrong keys.
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
@@ -81,7 +81,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
                 let seconds = wait.as_millis().div_ceil(1000).max(1);
                 let failure = Failure::new(
                     ErrorCode::RateLimited,
-                    format!("Too many {} with this key; the next one may come in {seconds} s", self.what),
+                    format!("Too many {}; the next one may come in {seconds} s", self.what),
                 )
                 .with_help(
                     "Wait as long as the Retry-After header says. The limits are in the section rate_limit of the configuration.",
@@ -135,6 +135,7 @@ pub struct Limits {
     gateway: Limit<i64>,
     spawn: Limit<i64>,
     health: Limit<i64>,
+    control: Limit<(i64, String)>,
     wrong_keys: Limit<AddressBlock>,
 }
 
@@ -143,10 +144,11 @@ impl Limits {
     pub fn new(settings: &RateLimits, clock: &Clock) -> Self {
         Self {
             enabled: settings.enabled,
-            gateway: Limit::per_minute(settings.gateway_per_minute, clock, "gateway operations"),
-            spawn: Limit::per_minute(settings.spawn_per_minute, clock, "spawns"),
-            health: Limit::new(NonZeroU32::MIN, settings.health_interval, clock, "manual health checks"),
-            wrong_keys: Limit::per_minute(settings.wrong_keys_per_minute, clock, "attempts"),
+            gateway: Limit::per_minute(settings.gateway_per_minute, clock, "gateway operations with this key"),
+            spawn: Limit::per_minute(settings.spawn_per_minute, clock, "spawns with this key"),
+            health: Limit::new(NonZeroU32::MIN, settings.health_interval, clock, "manual health checks with this key"),
+            control: Limit::per_minute(settings.control_per_minute, clock, "controls of this session"),
+            wrong_keys: Limit::per_minute(settings.wrong_keys_per_minute, clock, "attempts from this address"),
         }
     }
 
@@ -165,6 +167,11 @@ impl Limits {
         self.enabled.then(|| self.health.check(&key))
     }
 
+    /// Counts a control of a session, whoever asks for it; `None` where limits are off.
+    pub fn session_control(&self, gateway: i64, session_key: &str) -> Option<Counted> {
+        self.enabled.then(|| self.control.check(&(gateway, session_key.to_owned())))
+    }
+
     /// Counts a wrong key from an address. Right keys are never counted, so nobody is locked out by somebody else's tries.
     pub fn wrong_key(&self, address: Option<IpAddr>) -> Result<(), Failure> {
         let Some(mut failure) = self.wrong_keys.check(&AddressBlock::of(address)).refusal else {
@@ -181,6 +188,7 @@ impl Limits {
         self.gateway.purge();
         self.spawn.purge();
         self.health.purge();
+        self.control.purge();
         self.wrong_keys.purge();
     }
 }
@@ -231,6 +239,26 @@ mod tests {
         assert!(limits.health_check(1).unwrap().refusal.is_some());
         tokio::time::sleep(Duration::from_millis(10_050)).await;
         assert!(limits.health_check(1).unwrap().refusal.is_none());
+    }
+
+    #[actix_web::test]
+    async fn controls_are_counted_by_session_and_gateway_and_forgotten_with_time() {
+        tokio::time::pause();
+        let limits = limits(RateLimits::default());
+        let refused = (0..12).filter(|_| limits.session_control(1, "main").unwrap().refusal.is_some()).count();
+        assert_eq!(refused, 2, "ten a minute");
+        let failure = limits.session_control(1, "main").unwrap().refusal.unwrap();
+        assert!(failure.message.contains("controls of this session"), "{failure}");
+        assert!(
+            limits.session_control(2, "main").unwrap().refusal.is_none(),
+            "on another gateway it is another session"
+        );
+        assert!(limits.session_control(1, "other").unwrap().refusal.is_none());
+        assert_eq!(limits.control.limiter.len(), 3);
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        limits.purge();
+        assert_eq!(limits.control.limiter.len(), 0);
+        assert!(limits.session_control(1, "main").unwrap().refusal.is_none());
     }
 
     #[actix_web::test]

@@ -18,6 +18,8 @@ use tokio::sync::Semaphore;
 const CHANGES: usize = 64;
 /// Requests passed on to gateways at one time; each may take as long as its gateway.
 const CALLS: usize = 512;
+/// Controls of sessions under way at one time.
+const CONTROLS: usize = 256;
 /// Health checks under way at one time, a sweep being one.
 const PROBES: usize = 128;
 
@@ -127,7 +129,7 @@ impl RegistryDoor {
             probe: Door::new(registry.clone().recipient(), PROBES),
             call: Door::new(registry.clone().recipient(), CALLS),
             spawn: Door::new(registry.clone().recipient(), CALLS),
-            control: Door::new(registry.clone().recipient(), CALLS),
+            control: Door::new(registry.clone().recipient(), CONTROLS),
         }
     }
 

@@ -10,8 +10,12 @@ use super::agents::{self, by_key as agents_by_key, sync as agent_sync};
 use super::error::ApiError;
 use super::front::Front;
 use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
+use super::sessions::{
+    change as session_change, control as session_control, history as session_history, message as session_message,
+};
 use super::{
-    audit, events, events_socket, gateways, health, identity, keys, login, metrics, nodes, openapi, spawn, status,
+    audit, events, events_socket, gateways, health, identity, keys, login, metrics, nodes, openapi, sessions, spawn,
+    status,
 };
 
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
@@ -44,6 +48,12 @@ pub fn api(config: &mut ServiceConfig<'_>) {
         .service(agents_by_key::read) //      GET    /api/agents/{id}
         .service(agents_by_key::update) //    PUT    /api/agents/{id}
         .service(agents_by_key::delete) //    DELETE /api/agents/{id}
+        .service(sessions::list) //           GET    /api/sessions
+        .service(session_change::change) //   POST   /api/sessions
+        .service(session_change::delete) //   DELETE /api/sessions
+        .service(session_control::control) // POST   /api/sessions/{key}/control
+        .service(session_history::read) //    GET    /api/sessions/{key}/history
+        .service(session_message::send) //    POST   /api/sessions/{key}/message
         .service(nodes::read) //              GET    /api/nodes
         .service(nodes::decide) //            POST   /api/nodes
         .service(identity::identity) //       GET    /api/identity

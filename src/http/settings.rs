@@ -67,6 +67,8 @@ pub struct RateLimits {
     pub spawn_per_minute: NonZeroU32,
     /// One manual health check in this time and key; 10 s.
     pub health_interval: Duration,
+    /// Controls of one session a minute, whoever asks for them, which is also the burst; 10.
+    pub control_per_minute: NonZeroU32,
     /// Wrong keys a minute and address, which is also the burst; 10.
     pub wrong_keys_per_minute: NonZeroU32,
 }
@@ -78,6 +80,7 @@ impl Default for RateLimits {
             gateway_per_minute: NonZeroU32::MIN.saturating_add(99),
             spawn_per_minute: NonZeroU32::MIN.saturating_add(59),
             health_interval: Duration::from_secs(10),
+            control_per_minute: NonZeroU32::MIN.saturating_add(9),
             wrong_keys_per_minute: NonZeroU32::MIN.saturating_add(9),
         }
     }

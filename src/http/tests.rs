@@ -12,5 +12,7 @@ mod keys_api;
 mod middleware;
 mod nodes_api;
 mod roles;
+mod sessions_api;
+mod sessions_passed_on;
 mod spawn_api;
 mod support;

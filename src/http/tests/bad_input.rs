@@ -40,6 +40,10 @@ async fn every_malformed_body_is_a_400_everywhere() {
         ("POST", "/api/agents"),
         ("PUT", "/api/agents/1"),
         ("POST", "/api/agents/sync"),
+        ("POST", "/api/sessions?action=set-label"),
+        ("DELETE", "/api/sessions"),
+        ("POST", "/api/sessions/main/control"),
+        ("POST", "/api/sessions/main/message"),
         ("POST", "/api/keys"),
         ("POST", "/api/auth/login"),
     ];

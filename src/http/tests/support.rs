@@ -50,6 +50,9 @@ pub(super) const CONFIGURED: &str = "configured-admin-key-0123456789";
 /// A call that was passed on: gateway, method, parameters.
 pub(super) type Called = (Option<i64>, String, Value);
 
+/// A control that was passed on: gateway, session, action.
+pub(super) type Controlled = (i64, String, &'static str);
+
 /// What the scripted registry does with a call that is passed on to a gateway.
 #[derive(Clone, Default)]
 pub(super) struct Script {
@@ -57,6 +60,7 @@ pub(super) struct Script {
     calls: Arc<Mutex<Vec<Called>>>,
     /// Where work was wished to go.
     pub(super) spawns: Arc<Mutex<Vec<RouteWish>>>,
+    controls: Arc<Mutex<Vec<Controlled>>>,
     probes: Arc<Mutex<HashMap<i64, ProbeOutcome>>>,
     silent: Arc<Mutex<bool>>,
 }
@@ -72,6 +76,11 @@ impl Script {
         self.calls.lock().unwrap().clone()
     }
 
+    /// The controls that were passed on.
+    pub(super) fn controls(&self) -> Vec<Controlled> {
+        self.controls.lock().unwrap().clone()
+    }
+
     /// What a probe of this gateway finds.
     pub(super) fn probe(&self, id: i64, outcome: ProbeOutcome) {
         self.probes.lock().unwrap().insert(id, outcome);
@@ -84,7 +93,7 @@ impl Script {
 }
 
 struct ScriptedRegistry {
-    roster: RosterWriter,
+    roster: Arc<RosterWriter>,
     store: StoreHandle,
     script: Script,
     reports: HashMap<GatewayId, GatewayReport>,
@@ -234,7 +243,10 @@ impl Handler<ControlSessionAt> for ScriptedRegistry {
     type Result = ResponseFuture<Result<Value, Failure>>;
 
     fn handle(&mut self, message: ControlSessionAt, _: &mut Self::Context) -> Self::Result {
-        self.answer(Ok(serde_json::json!({ "ok": true, "action": message.action.as_str() })))
+        let action = message.action.as_str();
+        self.script.controls.lock().unwrap().push((message.gateway.0, message.session_key, action));
+        let reply = self.script.replies.lock().unwrap().get(action).cloned();
+        self.answer(reply.unwrap_or_else(|| Ok(Value::Object(serde_json::Map::new()))))
     }
 }
 
@@ -274,6 +286,7 @@ pub(super) fn refused() -> ProbeOutcome {
 /// A front with everything around it.
 pub(super) struct Harness {
     pub(super) front: web::Data<Front>,
+    pub(super) roster: Arc<RosterWriter>,
     pub(super) script: Script,
     pub(super) events: EventPublisher,
     pub(super) audit: AuditTrail,
@@ -313,10 +326,14 @@ impl Harness {
             made.insert(role, text);
         }
         let script = Script::default();
-        let roster = RosterWriter::default();
+        let roster = Arc::new(RosterWriter::default());
         let reader = roster.reader();
-        let mut registry =
-            ScriptedRegistry { roster, store: store.clone(), script: script.clone(), reports: HashMap::new() };
+        let mut registry = ScriptedRegistry {
+            roster: roster.clone(),
+            store: store.clone(),
+            script: script.clone(),
+            reports: HashMap::new(),
+        };
         let first = store.create_gateway(first_gateway()).await.unwrap().record;
         let (id, name) = (first.id, first.name.clone());
         registry.reports.insert(id, online(4.4).report);
@@ -356,7 +373,7 @@ impl Harness {
             readiness: readiness.clone(),
         };
         let front = web::Data::new(Front::new(settings, state));
-        Self { front, script, events, audit, readiness, store, keys: made, _directory: directory }
+        Self { front, roster, script, events, audit, readiness, store, keys: made, _directory: directory }
     }
 
     /// The key of a role.

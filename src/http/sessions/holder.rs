@@ -1,0 +1,158 @@
+//! Which gateway holds a session: decided from what gateways have told, never guessed.
+
+use std::time::Duration;
+
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::ids::GatewayId;
+use serde_json::json;
+
+use super::known::Source;
+
+/// So many gateways are named in a failure, however many there are.
+const NAMED: usize = 20;
+
+/// The gateway that a request about a session goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Which gateway.
+    pub id: GatewayId,
+    /// Its name.
+    pub name: String,
+}
+
+/// Finds the gateway that holds a session of this key; `only` where the caller names the gateway.
+///
+/// A named gateway that has not told its whole list is taken at the caller's word: it judges for itself.
+///
+/// # Errors
+/// `gateway_not_found`, `session_not_found`, and `session_ambiguous` with the gateways that hold it.
+pub fn find(sources: &[Source<'_>], key: &str, only: Option<GatewayId>) -> Result<Holder, Failure> {
+    if let Some(id) = only {
+        let source = sources.iter().find(|source| source.id == id).ok_or_else(|| Failure::gateway_not_found(id))?;
+        if holds(source, key) || !source.sessions.complete {
+            return Ok(holder(source));
+        }
+        return Err(not_found(format!("Gateway \"{}\" holds no session \"{key}\"", source.name)));
+    }
+    let holding: Vec<&Source<'_>> = sources.iter().filter(|source| holds(source, key)).collect();
+    match holding.as_slice() {
+        [one] => Ok(holder(one)),
+        [] => Err(nowhere(sources, key)),
+        several => Err(ambiguous(several, key)),
+    }
+}
+
+fn holds(source: &Source<'_>, key: &str) -> bool {
+    source.sessions.rows.iter().any(|row| row.key == key)
+}
+
+fn holder(source: &Source<'_>) -> Holder {
+    Holder { id: source.id, name: source.name.to_owned() }
+}
+
+fn not_found(sentence: String) -> Failure {
+    Failure::new(ErrorCode::SessionNotFound, sentence)
+        .with_help("GET /api/sessions lists the sessions that are known; a new one appears within a second or two.")
+}
+
+fn nowhere(sources: &[Source<'_>], key: &str) -> Failure {
+    let untold: Vec<&Source<'_>> = sources.iter().filter(|source| !source.sessions.complete).collect();
+    let failure = not_found(format!("No gateway holds a session \"{key}\""));
+    if untold.is_empty() {
+        return failure;
+    }
+    let gateways: Vec<_> =
+        untold.iter().take(NAMED).map(|source| json!({"id": source.id.0, "name": source.name})).collect();
+    failure
+        .with_help(
+            "Not every gateway has told its sessions: details.not_listed names some. Where you know that one of them holds it, \
+             give its gateway_id.",
+        )
+        .with_details(json!({"not_listed": gateways, "not_listed_count": untold.len()}))
+        .with_retry_after(Duration::from_secs(2))
+}
+
+fn ambiguous(several: &[&Source<'_>], key: &str) -> Failure {
+    let names: Vec<String> =
+        several.iter().take(NAMED).map(|source| format!("\"{}\" (id {})", source.name, source.id)).collect();
+    let more = several.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let gateways: Vec<_> =
+        several.iter().take(NAMED).map(|source| json!({"id": source.id.0, "name": source.name})).collect();
+    Failure::new(
+        ErrorCode::SessionAmbiguous,
+        format!("{} gateways hold a session \"{key}\": {}{more}", several.len(), names.join(", ")),
+    )
+    .with_help("Say which one with gateway_id.")
+    .with_details(json!({ "gateways": gateways }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatewarden_actors::run::SessionSnapshot;
+    use gatewarden_protocol::sessions::SessionRow;
+
+    fn snapshot(keys: &[&str], complete: bool) -> SessionSnapshot {
+        let rows = keys.iter().map(|key| SessionRow { key: (*key).to_owned(), ..SessionRow::default() }).collect();
+        SessionSnapshot { rows, as_of_ms: 1, complete }
+    }
+
+    fn looked_for(snapshots: &[SessionSnapshot], key: &str, only: Option<i64>) -> Result<i64, Failure> {
+        let names = ["zero", "one", "two", "three"];
+        let sources: Vec<_> = snapshots
+            .iter()
+            .zip(1_usize..)
+            .map(|(sessions, number)| Source {
+                id: GatewayId(i64::try_from(number).unwrap()),
+                name: names[number % names.len()],
+                reachable: number == 1,
+                sessions,
+            })
+            .collect();
+        find(&sources, key, only.map(GatewayId)).map(|holder| holder.id.0)
+    }
+
+    #[test]
+    fn the_one_gateway_that_holds_it_is_found_reachable_or_not() {
+        let snapshots = [snapshot(&["a"], true), snapshot(&["b", "c"], true), snapshot(&[], false)];
+        assert_eq!(looked_for(&snapshots, "a", None), Ok(1));
+        assert_eq!(looked_for(&snapshots, "c", None), Ok(2));
+        assert_eq!(looked_for(&snapshots, "c", Some(2)), Ok(2));
+    }
+
+    #[test]
+    fn a_key_that_two_gateways_hold_is_never_guessed() {
+        let snapshots =
+            [snapshot(&["agent:main:main"], true), snapshot(&["agent:main:main"], true), snapshot(&[], true)];
+        let failure = looked_for(&snapshots, "agent:main:main", None).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::SessionAmbiguous);
+        assert!(failure.message.contains("\"one\" (id 1), \"two\" (id 2)"), "{failure}");
+        assert_eq!(failure.details.unwrap()["gateways"][1], json!({"id": 2, "name": "two"}));
+        assert_eq!(looked_for(&snapshots, "agent:main:main", Some(2)), Ok(2));
+        let elsewhere = looked_for(&snapshots, "agent:main:main", Some(3)).unwrap_err();
+        assert_eq!(elsewhere.code, ErrorCode::SessionNotFound, "it is not sent to a gateway that does not hold it");
+    }
+
+    #[test]
+    fn a_key_that_nobody_holds_is_not_found_and_says_who_has_not_told() {
+        let told = [snapshot(&["a"], true)];
+        let failure = looked_for(&told, "x", None).unwrap_err();
+        assert_eq!((failure.code, failure.details), (ErrorCode::SessionNotFound, None));
+        let untold = [snapshot(&["a"], true), snapshot(&[], false)];
+        let failure = looked_for(&untold, "x", None).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::SessionNotFound);
+        assert_eq!(failure.details.unwrap()["not_listed"], json!([{"id": 2, "name": "two"}]));
+        assert_eq!(looked_for(&untold, "x", Some(2)), Ok(2), "a named gateway that has not told judges for itself");
+        assert_eq!(looked_for(&untold, "x", Some(1)).unwrap_err().code, ErrorCode::SessionNotFound);
+        assert_eq!(looked_for(&untold, "a", Some(9)).unwrap_err().code, ErrorCode::GatewayNotFound);
+    }
+
+    #[test]
+    fn a_failure_names_a_bounded_number_of_gateways() {
+        let many: Vec<_> = (0..500).map(|_| snapshot(&["k"], true)).collect();
+        let failure = looked_for(&many, "k", None).unwrap_err();
+        assert!(failure.message.contains("500 gateways") && failure.message.ends_with("and 480 more"), "{failure}");
+        assert_eq!(failure.details.unwrap()["gateways"].as_array().unwrap().len(), NAMED);
+    }
+}
