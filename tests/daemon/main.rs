@@ -47,6 +47,8 @@ mod scripted_gateway_checks;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod start_failures;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::behaviour::{Behaviour, Form};
 
 /// Methods that the imitations list and answer.
-const METHODS: [&str; 14] = [
+const METHODS: [&str; 17] = [
     "health",
     "status",
     "sessions.list",
@@ -20,6 +20,9 @@ const METHODS: [&str; 14] = [
     "agent",
     "chat.send",
     "chat.abort",
+    "chat.history",
+    "sessions.patch",
+    "sessions.delete",
 ];
 
 /// The page that web servers give to everything.
@@ -118,6 +121,9 @@ pub(crate) fn answer(behaviour: &Behaviour, method: &str, now_ms: i64) -> Result
             "lines": ["{\"1\":\"gateway is up\",\"_meta\":{\"logLevelName\":\"INFO\"},\"time\":\"2026-11-21T12:00:00.000Z\"}"]}))
         }
         (_, "device.pair.list") => Ok(json!({"pending": [], "paired": []})),
+        (_, "chat.history") => Ok(json!({"sessionKey": "agent:main:main", "sessionId": "s-1", "messages": []})),
+        (_, "sessions.patch") => Ok(json!({"ok": true, "path": "(multiple)", "key": "agent:main:main", "entry": {}})),
+        (_, "sessions.delete") => Ok(json!({"ok": true, "key": "agent:main:main", "deleted": true, "archived": []})),
         (_, "node.list") => Ok(json!({"ts": now_ms, "nodes": []})),
         _ => Err(json!({"code": "INVALID_REQUEST", "message": format!("unknown method: {method}")})),
     }
