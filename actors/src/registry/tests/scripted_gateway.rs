@@ -111,6 +111,11 @@ impl Script {
         self.answers.borrow_mut().start.insert(id, answer);
     }
 
+    /// From now on a gateway accepts what it is given.
+    pub(super) fn accepts_start(&self, id: GatewayId) {
+        self.answers.borrow_mut().start.remove(&id);
+    }
+
     /// What a gateway answers to [`LookUpRun`] from now on; else it knows nothing.
     pub(super) fn answers_look_up(&self, id: GatewayId, answer: Result<RunFinding, Failure>) {
         self.answers.borrow_mut().finding.insert(id, answer);
