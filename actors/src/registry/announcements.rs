@@ -26,9 +26,12 @@ impl RegistryActor {
         if let Some(code) = refusal(after)
             && refusal(before).as_ref() != Some(&code)
         {
-            // A re-check that finds the same reason again is no news for the log.
+            // The reason is kept while a blocked gateway is re-checked: finding it again is no news.
             let known = before.last_error.as_ref().is_some_and(|problem| problem.code == code);
-            if after.status == before.status && !known {
+            if known {
+                return;
+            }
+            if after.status == before.status {
                 log_status_change(entry, before);
             }
             self.events.publish(EventKind::GatewayBlocked, blocked(entry));

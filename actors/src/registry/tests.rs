@@ -408,8 +408,10 @@ async fn subscribers_hear_of_status_refusal_and_acting_primary_once_each() {
     let mut blocked = offline();
     blocked.status = Status::Degraded;
     blocked.phase = Phase::Blocked;
-    for _ in 0..2 {
-        house.say(id, GatewayNotice::Report(Box::new(blocked.clone()))).await;
+    let mut checked_again = blocked.clone();
+    checked_again.phase = Phase::Dialing;
+    for report in [&blocked, &blocked, &checked_again, &blocked] {
+        house.say(id, GatewayNotice::Report(Box::new(report.clone()))).await;
     }
     let mut heard = Vec::new();
     for _ in 0..5 {
