@@ -4,7 +4,8 @@ use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::store::records::Role;
 use serde_json::{Value, json};
 
-use super::support::Harness;
+use super::support::{Harness, settings};
+use crate::http::settings::{HttpSettings, RateLimits};
 
 async fn spawn(harness: &Harness, key: Option<&str>, body: Value) -> super::support::Answer {
     let mut ask = harness.ask(Role::Operator, "POST", "/api/spawn");
@@ -70,7 +71,8 @@ async fn malformed_work_is_refused_with_its_field_and_nothing_is_sent() {
 
 #[actix_web::test]
 async fn the_first_sixty_spawns_of_a_minute_pass_and_then_one_is_refused_with_a_time() {
-    let harness = Harness::start().await;
+    let limits = RateLimits::default();
+    let harness = Harness::with(HttpSettings { rate_limits: limits, ..settings() }).await;
     // Malformed ones count too, and touch no database. The limit recovers by one a second meanwhile.
     let mut passed = 0;
     let refused = loop {
