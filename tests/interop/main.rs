@@ -22,3 +22,5 @@ mod support {
 mod fleet;
 #[cfg(test)]
 mod peer;
+#[cfg(test)]
+mod runs;
