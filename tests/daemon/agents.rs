@@ -103,7 +103,12 @@ fn agents_come_by_themselves_and_a_gateway_that_refuses_stops_nobody() {
         behaviour.results.insert("agents.list".to_owned(), list);
     });
     known(&["main", "worker-one", "zoe"]);
-    let agent = daemon.get("/api/agents/zoe").expect(200).json();
-    assert_eq!((&agent["agent"]["status"], &agent["agent"]["source"]), (&json!("online"), &json!("sync")), "{agent}");
-    assert!(daemon.log().contains("the agents of gateway refusing were not updated"), "said in the log");
+    wait::until_ok("its agent is online", PATIENCE, || {
+        let agent = daemon.get("/api/agents/zoe").expect(200).json();
+        let there = agent["agent"]["status"] == "online" && agent["agent"]["source"] == "sync";
+        if there { Ok(()) } else { Err(agent.to_string()) }
+    });
+    wait::until("the refusal is in the log", PATIENCE, || {
+        daemon.log().contains("the agents of gateway refusing were not updated")
+    });
 }
