@@ -37,6 +37,10 @@ pub enum ErrorCode {
     KeyNotFound,
     /// No agent has this id or name.
     AgentNotFound,
+    /// No CLI tool's connection has this id, or not with this agent.
+    ConnectionNotFound,
+    /// The CLI tool's connection was closed or replaced.
+    ConnectionEnded,
     /// The address is link-local or a metadata service.
     AddressForbidden,
     /// Too many requests; `Retry-After` says when.
@@ -71,7 +75,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -86,6 +90,8 @@ impl ErrorCode {
         Self::PrimaryUndeletable,
         Self::KeyNotFound,
         Self::AgentNotFound,
+        Self::ConnectionNotFound,
+        Self::ConnectionEnded,
         Self::AddressForbidden,
         Self::RateLimited,
         Self::GatewayUnavailable,
@@ -120,6 +126,8 @@ impl ErrorCode {
             Self::PrimaryUndeletable => "primary_undeletable",
             Self::KeyNotFound => "key_not_found",
             Self::AgentNotFound => "agent_not_found",
+            Self::ConnectionNotFound => "connection_not_found",
+            Self::ConnectionEnded => "connection_ended",
             Self::AddressForbidden => "address_forbidden",
             Self::RateLimited => "rate_limited",
             Self::GatewayUnavailable => "gateway_unavailable",

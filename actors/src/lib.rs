@@ -15,6 +15,7 @@ pub mod agent_sync;
 pub mod audit_trail;
 pub mod clock;
 pub mod dialing;
+pub mod direct;
 pub mod error;
 pub mod event;
 pub mod event_hub;

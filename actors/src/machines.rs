@@ -13,6 +13,7 @@ pub mod restart_intensity;
 pub mod routing;
 pub mod self_doubt;
 pub mod sequence;
+pub mod silence;
 pub mod spawn_book;
 pub mod spawn_state;
 pub mod status;

@@ -61,10 +61,14 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::GatewayNotFound
         | ErrorCode::KeyNotFound
         | ErrorCode::AgentNotFound
+        | ErrorCode::ConnectionNotFound
         | ErrorCode::SpawnNotFound
         | ErrorCode::SessionNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::NameTaken | ErrorCode::IdempotencyMismatch | ErrorCode::SessionAmbiguous => StatusCode::CONFLICT,
+        ErrorCode::NameTaken
+        | ErrorCode::ConnectionEnded
+        | ErrorCode::IdempotencyMismatch
+        | ErrorCode::SessionAmbiguous => StatusCode::CONFLICT,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,

@@ -1,0 +1,139 @@
+//! The `DirectConnections` actor: CLI tools that report in over REST, without a gateway (document 001).
+//!
+//! | file | decides or does |
+//! | --- | --- |
+//! | `messages` | what the HTTP front tells |
+//! | `handlers` | open, close, beat: write, then watch, then tell |
+//! | `expiry` | who was silent for too long |
+//! | `announcements` | what subscribers are told |
+//!
+//! It owns the deadlines ([`crate::machines::silence`]) and nothing else: what is connected stands in the store, which is
+//! asked again before anybody is given up. So a deadline that is too early costs a look and never a connection; the one
+//! thing that must not be is an open connection without a deadline.
+
+mod announcements;
+mod expiry;
+mod handlers;
+pub mod messages;
+
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use crate::agent_book::AgentBook;
+use crate::clock::Clock;
+use crate::error::Failure;
+use crate::event_hub::EventPublisher;
+use crate::machines::silence::{SilenceWatch, Watched, allowance};
+use crate::store::handle::StoreHandle;
+use crate::store::records::{AgentFilter, AgentRecord, AgentStatus, ConnectionRecord};
+
+/// Tools and agents that are watched at one time; more are refused.
+const MOST_WATCHED: usize = 10_000;
+/// Deadlines are looked at this often; at most a quarter of the shortest.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Agents read at once at the start.
+const PAGE: usize = 1_000;
+
+/// What the actor is made of.
+pub struct DirectParts {
+    /// Where connections are kept.
+    pub store: StoreHandle,
+    /// Agents, and the events of their status.
+    pub agents: AgentBook,
+    /// Where subscribers hear of connections.
+    pub events: EventPublisher,
+    /// How long a tool may be silent unless it announces more.
+    pub heartbeat_timeout: Duration,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// Owns the deadlines of tools and of agents that report in.
+pub struct DirectConnectionsActor {
+    desk: Desk,
+    heartbeat_timeout: Duration,
+    watch: SilenceWatch,
+}
+
+/// What a request works with.
+#[derive(Clone)]
+struct Desk {
+    store: StoreHandle,
+    agents: AgentBook,
+    events: EventPublisher,
+    clock: Clock,
+}
+
+impl DirectConnectionsActor {
+    /// Starts on the current arbiter. Everybody who was connected when the daemon stopped has a whole deadline again: that
+    /// nobody was there to hear them was not their silence.
+    ///
+    /// # Errors
+    /// The store can't say who is connected.
+    pub async fn start(parts: DirectParts) -> Result<Addr<Self>, Failure> {
+        let DirectParts { store, agents, events, heartbeat_timeout, clock } = parts;
+        let mut actor = Self {
+            desk: Desk { store, agents, events, clock },
+            heartbeat_timeout,
+            watch: SilenceWatch::new(MOST_WATCHED),
+        };
+        actor.resume().await?;
+        Ok(Actor::start(actor))
+    }
+
+    async fn resume(&mut self) -> Result<(), Failure> {
+        let open = self.desk.store.list_connections(true, None).await?;
+        for connection in &open {
+            self.expect_again(connection);
+        }
+        let mut offset = 0;
+        loop {
+            let (agents, total) = self.desk.store.list_agents_after(AgentFilter::default(), offset, PAGE).await?;
+            offset += agents.len();
+            for agent in agents.iter().filter(|agent| reports_by_itself(agent)) {
+                if !open.iter().any(|connection| connection.agent_id == agent.id) {
+                    self.expect_agent_again(agent);
+                }
+            }
+            if agents.is_empty() || offset >= total {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The tool of an open connection reported in: the next report is due.
+    fn expect_again(&mut self, connection: &ConnectionRecord) {
+        self.watch.forget(&Watched::Agent(connection.agent_id));
+        let allowed = allowance(self.heartbeat_timeout, connection.metadata.as_ref());
+        let who = Watched::Connection(connection.connection_id.clone());
+        if !self.watch.heard(self.desk.clock.now(), who, connection.last_heartbeat, allowed) {
+            tracing::error!(connection.id = %connection.connection_id, "more tools are connected than can be watched: {MOST_WATCHED}");
+        }
+    }
+
+    /// An agent reported in without a connection: it is offline if it stops.
+    fn expect_agent_again(&mut self, agent: &AgentRecord) {
+        let last_seen = agent.last_seen.unwrap_or_default();
+        if !self.watch.heard(self.desk.clock.now(), Watched::Agent(agent.id), last_seen, self.heartbeat_timeout) {
+            tracing::error!(agent.id = agent.id, "more agents report in than can be watched: {MOST_WATCHED}");
+        }
+    }
+}
+
+/// Whether an agent's own reports are all that says that it is there: its gateway says it of its agents, and a status that a
+/// person gave to an agent that never reported in is theirs.
+fn reports_by_itself(agent: &AgentRecord) -> bool {
+    agent.status != AgentStatus::Offline && agent.gateway_id.is_none() && agent.last_seen.is_some()
+}
+
+impl Actor for DirectConnectionsActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(LOOK_EVERY.min(self.heartbeat_timeout / 4), Self::give_up_the_silent);
+    }
+}
+
+#[cfg(test)]
+mod tests;
