@@ -25,6 +25,7 @@ use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::messages::Ping;
@@ -39,6 +40,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::http::agents::sync::SYNCS;
+use crate::http::direct_door::DirectDoor;
 use crate::http::registry_door::{Door, RegistryDoor};
 use crate::http::{AppState, InstallationIdentity, Keyring, Readiness};
 use crate::systemd::Notifier;
@@ -58,6 +60,7 @@ pub struct App {
     pub(crate) registry: Addr<RegistryActor>,
     pub(crate) event_hub: Addr<EventHubActor>,
     pub(crate) agent_sync: Addr<AgentSyncActor>,
+    pub(crate) direct: Addr<DirectConnectionsActor>,
     pub(crate) roster: RosterReader,
     pub(crate) store: StoreHandle,
     pub(crate) health_log: HealthLogWriter,
@@ -100,6 +103,14 @@ impl App {
             public_key: identity.public_key().to_owned(),
         };
         let agents = AgentBook::new(store.clone(), events.clone());
+        let direct = DirectConnectionsActor::start(DirectParts {
+            store: store.clone(),
+            agents: agents.clone(),
+            events: events.clone(),
+            heartbeat_timeout: config.work.heartbeat_timeout,
+            clock: clock.clone(),
+        })
+        .await?;
         let (registry, roster) = RegistryActor::start(RegistryParts {
             records: store.load_gateways().await?,
             device_tokens: store.load_device_tokens().await?,
@@ -138,6 +149,7 @@ impl App {
             store: store.clone(),
             agents,
             agent_sync: Door::to("sync of agents", agent_sync.clone().recipient(), SYNCS),
+            direct: DirectDoor::new(&direct, config.work.heartbeat_timeout),
             keys: Keyring::open(&store, admin_key.key()).await?,
             metrics,
             identity: installation,
@@ -155,6 +167,7 @@ impl App {
             registry,
             event_hub,
             agent_sync,
+            direct,
             roster,
             store,
             health_log,

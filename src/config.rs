@@ -75,6 +75,8 @@ pub struct Config {
 pub struct WorkSettings {
     /// Where work goes that names no gateway, and how much of it one gateway gets.
     pub routing: RoutingSettings,
+    /// How long a CLI tool may be silent, unless it announces longer intervals; 60 s.
+    pub heartbeat_timeout: std::time::Duration,
     /// Between automatic syncs of agents; 15 min.
     pub agent_sync_interval: std::time::Duration,
     /// The oldest gateway version that the organization API accepts; 2026.02.9.

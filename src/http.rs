@@ -10,7 +10,9 @@ pub mod allowed_hosts;
 pub mod audit;
 pub mod auth;
 pub mod body;
+pub mod connect;
 pub mod cors;
+pub mod direct_door;
 pub mod error;
 pub mod events;
 pub mod events_socket;
@@ -42,6 +44,7 @@ pub mod spawn;
 pub mod stalled_clients;
 pub mod state;
 pub mod status;
+pub mod tokens;
 
 #[cfg(test)]
 mod tests;

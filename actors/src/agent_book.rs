@@ -21,7 +21,7 @@ const MOST_OF_A_GATEWAY: usize = 1_000;
 
 /// How somebody names an agent. Digits alone are an id, so no agent may be *given* such a name; one that a gateway calls
 /// so is reached by its id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AgentKey {
     /// The database's key.
     Id(i64),

@@ -1,4 +1,4 @@
-//! Sections `gateway`, `election`, `supervision` and `routing`.
+//! Sections `gateway`, `direct`, `election`, `supervision` and `routing`.
 
 use std::time::Duration;
 
@@ -76,6 +76,7 @@ pub(super) fn work(reader: &mut Reader<'_>) -> WorkSettings {
             }),
             max_in_flight: usize::try_from(reader.number("routing.max_in_flight", 1..=100_000)).unwrap_or(usize::MAX),
         },
+        heartbeat_timeout: reader.duration("direct.heartbeat_timeout", SECOND..=DAY),
         agent_sync_interval: reader.duration("gateway.agent_sync_interval", SECOND..=30 * DAY),
         min_version: reader.parsed("gateway.min_version", String::new(), calendar_version),
     }

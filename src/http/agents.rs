@@ -1,7 +1,8 @@
-//! `/api/agents`: list and create agents; by id or name: read, change, delete; sync with a gateway.
+//! `/api/agents`: list and create agents; by id or name: read, change, delete; sync with a gateway; heartbeats.
 
 pub mod agent_object;
 pub mod by_key;
+pub mod heartbeat;
 pub mod input;
 pub mod sync;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpMessage as _, HttpRequest};
+use gatewarden_actors::agent_book::AgentKey;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use governor::middleware::StateInformationMiddleware;
@@ -136,6 +137,7 @@ pub struct Limits {
     spawn: Limit<i64>,
     health: Limit<i64>,
     control: Limit<(i64, String)>,
+    heartbeat: Limit<(i64, AgentKey)>,
     wrong_keys: Limit<AddressBlock>,
 }
 
@@ -148,6 +150,7 @@ impl Limits {
             spawn: Limit::per_minute(settings.spawn_per_minute, clock, "spawns with this key"),
             health: Limit::new(NonZeroU32::MIN, settings.health_interval, clock, "manual health checks with this key"),
             control: Limit::per_minute(settings.control_per_minute, clock, "controls of this session"),
+            heartbeat: Limit::per_minute(settings.gateway_per_minute, clock, "heartbeats of this agent with this key"),
             wrong_keys: Limit::per_minute(settings.wrong_keys_per_minute, clock, "attempts from this address"),
         }
     }
@@ -172,6 +175,11 @@ impl Limits {
         self.enabled.then(|| self.control.check(&(gateway, session_key.to_owned())))
     }
 
+    /// Counts a heartbeat of an agent; `None` where limits are off.
+    pub fn heartbeat(&self, key: i64, agent: &AgentKey) -> Option<Counted> {
+        self.enabled.then(|| self.heartbeat.check(&(key, agent.clone())))
+    }
+
     /// Counts a wrong key from an address. Right keys are never counted, so nobody is locked out by somebody else's tries.
     pub fn wrong_key(&self, address: Option<IpAddr>) -> Result<(), Failure> {
         let Some(mut failure) = self.wrong_keys.check(&AddressBlock::of(address)).refusal else {
@@ -189,6 +197,7 @@ impl Limits {
         self.spawn.purge();
         self.health.purge();
         self.control.purge();
+        self.heartbeat.purge();
         self.wrong_keys.purge();
     }
 }

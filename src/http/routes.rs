@@ -6,7 +6,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::agents::{self, by_key as agents_by_key, sync as agent_sync};
+use super::agents::{self, by_key as agents_by_key, heartbeat, sync as agent_sync};
+use super::connect as direct;
 use super::error::ApiError;
 use super::front::Front;
 use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
@@ -15,7 +16,7 @@ use super::sessions::{
 };
 use super::{
     audit, events, events_socket, gateways, health, identity, keys, login, metrics, nodes, openapi, sessions, spawn,
-    status,
+    status, tokens,
 };
 
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
@@ -48,6 +49,12 @@ pub fn api(config: &mut ServiceConfig<'_>) {
         .service(agents_by_key::read) //      GET    /api/agents/{id}
         .service(agents_by_key::update) //    PUT    /api/agents/{id}
         .service(agents_by_key::delete) //    DELETE /api/agents/{id}
+        .service(heartbeat::heartbeat) //     POST   /api/agents/{id}/heartbeat
+        .service(direct::open) //             POST   /api/connect
+        .service(direct::list) //             GET    /api/connect
+        .service(direct::close) //            DELETE /api/connect
+        .service(tokens::read) //             GET    /api/tokens
+        .service(tokens::report) //           POST   /api/tokens
         .service(sessions::list) //           GET    /api/sessions
         .service(session_change::change) //   POST   /api/sessions
         .service(session_change::delete) //   DELETE /api/sessions

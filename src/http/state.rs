@@ -13,6 +13,7 @@ use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::store::handle::StoreHandle;
 
+use super::direct_door::DirectDoor;
 use super::keyring::Keyring;
 use super::registry_door::{Door, RegistryDoor};
 
@@ -32,6 +33,8 @@ pub struct AppState {
     pub agents: AgentBook,
     /// Reads agents from gateways.
     pub agent_sync: Door<SyncAgents>,
+    /// CLI tools that connect directly.
+    pub direct: DirectDoor,
     /// The API keys that requests are checked against.
     pub keys: Keyring,
     /// Counts requests, renders `/metrics`.

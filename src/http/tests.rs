@@ -3,6 +3,7 @@
 mod agents_api;
 mod audit_api;
 mod bad_input;
+mod direct_api;
 mod documents;
 mod events_api;
 mod events_socket_api;

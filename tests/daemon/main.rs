@@ -25,6 +25,8 @@ mod connections;
 #[cfg(test)]
 mod database_trouble;
 #[cfg(test)]
+mod direct_connections;
+#[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod events;

@@ -42,6 +42,12 @@ fn table() -> Vec<Row> {
         ("GET", "/api/agents/nobody", None, [404, 404, 404]),
         ("POST", "/api/agents/sync", Some(json!({"gateway_id": 999_999})), [403, 403, 404]),
         ("PUT", "/api/agents/nobody", Some(json!({"role": "r"})), [403, 404, 404]),
+        ("POST", "/api/agents/nobody/heartbeat", Some(json!({})), [403, 404, 404]),
+        ("GET", "/api/connect", None, [200, 200, 200]),
+        ("POST", "/api/connect", Some(json!({})), [403, 400, 400]),
+        ("DELETE", "/api/connect", Some(json!({"connection_id": "conn-x"})), [403, 404, 404]),
+        ("GET", "/api/tokens", None, [200, 200, 200]),
+        ("POST", "/api/tokens", Some(json!({})), [403, 400, 400]),
         ("DELETE", "/api/agents/nobody", None, [403, 403, 404]),
     ]
 }

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, put, web};
 use gatewarden_actors::agent_book::AgentKey;
+use gatewarden_actors::direct::messages::DeleteAgent;
 
 use super::{AgentAnswer, answer, input, log};
 use crate::http::auth::{By, GatewayAdmin, GatewayOperator, GatewayViewer};
@@ -74,6 +75,8 @@ pub(crate) async fn update(
 }
 
 /// Delete an agent
+///
+/// Its direct connection ends with it; what it used of tokens stays known.
 #[utoipa::path(
     operation_id = "delete_agent",
     tag = "Agents",
@@ -91,7 +94,8 @@ pub(crate) async fn delete(
     front: web::Data<Front>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let deleted = front.app.agents.delete(&path_key(&request)?).await?;
+    let message = DeleteAgent(path_key(&request)?);
+    let deleted = front.app.direct.delete_agent.send(message, front.settings.request_deadline).await?;
     log(&by.caller, "deleted", &deleted);
     Ok(HttpResponse::Ok().json(Deleted { deleted: true }))
 }

@@ -44,6 +44,9 @@ async fn every_malformed_body_is_a_400_everywhere() {
         ("DELETE", "/api/sessions"),
         ("POST", "/api/sessions/main/control"),
         ("POST", "/api/sessions/main/message"),
+        ("POST", "/api/connect"),
+        ("DELETE", "/api/connect"),
+        ("POST", "/api/tokens"),
         ("POST", "/api/keys"),
         ("POST", "/api/auth/login"),
     ];
@@ -153,6 +156,12 @@ async fn bad_paths_and_queries_are_named() {
         ("GET", "/api/agents/99999999999999999999", "name an agent"),
         ("GET", "/api/agents/%00", "name an agent"),
         ("DELETE", "/api/agents/%0a", "name an agent"),
+        ("POST", "/api/agents/0/heartbeat", "name an agent"),
+        ("GET", "/api/connect?status=open", "status"),
+        ("GET", "/api/connect?limit=0", "limit"),
+        ("GET", "/api/tokens?action=dance", "Unknown action"),
+        ("GET", "/api/tokens?timeframe=year", "timeframe"),
+        ("GET", "/api/tokens?limit=x", "limit"),
     ] {
         let answer = harness.send(harness.admin(method, path)).await;
         assert_eq!(answer.status, 400, "{method} {path}: {answer:?}");

@@ -57,6 +57,12 @@ fn table() -> Vec<Row> {
         row("POST", "/api/agents", Some(json!({})), [401, 401, 403, 400, 400]),
         row("POST", "/api/agents/sync", Some(json!({"gateway_id": "x"})), [401, 401, 403, 403, 400]),
         row("PUT", "/api/agents/nobody", Some(json!({"role": "r"})), [401, 401, 403, 404, 404]),
+        row("POST", "/api/agents/nobody/heartbeat", None, [401, 401, 403, 404, 404]),
+        row("POST", "/api/connect", Some(json!({"agent_name": "a", "tool_name": "t"})), operator),
+        row("GET", "/api/connect", None, viewer),
+        row("DELETE", "/api/connect", Some(json!({"connection_id": 5})), [401, 401, 403, 400, 400]),
+        row("GET", "/api/tokens", None, viewer),
+        row("POST", "/api/tokens", Some(json!({})), [401, 401, 403, 400, 400]),
         row("DELETE", "/api/agents/nobody", None, [401, 401, 403, 403, 404]),
         row("POST", "/api/spawn", Some(json!({"task": "t"})), [401, 401, 403, 202, 202]),
         row("GET", "/api/spawn", None, viewer),
@@ -91,7 +97,11 @@ async fn each_endpoint_answers_each_role_as_the_table_says() {
         for (key, expected) in keys.into_iter().zip(row.expected) {
             // Each wrong key from an address of its own, so that none is slowed down. The metrics want loopback.
             wrong_from += 1;
-            let mut ask = Ask::new(row.method, row.path).peer(&format!("127.0.1.{wrong_from}:5000"));
+            let mut ask = Ask::new(row.method, row.path).peer(&format!(
+                "127.0.{}.{}:5000",
+                1 + wrong_from / 250,
+                wrong_from % 250
+            ));
             let shown = key.as_deref().map_or("none".to_owned(), |key| key.chars().take(11).collect::<String>());
             if let Some(key) = key {
                 ask = ask.header("x-api-key", &key);

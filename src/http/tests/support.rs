@@ -19,6 +19,7 @@ use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
 use gatewarden_actors::gateway::messages::ProbeOutcome;
@@ -40,6 +41,7 @@ use gatewarden_actors::store::records::{DeleteOutcome, Recorded, Role};
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
+use crate::http::direct_door::DirectDoor;
 use crate::http::registry_door::{Door, RegistryDoor};
 use crate::http::settings::{HttpSettings, RateLimits};
 use crate::http::{AppState, Front, InstallationIdentity, Keyring, Readiness};
@@ -358,6 +360,16 @@ impl Harness {
             request_timeout: Duration::from_secs(5),
             clock: clock.clone(),
         });
+        let heartbeat_timeout = Duration::from_secs(60);
+        let direct = DirectConnectionsActor::start(DirectParts {
+            store: store.clone(),
+            agents: agents.clone(),
+            events: events.clone(),
+            heartbeat_timeout,
+            clock: clock.clone(),
+        })
+        .await
+        .unwrap();
         let state = AppState {
             roster: reader,
             registry: RegistryDoor::new(&registry),
@@ -365,6 +377,7 @@ impl Harness {
             agents,
             agent_sync: Door::to("sync of agents", agent_sync.recipient(), 4),
             audit: audit.clone(),
+            direct: DirectDoor::new(&direct, heartbeat_timeout),
             store: store.clone(),
             keys,
             metrics,
