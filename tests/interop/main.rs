@@ -19,6 +19,8 @@ mod support {
 }
 
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod fleet;
 #[cfg(test)]
 mod peer;
