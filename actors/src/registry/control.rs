@@ -1,17 +1,13 @@
 //! Control of sessions: to the gateway that holds the session, never elsewhere.
 
-use std::time::Duration;
-
 use actix::prelude::*;
 use serde_json::Value;
 
 use super::RegistryActor;
 use super::messages::ControlSessionAt;
+use super::requests::GRACE;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::run_messages::ControlSession;
-
-/// What a `Gateway` actor may take beyond the deadline before the registry answers for it.
-const GRACE: Duration = Duration::from_millis(500);
 
 impl Handler<ControlSessionAt> for RegistryActor {
     type Result = ResponseFuture<Result<Value, Failure>>;

@@ -118,6 +118,11 @@ impl Entry {
         }
     }
 
+    /// Since when it can be trusted with work; none while it can't.
+    pub(super) fn usable_since(&self) -> Option<Instant> {
+        self.ready_since.filter(|_| self.report.is_usable())
+    }
+
     /// What the election needs to know.
     pub(super) fn candidate(&self, now: Instant) -> Candidate {
         Candidate {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::RegistryActor;
+use super::entry::Entry;
 use crate::event::EventKind;
 use crate::gateway::run_messages::{LookUpRun, RunNotice};
 use crate::ids::GatewayId;
@@ -70,9 +71,7 @@ impl RegistryActor {
     fn ask_about_spawns(&mut self, ctx: &mut Context<Self>) {
         let now = self.clock.now();
         let entries = &self.entries;
-        let usable_since = |id: GatewayId| -> Option<Instant> {
-            entries.get(&id).filter(|entry| entry.report.is_usable()).and_then(|entry| entry.ready_since)
-        };
+        let usable_since = |id: GatewayId| -> Option<Instant> { entries.get(&id).and_then(Entry::usable_since) };
         let due = self.spawns.due(now, MOST_QUESTIONS, usable_since);
         for (spawn_id, gateway, run_id, session_key) in due {
             let question = LookUpRun { run_id: run_id.clone(), session_key, timeout: QUESTION_TIMEOUT };
@@ -102,8 +101,7 @@ impl RegistryActor {
         ctx: &mut Context<Self>,
     ) {
         let now = self.clock.now();
-        let back =
-            self.entries.get(&gateway).filter(|entry| entry.report.is_usable()).and_then(|entry| entry.ready_since);
+        let back = self.entries.get(&gateway).and_then(Entry::usable_since);
         match finding {
             Some(RunFinding::Running) => self.spawns.found_running(now, spawn_id),
             Some(RunFinding::Ended(stage)) => {

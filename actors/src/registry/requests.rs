@@ -17,7 +17,7 @@ use crate::ids::GatewayId;
 use std::sync::Arc;
 
 /// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
-const GRACE: Duration = Duration::from_millis(500);
+pub(super) const GRACE: Duration = Duration::from_millis(500);
 /// How long gateways may take to close their sockets when the daemon stops.
 const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
 

@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::RegistryActor;
 use super::messages::{SpawnAnswer, SpawnWork};
+use super::requests::GRACE;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::run_messages::StartRun;
 use crate::ids::GatewayId;
@@ -22,8 +23,6 @@ use crate::store::records::{Idempotency, NewSpawn, Recorded, SpawnRecord};
 
 /// Gateways that are tried for one spawn.
 const MOST_ATTEMPTS: usize = 3;
-/// What a `Gateway` actor may take beyond the deadline before the registry answers for it.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// A spawn on its way to acceptance.
 struct Attempt {
