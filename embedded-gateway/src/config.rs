@@ -1,0 +1,313 @@
+//! The gateway's configuration as it counts: both documented forms (`openclaw.json`, `openclaw-gateway.yml`) end up here,
+//! checked and with every default filled in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gatewarden_protocol::Secret;
+
+/// Port where none is configured (document 004).
+pub const DEFAULT_PORT: u16 = 18789;
+/// Port of the Prometheus metrics (document 002, "Gateway Metrics").
+pub const DEFAULT_METRICS_PORT: u16 = 9090;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// The file that it came from, where there was one.
+    pub file: Option<PathBuf>,
+    /// Where sessions, devices, logs and the lock file live; mode 0700.
+    pub state_dir: PathBuf,
+    /// Port of WebSocket and HTTP; 0 takes any free one.
+    pub port: u16,
+    /// Where to listen.
+    pub bind: Bind,
+    /// Host names (without port) that requests may name, besides loopback names and the bound address.
+    pub allowed_hosts: Vec<String>,
+    /// Shared credential.
+    pub auth: Auth,
+    /// Browsers.
+    pub control_ui: ControlUi,
+    /// Devices and their tokens.
+    pub device_auth: DeviceAuth,
+    /// Encryption; none: plain `ws://`.
+    pub tls: Option<Tls>,
+    /// `hooks.webhooks[]`; none by default.
+    pub webhooks: Vec<Webhook>,
+    /// The audit log.
+    pub audit: Audit,
+    /// The gateway's own log.
+    pub log: Log,
+    /// Prometheus metrics on a port of their own; none: off.
+    pub metrics: Option<Metrics>,
+    /// The allow-list of programs: name -> template. Empty: nothing can be spawned.
+    pub commands: BTreeMap<String, CommandTemplate>,
+    /// Configured agents: id -> what runs for it.
+    pub agents: BTreeMap<String, ConfiguredAgent>,
+    /// The agent that is meant where none is named; always a key of `agents` where that isn't empty.
+    pub default_agent: Option<String>,
+    /// What bounds the gateway.
+    pub limits: Limits,
+}
+
+/// `gateway.bind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bind {
+    /// 127.0.0.1 (default).
+    Loopback,
+    /// All interfaces (0.0.0.0).
+    Lan,
+    /// One address.
+    Custom(IpAddr),
+}
+
+/// `gateway.auth`.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// A shared token (default; made at first start and kept in the state directory).
+    Token(Secret),
+    /// A shared password.
+    Password(Secret),
+    /// Nothing: must be written out, loopback only.
+    None,
+}
+
+/// `gateway.controlUi`: what browsers may do.
+#[derive(Debug, Clone)]
+pub struct ControlUi {
+    /// Whether the status page is served.
+    pub enabled: bool,
+    /// Where: starts with a slash, ends without one unless it is the root.
+    pub base_path: String,
+    /// Origins allowed besides loopback ones, scheme://host[:port]; never `*`.
+    pub allowed_origins: Vec<String>,
+    /// Whether control-UI clients must show a device.
+    pub require_device_auth: bool,
+}
+
+/// `gateway.auth.deviceAuth` (document 002, "Device Auth Settings").
+#[derive(Debug, Clone)]
+pub struct DeviceAuth {
+    /// Whether devices are looked at at all.
+    pub enabled: bool,
+    /// Refuse connects without a signature, even with the shared token.
+    pub require_signature: bool,
+    /// How long a device token is good for.
+    pub token_ttl: Duration,
+    /// How many devices may be paired for one identity (client id and display name).
+    pub max_devices_per_user: usize,
+    /// Devices from loopback that hold the shared credential and send no `Origin` are approved without asking, as real
+    /// gateways do.
+    pub approve_loopback: bool,
+}
+
+/// `gateway.tls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM certificate chain.
+    pub cert: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+    /// Make both (self-signed) where they don't exist.
+    pub auto_generate: bool,
+}
+
+/// One of `hooks.webhooks[]` (document 004).
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Its name.
+    pub id: String,
+    /// Its path, such as `/webhook/my-hook`.
+    pub path: String,
+    /// The agent that gets the message.
+    pub agent_id: String,
+    /// The message, with `{{body.x.y}}` filled in from the JSON body.
+    pub message: String,
+    /// Callers show it as `Authorization: Bearer`, or sign the body with it; there is no webhook without one.
+    pub secret: Secret,
+}
+
+/// `audit` (document 002).
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// Whether it is written.
+    pub enabled: bool,
+    /// Where; default `audit.log` in the state directory.
+    pub file: PathBuf,
+    /// Which events; empty: all.
+    pub events: BTreeSet<String>,
+}
+
+/// The gateway's own log.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Where; default `logs/gateway.log` in the state directory.
+    pub file: PathBuf,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: crate::effect::LogLevel,
+    /// Size at which the file is set aside (`gateway.log.1`, older ones go), in bytes.
+    pub max_bytes: u64,
+}
+
+/// Where the metrics are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Port; 0 takes any free one.
+    pub port: u16,
+    /// Address; default 127.0.0.1.
+    pub address: IpAddr,
+}
+
+/// One entry of the allow-list. What it doesn't allow can't be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandTemplate {
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// Arguments that always come first.
+    pub args: Vec<String>,
+    /// Patterns, one for each further argument that a caller may give, in order (none by default).
+    pub allowed_args: Vec<ArgumentPattern>,
+    /// Environment that is always set.
+    pub env: BTreeMap<String, String>,
+    /// Names that a caller may set. Never `LD_*`, `PATH` or options of interpreters: refused when the configuration is read.
+    pub allowed_env: BTreeSet<String>,
+    /// Canonical directories that a caller may choose from (the directory itself or below); the first is the default.
+    pub working_dirs: Vec<PathBuf>,
+    /// Standard output is JSON lines (text, tool and usage events).
+    pub json_lines: bool,
+    /// Ended after this. None: no limit.
+    pub timeout: Option<Duration>,
+}
+
+/// What one argument may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArgumentPattern {
+    /// Exactly this.
+    Exact(String),
+    /// One of these.
+    OneOf(Vec<String>),
+    /// Letters, digits, `.`, `_`, `-`, not starting with `-`, at most 128 characters.
+    Word,
+    /// Digits only, at most 18.
+    Number,
+    /// Anything of at most this many bytes that doesn't start with `-`.
+    Text(usize),
+}
+
+/// One of the configured agents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredAgent {
+    /// Shown to people; default: the id.
+    pub name: String,
+    /// The entry of `commands` that runs for a message, which it gets on standard input.
+    pub command: Option<String>,
+    /// Its folder of files (`AGENTS.md`, ...); default `workspaces/<id>` in the state directory.
+    pub workspace: PathBuf,
+    /// Shown as the session's model; no meaning otherwise.
+    pub model: Option<String>,
+}
+
+/// What bounds the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// WebSocket connections at a time.
+    pub connections: usize,
+    /// Of those, not yet authenticated.
+    pub unauthenticated: usize,
+    /// Time from the upgrade to a valid `connect`.
+    pub handshake: Duration,
+    /// Largest frame after connect, in bytes (`policy.maxPayload`).
+    pub max_payload: usize,
+    /// What may wait to be read by a client before it is closed as a slow consumer, in bytes (`policy.maxBufferedBytes`).
+    pub max_buffered: usize,
+    /// Between `tick` events (`policy.tickIntervalMs`).
+    pub tick: Duration,
+    /// Between WebSocket pings; a client that answers none until the next one is dropped.
+    pub ping: Duration,
+    /// Failed authentications of one address before it is locked out.
+    pub auth_failures: u32,
+    /// For how long.
+    pub lockout: Duration,
+    /// Child processes at a time.
+    pub processes: usize,
+    /// Between SIGTERM and SIGKILL.
+    pub kill_grace: Duration,
+    /// Output of one process passed on per second, in bytes.
+    pub output_bytes_per_second: u64,
+    /// Longest line of output passed on, in bytes.
+    pub output_line: usize,
+    /// Sessions kept; the oldest inactive ones are pruned.
+    pub sessions: usize,
+    /// Inactive sessions are pruned when older than this.
+    pub session_age: Duration,
+    /// Messages kept of a session; older ones are compacted away.
+    pub history_messages: usize,
+    /// Finished runs remembered (idempotency, `agent.wait`).
+    pub finished_runs: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 500,
+            unauthenticated: 64,
+            handshake: Duration::from_secs(15),
+            max_payload: 25 * 1024 * 1024,
+            max_buffered: 4 * 1024 * 1024,
+            tick: Duration::from_secs(30),
+            ping: Duration::from_secs(25),
+            auth_failures: 10,
+            lockout: Duration::from_secs(300),
+            processes: 64,
+            kill_grace: Duration::from_secs(5),
+            output_bytes_per_second: 256 * 1024,
+            output_line: 64 * 1024,
+            sessions: 1_000,
+            session_age: Duration::from_secs(30 * 24 * 3600),
+            history_messages: 1_000,
+            finished_runs: 1_000,
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// The defaults with a given shared credential; what an empty configuration file means.
+    pub fn defaults(state_dir: PathBuf, auth: Auth) -> Self {
+        Self {
+            file: None,
+            port: DEFAULT_PORT,
+            bind: Bind::Loopback,
+            allowed_hosts: Vec::new(),
+            auth,
+            control_ui: ControlUi {
+                enabled: true,
+                base_path: "/".to_owned(),
+                allowed_origins: Vec::new(),
+                require_device_auth: true,
+            },
+            device_auth: DeviceAuth {
+                enabled: true,
+                require_signature: false,
+                token_ttl: Duration::from_secs(86_400),
+                max_devices_per_user: 10,
+                approve_loopback: true,
+            },
+            tls: None,
+            webhooks: Vec::new(),
+            audit: Audit { enabled: false, file: state_dir.join("audit.log"), events: BTreeSet::new() },
+            log: Log {
+                file: state_dir.join("logs/gateway.log"),
+                level: crate::effect::LogLevel::Info,
+                max_bytes: 16 * 1024 * 1024,
+            },
+            metrics: Some(Metrics { port: DEFAULT_METRICS_PORT, address: IpAddr::from([127, 0, 0, 1]) }),
+            commands: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            default_agent: None,
+            limits: Limits::default(),
+            state_dir,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! WebSocket connections: one task each, which owns its socket.
+
+mod outbound;
+
+pub use outbound::{Outbound, OutboundItem, Outgoing, Overflow};

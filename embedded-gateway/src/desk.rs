@@ -1,0 +1,133 @@
+//! The one actor that owns the gateway's state: it feeds the machine and carries out its effects, in order.
+//!
+//! Connections, HTTP requests and child processes talk to it through [`messages`]; it talks back through each
+//! connection's bounded [`Outbound`] queue.
+
+pub mod messages;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::oneshot;
+
+use crate::caller::ConnectionId;
+use crate::clock::{Now, SystemChance};
+use crate::config::GatewayConfig;
+use crate::connection::{Outbound, OutboundItem, Overflow};
+use crate::effect::Effect;
+use crate::machine::GatewayMachine;
+use crate::reply::CallError;
+use crate::turn::Turn;
+use messages::{Ask, CallMethod, Disconnected};
+
+/// Reason of the close that a client gets which leaves too much unread (real gateways say the same).
+const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
+
+/// Owner of the machine.
+#[derive(Debug)]
+pub struct DeskActor {
+    machine: GatewayMachine,
+    chance: SystemChance,
+    sockets: HashMap<ConnectionId, Outbound>,
+    /// HTTP requests that wait for the answer of their one call.
+    asking: HashMap<ConnectionId, oneshot::Sender<Result<Value, CallError>>>,
+}
+
+impl DeskActor {
+    /// The desk of a gateway that starts now.
+    pub fn new(config: Arc<GatewayConfig>) -> Self {
+        let mut chance = SystemChance;
+        let mut turn = Turn::new(Now::read(), &mut chance);
+        let machine = GatewayMachine::new(config, &mut turn);
+        Self { machine, chance, sockets: HashMap::new(), asking: HashMap::new() }
+    }
+
+    /// One turn of the machine, and everything that it wants done.
+    fn turn(&mut self, decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>)) {
+        let mut turn = Turn::new(Now::read(), &mut self.chance);
+        decide(&mut self.machine, &mut turn);
+        for effect in turn.into_effects() {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Respond { to, outcome } => {
+                if let Some(waiting) = self.asking.remove(&to.connection) {
+                    let _ = waiting.send(outcome);
+                    return;
+                }
+                let outcome = match outcome {
+                    Ok(payload) => Ok(raw(&payload)),
+                    Err(error) => Err(raw(&error.to_value())),
+                };
+                self.send(to.connection, OutboundItem::Response { request: to.request, outcome });
+            }
+            Effect::Tell { to, event, payload } => {
+                let (name, payload) = (Arc::<str>::from(event), raw(&payload));
+                for connection in to {
+                    self.send(
+                        connection,
+                        OutboundItem::Event { name: Arc::clone(&name), payload: Arc::clone(&payload) },
+                    );
+                }
+            }
+            Effect::Close { connection, code, reason } => self.close(connection, code, reason),
+            Effect::Start(_) | Effect::Signal { .. } | Effect::Write(_) | Effect::Audit(_) | Effect::Log(_) => {}
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId, item: OutboundItem) {
+        let Some(socket) = self.sockets.get(&connection) else { return };
+        if socket.send(item) == Err(Overflow) {
+            let (code, reason) = SLOW_CONSUMER;
+            self.close(connection, code, reason.to_owned());
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: u16, reason: String) {
+        if let Some(socket) = self.sockets.remove(&connection) {
+            let _ = socket.send(OutboundItem::Close { code, reason });
+        }
+        self.machine.disconnected(connection);
+    }
+}
+
+fn raw(value: &Value) -> Arc<RawValue> {
+    to_raw_value(value).map_or_else(|_| Arc::from(RawValue::NULL.to_owned()), Arc::from)
+}
+
+impl Actor for DeskActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<CallMethod> for DeskActor {
+    type Result = ();
+
+    fn handle(&mut self, CallMethod(call): CallMethod, _: &mut Self::Context) {
+        self.turn(|machine, turn| machine.call(&call, turn));
+    }
+}
+
+impl Handler<Ask> for DeskActor {
+    type Result = ();
+
+    fn handle(&mut self, Ask { call, answer }: Ask, _: &mut Self::Context) {
+        self.asking.insert(call.caller.connection, answer);
+        self.turn(|machine, turn| machine.call(&call, turn));
+    }
+}
+
+impl Handler<Disconnected> for DeskActor {
+    type Result = ();
+
+    fn handle(&mut self, Disconnected(connection): Disconnected, _: &mut Self::Context) {
+        self.sockets.remove(&connection);
+        self.asking.remove(&connection);
+        self.machine.disconnected(connection);
+    }
+}

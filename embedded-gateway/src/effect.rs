@@ -1,0 +1,230 @@
+//! What the machine wants done: the only way from a decision to the outside world. The desk carries these out in order.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::caller::ConnectionId;
+use crate::reply::CallError;
+use crate::turn::ReplyTo;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Answer a request.
+    Respond {
+        /// Which one.
+        to: ReplyTo,
+        /// The payload or the error.
+        outcome: Result<Value, CallError>,
+    },
+    /// Send an event to these connections. The payload is serialized once.
+    Tell {
+        /// Who gets it.
+        to: Vec<ConnectionId>,
+        /// The event's name.
+        event: String,
+        /// Its payload.
+        payload: Arc<Value>,
+    },
+    /// Close a connection with a code and a reason (cut at 123 bytes on the wire).
+    Close {
+        /// Which one.
+        connection: ConnectionId,
+        /// For instance 1008, 1012, 4001.
+        code: u16,
+        /// Said to the client.
+        reason: String,
+    },
+    /// Start a child process. Its news come back under `run`.
+    Start(ProcessOrder),
+    /// Do something to a child process and its whole group.
+    Signal {
+        /// Whose.
+        run: RunId,
+        /// What.
+        signal: ProcessSignal,
+    },
+    /// Change a file of the state directory, in order with all others, off the actor's thread.
+    Write(FileChange),
+    /// Write a line of the audit log.
+    Audit(AuditEntry),
+    /// Write a line of the gateway's log. It also goes to those who follow the log (`logs.tail`, event `log`).
+    Log(LogLine),
+}
+
+/// A run: the caller's idempotency key where it gave one, else a UUID. Unique among the runs that are remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunId(pub String);
+
+/// Everything that is needed to start a child, already checked against the allow-list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessOrder {
+    /// Under which its news come back.
+    pub run: RunId,
+    /// Absolute path.
+    pub program: PathBuf,
+    /// Arguments, without the program.
+    pub args: Vec<String>,
+    /// The whole environment: nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Canonical working directory.
+    pub cwd: PathBuf,
+    /// Written to standard input, which is then closed. Message text reaches a process this way only.
+    pub stdin: Option<String>,
+    /// Standard output is read as JSON lines.
+    pub json_lines: bool,
+    /// Ended after this, as by a kill. None: no limit.
+    pub timeout: Option<Duration>,
+    /// Between SIGTERM and SIGKILL.
+    pub kill_grace: Duration,
+    /// Longest line that is passed on, in bytes; the rest of it is dropped.
+    pub max_line_bytes: usize,
+    /// Output passed on per second, in bytes; what exceeds it is dropped and counted.
+    pub output_bytes_per_second: u64,
+}
+
+/// What can be done to a run's process group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessSignal {
+    /// SIGSTOP
+    Pause,
+    /// SIGCONT
+    Resume,
+    /// SIGTERM (and SIGCONT, so that a paused group takes it), then SIGKILL after the order's grace.
+    Terminate,
+}
+
+/// News of a child process, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ProcessNews {
+    /// The program was executed.
+    Started {
+        /// Process id, which is also the id of its group.
+        pid: u32,
+    },
+    /// The program could not be executed; there will be no more news.
+    NotStarted {
+        /// A sentence for people.
+        reason: String,
+    },
+    /// A line of output.
+    Line {
+        /// Which stream.
+        stream: OutputStream,
+        /// Without its line end; invalid UTF-8 replaced.
+        text: String,
+        /// It was longer than allowed.
+        cut: bool,
+    },
+    /// Output that exceeded the rate was dropped.
+    Dropped {
+        /// How much, in bytes.
+        bytes: u64,
+    },
+    /// A signal was delivered to the group, or could not be.
+    Signalled {
+        /// Which one.
+        signal: ProcessSignal,
+        /// The reason where it could not.
+        failed: Option<String>,
+    },
+    /// It ended, and its output was read to the end; there will be no more news.
+    Exited {
+        /// Exit code, where it ended by itself.
+        code: Option<i32>,
+        /// Number of the signal that ended it.
+        signal: Option<i32>,
+        /// From execution to the end, in ms.
+        duration_ms: u64,
+        /// Processes of its group, or strays that it had left behind, that had to be killed.
+        strays: u32,
+        /// It ran into its timeout.
+        timed_out: bool,
+    },
+}
+
+/// A stream of a child's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A change of one file; the path is relative to the state directory. Modes are 0600, directories 0700.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FileChange {
+    /// Add a line (the line end is added).
+    Append {
+        /// Relative path.
+        file: PathBuf,
+        /// Without line end.
+        line: String,
+    },
+    /// Put this in place of the file, atomically (write beside it, sync, rename).
+    Replace {
+        /// Relative path.
+        file: PathBuf,
+        /// The whole content.
+        text: String,
+    },
+    /// Delete it, where it exists.
+    Remove {
+        /// Relative path.
+        file: PathBuf,
+    },
+}
+
+/// A line of the audit log (document 002, "Audit Logs").
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditEntry {
+    /// `auth.success`, `auth.failure`, `device.registered`, `device.revoked`, ...
+    pub event: &'static str,
+    /// Who: device id, client id, remote address, as known. No secrets.
+    pub fields: Value,
+}
+
+/// How loud a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Only for those who look for it.
+    Debug,
+    /// The usual.
+    Info,
+    /// Should be looked at.
+    Warn,
+    /// Must be looked at.
+    Error,
+}
+
+impl LogLevel {
+    /// The word in log lines and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A line of the gateway's log (document 002, event `log`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogLine {
+    /// How loud.
+    pub level: LogLevel,
+    /// The agent or the part of the gateway that says it.
+    pub source: String,
+    /// The session that it belongs to.
+    pub session: Option<String>,
+    /// The text.
+    pub message: String,
+    /// More, for programs; null for none.
+    pub extra: Value,
+}

@@ -1,0 +1,30 @@
+//! An OpenClaw-compatible gateway that runs agents as operating-system processes: `gatewarden gateway run`.
+//!
+//! How it is put together:
+//!
+//! ```text
+//! connection/  one task a WebSocket: frames in and out, pings, bounds ─┐ messages
+//! http/        REST, webhooks, status page, metrics ───────────────────┤
+//! processes/   one task a child process: output, exit ─────────────────┤
+//!                                                                       v
+//!                             desk.rs   the one actor: feeds the machine, carries out its effects
+//!                                                                       │ calls
+//!                                                                       v
+//!             machine.rs  pure: GatewayMachine { door, audience, sessions, runs, agents, .. }
+//!                         methods/ one file a family: (machine, call, turn) -> answer, effects
+//! ```
+//!
+//! Nothing under `machine.rs`, `door/`, `sessions/`, `runs/`, `agents/` and `methods/` does IO or reads a clock: the time,
+//! chance and what is to be done travel in a [`turn::Turn`].
+
+pub mod audience;
+pub mod caller;
+pub mod clock;
+pub mod config;
+pub mod connection;
+pub mod desk;
+pub mod effect;
+pub mod machine;
+pub mod methods;
+pub mod reply;
+pub mod turn;

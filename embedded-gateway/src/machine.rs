@@ -1,0 +1,50 @@
+//! The gateway's state and its decisions, without IO: what comes in, what is to be done.
+
+use std::sync::Arc;
+
+use crate::audience::Audience;
+use crate::caller::ConnectionId;
+use crate::clock::Now;
+use crate::config::GatewayConfig;
+use crate::methods;
+use crate::reply::Answer;
+use crate::turn::{Call, Turn};
+
+/// Everything that the gateway knows. Owned by the desk actor; its parts are changed by methods and by news alone.
+#[derive(Debug)]
+pub struct GatewayMachine {
+    /// The configuration; it doesn't change while the gateway runs.
+    pub config: Arc<GatewayConfig>,
+    /// When the gateway started.
+    pub started: Now,
+    /// New for each start.
+    pub boot_id: String,
+    /// Who listens.
+    pub audience: Audience,
+}
+
+impl GatewayMachine {
+    /// A gateway that just started.
+    pub fn new(config: Arc<GatewayConfig>, turn: &mut Turn<'_>) -> Self {
+        Self { config, started: turn.now, boot_id: turn.uuid(), audience: Audience::default() }
+    }
+
+    /// A caller asks for something. The answer is among the effects, at once or in a later turn.
+    pub fn call(&mut self, call: &Call, turn: &mut Turn<'_>) {
+        match methods::dispatch(self, call, turn) {
+            Ok(Answer::Payload(payload)) => turn.respond(&call.reply_to(), Ok(payload)),
+            Ok(Answer::Later) => {}
+            Err(error) => turn.respond(&call.reply_to(), Err(error)),
+        }
+    }
+
+    /// A connection is gone; nothing more can be sent to it.
+    pub fn disconnected(&mut self, connection: ConnectionId) {
+        self.audience.leave(connection);
+    }
+
+    /// How long the gateway has been up, in ms.
+    pub fn uptime_ms(&self, now: Now) -> u64 {
+        u64::try_from(now.at.saturating_duration_since(self.started.at).as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,46 @@
+//! The methods of the protocol: one table, one file a family.
+
+mod liveness;
+
+use crate::caller::Scope;
+use crate::machine::GatewayMachine;
+use crate::reply::{CallError, Outcome};
+use crate::turn::{Call, Turn};
+
+/// One method: its name, what it asks of the caller, and what it does.
+pub struct Method {
+    /// The name on the wire.
+    pub name: &'static str,
+    /// What the caller must hold.
+    pub scope: Scope,
+    /// What it does.
+    pub run: fn(&mut GatewayMachine, &Call, &mut Turn<'_>) -> Outcome,
+}
+
+/// The families. Each file has its own table, in the order in which the hello names them.
+const FAMILIES: &[&[Method]] = &[liveness::METHODS];
+
+/// The events that the hello names.
+pub const EVENTS: &[&str] = &["connect.challenge", "tick", "shutdown"];
+
+/// The names of all methods, for the hello.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().flat_map(|family| family.iter()).map(|method| method.name)
+}
+
+/// Carries out a call: unknown methods and missing scopes are answered as real gateways answer them. (One who isn't admin
+/// learns of an unknown method only that a scope is missing.)
+pub fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    let found = FAMILIES.iter().flat_map(|family| family.iter()).find(|method| method.name == call.method);
+    let Some(method) = found else {
+        return Err(if call.caller.holds(Scope::Admin) {
+            CallError::unknown_method(&call.method)
+        } else {
+            CallError::missing_scope(Scope::Admin)
+        });
+    };
+    if !call.caller.holds(method.scope) {
+        return Err(CallError::missing_scope(method.scope));
+    }
+    (method.run)(machine, call, turn)
+}

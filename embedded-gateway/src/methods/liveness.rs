@@ -1,0 +1,16 @@
+//! `ping`: the heartbeat of document 002.
+
+use serde_json::json;
+
+use super::Method;
+use crate::caller::Scope;
+use crate::machine::GatewayMachine;
+use crate::reply::Outcome;
+use crate::turn::{Call, Turn};
+
+/// This family.
+pub(super) const METHODS: &[Method] = &[Method { name: "ping", scope: Scope::Connected, run: ping }];
+
+fn ping(_: &mut GatewayMachine, _: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Ok(json!({"ts": turn.now.wall_ms}).into())
+}

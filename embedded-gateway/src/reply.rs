@@ -1,0 +1,96 @@
+//! What a call is answered with: a payload, or an error worded as real gateways word theirs.
+
+use serde_json::{Value, json};
+
+use crate::caller::Scope;
+
+/// An error on the wire: `{"code","message","details"?,"retryable"?,"retryAfterMs"?}`.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct CallError {
+    /// `INVALID_REQUEST`, `UNAVAILABLE`, `NOT_PAIRED`, `FORBIDDEN`: the codes of real releases.
+    pub code: &'static str,
+    /// A sentence: what happened and, where it isn't plain, what to do.
+    pub message: String,
+    /// Machine-readable details; null for none. `details.code` is the finest code.
+    pub details: Value,
+    /// When to try again, in ms; implies `retryable: true`.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl CallError {
+    /// The caller's fault.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self { code: "INVALID_REQUEST", message: message.into(), details: Value::Null, retry_after_ms: None }
+    }
+
+    /// Not now, or not possible here: the gateway's state or the operating system stands in the way.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { code: "UNAVAILABLE", message: message.into(), details: Value::Null, retry_after_ms: None }
+    }
+
+    /// The caller may not.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self { code: "FORBIDDEN", message: message.into(), details: Value::Null, retry_after_ms: None }
+    }
+
+    /// No such method (the sentence that clients recognise).
+    pub fn unknown_method(method: &str) -> Self {
+        Self::invalid(format!("unknown method: {}", method.chars().take(200).collect::<String>()))
+    }
+
+    /// A scope is missing: protocol 4's form; protocol 3 clients read the sentence.
+    pub fn missing_scope(scope: Scope) -> Self {
+        let name = scope.as_str();
+        Self::forbidden(format!("missing scope: {name}"))
+            .with_details(json!({"code": "MISSING_SCOPE", "missingScope": name, "requiredScopes": [name]}))
+    }
+
+    /// The same with details.
+    #[must_use]
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// The same with a time to try again.
+    #[must_use]
+    pub fn retry_after(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms);
+        self
+    }
+
+    /// The object on the wire.
+    pub fn to_value(&self) -> Value {
+        let mut object = json!({"code": self.code, "message": self.message});
+        if let Some(fields) = object.as_object_mut() {
+            if !self.details.is_null() {
+                fields.insert("details".into(), self.details.clone());
+            }
+            if let Some(ms) = self.retry_after_ms {
+                fields.insert("retryable".into(), true.into());
+                fields.insert("retryAfterMs".into(), ms.into());
+            }
+        }
+        object
+    }
+}
+
+/// How a method answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// At once: the payload.
+    Payload(Value),
+    /// Not at once: the method has kept the call's [`crate::turn::ReplyTo`] and responds through
+    /// [`crate::turn::Turn::respond`] later (or more than once, as `agent` does).
+    Later,
+}
+
+impl From<Value> for Answer {
+    fn from(payload: Value) -> Self {
+        Self::Payload(payload)
+    }
+}
+
+/// What a method returns.
+pub type Outcome = Result<Answer, CallError>;
