@@ -20,6 +20,8 @@ use crate::http::query::Query;
 const TOKEN: usize = 4096;
 /// Agents that are used; more are left aside without a word.
 const AGENTS: usize = 50;
+/// With which a host is examined whose own port can't be read.
+const STAND_IN_PORT: u16 = 18_789;
 const LABELS: usize = 64;
 const PRIORITY: std::ops::RangeInclusive<i64> = -10_000..=10_000;
 const TRANSPORTS: [&str; 3] = ["auto", "ws", "http"];
@@ -169,8 +171,9 @@ pub fn new_gateway(body: &Map<String, Value>) -> Result<NewGateway, ApiError> {
     {
         fields.wrong("host", "must be a text: a host name, an IP address or a URL");
     }
-    let may_parse = port.is_some() || fields.value("port").is_none();
-    let parsed = host.filter(|_| may_parse).map(|host| GatewayAddress::parse(host, port));
+    // A port that can't be read hides nothing that is wrong with the host.
+    let stand_in = fields.value("port").map(|_| STAND_IN_PORT);
+    let parsed = host.map(|host| GatewayAddress::parse(host, port.or(stand_in)));
     // Without a readable host nothing says yet whether a port is needed.
     if host.is_none() && fields.value("port").is_none() {
         fields.missing("port");

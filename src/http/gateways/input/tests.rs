@@ -55,6 +55,12 @@ fn all_offending_fields_are_named_at_once() {
     for field in ["name", "host", "port", "labels", "priority"] {
         assert!(failure.message.contains(field), "{field}: {}", failure.message);
     }
+    for (host, port) in [("user:secret@gw.example.com", json!("x")), ("", json!(70_000)), ("a b", json!(1.5))] {
+        let failure = new(json!({"name": "a", "host": host, "port": port})).unwrap_err();
+        assert!(failure.message.contains("host") && failure.message.contains("port"), "{host}: {}", failure.message);
+    }
+    let failure = new(json!({"name": "a", "host": "gw.example.com", "port": "x"})).unwrap_err();
+    assert!(!failure.message.contains("host"), "a good host is no offender: {}", failure.message);
     let failure = new(json!({})).unwrap_err();
     for field in ["name is missing", "host is missing", "port is missing"] {
         assert!(failure.message.contains(field), "{field}: {}", failure.message);
