@@ -145,6 +145,11 @@ impl ErrorCode {
             Self::Internal => "internal",
         }
     }
+
+    /// Reads a name back.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
 }
 
 /// A failed request: what a person and a program need to know. The cause of an internal fault is logged where it
@@ -227,6 +232,7 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for code in ErrorCode::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), Value::from(code.as_str()));
+            assert_eq!(ErrorCode::from_name(code.as_str()), Some(code));
             assert!(seen.insert(code.as_str()));
         }
     }

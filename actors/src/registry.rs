@@ -43,6 +43,7 @@ pub use self::entry::GatewayDoor;
 use self::roster::{GatewayView, RosterReader, RosterWriter};
 use crate::audit_trail::AuditTrail;
 use crate::clock::Clock;
+use crate::error::Failure;
 use crate::event_hub::EventPublisher;
 use crate::gateway::messages::FromGateway;
 use crate::gateway_record::{DeviceToken, GatewayRecord, NewGateway, SharedRecord};
@@ -112,6 +113,8 @@ pub struct RegistryActor {
     audit: AuditTrail,
     routing: RoutingSettings,
     spawns: SpawnBook,
+    /// Spawns that go on once all that was decided about them is stored. One each; gone with the write.
+    awaited_writes: HashMap<String, tokio::sync::oneshot::Sender<Result<(), Failure>>>,
     clock: Clock,
     metrics: Arc<Metrics>,
     roster: RosterWriter,
@@ -155,8 +158,9 @@ impl RegistryActor {
             retention: parts.retention,
             events: parts.events,
             audit: parts.audit,
+            spawns: SpawnBook::new(parts.routing.lost_after),
+            awaited_writes: HashMap::new(),
             routing: parts.routing,
-            spawns: SpawnBook::default(),
             metrics: parts.metrics,
             roster,
             entries,

@@ -119,11 +119,13 @@ pub struct RoutingSettings {
     pub policy: RoutingPolicy,
     /// Spawns under way on one gateway at one time; 64.
     pub max_in_flight: usize,
+    /// How long a gateway that is back may know nothing of a spawn before that is lost; 10 min.
+    pub lost_after: Duration,
 }
 
 impl Default for RoutingSettings {
     fn default() -> Self {
-        Self { policy: RoutingPolicy::Primary, max_in_flight: 64 }
+        Self { policy: RoutingPolicy::Primary, max_in_flight: 64, lost_after: Duration::from_secs(600) }
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) fn work(reader: &mut Reader<'_>) -> WorkSettings {
                 _ => Err("must be primary or least_loaded".to_owned()),
             }),
             max_in_flight: usize::try_from(reader.number("routing.max_in_flight", 1..=100_000)).unwrap_or(usize::MAX),
+            lost_after: reader.duration("routing.lost_after", SECOND..=DAY),
         },
         heartbeat_timeout: reader.duration("direct.heartbeat_timeout", SECOND..=DAY),
         agent_sync_interval: reader.duration("gateway.agent_sync_interval", SECOND..=30 * DAY),

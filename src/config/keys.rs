@@ -118,6 +118,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("election.startup_hold", "10s"),
     key("routing.policy", "primary"),
     key("routing.max_in_flight", "64"),
+    key("routing.lost_after", "10m"),
     key("supervision.max_restarts", "5"),
     key("supervision.window", "60s"),
     also(key("seed.name", "primary"), &["MC_DEFAULT_GATEWAY_NAME"]),

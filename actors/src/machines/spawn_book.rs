@@ -4,8 +4,9 @@
 //! 1. Each spawn's moves are written one at a time and in order; a write that fails is tried again. So the stored state
 //!    lags behind at most, and never goes backwards.
 //! 2. A final stage ends a spawn; whatever comes later is ignored.
-//! 3. A spawn whose gateway was lost is asked about once the gateway is back; so is one that has been quiet for long. A
-//!    gateway that knows nothing of it for ten minutes after its return makes it `lost`, as do 24 hours without the
+//! 3. Until it is known whether the gateway took a spawn, its words about it wait: the record tells of the acceptance first.
+//! 4. A spawn whose gateway was lost is asked about once the gateway is back; so is one that has been quiet for long. A
+//!    gateway that knows nothing of it for some time after its return (ten minutes, a setting) makes it `lost`, as do 24 hours without the
 //!    gateway, and the gateway's deletion.
 
 mod doubt;
@@ -14,7 +15,7 @@ mod spawn_move;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-pub use self::doubt::{DOUBT_CHECK, LOST_AFTER_RETURN, LOST_AT_LATEST};
+pub use self::doubt::{DOUBT_CHECK, LOST_AT_LATEST};
 pub use self::spawn_move::SpawnMove;
 use super::spawn_state::SpawnState;
 use crate::ids::GatewayId;
@@ -22,8 +23,12 @@ use crate::run::RunStage;
 
 /// A quiet running spawn is asked about this often: an event may have been missed.
 pub const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);
-/// Words that came before the acceptance was known; the oldest is dropped beyond this.
+/// Words on runs that nobody knows yet; the oldest is dropped beyond this.
 const MAX_EARLY: usize = 1_024;
+/// Words on one spawn that wait for its acceptance; a gateway's actor tells each stage once.
+const MAX_EARLY_OF_ONE: usize = 8;
+/// Why a spawn failed that no gateway took.
+pub const NOT_ACCEPTED: &str = "it was not accepted";
 
 /// One spawn under way.
 #[derive(Debug, Clone)]
@@ -41,11 +46,15 @@ pub struct OpenSpawn {
     check_at: Option<Instant>,
     asking: bool,
     doubt_since: Option<Instant>,
+    /// Whether the gateway has yet to say if it takes it.
+    awaiting: bool,
+    early: Vec<(Option<String>, RunStage)>,
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SpawnBook {
+    lost_after: Duration,
     open: HashMap<String, OpenSpawn>,
     in_flight: HashMap<GatewayId, usize>,
     by_run: HashMap<(GatewayId, String), String>,
@@ -53,9 +62,23 @@ pub struct SpawnBook {
 }
 
 impl SpawnBook {
+    /// An empty book. `lost_after`: how long a gateway that is back may know nothing of a spawn.
+    pub fn new(lost_after: Duration) -> Self {
+        Self {
+            lost_after,
+            open: HashMap::new(),
+            in_flight: HashMap::new(),
+            by_run: HashMap::new(),
+            early: VecDeque::new(),
+        }
+    }
+
     /// A recorded spawn is about to be sent.
     pub fn open(&mut self, spawn_id: &str, gateway: GatewayId) {
         self.insert(spawn_id, gateway, spawn_id, None, SpawnState::Sent);
+        if let Some(spawn) = self.open.get_mut(spawn_id) {
+            spawn.awaiting = true;
+        }
         self.note(spawn_id, SpawnMove::to(SpawnState::Sent, None));
     }
 
@@ -98,6 +121,8 @@ impl SpawnBook {
             check_at: None,
             asking: false,
             doubt_since: None,
+            awaiting: false,
+            early: Vec::new(),
         };
         *self.in_flight.entry(gateway).or_default() += 1;
         self.by_run.insert((gateway, run_id.to_owned()), spawn_id.to_owned());
@@ -128,6 +153,9 @@ impl SpawnBook {
     pub fn divert(&mut self, spawn_id: &str, gateway: GatewayId, name: &str, reason: String) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         let former = std::mem::replace(&mut spawn.gateway, gateway);
+        // What the former gateway said, or failed to say, is of no concern any more.
+        (spawn.doubt_since, spawn.check_at) = (None, None);
+        spawn.early.clear();
         let run_id = spawn.run_id.clone();
         self.leave(former, &run_id);
         *self.in_flight.entry(gateway).or_default() += 1;
@@ -156,11 +184,13 @@ impl SpawnBook {
         if session_key.is_some() {
             spawn.session_key.clone_from(&session_key);
         }
-        spawn.check_at = Some(now + QUIET_CHECK);
+        spawn.awaiting = false;
+        let mut early = std::mem::take(&mut spawn.early);
+        // Its connection may have been lost meanwhile: then it is still to be asked about.
+        spawn.check_at.get_or_insert(now + QUIET_CHECK);
         let to = if running { SpawnState::Running } else { SpawnState::Accepted };
         let accepted = SpawnMove { run_id: Some(run_id.to_owned()), session_key, pid, ..SpawnMove::to(to, None) };
         self.note(spawn_id, accepted);
-        let mut early: Vec<(Option<String>, RunStage)> = Vec::new();
         self.early.retain(|(at, run, session, stage)| {
             let ours = *at == gateway && run == run_id;
             if ours {
@@ -175,12 +205,16 @@ impl SpawnBook {
 
     /// The gateway refused it for good, or nobody could take it.
     pub fn fail(&mut self, spawn_id: &str, code: &str, error: &str) {
+        if let Some(spawn) = self.open.get_mut(spawn_id) {
+            spawn.awaiting = false;
+            spawn.early.clear();
+        }
         self.note(
             spawn_id,
             SpawnMove {
                 error: Some(error.to_owned()),
                 error_code: Some(code.to_owned()),
-                ..SpawnMove::to(SpawnState::Failed, Some("it was not accepted".to_owned()))
+                ..SpawnMove::to(SpawnState::Failed, Some(NOT_ACCEPTED.to_owned()))
             },
         );
     }
@@ -189,6 +223,12 @@ impl SpawnBook {
     pub fn lose_sight(&mut self, now: Instant, spawn_id: &str, reason: &str) {
         self.note(spawn_id, SpawnMove::to(SpawnState::Unknown, Some(reason.to_owned())));
         self.doubt(now, spawn_id);
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        spawn.awaiting = false;
+        let (gateway, run_id, early) = (spawn.gateway, spawn.run_id.clone(), std::mem::take(&mut spawn.early));
+        for (session, stage) in early {
+            self.on_stage(now, gateway, &run_id, session, stage);
+        }
     }
 
     /// A run moved on. Words on a run that isn't known yet are kept until its acceptance is.
@@ -208,6 +248,12 @@ impl SpawnBook {
             return;
         };
         if let Some(spawn) = self.open.get_mut(&spawn_id) {
+            if spawn.awaiting {
+                if spawn.early.len() < MAX_EARLY_OF_ONE {
+                    spawn.early.push((session_key, stage));
+                }
+                return;
+            }
             spawn.doubt_since = None;
             spawn.check_at = Some(now + QUIET_CHECK);
             if session_key.is_some() {
@@ -279,6 +325,11 @@ impl SpawnBook {
             self.open.remove(spawn_id);
         }
         closed
+    }
+
+    /// Whether something decided about a spawn isn't written yet.
+    pub fn has_unwritten(&self, spawn_id: &str) -> bool {
+        self.open.get(spawn_id).is_some_and(|spawn| !spawn.unwritten.is_empty())
     }
 
     /// The spawns that have something to write and nothing under way: to be tried again.

@@ -129,6 +129,11 @@ impl RegistryActor {
         ctx.spawn(write.into_actor(self).map(move |written, registry, ctx| match written {
             Ok(record) => {
                 registry.spawns.written(&spawn_id, true);
+                if !registry.spawns.has_unwritten(&spawn_id)
+                    && let Some(waiter) = registry.awaited_writes.remove(&spawn_id)
+                {
+                    let _ = waiter.send(Ok(()));
+                }
                 if let Some(record) = record {
                     registry.events.publish(EventKind::SpawnResult, spawn_event(&record));
                 }
@@ -137,6 +142,9 @@ impl RegistryActor {
             Err(failure) => {
                 warn!(spawn.id = %spawn_id, to = to.as_str(), %failure, "a spawn's state could not be stored: tried again");
                 registry.spawns.written(&spawn_id, false);
+                if let Some(waiter) = registry.awaited_writes.remove(&spawn_id) {
+                    let _ = waiter.send(Err(failure));
+                }
             }
         }));
     }

@@ -4,12 +4,14 @@
 //! because it couldn't be reached; a refusal in the gateway's own words is the answer. What was on the wire without an
 //! answer is `unknown` and is asked about later (`reconciliation`), never sent again.
 
+mod refusals;
+
 use std::time::Duration;
 
 use actix::prelude::*;
-use serde_json::{Value, json};
 use tracing::info;
 
+use self::refusals::{idempotency_mismatch, no_answer, not_connected, replayed, with_spawn_id};
 use super::RegistryActor;
 use super::messages::{SpawnAnswer, SpawnWork};
 use super::requests::GRACE;
@@ -76,8 +78,14 @@ impl RegistryActor {
         let sent = write.into_actor(self).then(move |recorded, registry, ctx| match recorded {
             Err(failure) => done(registry, Err(failure)),
             Ok(Recorded::Mismatch) => done(registry, Err(idempotency_mismatch())),
-            Ok(Recorded::Replay(record)) => {
-                done(registry, Ok(SpawnAnswer { record, replayed: true, reply: Value::Null }))
+            Ok(Recorded::Replay(mut record)) => {
+                // What was decided may not be written yet.
+                if let Some(spawn) = registry.spawns.get(&record.spawn_id) {
+                    record.state = spawn.state;
+                    record.run_id.get_or_insert_with(|| spawn.run_id.clone());
+                    record.session_key = record.session_key.or_else(|| spawn.session_key.clone());
+                }
+                done(registry, replayed(record))
             }
             Ok(Recorded::New(record)) => match route {
                 Ok((gateway, _)) => {
@@ -87,9 +95,10 @@ impl RegistryActor {
                 }
                 Err(_) => {
                     // Only with an idempotency key: its answer is on record, so the same request gets the same one.
-                    let failure = with_spawn_id(registry.no_route(unroutable), &record.spawn_id);
-                    registry.close_unsent(&record, &failure, ctx);
-                    done(registry, Err(failure))
+                    let failure = registry.no_route(unroutable);
+                    registry.spawns.open(&record.spawn_id, GatewayId(0));
+                    registry.spawns.fail(&record.spawn_id, failure.code.as_str(), &failure.message);
+                    registry.answer_failure(failure, &record.spawn_id, ctx)
                 }
             },
         });
@@ -121,10 +130,7 @@ impl RegistryActor {
             }
         };
         let ended = send.into_actor(self).then(move |outcome, registry, ctx| match outcome {
-            Outcome::Taken(accepted) => {
-                let answer = registry.accepted(attempt.record, attempt.gateway, accepted, ctx);
-                done(registry, Ok(answer))
-            }
+            Outcome::Taken(accepted) => registry.accepted(attempt.record, attempt.gateway, accepted, ctx),
             Outcome::Refused(refused) => registry.not_accepted(attempt, number, refused, ctx),
         });
         Box::pin(ended)
@@ -136,11 +142,13 @@ impl RegistryActor {
         gateway: GatewayId,
         accepted: Accepted,
         ctx: &mut Context<Self>,
-    ) -> SpawnAnswer {
+    ) -> ResponseActFuture<Self, Result<SpawnAnswer, Failure>> {
         let Accepted { run_id, session_key, pid, running, method, reply } = accepted;
         info!(spawn.id = %record.spawn_id, gateway.id = gateway.0, method, "spawn accepted");
         let now = self.clock.now();
         self.spawns.accept(now, &record.spawn_id, &run_id, session_key.clone(), pid, running);
+        // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
+        let stored = (run_id != record.spawn_id).then(|| self.once_written(&record.spawn_id, ctx));
         self.write_spawn(&record.spawn_id, ctx);
         record.state = self.spawns.get(&record.spawn_id).map_or(SpawnState::Accepted, |spawn| spawn.state);
         record.gateway_id = Some(gateway);
@@ -148,7 +156,15 @@ impl RegistryActor {
         record.run_id = Some(run_id);
         record.session_key = session_key;
         record.pid = pid;
-        SpawnAnswer { record, replayed: false, reply }
+        let answer = SpawnAnswer { record, replayed: false, reply };
+        let answered = async move {
+            if let Some(stored) = stored {
+                // Stored or not, the gateway has it; what couldn't be written is tried again.
+                let _ = stored.await;
+            }
+            Ok(answer)
+        };
+        Box::pin(answered.into_actor(self))
     }
 
     fn not_accepted(
@@ -169,25 +185,70 @@ impl RegistryActor {
                 info!(spawn.id = %spawn_id, from = attempt.gateway.0, to = gateway.0, reason = %failure.message,
                     "spawn moves to another gateway");
                 self.spawns.divert(&spawn_id, gateway, &name, failure.message);
-                self.write_spawn(&spawn_id, ctx);
                 attempt.record.route = Some(reason.as_str().to_owned());
                 attempt.gateway = gateway;
-                return self.attempt(attempt, number + 1);
+                return self.attempt_once_written(attempt, number + 1, ctx);
             }
         }
         match certainty {
             Certainty::NotTaken => self.spawns.fail(&spawn_id, failure.code.as_str(), &failure.message),
             Certainty::Unknown => self.spawns.lose_sight(self.clock.now(), &spawn_id, &failure.message),
         }
-        self.write_spawn(&spawn_id, ctx);
-        done(self, Err(with_spawn_id(failure, &spawn_id)))
+        self.answer_failure(failure, &spawn_id, ctx)
     }
 
-    /// A recorded spawn that nobody could take.
-    fn close_unsent(&mut self, record: &SpawnRecord, failure: &Failure, ctx: &mut Context<Self>) {
-        self.spawns.open(&record.spawn_id, GatewayId(0));
-        self.spawns.fail(&record.spawn_id, failure.code.as_str(), &failure.message);
-        self.write_spawn(&record.spawn_id, ctx);
+    /// Answers that it wasn't accepted, or that nobody knows, once the record says so too.
+    fn answer_failure(
+        &mut self,
+        failure: Failure,
+        spawn_id: &str,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<SpawnAnswer, Failure>> {
+        let stored = self.once_written(spawn_id, ctx);
+        let failure = with_spawn_id(failure, spawn_id);
+        let answered = async move {
+            // What couldn't be written is tried again; the answer is true all the same.
+            let _ = stored.await;
+            Err(failure)
+        };
+        Box::pin(answered.into_actor(self))
+    }
+
+    /// Ends when all that was decided about a spawn is stored, or could not be.
+    fn once_written(
+        &mut self,
+        spawn_id: &str,
+        ctx: &mut Context<Self>,
+    ) -> impl Future<Output = Result<(), Failure>> + use<> {
+        let waits = self.spawns.has_unwritten(spawn_id).then(|| {
+            let (written, stored) = tokio::sync::oneshot::channel();
+            self.awaited_writes.insert(spawn_id.to_owned(), written);
+            self.write_spawn(spawn_id, ctx);
+            stored
+        });
+        async move {
+            match waits {
+                Some(stored) => stored.await.unwrap_or_else(|_| Err(Failure::unavailable("store"))),
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// Sends it to the next gateway once the record names that one: after a crash the right one is asked.
+    fn attempt_once_written(
+        &mut self,
+        attempt: Attempt,
+        number: usize,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<SpawnAnswer, Failure>> {
+        let stored = self.once_written(&attempt.record.spawn_id, ctx);
+        Box::pin(stored.into_actor(self).then(move |stored, registry, ctx| match stored {
+            Ok(()) => registry.attempt(attempt, number),
+            Err(failure) => {
+                let certainty = Certainty::NotTaken;
+                registry.not_accepted(attempt, MOST_ATTEMPTS, NotAccepted { failure, certainty }, ctx)
+            }
+        }))
     }
 
     /// Chooses the gateway of a piece of work.
@@ -217,49 +278,6 @@ impl RegistryActor {
     fn name_of(&self, id: GatewayId) -> Option<String> {
         self.entries.get(&id).map(|entry| entry.record.name.clone())
     }
-
-    fn no_route(&self, reason: Option<NoRoute>) -> Failure {
-        let soon = Duration::from_secs(5);
-        let named = |id: GatewayId| self.name_of(id).unwrap_or_else(|| id.to_string());
-        match reason {
-            Some(NoRoute::UnknownGateway(id)) => Failure::gateway_not_found(id),
-            Some(NoRoute::NotUsable(id)) => match self.entries.get(&id) {
-                Some(entry) => super::requests::unusable(&entry.record.name, &entry.report),
-                None => Failure::gateway_not_found(id),
-            },
-            Some(NoRoute::Drained(id)) => Failure::new(
-                ErrorCode::GatewayUnavailable,
-                format!("Gateway \"{}\" is drained: it takes no new work", named(id)),
-            )
-            .with_help(format!("POST /api/gateways/{id}/undrain, or leave out gateway_id.")),
-            Some(NoRoute::Full(id)) => Failure::new(
-                ErrorCode::GatewayBusy,
-                format!("Gateway \"{}\" already has {} spawns under way", named(id), self.routing.max_in_flight),
-            )
-            .with_help("Wait for one to end, or raise routing.max_in_flight.")
-            .with_retry_after(soon),
-            Some(NoRoute::NotSelected(id)) => Failure::new(
-                ErrorCode::InvalidRequest,
-                format!("Gateway \"{}\" does not have the labels that the selector asks for", named(id)),
-            )
-            .with_help("Leave out gateway_id or selector."),
-            Some(NoRoute::NothingSelected) => {
-                Failure::new(ErrorCode::NoUsableGateway, "No gateway has the labels that the selector asks for")
-                    .with_help("GET /api/gateways shows each gateway's labels.")
-                    .with_retry_after(soon)
-            }
-            Some(NoRoute::AllFull) => {
-                Failure::new(ErrorCode::NoUsableGateway, "Every usable gateway is at its bound of spawns under way")
-                    .with_help("Wait for one to end, or raise routing.max_in_flight.")
-                    .with_retry_after(soon)
-            }
-            Some(NoRoute::NoneUsable) | None => {
-                Failure::new(ErrorCode::NoUsableGateway, "No gateway can take the work: none is usable")
-                    .with_help("GET /api/gateways shows each gateway's state and what to do about it.")
-                    .with_retry_after(soon)
-            }
-        }
-    }
 }
 
 fn done(
@@ -267,34 +285,4 @@ fn done(
     answer: Result<SpawnAnswer, Failure>,
 ) -> ResponseActFuture<RegistryActor, Result<SpawnAnswer, Failure>> {
     Box::pin(async { answer }.into_actor(registry))
-}
-
-fn with_spawn_id(failure: Failure, spawn_id: &str) -> Failure {
-    let mut details = failure.details.clone().filter(Value::is_object).unwrap_or_else(|| json!({}));
-    if let Some(details) = details.as_object_mut() {
-        details.insert("spawnId".to_owned(), Value::from(spawn_id));
-    }
-    failure.with_details(details)
-}
-
-fn idempotency_mismatch() -> Failure {
-    Failure::new(ErrorCode::IdempotencyMismatch, "This Idempotency-Key was used for another request")
-        .with_help("Use a new key for a new request; the same key only with the very same body.")
-}
-
-fn not_connected(name: &str) -> NotAccepted {
-    NotAccepted {
-        failure: Failure::new(ErrorCode::GatewayUnavailable, format!("Gateway \"{name}\" is not connected"))
-            .with_help("Try again in a second.")
-            .with_retry_after(Duration::from_secs(1)),
-        certainty: Certainty::NotTaken,
-    }
-}
-
-fn no_answer(name: &str, timeout: Duration) -> Failure {
-    Failure::new(
-        ErrorCode::GatewayTimeout,
-        format!("Gateway \"{name}\" did not say within {} ms whether it took the work", timeout.as_millis()),
-    )
-    .with_help("It may be under way: GET /api/spawn/{spawnId} tells what became of it. It is never sent twice.")
 }

@@ -6,10 +6,8 @@ use super::{QUIET_CHECK, SpawnBook, SpawnMove};
 use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState;
 
-/// A doubtful one is asked about this often while its gateway is usable.
+/// A doubtful one is asked about this often while its gateway is usable; more often where it would be lost sooner.
 pub const DOUBT_CHECK: Duration = Duration::from_secs(15);
-/// How long a gateway that is back may know nothing of a spawn before that is lost.
-pub const LOST_AFTER_RETURN: Duration = Duration::from_secs(10 * 60);
 /// How long a spawn may be in doubt at all.
 pub const LOST_AT_LATEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -58,7 +56,7 @@ impl SpawnBook {
         let mut due = Vec::new();
         let mut overdue = Vec::new();
         for (spawn_id, spawn) in &mut self.open {
-            if spawn.state.is_final() || spawn.asking {
+            if spawn.state.is_final() || spawn.asking || spawn.awaiting {
                 continue;
             }
             if spawn.doubt_since.is_some_and(|since| now.saturating_duration_since(since) >= LOST_AT_LATEST) {
@@ -101,10 +99,10 @@ impl SpawnBook {
     pub fn found_nothing(&mut self, now: Instant, spawn_id: &str, usable_since: Option<Instant>) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         spawn.asking = false;
-        spawn.check_at = Some(now + DOUBT_CHECK);
+        spawn.check_at = Some(now + DOUBT_CHECK.min(self.lost_after / 4));
         let since = *spawn.doubt_since.get_or_insert(now);
         let Some(back) = usable_since else { return };
-        if now.saturating_duration_since(back.max(since)) >= LOST_AFTER_RETURN {
+        if now.saturating_duration_since(back.max(since)) >= self.lost_after {
             self.give_up(spawn_id, "its gateway is back and knows nothing of it");
         } else if matches!(spawn.state, SpawnState::Accepted | SpawnState::Running) {
             self.note(spawn_id, SpawnMove::to(SpawnState::Unknown, Some("its gateway could not tell".to_owned())));

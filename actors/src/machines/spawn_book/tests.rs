@@ -5,6 +5,7 @@ use super::*;
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
+const LOST_AFTER: Duration = Duration::from_secs(600);
 
 fn start() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -21,7 +22,7 @@ fn write_all(book: &mut SpawnBook, spawn_id: &str) -> Vec<SpawnState> {
 }
 
 fn accepted(now: Instant) -> SpawnBook {
-    let mut book = SpawnBook::default();
+    let mut book = SpawnBook::new(LOST_AFTER);
     book.open("s", PROD);
     book.accept(now, "s", "s", Some("agent:main:s".into()), None, false);
     book
@@ -66,13 +67,56 @@ fn the_first_final_stage_counts_and_later_ones_are_ignored() {
 #[test]
 fn what_a_gateway_says_before_its_acceptance_is_known_is_not_lost() {
     let now = start();
-    let mut book = SpawnBook::default();
+    let mut book = SpawnBook::new(LOST_AFTER);
     book.open("s", PROD);
     book.on_stage(now, PROD, "request-7", None, RunStage::Running { pid: None });
     book.on_stage(now, PROD, "request-7", None, RunStage::Completed { result: json!(1) });
     book.on_stage(now, BACKUP, "request-7", None, RunStage::Killed { reason: "of another gateway".into() });
     book.accept(now, "s", "request-7", None, None, false);
     assert_eq!(write_all(&mut book, "s").last(), Some(&SpawnState::Completed));
+}
+
+#[test]
+fn the_record_tells_of_the_acceptance_before_an_end_that_overtook_it() {
+    let now = start();
+    let ended = RunStage::Completed { result: json!(1) };
+    let mut taken = SpawnBook::new(LOST_AFTER);
+    taken.open("s", PROD);
+    taken.on_stage(now, PROD, "s", None, ended.clone());
+    assert_eq!(taken.get("s").unwrap().state, SpawnState::Sent);
+    taken.accept(now, "s", "s", Some("agent:main:s".into()), None, false);
+    assert_eq!(write_all(&mut taken, "s"), [SpawnState::Sent, SpawnState::Accepted, SpawnState::Completed]);
+    let mut unanswered = SpawnBook::new(LOST_AFTER);
+    unanswered.open("s", PROD);
+    unanswered.on_stage(now, PROD, "s", None, ended);
+    unanswered.lose_sight(now, "s", "no answer");
+    assert_eq!(write_all(&mut unanswered, "s"), [SpawnState::Sent, SpawnState::Unknown, SpawnState::Completed]);
+}
+
+#[test]
+fn what_is_on_its_way_is_not_asked_about_and_a_loss_meanwhile_is_not_forgotten() {
+    let now = start();
+    let mut book = SpawnBook::new(LOST_AFTER);
+    book.open("s", PROD);
+    book.on_gateway_lost(now, PROD);
+    assert!(book.due(now, 100, |_| Some(now)).is_empty(), "the answer may still come");
+    book.accept(now, "s", "s", None, None, false);
+    assert_eq!(book.due(now, 100, |_| Some(now)).len(), 1, "accepted, and its connection lost since");
+}
+
+#[test]
+fn the_doubt_about_a_gateway_that_took_nothing_does_not_follow_a_spawn_to_the_next_one() {
+    let now = start();
+    let mut book = SpawnBook::new(LOST_AFTER);
+    book.open("s", PROD);
+    book.on_gateway_lost(now, PROD);
+    book.divert("s", BACKUP, "backup", "the first was not connected".into());
+    book.accept(now, "s", "s", None, None, false);
+    assert!(book.due(now, 100, |_| Some(now)).is_empty());
+    for (spawn_id, ..) in book.due(now + LOST_AFTER, 100, |_| Some(now)) {
+        book.found_nothing(now + LOST_AFTER, &spawn_id, Some(now));
+    }
+    assert_eq!(book.get("s").unwrap().state, SpawnState::Unknown, "ten minutes count from the first doubt");
 }
 
 #[test]
@@ -98,7 +142,7 @@ fn a_gateway_that_is_back_and_knows_nothing_for_ten_minutes_makes_it_lost() {
     book.lose_sight(now, "s", "no answer");
     let back = now + Duration::from_secs(3_600);
     let mut at = back;
-    while at < back + LOST_AFTER_RETURN {
+    while at < back + LOST_AFTER {
         for (spawn_id, ..) in book.due(at, 100, |_| Some(back)) {
             book.found_nothing(at, &spawn_id, Some(back));
         }
@@ -126,7 +170,7 @@ fn a_gateway_that_stays_away_for_a_day_or_is_deleted_makes_it_lost() {
 #[test]
 fn a_diverted_spawn_belongs_to_the_other_gateway_only() {
     let now = start();
-    let mut book = SpawnBook::default();
+    let mut book = SpawnBook::new(LOST_AFTER);
     book.open("s", PROD);
     book.divert("s", BACKUP, "backup", "the first was not connected".into());
     assert_eq!((book.in_flight(PROD), book.in_flight(BACKUP)), (0, 1));
@@ -142,7 +186,7 @@ fn a_diverted_spawn_belongs_to_the_other_gateway_only() {
 fn an_open_spawn_of_an_earlier_run_is_in_doubt_and_never_sent_again() {
     let now = start();
     for state in SpawnState::OPEN {
-        let mut book = SpawnBook::default();
+        let mut book = SpawnBook::new(LOST_AFTER);
         book.resume(now, "s", PROD, None, None, state);
         assert_eq!(book.due(now, 100, |_| Some(now)).len(), 1, "{state:?}");
         let written = write_all(&mut book, "s");
@@ -183,7 +227,7 @@ proptest! {
     #[test]
     fn whatever_happens_the_written_states_are_legal_and_end_once(steps in prop::collection::vec(any_step(), 1..80)) {
         let mut now = start();
-        let mut book = SpawnBook::default();
+        let mut book = SpawnBook::new(LOST_AFTER);
         book.open("s", PROD);
         let mut written = vec![SpawnState::Recorded];
         for step in steps {

@@ -199,6 +199,18 @@ async fn the_same_idempotency_key_runs_once_and_another_body_is_refused() {
 }
 
 #[actix::test]
+async fn a_refusal_on_record_is_a_refusal_again_and_nothing_is_sent() {
+    let mut house = House::open(at_once()).await;
+    let (prod, _) = two_ready(&mut house).await;
+    house.script.answers_start(prod, not_taken(ErrorCode::GatewayRefused));
+    let first = house.registry.send(keyed("k", "a")).await.unwrap().unwrap_err();
+    house.script.accepts_start(prod);
+    let again = house.registry.send(keyed("k", "a")).await.unwrap().unwrap_err();
+    assert_eq!((again.code, &again.message, &again.details), (first.code, &first.message, &first.details));
+    assert_eq!(starts(&mut house).await, [prod]);
+}
+
+#[actix::test]
 async fn with_no_usable_gateway_nothing_is_recorded_and_nothing_is_sent() {
     let mut house = House::open(at_once()).await;
     let (prod, backup) = two_ready(&mut house).await;
