@@ -7,8 +7,9 @@ pub mod messages;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, AsyncContext, Context, Handler};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::oneshot;
@@ -18,6 +19,7 @@ use crate::clock::{Now, SystemChance};
 use crate::config::GatewayConfig;
 use crate::connection::{Outbound, OutboundItem, Overflow};
 use crate::effect::Effect;
+use crate::loaded::Loaded;
 use crate::machine::GatewayMachine;
 use crate::reply::CallError;
 use crate::turn::Turn;
@@ -25,6 +27,9 @@ use messages::{Ask, CallMethod, Disconnected};
 
 /// Reason of the close that a client gets which leaves too much unread (real gateways say the same).
 const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
+
+/// Between two rounds of [`GatewayMachine::upkeep`].
+const UPKEEP: Duration = Duration::from_secs(60);
 
 /// Owner of the machine.
 #[derive(Debug)]
@@ -38,10 +43,10 @@ pub struct DeskActor {
 
 impl DeskActor {
     /// The desk of a gateway that starts now.
-    pub fn new(config: Arc<GatewayConfig>) -> Self {
+    pub fn new(config: Arc<GatewayConfig>, loaded: Loaded) -> Self {
         let mut chance = SystemChance;
         let mut turn = Turn::new(Now::read(), &mut chance);
-        let machine = GatewayMachine::new(config, &mut turn);
+        let machine = GatewayMachine::new(config, loaded, &mut turn);
         Self { machine, chance, sockets: HashMap::new(), asking: HashMap::new() }
     }
 
@@ -103,6 +108,10 @@ fn raw(value: &Value) -> Arc<RawValue> {
 
 impl Actor for DeskActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(UPKEEP, |desk, _| desk.turn(GatewayMachine::upkeep));
+    }
 }
 
 impl Handler<CallMethod> for DeskActor {

@@ -6,8 +6,10 @@ use crate::audience::Audience;
 use crate::caller::ConnectionId;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
+use crate::loaded::Loaded;
 use crate::methods;
 use crate::reply::Answer;
+use crate::sessions::Sessions;
 use crate::turn::{Call, Turn};
 
 /// Everything that the gateway knows. Owned by the desk actor; its parts are changed by methods and by news alone.
@@ -21,12 +23,25 @@ pub struct GatewayMachine {
     pub boot_id: String,
     /// Who listens.
     pub audience: Audience,
+    /// All conversations.
+    pub sessions: Sessions,
 }
 
 impl GatewayMachine {
-    /// A gateway that just started.
-    pub fn new(config: Arc<GatewayConfig>, turn: &mut Turn<'_>) -> Self {
-        Self { config, started: turn.now, boot_id: turn.uuid(), audience: Audience::default() }
+    /// A gateway that just started, with what it had kept.
+    pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, turn: &mut Turn<'_>) -> Self {
+        Self {
+            config,
+            started: turn.now,
+            boot_id: turn.uuid(),
+            audience: Audience::default(),
+            sessions: loaded.sessions,
+        }
+    }
+
+    /// What is to be done every minute.
+    pub fn upkeep(&mut self, turn: &mut Turn<'_>) {
+        self.sessions.prune(&self.audience, turn);
     }
 
     /// A caller asks for something. The answer is among the effects, at once or in a later turn.

@@ -21,7 +21,17 @@ pub struct Method {
 const FAMILIES: &[&[Method]] = &[liveness::METHODS];
 
 /// The events that the hello names.
-pub const EVENTS: &[&str] = &["connect.challenge", "tick", "shutdown"];
+pub const EVENTS: &[&str] = &[
+    "connect.challenge",
+    "tick",
+    "shutdown",
+    // sessions/announce.rs
+    "sessions.changed",
+    "session.message",
+    "session.created",
+    "session.updated",
+    "session.pruned",
+];
 
 /// The names of all methods, for the hello.
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -1,0 +1,18 @@
+//! What a gateway finds of its former life when it starts. Each part of the state directory adds its own field.
+
+use crate::config::GatewayConfig;
+use crate::sessions::{SessionBounds, Sessions};
+
+/// What was read before the desk starts.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The conversations.
+    pub sessions: Sessions,
+}
+
+impl Loaded {
+    /// Nothing: a first start.
+    pub fn nothing(config: &GatewayConfig) -> Self {
+        Self { sessions: Sessions::new(SessionBounds::from(&config.limits)) }
+    }
+}

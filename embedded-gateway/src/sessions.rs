@@ -1,0 +1,414 @@
+//! Conversations: who said what to which agent, what runs for it, and what it cost. Kept in memory within bounds, and in one
+//! transcript a session (see [`transcript`]).
+//!
+//! Every change goes through [`Sessions`]: it writes the transcript and announces the change to those who follow
+//! (see [`announce`]). Methods and runs only say what happened:
+//!
+//! 1. [`Sessions::open`] finds or makes the session of a key.
+//! 2. [`Sessions::begin_run`], then any number of [`Sessions::append`], [`Sessions::count_tokens`] and
+//!    [`Sessions::pause_run`], then [`Sessions::end_run`]. Several runs of one session may overlap.
+
+mod announce;
+mod bounds;
+mod keys;
+mod load;
+mod rows;
+mod session;
+#[cfg(test)]
+mod tests;
+pub mod transcript;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::audience::Audience;
+use crate::config::Limits;
+use crate::effect::{FileChange, RunId};
+use crate::reply::CallError;
+use crate::turn::Turn;
+
+pub use announce::{Change, announce};
+pub use bounds::{ALL_BYTES, HISTORY_BYTES};
+pub use keys::{KEY_BYTES, SessionKey, is_agent_id};
+pub use load::{LoadedSessions, load};
+pub use rows::{MessageForm, message, preview, row, tick_snapshot};
+pub use session::{CUT_MARK, MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage};
+
+/// Longest label, model or level, in bytes.
+const LABEL_BYTES: usize = 256;
+
+/// What bounds the sessions; from the configuration's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionBounds {
+    /// Sessions kept, at least 1.
+    pub sessions: usize,
+    /// Inactive sessions are pruned when they weren't changed for this long.
+    pub age: Duration,
+    /// Messages kept of a session, at least 1.
+    pub history: usize,
+}
+
+impl From<&Limits> for SessionBounds {
+    fn from(limits: &Limits) -> Self {
+        Self { sessions: limits.sessions.max(1), age: limits.session_age, history: limits.history_messages.max(1) }
+    }
+}
+
+/// What a new session begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Opening {
+    /// `direct` where none is given.
+    pub kind: Option<String>,
+    /// Its label; only [`Sessions::check_label`] looks whether it is free.
+    pub label: Option<String>,
+    /// Its model.
+    pub model: Option<String>,
+    /// The session that it was made from.
+    pub parent_key: Option<String>,
+}
+
+/// Fields of `sessions.patch`: none leaves as it is, `Some(None)` clears.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Patch {
+    /// The name that people give it.
+    pub label: Option<Option<String>>,
+    /// `provider/model` or `model`.
+    pub model: Option<Option<String>>,
+    /// Kept, without meaning to the gateway.
+    pub thinking_level: Option<Option<String>>,
+    /// Kept, without meaning to the gateway.
+    pub verbose_level: Option<Option<String>>,
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    by_key: BTreeMap<String, Session>,
+    bounds: SessionBounds,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(bounds: SessionBounds) -> Self {
+        Self { by_key: BTreeMap::new(), bounds }
+    }
+
+    /// The session of a key.
+    pub fn get(&self, key: &str) -> Option<&Session> {
+        self.by_key.get(key)
+    }
+
+    /// All, in order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_key.values()
+    }
+
+    /// All, the one changed last first.
+    pub fn newest_first(&self) -> Vec<&Session> {
+        let mut all: Vec<&Session> = self.by_key.values().collect();
+        all.sort_by(|one, other| other.updated_at.cmp(&one.updated_at).then_with(|| one.key.cmp(&other.key)));
+        all
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// How many have a run under way.
+    pub fn busy(&self) -> usize {
+        self.by_key.values().filter(|session| session.is_busy()).count()
+    }
+
+    /// The session with this id.
+    pub fn by_id(&self, session_id: &str) -> Option<&Session> {
+        self.by_key.values().find(|session| session.session_id == session_id)
+    }
+
+    /// The session in which a run is under way.
+    pub fn of_run(&self, run: &RunId) -> Option<&Session> {
+        self.by_key.values().find(|session| session.active_runs.contains(run))
+    }
+
+    /// The session of a key; made where there is none. Errors: as many as are allowed, and every one is at work.
+    pub fn open(
+        &mut self,
+        key: &SessionKey,
+        opening: Opening,
+        audience: &Audience,
+        turn: &mut Turn<'_>,
+    ) -> Result<&Session, CallError> {
+        if !self.by_key.contains_key(key.as_str()) {
+            self.make_room(audience, turn)?;
+            let now = turn.now.wall_ms;
+            let session = Session {
+                key: key.as_str().to_owned(),
+                session_id: turn.uuid(),
+                agent_id: key.agent(),
+                generation: 0,
+                kind: opening.kind.unwrap_or_else(|| "direct".to_owned()),
+                label: opening.label.map(|label| session::cut(label, LABEL_BYTES)),
+                thinking_level: None,
+                verbose_level: None,
+                model: opening.model.map(|model| session::cut(model, LABEL_BYTES)),
+                parent_key: opening.parent_key,
+                created_at: now,
+                updated_at: now,
+                status: None,
+                last_run_error: None,
+                last_run_id: None,
+                started_at: None,
+                ended_at: None,
+                input_tokens: 0,
+                output_tokens: 0,
+                total_tokens: None,
+                context_tokens: None,
+                cost_usd: None,
+                message_count: 0,
+                compactions: 0,
+                active_runs: Vec::new(),
+                paused_runs: Vec::new(),
+                history: std::collections::VecDeque::new(),
+                history_bytes: 0,
+                lines: 0,
+            };
+            let session = self.by_key.entry(session.key.clone()).or_insert(session);
+            write_session(session, turn);
+            announce(&Change::Created, session, audience, turn);
+        }
+        self.by_key.get(key.as_str()).ok_or_else(|| CallError::unavailable(format!("session {key} could not be made")))
+    }
+
+    /// Whether a label is free for the session of this key.
+    pub fn check_label(&self, label: &str, key: &str) -> Result<(), CallError> {
+        match self.by_key.values().find(|session| session.label.as_deref() == Some(label) && session.key != key) {
+            Some(_) => Err(CallError::invalid(format!("label already in use: {label}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a message. None where there is no such session.
+    pub fn append(
+        &mut self,
+        key: &str,
+        message: NewMessage,
+        audience: &Audience,
+        turn: &mut Turn<'_>,
+    ) -> Option<Message> {
+        let history = self.bounds.history;
+        let session = self.by_key.get_mut(key)?;
+        session.message_count = session.message_count.saturating_add(1);
+        let NewMessage { role, text, run, usage } = message;
+        let message = Message {
+            id: turn.uuid(),
+            seq: session.message_count,
+            role,
+            text: session::cut(text, MESSAGE_BYTES),
+            timestamp: turn.now.wall_ms,
+            run_id: run.map(|run| run.0),
+            model: session.model.clone().filter(|_| role == Role::Assistant),
+            usage,
+        };
+        session.updated_at = turn.now.wall_ms;
+        session.history_bytes = session.history_bytes.saturating_add(message.text.len());
+        session.history.push_back(message.clone());
+        append(session, transcript::message_line(&message), turn);
+        announce(&Change::Message(&message), session, audience, turn);
+        if session.history.len() > history || session.history_bytes > HISTORY_BYTES {
+            bounds::compact(session, history - history / 4, HISTORY_BYTES - HISTORY_BYTES / 4, audience, turn);
+        }
+        Some(message)
+    }
+
+    /// A run of a session begins. False where there is no such session, or the run is already under way in it.
+    pub fn begin_run(&mut self, key: &str, run: &RunId, audience: &Audience, turn: &mut Turn<'_>) -> bool {
+        let Some(session) = self.by_key.get_mut(key) else { return false };
+        if session.active_runs.contains(run) {
+            return false;
+        }
+        session.active_runs.push(run.clone());
+        session.status = Some(RowStatus::Running);
+        session.last_run_error = None;
+        session.started_at = Some(turn.now.wall_ms);
+        session.ended_at = None;
+        session.updated_at = turn.now.wall_ms;
+        write_session(session, turn);
+        announce(&Change::RunBegan(run), session, audience, turn);
+        true
+    }
+
+    /// A run is suspended or goes on. False where it isn't under way in that session.
+    pub fn pause_run(
+        &mut self,
+        key: &str,
+        run: &RunId,
+        paused: bool,
+        audience: &Audience,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Some(session) = self.by_key.get_mut(key) else { return false };
+        if !session.active_runs.contains(run) {
+            return false;
+        }
+        let was = session.paused_runs.contains(run);
+        if was != paused {
+            session.paused_runs.retain(|other| other != run);
+            if paused {
+                session.paused_runs.push(run.clone());
+            }
+            session.updated_at = turn.now.wall_ms;
+            announce(&Change::Paused(paused), session, audience, turn);
+        }
+        true
+    }
+
+    /// A run of a session ended. False where it isn't under way in that session (for instance after a reset).
+    pub fn end_run(&mut self, key: &str, run: &RunId, end: RunEnd, audience: &Audience, turn: &mut Turn<'_>) -> bool {
+        let Some(session) = self.by_key.get_mut(key) else { return false };
+        if !session.active_runs.contains(run) {
+            return false;
+        }
+        session.active_runs.retain(|other| other != run);
+        session.paused_runs.retain(|other| other != run);
+        if session.active_runs.is_empty() {
+            session.status = Some(match end {
+                RunEnd::Done => RowStatus::Done,
+                RunEnd::Failed(_) => RowStatus::Failed,
+                RunEnd::Killed => RowStatus::Killed,
+            });
+            session.ended_at = Some(turn.now.wall_ms);
+        }
+        session.last_run_id = Some(run.0.clone());
+        session.last_run_error = match &end {
+            RunEnd::Failed(reason) => Some(session::cut(reason.clone(), 2_000)),
+            RunEnd::Done | RunEnd::Killed => None,
+        };
+        session.updated_at = turn.now.wall_ms;
+        write_session(session, turn);
+        announce(&Change::RunEnded(run, &end), session, audience, turn);
+        true
+    }
+
+    /// Adds tokens to a session's sums. Told and written with its next change (at the latest with the end of the run).
+    /// False where there is no such session.
+    pub fn count_tokens(&mut self, key: &str, usage: &Usage) -> bool {
+        let Some(session) = self.by_key.get_mut(key) else { return false };
+        session.input_tokens = session.input_tokens.saturating_add(usage.input);
+        session.output_tokens = session.output_tokens.saturating_add(usage.output);
+        let context = usage.context.or(Some(usage.input).filter(|input| *input > 0));
+        session.total_tokens = context.or(session.total_tokens);
+        session.context_tokens = usage.window.or(session.context_tokens);
+        if let Some(cost) = usage.cost_usd.filter(|cost| cost.is_finite() && *cost >= 0.0) {
+            session.cost_usd = Some(session.cost_usd.unwrap_or(0.0) + cost);
+        }
+        true
+    }
+
+    /// The model that the agent itself reports. Told and written with the session's next change.
+    pub fn report_model(&mut self, key: &str, model: &str) {
+        if let Some(session) = self.by_key.get_mut(key) {
+            session.model = Some(session::cut(model.to_owned(), LABEL_BYTES));
+        }
+    }
+
+    /// `sessions.patch`. None where there is no such session.
+    pub fn patch(&mut self, key: &str, patch: Patch, audience: &Audience, turn: &mut Turn<'_>) -> Option<&Session> {
+        let session = self.by_key.get_mut(key)?;
+        let bounded = |text: Option<String>| text.map(|text| session::cut(text, LABEL_BYTES));
+        if let Some(label) = patch.label {
+            session.label = bounded(label);
+        }
+        if let Some(model) = patch.model {
+            session.model = bounded(model);
+        }
+        if let Some(level) = patch.thinking_level {
+            session.thinking_level = bounded(level);
+        }
+        if let Some(level) = patch.verbose_level {
+            session.verbose_level = bounded(level);
+        }
+        session.updated_at = turn.now.wall_ms;
+        write_session(session, turn);
+        announce(&Change::Patched, session, audience, turn);
+        Some(session)
+    }
+
+    /// Begins a session anew: no messages, no counts, a new id. Label, levels and model stay. Runs under way are forgotten
+    /// here; ending them is up to the caller, beforehand. None where there is no such session.
+    pub fn reset(
+        &mut self,
+        key: &str,
+        reason: &'static str,
+        audience: &Audience,
+        turn: &mut Turn<'_>,
+    ) -> Option<&Session> {
+        let session = self.by_key.get_mut(key)?;
+        let old = std::mem::replace(&mut session.session_id, turn.uuid());
+        session.generation = session.generation.saturating_add(1);
+        session.status = None;
+        session.last_run_error = None;
+        session.last_run_id = None;
+        session.started_at = None;
+        session.ended_at = None;
+        session.input_tokens = 0;
+        session.output_tokens = 0;
+        session.total_tokens = None;
+        session.cost_usd = None;
+        session.message_count = 0;
+        session.compactions = 0;
+        session.active_runs.clear();
+        session.paused_runs.clear();
+        session.history.clear();
+        session.history_bytes = 0;
+        session.lines = 0;
+        session.updated_at = turn.now.wall_ms;
+        // The new transcript first: a crash in between leaves both, and the higher generation counts.
+        write_session(session, turn);
+        turn.write(FileChange::Remove { file: transcript::path(&old) });
+        announce(&Change::Reset(reason), session, audience, turn);
+        Some(session)
+    }
+
+    /// Removes a session and its transcript. Runs under way are forgotten here; ending them is up to the caller,
+    /// beforehand. False where there is no such session.
+    pub fn delete(&mut self, key: &str, audience: &Audience, turn: &mut Turn<'_>) -> bool {
+        let Some(session) = self.by_key.remove(key) else { return false };
+        turn.write(FileChange::Remove { file: transcript::path(&session.session_id) });
+        announce(&Change::Deleted, &session, audience, turn);
+        true
+    }
+
+    /// Drops all but the newest `keep` messages. `Some((dropped, kept))`; none where there is no such session.
+    pub fn compact(
+        &mut self,
+        key: &str,
+        keep: usize,
+        audience: &Audience,
+        turn: &mut Turn<'_>,
+    ) -> Option<(usize, usize)> {
+        let session = self.by_key.get_mut(key)?;
+        Some(bounds::compact(session, keep.max(1), usize::MAX, audience, turn))
+    }
+}
+
+/// Writes the session's line.
+fn write_session(session: &mut Session, turn: &mut Turn<'_>) {
+    append(session, transcript::session_line(session), turn);
+}
+
+/// Adds a line to the transcript, or writes it anew where lines of past states have piled up in it.
+fn append(session: &mut Session, line: String, turn: &mut Turn<'_>) {
+    let file = transcript::path(&session.session_id);
+    if session.lines > bounds::superfluous_from(session.history.len()) {
+        session.lines = session.history.len() + 1;
+        turn.write(FileChange::Replace { file, text: transcript::whole(session) });
+    } else {
+        session.lines += 1;
+        turn.write(FileChange::Append { file, line });
+    }
+}

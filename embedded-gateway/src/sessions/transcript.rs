@@ -1,0 +1,94 @@
+//! The transcript of a session: `sessions/<sessionId>.jsonl`, the only place where it is kept.
+//!
+//! Each line is either the session as it then was (`{"type":"session",..}`, the last one counts) or a message
+//! (`{"type":"message",..}`). A line is added for each change; a compacted transcript is put in place of the old one. A
+//! crash can therefore cost the change that was being written, and nothing before it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::session::{Message, Session};
+
+/// The folder of the transcripts, below the state directory.
+pub const FOLDER: &str = "sessions";
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum LineOut<'a> {
+    Session(&'a Session),
+    Message(&'a Message),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum LineIn {
+    Session(Box<Session>),
+    Message(Message),
+}
+
+/// Where a session's transcript is, relative to the state directory.
+pub fn path(session_id: &str) -> PathBuf {
+    PathBuf::from(FOLDER).join(format!("{session_id}.jsonl"))
+}
+
+/// The line that tells the session as it is.
+pub(super) fn session_line(session: &Session) -> String {
+    line(&LineOut::Session(session))
+}
+
+/// The line of a message.
+pub(super) fn message_line(message: &Message) -> String {
+    line(&LineOut::Message(message))
+}
+
+fn line(out: &LineOut<'_>) -> String {
+    // Plain data: there is nothing in it that could fail.
+    serde_json::to_string(out).unwrap_or_default()
+}
+
+/// The whole transcript: the session, then the messages that are kept.
+pub(super) fn whole(session: &Session) -> String {
+    let mut text = session_line(session);
+    text.push('\n');
+    for message in &session.history {
+        text.push_str(&message_line(message));
+        text.push('\n');
+    }
+    text
+}
+
+/// A transcript that was read.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// The session with its messages.
+    pub(super) session: Session,
+    /// Lines that make no sense were left out, or the last one has no end: the file must be written anew before anything
+    /// is added to it.
+    pub(super) damaged: bool,
+}
+
+/// Reads a transcript; none where it tells no session (or one of another name).
+pub(super) fn read(session_id: &str, bytes: &[u8]) -> Option<Read> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut damaged = !text.is_empty() && !text.ends_with('\n');
+    let mut found: Option<Session> = None;
+    let mut messages = std::collections::VecDeque::<Message>::new();
+    let mut lines = 0;
+    for line in text.lines() {
+        lines += 1;
+        match serde_json::from_str(line) {
+            Ok(LineIn::Session(session)) => found = Some(*session),
+            Ok(LineIn::Message(message)) if messages.back().is_none_or(|last| last.seq < message.seq) => {
+                messages.push_back(message);
+            }
+            Ok(LineIn::Message(_)) | Err(_) => damaged = true,
+        }
+    }
+    let mut session = found.filter(|session| session.session_id == session_id)?;
+    session.history_bytes = messages.iter().map(|message| message.text.len()).sum();
+    session.message_count = session.message_count.max(messages.back().map_or(0, |last| last.seq));
+    session.history = messages;
+    session.lines = lines;
+    Some(Read { session, damaged })
+}
