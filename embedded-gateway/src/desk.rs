@@ -18,12 +18,13 @@ use crate::caller::ConnectionId;
 use crate::clock::{Now, SystemChance};
 use crate::config::GatewayConfig;
 use crate::connection::{Outbound, OutboundItem, Overflow};
+use crate::door::Admission;
 use crate::effect::Effect;
 use crate::loaded::Loaded;
 use crate::machine::GatewayMachine;
 use crate::reply::CallError;
 use crate::turn::Turn;
-use messages::{Ask, CallMethod, Disconnected};
+use messages::{Admit, Ask, CallMethod, CheckBearer, Disconnected};
 
 /// Reason of the close that a client gets which leaves too much unread (real gateways say the same).
 const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
@@ -51,12 +52,13 @@ impl DeskActor {
     }
 
     /// One turn of the machine, and everything that it wants done.
-    fn turn(&mut self, decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>)) {
+    fn turn<T>(&mut self, decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T) -> T {
         let mut turn = Turn::new(Now::read(), &mut self.chance);
-        decide(&mut self.machine, &mut turn);
+        let decided = decide(&mut self.machine, &mut turn);
         for effect in turn.into_effects() {
             self.carry_out(effect);
         }
+        decided
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -111,6 +113,30 @@ impl Actor for DeskActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(UPKEEP, |desk, _| desk.turn(GatewayMachine::upkeep));
+    }
+}
+
+impl Handler<Admit> for DeskActor {
+    type Result = ();
+
+    fn handle(&mut self, Admit { attempt, outbound, answer }: Admit, _: &mut Self::Context) {
+        let connection = attempt.connection;
+        // Its queue is there before the machine speaks, so that no event is lost; the hello still goes out first.
+        self.sockets.insert(connection, outbound);
+        let admission = self.turn(|machine, turn| machine.admit(&attempt, turn));
+        let refused = matches!(admission, Admission::Refused(_));
+        if answer.send(admission).is_err() || refused {
+            self.sockets.remove(&connection);
+            self.machine.disconnected(connection);
+        }
+    }
+}
+
+impl Handler<CheckBearer> for DeskActor {
+    type Result = ();
+
+    fn handle(&mut self, CheckBearer { connection, peer, token, answer }: CheckBearer, _: &mut Self::Context) {
+        let _ = answer.send(self.turn(|machine, turn| machine.bearer(connection, &peer, token.as_ref(), turn)));
     }
 }
 

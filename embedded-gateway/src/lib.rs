@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod desk;
+pub mod door;
 pub mod effect;
 pub mod loaded;
 pub mod machine;
@@ -30,3 +31,7 @@ pub mod methods;
 pub mod reply;
 pub mod sessions;
 pub mod turn;
+
+/// The version that clients are told. The daemon's rules for a minimum version compare calendar versions, which this crate's
+/// own would never satisfy: it is that of the release whose protocol is followed, with this crate's as build metadata.
+pub const COMPATIBLE_VERSION: &str = concat!("2026.9.6+gatewarden.", env!("CARGO_PKG_VERSION"));

@@ -6,6 +6,7 @@ use crate::audience::Audience;
 use crate::caller::ConnectionId;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
+use crate::door::Door;
 use crate::loaded::Loaded;
 use crate::methods;
 use crate::reply::Answer;
@@ -23,6 +24,8 @@ pub struct GatewayMachine {
     pub boot_id: String,
     /// Who listens.
     pub audience: Audience,
+    /// Who may come in.
+    pub door: Door,
     /// All conversations.
     pub sessions: Sessions,
 }
@@ -30,11 +33,13 @@ pub struct GatewayMachine {
 impl GatewayMachine {
     /// A gateway that just started, with what it had kept.
     pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, turn: &mut Turn<'_>) -> Self {
+        let door = Door::new(&config);
         Self {
             config,
             started: turn.now,
             boot_id: turn.uuid(),
             audience: Audience::default(),
+            door,
             sessions: loaded.sessions,
         }
     }

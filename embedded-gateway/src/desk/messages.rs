@@ -1,13 +1,45 @@
 //! What the desk is told. Each says who sends it and what its failure means.
 
+use std::sync::Arc;
+
 use actix::Message;
+use gatewarden_protocol::Secret;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::caller::ConnectionId;
+use crate::caller::{Caller, ConnectionId};
+use crate::connection::Outbound;
+use crate::door::{Admission, Attempt, Peer};
 use crate::effect::{ProcessNews, RunId};
 use crate::reply::CallError;
 use crate::turn::Call;
+
+/// From a connection's task, once, after its first frame: may it come in? If so, its queue gets events from now on, and the
+/// connection sends the hello before them. `answer` is dropped unanswered only when the gateway stops.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Admit {
+    /// Who wants in.
+    pub attempt: Box<Attempt>,
+    /// The connection's queue.
+    pub outbound: Outbound,
+    /// Where the decision goes.
+    pub answer: oneshot::Sender<Admission>,
+}
+
+/// From an HTTP handler: whose bearer token is this? Failures count towards the same lock-out as those of connections.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CheckBearer {
+    /// For the caller, for this request alone.
+    pub connection: ConnectionId,
+    /// Where the request comes from. Its `Origin` and `Host` have been checked.
+    pub peer: Peer,
+    /// The token of the `Authorization` header.
+    pub token: Option<Secret>,
+    /// Where the caller or the error goes.
+    pub answer: oneshot::Sender<Result<Arc<Caller>, CallError>>,
+}
 
 /// From a connection's task: a request of an authenticated caller. Answered through the connection's queue. A full mailbox
 /// makes the connection wait, so a flood slows its sender down.

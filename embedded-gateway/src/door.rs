@@ -1,0 +1,151 @@
+//! Who is let in: the handshake of a connection, its credentials, and what it is told when it may not come in.
+//!
+//! Two halves, both pure. A [`Handshake`] belongs to one connection and runs in its task: it reads the first frame, checks
+//! its form and a device's signature, and ends in a [`FirstStep`]. What is left is an [`Attempt`], which goes to the desk,
+//! where [`crate::machine::GatewayMachine::admit`] decides with the one registry of devices and the one list of lock-outs.
+
+mod admit;
+mod connect_params;
+mod handshake;
+mod hello;
+pub mod lockout;
+mod origin;
+mod proof;
+mod refusals;
+pub mod scopes;
+mod shared;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gatewarden_protocol::{Dialect, Secret};
+use serde_json::Value;
+
+use crate::caller::{Caller, ConnectionId};
+use crate::reply::CallError;
+
+pub use admit::Door;
+pub use connect_params::{Client, ConnectParams, Credentials, DeviceClaim};
+pub use handshake::{FirstStep, Handshake};
+pub use lockout::{LockOutKey, LockOuts};
+pub use origin::origin_is_allowed;
+
+/// The newest protocol that this gateway speaks.
+pub const NEWEST_PROTOCOL: u32 = 4;
+/// The oldest protocol that this gateway speaks.
+pub const OLDEST_PROTOCOL: u32 = 3;
+/// Most that a `signedAt` may differ from the gateway's clock, in ms (2026.3.24 and 2026.9.6: 110 s pass, 130 s don't).
+pub const SIGNATURE_SKEW_MS: u64 = 120_000;
+
+/// Where a connection or a request comes from, as its HTTP head said. `host` has been checked against the allowed names
+/// before (an unlisted one is refused at the upgrade).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Address of the other end of the socket.
+    pub remote: IpAddr,
+    /// The `Origin` header: only browsers send one.
+    pub origin: Option<String>,
+    /// The `Host` header (or the authority of the URL), with its port.
+    pub host: Option<String>,
+}
+
+impl Peer {
+    /// On this machine, named as such, and no browser: the one kind of peer that is trusted without an approval, if it
+    /// shows the shared credential. (A loopback peer that asks for another host name is a proxy's client.)
+    pub fn is_local(&self) -> bool {
+        self.is_near() && self.origin.is_none()
+    }
+
+    /// On this machine, and named as such; perhaps a browser.
+    fn is_near(&self) -> bool {
+        self.remote.to_canonical().is_loopback() && self.host.as_deref().is_none_or(origin::is_loopback_authority)
+    }
+}
+
+/// Who a connection says to be, after everything that needs no registry has been checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Where it comes from.
+    pub peer: Peer,
+    /// The request's id as sent; none where it had none (`auth` of the `rpc` dialect).
+    pub request: Option<String>,
+    /// What it asks for.
+    pub claim: Claim,
+}
+
+/// What an [`Attempt`] asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    /// `connect` of the `openclaw` dialect.
+    Connect {
+        /// Its parameters.
+        params: Box<ConnectParams>,
+        /// The protocol chosen from its range: 3 or 4.
+        protocol: u32,
+        /// The device that it proved to be, where it did: its id is that of its key, and the key signed this connection's
+        /// nonce.
+        proven: Option<ProvenDevice>,
+    },
+    /// `auth` of the `rpc` dialect (document 004).
+    Auth {
+        /// `params.token`
+        token: Option<Secret>,
+        /// `params.password`
+        password: Option<Secret>,
+    },
+}
+
+/// A device whose proof holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenDevice {
+    /// Lowercase hex SHA-256 of the public key.
+    pub id: String,
+    /// Raw public key, base64url without padding.
+    pub public_key: String,
+}
+
+impl Attempt {
+    /// The dialect that it speaks.
+    pub fn dialect(&self) -> Dialect {
+        match self.claim {
+            Claim::Connect { .. } => Dialect::Openclaw,
+            Claim::Auth { .. } => Dialect::Rpc,
+        }
+    }
+}
+
+/// What becomes of an [`Attempt`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Admission {
+    /// Let in. The connection sends the hello first of all, then what waits in its queue.
+    In {
+        /// Who it is from now on.
+        caller: Arc<Caller>,
+        /// The id of the request that the hello answers.
+        request: Option<String>,
+        /// The payload of the reply.
+        hello: Value,
+        /// A client as document 002 has it, which looks for a reply's content under `result`: this is that of the hello.
+        /// All later replies to it carry their payload under both names.
+        documented: Option<Value>,
+    },
+    /// Not let in.
+    Refused(Refusal),
+}
+
+/// How a connection is refused: an error reply, then a close.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// How the error is worded.
+    pub dialect: Dialect,
+    /// The id of the request that it answers.
+    pub request: Option<String>,
+    /// The error of the reply.
+    pub error: CallError,
+    /// Code of the close.
+    pub close_code: u16,
+    /// Reason of the close (cut at 123 bytes on the wire).
+    pub close_reason: String,
+}

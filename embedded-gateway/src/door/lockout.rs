@@ -1,0 +1,128 @@
+//! Locking out whoever fails to log in too often.
+//!
+//! As real releases do: after so many failures within a minute, everything from the same address is refused for a while,
+//! right credentials too, so that guessing learns nothing. Browsers are counted apart from other clients of the same
+//! address, and local clients that are no browsers not at all: a page must not be able to lock the owner out.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use super::Peer;
+
+/// Failures older than this don't count any more (as in real releases).
+pub const WINDOW: Duration = Duration::from_secs(60);
+/// Most addresses kept. When a new one comes, the one that matters least goes.
+pub const MAX_ADDRESSES: usize = 4_096;
+
+/// Who is counted together: one IPv4 address, or one IPv6 network of 64 bits (which anybody with one address of it owns).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LockOutKey {
+    network: IpAddr,
+    browser: bool,
+}
+
+impl LockOutKey {
+    /// The key of a peer; none for one that is never locked out.
+    pub fn of(peer: &Peer) -> Option<Self> {
+        if peer.is_local() {
+            return None;
+        }
+        let network = match peer.remote.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        };
+        Some(Self { network, browser: peer.origin.is_some() })
+    }
+}
+
+/// The failures of all addresses.
+#[derive(Debug)]
+pub struct LockOuts {
+    most_failures: u32,
+    lockout: Duration,
+    counts: HashMap<LockOutKey, Count>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    failures: u32,
+    first: Instant,
+    locked_until: Option<Instant>,
+}
+
+impl Count {
+    /// Whether it still says anything.
+    fn matters(&self, now: Instant) -> bool {
+        match self.locked_until {
+            Some(until) => now < until,
+            None => now.saturating_duration_since(self.first) < WINDOW,
+        }
+    }
+}
+
+impl LockOuts {
+    /// Nobody has failed yet. `most_failures` of 0 counts as 1.
+    pub fn new(most_failures: u32, lockout: Duration) -> Self {
+        Self { most_failures: most_failures.max(1), lockout, counts: HashMap::new() }
+    }
+
+    /// How long a peer is locked out still; none where it isn't.
+    pub fn locked_for(&self, peer: &Peer, now: Instant) -> Option<Duration> {
+        let count = self.counts.get(&LockOutKey::of(peer)?)?;
+        let left = count.locked_until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// A peer failed. True when that locks it out.
+    pub fn failed(&mut self, peer: &Peer, now: Instant) -> bool {
+        let Some(key) = LockOutKey::of(peer) else { return false };
+        if !self.counts.contains_key(&key) && self.counts.len() >= MAX_ADDRESSES {
+            self.make_room(now);
+        }
+        let fresh = Count { failures: 0, first: now, locked_until: None };
+        let count = self.counts.entry(key).or_insert(fresh);
+        if !count.matters(now) {
+            *count = fresh;
+        }
+        count.failures = count.failures.saturating_add(1);
+        let locks = count.locked_until.is_none() && count.failures >= self.most_failures;
+        if locks {
+            count.locked_until = Some(now + self.lockout);
+        }
+        locks
+    }
+
+    /// A peer got in: what it failed before is forgotten.
+    pub fn succeeded(&mut self, peer: &Peer) {
+        if let Some(key) = LockOutKey::of(peer) {
+            self.counts.remove(&key);
+        }
+    }
+
+    /// How many addresses are kept.
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// Drops what says nothing any more; where that is nothing, the oldest of those not locked, else the lock that ends
+    /// first.
+    fn make_room(&mut self, now: Instant) {
+        self.counts.retain(|_, count| count.matters(now));
+        if self.counts.len() < MAX_ADDRESSES {
+            return;
+        }
+        let least = self.counts.iter().min_by_key(|(key, count)| (count.locked_until, count.first, **key));
+        if let Some(key) = least.map(|(key, _)| *key) {
+            self.counts.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
