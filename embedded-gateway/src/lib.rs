@@ -17,6 +17,7 @@
 //! Nothing under `machine.rs`, `door/`, `sessions/`, `runs/`, `agents/` and `methods/` does IO or reads a clock: the time,
 //! chance and what is to be done travel in a [`turn::Turn`].
 
+pub mod agents;
 pub mod audience;
 pub mod caller;
 pub mod clock;

@@ -1,5 +1,8 @@
 //! What a gateway finds of its former life when it starts. Each part of the state directory adds its own field.
 
+use std::collections::BTreeMap;
+
+use crate::agents::CreatedAgent;
 use crate::config::GatewayConfig;
 use crate::sessions::{SessionBounds, Sessions};
 
@@ -8,11 +11,13 @@ use crate::sessions::{SessionBounds, Sessions};
 pub struct Loaded {
     /// The conversations.
     pub sessions: Sessions,
+    /// Agents that were created over the wire.
+    pub agents: BTreeMap<String, CreatedAgent>,
 }
 
 impl Loaded {
     /// Nothing: a first start.
     pub fn nothing(config: &GatewayConfig) -> Self {
-        Self { sessions: Sessions::new(SessionBounds::from(&config.limits)) }
+        Self { sessions: Sessions::new(SessionBounds::from(&config.limits)), agents: BTreeMap::new() }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::agents::Agents;
 use crate::audience::Audience;
 use crate::caller::ConnectionId;
 use crate::clock::Now;
@@ -28,6 +29,8 @@ pub struct GatewayMachine {
     pub door: Door,
     /// All conversations.
     pub sessions: Sessions,
+    /// Who can be talked to.
+    pub agents: Agents,
 }
 
 impl GatewayMachine {
@@ -35,6 +38,7 @@ impl GatewayMachine {
     pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, turn: &mut Turn<'_>) -> Self {
         let door = Door::new(&config);
         Self {
+            agents: Agents::new(Arc::clone(&config), loaded.agents),
             config,
             started: turn.now,
             boot_id: turn.uuid(),

@@ -1,6 +1,7 @@
 //! The methods of the protocol: one table, one file a family.
 
 mod liveness;
+mod params;
 
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
