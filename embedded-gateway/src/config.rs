@@ -1,5 +1,21 @@
 //! The gateway's configuration as it counts: both documented forms (`openclaw.json`, `openclaw-gateway.yml`) end up here,
 //! checked and with every default filled in.
+//!
+//! [`load()`] reads flags, environment and file into a [`Draft`]; [`Draft::settle`] makes the token of a first start.
+
+mod agents_section;
+mod forbidden_env;
+mod gateway_section;
+mod hooks_section;
+mod inputs;
+mod limits_section;
+mod load;
+mod problem;
+mod section;
+#[cfg(test)]
+mod tests;
+mod token_file;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,6 +23,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gatewarden_protocol::Secret;
+
+pub use hooks_section::AUDIT_EVENTS;
+pub use inputs::Inputs;
+pub use load::{Draft, load};
+pub use problem::{ConfigError, Problem};
+pub use token_file::{TokenFile, TokenFileError};
 
 /// Port where none is configured (document 004).
 pub const DEFAULT_PORT: u16 = 18789;
@@ -61,6 +83,31 @@ pub enum Bind {
     Lan,
     /// One address.
     Custom(IpAddr),
+}
+
+impl Bind {
+    /// The address to listen on.
+    pub fn address(self) -> IpAddr {
+        match self {
+            Self::Loopback => IpAddr::from([127, 0, 0, 1]),
+            Self::Lan => IpAddr::from([0, 0, 0, 0]),
+            Self::Custom(address) => address,
+        }
+    }
+
+    /// Whether only this machine can connect.
+    pub fn is_loopback(self) -> bool {
+        self.address().is_loopback()
+    }
+
+    /// For people: `loopback`, `lan` or the address.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Loopback => "loopback".to_owned(),
+            Self::Lan => "lan".to_owned(),
+            Self::Custom(address) => address.to_string(),
+        }
+    }
 }
 
 /// `gateway.auth`.
@@ -149,6 +196,8 @@ pub struct Log {
     pub level: crate::effect::LogLevel,
     /// Size at which the file is set aside (`gateway.log.1`, older ones go), in bytes.
     pub max_bytes: u64,
+    /// Each line also goes to standard error (`--verbose`).
+    pub stderr: bool,
 }
 
 /// Where the metrics are.
@@ -301,6 +350,7 @@ impl GatewayConfig {
                 file: state_dir.join("logs/gateway.log"),
                 level: crate::effect::LogLevel::Info,
                 max_bytes: 16 * 1024 * 1024,
+                stderr: false,
             },
             metrics: Some(Metrics { port: DEFAULT_METRICS_PORT, address: IpAddr::from([127, 0, 0, 1]) }),
             commands: BTreeMap::new(),

@@ -1,0 +1,197 @@
+//! From flags, environment and file to a checked configuration.
+
+use std::path::{Path, PathBuf};
+
+use gatewarden_protocol::Secret;
+use serde_json::Value;
+
+use super::gateway_section::{self, Credential};
+use super::inputs::Inputs;
+use super::problem::{ConfigError, Problem};
+use super::section::{Others, Reader, Section};
+use super::token_file::{TokenFile, TokenFileError};
+use super::{Auth, GatewayConfig, agents_section, hooks_section, limits_section, written};
+use crate::clock::{Chance, SystemChance};
+
+/// A checked configuration whose token may still have to be made. Nothing has been written yet.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    config: GatewayConfig,
+    token_file: Option<TokenFile>,
+    /// Odd, and no reason not to start: to be logged.
+    pub warnings: Vec<String>,
+}
+
+impl Draft {
+    /// Everything but the shared credential, which this value may not know.
+    pub fn settings(&self) -> &GatewayConfig {
+        &self.config
+    }
+
+    /// `gateway-token` of the state directory, where the credential is kept there.
+    pub fn token_file(&self) -> Option<&Path> {
+        self.token_file.as_ref().map(TokenFile::path)
+    }
+
+    /// What clients show: the configured credential, or the token of the first start. None where there is nothing to show
+    /// yet.
+    ///
+    /// # Errors
+    /// The token file can't be read, or isn't private.
+    pub fn credential(&self) -> Result<Option<Secret>, TokenFileError> {
+        match (&self.token_file, &self.config.auth) {
+            (Some(file), _) => file.read(),
+            (None, Auth::Token(secret) | Auth::Password(secret)) => Ok(Some(secret.clone())),
+            (None, Auth::None) => Ok(None),
+        }
+    }
+
+    /// The whole configuration. Makes the token at the first start: call it with the state directory's lock in hand.
+    ///
+    /// # Errors
+    /// The token file can't be read or made, or isn't private.
+    pub fn settle(self) -> Result<GatewayConfig, TokenFileError> {
+        let mut config = self.config;
+        if let Some(file) = self.token_file {
+            config.auth = Auth::Token(file.load_or_create(&mut SystemChance)?);
+        }
+        Ok(config)
+    }
+}
+
+/// Reads and checks everything. Touches nothing but the files that it reads.
+///
+/// # Errors
+/// Every unknown key of sections that are ours and every wrong value, with its place.
+pub fn load(inputs: &Inputs) -> Result<Draft, ConfigError> {
+    let found = inputs.file().and_then(|file| Ok((file, inputs.state_directory()?)));
+    let (file, state_dir) = found.map_err(|problem| ConfigError { problems: vec![problem] })?;
+    let tree = match &file {
+        None => Value::Null,
+        Some(path) => written::read(path).map_err(|cure| ConfigError {
+            problems: vec![Problem { origin: path.display().to_string(), key: None, value: None, cure }],
+        })?,
+    };
+    read_tree(inputs, file, &tree, state_dir)
+}
+
+/// The same from a tree.
+pub(super) fn read_tree(
+    inputs: &Inputs,
+    file: Option<PathBuf>,
+    tree: &Value,
+    state_dir: PathBuf,
+) -> Result<Draft, ConfigError> {
+    let origin = file.as_ref().map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
+    let mut reader = Reader { inputs, origin, problems: Vec::new(), ignored: Vec::new(), warnings: Vec::new() };
+    // Nobody knows this secret: should it ever be used by mistake, it lets nobody in.
+    let mut config = GatewayConfig::defaults(state_dir, Auth::Token(SystemChance.secret()));
+    let mut root = Section::open(&mut reader, Some(tree), "");
+    if let Some(include) = root.value("$include") {
+        let cure = "is not supported; write the settings of this gateway into this file";
+        reader.wrong("$include", Some(include), cure);
+    }
+    // Which editor's schema the file follows, and notes that real OpenClaw writes for itself.
+    let _ = (root.value("$schema"), root.value("meta"));
+
+    let credential = gateway_section::read(&mut reader, &mut root, &mut config);
+    hooks_section::webhooks(&mut reader, &mut root, &mut config);
+    hooks_section::audit(&mut reader, &mut root, &mut config.audit);
+    hooks_section::logging(&mut reader, &mut root, &mut config.log);
+    let mut ours = root.section(&mut reader, "gatewarden");
+    limits_section::read(&mut reader, &mut ours, &mut config);
+    agents_section::commands(&mut reader, &mut ours, &mut config);
+    ours.close(&mut reader, Others::RefusedBut(&[]));
+    agents_section::agents(&mut reader, &mut root, &mut config);
+    root.close(&mut reader, Others::Ignored);
+
+    if let Some(path) = &file {
+        gateway_section::check_privacy(&mut reader, path, holds_secret(tree));
+    }
+    from_outside(&mut reader, &mut config);
+    let auth = match &credential {
+        Credential::Known(auth) => Some(auth),
+        Credential::TokenFile => None,
+    };
+    gateway_section::check_exposure(&mut reader, &config, auth);
+    check_ports(&mut reader, &config);
+    check_agents(&mut reader, &config);
+    if !reader.ignored.is_empty() {
+        let keys = reader.ignored.join(", ");
+        reader.warnings.push(format!("keys of OpenClaw that mean nothing to this gateway were passed over: {keys}"));
+    }
+
+    if !reader.problems.is_empty() {
+        return Err(ConfigError { problems: reader.problems });
+    }
+    let token_file = match credential {
+        Credential::Known(auth) => {
+            config.auth = auth;
+            None
+        }
+        Credential::TokenFile => Some(TokenFile::of(&config.state_dir)),
+    };
+    config.file = file;
+    Ok(Draft { config, token_file, warnings: reader.warnings })
+}
+
+/// Environment, then flags, over the file.
+fn from_outside(reader: &mut Reader<'_>, config: &mut GatewayConfig) {
+    if let Some(text) = reader.inputs.variable("OPENCLAW_GATEWAY_PORT").map(str::to_owned) {
+        match text.parse() {
+            Ok(port) => config.port = port,
+            Err(_) => outside(reader, "OPENCLAW_GATEWAY_PORT", &text, "must be a port from 0 to 65535"),
+        }
+    }
+    if let Some(port) = reader.inputs.port {
+        config.port = port;
+    }
+    if let Some(text) = reader.inputs.bind.clone() {
+        match gateway_section::parse_bind(&text) {
+            Ok(bind) => config.bind = bind,
+            Err(cure) => outside(reader, "--bind", &text, &cure),
+        }
+    }
+}
+
+fn outside(reader: &mut Reader<'_>, origin: &str, value: &str, cure: &str) {
+    reader.problems.push(Problem {
+        origin: origin.to_owned(),
+        key: None,
+        value: None,
+        cure: format!("{value:?} {cure}"),
+    });
+}
+
+fn check_ports(reader: &mut Reader<'_>, config: &GatewayConfig) {
+    if let Some(metrics) = config.metrics
+        && metrics.port == config.port
+        && config.port != 0
+    {
+        let cure = "is the gateway's own port; choose another, or write gatewarden.metrics.enabled: false";
+        reader.wrong("gatewarden.metrics.port", Some(&metrics.port.into()), cure);
+    }
+}
+
+fn check_agents(reader: &mut Reader<'_>, config: &GatewayConfig) {
+    for (at, webhook) in config.webhooks.iter().enumerate() {
+        if !config.agents.contains_key(&webhook.agent_id) {
+            reader.warnings.push(format!(
+                "hooks.webhooks[{at}].agentId: no agent {:?} is configured; calls of {} fail until one is",
+                webhook.agent_id, webhook.path
+            ));
+        }
+    }
+}
+
+/// Whether a secret is written out in a file (not as `${NAME}`).
+fn holds_secret(tree: &Value) -> bool {
+    let is_literal = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty() && !text.starts_with("${"));
+    let at = |pointer: &str| tree.pointer(pointer).is_some_and(is_literal);
+    at("/gateway/auth/token")
+        || at("/gateway/auth/password")
+        || tree
+            .pointer("/hooks/webhooks")
+            .and_then(Value::as_array)
+            .is_some_and(|hooks| hooks.iter().any(|hook| hook.get("secret").is_some_and(is_literal)))
+}

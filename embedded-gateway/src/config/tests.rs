@@ -1,0 +1,412 @@
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::*;
+use crate::effect::LogLevel;
+
+/// A home directory with a configuration file in it.
+struct Home {
+    dir: tempfile::TempDir,
+    inputs: Inputs,
+}
+
+impl Home {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = OsString::from(dir.path());
+        let inputs = Inputs { environment: [("HOME".to_owned(), home)].into(), ..Inputs::default() };
+        Self { dir, inputs }
+    }
+
+    fn with(name: &str, text: &str) -> Self {
+        let mut home = Self::new();
+        let file = home.dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        home.inputs.config_file = Some(file);
+        home
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.inputs.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+fn json(text: &str) -> Draft {
+    load(&Home::with("openclaw.json", text).inputs).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[track_caller]
+fn refused(text: &str) -> String {
+    load(&Home::with("openclaw.json", text).inputs).map(|_| ()).expect_err(text).to_string()
+}
+
+#[track_caller]
+fn refused_with(text: &str, words: &[&str]) {
+    let said = refused(text);
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn without_a_file_the_defaults_count_and_the_token_is_made_at_the_first_start() {
+    let mut home = Home::new();
+    home.inputs.state_dir = Some(home.path().join("state"));
+    std::fs::create_dir(home.path().join("state")).unwrap();
+    let draft = load(&home.inputs).unwrap();
+    assert_eq!(draft.settings().port, DEFAULT_PORT);
+    assert_eq!(draft.settings().bind, Bind::Loopback);
+    assert_eq!(draft.warnings, Vec::<String>::new());
+    assert_eq!(draft.credential().unwrap(), None, "nothing is made by looking");
+    let token_file = draft.token_file().unwrap().to_owned();
+    assert!(!token_file.exists());
+    let config = draft.settle().unwrap();
+    let Auth::Token(token) = &config.auth else { panic!("{:?}", config.auth) };
+    assert!(std::fs::read_to_string(&token_file).unwrap().contains(token.expose()));
+    assert_eq!(load(&home.inputs).unwrap().credential().unwrap().as_ref(), Some(token));
+}
+
+#[test]
+fn document_004s_file_is_read() {
+    let home = Home::with(
+        "openclaw.json",
+        r#"{
+          gateway: {
+            port: 18790, bind: "lan", mode: "local",
+            auth: { mode: "password", password: "a long pass phrase" },
+            controlUi: { enabled: true, basePath: "/openclaw/", allowedOrigins: ["https://yourapp.com", "http://localhost:3000/"] },
+            tls: { enabled: true, certPath: "~/certs/cert.pem", keyPath: "~/certs/key.pem", autoGenerate: true },
+          },
+          hooks: { webhooks: [ { id: "my-hook", path: "/webhook/my-hook", agentId: "main",
+            message: "Webhook triggered: {{body.message}}", secret: "0123456789abcdef" } ] },
+          agents: { entries: { main: {} } },
+        }"#,
+    );
+    let draft = load(&home.inputs).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(draft.warnings, Vec::<String>::new());
+    assert!(draft.token_file().is_none());
+    let config = draft.settle().unwrap();
+    assert_eq!((config.port, config.bind), (18790, Bind::Lan));
+    assert!(matches!(&config.auth, Auth::Password(secret) if secret.expose() == "a long pass phrase"));
+    assert_eq!(config.control_ui.base_path, "/openclaw");
+    assert_eq!(config.control_ui.allowed_origins, ["https://yourapp.com", "http://localhost:3000"]);
+    let certs = home.path().join("certs");
+    let tls = Tls { cert: certs.join("cert.pem"), key: certs.join("key.pem"), auto_generate: true };
+    assert_eq!(config.tls, Some(tls));
+    let hook = &config.webhooks[0];
+    assert_eq!((hook.id.as_str(), hook.path.as_str(), hook.agent_id.as_str()), ("my-hook", "/webhook/my-hook", "main"));
+    assert_eq!(hook.message, "Webhook triggered: {{body.message}}");
+    assert_eq!(hook.secret.expose(), "0123456789abcdef");
+}
+
+#[test]
+fn document_002s_file_is_read() {
+    let home = Home::with("openclaw-gateway.yml", "");
+    for name in ["gateway.crt", "gateway.key"] {
+        std::fs::write(home.path().join(name), "x").unwrap();
+    }
+    std::fs::write(
+        home.inputs.config_file.as_ref().unwrap(),
+        "gateway:
+  controlUi:
+    enabled: true
+    allowedOrigins:
+      - https://mc.example.com  # Production
+      - http://localhost:3000   # Development
+    requireDeviceAuth: true
+  auth:
+    deviceAuth:
+      enabled: true
+      requireSignature: true  # Reject unsigned connects
+      tokenTTL: 86400         # Device token lifetime (seconds)
+      maxDevicesPerUser: 10   # Limit devices per identity
+  tls:
+    enabled: true
+    certFile: ~/gateway.crt
+    keyFile: ~/gateway.key
+    port: 8080
+audit:
+  enabled: true
+  logFile: /var/log/openclaw/audit.log
+  events:
+    - auth.success
+    - auth.failure
+    - device.registered
+    - device.revoked
+",
+    )
+    .unwrap();
+    let draft = load(&home.inputs).unwrap_or_else(|error| panic!("{error}"));
+    let config = draft.settings();
+    assert!(draft.token_file().is_some());
+    assert_eq!(config.port, 8080);
+    assert_eq!(config.control_ui.allowed_origins.len(), 2);
+    assert!(config.control_ui.require_device_auth && config.device_auth.require_signature);
+    assert_eq!(config.device_auth.token_ttl, Duration::from_secs(86_400));
+    assert_eq!(config.device_auth.max_devices_per_user, 10);
+    assert!(!config.tls.as_ref().unwrap().auto_generate);
+    assert!(config.audit.enabled && config.audit.events.contains("device.revoked") && config.audit.events.len() == 4);
+    assert_eq!(config.audit.file, Path::new("/var/log/openclaw/audit.log"));
+}
+
+#[test]
+fn our_own_section_is_read_with_agents_and_commands() {
+    let home = Home::new();
+    let work = home.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let text = format!(
+        r#"{{
+          gatewarden: {{
+            commands: {{ coder: {{ program: "/bin/sh", args: ["-s"], env: {{ LANG: "C" }}, allowedEnv: ["AGENT_NAME"],
+              allowedArgs: ["word", "number", "text", {{text: 64}}, {{exact: "--json"}}, {{oneOf: ["a", "b"]}}],
+              workingDirs: ["{work}/../work"], jsonLines: true, timeout: "10m" }} }},
+            limits: {{ processes: 4, killGrace: "2s", sessions: 10, tick: 5, authFailures: 3 }},
+            metrics: {{ port: 9191 }}, allowedHosts: ["Gateway.Example.com"], logMaxBytes: 65536,
+          }},
+          agents: {{ entries: {{ main: {{ command: "coder", name: "Coder", model: {{ primary: "m1" }}, identity: {{}} }},
+            other: {{ workspace: "~/w" }} }} }},
+        }}"#,
+        work = work.display()
+    );
+    let draft = json(&text);
+    let config = draft.settings();
+    let coder = &config.commands["coder"];
+    assert_eq!(coder.program, Path::new("/bin/sh"));
+    assert_eq!(coder.allowed_args.len(), 6);
+    assert_eq!(coder.allowed_args[4], ArgumentPattern::Exact("--json".to_owned()));
+    assert_eq!(coder.working_dirs, [work.canonicalize().unwrap()]);
+    assert_eq!((coder.json_lines, coder.timeout), (true, Some(Duration::from_secs(600))));
+    assert_eq!((config.limits.processes, config.limits.kill_grace), (4, Duration::from_secs(2)));
+    assert_eq!((config.limits.tick, config.limits.auth_failures), (Duration::from_secs(5), 3));
+    assert_eq!(config.metrics.unwrap().port, 9191);
+    assert_eq!(config.allowed_hosts, ["gateway.example.com"]);
+    assert_eq!(config.default_agent.as_deref(), Some("main"));
+    let main = &config.agents["main"];
+    assert_eq!((main.name.as_str(), main.model.as_deref()), ("Coder", Some("m1")));
+    assert_eq!(main.workspace, config.state_dir.join("workspaces/main"));
+    assert!(draft.warnings.iter().any(|warning| warning.contains("agents.entries.main.identity")));
+}
+
+#[test]
+fn agents_of_protocol_3_files_are_read() {
+    let draft = json(r#"{agents: {defaults: {}, list: [{id: "a"}, {id: "b", default: true, model: "m"}]}}"#);
+    assert_eq!(draft.settings().default_agent.as_deref(), Some("b"));
+    assert_eq!(draft.settings().agents.len(), 2);
+    refused_with(r#"{agents: {list: [{id: "a"}, {id: "a"}]}}"#, &["agents.list[1]", "earlier"]);
+    refused_with(r#"{agents: {list: [{name: "a"}]}}"#, &["agents.list[0].id", "missing"]);
+    refused_with(r#"{agents: {entries: {"Not/ok": {}}}}"#, &["Not/ok", "lower-case"]);
+}
+
+#[test]
+fn real_openclaws_sections_are_passed_over_with_one_warning_that_names_them() {
+    let draft = json(
+        "{channels: {telegram: {}}, models: {}, plugins: {}, $schema: 'x', meta: {}, gateway: {reload: {mode: 'off'}},
+          hooks: {enabled: true}, logging: {consoleLevel: 'info'}}",
+    );
+    assert_eq!(draft.warnings.len(), 1, "{:?}", draft.warnings);
+    for key in ["channels", "models", "plugins", "gateway.reload", "hooks.enabled", "logging.consoleLevel"] {
+        assert!(draft.warnings[0].contains(key), "{key}: {:?}", draft.warnings);
+    }
+    assert!(!draft.warnings[0].contains("meta"));
+}
+
+#[test]
+fn unknown_keys_of_our_sections_are_refused_with_file_key_value_and_likely_meaning() {
+    refused_with("{gateway: {prot: 1}}", &["openclaw.json", "gateway.prot = 1", "did you mean gateway.port?"]);
+    refused_with("{gateway: {auth: {deviceAuth: {tokenTtl: 5}}}}", &["did you mean gateway.auth.deviceAuth.tokenTTL?"]);
+    refused_with("{gateway: {sparkle: 'x'}}", &["gateway.sparkle = \"x\"", "unknown key", "controlUi"]);
+    refused_with("{gatewarden: {limit: {}}}", &["gatewarden.limit", "did you mean gatewarden.limits?"]);
+    refused_with("{audit: {logfile: '/x'}}", &["did you mean audit.logFile?"]);
+    refused_with("{gatway: {}}", &["gatway", "did you mean gateway?"]);
+    refused_with("{agents: {entries: {main: {comand: 'x'}}}}", &["did you mean agents.entries.main.command?"]);
+}
+
+#[test]
+fn all_mistakes_are_said_at_once() {
+    refused_with(
+        "{gateway: {port: 70000, bind: 'everywhere', controlUi: {enabled: 'yes'}}, audit: {enabled: 1}}",
+        &["gateway.port = 70000", "from 0 to 65535", "gateway.bind", "gateway.controlUi.enabled", "audit.enabled = 1"],
+    );
+}
+
+#[test]
+fn no_authentication_must_be_written_out_and_stays_on_loopback() {
+    assert!(matches!(json("{gateway: {auth: {mode: 'none'}}}").settle().unwrap().auth, Auth::None));
+    for bind in ["lan", "192.0.2.7", "0.0.0.0", "::"] {
+        refused_with(&format!("{{gateway: {{bind: '{bind}', auth: {{mode: 'none'}}}}}}"), &["loopback only"]);
+    }
+    let mut home = Home::with("openclaw.json", "{gateway: {auth: {mode: 'none'}}}");
+    home.inputs.bind = Some("lan".to_owned());
+    assert!(load(&home.inputs).unwrap_err().to_string().contains("loopback only"), "flags are no way round it");
+    for bind in ["127.0.0.1", "::1", "loopback", "auto"] {
+        assert!(
+            json(&format!("{{gateway: {{bind: '{bind}', auth: {{mode: 'none'}}}}}}")).settings().bind.is_loopback()
+        );
+    }
+}
+
+#[test]
+fn what_isnt_supported_says_so() {
+    for mode in ["trusted-proxy", "tailscale"] {
+        refused_with(&format!("{{gateway: {{auth: {{mode: '{mode}'}}}}}}"), &["not supported", "token or password"]);
+    }
+    refused_with("{gateway: {tailscale: {mode: 'serve'}}}", &["Tailscale is not supported"]);
+    refused_with("{gateway: {bind: 'tailnet'}}", &["Tailscale is not supported"]);
+    refused_with("{gateway: {mode: 'remote'}}", &["must be local"]);
+    refused_with("{$include: './more.json'}", &["$include", "not supported"]);
+    refused_with("{gateway: {auth: {token: {source: 'env'}}}}", &["${NAME}"]);
+    assert!(
+        load(&Home::with("openclaw.json", "{gateway: {tailscale: {mode: 'off', resetOnExit: true}}}").inputs).is_ok()
+    );
+}
+
+#[test]
+fn wildcard_origins_and_what_is_no_origin_are_refused() {
+    for origin in ["*", "https://*.example.com", "example.com", "https://a.example/path", "ftp://a.example", "null"] {
+        let text = format!("{{gateway: {{controlUi: {{allowedOrigins: ['{origin}']}}}}}}");
+        refused_with(&text, &["gateway.controlUi.allowedOrigins[0]"]);
+    }
+}
+
+#[test]
+fn a_webhook_without_a_good_secret_is_refused() {
+    let hook = |rest: &str| format!("{{hooks: {{webhooks: [{{id: 'a', path: '/webhook/a', message: 'm', {rest}}}]}}}}");
+    refused_with(&hook(""), &["hooks.webhooks[0].secret", "missing", "openssl"]);
+    refused_with(&hook("secret: ''"), &["empty"]);
+    let said = refused(&hook("secret: 'hush'"));
+    assert!(said.contains("shorter than 16") && !said.contains("hush"), "{said}");
+    refused_with(&hook("secretFile: '/nowhere/at/all'"), &["secretFile", "cannot be read"]);
+    refused_with(
+        &hook("secret: '0123456789abcdef', agent: 'x'"),
+        &["hooks.webhooks[0].agent", "did you mean hooks.webhooks[0].agentId?"],
+    );
+}
+
+#[test]
+fn a_webhook_is_below_webhook_and_no_two_share_a_path() {
+    let hook = |path: &str| format!("{{id: 'a{path}', path: '{path}', message: 'm', secret: '0123456789abcdef'}}");
+    for path in ["/spawn", "/webhook/", "webhook/a", "/webhook/../spawn", "/webhook/a//b", "/webhook/{x}"] {
+        refused_with(&format!("{{hooks: {{webhooks: [{}]}}}}", hook(path)), &["below /webhook/"]);
+    }
+    let two = format!("{{hooks: {{webhooks: [{}, {}]}}}}", hook("/webhook/a"), hook("/webhook/a"));
+    refused_with(&two, &["hooks.webhooks[1].path", "earlier"]);
+}
+
+#[test]
+fn callers_may_never_set_what_makes_programs_run_other_code() {
+    for name in ["PATH", "LD_PRELOAD", "NODE_OPTIONS", "PYTHONPATH", "BASH_ENV"] {
+        let text = format!("{{gatewarden: {{commands: {{x: {{program: '/bin/sh', allowedEnv: ['OK', '{name}']}}}}}}}}");
+        refused_with(&text, &["gatewarden.commands.x.allowedEnv[1]", name]);
+    }
+}
+
+#[test]
+fn a_command_is_an_absolute_program_and_agents_name_one_that_exists() {
+    refused_with("{gatewarden: {commands: {x: {program: 'sh'}}}}", &["absolute path"]);
+    refused_with("{gatewarden: {commands: {x: {}}}}", &["gatewarden.commands.x.program", "missing"]);
+    refused_with("{gatewarden: {commands: {'a b': {program: '/bin/sh'}}}}", &["letters"]);
+    refused_with(
+        "{gatewarden: {commands: {coder: {program: '/bin/sh'}}}, agents: {entries: {main: {command: 'codr'}}}}",
+        &["agents.entries.main.command", "did you mean coder?"],
+    );
+    refused_with("{gatewarden: {commands: {x: {program: '/bin/sh', allowedArgs: ['--json']}}}}", &["exact"]);
+    refused_with("{gatewarden: {commands: {x: {program: '/bin/sh', timeout: '5 minutes'}}}}", &["30s"]);
+    let draft = json("{gatewarden: {commands: {x: {program: '/nowhere/x', workingDirs: ['/nowhere/dir']}}}}");
+    assert_eq!(draft.warnings.len(), 2, "what may appear later is no reason not to start: {:?}", draft.warnings);
+}
+
+#[test]
+fn encryption_is_never_half_configured() {
+    refused_with("{gateway: {tls: {certPath: '/a'}}}", &["gateway.tls.enabled"]);
+    refused_with("{gateway: {tls: {enabled: true, certPath: '/a'}}}", &["gateway.tls.keyPath", "missing"]);
+    refused_with("{gateway: {tls: {enabled: true, certPath: '/no/a', keyPath: '/no/b'}}}", &["autoGenerate"]);
+    refused_with("{gateway: {port: 1, tls: {enabled: true, port: 2}}}", &["one port"]);
+    let own = json("{gateway: {tls: {enabled: true}}}");
+    assert!(own.settings().tls.as_ref().unwrap().auto_generate);
+    assert_eq!(json("{gateway: {tls: {enabled: false, certPath: '/no/a'}}}").settings().tls, None);
+}
+
+#[test]
+fn the_environment_gives_what_the_file_leaves_out() {
+    let home = Home::new().env("OPENCLAW_GATEWAY_TOKEN", "env-token-0123456789").env("LOG_LEVEL", "debug");
+    let config = load(&home.env("OPENCLAW_GATEWAY_PORT", "19000").inputs).unwrap().settle().unwrap();
+    assert!(matches!(&config.auth, Auth::Token(token) if token.expose() == "env-token-0123456789"));
+    assert_eq!((config.port, config.log.level), (19000, LogLevel::Debug));
+
+    let home = Home::with("openclaw.json", "{gateway: {port: 1, auth: {token: 'file-token-0123456789'}}}")
+        .env("OPENCLAW_GATEWAY_TOKEN", "env-token-0123456789")
+        .env("OPENCLAW_GATEWAY_PORT", "19000");
+    let mut inputs = home.inputs.clone();
+    inputs.port = Some(20000);
+    let draft = load(&inputs).unwrap();
+    assert_eq!(draft.settings().port, 20000, "flag over environment over file");
+    assert!(draft.warnings[0].contains("OPENCLAW_GATEWAY_TOKEN"), "{:?}", draft.warnings);
+    assert_eq!(draft.credential().unwrap().unwrap().expose(), "file-token-0123456789");
+
+    for (name, value) in [("OPENCLAW_GATEWAY_PORT", "many"), ("LOG_LEVEL", "loud")] {
+        let said = load(&Home::new().env(name, value).inputs).unwrap_err().to_string();
+        assert!(said.contains(name) && said.contains(value), "{said}");
+    }
+}
+
+#[test]
+fn variables_in_texts_are_filled_in() {
+    let home =
+        Home::with("openclaw.json", "{gateway: {auth: {token: '${MY_TOKEN}'}, controlUi: {basePath: '/$${X}'}}}");
+    let said = load(&home.inputs).unwrap_err().to_string();
+    assert!(said.contains("MY_TOKEN, which is not set"), "{said}");
+    let home = Home::with("openclaw.json", "{gateway: {auth: {token: 'x-${MY_TOKEN}-${lower}'}}}");
+    let draft = load(&home.env("MY_TOKEN", "0123456789").inputs).unwrap();
+    assert_eq!(draft.credential().unwrap().unwrap().expose(), "x-0123456789-${lower}");
+}
+
+#[test]
+fn a_file_with_secrets_must_be_private_and_no_secret_is_ever_shown() {
+    let home = Home::with("openclaw.json", "{gateway: {auth: {token: 'hush-hush-hush', mode: 'tokn'}, prot: 1}}");
+    std::fs::set_permissions(home.inputs.config_file.as_ref().unwrap(), std::fs::Permissions::from_mode(0o644))
+        .unwrap();
+    let said = load(&home.inputs).unwrap_err().to_string();
+    assert!(said.contains("mode 0644") && said.contains("chmod 600"), "{said}");
+    assert!(!said.contains("hush"), "{said}");
+    let home = Home::with("openclaw.json", "{gateway: {port: 1}}");
+    std::fs::set_permissions(home.inputs.config_file.as_ref().unwrap(), std::fs::Permissions::from_mode(0o644))
+        .unwrap();
+    assert!(load(&home.inputs).is_ok(), "without secrets anybody may read it");
+    assert!(!format!("{:?}", json("{gateway: {auth: {token: 'hush-hush-hush'}}}")).contains("hush"));
+}
+
+#[test]
+fn a_file_that_is_none_is_refused_with_its_name() {
+    for text in ["{ gateway: ", "[]", "{a: 1, a: 2}"] {
+        assert!(refused(text).contains("openclaw.json"));
+    }
+}
+
+#[test]
+fn token_and_password_together_need_a_mode() {
+    refused_with(
+        "{gateway: {auth: {token: 'aaaaaaaaaaaaa', password: 'b'}}}",
+        &["gateway.auth.mode", "which one counts"],
+    );
+    refused_with("{gateway: {auth: {mode: 'password'}}}", &["gateway.auth.password", "missing"]);
+    assert!(matches!(json("{gateway: {auth: {password: 'b'}}}").settle().unwrap().auth, Auth::Password(_)));
+}
+
+#[test]
+fn metrics_have_a_port_of_their_own() {
+    refused_with("{gateway: {port: 9090}}", &["gatewarden.metrics.port = 9090"]);
+    assert_eq!(json("{gatewarden: {metrics: {enabled: false}}}").settings().metrics, None);
+}
+
+#[test]
+fn audit_events_are_known_ones() {
+    refused_with("{audit: {events: ['auth.succes']}}", &["audit.events[0]", "auth.success"]);
+    assert_eq!(json("{audit: {events: ['auth.*', 'device.revoked']}}").settings().audit.events.len(), 2);
+}

@@ -1,0 +1,213 @@
+//! What somebody wrote, as a tree: JSON5 (`openclaw.json`) or YAML (`openclaw-gateway.yml`), told apart by the file's name.
+//!
+//! Both readers let the last of two equal keys win. Here that is a mistake that is said, since it hides a setting.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// A configuration file is at most this long, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+/// Nobody nests deeper. Keeps the readers' recursion far from the end of the stack.
+const MAX_DEPTH: usize = 64;
+
+/// Reads a file.
+///
+/// # Errors
+/// It can't be read, or isn't well-formed: a sentence with line and column where they are known.
+pub(super) fn read(path: &Path) -> Result<Value, String> {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
+        .map_err(|error| format!("the file cannot be read: {error}"))?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(format!("the file is longer than {MAX_FILE} bytes; that is no configuration"));
+    }
+    parse(&text, is_yaml(path))
+}
+
+/// Whether a file is taken for YAML: `.yml` or `.yaml`.
+pub(super) fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+}
+
+/// Reads a text. An empty one is an empty object.
+pub(super) fn parse(text: &str, yaml: bool) -> Result<Value, String> {
+    if too_deep(text) {
+        return Err(format!("brackets are nested deeper than {MAX_DEPTH} levels"));
+    }
+    if text.trim().is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    let Written(value) = if yaml {
+        serde_saphyr::from_str(text).map_err(|error| format!("not valid YAML: {}", first_line(&error.to_string())))?
+    } else {
+        json5::from_str(text).map_err(|error| format!("not valid JSON5: {}", first_line(&error.to_string())))?
+    };
+    match value {
+        Value::Null => Ok(Value::Object(Map::new())),
+        Value::Object(_) => Ok(value),
+        _ => Err("a configuration is an object of sections, such as { gateway: { port: 18789 } }".to_owned()),
+    }
+}
+
+/// Before a recursive reader sees it: how deep brackets are nested, brackets in texts included (nobody writes that many).
+fn too_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_DEPTH
+    })
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it cannot be read").trim()
+}
+
+/// Any value. serde_json's own type would let the last of two equal keys win.
+struct Written(Value);
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Node).map(Self)
+    }
+}
+
+struct Node;
+
+impl<'de> Visitor<'de> for Node {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        // 18789.0 is as good as 18789; JSON5 readers make floats of hexadecimal and signed numbers.
+        if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
+            return format!("{value:.0}").parse::<i64>().map(Value::from).map_err(E::custom);
+        }
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("infinity and NaN are no settings"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Written(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format!("the key {key:?} is written twice; keep one")));
+            }
+            let Written(value) = entries.next_value()?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json5_is_read_with_comments_bare_keys_and_trailing_commas() {
+        let text = "// mine\n{ gateway: { port: 0x4965, 'bind': \"loopback\", on: +1, }, /* none */ list: ['a',], }";
+        let value = parse(text, false).unwrap();
+        assert_eq!(value, json!({"gateway": {"port": 18789, "bind": "loopback", "on": 1}, "list": ["a"]}));
+    }
+
+    #[test]
+    fn yaml_is_read_with_comments_and_lists() {
+        let text = "gateway:\n  controlUi:\n    enabled: true # yes\n    allowedOrigins:\n      - https://a.example\n  port: 1\n";
+        let value = parse(text, true).unwrap();
+        assert_eq!(
+            value,
+            json!({"gateway": {"controlUi": {"enabled": true, "allowedOrigins": ["https://a.example"]}, "port": 1}})
+        );
+    }
+
+    #[test]
+    fn an_empty_file_is_an_empty_configuration() {
+        for (text, yaml) in [("", false), (" \n", true), ("{}", false), ("# nothing\n", true), ("null", false)] {
+            assert_eq!(parse(text, yaml).unwrap(), json!({}), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_said_with_its_line() {
+        for (text, yaml, words) in [
+            ("{ gateway: {\n port: , } }", false, "2"),
+            ("gateway:\n  port: [1\nx: y", true, "line"),
+            ("{ a: 1 } trailing", false, "JSON5"),
+        ] {
+            let said = parse(text, yaml).unwrap_err();
+            assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_key_written_twice_is_refused_in_both_forms() {
+        for (text, yaml) in [("{a: {port: 1, port: 2}}", false), ("a:\n  port: 1\n  port: 2\n", true)] {
+            let said = parse(text, yaml).unwrap_err();
+            assert!(said.to_lowercase().contains("port"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_or_nested_without_end_is_refused() {
+        assert!(parse("[1]", false).unwrap_err().contains("object"));
+        assert!(parse("- 1\n", true).unwrap_err().contains("object"));
+        for yaml in [false, true] {
+            assert!(parse(&"[".repeat(100_000), yaml).unwrap_err().contains("deeper"));
+        }
+        let deep = (0..200).map(|level| format!("{}k:\n", " ".repeat(level))).collect::<String>();
+        assert!(parse(&deep, true).is_err());
+    }
+}
