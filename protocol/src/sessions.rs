@@ -85,6 +85,9 @@ pub struct SessionRow {
     pub has_active_run: Option<bool>,
     /// The run under way or the last one.
     pub run_id: Option<String>,
+    /// Wall ms of the gateway at which the run under way or the last one began: tells one run from the next where rows name
+    /// no run.
+    pub started_at_ms: Option<i64>,
     /// How the last run ended, where the row tells more than that it did. None while one is under way.
     pub run_end: Option<RunEnd>,
     /// What the last run failed of, in the gateway's words.
@@ -135,6 +138,7 @@ impl SessionRow {
                 .and_then(|ids| ids.get(0)?.as_str())
                 .and_then(words::name)
                 .or_else(|| fields::name(value, &["runId", "lastRunId"])),
+            started_at_ms: fields::time_ms(value, &["startedAt"]),
             run_end,
             run_error: fields::shown(value, &["lastRunError"]).filter(|_| run_end == Some(RunEnd::Failed)),
             key,
@@ -167,6 +171,7 @@ impl SessionRow {
         take(&mut self.label, newer.label);
         take(&mut self.has_active_run, newer.has_active_run);
         take(&mut self.run_id, newer.run_id);
+        take(&mut self.started_at_ms, newer.started_at_ms);
     }
 
     /// Whether a run is under way.

@@ -21,7 +21,13 @@ mod support {
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 mod fleet;
+#[cfg(test)]
+mod mock_model;
+#[cfg(test)]
+mod other_operator;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]

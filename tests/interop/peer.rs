@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::mock_model::MockModel;
+
 /// The release that speaks protocol 4.
 pub(crate) const NEWEST: &str = "2026.9.6";
 /// The release that speaks protocol 3.
@@ -31,13 +33,24 @@ pub(crate) struct Peer {
     pub(crate) version: &'static str,
     pub(crate) port: u16,
     pub(crate) token: String,
+    /// JSON that its configuration has besides.
+    config: String,
 }
 
 impl Peer {
     /// Installs the release if needed and starts it on a free port.
     pub(crate) fn start(version: &'static str) -> Self {
+        Self::start_with(version, String::new())
+    }
+
+    /// One whose agents have this model, so that their runs run.
+    pub(crate) fn start_with_model(version: &'static str, model: &MockModel) -> Self {
+        Self::start_with(version, model.gateway_config().to_string())
+    }
+
+    fn start_with(version: &'static str, config: String) -> Self {
         let port = free_base();
-        let peer = Self { version, port, token: format!("interop-token-{port}") };
+        let peer = Self { version, port, token: format!("interop-token-{port}"), config };
         peer.tool(&["reset"]);
         peer.start_again();
         peer
@@ -45,7 +58,7 @@ impl Peer {
 
     /// Starts it (again) with the state that it has.
     pub(crate) fn start_again(&self) {
-        let output = self.run(&["start", self.version, &self.port.to_string(), &self.token]);
+        let output = self.run(&["start", self.version, &self.port.to_string(), &self.token, &self.config]);
         assert!(
             output.status.success(),
             "{} does not start: {}",

@@ -15,7 +15,13 @@ pub struct SessionTable {
 impl SessionTable {
     /// Replaces everything by a complete list.
     pub fn replace(&mut self, rows: Vec<SessionRow>) {
-        self.rows = rows.into_iter().take(MAX_SESSIONS).map(|row| (row.key.clone(), row)).collect();
+        let rows = rows.into_iter().take(MAX_SESSIONS).map(|mut row| {
+            if self.rows.get(&row.key).is_some_and(|known| misses_the_end(&row, known)) {
+                row.status = Some(SessionStatus::Completed);
+            }
+            (row.key.clone(), row)
+        });
+        self.rows = rows.collect();
         self.known = true;
     }
 
@@ -72,11 +78,14 @@ impl SessionTable {
         rows
     }
 
-    fn change(&mut self, row: SessionRow, whole: bool) -> Vec<String> {
+    fn change(&mut self, mut row: SessionRow, whole: bool) -> Vec<String> {
         let key = row.key.clone();
         let full = self.rows.len() >= MAX_SESSIONS;
         match self.rows.get_mut(&key) {
             Some(known) => {
+                if misses_the_end(&row, known) {
+                    row.status = Some(SessionStatus::Completed);
+                }
                 let before = known.clone();
                 if whole && is_overtaken(&row, &before) {
                     *known = row;
@@ -126,6 +135,15 @@ impl SessionTable {
 fn is_overtaken(row: &SessionRow, known: &SessionRow) -> bool {
     row.has_active_run.is_none()
         && matches!((row.updated_at_ms, known.updated_at_ms), (Some(row), Some(known)) if row < known)
+}
+
+/// Whether a row knows nothing of the end of a run that was told by events. Protocol 3 writes no end into the row of an
+/// aborted run: it says `running` for good, until another run starts, or has no status, as if there had been no run.
+fn misses_the_end(row: &SessionRow, known: &SessionRow) -> bool {
+    let same_run = row.started_at_ms.is_some() && row.started_at_ms == known.started_at_ms;
+    known.status == Some(SessionStatus::Completed)
+        && row.has_active_run.is_none()
+        && (row.status.is_none() || row.is_active() && same_run)
 }
 
 #[cfg(test)]

@@ -114,3 +114,48 @@ fn the_sign_of_an_active_run_follows_the_run() {
     table.apply(run("a:1", "r", false));
     assert_eq!(table.get("a:1").unwrap().has_active_run, Some(false));
 }
+
+#[test]
+fn a_row_without_a_status_does_not_undo_the_end_of_a_run() {
+    let mut table = SessionTable::default();
+    table.replace(vec![row("a:1", None, 1)]);
+    assert_eq!(table.get("a:1").unwrap().status, None, "it has had no run");
+    table.apply(run("a:1", "r", true));
+    table.apply(run("a:1", "r", false));
+    table.apply(changed(row("a:1", None, 10), true));
+    assert_eq!(table.get("a:1").unwrap().status, Some(SessionStatus::Completed));
+    table.replace(vec![row("a:1", None, 10)]);
+    assert_eq!(table.get("a:1").unwrap().status, Some(SessionStatus::Completed));
+}
+
+#[test]
+fn a_row_that_sticks_at_running_does_not_bring_an_aborted_run_back() {
+    let running = |started_at: i64, updated_at: i64| SessionRow {
+        started_at_ms: Some(started_at),
+        ..row("agent:main:a", Some(SessionStatus::Active), updated_at)
+    };
+    let status = |table: &SessionTable| table.get("agent:main:a").unwrap().status;
+    let mut table = SessionTable::default();
+    table.replace(vec![running(1, 1)]);
+    table.apply(run("agent:main:a", "r1", false));
+    assert_eq!(status(&table), Some(SessionStatus::Completed));
+
+    table.apply(changed(running(1, 10), true));
+    assert_eq!(status(&table), Some(SessionStatus::Completed), "a whole row");
+    table.apply(changed(running(1, 11), false));
+    assert_eq!(status(&table), Some(SessionStatus::Completed), "a partial row");
+    table.replace(vec![running(1, 12)]);
+    assert_eq!(status(&table), Some(SessionStatus::Completed), "a list");
+    table.replace(vec![running(1, 12)]);
+    assert_eq!(status(&table), Some(SessionStatus::Completed), "a second list");
+
+    table.replace(vec![running(13, 13)]);
+    assert_eq!(status(&table), Some(SessionStatus::Active), "another run of this session");
+    table.apply(run("agent:main:a", "r2", false));
+    table.apply(run("agent:main:a", "r3", true));
+    assert_eq!(status(&table), Some(SessionStatus::Active), "another run, told by its begin");
+    let certain = SessionRow { has_active_run: Some(true), ..running(13, 14) };
+    table.apply(run("agent:main:a", "r3", false));
+    table.apply(changed(certain, true));
+    assert_eq!(status(&table), Some(SessionStatus::Active), "a row that says so itself is believed");
+}
