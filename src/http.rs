@@ -55,7 +55,6 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::{App, Error, HttpServer, web};
-use utoipa_actix_web::AppExt as _;
 
 pub use front::Front;
 pub use keyring::{Keyring, new_key};
@@ -101,9 +100,7 @@ pub fn app(
 > {
     let wrapped = front.clone();
     App::new()
-        .into_utoipa_app()
         .configure(routes::api)
-        .into_app()
         .configure(routes::besides)
         .app_data(front)
         .wrap(from_fn(move |request, next| pipeline::run(wrapped.clone(), request, next)))

@@ -1,5 +1,6 @@
 //! Everything that handlers share, made once at the start and given to all workers.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use actix_web::HttpRequest;
@@ -30,26 +31,29 @@ pub struct Front {
     pub request_ids: RequestIds,
     /// Which methods each path takes.
     pub table: RouteTable,
-    /// The OpenAPI document, serialized.
-    pub openapi: Bytes,
+    openapi: OnceLock<Bytes>,
     started: Instant,
 }
 
 impl Front {
     /// Prepares what the workers share.
     pub fn new(settings: HttpSettings, app: AppState) -> Self {
-        let document = super::openapi::openapi();
         Self {
             limits: Limits::new(&settings.rate_limits, &app.clock),
             refusals: Refusals::default(),
             list: ListBody::default(),
             request_ids: RequestIds::new(),
-            table: RouteTable::of(&document),
-            openapi: Bytes::from(serde_json::to_vec(&document).unwrap_or_default()),
+            table: RouteTable::of_api(),
+            openapi: OnceLock::new(),
             started: app.clock.now(),
             settings,
             app,
         }
+    }
+
+    /// The OpenAPI document, serialized: made when it is asked for first.
+    pub fn openapi(&self) -> Bytes {
+        self.openapi.get_or_init(super::openapi::serialized).clone()
     }
 
     /// Unix seconds.

@@ -1,6 +1,7 @@
 //! The OpenAPI document: put together from the handlers that are routed, so that it can't miss one.
 
 use actix_web::{App, HttpResponse, get, web};
+use bytes::Bytes;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_actix_web::AppExt as _;
@@ -61,7 +62,23 @@ impl Modify for Security {
 
 /// The document, for the route, the command `gatewarden openapi` and the check in CI.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes::api).split_for_parts().1
+    App::new()
+        .into_utoipa_app()
+        .openapi(Document::openapi())
+        .configure(|routes| routes::api(routes))
+        .split_for_parts()
+        .1
+}
+
+/// The document as it is served. Made on a thread of its own: it takes megabytes for some milliseconds, which the allocator
+/// would keep for a worker's thread for good and gives back with a thread that ends.
+pub fn serialized() -> Bytes {
+    fn make() -> Vec<u8> {
+        serde_json::to_vec(&openapi()).unwrap_or_default()
+    }
+    let made =
+        std::thread::Builder::new().name("openapi".to_owned()).spawn(make).ok().and_then(|made| made.join().ok());
+    Bytes::from(made.unwrap_or_else(make))
 }
 
 /// Read the OpenAPI document
@@ -76,7 +93,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 )]
 #[get("/api/openapi.json")]
 pub(crate) async fn document(front: web::Data<Front>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(front.openapi.clone())
+    HttpResponse::Ok().content_type("application/json").body(front.openapi())
 }
 
 /// The page that shows the document, its assets compiled in.

@@ -1,19 +1,38 @@
-//! Which methods each path takes, read from the OpenAPI document: so that the right path with the wrong method is a 405
+//! Which methods each path takes, as the routes describe themselves: so that the right path with the wrong method is a 405
 //! that says what is allowed.
 
-use actix_web::dev::ResourceDef;
+use std::collections::BTreeMap;
+
+use actix_web::dev::{HttpServiceFactory, ResourceDef};
 use actix_web::http::Method;
-use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::PathItem;
+use utoipa_actix_web::OpenApiFactory;
+
+use super::routes::{self, Routes};
 
 /// Paths and their methods.
 pub struct RouteTable(Vec<(ResourceDef, Vec<Method>)>);
 
+/// Takes note of paths and methods alone.
+#[derive(Default)]
+struct Noted(BTreeMap<String, Vec<Method>>);
+
+impl Routes for Noted {
+    fn service<F: HttpServiceFactory + OpenApiFactory + 'static>(&mut self, route: F) -> &mut Self {
+        for (path, item) in &route.paths().paths {
+            self.0.entry(path.clone()).or_default().extend(methods(item));
+        }
+        self
+    }
+}
+
 impl RouteTable {
-    /// The table of a document.
-    pub fn of(document: &OpenApi) -> Self {
-        let routes = document.paths.paths.iter();
-        Self(routes.map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item))).collect())
+    /// The table of the API.
+    pub fn of_api() -> Self {
+        let mut noted = Noted::default();
+        routes::api(&mut noted);
+        let routes = noted.0.into_iter();
+        Self(routes.map(|(path, methods)| (ResourceDef::new(path.as_str()), methods)).collect())
     }
 
     /// The methods of all routes that match a path: a fixed path may also match a route with a parameter.

@@ -1,9 +1,11 @@
 //! The whole URL table. A handler gets in only together with its description, so the OpenAPI document holds every route;
 //! the exceptions are the document's own pages.
 
+use actix_web::dev::HttpServiceFactory;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
+use utoipa_actix_web::OpenApiFactory;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::agents::{self, by_key as agents_by_key, heartbeat, sync as agent_sync};
@@ -19,9 +21,30 @@ use super::{
     status, tokens,
 };
 
+/// What can be made of the table: a server that answers, or a document that describes. Descriptions take megabytes for a
+/// moment, so that nobody gets them who doesn't want them.
+pub trait Routes {
+    /// Takes one route.
+    fn service<F: HttpServiceFactory + OpenApiFactory + 'static>(&mut self, route: F) -> &mut Self;
+}
+
+/// Answers, and describes nothing.
+impl Routes for web::ServiceConfig {
+    fn service<F: HttpServiceFactory + OpenApiFactory + 'static>(&mut self, route: F) -> &mut Self {
+        Self::service(self, route)
+    }
+}
+
+/// Describes.
+impl Routes for ServiceConfig<'_> {
+    fn service<F: HttpServiceFactory + OpenApiFactory + 'static>(&mut self, route: F) -> &mut Self {
+        Self::service(self, route)
+    }
+}
+
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
-pub fn api(config: &mut ServiceConfig<'_>) {
-    config
+pub fn api(routes: &mut impl Routes) {
+    routes
         // The most asked one first.
         .service(gateways::list) //           GET    /api/gateways
         .service(gateways::create) //         POST   /api/gateways
