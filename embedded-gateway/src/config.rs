@@ -4,7 +4,7 @@
 //! [`load()`] reads flags, environment and file into a [`Draft`]; [`Draft::settle`] makes the token of a first start.
 
 mod agents_section;
-mod forbidden_env;
+pub mod forbidden_env;
 mod gateway_section;
 mod hooks_section;
 mod inputs;

@@ -29,6 +29,7 @@ pub mod effect;
 pub mod loaded;
 pub mod machine;
 pub mod methods;
+pub mod processes;
 pub mod reply;
 pub mod sessions;
 pub mod turn;

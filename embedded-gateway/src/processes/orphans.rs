@@ -1,0 +1,54 @@
+//! What a gateway that crashed left running: found by the next one on the same state directory, and reported. They are not
+//! ended: nobody asked for that, and their work may be wanted.
+
+use serde_json::{Value, json};
+
+use super::proc_table;
+use super::run_marker::StateMark;
+
+/// Most orphans that are listed.
+const MOST: usize = 100;
+
+/// A process of a former gateway on this state directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its id.
+    pub pid: i32,
+    /// Its group's: what to signal.
+    pub group: i32,
+    /// The program's name.
+    pub program: String,
+    /// The run that it was started for.
+    pub run: String,
+}
+
+impl Orphan {
+    /// How it is shown in `health` and `status`.
+    pub fn to_value(&self) -> Value {
+        json!({"pid": self.pid, "group": self.group, "program": self.program, "runId": self.run})
+    }
+
+    /// What the log says.
+    pub fn sentence(&self) -> String {
+        format!(
+            "process {} ({}) of run {} was left running by a gateway that crashed; it is not under control any more. To end it: \
+             kill -TERM -- -{}",
+            self.pid, self.program, self.run, self.group
+        )
+    }
+}
+
+/// The orphans of a state directory, at most 100. To be called at start, before anything is run. Blocking (reads `/proc`).
+pub fn find_orphans(mark: &StateMark) -> Vec<Orphan> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    proc_table::all()
+        .into_iter()
+        .filter(|process| !process.is_dead() && process.pid != own)
+        .filter_map(|process| {
+            let run = mark.run_in(&proc_table::environ(process.pid)?)?;
+            let program = proc_table::name(process.pid).unwrap_or_default();
+            Some(Orphan { pid: process.pid, group: process.group, program, run: run.0 })
+        })
+        .take(MOST)
+        .collect()
+}
