@@ -5,6 +5,7 @@
 //! where [`crate::machine::GatewayMachine::admit`] decides with the one registry of devices and the one list of lock-outs.
 
 mod admit;
+mod bearer;
 mod connect_params;
 mod handshake;
 mod hello;
@@ -12,6 +13,7 @@ pub mod lockout;
 mod origin;
 mod proof;
 mod refusals;
+pub(crate) mod report;
 pub mod scopes;
 mod shared;
 
@@ -22,13 +24,27 @@ use gatewarden_protocol::{Dialect, Secret};
 use serde_json::Value;
 
 use crate::caller::{Caller, ConnectionId};
+use crate::config::GatewayConfig;
 use crate::reply::CallError;
 
-pub use admit::Door;
 pub use connect_params::{Client, ConnectParams, Credentials, DeviceClaim};
 pub use handshake::{FirstStep, Handshake};
 pub use lockout::{LockOutKey, LockOuts};
 pub use origin::origin_is_allowed;
+
+/// What the gateway remembers of those who knocked.
+#[derive(Debug)]
+pub struct Door {
+    /// Who failed too often.
+    pub lock_outs: LockOuts,
+}
+
+impl Door {
+    /// Nobody has knocked yet.
+    pub fn new(config: &GatewayConfig) -> Self {
+        Self { lock_outs: LockOuts::new(config.limits.auth_failures, config.limits.lockout) }
+    }
+}
 
 /// The newest protocol that this gateway speaks.
 pub const NEWEST_PROTOCOL: u32 = 4;
@@ -88,6 +104,16 @@ pub enum Claim {
         /// nonce.
         proven: Option<ProvenDevice>,
     },
+    /// Refused already, without the registry: a device that is not the one it says to be, a page that may not come in. The
+    /// desk counts and writes it.
+    Refused {
+        /// As it calls itself.
+        client_id: String,
+        /// How.
+        refusal: Box<Refusal>,
+        /// A wrong proof: it counts towards the lock-out.
+        counts: bool,
+    },
     /// `auth` of the `rpc` dialect (document 004).
     Auth {
         /// `params.token`
@@ -109,9 +135,10 @@ pub struct ProvenDevice {
 impl Attempt {
     /// The dialect that it speaks.
     pub fn dialect(&self) -> Dialect {
-        match self.claim {
+        match &self.claim {
             Claim::Connect { .. } => Dialect::Openclaw,
             Claim::Auth { .. } => Dialect::Rpc,
+            Claim::Refused { refusal, .. } => refusal.dialect,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod desk;
+pub mod devices;
 pub mod door;
 pub mod effect;
 pub mod loaded;

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::agents::CreatedAgent;
 use crate::config::GatewayConfig;
+use crate::devices::Devices;
 use crate::sessions::{SessionBounds, Sessions};
 
 /// What was read before the desk starts.
 #[derive(Debug)]
 pub struct Loaded {
+    /// The devices.
+    pub devices: Devices,
     /// The conversations.
     pub sessions: Sessions,
     /// Agents that were created over the wire.
@@ -18,6 +21,10 @@ pub struct Loaded {
 impl Loaded {
     /// Nothing: a first start.
     pub fn nothing(config: &GatewayConfig) -> Self {
-        Self { sessions: Sessions::new(SessionBounds::from(&config.limits)), agents: BTreeMap::new() }
+        Self {
+            devices: Devices::new(&config.device_auth),
+            sessions: Sessions::new(SessionBounds::from(&config.limits)),
+            agents: BTreeMap::new(),
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::audience::Audience;
 use crate::caller::ConnectionId;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
+use crate::devices::Devices;
 use crate::door::Door;
 use crate::loaded::Loaded;
 use crate::methods;
@@ -27,6 +28,8 @@ pub struct GatewayMachine {
     pub audience: Audience,
     /// Who may come in.
     pub door: Door,
+    /// The devices that were approved, and those that wait for it.
+    pub devices: Devices,
     /// All conversations.
     pub sessions: Sessions,
     /// Who can be talked to.
@@ -44,6 +47,7 @@ impl GatewayMachine {
             boot_id: turn.uuid(),
             audience: Audience::default(),
             door,
+            devices: loaded.devices,
             sessions: loaded.sessions,
         }
     }

@@ -1,5 +1,6 @@
 //! The methods of the protocol: one table, one file a family.
 
+mod devices;
 mod liveness;
 mod params;
 
@@ -19,13 +20,16 @@ pub struct Method {
 }
 
 /// The families. Each file has its own table, in the order in which the hello names them.
-const FAMILIES: &[&[Method]] = &[liveness::METHODS];
+const FAMILIES: &[&[Method]] = &[liveness::METHODS, devices::METHODS];
 
 /// The events that the hello names.
 pub const EVENTS: &[&str] = &[
     "connect.challenge",
     "tick",
     "shutdown",
+    // door/admit.rs, methods/devices.rs
+    "device.pair.requested",
+    "device.pair.resolved",
     // sessions/announce.rs
     "sessions.changed",
     "session.message",

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::forbidden_env::{is_env_name, is_forbidden_env};
 use super::section::{Others, Reader, Section, closest};
 use super::{ArgumentPattern, CommandTemplate, ConfiguredAgent, GatewayConfig};
-use super::forbidden_env::{is_env_name, is_forbidden_env};
 
 /// Most entries of each kind.
 const MOST_ENTRIES: usize = 1_000;

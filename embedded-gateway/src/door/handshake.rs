@@ -109,12 +109,20 @@ impl Handshake {
             _ => return refuse(CallError::invalid("invalid role")),
         }
         if let Err(reason) = origin::check(&self.peer, &params.client, config) {
-            return refuse(refusals::origin(reason));
+            return self.refused(
+                Dialect::Openclaw,
+                Some(id.to_owned()),
+                &params.client.id,
+                refusals::origin(reason),
+                false,
+            );
         }
         let proven = match params.device.as_ref().filter(|_| config.device_auth.enabled) {
             Some(claim) => match proof::check(claim, &params, &self.nonce, now.wall_ms) {
                 Ok(proven) => Some(proven),
-                Err(error) => return refuse(error),
+                Err(error) => {
+                    return self.refused(Dialect::Openclaw, Some(id.to_owned()), &params.client.id, error, true);
+                }
             },
             None => None,
         };
@@ -128,7 +136,7 @@ impl Handshake {
             return refuse(refusals::auth_first());
         }
         if let Err(reason) = origin::of_page(&self.peer, config) {
-            return refuse(refusals::origin(reason));
+            return self.refused(Dialect::Rpc, id, "rpc", refusals::origin(reason), false);
         }
         let secret = |name: &str| match params.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -142,6 +150,18 @@ impl Handshake {
             }
             (Err(error), _) | (_, Err(error)) => refuse(error),
         }
+    }
+
+    fn refused(
+        &self,
+        dialect: Dialect,
+        request: Option<String>,
+        client_id: &str,
+        error: CallError,
+        counts: bool,
+    ) -> FirstStep {
+        let refusal = Box::new(refusals::plain(dialect, request.clone(), error));
+        self.ask(request, Claim::Refused { client_id: client_id.to_owned(), refusal, counts })
     }
 
     fn ask(&self, request: Option<String>, claim: Claim) -> FirstStep {

@@ -6,6 +6,7 @@ use gatewarden_protocol::Dialect;
 use serde_json::{Value, json};
 
 use super::{NEWEST_PROTOCOL, OLDEST_PROTOCOL, Refusal};
+use crate::devices::PairingReason;
 use crate::reply::CallError;
 
 /// A refusal whose close reason is the message, with code 1008.
@@ -156,36 +157,6 @@ pub(super) fn rate_limited(left: Duration, protocol: u32) -> CallError {
     }
 }
 
-/// Why a device must be approved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PairingReason {
-    /// It is unknown.
-    NotPaired,
-    /// It asks for more than was approved.
-    ScopeUpgrade,
-    /// It says to be another platform or device family than when it was approved.
-    MetadataUpgrade,
-}
-
-impl PairingReason {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotPaired => "not-paired",
-            Self::ScopeUpgrade => "scope-upgrade",
-            Self::MetadataUpgrade => "metadata-upgrade",
-        }
-    }
-
-    fn sentence(self) -> &'static str {
-        match self {
-            Self::NotPaired => "device is not approved yet",
-            Self::ScopeUpgrade => "device is asking for more scopes than currently approved",
-            Self::MetadataUpgrade => "device identity changed and must be re-approved",
-        }
-    }
-}
-
 /// What a device that waits for its approval is told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PairingRequired<'a> {
@@ -218,7 +189,7 @@ pub(super) fn pairing_required(request: Option<String>, protocol: u32, pairing: 
             fields.insert("approvedRoles".to_owned(), json!(["operator"]));
             fields.insert("approvedScopes".to_owned(), json!(approved));
         }
-        (format!("pairing required: {}", reason.sentence()), details)
+        (format!("pairing required: {}", sentence(reason)), details)
     } else {
         let details = json!({"code": "PAIRING_REQUIRED", "requestId": request_id, "reason": reason.as_str()});
         ("pairing required".to_owned(), details)
@@ -226,6 +197,14 @@ pub(super) fn pairing_required(request: Option<String>, protocol: u32, pairing: 
     let close_reason = if protocol >= 4 { format!("{message} (requestId: {request_id})") } else { message.clone() };
     let error = CallError { code: "NOT_PAIRED", ..CallError::invalid(message) }.with_details(details);
     Refusal { close_reason, ..plain(Dialect::Openclaw, request, error) }
+}
+
+fn sentence(reason: PairingReason) -> &'static str {
+    match reason {
+        PairingReason::NotPaired => "device is not approved yet",
+        PairingReason::ScopeUpgrade => "device is asking for more scopes than currently approved",
+        PairingReason::MetadataUpgrade => "device identity changed and must be re-approved",
+    }
 }
 
 /// No room for another device.

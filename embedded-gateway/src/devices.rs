@@ -1,0 +1,223 @@
+//! The devices that were approved, those that wait for it, and their tokens.
+//!
+//! Pure: what changes is written back as the whole file `devices.json` ([`Devices::save`]). Tokens are kept as SHA-256
+//! hashes on disk; the clear text of the newest one of each device stays in memory, so that a device which reconnects gets
+//! the same one again.
+
+mod file;
+mod pairing;
+mod rows;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::DeviceAuth;
+use crate::effect::FileChange;
+use crate::turn::Turn;
+
+pub use file::{DEVICES_FILE, DevicesFileError};
+pub use pairing::{Asked, Asking, PairingReason, PairingRequest, Unapprovable};
+pub use rows::{device_row, pending_row};
+pub use tokens::{DeviceToken, Issued, TokenState};
+
+/// Most devices that are kept.
+pub const MAX_DEVICES: usize = 1_000;
+/// Most requests that wait for an approval; the oldest goes when another comes.
+pub const MAX_PENDING: usize = 64;
+/// A request that was not repeated for so long is forgotten.
+pub const PENDING_LIFE: Duration = Duration::from_secs(3_600);
+/// A device that was approved without asking may give way to another of the same name after this.
+const SUPERSEDABLE_AFTER_MS: i64 = 60_000;
+
+/// An approved device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Device {
+    /// Lowercase hex SHA-256 of the public key.
+    pub id: String,
+    /// What it said of itself when it was approved.
+    pub introduction: Introduction,
+    /// The scopes that it may have.
+    pub scopes: Vec<String>,
+    /// Approved without asking: it was local and held the shared credential.
+    pub silent: bool,
+    /// First approval, in wall ms.
+    pub created_at_ms: i64,
+    /// Last approval, in wall ms.
+    pub approved_at_ms: i64,
+    /// Last time that it was let in, in wall ms, as far as it was written.
+    pub last_seen_at_ms: i64,
+    /// Its tokens, newest last.
+    pub(crate) tokens: Vec<DeviceToken>,
+}
+
+/// What a device says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduction {
+    /// Raw public key, base64url without padding.
+    pub public_key: String,
+    /// `client.id`
+    pub client_id: String,
+    /// `client.mode`
+    pub client_mode: String,
+    /// `client.displayName`
+    pub display_name: Option<String>,
+    /// Pinned: another one later needs an approval.
+    pub platform: String,
+    /// Pinned, where it was sent.
+    pub device_family: Option<String>,
+}
+
+impl Introduction {
+    /// Whether both belong to one identity ("user"), whose devices are limited: same client and same name.
+    fn same_user(&self, other: &Self) -> bool {
+        self.client_id == other.client_id && self.display_name == other.display_name
+    }
+
+    /// Whether this one keeps to what is pinned in `pinned`.
+    fn keeps_to(&self, pinned: &Self) -> bool {
+        let family = match (&self.device_family, &pinned.device_family) {
+            (Some(said), Some(pinned)) => said == pinned,
+            _ => true,
+        };
+        self.platform == pinned.platform && family
+    }
+}
+
+/// No room for another device: so many are the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} devices are the most")]
+pub struct NoRoom(pub usize);
+
+/// All devices.
+#[derive(Debug)]
+pub struct Devices {
+    token_ttl: Duration,
+    most_of_a_user: usize,
+    paired: BTreeMap<String, Device>,
+    pending: Vec<PairingRequest>,
+}
+
+impl Devices {
+    /// No devices.
+    pub fn new(config: &DeviceAuth) -> Self {
+        Self {
+            token_ttl: config.token_ttl,
+            most_of_a_user: config.max_devices_per_user.clamp(1, MAX_DEVICES),
+            paired: BTreeMap::new(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// An approved device.
+    pub fn get(&self, id: &str) -> Option<&Device> {
+        self.paired.get(id)
+    }
+
+    /// All approved devices, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Device> {
+        self.paired.values()
+    }
+
+    /// How many are approved.
+    pub fn len(&self) -> usize {
+        self.paired.len()
+    }
+
+    /// Whether none is approved.
+    pub fn is_empty(&self) -> bool {
+        self.paired.is_empty()
+    }
+
+    /// Approves a device that is new, without asking anybody. Where its identity has too many devices already, the oldest of
+    /// those that were approved like this and are not `connected` gives way; it is returned. (Real releases drop all such
+    /// at once, so that two installations of equal name take turns in losing their tokens.)
+    pub fn approve_silently(
+        &mut self,
+        id: &str,
+        introduction: Introduction,
+        scopes: Vec<String>,
+        connected: impl Fn(&str) -> bool,
+        now_ms: i64,
+    ) -> Result<Option<Device>, NoRoom> {
+        let gone = match self.room_for(&introduction) {
+            Ok(()) => None,
+            Err(no_room) => {
+                let oldest = self
+                    .paired
+                    .values()
+                    .filter(|device| device.silent && device.introduction.same_user(&introduction))
+                    .filter(|device| now_ms.saturating_sub(device.approved_at_ms) >= SUPERSEDABLE_AFTER_MS)
+                    .filter(|device| !connected(&device.id))
+                    .min_by_key(|device| (device.last_seen_at_ms, device.approved_at_ms))
+                    .map(|device| device.id.clone());
+                Some(oldest.and_then(|id| self.remove(&id)).ok_or(no_room)?)
+            }
+        };
+        self.insert(id, introduction, scopes, true, now_ms);
+        Ok(gone)
+    }
+
+    /// Gives a device more scopes, without asking anybody.
+    pub fn widen(&mut self, id: &str, scopes: &[String]) {
+        let Some(device) = self.paired.get_mut(id) else { return };
+        add_scopes(&mut device.scopes, scopes);
+    }
+
+    /// Notes that a device was let in. (Not written by itself.)
+    pub fn seen(&mut self, id: &str, now_ms: i64) {
+        if let Some(device) = self.paired.get_mut(id) {
+            device.last_seen_at_ms = now_ms;
+        }
+    }
+
+    /// Forgets a device, its tokens and what it asked for.
+    pub fn remove(&mut self, id: &str) -> Option<Device> {
+        self.pending.retain(|request| request.device_id != id);
+        self.paired.remove(id)
+    }
+
+    /// Writes the registry.
+    pub fn save(&self, turn: &mut Turn<'_>) {
+        turn.write(FileChange::Replace { file: DEVICES_FILE.into(), text: file::write(self) });
+    }
+
+    fn room_for(&self, introduction: &Introduction) -> Result<(), NoRoom> {
+        let of_user = self.paired.values().filter(|device| device.introduction.same_user(introduction)).count();
+        if of_user >= self.most_of_a_user {
+            return Err(NoRoom(self.most_of_a_user));
+        }
+        if self.paired.len() >= MAX_DEVICES { Err(NoRoom(MAX_DEVICES)) } else { Ok(()) }
+    }
+
+    fn insert(&mut self, id: &str, introduction: Introduction, scopes: Vec<String>, silent: bool, now_ms: i64) {
+        self.pending.retain(|request| request.device_id != id);
+        self.paired.insert(
+            id.to_owned(),
+            Device {
+                id: id.to_owned(),
+                introduction,
+                scopes,
+                silent,
+                created_at_ms: now_ms,
+                approved_at_ms: now_ms,
+                last_seen_at_ms: now_ms,
+                tokens: Vec::new(),
+            },
+        );
+    }
+}
+
+/// Most scopes of one device; connects that ask for more of their own are cut there.
+const MAX_SCOPES: usize = 256;
+
+fn add_scopes(held: &mut Vec<String>, more: &[String]) {
+    for scope in more {
+        if held.len() < MAX_SCOPES && !held.contains(scope) {
+            held.push(scope.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

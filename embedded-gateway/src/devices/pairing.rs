@@ -1,0 +1,168 @@
+//! Requests for an approval.
+
+use super::{Device, Devices, Introduction, MAX_PENDING, NoRoom, PENDING_LIFE, add_scopes};
+use crate::door::scopes;
+
+/// Why a device must be approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PairingReason {
+    /// It is unknown.
+    NotPaired,
+    /// It asks for more than was approved.
+    ScopeUpgrade,
+    /// It says to be another platform or device family than when it was approved.
+    MetadataUpgrade,
+}
+
+impl PairingReason {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotPaired => "not-paired",
+            Self::ScopeUpgrade => "scope-upgrade",
+            Self::MetadataUpgrade => "metadata-upgrade",
+        }
+    }
+}
+
+/// A device that waits for somebody to approve it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairingRequest {
+    /// What is approved: another content of the request always has another id, so that nobody approves what he did not see.
+    pub id: String,
+    /// The device; its proof was good.
+    pub device_id: String,
+    /// What it says of itself.
+    pub introduction: Introduction,
+    /// What it asks for.
+    pub scopes: Vec<String>,
+    /// Why it has to ask.
+    pub reason: PairingReason,
+    /// Where it comes from.
+    pub remote: String,
+    /// First asked, in wall ms.
+    pub asked_at_ms: i64,
+    /// Last asked, in wall ms.
+    pub repeated_at_ms: i64,
+}
+
+/// What a device asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The device.
+    pub device_id: &'a str,
+    /// What it says of itself.
+    pub introduction: &'a Introduction,
+    /// The scopes.
+    pub scopes: &'a [String],
+    /// Why.
+    pub reason: PairingReason,
+    /// Where it comes from.
+    pub remote: &'a str,
+}
+
+/// A request as it stands after it was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The request.
+    pub request: PairingRequest,
+    /// It is new: those who may approve it are to be told.
+    pub is_new: bool,
+}
+
+/// Why a request can't be approved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unapprovable {
+    /// There is none with this id (any more).
+    #[error("unknown requestId")]
+    Unknown,
+    /// Who approves may not give what he doesn't have.
+    #[error("missing scope: {0}")]
+    MissingScope(String),
+    /// The limit is reached.
+    #[error("device limit reached: {} devices with this name are paired already", .0.0)]
+    NoRoom(NoRoom),
+}
+
+impl Devices {
+    /// Whether a device has to ask for what it wants: none where it has been approved for it.
+    pub fn must_ask(&self, id: &str, introduction: &Introduction, wanted: &[String]) -> Option<PairingReason> {
+        let Some(device) = self.paired.get(id) else { return Some(PairingReason::NotPaired) };
+        if !introduction.keeps_to(&device.introduction) {
+            return Some(PairingReason::MetadataUpgrade);
+        }
+        (!scopes::covers_all(&device.scopes, wanted)).then_some(PairingReason::ScopeUpgrade)
+    }
+
+    /// The requests that wait, oldest first.
+    pub fn pending(&self, now_ms: i64) -> impl Iterator<Item = &PairingRequest> {
+        self.pending.iter().filter(move |request| is_alive(request, now_ms))
+    }
+
+    /// A device asks, perhaps again. A device has one request at a time.
+    pub fn ask(&mut self, asking: Asking<'_>, now_ms: i64, new_id: impl FnOnce() -> String) -> Asked {
+        self.pending.retain(|request| is_alive(request, now_ms));
+        let same = |request: &&mut PairingRequest| {
+            request.device_id == asking.device_id
+                && request.introduction == *asking.introduction
+                && request.scopes == asking.scopes
+                && request.reason == asking.reason
+                && request.remote == asking.remote
+        };
+        if let Some(request) = self.pending.iter_mut().find(same) {
+            request.repeated_at_ms = now_ms;
+            return Asked { request: request.clone(), is_new: false };
+        }
+        self.pending.retain(|request| request.device_id != asking.device_id);
+        if self.pending.len() >= MAX_PENDING {
+            self.pending.remove(0);
+        }
+        let request = PairingRequest {
+            id: new_id(),
+            device_id: asking.device_id.to_owned(),
+            introduction: asking.introduction.clone(),
+            scopes: asking.scopes.to_vec(),
+            reason: asking.reason,
+            remote: asking.remote.to_owned(),
+            asked_at_ms: now_ms,
+            repeated_at_ms: now_ms,
+        };
+        self.pending.push(request.clone());
+        Asked { request, is_new: true }
+    }
+
+    /// Approves a request on behalf of somebody with these scopes. The device keeps what it was approved for before.
+    pub fn approve(&mut self, request_id: &str, approver: &[String], now_ms: i64) -> Result<Device, Unapprovable> {
+        let request = self.waiting(request_id, now_ms).ok_or(Unapprovable::Unknown)?.clone();
+        if let Some(scope) = request.scopes.iter().find(|scope| !scopes::covers(approver, scope)) {
+            return Err(Unapprovable::MissingScope(scope.clone()));
+        }
+        if let Some(device) = self.paired.get_mut(&request.device_id) {
+            device.introduction = request.introduction;
+            add_scopes(&mut device.scopes, &request.scopes);
+            device.silent = false;
+            device.approved_at_ms = now_ms;
+        } else {
+            self.room_for(&request.introduction).map_err(Unapprovable::NoRoom)?;
+            self.insert(&request.device_id, request.introduction, request.scopes, false, now_ms);
+        }
+        self.pending.retain(|other| other.device_id != request.device_id);
+        self.paired.get(&request.device_id).cloned().ok_or(Unapprovable::Unknown)
+    }
+
+    /// Turns a request down.
+    pub fn reject(&mut self, request_id: &str, now_ms: i64) -> Option<PairingRequest> {
+        let request = self.waiting(request_id, now_ms)?.clone();
+        self.pending.retain(|other| other.id != request_id);
+        Some(request)
+    }
+
+    fn waiting(&self, request_id: &str, now_ms: i64) -> Option<&PairingRequest> {
+        self.pending(now_ms).find(|request| request.id == request_id)
+    }
+}
+
+fn is_alive(request: &PairingRequest, now_ms: i64) -> bool {
+    let life = i64::try_from(PENDING_LIFE.as_millis()).unwrap_or(i64::MAX);
+    now_ms.saturating_sub(request.repeated_at_ms) < life
+}

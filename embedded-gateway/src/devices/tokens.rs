@@ -1,0 +1,173 @@
+//! Device tokens: issued, recognised, replaced and withdrawn.
+
+use std::fmt;
+
+use gatewarden_protocol::Secret;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::{Device, Devices};
+
+/// Most tokens of one device that are good at a time; the oldest goes. More than one, since after a restart of the gateway a
+/// device gets a new one while another program with the same device may still use the old.
+const MAX_TOKENS: usize = 4;
+
+/// A token that a device was given.
+#[derive(Clone, PartialEq)]
+pub struct DeviceToken {
+    pub(super) hash: [u8; 32],
+    /// The clear text, until the gateway ends.
+    pub(super) clear: Option<Secret>,
+    /// What it is good for.
+    pub scopes: Vec<String>,
+    /// When it was issued, in wall ms.
+    pub issued_at_ms: i64,
+    /// From when on it is good no more, in wall ms.
+    pub expires_at_ms: i64,
+}
+
+impl fmt::Debug for DeviceToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceToken").field("expires_at_ms", &self.expires_at_ms).finish_non_exhaustive()
+    }
+}
+
+/// A token as it is handed out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issued {
+    /// The token.
+    pub token: Secret,
+    /// When it was issued, in wall ms.
+    pub issued_at_ms: i64,
+    /// It was made just now: the registry is to be saved.
+    pub is_fresh: bool,
+}
+
+/// What a token turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenState {
+    /// Good, for these scopes.
+    Good(Vec<String>),
+    /// It was good once.
+    Expired,
+    /// Not one of the device's.
+    Unknown,
+}
+
+impl Devices {
+    /// What a token that a device shows is. Takes the same time whatever it is.
+    pub fn check_token(&self, id: &str, token: &Secret, now_ms: i64) -> TokenState {
+        self.paired.get(id).map_or(TokenState::Unknown, |device| device.check(&hash(token), now_ms))
+    }
+
+    /// Whose good token this is, where no device proves itself (document 002's reconnect).
+    pub fn owner_of(&self, token: &Secret, now_ms: i64) -> Option<(&Device, Vec<String>)> {
+        let hash = hash(token);
+        let mut owner = None;
+        for device in self.paired.values() {
+            if let TokenState::Good(scopes) = device.check(&hash, now_ms) {
+                owner = Some((device, scopes));
+            }
+        }
+        owner
+    }
+
+    /// The token that a device is given with its hello, for these scopes: the one that it has shown, or got before, if that
+    /// is good for long enough yet; else a fresh one. None for a device that isn't approved.
+    pub fn token_for(
+        &mut self,
+        id: &str,
+        scopes: &[String],
+        shown: Option<&Secret>,
+        now_ms: i64,
+        fresh: impl FnOnce() -> Secret,
+    ) -> Option<Issued> {
+        let ttl = self.ttl_ms();
+        let device = self.paired.get_mut(id)?;
+        // In the second half of its life a token is replaced, so that who comes by regularly is never shut out.
+        let usable = |token: &&DeviceToken| {
+            token.expires_at_ms.saturating_sub(now_ms) > ttl / 2 && token.scopes.as_slice() == scopes
+        };
+        let of_shown = shown.and_then(|shown| {
+            let hash = hash(shown);
+            let token = device.tokens.iter().filter(usable).find(|token| same(&hash, &token.hash))?;
+            Some((shown.clone(), token.issued_at_ms))
+        });
+        let kept = of_shown.or_else(|| {
+            let mut known = device.tokens.iter().rev().filter(usable);
+            known.find_map(|token| Some((token.clear.clone()?, token.issued_at_ms)))
+        });
+        if let Some((token, issued_at_ms)) = kept {
+            return Some(Issued { token, issued_at_ms, is_fresh: false });
+        }
+        let token = fresh();
+        device.add(&token, scopes.to_vec(), now_ms, ttl);
+        Some(Issued { token, issued_at_ms: now_ms, is_fresh: true })
+    }
+
+    /// Gives a device a new token for these scopes and makes all others worthless. None for a device that isn't approved.
+    pub fn rotate(&mut self, id: &str, scopes: Vec<String>, now_ms: i64, fresh: Secret) -> Option<DeviceToken> {
+        let ttl = self.ttl_ms();
+        let device = self.paired.get_mut(id)?;
+        device.tokens.clear();
+        device.add(&fresh, scopes, now_ms, ttl);
+        device.tokens.last().cloned()
+    }
+
+    /// Makes all tokens of a device worthless. How many there were; none for an unknown device.
+    pub fn revoke(&mut self, id: &str) -> Option<usize> {
+        let device = self.paired.get_mut(id)?;
+        Some(std::mem::take(&mut device.tokens).len())
+    }
+
+    fn ttl_ms(&self) -> i64 {
+        i64::try_from(self.token_ttl.as_millis()).unwrap_or(i64::MAX).max(1)
+    }
+}
+
+impl Device {
+    /// Whether it was given a token that has not been withdrawn since, good or expired.
+    pub fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    /// Its tokens, oldest first.
+    pub fn tokens(&self) -> &[DeviceToken] {
+        &self.tokens
+    }
+
+    fn check(&self, hash: &[u8; 32], now_ms: i64) -> TokenState {
+        let mut state = TokenState::Unknown;
+        for token in &self.tokens {
+            if same(hash, &token.hash) {
+                state = if now_ms < token.expires_at_ms {
+                    TokenState::Good(token.scopes.clone())
+                } else {
+                    TokenState::Expired
+                };
+            }
+        }
+        state
+    }
+
+    fn add(&mut self, token: &Secret, scopes: Vec<String>, now_ms: i64, ttl_ms: i64) {
+        if self.tokens.len() >= MAX_TOKENS {
+            self.tokens.remove(0);
+        }
+        self.tokens.push(DeviceToken {
+            hash: hash(token),
+            clear: Some(token.clone()),
+            scopes,
+            issued_at_ms: now_ms,
+            expires_at_ms: now_ms.saturating_add(ttl_ms),
+        });
+    }
+}
+
+fn hash(token: &Secret) -> [u8; 32] {
+    Sha256::digest(token.expose()).into()
+}
+
+fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    bool::from(one.as_slice().ct_eq(other.as_slice()))
+}

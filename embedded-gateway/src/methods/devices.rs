@@ -1,0 +1,155 @@
+//! `device.pair.*` and `device.token.*`: who may come in from now on.
+
+use serde_json::{Value, json};
+
+use super::Method;
+use super::params::Params;
+use crate::caller::{Caller, Scope};
+use crate::devices::{Unapprovable, device_row, pending_row};
+use crate::door::{report, scopes};
+use crate::effect::Effect;
+use crate::machine::GatewayMachine;
+use crate::reply::{Answer, CallError, Outcome};
+use crate::turn::{Call, Turn};
+
+/// Code of the close that a device gets which may not come in any more. Clients don't try again after it.
+const DEVICE_GONE: u16 = 4001;
+
+/// This family.
+pub(super) const METHODS: &[Method] = &[
+    Method { name: "device.pair.list", scope: Scope::Pairing, run: list },
+    Method { name: "device.pair.approve", scope: Scope::Pairing, run: approve },
+    Method { name: "device.pair.reject", scope: Scope::Pairing, run: reject },
+    Method { name: "device.pair.remove", scope: Scope::Pairing, run: remove },
+    Method { name: "device.token.rotate", scope: Scope::Pairing, run: rotate },
+    Method { name: "device.token.revoke", scope: Scope::Pairing, run: revoke },
+];
+
+fn list(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &[])?;
+    let pending: Vec<Value> = machine.devices.pending(turn.now.wall_ms).map(pending_row).collect();
+    let paired: Vec<Value> = machine.devices.iter().map(device_row).collect();
+    Ok(json!({"pending": pending, "paired": paired}).into())
+}
+
+fn approve(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    let params = Params::read(call, &["requestId"])?;
+    let request_id = params.required("requestId")?;
+    let now_ms = turn.now.wall_ms;
+    let device = machine.devices.approve(request_id, &call.caller.scopes, now_ms).map_err(|why| match why {
+        Unapprovable::Unknown => unknown("requestId"),
+        // Nobody gives what he doesn't have.
+        Unapprovable::MissingScope(scope) => CallError::forbidden(format!("missing scope: {scope}")).with_details(
+            json!({"code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope]}),
+        ),
+        Unapprovable::NoRoom(limit) => CallError::invalid(format!(
+            "device limit reached: {} devices with this name are paired already; remove one with device.pair.remove or raise gateway.auth.deviceAuth.maxDevicesPerUser",
+            limit.0
+        ))
+        .with_details(json!({"code": "DEVICE_LIMIT_REACHED", "limit": limit.0})),
+    })?;
+    report::registered(&device, &name_of(&call.caller), turn);
+    machine.devices.save(turn);
+    machine.tell_resolved(request_id, &device.id, "approved", turn);
+    Ok(json!({"requestId": request_id, "device": device_row(&device)}).into())
+}
+
+fn reject(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    let params = Params::read(call, &["requestId"])?;
+    let request_id = params.required("requestId")?;
+    let Some(request) = machine.devices.reject(request_id, turn.now.wall_ms) else { return Err(unknown("requestId")) };
+    turn.audit(
+        "device.pairing_rejected",
+        json!({"deviceId": request.device_id, "requestId": request_id, "by": name_of(&call.caller)}),
+    );
+    machine.tell_resolved(request_id, &request.device_id, "rejected", turn);
+    Ok(json!({"requestId": request_id, "deviceId": request.device_id}).into())
+}
+
+fn remove(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    let params = Params::read(call, &["deviceId"])?;
+    let device = machine.devices.remove(params.required("deviceId")?).ok_or_else(|| unknown("deviceId"))?;
+    machine.devices.save(turn);
+    report::revoked(&device.id, &name_of(&call.caller), "device removed", turn);
+    turn.respond(&call.reply_to(), Ok(json!({"deviceId": device.id})));
+    close_all(machine, &device.id, "device removed", turn);
+    Ok(Answer::Later)
+}
+
+fn rotate(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    let params = Params::read(call, &["deviceId", "role", "scopes"])?;
+    let id = params.required("deviceId")?;
+    check_role(&params)?;
+    let wanted = params.texts("scopes", 256)?;
+    let device = machine.devices.get(id).ok_or_else(|| unknown("deviceId/role"))?;
+    let wanted: Vec<String> =
+        wanted.map_or_else(|| device.scopes.clone(), |scopes| scopes.into_iter().map(str::to_owned).collect());
+    if let Some(scope) = wanted.iter().find(|scope| !scopes::covers(&device.scopes, scope)) {
+        return Err(CallError::invalid(format!(
+            "the device is not approved for {scope}; let it connect with that scope and approve its request"
+        )));
+    }
+    if let Some(scope) = wanted.iter().find(|scope| !scopes::covers(&call.caller.scopes, scope)) {
+        return Err(CallError::forbidden(format!("missing scope: {scope}"))
+            .with_details(json!({"code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope]})));
+    }
+    let fresh = turn.secret();
+    let token = machine.devices.rotate(id, wanted, turn.now.wall_ms, fresh.clone());
+    let token = token.ok_or_else(|| unknown("deviceId/role"))?;
+    machine.devices.save(turn);
+    turn.audit("device.token_rotated", json!({"deviceId": id, "by": name_of(&call.caller)}));
+    let answer = json!({
+        "deviceId": id,
+        "role": "operator",
+        "token": fresh.expose(),
+        "scopes": token.scopes,
+        "rotatedAtMs": token.issued_at_ms,
+        "expiresAtMs": token.expires_at_ms,
+    });
+    Ok(answer.into())
+}
+
+fn revoke(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    let params = Params::read(call, &["deviceId", "role"])?;
+    let id = params.required("deviceId")?;
+    check_role(&params)?;
+    machine.devices.revoke(id).ok_or_else(|| unknown("deviceId/role"))?;
+    machine.devices.save(turn);
+    report::revoked(id, &name_of(&call.caller), "device token revoked", turn);
+    let answer = json!({"deviceId": id, "role": "operator", "revokedAtMs": turn.now.wall_ms});
+    turn.respond(&call.reply_to(), Ok(answer));
+    close_all(machine, id, "device token revoked", turn);
+    Ok(Answer::Later)
+}
+
+/// Closes the connections of a device: after the answer, since the caller's own may be among them.
+fn close_all(machine: &GatewayMachine, device_id: &str, reason: &str, turn: &mut Turn<'_>) {
+    let of_device = |caller: &&std::sync::Arc<Caller>| caller.device_id.as_deref() == Some(device_id);
+    for caller in machine.audience.callers().filter(of_device) {
+        turn.push(Effect::Close { connection: caller.connection, code: DEVICE_GONE, reason: reason.to_owned() });
+    }
+}
+
+/// There are operators only.
+fn check_role(params: &Params<'_>) -> Result<(), CallError> {
+    match params.name("role")? {
+        None | Some("operator") => Ok(()),
+        Some(_) => Err(unknown("deviceId/role")),
+    }
+}
+
+fn unknown(what: &str) -> CallError {
+    CallError::invalid(format!("unknown {what}"))
+}
+
+/// Who did it, for the audit log.
+fn name_of(caller: &Caller) -> String {
+    match (&caller.device_id, &caller.display_name) {
+        (Some(device), _) => format!("{} {device}", caller.client_id),
+        (None, Some(name)) => format!("{} {name}", caller.client_id),
+        (None, None) => caller.client_id.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
