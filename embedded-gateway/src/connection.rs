@@ -1,5 +1,78 @@
 //! WebSocket connections: one task each, which owns its socket.
+//!
+//! ```text
+//! accepted socket -> upgrade (Host, handshake, limits) -> conversation
+//!                                                          listen: frames -> requests -> desk
+//!                                                          speak:  Outgoing -> wording -> frames
+//!                                                          watch:  pings
+//! ```
 
+mod conversation;
+mod frames;
+mod memory_budget;
 mod outbound;
+mod requests;
+mod slots;
+mod socket;
+mod upgrade;
+mod wire;
+mod wording;
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use tokio::sync::watch;
+
+use crate::caller::ConnectionId;
+use crate::clock::Now;
+use crate::config::GatewayConfig;
+use crate::desk::DeskActor;
+use crate::http::guard::HostGuard;
+use crate::metrics::GatewayMetrics;
+
+pub(crate) use conversation::STOPPING;
+pub(crate) use memory_budget::MemoryBudget;
 pub use outbound::{Outbound, OutboundItem, Outgoing, Overflow};
+pub(crate) use slots::{ConnectionSlot, Slots};
+pub(crate) use socket::Socket;
+pub(crate) use upgrade::upgrade;
+
+/// What all connections and requests of one gateway share.
+#[derive(Debug)]
+pub(crate) struct Premises {
+    /// The configuration.
+    pub(crate) config: Arc<GatewayConfig>,
+    /// Who decides.
+    pub(crate) desk: Addr<DeskActor>,
+    /// What is counted.
+    pub(crate) metrics: GatewayMetrics,
+    /// Memory for large messages.
+    pub(crate) budget: MemoryBudget,
+    /// Places for connections.
+    pub(crate) slots: Slots,
+    /// Names under which the gateway may be asked for.
+    pub(crate) hosts: HostGuard,
+    /// True once the gateway stops.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// When it started.
+    pub(crate) started: Instant,
+}
+
+impl Premises {
+    /// A number for a new connection or request.
+    pub(crate) fn next_connection(&self) -> ConnectionId {
+        self.slots.next_connection()
+    }
+
+    /// For how long the gateway has been up.
+    pub(crate) fn uptime(&self, now: Now) -> Duration {
+        now.at.saturating_duration_since(self.started)
+    }
+
+    /// Resolves when the gateway stops.
+    pub(crate) async fn stopping(&self) {
+        // A sender that is gone has stopped, too.
+        let _ = self.stop.clone().wait_for(|stop| *stop).await;
+    }
+}

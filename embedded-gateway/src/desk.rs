@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext as _, AsyncContext, Context, Handler};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::oneshot;
@@ -17,17 +17,24 @@ use tokio::sync::oneshot;
 use crate::caller::ConnectionId;
 use crate::clock::{Now, SystemChance};
 use crate::config::GatewayConfig;
-use crate::connection::{Outbound, OutboundItem, Overflow};
+use crate::connection::{Outbound, OutboundItem, Overflow, STOPPING};
 use crate::door::Admission;
 use crate::effect::Effect;
 use crate::loaded::Loaded;
 use crate::machine::GatewayMachine;
+use crate::metrics::GatewayMetrics;
 use crate::reply::CallError;
-use crate::turn::Turn;
-use messages::{Admit, Ask, CallMethod, CheckBearer, Disconnected};
+use crate::turn::{Call, Turn};
+use messages::{Admit, Ask, CallMethod, CheckBearer, Disconnected, Stop};
 
 /// Reason of the close that a client gets which leaves too much unread (real gateways say the same).
 const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
+
+/// Messages that wait for the desk; who sends more waits.
+const MAILBOX: usize = 256;
+
+/// Name of the audit event that counts as a failed authentication.
+const AUTH_FAILURE: &str = "auth.failure";
 
 /// Between two rounds of [`GatewayMachine::upkeep`].
 const UPKEEP: Duration = Duration::from_secs(60);
@@ -40,15 +47,16 @@ pub struct DeskActor {
     sockets: HashMap<ConnectionId, Outbound>,
     /// HTTP requests that wait for the answer of their one call.
     asking: HashMap<ConnectionId, oneshot::Sender<Result<Value, CallError>>>,
+    metrics: GatewayMetrics,
 }
 
 impl DeskActor {
     /// The desk of a gateway that starts now.
-    pub fn new(config: Arc<GatewayConfig>, loaded: Loaded) -> Self {
+    pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, metrics: GatewayMetrics) -> Self {
         let mut chance = SystemChance;
         let mut turn = Turn::new(Now::read(), &mut chance);
         let machine = GatewayMachine::new(config, loaded, &mut turn);
-        Self { machine, chance, sockets: HashMap::new(), asking: HashMap::new() }
+        Self { machine, chance, sockets: HashMap::new(), asking: HashMap::new(), metrics }
     }
 
     /// One turn of the machine, and everything that it wants done.
@@ -62,6 +70,9 @@ impl DeskActor {
     }
 
     fn carry_out(&mut self, effect: Effect) {
+        if matches!(&effect, Effect::Audit(entry) if entry.event == AUTH_FAILURE) {
+            self.metrics.auth_failures.inc();
+        }
         match effect {
             Effect::Respond { to, outcome } => {
                 if let Some(waiting) = self.asking.remove(&to.connection) {
@@ -92,7 +103,26 @@ impl DeskActor {
         let Some(socket) = self.sockets.get(&connection) else { return };
         if socket.send(item) == Err(Overflow) {
             let (code, reason) = SLOW_CONSUMER;
+            // What waits is given up: it would never be read, and the close would wait behind it.
+            socket.cut(code, reason.to_owned());
+            self.metrics.slow_consumers.inc();
             self.close(connection, code, reason.to_owned());
+        }
+    }
+
+    /// The last turn of all: nobody is served after it.
+    fn stop(&mut self) {
+        for connection in self.sockets.keys().copied().collect::<Vec<_>>() {
+            let (code, reason) = STOPPING;
+            self.close(connection, code, reason.to_owned());
+        }
+        self.asking.clear();
+    }
+
+    /// Counts what is asked most.
+    fn count(&self, call: &Call) {
+        if call.method == "spawn" {
+            self.metrics.spawn_requests.inc();
         }
     }
 
@@ -112,7 +142,9 @@ impl Actor for DeskActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(UPKEEP, |desk, _| desk.turn(GatewayMachine::upkeep));
+        ctx.run_interval(self.machine.config.limits.tick, |desk, _| desk.turn(GatewayMachine::tick));
     }
 }
 
@@ -144,6 +176,7 @@ impl Handler<CallMethod> for DeskActor {
     type Result = ();
 
     fn handle(&mut self, CallMethod(call): CallMethod, _: &mut Self::Context) {
+        self.count(&call);
         self.turn(|machine, turn| machine.call(&call, turn));
     }
 }
@@ -152,6 +185,7 @@ impl Handler<Ask> for DeskActor {
     type Result = ();
 
     fn handle(&mut self, Ask { call, answer }: Ask, _: &mut Self::Context) {
+        self.count(&call);
         self.asking.insert(call.caller.connection, answer);
         self.turn(|machine, turn| machine.call(&call, turn));
     }
@@ -164,5 +198,15 @@ impl Handler<Disconnected> for DeskActor {
         self.sockets.remove(&connection);
         self.asking.remove(&connection);
         self.machine.disconnected(connection);
+    }
+}
+
+impl Handler<Stop> for DeskActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.turn(GatewayMachine::stopping);
+        self.stop();
+        ctx.stop();
     }
 }

@@ -27,11 +27,14 @@ pub mod desk;
 pub mod devices;
 pub mod door;
 pub mod effect;
+mod http;
 pub mod loaded;
 pub mod machine;
 pub mod methods;
 pub mod processes;
+pub mod metrics;
 pub mod reply;
+pub mod server;
 pub mod sessions;
 pub mod turn;
 

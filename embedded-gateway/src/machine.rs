@@ -1,5 +1,7 @@
 //! The gateway's state and its decisions, without IO: what comes in, what is to be done.
 
+mod lifecycle;
+
 use std::sync::Arc;
 
 use crate::agents::Agents;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// One thing to send. The connection's task words it in the connection's dialect and numbers its events.
 #[derive(Debug, Clone)]
@@ -54,6 +54,7 @@ pub struct Outbound {
     queue: mpsc::UnboundedSender<OutboundItem>,
     waiting: Arc<AtomicUsize>,
     most: usize,
+    cut: Arc<watch::Sender<Option<(u16, String)>>>,
 }
 
 /// The connection's end of its queue.
@@ -61,6 +62,7 @@ pub struct Outbound {
 pub struct Outgoing {
     queue: mpsc::UnboundedReceiver<OutboundItem>,
     waiting: Arc<AtomicUsize>,
+    cut: watch::Receiver<Option<(u16, String)>>,
 }
 
 impl Outbound {
@@ -68,7 +70,11 @@ impl Outbound {
     pub fn new(most: usize) -> (Self, Outgoing) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        (Self { queue: sender, waiting: Arc::clone(&waiting), most }, Outgoing { queue: receiver, waiting })
+        let (cutter, cut) = watch::channel(None);
+        (
+            Self { queue: sender, waiting: Arc::clone(&waiting), most, cut: Arc::new(cutter) },
+            Outgoing { queue: receiver, waiting, cut },
+        )
     }
 
     /// Queues something. A `Close` always fits. Sending to a connection that is gone does nothing.
@@ -84,13 +90,74 @@ impl Outbound {
         }
         Ok(())
     }
+
+    /// Closes with this code and reason without sending first what waits: for a client that reads nothing.
+    pub fn cut(&self, code: u16, reason: String) {
+        self.cut.send_replace(Some((code, reason)));
+    }
 }
 
 impl Outgoing {
+    /// Resolves when the connection is [`Outbound::cut`]; never otherwise.
+    pub fn when_cut(&self) -> impl Future<Output = (u16, String)> + use<> {
+        let mut cut = self.cut.clone();
+        async move {
+            match cut.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+                Ok(Some(reason)) => reason,
+                _ => std::future::pending().await,
+            }
+        }
+    }
+
+    /// What waits already; none where nothing does.
+    pub fn next_waiting(&mut self) -> Option<OutboundItem> {
+        let item = self.queue.try_recv().ok()?;
+        self.waiting.fetch_sub(item.weight(), Ordering::Relaxed);
+        Some(item)
+    }
+
     /// The next thing to send; none once every [`Outbound`] is gone.
     pub async fn next(&mut self) -> Option<OutboundItem> {
         let item = self.queue.recv().await?;
         self.waiting.fetch_sub(item.weight(), Ordering::Relaxed);
         Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(bytes: usize) -> OutboundItem {
+        let text = format!("\"{}\"", "x".repeat(bytes));
+        OutboundItem::Event { name: "e".into(), payload: Arc::from(RawValue::from_string(text).unwrap()) }
+    }
+
+    #[actix::test]
+    async fn what_waits_is_bounded_in_bytes_and_a_close_always_fits() {
+        let (outbound, mut outgoing) = Outbound::new(1_000);
+        assert_eq!(outbound.send(event(600)), Ok(()));
+        assert_eq!(outbound.send(event(600)), Err(Overflow));
+        assert_eq!(outbound.send(OutboundItem::Close { code: 1000, reason: "x".repeat(2_000) }), Ok(()));
+        assert!(matches!(outgoing.next().await, Some(OutboundItem::Event { .. })));
+        assert!(matches!(outgoing.next_waiting(), Some(OutboundItem::Close { .. })));
+        assert!(outgoing.next_waiting().is_none());
+        assert_eq!(outbound.send(event(600)), Ok(()), "room is given back by reading");
+    }
+
+    #[actix::test]
+    async fn a_cut_overtakes_what_waits() {
+        let (outbound, outgoing) = Outbound::new(1_000);
+        assert_eq!(outbound.send(event(10)), Ok(()));
+        let cut = outgoing.when_cut();
+        outbound.cut(1008, "slow consumer".to_owned());
+        assert_eq!(cut.await, (1008, "slow consumer".to_owned()));
+    }
+
+    #[actix::test]
+    async fn the_queue_ends_when_the_desk_forgets_the_connection() {
+        let (outbound, mut outgoing) = Outbound::new(1_000);
+        drop(outbound);
+        assert!(outgoing.next().await.is_none());
     }
 }

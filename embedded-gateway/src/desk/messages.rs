@@ -72,3 +72,8 @@ pub struct News {
     /// What.
     pub news: ProcessNews,
 }
+
+/// From the server, once: tell everybody, end every child process, close every connection. Answered when that is done.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Stop;

@@ -1,0 +1,304 @@
+//! One WebSocket from its upgrade to its end: handshake, requests in, answers and events out, pings.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::frames::{FrameFault, Incoming};
+use super::outbound::{Outbound, OutboundItem, Outgoing};
+use super::requests::{self, ClientFrame};
+use super::socket::Socket;
+use super::wire::{self, ReadEnd, Receiver, Sender};
+use super::wording::Wording;
+use super::{ConnectionSlot, Premises};
+use crate::caller::{Caller, ConnectionId};
+use crate::clock::{Chance as _, Now, SystemChance};
+use crate::desk::messages::{Admit, CallMethod, Disconnected};
+use crate::door::{Admission, FirstStep, Handshake, Peer, Refusal};
+use crate::turn::Call;
+
+/// Largest message before the hello, in bytes: real gateways have the same limit.
+const CAP_BEFORE_HELLO: usize = 64 * 1024;
+
+/// What the listening half leaves for the speaking half before it stops to wait.
+const NOTES: usize = 8;
+
+/// Close code and reason of a gateway that stops: real ones say this even where nothing comes back.
+pub(crate) const STOPPING: (u16, &str) = (1012, "service restart");
+
+/// How a conversation ends.
+#[derive(Debug)]
+enum Ending {
+    /// By a close frame of ours; without a code where it answers one that had none.
+    Close(Option<u16>, String),
+    /// There is nobody to say anything to.
+    Lost,
+}
+
+impl Ending {
+    fn close(code: u16, reason: impl Into<String>) -> Self {
+        Self::Close(Some(code), reason.into())
+    }
+
+    fn stopping() -> Self {
+        Self::close(STOPPING.0, STOPPING.1)
+    }
+}
+
+impl From<ReadEnd> for Ending {
+    fn from(end: ReadEnd) -> Self {
+        match end {
+            ReadEnd::Lost => Self::Lost,
+            // Real gateways give no reason here.
+            ReadEnd::Fault(FrameFault::TooLarge { .. }) => Self::close(1009, ""),
+            ReadEnd::Fault(fault @ FrameFault::Overloaded) => Self::close(1013, fault.to_string()),
+            ReadEnd::Fault(fault @ FrameFault::Protocol(_)) => Self::close(1002, fault.to_string()),
+        }
+    }
+}
+
+/// What the listening half wants sent.
+enum Note {
+    Pong(Bytes),
+    Ping,
+    Reply(String, Box<RawValue>),
+}
+
+/// A client that was let in.
+struct Admitted {
+    caller: Arc<Caller>,
+    wording: Wording,
+    outgoing: Outgoing,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(
+    socket: Socket,
+    early: BytesMut,
+    peer: Peer,
+    connection: ConnectionId,
+    mut slot: ConnectionSlot,
+    premises: Rc<Premises>,
+) {
+    let (mut receiver, mut sender) = wire::open(socket, early, CAP_BEFORE_HELLO, premises.budget.clone());
+    let admitted = {
+        let shaking = shake_hands(&mut receiver, &mut sender, peer, connection, &premises);
+        tokio::select! {
+            admitted = shaking => admitted,
+            () = premises.stopping() => Err(Ending::stopping()),
+        }
+    };
+    let ending = match admitted {
+        Ok(admitted) => {
+            slot.admitted();
+            receiver.set_cap(premises.config.limits.max_payload);
+            let ending = talk(&mut receiver, &mut sender, admitted, &premises).await;
+            // Should the desk be gone, so is what it knew.
+            let _ = premises.desk.send(Disconnected(connection)).await;
+            ending
+        }
+        Err(ending) => ending,
+    };
+    drop(slot);
+    match ending {
+        Ending::Close(code, reason) => wire::close(receiver, sender, code, &reason).await,
+        Ending::Lost => wire::drop_now(receiver, sender),
+    }
+}
+
+/// Challenge, first frame, hello, all within the handshake's deadline.
+async fn shake_hands(
+    receiver: &mut Receiver,
+    sender: &mut Sender,
+    peer: Peer,
+    connection: ConnectionId,
+    premises: &Premises,
+) -> Result<Admitted, Ending> {
+    let deadline = Instant::now() + premises.config.limits.handshake;
+    // Real gateways hang up without a reason on who never says anything.
+    let too_late = |_| Ending::close(1000, "");
+    let handshake = Handshake::new(connection, peer, SystemChance.uuid());
+    let challenge = raw(&handshake.challenge(&premises.config, Now::read()));
+    sender.text(&Wording::of_unknown().challenge(&challenge));
+    premises.metrics.messages_sent.inc();
+    timeout_at(deadline, sender.flush()).await.map_err(too_late)?.map_err(|_| Ending::Lost)?;
+    let first = timeout_at(deadline, first_message(receiver, sender)).await.map_err(too_late)??;
+    premises.metrics.messages_received.inc();
+    let attempt = match handshake.first_frame(&first, &premises.config, Now::read()) {
+        FirstStep::Ask(attempt) => attempt,
+        FirstStep::Close { code, reason } => return Err(Ending::close(code, reason)),
+        FirstStep::Refuse(refusal) => return Err(refuse(sender, refusal, deadline, premises).await),
+    };
+    let (outbound, outgoing) = Outbound::new(premises.config.limits.max_buffered);
+    let dialect = attempt.dialect();
+    let (answer, answered) = oneshot::channel();
+    premises.desk.send(Admit { attempt, outbound, answer }).await.map_err(|_| Ending::stopping())?;
+    match answered.await.map_err(|_| Ending::stopping())? {
+        Admission::In { caller, request, hello, documented } => {
+            let wording = Wording::new(dialect, documented.is_some());
+            let hello = raw(&hello);
+            sender.text(&match (&documented, &request) {
+                (Some(documented), Some(request)) => wording.documented_hello(request, &hello, &raw(documented)),
+                _ => wording.response(request.as_deref(), Ok(&hello)),
+            });
+            premises.metrics.messages_sent.inc();
+            Ok(Admitted { caller, wording, outgoing })
+        }
+        Admission::Refused(refusal) => Err(refuse(sender, refusal, deadline, premises).await),
+    }
+}
+
+/// The first text or binary message. Pings before it are answered.
+async fn first_message(receiver: &mut Receiver, sender: &mut Sender) -> Result<Vec<u8>, Ending> {
+    loop {
+        match receiver.next().await? {
+            Incoming::Message(held) => return Ok(held.bytes),
+            Incoming::Ping(payload) => {
+                sender.pong(&payload);
+                sender.flush().await.map_err(|_| Ending::Lost)?;
+            }
+            Incoming::Pong => {}
+            Incoming::Close(code) => return Err(Ending::Close(code, String::new())),
+        }
+    }
+}
+
+async fn refuse(sender: &mut Sender, refusal: Refusal, deadline: Instant, premises: &Premises) -> Ending {
+    let error = raw(&refusal.error.to_value());
+    let wording = Wording::new(refusal.dialect, false);
+    sender.text(&wording.response(refusal.request.as_deref(), Err(&error)));
+    premises.metrics.messages_sent.inc();
+    match timeout_at(deadline, sender.flush()).await {
+        Ok(Ok(())) => Ending::close(refusal.close_code, refusal.close_reason),
+        _ => Ending::Lost,
+    }
+}
+
+/// Both directions of an admitted connection, until one of them ends.
+async fn talk(receiver: &mut Receiver, sender: &mut Sender, admitted: Admitted, premises: &Premises) -> Ending {
+    let Admitted { caller, wording, outgoing } = admitted;
+    let (notes, noted) = mpsc::channel(NOTES);
+    let heard = Cell::new(true);
+    let cut = outgoing.when_cut();
+    tokio::select! {
+        biased;
+        (code, reason) = cut => Ending::close(code, reason),
+        ending = speak(sender, outgoing, noted, wording, premises) => ending,
+        ending = listen(receiver, &caller, &notes, &heard, premises) => ending,
+        ending = watch(&notes, &heard, premises.config.limits.ping) => ending,
+    }
+}
+
+/// Reads requests and hands them to the desk, one at a time: a flood slows its sender down and nobody else.
+async fn listen(
+    receiver: &mut Receiver,
+    caller: &Arc<Caller>,
+    notes: &mpsc::Sender<Note>,
+    heard: &Cell<bool>,
+    premises: &Premises,
+) -> Ending {
+    loop {
+        let incoming = match receiver.next().await {
+            Ok(incoming) => incoming,
+            Err(end) => return end.into(),
+        };
+        heard.set(true);
+        let note = match incoming {
+            Incoming::Pong => continue,
+            Incoming::Close(code) => return Ending::Close(code, String::new()),
+            Incoming::Ping(payload) => Note::Pong(payload),
+            Incoming::Message(held) => {
+                premises.metrics.messages_received.inc();
+                let frame = requests::read(caller.dialect, &held.bytes);
+                drop(held);
+                receiver.trim();
+                match frame {
+                    // Real gateways pass over it, too.
+                    None => continue,
+                    Some(ClientFrame::Malformed { id, error }) => Note::Reply(id, raw(&error.to_value())),
+                    Some(ClientFrame::Request { id, method, params }) => {
+                        let call = Call { caller: Arc::clone(caller), request: id, method, params };
+                        if premises.desk.send(CallMethod(call)).await.is_err() {
+                            return Ending::stopping();
+                        }
+                        continue;
+                    }
+                }
+            }
+        };
+        if notes.send(note).await.is_err() {
+            return Ending::Lost;
+        }
+    }
+}
+
+/// Sends what is to be sent, in batches.
+async fn speak(
+    sender: &mut Sender,
+    mut outgoing: Outgoing,
+    mut noted: mpsc::Receiver<Note>,
+    mut wording: Wording,
+    premises: &Premises,
+) -> Ending {
+    loop {
+        if sender.flush().await.is_err() {
+            return Ending::Lost;
+        }
+        let mut item = tokio::select! {
+            biased;
+            note = noted.recv() => {
+                match note {
+                    Some(Note::Pong(payload)) => sender.pong(&payload),
+                    Some(Note::Ping) => sender.ping(),
+                    Some(Note::Reply(id, error)) => {
+                        sender.text(&wording.response(Some(&id), Err(&error)));
+                        premises.metrics.messages_sent.inc();
+                    }
+                    None => return Ending::Lost,
+                }
+                continue;
+            }
+            item = outgoing.next() => match item {
+                Some(item) => Some(item),
+                // The desk is gone.
+                None => return Ending::stopping(),
+            },
+        };
+        while let Some(present) = item {
+            let text = match present {
+                OutboundItem::Response { request, outcome } => {
+                    wording.response(request.as_deref(), outcome.as_deref().map_err(AsRef::as_ref))
+                }
+                OutboundItem::Event { name, payload } => wording.event(&name, &payload),
+                OutboundItem::Close { code, reason } => return Ending::close(code, reason),
+            };
+            sender.text(&text);
+            premises.metrics.messages_sent.inc();
+            item = if sender.has_room() { outgoing.next_waiting() } else { None };
+        }
+    }
+}
+
+/// Pings, and finds out a client that doesn't answer.
+async fn watch(notes: &mpsc::Sender<Note>, heard: &Cell<bool>, every: Duration) -> Ending {
+    loop {
+        tokio::time::sleep(every).await;
+        if !heard.replace(false) {
+            tracing::debug!("a client answered no ping");
+            return Ending::Lost;
+        }
+        // Where the queue is full, the client has pings enough to answer.
+        let _ = notes.try_send(Note::Ping);
+    }
+}
+
+fn raw(value: &Value) -> Box<RawValue> {
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}

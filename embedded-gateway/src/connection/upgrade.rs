@@ -1,0 +1,75 @@
+//! From an HTTP request to a WebSocket, or to a plain refusal of it.
+
+use std::io;
+use std::rc::Rc;
+
+use actix_codec::Framed;
+use actix_http::body::BodySize;
+use actix_http::{Request, Response, h1, header, ws};
+use futures_util::SinkExt as _;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use super::{Premises, Socket, conversation};
+use crate::door::Peer;
+
+/// Takes over a connection whose request asked for an upgrade. The path doesn't matter: real gateways take any.
+pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed: Framed<Socket, h1::Codec>) {
+    if !premises.hosts.allows(request.head()) {
+        let said = "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
+        return refuse(framed, "403 Forbidden", "host_not_allowed", said).await;
+    }
+    let Ok(remote) = framed.io_ref().peer() else { return };
+    let mut response = match ws::handshake(request.head()) {
+        Ok(response) => response,
+        Err(error @ ws::HandshakeError::UnsupportedVersion) => {
+            let status = "426 Upgrade Required\r\nsec-websocket-version: 13";
+            return refuse(framed, status, "websocket_version", &error.to_string()).await;
+        }
+        Err(error) => return refuse(framed, "400 Bad Request", "invalid_upgrade", &error.to_string()).await,
+    };
+    let slot = match premises.slots.take() {
+        Ok(slot) => slot,
+        Err(full) => {
+            tracing::warn!(%remote, reason = %full, "turned a client away");
+            let status = "503 Service Unavailable\r\nretry-after: 5";
+            return refuse(framed, status, "too_many_connections", &full.to_string()).await;
+        }
+    };
+    premises.metrics.connections_total.inc();
+    let header = |name: header::HeaderName| {
+        request.head().headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    // An `Origin` that is no text is one that no list has.
+    let origin =
+        request.head().headers().contains_key(header::ORIGIN).then(|| header(header::ORIGIN).unwrap_or_default());
+    let host = header(header::HOST).or_else(|| request.head().uri.authority().map(ToString::to_string));
+    let accepted = response.finish().drop_body();
+    if switch(&mut framed, accepted).await.is_err() {
+        return;
+    }
+    let parts = framed.into_parts();
+    let peer = Peer { remote: remote.ip().to_canonical(), origin, host };
+    let connection = premises.next_connection();
+    conversation::serve(parts.io, parts.read_buf, peer, connection, slot, premises).await;
+}
+
+async fn switch(framed: &mut Framed<Socket, h1::Codec>, response: Response<()>) -> io::Result<()> {
+    framed.send(h1::Message::Item((response, BodySize::None))).await
+}
+
+/// Answers with an error instead. The connection isn't used for another request.
+async fn refuse(framed: Framed<Socket, h1::Codec>, status: &str, kind: &str, message: &str) {
+    let body = json!({"error": {"message": message, "type": kind}}).to_string();
+    let mut socket = framed.into_parts().io;
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\
+         cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let saying = async {
+        socket.write_all(answer.as_bytes()).await?;
+        socket.shutdown().await
+    };
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(3), saying).await;
+}

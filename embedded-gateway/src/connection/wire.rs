@@ -1,0 +1,167 @@
+//! The two directions of a WebSocket: messages in, frames out.
+
+use std::io;
+use std::time::Duration;
+
+use actix_http::ws::{CloseReason, OpCode, Parser};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+
+use super::frames::{FrameFault, FrameReader, Incoming};
+use super::memory_budget::MemoryBudget;
+use super::socket::Socket;
+
+/// Encoded frames up to this length are collected into one write, in bytes.
+const BATCH: usize = 32 * 1024;
+
+/// Read from the socket at a time, in bytes.
+const READ_AT_ONCE: usize = 8 * 1024;
+
+/// How long a close frame may take to leave.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the client has to answer a close.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Longest reason of a close frame (RFC 6455: 125 bytes with the code).
+const MAX_REASON: usize = 123;
+
+/// Why reading ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadEnd {
+    /// The client hung up without a close frame, or the network did.
+    #[error("the connection was lost")]
+    Lost,
+    /// The client broke the rules.
+    #[error(transparent)]
+    Fault(#[from] FrameFault),
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    half: ReadHalf<Socket>,
+    source: BytesMut,
+    reader: FrameReader,
+    received: u64,
+}
+
+/// What goes out. Cancelling a flush loses nothing: what wasn't written stays in the buffer.
+#[derive(Debug)]
+pub(super) struct Sender {
+    half: WriteHalf<Socket>,
+    buffer: BytesMut,
+}
+
+/// A socket after its upgrade, with what had been read beyond the HTTP head.
+pub(super) fn open(socket: Socket, early: BytesMut, cap: usize, budget: MemoryBudget) -> (Receiver, Sender) {
+    let (read, write) = split(socket);
+    let receiver = Receiver { half: read, source: early, reader: FrameReader::new(cap, budget), received: 0 };
+    (receiver, Sender { half: write, buffer: BytesMut::new() })
+}
+
+impl Receiver {
+    /// The next message or control frame. Cancelling it loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Incoming, ReadEnd> {
+        loop {
+            if let Some(incoming) = self.reader.read(&mut self.source)? {
+                return Ok(incoming);
+            }
+            self.source.reserve(READ_AT_ONCE);
+            let mut limited = (&mut self.half).take(READ_AT_ONCE as u64);
+            match limited.read_buf(&mut self.source).await {
+                Ok(0) | Err(_) => return Err(ReadEnd::Lost),
+                Ok(count) => self.received = self.received.saturating_add(count as u64),
+            }
+        }
+    }
+
+    /// Changes the largest message.
+    pub(super) fn set_cap(&mut self, bytes: usize) {
+        self.reader.set_cap(bytes);
+    }
+
+    /// Gives the buffer's memory back when a large message has passed.
+    pub(super) fn trim(&mut self) {
+        if self.source.is_empty() && self.source.capacity() > 2 * READ_AT_ONCE {
+            self.source = BytesMut::new();
+        }
+    }
+}
+
+impl Sender {
+    /// Whether more may be encoded before the next flush.
+    pub(super) fn has_room(&self) -> bool {
+        self.buffer.len() < BATCH
+    }
+
+    /// Encodes a text message.
+    pub(super) fn text(&mut self, text: &str) {
+        Parser::write_message(&mut self.buffer, text, OpCode::Text, true, false);
+    }
+
+    /// Encodes a ping.
+    pub(super) fn ping(&mut self) {
+        Parser::write_message(&mut self.buffer, "", OpCode::Ping, true, false);
+    }
+
+    /// Encodes the answer to a ping.
+    pub(super) fn pong(&mut self, payload: &[u8]) {
+        Parser::write_message(&mut self.buffer, payload, OpCode::Pong, true, false);
+    }
+
+    /// Writes what was encoded.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        while !self.buffer.is_empty() {
+            if self.half.write_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        if self.buffer.capacity() > 2 * BATCH {
+            self.buffer = BytesMut::new();
+        }
+        self.half.flush().await
+    }
+}
+
+/// Says why, waits a moment for the client to answer, and closes. None: the code of a client that gave none.
+pub(super) async fn close(mut receiver: Receiver, mut sender: Sender, code: Option<u16>, reason: &str) {
+    let reason = code.map(|code| CloseReason { code: code.into(), description: shortened(reason) });
+    Parser::write_close(&mut sender.buffer, reason, false);
+    let sent = tokio::time::timeout(CLOSE_WITHIN, async {
+        sender.flush().await?;
+        sender.half.shutdown().await
+    });
+    if matches!(sent.await, Ok(Ok(()))) {
+        // Closing with unread input would reset the connection, and the client could lose the frame that says why.
+        let rest = async {
+            let mut sink = [0_u8; 1024];
+            while matches!(receiver.half.read(&mut sink).await, Ok(count) if count > 0) {}
+        };
+        let _ = tokio::time::timeout(LINGER, rest).await;
+    } else {
+        drop_now(receiver, sender);
+    }
+}
+
+/// Closes without another word.
+pub(super) fn drop_now(receiver: Receiver, sender: Sender) {
+    receiver.half.unsplit(sender.half).discard_when_closed();
+}
+
+fn shortened(reason: &str) -> Option<String> {
+    let end = reason.floor_char_boundary(MAX_REASON);
+    reason.get(..end).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_is_cut_between_two_characters() {
+        let cut = shortened(&"ä".repeat(100)).unwrap();
+        assert_eq!(cut.len(), 122);
+        assert_eq!(shortened(""), None);
+    }
+}

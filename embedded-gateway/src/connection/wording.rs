@@ -1,0 +1,154 @@
+//! Words what is sent in the dialect of its connection, and numbers its events.
+
+use gatewarden_protocol::Dialect;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// How one connection's frames are worded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wording {
+    dialect: Dialect,
+    /// Replies carry their payload under `payload` and under `result` (clients of document 002).
+    both_names: bool,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct TypedResponse<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'a str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct PlainResponse<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct TypedEvent<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    event: &'a str,
+    payload: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct PlainEvent<'a> {
+    event: &'a str,
+    data: &'a RawValue,
+}
+
+impl Wording {
+    /// The wording before anything is known of the client.
+    pub(super) fn of_unknown() -> Self {
+        Self { dialect: Dialect::Openclaw, both_names: false, seq: 0 }
+    }
+
+    /// The wording of a dialect. Its events count from 1.
+    pub(super) fn new(dialect: Dialect, both_names: bool) -> Self {
+        Self { dialect, both_names, seq: 0 }
+    }
+
+    /// A reply.
+    pub(super) fn response(self, id: Option<&str>, outcome: Result<&RawValue, &RawValue>) -> String {
+        let (payload, error) = (outcome.ok(), outcome.err());
+        if self.dialect == Dialect::Openclaw {
+            let result = payload.filter(|_| self.both_names);
+            let id = id.unwrap_or("invalid");
+            text(&TypedResponse { kind: "res", id, ok: error.is_none(), payload, result, error })
+        } else {
+            text(&PlainResponse { id, ok: error.is_none(), result: payload, error })
+        }
+    }
+
+    /// The reply to `connect` of a client of document 002, whose `result` has a form of its own.
+    pub(super) fn documented_hello(self, id: &str, hello: &RawValue, documented: &RawValue) -> String {
+        let (payload, result) = (Some(hello), Some(documented));
+        text(&TypedResponse { kind: "res", id, ok: true, payload, result, error: None })
+    }
+
+    /// An event, numbered.
+    pub(super) fn event(&mut self, name: &str, payload: &RawValue) -> String {
+        if self.dialect == Dialect::Openclaw {
+            self.seq += 1;
+            text(&TypedEvent { kind: "event", event: name, payload, seq: Some(self.seq) })
+        } else {
+            text(&PlainEvent { event: name, data: payload })
+        }
+    }
+
+    /// The challenge, which no number goes with.
+    pub(super) fn challenge(self, payload: &RawValue) -> String {
+        text(&TypedEvent { kind: "event", event: "connect.challenge", payload, seq: None })
+    }
+}
+
+fn text(frame: &impl Serialize) -> String {
+    // Strings, numbers and raw JSON can't fail to serialize.
+    serde_json::to_string(frame).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::to_raw_value;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn raw(value: &Value) -> Box<RawValue> {
+        to_raw_value(value).unwrap()
+    }
+
+    #[test]
+    fn real_clients_get_typed_frames_with_a_payload() {
+        let mut wording = Wording::new(Dialect::Openclaw, false);
+        let (one, error) = (raw(&json!({"n": 1})), raw(&json!({"code": "X"})));
+        assert_eq!(wording.response(Some("r1"), Ok(&one)), r#"{"type":"res","id":"r1","ok":true,"payload":{"n":1}}"#);
+        assert_eq!(
+            wording.response(Some("r1"), Err(&error)),
+            r#"{"type":"res","id":"r1","ok":false,"error":{"code":"X"}}"#
+        );
+        assert_eq!(wording.event("tick", &one), r#"{"type":"event","event":"tick","payload":{"n":1},"seq":1}"#);
+        assert_eq!(wording.event("tick", &one), r#"{"type":"event","event":"tick","payload":{"n":1},"seq":2}"#);
+        assert_eq!(wording.challenge(&one), r#"{"type":"event","event":"connect.challenge","payload":{"n":1}}"#);
+    }
+
+    #[test]
+    fn clients_of_document_002_find_the_payload_under_result_too() {
+        let wording = Wording::new(Dialect::Openclaw, true);
+        let (one, two) = (raw(&json!(1)), raw(&json!(2)));
+        assert_eq!(
+            wording.response(Some("r"), Ok(&one)),
+            r#"{"type":"res","id":"r","ok":true,"payload":1,"result":1}"#
+        );
+        assert_eq!(
+            wording.documented_hello("r", &one, &two),
+            r#"{"type":"res","id":"r","ok":true,"payload":1,"result":2}"#
+        );
+    }
+
+    #[test]
+    fn the_rpc_dialect_has_no_types_and_no_numbers() {
+        let mut wording = Wording::new(Dialect::Rpc, false);
+        let one = raw(&json!(1));
+        assert_eq!(wording.response(None, Ok(&one)), r#"{"ok":true,"result":1}"#);
+        assert_eq!(wording.response(Some("7"), Err(&one)), r#"{"id":"7","ok":false,"error":1}"#);
+        assert_eq!(wording.event("agent.text", &one), r#"{"event":"agent.text","data":1}"#);
+    }
+}

@@ -1,0 +1,34 @@
+//! HTTP on the gateway's port: health, the REST operations of document 000, webhooks and the status page; and the metrics on a
+//! port of their own.
+
+pub(crate) mod answer;
+pub(crate) mod entrance;
+pub(crate) mod guard;
+mod health;
+mod metrics;
+
+use std::rc::Rc;
+
+use actix_web::web::{self, ServiceConfig};
+
+use crate::connection::Premises;
+
+/// The routes of the gateway's own port.
+pub(crate) fn routes(premises: &Rc<Premises>) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let premises = Rc::clone(premises);
+    move |service| {
+        service.app_data(web::Data::new(premises));
+        health::routes(service);
+        service.default_service(web::to(answer::not_found));
+    }
+}
+
+/// The one route of the metrics' port.
+pub(crate) fn metrics_routes(premises: &Rc<Premises>) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let premises = Rc::clone(premises);
+    move |service| {
+        service.app_data(web::Data::new(premises));
+        metrics::routes(service);
+        service.default_service(web::to(answer::not_found));
+    }
+}

@@ -1,0 +1,78 @@
+//! What every HTTP request passes before its handler: a web page in somebody's browser must not get further.
+
+use std::rc::Rc;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, HttpMessage as _, HttpResponse};
+
+use super::answer::refusal;
+use crate::connection::Premises;
+use crate::door::{Peer, origin_is_allowed};
+
+/// Headers that every answer has.
+const ALWAYS: [(HeaderName, &str); 3] =
+    [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer"), (X_FRAME_OPTIONS, "DENY")];
+
+/// Host, Origin, content type; in this order.
+pub(crate) async fn check(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let mut response = match refused(&request) {
+        Some(refusal) => request.into_response(refusal),
+        None => next.call(request).await?.map_into_boxed_body(),
+    };
+    for (name, value) in ALWAYS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+fn refused(request: &ServiceRequest) -> Option<HttpResponse> {
+    let Some(premises) = request.app_data::<Data<Rc<Premises>>>() else {
+        return Some(refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server isn't set up"));
+    };
+    premises.metrics.http_requests.inc();
+    if !premises.hosts.allows(request.head()) {
+        let said = "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
+        return Some(refusal(StatusCode::FORBIDDEN, "host_not_allowed", said));
+    }
+    let Some(peer) = peer_of(request) else {
+        return Some(refusal(StatusCode::BAD_REQUEST, "no_peer", "the connection has no address"));
+    };
+    if !origin_is_allowed(&peer, &premises.config) {
+        let said = "origin not allowed: add it to gateway.controlUi.allowedOrigins";
+        return Some(refusal(StatusCode::FORBIDDEN, "origin_not_allowed", said));
+    }
+    if request.method() == Method::POST && !is_json(request) {
+        let said = "POST needs the content type application/json";
+        return Some(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", said));
+    }
+    None
+}
+
+/// Where a request comes from.
+pub(super) fn peer_of(request: &ServiceRequest) -> Option<Peer> {
+    peer(request.peer_addr()?.ip(), request.headers())
+}
+
+/// The same for a handler.
+pub(super) fn peer_of_handler(request: &actix_web::HttpRequest) -> Option<Peer> {
+    peer(request.peer_addr()?.ip(), request.headers())
+}
+
+fn peer(remote: std::net::IpAddr, headers: &actix_web::http::header::HeaderMap) -> Option<Peer> {
+    let text = |name| headers.get(name).map(|value| value.to_str().map(str::to_owned).unwrap_or_default());
+    Some(Peer { remote: remote.to_canonical(), origin: text(ORIGIN), host: text(HOST) })
+}
+
+fn is_json(request: &ServiceRequest) -> bool {
+    request.headers().contains_key(CONTENT_TYPE) && request.content_type().eq_ignore_ascii_case("application/json")
+}

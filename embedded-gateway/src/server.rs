@@ -1,0 +1,191 @@
+//! The gateway as a whole: bound, started, stopped.
+
+mod accept;
+mod tls;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Actor as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::clock::Now;
+use crate::config::{Bind, GatewayConfig};
+use crate::connection::{MemoryBudget, Premises, Slots};
+use crate::desk::DeskActor;
+use crate::desk::messages::Stop;
+use crate::http::guard::HostGuard;
+use crate::loaded::Loaded;
+use crate::metrics::GatewayMetrics;
+
+/// How long connections may take to end after they were told to.
+const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a gateway doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its address can't be had.
+    #[error("the gateway can't listen at {address}: {source}{}", bind_help(source))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The state directory can't be made.
+    #[error("the state directory {path} can't be made: {source}; make it, or choose another one")]
+    StateDirectory {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The certificate or its key can't be used.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// Anything else that should never happen.
+    #[error("the gateway can't start: {0}")]
+    Other(String),
+}
+
+fn bind_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another `gateway.port`",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose another `gateway.port`",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address: change `gateway.bind`",
+        _ => "",
+    }
+}
+
+/// A gateway that runs. Dropping it leaves it running until its actix system ends; [`Running::stop`] ends it in order.
+#[derive(Debug)]
+pub struct Running {
+    /// Where WebSocket and HTTP are served.
+    pub address: SocketAddr,
+    /// Where the metrics are; none where they are off or their port was taken.
+    pub metrics_address: Option<SocketAddr>,
+    /// Whether WebSocket and HTTP are encrypted.
+    pub encrypted: bool,
+    premises: Rc<Premises>,
+    stop: watch::Sender<bool>,
+    serving: Vec<JoinHandle<()>>,
+}
+
+/// Starts a gateway inside the present actix system and returns once it can be connected to.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
+    make_state_directory(&config)?;
+    let address = SocketAddr::new(bind_address(config.bind), config.port);
+    let (listener, address) = listen(address).await?;
+    let encryption = config.tls.as_ref().map(|tls| tls::acceptor(tls, &config, address.ip())).transpose()?;
+    let metrics = GatewayMetrics::new().map_err(|error| StartError::Other(error.to_string()))?;
+    let started = Now::read();
+    metrics.start_time.set(started.wall_ms / 1_000);
+    let config = Arc::new(config);
+    let (stop, stopping) = watch::channel(false);
+    let premises = Rc::new(Premises {
+        desk: DeskActor::new(Arc::clone(&config), Loaded::nothing(&config), metrics.clone()).start(),
+        budget: MemoryBudget::default(),
+        slots: Slots::new(&config.limits, metrics.connections.clone()),
+        hosts: HostGuard::new(address.ip(), &config),
+        stop: stopping,
+        started: started.at,
+        metrics,
+        config,
+    });
+    let encrypted = encryption.is_some();
+    let mut serving = vec![accept::gateway(listener, encryption, Rc::clone(&premises)).await?];
+    let mut metrics_address = None;
+    if let Some(metrics) = premises.config.metrics {
+        // A gateway is of use without its metrics; their default port is also that of Prometheus itself.
+        match listen(SocketAddr::new(metrics.address, metrics.port)).await {
+            Ok((listener, address)) => {
+                serving.push(accept::metrics(listener, Rc::clone(&premises)).await?);
+                metrics_address = Some(address);
+            }
+            Err(error) => tracing::warn!(%error, "there will be no metrics; choose another metrics port"),
+        }
+    }
+    tracing::info!(%address, encrypted, "the gateway listens");
+    Ok(Running { address, metrics_address, encrypted, premises, stop, serving })
+}
+
+/// Runs a gateway until SIGTERM or SIGINT, then stops it in order.
+///
+/// # Errors
+/// Where it doesn't start.
+pub async fn run(config: GatewayConfig) -> Result<(), StartError> {
+    let signals = |error: io::Error| StartError::Other(format!("signals can't be watched: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+    let running = start(config).await?;
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(signal = name, "the gateway stops");
+    running.stop().await;
+    Ok(())
+}
+
+impl Running {
+    /// The base of its HTTP addresses, for instance `http://127.0.0.1:18789`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.encrypted { "https" } else { "http" }, self.reachable())
+    }
+
+    /// The address of its WebSocket, for instance `ws://127.0.0.1:18789`.
+    pub fn websocket_url(&self) -> String {
+        format!("{}://{}", if self.encrypted { "wss" } else { "ws" }, self.reachable())
+    }
+
+    /// An address that a client on this machine can connect to.
+    fn reachable(&self) -> SocketAddr {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        }
+        address
+    }
+
+    /// Stops in order: no new connections; `shutdown` to those who listen; every child process ended; every connection closed
+    /// with 1012; everything written.
+    pub async fn stop(self) {
+        let _ = self.premises.desk.send(Stop).await;
+        self.stop.send_replace(true);
+        for serving in self.serving {
+            let _ = serving.await;
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn bind_address(bind: Bind) -> IpAddr {
+    match bind {
+        Bind::Loopback => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Bind::Lan => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Bind::Custom(address) => address,
+    }
+}
+
+fn make_state_directory(config: &GatewayConfig) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let path = &config.state_dir;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| StartError::StateDirectory { path: path.clone(), source })
+}
