@@ -44,7 +44,7 @@ use crate::gateway_record::SharedRecord;
 use crate::ids::GatewayId;
 use crate::machines::link::{CallToken, Link, LinkParts, Moment, ProbeToken};
 use crate::metrics::Metrics;
-use crate::run::{Accepted, NotAccepted, RunFinding};
+use crate::run::{Accepted, LookedUp, NotAccepted};
 use crate::settings::GatewaySettings;
 
 /// Messages that may wait for one gateway's actor.
@@ -89,7 +89,7 @@ pub struct GatewayActor {
     timer: Timer,
     callers: HashMap<CallToken, oneshot::Sender<Result<Value, Failure>>>,
     starters: HashMap<CallToken, oneshot::Sender<Result<Accepted, NotAccepted>>>,
-    seekers: HashMap<CallToken, oneshot::Sender<Result<RunFinding, Failure>>>,
+    seekers: HashMap<CallToken, oneshot::Sender<Result<LookedUp, Failure>>>,
     probers: HashMap<ProbeToken, oneshot::Sender<Box<ProbeOutcome>>>,
     last_token: u64,
 }

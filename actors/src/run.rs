@@ -113,6 +113,15 @@ pub enum RunFinding {
     NotKnown,
 }
 
+/// The answer to a question about a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LookedUp {
+    /// What the gateway knows.
+    pub finding: RunFinding,
+    /// The run's session, where it is known by now: an acceptance that was lost had told it.
+    pub session_key: Option<String>,
+}
+
 /// What may be done to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionAction {

@@ -53,6 +53,8 @@ mod sessions;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
+mod spawns_under_fire;
+#[cfg(test)]
 mod start_failures;
 #[cfg(test)]
 mod telemetry;

@@ -8,7 +8,7 @@ use super::GatewayActor;
 use super::run_messages::{ControlSession, LookUpRun, StartRun};
 use crate::error::Failure;
 use crate::machines::link::CallToken;
-use crate::run::{Accepted, Certainty, NotAccepted, RunFinding};
+use crate::run::{Accepted, Certainty, LookedUp, NotAccepted};
 
 impl Handler<StartRun> for GatewayActor {
     type Result = ResponseFuture<Result<Accepted, NotAccepted>>;
@@ -27,7 +27,7 @@ impl Handler<StartRun> for GatewayActor {
 }
 
 impl Handler<LookUpRun> for GatewayActor {
-    type Result = ResponseFuture<Result<RunFinding, Failure>>;
+    type Result = ResponseFuture<Result<LookedUp, Failure>>;
 
     fn handle(&mut self, wanted: LookUpRun, ctx: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();

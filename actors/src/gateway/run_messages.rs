@@ -6,7 +6,7 @@ use actix::prelude::*;
 use serde_json::Value;
 
 use crate::error::Failure;
-use crate::run::{Accepted, NotAccepted, RunFinding, RunStage, SessionAction, Work};
+use crate::run::{Accepted, LookedUp, NotAccepted, RunStage, SessionAction, Work};
 
 /// From the registry: start a run. Sent only after the spawn is recorded, and never twice for one key on a gateway that
 /// may have taken it. Replies with the acceptance; what follows comes as [`RunNotice`].
@@ -23,7 +23,7 @@ pub struct StartRun {
 
 /// From the registry, after a lost connection or a restart: what became of a run? Never starts anything.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<RunFinding, Failure>")]
+#[rtype(result = "Result<LookedUp, Failure>")]
 pub struct LookUpRun {
     /// The run's id.
     pub run_id: String,

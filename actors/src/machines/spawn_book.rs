@@ -11,6 +11,7 @@
 
 mod doubt;
 mod spawn_move;
+mod stages;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -23,10 +24,6 @@ use crate::run::RunStage;
 
 /// A quiet running spawn is asked about this often: an event may have been missed.
 pub const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);
-/// Words on runs that nobody knows yet; the oldest is dropped beyond this.
-const MAX_EARLY: usize = 1_024;
-/// Words on one spawn that wait for its acceptance; a gateway's actor tells each stage once.
-const MAX_EARLY_OF_ONE: usize = 8;
 /// Why a spawn failed that no gateway took.
 pub const NOT_ACCEPTED: &str = "it was not accepted";
 
@@ -46,6 +43,8 @@ pub struct OpenSpawn {
     check_at: Option<Instant>,
     asking: bool,
     doubt_since: Option<Instant>,
+    /// Whether doubt arose while the gateway was being asked: the answer is older than it.
+    doubted_again: bool,
     /// Whether the gateway has yet to say if it takes it.
     awaiting: bool,
     early: Vec<(Option<String>, RunStage)>,
@@ -121,6 +120,7 @@ impl SpawnBook {
             check_at: None,
             asking: false,
             doubt_since: None,
+            doubted_again: false,
             awaiting: false,
             early: Vec::new(),
         };
@@ -198,9 +198,7 @@ impl SpawnBook {
             }
             !ours
         });
-        for (session, stage) in early {
-            self.on_stage(now, gateway, run_id, session, stage);
-        }
+        self.catch_up(spawn_id, early);
     }
 
     /// The gateway refused it for good, or nobody could take it.
@@ -225,56 +223,8 @@ impl SpawnBook {
         self.doubt(now, spawn_id);
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         spawn.awaiting = false;
-        let (gateway, run_id, early) = (spawn.gateway, spawn.run_id.clone(), std::mem::take(&mut spawn.early));
-        for (session, stage) in early {
-            self.on_stage(now, gateway, &run_id, session, stage);
-        }
-    }
-
-    /// A run moved on. Words on a run that isn't known yet are kept until its acceptance is.
-    pub fn on_stage(
-        &mut self,
-        now: Instant,
-        gateway: GatewayId,
-        run_id: &str,
-        session_key: Option<String>,
-        stage: RunStage,
-    ) {
-        let Some(spawn_id) = self.by_run.get(&(gateway, run_id.to_owned())).cloned() else {
-            self.early.push_back((gateway, run_id.to_owned(), session_key, stage));
-            if self.early.len() > MAX_EARLY {
-                self.early.pop_front();
-            }
-            return;
-        };
-        if let Some(spawn) = self.open.get_mut(&spawn_id) {
-            if spawn.awaiting {
-                if spawn.early.len() < MAX_EARLY_OF_ONE {
-                    spawn.early.push((session_key, stage));
-                }
-                return;
-            }
-            spawn.doubt_since = None;
-            spawn.check_at = Some(now + QUIET_CHECK);
-            if session_key.is_some() {
-                spawn.session_key.clone_from(&session_key);
-            }
-        }
-        let mut step = match stage {
-            RunStage::Running { pid } => SpawnMove { pid, ..SpawnMove::to(SpawnState::Running, None) },
-            RunStage::Completed { result } => {
-                SpawnMove { result: Some(result), ..SpawnMove::to(SpawnState::Completed, None) }
-            }
-            RunStage::Failed { error, result } => SpawnMove {
-                error: Some(error),
-                error_code: Some("run_failed".to_owned()),
-                result: Some(result),
-                ..SpawnMove::to(SpawnState::Failed, None)
-            },
-            RunStage::Killed { reason } => SpawnMove::to(SpawnState::Killed, Some(reason)),
-        };
-        step.session_key = session_key;
-        self.note(&spawn_id, step);
+        let early = std::mem::take(&mut spawn.early);
+        self.catch_up(spawn_id, early);
     }
 
     /// Decides a move: into the book at once, onto the list of what must be written.

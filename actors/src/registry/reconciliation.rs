@@ -12,7 +12,7 @@ use crate::event::EventKind;
 use crate::gateway::run_messages::{LookUpRun, RunNotice};
 use crate::ids::GatewayId;
 use crate::machines::spawn_book::SpawnMove;
-use crate::run::RunFinding;
+use crate::run::{LookedUp, RunFinding};
 use crate::store::records::{SpawnChange, SpawnRecord};
 
 /// How often doubtful spawns are looked at; O(open spawns), nothing where there is none.
@@ -97,16 +97,17 @@ impl RegistryActor {
         spawn_id: &str,
         gateway: GatewayId,
         run_id: &str,
-        finding: Option<RunFinding>,
+        answer: Option<LookedUp>,
         ctx: &mut Context<Self>,
     ) {
         let now = self.clock.now();
         let back = self.entries.get(&gateway).and_then(Entry::usable_since);
-        match finding {
-            Some(RunFinding::Running) => self.spawns.found_running(now, spawn_id),
+        let session_key = answer.as_ref().and_then(|answer| answer.session_key.clone());
+        match answer.map(|answer| answer.finding) {
+            Some(RunFinding::Running) => self.spawns.found_running(now, spawn_id, session_key),
             Some(RunFinding::Ended(stage)) => {
                 self.spawns.answered(spawn_id);
-                self.spawns.on_stage(now, gateway, run_id, None, stage);
+                self.spawns.on_stage(now, gateway, run_id, session_key, stage);
             }
             Some(RunFinding::NotKnown) => self.spawns.found_nothing(now, spawn_id, back),
             // It couldn't be asked: that says nothing about the run, however long the gateway has been back.

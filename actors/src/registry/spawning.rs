@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::info;
 
-use self::refusals::{idempotency_mismatch, no_answer, not_connected, replayed, with_spawn_id};
+use self::refusals::{idempotency_mismatch, no_answer, nobody_knows, not_connected, replayed, with_spawn_id};
 use super::RegistryActor;
 use super::messages::{SpawnAnswer, SpawnWork};
 use super::requests::GRACE;
@@ -190,10 +190,16 @@ impl RegistryActor {
                 return self.attempt_once_written(attempt, number + 1, ctx);
             }
         }
-        match certainty {
-            Certainty::NotTaken => self.spawns.fail(&spawn_id, failure.code.as_str(), &failure.message),
-            Certainty::Unknown => self.spawns.lose_sight(self.clock.now(), &spawn_id, &failure.message),
-        }
+        let failure = match certainty {
+            Certainty::NotTaken => {
+                self.spawns.fail(&spawn_id, failure.code.as_str(), &failure.message);
+                failure
+            }
+            Certainty::Unknown => {
+                self.spawns.lose_sight(self.clock.now(), &spawn_id, &failure.message);
+                nobody_knows(failure)
+            }
+        };
         self.answer_failure(failure, &spawn_id, ctx)
     }
 

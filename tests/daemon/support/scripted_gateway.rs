@@ -1,13 +1,14 @@
 //! A gateway on loopback that speaks every form of the protocol correctly and misbehaves on command. It keeps a record of
 //! what it saw, and its behaviour can be changed while it runs.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::background::runtime;
@@ -17,14 +18,18 @@ use super::wait;
 mod admission;
 mod answers;
 pub(crate) mod behaviour;
+mod ledger;
 pub(crate) mod record;
 pub(crate) mod refusals;
+mod runs;
 mod session;
 pub(crate) mod websocket;
 
 pub(crate) use behaviour::{Behaviour, Fault, Form, Replies, Step};
+pub(crate) use ledger::{Ended, Memory, Truth};
 pub(crate) use record::Record;
 pub(crate) use refusals::Case;
+pub(crate) use runs::{Fate, Moment, Strike};
 
 /// Something for every open connection to do.
 #[derive(Debug, Clone)]
@@ -45,6 +50,11 @@ struct Shared {
     commands: broadcast::Sender<Command>,
     frozen: watch::Sender<bool>,
     listening: watch::Sender<bool>,
+    ledger: Mutex<ledger::Ledger>,
+    /// Grows with each death; what lives in one doesn't survive into the next.
+    incarnation: watch::Sender<u64>,
+    /// The ready connections.
+    peers: Mutex<Vec<mpsc::UnboundedSender<String>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -96,6 +106,17 @@ impl Shared {
         self.commands.subscribe()
     }
 
+    /// Ends this life: the port, the connections and the runs under way.
+    fn die(&self) {
+        self.incarnation.send_modify(|incarnation| *incarnation += 1);
+    }
+
+    /// Sends a frame on every ready connection; unlike a command, it waits for a busy one.
+    fn broadcast(&self, frame: &Value) {
+        let text = frame.to_string();
+        lock(&self.peers).retain(|peer| peer.send(text.clone()).is_ok());
+    }
+
     async fn thawed(&self) {
         let mut frozen = self.frozen.subscribe();
         let _ = frozen.wait_for(|frozen| !frozen).await;
@@ -121,6 +142,9 @@ impl ScriptedGateway {
             commands: broadcast::channel(256).0,
             frozen: watch::channel(false).0,
             listening: watch::channel(false).0,
+            ledger: Mutex::default(),
+            incarnation: watch::channel(0).0,
+            peers: Mutex::default(),
         });
         let gateway = Self { port: free_port(), shared, task: Mutex::new(None) };
         gateway.revive();
@@ -197,8 +221,24 @@ impl ScriptedGateway {
         self.shared.frozen.send_replace(false);
     }
 
-    /// What SIGKILL does: the port is closed and every connection with it. Returns when both are so.
+    /// How often each run was begun, by its id; never forgotten.
+    pub(crate) fn executed(&self) -> BTreeMap<String, usize> {
+        lock(&self.shared.ledger).executed()
+    }
+
+    /// How often each job was begun, and what became of it; never forgotten.
+    pub(crate) fn jobs(&self) -> BTreeMap<String, (usize, Truth)> {
+        lock(&self.shared.ledger).jobs()
+    }
+
+    /// Whether it listens: a [`Strike::Die`] may have ended it.
+    pub(crate) fn is_alive(&self) -> bool {
+        *self.shared.listening.borrow()
+    }
+
+    /// What SIGKILL does: the port is closed and every connection with it, and every run. Returns when it is so.
     pub(crate) fn kill(&self) {
+        self.shared.die();
         if let Some(task) = lock(&self.task).take() {
             task.abort();
         }
@@ -211,14 +251,19 @@ impl ScriptedGateway {
     pub(crate) fn revive(&self) {
         let shared = Arc::clone(&self.shared);
         let port = self.port;
+        let life = *self.shared.incarnation.borrow();
         let task = runtime().spawn(async move { listen(port, shared).await });
         *lock(&self.task) = Some(task.abort_handle());
-        wait::until("the scripted gateway listens", Duration::from_secs(5), || *self.shared.listening.borrow());
+        // a run's strike may end it again before anybody has looked
+        wait::until("the scripted gateway listens", Duration::from_secs(5), || {
+            *self.shared.listening.borrow() || *self.shared.incarnation.borrow() != life
+        });
     }
 }
 
 impl Drop for ScriptedGateway {
     fn drop(&mut self) {
+        self.shared.die();
         if let Some(task) = lock(&self.task).take() {
             task.abort();
         }
@@ -236,6 +281,12 @@ impl Drop for Listening<'_> {
 
 async fn listen(port: u16, shared: Arc<Shared>) {
     let listener = bind(port);
+    let mut life = shared.incarnation.subscribe();
+    let born = *life.borrow_and_update();
+    if let Some(memory) = shared.behaviour().runs {
+        let now_ms = shared.wall_ms();
+        lock(&shared.ledger).come_back(memory, now_ms);
+    }
     let _listening = Listening(&shared.listening);
     shared.listening.send_replace(true);
     let mut connections = JoinSet::new();
@@ -249,6 +300,7 @@ async fn listen(port: u16, shared: Arc<Shared>) {
                 }
             }
             Some(_) = connections.join_next() => {}
+            _ = life.wait_for(|now| *now != born) => return,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::gateway::messages::{AuthResult, HealthPoint, ProbeOutcome};
 use crate::gateway::run_messages::RunNotice;
 use crate::gateway_record::DeviceToken;
 use crate::gateway_report::{GatewayReport, Phase};
-use crate::run::{Accepted, NotAccepted, RunFinding, SharedSessions};
+use crate::run::{Accepted, LookedUp, NotAccepted, SharedSessions};
 
 /// Time and chance at one input.
 #[derive(Debug, Clone, Copy)]
@@ -204,7 +204,7 @@ pub enum Effect {
         /// The caller.
         call: CallToken,
         /// What the gateway knows.
-        result: Result<RunFinding, Failure>,
+        result: Result<LookedUp, Failure>,
     },
     /// A run moved on.
     RunMoved(Box<RunNotice>),

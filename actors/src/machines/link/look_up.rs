@@ -19,7 +19,7 @@ use super::{CallToken, Effect, HttpOperation, Link, Moment};
 use crate::error::Failure;
 use crate::gateway::run_messages::LookUpRun;
 use crate::gateway_report::Phase;
-use crate::run::{RunFinding, RunStage};
+use crate::run::{LookedUp, RunFinding, RunStage};
 
 /// How long the gateway may wait for the run's end before it answers.
 const WAIT_MS: u64 = 200;
@@ -31,6 +31,8 @@ pub(super) struct LookUp {
     session_key: Option<String>,
     pub(super) deadline: Instant,
     step: Step,
+    /// Whether `agent.wait` says that it ended well, where that may hide a failure.
+    reads_as_ended_well: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,8 @@ impl Link {
     pub fn on_look_up_run(&mut self, moment: Moment, call: CallToken, wanted: LookUpRun) {
         let LookUpRun { run_id, session_key, timeout } = wanted;
         let deadline = moment.now + timeout.min(super::calls::MAX_CALL);
+        // Whose acceptance was lost has no session on record, though it was sent with one.
+        let session_key = session_key.or_else(|| self.runs.watch.session_of(&run_id));
         let Some(live) = self.live.as_deref().filter(|_| self.phase == Phase::Ready) else {
             let failure = self.unavailable();
             self.push(Effect::AnswerFinding { call, result: Err(failure) });
@@ -64,7 +68,7 @@ impl Link {
         let over_http = live.dialect == Dialect::Http;
         let step = if over_http { Step::Http } else { Step::Wait };
         let params = json!({ "runId": run_id, "timeoutMs": WAIT_MS });
-        self.runs.look_ups.insert(call, LookUp { run_id, session_key, deadline, step });
+        self.runs.look_ups.insert(call, LookUp { run_id, session_key, deadline, step, reads_as_ended_well: false });
         if over_http {
             if !self.ask_http_for(moment, Waiter::LookUp(call), HttpOperation::Sessions, timeout) {
                 let failure = self.busy();
@@ -94,7 +98,7 @@ impl Link {
 
     /// The gateway answered a step of a look-up.
     pub(super) fn look_up_answered(&mut self, moment: Moment, call: CallToken, outcome: Result<Value, WireError>) {
-        let Some(look_up) = self.runs.look_ups.get(&call) else { return };
+        let Some(look_up) = self.runs.look_ups.get_mut(&call) else { return };
         let step = look_up.step;
         let history = look_up.session_key.as_ref().map(|key| json!({ "sessionKey": key, "limit": 4 }));
         let reads_as_ended =
@@ -103,6 +107,11 @@ impl Link {
             (Step::Wait, Ok(payload)) => match (run_words::read_wait(&payload), history) {
                 (Some(RunStage::Completed { .. }), Some(history)) if reads_as_ended => {
                     self.ask_for_look_up(call, Step::HistoryOfEnded, "chat.history", &history);
+                }
+                // Only the list of sessions tells which one is the run's own.
+                (Some(RunStage::Completed { .. }), None) if reads_as_ended => {
+                    look_up.reads_as_ended_well = true;
+                    self.look_at_rows(call);
                 }
                 (Some(stage), _) => self.found(call, Ok(RunFinding::Ended(stage))),
                 (None, _) => self.look_at_rows(call),
@@ -138,8 +147,21 @@ impl Link {
             look_up.step = Step::Sessions;
             return;
         }
-        let key = look_up.session_key.clone();
         let rows = live.sessions.newest_first();
+        if look_up.session_key.is_none() {
+            let own = rows.iter().find(|row| is_own_session(&row.key, &look_up.run_id));
+            look_up.session_key = own.map(|row| row.key.clone());
+        }
+        let key = look_up.session_key.clone();
+        if look_up.reads_as_ended_well {
+            return match key {
+                Some(key) => {
+                    let params = json!({ "sessionKey": key, "limit": 4 });
+                    self.ask_for_look_up(call, Step::HistoryOfEnded, "chat.history", &params);
+                }
+                None => self.found(call, Ok(RunFinding::Ended(RunStage::Completed { result: Value::Null }))),
+            };
+        }
         let finding = find(rows.into_iter(), &look_up.run_id, key.as_deref(), false);
         let own = key.as_deref().is_some_and(|key| is_own_session(key, &look_up.run_id));
         match (finding, key) {
@@ -205,6 +227,8 @@ impl Link {
             Ok(RunFinding::Ended(_)) => self.runs.watch.settle(&look_up.run_id, look_up.deadline),
             _ => {}
         }
+        let session_key = look_up.session_key;
+        let result = result.map(|finding| LookedUp { finding, session_key });
         self.push(Effect::AnswerFinding { call, result });
     }
 }

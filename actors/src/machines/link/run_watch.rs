@@ -118,6 +118,11 @@ impl RunWatch {
         self.numbers.get(run_id).and_then(|number| self.runs.get(number)).is_some_and(|run| run.heard)
     }
 
+    /// The session of a run.
+    pub(super) fn session_of(&self, run_id: &str) -> Option<String> {
+        self.numbers.get(run_id).and_then(|number| self.runs.get(number))?.session_key.clone()
+    }
+
     /// Whether any run is still open.
     pub(super) fn has_open(&self) -> bool {
         self.open > 0

@@ -36,6 +36,7 @@ impl SpawnBook {
 
     pub(super) fn doubt(&mut self, now: Instant, spawn_id: &str) {
         if let Some(spawn) = self.open.get_mut(spawn_id).filter(|spawn| !spawn.state.is_final()) {
+            spawn.doubted_again |= spawn.asking;
             spawn.doubt_since.get_or_insert(now);
             spawn.check_at = Some(now);
         }
@@ -82,23 +83,27 @@ impl SpawnBook {
     /// The question about it was answered.
     pub fn answered(&mut self, spawn_id: &str) {
         if let Some(spawn) = self.open.get_mut(spawn_id) {
-            spawn.asking = false;
+            (spawn.asking, spawn.doubted_again) = (false, false);
         }
     }
 
     /// The gateway says that it is under way.
-    pub fn found_running(&mut self, now: Instant, spawn_id: &str) {
+    pub fn found_running(&mut self, now: Instant, spawn_id: &str, session_key: Option<String>) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         spawn.asking = false;
-        spawn.doubt_since = None;
-        spawn.check_at = Some(now + QUIET_CHECK);
-        self.note(spawn_id, SpawnMove::to(SpawnState::Running, None));
+        // The connection may have been lost between its answer and now: then it is asked again.
+        if !std::mem::take(&mut spawn.doubted_again) {
+            spawn.doubt_since = None;
+            spawn.check_at = Some(now + QUIET_CHECK);
+        }
+        let run_id = Some(spawn.run_id.clone());
+        self.note(spawn_id, SpawnMove { run_id, session_key, ..SpawnMove::to(SpawnState::Running, None) });
     }
 
     /// The gateway knows nothing of it, or couldn't be asked. `usable_since` is the gateway's return.
     pub fn found_nothing(&mut self, now: Instant, spawn_id: &str, usable_since: Option<Instant>) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
-        spawn.asking = false;
+        (spawn.asking, spawn.doubted_again) = (false, false);
         spawn.check_at = Some(now + DOUBT_CHECK.min(self.lost_after / 4));
         let since = *spawn.doubt_since.get_or_insert(now);
         let Some(back) = usable_since else { return };

@@ -100,8 +100,35 @@ fn what_is_on_its_way_is_not_asked_about_and_a_loss_meanwhile_is_not_forgotten()
     book.open("s", PROD);
     book.on_gateway_lost(now, PROD);
     assert!(book.due(now, 100, |_| Some(now)).is_empty(), "the answer may still come");
+    book.on_stage(now, PROD, "s", None, RunStage::Running { pid: None });
     book.accept(now, "s", "s", None, None, false);
-    assert_eq!(book.due(now, 100, |_| Some(now)).len(), 1, "accepted, and its connection lost since");
+    assert_eq!(book.get("s").unwrap().state, SpawnState::Running);
+    assert_eq!(book.due(now, 100, |_| Some(now)).len(), 1, "taken, and its connection lost since");
+}
+
+#[test]
+fn what_an_acceptance_that_was_lost_had_told_is_stored_with_the_next_news() {
+    let now = start();
+    let mut book = SpawnBook::new(LOST_AFTER);
+    book.resume(now, "s", PROD, None, None, SpawnState::Recorded);
+    write_all(&mut book, "s");
+    book.due(now, 100, |_| Some(now));
+    book.found_running(now, "s", Some("agent:main:s".into()));
+    let step = book.take_write("s").unwrap();
+    assert_eq!((step.run_id.as_deref(), step.session_key.as_deref()), (Some("s"), Some("agent:main:s")));
+}
+
+#[test]
+fn an_answer_from_before_the_connection_was_lost_again_does_not_end_the_doubt() {
+    let now = start();
+    let mut book = accepted(now);
+    book.on_gateway_lost(now, PROD);
+    assert_eq!(book.due(now, 100, |_| Some(now)).len(), 1);
+    book.on_gateway_lost(now, PROD);
+    book.found_running(now, "s", None);
+    assert_eq!(book.due(now, 100, |_| Some(now)).len(), 1, "it may have ended since, unheard");
+    book.found_running(now, "s", None);
+    assert!(book.due(now, 100, |_| Some(now)).is_empty());
 }
 
 #[test]
@@ -129,7 +156,7 @@ fn a_lost_connection_puts_a_spawn_in_doubt_until_its_gateway_was_asked() {
     let due = book.due(back, 100, |_| Some(back));
     assert_eq!(due, [("s".to_owned(), PROD, "s".to_owned(), Some("agent:main:s".to_owned()))]);
     assert!(book.due(back, 100, |_| Some(back)).is_empty(), "asked once at a time");
-    book.found_running(back, "s");
+    book.found_running(back, "s", None);
     assert_eq!(book.get("s").unwrap().state, SpawnState::Running);
     assert!(book.due(back + Duration::from_secs(60), 100, |_| Some(back)).is_empty());
     assert_eq!(book.due(back + QUIET_CHECK, 100, |_| Some(back)).len(), 1, "a quiet one is asked about again");
@@ -247,7 +274,7 @@ proptest! {
                 Step::Ask(answer) => {
                     for (spawn_id, ..) in book.due(now, 100, |_| Some(now)) {
                         match answer {
-                            0 => book.found_running(now, &spawn_id),
+                            0 => book.found_running(now, &spawn_id, None),
                             _ => book.found_nothing(now, &spawn_id, Some(now)),
                         }
                     }

@@ -95,10 +95,15 @@ pub(super) fn not_connected(name: &str) -> NotAccepted {
     }
 }
 
+/// However the answer was lost, it is a timeout to the client: nothing may invite it to send the work again.
+pub(super) fn nobody_knows(failure: Failure) -> Failure {
+    Failure::new(ErrorCode::GatewayTimeout, failure.message)
+        .with_help("It may be under way: GET /api/spawn/{spawnId} tells what became of it. It is never sent twice.")
+}
+
 pub(super) fn no_answer(name: &str, timeout: Duration) -> Failure {
     Failure::new(
         ErrorCode::GatewayTimeout,
         format!("Gateway \"{name}\" did not say within {} ms whether it took the work", timeout.as_millis()),
     )
-    .with_help("It may be under way: GET /api/spawn/{spawnId} tells what became of it. It is never sent twice.")
 }

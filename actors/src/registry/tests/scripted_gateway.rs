@@ -16,7 +16,7 @@ use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::registry::{GatewayDoor, SpawnGateway};
-use crate::run::{Accepted, NotAccepted, RunFinding};
+use crate::run::{Accepted, LookedUp, NotAccepted, RunFinding};
 
 /// What a scripted gateway heard from the registry.
 #[derive(Debug)]
@@ -247,11 +247,12 @@ impl Handler<StartRun> for ScriptedGateway {
 }
 
 impl Handler<LookUpRun> for ScriptedGateway {
-    type Result = Result<RunFinding, Failure>;
+    type Result = Result<LookedUp, Failure>;
 
     fn handle(&mut self, look_up: LookUpRun, _: &mut Self::Context) -> Self::Result {
         self.tell(Heard::LookUp(look_up));
-        self.answers.borrow().finding.get(&self.id).cloned().unwrap_or(Ok(RunFinding::NotKnown))
+        let finding = self.answers.borrow().finding.get(&self.id).cloned().unwrap_or(Ok(RunFinding::NotKnown));
+        finding.map(|finding| LookedUp { finding, session_key: Some("agent:main:found".to_owned()) })
     }
 }
 

@@ -157,7 +157,24 @@ async fn a_lost_answer_is_a_timeout_with_the_spawns_id_and_is_never_sent_again()
     assert_eq!(failure.code, ErrorCode::GatewayTimeout);
     let spawn_id = failure.details.unwrap()["spawnId"].as_str().unwrap().to_owned();
     assert_eq!(until_final(&events).await, ["sent", "unknown", "completed"]);
-    assert_eq!(house.store.find_spawn(spawn_id).await.unwrap().unwrap().state, SpawnState::Completed);
+    let stored = house.store.find_spawn(spawn_id.clone()).await.unwrap().unwrap();
+    assert_eq!((stored.state, stored.run_id), (SpawnState::Completed, Some(spawn_id)));
+    assert_eq!(stored.session_key.as_deref(), Some("agent:main:found"));
+    assert_eq!(starts(&mut house).await, [prod]);
+}
+
+#[actix::test]
+async fn a_connection_that_ends_before_the_answer_is_a_timeout_and_invites_no_repetition() {
+    let mut house = House::open(at_once()).await;
+    let (prod, _) = two_ready(&mut house).await;
+    let failure = Failure::new(ErrorCode::GatewayUnavailable, "the connection ended before it answered")
+        .with_retry_after(Duration::from_secs(1));
+    house.script.answers_start(prod, Err(NotAccepted { failure, certainty: Certainty::Unknown }));
+    let failure = house.registry.send(task()).await.unwrap().unwrap_err();
+    assert_eq!((failure.code, failure.retry_after), (ErrorCode::GatewayTimeout, None));
+    assert!(failure.message.contains("the connection ended"));
+    let spawn_id = failure.details.unwrap()["spawnId"].as_str().unwrap().to_owned();
+    assert_eq!(house.store.find_spawn(spawn_id).await.unwrap().unwrap().state, SpawnState::Unknown);
     assert_eq!(starts(&mut house).await, [prod]);
 }
 

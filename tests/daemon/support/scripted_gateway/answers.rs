@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::behaviour::{Behaviour, Form};
 
 /// Methods that the imitations list and answer.
-const METHODS: [&str; 17] = [
+const METHODS: [&str; 18] = [
     "health",
     "status",
     "sessions.list",
@@ -18,6 +18,7 @@ const METHODS: [&str; 17] = [
     "device.pair.approve",
     "node.list",
     "agent",
+    "agent.wait",
     "chat.send",
     "chat.abort",
     "chat.history",

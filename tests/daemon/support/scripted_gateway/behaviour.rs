@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::ledger::Memory;
 use super::refusals::{Case, Refusal, refusal};
 use super::websocket::Pace;
 
@@ -125,6 +126,8 @@ pub(crate) struct Behaviour {
     pub(crate) results: BTreeMap<String, Value>,
     /// Errors of its own to methods.
     pub(crate) errors: BTreeMap<String, Value>,
+    /// Whether it carries out runs, and what it remembers of them after its death. None: it knows no such methods.
+    pub(crate) runs: Option<Memory>,
 }
 
 impl Behaviour {
@@ -153,7 +156,14 @@ impl Behaviour {
             ping_every: None,
             results: BTreeMap::new(),
             errors: BTreeMap::new(),
+            runs: None,
         }
+    }
+
+    /// Carries out runs.
+    pub(crate) fn runs(mut self, memory: Memory) -> Self {
+        self.runs = Some(memory);
+        self
     }
 
     /// Strikes with this fault at this step, on every connection.

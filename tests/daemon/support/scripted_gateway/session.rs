@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::behaviour::{Behaviour, Fault, Form, Replies, Step};
 use super::record::{Attempt, Head};
 use super::refusals::{Refusal, refusal};
 use super::websocket::{Incoming, Wire};
-use super::{Command, Shared, admission, answers};
+use super::{Command, Shared, admission, answers, lock, runs};
 
 /// Ends the connection's task: the wire is gone or its story is over.
 struct Over;
@@ -48,7 +48,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 struct Connection<'a> {
     wire: Option<Wire>,
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
 }
 
 impl Connection<'_> {
@@ -210,6 +210,8 @@ impl Connection<'_> {
     async fn talk(&mut self) -> Result<(), Over> {
         let mut commands = self.shared.commands();
         let mut held: Option<Value> = None;
+        let (outbox, mut inbox) = mpsc::unbounded_channel();
+        lock(&self.shared.peers).push(outbox.clone());
         let beat = self.behaviour().ping_every.unwrap_or(Duration::from_secs(86_400));
         let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + beat, beat);
         let mut heard = true;
@@ -220,7 +222,7 @@ impl Connection<'_> {
                 incoming = self.wire.as_mut().expect("in use").next(), if reads => {
                     self.shared.thawed().await;
                     match incoming {
-                        Incoming::Message(bytes) => self.on_message(&bytes, &mut held).await?,
+                        Incoming::Message(bytes) => self.on_message(&bytes, &mut held, &outbox).await?,
                         Incoming::Ping(payload) => {
                             self.shared.note(|record| record.pings += 1);
                             if self.behaviour().pongs {
@@ -238,6 +240,10 @@ impl Connection<'_> {
                         }
                         Incoming::End => return Err(Over),
                     }
+                }
+                Some(text) = inbox.recv() => {
+                    self.shared.thawed().await;
+                    self.wire().text(&text).await?;
                 }
                 command = commands.recv() => {
                     self.shared.thawed().await;
@@ -280,14 +286,23 @@ impl Connection<'_> {
         Ok(())
     }
 
-    async fn on_message(&mut self, bytes: &[u8], held: &mut Option<Value>) -> Result<(), Over> {
+    async fn on_message(
+        &mut self,
+        bytes: &[u8],
+        held: &mut Option<Value>,
+        outbox: &mpsc::UnboundedSender<String>,
+    ) -> Result<(), Over> {
         // text that is not JSON is ignored silently after the hello, as real gateways do
         let Ok(request) = serde_json::from_slice::<Value>(bytes) else { return Ok(()) };
         let method = request["method"].as_str().unwrap_or_default().to_owned();
         self.shared.note(|record| record.requests.push((method.clone(), request["params"].clone())));
         self.step(Step::Request).await?;
         let behaviour = self.behaviour();
-        let answer = answers::answer(&behaviour, &method, self.shared.wall_ms());
+        let answer = match runs::take(self.shared, &behaviour, &request, outbox) {
+            Some(None) => return Ok(()),
+            Some(Some(answer)) => answer,
+            None => answers::answer(&behaviour, &method, self.shared.wall_ms()),
+        };
         let reply = answers::reply(&behaviour.form, &request["id"], answer);
         match behaviour.replies {
             Replies::Normal => self.wire().text(&reply.to_string()).await?,

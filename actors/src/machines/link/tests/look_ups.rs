@@ -85,6 +85,34 @@ fn a_failed_chat_run_that_protocol_3_calls_ok_is_found_out_in_its_history() {
 }
 
 #[test]
+fn a_failed_chat_run_is_found_out_too_where_nobody_knows_its_session_but_the_gateway() {
+    let mut sim = Sim::release(3);
+    listed(&mut sim, json!({"key":KEY,"status":"done"}));
+    sim.looks_up(1, SPAWN, None);
+    sim.replies(json!({"runId":SPAWN,"status":"ok","endedAt":1}));
+    assert_eq!(sim.last_frame()["method"], "chat.history");
+    assert_eq!(sim.last_frame()["params"]["sessionKey"], KEY);
+    sim.replies(json!({"messages":[{"role":"assistant","content":"⚠️ Agent failed before reply: No key."}]}));
+    assert!(matches!(found(&sim), RunFinding::Ended(RunStage::Failed { .. })));
+
+    let mut sent = Sim::release(3);
+    sent.starts(1, task());
+    sent.closes(None, "");
+    sent.until_next_dial();
+    sent.reach_login();
+    sent.says(hello_of(3));
+    sent.answer_all();
+    sent.looks_up(2, SPAWN, None);
+    sent.replies(json!({"runId":SPAWN,"status":"ok","endedAt":1}));
+    assert_eq!(sent.last_frame()["params"]["sessionKey"], KEY, "the one that it was sent with");
+
+    let mut gone = Sim::release(3);
+    gone.looks_up(1, SPAWN, None);
+    gone.replies(json!({"runId":SPAWN,"status":"ok","endedAt":1}));
+    assert!(matches!(found(&gone), RunFinding::Ended(RunStage::Completed { .. })), "no session to read");
+}
+
+#[test]
 fn right_after_connecting_a_look_up_waits_for_the_list_of_sessions() {
     let mut sim = Sim::new();
     sim.start();

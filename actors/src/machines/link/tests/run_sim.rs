@@ -181,7 +181,7 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::AnswerFinding { result, .. } => Some(result.clone()),
+                Effect::AnswerFinding { result, .. } => Some(result.clone().map(|answer| answer.finding)),
                 _ => None,
             })
             .collect()
