@@ -3,6 +3,7 @@
 //! Connections, HTTP requests and child processes talk to it through [`messages`]; it talks back through each
 //! connection's bounded [`Outbound`] queue.
 
+mod files;
 pub mod messages;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use crate::config::GatewayConfig;
 use crate::connection::{Outbound, OutboundItem, Overflow, STOPPING};
 use crate::door::Admission;
 use crate::effect::Effect;
+use crate::files::Files;
 use crate::loaded::Loaded;
 use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
@@ -48,6 +50,10 @@ pub struct DeskActor {
     /// HTTP requests that wait for the answer of their one call.
     asking: HashMap<ConnectionId, oneshot::Sender<Result<Value, CallError>>>,
     metrics: GatewayMetrics,
+    /// None before the start, and where the thread could not be started. Dropping it writes what is still waiting.
+    files: Option<Files>,
+    /// What the machine wanted done when it was made; carried out at the start.
+    first_effects: Vec<Effect>,
 }
 
 impl DeskActor {
@@ -56,7 +62,8 @@ impl DeskActor {
         let mut chance = SystemChance;
         let mut turn = Turn::new(Now::read(), &mut chance);
         let machine = GatewayMachine::new(config, loaded, &mut turn);
-        Self { machine, chance, sockets: HashMap::new(), asking: HashMap::new(), metrics }
+        let first_effects = turn.into_effects();
+        Self { machine, chance, sockets: HashMap::new(), asking: HashMap::new(), metrics, files: None, first_effects }
     }
 
     /// One turn of the machine, and everything that it wants done.
@@ -95,7 +102,9 @@ impl DeskActor {
                 }
             }
             Effect::Close { connection, code, reason } => self.close(connection, code, reason),
-            Effect::Start(_) | Effect::Signal { .. } | Effect::Write(_) | Effect::Audit(_) | Effect::Log(_) => {}
+            Effect::Write(change) => self.change_file(change),
+            Effect::Disk { to, query } => self.ask_disk(to, query),
+            Effect::Start(_) | Effect::Signal { .. } | Effect::Audit(_) | Effect::Log(_) => {}
         }
     }
 
@@ -143,6 +152,10 @@ impl Actor for DeskActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
+        self.start_files(ctx);
+        for effect in std::mem::take(&mut self.first_effects) {
+            self.carry_out(effect);
+        }
         ctx.run_interval(UPKEEP, |desk, _| desk.turn(GatewayMachine::upkeep));
         ctx.run_interval(self.machine.config.limits.tick, |desk, _| desk.turn(GatewayMachine::tick));
     }

@@ -1,13 +1,14 @@
 //! What the machine wants done: the only way from a decision to the outside world. The desk carries these out in order.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::caller::ConnectionId;
+use crate::files::DiskQuery;
 use crate::reply::CallError;
 use crate::turn::ReplyTo;
 
@@ -50,6 +51,13 @@ pub enum Effect {
     },
     /// Change a file of the state directory, in order with all others, off the actor's thread.
     Write(FileChange),
+    /// Answer a request with something that is on disk, in order with all changes of files.
+    Disk {
+        /// Which request.
+        to: ReplyTo,
+        /// What is asked.
+        query: DiskQuery,
+    },
     /// Write a line of the audit log.
     Audit(AuditEntry),
     /// Write a line of the gateway's log. It also goes to those who follow the log (`logs.tail`, event `log`).
@@ -178,6 +186,15 @@ pub enum FileChange {
         /// Relative path.
         file: PathBuf,
     },
+}
+
+impl FileChange {
+    /// The file that it changes.
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::Append { file, .. } | Self::Replace { file, .. } | Self::Remove { file } => file,
+        }
+    }
 }
 
 /// A line of the audit log (document 002, "Audit Logs").

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::agents::CreatedAgent;
 use crate::config::GatewayConfig;
 use crate::devices::Devices;
+use crate::effect::FileChange;
 use crate::sessions::{SessionBounds, Sessions};
 
 /// What was read before the desk starts.
@@ -16,6 +17,10 @@ pub struct Loaded {
     pub sessions: Sessions,
     /// Agents that were created over the wire.
     pub agents: BTreeMap<String, CreatedAgent>,
+    /// What puts the files in order; carried out before anything else is written.
+    pub repairs: Vec<FileChange>,
+    /// Sentences for the log.
+    pub remarks: Vec<String>,
 }
 
 impl Loaded {
@@ -25,6 +30,8 @@ impl Loaded {
             devices: Devices::new(&config.device_auth),
             sessions: Sessions::new(SessionBounds::from(&config.limits)),
             agents: BTreeMap::new(),
+            repairs: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 }

@@ -2,19 +2,22 @@
 
 mod lifecycle;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::agents::Agents;
+use crate::agents::{self, Agents};
 use crate::audience::Audience;
 use crate::caller::ConnectionId;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
 use crate::devices::Devices;
 use crate::door::Door;
+use crate::effect::{FileChange, LogLevel};
+use crate::files::{FilesHealth, FilesNews};
 use crate::loaded::Loaded;
 use crate::methods;
 use crate::reply::Answer;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, transcript};
 use crate::turn::{Call, Turn};
 
 /// Everything that the gateway knows. Owned by the desk actor; its parts are changed by methods and by news alone.
@@ -36,11 +39,19 @@ pub struct GatewayMachine {
     pub sessions: Sessions,
     /// Who can be talked to.
     pub agents: Agents,
+    /// Which of its files could not be written.
+    pub files: FilesHealth,
 }
 
 impl GatewayMachine {
     /// A gateway that just started, with what it had kept.
     pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, turn: &mut Turn<'_>) -> Self {
+        for repair in loaded.repairs {
+            turn.write(repair);
+        }
+        for remark in loaded.remarks {
+            turn.log(LogLevel::Warn, "files", None, remark);
+        }
         let door = Door::new(&config);
         Self {
             agents: Agents::new(Arc::clone(&config), loaded.agents),
@@ -51,12 +62,36 @@ impl GatewayMachine {
             door,
             devices: loaded.devices,
             sessions: loaded.sessions,
+            files: FilesHealth::default(),
         }
     }
 
     /// What is to be done every minute.
     pub fn upkeep(&mut self, turn: &mut Turn<'_>) {
         self.sessions.prune(&self.audience, turn);
+        let broken: Vec<PathBuf> = self.files.broken().map(Path::to_owned).collect();
+        for file in broken {
+            let change = if file == Path::new(agents::FILE) {
+                self.agents.as_file()
+            } else if let Some(change) = self.sessions.as_file(&file) {
+                change
+            } else if file.starts_with(transcript::FOLDER) {
+                // No longer ours: it could not be removed.
+                FileChange::Remove { file }
+            } else {
+                continue;
+            };
+            turn.write(change);
+        }
+    }
+
+    /// News of the files' thread.
+    pub fn files_news(&mut self, news: FilesNews, turn: &mut Turn<'_>) {
+        match news {
+            FilesNews::Failed { file, error } => self.files.failed(&file, &error, turn),
+            FilesNews::Restored { file } => self.files.restored(&file, turn),
+            FilesNews::Answered { to, outcome } => turn.respond(&to, outcome),
+        }
     }
 
     /// A caller asks for something. The answer is among the effects, at once or in a later turn.

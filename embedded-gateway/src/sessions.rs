@@ -19,6 +19,7 @@ mod tests;
 pub mod transcript;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::audience::Audience;
@@ -108,6 +109,12 @@ impl Sessions {
         let mut all: Vec<&Session> = self.by_key.values().collect();
         all.sort_by(|one, other| other.updated_at.cmp(&one.updated_at).then_with(|| one.key.cmp(&other.key)));
         all
+    }
+
+    /// The change that writes a transcript as it should be; none where the file is no session's.
+    pub fn as_file(&self, file: &Path) -> Option<FileChange> {
+        let session = self.by_key.values().find(|session| transcript::path(&session.session_id) == file)?;
+        Some(FileChange::Replace { file: file.to_owned(), text: transcript::whole(session) })
     }
 
     /// How many there are.

@@ -1,0 +1,183 @@
+//! The files of the gateway: one thread carries out all changes and questions, in the order in which the machine wanted them.
+//!
+//! A change that fails (a full disk) stops nothing: the desk is told, says it in the log and in `health`, and the machine
+//! writes the file anew later. Until that has worked, nothing is added to a file that lacks a line, so that a transcript never
+//! has a hole.
+
+mod changes;
+mod disk;
+mod health;
+mod load;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod workspace;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::effect::FileChange;
+use crate::reply::CallError;
+use crate::turn::ReplyTo;
+
+pub use disk::{DiskQuery, Workspace};
+pub use health::FilesHealth;
+pub use load::{LoadError, read_state};
+pub use tail::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
+
+/// What may wait for a slow disk, in bytes of text; further changes count as failed.
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// Something for the files' thread to do.
+#[derive(Debug)]
+enum Order {
+    Change(FileChange),
+    Query { to: ReplyTo, query: DiskQuery },
+    Stop,
+}
+
+impl Order {
+    fn weight(&self) -> usize {
+        256 + match self {
+            Self::Change(FileChange::Append { line, .. }) => line.len(),
+            Self::Change(FileChange::Replace { text, .. }) => text.len(),
+            Self::Query { query, .. } => query.weight(),
+            Self::Change(FileChange::Remove { .. }) | Self::Stop => 0,
+        }
+    }
+}
+
+/// What the files' thread has to tell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FilesNews {
+    /// A change could not be carried out.
+    Failed {
+        /// Which file, relative to the state directory.
+        file: PathBuf,
+        /// The operating system's words.
+        error: String,
+    },
+    /// A file that had failed is as it should be again.
+    Restored {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// The answer of a question.
+    Answered {
+        /// Of which request.
+        to: ReplyTo,
+        /// The payload or the error.
+        outcome: Result<Value, CallError>,
+    },
+}
+
+/// The way to the files' thread. Nothing of it ever waits, except its end: dropping it blocks until everything that waits is
+/// carried out.
+#[derive(Debug)]
+pub struct Files {
+    orders: Sender<Order>,
+    waiting: Arc<AtomicUsize>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Files {
+    /// Starts the thread for a state directory. `tell` is called on that thread.
+    pub fn start(state_dir: PathBuf, tell: impl Fn(FilesNews) + Send + 'static) -> io::Result<Self> {
+        let (orders, receiver) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&waiting);
+        let thread = thread::Builder::new()
+            .name("gateway-files".to_owned())
+            .spawn(move || Worker { state_dir, broken: BTreeSet::new(), tell }.work(&receiver, &counted))?;
+        Ok(Self { orders, waiting, thread: Some(thread) })
+    }
+
+    /// Changes a file, after everything else that was wanted before. None: taken; else what to tell the machine at once.
+    pub fn change(&self, change: FileChange) -> Option<FilesNews> {
+        let file = change.file().to_owned();
+        let error = self.send(Order::Change(change)).err()?;
+        Some(FilesNews::Failed { file, error })
+    }
+
+    /// Asks something; the answer comes as news. None: taken; else the answer.
+    pub fn ask(&self, to: ReplyTo, query: DiskQuery) -> Option<FilesNews> {
+        let error = self.send(Order::Query { to: to.clone(), query }).err()?;
+        Some(FilesNews::Answered { to, outcome: Err(CallError::unavailable(error).retry_after(1_000)) })
+    }
+
+    fn send(&self, order: Order) -> Result<(), String> {
+        let weight = order.weight();
+        let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
+        let refused = if before.saturating_add(weight) > WAITING_BYTES.max(weight) {
+            Some("the disk is too slow: too much waits to be written")
+        } else {
+            self.orders.send(order).err().map(|_| "the thread that writes files has ended; restart the gateway")
+        };
+        match refused {
+            None => Ok(()),
+            Some(reason) => {
+                self.waiting.fetch_sub(weight, Ordering::Relaxed);
+                Err(reason.to_owned())
+            }
+        }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = self.orders.send(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker<Tell> {
+    state_dir: PathBuf,
+    /// Files that lack a change: nothing is added to them until they are put in place anew.
+    broken: BTreeSet<PathBuf>,
+    tell: Tell,
+}
+
+impl<Tell: Fn(FilesNews)> Worker<Tell> {
+    fn work(mut self, orders: &Receiver<Order>, waiting: &AtomicUsize) {
+        while let Ok(order) = orders.recv() {
+            let weight = order.weight();
+            match order {
+                Order::Change(change) => self.change(&change),
+                Order::Query { to, query } => {
+                    let outcome = disk::answer(query);
+                    (self.tell)(FilesNews::Answered { to, outcome });
+                }
+                Order::Stop => return,
+            }
+            waiting.fetch_sub(weight, Ordering::Relaxed);
+        }
+    }
+
+    fn change(&mut self, change: &FileChange) {
+        let file = change.file();
+        if self.broken.contains(file) && matches!(change, FileChange::Append { .. }) {
+            // Said already; the machine will write the whole file.
+            return;
+        }
+        match changes::carry_out(&self.state_dir, change) {
+            Ok(()) => {
+                if self.broken.remove(file) {
+                    (self.tell)(FilesNews::Restored { file: file.to_owned() });
+                }
+            }
+            Err(error) => {
+                self.broken.insert(file.to_owned());
+                (self.tell)(FilesNews::Failed { file: file.to_owned(), error: error.to_string() });
+            }
+        }
+    }
+}

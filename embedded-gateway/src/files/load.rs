@@ -1,0 +1,100 @@
+//! Reading the state directory when the gateway starts, before anything is written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::agents::{self, CreatedAgent};
+use crate::config::GatewayConfig;
+use crate::loaded::Loaded;
+use crate::sessions::{self, SessionBounds, is_agent_id, transcript};
+
+/// Largest transcript that is read, in bytes. Ours stay far below it.
+const TRANSCRIPT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why the state can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} of the gateway's state could not be read: {source}; correct its permissions or restore it")]
+pub struct LoadError {
+    /// What was to be read.
+    pub path: PathBuf,
+    /// The operating system's words.
+    pub source: io::Error,
+}
+
+/// Reads sessions and created agents. A file that makes no sense is set aside with a remark, one that can't be read stops
+/// the start.
+pub fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
+    let mut loaded = Loaded::nothing(config);
+    read_agents(config, &mut loaded)?;
+    let folder = config.state_dir.join(transcript::FOLDER);
+    let names = transcript_names(&folder).map_err(|source| LoadError { path: folder.clone(), source })?;
+    let mut failed = None;
+    let transcripts = names.into_iter().map_while(|name| {
+        let path = folder.join(format!("{name}.jsonl"));
+        match read(&path) {
+            Ok(bytes) => Some((name, bytes)),
+            Err(source) => {
+                failed = Some(LoadError { path, source });
+                None
+            }
+        }
+    });
+    let found = sessions::load(SessionBounds::from(&config.limits), transcripts);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    loaded.sessions = found.sessions;
+    loaded.repairs.extend(found.repairs);
+    loaded.remarks.extend(found.remarks);
+    Ok(loaded)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.len() > TRANSCRIPT_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {TRANSCRIPT_BYTES} bytes")));
+    }
+    fs::read(path)
+}
+
+/// Names of the regular `*.jsonl` files, in order.
+fn transcript_names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str().and_then(|name| name.strip_suffix(".jsonl"))
+            && entry.file_type()?.is_file()
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn read_agents(config: &GatewayConfig, loaded: &mut Loaded) -> Result<(), LoadError> {
+    let path = config.state_dir.join(agents::FILE);
+    let text = match read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(|source| LoadError { path: path.clone(), source })?,
+    };
+    match serde_json::from_slice::<BTreeMap<String, CreatedAgent>>(&text) {
+        Ok(agents) => loaded.agents = agents.into_iter().filter(|(id, _)| is_agent_id(id)).collect(),
+        Err(error) => {
+            // The next change would write over it: keep what a person could still repair.
+            let aside = path.with_extension("json.damaged");
+            fs::rename(&path, &aside).map_err(|source| LoadError { path: path.clone(), source })?;
+            loaded.remarks.push(format!(
+                "{} makes no sense ({error}) and was set aside as {}; agents that were created over the wire are missing",
+                path.display(),
+                aside.display()
+            ));
+        }
+    }
+    Ok(())
+}
