@@ -154,6 +154,7 @@ impl Setup {
                 Err(format!("{other:?}: {}", text_of(&stderr)))
             }
         });
+        settled(&stdout);
         settled(&stderr);
         Ended { code: status.code(), stdout: text_of(&stdout), stderr: text_of(&stderr) }
     }
