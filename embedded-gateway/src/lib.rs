@@ -18,6 +18,7 @@
 //! chance and what is to be done travel in a [`turn::Turn`].
 
 pub mod agents;
+pub mod audit_log;
 pub mod audience;
 pub mod caller;
 pub mod clock;
@@ -27,6 +28,10 @@ pub mod desk;
 pub mod devices;
 pub mod door;
 pub mod effect;
+pub mod line_writer;
+pub mod lock_file;
+pub mod log_file;
+pub mod outlets;
 pub mod files;
 mod http;
 pub mod loaded;
@@ -38,6 +43,7 @@ pub mod reply;
 pub mod server;
 pub mod sessions;
 pub mod turn;
+pub mod wall_time;
 
 /// The version that clients are told. The daemon's rules for a minimum version compare calendar versions, which this crate's
 /// own would never satisfy: it is that of the release whose protocol is followed, with this crate's as build metadata.
