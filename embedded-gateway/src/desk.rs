@@ -25,6 +25,7 @@ use crate::files::Files;
 use crate::loaded::Loaded;
 use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
+use crate::outlets::Outlets;
 use crate::reply::CallError;
 use crate::turn::{Call, Turn};
 use messages::{Admit, Ask, CallMethod, CheckBearer, Disconnected, Stop};
@@ -54,6 +55,8 @@ pub struct DeskActor {
     files: Option<Files>,
     /// What the machine wanted done when it was made; carried out at the start.
     first_effects: Vec<Effect>,
+    /// Where lines of the log and the audit log go.
+    outlets: Outlets,
 }
 
 impl DeskActor {
@@ -63,7 +66,23 @@ impl DeskActor {
         let mut turn = Turn::new(Now::read(), &mut chance);
         let machine = GatewayMachine::new(config, loaded, &mut turn);
         let first_effects = turn.into_effects();
-        Self { machine, chance, sockets: HashMap::new(), asking: HashMap::new(), metrics, files: None, first_effects }
+        Self {
+            machine,
+            chance,
+            sockets: HashMap::new(),
+            asking: HashMap::new(),
+            metrics,
+            files: None,
+            first_effects,
+            outlets: Outlets::default(),
+        }
+    }
+
+    /// The same with a log and an audit log to write to.
+    #[must_use]
+    pub fn with_outlets(mut self, outlets: Outlets) -> Self {
+        self.outlets = outlets;
+        self
     }
 
     /// One turn of the machine, and everything that it wants done.
@@ -104,7 +123,9 @@ impl DeskActor {
             Effect::Close { connection, code, reason } => self.close(connection, code, reason),
             Effect::Write(change) => self.change_file(change),
             Effect::Disk { to, query } => self.ask_disk(to, query),
-            Effect::Start(_) | Effect::Signal { .. } | Effect::Audit(_) | Effect::Log(_) => {}
+            Effect::Audit(entry) => self.outlets.audit(&entry, Now::read().wall_ms),
+            Effect::Log(line) => self.outlets.log(&line, Now::read().wall_ms),
+            Effect::Start(_) | Effect::Signal { .. } => {}
         }
     }
 

@@ -18,8 +18,8 @@
 //! chance and what is to be done travel in a [`turn::Turn`].
 
 pub mod agents;
-pub mod audit_log;
 pub mod audience;
+pub mod audit_log;
 pub mod caller;
 pub mod clock;
 pub mod config;
@@ -28,16 +28,16 @@ pub mod desk;
 pub mod devices;
 pub mod door;
 pub mod effect;
-pub mod line_writer;
-pub mod lock_file;
-pub mod log_file;
-pub mod outlets;
 pub mod files;
 mod http;
+pub mod line_writer;
 pub mod loaded;
+pub mod lock_file;
+pub mod log_file;
 pub mod machine;
 pub mod methods;
 pub mod metrics;
+pub mod outlets;
 pub mod processes;
 pub mod reply;
 pub mod server;

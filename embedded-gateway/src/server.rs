@@ -24,6 +24,7 @@ use crate::desk::messages::Stop;
 use crate::http::guard::HostGuard;
 use crate::loaded::Loaded;
 use crate::metrics::GatewayMetrics;
+use crate::outlets::Outlets;
 
 /// How long connections may take to end after they were told to.
 const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -83,6 +84,14 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`].
 pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
+    start_with(config, Outlets::default()).await
+}
+
+/// The same with a log and an audit log.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start_with(config: GatewayConfig, outlets: Outlets) -> Result<Running, StartError> {
     make_state_directory(&config)?;
     let address = SocketAddr::new(bind_address(config.bind), config.port);
     let (listener, address) = listen(address).await?;
@@ -93,7 +102,9 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let (stop, stopping) = watch::channel(false);
     let premises = Rc::new(Premises {
-        desk: DeskActor::new(Arc::clone(&config), Loaded::nothing(&config), metrics.clone()).start(),
+        desk: DeskActor::new(Arc::clone(&config), Loaded::nothing(&config), metrics.clone())
+            .with_outlets(outlets)
+            .start(),
         budget: MemoryBudget::default(),
         slots: Slots::new(&config.limits, metrics.connections.clone()),
         hosts: HostGuard::new(address.ip(), &config),
