@@ -16,6 +16,7 @@ pub mod health_document;
 pub mod hello;
 pub mod identity;
 pub mod limits;
+pub mod logs;
 pub mod pending;
 pub mod quirks;
 pub mod refusal;
@@ -34,6 +35,7 @@ pub use handshake::{Handshake, HandshakeConfig, Step};
 pub use health_document::HealthDocument;
 pub use hello::{HealthSnapshot, Hello, HelloForm, IssuedToken};
 pub use identity::DeviceIdentity;
+pub use logs::{LogEntry, LogLevel, LogTail, read_log_event, read_log_line, read_log_tail};
 pub use pending::{Matched, PendingRequests, ReplyMode, ReplyStep, Settled, Unmatched};
 pub use quirks::Quirk;
 pub use refusal::{

@@ -35,6 +35,15 @@ pub const MAX_SESSIONS: usize = 10_000;
 /// Agents kept of one gateway.
 pub const MAX_AGENTS: usize = 1_000;
 
+/// Longest message of one log entry, in characters.
+pub const MAX_LOG_MESSAGE: usize = 4_000;
+
+/// Most that is kept of the values beside a log entry's message, as JSON.
+pub const MAX_LOG_EXTRA: usize = 4_096;
+
+/// Lines that a gateway gives out at once (`logs.tail`).
+pub const MAX_LOG_LINES: usize = 5_000;
+
 /// How long a challenge is waited for where the `openclaw` dialect has been seen before.
 pub const CHALLENGE_WAIT: Duration = Duration::from_secs(10);
 

@@ -46,7 +46,7 @@ pub(crate) fn command_argument(text: &str) -> Option<String> {
 }
 
 /// Control characters, and the invisible ones that turn the direction of a line around or hide in it.
-fn is_unfit(character: char) -> bool {
+pub(crate) fn is_unfit(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
