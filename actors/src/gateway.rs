@@ -9,6 +9,7 @@
 //! | `run_handlers` | the same for runs and sessions |
 //! | `effects` | carries out what the link says |
 //! | `socket` | dials, and reads what comes in |
+//! | `log_messages`, `log_handlers` | followers of the gateway's log |
 //! | `http_dialect` | HTTP conversations |
 //! | `probe` | tries beside the connection |
 //! | `timer` | the one armed deadline |
@@ -18,6 +19,8 @@
 mod effects;
 mod handlers;
 mod http_dialect;
+mod log_handlers;
+pub mod log_messages;
 pub mod messages;
 mod probe;
 mod run_handlers;
@@ -34,6 +37,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use self::http_dialect::HttpConversation;
+use self::log_handlers::Followers;
 use self::messages::{FromGateway, GatewayNotice, ProbeOutcome};
 use self::socket::Socket;
 use self::timer::Timer;
@@ -91,6 +95,7 @@ pub struct GatewayActor {
     starters: HashMap<CallToken, oneshot::Sender<Result<Accepted, NotAccepted>>>,
     seekers: HashMap<CallToken, oneshot::Sender<Result<LookedUp, Failure>>>,
     probers: HashMap<ProbeToken, oneshot::Sender<Box<ProbeOutcome>>>,
+    followers: Followers,
     last_token: u64,
 }
 
@@ -127,6 +132,7 @@ impl GatewayActor {
             starters: HashMap::new(),
             seekers: HashMap::new(),
             probers: HashMap::new(),
+            followers: Followers::default(),
             last_token: 0,
         }
     }

@@ -8,6 +8,7 @@ pub mod flap;
 pub mod heartbeat;
 pub mod latency_fold;
 pub mod link;
+pub mod log_tail;
 pub mod replay;
 pub mod restart_intensity;
 pub mod routing;

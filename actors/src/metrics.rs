@@ -38,6 +38,7 @@ pub struct Metrics {
     store_reader_jobs: AtomicUsize,
     registry_notices: AtomicI64,
     registry_requests: AtomicUsize,
+    log_watchers: AtomicUsize,
     self_doubt: AtomicBool,
     panics: AtomicU64,
     started_ms: AtomicI64,
@@ -132,6 +133,16 @@ impl Metrics {
         self.registry_requests.store(under_way, Ordering::Relaxed);
     }
 
+    /// Somebody began to follow a gateway's log.
+    pub fn log_watcher_came(&self) {
+        self.log_watchers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody who followed a gateway's log is gone.
+    pub fn log_watcher_left(&self) {
+        self.log_watchers.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Whether the daemon doubts its own network.
     pub fn set_self_doubt(&self, doubts: bool) {
         self.self_doubt.store(doubts, Ordering::Relaxed);
@@ -189,6 +200,11 @@ impl Metrics {
                 (vec![("pool", "reader".to_owned())], as_f64(self.store_reader_jobs.load(Ordering::Relaxed))),
                 (vec![("pool", "writer".to_owned())], as_f64(self.store_writer_jobs.load(Ordering::Relaxed))),
             ],
+        );
+        out.gauges(
+            "gatewarden_log_watchers",
+            "Those who follow a gateway's log; while there is one the gateway is asked for new lines each second.",
+            [(vec![], as_f64(self.log_watchers.load(Ordering::Relaxed)))],
         );
         out.gauges(
             "gatewarden_self_doubt",

@@ -48,6 +48,7 @@ impl GatewayActor {
             }
             Effect::RunMoved(notice) => self.tell(GatewayNotice::Run(*notice)),
             Effect::Sessions(sessions) => self.tell(GatewayNotice::Sessions(sessions)),
+            Effect::Logs(news) => self.tell_followers(news),
             Effect::AnswerProbe { probe, outcome } => {
                 let _ = self.probers.remove(&probe).map(|waiter| waiter.send(outcome));
             }

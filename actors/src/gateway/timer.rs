@@ -39,6 +39,7 @@ impl GatewayActor {
     fn timer_fired(&mut self, generation: u64, ctx: &mut Context<Self>) {
         if generation == self.timer.generation {
             self.timer.armed = None;
+            self.drop_gone_followers();
             self.feed(ctx, Link::on_deadline);
         }
     }

@@ -29,6 +29,7 @@ mod http_dialect;
 mod http_runs;
 mod knowledge;
 mod live;
+mod log_following;
 mod look_up;
 mod outcomes;
 mod probing;
@@ -46,7 +47,9 @@ use gatewarden_protocol::address::GatewayAddress;
 use gatewarden_protocol::{DeviceIdentity, Dialect};
 
 use self::attempt::Asked;
-pub use self::effect::{CallToken, Count, Effect, Epoch, HttpAnswer, HttpAsk, HttpOperation, Moment, ProbeToken};
+pub use self::effect::{
+    CallToken, Count, Effect, Epoch, HttpAnswer, HttpAsk, HttpOperation, LogNews, Moment, ProbeToken,
+};
 use self::ending::{Blocked, Grace};
 use self::handshaking::Handshaking;
 use self::http_dialect::HttpTalk;
@@ -61,6 +64,7 @@ use crate::gateway_report::{GatewayReport, Phase};
 use crate::machines::backoff::Backoff;
 use crate::machines::breaker::Breaker;
 use crate::machines::heartbeat::Heartbeat;
+use crate::machines::log_tail::LogTail;
 use crate::settings::GatewaySettings;
 
 /// What a link is made of.
@@ -155,6 +159,7 @@ pub struct Link {
     probes: Probes,
     runs: Runs,
     telling: Telling,
+    logs: LogTail,
     effects: Vec<Effect>,
 }
 
@@ -198,6 +203,7 @@ impl Link {
             probes: Probes::default(),
             runs: Runs::default(),
             telling: Telling::default(),
+            logs: LogTail::default(),
             effects: Vec::new(),
         }
     }

@@ -82,6 +82,7 @@ impl Link {
             self.knowledge.forget(moment, self.dialect);
             if elsewhere {
                 self.telling.forget();
+                self.forget_logs();
             }
             self.breaker = Breaker::new(self.settings.breaker_failures);
             self.pardon(moment);

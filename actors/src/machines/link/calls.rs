@@ -37,6 +37,8 @@ pub(super) enum Waiter {
     LookUp(CallToken),
     /// An abort.
     Kill(CallToken),
+    /// Followers of the log.
+    Logs,
 }
 
 impl Link {
@@ -140,6 +142,7 @@ impl Link {
                 }
                 // Its own machine watches the heartbeat.
                 Waiter::Heartbeat => {}
+                Waiter::Logs => self.logs_unread(moment, failure),
                 waiter => self.unread(moment, waiter),
             }
         }
@@ -163,6 +166,7 @@ impl Link {
         self.abandon_look_ups();
         self.runs.watch.connection_lost();
         self.telling.connection_lost();
+        self.logs_lost();
     }
 
     /// No answer came to somebody's request, or will come.
@@ -175,7 +179,13 @@ impl Link {
                 self.runs.kills.remove(&call);
                 self.push(Effect::Answer { call, result: Err(failure) });
             }
-            Waiter::Heartbeat | Waiter::Agents | Waiter::AgentsFromConfig | Waiter::Subscribe | Waiter::Sessions => {}
+            // Their own machines see the end of the connection.
+            Waiter::Heartbeat
+            | Waiter::Logs
+            | Waiter::Agents
+            | Waiter::AgentsFromConfig
+            | Waiter::Subscribe
+            | Waiter::Sessions => {}
         }
     }
 

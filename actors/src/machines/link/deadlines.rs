@@ -29,6 +29,7 @@ impl Link {
             self.runs.watch.next_deadline(),
             self.look_up_deadline(),
             self.telling_deadline(moment.now),
+            self.logs_deadline(),
         ];
         let live = self
             .live
@@ -81,6 +82,7 @@ impl Link {
             }
             self.read_if_wanted(moment);
         }
+        self.ask_logs(moment);
         if self.handshaking.as_ref().and_then(|handshaking| handshaking.ask_info_at).is_some_and(|at| now >= at) {
             self.info_due(moment);
         }

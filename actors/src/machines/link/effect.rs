@@ -1,8 +1,10 @@
 //! What a [`super::Link`] asks its shell to do, and the small types that travel in and out.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gatewarden_protocol::LogEntry;
 use serde_json::Value;
 
 use crate::dialing::http_probe::{Health, HealthFailure};
@@ -12,6 +14,7 @@ use crate::gateway::messages::{AuthResult, HealthPoint, ProbeOutcome};
 use crate::gateway::run_messages::RunNotice;
 use crate::gateway_record::DeviceToken;
 use crate::gateway_report::{GatewayReport, Phase};
+use crate::machines::log_tail::{LogCursor, LogGap, WatchToken};
 use crate::run::{Accepted, LookedUp, NotAccepted, SharedSessions};
 
 /// Time and chance at one input.
@@ -95,6 +98,46 @@ pub enum Count {
     Rpc(String, &'static str),
     /// A frame that was dropped.
     DroppedFrame(&'static str),
+}
+
+/// What followers of the gateway's log are told.
+#[derive(Debug, Clone)]
+pub enum LogNews {
+    /// A follower is in, with what it begins with.
+    Welcome {
+        /// Who.
+        watch: WatchToken,
+        /// Its first entries.
+        entries: Vec<Arc<LogEntry>>,
+        /// The place after them, where the log has places.
+        cursor: Option<LogCursor>,
+        /// Why entries may be missing before them.
+        gap: Option<LogGap>,
+    },
+    /// A follower could not be let in.
+    Refused {
+        /// Who.
+        watch: WatchToken,
+        /// Why.
+        failure: Failure,
+    },
+    /// New entries for all, except for those who have the first of them already.
+    Entries {
+        /// The entries.
+        entries: Vec<Arc<LogEntry>>,
+        /// The place after them, where the log has places.
+        cursor: Option<LogCursor>,
+        /// Who has how many of them.
+        known: Vec<(WatchToken, usize)>,
+    },
+    /// Entries may be missing here, for all.
+    Gap(LogGap),
+    /// Nothing comes for now, for all.
+    Interrupted,
+    /// It goes on, for all.
+    Resumed,
+    /// The gateway gives out no log: it is over for all.
+    Over(Failure),
 }
 
 /// What the shell is asked to do, in order.
@@ -210,6 +253,8 @@ pub enum Effect {
     RunMoved(Box<RunNotice>),
     /// The sessions changed.
     Sessions(SharedSessions),
+    /// Something for those who follow the gateway's log.
+    Logs(LogNews),
     /// Answer a probe.
     AnswerProbe {
         /// Who asked.

@@ -170,6 +170,7 @@ impl Link {
             }
             "shutdown" => self.gateway_shuts_down(moment, &event.payload),
             "spawn_result" => self.spawn_result(moment, &event.payload),
+            "log" => self.log_event(&event.payload),
             "config.changed" | "agents.changed" => live.reading.want_agents(),
             _ => {}
         }
@@ -230,6 +231,7 @@ impl Link {
             Waiter::Preparation(call, needed) => self.prepared(moment, call, needed, outcome, unknown),
             Waiter::LookUp(call) => self.look_up_answered(moment, call, outcome),
             Waiter::Kill(call) => self.kill_answered(moment, call, &method, outcome, unknown),
+            Waiter::Logs => self.logs_answered(moment, &method, outcome, unknown),
             Waiter::Agents | Waiter::AgentsFromConfig | Waiter::Subscribe | Waiter::Sessions => {
                 self.read(moment, waiter, outcome, unknown);
             }

@@ -159,6 +159,7 @@ impl Link {
         self.heartbeat.start(moment.now);
         self.enter(moment, Phase::Ready, Stage::Ready, "authenticated");
         self.probes_go_live(moment);
+        self.logs_connected(moment);
     }
 
     /// Carries out what the heartbeat asks for by now.

@@ -225,6 +225,10 @@ impl Link {
                 live.reading.sessions_at = Some(moment.now + AFTER_FAILURE);
             }
             Waiter::Agents | Waiter::AgentsFromConfig | Waiter::Subscribe => live.reading.under_way = false,
+            Waiter::Logs => {
+                let failure = self.busy();
+                self.logs_unread(moment, failure);
+            }
             // The others are no reads.
             _ => {}
         }

@@ -1,0 +1,97 @@
+//! Followers of the gateway's log: lets them in, hands them what the link says, and notices when they are gone.
+
+use std::collections::HashMap;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::GatewayActor;
+use super::log_messages::WatchLogs;
+use crate::error::Failure;
+use crate::log_watch::{LogBegin, LogDelivery, LogFeed, LogSubscription, LogWish, pair};
+use crate::machines::link::LogNews;
+use crate::machines::log_tail::{Begin, POLL_LIMIT, WatchToken};
+
+/// Who follows, and who wants to.
+#[derive(Default)]
+pub(super) struct Followers {
+    feeds: HashMap<WatchToken, LogFeed>,
+    joining: HashMap<WatchToken, (LogWish, oneshot::Sender<Result<LogSubscription, Failure>>)>,
+}
+
+impl Handler<WatchLogs> for GatewayActor {
+    type Result = ResponseFuture<Result<LogSubscription, Failure>>;
+
+    fn handle(&mut self, WatchLogs(wish): WatchLogs, ctx: &mut Self::Context) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        let watch = WatchToken(self.next_token());
+        self.drop_gone_followers();
+        self.followers.joining.insert(watch, (wish, answer));
+        let begin = match (wish.begin, wish.level) {
+            (LogBegin::Now, _) => Begin::Now,
+            (LogBegin::After(cursor), _) => Begin::After(cursor),
+            (LogBegin::Newest(newest), None) => Begin::Newest(newest),
+            // The gateway counts lines of all levels, so a filtered read asks for more.
+            (LogBegin::Newest(_), Some(_)) => Begin::Newest(POLL_LIMIT),
+        };
+        self.feed(ctx, |link, moment| link.on_watch_logs(moment, watch, begin));
+        Box::pin(
+            async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("supervision of this gateway"))) },
+        )
+    }
+}
+
+impl GatewayActor {
+    pub(super) fn tell_followers(&mut self, news: LogNews) {
+        match news {
+            LogNews::Welcome { watch, entries, cursor, gap } => {
+                let Some((wish, answer)) = self.followers.joining.remove(&watch) else { return };
+                let (feed, subscription) = pair(wish, &self.metrics, &entries, cursor, gap);
+                self.followers.feeds.insert(watch, feed);
+                // Whoever didn't wait for it drops it, and is found to be gone at the next look.
+                let _ = answer.send(Ok(subscription));
+            }
+            LogNews::Refused { watch, failure } => {
+                let _ = self.followers.joining.remove(&watch).map(|(_, answer)| answer.send(Err(failure)));
+            }
+            LogNews::Entries { entries, cursor, known } => {
+                for (watch, feed) in &self.followers.feeds {
+                    let known = known.iter().find(|(who, _)| who == watch).map_or(0, |(_, known)| *known);
+                    if let Some(fresh) = entries.get(known..).filter(|fresh| !fresh.is_empty()) {
+                        feed.entries(fresh, cursor);
+                    }
+                }
+            }
+            LogNews::Gap(gap) => self.notify_followers(&LogDelivery::Gap(gap)),
+            LogNews::Interrupted => self.notify_followers(&LogDelivery::Interrupted),
+            LogNews::Resumed => self.notify_followers(&LogDelivery::Resumed),
+            LogNews::Over(failure) => {
+                self.notify_followers(&LogDelivery::Over(failure));
+                self.followers.feeds.clear();
+            }
+        }
+    }
+
+    fn notify_followers(&self, notice: &LogDelivery) {
+        self.followers.feeds.values().for_each(|feed| feed.notice(notice.clone()));
+    }
+
+    /// Before anything is asked on behalf of followers: are they still there?
+    pub(super) fn drop_gone_followers(&mut self) {
+        let Self { followers, link, .. } = self;
+        followers.feeds.retain(|watch, feed| {
+            let stays = feed.is_read();
+            if !stays {
+                link.on_unwatch_logs(*watch);
+            }
+            stays
+        });
+        followers.joining.retain(|watch, (_, answer)| {
+            let stays = !answer.is_closed();
+            if !stays {
+                link.on_unwatch_logs(*watch);
+            }
+            stays
+        });
+    }
+}
