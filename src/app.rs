@@ -27,6 +27,7 @@ use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::event_hub::EventHubActor;
+use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
@@ -41,6 +42,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::http::agents::sync::SYNCS;
 use crate::http::direct_door::DirectDoor;
+use crate::http::events::joining::RELAYS;
 use crate::http::registry_door::{Door, RegistryDoor};
 use crate::http::{AppState, InstallationIdentity, Keyring, Readiness};
 use crate::systemd::Notifier;
@@ -119,7 +121,7 @@ impl App {
             seed: Some(config.seed.clone()),
             spawn: gateways::spawner(config, identity, &clock, &metrics),
             election: config.election.clone(),
-            events,
+            events: events.clone(),
             audit: audit.clone(),
             open_spawns: store.open_spawns().await?,
             routing: config.work.routing.clone(),
@@ -138,6 +140,13 @@ impl App {
             request_timeout: config.gateway.request_timeout,
             clock: clock.clone(),
         });
+        let log_relay = LogRelayActor::start(LogRelayParts {
+            registry: registry.clone().recipient(),
+            roster: roster.clone(),
+            events,
+            timeout: config.gateway.request_timeout,
+            clock: clock.clone(),
+        });
         // Answered once the registry has seeded the first gateway, where there was none: no client finds an empty roster.
         let _ = registry.send(Ping).await;
         let readiness = Readiness::default();
@@ -145,6 +154,7 @@ impl App {
             roster: roster.clone(),
             registry: RegistryDoor::new(&registry),
             event_hub: event_hub.clone(),
+            log_relay: Door::to("relay of log entries", log_relay.recipient(), RELAYS),
             audit: audit.clone(),
             store: store.clone(),
             agents,

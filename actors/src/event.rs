@@ -1,10 +1,12 @@
 //! What the daemon tells its subscribers: one numbered event, rendered once for everybody.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::ids::GatewayId;
 
 /// The types of events (`docs/api.md`, "Events").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -88,9 +90,10 @@ impl EventKind {
 }
 
 /// Which events a subscriber wants and may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventFilter {
     kinds: u16,
+    logs_of: Option<Arc<[GatewayId]>>,
 }
 
 impl EventFilter {
@@ -98,11 +101,36 @@ impl EventFilter {
     pub fn new(kinds: &[EventKind], admin: bool) -> Self {
         let wanted = if kinds.is_empty() { &EventKind::ALL[..] } else { kinds };
         let kinds = wanted.iter().filter(|kind| admin || !kind.is_for_admins()).fold(0, |bits, kind| bits | kind.bit());
-        Self { kinds }
+        Self { kinds, logs_of: None }
     }
 
-    /// Whether an event of this kind passes.
-    pub fn lets_through(self, kind: EventKind) -> bool {
+    /// Nothing at all: a subscription that only tells the end of all streams.
+    pub fn nothing() -> Self {
+        Self { kinds: 0, logs_of: None }
+    }
+
+    /// Log entries of these gateways only; other events are not affected.
+    #[must_use]
+    pub fn with_logs_of(self, gateways: Option<Arc<[GatewayId]>>) -> Self {
+        Self { logs_of: gateways, ..self }
+    }
+
+    /// Whether this event passes.
+    pub fn passes(&self, event: &Event) -> bool {
+        let named = || match (&self.logs_of, event.log_of) {
+            (Some(gateways), Some(gateway)) => gateways.contains(&gateway),
+            _ => true,
+        };
+        self.lets_through(event.kind) && named()
+    }
+
+    /// Whether anything but log entries passes.
+    pub fn lets_others_through(&self) -> bool {
+        self.kinds & !EventKind::Log.bit() != 0
+    }
+
+    /// Whether events of this kind may pass.
+    pub fn lets_through(&self, kind: EventKind) -> bool {
         self.kinds & kind.bit() != 0
     }
 }
@@ -118,6 +146,8 @@ pub struct Event {
     pub json: Bytes,
     /// As server-sent event: the lines `event`, `id` and `data`, and the empty one.
     pub sse: Bytes,
+    /// Whose log entry it is, where it is one.
+    log_of: Option<GatewayId>,
     socket_text: OnceLock<Bytes>,
 }
 
@@ -137,7 +167,8 @@ impl Event {
         let head = format!("event: {}\nid: {id}\ndata: ", kind.as_str());
         let json_ends = head.len() + json.len();
         let sse = Bytes::from([head.as_str(), json.as_str(), "\n\n"].concat());
-        Self { id, kind, json: sse.slice(head.len()..json_ends), sse, socket_text: OnceLock::new() }
+        let log_of = data.get("gateway_id").and_then(Value::as_i64).filter(|_| kind == EventKind::Log).map(GatewayId);
+        Self { log_of, id, kind, json: sse.slice(head.len()..json_ends), sse, socket_text: OnceLock::new() }
     }
 
     /// As WebSocket message: `{"id","type","ts","data"}`. Rendered for the first subscriber that wants it.
@@ -188,6 +219,18 @@ mod tests {
             assert!(EventFilter::new(kinds, true).lets_through(EventKind::Audit));
             assert!(!EventFilter::new(kinds, false).lets_through(EventKind::Audit));
         }
+    }
+
+    #[test]
+    fn log_entries_may_be_wanted_of_some_gateways_only() {
+        let of = |kind, gateway: i64| Event::new(1, kind, 1, &serde_json::json!({ "gateway_id": gateway }));
+        let filter = EventFilter::new(&[EventKind::Log, EventKind::GatewayStatus], false);
+        assert!(filter.passes(&of(EventKind::Log, 2)));
+        let filter = filter.with_logs_of(Some(Arc::from([GatewayId(1)])));
+        assert!(filter.passes(&of(EventKind::Log, 1)));
+        assert!(!filter.passes(&of(EventKind::Log, 2)));
+        assert!(filter.passes(&of(EventKind::GatewayStatus, 2)), "only log entries are chosen so");
+        assert!(!EventFilter::nothing().passes(&of(EventKind::GatewayStatus, 1)));
     }
 
     #[test]

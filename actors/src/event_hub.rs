@@ -87,7 +87,7 @@ impl Handler<Subscribe> for EventHubActor {
             return None;
         }
         let newest = self.ring.last_id();
-        let replay = message.last_seen.map(|last_seen| (last_seen, self.ring.since(last_seen, message.filter)));
+        let replay = message.last_seen.map(|last_seen| (last_seen, self.ring.since(last_seen, &message.filter)));
         let starts_after = match replay {
             Some((last_seen, Replay::Missed(_))) => last_seen,
             Some((_, Replay::Reset)) | None => newest,

@@ -23,6 +23,7 @@ pub mod gateway;
 pub mod gateway_record;
 pub mod gateway_report;
 pub mod ids;
+pub mod log_relay;
 pub mod log_watch;
 pub mod machines;
 pub mod metrics;

@@ -69,6 +69,20 @@ pub enum LogDelivery {
 }
 
 impl LogDelivery {
+    /// A notice as a sentence; an entry's own message.
+    pub fn sentence(&self, gateway: &str) -> String {
+        match self {
+            Self::Entry { entry, .. } => entry.message.clone(),
+            Self::Lagged { dropped } => format!("{dropped} entries were dropped: they were not taken fast enough"),
+            Self::Gap(gap) => gap.sentence(gateway),
+            Self::Interrupted => {
+                format!("Nothing comes from the log of gateway \"{gateway}\" for now; it goes on by itself")
+            }
+            Self::Resumed => format!("The log of gateway \"{gateway}\" goes on"),
+            Self::Over(failure) => failure.message.clone(),
+        }
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Entry { entry, .. } => entry.weight(),
@@ -155,12 +169,15 @@ pub(crate) fn pair(
         LogBegin::Now | LogBegin::After(_) => 0,
     };
     let shown = wanted.into_iter().skip(surplus);
-    shared.with(|queue| {
+    let is_empty = shared.with(|queue| {
         queue.first.extend(gap.map(LogDelivery::Gap));
+        let before = queue.first.len();
         queue.first.extend(together(shown.cloned(), cursor));
+        queue.first.len() == before
     });
+    let begins_at = cursor.filter(|_| is_empty);
     metrics.log_watcher_came();
-    let subscription = LogSubscription { shared: shared.clone(), begins_at: cursor, metrics: metrics.clone() };
+    let subscription = LogSubscription { shared: shared.clone(), begins_at, metrics: metrics.clone() };
     (LogFeed { shared, wish }, subscription)
 }
 
@@ -205,8 +222,8 @@ impl Drop for LogFeed {
 }
 
 impl LogSubscription {
-    /// The place in the log at which the entries begin that come later than the first ones; none where the log has no
-    /// places.
+    /// The place in the log after which entries come; none where there were entries to begin with, which tell their place
+    /// themselves, or where the log has no places.
     pub fn begins_at(&self) -> Option<LogCursor> {
         self.begins_at
     }

@@ -10,6 +10,7 @@
 //! | `spawning` | route, record, send, answer; never run twice |
 //! | `reconciliation` | what became of spawns: stages, questions, writing it down |
 //! | `control` | pause, resume, kill at the gateway that holds the session |
+//! | `log_watching` | followers of a gateway's log |
 //! | `notices` | what gateways say: reports, permits, device tokens, health points |
 //! | `announcements` | what subscribers are told |
 //! | `supervision` | actors that died: restart, or park |
@@ -20,6 +21,7 @@ mod addresses;
 mod announcements;
 mod control;
 mod entry;
+mod log_watching;
 pub mod messages;
 mod notices;
 mod observations;

@@ -225,6 +225,11 @@ fn no_key() -> ApiError {
     )
 }
 
+/// For a route that answers with a stream only where it is asked to: a browser must ask from our own pages.
+pub fn check_stream_origin(request: &HttpRequest, caller: &Caller) -> Result<(), ApiError> {
+    if caller.session.is_some() && !is_same_origin(request) { Err(cross_origin()) } else { Ok(()) }
+}
+
 async fn check_session(request: &HttpRequest, front: &Front, token: &str, is_stream: bool) -> Result<Caller, ApiError> {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if (changes || is_stream) && !is_same_origin(request) {

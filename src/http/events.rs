@@ -7,7 +7,7 @@
 //! | `server_sent` | what goes over the wire, and when a stream ends |
 
 pub(crate) mod joining;
-mod server_sent;
+pub(crate) mod server_sent;
 pub(crate) mod wanted;
 
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -19,7 +19,7 @@ use super::error::{ApiError, KeyErrors};
 use super::front::Front;
 
 /// Proxies that gather answers before they pass them on are told not to.
-const UNBUFFERED: (HeaderName, HeaderValue) =
+pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
 /// Follow what happens (server-sent events)
@@ -27,13 +27,16 @@ const UNBUFFERED: (HeaderName, HeaderValue) =
 /// Each event has a type, a number that grows by one, and JSON: `{"type","ts","data"}` with `ts` in milliseconds. A client
 /// that comes back with the last number that it saw gets what it missed, or an event `reset` where that is not possible:
 /// then it should read the state anew. One that reads too slowly loses its oldest waiting events and is told how many
-/// with an event `lagged`. A comment line comes every 15 s. Events of the type `audit` go to admins only. The stream ends
+/// with an event `lagged`. A comment line comes every 15 s. Events of the type `audit` go to admins
+/// only, those of the type `log` to operators and admins who name it in `types`: gateways' logs are read while somebody does.
+/// The stream ends
 /// when the daemon stops, and when the key or browser session behind it is no longer good.
 #[utoipa::path(
     operation_id = "follow_events",
     tag = "Events",
     params(
-        ("types" = Option<String>, Query, description = "Types to be sent, separated by commas; all by default", example = "gateway.status,gateway.primary"),
+        ("types" = Option<String>, Query, description = "Types to be sent, separated by commas; all but log by default", example = "gateway.status,gateway.primary"),
+        ("gateway_id" = Option<String>, Query, description = "Log entries of these gateways only, separated by commas; other types are not affected", example = "1,2"),
         ("last_event_id" = Option<u64>, Query, description = "Go on after this number, for clients that cannot set headers"),
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this number; comes before the query's"),
     ),

@@ -18,11 +18,11 @@ use bytestring::ByteString;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::event_hub::subscriber::{Delivery, Subscription};
+use gatewarden_actors::event_hub::subscriber::Delivery;
 
 use super::auth::{By, Caller, StreamViewer};
 use super::error::{ApiError, KeyErrors, invalid};
-use super::events::joining;
+use super::events::joining::{self, Place};
 use super::events::wanted::Wanted;
 use super::front::Front;
 
@@ -47,7 +47,8 @@ const LAG_SPAN: Duration = Duration::from_secs(60);
     operation_id = "follow_events_over_websocket",
     tag = "Events",
     params(
-        ("types" = Option<String>, Query, description = "Types to be sent, separated by commas; all by default", example = "gateway.status,gateway.primary"),
+        ("types" = Option<String>, Query, description = "Types to be sent, separated by commas; all but log by default", example = "gateway.status,gateway.primary"),
+        ("gateway_id" = Option<String>, Query, description = "Log entries of these gateways only, separated by commas; other types are not affected", example = "1,2"),
         ("last_event_id" = Option<u64>, Query, description = "Go on after this number"),
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this number; comes before the query's"),
     ),
@@ -80,7 +81,7 @@ pub(crate) async fn follow(
 
 /// One client. It runs inside the connection's own polling: while the client takes nothing, nothing happens here.
 struct EventsSocket {
-    subscription: Option<Subscription>,
+    subscription: Option<Place>,
     front: web::Data<Front>,
     caller: Caller,
     last_pong: Instant,
@@ -90,7 +91,7 @@ struct EventsSocket {
 }
 
 impl EventsSocket {
-    fn new(subscription: Subscription, front: web::Data<Front>, caller: Caller) -> Self {
+    fn new(subscription: Place, front: web::Data<Front>, caller: Caller) -> Self {
         let now = front.app.clock.now();
         Self {
             subscription: Some(subscription),
@@ -157,7 +158,7 @@ impl Actor for EventsSocket {
 }
 
 /// Deliveries, with a pause after each batch: the connection polls again once it has room.
-fn batched(subscription: Subscription) -> impl Stream<Item = Delivery> {
+fn batched(subscription: Place) -> impl Stream<Item = Delivery> {
     unfold((subscription, 0_usize), |(subscription, mut handed)| async move {
         if handed >= BATCH {
             tokio::task::yield_now().await;

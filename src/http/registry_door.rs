@@ -10,7 +10,7 @@ use actix::prelude::*;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::registry::messages::{
     CallGateway, ControlSessionAt, CreateGateway, DeleteGateway, ProbeGateways, ReconnectGateway, SpawnWork,
-    UpdateGateway,
+    UpdateGateway, WatchGatewayLogs,
 };
 use tokio::sync::Semaphore;
 
@@ -97,6 +97,8 @@ pub struct RegistryDoor {
     pub spawn: Door<SpawnWork>,
     /// Control of sessions.
     pub control: Door<ControlSessionAt>,
+    /// Followers of a gateway's log, until they have their first entries.
+    pub watch_logs: Door<WatchGatewayLogs>,
 }
 
 impl RegistryDoor {
@@ -111,7 +113,8 @@ impl RegistryDoor {
             + Handler<ProbeGateways>
             + Handler<CallGateway>
             + Handler<SpawnWork>
-            + Handler<ControlSessionAt>,
+            + Handler<ControlSessionAt>
+            + Handler<WatchGatewayLogs>,
         A::Context: ToEnvelope<A, CreateGateway>
             + ToEnvelope<A, UpdateGateway>
             + ToEnvelope<A, DeleteGateway>
@@ -119,7 +122,8 @@ impl RegistryDoor {
             + ToEnvelope<A, ProbeGateways>
             + ToEnvelope<A, CallGateway>
             + ToEnvelope<A, SpawnWork>
-            + ToEnvelope<A, ControlSessionAt>,
+            + ToEnvelope<A, ControlSessionAt>
+            + ToEnvelope<A, WatchGatewayLogs>,
     {
         Self {
             create: Door::new(registry.clone().recipient(), CHANGES),
@@ -130,6 +134,7 @@ impl RegistryDoor {
             call: Door::new(registry.clone().recipient(), CALLS),
             spawn: Door::new(registry.clone().recipient(), CALLS),
             control: Door::new(registry.clone().recipient(), CONTROLS),
+            watch_logs: Door::new(registry.clone().recipient(), PROBES),
         }
     }
 
@@ -143,6 +148,7 @@ impl RegistryDoor {
             + self.call.in_flight()
             + self.spawn.in_flight()
             + self.control.in_flight()
+            + self.watch_logs.in_flight()
     }
 
     /// Whether the registry still listens.

@@ -9,6 +9,7 @@ use gatewarden_actors::agent_sync::messages::SyncAgents;
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;
+use gatewarden_actors::log_relay::RelayLogs;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::store::handle::StoreHandle;
@@ -25,6 +26,8 @@ pub struct AppState {
     pub registry: RegistryDoor,
     /// Where event streams are joined.
     pub event_hub: Addr<EventHubActor>,
+    /// Gives log entries to the event hub.
+    pub log_relay: Door<RelayLogs>,
     /// Where changes and refusals are written down.
     pub audit: AuditTrail,
     /// The health log, keys and browser sessions.

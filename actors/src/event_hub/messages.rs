@@ -19,7 +19,7 @@ pub struct Publish {
 }
 
 /// From HTTP: a new subscriber. `None` where there are too many, or the daemon is stopping.
-#[derive(Message, Debug, Clone, Copy)]
+#[derive(Message, Debug, Clone)]
 #[rtype(result = "Option<Subscription>")]
 pub struct Subscribe {
     /// What it wants and may see.

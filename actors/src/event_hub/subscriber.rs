@@ -96,7 +96,7 @@ impl SubscriptionFeed {
             return false;
         }
         if let Delivery::Event(event) = delivery
-            && !self.filter.lets_through(event.kind)
+            && !self.filter.passes(event)
         {
             return true;
         }

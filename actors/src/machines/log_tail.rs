@@ -97,6 +97,42 @@ pub enum LogGap {
     OtherGateway,
 }
 
+impl LogGap {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::FileChanged, Self::FileReplaced, Self::TooMuch, Self::NotThere, Self::NotConnected, Self::OtherGateway];
+
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FileChanged => "file_changed",
+            Self::FileReplaced => "file_replaced",
+            Self::TooMuch => "too_much",
+            Self::NotThere => "not_there",
+            Self::NotConnected => "not_connected",
+            Self::OtherGateway => "other_gateway",
+        }
+    }
+
+    /// A sentence for people.
+    pub fn sentence(self, gateway: &str) -> String {
+        let gateway = format!("Gateway \"{gateway}\"");
+        match self {
+            Self::FileChanged => {
+                format!("{gateway} began another log file: the last lines of the former may be missing")
+            }
+            Self::FileReplaced => format!("{gateway} emptied or replaced its log file: lines may be missing"),
+            Self::TooMuch => format!("{gateway} wrote more than it gives out at once: lines are missing"),
+            Self::NotThere => format!(
+                "The place to go on from is not in the log of {}: lines may be missing",
+                gateway.replacen('G', "g", 1)
+            ),
+            Self::NotConnected => format!("{gateway} was not connected: what it logged meanwhile may be missing"),
+            Self::OtherGateway => format!("{gateway} leads to another address now: this is another log"),
+        }
+    }
+}
+
 /// One question to the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TailQuestion {

@@ -6,6 +6,7 @@ use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use gatewarden_protocol::address::GatewayAddress;
 
+use crate::gateway::log_messages::WatchLogs;
 use crate::gateway::messages::{AuthPermit, Call, Probe, Reconnect, ShutDown, UpdateRecord};
 use crate::gateway::run_messages::{ControlSession, LookUpRun, StartRun};
 use crate::gateway_record::{GatewayRecord, SharedRecord};
@@ -25,6 +26,7 @@ pub struct GatewayDoor {
     pub(super) start_run: Recipient<StartRun>,
     pub(super) look_up_run: Recipient<LookUpRun>,
     pub(super) control: Recipient<ControlSession>,
+    pub(super) watch_logs: Recipient<WatchLogs>,
     pub(super) permit: Recipient<AuthPermit>,
     pub(super) shut_down: Recipient<ShutDown>,
 }
@@ -41,6 +43,7 @@ impl GatewayDoor {
             + Handler<StartRun>
             + Handler<LookUpRun>
             + Handler<ControlSession>
+            + Handler<WatchLogs>
             + Handler<AuthPermit>
             + Handler<ShutDown>,
         A::Context: ToEnvelope<A, UpdateRecord>
@@ -50,6 +53,7 @@ impl GatewayDoor {
             + ToEnvelope<A, StartRun>
             + ToEnvelope<A, LookUpRun>
             + ToEnvelope<A, ControlSession>
+            + ToEnvelope<A, WatchLogs>
             + ToEnvelope<A, AuthPermit>
             + ToEnvelope<A, ShutDown>,
     {
@@ -61,6 +65,7 @@ impl GatewayDoor {
             start_run: addr.clone().recipient(),
             look_up_run: addr.clone().recipient(),
             control: addr.clone().recipient(),
+            watch_logs: addr.clone().recipient(),
             permit: addr.clone().recipient(),
             shut_down: addr.clone().recipient(),
         }

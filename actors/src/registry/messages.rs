@@ -10,6 +10,7 @@ use crate::error::Failure;
 use crate::gateway::messages::{FromGateway, ProbeOutcome};
 use crate::gateway_record::{GatewayChange, NewGateway};
 use crate::ids::GatewayId;
+use crate::log_watch::{LogSubscription, LogWish};
 use crate::machines::routing::RouteWish;
 use crate::run::{SessionAction, Work};
 use crate::store::records::{Idempotency, NewSpawn, SpawnRecord};
@@ -73,6 +74,19 @@ pub struct CallGateway {
     /// Parameters.
     pub params: Value,
     /// Deadline of the reply.
+    pub timeout: Duration,
+}
+
+/// From HTTP and from the event hub's relay: follow one gateway's log. Replies once the first entries are there; the
+/// following ends with the subscription. `gateway_not_found`, and what [`crate::gateway::log_messages::WatchLogs`] fails with.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<LogSubscription, Failure>")]
+pub struct WatchGatewayLogs {
+    /// Which.
+    pub gateway: GatewayId,
+    /// What the follower wants to see.
+    pub wish: LogWish,
+    /// Deadline of the first entries.
     pub timeout: Duration,
 }
 

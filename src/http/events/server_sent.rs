@@ -8,20 +8,21 @@ use actix_web::web;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use gatewarden_actors::event_hub::subscriber::{Delivery, Subscription};
+use gatewarden_actors::event_hub::subscriber::Delivery;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::joining::Place;
 use crate::http::auth::Caller;
 use crate::http::front::Front;
 
 /// Between two comment lines, which keep proxies from closing an idle connection and find out who is gone.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-const COMMENT: Bytes = Bytes::from_static(b": heartbeat\n\n");
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(crate) const COMMENT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 /// How long a browser waits before it reconnects.
-const RETRY_MS: u64 = 3_000;
+pub(crate) const RETRY_MS: u64 = 3_000;
 
 struct Open {
-    subscription: Subscription,
+    subscription: Place,
     heartbeat: Interval,
     front: web::Data<Front>,
     caller: Caller,
@@ -30,7 +31,7 @@ struct Open {
 
 /// The body. Ends with the subscription, or at the first heartbeat at which the caller may no longer read.
 pub(super) fn stream(
-    subscription: Subscription,
+    subscription: Place,
     front: web::Data<Front>,
     caller: Caller,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {

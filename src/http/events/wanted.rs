@@ -1,7 +1,11 @@
 //! What a client asks of an event stream: which types, and where to go on.
 
+use std::sync::Arc;
+
 use actix_web::HttpRequest;
 use gatewarden_actors::event::EventKind;
+use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::log_relay::MAX_GATEWAYS;
 
 use crate::http::error::ApiError;
 use crate::http::query::Query;
@@ -9,21 +13,24 @@ use crate::http::query::Query;
 /// A client's wishes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Types to be sent; empty for all.
+    /// Types to be sent; empty for all but log entries.
     pub(crate) kinds: Vec<EventKind>,
     /// The last event that the client saw, where it returns.
     pub(crate) last_seen: Option<u64>,
+    /// Gateways whose log entries are wanted; none for all.
+    pub(crate) logs_of: Option<Arc<[GatewayId]>>,
 }
 
 impl Wanted {
-    /// Reads `types`, `last_event_id` and the header `Last-Event-ID`.
+    /// Reads `types`, `gateway_id`, `last_event_id` and the header `Last-Event-ID`.
     pub(crate) fn read(request: &HttpRequest) -> Result<Self, ApiError> {
         let mut query = Query::parse(request.query_string());
         let kinds = kinds(&mut query);
+        let logs_of = gateways(&mut query);
         let by_query = query.integer("last_event_id", 0..=i64::MAX).and_then(|id| u64::try_from(id).ok());
         query.problems.into_result()?;
         // A browser that reconnects repeats the query of its first request, so the header is the newer one.
-        Ok(Self { kinds, last_seen: last_event_id(request).or(by_query) })
+        Ok(Self { kinds, last_seen: last_event_id(request).or(by_query), logs_of })
     }
 }
 
@@ -46,6 +53,17 @@ fn kinds(query: &mut Query) -> Vec<EventKind> {
         }
     }
     kinds
+}
+
+fn gateways(query: &mut Query) -> Option<Arc<[GatewayId]>> {
+    let ids = query.value("gateway_id")?;
+    let ids: Option<Vec<GatewayId>> =
+        ids.split(',').map(|id| id.trim().parse().ok().filter(|id| *id > 0).map(GatewayId)).collect();
+    let ids = ids.filter(|ids| ids.len() <= MAX_GATEWAYS);
+    if ids.is_none() {
+        query.problems.add("gateway_id", format!("gateway_id must be up to {MAX_GATEWAYS} ids, separated by commas"));
+    }
+    ids.map(Arc::from)
 }
 
 /// What a browser keeps may be of another server; an id that isn't ours is answered like one that is too old, because a
@@ -71,9 +89,13 @@ mod tests {
 
     #[test]
     fn types_and_the_last_id_are_read() {
-        assert_eq!(wanted("", None), Ok(Wanted { kinds: Vec::new(), last_seen: None }));
-        let some = wanted("types=log,gateway.status&last_event_id=17", None).unwrap();
-        assert_eq!(some, Wanted { kinds: vec![EventKind::Log, EventKind::GatewayStatus], last_seen: Some(17) });
+        assert_eq!(wanted("", None), Ok(Wanted { kinds: Vec::new(), last_seen: None, logs_of: None }));
+        let some = wanted("types=log,gateway.status&last_event_id=17&gateway_id=3,5", None).unwrap();
+        let logs_of: Option<Arc<[GatewayId]>> = Some(Arc::from([GatewayId(3), GatewayId(5)]));
+        assert_eq!(
+            some,
+            Wanted { kinds: vec![EventKind::Log, EventKind::GatewayStatus], last_seen: Some(17), logs_of }
+        );
     }
 
     #[test]
@@ -89,6 +111,9 @@ mod tests {
         assert!(wanted("types=log,gateway.statuss", None).unwrap_err().contains("\"gateway.statuss\""));
         assert!(wanted("types=log,", None).unwrap_err().contains("\"\""));
         assert!(wanted("last_event_id=undefined", None).unwrap_err().contains("last_event_id"));
+        for ids in ["x", "0", "1,,2", "-1", &"1,".repeat(64)] {
+            assert!(wanted(&format!("gateway_id={ids}"), None).unwrap_err().contains("gateway_id"), "{ids}");
+        }
         assert!(wanted("last_event_id=-1", None).unwrap_err().contains("last_event_id"));
     }
 }

@@ -37,9 +37,9 @@ async fn events_come_as_they_happen_with_type_number_and_json() {
     assert_eq!(stream.headers.get("cache-control").unwrap(), "no-store");
     assert_eq!(stream.headers.get("x-accel-buffering").unwrap(), "no");
     harness.events.publish(EventKind::GatewayStatus, json!({ "n": 1 }));
-    harness.events.publish(EventKind::Log, json!({ "n": "two\nlines" }));
+    harness.events.publish(EventKind::SessionUpdate, json!({ "n": "two\nlines" }));
     assert_eq!(event(&mut stream).await, ("gateway.status".to_owned(), start + 1, json!({ "n": 1 })));
-    assert_eq!(event(&mut stream).await, ("log".to_owned(), start + 2, json!({ "n": "two\nlines" })));
+    assert_eq!(event(&mut stream).await, ("session.update".to_owned(), start + 2, json!({ "n": "two\nlines" })));
 }
 
 #[actix_web::test]
@@ -48,7 +48,7 @@ async fn whoever_returns_with_its_last_id_misses_nothing() {
     let (stream, start) = opened(&harness, harness.ask(Role::Viewer, "GET", "/api/events")).await;
     drop(stream);
     for n in 1..=400 {
-        harness.events.publish(EventKind::Log, json!({ "n": n }));
+        harness.events.publish(EventKind::SessionUpdate, json!({ "n": n }));
     }
     let by_header = harness.ask(Role::Viewer, "GET", "/api/events").header("last-event-id", &start.to_string());
     let path = format!("/api/events?last_event_id={}", start + 1);
@@ -56,7 +56,7 @@ async fn whoever_returns_with_its_last_id_misses_nothing() {
     for (ask, first) in [(by_header, 1), (by_query, 2)] {
         let (mut stream, _) = opened(&harness, ask).await;
         for n in first..=400 {
-            assert_eq!(event(&mut stream).await, ("log".to_owned(), start + n, json!({ "n": n })));
+            assert_eq!(event(&mut stream).await, ("session.update".to_owned(), start + n, json!({ "n": n })));
         }
     }
 }
@@ -64,7 +64,7 @@ async fn whoever_returns_with_its_last_id_misses_nothing() {
 #[actix_web::test]
 async fn an_id_that_cannot_be_served_is_answered_with_a_reset_and_the_newest_id() {
     let harness = Harness::start().await;
-    harness.events.publish(EventKind::Log, json!({}));
+    harness.events.publish(EventKind::SessionUpdate, json!({}));
     for id in ["17", "not-a-number", "18446744073709551615", "999999999999999999999999"] {
         let ask = harness.ask(Role::Viewer, "GET", "/api/events").header("last-event-id", id);
         let (mut stream, newest) = opened(&harness, ask).await;
@@ -80,7 +80,7 @@ async fn only_the_types_asked_for_are_sent_and_audit_events_to_admins_only() {
     let (mut viewer, _) = opened(&harness, harness.ask(Role::Viewer, "GET", path)).await;
     let (mut operator, _) = opened(&harness, harness.ask(Role::Operator, "GET", path)).await;
     let (mut admin, _) = opened(&harness, harness.admin("GET", path)).await;
-    for kind in [EventKind::Log, EventKind::Audit, EventKind::GatewayStatus, EventKind::GatewayPrimary] {
+    for kind in [EventKind::SessionUpdate, EventKind::Audit, EventKind::GatewayStatus, EventKind::GatewayPrimary] {
         harness.events.publish(kind, json!({}));
     }
     assert_eq!(event(&mut viewer).await.0, "gateway.primary");
@@ -90,9 +90,35 @@ async fn only_the_types_asked_for_are_sent_and_audit_events_to_admins_only() {
 }
 
 #[actix_web::test]
+async fn log_entries_come_to_whoever_names_them_and_only_then_are_gateways_asked_for_them() {
+    let harness = Harness::start().await;
+    let entry = |gateway: i64| json!({ "gateway_id": gateway, "message": "up" });
+    let (mut everything, _) = opened(&harness, harness.admin("GET", "/api/events")).await;
+    let (mut viewer, _) =
+        opened(&harness, harness.ask(Role::Viewer, "GET", "/api/events?types=log,gateway.status")).await;
+    assert!(harness.script.watched.lock().unwrap().is_empty(), "nobody asked by name");
+    let path = "/api/events?types=log,gateway.status&gateway_id=1";
+    let (mut operator, _) = opened(&harness, harness.ask(Role::Operator, "GET", path)).await;
+    while harness.script.watched.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*harness.script.watched.lock().unwrap(), [1]);
+    harness.events.publish(EventKind::Log, entry(2));
+    harness.events.publish(EventKind::Log, entry(1));
+    harness.events.publish(EventKind::GatewayStatus, json!({ "gateway_id": 2 }));
+    for others in [&mut everything, &mut viewer] {
+        assert_eq!(event(others).await.0, "gateway.status");
+    }
+    assert_eq!(event(&mut operator).await.2, entry(1));
+    assert_eq!(event(&mut operator).await.0, "gateway.status");
+    let unknown = harness.send(harness.admin("GET", "/api/events?types=log&gateway_id=9")).await;
+    assert_eq!(unknown.error_code(), "gateway_not_found");
+}
+
+#[actix_web::test]
 async fn an_unknown_type_is_refused_by_its_name() {
     let harness = Harness::start().await;
-    let answer = harness.send(harness.admin("GET", "/api/events?types=log,gateway.staus")).await;
+    let answer = harness.send(harness.admin("GET", "/api/events?types=session.update,gateway.staus")).await;
     assert_eq!((answer.status.as_u16(), answer.error_code().as_str()), (400, "invalid_request"));
     assert!(answer.json()["error"].as_str().unwrap().contains("gateway.staus"));
 }
@@ -103,7 +129,7 @@ async fn a_slow_reader_is_told_how_many_it_lost_and_a_quick_one_loses_none() {
     let (mut slow, _) = opened(&harness, harness.admin("GET", "/api/events")).await;
     let (mut quick, start) = opened(&harness, harness.admin("GET", "/api/events")).await;
     for n in 1..=300 {
-        harness.events.publish(EventKind::Log, json!({ "n": n }));
+        harness.events.publish(EventKind::SessionUpdate, json!({ "n": n }));
         assert_eq!(event(&mut quick).await.1, start + n);
     }
     assert_eq!(slow.next().await.unwrap(), "event: lagged\ndata: {\"dropped\":44}\n\n");
@@ -121,12 +147,12 @@ async fn a_comment_comes_every_15_seconds_until_the_key_is_revoked() {
     let (mut other, _) = opened(&harness, harness.admin("GET", "/api/events")).await;
     tokio::time::pause();
     let started = tokio::time::Instant::now();
-    harness.events.publish(EventKind::Log, json!({}));
-    assert_eq!(event(&mut stream).await.0, "log", "until the next look at the key");
+    harness.events.publish(EventKind::SessionUpdate, json!({}));
+    assert_eq!(event(&mut stream).await.0, "session.update", "until the next look at the key");
     assert_eq!(stream.next().await, None, "the revoked key's stream ends");
     let waited = started.elapsed();
     assert!(waited > Duration::from_secs(14) && waited < Duration::from_secs(16), "{waited:?}");
-    assert_eq!(event(&mut other).await.0, "log");
+    assert_eq!(event(&mut other).await.0, "session.update");
     for _ in 0..3 {
         assert_eq!(other.next().await.unwrap(), ": heartbeat\n\n");
     }

@@ -105,15 +105,15 @@ impl Socket {
 #[actix_web::test]
 async fn events_come_as_text_messages_with_their_number() {
     let harness = Harness::start().await;
-    let mut socket = Socket::open(&harness, harness.ask(Role::Viewer, "GET", "/api/ws?types=log")).await;
+    let mut socket = Socket::open(&harness, harness.ask(Role::Viewer, "GET", "/api/ws?types=session.update")).await;
     harness.events.publish(EventKind::GatewayStatus, json!({}));
-    harness.events.publish(EventKind::Log, json!({ "n": 1 }));
+    harness.events.publish(EventKind::SessionUpdate, json!({ "n": 1 }));
     let message = socket.message().await;
-    assert_eq!((&message["type"], &message["data"]), (&json!("log"), &json!({ "n": 1 })));
+    assert_eq!((&message["type"], &message["data"]), (&json!("session.update"), &json!({ "n": 1 })));
     assert!(message["ts"].is_i64());
     let seen = message["id"].as_u64().unwrap();
     for n in 2..=500 {
-        harness.events.publish(EventKind::Log, json!({ "n": n }));
+        harness.events.publish(EventKind::SessionUpdate, json!({ "n": n }));
     }
     let path = format!("/api/ws?last_event_id={seen}");
     let mut back = Socket::open(&harness, harness.ask(Role::Viewer, "GET", &path)).await;
@@ -138,10 +138,10 @@ async fn audit_events_go_to_admins_only() {
     let mut viewer = Socket::open(&harness, harness.ask(Role::Viewer, "GET", "/api/ws")).await;
     let mut admin = Socket::open(&harness, harness.admin("GET", "/api/ws")).await;
     harness.events.publish(EventKind::Audit, json!({}));
-    harness.events.publish(EventKind::Log, json!({}));
-    assert_eq!(viewer.message().await["type"], "log");
+    harness.events.publish(EventKind::SessionUpdate, json!({}));
+    assert_eq!(viewer.message().await["type"], "session.update");
     assert_eq!(admin.message().await["type"], "audit");
-    assert_eq!(admin.message().await["type"], "log");
+    assert_eq!(admin.message().await["type"], "session.update");
 }
 
 #[actix_web::test]
@@ -203,9 +203,9 @@ async fn a_socket_ends_with_the_key_behind_it() {
 async fn sockets_close_as_going_away_when_the_daemon_stops() {
     let harness = Harness::start().await;
     let mut socket = Socket::open(&harness, harness.admin("GET", "/api/ws")).await;
-    harness.events.publish(EventKind::Log, json!({}));
+    harness.events.publish(EventKind::SessionUpdate, json!({}));
     harness.front.app.event_hub.send(EndStreams).await.unwrap();
-    assert_eq!(socket.message().await["type"], "log", "what was queued is still sent");
+    assert_eq!(socket.message().await["type"], "session.update", "what was queued is still sent");
     assert_eq!(socket.closed().await, (1001, "the daemon stops".to_owned()));
 }
 
@@ -230,11 +230,11 @@ async fn what_clients_send_is_ignored_unless_it_is_too_large_or_no_frame() {
 #[actix_web::test]
 async fn a_slow_reader_is_told_what_it_lost_and_closed_when_it_stays_slow() {
     let harness = Harness::start().await;
-    let mut slow = Socket::open(&harness, harness.admin("GET", "/api/ws?types=log")).await;
-    let mut quick = Socket::open(&harness, harness.admin("GET", "/api/ws?types=log")).await;
+    let mut slow = Socket::open(&harness, harness.admin("GET", "/api/ws?types=session.update")).await;
+    let mut quick = Socket::open(&harness, harness.admin("GET", "/api/ws?types=session.update")).await;
     for round in 1..=4 {
         for n in 0..300 {
-            harness.events.publish(EventKind::Log, json!({ "n": n }));
+            harness.events.publish(EventKind::SessionUpdate, json!({ "n": n }));
             assert_eq!(quick.message().await["data"]["n"], n);
         }
         assert_eq!(slow.message().await, json!({ "type": "lagged", "dropped": 44 }));
@@ -252,13 +252,13 @@ async fn a_slow_reader_is_told_what_it_lost_and_closed_when_it_stays_slow() {
 async fn a_long_replay_is_handed_to_the_connection_in_batches() {
     let harness = Harness::start().await;
     let first = Socket::open(&harness, harness.admin("GET", "/api/ws")).await;
-    harness.events.publish(EventKind::Log, json!({}));
+    harness.events.publish(EventKind::SessionUpdate, json!({}));
     drop(first);
-    let mut probe = Socket::open(&harness, harness.admin("GET", "/api/ws?types=log")).await;
-    harness.events.publish(EventKind::Log, json!({}));
+    let mut probe = Socket::open(&harness, harness.admin("GET", "/api/ws?types=session.update")).await;
+    harness.events.publish(EventKind::SessionUpdate, json!({}));
     let seen = probe.message().await["id"].as_u64().unwrap();
     for _ in 0..1_000 {
-        harness.events.publish(EventKind::Log, json!({ "text": "x".repeat(2_000) }));
+        harness.events.publish(EventKind::SessionUpdate, json!({ "text": "x".repeat(2_000) }));
     }
     let path = format!("/api/ws?last_event_id={seen}");
     let mut back = harness.exchange(upgrade(harness.admin("GET", &path)), futures_util::stream::pending()).await;

@@ -340,7 +340,7 @@ async fn drain_undrain_and_reconnect_answer_with_the_gateway() {
 }
 
 #[actix_web::test]
-async fn logs_are_read_once_and_following_is_not_offered() {
+async fn logs_are_read_once_and_what_cannot_be_followed_is_a_501() {
     let harness = Harness::start().await;
     let line = |level: &str, text: &str| json!({"0": text, "_meta": {"logLevelName": level}}).to_string();
     let lines = [line("INFO", "one"), line("ERROR", "two"), line("DEBUG", "three"), line("WARN", "four")];
@@ -358,7 +358,10 @@ async fn logs_are_read_once_and_following_is_not_offered() {
     assert_eq!(harness.script.calls()[0], (Some(1), "logs.tail".to_owned(), json!({"limit": 200})));
     let follow = harness.send(harness.admin("GET", "/api/gateways/1/logs?follow=true")).await;
     assert_eq!((follow.status.as_u16(), follow.error_code().as_str()), (501, "not_supported_by_gateway"));
-    assert_eq!(harness.send(harness.admin("GET", "/api/gateways/9/logs")).await.error_code(), "gateway_not_found");
+    assert_eq!(*harness.script.watched.lock().unwrap(), [1]);
+    for path in ["/api/gateways/9/logs", "/api/gateways/9/logs?follow=true"] {
+        assert_eq!(harness.send(harness.admin("GET", path)).await.error_code(), "gateway_not_found");
+    }
 }
 
 #[actix_web::test]

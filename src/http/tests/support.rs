@@ -26,11 +26,13 @@ use gatewarden_actors::gateway::messages::ProbeOutcome;
 use gatewarden_actors::gateway_record::{GatewayRecord, NewGateway};
 use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
 use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
+use gatewarden_actors::log_watch::LogSubscription;
 use gatewarden_actors::machines::routing::RouteWish;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::messages::{
     CallGateway, ControlSessionAt, CreateGateway, DeleteGateway, GatewayCommitted, ProbeGateways, ReconnectGateway,
-    SpawnAnswer, SpawnWork, UpdateGateway,
+    SpawnAnswer, SpawnWork, UpdateGateway, WatchGatewayLogs,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
 use gatewarden_actors::store::audit_log::AuditLogWriter;
@@ -65,6 +67,8 @@ pub(super) struct Script {
     controls: Arc<Mutex<Vec<Controlled>>>,
     probes: Arc<Mutex<HashMap<i64, ProbeOutcome>>>,
     silent: Arc<Mutex<bool>>,
+    /// Gateways whose logs were to be followed.
+    pub(super) watched: Arc<Mutex<Vec<i64>>>,
 }
 
 impl Script {
@@ -252,6 +256,20 @@ impl Handler<ControlSessionAt> for ScriptedRegistry {
     }
 }
 
+/// Followers need a gateway's actor: the daemon's own tests have one.
+impl Handler<WatchGatewayLogs> for ScriptedRegistry {
+    type Result = ResponseFuture<Result<LogSubscription, Failure>>;
+
+    fn handle(&mut self, message: WatchGatewayLogs, _: &mut Self::Context) -> Self::Result {
+        self.script.watched.lock().unwrap().push(message.gateway.0);
+        let missing = Failure::new(
+            ErrorCode::NotSupportedByGateway,
+            "Gateway \"prod\" (2026.9.6) does not offer logs.tail".to_owned(),
+        );
+        self.answer(Err(missing))
+    }
+}
+
 /// A probe that found a gateway in good health.
 pub(super) fn online(latency_ms: f64) -> ProbeOutcome {
     let report = GatewayReport {
@@ -360,6 +378,13 @@ impl Harness {
             request_timeout: Duration::from_secs(5),
             clock: clock.clone(),
         });
+        let log_relay = LogRelayActor::start(LogRelayParts {
+            registry: registry.clone().recipient(),
+            roster: reader.clone(),
+            events: events.clone(),
+            timeout: Duration::from_secs(5),
+            clock: clock.clone(),
+        });
         let heartbeat_timeout = Duration::from_secs(60);
         let direct = DirectConnectionsActor::start(DirectParts {
             store: store.clone(),
@@ -373,6 +398,7 @@ impl Harness {
         let state = AppState {
             roster: reader,
             registry: RegistryDoor::new(&registry),
+            log_relay: Door::to("relay of log entries", log_relay.recipient(), 4),
             event_hub,
             agents,
             agent_sync: Door::to("sync of agents", agent_sync.recipient(), 4),

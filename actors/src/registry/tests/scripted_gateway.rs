@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::error::Failure;
+use crate::gateway::log_messages::WatchLogs;
 use crate::gateway::messages::*;
 use crate::gateway::run_messages::{ControlSession, LookUpRun, StartRun};
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
+use crate::log_watch::LogSubscription;
 use crate::registry::{GatewayDoor, SpawnGateway};
 use crate::run::{Accepted, LookedUp, NotAccepted, RunFinding};
 
@@ -223,6 +225,14 @@ impl Handler<Call> for ScriptedGateway {
 
     fn handle(&mut self, call: Call, _: &mut Self::Context) -> Self::Result {
         Ok(json!({ "method": call.method }))
+    }
+}
+
+impl Handler<WatchLogs> for ScriptedGateway {
+    type Result = Result<LogSubscription, Failure>;
+
+    fn handle(&mut self, _: WatchLogs, _: &mut Self::Context) -> Self::Result {
+        Err(Failure::unavailable("log of this gateway"))
     }
 }
 
