@@ -2,6 +2,7 @@
 
 mod connections;
 mod golden;
+mod logs;
 mod messages;
 mod supervisor;
 mod world;

@@ -199,9 +199,10 @@ impl Following {
 
     fn entry(&self, entry: &LogEntry, cursor: Option<LogCursor>) -> Bytes {
         let ts = self.front.app.clock.wall_ms();
-        let json = json!({ "type": "log", "ts": ts, "data": event_data(self.gateway, &self.name(), entry) });
+        let data = event_data(self.gateway, &self.name(), entry);
         let id = cursor.map(|cursor| format!("id: {cursor}\n")).unwrap_or_default();
-        Bytes::from(format!("event: log\n{id}data: {json}\n\n"))
+        // In the order of the other streams.
+        Bytes::from(format!("event: log\n{id}data: {{\"type\":\"log\",\"ts\":{ts},\"data\":{data}}}\n\n"))
     }
 
     fn gap(&self, gap: LogGap) -> Bytes {
