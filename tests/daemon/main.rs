@@ -35,6 +35,8 @@ mod health_checks;
 #[cfg(test)]
 mod liveness;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod malformed_requests;
 #[cfg(test)]
 mod operations_page;

@@ -75,7 +75,7 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
         assert!(!entries.is_empty(), "{logs}");
         for entry in entries {
             assert!(entry["message"].as_str().is_some_and(|text| !text.is_empty()), "{entry}");
-            assert!(entry["time"].is_string() && entry["level"].is_string(), "{entry}");
+            assert!(entry["timestamp"].is_i64() && entry["level"].is_string(), "{entry}");
         }
         let nodes = daemon.get(&format!("/api/nodes?action=list&gateway_id={id}")).expect(200).json();
         assert_eq!(nodes["available"], true, "{nodes}");

@@ -11,6 +11,7 @@ mod support {
     )]
     pub(crate) mod background;
     pub(crate) mod daemon;
+    pub(crate) mod event_stream;
     pub(crate) mod http;
     pub(crate) mod ports;
     pub(crate) mod scripted_gateway;
@@ -24,6 +25,7 @@ mod agents;
 mod control;
 #[cfg(test)]
 mod fleet;
+mod logs;
 #[cfg(test)]
 mod mock_model;
 #[cfg(test)]

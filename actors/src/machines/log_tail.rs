@@ -205,7 +205,7 @@ enum Asked {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LogTail {
     /// Where the log of the connected gateway comes from; none without a connection.
     source: Option<LogSource>,
@@ -217,21 +217,6 @@ pub struct LogTail {
     next_poll: Option<Instant>,
     interrupted: bool,
     steps: Vec<LogStep>,
-}
-
-impl Default for LogTail {
-    fn default() -> Self {
-        Self {
-            source: None,
-            watchers: BTreeMap::new(),
-            joining: VecDeque::new(),
-            place: None,
-            asked: None,
-            next_poll: None,
-            interrupted: false,
-            steps: Vec::new(),
-        }
-    }
 }
 
 impl LogTail {
@@ -400,11 +385,10 @@ impl LogTail {
                 self.next_poll = Some(now);
                 return;
             }
-        } else if reset || cursor < before.at {
-            let gap = if cursor < before.at { LogGap::FileReplaced } else { LogGap::TooMuch };
-            self.steps.push(LogStep::Gap(gap));
         }
-        if lines.len() >= POLL_LIMIT && !(reset && !other_file) {
+        if !other_file && cursor < before.at {
+            self.steps.push(LogStep::Gap(LogGap::FileReplaced));
+        } else if !other_file && reset || lines.len() >= POLL_LIMIT {
             self.steps.push(LogStep::Gap(LogGap::TooMuch));
         }
         let known = self.watchers.iter_mut().filter_map(|(watch, given)| {

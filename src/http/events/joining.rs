@@ -25,7 +25,14 @@ const WAIT: Duration = Duration::from_secs(10);
 /// A client's place at the hub; where it asked for log entries, they come as long as it holds this.
 pub(crate) struct Place {
     subscription: Subscription,
-    _logs: Option<LogLease>,
+    logs: Option<LogLease>,
+}
+
+impl Place {
+    /// Whether gateways are asked for their logs on this client's behalf.
+    pub(crate) fn has_logs(&self) -> bool {
+        self.logs.is_some()
+    }
 }
 
 impl Deref for Place {
@@ -61,7 +68,7 @@ pub(crate) async fn join(front: &Front, caller: &Caller, wanted: &Wanted) -> Res
     } else {
         None
     };
-    Ok(Place { subscription, _logs: logs })
+    Ok(Place { subscription, logs })
 }
 
 /// A place that tells only when streams end because the daemon stops.

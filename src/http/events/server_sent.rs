@@ -17,6 +17,9 @@ use crate::http::front::Front;
 
 /// Between two comment lines, which keep proxies from closing an idle connection and find out who is gone.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The same on streams for which gateways are asked: a client that closed its end is noticed at the second write only, and
+/// should not be asked for much longer than it is there.
+pub(crate) const PULSE: Duration = Duration::from_secs(3);
 pub(crate) const COMMENT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 /// How long a browser waits before it reconnects.
 pub(crate) const RETRY_MS: u64 = 3_000;
@@ -35,7 +38,7 @@ pub(super) fn stream(
     front: web::Data<Front>,
     caller: Caller,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let mut heartbeat = interval(HEARTBEAT);
+    let mut heartbeat = interval(if subscription.has_logs() { PULSE } else { HEARTBEAT });
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     let open = Open { subscription, heartbeat, front, caller, is_opened: false };

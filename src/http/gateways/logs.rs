@@ -88,7 +88,7 @@ struct Asked {
 /// those that came together has an `id`: a client that comes back with it in `Last-Event-ID` goes on after it. Other
 /// events: `reset` (entries may be missing here), `lagged` (the client read too slowly), `interrupted` and `resumed` (the
 /// gateway is away, and back), `end` (it will not go on), each with a `reason` or a number and a sentence. A comment line
-/// comes every 15 s. The gateway is asked for new entries only while somebody follows.
+/// comes every 3 s. The gateway is asked for new entries only while somebody follows.
 #[utoipa::path(
     operation_id = "read_gateway_logs",
     tag = "Gateways",

@@ -13,6 +13,8 @@ use super::daemon::PATIENCE;
 pub(crate) struct Block {
     pub(crate) event: String,
     pub(crate) id: Option<u64>,
+    /// The id where it is no number: a place in a log.
+    pub(crate) place: Option<String>,
     pub(crate) data: Value,
     pub(crate) retry: Option<u64>,
     pub(crate) comment: Option<String>,
@@ -52,7 +54,7 @@ impl EventStream {
         let mut stream = Self { reader, text: String::new(), blocks: VecDeque::new(), start: 0 };
         let opening = stream.next().expect("an opening");
         assert_eq!(opening.retry, Some(3000), "{opening:?}");
-        stream.start = opening.id.expect("a number");
+        stream.start = opening.id.unwrap_or_default();
         stream
     }
 
@@ -122,6 +124,7 @@ fn parse(block: &str) -> Block {
         match line.split_once(": ").expect("a field") {
             ("", text) => parsed.comment = Some(text.to_owned()),
             ("event", text) => parsed.event = text.to_owned(),
+            ("id", text) if text.contains('-') => parsed.place = Some(text.to_owned()),
             ("id", text) => parsed.id = Some(text.parse().expect("a number")),
             ("retry", text) => parsed.retry = Some(text.parse().expect("a number")),
             ("data", text) => parsed.data = serde_json::from_str(text).expect("JSON"),

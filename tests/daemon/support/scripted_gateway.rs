@@ -25,6 +25,7 @@ mod runs;
 mod session;
 pub(crate) mod websocket;
 
+pub(crate) use answers::log_line;
 pub(crate) use behaviour::{Behaviour, Fault, Form, Replies, Step};
 pub(crate) use ledger::{Ended, Memory, Truth};
 pub(crate) use record::Record;

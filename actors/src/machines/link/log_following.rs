@@ -54,10 +54,10 @@ impl Link {
         let failure = self.unavailable();
         self.tell_log_steps(&failure);
         if let Some(TailQuestion { cursor, limit }) = question {
-            let mut params = json!({ "limit": limit, "maxBytes": POLL_BYTES });
-            if let Some(cursor) = cursor {
-                params["cursor"] = json!(cursor);
-            }
+            let params = match cursor {
+                Some(cursor) => json!({ "cursor": cursor, "limit": limit, "maxBytes": POLL_BYTES }),
+                None => json!({ "limit": limit, "maxBytes": POLL_BYTES }),
+            };
             self.ask(moment, Method::LogsTail.as_str(), &params, Waiter::Logs);
         }
     }

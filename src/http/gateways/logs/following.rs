@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::http::auth::Caller;
-use crate::http::events::server_sent::{COMMENT, HEARTBEAT, RETRY_MS};
+use crate::http::events::server_sent::{COMMENT, PULSE, RETRY_MS};
 use crate::http::front::Front;
 
 /// Between two attempts to go on with a gateway whose actor is gone.
@@ -70,7 +70,7 @@ impl Following {
         end: Subscription,
         id_was_unknown: bool,
     ) -> Self {
-        let mut heartbeat = interval(HEARTBEAT);
+        let mut heartbeat = interval(PULSE);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
         Self {

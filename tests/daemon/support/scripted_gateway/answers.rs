@@ -91,8 +91,26 @@ pub(crate) fn hello(
     json!({"type": "res", "id": id, "ok": true, "payload": payload})
 }
 
+/// One line of a log, as real releases write them.
+pub(crate) fn log_line(text: &str) -> String {
+    json!({"0": "{\"subsystem\":\"gateway\"}", "1": text, "_meta": {"logLevelName": "INFO"},
+           "time": "2026-11-21T12:00:00.000Z"})
+    .to_string()
+}
+
+/// The lines after a cursor; a line counts as ten bytes.
+fn log_tail(behaviour: &Behaviour, params: &Value) -> Value {
+    let size = behaviour.log.len() * 10;
+    let cursor = params["cursor"].as_u64().map(|cursor| usize::try_from(cursor).expect("small"));
+    let reset = cursor.is_some_and(|cursor| cursor > size);
+    let lines = &behaviour.log[cursor.filter(|_| !reset).unwrap_or(0) / 10..];
+    let limit = params["limit"].as_u64().map_or(500, |limit| usize::try_from(limit).expect("small"));
+    json!({"file": behaviour.log_file, "cursor": size, "size": size, "truncated": false, "reset": reset,
+           "lines": lines[lines.len().saturating_sub(limit)..]})
+}
+
 /// What a method gives: its result, or an error.
-pub(crate) fn answer(behaviour: &Behaviour, method: &str, now_ms: i64) -> Result<Value, Value> {
+pub(crate) fn answer(behaviour: &Behaviour, method: &str, params: &Value, now_ms: i64) -> Result<Value, Value> {
     if let Some(result) = behaviour.results.get(method) {
         return Ok(result.clone());
     }
@@ -117,10 +135,7 @@ pub(crate) fn answer(behaviour: &Behaviour, method: &str, now_ms: i64) -> Result
         (_, "agents.list") => Ok(json!({"defaultId": "main", "mainKey": "main", "scope": "per-sender",
                                         "agents": [{"id": "main"}, {"id": "worker-one", "name": "Worker One"}]})),
         (_, "config.get") => Ok(json!({"exists": true, "raw": "{}", "parsed": {}, "valid": true, "config": {}})),
-        (_, "logs.tail") => {
-            Ok(json!({"file": "gateway.jsonl", "cursor": 10, "size": 10, "truncated": false, "reset": false,
-            "lines": ["{\"1\":\"gateway is up\",\"_meta\":{\"logLevelName\":\"INFO\"},\"time\":\"2026-11-21T12:00:00.000Z\"}"]}))
-        }
+        (_, "logs.tail") => Ok(log_tail(behaviour, params)),
         (_, "device.pair.list") => Ok(json!({"pending": [], "paired": []})),
         (_, "chat.history") => Ok(json!({"sessionKey": "agent:main:main", "sessionId": "s-1", "messages": []})),
         (_, "sessions.patch") => Ok(json!({"ok": true, "path": "(multiple)", "key": "agent:main:main", "entry": {}})),

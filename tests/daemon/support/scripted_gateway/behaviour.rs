@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::answers;
 use super::ledger::Memory;
 use super::refusals::{Case, Refusal, refusal};
 use super::websocket::Pace;
@@ -128,6 +129,10 @@ pub(crate) struct Behaviour {
     pub(crate) errors: BTreeMap<String, Value>,
     /// Whether it carries out runs, and what it remembers of them after its death. None: it knows no such methods.
     pub(crate) runs: Option<Memory>,
+    /// The lines of its log, each as long as all others.
+    pub(crate) log: Vec<String>,
+    /// The name of its log file.
+    pub(crate) log_file: String,
 }
 
 impl Behaviour {
@@ -157,6 +162,8 @@ impl Behaviour {
             results: BTreeMap::new(),
             errors: BTreeMap::new(),
             runs: None,
+            log: vec![answers::log_line("gateway is up")],
+            log_file: "openclaw-2026-11-21.log".to_owned(),
         }
     }
 

@@ -301,7 +301,7 @@ impl Connection<'_> {
         let answer = match runs::take(self.shared, &behaviour, &request, outbox) {
             Some(None) => return Ok(()),
             Some(Some(answer)) => answer,
-            None => answers::answer(&behaviour, &method, self.shared.wall_ms()),
+            None => answers::answer(&behaviour, &method, &request["params"], self.shared.wall_ms()),
         };
         let reply = answers::reply(&behaviour.form, &request["id"], answer);
         match behaviour.replies {
