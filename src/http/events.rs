@@ -27,11 +27,10 @@ pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
 /// Each event has a type, a number that grows by one, and JSON: `{"type","ts","data"}` with `ts` in milliseconds. A client
 /// that comes back with the last number that it saw gets what it missed, or an event `reset` where that is not possible:
 /// then it should read the state anew. One that reads too slowly loses its oldest waiting events and is told how many
-/// with an event `lagged`. A comment line comes every 15 s, every 3 s
-/// where log entries were asked for. Events of the type `audit` go to admins
-/// only, those of the type `log` to operators and admins who name it in `types`: gateways' logs are read while somebody does.
-/// The stream ends
-/// when the daemon stops, and when the key or browser session behind it is no longer good.
+/// with an event `lagged`. A comment line comes every 15 s, every 3 s where log entries were asked for. Events of the type
+/// `audit` go to admins only, those of the type `log` to operators and admins who name it in `types`: gateways' logs are
+/// read while somebody does. The stream ends when the daemon stops, and when the key or browser session behind it is no
+/// longer good.
 #[utoipa::path(
     operation_id = "follow_events",
     tag = "Events",
