@@ -5,6 +5,7 @@
 
 mod files;
 pub mod messages;
+mod process_memory;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -174,10 +175,14 @@ impl Actor for DeskActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         self.start_files(ctx);
+        self.machine.resident_bytes = process_memory::resident_bytes();
         for effect in std::mem::take(&mut self.first_effects) {
             self.carry_out(effect);
         }
-        ctx.run_interval(UPKEEP, |desk, _| desk.turn(GatewayMachine::upkeep));
+        ctx.run_interval(UPKEEP, |desk, _| {
+            desk.machine.resident_bytes = process_memory::resident_bytes();
+            desk.turn(GatewayMachine::upkeep);
+        });
         ctx.run_interval(self.machine.config.limits.tick, |desk, _| desk.turn(GatewayMachine::tick));
     }
 }

@@ -41,6 +41,8 @@ pub struct GatewayMachine {
     pub agents: Agents,
     /// Which of its files could not be written.
     pub files: FilesHealth,
+    /// Memory of the process, in bytes, as of the last upkeep; none where unknown.
+    pub resident_bytes: Option<u64>,
 }
 
 impl GatewayMachine {
@@ -63,6 +65,7 @@ impl GatewayMachine {
             devices: loaded.devices,
             sessions: loaded.sessions,
             files: FilesHealth::default(),
+            resident_bytes: None,
         }
     }
 

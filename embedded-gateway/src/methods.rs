@@ -1,8 +1,12 @@
 //! The methods of the protocol: one table, one file a family.
 
+mod agents;
+mod configuration;
 mod devices;
+mod information;
 mod liveness;
 mod params;
+mod sessions;
 
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
@@ -20,7 +24,14 @@ pub struct Method {
 }
 
 /// The families. Each file has its own table, in the order in which the hello names them.
-const FAMILIES: &[&[Method]] = &[liveness::METHODS, devices::METHODS];
+const FAMILIES: &[&[Method]] = &[
+    information::METHODS,
+    liveness::METHODS,
+    configuration::METHODS,
+    sessions::METHODS,
+    agents::METHODS,
+    devices::METHODS,
+];
 
 /// The events that the hello names.
 pub const EVENTS: &[&str] = &[
@@ -36,6 +47,8 @@ pub const EVENTS: &[&str] = &[
     "session.created",
     "session.updated",
     "session.pruned",
+    // methods/agents.rs
+    "config.changed",
 ];
 
 /// The names of all methods, for the hello.

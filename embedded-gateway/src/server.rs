@@ -21,8 +21,8 @@ use crate::config::{Bind, GatewayConfig};
 use crate::connection::{MemoryBudget, Premises, Slots};
 use crate::desk::DeskActor;
 use crate::desk::messages::Stop;
+use crate::files::{LoadError, read_state};
 use crate::http::guard::HostGuard;
-use crate::loaded::Loaded;
 use crate::metrics::GatewayMetrics;
 use crate::outlets::Outlets;
 
@@ -51,6 +51,9 @@ pub enum StartError {
     /// The certificate or its key can't be used.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
+    /// What the gateway had kept can't be read.
+    #[error(transparent)]
+    State(#[from] LoadError),
     /// Anything else that should never happen.
     #[error("the gateway can't start: {0}")]
     Other(String),
@@ -99,12 +102,12 @@ pub async fn start_with(config: GatewayConfig, outlets: Outlets) -> Result<Runni
     let metrics = GatewayMetrics::new().map_err(|error| StartError::Other(error.to_string()))?;
     let started = Now::read();
     metrics.start_time.set(started.wall_ms / 1_000);
-    let config = Arc::new(config);
+    // What a port of 0 became is what the gateway tells of itself.
+    let config = Arc::new(GatewayConfig { port: address.port(), ..config });
+    let loaded = read_state(&config)?;
     let (stop, stopping) = watch::channel(false);
     let premises = Rc::new(Premises {
-        desk: DeskActor::new(Arc::clone(&config), Loaded::nothing(&config), metrics.clone())
-            .with_outlets(outlets)
-            .start(),
+        desk: DeskActor::new(Arc::clone(&config), loaded, metrics.clone()).with_outlets(outlets).start(),
         budget: MemoryBudget::default(),
         slots: Slots::new(&config.limits, metrics.connections.clone()),
         hosts: HostGuard::new(address.ip(), &config),

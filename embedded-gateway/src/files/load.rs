@@ -7,36 +7,52 @@ use std::path::{Path, PathBuf};
 
 use crate::agents::{self, CreatedAgent};
 use crate::config::GatewayConfig;
+use crate::devices::{DEVICES_FILE, Devices, DevicesFileError};
 use crate::loaded::Loaded;
 use crate::sessions::{self, SessionBounds, is_agent_id, transcript};
 
 /// Largest transcript that is read, in bytes. Ours stay far below it.
 const TRANSCRIPT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Why the state can't be read.
+/// Why the state can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{path} of the gateway's state could not be read: {source}; correct its permissions or restore it")]
-pub struct LoadError {
-    /// What was to be read.
-    pub path: PathBuf,
-    /// The operating system's words.
-    pub source: io::Error,
+pub enum LoadError {
+    /// The operating system doesn't let it be read.
+    #[error("{path} of the gateway's state could not be read: {source}; correct its permissions or restore it")]
+    Unreadable {
+        /// What was to be read.
+        path: PathBuf,
+        /// The operating system's words.
+        source: io::Error,
+    },
+    /// The list of devices makes no sense: to go on would lock everybody out without a word.
+    #[error("in the state directory {state_dir}: {source}")]
+    Devices {
+        /// Where.
+        state_dir: PathBuf,
+        /// What is wrong, and what to do.
+        source: DevicesFileError,
+    },
 }
 
-/// Reads sessions and created agents. A file that makes no sense is set aside with a remark, one that can't be read stops
-/// the start.
+/// Reads devices, sessions and created agents. A transcript that makes no sense is left alone with a remark, a file that can't
+/// be read stops the start.
+///
+/// # Errors
+/// See [`LoadError`].
 pub fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
     let mut loaded = Loaded::nothing(config);
+    read_devices(config, &mut loaded)?;
     read_agents(config, &mut loaded)?;
     let folder = config.state_dir.join(transcript::FOLDER);
-    let names = transcript_names(&folder).map_err(|source| LoadError { path: folder.clone(), source })?;
+    let names = transcript_names(&folder).map_err(|source| unreadable(&folder, source))?;
     let mut failed = None;
     let transcripts = names.into_iter().map_while(|name| {
         let path = folder.join(format!("{name}.jsonl"));
         match read(&path) {
             Ok(bytes) => Some((name, bytes)),
             Err(source) => {
-                failed = Some(LoadError { path, source });
+                failed = Some(unreadable(&path, source));
                 None
             }
         }
@@ -49,6 +65,21 @@ pub fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
     loaded.repairs.extend(found.repairs);
     loaded.remarks.extend(found.remarks);
     Ok(loaded)
+}
+
+fn unreadable(path: &Path, source: io::Error) -> LoadError {
+    LoadError::Unreadable { path: path.to_owned(), source }
+}
+
+fn read_devices(config: &GatewayConfig, loaded: &mut Loaded) -> Result<(), LoadError> {
+    let path = config.state_dir.join(DEVICES_FILE);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        read => Some(read.map_err(|source| unreadable(&path, source))?),
+    };
+    loaded.devices = Devices::read(&config.device_auth, text.as_deref())
+        .map_err(|source| LoadError::Devices { state_dir: config.state_dir.clone(), source })?;
+    Ok(())
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -81,14 +112,14 @@ fn read_agents(config: &GatewayConfig, loaded: &mut Loaded) -> Result<(), LoadEr
     let path = config.state_dir.join(agents::FILE);
     let text = match read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        read => read.map_err(|source| LoadError { path: path.clone(), source })?,
+        read => read.map_err(|source| unreadable(&path, source))?,
     };
     match serde_json::from_slice::<BTreeMap<String, CreatedAgent>>(&text) {
         Ok(agents) => loaded.agents = agents.into_iter().filter(|(id, _)| is_agent_id(id)).collect(),
         Err(error) => {
             // The next change would write over it: keep what a person could still repair.
             let aside = path.with_extension("json.damaged");
-            fs::rename(&path, &aside).map_err(|source| LoadError { path: path.clone(), source })?;
+            fs::rename(&path, &aside).map_err(|source| unreadable(&path, source))?;
             loaded.remarks.push(format!(
                 "{} makes no sense ({error}) and was set aside as {}; agents that were created over the wire are missing",
                 path.display(),

@@ -1,0 +1,276 @@
+//! `health`, `status`, `gateway.info`, `channels.status`, `models.list`, `system-presence`, `logs.tail`: what the gateway says of
+//! itself.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::Method;
+use super::params::Params;
+use crate::COMPATIBLE_VERSION;
+use crate::caller::{Caller, Scope};
+use crate::config::Bind;
+use crate::effect::Effect;
+use crate::files::{DEFAULT_BYTES, DiskQuery, MOST_BYTES, MOST_LINES};
+use crate::machine::GatewayMachine;
+use crate::reply::{Answer, Outcome};
+use crate::sessions::{Session, transcript};
+use crate::turn::{Call, Turn};
+
+/// This family.
+pub(super) const METHODS: &[Method] = &[
+    Method { name: "health", scope: Scope::Connected, run: health },
+    Method { name: "status", scope: Scope::Read, run: status },
+    Method { name: "gateway.info", scope: Scope::Read, run: gateway_info },
+    Method { name: "channels.status", scope: Scope::Read, run: channels_status },
+    Method { name: "models.list", scope: Scope::Read, run: models_list },
+    Method { name: "system-presence", scope: Scope::Read, run: system_presence },
+    Method { name: "logs.tail", scope: Scope::Read, run: logs_tail },
+];
+
+/// Sessions named in `health` and `status`.
+const RECENT: usize = 5;
+
+fn health(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &["probe", "includeSensitive"])?;
+    Ok(health_payload(machine, &call.caller, turn).into())
+}
+
+/// The health document. Who may not read sessions learns only how many there are.
+pub(crate) fn health_payload(machine: &GatewayMachine, caller: &Caller, turn: &Turn<'_>) -> Value {
+    let now = turn.now.wall_ms;
+    let default = machine.agents.default_id();
+    let agents: Vec<Value> = machine
+        .agents
+        .list()
+        .iter()
+        .map(|agent| {
+            json!({
+                "agentId": agent.id,
+                "name": agent.name,
+                "isDefault": agent.id == default,
+                "heartbeat": {"enabled": false, "every": "disabled", "everyMs": null},
+                "sessions": kept(machine, caller, now, |session| session.agent_id == agent.id),
+            })
+        })
+        .collect();
+    let reasons = degraded(machine);
+    json!({
+        "ok": true,
+        "status": if reasons.is_empty() { "ok" } else { "degraded" },
+        "ts": now,
+        "durationMs": 0,
+        "version": COMPATIBLE_VERSION,
+        "uptimeMs": machine.uptime_ms(turn.now),
+        "channels": {},
+        "channelOrder": [],
+        "channelLabels": {},
+        "heartbeatSeconds": 0,
+        "defaultAgentId": default,
+        "agents": agents,
+        "sessions": kept(machine, caller, now, |_| true),
+        // Where clients of protocol 4 look for a gateway that isn't well.
+        "eventLoop": {"degraded": !reasons.is_empty(), "degradedSinceMs": null, "reasons": reasons},
+    })
+}
+
+/// Why the gateway isn't as well as it should be; sentences.
+pub(crate) fn degraded(machine: &GatewayMachine) -> Vec<String> {
+    machine.files.degraded().into_iter().collect()
+}
+
+fn kept(machine: &GatewayMachine, caller: &Caller, now: i64, wanted: impl Fn(&Session) -> bool) -> Value {
+    let mut sessions = machine.sessions.newest_first();
+    sessions.retain(|session| wanted(session));
+    let recent: Vec<Value> = sessions
+        .iter()
+        .take(if caller.holds(Scope::Read) { RECENT } else { 0 })
+        .map(|session| {
+            json!({"key": session.key, "updatedAt": session.updated_at, "age": now.saturating_sub(session.updated_at)})
+        })
+        .collect();
+    json!({"path": sessions_path(machine, caller), "count": sessions.len(), "recent": recent})
+}
+
+/// Where things lie on the host is for administrators.
+fn sessions_path(machine: &GatewayMachine, caller: &Caller) -> String {
+    if caller.holds(Scope::Admin) {
+        machine.config.state_dir.join(transcript::FOLDER).display().to_string()
+    } else {
+        transcript::FOLDER.to_owned()
+    }
+}
+
+fn status(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &["includeChannelSummary", "probe"])?;
+    let now = turn.now.wall_ms;
+    let newest = machine.sessions.newest_first();
+    let recent: Vec<Value> = newest.iter().take(RECENT * 2).map(|session| recent_row(session, now)).collect();
+    let by_agent: Vec<Value> = machine
+        .agents
+        .list()
+        .iter()
+        .map(|agent| {
+            let count = newest.iter().filter(|session| session.agent_id == agent.id).count();
+            json!({"agentId": agent.id, "path": sessions_path(machine, &call.caller), "count": count})
+        })
+        .collect();
+    let reasons = degraded(machine);
+    let mut payload = json!({
+        "runtimeVersion": COMPATIBLE_VERSION,
+        "version": COMPATIBLE_VERSION,
+        "ts": now,
+        "pid": std::process::id(),
+        "uptimeMs": machine.uptime_ms(turn.now),
+        "bootId": machine.boot_id,
+        "connections": machine.audience.len(),
+        "activeSessions": machine.sessions.busy(),
+        "heartbeat": {"defaultAgentId": machine.agents.default_id(), "agents": []},
+        "channelSummary": [],
+        "queuedSystemEvents": [],
+        "sessions": {
+            "paths": [sessions_path(machine, &call.caller)],
+            "count": newest.len(),
+            "defaults": {"model": null, "contextTokens": null},
+            "recent": recent,
+            "byAgent": by_agent,
+        },
+        "eventLoop": {"degraded": !reasons.is_empty(), "degradedSinceMs": null, "reasons": reasons},
+        "failedFileChanges": machine.files.failures(),
+    });
+    if let (Some(bytes), Some(fields)) = (machine.resident_bytes, payload.as_object_mut()) {
+        fields.insert("processMemory".into(), json!({"rssBytes": bytes}));
+    }
+    Ok(payload.into())
+}
+
+fn recent_row(session: &Session, now: i64) -> Value {
+    let used = session.total_tokens.zip(session.context_tokens.filter(|window| *window > 0));
+    let mut row = Map::new();
+    row.insert("agentId".into(), session.agent_id.clone().into());
+    row.insert("key".into(), session.key.clone().into());
+    row.insert("kind".into(), session.kind.clone().into());
+    row.insert("sessionId".into(), session.session_id.clone().into());
+    row.insert("updatedAt".into(), session.updated_at.into());
+    row.insert("age".into(), now.saturating_sub(session.updated_at).into());
+    row.insert("inputTokens".into(), session.input_tokens.into());
+    row.insert("outputTokens".into(), session.output_tokens.into());
+    row.insert("totalTokens".into(), session.total_tokens.into());
+    row.insert("totalTokensFresh".into(), session.total_tokens.is_some().into());
+    row.insert("remainingTokens".into(), used.map(|(total, window)| window.saturating_sub(total)).into());
+    row.insert("percentUsed".into(), used.map(|(total, window)| total.saturating_mul(100) / window).into());
+    row.insert("contextTokens".into(), session.context_tokens.into());
+    row.insert("model".into(), session.model_parts().1.into());
+    row.insert("flags".into(), json!([format!("id:{}", session.session_id)]));
+    Value::Object(row)
+}
+
+fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &[])?;
+    let uptime_ms = machine.uptime_ms(turn.now);
+    Ok(json!({
+        "version": COMPATIBLE_VERSION,
+        "uptime": uptime_ms / 1_000,
+        "uptimeMs": uptime_ms,
+        "startedAt": machine.started.wall_ms,
+        "pid": std::process::id(),
+        "port": machine.config.port,
+        "bind": bind_word(machine.config.bind),
+        "mode": "local",
+        "tls": machine.config.tls.is_some(),
+        "connections": machine.audience.len(),
+        "agents": machine.agents.list().len(),
+        "sessions": machine.sessions.len(),
+        "activeSessions": machine.sessions.busy(),
+        "channels": [],
+        "degraded": degraded(machine),
+    })
+    .into())
+}
+
+pub(super) fn bind_word(bind: Bind) -> String {
+    match bind {
+        Bind::Loopback => "loopback".to_owned(),
+        Bind::Lan => "lan".to_owned(),
+        Bind::Custom(address) => address.to_string(),
+    }
+}
+
+/// This gateway has no channels, and says so in the form that clients expect.
+fn channels_status(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &["probe", "timeoutMs"])?;
+    Ok(json!({
+        "ts": turn.now.wall_ms,
+        "channelOrder": [],
+        "channelLabels": {},
+        "channelDetailLabels": {},
+        "channelSystemImages": {},
+        "channelMeta": [],
+        "channels": {},
+        "channelAccounts": {},
+        "channelDefaultAccountId": {},
+    })
+    .into())
+}
+
+/// The models that agents are configured with: this gateway calls none itself.
+fn models_list(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &["view"])?;
+    let names: BTreeSet<String> = machine.agents.list().into_iter().filter_map(|agent| agent.model).collect();
+    let models: Vec<Value> = names
+        .iter()
+        .map(|name| match name.split_once('/') {
+            Some((provider, id)) => json!({"id": id, "name": id, "provider": provider}),
+            None => json!({"id": name, "name": name}),
+        })
+        .collect();
+    Ok(json!({"models": models}).into())
+}
+
+/// The gateway itself, then everybody who is connected.
+fn system_presence(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &[])?;
+    let now = turn.now.wall_ms;
+    let mut rows = vec![json!({
+        "host": "gatewarden",
+        "version": COMPATIBLE_VERSION,
+        "platform": std::env::consts::OS,
+        "mode": "gateway",
+        "reason": "self",
+        "instanceId": machine.boot_id,
+        "text": format!("Gateway: gatewarden · app {COMPATIBLE_VERSION} · mode gateway · reason self"),
+        "ts": now,
+    })];
+    rows.extend(machine.audience.callers().map(|caller| {
+        let name = caller.display_name.as_deref().unwrap_or(&caller.client_id);
+        let mut row = json!({
+            "host": name,
+            "clientId": caller.client_id,
+            "roles": ["operator"],
+            "scopes": caller.scopes,
+            "instanceId": format!("{}-{}", machine.boot_id, caller.connection.0),
+            "reason": "connect",
+            "text": format!("Client: {name}"),
+            "ts": now,
+        });
+        if let (Some(device), Some(fields)) = (&caller.device_id, row.as_object_mut()) {
+            fields.insert("deviceId".into(), device.clone().into());
+        }
+        row
+    }));
+    Ok(Value::Array(rows).into())
+}
+
+fn logs_tail(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    let params = Params::read(call, &["cursor", "limit", "maxBytes"])?;
+    let most_lines = u64::try_from(MOST_LINES).unwrap_or(u64::MAX);
+    let limit = params.whole("limit", 1, most_lines)?.unwrap_or(500);
+    let query = DiskQuery::LogTail {
+        file: machine.config.log.file.clone(),
+        cursor: params.whole("cursor", 0, u64::MAX)?,
+        limit: usize::try_from(limit).unwrap_or(MOST_LINES),
+        bytes: params.whole("maxBytes", 1, MOST_BYTES)?.unwrap_or(DEFAULT_BYTES),
+    };
+    turn.push(Effect::Disk { to: call.reply_to(), query });
+    Ok(Answer::Later)
+}
