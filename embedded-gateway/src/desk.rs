@@ -23,13 +23,14 @@ use crate::connection::{Outbound, OutboundItem, Overflow, STOPPING};
 use crate::door::Admission;
 use crate::effect::Effect;
 use crate::files::Files;
+use crate::http::Shown;
 use crate::loaded::Loaded;
 use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
 use crate::outlets::Outlets;
 use crate::reply::CallError;
 use crate::turn::{Call, Turn};
-use messages::{Admit, Ask, CallMethod, CheckBearer, Disconnected, Stop};
+use messages::{Admit, Ask, CallMethod, CheckBearer, CheckWebhook, Count, Disconnected, Numbers, Stop};
 
 /// Reason of the close that a client gets which leaves too much unread (real gateways say the same).
 const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
@@ -208,6 +209,37 @@ impl Handler<CheckBearer> for DeskActor {
 
     fn handle(&mut self, CheckBearer { connection, peer, token, answer }: CheckBearer, _: &mut Self::Context) {
         let _ = answer.send(self.turn(|machine, turn| machine.bearer(connection, &peer, token.as_ref(), turn)));
+    }
+}
+
+impl Handler<CheckWebhook> for DeskActor {
+    type Result = ();
+
+    fn handle(&mut self, CheckWebhook { peer, webhook, shown, answer }: CheckWebhook, _: &mut Self::Context) {
+        let decided = self.turn(|machine, turn| {
+            machine.locked_out(&peer, turn)?;
+            let error = match shown {
+                Shown::Right => return Ok(()),
+                Shown::Wrong => CallError::forbidden("unauthorized: the webhook's secret or signature is wrong"),
+                Shown::Nothing => CallError::forbidden("unauthorized: the webhook needs its secret or a signature"),
+            };
+            machine.wrong_secret(&peer, &format!("webhook:{webhook}"), &error, turn);
+            Err(error)
+        });
+        let _ = answer.send(decided);
+    }
+}
+
+impl Handler<Count> for DeskActor {
+    type Result = ();
+
+    fn handle(&mut self, Count { answer }: Count, _: &mut Self::Context) {
+        let (agents, sessions) = (&self.machine.agents, &self.machine.sessions);
+        let _ = answer.send(Numbers {
+            agents: agents.list().len(),
+            sessions: sessions.len(),
+            busy_sessions: sessions.busy(),
+        });
     }
 }
 

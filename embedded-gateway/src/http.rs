@@ -2,10 +2,15 @@
 //! port of their own.
 
 pub(crate) mod answer;
+mod asking;
 pub(crate) mod entrance;
 pub(crate) mod guard;
 mod health;
+mod login;
 mod metrics;
+mod operations;
+mod status_page;
+mod webhooks;
 
 use std::rc::Rc;
 
@@ -13,12 +18,20 @@ use actix_web::web::{self, ServiceConfig};
 
 use crate::connection::Premises;
 
+pub(crate) use webhooks::Shown;
+
 /// The routes of the gateway's own port.
 pub(crate) fn routes(premises: &Rc<Premises>) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let premises = Rc::clone(premises);
     move |service| {
-        service.app_data(web::Data::new(premises));
+        service.app_data(web::Data::new(Rc::clone(&premises)));
         health::routes(service);
+        operations::routes(service);
+        // What the gateway itself serves comes first: a webhook can't take its place.
+        webhooks::routes(service, &premises.config.webhooks);
+        if premises.config.control_ui.enabled {
+            status_page::routes(service, &premises.config.control_ui.base_path);
+        }
         service.default_service(web::to(answer::not_found));
     }
 }

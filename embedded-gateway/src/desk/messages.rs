@@ -11,6 +11,7 @@ use crate::caller::{Caller, ConnectionId};
 use crate::connection::Outbound;
 use crate::door::{Admission, Attempt, Peer};
 use crate::effect::{ProcessNews, RunId};
+use crate::http::Shown;
 use crate::reply::CallError;
 use crate::turn::Call;
 
@@ -77,3 +78,36 @@ pub struct News {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Stop;
+
+/// From a webhook's handler: may it go on? Wrong secrets count towards the same lock-out as failed authentications.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct CheckWebhook {
+    /// Where the request comes from.
+    pub(crate) peer: Peer,
+    /// The webhook's id.
+    pub(crate) webhook: String,
+    /// What it showed.
+    pub(crate) shown: Shown,
+    /// Where the decision goes.
+    pub(crate) answer: oneshot::Sender<Result<(), CallError>>,
+}
+
+/// From the status page: how much there is of what.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Count {
+    /// Where the numbers go.
+    pub(crate) answer: oneshot::Sender<Numbers>,
+}
+
+/// The numbers of the status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// Configured and created ones.
+    pub(crate) agents: usize,
+    /// All that are kept.
+    pub(crate) sessions: usize,
+    /// Those with a run under way.
+    pub(crate) busy_sessions: usize,
+}

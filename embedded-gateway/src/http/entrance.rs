@@ -1,9 +1,11 @@
 //! What every HTTP request passes before its handler: a web page in somebody's browser must not get further.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::header::{
     CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
@@ -13,8 +15,12 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage as _, HttpResponse};
 
 use super::answer::refusal;
+use super::login::no_peer;
 use crate::connection::Premises;
 use crate::door::{Peer, origin_is_allowed};
+
+/// How long a request may take in all, the arrival of its body included: nobody holds a connection by sending slowly.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Headers that every answer has.
 const ALWAYS: [(HeaderName, &str); 3] =
@@ -27,7 +33,14 @@ pub(crate) async fn check(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let mut response = match refused(&request) {
         Some(refusal) => request.into_response(refusal),
-        None => next.call(request).await?.map_into_boxed_body(),
+        None => match tokio::time::timeout(ANSWERED_WITHIN, next.call(request)).await {
+            Ok(response) => response?.map_into_boxed_body(),
+            Err(late) => {
+                let said = "the request took too long to arrive";
+                let answer = refusal(StatusCode::REQUEST_TIMEOUT, "timeout", said);
+                return Err(InternalError::from_response(late, answer).into());
+            }
+        },
     };
     for (name, value) in ALWAYS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -44,9 +57,7 @@ fn refused(request: &ServiceRequest) -> Option<HttpResponse> {
         let said = "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
         return Some(refusal(StatusCode::FORBIDDEN, "host_not_allowed", said));
     }
-    let Some(peer) = peer_of(request) else {
-        return Some(refusal(StatusCode::BAD_REQUEST, "no_peer", "the connection has no address"));
-    };
+    let Some(peer) = peer_of(request) else { return Some(no_peer()) };
     if !origin_is_allowed(&peer, &premises.config) {
         let said = "origin not allowed: add it to gateway.controlUi.allowedOrigins";
         return Some(refusal(StatusCode::FORBIDDEN, "origin_not_allowed", said));

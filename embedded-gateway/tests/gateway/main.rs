@@ -3,4 +3,6 @@
 
 mod bad_sockets;
 mod conversation;
+mod http;
 mod support;
+mod tls;
