@@ -3,6 +3,7 @@
 //! Connections, HTTP requests and child processes talk to it through [`messages`]; it talks back through each
 //! connection's bounded [`Outbound`] queue.
 
+mod children;
 mod files;
 pub mod messages;
 mod process_memory;
@@ -11,7 +12,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext as _, AsyncContext, Context, Handler};
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture as _,
+};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::oneshot;
@@ -30,6 +33,7 @@ use crate::metrics::GatewayMetrics;
 use crate::outlets::Outlets;
 use crate::reply::CallError;
 use crate::turn::{Call, Turn};
+use children::Children;
 use messages::{Admit, Ask, CallMethod, CheckBearer, CheckWebhook, Count, Disconnected, Numbers, Stop};
 
 /// Reason of the close that a client gets which leaves too much unread (real gateways say the same).
@@ -59,6 +63,7 @@ pub struct DeskActor {
     first_effects: Vec<Effect>,
     /// Where lines of the log and the audit log go.
     outlets: Outlets,
+    children: Children,
 }
 
 impl DeskActor {
@@ -66,6 +71,7 @@ impl DeskActor {
     pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, metrics: GatewayMetrics) -> Self {
         let mut chance = SystemChance;
         let mut turn = Turn::new(Now::read(), &mut chance);
+        let children = Children::new(&config);
         let machine = GatewayMachine::new(config, loaded, &mut turn);
         let first_effects = turn.into_effects();
         Self {
@@ -77,6 +83,7 @@ impl DeskActor {
             files: None,
             first_effects,
             outlets: Outlets::default(),
+            children,
         }
     }
 
@@ -89,11 +96,18 @@ impl DeskActor {
 
     /// One turn of the machine, and everything that it wants done.
     fn turn<T>(&mut self, decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T) -> T {
-        let mut turn = Turn::new(Now::read(), &mut self.chance);
+        let now = Now::read();
+        let mut turn = Turn::new(now, &mut self.chance);
         let decided = decide(&mut self.machine, &mut turn);
         for effect in turn.into_effects() {
+            if let Effect::Log(line) = &effect
+                && let Some(event) = self.machine.log_event(line, now)
+            {
+                self.carry_out(event);
+            }
             self.carry_out(effect);
         }
+        self.children.wake_at(self.machine.next_deadline());
         decided
     }
 
@@ -127,7 +141,8 @@ impl DeskActor {
             Effect::Disk { to, query } => self.ask_disk(to, query),
             Effect::Audit(entry) => self.outlets.audit(&entry, Now::read().wall_ms),
             Effect::Log(line) => self.outlets.log(&line, Now::read().wall_ms),
-            Effect::Start(_) | Effect::Signal { .. } => {}
+            Effect::Start(order) => self.children.launcher.start(order),
+            Effect::Signal { run, signal } => self.children.launcher.signal(&run, signal),
         }
     }
 
@@ -184,6 +199,8 @@ impl Actor for DeskActor {
             desk.machine.resident_bytes = process_memory::resident_bytes();
             desk.turn(GatewayMachine::upkeep);
         });
+        self.children.attend(ctx.address());
+        self.turn(GatewayMachine::report_orphans);
         ctx.run_interval(self.machine.config.limits.tick, |desk, _| desk.turn(GatewayMachine::tick));
     }
 }
@@ -273,11 +290,15 @@ impl Handler<Disconnected> for DeskActor {
 }
 
 impl Handler<Stop> for DeskActor {
-    type Result = ();
+    type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
         self.turn(GatewayMachine::stopping);
-        self.stop();
-        ctx.stop();
+        // News are still taken meanwhile, so that everybody hears how their runs ended.
+        let ended = self.children.launcher.stop().into_actor(self);
+        Box::pin(ended.map(|_, desk, ctx| {
+            desk.stop();
+            ctx.stop();
+        }))
     }
 }

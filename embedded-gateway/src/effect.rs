@@ -81,6 +81,8 @@ pub struct ProcessOrder {
     pub env: BTreeMap<String, String>,
     /// Canonical working directory.
     pub cwd: PathBuf,
+    /// The directory is the gateway's own, and made (0700) where it is missing.
+    pub make_cwd: bool,
     /// Written to standard input, which is then closed. Message text reaches a process this way only.
     pub stdin: Option<String>,
     /// Standard output is read as JSON lines.

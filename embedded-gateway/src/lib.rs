@@ -40,6 +40,7 @@ pub mod metrics;
 pub mod outlets;
 pub mod processes;
 pub mod reply;
+pub mod runs;
 pub mod server;
 pub mod sessions;
 pub mod turn;

@@ -6,6 +6,7 @@ use crate::agents::CreatedAgent;
 use crate::config::GatewayConfig;
 use crate::devices::Devices;
 use crate::effect::FileChange;
+use crate::processes::Orphan;
 use crate::sessions::{SessionBounds, Sessions};
 
 /// What was read before the desk starts.
@@ -21,6 +22,8 @@ pub struct Loaded {
     pub repairs: Vec<FileChange>,
     /// Sentences for the log.
     pub remarks: Vec<String>,
+    /// Processes that a gateway which crashed left running.
+    pub orphans: Vec<Orphan>,
 }
 
 impl Loaded {
@@ -32,6 +35,7 @@ impl Loaded {
             agents: BTreeMap::new(),
             repairs: Vec::new(),
             remarks: Vec::new(),
+            orphans: Vec::new(),
         }
     }
 }

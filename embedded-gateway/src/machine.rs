@@ -1,6 +1,8 @@
 //! The gateway's state and its decisions, without IO: what comes in, what is to be done.
 
 mod lifecycle;
+mod log_event;
+mod run_news;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +18,9 @@ use crate::effect::{FileChange, LogLevel};
 use crate::files::{FilesHealth, FilesNews};
 use crate::loaded::Loaded;
 use crate::methods;
+use crate::processes::Orphan;
 use crate::reply::Answer;
+use crate::runs::Runs;
 use crate::sessions::{Sessions, transcript};
 use crate::turn::{Call, Turn};
 
@@ -43,6 +47,12 @@ pub struct GatewayMachine {
     pub files: FilesHealth,
     /// Memory of the process, in bytes, as of the last upkeep; none where unknown.
     pub resident_bytes: Option<u64>,
+    /// What runs for them.
+    pub runs: Runs,
+    /// Processes that a gateway which crashed left running on this state directory.
+    pub orphans: Vec<Orphan>,
+    /// How many `log` events there were.
+    logged: u64,
 }
 
 impl GatewayMachine {
@@ -66,6 +76,9 @@ impl GatewayMachine {
             sessions: loaded.sessions,
             files: FilesHealth::default(),
             resident_bytes: None,
+            runs: Runs::new(),
+            orphans: loaded.orphans,
+            logged: 0,
         }
     }
 
@@ -109,6 +122,7 @@ impl GatewayMachine {
     /// A connection is gone; nothing more can be sent to it.
     pub fn disconnected(&mut self, connection: ConnectionId) {
         self.audience.leave(connection);
+        self.runs.disconnected(connection);
     }
 
     /// How long the gateway has been up, in ms.

@@ -5,8 +5,10 @@ mod configuration;
 mod devices;
 mod information;
 mod liveness;
+pub mod messages;
 mod params;
 mod sessions;
+mod spawning;
 
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
@@ -31,6 +33,8 @@ const FAMILIES: &[&[Method]] = &[
     sessions::METHODS,
     agents::METHODS,
     devices::METHODS,
+    messages::METHODS,
+    spawning::METHODS,
 ];
 
 /// The events that the hello names.
@@ -49,6 +53,19 @@ pub const EVENTS: &[&str] = &[
     "session.pruned",
     // methods/agents.rs
     "config.changed",
+    // runs/events.rs
+    "agent",
+    "chat",
+    "agent.text",
+    "agent.thinking",
+    "agent.tool.start",
+    "agent.tool.result",
+    "agent.done",
+    "agent.status",
+    "spawn_result",
+    "typing",
+    "message",
+    "log",
 ];
 
 /// The names of all methods, for the hello.

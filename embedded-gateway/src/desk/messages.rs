@@ -74,6 +74,11 @@ pub struct News {
     pub news: ProcessNews,
 }
 
+/// From the desk's alarm clock: a deadline of the machine has passed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Wake;
+
 /// From the server, once: tell everybody, end every child process, close every connection. Answered when that is done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

@@ -28,6 +28,8 @@ impl GatewayMachine {
     pub fn stopping(&mut self, turn: &mut Turn<'_>) {
         let all = self.audience.callers().map(|caller| caller.connection).collect();
         turn.tell(all, "shutdown", json!({"reason": "gateway stopping", "restartExpectedMs": null}));
+        let (runs, mut parts) = self.runs();
+        runs.stop(&mut parts, turn);
     }
 }
 

@@ -16,6 +16,8 @@ use crate::effect::{ProcessNews, ProcessOrder, ProcessSignal, RunId};
 
 /// Orders to one child that may wait.
 const SIGNAL_QUEUE: usize = 32;
+/// How long the last news may wait to be taken.
+const LAST_NEWS: Duration = Duration::from_secs(1);
 /// How long the end of a gateway waits for its children beyond their grace.
 const STOP_MARGIN: Duration = Duration::from_secs(3);
 
@@ -26,6 +28,7 @@ pub struct Launcher {
     mark: StateMark,
     news: mpsc::Sender<News>,
     running: HashMap<RunId, Running>,
+    stopping: bool,
 }
 
 #[derive(Debug)]
@@ -38,11 +41,15 @@ struct Running {
 impl Launcher {
     /// A launcher without children.
     pub fn new(mark: StateMark, news: mpsc::Sender<News>) -> Self {
-        Self { mark, news, running: HashMap::new() }
+        Self { mark, news, running: HashMap::new(), stopping: false }
     }
 
     /// Starts a child. Its news say whether that worked. How many there may be is the caller's to decide.
     pub fn start(&mut self, order: ProcessOrder) {
+        if self.stopping {
+            let reason = "the gateway is stopping".to_owned();
+            return self.tell(News { run: order.run, news: ProcessNews::NotStarted { reason } });
+        }
         self.running.retain(|_, running| !running.task.is_finished());
         let (signals, orders) = mpsc::channel(SIGNAL_QUEUE);
         let (run, kill_grace) = (order.run.clone(), order.kill_grace);
@@ -57,8 +64,12 @@ impl Launcher {
             Some(Err(mpsc::error::TrySendError::Full(_))) => "too many orders wait for this process",
             Some(Err(mpsc::error::TrySendError::Closed(_))) | None => "the process has ended",
         };
+        let news = ProcessNews::Signalled { signal, failed: Some(refused.to_owned()) };
+        self.tell(News { run: run.clone(), news });
+    }
+
+    fn tell(&self, said: News) {
         let news = self.news.clone();
-        let said = News { run: run.clone(), news: ProcessNews::Signalled { signal, failed: Some(refused.to_owned()) } };
         tokio::spawn(async move {
             let _ = news.send(said).await;
         });
@@ -74,11 +85,13 @@ impl Launcher {
         self.len() == 0
     }
 
-    /// Ends all children, as by a kill, and everything that they left behind. Resolves when they are gone; returns how many
-    /// processes had to be killed beyond the groups' leaders. Their news should be read meanwhile, or their receiver dropped.
+    /// Ends all children, as by a kill, and everything that they left behind; no more are started. Resolves when they are gone
+    /// and their news were taken; returns how many processes had to be killed beyond the groups' leaders. Their news should
+    /// be read meanwhile, or their receiver dropped.
     pub fn stop(&mut self) -> impl Future<Output = u32> + Send + 'static {
         let running: Vec<Running> = self.running.drain().map(|(_, running)| running).collect();
-        let mark = self.mark.clone();
+        self.stopping = true;
+        let (mark, news) = (self.mark.clone(), self.news.clone());
         async move {
             for child in &running {
                 // Full or closed: dropping the queue below ends the child all the same.
@@ -93,7 +106,14 @@ impl Launcher {
             };
             let _ = tokio::time::timeout(longest + STOP_MARGIN, all).await;
             let ended = tokio::task::spawn_blocking(move || strays::end_all(&mark, Leaders::of_this_process()));
-            ended.await.unwrap_or(0)
+            let ended = ended.await.unwrap_or(0);
+            let taken = async {
+                while !news.is_closed() && news.capacity() < news.max_capacity() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let _ = tokio::time::timeout(LAST_NEWS, taken).await;
+            ended
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -56,9 +57,13 @@ pub(super) async fn look_after(
 }
 
 fn start(order: &ProcessOrder, marker: &str) -> Result<Child, String> {
+    if order.make_cwd {
+        // A failure shows when the directory is entered.
+        let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&order.cwd);
+    }
     // The allow-list has judged the path as it is written; a link on it may lead elsewhere.
     match std::fs::canonicalize(&order.cwd) {
-        Ok(real) if real != order.cwd => {
+        Ok(real) if real != order.cwd && !order.make_cwd => {
             let (asked, real) = (order.cwd.display(), real.display());
             return Err(format!(
                 "working directory {asked} leads to {real} by a link: name that one, and allow it in the command's workingDirs"

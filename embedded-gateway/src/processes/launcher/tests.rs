@@ -48,6 +48,7 @@ impl Stage {
             args: vec!["-c".into(), script.into()],
             env: BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]),
             cwd: self.home(),
+            make_cwd: false,
             stdin: None,
             json_lines: false,
             timeout: None,

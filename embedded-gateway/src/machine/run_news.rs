@@ -1,0 +1,45 @@
+//! What the machine does about runs between calls: news of processes, and deadlines.
+
+use std::time::Instant;
+
+use super::GatewayMachine;
+use crate::effect::{LogLevel, ProcessNews, RunId};
+use crate::runs::{Parts, Runs};
+use crate::turn::Turn;
+
+impl GatewayMachine {
+    /// The runs, and what they work with.
+    pub fn runs(&mut self) -> (&mut Runs, Parts<'_>) {
+        let parts = Parts {
+            sessions: &mut self.sessions,
+            agents: &self.agents,
+            audience: &self.audience,
+            config: &self.config,
+        };
+        (&mut self.runs, parts)
+    }
+
+    /// News of a process.
+    pub fn process_news(&mut self, run: &RunId, news: ProcessNews, turn: &mut Turn<'_>) {
+        let (runs, mut parts) = self.runs();
+        runs.on_news(run, news, &mut parts, turn);
+    }
+
+    /// Says in the log what a gateway that crashed left running.
+    pub fn report_orphans(&mut self, turn: &mut Turn<'_>) {
+        for orphan in &self.orphans {
+            turn.log(LogLevel::Warn, "processes", None, orphan.sentence());
+        }
+    }
+
+    /// When [`GatewayMachine::on_time`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.runs.next_deadline()
+    }
+
+    /// A deadline has passed.
+    pub fn on_time(&mut self, turn: &mut Turn<'_>) {
+        let (runs, parts) = self.runs();
+        runs.on_time(&parts, turn);
+    }
+}

@@ -1,0 +1,230 @@
+//! How a run begins: taken in or refused, started or queued.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::answer::Answer as Text;
+use super::events::Herald;
+use super::run::{Asked, Run, RunState};
+use super::{Parts, QUEUE, QUEUED_BYTES, Runs, replies};
+use crate::caller::ConnectionId;
+use crate::effect::{Effect, LogLevel, ProcessOrder, RunId};
+use crate::processes::command_templates::AllowedCommand;
+use crate::reply::{Answer, CallError, Outcome};
+use crate::sessions::{NewMessage, Opening, Role, SessionKey};
+use crate::turn::{ReplyTo, Turn};
+
+/// Longest message, in bytes.
+pub const MESSAGE_LIMIT: usize = 1024 * 1024;
+
+/// A run that is asked for, checked against the allow-list.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Its id; not in use.
+    pub id: RunId,
+    /// By which method.
+    pub asked: Asked,
+    /// See [`super::memory::fingerprint`].
+    pub fingerprint: String,
+    /// Where it is answered.
+    pub reply: ReplyTo,
+    /// The caller's client id, told with the message.
+    pub from: String,
+    /// The session, which is made where it doesn't exist.
+    pub session: SessionKey,
+    /// What a new session begins with.
+    pub opening: Opening,
+    /// The agent; the template's name for a command.
+    pub agent_id: String,
+    /// What is run.
+    pub command: AllowedCommand,
+    /// Where.
+    pub cwd: PathBuf,
+    /// The directory is the gateway's own to make.
+    pub make_cwd: bool,
+    /// The message, which is given on standard input.
+    pub message: Option<String>,
+    /// Ended after this, or after the template's own timeout if that is shorter.
+    pub timeout: Option<Duration>,
+    /// The id that `spawn_result` events to the caller carry.
+    pub spawn_request: Option<String>,
+}
+
+impl Runs {
+    /// Takes a run in. An error means that nothing was begun.
+    pub fn begin(&mut self, new: NewRun, parts: &mut Parts<'_>, turn: &mut Turn<'_>) -> Outcome {
+        let busy = self.check_room(&new, parts)?;
+        if new.message.as_ref().is_some_and(|message| message.len() > MESSAGE_LIMIT) {
+            return Err(CallError::invalid(format!("message is longer than {MESSAGE_LIMIT} bytes")));
+        }
+        let key = new.session.as_str().to_owned();
+        let label = new.opening.label.clone();
+        if let Some(label) = &label {
+            parts.sessions.check_label(label, &key)?;
+        }
+        let is_new = parts.sessions.get(&key).is_none();
+        let session = parts.sessions.open(&new.session, new.opening.clone(), parts.audience, turn)?;
+        let session_id = session.session_id.clone();
+        if !is_new && label.is_some() && session.label != label {
+            let patch = crate::sessions::Patch { label: Some(label), ..Default::default() };
+            parts.sessions.patch(&key, patch, parts.audience, turn);
+        }
+        let role = if new.message.is_some() { Role::User } else { Role::System };
+        let text = new.message.clone().unwrap_or_else(|| format!("started command \"{}\"", new.command.template));
+        let message = NewMessage { role, text, run: Some(new.id.clone()), usage: None };
+        let seq = parts.sessions.append(&key, message, parts.audience, turn).map(|message| message.seq);
+
+        let (order, mut run) = made(&new, session_id, parts, turn);
+        if let Some(text) = &new.message {
+            Herald::new(parts.audience, turn).message(&run, text, &new.from, turn);
+        }
+        let lane = self.lanes.entry(key).or_default();
+        if busy {
+            run.state = RunState::Queued;
+            self.queued_bytes += order.stdin.as_ref().map_or(0, String::len);
+            run.order = Some(order);
+            lane.queue.push_back(new.id.clone());
+        } else {
+            lane.active = Some(new.id.clone());
+            turn.push(Effect::Start(order));
+        }
+        let answer = acknowledge(&mut run, &new.reply, seq, turn);
+        self.by_id.insert(new.id, run);
+        Ok(answer)
+    }
+
+    /// Whether the session is at work; an error where there is no room for one more run.
+    fn check_room(&self, new: &NewRun, parts: &Parts<'_>) -> Result<bool, CallError> {
+        let lane = self.lanes.get(new.session.as_str()).filter(|lane| lane.active.is_some());
+        if let Some(lane) = lane {
+            let bytes = new.message.as_ref().map_or(0, String::len);
+            if lane.queue.len() >= QUEUE || self.queued_bytes.saturating_add(bytes) > QUEUED_BYTES {
+                return Err(CallError::unavailable(format!(
+                    "session {} is at work and {} messages wait already; try again when it is done, or abort it",
+                    new.session,
+                    lane.queue.len()
+                ))
+                .with_details(json!({"code": "SESSION_BUSY"}))
+                .retry_after(1_000));
+            }
+            return Ok(true);
+        }
+        let most = parts.config.limits.processes;
+        if self.processes() >= most {
+            return Err(CallError::unavailable(format!(
+                "{most} processes run already, as many as limits.processes allows; try again when one has ended, or end one"
+            ))
+            .with_details(json!({"code": "TOO_MANY_PROCESSES"}))
+            .retry_after(1_000));
+        }
+        Ok(false)
+    }
+
+    /// Starts the next message of a session that has come to rest.
+    pub(super) fn start_next(&mut self, key: &str, turn: &mut Turn<'_>) {
+        let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.active.is_none()) else { return };
+        let Some(next) = lane.queue.pop_front() else {
+            self.lanes.remove(key);
+            return;
+        };
+        let Some(run) = self.by_id.get_mut(&next) else { return };
+        run.state = RunState::Starting;
+        if let Some(order) = run.order.take() {
+            self.queued_bytes = self.queued_bytes.saturating_sub(order.stdin.as_ref().map_or(0, String::len));
+            turn.push(Effect::Start(order));
+        }
+        lane.active = Some(next);
+    }
+}
+
+/// The run and what is to be started for it.
+fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>) -> (ProcessOrder, Run) {
+    let limits = &parts.config.limits;
+    let mut env = new.command.env.clone();
+    for (name, value) in [
+        ("GATEWARDEN_RUN_ID", new.id.0.as_str()),
+        ("GATEWARDEN_SESSION_KEY", new.session.as_str()),
+        ("GATEWARDEN_SESSION_ID", &session_id),
+        ("GATEWARDEN_AGENT_ID", &new.agent_id),
+    ] {
+        env.insert(name.to_owned(), value.to_owned());
+    }
+    let timeout = new.timeout.into_iter().chain(new.command.timeout).min();
+    let order = ProcessOrder {
+        run: new.id.clone(),
+        program: new.command.program.clone(),
+        args: new.command.args.clone(),
+        env,
+        cwd: new.cwd.clone(),
+        make_cwd: new.make_cwd,
+        stdin: new.message.clone(),
+        json_lines: new.command.json_lines,
+        timeout,
+        kill_grace: limits.kill_grace,
+        max_line_bytes: limits.output_line,
+        output_bytes_per_second: limits.output_bytes_per_second,
+    };
+    let spawner = |request: &String| (new.reply.connection, request.clone());
+    let run = Run {
+        id: new.id.clone(),
+        session_key: new.session.as_str().to_owned(),
+        session_id,
+        agent_id: new.agent_id.clone(),
+        template: new.command.template.clone(),
+        asked: new.asked,
+        fingerprint: new.fingerprint.clone(),
+        state: RunState::Starting,
+        pid: None,
+        accepted_at: turn.now.wall_ms,
+        started_at: None,
+        usage: None,
+        model: new.opening.model.clone(),
+        order: None,
+        json_lines: new.command.json_lines,
+        timeout,
+        replies: Vec::new(),
+        waiters: Vec::new(),
+        controls: Vec::new(),
+        spawner: new.spawn_request.as_ref().map(spawner) as Option<(ConnectionId, String)>,
+        answer: Text::default(),
+        reported_error: None,
+        last_words: None,
+        kill_asked: None,
+        seq: 0,
+        acknowledged: None,
+    };
+    super::log(
+        &run,
+        LogLevel::Debug,
+        format!("run {} of command \"{}\" accepted", run.id.0, run.template),
+        json!({}),
+        turn,
+    );
+    (order, run)
+}
+
+/// The first reply, by the method.
+fn acknowledge(run: &mut Run, reply: &ReplyTo, message_seq: Option<u64>, turn: &mut Turn<'_>) -> Answer {
+    match run.asked {
+        Asked::Agent => {
+            turn.respond(reply, Ok(replies::accepted(run)));
+            run.replies.push(reply.clone());
+            Answer::Later
+        }
+        Asked::Spawn if run.state == RunState::Queued => {
+            let id = reply.request.as_deref().unwrap_or(&run.id.0);
+            let payload = replies::spawn_result(run, id);
+            run.acknowledged = Some(payload.clone());
+            Answer::Payload(payload)
+        }
+        Asked::AgentOnce | Asked::Spawn => {
+            run.replies.push(reply.clone());
+            Answer::Later
+        }
+        Asked::Chat => Answer::Payload(replies::sent(run, None)),
+        Asked::Session => Answer::Payload(replies::sent(run, message_seq)),
+        Asked::Unasked => Answer::Payload(run.to_value()),
+    }
+}
