@@ -1,6 +1,8 @@
 //! Figures of the whole daemon: start with 1,000 gateways, memory with 10 and 1,000, requests a second of the gateway list
-//! against a bare handler, and a sweep with half of 100 gateways black-holed. Run by hand: `cargo bench --bench fleet`, or
-//! `cargo bench --bench fleet -- start memory requests sweep` for some of them. Prints figures and ratios; judges nothing.
+//! against a bare handler, a sweep with half of 100 gateways black-holed, what the way through the daemon costs a session's
+//! history and a spawn, failover, events to 1,000 clients. Run by hand: `cargo bench --bench fleet`, or `cargo bench --bench
+//! fleet -- start memory requests sweep history spawn failover fan_out` for some of them. Prints figures and ratios; judges
+//! nothing.
 
 #![expect(
     clippy::expect_used,
@@ -9,6 +11,15 @@
     clippy::print_stdout,
     reason = "a benchmark is run by hand, says what it finds and may end at the first surprise"
 )]
+
+#[path = "fleet/clients.rs"]
+mod clients;
+#[path = "fleet/failover.rs"]
+mod failover;
+#[path = "fleet/fan_out.rs"]
+mod fan_out;
+#[path = "fleet/round_trips.rs"]
+mod round_trips;
 
 #[path = "../tests/daemon/support"]
 mod support {
@@ -60,12 +71,30 @@ fn main() {
     if runs("sweep") {
         sweep();
     }
+    if runs("history") {
+        round_trips::history();
+    }
+    if runs("spawn") {
+        round_trips::spawn();
+    }
+    if runs("failover") {
+        failover::failover();
+    }
+    if runs("fan_out") {
+        fan_out::fan_out();
+    }
     if runs("memory") {
         memory(10);
     }
     if runs("memory") || runs("start") {
         memory(1_000);
     }
+}
+
+/// How busy the machine is, to be said beside a figure.
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
 /// The defaults of a real installation, but for the log and the limits.

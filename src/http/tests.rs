@@ -7,7 +7,6 @@ mod direct_api;
 mod documents;
 mod events_api;
 mod events_socket_api;
-mod fan_out;
 mod gateways_api;
 mod keys_api;
 mod middleware;
