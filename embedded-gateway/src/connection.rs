@@ -38,6 +38,17 @@ pub(crate) use slots::{ConnectionSlot, Slots};
 pub(crate) use socket::Socket;
 pub(crate) use upgrade::upgrade;
 
+/// Where in its life a gateway is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Everybody is welcome.
+    Serving,
+    /// Nobody new is let in; those who are in hear how their runs end.
+    Draining,
+    /// Every connection ends.
+    Stopped,
+}
+
 /// What all connections and requests of one gateway share.
 #[derive(Debug)]
 pub(crate) struct Premises {
@@ -53,8 +64,8 @@ pub(crate) struct Premises {
     pub(crate) slots: Slots,
     /// Names under which the gateway may be asked for.
     pub(crate) hosts: HostGuard,
-    /// True once the gateway stops.
-    pub(crate) stop: watch::Receiver<bool>,
+    /// Whether the gateway serves, or is about to end.
+    pub(crate) phase: watch::Receiver<Phase>,
     /// When it started.
     pub(crate) started: Instant,
 }
@@ -70,9 +81,18 @@ impl Premises {
         now.at.saturating_duration_since(self.started)
     }
 
-    /// Resolves when the gateway stops.
-    pub(crate) async fn stopping(&self) {
+    /// Resolves when the gateway lets nobody in any more.
+    pub(crate) async fn draining(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Resolves when every connection has been told to end.
+    pub(crate) async fn stopped(&self) {
+        self.reached(Phase::Stopped).await;
+    }
+
+    async fn reached(&self, wanted: Phase) {
         // A sender that is gone has stopped, too.
-        let _ = self.stop.clone().wait_for(|stop| *stop).await;
+        let _ = self.phase.clone().wait_for(|phase| *phase >= wanted).await;
     }
 }

@@ -164,6 +164,8 @@ impl DeskActor {
             self.close(connection, code, reason.to_owned());
         }
         self.asking.clear();
+        // Waits until everything is written.
+        self.files = None;
     }
 
     /// Counts what is asked most.

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Now;
 use crate::config::{Bind, GatewayConfig};
-use crate::connection::{MemoryBudget, Premises, Slots};
+use crate::connection::{MemoryBudget, Phase, Premises, Slots};
 use crate::desk::DeskActor;
 use crate::desk::messages::Stop;
 use crate::files::{LoadError, read_state};
@@ -78,7 +78,7 @@ pub struct Running {
     /// Whether WebSocket and HTTP are encrypted.
     pub encrypted: bool,
     premises: Rc<Premises>,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     serving: Vec<JoinHandle<()>>,
 }
 
@@ -105,13 +105,13 @@ pub async fn start_with(config: GatewayConfig, outlets: Outlets) -> Result<Runni
     // What a port of 0 became is what the gateway tells of itself.
     let config = Arc::new(GatewayConfig { port: address.port(), ..config });
     let loaded = read_state(&config)?;
-    let (stop, stopping) = watch::channel(false);
+    let (phase, present) = watch::channel(Phase::Serving);
     let premises = Rc::new(Premises {
         desk: DeskActor::new(Arc::clone(&config), loaded, metrics.clone()).with_outlets(outlets).start(),
         budget: MemoryBudget::default(),
         slots: Slots::new(&config.limits, metrics.connections.clone()),
         hosts: HostGuard::new(address.ip(), &config),
-        stop: stopping,
+        phase: present,
         started: started.at,
         metrics,
         config,
@@ -130,7 +130,7 @@ pub async fn start_with(config: GatewayConfig, outlets: Outlets) -> Result<Runni
         }
     }
     tracing::info!(%address, encrypted, "the gateway listens");
-    Ok(Running { address, metrics_address, encrypted, premises, stop, serving })
+    Ok(Running { address, metrics_address, encrypted, premises, phase, serving })
 }
 
 /// Runs a gateway until SIGTERM or SIGINT, then stops it in order.
@@ -174,8 +174,9 @@ impl Running {
     /// Stops in order: no new connections; `shutdown` to those who listen; every child process ended; every connection closed
     /// with 1012; everything written.
     pub async fn stop(self) {
+        self.phase.send_replace(Phase::Draining);
         let _ = self.premises.desk.send(Stop).await;
-        self.stop.send_replace(true);
+        self.phase.send_replace(Phase::Stopped);
         for serving in self.serving {
             let _ = serving.await;
         }

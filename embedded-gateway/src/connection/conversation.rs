@@ -92,7 +92,7 @@ pub(super) async fn serve(
         let shaking = shake_hands(&mut receiver, &mut sender, peer, connection, &premises);
         tokio::select! {
             admitted = shaking => admitted,
-            () = premises.stopping() => Err(Ending::stopping()),
+            () = premises.draining() => Err(Ending::stopping()),
         }
     };
     let ending = match admitted {

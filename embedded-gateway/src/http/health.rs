@@ -10,7 +10,7 @@ use serde_json::json;
 use super::answer::{json_answer, wrong_method};
 use crate::COMPATIBLE_VERSION;
 use crate::clock::Now;
-use crate::connection::Premises;
+use crate::connection::{Phase, Premises};
 
 pub(super) fn routes(service: &mut ServiceConfig) {
     for path in ["/health", "/healthz"] {
@@ -34,7 +34,7 @@ async fn health(premises: Data<Rc<Premises>>) -> HttpResponse {
 
 /// The form of real releases.
 async fn ready(premises: Data<Rc<Premises>>) -> HttpResponse {
-    let stopping = *premises.stop.borrow();
+    let stopping = *premises.phase.borrow() > Phase::Serving;
     let failing: &[&str] = if stopping { &["stopping"] } else { &[] };
     let uptime = u64::try_from(premises.uptime(Now::read()).as_millis()).unwrap_or(u64::MAX);
     let status = if stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };

@@ -91,7 +91,7 @@ async fn serve<S>(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = premises.stopping() => break,
+            () = premises.draining() => break,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -113,6 +113,7 @@ async fn serve<S>(
         }
     }
     drop(listener);
+    premises.stopped().await;
     let ending = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(CONNECTIONS_END_WITHIN, ending).await.is_err() {
         tracing::debug!(left = connections.len(), "some connections did not end in time");

@@ -53,10 +53,38 @@ async fn binary_frames_are_read_as_text_is() {
 async fn events_are_numbered_from_one_and_ticks_come() {
     let gateway = Gateway::start(|config| config.limits.tick = Duration::from_millis(20)).await;
     let mut client = Client::connect(&gateway).await;
+    client.event_where("tick", |tick| tick["ts"].is_i64()).await;
     let first = client.frame_where(|frame| frame["event"] == "tick").await;
     let second = client.frame_where(|frame| frame["event"] == "tick").await;
     assert!(first["payload"]["ts"].is_i64());
     assert_eq!(second["seq"].as_u64().unwrap(), first["seq"].as_u64().unwrap() + 1);
+}
+
+#[actix::test]
+async fn a_wrong_token_is_refused_in_words_and_then_closed() {
+    let gateway = Gateway::start(|_| {}).await;
+    let wrong = Connect { auth: json!({"token": "wrong"}), signed_token: "wrong".to_owned(), ..Connect::default() };
+    let Err(refused) = Client::connect_as(&gateway, wrong).await else { panic!("it was let in") };
+    assert_eq!(refused.error["details"]["code"], "AUTH_TOKEN_MISMATCH", "{refused:?}");
+    assert_eq!(refused.close.0, 1008);
+    assert!(!format!("{refused:?}").contains(crate::support::TOKEN));
+}
+
+#[actix::test]
+async fn the_dialect_of_document_004_has_its_own_words() {
+    let gateway = Gateway::start(|config| config.limits.tick = Duration::from_millis(20)).await;
+    let mut client = Client::knock(&gateway, &[]).await.unwrap();
+    client.send(json!({"method": "auth", "params": {"token": crate::support::TOKEN}})).await;
+    let hello = client.frame_where(|frame| frame.get("ok").is_some()).await;
+    assert!(hello.get("type").is_none() && hello["ok"] == true && hello.get("result").is_some(), "{hello}");
+    client.send(json!({"id": 7, "method": "ping"})).await;
+    let pong = client.frame_where(|frame| frame["id"] == "7").await;
+    assert!(pong["result"]["ts"].is_i64(), "{pong}");
+    let tick = client.frame_where(|frame| frame["event"] == "tick").await;
+    assert!(tick["data"]["ts"].is_i64() && tick.get("type").is_none(), "{tick}");
+    client.send(json!({"method": "nothing"})).await;
+    let error = client.frame_where(|frame| frame["ok"] == false).await;
+    assert_eq!(error["error"]["message"], "unknown method: nothing");
 }
 
 #[actix::test]

@@ -105,6 +105,19 @@ async fn a_page_that_guesses_is_locked_out() {
 }
 
 #[actix::test]
+async fn sessions_and_the_configuration_are_read_with_the_token() {
+    let gateway = Gateway::start(|_| {}).await;
+    let (name, token) = bearer(TOKEN);
+    let sessions = request(&gateway, "GET", "/sessions?limit=5&agent=main", &[(name, &token)], "").await;
+    assert_eq!(sessions.status, 200, "{sessions:?}");
+    assert!(sessions.json()["sessions"].is_array());
+    let config = request(&gateway, "GET", "/config", &[(name, &token)], "").await;
+    assert_eq!(config.status, 200, "{config:?}");
+    assert!(!config.body.contains(TOKEN));
+    assert!(gatewarden_protocol::read_config_agents(&config.json()).is_some());
+}
+
+#[actix::test]
 async fn bodies_that_make_no_sense_are_refused() {
     let gateway = Gateway::start(|_| {}).await;
     let (name, token) = bearer(TOKEN);

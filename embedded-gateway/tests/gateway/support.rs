@@ -21,8 +21,8 @@ use gatewarden_embedded_gateway::server::{self, Running};
 use gatewarden_protocol::Secret;
 use tempfile::TempDir;
 
-pub(crate) use client::{Client, Connect, Incoming, Refused};
-pub(crate) use http::{Answer, request, request_to};
+pub(crate) use client::{Client, Connect, Incoming};
+pub(crate) use http::{request, request_to};
 
 /// The shared token of every gateway here.
 pub(crate) const TOKEN: &str = "a-token-for-tests-0123456789";
