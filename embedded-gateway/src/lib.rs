@@ -41,6 +41,7 @@ pub mod outlets;
 pub mod processes;
 pub mod reply;
 pub mod runs;
+pub mod sample_agent;
 pub mod server;
 pub mod sessions;
 pub mod turn;

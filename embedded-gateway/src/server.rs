@@ -25,6 +25,7 @@ use crate::files::{LoadError, read_state};
 use crate::http::guard::HostGuard;
 use crate::metrics::GatewayMetrics;
 use crate::outlets::Outlets;
+use crate::processes::subreaper::adopt_descendants;
 
 /// How long connections may take to end after they were told to.
 const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -141,6 +142,9 @@ pub async fn run(config: GatewayConfig) -> Result<(), StartError> {
     let signals = |error: io::Error| StartError::Other(format!("signals can't be watched: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+    if let Err(error) = adopt_descendants() {
+        tracing::warn!(%error, "processes that leave their parents won't become children of the gateway");
+    }
     let running = start(config).await?;
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",

@@ -9,6 +9,7 @@ use crate::agents::{self, CreatedAgent};
 use crate::config::GatewayConfig;
 use crate::devices::{DEVICES_FILE, Devices, DevicesFileError};
 use crate::loaded::Loaded;
+use crate::processes::{StateMark, find_orphans};
 use crate::sessions::{self, SessionBounds, is_agent_id, transcript};
 
 /// Largest transcript that is read, in bytes. Ours stay far below it.
@@ -64,6 +65,7 @@ pub fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
     loaded.sessions = found.sessions;
     loaded.repairs.extend(found.repairs);
     loaded.remarks.extend(found.remarks);
+    loaded.orphans = find_orphans(&StateMark::of(&config.state_dir));
     Ok(loaded)
 }
 

@@ -13,6 +13,7 @@ use crate::config::Bind;
 use crate::effect::Effect;
 use crate::files::{DEFAULT_BYTES, DiskQuery, MOST_BYTES, MOST_LINES};
 use crate::machine::GatewayMachine;
+use crate::processes::Orphan;
 use crate::reply::{Answer, Outcome};
 use crate::sessions::{Session, transcript};
 use crate::turn::{Call, Turn};
@@ -69,6 +70,8 @@ pub(crate) fn health_payload(machine: &GatewayMachine, caller: &Caller, turn: &T
         "defaultAgentId": default,
         "agents": agents,
         "sessions": kept(machine, caller, now, |_| true),
+        // Processes that a gateway which crashed left running: `status` names them.
+        "orphans": machine.orphans.len(),
         // Where clients of protocol 4 look for a gateway that isn't well.
         "eventLoop": {"degraded": !reasons.is_empty(), "degradedSinceMs": null, "reasons": reasons},
     })
@@ -137,6 +140,8 @@ fn status(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
         },
         "eventLoop": {"degraded": !reasons.is_empty(), "degradedSinceMs": null, "reasons": reasons},
         "failedFileChanges": machine.files.failures(),
+        "runs": {"processes": machine.runs.processes(), "queued": machine.runs.queued()},
+        "orphans": machine.orphans.iter().map(Orphan::to_value).collect::<Vec<_>>(),
     });
     if let (Some(bytes), Some(fields)) = (machine.resident_bytes, payload.as_object_mut()) {
         fields.insert("processMemory".into(), json!({"rssBytes": bytes}));

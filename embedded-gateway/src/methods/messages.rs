@@ -143,12 +143,12 @@ fn agent(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
     )?;
     let text = text_of(&params, "message")?;
     refuse_what_cannot_be_passed_on(&params)?;
-    let once = call.caller.dialect != Dialect::Openclaw || call.request.is_none();
+    let once = call.caller.dialect == Dialect::Rpc;
     let asked = if once { Asked::AgentOnce } else { Asked::Agent };
     let id = match key_of(&params)? {
         Some(id) => id,
-        // Document 004 knows no such key.
-        None if once => RunId(turn.uuid()),
+        // Document 004 knows no such key, and neither does HTTP.
+        None if call.caller.dialect != Dialect::Openclaw => RunId(turn.uuid()),
         None => return Err(params.missing("idempotencyKey")),
     };
     let fingerprint = fingerprint(&call.method, &call.params);

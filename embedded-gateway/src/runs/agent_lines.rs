@@ -1,4 +1,4 @@
-//! What an agent says on standard output: one JSON object a line (see docs/embedded-gateway.md, "Agents that speak JSON
+//! What an agent says on standard output: one JSON object a line (see docs/embedded-gateway-agents.md, "Agents that speak JSON
 //! lines"). Anything else is a line for the log.
 
 use serde_json::{Map, Value};

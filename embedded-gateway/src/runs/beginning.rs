@@ -114,7 +114,7 @@ impl Runs {
         let most = parts.config.limits.processes;
         if self.processes() >= most {
             return Err(CallError::unavailable(format!(
-                "{most} processes run already, as many as limits.processes allows; try again when one has ended, or end one"
+                "{most} processes run already, as many as gatewarden.limits.processes allows; try again when one has ended, or end one"
             ))
             .with_details(json!({"code": "TOO_MANY_PROCESSES"}))
             .retry_after(1_000));

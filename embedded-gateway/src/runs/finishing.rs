@@ -24,7 +24,9 @@ impl Runs {
         run.order = None;
 
         let key = run.session_key.clone();
-        if !run.answer.text().is_empty() {
+        // A session that was begun anew meanwhile has nothing to do with it.
+        let same = parts.sessions.get(&key).is_some_and(|session| session.session_id == run.session_id);
+        if same && !run.answer.text().is_empty() {
             let message = NewMessage {
                 role: Role::Assistant,
                 text: run.answer.text().to_owned(),
@@ -33,7 +35,7 @@ impl Runs {
             };
             parts.sessions.append(&key, message, parts.audience, turn);
         }
-        if !ran && matches!(how, Ending::Failed(_)) {
+        if same && !ran && matches!(how, Ending::Failed(_)) {
             // Its row shall tell of the failure, too.
             parts.sessions.begin_run(&key, id, parts.audience, turn);
         }

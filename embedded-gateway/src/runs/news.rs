@@ -39,7 +39,7 @@ impl Runs {
             ProcessNews::Line { stream, text, cut } => line(run, stream, &text, cut, parts, turn),
             ProcessNews::Dropped { bytes } => {
                 let message = format!(
-                    "{bytes} bytes of output were dropped: more than limits.outputBytesPerSecond ({}) allows",
+                    "{bytes} bytes of output were dropped: more than gatewarden.limits.outputBytesPerSecond ({}) allows",
                     parts.config.limits.output_bytes_per_second
                 );
                 log(run, LogLevel::Warn, message, json!({"runId": run.id.0, "dropped": bytes}), turn);

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::{key, not_found};
 use crate::caller::Scope;
-use crate::effect::{Effect, ProcessSignal};
 use crate::machine::GatewayMachine;
+use crate::methods::messages::send_unasked;
 use crate::methods::params::Params;
 use crate::reply::{CallError, Outcome};
 use crate::sessions::{Opening, Patch, Session, SessionKey, transcript};
@@ -49,6 +49,19 @@ pub(super) fn create(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<
         && let Some(fields) = payload.as_object_mut()
     {
         fields.insert("resolved".into(), resolved(session));
+    }
+    let text = params.name("message")?.or(params.name("task")?).map(str::to_owned);
+    if let Some(text) = text {
+        // A failure is told in the answer: the session is there all the same.
+        let from = call.caller.client_id.clone();
+        let started = send_unasked(machine, &key.agent(), key.clone(), text, &from, turn);
+        let told = match started {
+            Ok(run) => json!({"runStarted": true, "runId": run.get("runId"), "status": "started"}),
+            Err(error) => json!({"runStarted": false, "runError": error.to_value()}),
+        };
+        if let (Some(fields), Value::Object(told)) = (payload.as_object_mut(), told) {
+            fields.extend(told);
+        }
     }
     Ok(payload.into())
 }
@@ -136,10 +149,9 @@ pub(super) fn compact(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn
 }
 
 /// Ends the runs of a session that is going to be reset or deleted.
-fn end_runs(machine: &GatewayMachine, key: &SessionKey, turn: &mut Turn<'_>) {
-    for run in machine.sessions.get(key.as_str()).map(|session| session.active_runs.clone()).unwrap_or_default() {
-        turn.push(Effect::Signal { run, signal: ProcessSignal::Terminate });
-    }
+fn end_runs(machine: &mut GatewayMachine, key: &SessionKey, turn: &mut Turn<'_>) {
+    let (runs, mut parts) = machine.runs();
+    runs.abort(key.as_str(), None, "rpc", &mut parts, turn);
 }
 
 /// The stored entry, as replies of real gateways show it.

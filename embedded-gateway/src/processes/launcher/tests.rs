@@ -87,7 +87,7 @@ impl Stage {
         }
     }
 
-    async fn to_the_end(&mut self) -> Told {
+    async fn hear_it_out(&mut self) -> Told {
         let mut told = Told::default();
         loop {
             match self.next().await {
@@ -107,7 +107,7 @@ impl Stage {
 
     async fn whole_life(&mut self, order: ProcessOrder) -> Told {
         self.launcher.start(order);
-        self.to_the_end().await
+        self.hear_it_out().await
     }
 }
 
@@ -149,7 +149,7 @@ async fn output_and_exit_code_are_told_in_order() {
     stage.launcher.start(order);
     let pid = stage.started().await;
     assert!(pid > 1);
-    let told = stage.to_the_end().await;
+    let told = stage.hear_it_out().await;
     assert_eq!(told.stdout, ["one", "two", "last"]);
     assert_eq!(told.stderr, ["oops"]);
     assert_eq!(told.exit(), (Some(3), None, 0, false));
@@ -265,7 +265,7 @@ async fn pause_and_resume_reach_the_whole_group() {
     assert_eq!(stage.signalled().await, (ProcessSignal::Pause, None));
     stage.launcher.signal(&run, ProcessSignal::Terminate);
     assert_eq!(stage.signalled().await, (ProcessSignal::Terminate, None));
-    let (code, signal, _, _) = stage.to_the_end().await.exit();
+    let (code, signal, _, _) = stage.hear_it_out().await.exit();
     assert_eq!((code, signal), (None, Some(15)), "a paused group takes the end at once");
     until("all gone", || !lives(child)).await;
 }
@@ -279,7 +279,7 @@ async fn who_ignores_the_request_to_end_is_killed_after_the_grace() {
     let pid = stage.started().await;
     assert_eq!(stage.line().await, "ready");
     stage.launcher.signal(&RunId("run-1".into()), ProcessSignal::Terminate);
-    assert_eq!(stage.to_the_end().await.exit(), (None, Some(9), 0, false));
+    assert_eq!(stage.hear_it_out().await.exit(), (None, Some(9), 0, false));
     assert!(!lives(pid));
 }
 
@@ -291,7 +291,7 @@ async fn who_handles_the_request_to_end_has_its_say() {
     stage.started().await;
     assert_eq!(stage.line().await, "ready");
     stage.launcher.signal(&RunId("run-1".into()), ProcessSignal::Terminate);
-    let told = stage.to_the_end().await;
+    let told = stage.hear_it_out().await;
     assert_eq!((told.stdout.as_slice(), told.exit().0), (&["bye".to_owned()][..], Some(7)));
 }
 
@@ -335,7 +335,7 @@ async fn what_left_the_group_is_paused_with_it() {
     assert_eq!(stage.signalled().await, (ProcessSignal::Pause, None));
     until("stopped", || Process::read(away).unwrap().state == 'T').await;
     stage.launcher.signal(&RunId("run-1".into()), ProcessSignal::Terminate);
-    stage.to_the_end().await;
+    stage.hear_it_out().await;
     until("ended", || !lives(away)).await;
 }
 
