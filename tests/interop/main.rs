@@ -27,8 +27,6 @@ mod control;
 mod fleet;
 mod logs;
 #[cfg(test)]
-mod logs;
-#[cfg(test)]
 mod mock_model;
 #[cfg(test)]
 mod other_operator;
