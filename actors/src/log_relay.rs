@@ -224,3 +224,6 @@ pub fn event_data(id: GatewayId, gateway: &str, entry: &LogEntry) -> Value {
     }
     data
 }
+
+#[cfg(test)]
+mod tests;

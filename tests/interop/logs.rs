@@ -23,8 +23,11 @@ fn the_log_of_a_real_gateway_is_followed_through_its_death() {
         }
         // Without credentials for a model it fails, and the gateway writes that down.
         daemon.post("/api/spawn", &json!({"task": "say hello", "agent": "main", "gateway_id": id})).expect(202);
-        let said =
-            stream.until(|block| block.data["data"]["message"].as_str().is_some_and(|text| text.contains("agent")));
+        let said = stream.until(|block| {
+            block.data["data"]["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("res ✓ agent ") || text.contains("lane="))
+        });
         println!("{}: {}", peer.version, said.data);
         peer.kill();
         let told = stream.until(|block| block.event != "log");

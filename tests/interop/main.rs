@@ -25,6 +25,7 @@ mod agents;
 mod control;
 #[cfg(test)]
 mod fleet;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod mock_model;
