@@ -6,6 +6,8 @@
 
 mod admit;
 mod bearer;
+#[cfg(test)]
+pub(crate) mod bench;
 mod connect_params;
 mod handshake;
 mod hello;

@@ -71,6 +71,3 @@ fn signed_tokens(params: &ConnectParams) -> Vec<&str> {
 fn url_safe(text: &str) -> String {
     text.trim_end_matches('=').replace('+', "-").replace('/', "_")
 }
-
-#[cfg(test)]
-mod tests;
