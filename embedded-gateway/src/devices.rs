@@ -182,12 +182,16 @@ impl Devices {
         turn.write(FileChange::Replace { file: DEVICES_FILE.into(), text: file::write(self) });
     }
 
+    /// Whether one more device fits.
     fn room_for(&self, introduction: &Introduction) -> Result<(), NoRoom> {
-        let of_user = self.paired.values().filter(|device| device.introduction.same_user(introduction)).count();
-        if of_user >= self.most_of_a_user {
-            return Err(NoRoom(self.most_of_a_user));
-        }
+        self.room_of_user(introduction)?;
         if self.paired.len() >= MAX_DEVICES { Err(NoRoom(MAX_DEVICES)) } else { Ok(()) }
+    }
+
+    /// Whether an identity may have one more device.
+    fn room_of_user(&self, introduction: &Introduction) -> Result<(), NoRoom> {
+        let of_user = self.paired.values().filter(|device| device.introduction.same_user(introduction)).count();
+        if of_user >= self.most_of_a_user { Err(NoRoom(self.most_of_a_user)) } else { Ok(()) }
     }
 
     fn insert(&mut self, id: &str, introduction: Introduction, scopes: Vec<String>, silent: bool, now_ms: i64) {

@@ -5,14 +5,19 @@
 //! where [`crate::machine::GatewayMachine::admit`] decides with the one registry of devices and the one list of lock-outs.
 
 mod admit;
+mod approval;
 mod bearer;
 #[cfg(test)]
 pub(crate) mod bench;
 mod connect_params;
+mod credential;
+mod entry;
 mod handshake;
 mod hello;
 pub mod lockout;
 mod origin;
+#[cfg(test)]
+mod own_client;
 mod proof;
 mod refusals;
 pub(crate) mod report;

@@ -137,6 +137,10 @@ impl Devices {
         if let Some(scope) = request.scopes.iter().find(|scope| !scopes::covers(approver, scope)) {
             return Err(Unapprovable::MissingScope(scope.clone()));
         }
+        let known = self.paired.get(&request.device_id);
+        if known.is_some_and(|device| !device.introduction.same_user(&request.introduction)) {
+            self.room_of_user(&request.introduction).map_err(Unapprovable::NoRoom)?;
+        }
         if let Some(device) = self.paired.get_mut(&request.device_id) {
             device.introduction = request.introduction;
             add_scopes(&mut device.scopes, &request.scopes);
