@@ -10,6 +10,8 @@ mod params;
 mod sessions;
 mod spawning;
 
+pub(crate) use information::{health_payload, presence};
+
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
 use crate::reply::{CallError, Outcome};

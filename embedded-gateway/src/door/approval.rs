@@ -1,5 +1,6 @@
 //! Devices that are new, or want more: approved at once where that is safe, else told to wait.
 
+use serde_json::json;
 
 use super::entry::{Connect, Decision, Rejected};
 use super::{ProvenDevice, refusals, report};

@@ -94,10 +94,10 @@ fn features(caller: &Caller) -> Value {
 }
 
 fn snapshot(machine: &GatewayMachine, caller: &Caller, turn: &Turn<'_>) -> Value {
-    let default_agent = machine.config.default_agent.as_deref().unwrap_or("main");
+    let default_agent = machine.agents.default_id();
     let mut snapshot = json!({
-        "presence": [],
-        "health": {},
+        "presence": methods::presence(machine, turn),
+        "health": methods::health_payload(machine, caller, turn),
         "stateVersion": {"presence": 0, "health": 0},
         "uptimeMs": machine.uptime_ms(turn.now),
         "sessionDefaults": {

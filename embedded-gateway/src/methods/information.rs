@@ -232,9 +232,13 @@ fn models_list(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> O
     Ok(json!({"models": models}).into())
 }
 
-/// The gateway itself, then everybody who is connected.
 fn system_presence(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
+    Ok(presence(machine, turn).into())
+}
+
+/// The gateway itself, then everybody who is connected.
+pub(crate) fn presence(machine: &GatewayMachine, turn: &Turn<'_>) -> Value {
     let now = turn.now.wall_ms;
     let mut rows = vec![json!({
         "host": "gatewarden",
@@ -263,7 +267,7 @@ fn system_presence(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_
         }
         row
     }));
-    Ok(Value::Array(rows).into())
+    Value::Array(rows)
 }
 
 fn logs_tail(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {

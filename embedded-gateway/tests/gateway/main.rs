@@ -3,6 +3,7 @@
 
 mod bad_sockets;
 mod conversation;
+mod devices;
 mod http;
 mod support;
 mod tls;
