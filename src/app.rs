@@ -51,6 +51,8 @@ pub use admin_key::AdminKey;
 pub use start_error::StartError;
 pub use state_dir::StateDir;
 
+pub(crate) use file_limit::raise as raise_file_limit;
+
 /// A daemon that runs: its socket is bound, its store migrated, its registry at work.
 pub struct App {
     /// Where it listens; with port 0 in the configuration, the port that it got.

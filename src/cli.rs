@@ -1,6 +1,8 @@
 //! The command line: one binary, one file a command.
 
 mod check_config;
+mod gateway;
+mod http_client;
 mod identity;
 mod openapi;
 mod serve;
@@ -41,6 +43,8 @@ enum Command {
     },
     /// Show, export or import this installation's device identity.
     Identity(IdentityArgs),
+    /// Run and look after an embedded gateway.
+    Gateway(gateway::GatewayArgs),
     /// Print the OpenAPI document of the REST interface.
     Openapi,
 }
@@ -96,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args.inputs()),
         Command::Config { command: ConfigCommand::Check(args) } => check_config::run(&args.inputs()),
         Command::Identity(args) => identity::run(&args),
+        Command::Gateway(args) => gateway::run(args),
         Command::Openapi => openapi::run(),
     };
     code.into()

@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Raises the soft limit to the hard one. What can't be raised is logged: a small fleet works anyway.
-pub(super) fn raise() {
+pub(crate) fn raise() {
     let before = getrlimit(Resource::Nofile);
     if before.current == before.maximum {
         return;

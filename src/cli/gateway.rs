@@ -1,0 +1,212 @@
+//! `gatewarden gateway …`: the embedded gateway's commands, one file a command.
+
+mod detached;
+mod doctor;
+mod install_daemon;
+mod log_layer;
+mod logs;
+mod restart;
+mod run;
+mod start;
+mod status;
+mod stop;
+mod user_unit;
+mod validate;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use gatewarden_embedded_gateway::config::{Draft, Inputs, load};
+use gatewarden_embedded_gateway::lock_file::{Holder, running};
+
+use super::{EXIT_CONFIG, EXIT_FAILURE, fail};
+
+/// The embedded gateway. Without a command: run it.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct GatewayArgs {
+    #[command(subcommand)]
+    command: Option<GatewayCommand>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum GatewayCommand {
+    /// Run the gateway in the foreground
+    Run(RunArgs),
+    /// Start it in the background: the systemd user unit where it is installed, else a process of its own
+    Start(RunArgs),
+    /// Say whether it runs, where, and how busy it is
+    Status(StatusArgs),
+    /// Show its log
+    Logs(LogsArgs),
+    /// Stop it and start it again, as it was started
+    Restart(PlaceArgs),
+    /// Stop it
+    Stop(PlaceArgs),
+    /// Look for what is wrong, and say what helps
+    Doctor(PlaceArgs),
+    /// Look at its configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Install it as a systemd user service
+    InstallDaemon(InstallArgs),
+    /// What the sample agent of `gatewarden up` runs
+    #[command(hide = true)]
+    SampleAgent,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say everything that is wrong with it
+    Validate(PlaceArgs),
+}
+
+/// Which gateway is meant: its configuration and its state.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct PlaceArgs {
+    /// Configuration file, openclaw.json or openclaw-gateway.yml [default: in $XDG_CONFIG_HOME/gatewarden, where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Directory of sessions, devices, token and logs
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+/// How to run it.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// Port of WebSocket and HTTP; 0 takes any free one
+    #[arg(long, value_name = "PORT")]
+    pub(super) port: Option<u16>,
+    /// Where to listen: loopback, lan or an address of this machine
+    #[arg(long, value_name = "WHERE")]
+    pub(super) bind: Option<String>,
+    /// Write the log to standard error, too
+    #[arg(long, short)]
+    pub(super) verbose: bool,
+    /// Take over a lock file that can't be judged (file systems without locks)
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Leave the terminal's session; `start` uses it
+    #[arg(long, hide = true)]
+    pub(super) detached: bool,
+    /// End when standard input ends; `up` uses it
+    #[arg(long, hide = true)]
+    pub(super) supervised: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// Go on with new lines as they come
+    #[arg(long, short)]
+    pub(super) follow: bool,
+    /// How many lines from the end
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(super) tail: usize,
+    /// Only this level and above: debug, info, warn, error
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) level: Option<String>,
+    /// Lines as they are in the file (JSON)
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InstallArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// Show the unit and install nothing
+    #[arg(long)]
+    pub(super) print: bool,
+}
+
+/// Carries out a command.
+pub(super) fn run(args: GatewayArgs) -> u8 {
+    match args.command {
+        None => run::run(&args.run),
+        Some(GatewayCommand::Run(args)) => run::run(&args),
+        Some(GatewayCommand::Start(args)) => start::run(&args),
+        Some(GatewayCommand::Status(args)) => status::run(&args),
+        Some(GatewayCommand::Logs(args)) => logs::run(&args),
+        Some(GatewayCommand::Restart(place)) => restart::run(&place),
+        Some(GatewayCommand::Stop(place)) => stop::run(&place),
+        Some(GatewayCommand::Doctor(place)) => doctor::run(&place),
+        Some(GatewayCommand::Config { command: ConfigCommand::Validate(place) }) => validate::run(&place),
+        Some(GatewayCommand::InstallDaemon(args)) => install_daemon::run(&args),
+        Some(GatewayCommand::SampleAgent) => sample_agent(),
+    }
+}
+
+fn sample_agent() -> u8 {
+    0
+}
+
+impl PlaceArgs {
+    pub(super) fn inputs(&self) -> Inputs {
+        Inputs { config_file: self.config.clone(), state_dir: self.state_dir.clone(), ..Inputs::of_process() }
+    }
+
+    /// As they are written on a command line.
+    fn words(&self) -> Vec<String> {
+        let path = |flag: &str, path: &Option<PathBuf>| {
+            path.as_ref().map(|path| [flag.to_owned(), absolute(path)]).into_iter().flatten().collect::<Vec<_>>()
+        };
+        [path("--config", &self.config), path("--state-dir", &self.state_dir)].concat()
+    }
+}
+
+impl RunArgs {
+    fn inputs(&self) -> Inputs {
+        Inputs { port: self.port, bind: self.bind.clone(), ..self.place.inputs() }
+    }
+
+    /// As they are written on a command line, so that a restart can repeat them. `--force` is for one start only.
+    fn words(&self) -> Vec<String> {
+        let mut words = self.place.words();
+        if let Some(port) = self.port {
+            words.extend(["--port".to_owned(), port.to_string()]);
+        }
+        if let Some(bind) = &self.bind {
+            words.extend(["--bind".to_owned(), bind.clone()]);
+        }
+        words
+    }
+}
+
+fn absolute(path: &std::path::Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// Reads the configuration, or says what is wrong with it.
+fn load_draft(inputs: &Inputs) -> Result<Draft, u8> {
+    load(inputs).map_err(|error| fail(EXIT_CONFIG, error))
+}
+
+/// The state directory alone, for commands that must work with a broken configuration, too.
+fn state_dir(inputs: &Inputs) -> Result<PathBuf, u8> {
+    inputs.state_directory().map_err(|problem| fail(EXIT_CONFIG, problem))
+}
+
+/// Who runs on it.
+fn holder_of(state_dir: &std::path::Path) -> Result<Option<Holder>, u8> {
+    running(state_dir).map_err(|error| {
+        fail(EXIT_FAILURE, format!("The lock file in {} cannot be read: {error}.", state_dir.display()))
+    })
+}

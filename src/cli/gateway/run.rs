@@ -1,0 +1,155 @@
+//! `gatewarden gateway run`: the story of a run, from configuration to exit code.
+
+use std::time::Duration;
+
+use gatewarden_embedded_gateway::clock::Now;
+use gatewarden_embedded_gateway::config::{GatewayConfig, Inputs};
+use gatewarden_embedded_gateway::effect::{LogLevel, LogLine};
+use gatewarden_embedded_gateway::lock_file::{Holder, LockError, LockFile};
+use gatewarden_embedded_gateway::outlets::Outlets;
+use gatewarden_embedded_gateway::server::{self, StartError};
+use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+
+use super::super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, terminal};
+use super::{RunArgs, load_draft, log_layer};
+use crate::app;
+use crate::shutdown::{Wish, Wishes};
+
+/// All of a stop, kills of children included; whatever isn't done by then is left to the kernel.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// What is queued for the logs is written.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Runs the gateway to its end.
+pub(super) fn run(args: &RunArgs) -> u8 {
+    if args.detached {
+        // Fails where this process leads a group; then there is no terminal's session to leave.
+        let _ = rustix::process::setsid();
+    }
+    let inputs = args.inputs();
+    let draft = match load_draft(&inputs) {
+        Ok(draft) => draft,
+        Err(code) => return code,
+    };
+    let warnings = draft.warnings.clone();
+    let mut holder = Holder {
+        bind: draft.settings().bind.describe(),
+        scheme: if draft.settings().tls.is_some() { "wss" } else { "ws" }.to_owned(),
+        config: draft.settings().file.clone(),
+        arguments: args.words(),
+        ..Holder::this(Now::read().wall_ms)
+    };
+    let mut lock = match LockFile::claim(&draft.settings().state_dir, &holder, args.force) {
+        Ok(lock) => lock,
+        Err(error @ (LockError::Held { .. } | LockError::Unsure { .. })) => return fail(EXIT_CONFIG, error),
+        Err(error @ LockError::Io { .. }) => return fail(EXIT_FAILURE, error),
+    };
+    // The lock is ours: of two first starts at one time, one makes the token.
+    let mut config = match draft.settle() {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_CONFIG, error),
+    };
+    config.log.stderr = args.verbose;
+    let outlets = match Outlets::open(&config) {
+        Ok(outlets) => outlets,
+        Err(error) => return fail(EXIT_FAILURE, error),
+    };
+    if let Some(log) = &outlets.log {
+        log_layer::start(log.clone());
+    }
+    app::raise_file_limit();
+    say_first(&inputs, &lock, &warnings);
+    let code = actix_rt::System::new().block_on(until_stopped(args, config, outlets.clone(), &mut holder, &mut lock));
+    outlets.flush(FLUSH);
+    lock.release();
+    code
+}
+
+/// What an operator should know of this start, in the log.
+fn say_first(inputs: &Inputs, lock: &LockFile, warnings: &[String]) {
+    if let Some(crashed) = &lock.crashed {
+        tracing::warn!(pid = crashed.pid, "the gateway before this one ended without stopping properly");
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::debug!(home = ?inputs.home(), "configuration read");
+}
+
+async fn until_stopped(
+    args: &RunArgs,
+    config: GatewayConfig,
+    outlets: Outlets,
+    holder: &mut Holder,
+    lock: &mut LockFile,
+) -> u8 {
+    // Before anything is written: a stop during the start must not be lost.
+    let mut wishes = match Wishes::listen() {
+        Ok(wishes) => wishes,
+        Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
+    };
+    let running = match server::start_with(config, outlets.clone()).await {
+        Ok(running) => running,
+        Err(error) => {
+            let code = if matches!(error, StartError::Tls(_)) { EXIT_CONFIG } else { EXIT_FAILURE };
+            // Both: whoever starts it reads standard error, whoever looks later reads the log.
+            let line = LogLine {
+                level: LogLevel::Error,
+                source: "gateway".to_owned(),
+                session: None,
+                message: error.to_string(),
+                extra: Value::Null,
+            };
+            outlets.log(&line, Now::read().wall_ms);
+            return fail(code, error);
+        }
+    };
+    holder.address = Some(running.address.to_string());
+    if let Err(error) = lock.record(holder) {
+        tracing::warn!(%error, "the lock file does not say where this gateway listens");
+    }
+    terminal::print(&format!("listening on {}", running.websocket_url()));
+
+    let reason = tokio::select! {
+        signal = stop_signal(&mut wishes) => signal,
+        () = supervisor_gone(args.supervised) => "the end of its supervisor",
+    };
+    tracing::info!(reason, "the gateway stops");
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP_WITHIN, running.stop()) => match stopped {
+            Ok(()) => EXIT_OK,
+            Err(_) => fail(EXIT_FAILURE, "The gateway did not stop in time; what was left is given up."),
+        },
+        signal = wishes.stop() => {
+            tracing::warn!(signal, "stopping at once");
+            EXIT_FAILURE
+        }
+    }
+}
+
+/// SIGTERM or SIGINT. A hang-up is passed over: the configuration is read at start only.
+async fn stop_signal(wishes: &mut Wishes) -> &'static str {
+    loop {
+        match wishes.next().await {
+            Wish::Stop(signal) => return signal,
+            Wish::Reload => tracing::warn!("the configuration is read at start only: restart the gateway to change it"),
+        }
+    }
+}
+
+/// The supervisor holds the other end of standard input: its end is seen however it ends.
+async fn supervisor_gone(supervised: bool) {
+    if !supervised {
+        return std::future::pending().await;
+    }
+    let Ok(input) = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned() else {
+        return std::future::pending().await;
+    };
+    let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(input) else {
+        tracing::warn!("standard input is no pipe: the end of the supervisor cannot be seen");
+        return std::future::pending().await;
+    };
+    let mut bytes = [0_u8; 64];
+    while pipe.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+}
