@@ -59,6 +59,8 @@ pub struct App {
     pub address: SocketAddr,
     /// The admin key that this start made, to be shown once.
     pub new_admin_key: Option<Secret>,
+    /// The admin key of file or configuration; none where only stored keys let anybody in.
+    pub(crate) admin_key: Option<Secret>,
     pub(crate) server: ServerHandle,
     pub(crate) serving: JoinHandle<std::io::Result<()>>,
     pub(crate) registry: Addr<RegistryActor>,
@@ -174,6 +176,7 @@ impl App {
         Ok(Self {
             address,
             new_admin_key: admin_key.made_now(),
+            admin_key: admin_key.key().cloned(),
             server: server.handle(),
             serving: actix_rt::spawn(server),
             registry,

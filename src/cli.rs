@@ -7,6 +7,7 @@ mod identity;
 mod openapi;
 mod serve;
 mod terminal;
+mod up;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run everything for a first look: the daemon, a gateway with a sample agent, ready to be used.
+    Up(up::UpArgs),
     /// Run the daemon.
     Serve(ServeArgs),
     /// Look at the configuration.
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
         }
     };
     let code = match cli.command {
+        Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args.inputs()),
         Command::Config { command: ConfigCommand::Check(args) } => check_config::run(&args.inputs()),
         Command::Identity(args) => identity::run(&args),

@@ -68,7 +68,7 @@ fn announce(app: &App) {
 }
 
 /// Works until a signal says stop (0) or a part that nothing can replace has died (1).
-async fn work(
+pub(super) async fn work(
     inputs: &Inputs,
     mut config: Config,
     logs: &LogControl,

@@ -9,6 +9,7 @@ mod support {
     pub(crate) mod event_socket;
     pub(crate) mod event_stream;
     pub(crate) mod http;
+    pub(crate) mod own_gateway;
     pub(crate) mod ports;
     pub(crate) mod scripted_gateway;
     pub(crate) mod service_manager;
@@ -28,6 +29,8 @@ mod database_trouble;
 mod direct_connections;
 #[cfg(test)]
 mod durability;
+#[cfg(test)]
+mod embedded_gateway_commands;
 #[cfg(test)]
 mod events;
 #[cfg(test)]

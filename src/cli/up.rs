@@ -1,0 +1,267 @@
+//! `gatewarden up`: everything that a first look needs. The daemon in this process; a gateway as a supervised child, where
+//! nothing listens at the gateway's address; a sample agent; and the lines that set it to work.
+
+mod child;
+mod registration;
+mod sample;
+mod welcome;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use gatewarden_actors::metrics::Metrics;
+use gatewarden_embedded_gateway::config::{Inputs as GatewayInputs, load};
+use gatewarden_protocol::Secret;
+use tokio::net::TcpStream;
+
+use super::{EXIT_CONFIG, EXIT_FAILURE, fail, load_config, serve, terminal};
+use crate::app::App;
+use crate::config::{Config, Inputs};
+use crate::shutdown::{self, Wishes};
+use crate::systemd::Notifier;
+use crate::telemetry::{self, LogControl};
+use child::Gateway;
+
+/// How long a listener on loopback may take to answer before there is none.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// What `up` can be told.
+#[derive(Debug, Clone, Args)]
+pub(super) struct UpArgs {
+    /// Configuration file of the daemon [default: /etc/gatewarden/gatewarden.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address of the daemon, such as 127.0.0.1:3000; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Directory of everything: the daemon's database and keys; the gateway's state is in `gateway` below it
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Port of the gateway; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = gatewarden_embedded_gateway::config::DEFAULT_PORT)]
+    gateway_port: u16,
+    /// Configuration file of the gateway [default: openclaw.json or openclaw-gateway.yml in $XDG_CONFIG_HOME/gatewarden,
+    /// where one exists, else one with a sample agent]
+    #[arg(long, value_name = "FILE")]
+    gateway_config: Option<PathBuf>,
+    /// Write the daemon's log at level info, not only what is wrong
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+impl UpArgs {
+    fn inputs(&self) -> Inputs {
+        let mut inputs = Inputs {
+            config_file: self.config.clone(),
+            listen: self.listen.clone(),
+            state_dir: self.state_dir.clone(),
+            ..Inputs::of_process()
+        };
+        // Somebody sits before this: the lines that count must not drown in a log.
+        let chosen = ["LOG_LEVEL", "GATEWARDEN_LOG__LEVEL"].iter().any(|name| inputs.variable(name).is_some());
+        if !self.verbose && !chosen {
+            inputs.environment.insert("GATEWARDEN_LOG__LEVEL".to_owned(), "warn".into());
+        }
+        inputs
+    }
+}
+
+/// Runs everything to its end.
+pub(super) fn run(args: &UpArgs) -> u8 {
+    let mut inputs = args.inputs();
+    let config = match load_config(&inputs) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let logs = match telemetry::start(&config.log) {
+        Ok(logs) => logs,
+        Err(error) => return fail(EXIT_CONFIG, error),
+    };
+    let metrics = Arc::new(Metrics::new());
+    telemetry::watch_panics(metrics.clone());
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    actix_rt::System::new().block_on(async {
+        let mut wishes = match Wishes::listen() {
+            Ok(wishes) => wishes,
+            Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
+        };
+        let found = tokio::select! {
+            found = find_or_start(args, &config) => found,
+            _ = wishes.stop() => return EXIT_FAILURE,
+        };
+        let mut found = match found {
+            Ok(found) => found,
+            Err(code) => return code,
+        };
+        let code = with_gateway(&mut inputs, &mut found, &logs, metrics, &mut wishes).await;
+        if let Some(gateway) = &mut found.gateway {
+            gateway.stop().await;
+        }
+        code
+    })
+}
+
+/// The gateway that is supervised first.
+struct Found {
+    /// Where it listens.
+    address: SocketAddr,
+    encrypted: bool,
+    /// What lets the daemon in, where it is known.
+    credential: Option<Secret>,
+    /// Ours, where we started it.
+    gateway: Option<Gateway>,
+    /// The agent that the printed lines set to work; none: the gateway's default one.
+    agent: Option<String>,
+    state_dir: PathBuf,
+}
+
+async fn find_or_start(args: &UpArgs, config: &Config) -> Result<Found, u8> {
+    let state_dir = config.state_dir.join("gateway");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.gateway_port));
+    let listens = args.gateway_port != 0
+        && matches!(tokio::time::timeout(PROBE, TcpStream::connect(address)).await, Ok(Ok(_)) | Err(_));
+    let inputs = GatewayInputs { state_dir: Some(state_dir.clone()), ..GatewayInputs::of_process() };
+    if listens {
+        return Ok(already_there(address, inputs, state_dir));
+    }
+
+    let named = match &args.gateway_config {
+        Some(file) => Some(file.clone()),
+        None => inputs.file().map_err(|problem| fail(EXIT_CONFIG, problem))?,
+    };
+    let file = match named {
+        Some(file) => file,
+        None => sample::write(&state_dir)
+            .map_err(|error| fail(EXIT_FAILURE, format!("{} cannot be used: {error}.", state_dir.display())))?,
+    };
+    let inputs = GatewayInputs { config_file: Some(file.clone()), ..inputs };
+    let draft = load(&inputs).map_err(|error| fail(EXIT_CONFIG, error))?;
+    let agent = draft.settings().agents.contains_key(sample::AGENT).then(|| sample::AGENT.to_owned());
+    let mut gateway = Gateway::new(&file, &state_dir, args.gateway_port);
+    let listening = match gateway.start().await {
+        Ok(listening) => listening,
+        Err(sentence) => {
+            gateway.stop().await;
+            return Err(fail(EXIT_FAILURE, sentence));
+        }
+    };
+    // Its first start has made the token.
+    let credential = match draft.credential() {
+        Ok(credential) => credential,
+        Err(error) => {
+            gateway.stop().await;
+            return Err(fail(EXIT_CONFIG, error));
+        }
+    };
+    Ok(Found {
+        address: listening.address,
+        encrypted: listening.encrypted,
+        credential,
+        gateway: Some(gateway),
+        agent,
+        state_dir,
+    })
+}
+
+/// Something listens: perhaps an embedded gateway of ours, whose token is known, perhaps a real one.
+fn already_there(address: SocketAddr, inputs: GatewayInputs, state_dir: PathBuf) -> Found {
+    let ours = gatewarden_embedded_gateway::lock_file::running(&state_dir).ok().flatten();
+    let ours = ours.filter(|holder| {
+        holder
+            .address
+            .as_deref()
+            .and_then(|text| text.parse::<SocketAddr>().ok())
+            .is_some_and(|own| own.port() == address.port())
+    });
+    let encrypted = ours.as_ref().is_some_and(|holder| holder.scheme == "wss");
+    let credential = match &ours {
+        Some(holder) => load(&GatewayInputs { config_file: holder.config.clone(), ..inputs })
+            .ok()
+            .and_then(|draft| draft.credential().ok().flatten()),
+        None => inputs.variable("OPENCLAW_GATEWAY_TOKEN").map(Secret::new),
+    };
+    Found { address, encrypted, credential, gateway: None, agent: None, state_dir }
+}
+
+/// The daemon's life beside the gateway's.
+async fn with_gateway(
+    inputs: &mut Inputs,
+    found: &mut Found,
+    logs: &LogControl,
+    metrics: Arc<Metrics>,
+    wishes: &mut Wishes,
+) -> u8 {
+    registration::seed(inputs, found.address, found.encrypted, found.credential.as_ref());
+    let config = match load_config(inputs) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let notifier = Arc::new(Notifier::of_process());
+    let mut app = match App::build(&config, metrics, notifier.clone()).await {
+        Ok(app) => app,
+        Err(error) => return fail(error.exit_code(), error),
+    };
+    terminal::print(&format!("listening on http://{}", app.address));
+    let welcome = welcome(&app, &config.state_dir, found);
+    let supervised = supervise(found.gateway.as_mut());
+    let code = tokio::select! {
+        code = serve::work(inputs, config, logs, &mut app, wishes, &notifier) => code,
+        never = async { tokio::join!(welcome, supervised).1 } => never,
+    };
+    // The gateway ends beside the daemon, so that both fit into the time of one stop.
+    let gateway = async {
+        if let Some(gateway) = &mut found.gateway {
+            gateway.stop().await;
+        }
+    };
+    tokio::select! {
+        (saved, ()) = async { tokio::join!(shutdown::drain(&mut app), gateway) } => if saved { code } else { EXIT_FAILURE },
+        signal = wishes.stop() => {
+            tracing::warn!(signal, "stopping at once");
+            EXIT_FAILURE
+        }
+    }
+}
+
+/// Runs for ever: a gateway that is given up is said loudly, and the daemon goes on without it.
+async fn supervise(gateway: Option<&mut Gateway>) -> u8 {
+    if let Some(gateway) = gateway {
+        let sentence = gateway.keep_running().await;
+        tracing::error!("{sentence}");
+        terminal::complain(&sentence);
+    }
+    std::future::pending().await
+}
+
+/// Registers the gateway where it isn't yet, waits until it is online, and says how to go on.
+fn welcome(app: &App, state_dir: &Path, found: &Found) -> impl Future<Output = ()> + use<> {
+    let words = welcome::Words {
+        daemon: app.address,
+        gateway: found.address,
+        encrypted: found.encrypted,
+        started_here: found.gateway.is_some(),
+        agent: found.agent.clone(),
+        new_key: app.new_admin_key.clone(),
+        key_file: state_dir.join("admin.key"),
+        gateway_state: found.state_dir.clone(),
+    };
+    let key = app.admin_key.clone();
+    let credential = found.credential.clone();
+    async move {
+        let (daemon, gateway, encrypted) = (words.daemon, words.gateway, words.encrypted);
+        let outcome = match key {
+            None => Err("there is no admin key to register it with".to_owned()),
+            Some(key) => actix_web::web::block(move || {
+                registration::ensure(daemon, &key, gateway, encrypted, credential.as_ref())
+            })
+            .await
+            .unwrap_or_else(|error| Err(error.to_string())),
+        };
+        terminal::print(&words.text(&outcome));
+    }
+}

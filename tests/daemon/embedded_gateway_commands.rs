@@ -1,0 +1,209 @@
+//! `gatewarden gateway …`: run, status, logs, start, restart, stop, doctor, config validate, install-daemon.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use super::support::daemon::PATIENCE;
+use super::support::own_gateway::GatewayHome;
+use super::support::wait;
+
+fn mode(path: &std::path::Path) -> u32 {
+    std::fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
+}
+
+#[test]
+fn a_first_start_makes_a_private_token_that_is_printed_nowhere() {
+    let home = GatewayHome::quiet();
+    let mut gateway = home.start(&["--verbose"]);
+    let token = home.token();
+    assert_eq!(token.len(), 43);
+    assert_eq!(mode(&home.state()), 0o700);
+    for file in ["gateway-token", ".gateway.lock", "logs/gateway.log"] {
+        assert_eq!(mode(&home.state().join(file)), 0o600, "{file}");
+    }
+    let health = gateway.get("/health", None).expect(200).json();
+    assert_eq!(health["status"], "ok");
+    gateway.get("/sessions", None).expect(401);
+    gateway.get("/sessions", Some(&token)).expect(200);
+
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().code(), Some(0));
+    let said = gateway.stderr();
+    assert!(said.contains("the gateway stops"), "--verbose shows the log: {said}");
+    assert!(!said.contains(&token) && !home.log().contains(&token), "the token is in no log");
+    drop(home.start(&[]));
+    assert_eq!(home.token(), token, "later starts keep it");
+}
+
+#[test]
+fn document_004s_spelling_runs_the_gateway() {
+    let home = GatewayHome::quiet();
+    let gateway = home.start_command(home.command(&["--port", "0", "--verbose"]));
+    gateway.get("/health", None).expect(200);
+}
+
+#[test]
+fn status_is_document_004s_page_and_says_where_the_token_is() {
+    let home = GatewayHome::quiet();
+    let before = home.run(&["status"]).expect(1);
+    assert!(before.stdout.contains("Running: No"), "{}", before.stdout);
+    let gateway = home.start(&[]);
+    let said = home.run(&["status"]).expect(0);
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert_eq!(&lines[..3], ["Gateway Status", "--------------", "Running: Yes"]);
+    for line in [
+        format!("PID: {}", gateway.pid()),
+        format!("Port: {}", gateway.address.port()),
+        "Bind: loopback".to_owned(),
+        "Sessions: 0".to_owned(),
+        format!("Token: in {}", home.state().join("gateway-token").display()),
+    ] {
+        assert!(lines.contains(&line.as_str()), "{line:?} is not in {}", said.stdout);
+    }
+    assert!(!said.stdout.contains(&home.token()));
+    let json: Value = serde_json::from_str(&home.run(&["status", "--json"]).expect(0).stdout).expect("JSON");
+    assert_eq!(json["pid"], gateway.pid());
+    assert_eq!(json["url"], gateway.url);
+    assert_eq!((json["running"].as_bool(), json["sessions"].as_u64()), (Some(true), Some(0)));
+}
+
+#[test]
+fn a_second_gateway_on_the_same_state_is_refused_and_told_who_has_it() {
+    let home = GatewayHome::quiet();
+    let mut gateway = home.start(&[]);
+    for words in [&["run", "--port", "0"] as &[&str], &["run", "--port", "0", "--force"]] {
+        let said = home.run(words).expect(78);
+        assert!(said.stderr.contains(&format!("process {}", gateway.pid())), "{}", said.stderr);
+    }
+    gateway.get("/health", None).expect(200);
+
+    gateway.signal("KILL");
+    let _ = gateway.wait();
+    let next = home.start(&[]);
+    next.get("/health", None).expect(200);
+    assert!(home.log().contains("ended without stopping properly"), "{}", home.log());
+}
+
+#[test]
+fn a_gateway_is_started_in_the_background_restarted_as_it_was_and_stopped() {
+    let home = GatewayHome::quiet();
+    let said = home.run(&["start", "--port", "0"]).expect(0);
+    assert!(said.stdout.contains("started a gateway in the background"), "{}", said.stdout);
+    let status = || -> Value { serde_json::from_str(&home.run(&["status", "--json"]).stdout).expect("JSON") };
+    let first = status();
+    assert_eq!(first["answers"], true, "{first}");
+    let again = home.run(&["start", "--port", "0"]).expect(0);
+    assert!(again.stdout.contains("runs already"), "{}", again.stdout);
+
+    home.run(&["restart"]).expect(0);
+    let second = status();
+    assert_eq!(second["answers"], true, "{second}");
+    assert_ne!(first["pid"], second["pid"]);
+
+    let stopped = home.run(&["stop"]).expect(0);
+    assert!(stopped.stdout.contains(&second["pid"].to_string()), "{}", stopped.stdout);
+    assert_eq!(status()["running"], false);
+    assert!(home.run(&["stop"]).expect(0).stdout.contains("no gateway runs"));
+}
+
+#[test]
+fn a_background_start_that_fails_says_why() {
+    let home = GatewayHome::quiet();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let said = home.run(&["start", "--port", &port]).expect(1);
+    assert!(said.stderr.contains("did not start") && said.stderr.contains(&port), "{}", said.stderr);
+}
+
+#[test]
+fn logs_are_shown_filtered_and_followed() {
+    let home = GatewayHome::quiet();
+    home.run(&["logs"]).expect(1);
+    let mut gateway = home.start(&[]);
+    let all = home.run(&["logs"]).expect(0).stdout;
+    assert!(all.contains("the gateway listens"), "{all}");
+    let json = home.run(&["logs", "--tail", "1", "--json"]).expect(0).stdout;
+    assert_eq!(json.lines().count(), 1);
+    assert!(serde_json::from_str::<Value>(json.trim()).expect("JSON")["_meta"]["logLevelName"].is_string());
+    assert!(!home.run(&["logs", "--level", "error"]).expect(0).stdout.contains("listens"));
+    home.run(&["logs", "--level", "loud"]).expect(64);
+
+    let mut follower = home.command(&["logs", "--follow", "--tail", "0"]).spawn().expect("starts");
+    let out = follower.stdout.take().expect("piped");
+    let lines = std::thread::spawn(move || {
+        use std::io::BufRead as _;
+        std::io::BufReader::new(out).lines().map_while(Result::ok).find(|line| line.contains("the gateway stops"))
+    });
+    // The follower begins at the end of what there is when it starts: what it waits for is said until it is seen.
+    wait::until("the follower sees a new line", PATIENCE, || {
+        if lines.is_finished() {
+            return true;
+        }
+        gateway.signal("TERM");
+        let _ = gateway.wait();
+        if !lines.is_finished() {
+            gateway = home.start(&[]);
+        }
+        lines.is_finished()
+    });
+    assert!(lines.join().expect("no panic").is_some());
+    let _ = follower.kill();
+    let _ = follower.wait();
+}
+
+#[test]
+fn validate_says_every_mistake_with_its_place_and_no_secret() {
+    let home = GatewayHome::with(
+        "openclaw.json",
+        "{gateway: {prot: 1, bind: 'lan', auth: {mode: 'none', token: 'hush-hush-hush'}, controlUi: {allowedOrigins: ['*']}},
+          hooks: {webhooks: [{id: 'a', path: '/webhook/a', message: 'm'}]}}",
+    );
+    let said = home.run(&["config", "validate"]).expect(78);
+    for words in ["openclaw.json", "did you mean gateway.port?", "loopback only", "allowedOrigins[0]", "secret"] {
+        assert!(said.stderr.contains(words), "{words} is not in {}", said.stderr);
+    }
+    assert!(!said.stderr.contains("hush"), "{}", said.stderr);
+    home.run(&["run", "--port", "0"]).expect(78);
+    assert!(!home.state().exists(), "nothing is made for a configuration that can't be used");
+}
+
+#[test]
+fn document_002s_file_is_run_with_a_certificate_of_its_own_and_an_audit_log() {
+    let home = GatewayHome::with(
+        "openclaw-gateway.yml",
+        "gateway:\n  tls:\n    enabled: true\naudit:\n  enabled: true\n  events: [auth.failure]\ngatewarden:\n  metrics:\n    enabled: false\n",
+    );
+    home.run(&["config", "validate"]).expect(0);
+    let gateway = home.start(&[]);
+    assert!(gateway.url.starts_with("wss://"), "{}", gateway.url);
+    let status: Value = serde_json::from_str(&home.run(&["status", "--json"]).expect(0).stdout).expect("JSON");
+    assert_eq!((status["answers"].as_bool(), status["sessions"].as_u64()), (Some(true), Some(0)), "{status}");
+    assert_eq!(mode(&home.state().join("audit.log")), 0o600);
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_and_says_what_helps() {
+    let home = GatewayHome::quiet();
+    let fine = home.run(&["doctor"]).stdout;
+    assert!(fine.contains("ok       configuration"), "{fine}");
+    drop(home.start(&[]));
+    let sessions = home.state().join("sessions");
+    std::fs::create_dir_all(&sessions).expect("made");
+    std::fs::write(sessions.join("broken.jsonl"), "{\"type\":\n{}\n").expect("written");
+    std::fs::set_permissions(home.state().join("gateway-token"), std::fs::Permissions::from_mode(0o644)).expect("ours");
+    let said = home.run(&["doctor"]).expect(1).stdout;
+    for words in ["problem  credential", "chmod 600", "broken.jsonl: line 1 is no JSON", "cure: "] {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+}
+
+#[test]
+fn the_user_unit_is_printed_without_being_installed() {
+    let home = GatewayHome::quiet();
+    let unit = home.run(&["install-daemon", "--print"]).expect(0).stdout;
+    for words in ["[Service]", "gateway run --config", "RestartPreventExitStatus=64 78", "NoNewPrivileges=yes"] {
+        assert!(unit.contains(words), "{words} is not in {unit}");
+    }
+    assert!(!home.path().join(".config").exists());
+}
