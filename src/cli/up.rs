@@ -232,7 +232,6 @@ async fn with_gateway(
 async fn supervise(gateway: Option<&mut Gateway>) -> u8 {
     if let Some(gateway) = gateway {
         let sentence = gateway.keep_running().await;
-        tracing::error!("{sentence}");
         terminal::complain(&sentence);
     }
     std::future::pending().await

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{EXIT_CONFIG, EXIT_USAGE, terminal};
@@ -41,13 +41,22 @@ pub(super) struct Gateway {
     state_dir: PathBuf,
     port: u16,
     child: Option<Child>,
+    /// Our end of the pipe whose end is the child's end, too. (Waiting for a child would close one left inside it.)
+    lifeline: Option<ChildStdin>,
     ends: VecDeque<Instant>,
 }
 
 impl Gateway {
     /// One that isn't started yet.
     pub(super) fn new(config: &Path, state_dir: &Path, port: u16) -> Self {
-        Self { config: config.to_owned(), state_dir: state_dir.to_owned(), port, child: None, ends: VecDeque::new() }
+        Self {
+            config: config.to_owned(),
+            state_dir: state_dir.to_owned(),
+            port,
+            child: None,
+            lifeline: None,
+            ends: VecDeque::new(),
+        }
     }
 
     /// Starts it and waits until it listens. It keeps the port that it got.
@@ -67,6 +76,7 @@ impl Gateway {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("The gateway cannot be started: {error}."))?;
+        self.lifeline = child.stdin.take();
         let line = match child.stdout.take() {
             None => String::new(),
             Some(stdout) => {
@@ -143,6 +153,7 @@ impl Gateway {
             self.kill();
         }
         self.child = None;
+        self.lifeline = None;
     }
 
     fn kill(&mut self) {
