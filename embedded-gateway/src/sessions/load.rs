@@ -28,6 +28,10 @@ pub fn load(bounds: SessionBounds, transcripts: impl IntoIterator<Item = (String
     let mut remarks = Vec::new();
     for (name, bytes) in transcripts {
         let Some(mut read) = transcript::read(&name, &bytes) else {
+            if transcript::never_began(&bytes) {
+                repairs.push(FileChange::Remove { file: transcript::path(&name) });
+                continue;
+            }
             remarks.push(format!(
                 "sessions/{name}.jsonl tells no session and was left alone; remove it, or restore it from a backup"
             ));

@@ -92,3 +92,9 @@ pub(super) fn read(session_id: &str, bytes: &[u8]) -> Option<Read> {
     session.lines = lines;
     Some(Read { session, damaged })
 }
+
+/// Whether a crash cut a new transcript off within its first line: there is nothing in it to keep.
+pub(super) fn never_began(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = br#"{"type":"session""#;
+    !bytes.contains(&b'\n') && bytes.iter().zip(BEGIN).all(|(one, other)| one == other)
+}
