@@ -5,5 +5,6 @@ mod bad_sockets;
 mod conversation;
 mod devices;
 mod http;
+mod records;
 mod support;
 mod tls;
