@@ -4,6 +4,9 @@ use serde_json::json;
 use super::*;
 use crate::door::bench::Knock;
 
+/// A change of the parameters, and the sentence that it leads to.
+type Fault = (fn(&mut Value), &'static str);
+
 fn valid() -> Value {
     Knock::default().params("nonce-1", 1_000)
 }
@@ -50,7 +53,7 @@ fn the_first_fault_is_named_with_its_place() {
     assert_eq!(root(json!(null)), "at root: must be object");
     assert_eq!(root(json!([])), "at root: must be object");
     assert_eq!(root(json!({})), "at root: must have required property 'minProtocol'");
-    let cases: [(fn(&mut Value), &str); 16] = [
+    let cases: [Fault; 16] = [
         (|p| p["minProtocol"] = "3".into(), "at /minProtocol: must be integer"),
         (|p| p["maxProtocol"] = 0.into(), "at /maxProtocol: must be >= 1"),
         (|p| p["minProtocol"] = (-1).into(), "at /minProtocol: must be integer"),
