@@ -45,6 +45,19 @@ impl Runs {
             Ending::Killed(_) => RunEnd::Killed,
         };
         parts.sessions.end_run(&key, id, row_end, parts.audience, turn);
+        // A spawn that never ran is refused before anybody hears that it failed: who asked may take it elsewhere.
+        let owed = std::mem::take(&mut run.replies);
+        let (spawns, others) = if run.asked == Asked::Spawn { (owed, Vec::new()) } else { (Vec::new(), owed) };
+        for reply in spawns {
+            let outcome = match &how {
+                Ending::Failed(error) => {
+                    let details = json!({"code": "SPAWN_FAILED", "runId": id.0});
+                    Err(CallError::unavailable(error.clone()).with_details(details))
+                }
+                _ => Ok(replies::spawn_result(run, reply.request.as_deref().unwrap_or(&id.0))),
+            };
+            turn.respond(&reply, outcome);
+        }
         herald.ended(run, turn);
 
         for control in std::mem::take(&mut run.controls) {
@@ -57,16 +70,8 @@ impl Runs {
             };
             turn.respond(&control.reply, outcome);
         }
-        for reply in std::mem::take(&mut run.replies) {
-            let outcome =
-                match (run.asked, &how) {
-                    // Still owed: it never ran.
-                    (Asked::Spawn, Ending::Failed(error)) => Err(CallError::unavailable(error.clone())
-                        .with_details(json!({"code": "SPAWN_FAILED", "runId": id.0}))),
-                    (Asked::Spawn, _) => Ok(replies::spawn_result(run, reply.request.as_deref().unwrap_or(&id.0))),
-                    _ => replies::outcome(run),
-                };
-            turn.respond(&reply, outcome);
+        for reply in others {
+            turn.respond(&reply, replies::outcome(run));
         }
         for waiter in std::mem::take(&mut run.waiters) {
             turn.respond(&waiter.reply, Ok(replies::waited(run)));

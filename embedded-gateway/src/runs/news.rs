@@ -90,7 +90,7 @@ fn started(run: &mut Run, pid: u32, parts: &mut Parts<'_>, turn: &mut Turn<'_>) 
     run.started_at = Some(turn.now.wall_ms);
     run.state = RunState::Running;
     parts.sessions.begin_run(&run.session_key, &run.id, parts.audience, turn);
-    Herald::new(parts.audience, turn).started(run, turn);
+    // The reply before the events: who asked knows the run by then.
     if run.asked == Asked::Spawn {
         for reply in std::mem::take(&mut run.replies) {
             let payload = replies::spawn_result(run, reply.request.as_deref().unwrap_or(&run.id.0));
@@ -98,6 +98,7 @@ fn started(run: &mut Run, pid: u32, parts: &mut Parts<'_>, turn: &mut Turn<'_>) 
             turn.respond(&reply, Ok(payload));
         }
     }
+    Herald::new(parts.audience, turn).started(run, turn);
     let activity = format!("Running \"{}\" in {}", run.template, run.session_key);
     tell_agent_status(run, "busy", &activity, parts, turn);
     log(

@@ -6,5 +6,6 @@ mod conversation;
 mod devices;
 mod http;
 mod records;
+mod runs;
 mod support;
 mod tls;

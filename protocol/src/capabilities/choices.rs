@@ -177,6 +177,8 @@ impl Capabilities {
     pub fn pause_resume(&self) -> PauseResume {
         match (self.dialect(), self.form()) {
             (Dialect::Http, _) => PauseResume::Http,
+            // No release of OpenClaw names `control`; a gateway that words its hello alike and names it can.
+            (_, HelloForm::Release) if self.support(Method::Control) == super::Support::Yes => PauseResume::Control,
             (_, HelloForm::Release) => PauseResume::Impossible,
             _ if self.may_have(Method::Control) => PauseResume::Control,
             _ => PauseResume::Impossible,
@@ -188,6 +190,9 @@ impl Capabilities {
         match (self.dialect(), self.form()) {
             (Dialect::Http, _) => SpawnCommand::Http,
             (Dialect::Openclaw, HelloForm::Documented) if self.may_have(Method::Spawn) => SpawnCommand::Spawn,
+            (Dialect::Openclaw, HelloForm::Release) if self.support(Method::Spawn) == super::Support::Yes => {
+                SpawnCommand::Spawn
+            }
             _ => SpawnCommand::Impossible,
         }
     }

@@ -163,3 +163,17 @@ fn whether_we_are_admin_is_known_only_where_the_scopes_are_those_of_the_connecti
     assert_eq!(release(4, "2026.9.6", &USUAL, &["operator.read"]).is_admin(), Some(false));
     assert_eq!(older().is_admin(), None);
 }
+
+#[test]
+fn a_gateway_that_names_spawn_and_control_can_do_both_however_it_words_its_hello() {
+    let able =
+        release(4, "2026.9.6+gatewarden.0.1.0", &["sessions.abort", "agent", "spawn", "control"], &["operator.admin"]);
+    assert_eq!((able.pause_resume(), able.spawn_command()), (PauseResume::Control, SpawnCommand::Spawn));
+    assert_eq!((able.kill(RunKind::Unknown), able.spawn_task()), (Kill::SessionsAbort, SpawnTask::AgentTwoReplies));
+    for unable in [newest(), older(), oldest()] {
+        assert_eq!(
+            (unable.pause_resume(), unable.spawn_command()),
+            (PauseResume::Impossible, SpawnCommand::Impossible)
+        );
+    }
+}
