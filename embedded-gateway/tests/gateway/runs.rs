@@ -35,7 +35,8 @@ fn with_agent(config: &mut GatewayConfig, name: &str, json_lines: bool, script: 
 }
 
 fn lives(pid: &serde_json::Value) -> bool {
-    Process::read(i32::try_from(pid.as_i64().unwrap()).unwrap()).is_some_and(|process| !process.is_dead())
+    let pid = pid.as_i64().and_then(|pid| i32::try_from(pid).ok());
+    pid.and_then(Process::read).is_some_and(|process| !process.is_dead())
 }
 
 #[actix::test]
