@@ -19,6 +19,14 @@ pub mod run_marker;
 pub mod strays;
 pub mod subreaper;
 
+use std::path::Path;
+
 pub use launcher::Launcher;
 pub use orphans::{Orphan, find_orphans};
 pub use run_marker::StateMark;
+
+/// Kills every process that belongs to a state directory, and every adopted one, at once: what is left to do where a gateway
+/// can't stop in order. Returns how many there were; none after an orderly stop. Blocking (reads `/proc`).
+pub fn end_everything(state_dir: &Path) -> u32 {
+    strays::end_all(&StateMark::of(state_dir), subreaper::Leaders::of_this_process())
+}

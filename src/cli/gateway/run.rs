@@ -7,6 +7,7 @@ use gatewarden_embedded_gateway::config::{GatewayConfig, Inputs};
 use gatewarden_embedded_gateway::effect::{LogLevel, LogLine};
 use gatewarden_embedded_gateway::lock_file::{Holder, LockError, LockFile};
 use gatewarden_embedded_gateway::outlets::Outlets;
+use gatewarden_embedded_gateway::processes;
 use gatewarden_embedded_gateway::server::{self, StartError};
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
@@ -60,7 +61,13 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     }
     app::raise_file_limit();
     say_first(&inputs, &lock, &warnings);
+    let state_dir = config.state_dir.clone();
     let code = actix_rt::System::new().block_on(until_stopped(args, config, outlets.clone(), &mut holder, &mut lock));
+    // A stop that was cut short must not leave children behind.
+    let killed = processes::end_everything(&state_dir);
+    if killed > 0 {
+        tracing::warn!(killed, "processes that were still there were killed");
+    }
     outlets.flush(FLUSH);
     lock.release();
     code
@@ -89,6 +96,9 @@ async fn until_stopped(
         Ok(wishes) => wishes,
         Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
     };
+    if let Err(error) = processes::subreaper::adopt_descendants() {
+        tracing::warn!(%error, "processes that leave their parents won't become children of the gateway");
+    }
     let running = match server::start_with(config, outlets.clone()).await {
         Ok(running) => running,
         Err(error) => {
