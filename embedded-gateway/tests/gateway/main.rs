@@ -1,11 +1,19 @@
 //! End to end: a gateway in this process, on a free port of 127.0.0.1 with a state directory of its own, and clients that talk to
 //! it as anybody's would.
 
+#[cfg(test)]
 mod bad_sockets;
+#[cfg(test)]
 mod conversation;
+#[cfg(test)]
 mod devices;
+#[cfg(test)]
 mod http;
+#[cfg(test)]
 mod records;
+#[cfg(test)]
 mod runs;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod tls;
