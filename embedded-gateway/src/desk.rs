@@ -24,7 +24,7 @@ use crate::clock::{Now, SystemChance};
 use crate::config::GatewayConfig;
 use crate::connection::{Outbound, OutboundItem, Overflow, STOPPING};
 use crate::door::Admission;
-use crate::effect::Effect;
+use crate::effect::{Effect, ProcessNews};
 use crate::files::Files;
 use crate::http::Shown;
 use crate::loaded::Loaded;
@@ -34,7 +34,7 @@ use crate::outlets::Outlets;
 use crate::reply::CallError;
 use crate::turn::{Call, Turn};
 use children::Children;
-use messages::{Admit, Ask, CallMethod, CheckBearer, CheckWebhook, Count, Disconnected, Numbers, Stop};
+use messages::{Admit, Ask, CallMethod, CheckBearer, CheckWebhook, Count, Disconnected, Numbers, Stop, Trigger};
 
 /// Reason of the close that a client gets which leaves too much unread (real gateways say the same).
 const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
@@ -141,6 +141,11 @@ impl DeskActor {
             Effect::Disk { to, query } => self.ask_disk(to, query),
             Effect::Audit(entry) => self.outlets.audit(&entry, Now::read().wall_ms),
             Effect::Log(line) => self.outlets.log(&line, Now::read().wall_ms),
+            // What waited for another run to end must not begin among the last.
+            Effect::Start(order) if self.machine.is_stopping() => {
+                let news = ProcessNews::NotStarted { reason: "the gateway is stopping".to_owned() };
+                self.turn(|machine, turn| machine.process_news(&order.run, news, turn));
+            }
             Effect::Start(order) => self.children.launcher.start(order),
             Effect::Signal { run, signal } => self.children.launcher.signal(&run, signal),
         }
@@ -246,6 +251,16 @@ impl Handler<CheckWebhook> for DeskActor {
             Err(error)
         });
         let _ = answer.send(decided);
+    }
+}
+
+impl Handler<Trigger> for DeskActor {
+    type Result = ();
+
+    fn handle(&mut self, trigger: Trigger, _: &mut Self::Context) {
+        let Trigger { webhook, agent_id, text, delivery, answer } = trigger;
+        let begun = self.turn(|machine, turn| machine.triggered(&webhook, &agent_id, text, delivery, turn));
+        let _ = answer.send(begun);
     }
 }
 

@@ -19,10 +19,13 @@ use crate::files::{FilesHealth, FilesNews};
 use crate::loaded::Loaded;
 use crate::methods;
 use crate::processes::Orphan;
-use crate::reply::Answer;
+use crate::reply::{Answer, CallError};
 use crate::runs::Runs;
 use crate::sessions::{Sessions, transcript};
 use crate::turn::{Call, Turn};
+
+/// When a client may look whether the gateway is back.
+const STOPPING_RETRY_MS: u64 = 1_000;
 
 /// Everything that the gateway knows. Owned by the desk actor; its parts are changed by methods and by news alone.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub struct GatewayMachine {
     pub orphans: Vec<Orphan>,
     /// How many `log` events there were.
     logged: u64,
+    /// Nothing is begun any more.
+    stopping: bool,
 }
 
 impl GatewayMachine {
@@ -79,6 +84,7 @@ impl GatewayMachine {
             runs: Runs::new(),
             orphans: loaded.orphans,
             logged: 0,
+            stopping: false,
         }
     }
 
@@ -112,6 +118,10 @@ impl GatewayMachine {
 
     /// A caller asks for something. The answer is among the effects, at once or in a later turn.
     pub fn call(&mut self, call: &Call, turn: &mut Turn<'_>) {
+        if self.stopping {
+            let error = CallError::unavailable("the gateway is stopping").retry_after(STOPPING_RETRY_MS);
+            return turn.respond(&call.reply_to(), Err(error));
+        }
         match methods::dispatch(self, call, turn) {
             Ok(Answer::Payload(payload)) => turn.respond(&call.reply_to(), Ok(payload)),
             Ok(Answer::Later) => {}

@@ -17,6 +17,8 @@ use crate::machine::GatewayMachine;
 use crate::reply::{CallError, Outcome};
 use crate::turn::{Call, Turn};
 
+pub(crate) use messages::send_delivery;
+
 /// One method: its name, what it asks of the caller, and what it does.
 pub struct Method {
     /// The name on the wire.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::DeskActor;
 use super::messages::{News, Wake};
 use crate::config::GatewayConfig;
+use crate::effect::ProcessNews;
 use crate::machine::GatewayMachine;
 use crate::processes::{Launcher, StateMark};
 
@@ -76,6 +77,14 @@ impl Handler<News> for DeskActor {
     type Result = ();
 
     fn handle(&mut self, News { run, news }: News, _: &mut Self::Context) {
+        match &news {
+            ProcessNews::Started { .. } => {
+                self.metrics.processes_started.inc();
+                self.metrics.processes.inc();
+            }
+            ProcessNews::Exited { .. } => self.metrics.processes.dec(),
+            _ => {}
+        }
         self.turn(|machine, turn| machine.process_news(&run, news, turn));
     }
 }

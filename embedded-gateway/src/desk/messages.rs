@@ -98,6 +98,22 @@ pub(crate) struct CheckWebhook {
     pub(crate) answer: oneshot::Sender<Result<(), CallError>>,
 }
 
+/// From a webhook's handler, after [`CheckWebhook`]: start a run for this message.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Trigger {
+    /// The webhook's id.
+    pub(crate) webhook: String,
+    /// Who gets the message.
+    pub(crate) agent_id: String,
+    /// The message.
+    pub(crate) text: String,
+    /// The sender's name for this delivery: sent again, it starts no second run.
+    pub(crate) delivery: Option<String>,
+    /// Where the run or the error goes.
+    pub(crate) answer: oneshot::Sender<Result<Value, CallError>>,
+}
+
 /// From the status page: how much there is of what.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

@@ -5,24 +5,19 @@ mod secret;
 mod template;
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Bytes, Data, PayloadConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use gatewarden_protocol::Dialect;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::answer::{json_answer, refusal, wrong_method};
-use super::asking::ask;
+use super::answer::{call_error, json_answer, refusal, wrong_method};
 use super::entrance::peer_of_handler;
 use super::login::{self, stopping, unauthorized};
-use crate::caller::{Caller, Scope};
-use crate::clock::{Chance as _, SystemChance};
 use crate::config::Webhook;
 use crate::connection::Premises;
-use crate::desk::messages::CheckWebhook;
+use crate::desk::messages::{CheckWebhook, Trigger};
 
 pub(crate) use secret::Shown;
 
@@ -68,7 +63,6 @@ async fn started(
     body: &[u8],
 ) -> Result<HttpResponse, HttpResponse> {
     let peer = peer_of_handler(request).ok_or_else(login::no_peer)?;
-    let remote = peer.remote.to_string();
     let shown = secret::shown(request.headers(), login::bearer(request), &webhook.secret, body);
     let (answer, answered) = oneshot::channel();
     let check = CheckWebhook { peer, webhook: webhook.id.clone(), shown, answer };
@@ -81,33 +75,23 @@ async fn started(
         let said = "the message of this webhook is empty with this body: look at its template";
         return Err(refusal(StatusCode::BAD_REQUEST, "empty_message", said));
     }
-    let caller = Arc::new(Caller {
-        connection: premises.next_connection(),
-        dialect: Dialect::Http,
-        protocol: 0,
-        client_id: format!("webhook:{}", webhook.id),
-        display_name: None,
-        device_id: None,
-        scopes: vec![Scope::Write.as_str().to_owned()],
-        remote,
-    });
-    let params = json!({
-        "agentId": webhook.agent_id,
-        "message": message,
-        "sessionKey": format!("agent:{}:hook:{}", webhook.agent_id, webhook.id),
-        "idempotencyKey": delivery(request, &webhook.id),
-    });
-    let payload = ask(premises, &caller, "agent", params).await?;
+    let (answer, answered) = oneshot::channel();
+    let trigger = Trigger {
+        webhook: webhook.id.clone(),
+        agent_id: webhook.agent_id.clone(),
+        text: message,
+        delivery: delivery(request),
+        answer,
+    };
+    premises.desk.send(trigger).await.map_err(|_| stopping())?;
+    let payload = answered.await.map_err(|_| stopping())?.map_err(|error| call_error(&error))?;
     premises.metrics.webhooks.inc();
     let run = payload.get("runId").cloned().unwrap_or_default();
     Ok(json_answer(StatusCode::ACCEPTED, &json!({"ok": true, "status": "accepted", "runId": run})))
 }
 
-/// The same delivery of the same webhook has the same key; without a name of its own each is a new one.
-fn delivery(request: &HttpRequest, webhook: &str) -> String {
+/// The sender's name for this delivery, where it has one.
+fn delivery(request: &HttpRequest) -> Option<String> {
     let named = DELIVERY_HEADERS.iter().find_map(|name| request.headers().get(*name)?.to_str().ok());
-    match named.filter(|name| !name.is_empty() && name.len() <= MAX_DELIVERY) {
-        Some(name) => format!("hook:{webhook}:{name}"),
-        None => format!("hook:{webhook}:{}", SystemChance.uuid()),
-    }
+    named.filter(|name| !name.is_empty() && name.len() <= MAX_DELIVERY).map(str::to_owned)
 }

@@ -24,8 +24,14 @@ impl GatewayMachine {
         turn.tell(numbers(others), "tick", json!({"ts": now}));
     }
 
+    /// Whether nothing is begun any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// The gateway stops: everybody is told before anything is ended.
     pub fn stopping(&mut self, turn: &mut Turn<'_>) {
+        self.stopping = true;
         let all = self.audience.callers().map(|caller| caller.connection).collect();
         turn.tell(all, "shutdown", json!({"reason": "gateway stopping", "restartExpectedMs": null}));
         let (runs, mut parts) = self.runs();

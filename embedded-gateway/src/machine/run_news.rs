@@ -2,9 +2,14 @@
 
 use std::time::Instant;
 
+use serde_json::Value;
+
 use super::GatewayMachine;
 use crate::effect::{LogLevel, ProcessNews, RunId};
+use crate::methods::send_delivery;
+use crate::reply::CallError;
 use crate::runs::{Parts, Runs};
+use crate::sessions::SessionKey;
 use crate::turn::Turn;
 
 impl GatewayMachine {
@@ -23,6 +28,23 @@ impl GatewayMachine {
     pub fn process_news(&mut self, run: &RunId, news: ProcessNews, turn: &mut Turn<'_>) {
         let (runs, mut parts) = self.runs();
         runs.on_news(run, news, &mut parts, turn);
+    }
+
+    /// A webhook was called by somebody who may. Each has a session of its own with its agent.
+    pub fn triggered(
+        &mut self,
+        webhook: &str,
+        agent_id: &str,
+        text: String,
+        delivery: Option<String>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Value, CallError> {
+        if self.stopping {
+            return Err(CallError::unavailable("the gateway is stopping").retry_after(super::STOPPING_RETRY_MS));
+        }
+        let session = SessionKey::read(&format!("agent:{agent_id}:hook:{webhook}"), agent_id)?;
+        let delivery = delivery.map(|delivery| RunId(format!("hook:{webhook}:{delivery}")));
+        send_delivery(self, agent_id, session, text, &format!("webhook:{webhook}"), delivery, turn)
     }
 
     /// Says in the log what a gateway that crashed left running.

@@ -12,7 +12,7 @@ use crate::caller::Scope;
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
 use crate::processes::command_templates::{SpawnWish, allow};
-use crate::reply::{CallError, Outcome};
+use crate::reply::{Answer, CallError, Outcome};
 use crate::runs::{Asked, NewRun, Replay, fingerprint};
 use crate::sessions::{Opening, SessionKey};
 use crate::turn::{Call, ReplyTo, Turn};
@@ -96,12 +96,32 @@ pub fn send_unasked(
     from: &str,
     turn: &mut Turn<'_>,
 ) -> Result<Value, CallError> {
+    send_delivery(machine, agent_id, session, text, from, None, turn)
+}
+
+/// The same. `delivery` is the run's id, where the sender may send the same once more: that begins nothing.
+pub(crate) fn send_delivery(
+    machine: &mut GatewayMachine,
+    agent_id: &str,
+    session: SessionKey,
+    text: String,
+    from: &str,
+    delivery: Option<RunId>,
+    turn: &mut Turn<'_>,
+) -> Result<Value, CallError> {
     let agent = machine.agents.resolve(Some(agent_id))?;
+    let reply = ReplyTo { connection: crate::caller::ConnectionId(0), request: None };
+    let fingerprint = delivery.as_ref().map(|_| fingerprint(from, &Value::from(text.as_str()))).unwrap_or_default();
+    if let Some(id) = &delivery
+        && let Replay::Answer(answer) = machine.runs.replay(id, &fingerprint, Asked::Unasked, &reply, turn)?
+    {
+        return Ok(payload(answer?));
+    }
     let message = AgentMessage {
-        id: RunId(turn.uuid()),
+        id: delivery.unwrap_or_else(|| RunId(turn.uuid())),
         asked: Asked::Unasked,
-        fingerprint: String::new(),
-        reply: ReplyTo { connection: crate::caller::ConnectionId(0), request: None },
+        fingerprint,
+        reply,
         from: from.to_owned(),
         session,
         opening: Opening::default(),
@@ -111,9 +131,14 @@ pub fn send_unasked(
         timeout: None,
         spawn_request: None,
     };
-    match deliver(machine, message, turn)? {
-        crate::reply::Answer::Payload(payload) => Ok(payload),
-        crate::reply::Answer::Later => Ok(Value::Null),
+    Ok(payload(deliver(machine, message, turn)?))
+}
+
+/// What nobody waits for has been answered at once.
+fn payload(answer: Answer) -> Value {
+    match answer {
+        Answer::Payload(payload) => payload,
+        Answer::Later => Value::Null,
     }
 }
 

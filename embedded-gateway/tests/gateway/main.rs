@@ -10,6 +10,8 @@ mod devices;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod processes;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod runs;
