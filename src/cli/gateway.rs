@@ -7,6 +7,7 @@ mod log_layer;
 mod logs;
 mod restart;
 mod run;
+mod sample_agent;
 mod start;
 mod status;
 mod stop;
@@ -150,12 +151,8 @@ pub(super) fn run(args: GatewayArgs) -> u8 {
         Some(GatewayCommand::Doctor(place)) => doctor::run(&place),
         Some(GatewayCommand::Config { command: ConfigCommand::Validate(place) }) => validate::run(&place),
         Some(GatewayCommand::InstallDaemon(args)) => install_daemon::run(&args),
-        Some(GatewayCommand::SampleAgent) => sample_agent(),
+        Some(GatewayCommand::SampleAgent) => sample_agent::run(),
     }
-}
-
-fn sample_agent() -> u8 {
-    0
 }
 
 impl PlaceArgs {

@@ -66,4 +66,6 @@ mod telemetry;
 #[cfg(test)]
 mod trust;
 #[cfg(test)]
+mod up;
+#[cfg(test)]
 mod wire_faults;

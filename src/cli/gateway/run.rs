@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use gatewarden_embedded_gateway::clock::Now;
 use gatewarden_embedded_gateway::config::{GatewayConfig, Inputs};
-use gatewarden_embedded_gateway::effect::{LogLevel, LogLine};
+use gatewarden_embedded_gateway::effect::{AuditEntry, LogLevel, LogLine};
 use gatewarden_embedded_gateway::lock_file::{Holder, LockError, LockFile};
 use gatewarden_embedded_gateway::outlets::Outlets;
 use gatewarden_embedded_gateway::processes;
 use gatewarden_embedded_gateway::server::{self, StartError};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use super::super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, terminal};
@@ -119,6 +119,7 @@ async fn until_stopped(
     if let Err(error) = lock.record(holder) {
         tracing::warn!(%error, "the lock file does not say where this gateway listens");
     }
+    audit(&outlets, "gateway.started", json!({"address": running.address.to_string(), "pid": std::process::id()}));
     terminal::print(&format!("listening on {}", running.websocket_url()));
 
     let reason = tokio::select! {
@@ -126,6 +127,7 @@ async fn until_stopped(
         () = supervisor_gone(args.supervised) => "the end of its supervisor",
     };
     tracing::info!(reason, "the gateway stops");
+    audit(&outlets, "gateway.stopped", json!({"reason": reason}));
     tokio::select! {
         stopped = tokio::time::timeout(STOP_WITHIN, running.stop()) => match stopped {
             Ok(()) => EXIT_OK,
@@ -136,6 +138,10 @@ async fn until_stopped(
             EXIT_FAILURE
         }
     }
+}
+
+fn audit(outlets: &Outlets, event: &'static str, fields: Value) {
+    outlets.audit(&AuditEntry { event, fields }, Now::read().wall_ms);
 }
 
 /// SIGTERM or SIGINT. A hang-up is passed over: the configuration is read at start only.

@@ -62,7 +62,7 @@ impl Words {
 set the sample agent to work:
   {curl} {json} {base}/spawn -d '{{\"agent\": \"{agent}\", \"task\": \"count to 60\", \"sessionKey\": \"agent:{agent}:main\"}}'
 see what it does, in another terminal, before you spawn it:
-  {curl} -N '{base}/events?types=log,spawn_result,session.update,agent.status'
+  {curl} -N '{base}/events?types=log,spawn_result'
 pause it, resume it, kill it:
   {curl} {json} {session}/control -d '{{\"action\": \"pause\"}}'
   {curl} {json} {session}/control -d '{{\"action\": \"resume\"}}'

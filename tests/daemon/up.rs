@@ -1,0 +1,195 @@
+//! `gatewarden up`: the first minute of a new user.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::daemon::PATIENCE;
+use super::support::http::{self, Answer};
+use super::support::own_gateway::GatewayHome;
+use super::support::wait::{self, Stopwatch};
+
+/// A running `up`. Dropping it kills it, and its gateway ends by itself.
+struct Up {
+    child: Child,
+    said: Arc<Mutex<String>>,
+    address: SocketAddr,
+    key: String,
+}
+
+fn start(home: &Path, gateway_port: u16) -> Up {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gatewarden"))
+        .args(["up", "--listen", "127.0.0.1:0", "--gateway-port", &gateway_port.to_string(), "--state-dir"])
+        .arg(home.join("up"))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("GATEWARDEN_RATE_LIMIT__ENABLED", "false")
+        // A busy test machine is not a slow gateway.
+        .env("GATEWARDEN_GATEWAY__DEGRADED_LATENCY", "10s")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let said = Arc::new(Mutex::new(String::new()));
+    follow(child.stdout.take().expect("piped"), &said);
+    follow(child.stderr.take().expect("piped"), &said);
+    let text = wait::until_ok("up says how to go on", PATIENCE, || {
+        let text = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if text.contains("Ctrl-C ends everything") { Ok(text) } else { Err(text) }
+    });
+    let address = text.lines().find_map(|line| line.strip_prefix("listening on http://")).expect("an address");
+    let key = std::fs::read_to_string(home.join("up/admin.key")).expect("a key").trim().to_owned();
+    Up { child, said, address: address.parse().expect("an address"), key }
+}
+
+fn follow(from: impl std::io::Read + Send + 'static, said: &Arc<Mutex<String>>) {
+    let said = Arc::clone(said);
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            said.lock().unwrap_or_else(PoisonError::into_inner).push_str(&format!("{line}\n"));
+        }
+    });
+}
+
+impl Up {
+    fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let headers = [("X-API-Key", self.key.as_str()), ("Content-Type", "application/json")];
+        let body = body.map(|body| body.to_string());
+        http::request(self.address, method, path, &headers, body.as_deref().map(str::as_bytes)).expect("an answer")
+    }
+
+    fn control(&self, action: &str) {
+        let path = "/api/sessions/agent:sample:main/control";
+        self.call("POST", path, Some(json!({"action": action}))).expect(200);
+    }
+
+    fn gateway_pid(&self) -> Option<u32> {
+        let output = Command::new("ps").args(["-o", "pid=", "--ppid", &self.child.id().to_string()]).output().ok()?;
+        String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(status.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            println!("--- what up said ---\n{}", self.said());
+        }
+    }
+}
+
+/// The state of a process (`T` is stopped); none where it is gone.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next().filter(|state| *state != 'Z')
+}
+
+/// The child of a process.
+fn child_of(pid: u32) -> Option<u32> {
+    let output = Command::new("ps").args(["-o", "pid=", "--ppid", &pid.to_string()]).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).lines().next()?.trim().parse().ok()
+}
+
+#[test]
+fn a_fresh_directory_becomes_a_gateway_that_runs_pauses_resumes_and_kills_an_agent() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut up = start(home.path(), 0);
+    let said = up.said();
+    assert!(said.contains("(started by this command), online"), "{said}");
+    assert_eq!(said.matches(&up.key).count(), 1, "the key is shown once: {said}");
+    let token = std::fs::read_to_string(home.path().join("up/gateway/gateway-token")).expect("a token");
+    assert!(!said.contains(token.trim()), "the gateway's token is never shown");
+    assert!(said.contains("/api/spawn -d") && said.contains("/control -d"), "{said}");
+
+    let body = json!({"agent": "sample", "task": "count to 500", "sessionKey": "agent:sample:main"});
+    up.call("POST", "/api/spawn", Some(body)).expect(202);
+    let gateway = up.gateway_pid().expect("the gateway runs");
+    let agent = wait::until_ok("the agent runs", PATIENCE, || child_of(gateway).ok_or_else(|| "no child".to_owned()));
+    wait::until_ok("its words are seen through the daemon", PATIENCE, || {
+        let logs = up.call("GET", "/api/gateways/1/logs", None).text;
+        if logs.contains("says 2") { Ok(()) } else { Err(logs) }
+    });
+
+    up.control("pause");
+    wait::until("the process is stopped", PATIENCE, || state(agent) == Some('T'));
+    up.control("resume");
+    wait::until("the process goes on", PATIENCE, || state(agent).is_some_and(|state| state != 'T'));
+    up.control("kill");
+    wait::until("the process is gone", PATIENCE, || state(agent).is_none());
+    wait::until_ok("the spawn is told as killed", PATIENCE, || {
+        let history = up.call("GET", "/api/spawn", None).json();
+        if history["history"][0]["status"] == "killed" { Ok(()) } else { Err(history.to_string()) }
+    });
+
+    let body = json!({"agent": "sample", "task": "count to 500", "sessionKey": "agent:sample:main"});
+    up.call("POST", "/api/spawn", Some(body)).expect(202);
+    let agent = wait::until_ok("another one runs", PATIENCE, || child_of(gateway).ok_or_else(|| "no child".to_owned()));
+    let watch = Stopwatch::start();
+    up.signal("INT");
+    let status = wait::until_ok("up ends", PATIENCE, || match up.child.try_wait() {
+        Ok(Some(status)) => Ok(status),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(status.code(), Some(0), "{}", up.said());
+    assert!(watch.elapsed() < Duration::from_secs(10), "{:?}", watch.elapsed());
+    assert_eq!((state(gateway), state(agent)), (None, None), "nothing is left behind");
+
+    // A second start knows everything again and shows no key.
+    let again = start(home.path(), 0);
+    assert!(again.said().contains("online") && !again.said().contains(&again.key), "{}", again.said());
+}
+
+#[test]
+fn a_gateway_that_dies_is_started_again_and_one_whose_supervisor_is_killed_ends() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut up = start(home.path(), 0);
+    let first = up.gateway_pid().expect("the gateway runs");
+    signal(first, "KILL");
+    let second = wait::until_ok("another one runs", PATIENCE, || match up.gateway_pid() {
+        Some(pid) if pid != first => Ok(pid),
+        other => Err(format!("{other:?}")),
+    });
+    wait::until_ok("it is online again", PATIENCE, || {
+        let list = up.call("GET", "/api/gateways", None).json();
+        if list["gateways"][0]["status"] == "online" { Ok(()) } else { Err(list.to_string()) }
+    });
+    assert!(up.said().contains("It is started again"), "{}", up.said());
+    up.signal("KILL");
+    let _ = up.child.wait();
+    wait::until("the gateway has ended by itself", PATIENCE, || state(second).is_none());
+}
+
+#[test]
+fn a_gateway_that_listens_already_is_taken_as_it_is() {
+    let home = GatewayHome::quiet();
+    let mut command = home.command(&["run", "--port", "0", "--state-dir"]);
+    command.arg(home.path().join("up/gateway"));
+    let gateway = home.start_command(command);
+    let up = start(home.path(), gateway.address.port());
+    let said = up.said();
+    assert!(said.contains("(it was there already), online"), "{said}");
+    assert_eq!(up.gateway_pid(), None, "no second gateway is started");
+    drop(up);
+    gateway.get("/health", None).expect(200);
+}
