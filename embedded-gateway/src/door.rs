@@ -36,6 +36,7 @@ use crate::reply::CallError;
 
 pub use connect_params::{Client, ConnectParams, Credentials, DeviceClaim};
 pub use handshake::{FirstStep, Handshake};
+pub(crate) use lockout::network_of;
 pub use lockout::{LockOutKey, LockOuts};
 pub use origin::origin_is_allowed;
 
@@ -70,18 +71,28 @@ pub struct Peer {
     pub origin: Option<String>,
     /// The `Host` header (or the authority of the URL), with its port.
     pub host: Option<String>,
+    /// It came with a header in which a proxy names the client that it speaks for. What such a header says is never believed,
+    /// but that it is there is: the other end of the socket is not who asks.
+    pub forwarded: bool,
 }
+
+/// Headers that proxies add (the same that real releases look for).
+pub(crate) const FORWARDING_HEADERS: [&str; 5] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 impl Peer {
     /// On this machine, named as such, and no browser: the one kind of peer that is trusted without an approval, if it
-    /// shows the shared credential. (A loopback peer that asks for another host name is a proxy's client.)
+    /// shows the shared credential. (A loopback peer that asks for another host name is a proxy's client, and so is one whose
+    /// proxy says so: many proxies name the gateway by its loopback address.)
     pub fn is_local(&self) -> bool {
         self.is_near() && self.origin.is_none()
     }
 
     /// On this machine, and named as such; perhaps a browser.
     fn is_near(&self) -> bool {
-        self.remote.to_canonical().is_loopback() && self.host.as_deref().is_none_or(origin::is_loopback_authority)
+        !self.forwarded
+            && self.remote.to_canonical().is_loopback()
+            && self.host.as_deref().is_none_or(origin::is_loopback_authority)
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{Premises, Socket, conversation};
-use crate::door::Peer;
+use crate::door::{FORWARDING_HEADERS, Peer};
 
 /// Takes over a connection whose request asked for an upgrade. The path doesn't matter: real gateways take any.
 pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed: Framed<Socket, h1::Codec>) {
@@ -28,7 +28,7 @@ pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed
         }
         Err(error) => return refuse(framed, "400 Bad Request", "invalid_upgrade", &error.to_string()).await,
     };
-    let slot = match premises.slots.take() {
+    let slot = match premises.slots.take(remote.ip()) {
         Ok(slot) => slot,
         Err(full) => {
             tracing::warn!(%remote, reason = %full, "turned a client away");
@@ -49,7 +49,8 @@ pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed
         return;
     }
     let parts = framed.into_parts();
-    let peer = Peer { remote: remote.ip().to_canonical(), origin, host };
+    let forwarded = FORWARDING_HEADERS.iter().any(|name| request.head().headers().contains_key(*name));
+    let peer = Peer { remote: remote.ip().to_canonical(), origin, host, forwarded };
     let connection = premises.next_connection();
     conversation::serve(parts.io, parts.read_buf, peer, connection, slot, premises).await;
 }

@@ -111,7 +111,10 @@ impl GatewayMachine {
             Some(device) => self.with_device(connect, device, turn)?,
             None => self.without_device(connect, turn)?,
         };
-        self.door.lock_outs.succeeded(&attempt.peer);
+        // A device with a token of its own must not be able to clear its guesses at the shared credential.
+        if entry.by_shared {
+            self.door.lock_outs.succeeded(&attempt.peer);
+        }
         let caller = Arc::new(Caller {
             connection: attempt.connection,
             dialect: Dialect::Openclaw,

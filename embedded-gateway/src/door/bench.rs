@@ -123,11 +123,21 @@ impl Default for Knock {
 }
 
 pub(crate) fn local() -> Peer {
-    Peer { remote: IpAddr::V4(Ipv4Addr::LOCALHOST), origin: None, host: Some("127.0.0.1:18789".to_owned()) }
+    Peer {
+        remote: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        origin: None,
+        host: Some("127.0.0.1:18789".to_owned()),
+        forwarded: false,
+    }
 }
 
 pub(crate) fn remote(last: u8) -> Peer {
-    Peer { remote: IpAddr::V4(Ipv4Addr::new(192, 168, 1, last)), origin: None, host: Some("gateway:18789".to_owned()) }
+    Peer {
+        remote: IpAddr::V4(Ipv4Addr::new(192, 168, 1, last)),
+        origin: None,
+        host: Some("gateway:18789".to_owned()),
+        forwarded: false,
+    }
 }
 
 pub(crate) fn page(origin: &str) -> Peer {

@@ -28,11 +28,15 @@ impl LockOutKey {
         if peer.is_local() {
             return None;
         }
-        let network = match peer.remote.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        };
-        Some(Self { network, browser: peer.origin.is_some() })
+        Some(Self { network: network_of(peer.remote), browser: peer.origin.is_some() })
+    }
+}
+
+/// One IPv4 address, or the IPv6 network of 64 bits that an address is of. Loopback stays what it is.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        other => other,
     }
 }
 

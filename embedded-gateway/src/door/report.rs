@@ -10,6 +10,9 @@ use crate::machine::GatewayMachine;
 use crate::reply::CallError;
 use crate::turn::Turn;
 
+/// What is written of an origin, in characters.
+const LONGEST_ORIGIN: usize = 256;
+
 /// Who failed to come in.
 pub(super) struct Failure<'a> {
     /// From where.
@@ -29,10 +32,12 @@ impl GatewayMachine {
     pub(super) fn report_failure(&mut self, failure: &Failure<'_>, turn: &mut Turn<'_>) {
         let Failure { peer, client_id, device_id, error, counts } = failure;
         let remote = peer.remote.to_string();
+        // A stranger chooses it, up to the length of a whole head: the audit log must not be his to fill.
+        let origin: Option<String> = peer.origin.as_ref().map(|origin| origin.chars().take(LONGEST_ORIGIN).collect());
         let reason = error.details.get("code").and_then(Value::as_str).unwrap_or(error.code);
         turn.audit(
             "auth.failure",
-            json!({"clientId": client_id, "deviceId": device_id, "remote": remote, "origin": peer.origin, "reason": reason}),
+            json!({"clientId": client_id, "deviceId": device_id, "remote": remote, "origin": origin, "reason": reason}),
         );
         log(
             turn,
@@ -49,7 +54,7 @@ impl GatewayMachine {
                     "locked {remote} out for {seconds} s after {} failed logins; everything from there is refused until then",
                     self.config.limits.auth_failures
                 ),
-                json!({"remote": remote, "origin": peer.origin}),
+                json!({"remote": remote, "origin": origin}),
             );
         }
     }

@@ -17,7 +17,7 @@ use actix_web::{Error, HttpMessage as _, HttpResponse};
 use super::answer::refusal;
 use super::login::no_peer;
 use crate::connection::Premises;
-use crate::door::{Peer, origin_is_allowed};
+use crate::door::{FORWARDING_HEADERS, Peer, origin_is_allowed};
 
 /// How long a request may take in all, the arrival of its body included: nobody holds a connection by sending slowly.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
@@ -81,7 +81,8 @@ pub(super) fn peer_of_handler(request: &actix_web::HttpRequest) -> Option<Peer> 
 
 fn peer(remote: std::net::IpAddr, headers: &actix_web::http::header::HeaderMap) -> Option<Peer> {
     let text = |name| headers.get(name).map(|value| value.to_str().map(str::to_owned).unwrap_or_default());
-    Some(Peer { remote: remote.to_canonical(), origin: text(ORIGIN), host: text(HOST) })
+    let forwarded = FORWARDING_HEADERS.iter().any(|name| headers.contains_key(*name));
+    Some(Peer { remote: remote.to_canonical(), origin: text(ORIGIN), host: text(HOST), forwarded })
 }
 
 fn is_json(request: &ServiceRequest) -> bool {

@@ -396,6 +396,40 @@ fn a_device_is_needed_by_some_clients_and_scopes_are_kept_by_few_without_one() {
 }
 
 #[test]
+fn a_proxy_that_names_the_gateway_by_its_loopback_address_makes_nobody_local() {
+    let proxied = crate::door::Peer { forwarded: true, ..local() };
+    let knock = Knock { client: ("cli", "cli"), device: None, peer: proxied.clone(), ..protocol(4) };
+    assert_eq!(scopes_of(&Bench::new(config()).knock(&knock)), Vec::<String>::new());
+    let mut bench = Bench::new(config());
+    let device = Knock { peer: proxied.clone(), ..protocol(4) };
+    assert_eq!(bench.knock(&device).code(), "PAIRING_REQUIRED", "it waits for an approval");
+    let wrong = Knock { token: Some("wrong".into()), ..device };
+    for _ in 0..10 {
+        bench.knock(&wrong);
+    }
+    assert_eq!(bench.knock(&wrong).code(), "AUTH_RATE_LIMITED", "and guesses as little as anybody from elsewhere");
+    assert_ne!(bench.knock(&Knock { peer: local(), ..wrong }).code(), "AUTH_RATE_LIMITED");
+}
+
+#[test]
+fn a_device_with_a_token_of_its_own_clears_no_guesses_at_the_shared_one() {
+    let mut bench = Bench::new(config());
+    let admin = bench.admin();
+    let from = Knock { peer: remote(9), scopes: vec!["operator.read"], ..protocol(4) };
+    let request = bench.knock(&from).refusal().error.details["requestId"].clone();
+    bench.call(&admin, "device.pair.approve", json!({"requestId": request})).0.unwrap();
+    let token = bench.knock(&from).device_token().unwrap();
+    let own = Knock { token: None, device_token: Some(token), ..from.clone() };
+    let guess = Knock { token: Some("guess".into()), device: Some(77), ..from };
+    for _ in 0..9 {
+        assert_eq!(bench.knock(&guess).code(), "AUTH_TOKEN_MISMATCH");
+    }
+    bench.knock(&own).caller();
+    bench.knock(&guess);
+    assert_eq!(bench.knock(&guess).code(), "AUTH_RATE_LIMITED");
+}
+
+#[test]
 fn a_local_device_is_approved_without_asking_and_gets_the_same_token_each_time() {
     for version in [3, 4] {
         let mut bench = Bench::new(config());
