@@ -68,7 +68,9 @@ fn reject(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
 
 fn remove(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["deviceId"])?;
-    let device = machine.devices.remove(params.required("deviceId")?).ok_or_else(|| unknown("deviceId"))?;
+    let id = params.required("deviceId")?;
+    check_own(&call.caller, id, "device pairing removal denied")?;
+    let device = machine.devices.remove(id).ok_or_else(|| unknown("deviceId"))?;
     machine.devices.save(turn);
     report::revoked(&device.id, &name_of(&call.caller), "device removed", turn);
     turn.respond(&call.reply_to(), Ok(json!({"deviceId": device.id})));
@@ -80,6 +82,7 @@ fn rotate(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let params = Params::read(call, &["deviceId", "role", "scopes"])?;
     let id = params.required("deviceId")?;
     check_role(&params)?;
+    check_own(&call.caller, id, "device token rotation denied")?;
     let wanted = params.texts("scopes", 256)?;
     let device = machine.devices.get(id).ok_or_else(|| unknown("deviceId/role"))?;
     let wanted: Vec<String> =
@@ -113,6 +116,7 @@ fn revoke(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let params = Params::read(call, &["deviceId", "role"])?;
     let id = params.required("deviceId")?;
     check_role(&params)?;
+    check_own(&call.caller, id, "device token revocation denied")?;
     machine.devices.revoke(id).ok_or_else(|| unknown("deviceId/role"))?;
     machine.devices.save(turn);
     report::revoked(id, &name_of(&call.caller), "device token revoked", turn);
@@ -128,6 +132,15 @@ fn close_all(machine: &GatewayMachine, device_id: &str, reason: &str, turn: &mut
     for caller in machine.audience.callers().filter(of_device) {
         turn.push(Effect::Close { connection: caller.connection, code: DEVICE_GONE, reason: reason.to_owned() });
     }
+}
+
+/// A device that isn't an administrator's has a say about itself alone: else one that may pair others could shut them all
+/// out, or get a token in another one's name. Who is no device holds the shared credential, and could be anybody.
+fn check_own(caller: &Caller, device_id: &str, denied: &str) -> Result<(), CallError> {
+    if caller.holds(Scope::Admin) || caller.device_id.as_deref().is_none_or(|own| own == device_id) {
+        return Ok(());
+    }
+    Err(CallError::forbidden(denied).with_details(json!({"code": "MISSING_SCOPE", "missingScope": "operator.admin"})))
 }
 
 /// There are operators only.

@@ -126,6 +126,26 @@ fn who_manages_pairing_hands_out_no_more_than_he_holds() {
 }
 
 #[test]
+fn a_device_that_is_no_administrators_has_a_say_about_itself_alone() {
+    let (mut bench, _, _) = paired();
+    let pairing = Knock { device: Some(2), scopes: vec!["operator.pairing"], ..Knock::default() };
+    let pairing = bench.knock(&pairing).caller();
+    for (method, params) in [
+        ("device.pair.remove", json!({"deviceId": device_id()})),
+        ("device.token.revoke", json!({"deviceId": device_id()})),
+        ("device.token.rotate", json!({"deviceId": device_id(), "scopes": []})),
+    ] {
+        let (answer, effects) = bench.call(&pairing, method, params);
+        let error = answer.unwrap_err();
+        assert!(error.code == "FORBIDDEN" && error.message.ends_with("denied"), "{method}: {}", error.message);
+        assert_eq!(audited(&effects), Vec::<&str>::new());
+    }
+    assert!(bench.machine.devices.get(&device_id()).is_some_and(|device| device.has_tokens()));
+    let own = json!({"deviceId": identity(2).device_id()});
+    assert!(bench.call(&pairing, "device.token.rotate", own).0.is_ok());
+}
+
+#[test]
 fn others_may_do_none_of_it() {
     let (mut bench, _, _) = paired();
     let reader = Knock { scopes: vec!["operator.write"], ..Knock::default() };
