@@ -9,6 +9,9 @@ use super::run_marker::StateMark;
 /// Most orphans that are listed.
 const MOST: usize = 100;
 
+/// What is shown of a run's id, in characters: ids are no longer than that.
+const LONGEST_RUN: usize = 256;
+
 /// A process of a former gateway on this state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
@@ -47,7 +50,9 @@ pub fn find_orphans(mark: &StateMark) -> Vec<Orphan> {
         .filter_map(|process| {
             let run = mark.run_in(&proc_table::environ(process.pid)?)?;
             let program = proc_table::name(process.pid).unwrap_or_default();
-            Some(Orphan { pid: process.pid, group: process.group, program, run: run.0 })
+            // Any process can name itself anything there.
+            let run = run.0.chars().filter(|char| !char.is_control()).take(LONGEST_RUN).collect();
+            Some(Orphan { pid: process.pid, group: process.group, program, run })
         })
         .take(MOST)
         .collect()

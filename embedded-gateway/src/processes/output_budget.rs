@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 /// Between two reports of what was dropped.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// Lines passed on per second at most, whatever the bytes allow: each costs the gateway, its log and everybody who listens far
+/// more than its bytes, which for an empty line is one.
+const MOST_LINES: u64 = 2_048;
+
 /// A bucket that holds one second's worth of bytes.
 #[derive(Debug)]
 pub struct OutputBudget {
@@ -31,7 +35,7 @@ impl OutputBudget {
             self.dropped = self.dropped.saturating_add(bytes);
             return false;
         }
-        self.left = self.left.saturating_sub(bytes);
+        self.left = self.left.saturating_sub(bytes.max(self.per_second / MOST_LINES));
         true
     }
 
@@ -82,6 +86,15 @@ mod tests {
         assert!(!budget.pass(1, later));
         assert_eq!(budget.report(later), Some(8));
         assert_eq!(budget.last_report(), None);
+    }
+
+    #[test]
+    fn a_flood_of_empty_lines_is_a_flood() {
+        let start = Now::read().at;
+        let mut budget = OutputBudget::new(256 * 1024, start);
+        let passed = (0..1_000_000).filter(|_| budget.pass(1, start)).count();
+        assert_eq!(passed, 2_048);
+        assert_eq!(budget.last_report(), Some(1_000_000 - 2_048));
     }
 
     #[test]

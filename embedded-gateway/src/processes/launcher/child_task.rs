@@ -1,13 +1,17 @@
 //! The life of one child: from its start to the last word of its output and the last of its descendants.
 
+use std::fs::{File, OpenOptions};
 use std::future::pending;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, Interest};
@@ -61,15 +65,15 @@ fn start(order: &ProcessOrder, marker: &str) -> Result<Child, String> {
         // A failure shows when the directory is entered.
         let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&order.cwd);
     }
-    // The allow-list has judged the path as it is written; a link on it may lead elsewhere.
-    match std::fs::canonicalize(&order.cwd) {
-        Ok(real) if real != order.cwd && !order.make_cwd => {
-            let (asked, real) = (order.cwd.display(), real.display());
-            return Err(format!(
-                "working directory {asked} leads to {real} by a link: name that one, and allow it in the command's workingDirs"
-            ));
-        }
-        _ => {}
+    // The allow-list has judged the path as it is written; a link on it may lead elsewhere. What is looked at is held open and
+    // entered by its descriptor, so that nobody can put a link there in between.
+    let held = hold(&order.cwd).ok().and_then(|held| Some((std::fs::read_link(by_descriptor(&held)).ok()?, held)));
+    let real = held.as_ref().map(|(real, _)| real.clone()).or_else(|| std::fs::canonicalize(&order.cwd).ok());
+    if let Some(real) = real.filter(|real| *real != order.cwd && !order.make_cwd) {
+        let (asked, real) = (order.cwd.display(), real.display());
+        return Err(format!(
+            "working directory {asked} leads to {real} by a link: name that one, and allow it in the command's workingDirs"
+        ));
     }
     let mut command = Command::new(&order.program);
     command
@@ -77,7 +81,7 @@ fn start(order: &ProcessOrder, marker: &str) -> Result<Child, String> {
         .env_clear()
         .envs(&order.env)
         .env(RUN_VARIABLE, marker)
-        .current_dir(&order.cwd)
+        .current_dir(held.as_ref().map_or_else(|| order.cwd.clone(), |(_, held)| by_descriptor(held)))
         .process_group(0)
         .stdin(if order.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
@@ -88,6 +92,17 @@ fn start(order: &ProcessOrder, marker: &str) -> Result<Child, String> {
         Ok::<_, std::io::Error>((child, pid))
     });
     spawned.map_err(|error| not_started::reason(&error, &order.program, &order.cwd))
+}
+
+/// A directory held open: it stays the same whatever its path leads to later. (The program doesn't inherit it.)
+fn hold(dir: &Path) -> io::Result<File> {
+    let flags = (OFlags::PATH | OFlags::DIRECTORY).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(dir)
+}
+
+/// The path of what is held: a link to it, made by the kernel.
+fn by_descriptor(held: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }
 
 /// Tells the desk.
@@ -222,14 +237,18 @@ impl ChildTask {
         leaders.reaped(self.descendants.leader);
         let duration = Now::read().at.saturating_duration_since(self.started);
 
+        // Asked for at each turn: a writer that wasn't found and never pauses would win against a mere timeout every time.
         let deadline = tokio::time::Instant::now() + LAST_WORDS;
-        while let Ok(read) = timeout_at(deadline, self.stdout.read_rest(&mut chunk)).await {
-            let Some(read) = read else { break };
+        let in_time = || tokio::time::Instant::now() < deadline;
+        while in_time()
+            && let Ok(Some(read)) = timeout_at(deadline, self.stdout.read_rest(&mut chunk)).await
+        {
             let lines = self.stdout.lines(chunk.get(..read).unwrap_or_default());
             self.pass_on(OutputStream::Stdout, lines).await;
         }
-        while let Ok(read) = timeout_at(deadline, self.stderr.read_rest(&mut chunk)).await {
-            let Some(read) = read else { break };
+        while in_time()
+            && let Ok(Some(read)) = timeout_at(deadline, self.stderr.read_rest(&mut chunk)).await
+        {
             let lines = self.stderr.lines(chunk.get(..read).unwrap_or_default());
             self.pass_on(OutputStream::Stderr, lines).await;
         }
@@ -328,5 +347,23 @@ async fn until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_held_is_entered_even_if_a_link_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        let (asked, moved) = (root.join("asked"), root.join("moved"));
+        std::fs::create_dir(&asked).unwrap();
+        let held = hold(&asked).unwrap();
+        std::fs::rename(&asked, &moved).unwrap();
+        std::os::unix::fs::symlink("/", &asked).unwrap();
+        assert_eq!(std::fs::canonicalize(by_descriptor(&held)).unwrap(), moved);
+        assert!(hold(&root.join("gone")).is_err());
     }
 }

@@ -324,6 +324,18 @@ async fn who_forks_away_into_a_session_of_its_own_is_found_and_ended() {
 }
 
 #[tokio::test]
+async fn who_shed_every_mark_and_floods_the_output_keeps_no_run_from_ending() {
+    let mut stage = Stage::new();
+    let script = "env -i setsid sh -c ': > ready; exec yes' & while [ ! -e ready ]; do sleep 0.01; done; exit 0";
+    let mut order = stage.order(script);
+    order.output_bytes_per_second = 10_000;
+    let told = stage.whole_life(order).await;
+    let (code, signal, _, _) = told.exit();
+    assert_eq!((code, signal), (Some(0), None));
+    assert!(told.stdout.iter().any(|line| line == "y"), "it was outside of the group when the leader ended");
+}
+
+#[tokio::test]
 async fn what_left_the_group_is_paused_with_it() {
     let mut stage = Stage::new();
     let order = stage.order("setsid sh -c 'echo $$; exec cat /dev/zero > /dev/null' & wait");
