@@ -38,6 +38,7 @@ pub mod machine;
 pub mod methods;
 pub mod metrics;
 pub mod outlets;
+pub mod private_dir;
 pub mod processes;
 pub mod reply;
 pub mod runs;

@@ -4,13 +4,16 @@
 //! the file system has no such locks (some network mounts), the recorded process decides; what it can't decide needs
 //! `--force`. The file stays when the gateway ends: deleting it would let two gateways lock two files of one name.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+
+use crate::private_dir::make_private;
 
 /// Its name.
 pub const LOCK_FILE: &str = ".gateway.lock";
@@ -127,13 +130,15 @@ impl LockFile {
     pub fn claim(state_dir: &Path, holder: &Holder, force: bool) -> Result<Self, LockError> {
         let path = state_dir.join(LOCK_FILE);
         let io = |source| LockError::Io { path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(io)?;
+        make_private(state_dir).map_err(io)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
+            // The record is written over what is there: not through a link.
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(io)?;
         let mut looks = 0;
@@ -293,6 +298,17 @@ mod tests {
         drop(lock);
         std::fs::write(dir.path().join(LOCK_FILE), "not ours").unwrap();
         assert!(LockFile::claim(dir.path(), &holder(), false).unwrap().crashed.is_none());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_lock_file_is_not_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, victim) = (dir.path().join("state"), dir.path().join("victim"));
+        std::fs::create_dir(&state).unwrap();
+        std::fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, state.join(LOCK_FILE)).unwrap();
+        assert!(LockFile::claim(&state, &holder(), true).is_err());
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::files::{LoadError, read_state};
 use crate::http::guard::HostGuard;
 use crate::metrics::GatewayMetrics;
 use crate::outlets::Outlets;
+use crate::private_dir::make_private;
 use crate::processes::subreaper::adopt_descendants;
 
 /// How long connections may take to end after they were told to.
@@ -41,8 +42,8 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// The state directory can't be made.
-    #[error("the state directory {path} can't be made: {source}; make it, or choose another one")]
+    /// The state directory can't be made, or is another user's.
+    #[error("the state directory {path} can't be used: {source}; make it, or choose another one")]
     StateDirectory {
         /// Which one.
         path: PathBuf,
@@ -203,8 +204,6 @@ fn bind_address(bind: Bind) -> IpAddr {
 }
 
 fn make_state_directory(config: &GatewayConfig) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt as _;
     let path = &config.state_dir;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| StartError::StateDirectory { path: path.clone(), source })
+    make_private(path).map_err(|source| StartError::StateDirectory { path: path.clone(), source })
 }

@@ -42,6 +42,15 @@ fn command(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<CommandT
         let at = section.key("program");
         reader.warnings.push(format!("{at}: {} is not an executable file; runs of it will fail", program.display()));
     }
+    if let Some(program) = &program
+        && may_be_changed_by_anybody(program)
+    {
+        let at = section.key("program");
+        reader.warnings.push(format!(
+            "{at}: any user of this machine may change {}, and so what this gateway runs; run chmod o-w on it",
+            program.display()
+        ));
+    }
     let args = section.texts(reader, "args");
     let allowed_args = allowed_args(reader, &mut section);
     let env = environment(reader, &mut section);
@@ -56,6 +65,12 @@ fn command(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<CommandT
 fn is_executable(program: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(program).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// The program itself (where a link leads), not its directory: those may be shared and guarded otherwise.
+fn may_be_changed_by_anybody(program: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(program).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o002 != 0)
 }
 
 const PATTERNS: &str = "must be \"word\", \"number\", \"text\", {text: BYTES}, {exact: \"...\"} or {oneOf: [\"...\"]}";

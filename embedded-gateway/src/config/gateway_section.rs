@@ -352,6 +352,12 @@ pub(super) fn check_privacy(reader: &mut Reader<'_>, file: &Path, holds_secret: 
     use std::os::unix::fs::PermissionsExt as _;
     let Ok(metadata) = std::fs::metadata(file) else { return };
     let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o002 != 0 {
+        let cure = format!(
+            "any user of this machine may change it, and with it which programs are run (mode {mode:04o}); run chmod o-w on it"
+        );
+        reader.wrong("", None, cure);
+    }
     if holds_secret && mode & 0o077 != 0 {
         let cure = format!(
             "other users may read the secrets in it (mode {mode:04o}); run chmod 600 on it, or take the secrets out"

@@ -410,3 +410,21 @@ fn audit_events_are_known_ones() {
     refused_with("{audit: {events: ['auth.succes']}}", &["audit.events[0]", "auth.success"]);
     assert_eq!(json("{audit: {events: ['auth.*', 'device.revoked']}}").settings().audit.events.len(), 2);
 }
+
+#[test]
+fn what_any_user_may_change_is_no_configuration_and_no_program_without_a_warning() {
+    let home = Home::with("openclaw.json", "{}");
+    let file = home.inputs.config_file.clone().unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o646)).unwrap();
+    let said = load(&home.inputs).map(|_| ()).unwrap_err().to_string();
+    assert!(said.contains("mode 0646") && said.contains("chmod o-w"), "{said}");
+
+    let tool = home.path().join("tool");
+    std::fs::write(&tool, "#!/bin/sh\n").unwrap();
+    let text = format!(r#"{{gatewarden: {{commands: {{tool: {{program: "{}"}}}}}}}}"#, tool.display());
+    for (mode, warned) in [(0o755, 0), (0o757, 1)] {
+        std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = json(&text).warnings;
+        assert_eq!(warnings.iter().filter(|warning| warning.contains("any user")).count(), warned, "{warnings:?}");
+    }
+}

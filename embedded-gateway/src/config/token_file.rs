@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use gatewarden_protocol::Secret;
@@ -74,7 +74,12 @@ impl TokenFile {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.io(error)),
         };
-        let mode = file.metadata().map_err(|error| self.io(error))?.permissions().mode() & 0o777;
+        let found = file.metadata().map_err(|error| self.io(error))?;
+        if ![0, rustix::process::geteuid().as_raw()].contains(&found.uid()) {
+            // Root can read it, and whoever put it there knows it.
+            return Err(self.io(std::io::Error::new(ErrorKind::PermissionDenied, "the file belongs to another user")));
+        }
+        let mode = found.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(TokenFileError::NotPrivate { path: self.0.clone(), mode });
         }
@@ -95,10 +100,11 @@ impl TokenFile {
         let token = chance.secret();
         // Written beside it and moved: a crash must not leave half a token that then counts.
         let beside = self.0.with_extension("new");
+        // What a crash left behind, or somebody put there: never written into, it could be read by others or lead elsewhere.
+        let _ = std::fs::remove_file(&beside);
         let written = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&beside)
             .and_then(|mut file| {
@@ -128,6 +134,29 @@ mod tests {
         assert_eq!(file.load_or_create(&mut CountingChance(7)).unwrap(), made);
         assert_eq!(file.read().unwrap(), Some(made));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_that_waits_beside_it_neither_gets_the_token_nor_lends_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, elsewhere) = (dir.path().join("state"), dir.path().join("elsewhere"));
+        std::fs::create_dir(&state).unwrap();
+        std::fs::write(&elsewhere, "").unwrap();
+        let file = TokenFile::of(&state);
+        for planted in [true, false] {
+            let beside = file.path().with_extension("new");
+            if planted {
+                std::os::unix::fs::symlink(&elsewhere, &beside).unwrap();
+            } else {
+                std::fs::write(&beside, "").unwrap();
+                std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o666)).unwrap();
+            }
+            file.load_or_create(&mut CountingChance::default()).unwrap();
+            assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "");
+            let found = std::fs::symlink_metadata(file.path()).unwrap();
+            assert!(found.is_file() && found.mode() & 0o777 == 0o600);
+            std::fs::remove_file(file.path()).unwrap();
+        }
     }
 
     #[test]
