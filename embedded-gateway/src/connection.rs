@@ -8,6 +8,7 @@
 //! ```
 
 mod conversation;
+mod crowd;
 mod frames;
 mod memory_budget;
 mod outbound;
@@ -32,6 +33,7 @@ use crate::http::guard::HostGuard;
 use crate::metrics::GatewayMetrics;
 
 pub(crate) use conversation::STOPPING;
+pub(crate) use crowd::Crowd;
 pub(crate) use memory_budget::MemoryBudget;
 pub use outbound::{Outbound, OutboundItem, Outgoing, Overflow};
 pub(crate) use slots::{ConnectionSlot, Slots};

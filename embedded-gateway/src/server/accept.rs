@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::{CONNECTIONS_END_WITHIN, StartError};
-use crate::connection::{Premises, Socket, upgrade};
+use crate::connection::{Crowd, Premises, Socket, upgrade};
 use crate::http;
 
 /// Connections beyond the limit of WebSockets: those that ask something over HTTP.
@@ -88,6 +88,7 @@ async fn serve<S>(
     let service = Rc::new(service);
     let mut connections = JoinSet::new();
     let handshake = premises.config.limits.handshake;
+    let crowd = Crowd::new(most);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -97,8 +98,13 @@ async fn serve<S>(
         };
         match accepted {
             Ok((tcp, peer)) if connections.len() < most => {
+                let Some(presence) = crowd.enter(peer.ip()) else {
+                    tracing::debug!(%peer, "turned a connection away: there are too many from this address");
+                    continue;
+                };
                 let (service, encryption) = (Rc::clone(&service), encryption.clone());
                 connections.spawn_local(async move {
+                    let _presence = presence;
                     let opening = tokio::time::timeout(handshake, open(tcp, encryption));
                     let Ok(Ok(socket)) = opening.await else { return };
                     // Its end is its own affair: a client that breaks off is no news.
