@@ -153,7 +153,7 @@ fn commands(config: &GatewayConfig) -> Value {
                 .collect();
             let row = json!({
                 "program": template.program.display().to_string(),
-                "args": template.args.iter().map(|argument| argument_shown(argument)).collect::<Vec<_>>(),
+                "args": arguments_shown(&template.args),
                 "env": env,
                 "allowedEnv": template.allowed_env,
                 "jsonLines": template.json_lines,
@@ -173,7 +173,25 @@ const SECRET_WORDS: &[&str] =
 /// spaces or slashes).
 fn harmless(name: &str, value: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    !SECRET_WORDS.iter().any(|word| name.contains(word)) && !looks_like_a_key(value)
+    !SECRET_WORDS.iter().any(|word| name.contains(word)) && !looks_like_a_key(value) && !names_a_password(value)
+}
+
+/// Arguments, without what an option before them says to be secret (`--password hunter2`).
+fn arguments_shown(arguments: &[String]) -> Vec<String> {
+    let mut announced = false;
+    arguments
+        .iter()
+        .map(|argument| {
+            let shown = if announced { REDACTED.to_owned() } else { argument_shown(argument) };
+            announced = argument.starts_with('-') && !argument.contains('=') && !harmless(argument, "");
+            shown
+        })
+        .collect()
+}
+
+/// `scheme://user:password@host`
+fn names_a_password(value: &str) -> bool {
+    value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 fn argument_shown(argument: &str) -> String {
@@ -181,6 +199,7 @@ fn argument_shown(argument: &str) -> String {
     match argument.split_once('=') {
         Some((name, value)) if !harmless(name, value) => format!("{name}={REDACTED}"),
         _ if looks_like_a_key(argument)
+            || names_a_password(argument)
             || (SECRET_WORDS.iter().any(|word| lower.contains(word)) && lower.contains(':')) =>
         {
             REDACTED.to_owned()
@@ -224,6 +243,10 @@ mod tests {
         assert_eq!(argument_shown("--api-key=abc"), format!("--api-key={REDACTED}"));
         assert_eq!(argument_shown("a8f5f167f44f4964e6c998dee827110c"), REDACTED);
         assert_eq!(argument_shown("Authorization: Bearer x"), REDACTED);
+        assert_eq!(argument_shown("postgres://user:hunter2@host/db"), REDACTED);
+        let spoken = ["--user", "me", "--password", "hunter2", "--verbose", "-token", "x", "y"].map(str::to_owned);
+        let shown = arguments_shown(&spoken);
+        assert_eq!(shown, ["--user", "me", "--password", REDACTED, "--verbose", "-token", REDACTED, "y"]);
         assert_eq!(argument_shown("--print"), "--print");
         assert_eq!(argument_shown("agent.py"), "agent.py");
     }
