@@ -121,7 +121,7 @@ fn for_people(line: &LogLine, wall_ms: i64) -> String {
         text.push_str(&format!(" session={session}"));
     }
     if !line.extra.is_null() {
-        text.push_str(&format!(" {}", line.extra));
+        text.push_str(&format!(" {}", visible(&line.extra.to_string())));
     }
     text
 }
@@ -134,12 +134,13 @@ pub fn record_for_people(text: &str) -> String {
         .ok()
         .and_then(|name| name.get("subsystem").and_then(Value::as_str).map(str::to_owned))
         .unwrap_or_default();
-    let mut shown = format!("{} {:<5} [{source}] {}", at("/time"), at("/_meta/logLevelName"), visible(at("/1")));
+    let mut shown = format!("{} {:<5} [{source}] {}", at("/time"), at("/_meta/logLevelName"), at("/1"));
+    shown = visible(&shown);
     if let Some(session) = record.get("session").and_then(Value::as_str) {
-        shown.push_str(&format!(" session={session}"));
+        shown.push_str(&format!(" session={}", visible(session)));
     }
     if let Some(extra) = record.get("2") {
-        shown.push_str(&format!(" {extra}"));
+        shown.push_str(&format!(" {}", visible(&extra.to_string())));
     }
     shown
 }
@@ -212,6 +213,16 @@ mod tests {
         assert!(shown.starts_with("1970-01-01T00:00:00.000Z ERROR [gateway/ws] red \u{fffd}[31m and\u{fffd}next"));
         assert!(shown.ends_with("session=agent:main:main {\"pid\":7}"));
         assert_eq!(record_for_people("not json \u{1b}"), "not json \u{fffd}");
+    }
+
+    #[test]
+    fn not_even_its_fields_can_steer_a_terminal() {
+        // JSON escapes the control characters of ASCII alone.
+        let mut line = line(LogLevel::Warn, "x");
+        line.extra = json!({"scopes": ["\u{9b}31m\u{7f}"]});
+        let shown = record_for_people(&record(&line, 0));
+        assert_eq!(shown, for_people(&line, 0));
+        assert!(!shown.contains(char::is_control), "{shown:?}");
     }
 
     #[test]
