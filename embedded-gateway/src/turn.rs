@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::caller::{Caller, ConnectionId};
 use crate::clock::{Chance, Now};
+use crate::config::AUDIT_EVENTS;
 use crate::effect::{AuditEntry, Effect, FileChange, LogLevel, LogLine};
 use crate::reply::CallError;
 
@@ -99,6 +100,8 @@ impl<'a> Turn<'a> {
 
     /// Writes the audit log.
     pub fn audit(&mut self, event: &'static str, fields: Value) {
+        // Else `audit.events` couldn't ask for it, and would leave it out without a word.
+        debug_assert!(AUDIT_EVENTS.contains(&event), "{event} is not in AUDIT_EVENTS");
         self.push(Effect::Audit(AuditEntry { event, fields }));
     }
 

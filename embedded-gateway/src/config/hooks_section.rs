@@ -16,7 +16,7 @@ const MOST_WEBHOOKS: usize = 100;
 /// No secret is longer, in bytes.
 const LONGEST_SECRET: u64 = 4096;
 
-/// Events that the audit log knows. `*` at the end stands for any rest.
+/// Events that the audit log knows: all that are ever written (`Turn::audit` sees to it). `*` at the end stands for any rest.
 pub const AUDIT_EVENTS: &[&str] = &[
     "auth.success",
     "auth.failure",
@@ -26,6 +26,9 @@ pub const AUDIT_EVENTS: &[&str] = &[
     "device.pairing_rejected",
     "device.widened",
     "device.token_rotated",
+    "spawn.accepted",
+    "spawn.refused",
+    "control",
     "gateway.started",
     "gateway.stopped",
 ];

@@ -28,7 +28,35 @@ pub(super) const METHODS: &[Method] = &[
 /// A request's id that is at least this long is taken for unique, and becomes the run's.
 const UNIQUE_FROM: usize = 16;
 
+/// Who had what run, or tried to: arguments and variables may hold secrets and aren't written.
 fn spawn(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    let outcome = begin(machine, call, turn);
+    let word = |name: &str| call.params.get(name).and_then(Value::as_str).map(shortened);
+    let (event, reason) = match &outcome {
+        Ok(_) => ("spawn.accepted", None),
+        Err(error) => ("spawn.refused", Some(error.code)),
+    };
+    turn.audit(
+        event,
+        json!({
+            "clientId": call.caller.client_id,
+            "deviceId": call.caller.device_id,
+            "remote": call.caller.remote,
+            "command": word("command"),
+            "agentId": word("agentId").or_else(|| word("agent")),
+            "sessionKey": word("sessionKey"),
+            "reason": reason,
+        }),
+    );
+    outcome
+}
+
+/// A caller's word for the audit log, at a length that fills no disk.
+fn shortened(text: &str) -> String {
+    text.chars().take(256).collect()
+}
+
+fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let params = Params::read(
         call,
         &[
@@ -181,6 +209,18 @@ fn control(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Ou
         return Err(CallError::invalid(format!("session not found: {given}")));
     }
     let (runs, mut parts) = machine.runs();
+    if action.is_some() {
+        turn.audit(
+            "control",
+            json!({
+                "clientId": call.caller.client_id,
+                "deviceId": call.caller.device_id,
+                "remote": call.caller.remote,
+                "action": call.params.get("action"),
+                "sessionKey": key.as_str(),
+            }),
+        );
+    }
     match action {
         Some(action) => runs.control(key.as_str(), action, &call.reply_to(), &mut parts, turn),
         None => {
