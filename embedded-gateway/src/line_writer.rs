@@ -97,6 +97,8 @@ fn work(mut kept: KeptFile, queue: &mpsc::Receiver<Job>, waiting: &AtomicUsize, 
                 Job::Flush(done) => {
                     kept.sync();
                     let _ = done.try_send(());
+                    // Who waited may move the file now: what comes next looks where it is.
+                    break;
                 }
             }
             next = queue.try_recv().ok();
