@@ -128,7 +128,7 @@ pub struct ControlUi {
     pub enabled: bool,
     /// Where: starts with a slash, ends without one unless it is the root.
     pub base_path: String,
-    /// Origins allowed besides loopback ones, scheme://host[:port]; never `*`.
+    /// Origins allowed besides loopback ones, `scheme://host[:port]`; never `*`.
     pub allowed_origins: Vec<String>,
     /// Whether control-UI clients must show a device.
     pub require_device_auth: bool,

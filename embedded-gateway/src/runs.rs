@@ -1,5 +1,5 @@
 //! Runs: a message to an agent, or a command, and the process that works on it. Pure: what a process tells comes in as
-//! [`ProcessNews`], what is to be done goes out as effects.
+//! [`ProcessNews`](crate::effect::ProcessNews), what is to be done goes out as effects.
 //!
 //! - A session has one process at a time. A message that comes meanwhile waits its turn, at most [`QUEUE`] of them; each is
 //!   a run of its own, started when the one before it has ended. (Real gateways hand it to the run under way, which a

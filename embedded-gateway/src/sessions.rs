@@ -2,7 +2,7 @@
 //! transcript a session (see [`transcript`]).
 //!
 //! Every change goes through [`Sessions`]: it writes the transcript and announces the change to those who follow
-//! (see [`announce`]). Methods and runs only say what happened:
+//! (see [`mod@announce`]). Methods and runs only say what happened:
 //!
 //! 1. [`Sessions::open`] finds or makes the session of a key.
 //! 2. [`Sessions::begin_run`], then any number of [`Sessions::append`], [`Sessions::count_tokens`] and
