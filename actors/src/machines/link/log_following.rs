@@ -1,4 +1,4 @@
-//! Following the gateway's log: feeds [`LogTail`] from the connection, and makes entries of lines.
+//! Following the gateway's log: feeds [`LogTail`](crate::machines::log_tail::LogTail) from the connection, and makes entries of lines.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
