@@ -135,7 +135,8 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
 
     println!("SIGSTOP is seen within three heartbeats");
     for (peer, id) in [(&newest, four), (&older, three)] {
-        daemon.until_status(id, "online");
+        // on a busy machine a real gateway calls itself degraded for a while after its start
+        daemon.until(id, "it is well", Duration::from_secs(180), |shown| shown["status"] == "online");
         peer.freeze();
         let watch = Stopwatch::start();
         daemon.until(id, "the freeze is seen", HEARTBEAT * 3, |shown| shown["status"] != "online");
