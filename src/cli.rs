@@ -1,11 +1,16 @@
 //! The command line: one binary, one file a command.
 
 mod check_config;
+mod client;
 mod gateway;
+mod gateway_address;
+mod gateways;
 mod http_client;
 mod identity;
 mod openapi;
 mod serve;
+mod shell;
+mod status;
 mod terminal;
 mod up;
 
@@ -22,6 +27,12 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILURE: u8 = 1;
 /// Wrong usage (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
+/// No daemon answers (`EX_UNAVAILABLE`).
+pub const EXIT_UNREACHABLE: u8 = 69;
+/// The daemon says that it may work later: too many requests, or something isn't available right now (`EX_TEMPFAIL`).
+pub const EXIT_LATER: u8 = 75;
+/// No key, a wrong one, or one of too small a role (`EX_NOPERM`).
+pub const EXIT_DENIED: u8 = 77;
 /// Bad configuration, wrong encryption key, corrupt or too new database (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
 
@@ -46,10 +57,18 @@ enum Command {
     },
     /// Show, export or import this installation's device identity.
     Identity(IdentityArgs),
+    /// Say how a running daemon is.
+    Status(status::StatusArgs),
+    /// List, change and follow the gateways of a running daemon.
+    Gateways(gateways::GatewaysArgs),
     /// Run and look after an embedded gateway.
     Gateway(gateway::GatewayArgs),
     /// Print the OpenAPI document of the REST interface.
     Openapi,
+    /// Print a script that completes commands in a shell.
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write a page for each command into a directory.
+    Man(shell::ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,6 +107,8 @@ struct IdentityArgs {
     import: Option<PathBuf>,
 }
 
+pub(crate) use client::VARIABLES as CLIENT_VARIABLES;
+
 /// Reads the arguments of this process and carries them out.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -104,8 +125,12 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args.inputs()),
         Command::Config { command: ConfigCommand::Check(args) } => check_config::run(&args.inputs()),
         Command::Identity(args) => identity::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Gateways(args) => gateways::run(&args),
         Command::Gateway(args) => gateway::run(args),
         Command::Openapi => openapi::run(),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     };
     code.into()
 }
@@ -140,6 +165,34 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Every command with what it does, as `docs/command-line.md` has them.
+    fn listing() -> String {
+        fn list(path: &str, command: &clap::Command, lines: &mut Vec<String>) {
+            for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+                let path = format!("{path} {}", command.get_name());
+                let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+                lines.push(format!("| `{}` | {} |", path.trim(), about.trim_end_matches('.')));
+                list(&path, command, lines);
+            }
+        }
+        let mut lines = vec!["| command | does |".to_owned(), "| --- | --- |".to_owned()];
+        list("", &Cli::command(), &mut lines);
+        lines.join("\n")
+    }
+
+    #[test]
+    fn the_page_lists_the_commands_that_there_are_and_the_exit_codes() {
+        const PAGE: &str = include_str!("../docs/command-line.md");
+        let listing = listing();
+        assert!(PAGE.contains(&listing), "docs/command-line.md must hold exactly this list:\n\n{listing}\n");
+        for code in [EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_LATER, EXIT_DENIED, EXIT_CONFIG] {
+            assert!(PAGE.contains(&format!("\n| {code} | ")), "docs/command-line.md says nothing of {code}");
+        }
+        for variable in CLIENT_VARIABLES {
+            assert!(PAGE.contains(variable), "docs/command-line.md says nothing of {variable}");
+        }
     }
 
     #[test]

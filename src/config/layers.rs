@@ -12,6 +12,7 @@ use config::{Environment, File, FileFormat, Source, Value, ValueKind};
 use super::keys::{self, KEYS};
 use super::problem::Problem;
 use super::secrets;
+use crate::cli::CLIENT_VARIABLES;
 
 /// Where the file is looked for unless `--config` names one.
 pub const DEFAULT_FILE: &str = "/etc/gatewarden/gatewarden.toml";
@@ -141,7 +142,7 @@ fn environment(inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<(&'static st
         inputs
             .environment
             .iter()
-            .filter(|(name, _)| name.starts_with("GATEWARDEN_"))
+            .filter(|(name, _)| name.starts_with("GATEWARDEN_") && !CLIENT_VARIABLES.contains(&name.as_str()))
             .filter_map(|(name, value)| match value.to_str() {
                 Some(value) => Some((name.clone(), value.to_owned())),
                 None => {

@@ -11,6 +11,7 @@ mod support {
     pub(crate) mod http;
     pub(crate) mod own_gateway;
     pub(crate) mod ports;
+    pub(crate) mod screen;
     pub(crate) mod scripted_gateway;
     pub(crate) mod service_manager;
     pub(crate) mod tls_front;
@@ -19,6 +20,10 @@ mod support {
 
 #[cfg(test)]
 mod agents;
+#[cfg(test)]
+mod client_commands;
+#[cfg(test)]
+mod client_gateways;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use gatewarden_embedded_gateway::config::{Draft, load};
 use gatewarden_embedded_gateway::lock_file::Holder;
 use serde_json::{Value, json};
 
-use super::super::http_client::Request;
+use super::super::http_client::{Request, Trust};
 use super::super::{EXIT_FAILURE, EXIT_OK, terminal};
 use super::{StatusArgs, holder_of, state_dir};
 
@@ -72,15 +72,10 @@ fn ask(holder: &Holder, draft: Option<&Draft>) -> Seen {
     let credential = draft.and_then(|draft| draft.credential().ok().flatten());
     let bearer = credential.map(|secret| format!("Bearer {}", secret.expose()));
     let get = |path: &str, credential: Option<&str>| {
-        Request {
-            to,
-            certificate: certificate.as_deref().filter(|_| encrypted),
-            method: "GET",
-            path,
-            credential: credential.map(|value| ("Authorization", value)),
-            body: None,
-        }
-        .send()
+        let trust = certificate.as_deref().filter(|_| encrypted).map_or(Trust::Plain, Trust::Only);
+        let headers: Vec<_> = credential.map(|value| ("Authorization", value)).into_iter().collect();
+        let answer = Request { trust, headers: &headers, ..Request::get(&[to], path) }.send()?;
+        Ok::<_, std::io::Error>((answer.status(), answer.json()))
     };
     match get("/health", None) {
         Ok((200, health)) => {

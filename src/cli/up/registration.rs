@@ -48,10 +48,10 @@ pub(super) fn ensure(
     credential: Option<&Secret>,
 ) -> Result<(), String> {
     let call = |method: &str, body: Option<&Value>| {
-        let credential = Some(("X-API-Key", key.expose()));
-        Request { to: daemon, certificate: None, method, path: "/api/gateways", credential, body }
-            .send()
-            .map_err(|error| format!("the daemon does not answer: {error}"))
+        let headers = [("X-API-Key", key.expose())];
+        let answer = Request { method, headers: &headers, body, ..Request::get(&[daemon], "/api/gateways") }.send();
+        let answer = answer.map_err(|error| format!("the daemon does not answer: {error}"))?;
+        Ok::<_, String>((answer.status(), answer.json()))
     };
     let mut seen = "the daemon has not tried it yet".to_owned();
     let mut registered = false;

@@ -139,6 +139,28 @@ impl Setup {
         Daemon { child, address, stdout, stderr, answers: Mutex::default(), setup: self.clone() }
     }
 
+    /// Starts it without waiting for anything: for commands that go on until somebody ends them.
+    pub(crate) fn spawn(&self) -> Going {
+        let mut child = self.command().spawn().expect("the binary starts");
+        let stderr = follow(child.stderr.take().expect("piped"));
+        let stdout = follow(child.stdout.take().expect("piped"));
+        Going { child, stdout, stderr }
+    }
+
+    /// A command of a client of this daemon, with its admin key.
+    pub(crate) fn client_of(daemon: &Daemon, args: &[&str]) -> Self {
+        Self::new()
+            .without("API_KEY")
+            .env("GATEWARDEN_URL", &format!("http://{}", daemon.address()))
+            .env("GATEWARDEN_API_KEY", ADMIN_KEY)
+            .only_args(args)
+    }
+
+    /// The arguments and the environment, for whoever starts the binary in a way of its own.
+    pub(crate) fn prepared(&self) -> Command {
+        self.command()
+    }
+
     /// Runs it to its end, which must come by itself: for starts that fail and for other subcommands.
     pub(crate) fn run(&self) -> Ended {
         let mut child = self.command().spawn().expect("the binary starts");
@@ -157,6 +179,37 @@ impl Setup {
         settled(&stdout);
         settled(&stderr);
         Ended { code: status.code(), stdout: text_of(&stdout), stderr: text_of(&stderr) }
+    }
+}
+
+/// A command that goes on. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Going {
+    child: Child,
+    stdout: Captured,
+    stderr: Captured,
+}
+
+impl Going {
+    /// What it has printed so far.
+    pub(crate) fn said(&self) -> String {
+        text_of(&self.stdout)
+    }
+
+    /// Waits until it has printed this.
+    #[track_caller]
+    pub(crate) fn until_said(&self, words: &str) {
+        wait::until_ok(&format!("it says {words:?}"), PATIENCE, || {
+            let said = self.said();
+            if said.contains(words) { Ok(()) } else { Err(format!("{said}; {}", text_of(&self.stderr))) }
+        });
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

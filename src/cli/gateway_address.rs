@@ -1,0 +1,52 @@
+//! A gateway's address as it is typed: `HOST`, `HOST:PORT`, `[IPv6]:PORT` or a URL.
+
+use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
+
+/// Host and port as the API takes them: of a URL the port may be left out, of anything else it is 18789 then.
+///
+/// # Errors
+/// A sentence about the port.
+pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
+    let text = text.trim();
+    if text.contains("://") {
+        return Ok((text.to_owned(), None));
+    }
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) => (host, rest.strip_prefix(':').or_else(|| Some(rest).filter(|rest| !rest.is_empty()))),
+        None if text.matches(':').count() == 1 => {
+            text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
+        }
+        None => (text, None),
+    };
+    let port = match port {
+        None => DEFAULT_GATEWAY_PORT,
+        Some(port) => port
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| format!("The port after {host} must be a number from 1 to 65535."))?,
+    };
+    Ok((host.to_owned(), Some(port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_an_address_is_taken() {
+        for (typed, host, port) in [
+            ("gateway.example", "gateway.example", Some(18789)),
+            ("192.0.2.7:18790", "192.0.2.7", Some(18790)),
+            ("[fd00::1]:1", "fd00::1", Some(1)),
+            ("[fd00::1]", "fd00::1", Some(18789)),
+            ("fd00::1", "fd00::1", Some(18789)),
+            ("wss://gateway.example/x", "wss://gateway.example/x", None),
+        ] {
+            assert_eq!(host_and_port(typed).unwrap(), (host.to_owned(), port), "{typed}");
+        }
+        for typed in ["a:0", "a:b", "a:70000", "[::1]x"] {
+            assert!(host_and_port(typed).unwrap_err().contains("65535"), "{typed}");
+        }
+    }
+}

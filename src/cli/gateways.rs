@@ -1,0 +1,84 @@
+//! `gatewarden gateways …`: the gateways of a running daemon.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `list` | the table, and everything about one |
+//! | `change` | add and update |
+//! | `act` | remove, reconnect, drain, undrain |
+//! | `probe` | check them now |
+//! | `watch` | a live table |
+
+mod act;
+mod change;
+mod list;
+mod probe;
+mod waiting;
+mod watch;
+
+use clap::{Args, Subcommand};
+
+use super::EXIT_OK;
+use super::client::DaemonArgs;
+
+/// Gateways of a running daemon.
+#[derive(Debug, Args)]
+pub(super) struct GatewaysArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+    #[command(subcommand)]
+    command: GatewaysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum GatewaysCommand {
+    /// List them: status, address, version, latency, sessions, and what is wrong
+    List(list::ListArgs),
+    /// Show everything about one, with the cure for what is wrong
+    Show(OneArgs),
+    /// Register one; it is dialled at once
+    Add(change::AddArgs),
+    /// Change what is stored of one
+    Update(change::UpdateArgs),
+    /// Remove some
+    Rm(SomeArgs),
+    /// Check some now, or all at the same time; ends with 1 unless all that were checked are online
+    Probe(probe::ProbeArgs),
+    /// Drop connections and dial again at once
+    Reconnect(act::ReconnectArgs),
+    /// Route no new work to some
+    Drain(SomeArgs),
+    /// Route work to some again
+    Undrain(SomeArgs),
+    /// Follow them: a table that stays true on a terminal, lines elsewhere
+    Watch,
+}
+
+#[derive(Debug, Args)]
+struct OneArgs {
+    /// Name or id
+    #[arg(value_name = "GATEWAY")]
+    gateway: String,
+}
+
+#[derive(Debug, Args)]
+struct SomeArgs {
+    /// Names or ids
+    #[arg(value_name = "GATEWAY", required = true)]
+    gateways: Vec<String>,
+}
+
+/// Carries out a command.
+pub(super) fn run(args: &GatewaysArgs) -> u8 {
+    args.daemon.run(|daemon| match &args.command {
+        GatewaysCommand::List(args) => list::list(daemon, args),
+        GatewaysCommand::Show(args) => list::show(daemon, &args.gateway),
+        GatewaysCommand::Add(args) => change::add(daemon, args),
+        GatewaysCommand::Update(args) => change::update(daemon, args),
+        GatewaysCommand::Rm(args) => act::remove(daemon, &args.gateways),
+        GatewaysCommand::Probe(args) => probe::run(daemon, args),
+        GatewaysCommand::Reconnect(args) => act::reconnect(daemon, args),
+        GatewaysCommand::Drain(args) => act::drain(daemon, &args.gateways).map(|()| EXIT_OK),
+        GatewaysCommand::Undrain(args) => act::undrain(daemon, &args.gateways).map(|()| EXIT_OK),
+        GatewaysCommand::Watch => watch::run(daemon),
+    })
+}

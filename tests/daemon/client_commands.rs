@@ -1,0 +1,118 @@
+//! Commands that talk to a daemon: which daemon, with which key, and how failures are said.
+
+use serde_json::Value;
+
+use super::support::daemon::{ADMIN_KEY, Daemon, Ended, Setup};
+use super::support::ports::free_port;
+
+fn run(daemon: &Daemon, args: &[&str]) -> Ended {
+    Setup::client_of(daemon, args).run()
+}
+
+#[test]
+fn status_is_said_in_words_in_json_and_in_one_word() {
+    let daemon = Daemon::start();
+    let words = run(&daemon, &["status"]);
+    assert_eq!(words.code, Some(0), "{}", words.stderr);
+    for part in ["daemon    ok, gatewarden ", &daemon.address().to_string(), "gateways  1", "sessions  0 active"] {
+        assert!(words.stdout.contains(part), "{part} is not in {}", words.stdout);
+    }
+    assert!(!words.stdout.contains('\u{1b}'), "no colours where nobody sees them");
+    let json = run(&daemon, &["status", "--json"]);
+    let said: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(said["status"], "ok");
+    assert_eq!(run(&daemon, &["status", "--quiet"]).stdout, "ok\n");
+}
+
+#[test]
+fn the_daemon_is_found_by_flag_variable_or_this_machines_configuration() {
+    let daemon = Daemon::start();
+    let url = format!("http://{}", daemon.address());
+    let by_flag = Setup::client_of(&daemon, &["--url", &url, "status", "--quiet"]).run();
+    assert_eq!(by_flag.code, Some(64), "the flag belongs to the command: {}", by_flag.stderr);
+    let by_flag = Setup::client_of(&daemon, &["status", "--quiet", "--url", &url])
+        .env("GATEWARDEN_URL", "http://127.0.0.1:1")
+        .run();
+    assert_eq!((by_flag.code, by_flag.stdout.as_str()), (Some(0), "ok\n"), "{}", by_flag.stderr);
+    // The daemon's own variable and its own key file, as on its own machine.
+    let owned = Setup::new().without("API_KEY").start();
+    let state = owned.setup().state().display().to_string();
+    let by_configuration = Setup::new()
+        .without("API_KEY")
+        .env("GATEWARDEN_HTTP__LISTEN", &owned.address().to_string())
+        .env("GATEWARDEN_STATE_DIR", &state)
+        .only_args(&["status", "--quiet"])
+        .run();
+    assert_eq!(by_configuration.code, Some(0), "{}", by_configuration.stderr);
+}
+
+#[test]
+fn the_key_comes_from_a_file_or_the_variable_and_shows_in_no_message() {
+    let daemon = Daemon::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("key");
+    let named = file.display().to_string();
+    std::fs::write(&file, format!("{ADMIN_KEY}\n")).expect("written");
+    let by_file =
+        Setup::client_of(&daemon, &["status", "--key-file", &named]).env("GATEWARDEN_API_KEY", "wrong-key").run();
+    assert_eq!(by_file.code, Some(0), "{}", by_file.stderr);
+    let wrong = Setup::client_of(&daemon, &["status"]).env("GATEWARDEN_API_KEY", "wrong-key").run();
+    assert_eq!(wrong.code, Some(77), "{}", wrong.stderr);
+    assert!(!wrong.stderr.contains("wrong-key") && wrong.stderr.contains("--key-file"), "{}", wrong.stderr);
+    let none = Setup::client_of(&daemon, &["status"]).without("GATEWARDEN_API_KEY").run();
+    assert_eq!(none.code, Some(77), "{}", none.stderr);
+    assert!(none.stderr.contains("No API key"), "{}", none.stderr);
+    let missing = Setup::client_of(&daemon, &["status", "--key-file", "/nowhere/key"]).run();
+    assert_eq!(missing.code, Some(64), "{}", missing.stderr);
+    let viewer = daemon.new_key("looker", "viewer");
+    let small = Setup::client_of(&daemon, &["gateways", "rm", "seeded"]).env("GATEWARDEN_API_KEY", &viewer).run();
+    assert_eq!(small.code, Some(77), "{}", small.stderr);
+    assert!(small.stderr.contains("gatewarden keys create"), "{}", small.stderr);
+}
+
+#[test]
+fn a_daemon_that_is_not_there_and_one_that_is_none_are_told_apart() {
+    let daemon = Daemon::start();
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let away = Setup::client_of(&daemon, &["status"]).env("GATEWARDEN_URL", &nobody).run();
+    assert_eq!(away.code, Some(69), "{}", away.stderr);
+    assert!(away.stderr.contains(&nobody) && away.stderr.contains("gatewarden serve"), "{}", away.stderr);
+    let below = format!("http://{}/elsewhere", daemon.address());
+    let elsewhere = Setup::client_of(&daemon, &["status"]).env("GATEWARDEN_URL", &below).run();
+    assert_ne!(elsewhere.code, Some(0));
+    let nonsense = Setup::client_of(&daemon, &["status"]).env("GATEWARDEN_URL", "somewhere").run();
+    assert_eq!(nonsense.code, Some(64), "{}", nonsense.stderr);
+    assert!(nonsense.stderr.contains("$GATEWARDEN_URL must be"), "{}", nonsense.stderr);
+}
+
+#[test]
+fn with_json_an_error_is_the_apis_own_on_standard_error() {
+    let daemon = Daemon::start();
+    let ended = run(&daemon, &["gateways", "add", "seeded", "192.0.2.7", "--json"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    let error: Value = serde_json::from_str(&ended.stderr).expect("JSON");
+    assert_eq!(error["code"], "name_taken");
+}
+
+#[test]
+fn the_daemon_passes_over_variables_that_are_for_its_clients() {
+    let daemon = Setup::new().env("GATEWARDEN_URL", "http://127.0.0.1:9").env("GATEWARDEN_API_KEY", "x").start();
+    daemon.get("/health").expect(200);
+}
+
+#[test]
+fn completions_and_manual_pages_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = Setup::new().only_args(&["completions", shell]).run();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains("undrain"), "{shell}");
+    }
+    let page = Setup::new().only_args(&["man"]).run();
+    assert!(page.stdout.contains(".TH gatewarden 1") && page.stdout.contains("gateways"), "{}", page.stdout);
+    let dir = tempfile::tempdir().expect("a directory");
+    let written = Setup::new().only_args(&["man", "--dir", dir.path().to_str().expect("text")]).run();
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    for page in ["gatewarden.1", "gatewarden-gateways-list.1", "gatewarden-serve.1"] {
+        assert!(dir.path().join(page).is_file(), "{page}");
+    }
+}

@@ -1,0 +1,176 @@
+//! `gatewarden gateways …` and `watch` in front of a running daemon.
+
+use serde_json::{Value, json};
+
+use super::support::daemon::{Daemon, Ended, PATIENCE, Setup};
+use super::support::ports::free_port;
+use super::support::screen::Screen;
+use super::support::scripted_gateway::{Form, ScriptedGateway};
+use super::support::wait;
+
+fn run(daemon: &Daemon, args: &[&str]) -> Ended {
+    Setup::client_of(daemon, args).run()
+}
+
+#[track_caller]
+fn fine(daemon: &Daemon, args: &[&str]) -> String {
+    let ended = run(daemon, args);
+    assert_eq!(ended.code, Some(0), "{args:?}: {} {}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+/// A file with a secret in it.
+fn secret(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("token");
+    std::fs::write(&file, format!("{text}\n")).expect("written");
+    let named = file.display().to_string();
+    (dir, named)
+}
+
+#[test]
+fn a_gateway_lives_its_life_by_commands() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let address = format!("127.0.0.1:{}", gateway.port());
+    let (_dir, token) = secret("right");
+    let added = fine(
+        &daemon,
+        &[
+            "gateways",
+            "add",
+            "lab",
+            &address,
+            "--token-file",
+            &token,
+            "--label",
+            "site=a",
+            "--priority",
+            "-3",
+            "--wait",
+        ],
+    );
+    assert!(added.contains("lab is online"), "{added}");
+    let list = fine(&daemon, &["gateways", "list"]);
+    let row = list.lines().find(|line| line.starts_with("lab")).expect("a row");
+    for part in ["online", &address, "2026.9.6"] {
+        assert!(row.contains(part), "{part} is not in {row}");
+    }
+    assert_eq!(fine(&daemon, &["gateways", "list", "--quiet", "--status", "online"]), "lab\n");
+    let shown = fine(&daemon, &["gateways", "show", "lab"]);
+    for line in ["name          lab", "labels        site=a", "priority      -3", "token         is set"] {
+        assert!(shown.lines().any(|found| found == line), "{line} is not in {shown}");
+    }
+    let object: Value = serde_json::from_str(&fine(&daemon, &["gateways", "show", "lab", "--json"])).expect("JSON");
+    let id = object["gateway"]["id"].to_string();
+    assert_eq!(object["gateway"]["token"], "--------");
+
+    assert!(fine(&daemon, &["gateways", "probe", "lab"]).contains("lab: online"));
+    assert!(fine(&daemon, &["gateways", "drain", &id]).contains("lab gets no new work"));
+    assert!(fine(&daemon, &["gateways", "list"]).contains("drained"));
+    fine(&daemon, &["gateways", "undrain", "lab"]);
+    let attempts = gateway.record().attempts.len();
+    assert!(fine(&daemon, &["gateways", "reconnect", "lab", "--wait"]).contains("lab is online"));
+    assert!(gateway.record().attempts.len() > attempts, "it was dialled again");
+
+    assert_eq!(
+        fine(&daemon, &["gateways", "update", "lab", "--name", "prod", "--no-labels", "--primary", "--quiet"]),
+        ""
+    );
+    let shown = fine(&daemon, &["gateways", "show", "prod"]);
+    assert!(shown.contains("configured primary") && !shown.contains("site=a"), "{shown}");
+    let refused = run(&daemon, &["gateways", "rm", "nobody", "prod", "seeded"]);
+    assert_eq!(refused.code, Some(1));
+    for part in ["No gateway is called nobody", "primary"] {
+        assert!(refused.stderr.contains(part), "{part} is not in {}", refused.stderr);
+    }
+    assert_eq!(refused.stdout, "removed seeded\n", "the others go all the same");
+}
+
+#[test]
+fn what_is_wrong_with_a_gateway_is_said_with_its_cure_and_an_exit_code() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let address = format!("127.0.0.1:{}", gateway.port());
+    let (_dir, token) = secret("wrong");
+    let added = run(&daemon, &["gateways", "add", "lab", &address, "--token-file", &token, "--wait=20"]);
+    assert_eq!(added.code, Some(1), "{} {}", added.stdout, added.stderr);
+    assert!(added.stdout.contains("refused the token") && !added.stdout.contains("wrong"), "{}", added.stdout);
+    assert!(fine(&daemon, &["gateways", "list"]).contains("token_mismatch"));
+    let probed = run(&daemon, &["gateways", "probe"]);
+    assert_eq!(probed.code, Some(1), "{}", probed.stdout);
+    let probed = run(&daemon, &["gateways", "probe", "lab"]);
+    assert_eq!(probed.code, Some(1), "{}", probed.stdout);
+    assert!(probed.stdout.contains("degraded"), "{}", probed.stdout);
+
+    let nothing = run(&daemon, &["gateways", "update", "lab"]);
+    assert_eq!(nothing.code, Some(64), "{}", nothing.stderr);
+    let forbidden = run(&daemon, &["gateways", "add", "meta", "169.254.169.254"]);
+    assert_eq!(forbidden.code, Some(1), "{}", forbidden.stderr);
+    let port = run(&daemon, &["gateways", "add", "x", "127.0.0.1:0"]);
+    assert_eq!(port.code, Some(64), "{}", port.stderr);
+}
+
+#[test]
+fn watching_without_a_terminal_prints_a_line_for_each_change() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let id = daemon.register("lab", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    let watch = Setup::client_of(&daemon, &["gateways", "watch"]).spawn();
+    watch.until_said("lab online");
+    gateway.kill();
+    watch.until_said("lab online -> offline");
+    gateway.revive();
+    watch.until_said("lab offline -> online");
+    assert!(!watch.said().contains('\u{1b}'), "{}", watch.said());
+
+    let json = Setup::client_of(&daemon, &["gateways", "watch", "--json"]).spawn();
+    json.until_said("\"lab\"");
+    gateway.kill();
+    wait::until("a list with the change", PATIENCE, || {
+        let lists = json.said();
+        let last = lists.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
+        let rows = last.and_then(|list| list["gateways"].as_array().cloned()).unwrap_or_default();
+        rows.iter().any(|row| row["name"] == "lab" && row["status"] == "offline")
+    });
+}
+
+#[test]
+fn watching_on_a_terminal_draws_the_table_again_in_place() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let id = daemon.register("lab", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    let screen = Screen::start(Setup::client_of(&daemon, &["gateways", "watch"]).prepared(), 24);
+    let row = |picture: &str| picture.lines().find(|line| line.starts_with("lab")).unwrap_or_default().to_owned();
+    let first = screen.until("lab is shown as online", |picture| row(picture).contains("online"));
+    assert!(first.contains("1 online") && first.contains("NAME"), "{first}");
+    assert!(screen.drawn().contains("\u{1b}[32monline\u{1b}[0m"), "a terminal has colours");
+    gateway.kill();
+    let second = screen.until("lab is shown as offline", |picture| row(picture).contains("offline"));
+    assert_eq!(second.matches("lab ").count(), 1, "the table stands there once: {second}");
+    gateway.revive();
+    screen.until("lab is back", |picture| row(picture).contains("online"));
+
+    let bare = Screen::start(Setup::client_of(&daemon, &["gateways", "watch"]).env("NO_COLOR", "1").prepared(), 24);
+    bare.until("lab is shown without colours", |picture| row(picture).contains("online"));
+    assert!(!bare.drawn().contains("\u{1b}[32m"), "{}", bare.drawn());
+}
+
+#[test]
+fn on_a_small_terminal_those_that_need_attention_are_seen() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    for number in 0..9 {
+        let id = daemon.register(&format!("fine-{number}"), gateway.port(), "right");
+        daemon.until_status(id, "online");
+    }
+    let nobody = json!({"name": "zz-away", "host": "127.0.0.1", "port": free_port()});
+    let id = daemon.register_with(&nobody);
+    daemon.until_status(id, "offline");
+    let screen = Screen::start(Setup::client_of(&daemon, &["gateways", "watch"]).prepared(), 8);
+    let picture = screen.until("the rest is counted", |picture| picture.contains("more"));
+    assert!(picture.contains("zz-away") && picture.contains("seeded"), "{picture}");
+    assert!(picture.lines().count() <= 8, "{picture}");
+}
