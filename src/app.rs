@@ -73,6 +73,7 @@ pub struct App {
     pub(crate) audit: AuditTrail,
     pub(crate) readiness: Readiness,
     pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) notifier: Arc<Notifier>,
     /// Held until the process ends.
     _state_dir: StateDir,
@@ -102,7 +103,7 @@ impl App {
         };
 
         let health_log = HealthLogWriter::start(store.clone());
-        let (event_hub, events) = EventHubActor::start(clock.clone());
+        let (event_hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let installation = InstallationIdentity {
             device_id: identity.device_id().to_owned(),
@@ -165,7 +166,7 @@ impl App {
             agent_sync: Door::to("sync of agents", agent_sync.clone().recipient(), SYNCS),
             direct: DirectDoor::new(&direct, config.work.heartbeat_timeout),
             keys: Keyring::open(&store, admin_key.key()).await?,
-            metrics,
+            metrics: metrics.clone(),
             identity: installation,
             clock: clock.clone(),
             readiness: readiness.clone(),
@@ -189,6 +190,7 @@ impl App {
             audit,
             readiness,
             clock,
+            metrics,
             notifier,
             _state_dir: state_dir,
         })

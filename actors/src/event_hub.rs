@@ -18,6 +18,7 @@ use self::subscriber::{Delivery, Subscription, SubscriptionFeed};
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::machines::replay::{Replay, ReplayRing};
+use crate::metrics::Metrics;
 
 /// Events kept for replay.
 const RING_EVENTS: usize = 10_000;
@@ -32,13 +33,14 @@ pub struct EventHubActor {
     ring: ReplayRing,
     feeds: Vec<SubscriptionFeed>,
     publisher: Arc<publisher::Backlog>,
+    metrics: Arc<Metrics>,
     ended: bool,
 }
 
 impl EventHubActor {
     /// Starts the hub on the current arbiter. Ids start at the wall time in ms times 1,000, so that an id of an earlier
     /// run is always below those of this one.
-    pub fn start(clock: Clock) -> (Addr<Self>, EventPublisher) {
+    pub fn start(clock: Clock, metrics: Arc<Metrics>) -> (Addr<Self>, EventPublisher) {
         let start_id = u64::try_from(clock.wall_ms()).unwrap_or(0).saturating_mul(1_000);
         let backlog = Arc::new(publisher::Backlog::default());
         let hub = Self {
@@ -46,6 +48,7 @@ impl EventHubActor {
             ring: ReplayRing::new(start_id, RING_EVENTS, RING_BYTES),
             feeds: Vec::new(),
             publisher: backlog.clone(),
+            metrics,
             ended: false,
         };
         let addr = Actor::start(hub);
@@ -53,8 +56,15 @@ impl EventHubActor {
         (addr, publisher)
     }
 
-    fn deliver(&mut self, delivery: &Delivery) {
-        self.feeds.retain(|feed| feed.offer(delivery));
+    /// How many older events subscribers lost by it.
+    fn deliver(&mut self, delivery: &Delivery) -> u64 {
+        let mut dropped = 0;
+        self.feeds.retain(|feed| {
+            let lost = feed.offer(delivery);
+            dropped += lost.unwrap_or_default();
+            lost.is_some()
+        });
+        dropped
     }
 }
 
@@ -68,13 +78,16 @@ impl Handler<Publish> for EventHubActor {
     fn handle(&mut self, message: Publish, _: &mut Self::Context) {
         let Publish { kind, data, on_its_way } = message;
         drop(on_its_way);
-        if self.publisher.take_lost() > 0 {
+        let lost = self.publisher.take_lost();
+        if lost > 0 {
+            self.metrics.count_events_lost(u64::try_from(lost).unwrap_or(u64::MAX));
             // Nobody can tell who would have wanted the lost ones.
             self.deliver(&Delivery::Reset { last_id: self.ring.last_id() });
         }
         let event = Arc::new(Event::new(self.ring.next_id(), kind, self.clock.wall_ms(), &data));
         self.ring.push(event.clone());
-        self.deliver(&Delivery::Event(event));
+        let dropped = self.deliver(&Delivery::Event(event));
+        self.metrics.count_event(kind, self.feeds.len(), dropped);
     }
 }
 

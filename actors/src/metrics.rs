@@ -7,24 +7,35 @@
 //! The series of a gateway live in one small struct each rather than in one vector per metric: a report costs one
 //! look-up, ten thousand gateways cost a few hundred bytes each, and a deleted gateway's series go in one step.
 
+pub mod catalogue;
 mod exposition;
 mod gateway_series;
 mod histogram;
 mod http_series;
+mod notification_series;
 mod process;
+mod reference;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::event::EventKind;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
+use crate::machines::spawn_state::SpawnState;
 use exposition::Exposition;
 use gateway_series::GatewaySeries;
+use histogram::DurationHistogram;
 use http_series::HttpSeries;
+use notification_series::NotificationSeries;
+
+pub use notification_series::Attempt;
+pub use reference::{reference, series_names};
 
 /// How many deleted gateways are remembered, so that the last words of their actors don't bring series back.
 const FORGOTTEN_KEPT: usize = 1024;
@@ -34,14 +45,33 @@ const FORGOTTEN_KEPT: usize = 1024;
 pub struct Metrics {
     gateways: RwLock<Gateways>,
     http: HttpSeries,
-    store_writer_jobs: AtomicUsize,
-    store_reader_jobs: AtomicUsize,
+    notifications: NotificationSeries,
+    writer: PoolSeries,
+    readers: PoolSeries,
+    /// Where the database is, so that its size can be told.
+    database: OnceLock<PathBuf>,
+    primary_changes: AtomicU64,
+    spawns: [AtomicU64; SpawnState::ALL.len()],
+    spawns_open: AtomicUsize,
+    events: [AtomicU64; EventKind::ALL.len()],
+    events_hub_full: AtomicU64,
+    events_slow_subscriber: AtomicU64,
+    event_subscribers: AtomicUsize,
+    reload_failed: AtomicBool,
     registry_notices: AtomicI64,
     registry_requests: AtomicUsize,
     log_watchers: AtomicUsize,
     self_doubt: AtomicBool,
     panics: AtomicU64,
     started_ms: AtomicI64,
+}
+
+/// What is counted of the store's threads of one kind.
+#[derive(Debug, Default)]
+struct PoolSeries {
+    queued: AtomicUsize,
+    took: DurationHistogram,
+    failures: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -58,9 +88,16 @@ impl Metrics {
     }
 
     /// Publishes what a report says: state, breaker, sessions, agents, version, acting primary. By the registry.
-    pub fn publish_gateway(&self, id: GatewayId, name: &str, report: &GatewayReport, acting_primary: bool) {
+    pub fn publish_gateway(
+        &self,
+        id: GatewayId,
+        name: &str,
+        report: &GatewayReport,
+        drained: bool,
+        acting_primary: bool,
+    ) {
         if let Some(series) = self.gateway(id) {
-            series.publish(name, report, acting_primary);
+            series.publish(name, report, drained, acting_primary);
         }
     }
 
@@ -114,8 +151,76 @@ impl Metrics {
 
     /// Jobs admitted to the store and not finished: `writer` or `reader`.
     pub fn set_store_queue(&self, which: &'static str, depth: usize) {
-        let gauge = if which == "writer" { &self.store_writer_jobs } else { &self.store_reader_jobs };
-        gauge.store(depth, Ordering::Relaxed);
+        self.pool(which).queued.store(depth, Ordering::Relaxed);
+    }
+
+    /// One job of the store has run: on a thread of `writer` or `reader`, for so long, and whether it did what it should.
+    pub fn observe_store_job(&self, which: &'static str, took: Duration, done: bool) {
+        let pool = self.pool(which);
+        pool.took.observe(took);
+        if !done {
+            pool.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Where the database is. Once, when it is opened.
+    pub fn set_database(&self, path: &Path) {
+        let _ = self.database.set(path.to_owned());
+    }
+
+    fn pool(&self, which: &'static str) -> &PoolSeries {
+        if which == "writer" { &self.writer } else { &self.readers }
+    }
+
+    /// Another gateway acts as primary, or none. By the registry.
+    pub fn count_primary_change(&self) {
+        self.primary_changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A spawn has reached this state, and so it is stored. By the registry.
+    pub fn count_spawn(&self, state: SpawnState) {
+        if let Some(count) =
+            SpawnState::ALL.iter().zip(&self.spawns).find_map(|(of, count)| (*of == state).then_some(count))
+        {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Spawns whose end is not known. By the registry.
+    pub fn set_spawns_open(&self, open: usize) {
+        self.spawns_open.store(open, Ordering::Relaxed);
+    }
+
+    /// One event was handed to the subscribers, of whom there are so many; these lost so many older ones because they
+    /// read too slowly. By the hub.
+    pub fn count_event(&self, kind: EventKind, subscribers: usize, dropped: u64) {
+        if let Some(count) =
+            EventKind::ALL.iter().zip(&self.events).find_map(|(of, count)| (*of == kind).then_some(count))
+        {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.event_subscribers.store(subscribers, Ordering::Relaxed);
+        self.events_slow_subscriber.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    /// Events that never reached the hub, because it couldn't keep up. By the hub.
+    pub fn count_events_lost(&self, lost: u64) {
+        self.events_hub_full.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Whether the last reload of the configuration went well.
+    pub fn set_config_reload(&self, went_well: bool) {
+        self.reload_failed.store(!went_well, Ordering::Relaxed);
+    }
+
+    /// Notifications that wait for this destination. By the notifier.
+    pub fn set_notifications_pending(&self, destination: &str, pending: usize) {
+        self.notifications.set_pending(destination, pending);
+    }
+
+    /// How an attempt at this destination ended, at this wall time in ms. By the notifier.
+    pub fn count_notification(&self, destination: &str, attempt: Attempt, at_ms: i64) {
+        self.notifications.count(destination, attempt, at_ms);
     }
 
     /// A `Gateway` actor has sent the registry a notice. By the sender.
@@ -173,11 +278,7 @@ impl Metrics {
     /// The text exposition, format 0.0.4. Gateways are sorted by id. Work grows with the number of gateways.
     pub fn render(&self) -> String {
         let mut out = Exposition::default();
-        out.gauges(
-            "gatewarden_build_info",
-            "Always 1; the version of the daemon is in the label.",
-            [(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)],
-        );
+        out.gauges(&catalogue::BUILD_INFO, [(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)]);
         let mut gateways: Vec<_> = {
             let known = self.gateways.read().unwrap_or_else(PoisonError::into_inner);
             known.series.iter().map(|(id, series)| (*id, series.clone())).collect()
@@ -186,39 +287,78 @@ impl Metrics {
         gateway_series::render(&gateways, &mut out);
         let notices = self.registry_notices.load(Ordering::Relaxed);
         out.gauges(
-            "gatewarden_registry_mailbox_messages",
-            "Messages that wait for the registry: notices of gateways in its mailbox, requests until they are answered.",
+            &catalogue::REGISTRY_MAILBOX,
             [
                 (vec![("kind", "notice".to_owned())], as_f64(usize::try_from(notices).unwrap_or_default())),
                 (vec![("kind", "request".to_owned())], as_f64(self.registry_requests.load(Ordering::Relaxed))),
             ],
         );
-        out.gauges(
-            "gatewarden_store_queue_jobs",
-            "Jobs admitted to the store and not finished.",
-            [
-                (vec![("pool", "reader".to_owned())], as_f64(self.store_reader_jobs.load(Ordering::Relaxed))),
-                (vec![("pool", "writer".to_owned())], as_f64(self.store_writer_jobs.load(Ordering::Relaxed))),
-            ],
-        );
-        out.gauges(
-            "gatewarden_log_watchers",
-            "Those who follow a gateway's log; while there is one the gateway is asked for new lines each second.",
-            [(vec![], as_f64(self.log_watchers.load(Ordering::Relaxed)))],
-        );
-        out.gauges(
-            "gatewarden_self_doubt",
-            "1 while so much of the fleet fails at once that the daemon doubts its own network.",
-            [(vec![], f64::from(u8::from(self.self_doubt.load(Ordering::Relaxed))))],
-        );
-        out.counters(
-            "gatewarden_panics_total",
-            "Panics anywhere in the process; each cost at most one actor or one request.",
-            [(vec![], self.panics.load(Ordering::Relaxed))],
-        );
+        self.render_work(&mut out);
+        self.render_store(&mut out);
+        self.notifications.render(&mut out);
+        out.gauges(&catalogue::LOG_WATCHERS, [(vec![], as_f64(self.log_watchers.load(Ordering::Relaxed)))]);
+        out.gauges(&catalogue::SELF_DOUBT, [(vec![], f64::from(u8::from(self.self_doubt.load(Ordering::Relaxed))))]);
+        out.counters(&catalogue::PANICS, [(vec![], self.panics.load(Ordering::Relaxed))]);
         self.http.render(&mut out);
         process::render(self.started_ms.load(Ordering::Relaxed), &mut out);
         out.into_text()
+    }
+
+    fn render_work(&self, out: &mut Exposition) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        out.counters(&catalogue::PRIMARY_CHANGES, [(vec![], count(&self.primary_changes))]);
+        out.counters(
+            &catalogue::SPAWNS,
+            // That it was recorded is no news to anybody: `sent` follows at once, or `failed`.
+            (SpawnState::ALL.iter().zip(&self.spawns))
+                .filter(|(state, _)| **state != SpawnState::Recorded)
+                .map(|(state, counter)| (vec![("state", state.as_str().to_owned())], count(counter))),
+        );
+        out.gauges(&catalogue::SPAWNS_OPEN, [(vec![], as_f64(self.spawns_open.load(Ordering::Relaxed)))]);
+        out.counters(
+            &catalogue::EVENTS,
+            (EventKind::ALL.iter().zip(&self.events))
+                .map(|(kind, counter)| (vec![("type", kind.as_str().to_owned())], count(counter))),
+        );
+        out.counters(
+            &catalogue::EVENTS_DROPPED,
+            [
+                (vec![("reason", "hub_full".to_owned())], count(&self.events_hub_full)),
+                (vec![("reason", "slow_subscriber".to_owned())], count(&self.events_slow_subscriber)),
+            ],
+        );
+        out.gauges(&catalogue::EVENT_SUBSCRIBERS, [(vec![], as_f64(self.event_subscribers.load(Ordering::Relaxed)))]);
+        let reload_failed = self.reload_failed.load(Ordering::Relaxed);
+        out.gauges(&catalogue::CONFIG_RELOAD, [(vec![], f64::from(u8::from(!reload_failed)))]);
+    }
+
+    fn render_store(&self, out: &mut Exposition) {
+        let pools = [("reader", &self.readers), ("writer", &self.writer)];
+        let label = |pool: &'static str| vec![("pool", pool.to_owned())];
+        out.gauges(
+            &catalogue::STORE_QUEUE,
+            pools.map(|(name, pool)| (label(name), as_f64(pool.queued.load(Ordering::Relaxed)))),
+        );
+        out.histograms(
+            &catalogue::STORE_JOBS,
+            pools.into_iter().filter_map(|(name, pool)| Some((label(name), pool.took.snapshot()?))),
+        );
+        out.counters(
+            &catalogue::STORE_FAILURES,
+            pools.map(|(name, pool)| (label(name), pool.failures.load(Ordering::Relaxed))),
+        );
+        let sizes = self.database.get().map(|database| {
+            let mut log = database.clone().into_os_string();
+            log.push("-wal");
+            [("database", database.clone()), ("wal", PathBuf::from(log))]
+        });
+        out.gauges(
+            &catalogue::STORE_SIZE,
+            sizes.into_iter().flatten().filter_map(|(file, path)| {
+                let size = usize::try_from(std::fs::metadata(path).ok()?.len()).ok()?;
+                Some((vec![("file", file.to_owned())], as_f64(size)))
+            }),
+        );
     }
 
     /// The series of a gateway, made at the first word about it; none once it is deleted.
@@ -240,4 +380,9 @@ impl Metrics {
 #[expect(clippy::cast_precision_loss, reason = "counts of things in memory are far below 2^53")]
 fn as_f64(count: usize) -> f64 {
     count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double exactly")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
 }

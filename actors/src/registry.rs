@@ -187,7 +187,7 @@ impl RegistryActor {
     fn publish(&self, id: GatewayId) -> Option<Arc<GatewayView>> {
         let entry = self.entries.get(&id)?;
         let acting = self.election.acting() == Some(id);
-        self.metrics.publish_gateway(id, &entry.record.name, &entry.report, acting);
+        self.metrics.publish_gateway(id, &entry.record.name, &entry.report, entry.record.drained, acting);
         Some(self.roster.publish(GatewayView::new(entry.record.clone(), entry.report.clone(), acting)))
     }
 

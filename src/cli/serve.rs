@@ -76,6 +76,7 @@ pub(super) async fn work(
     wishes: &mut Wishes,
     notifier: &Notifier,
 ) -> u8 {
+    let metrics = app.metrics.clone();
     let mut died = std::pin::pin!(app.watch());
     loop {
         tokio::select! {
@@ -90,7 +91,7 @@ pub(super) async fn work(
                 }
                 Wish::Reload => {
                     notifier.reloading();
-                    reload(inputs, &mut config, logs);
+                    metrics.set_config_reload(reload(inputs, &mut config, logs));
                     notifier.ready();
                 }
             },
@@ -98,13 +99,13 @@ pub(super) async fn work(
     }
 }
 
-/// Reads the configuration again. What is wrong with it is logged, and everything stays as it is.
-fn reload(inputs: &Inputs, config: &mut Config, logs: &LogControl) {
+/// Reads the configuration again. What is wrong with it is logged, and everything stays as it is: then false.
+fn reload(inputs: &Inputs, config: &mut Config, logs: &LogControl) -> bool {
     let newer = match Config::load(inputs) {
         Ok(newer) => newer,
         Err(error) => {
             tracing::error!(%error, "the configuration was not reloaded; the present one stays");
-            return;
+            return false;
         }
     };
     let changes = config.changes_to(&newer);
@@ -115,4 +116,5 @@ fn reload(inputs: &Inputs, config: &mut Config, logs: &LogControl) {
     }
     tracing::info!(live = ?changes.live, needs_restart = ?changes.at_restart, "reloaded the configuration");
     *config = newer;
+    true
 }

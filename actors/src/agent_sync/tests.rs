@@ -59,7 +59,7 @@ impl House {
         let key = SealingKey::load_or_create(None, dir.path()).unwrap();
         let options = StoreOptions::at(dir.path().join("gatewarden.db"));
         let store = StoreHandle::open(options, key, clock.clone(), Arc::new(Metrics::new())).unwrap();
-        let (hub, publisher) = EventHubActor::start(clock.clone());
+        let (hub, publisher) = EventHubActor::start(clock.clone(), Arc::default());
         let filter = EventFilter::new(&[EventKind::AgentStatus], false);
         let events = hub.send(Subscribe { filter, last_seen: None, queue: 100 }).await.unwrap().unwrap();
         let (roster, replies) = (RosterWriter::default(), Replies::default());

@@ -39,7 +39,7 @@ impl House {
         let key = SealingKey::load_or_create(None, dir.path()).unwrap();
         let options = StoreOptions::at(dir.path().join("gatewarden.db"));
         let store = StoreHandle::open(options, key, clock.clone(), Arc::new(Metrics::new())).unwrap();
-        let (hub, publisher) = EventHubActor::start(clock);
+        let (hub, publisher) = EventHubActor::start(clock, Arc::default());
         let filter = EventFilter::new(&[], false);
         let events = hub.send(Subscribe { filter, last_seen: None, queue: 100 }).await.unwrap().unwrap();
         let agents = AgentBook::new(store.clone(), publisher.clone());

@@ -90,25 +90,28 @@ impl SubscriptionFeed {
         Arc::strong_count(&self.shared) > 1
     }
 
-    /// Queues a delivery if it passes the filter. False once nobody reads any more.
-    pub(super) fn offer(&self, delivery: &Delivery) -> bool {
+    /// Queues a delivery if it passes the filter, and says how many older ones had to go for it. None once nobody reads any
+    /// more.
+    pub(super) fn offer(&self, delivery: &Delivery) -> Option<u64> {
         if !self.is_read() {
-            return false;
+            return None;
         }
         if let Delivery::Event(event) = delivery
             && !self.filter.passes(event)
         {
-            return true;
+            return Some(0);
         }
-        self.shared.with(|queue| {
+        let lost = self.shared.with(|queue| {
+            let before = queue.dropped;
             queue.waiting.push_back(delivery.clone());
             while queue.waiting.len() > self.shared.capacity {
                 queue.waiting.pop_front();
                 queue.dropped += 1;
             }
+            queue.dropped - before
         });
         self.shared.news.notify_one();
-        true
+        Some(lost)
     }
 
     /// Queues what a returning subscriber has missed.

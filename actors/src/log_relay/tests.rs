@@ -70,7 +70,7 @@ impl World {
         let clock = Clock::simulated(1_000, 1);
         let roster = RosterWriter::default();
         roster.publish_all((1..=gateways).map(view).collect());
-        let (hub, events) = EventHubActor::start(clock.clone());
+        let (hub, events) = EventHubActor::start(clock.clone(), Arc::default());
         let subscribe = Subscribe { filter: EventFilter::new(&[EventKind::Log], false), last_seen: None, queue: 100 };
         let subscription = hub.send(subscribe).await.unwrap().unwrap();
         let registry = Registry::default();

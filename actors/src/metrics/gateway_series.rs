@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::as_f64;
 use super::exposition::{Exposition, Labels};
 use super::histogram::DurationHistogram;
-use crate::gateway_report::{BreakerState, GatewayReport, Status};
+use super::{as_f64, catalogue, seconds};
+use crate::gateway_report::{BreakerState, GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
 
 /// Methods that are counted by name. Any other is `other`, so that a caller of a pass-through can't grow the series.
@@ -79,6 +79,10 @@ struct Inner {
 struct Shown {
     name: String,
     status: Status,
+    since_ms: i64,
+    usable: bool,
+    blocked: bool,
+    drained: bool,
     breaker: BreakerState,
     version: String,
     protocol: Option<u32>,
@@ -90,11 +94,15 @@ struct Shown {
 }
 
 impl GatewaySeries {
-    pub(super) fn publish(&self, name: &str, report: &GatewayReport, acting_primary: bool) {
+    pub(super) fn publish(&self, name: &str, report: &GatewayReport, drained: bool, acting_primary: bool) {
         let mut inner = self.lock();
         let shown = inner.shown.get_or_insert_with(|| Shown {
             name: String::new(),
             status: Status::Unknown,
+            since_ms: 0,
+            usable: false,
+            blocked: false,
+            drained: false,
             breaker: BreakerState::Closed,
             version: String::new(),
             protocol: None,
@@ -113,6 +121,10 @@ impl GatewaySeries {
             version.clone_into(&mut shown.version);
         }
         shown.status = report.status;
+        shown.since_ms = report.since_ms;
+        shown.usable = report.is_usable();
+        shown.blocked = report.phase == Phase::Blocked;
+        shown.drained = drained;
         shown.breaker = report.breaker.state;
         shown.protocol = report.protocol;
         shown.dialect = report.dialect.map_or("", gatewarden_protocol::Dialect::as_str);
@@ -166,31 +178,38 @@ impl GatewaySeries {
 pub(super) fn render(gateways: &[(GatewayId, Arc<GatewaySeries>)], out: &mut Exposition) {
     let shown: Vec<(GatewayId, Shown)> =
         gateways.iter().filter_map(|(id, series)| Some((*id, series.shown()?))).collect();
-    out.gauges("gatewarden_gateways", "Registered gateways.", [(vec![], as_f64(shown.len()))]);
+    out.gauges(&catalogue::GATEWAYS, [(vec![], as_f64(shown.len()))]);
     render_states(&shown, out);
     render_figures(&shown, out);
     render_counts(gateways, out);
 }
 
 fn render_states(shown: &[(GatewayId, Shown)], out: &mut Exposition) {
+    let switch = |of: fn(&Shown) -> bool| {
+        shown.iter().map(move |(id, shown)| (gateway_label(*id), one_if(of(shown)))).collect::<Vec<_>>()
+    };
+    out.gauges(&catalogue::GATEWAY_UP, switch(|shown| shown.usable));
     out.gauges(
-        "gatewarden_gateway_state",
-        "1 for the state that the gateway is in, 0 for the others.",
+        &catalogue::GATEWAY_STATE,
         shown.iter().flat_map(|(id, shown)| {
             Status::ALL.map(|state| (labels(*id, "state", state.as_str()), one_if(state == shown.status)))
         }),
     );
     out.gauges(
-        "gatewarden_breaker_state",
-        "1 for the state that the gateway's circuit breaker is in, 0 for the others.",
+        &catalogue::GATEWAY_SINCE,
+        shown.iter().map(|(id, shown)| (gateway_label(*id), seconds(shown.since_ms))),
+    );
+    out.gauges(&catalogue::GATEWAY_BLOCKED, switch(|shown| shown.blocked));
+    out.gauges(&catalogue::GATEWAY_DRAINED, switch(|shown| shown.drained));
+    out.gauges(
+        &catalogue::BREAKER_STATE,
         shown.iter().flat_map(|(id, shown)| {
             [BreakerState::Closed, BreakerState::HalfOpen, BreakerState::Open]
                 .map(|state| (labels(*id, "state", state.as_str()), one_if(state == shown.breaker)))
         }),
     );
     out.gauges(
-        "gatewarden_gateway_info",
-        "Always 1; the labels say what the gateway is.",
+        &catalogue::GATEWAY_INFO,
         shown.iter().map(|(id, shown)| {
             let mut all = labels(*id, "name", &shown.name);
             all.push(("version", shown.version.clone()));
@@ -199,58 +218,46 @@ fn render_states(shown: &[(GatewayId, Shown)], out: &mut Exposition) {
             (all, 1.0)
         }),
     );
-    out.gauges(
-        "gatewarden_gateway_acting_primary",
-        "1 for the gateway that acts as primary, 0 for the others.",
-        shown.iter().map(|(id, shown)| (gateway_label(*id), one_if(shown.acting_primary))),
-    );
+    out.gauges(&catalogue::ACTING_PRIMARY, switch(|shown| shown.acting_primary));
 }
 
 fn render_figures(shown: &[(GatewayId, Shown)], out: &mut Exposition) {
     out.gauges(
-        "gatewarden_sessions",
-        "Active sessions of the gateway, while known.",
+        &catalogue::SESSIONS,
         shown.iter().filter_map(|(id, shown)| Some((gateway_label(*id), f64::from(shown.sessions?)))),
     );
     out.gauges(
-        "gatewarden_agents",
-        "Agents of the gateway, while known.",
+        &catalogue::AGENTS,
         shown.iter().filter_map(|(id, shown)| Some((gateway_label(*id), f64::from(shown.agents?)))),
     );
     out.gauges(
-        "gatewarden_gateway_last_seen_timestamp_seconds",
-        "When the gateway last answered.",
+        &catalogue::LAST_SEEN,
         shown.iter().filter_map(|(id, shown)| Some((gateway_label(*id), seconds(shown.last_seen_ms?)))),
     );
 }
 
 fn render_counts(gateways: &[(GatewayId, Arc<GatewaySeries>)], out: &mut Exposition) {
     out.histograms(
-        "gatewarden_gateway_latency_seconds",
-        "Round trips of heartbeats and probes.",
+        &catalogue::LATENCY,
         gateways.iter().filter_map(|(id, series)| Some((gateway_label(*id), series.latency.snapshot()?))),
     );
     out.counters(
-        "gatewarden_reconnects_total",
-        "Attempts to connect after the first.",
+        &catalogue::RECONNECTS,
         gateways.iter().map(|(id, series)| (gateway_label(*id), series.lock().reconnects)),
     );
     out.counters(
-        "gatewarden_actor_restarts_total",
-        "How often the gateway's actor was started again after it died.",
+        &catalogue::ACTOR_RESTARTS,
         gateways.iter().map(|(id, series)| (gateway_label(*id), series.lock().actor_restarts)),
     );
     out.counters(
-        "gatewarden_refusals_total",
-        "Refused connections, by the stable code of the reason.",
+        &catalogue::REFUSALS,
         gateways.iter().flat_map(|(id, series)| {
             let inner = series.lock();
             inner.refusals.iter().map(|(code, count)| (labels(*id, "code", code), *count)).collect::<Vec<_>>()
         }),
     );
     out.counters(
-        "gatewarden_rpcs_total",
-        "Requests to the gateway, by method and outcome (ok, refused, timeout, lost).",
+        &catalogue::RPCS,
         gateways.iter().flat_map(|(id, series)| {
             let inner = series.lock();
             let rows = inner.rpcs.iter().map(|((method, outcome), count)| {
@@ -262,8 +269,7 @@ fn render_counts(gateways: &[(GatewayId, Arc<GatewaySeries>)], out: &mut Exposit
         }),
     );
     out.counters(
-        "gatewarden_dropped_frames_total",
-        "Frames from the gateway that were dropped, by reason.",
+        &catalogue::DROPPED_FRAMES,
         gateways.iter().flat_map(|(id, series)| {
             let inner = series.lock();
             inner.dropped.iter().map(|(reason, count)| (labels(*id, "reason", reason), *count)).collect::<Vec<_>>()
@@ -281,9 +287,4 @@ fn labels(id: GatewayId, name: &'static str, value: &str) -> Labels {
 
 fn one_if(holds: bool) -> f64 {
     f64::from(u8::from(holds))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double exactly")]
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::catalogue;
 use super::exposition::Exposition;
 use super::histogram::DurationHistogram;
 
@@ -41,8 +42,7 @@ impl HttpSeries {
         };
         routes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         out.counters(
-            "gatewarden_http_requests_total",
-            "HTTP requests answered, by method, route pattern and status.",
+            &catalogue::HTTP_REQUESTS,
             routes.iter().flat_map(|(route, series)| {
                 let mut counts = series.snapshot();
                 counts.sort_unstable();
@@ -57,8 +57,7 @@ impl HttpSeries {
             }),
         );
         out.histograms(
-            "gatewarden_http_request_duration_seconds",
-            "Time from a request's head to the head of its answer, by route pattern.",
+            &catalogue::HTTP_DURATION,
             routes
                 .iter()
                 .filter_map(|(route, series)| Some((vec![("route", route.to_string())], series.took.snapshot()?))),

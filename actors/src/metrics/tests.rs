@@ -24,7 +24,7 @@ fn full() -> Metrics {
     let metrics = Metrics::new();
     metrics.set_started(1_700_000_000_000);
     for id in [FIRST, SECOND] {
-        metrics.publish_gateway(id, "prod \"a\"\\\n", &online(), id == FIRST);
+        metrics.publish_gateway(id, "prod \"a\"\\\n", &online(), false, id == FIRST);
         metrics.observe_latency(id, Duration::from_millis(3));
         metrics.count_reconnect(id);
         metrics.count_refusal(id, "token_mismatch");
@@ -38,6 +38,10 @@ fn full() -> Metrics {
     metrics.set_self_doubt(true);
     metrics.count_panic();
     metrics.observe_http("GET", "/api/gateways", 200, Duration::from_micros(700));
+    metrics.observe_store_job("writer", Duration::from_millis(2), true);
+    metrics.observe_store_job("reader", Duration::from_millis(1), false);
+    metrics.set_database(Path::new("/proc/self/status"));
+    metrics.count_notification("ops", Attempt::Delivered, 1_700_000_000_000);
     metrics
 }
 
@@ -117,7 +121,7 @@ fn exactly_one_state_of_each_enum_is_one() {
     let mut report = online();
     report.status = Status::Timeout;
     report.breaker.state = BreakerState::HalfOpen;
-    metrics.publish_gateway(FIRST, "prod", &report, false);
+    metrics.publish_gateway(FIRST, "prod", &report, false, false);
     let text = metrics.render();
     assert_eq!(value(&text, "gatewarden_gateway_state{gateway=\"1\",state=\"timeout\"}"), Some(1.0));
     assert_eq!(value(&text, "gatewarden_gateway_state{gateway=\"1\",state=\"online\"}"), Some(0.0));
@@ -133,7 +137,7 @@ fn a_deleted_gateways_series_all_disappear_and_stay_away() {
     metrics.forget_gateway(SECOND);
     metrics.count_reconnect(SECOND);
     metrics.count_rpc(SECOND, "ping", "lost");
-    metrics.publish_gateway(SECOND, "late", &online(), false);
+    metrics.publish_gateway(SECOND, "late", &online(), false, false);
     let text = metrics.render();
     assert!(!text.contains("gateway=\"2\""), "{text}");
     assert!(text.contains("gateway=\"1\""));
@@ -143,7 +147,7 @@ fn a_deleted_gateways_series_all_disappear_and_stay_away() {
 #[test]
 fn a_new_name_replaces_the_old_info_series() {
     let metrics = full();
-    metrics.publish_gateway(FIRST, "renamed", &online(), true);
+    metrics.publish_gateway(FIRST, "renamed", &online(), false, true);
     let text = metrics.render();
     let infos: Vec<_> = text.lines().filter(|line| line.starts_with("gatewarden_gateway_info{gateway=\"1\"")).collect();
     assert_eq!(
@@ -173,7 +177,7 @@ fn labels_stay_bounded_whatever_callers_say() {
 #[test]
 fn a_latency_falls_into_its_bucket_and_all_above() {
     let metrics = Metrics::new();
-    metrics.publish_gateway(FIRST, "prod", &online(), true);
+    metrics.publish_gateway(FIRST, "prod", &online(), false, true);
     for millis in [1, 30, 20_000] {
         metrics.observe_latency(FIRST, Duration::from_millis(millis));
     }
@@ -191,7 +195,7 @@ fn a_latency_falls_into_its_bucket_and_all_above() {
 #[test]
 fn an_unknown_count_is_absent_rather_than_zero() {
     let metrics = Metrics::new();
-    metrics.publish_gateway(FIRST, "prod", &GatewayReport::unknown(0), false);
+    metrics.publish_gateway(FIRST, "prod", &GatewayReport::unknown(0), false, false);
     let text = metrics.render();
     assert!(!text.contains("gatewarden_sessions{"));
     assert!(!text.contains("gatewarden_gateway_last_seen_timestamp_seconds{"));
@@ -207,4 +211,142 @@ fn notices_wait_from_being_sent_until_they_are_taken() {
     assert_eq!(waiting(&metrics), Some(1.0));
     metrics.notice_taken();
     assert_eq!(waiting(&metrics), Some(0.0));
+}
+
+#[test]
+fn a_full_rendering_holds_every_declared_family_and_nothing_else() {
+    let text = full().render();
+    let rendered: HashSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let declared: HashSet<&str> = catalogue::families().map(|family| family.name).collect();
+    assert_eq!(rendered, declared);
+}
+
+#[test]
+fn every_family_is_declared_once_with_a_sentence() {
+    let mut seen = HashSet::new();
+    for family in catalogue::families() {
+        assert!(seen.insert(family.name), "{} twice", family.name);
+        assert!(family.help.ends_with('.') && family.help.len() > 10, "{}", family.name);
+        assert!(!family.help.contains('|'), "{}: would break the table", family.name);
+    }
+}
+
+#[test]
+fn a_usable_a_blocked_and_a_drained_gateway_show_as_such() {
+    let metrics = Metrics::new();
+    let mut report = online();
+    report.phase = crate::gateway_report::Phase::Ready;
+    metrics.publish_gateway(FIRST, "prod", &report, true, true);
+    report.phase = crate::gateway_report::Phase::Blocked;
+    metrics.publish_gateway(SECOND, "spare", &report, false, false);
+    let text = metrics.render();
+    for (series, expected) in [
+        ("gatewarden_gateway_up{gateway=\"1\"}", 1.0),
+        ("gatewarden_gateway_up{gateway=\"2\"}", 0.0),
+        ("gatewarden_gateway_blocked{gateway=\"1\"}", 0.0),
+        ("gatewarden_gateway_blocked{gateway=\"2\"}", 1.0),
+        ("gatewarden_gateway_drained{gateway=\"1\"}", 1.0),
+        ("gatewarden_gateway_state_changed_timestamp_seconds{gateway=\"1\"}", 1.0),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series}");
+    }
+}
+
+#[test]
+fn spawns_events_and_the_stores_jobs_are_counted() {
+    let metrics = Metrics::new();
+    metrics.count_spawn(SpawnState::Completed);
+    metrics.count_spawn(SpawnState::Completed);
+    metrics.set_spawns_open(3);
+    metrics.count_event(EventKind::GatewayStatus, 4, 2);
+    metrics.count_events_lost(5);
+    metrics.observe_store_job("writer", Duration::from_millis(3), true);
+    metrics.observe_store_job("writer", Duration::from_millis(3), false);
+    metrics.set_config_reload(false);
+    metrics.count_primary_change();
+    let text = metrics.render();
+    for (series, expected) in [
+        ("gatewarden_spawns_total{state=\"completed\"}", 2.0),
+        ("gatewarden_spawns_total{state=\"lost\"}", 0.0),
+        ("gatewarden_spawns_open", 3.0),
+        ("gatewarden_events_total{type=\"gateway.status\"}", 1.0),
+        ("gatewarden_events_dropped_total{reason=\"slow_subscriber\"}", 2.0),
+        ("gatewarden_events_dropped_total{reason=\"hub_full\"}", 5.0),
+        ("gatewarden_event_subscribers", 4.0),
+        ("gatewarden_store_job_duration_seconds_count{pool=\"writer\"}", 2.0),
+        ("gatewarden_store_failures_total{pool=\"writer\"}", 1.0),
+        ("gatewarden_config_last_reload_successful", 0.0),
+        ("gatewarden_primary_changes_total", 1.0),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series}");
+    }
+}
+
+mod pages {
+    //! What is written about metrics elsewhere must be true.
+
+    use std::collections::BTreeSet;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn file(path: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    }
+
+    fn read(path: &str) -> String {
+        std::fs::read_to_string(file(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Words of a text that name a metric of this daemon.
+    fn named(text: &str) -> BTreeSet<String> {
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .filter(|word| word.starts_with("gatewarden_") || word.starts_with("process_"))
+            // A crate, as in a filter of the log.
+            .filter(|word| *word != "gatewarden_actors")
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_reference_is_what_the_code_says() {
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(file("docs/metrics.md"), reference()).unwrap();
+        }
+        assert!(
+            read("docs/metrics.md") == reference(),
+            "docs/metrics.md is out of date: UPDATE_DOCS=1 cargo test -p gatewarden-actors --lib metrics"
+        );
+    }
+
+    #[test]
+    fn rules_dashboard_and_pages_name_only_metrics_that_exist() {
+        let known: BTreeSet<String> = series_names().into_iter().collect();
+        for path in
+            ["monitoring/alerts.yml", "monitoring/alerts-test.yml", "monitoring/dashboard.json", "docs/operations.md"]
+        {
+            let unknown: Vec<_> = named(&read(path)).into_iter().filter(|name| !known.contains(name)).collect();
+            assert!(unknown.is_empty(), "{path} names {unknown:?}, which the daemon doesn't have");
+        }
+    }
+
+    #[test]
+    fn the_dashboard_is_json_and_every_panel_asks_for_something() {
+        let dashboard: serde_json::Value = serde_json::from_str(&read("monitoring/dashboard.json")).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        assert!(panels.len() > 10);
+        let mut ids = HashSet::new();
+        for panel in panels {
+            assert!(ids.insert(panel["id"].as_i64().unwrap()), "two panels of one id: {panel}");
+            if panel["type"] == "row" {
+                continue;
+            }
+            let targets = panel["targets"].as_array().unwrap();
+            assert!(!targets.is_empty(), "{panel}");
+            for target in targets {
+                assert!(!named(target["expr"].as_str().unwrap()).is_empty(), "{target}");
+            }
+        }
+    }
 }

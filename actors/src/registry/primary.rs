@@ -58,6 +58,7 @@ impl RegistryActor {
         };
         let (from, to) = (name(change.from), name(change.to));
         info!(from, to, reason = change.reason, "acting primary changed");
+        self.metrics.count_primary_change();
         self.announce_primary(change);
         self.roster.publish_acting(change.to.map(|id| ActingPrimary {
             id,

@@ -25,6 +25,7 @@ const MOST_QUESTIONS: usize = 64;
 impl RegistryActor {
     pub(super) fn schedule_reconciliation(&self, ctx: &mut Context<Self>) {
         ctx.run_interval(LOOK_INTERVAL, |registry, ctx| {
+            registry.metrics.set_spawns_open(registry.spawns.len());
             if !registry.spawns.is_empty() {
                 registry.ask_about_spawns(ctx);
                 for spawn_id in registry.spawns.unwritten() {
@@ -135,7 +136,9 @@ impl RegistryActor {
                 {
                     let _ = waiter.send(Ok(()));
                 }
+                registry.metrics.set_spawns_open(registry.spawns.len());
                 if let Some(record) = record {
+                    registry.metrics.count_spawn(record.state);
                     registry.events.publish(EventKind::SpawnResult, spawn_event(&record));
                 }
                 registry.write_spawn(&spawn_id, ctx);

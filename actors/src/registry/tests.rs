@@ -47,7 +47,7 @@ impl House {
         let options = StoreOptions::at(dir.path().join("gatewarden.db"));
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
         let script = Script::new();
-        let (hub, events) = EventHubActor::start(clock.clone());
+        let (hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let (registry, roster) = RegistryActor::start(RegistryParts {
             health_log: HealthLogWriter::start(store.clone()),

@@ -61,6 +61,7 @@ impl StoreHandle {
     ) -> Result<Self, StoreOpenError> {
         let sealer = Arc::new(Sealer::new(key.bytes()));
         let installation_id = startup::prepare(&options, key, &sealer, clock.wall_ms() / 1000)?;
+        metrics.set_database(&options.path);
         let writer = Queue::start(Which::Writer, &options, clock.clone(), metrics.clone());
         let readers = Queue::start(Which::Reader, &options, clock.clone(), metrics);
         Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation_id }) })

@@ -118,11 +118,14 @@ impl Queue {
     {
         let admission = self.admit(what).await?;
         let (reply, answer) = oneshot::channel();
+        let (clock, metrics, which) = (self.clock.clone(), self.metrics.clone(), self.which.name());
         self.threads.do_send(Job(Box::new(move |slot| {
             if reply.is_closed() {
                 return;
             }
+            let began = clock.now();
             let outcome = slot.run(what, job);
+            metrics.observe_store_job(which, clock.now().saturating_duration_since(began), outcome.is_ok());
             // First the permit: who has the answer finds the queue already shorter.
             drop(admission);
             let _ = reply.send(outcome);

@@ -364,7 +364,7 @@ impl Harness {
             reason: "It is the configured primary".to_owned(),
         }));
         let registry = registry.start();
-        let (event_hub, events) = EventHubActor::start(clock.clone());
+        let (event_hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let readiness = Readiness::default();
         readiness.set_ready();
