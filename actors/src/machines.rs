@@ -19,3 +19,4 @@ pub mod spawn_book;
 pub mod spawn_state;
 pub mod status;
 pub mod sync_schedule;
+pub mod write_pace;

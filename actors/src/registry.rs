@@ -30,6 +30,7 @@ mod reconciliation;
 mod record_changes;
 mod requests;
 pub mod roster;
+mod spawn_writes;
 mod spawning;
 mod supervision;
 
@@ -53,6 +54,7 @@ use crate::ids::GatewayId;
 use crate::machines::election::Election;
 use crate::machines::self_doubt::SelfDoubt;
 use crate::machines::spawn_book::SpawnBook;
+use crate::machines::write_pace::WritePace;
 use crate::metrics::Metrics;
 use crate::settings::{ElectionSettings, RestartSettings, RetentionSettings, RoutingSettings};
 use crate::store::handle::StoreHandle;
@@ -115,6 +117,7 @@ pub struct RegistryActor {
     audit: AuditTrail,
     routing: RoutingSettings,
     spawns: SpawnBook,
+    write_pace: WritePace,
     /// Spawns that go on once all that was decided about them is stored. One each; gone with the write.
     awaited_writes: HashMap<String, tokio::sync::oneshot::Sender<Result<(), Failure>>>,
     clock: Clock,
@@ -161,6 +164,7 @@ impl RegistryActor {
             events: parts.events,
             audit: parts.audit,
             spawns: SpawnBook::new(parts.routing.lost_after),
+            write_pace: WritePace::default(),
             awaited_writes: HashMap::new(),
             routing: parts.routing,
             metrics: parts.metrics,

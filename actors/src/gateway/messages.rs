@@ -82,11 +82,13 @@ pub enum AuthPermit {
 /// How a permitted authentication ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthResult {
-    /// The gateway let us in, or the attempt ended before any credential was sent.
+    /// The gateway let us in.
+    Accepted,
+    /// Nothing was tried: the attempt ended before any credential was sent, or with a refusal that is not about them.
     NotFailed,
     /// The gateway refused the credentials.
     Failed,
-    /// Credentials were sent and the answer never came: counts as failed, to be safe.
+    /// Credentials were sent and the answer never came: counts as failed, to be safe, until one is accepted.
     Unknown,
 }
 

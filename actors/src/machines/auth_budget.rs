@@ -3,6 +3,11 @@
 //!
 //! A permit is reserved before credentials are sent and settled when the outcome is known. Until then it counts as a
 //! failure, so that several records of one address cannot overdraw together.
+//!
+//! Credentials whose answer never came count as failed: the gateway may have refused them. Once credentials are accepted
+//! at that address these are forgiven, as a real gateway forgives them (its limiter is reset by a success: releases
+//! 2026.3.24 and 2026.9.6). Otherwise a gateway that dies five times a minute while it lets us in would be left alone
+//! for a minute although nothing was ever refused. What it refused in words is not forgiven.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -21,10 +26,18 @@ const MARGIN: Duration = Duration::from_millis(1);
 /// The budget of one address. The registry owns one per canonical `host:port`.
 #[derive(Debug, Clone, Default)]
 pub struct AuthBudget {
-    /// Times of settled failures, oldest first; at most [`MAX_FAILURES`] matter.
-    failures: VecDeque<Instant>,
+    /// Settled failures, oldest first; at most [`MAX_FAILURES`] matter.
+    failures: VecDeque<Failed>,
     /// Permits given and not settled.
     outstanding: usize,
+}
+
+/// One that counts.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    at: Instant,
+    /// In the gateway's own words, not for want of an answer.
+    refused: bool,
 }
 
 impl AuthBudget {
@@ -41,7 +54,7 @@ impl AuthBudget {
             self.outstanding += 1;
             return Ok(());
         }
-        Err(self.failures.front().map_or(now + ASK_AGAIN, |oldest| *oldest + WINDOW + MARGIN))
+        Err(self.failures.front().map_or(now + ASK_AGAIN, |oldest| oldest.at + WINDOW + MARGIN))
     }
 
     /// Gives a permit back with its outcome. A settlement that no permit stands for is taken at its word if it failed.
@@ -49,7 +62,9 @@ impl AuthBudget {
         self.outstanding = self.outstanding.saturating_sub(1);
         match result {
             AuthResult::NotFailed => {}
-            AuthResult::Failed | AuthResult::Unknown => self.failures.push_back(now),
+            AuthResult::Accepted => self.failures.retain(|failed| failed.refused),
+            AuthResult::Failed => self.failures.push_back(Failed { at: now, refused: true }),
+            AuthResult::Unknown => self.failures.push_back(Failed { at: now, refused: false }),
         }
         self.expire(now);
     }
@@ -66,7 +81,7 @@ impl AuthBudget {
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.failures.front().is_some_and(|oldest| now >= *oldest + WINDOW + MARGIN) {
+        while self.failures.front().is_some_and(|oldest| now >= oldest.at + WINDOW + MARGIN) {
             self.failures.pop_front();
         }
     }
@@ -100,11 +115,23 @@ mod tests {
     fn successes_cost_nothing() {
         let now = start();
         let mut budget = AuthBudget::new();
-        for _ in 0..50 {
+        for turn in 0..50 {
             budget.reserve(now).unwrap();
-            budget.settle(now, AuthResult::NotFailed);
+            budget.settle(now, [AuthResult::Accepted, AuthResult::NotFailed][turn % 2]);
         }
         assert!(budget.is_idle(now));
+    }
+
+    #[test]
+    fn a_success_forgives_what_was_never_answered_but_nothing_that_was_refused() {
+        let now = start();
+        let mut budget = AuthBudget::new();
+        let outcomes = [AuthResult::Unknown, AuthResult::Failed, AuthResult::Unknown, AuthResult::Accepted];
+        for outcome in outcomes.into_iter().chain([AuthResult::Failed; 4]) {
+            budget.reserve(now).unwrap();
+            budget.settle(now, outcome);
+        }
+        assert!(budget.reserve(now).is_err(), "one before and four after");
     }
 
     #[test]
@@ -135,13 +162,12 @@ mod tests {
         /// wherever between reservation and settlement the gateway counted them.
         #[test]
         fn no_sequence_of_inputs_yields_more_than_five_failures_in_any_minute(
-            steps in prop::collection::vec((0_u64..20_000, 0_u8..4, any::<prop::sample::Index>()), 1..300),
+            steps in prop::collection::vec((0_u64..20_000, 0_u8..5, any::<prop::sample::Index>()), 1..300),
         ) {
             let mut now = start();
             let mut budget = AuthBudget::new();
             let mut open: Vec<Instant> = Vec::new();
-            let mut early: Vec<Instant> = Vec::new();
-            let mut late: Vec<Instant> = Vec::new();
+            let mut counted: Vec<(Instant, Instant, AuthResult)> = Vec::new();
             for (wait_ms, action, which) in steps {
                 now += Duration::from_millis(wait_ms);
                 if action == 0 || open.is_empty() {
@@ -151,21 +177,26 @@ mod tests {
                     }
                 } else {
                     let reserved_at = open.swap_remove(which.index(open.len()));
-                    let result = [AuthResult::NotFailed, AuthResult::Failed, AuthResult::Unknown][usize::from(action) - 1];
+                    let result = [AuthResult::NotFailed, AuthResult::Failed, AuthResult::Unknown, AuthResult::Accepted]
+                        [usize::from(action) - 1];
                     budget.settle(now, result);
-                    if result != AuthResult::NotFailed {
-                        early.push(reserved_at);
-                        late.push(now);
+                    match result {
+                        AuthResult::NotFailed => {}
+                        AuthResult::Failed | AuthResult::Unknown => counted.push((reserved_at, now, result)),
+                        // The gateway's own count starts anew; we forgive less than it does.
+                        AuthResult::Accepted => counted.retain(|(.., result)| *result == AuthResult::Failed),
+                    }
+                    // What the gateway may have counted since, wherever between reservation and settlement it did.
+                    let (mut early, mut late): (Vec<_>, Vec<_>) = counted.iter().map(|(e, l, _)| (*e, *l)).unzip();
+                    early.sort();
+                    late.sort();
+                    for times in [early, late] {
+                        for window in times.windows(MAX_FAILURES + 1) {
+                            prop_assert!(window[MAX_FAILURES] - window[0] > WINDOW);
+                        }
                     }
                 }
                 prop_assert_eq!(budget.outstanding(), open.len());
-            }
-            early.sort();
-            late.sort();
-            for times in [early, late] {
-                for window in times.windows(MAX_FAILURES + 1) {
-                    prop_assert!(window[MAX_FAILURES] - window[0] > WINDOW);
-                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The spawns that are under way: what is known of each, what must be written down, what must be asked.
 //!
 //! Rules:
-//! 1. Each spawn's moves are written one at a time and in order; a write that fails is tried again. So the stored state
+//! 1. Moves are written in order, those of many spawns together; a write that fails is tried again. So the stored state
 //!    lags behind at most, and never goes backwards.
 //! 2. A final stage ends a spawn; whatever comes later is ignored.
 //! 3. Until it is known whether the gateway took a spawn, its words about it wait: the record tells of the acceptance first.
@@ -39,7 +39,10 @@ pub struct OpenSpawn {
     /// Its session.
     pub session_key: Option<String>,
     unwritten: VecDeque<SpawnMove>,
-    writing: bool,
+    /// How many of them, from the front, are being written.
+    writing: usize,
+    /// Whether it waits in line for a write.
+    in_line: bool,
     check_at: Option<Instant>,
     asking: bool,
     doubt_since: Option<Instant>,
@@ -58,6 +61,8 @@ pub struct SpawnBook {
     in_flight: HashMap<GatewayId, usize>,
     by_run: HashMap<(GatewayId, String), String>,
     early: VecDeque<(GatewayId, String, Option<String>, RunStage)>,
+    /// Spawns with moves to write and none being written, each once, the longest waiting first.
+    line: VecDeque<String>,
 }
 
 impl SpawnBook {
@@ -69,6 +74,7 @@ impl SpawnBook {
             in_flight: HashMap::new(),
             by_run: HashMap::new(),
             early: VecDeque::new(),
+            line: VecDeque::new(),
         }
     }
 
@@ -116,7 +122,8 @@ impl SpawnBook {
             run_id: run_id.to_owned(),
             session_key,
             unwritten: VecDeque::new(),
-            writing: false,
+            writing: 0,
+            in_line: false,
             check_at: None,
             asking: false,
             doubt_since: None,
@@ -236,6 +243,9 @@ impl SpawnBook {
         }
         spawn.state = step.to;
         spawn.unwritten.push_back(step);
+        if spawn.writing == 0 && !std::mem::replace(&mut spawn.in_line, true) {
+            self.line.push_back(spawn_id.to_owned());
+        }
         if spawn.state.is_final() {
             let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
             self.leave(gateway, &run_id);
@@ -252,25 +262,37 @@ impl SpawnBook {
         }
     }
 
-    /// The next move of a spawn that may be written now; none while one is under way.
-    pub fn take_write(&mut self, spawn_id: &str) -> Option<SpawnMove> {
-        let spawn = self.open.get_mut(spawn_id)?;
-        if spawn.writing {
-            return None;
+    /// What is to be written now: whole spawns, each with its moves in order, until there are `most` moves (a spawn is never
+    /// torn: its last one may exceed that). Each is left out of later batches until [`SpawnBook::written`] tells how it ended.
+    pub fn take_batch(&mut self, most: usize) -> Vec<(String, Vec<SpawnMove>)> {
+        let (mut batch, mut moves) = (Vec::new(), 0);
+        while moves < most
+            && let Some(spawn_id) = self.line.pop_front()
+        {
+            let Some(spawn) = self.open.get_mut(&spawn_id) else { continue };
+            spawn.in_line = false;
+            spawn.writing = spawn.unwritten.len();
+            moves += spawn.writing;
+            batch.push((spawn_id, spawn.unwritten.iter().cloned().collect()));
         }
-        let step = spawn.unwritten.front().cloned()?;
-        spawn.writing = true;
-        Some(step)
+        batch
     }
 
-    /// A write ended. One that failed stays first in line. True where the spawn's book is closed by it.
+    /// The write of a spawn's moves ended. Moves that could not be written stay first, and go back in line. True where the
+    /// spawn's book is closed by it.
     pub fn written(&mut self, spawn_id: &str, done: bool) -> bool {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return false };
-        spawn.writing = false;
+        let taken = std::mem::take(&mut spawn.writing);
         if done {
-            spawn.unwritten.pop_front();
+            spawn.unwritten.drain(..taken.min(spawn.unwritten.len()));
         }
-        let closed = done && spawn.unwritten.is_empty() && spawn.state.is_final();
+        if !spawn.unwritten.is_empty() {
+            if !std::mem::replace(&mut spawn.in_line, true) {
+                self.line.push_back(spawn_id.to_owned());
+            }
+            return false;
+        }
+        let closed = done && spawn.state.is_final();
         if closed {
             self.open.remove(spawn_id);
         }
@@ -282,13 +304,9 @@ impl SpawnBook {
         self.open.get(spawn_id).is_some_and(|spawn| !spawn.unwritten.is_empty())
     }
 
-    /// The spawns that have something to write and nothing under way: to be tried again.
-    pub fn unwritten(&self) -> Vec<String> {
-        self.open
-            .iter()
-            .filter(|(_, spawn)| !spawn.writing && !spawn.unwritten.is_empty())
-            .map(|(id, _)| id.clone())
-            .collect()
+    /// Whether any spawn waits in line for a write.
+    pub fn has_line(&self) -> bool {
+        !self.line.is_empty()
     }
 }
 

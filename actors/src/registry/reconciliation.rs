@@ -1,19 +1,16 @@
-//! What became of spawns: stages as gateways tell them, questions to gateways that were away, and writing it all down.
+//! What became of spawns: stages as gateways tell them, and questions to gateways that were away.
 
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use serde_json::{Value, json};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::RegistryActor;
 use super::entry::Entry;
-use crate::event::EventKind;
 use crate::gateway::run_messages::{LookUpRun, RunNotice};
 use crate::ids::GatewayId;
-use crate::machines::spawn_book::SpawnMove;
 use crate::run::{LookedUp, RunFinding};
-use crate::store::records::{SpawnChange, SpawnRecord};
+use crate::store::records::SpawnRecord;
 
 /// How often doubtful spawns are looked at; O(open spawns), nothing where there is none.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,9 +25,7 @@ impl RegistryActor {
             registry.metrics.set_spawns_open(registry.spawns.len());
             if !registry.spawns.is_empty() {
                 registry.ask_about_spawns(ctx);
-                for spawn_id in registry.spawns.unwritten() {
-                    registry.write_spawn(&spawn_id, ctx);
-                }
+                registry.write_spawns(registry.spawns.has_line(), ctx);
             }
         });
     }
@@ -64,9 +59,7 @@ impl RegistryActor {
     pub(super) fn take_run_notice(&mut self, gateway: GatewayId, notice: RunNotice, ctx: &mut Context<Self>) {
         let RunNotice { run_id, session_key, stage } = notice;
         self.spawns.on_stage(self.clock.now(), gateway, &run_id, session_key, stage);
-        if let Some(spawn_id) = self.spawns.spawn_of(gateway, &run_id) {
-            self.write_spawn(&spawn_id, ctx);
-        }
+        self.write_spawns(false, ctx);
     }
 
     fn ask_about_spawns(&mut self, ctx: &mut Context<Self>) {
@@ -114,74 +107,6 @@ impl RegistryActor {
             // It couldn't be asked: that says nothing about the run, however long the gateway has been back.
             None => self.spawns.found_nothing(now, spawn_id, None),
         }
-        self.write_spawn(spawn_id, ctx);
+        self.write_spawns(false, ctx);
     }
-
-    /// Writes the next move of a spawn, and the ones after it; subscribers hear of each once it is written.
-    pub(super) fn write_spawn(&mut self, spawn_id: &str, ctx: &mut Context<Self>) {
-        let Some(step) = self.spawns.take_write(spawn_id) else { return };
-        let store = self.store.clone();
-        let spawn_id = spawn_id.to_owned();
-        let (to, change) = (step.to, change_of(&step));
-        let id = spawn_id.clone();
-        let write = async move {
-            let from: Vec<_> = crate::machines::spawn_state::SpawnState::OPEN.to_vec();
-            store.move_spawn(id, &from, to, change).await
-        };
-        ctx.spawn(write.into_actor(self).map(move |written, registry, ctx| match written {
-            Ok(record) => {
-                registry.spawns.written(&spawn_id, true);
-                if !registry.spawns.has_unwritten(&spawn_id)
-                    && let Some(waiter) = registry.awaited_writes.remove(&spawn_id)
-                {
-                    let _ = waiter.send(Ok(()));
-                }
-                registry.metrics.set_spawns_open(registry.spawns.len());
-                if let Some(record) = record {
-                    registry.metrics.count_spawn(record.state);
-                    registry.events.publish(EventKind::SpawnResult, spawn_event(&record));
-                }
-                registry.write_spawn(&spawn_id, ctx);
-            }
-            Err(failure) => {
-                warn!(spawn.id = %spawn_id, to = to.as_str(), %failure, "a spawn's state could not be stored: tried again");
-                registry.spawns.written(&spawn_id, false);
-                if let Some(waiter) = registry.awaited_writes.remove(&spawn_id) {
-                    let _ = waiter.send(Err(failure));
-                }
-            }
-        }));
-    }
-}
-
-fn change_of(step: &SpawnMove) -> SpawnChange {
-    SpawnChange {
-        gateway: step.gateway.clone(),
-        route: None,
-        session_key: step.session_key.clone(),
-        run_id: step.run_id.clone(),
-        pid: step.pid,
-        result: step.result.clone().filter(|result| !result.is_null()),
-        error_code: step.error_code.clone(),
-        error: step.error.clone(),
-        reason: step.reason.clone(),
-        completed_at_ms: None,
-    }
-}
-
-/// The event of document 002, with what only a supervisor knows beside it.
-fn spawn_event(record: &SpawnRecord) -> Value {
-    json!({
-        "id": record.spawn_id,
-        "spawnId": record.spawn_id,
-        "status": record.state.as_str(),
-        "gateway": { "id": record.gateway_id, "name": record.gateway_name },
-        "agent": record.agent,
-        "sessionKey": record.session_key,
-        "pid": record.pid,
-        "completedAt": record.completed_at_ms,
-        "result": record.result,
-        "error": record.error,
-        "reason": record.reason,
-    })
 }

@@ -182,6 +182,6 @@ impl Handler<Drain> for RegistryActor {
             }
             health_log.flush().await;
         };
-        Box::pin(drain.into_actor(self))
+        Box::pin(drain.into_actor(self).then(|(), registry, _| registry.write_last_spawns()))
     }
 }

@@ -90,7 +90,7 @@ impl RegistryActor {
             Ok(Recorded::New(record)) => match route {
                 Ok((gateway, _)) => {
                     registry.spawns.open(&record.spawn_id, gateway);
-                    registry.write_spawn(&record.spawn_id, ctx);
+                    registry.write_spawns(false, ctx);
                     registry.attempt(Attempt { record, wish, work, timeout, gateway }, 1)
                 }
                 Err(_) => {
@@ -149,7 +149,7 @@ impl RegistryActor {
         self.spawns.accept(now, &record.spawn_id, &run_id, session_key.clone(), pid, running);
         // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
         let stored = (run_id != record.spawn_id).then(|| self.once_written(&record.spawn_id, ctx));
-        self.write_spawn(&record.spawn_id, ctx);
+        self.write_spawns(false, ctx);
         record.state = self.spawns.get(&record.spawn_id).map_or(SpawnState::Accepted, |spawn| spawn.state);
         record.gateway_id = Some(gateway);
         record.gateway_name = self.name_of(gateway);
@@ -229,7 +229,7 @@ impl RegistryActor {
         let waits = self.spawns.has_unwritten(spawn_id).then(|| {
             let (written, stored) = tokio::sync::oneshot::channel();
             self.awaited_writes.insert(spawn_id.to_owned(), written);
-            self.write_spawn(spawn_id, ctx);
+            self.write_spawns(true, ctx);
             stored
         });
         async move {

@@ -17,7 +17,7 @@ pub use audit::{AuditActor, AuditEntry, AuditRecord, AuditResult};
 pub use direct_connections::{
     Beat, Beaten, Closed, ConnectionRecord, ConnectionStatus, EndReason, NewConnection, Opened,
 };
-pub use spawns::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord};
+pub use spawns::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnStep};
 pub use token_usage::{TokenRecord, TokenStats, TokenUsage};
 
 /// A committed new gateway.

@@ -265,7 +265,8 @@ impl Link {
     pub(super) fn settle_permit(&mut self, refusal: Option<&Refusal>) {
         let Permit::Held { spent } = std::mem::replace(&mut self.permit, Permit::None) else { return };
         let result = match (spent, refusal) {
-            (false, _) | (true, None) => AuthResult::NotFailed,
+            (true, None) => AuthResult::Accepted,
+            (false, _) => AuthResult::NotFailed,
             (true, Some(refusal)) if refusal.counts_as_failed_auth => AuthResult::Failed,
             // A timeout or a close without a word: the gateway may have counted it.
             (true, Some(refusal)) if refusal.class == RefusalClass::Retryable => AuthResult::Unknown,

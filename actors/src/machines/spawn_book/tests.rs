@@ -11,14 +11,21 @@ fn start() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Writes everything that is to be written, and says which states were.
+/// Writes everything that is to be written, and says which states were of this spawn.
 fn write_all(book: &mut SpawnBook, spawn_id: &str) -> Vec<SpawnState> {
     let mut written = Vec::new();
-    while let Some(step) = book.take_write(spawn_id) {
-        written.push(step.to);
-        book.written(spawn_id, true);
+    for (id, moves) in book.take_batch(usize::MAX) {
+        if id == spawn_id {
+            written.extend(moves.iter().map(|step| step.to));
+        }
+        book.written(&id, true);
     }
     written
+}
+
+/// The states of a batch that is begun.
+fn begun(book: &mut SpawnBook) -> Vec<SpawnState> {
+    book.take_batch(usize::MAX).iter().flat_map(|(_, moves)| moves).map(|step| step.to).collect()
 }
 
 fn accepted(now: Instant) -> SpawnBook {
@@ -43,16 +50,35 @@ fn the_moves_of_a_spawn_are_written_in_order_and_its_book_closes_with_the_last()
 }
 
 #[test]
-fn one_write_is_under_way_at_a_time_and_a_failed_one_is_tried_again() {
+fn a_spawn_is_written_once_at_a_time_and_what_failed_is_tried_again_before_what_came_later() {
     let now = start();
-    let mut book = accepted(now);
-    assert_eq!(book.take_write("s").unwrap().to, SpawnState::Sent);
-    assert_eq!(book.take_write("s"), None);
+    let mut book = SpawnBook::new(LOST_AFTER);
+    book.open("s", PROD);
+    assert_eq!(begun(&mut book), [SpawnState::Sent]);
+    book.accept(now, "s", "s", None, None, false);
+    assert_eq!(begun(&mut book), []);
     assert!(!book.written("s", false));
-    assert_eq!(book.unwritten(), ["s"]);
-    assert_eq!(book.take_write("s").unwrap().to, SpawnState::Sent);
-    book.written("s", true);
-    assert_eq!(book.take_write("s").unwrap().to, SpawnState::Accepted);
+    assert!(book.has_line());
+    assert_eq!(begun(&mut book), [SpawnState::Sent, SpawnState::Accepted]);
+    book.on_stage(now, PROD, "s", None, RunStage::Running { pid: None });
+    assert!(!book.written("s", true));
+    assert_eq!(begun(&mut book), [SpawnState::Running]);
+    assert!(!book.written("s", true));
+    assert!(!book.has_line());
+}
+
+#[test]
+fn a_batch_takes_whole_spawns_in_the_order_of_their_moves() {
+    let now = start();
+    let mut book = SpawnBook::new(LOST_AFTER);
+    for spawn_id in ["a", "b", "c"] {
+        book.open(spawn_id, PROD);
+        book.accept(now, spawn_id, spawn_id, None, None, true);
+    }
+    let ids = |batch: Vec<(String, Vec<SpawnMove>)>| batch.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(ids(book.take_batch(3)), ["a", "b"], "the second one makes it three, and is not torn");
+    assert_eq!(ids(book.take_batch(3)), ["c"]);
+    assert!(!book.has_line());
 }
 
 #[test]
@@ -114,7 +140,8 @@ fn what_an_acceptance_that_was_lost_had_told_is_stored_with_the_next_news() {
     write_all(&mut book, "s");
     book.due(now, 100, |_| Some(now));
     book.found_running(now, "s", Some("agent:main:s".into()));
-    let step = book.take_write("s").unwrap();
+    let (_, moves) = book.take_batch(1).remove(0);
+    let step = &moves[0];
     assert_eq!((step.run_id.as_deref(), step.session_key.as_deref()), (Some("s"), Some("agent:main:s")));
 }
 
@@ -204,9 +231,8 @@ fn a_diverted_spawn_belongs_to_the_other_gateway_only() {
     book.accept(now, "s", "s", None, None, true);
     book.on_stage(now, PROD, "s", None, RunStage::Killed { reason: "not ours".into() });
     assert_eq!(book.get("s").unwrap().state, SpawnState::Running);
-    book.take_write("s");
-    book.written("s", true);
-    assert_eq!(book.take_write("s").unwrap().gateway, Some((BACKUP, "backup".to_owned())));
+    let (_, moves) = book.take_batch(1).remove(0);
+    assert_eq!(moves[1].gateway, Some((BACKUP, "backup".to_owned())));
 }
 
 #[test]
@@ -280,11 +306,12 @@ proptest! {
                     }
                 }
                 Step::Write(done) => {
-                    if let Some(step) = book.take_write("s") {
+                    let states = begun(&mut book);
+                    if !states.is_empty() {
                         book.written("s", done);
-                        if done {
-                            written.push(step.to);
-                        }
+                    }
+                    if done {
+                        written.extend(states);
                     }
                 }
                 Step::Wait(seconds) => now += Duration::from_secs(seconds),
@@ -298,10 +325,7 @@ proptest! {
         }
         book.on_gateway_deleted(PROD);
         book.on_gateway_deleted(BACKUP);
-        while let Some(step) = book.take_write("s") {
-            written.push(step.to);
-            book.written("s", true);
-        }
+        written.extend(write_all(&mut book, "s"));
         prop_assert!(book.is_empty());
         prop_assert_eq!(book.in_flight(PROD) + book.in_flight(BACKUP), 0);
         for pair in written.windows(2) {

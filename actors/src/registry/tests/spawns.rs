@@ -293,3 +293,13 @@ async fn control_goes_to_the_named_gateway_and_brings_its_words() {
     house.script.answers_control(prod, Err(no.clone()));
     assert_eq!(house.registry.send(control(prod)).await.unwrap().unwrap_err(), no);
 }
+
+#[actix::test]
+async fn what_is_gathered_when_the_daemon_stops_is_written_down_before_it_ends() {
+    let mut house = House::open(at_once()).await;
+    two_ready(&mut house).await;
+    let answer = house.registry.send(task()).await.unwrap().unwrap();
+    house.registry.send(Drain).await.unwrap();
+    let stored = house.store.find_spawn(answer.record.spawn_id).await.unwrap().unwrap();
+    assert_eq!(stored.state, SpawnState::Accepted);
+}

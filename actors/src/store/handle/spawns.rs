@@ -6,7 +6,7 @@ use super::{StoreHandle, span_ms, whole};
 use crate::error::Failure;
 use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState;
-use crate::store::records::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnRecord};
+use crate::store::records::{Idempotency, NewSpawn, Recorded, SpawnRecord, SpawnStep};
 use crate::store::tables::{idempotency_keys, spawns};
 
 /// Spawns in one answer.
@@ -25,34 +25,18 @@ impl StoreHandle {
         .await
     }
 
-    /// Moves a spawn that is in one of the states `from` to another state, and notes what became known; answers it as it is
-    /// then, without its request. `None`, and nothing changes, where it is in another state, where `to` may not follow
+    /// Moves spawns that are in one of the states `from`, and notes what became known: all steps in order and in one
+    /// transaction. Answers the spawns as they are after each step that was done, without their requests. A step changes
+    /// nothing, and keeps none of the others from being done, where its spawn is in another state, where `to` may not follow
     /// ([`SpawnState::may_follow`]), or where there is no such spawn. With a final state the time of its end is set.
-    pub async fn move_spawn(
-        &self,
-        spawn_id: String,
-        from: &[SpawnState],
-        to: SpawnState,
-        change: SpawnChange,
-    ) -> Result<Option<SpawnRecord>, Failure> {
+    pub async fn move_spawns(&self, from: &[SpawnState], steps: Vec<SpawnStep>) -> Result<Vec<SpawnRecord>, Failure> {
         let (now, from) = (self.now_ms(), from.to_vec());
-        self.write("write down the spawn's state", move |connection, _| {
-            spawns::step(connection, &spawn_id, &from, to, &change, now)
-        })
-        .await
-    }
-
-    /// The same for all spawns of a gateway at once, as when its connection is lost; answers those that moved.
-    pub async fn move_spawns_of(
-        &self,
-        gateway: GatewayId,
-        from: &[SpawnState],
-        to: SpawnState,
-        change: SpawnChange,
-    ) -> Result<Vec<SpawnRecord>, Failure> {
-        let (now, from) = (self.now_ms(), from.to_vec());
-        self.write("write down the spawns' state", move |connection, _| {
-            spawns::step_all_of(connection, gateway, &from, to, &change, now)
+        self.write("write down the spawns' states", move |connection, _| {
+            let mut moved = Vec::with_capacity(steps.len());
+            for step in &steps {
+                moved.extend(spawns::step(connection, &step.spawn_id, &from, step.to, &step.change, now)?);
+            }
+            Ok(moved)
         })
         .await
     }

@@ -132,6 +132,17 @@ pub struct SpawnChange {
     pub completed_at_ms: Option<i64>,
 }
 
+/// One step of one spawn, among others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpawnStep {
+    /// See [`SpawnRecord::spawn_id`].
+    pub spawn_id: String,
+    /// The state to go to.
+    pub to: SpawnState,
+    /// What becomes known with it.
+    pub change: SpawnChange,
+}
+
 /// The `Idempotency-Key` of a request to spawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {

@@ -100,27 +100,6 @@ pub(in crate::store) fn step(
     Ok(moved.map(Row::into_record))
 }
 
-/// The same for all spawns of a gateway.
-pub(in crate::store) fn step_all_of(
-    connection: &mut SqliteConnection,
-    gateway: GatewayId,
-    from: &[SpawnState],
-    to: SpawnState,
-    change: &SpawnChange,
-    now_ms: i64,
-) -> Result<Vec<SpawnRecord>, StoreError> {
-    let moved: Vec<Row> = diesel::update(
-        spawns::table
-            .filter(spawns::gateway_id.eq(gateway.0))
-            .filter(spawns::completed_at_ms.is_null())
-            .filter(spawns::state.eq_any(legal(from, to))),
-    )
-    .set(&Changes::of(to, change, now_ms))
-    .returning(Row::as_returning())
-    .get_results(connection)?;
-    Ok(moved.into_iter().map(Row::into_record).collect())
-}
-
 fn legal(from: &[SpawnState], to: SpawnState) -> Vec<&'static str> {
     from.iter().filter(|earlier| to.may_follow(**earlier)).map(|earlier| earlier.as_str()).collect()
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState::{self, *};
-use crate::store::records::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord};
+use crate::store::records::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnStep};
 use diesel::RunQueryDsl;
 use serde_json::json;
 
@@ -34,7 +34,18 @@ async fn recorded(scratch: &Scratch, summary: &str) -> SpawnRecord {
 }
 
 async fn step(scratch: &Scratch, id: &str, from: &[SpawnState], to: SpawnState) -> Option<SpawnRecord> {
-    scratch.store.move_spawn(id.to_owned(), from, to, SpawnChange::default()).await.unwrap()
+    moved(scratch, id, from, to, SpawnChange::default()).await
+}
+
+async fn moved(
+    scratch: &Scratch,
+    id: &str,
+    from: &[SpawnState],
+    to: SpawnState,
+    change: SpawnChange,
+) -> Option<SpawnRecord> {
+    let step = SpawnStep { spawn_id: id.to_owned(), to, change };
+    scratch.store.move_spawns(from, vec![step]).await.unwrap().pop()
 }
 
 async fn find(scratch: &Scratch, id: &str) -> SpawnRecord {
@@ -55,7 +66,7 @@ async fn a_spawn_is_recorded_whole_and_moves_to_its_end() {
         route: Some("least_loaded".to_owned()),
         ..SpawnChange::default()
     };
-    let sent = scratch.store.move_spawn(id.to_owned(), &[Recorded], Sent, change).await.unwrap().unwrap();
+    let sent = moved(&scratch, id, &[Recorded], Sent, change).await.unwrap();
     assert_eq!((sent.state, sent.gateway_id, sent.gateway_name.as_deref()), (Sent, Some(GatewayId(4)), Some("b")));
     assert_eq!(
         (sent.route.as_deref(), sent.agent.as_deref(), sent.request),
@@ -68,7 +79,7 @@ async fn a_spawn_is_recorded_whole_and_moves_to_its_end() {
         completed_at_ms: Some(1),
         ..SpawnChange::default()
     };
-    let running = scratch.store.move_spawn(id.to_owned(), &SpawnState::OPEN, Running, change).await.unwrap().unwrap();
+    let running = moved(&scratch, id, &SpawnState::OPEN, Running, change).await.unwrap();
     assert_eq!((running.pid, running.completed_at_ms), (Some(12_345), None), "an open spawn has no end");
     let change = SpawnChange {
         result: Some(json!({"exitCode": 0})),
@@ -76,7 +87,7 @@ async fn a_spawn_is_recorded_whole_and_moves_to_its_end() {
         completed_at_ms: Some(1_709_582_400_000),
         ..SpawnChange::default()
     };
-    let ended = scratch.store.move_spawn(id.to_owned(), &[Running], Completed, change).await.unwrap().unwrap();
+    let ended = moved(&scratch, id, &[Running], Completed, change).await.unwrap();
     assert_eq!((ended.state, ended.completed_at_ms), (Completed, Some(1_709_582_400_000)));
     assert_eq!((&ended.result, ended.run_id.as_deref()), (&Some(json!({"exitCode": 0})), Some("run-1")));
     assert!(step(&scratch, id, &SpawnState::ALL, Failed).await.is_none());
@@ -181,9 +192,10 @@ async fn spawns_are_listed_newest_first_and_the_open_ones_by_gateway() {
     step(&scratch, &ids[0], &[Recorded], Sent).await.unwrap();
     step(&scratch, &ids[1], &[Recorded], Lost).await.unwrap();
     assert_eq!(summaries(scratch.store.open_spawns().await.unwrap()), vec!["0", "2", "3", "4"]);
-    let change = SpawnChange { reason: Some("the connection is lost".to_owned()), ..SpawnChange::default() };
-    let moved = scratch.store.move_spawns_of(GatewayId(3), &SpawnState::OPEN, Unknown, change).await.unwrap();
-    assert_eq!(moved.len(), 1, "what was never sent is in no doubt");
+    let doubt = |id: &str| SpawnStep { spawn_id: id.to_owned(), to: Unknown, change: SpawnChange::default() };
+    let steps = ids.iter().map(|id| doubt(id)).collect();
+    let moved = scratch.store.move_spawns(&SpawnState::OPEN, steps).await.unwrap();
+    assert_eq!(moved.len(), 1, "what was never sent is in no doubt, and keeps nothing else from being written");
     assert_eq!((moved[0].summary.as_str(), moved[0].state), ("0", Unknown));
     assert_eq!(find(&scratch, &ids[3]).await.state, Recorded);
     assert!(step(&scratch, &ids[0], &SpawnState::ALL, Sent).await.is_none(), "never sent twice");
@@ -214,7 +226,7 @@ async fn long_texts_are_cut_and_a_huge_result_is_left_out() {
         result: Some(json!("x".repeat(70_000))),
         ..SpawnChange::default()
     };
-    let ended = scratch.store.move_spawn(made.spawn_id, &[Recorded], Failed, change).await.unwrap().unwrap();
+    let ended = moved(&scratch, &made.spawn_id, &[Recorded], Failed, change).await.unwrap();
     assert_eq!((ended.error.unwrap().len(), ended.reason.unwrap().len()), (4_000, 1_000));
     assert_eq!(ended.result, Some(json!({"left_out_bytes": 70_002})));
 }
@@ -228,7 +240,7 @@ async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
         let answer = scratch.store.record_spawn(new(summary), key(summary, "body")).await.unwrap();
         let Recorded::New(record) = answer else { panic!("{answer:?}") };
         let change = SpawnChange { completed_at_ms: Some(ended_at), ..SpawnChange::default() };
-        scratch.store.move_spawn(record.spawn_id, &[Recorded], Lost, change).await.unwrap().unwrap();
+        moved(&scratch, &record.spawn_id, &[Recorded], Lost, change).await.unwrap();
     }
     diesel::sql_query("UPDATE spawns SET created_at_ms = 0, updated_at_ms = 0")
         .execute(&mut scratch.outsider())

@@ -85,7 +85,7 @@ fn the_http_dialect_is_found_by_a_refused_upgrade_and_a_health_document() {
     let report = sim.current();
     assert_eq!((report.dialect, report.version.as_deref()), (Some(Dialect::Http), Some("2026.2.19")));
     assert_eq!((report.sessions_count, report.agents_count), (Some(1), Some(1)));
-    assert_eq!(sim.settlements(), [AuthResult::NotFailed]);
+    assert_eq!(sim.settlements(), [AuthResult::Accepted]);
 }
 
 #[test]

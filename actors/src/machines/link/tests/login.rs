@@ -32,7 +32,7 @@ fn the_documented_connect_is_answered_and_the_link_is_online() {
     assert_eq!(report.ready_since_ms, Some(super::sim::START_MS));
     assert_eq!(report.last_error, None);
     assert!(report.is_usable());
-    assert_eq!(sim.settlements(), [AuthResult::NotFailed]);
+    assert_eq!(sim.settlements(), [AuthResult::Accepted]);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn scopes_taken_away_without_a_word_are_found_out_by_the_first_read() {
     sim.says(json!({"type":"res","id":id,"ok":false,"error":{"code":"INVALID_REQUEST","message":"missing scope: operator.read"}}));
     assert_eq!(sim.link.phase(), Phase::Blocked);
     assert_eq!(sim.code().as_deref(), Some("missing_scope"));
-    assert_eq!(sim.settlements(), [AuthResult::NotFailed]);
+    assert_eq!(sim.settlements(), [AuthResult::Accepted]);
 }
 
 #[test]
