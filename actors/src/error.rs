@@ -31,6 +31,14 @@ pub enum ErrorCode {
     GatewayNotFound,
     /// Another gateway, or another agent, has this name.
     NameTaken,
+    /// Another gateway is being created at this address right now.
+    AddressTaken,
+    /// A field is well-formed and means something that can't be (organization API).
+    ValidationFailed,
+    /// The gateway could not be reached, or went away in the middle (organization API).
+    GatewayUnreachable,
+    /// The gateway's release is older than the minimum, or can't be told.
+    GatewayTooOld,
     /// The configured primary can't be deleted.
     PrimaryUndeletable,
     /// No API key has this id.
@@ -75,7 +83,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 35] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -87,6 +95,10 @@ impl ErrorCode {
         Self::UnsupportedMediaType,
         Self::GatewayNotFound,
         Self::NameTaken,
+        Self::AddressTaken,
+        Self::ValidationFailed,
+        Self::GatewayUnreachable,
+        Self::GatewayTooOld,
         Self::PrimaryUndeletable,
         Self::KeyNotFound,
         Self::AgentNotFound,
@@ -123,6 +135,10 @@ impl ErrorCode {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::GatewayNotFound => "gateway_not_found",
             Self::NameTaken => "name_taken",
+            Self::AddressTaken => "address_taken",
+            Self::ValidationFailed => "validation_failed",
+            Self::GatewayUnreachable => "gateway_unreachable",
+            Self::GatewayTooOld => "gateway_too_old",
             Self::PrimaryUndeletable => "primary_undeletable",
             Self::KeyNotFound => "key_not_found",
             Self::AgentNotFound => "agent_not_found",

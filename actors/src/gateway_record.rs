@@ -71,6 +71,13 @@ pub struct GatewayRecord {
     pub tls: TlsTrust,
     /// Control-UI mode without a device (document 003).
     pub disable_device_pairing: bool,
+    /// Where the gateway's host keeps the workspaces of agents: an absolute path there. None where the gateway was not
+    /// registered through the organization API and nobody has said it since.
+    pub workspace_root: Option<String>,
+    /// The main agent, by its id on the gateway; none where none was provisioned.
+    pub gateway_agent_id: Option<String>,
+    /// Being created through the organization API, or only tried: it is dialled, and nobody sees it.
+    pub provisioning: bool,
     /// No new work is routed here.
     pub drained: bool,
     /// The dialect of the last successful connection.
@@ -154,6 +161,8 @@ pub struct GatewayChange {
     pub tls: Option<TlsTrust>,
     /// New pairing mode.
     pub disable_device_pairing: Option<bool>,
+    /// New root of the workspaces on the gateway's host.
+    pub workspace_root: Option<String>,
     /// Drain or undrain.
     pub drained: Option<bool>,
     /// The dialect of a success (set by the registry, never by a client).

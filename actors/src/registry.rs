@@ -13,6 +13,7 @@
 //! | `log_watching` | followers of a gateway's log |
 //! | `notices` | what gateways say: reports, permits, device tokens, health points |
 //! | `announcements` | what subscribers are told |
+//! | `trials` | gateways that are dialled before anybody sees them: created or changed through the organization API |
 //! | `supervision` | actors that died: restart, or park |
 //! | `primary` | feeds the election and publishes its outcome |
 //! | `observations` | what is kept of observations across a restart, and for how long |
@@ -33,8 +34,9 @@ pub mod roster;
 mod spawn_writes;
 mod spawning;
 mod supervision;
+pub mod trials;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,6 +127,10 @@ pub struct RegistryActor {
     roster: RosterWriter,
     entries: HashMap<GatewayId, Entry>,
     addresses: Addresses,
+    /// Addresses of gateways that are being created.
+    reserved: HashSet<String>,
+    /// Trials that are not stored have ids below zero, each its own.
+    last_trial: i64,
     election: Election,
     self_doubt: SelfDoubt,
     /// The one armed deadline of election and doubt; a late expiry of an older generation is ignored.
@@ -171,6 +177,8 @@ impl RegistryActor {
             roster,
             entries,
             addresses,
+            reserved: HashSet::new(),
+            last_trial: 0,
             election: Election::new(parts.election, now),
             self_doubt: SelfDoubt::new(parts.heartbeat_interval),
             deadline_generation: 0,
@@ -189,7 +197,7 @@ impl RegistryActor {
 
     /// Publishes one gateway to readers and to the metrics.
     fn publish(&self, id: GatewayId) -> Option<Arc<GatewayView>> {
-        let entry = self.entries.get(&id)?;
+        let entry = self.entries.get(&id).filter(|entry| !entry.is_hidden())?;
         let acting = self.election.acting() == Some(id);
         self.metrics.publish_gateway(id, &entry.record.name, &entry.report, entry.record.drained, acting);
         Some(self.roster.publish(GatewayView::new(entry.record.clone(), entry.report.clone(), acting)))

@@ -66,6 +66,7 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::SessionNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::NameTaken
+        | ErrorCode::AddressTaken
         | ErrorCode::ConnectionEnded
         | ErrorCode::IdempotencyMismatch
         | ErrorCode::SessionAmbiguous => StatusCode::CONFLICT,
@@ -75,9 +76,11 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::NotSupportedByGateway => StatusCode::NOT_IMPLEMENTED,
-        ErrorCode::GatewayRefused => StatusCode::BAD_GATEWAY,
+        ErrorCode::ValidationFailed => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::GatewayRefused | ErrorCode::GatewayUnreachable => StatusCode::BAD_GATEWAY,
         ErrorCode::GatewayUnavailable
         | ErrorCode::NoUsableGateway
+        | ErrorCode::GatewayTooOld
         | ErrorCode::GatewayBusy
         | ErrorCode::StoreUnavailable
         | ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -14,7 +14,7 @@ impl Handler<ControlSessionAt> for RegistryActor {
 
     fn handle(&mut self, message: ControlSessionAt, _: &mut Self::Context) -> Self::Result {
         let ControlSessionAt { gateway, session_key, action, timeout } = message;
-        let Some(entry) = self.entries.get(&gateway) else {
+        let Some(entry) = self.entries.get(&gateway).filter(|entry| !entry.is_hidden()) else {
             return Box::pin(async move { Err(Failure::gateway_not_found(gateway)) });
         };
         let name = entry.record.name.clone();

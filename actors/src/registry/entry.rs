@@ -5,6 +5,7 @@ use std::time::Instant;
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use gatewarden_protocol::address::GatewayAddress;
+use tokio::sync::watch;
 
 use crate::gateway::log_messages::WatchLogs;
 use crate::gateway::messages::{AuthPermit, Call, Probe, Reconnect, ShutDown, UpdateRecord};
@@ -101,6 +102,8 @@ pub(super) struct Entry {
     pub(super) outcome_known: bool,
     /// Whether observations changed since they were last stored.
     pub(super) unsaved: bool,
+    /// Who waits for the outcome of a trial, while this is one.
+    pub(super) trial: Option<watch::Sender<GatewayReport>>,
 }
 
 impl Entry {
@@ -120,7 +123,13 @@ impl Entry {
             was_usable: false,
             outcome_known: false,
             unsaved: false,
+            trial: None,
         }
+    }
+
+    /// Dialled, but nobody sees it: it is being created, or only tried.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.record.provisioning
     }
 
     /// Since when it can be trusted with work; none while it can't.

@@ -14,7 +14,7 @@ impl Handler<WatchGatewayLogs> for RegistryActor {
 
     fn handle(&mut self, message: WatchGatewayLogs, _: &mut Self::Context) -> Self::Result {
         let WatchGatewayLogs { gateway, wish, timeout } = message;
-        let Some(entry) = self.entries.get(&gateway) else {
+        let Some(entry) = self.entries.get(&gateway).filter(|entry| !entry.is_hidden()) else {
             return Box::pin(async move { Err(Failure::gateway_not_found(gateway)) });
         };
         let name = entry.record.name.clone();

@@ -6,6 +6,7 @@ use actix::prelude::*;
 use serde_json::Value;
 
 use super::roster::GatewayView;
+use super::trials::Trial;
 use crate::error::Failure;
 use crate::gateway::messages::{FromGateway, ProbeOutcome};
 use crate::gateway_record::{GatewayChange, NewGateway};
@@ -13,7 +14,7 @@ use crate::ids::GatewayId;
 use crate::log_watch::{LogSubscription, LogWish};
 use crate::machines::routing::RouteWish;
 use crate::run::{SessionAction, Work};
-use crate::store::records::{Idempotency, NewSpawn, SpawnRecord};
+use crate::store::records::{Idempotency, MainAgent, NewSpawn, SpawnRecord};
 use std::sync::Arc;
 
 /// A gateway was created or changed, and how.
@@ -46,6 +47,38 @@ pub struct UpdateGateway {
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "Result<bool, Failure>")]
 pub struct DeleteGateway(pub GatewayId);
+
+/// From the organization API: reserve name and address of a new gateway and dial it. Nobody else sees it until it is
+/// confirmed; what is neither confirmed nor abandoned when the [`Trial`] is dropped is removed. `name_taken`, `address_taken`.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Trial, Failure>")]
+pub struct ReserveGateway {
+    /// Never becomes primary by this; agents are not registered.
+    pub new: NewGateway,
+    /// See [`crate::gateway_record::GatewayRecord::workspace_root`].
+    pub workspace_root: String,
+}
+
+/// From the organization API: dial what is not stored, to see whether it could be.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Trial, Failure>")]
+pub struct TryGateway(pub NewGateway);
+
+/// From the organization API: the gateway has this main agent. A reserved gateway becomes one that everybody sees, in the same
+/// write. `gateway_not_found`, `store_unavailable`.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<GatewayCommitted, Failure>")]
+pub struct ConfirmGateway {
+    /// Reserved, or a gateway already.
+    pub id: GatewayId,
+    /// As found or made there.
+    pub main: MainAgent,
+}
+
+/// From the organization API: end a trial and remove what was reserved for it. A gateway that everybody sees is left alone.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<(), Failure>")]
+pub struct AbandonGateway(pub GatewayId);
 
 /// From HTTP: drop the connection and dial now; also starts a parked gateway again.
 #[derive(Message, Debug, Clone, Copy)]

@@ -27,7 +27,8 @@ impl Handler<FromGateway> for RegistryActor {
             }
             GatewayNotice::DeviceTokenIssued { address, token } => self.keep_device_token(address, token, ctx),
             GatewayNotice::DeviceTokenRejected { address } => self.forget_device_token(address, ctx),
-            GatewayNotice::Health(point) => self.health_log.push(id, point),
+            GatewayNotice::Health(point) if !self.is_hidden(id) => self.health_log.push(id, point),
+            GatewayNotice::Health(_) => {}
             GatewayNotice::Sessions(sessions) => self.roster.publish_sessions(id, sessions),
             GatewayNotice::Run(run) => self.take_run_notice(id, run, ctx),
         }
@@ -47,10 +48,14 @@ impl RegistryActor {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let before = std::mem::replace(&mut entry.report, report);
         let report = &entry.report;
-        entry.unsaved = true;
         if (report.phase == Phase::Ready) != (before.phase == Phase::Ready) {
             entry.ready_since = (report.phase == Phase::Ready).then_some(now);
         }
+        if let Some(trial) = &entry.trial {
+            trial.send_replace(report.clone());
+            return;
+        }
+        entry.unsaved = true;
         let first_outcome = !entry.outcome_known && is_outcome(report);
         entry.outcome_known |= first_outcome;
         let remembered =

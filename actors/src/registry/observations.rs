@@ -28,6 +28,7 @@ impl RegistryActor {
     pub(super) fn take_unsaved(&mut self) -> Vec<(GatewayId, Observed)> {
         self.entries
             .iter_mut()
+            .filter(|(_, entry)| !entry.is_hidden())
             .filter_map(|(id, entry)| std::mem::take(&mut entry.unsaved).then(|| (*id, observed(&entry.report))))
             .collect()
     }

@@ -45,7 +45,8 @@ impl RegistryActor {
     fn decide(&mut self, ctx: &mut Context<Self>) {
         self.election_pending = false;
         let now = self.clock.now();
-        let candidates: Vec<Candidate> = self.entries.values().map(|entry| entry.candidate(now)).collect();
+        let candidates: Vec<Candidate> =
+            self.entries.values().filter(|entry| !entry.is_hidden()).map(|entry| entry.candidate(now)).collect();
         if let Some(change) = self.election.decide(now, &candidates, self.self_doubt.doubts()) {
             self.announce(&change);
         }

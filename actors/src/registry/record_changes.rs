@@ -6,7 +6,7 @@ use actix::prelude::*;
 use tracing::{debug, error, info};
 
 use super::RegistryActor;
-use super::entry::canonical_address;
+use super::entry::{Entry, canonical_address};
 use super::messages::{CreateGateway, DeleteGateway, GatewayCommitted, UpdateGateway};
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::messages::{ShutDown, UpdateRecord};
@@ -45,6 +45,9 @@ impl Handler<UpdateGateway> for RegistryActor {
             return refuse_while_stopping(self);
         }
         let UpdateGateway { id, change } = message;
+        if self.is_hidden(id) {
+            return Box::pin(async move { Err(Failure::gateway_not_found(id)) }.into_actor(self));
+        }
         let store = self.store.clone();
         let observed = change.clone();
         let write = async move { store.update_gateway(id, change).await };
@@ -68,6 +71,9 @@ impl Handler<DeleteGateway> for RegistryActor {
             return refuse_while_stopping(self);
         }
         let id = message.0;
+        if self.is_hidden(id) {
+            return Box::pin(async { Ok(false) }.into_actor(self));
+        }
         let store = self.store.clone();
         let write = async move { store.delete_gateway(id).await };
         let commit = write.into_actor(self).map(move |outcome, registry, ctx| match outcome? {
@@ -88,14 +94,16 @@ impl Handler<DeleteGateway> for RegistryActor {
 }
 
 impl RegistryActor {
-    fn committed(&self, id: GatewayId, agents_registered: usize) -> Result<GatewayCommitted, Failure> {
+    pub(super) fn committed(&self, id: GatewayId, agents_registered: usize) -> Result<GatewayCommitted, Failure> {
         let entry = self.entries.get(&id).ok_or_else(|| Failure::gateway_not_found(id))?;
         let view = self.roster.reader().get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
         let same_address = self
             .addresses
             .others(&entry.address, id)
             .into_iter()
-            .filter_map(|other| self.entries.get(&other).map(|entry| entry.record.name.clone()))
+            .filter_map(|other| self.entries.get(&other))
+            .filter(|entry| !entry.is_hidden())
+            .map(|entry| entry.record.name.clone())
             .collect();
         Ok(GatewayCommitted { view, same_address, agents_registered })
     }
@@ -176,25 +184,29 @@ impl RegistryActor {
         }));
     }
 
-    fn dismiss(&mut self, id: GatewayId, ctx: &mut Context<Self>) {
+    pub(super) fn dismiss(&mut self, id: GatewayId, ctx: &mut Context<Self>) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        debug!(gateway.id = id.0, gateway.name = %entry.record.name, "gateway deleted");
         if let Some(door) = entry.door {
             door.shut_down.do_send(ShutDown);
         }
         if self.addresses.leave(&entry.address, id) {
             self.delete_stored_token(entry.address, ctx);
         }
+        self.metrics.forget_gateway(id);
+        if entry.record.provisioning {
+            return;
+        }
+        debug!(gateway.id = id.0, gateway.name = %entry.record.name, "gateway deleted");
         self.spawns.on_gateway_deleted(id);
         self.roster.remove(id);
-        self.metrics.forget_gateway(id);
         self.note_removal(id, entry.report.is_usable(), ctx);
         self.consider_election(Some(id), ctx);
     }
 
     /// Where there is no gateway at all, the configured default one is registered (`api.md`, `GET /api/gateways`).
     pub(super) fn seed_if_empty(&self) -> ResponseActFuture<Self, ()> {
-        let Some(seed) = self.seed.clone().filter(|_| self.entries.is_empty() && !self.stopping) else {
+        let Some(seed) = self.seed.clone().filter(|_| self.entries.values().all(Entry::is_hidden) && !self.stopping)
+        else {
             return Box::pin(async {}.into_actor(self));
         };
         let store = self.store.clone();
@@ -214,6 +226,8 @@ fn status_named(name: &str) -> Option<Status> {
     Status::ALL.into_iter().find(|status| status.as_str() == name)
 }
 
-fn refuse_while_stopping<T: 'static>(registry: &RegistryActor) -> ResponseActFuture<RegistryActor, Result<T, Failure>> {
+pub(super) fn refuse_while_stopping<T: 'static>(
+    registry: &RegistryActor,
+) -> ResponseActFuture<RegistryActor, Result<T, Failure>> {
     Box::pin(async { Err(Failure::unavailable("daemon")) }.into_actor(registry))
 }

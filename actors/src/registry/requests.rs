@@ -8,6 +8,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::RegistryActor;
+use super::entry::Entry;
 use super::messages::{CallGateway, Drain, Ping, ProbeGateways, ReconnectGateway};
 use super::roster::GatewayView;
 use crate::error::{ErrorCode, Failure};
@@ -26,7 +27,7 @@ impl Handler<ProbeGateways> for RegistryActor {
 
     fn handle(&mut self, message: ProbeGateways, _: &mut Self::Context) -> Self::Result {
         let ids: Vec<GatewayId> = match message.only {
-            Some(id) if !self.entries.contains_key(&id) => {
+            Some(id) if self.entries.get(&id).is_none_or(Entry::is_hidden) => {
                 return Box::pin(async move { Err(Failure::gateway_not_found(id)) });
             }
             Some(id) => vec![id],
@@ -137,7 +138,8 @@ impl Handler<ReconnectGateway> for RegistryActor {
 
     fn handle(&mut self, message: ReconnectGateway, ctx: &mut Self::Context) -> Self::Result {
         let id = message.0;
-        let entry = self.entries.get_mut(&id).ok_or_else(|| Failure::gateway_not_found(id))?;
+        let entry = self.entries.get_mut(&id).filter(|entry| !entry.is_hidden());
+        let entry = entry.ok_or_else(|| Failure::gateway_not_found(id))?;
         info!(gateway.id = id.0, gateway.name = %entry.record.name, "reconnect asked for by an operator");
         match &entry.door {
             Some(door) => door.reconnect.do_send(Reconnect),

@@ -263,6 +263,7 @@ impl RegistryActor {
         let candidates: Vec<RouteCandidate<'_>> = self
             .entries
             .values()
+            .filter(|entry| !entry.is_hidden())
             .map(|entry| {
                 let in_flight = self.spawns.in_flight(entry.record.id);
                 RouteCandidate {

@@ -24,6 +24,7 @@ impl RegistryActor {
         for id in dead {
             self.bury(id, ctx);
         }
+        self.end_forgotten_trials(ctx);
     }
 
     fn bury(&mut self, id: GatewayId, ctx: &mut Context<Self>) {
@@ -61,6 +62,11 @@ impl RegistryActor {
         } else {
             warn!(gateway.id = id.0, gateway.name = %entry.record.name, from = entry.report.phase.as_str(),
                 to = "idle", reason = "its actor died and is started again", "gateway actor restarted");
+        }
+        if let Some(trial) = &entry.trial {
+            // Whoever waits for it learns that it ended; a trial is not started again.
+            trial.send_replace(GatewayReport { phase: Phase::Parked, ..report });
+            return;
         }
         let before = std::mem::replace(&mut entry.report, report);
         if decision == RestartDecision::Restart {

@@ -7,6 +7,7 @@ mod credentials;
 mod direct_connections;
 mod gateways;
 mod health;
+mod provisioning;
 mod retention;
 mod spawns;
 mod token_usage;
@@ -23,7 +24,7 @@ use super::open_error::StoreOpenError;
 use super::options::StoreOptions;
 use super::queue::{Queue, Which};
 use super::sealing::Sealer;
-use super::startup;
+use super::startup::{self, Installation};
 use crate::clock::Clock;
 use crate::error::Failure;
 use crate::metrics::Metrics;
@@ -46,7 +47,7 @@ struct Shared {
     readers: Queue,
     sealer: Arc<Sealer>,
     clock: Clock,
-    installation_id: String,
+    installation: Installation,
 }
 
 impl StoreHandle {
@@ -60,16 +61,21 @@ impl StoreHandle {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreOpenError> {
         let sealer = Arc::new(Sealer::new(key.bytes()));
-        let installation_id = startup::prepare(&options, key, &sealer, clock.wall_ms() / 1000)?;
+        let installation = startup::prepare(&options, key, &sealer, clock.wall_ms() / 1000)?;
         metrics.set_database(&options.path);
         let writer = Queue::start(Which::Writer, &options, clock.clone(), metrics.clone());
         let readers = Queue::start(Which::Reader, &options, clock.clone(), metrics);
-        Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation_id }) })
+        Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation }) })
     }
 
     /// The id of this installation: a uuid fixed at the first start.
     pub fn installation_id(&self) -> &str {
-        &self.shared.installation_id
+        &self.shared.installation.id
+    }
+
+    /// The id of the one organization of the organization API: a uuid fixed at the first start.
+    pub fn organization_id(&self) -> &str {
+        &self.shared.installation.organization_id
     }
 
     /// Jobs admitted and not finished: of the writer, of the readers.

@@ -11,7 +11,8 @@ use crate::gateway_record::GatewayRecord;
 use crate::ids::GatewayId;
 
 pub use agents::{
-    AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, NewAgent, SyncStats, SyncedAgent,
+    AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, MainAgent, NewAgent, SyncStats,
+    SyncedAgent,
 };
 pub use audit::{AuditActor, AuditEntry, AuditRecord, AuditResult};
 pub use direct_connections::{
@@ -38,6 +39,15 @@ pub struct Updated {
     pub record: GatewayRecord,
     /// The gateway that was the configured primary until now, where the changed one took that place.
     pub demoted: Option<GatewayRecord>,
+}
+
+/// The main agent of a gateway was recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MainRecorded {
+    /// The gateway, which is visible from now on.
+    pub record: GatewayRecord,
+    /// Its main agent.
+    pub agent: AgentRecord,
 }
 
 /// How a request to delete a gateway ended.

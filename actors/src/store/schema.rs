@@ -98,6 +98,9 @@ diesel::table! {
         created_at -> BigInt,
         updated_at -> BigInt,
         revision -> BigInt,
+        workspace_root -> Nullable<Text>,
+        gateway_agent_id -> Nullable<Text>,
+        provisioning -> Bool,
     }
 }
 

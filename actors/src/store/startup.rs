@@ -38,14 +38,24 @@ const CANARY: &str = "canary";
 const CANARY_TEXT: &[u8] = b"gatewarden canary 1";
 const CANARY_PLACE: Place<'static> = Place { table: "meta", row: CANARY, column: "value" };
 const INSTALLATION_ID: &str = "installation_id";
+const ORGANIZATION_ID: &str = "organization_id";
 
-/// Checks, migrates and seals; answers the installation's id.
+/// What is fixed at the first start.
+#[derive(Debug)]
+pub(super) struct Installation {
+    /// A uuid.
+    pub(super) id: String,
+    /// The one organization of the organization API: a uuid.
+    pub(super) organization_id: String,
+}
+
+/// Checks, migrates and seals; answers what is fixed at the first start.
 pub(super) fn prepare(
     options: &StoreOptions,
     key: SealingKey,
     sealer: &Sealer,
     now_s: i64,
-) -> Result<String, StoreOpenError> {
+) -> Result<Installation, StoreOpenError> {
     let file = DatabaseFile::find_or_make(&options.path)?;
     let prepared = Startup { options, file: &file, sealer, now_s }.run(key);
     if prepared.is_err() {
@@ -82,7 +92,7 @@ impl From<diesel::result::Error> for Aborted {
 }
 
 impl Startup<'_> {
-    fn run(&self, mut key: SealingKey) -> Result<String, StoreOpenError> {
+    fn run(&self, mut key: SealingKey) -> Result<Installation, StoreOpenError> {
         let opened = connection::open_plain(&self.options.path, self.options.busy_timeout);
         let mut connection = opened.map_err(|error| self.broken(&error.to_string()))?;
         self.check_pages(&mut connection)?;
@@ -164,7 +174,7 @@ impl Startup<'_> {
         }
     }
 
-    fn migrate(&self, connection: &mut SqliteConnection, key: &mut SealingKey) -> Result<String, Aborted> {
+    fn migrate(&self, connection: &mut SqliteConnection, key: &mut SealingKey) -> Result<Installation, Aborted> {
         connection.run_pending_migrations(MIGRATIONS).map_err(|error| Aborted::Migration(error.to_string()))?;
         if meta::get(connection, CANARY)?.is_none() {
             // The key is on disk before the first row is sealed with it.
@@ -173,12 +183,10 @@ impl Startup<'_> {
             meta::put(connection, CANARY, &canary)?;
             tracing::info!(store.path = %self.options.path.display(), created_at = self.now_s, "made a new database");
         }
-        if let Some(id) = meta::get(connection, INSTALLATION_ID)? {
-            return Ok(id);
-        }
-        let id = uuid::Uuid::new_v4().to_string();
-        meta::put(connection, INSTALLATION_ID, &id)?;
-        Ok(id)
+        Ok(Installation {
+            id: fixed_id(connection, INSTALLATION_ID)?,
+            organization_id: fixed_id(connection, ORGANIZATION_ID)?,
+        })
     }
 
     fn store_error(&self, error: &StoreError) -> StoreOpenError {
@@ -196,6 +204,16 @@ impl Startup<'_> {
     fn corrupt(&self, detail: &str) -> StoreOpenError {
         StoreOpenError::Corrupt { path: self.options.path.clone(), detail: detail.to_owned() }
     }
+}
+
+/// A uuid that is drawn once and stays.
+fn fixed_id(connection: &mut SqliteConnection, name: &str) -> QueryResult<String> {
+    if let Some(id) = meta::get(connection, name)? {
+        return Ok(id);
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    meta::put(connection, name, &id)?;
+    Ok(id)
 }
 
 fn lines(connection: &mut SqliteConnection, query: &str) -> QueryResult<Vec<String>> {

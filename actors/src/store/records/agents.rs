@@ -231,3 +231,14 @@ pub struct SyncStats {
     /// unusable, or the list is too long.
     pub skipped: usize,
 }
+
+/// The main agent of a gateway (document 003), as it was found or made there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MainAgent {
+    /// Its id on the gateway, as `agents.list` says it there; 1 to 200 characters.
+    pub agent_id: String,
+    /// What it is for; none for `gateway main`.
+    pub role: Option<String>,
+    /// What is known of it there, a JSON object: becomes the stored agent's configuration, but `gateway_config` stays ours.
+    pub config: Value,
+}

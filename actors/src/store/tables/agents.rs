@@ -1,5 +1,6 @@
 //! Agents: made by hand, registered with a gateway, connected directly, synced from a gateway's configuration.
 
+mod gateway_main;
 mod row;
 mod sync;
 
@@ -12,6 +13,7 @@ use crate::ids::GatewayId;
 use crate::store::error::StoreError;
 use crate::store::records::{AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, NewAgent};
 use crate::store::schema::{agents, gateways};
+pub(in crate::store) use gateway_main::{delete_main, record_main};
 use row::{Changes, Row, config_text};
 pub(in crate::store) use sync::sync;
 

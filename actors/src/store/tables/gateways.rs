@@ -1,5 +1,6 @@
 //! Gateways: the writes that keep exactly what `GatewayRecord` promises.
 
+mod provisioning;
 mod row;
 
 use diesel::prelude::*;
@@ -11,13 +12,18 @@ use crate::store::error::StoreError;
 use crate::store::records::{Created, DeleteOutcome, Updated};
 use crate::store::schema::gateways;
 use crate::store::sealing::Sealer;
+pub(in crate::store) use provisioning::{abandon, create_provisional, purge_provisional, record_main_agent};
 use row::{Changes, NewRow, Row};
 
 pub(in crate::store) fn load_all(
     connection: &mut SqliteConnection,
     sealer: &Sealer,
 ) -> Result<Vec<GatewayRecord>, StoreError> {
-    let rows: Vec<Row> = gateways::table.order(gateways::id).select(Row::as_select()).load(connection)?;
+    let rows: Vec<Row> = gateways::table
+        .filter(gateways::provisioning.eq(false))
+        .order(gateways::id)
+        .select(Row::as_select())
+        .load(connection)?;
     Ok(rows.into_iter().map(|row| row.into_record(sealer)).collect())
 }
 
@@ -97,6 +103,7 @@ pub(in crate::store) fn delete(
         None => Ok(DeleteOutcome::NotFound),
         Some(true) => Ok(DeleteOutcome::IsPrimary),
         Some(false) => {
+            agents::delete_main(connection, id)?;
             agents::detach(connection, id, now_s)?;
             diesel::delete(gateways::table.find(id.0)).execute(connection)?;
             Ok(DeleteOutcome::Deleted)
@@ -128,7 +135,8 @@ pub(in crate::store) fn seed_if_empty(
     new: &NewGateway,
     now_s: i64,
 ) -> Result<Option<GatewayRecord>, StoreError> {
-    let any: Option<i64> = gateways::table.select(gateways::id).first(connection).optional()?;
+    let any: Option<i64> =
+        gateways::table.filter(gateways::provisioning.eq(false)).select(gateways::id).first(connection).optional()?;
     if any.is_some() {
         return Ok(None);
     }

@@ -36,6 +36,9 @@ pub(super) struct Row {
     created_at: i64,
     updated_at: i64,
     revision: i64,
+    workspace_root: Option<String>,
+    gateway_agent_id: Option<String>,
+    provisioning: bool,
 }
 
 impl Row {
@@ -56,6 +59,9 @@ impl Row {
             is_primary: self.is_primary,
             priority: self.priority,
             disable_device_pairing: self.disable_device_pairing,
+            workspace_root: self.workspace_root,
+            gateway_agent_id: self.gateway_agent_id,
+            provisioning: self.provisioning,
             drained: self.drained,
             dialect: self.dialect.as_deref().and_then(Dialect::from_name),
             observed: Observed {
@@ -110,6 +116,8 @@ pub(super) struct NewRow {
     transport: &'static str,
     tls: String,
     disable_device_pairing: bool,
+    workspace_root: Option<String>,
+    provisioning: bool,
     created_at: i64,
     updated_at: i64,
 }
@@ -129,9 +137,16 @@ impl NewRow {
             transport: transport_name(new.transport),
             tls: json(&new.tls)?,
             disable_device_pairing: new.disable_device_pairing,
+            workspace_root: None,
+            provisioning: false,
             created_at: now_s,
             updated_at: now_s,
         })
+    }
+
+    /// The same gateway while it is being created through the organization API.
+    pub(super) fn provisional(self, workspace_root: &str) -> Self {
+        Self { workspace_root: Some(workspace_root.to_owned()), provisioning: true, ..self }
     }
 }
 
@@ -150,6 +165,7 @@ pub(super) struct Changes {
     transport: Option<&'static str>,
     tls: Option<String>,
     disable_device_pairing: Option<bool>,
+    workspace_root: Option<String>,
     drained: Option<bool>,
     dialect: Option<&'static str>,
     status: Option<String>,
@@ -179,6 +195,7 @@ impl Changes {
             transport: change.transport.map(transport_name),
             tls: change.tls.as_ref().map(json).transpose()?,
             disable_device_pairing: change.disable_device_pairing,
+            workspace_root: change.workspace_root.clone(),
             drained: change.drained,
             dialect: change.dialect.map(Dialect::as_str),
             status: change.status.clone(),
