@@ -118,6 +118,9 @@ impl App {
             clock: clock.clone(),
         })
         .await?;
+        for name in store.purge_provisional_gateways().await? {
+            tracing::warn!(gateway.name = %name, "gateway {name} was being created when the daemon ended: what was half-made is removed");
+        }
         let (registry, roster) = RegistryActor::start(RegistryParts {
             records: store.load_gateways().await?,
             device_tokens: store.load_device_tokens().await?,

@@ -94,16 +94,17 @@ impl Config {
         let mut reader = reading::Reader { settings: &settings, problems: &mut problems, warnings: Vec::new() };
         let state_dir = store::state_dir(&mut reader);
         let gateway = gateway::gateway(&mut reader);
+        let work = gateway::work(&mut reader);
         let config = Self {
             credentials_dir: secrets::credentials_dir(inputs),
             listen: http::listen(&mut reader),
-            http: http::front(&mut reader, &gateway),
+            http: HttpSettings { gateway_min_version: work.min_version.clone(), ..http::front(&mut reader, &gateway) },
             api_key: http::api_key(&mut reader),
             store: store::options(&mut reader, &state_dir),
             retention: store::retention(&mut reader),
             election: gateway::election(&mut reader),
             restarts: gateway::restarts(&mut reader),
-            work: gateway::work(&mut reader),
+            work,
             seed: seed::gateway(&mut reader),
             log: log::settings(&mut reader),
             warnings: reader.warnings,

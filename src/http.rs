@@ -29,6 +29,7 @@ pub mod login;
 pub mod metrics;
 pub mod nodes;
 pub mod openapi;
+pub mod organization;
 pub mod peer_address;
 pub mod pipeline;
 pub mod query;

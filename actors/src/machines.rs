@@ -9,6 +9,7 @@ pub mod heartbeat;
 pub mod latency_fold;
 pub mod link;
 pub mod log_tail;
+pub mod provisioning;
 pub mod replay;
 pub mod restart_intensity;
 pub mod routing;

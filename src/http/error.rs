@@ -40,12 +40,7 @@ impl ResponseError for ApiError {
         if failure.code == ErrorCode::Unauthorized {
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gatewarden\"")));
         }
-        response.json(ErrorBody {
-            error: failure.message.clone(),
-            code: failure.code.as_str().to_owned(),
-            details: failure.details.clone(),
-            help: failure.help.clone(),
-        })
+        response.json(ErrorBody::of(failure))
     }
 }
 
@@ -113,6 +108,22 @@ pub struct ErrorBody {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// On `/api/v1` the sentence again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl ErrorBody {
+    /// The body of a failure.
+    pub fn of(failure: &Failure) -> Self {
+        Self {
+            error: failure.message.clone(),
+            code: failure.code.as_str().to_owned(),
+            details: failure.details.clone(),
+            help: failure.help.clone(),
+            detail: None,
+        }
+    }
 }
 
 /// What any request with a key may be answered.

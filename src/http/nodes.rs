@@ -212,7 +212,7 @@ fn rows(payload: &Value, name: &str) -> Vec<Value> {
 }
 
 /// Reads never show a token, whatever a gateway puts into its rows.
-pub(super) fn hide_tokens(value: &mut Value) {
+pub(crate) fn hide_tokens(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|name, value| {

@@ -25,6 +25,7 @@ use super::routes;
         (name = "Devices", description = "Device identity, nodes and pairing on gateways"),
         (name = "Sessions", description = "Sessions of all gateways, and what can be done with one"),
         (name = "Events", description = "What happens, as it happens, and who did what"),
+        (name = "Organization", description = "The same gateways by UUID, created step by step; times are RFC 3339, errors also have `detail`"),
         (name = "Keys", description = "API keys and browser logins"),
         (name = "Daemon", description = "The daemon's own state"),
     ),

@@ -5,12 +5,13 @@ use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, ResponseError, web};
+use actix_web::{Error, HttpMessage, HttpResponse, web};
 
 use super::access_log::{Answered, note};
 use super::audit::{self, Watch};
 use super::error::ApiError;
 use super::front::Front;
+use super::organization::error_detail;
 use super::rate_limit::LimitState;
 use super::request_id::REQUEST_ID;
 use super::{allowed_hosts, cors, security_headers};
@@ -35,7 +36,7 @@ pub async fn run<B: MessageBody + 'static>(
     let is_page = security_headers::is_page(request.path());
     let mut response = match allowed_hosts::check(request.path(), request.headers(), &front.settings.allowed_hosts) {
         Err(failure) => {
-            let refusal = ApiError(failure).error_response();
+            let refusal = HttpResponse::from_error(ApiError(failure));
             request.into_response(refusal).map_into_right_body()
         }
         Ok(()) if origin.is_some() && cors::is_preflight(&request) => {
@@ -44,6 +45,9 @@ pub async fn run<B: MessageBody + 'static>(
         Ok(()) => next.call(request).await?.map_into_left_body(),
     };
 
+    if error_detail::concerns(response.request().path()) {
+        response = error_detail::add(response);
+    }
     if let Some(watch) = watch {
         response = Box::pin(watch.settle(response)).await;
     }

@@ -9,8 +9,8 @@ use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::registry::messages::{
-    CallGateway, ControlSessionAt, CreateGateway, DeleteGateway, ProbeGateways, ReconnectGateway, SpawnWork,
-    UpdateGateway, WatchGatewayLogs,
+    AbandonGateway, CallGateway, ConfirmGateway, ControlSessionAt, CreateGateway, DeleteGateway, ProbeGateways,
+    ReconnectGateway, ReserveGateway, SpawnWork, TryGateway, UpdateGateway, WatchGatewayLogs,
 };
 use tokio::sync::Semaphore;
 
@@ -99,6 +99,14 @@ pub struct RegistryDoor {
     pub control: Door<ControlSessionAt>,
     /// Followers of a gateway's log, until they have their first entries.
     pub watch_logs: Door<WatchGatewayLogs>,
+    /// Gateways that are being created.
+    pub reserve: Door<ReserveGateway>,
+    /// Gateways that are only tried.
+    pub trial: Door<TryGateway>,
+    /// Main agents of gateways.
+    pub confirm: Door<ConfirmGateway>,
+    /// Ends of trials.
+    pub abandon: Door<AbandonGateway>,
 }
 
 impl RegistryDoor {
@@ -114,7 +122,11 @@ impl RegistryDoor {
             + Handler<CallGateway>
             + Handler<SpawnWork>
             + Handler<ControlSessionAt>
-            + Handler<WatchGatewayLogs>,
+            + Handler<WatchGatewayLogs>
+            + Handler<ReserveGateway>
+            + Handler<TryGateway>
+            + Handler<ConfirmGateway>
+            + Handler<AbandonGateway>,
         A::Context: ToEnvelope<A, CreateGateway>
             + ToEnvelope<A, UpdateGateway>
             + ToEnvelope<A, DeleteGateway>
@@ -123,7 +135,11 @@ impl RegistryDoor {
             + ToEnvelope<A, CallGateway>
             + ToEnvelope<A, SpawnWork>
             + ToEnvelope<A, ControlSessionAt>
-            + ToEnvelope<A, WatchGatewayLogs>,
+            + ToEnvelope<A, WatchGatewayLogs>
+            + ToEnvelope<A, ReserveGateway>
+            + ToEnvelope<A, TryGateway>
+            + ToEnvelope<A, ConfirmGateway>
+            + ToEnvelope<A, AbandonGateway>,
     {
         Self {
             create: Door::new(registry.clone().recipient(), CHANGES),
@@ -135,6 +151,10 @@ impl RegistryDoor {
             spawn: Door::new(registry.clone().recipient(), CALLS),
             control: Door::new(registry.clone().recipient(), CONTROLS),
             watch_logs: Door::new(registry.clone().recipient(), PROBES),
+            reserve: Door::new(registry.clone().recipient(), CHANGES),
+            trial: Door::new(registry.clone().recipient(), CHANGES),
+            confirm: Door::new(registry.clone().recipient(), CHANGES),
+            abandon: Door::new(registry.clone().recipient(), CHANGES),
         }
     }
 
@@ -149,6 +169,10 @@ impl RegistryDoor {
             + self.spawn.in_flight()
             + self.control.in_flight()
             + self.watch_logs.in_flight()
+            + self.reserve.in_flight()
+            + self.trial.in_flight()
+            + self.confirm.in_flight()
+            + self.abandon.in_flight()
     }
 
     /// Whether the registry still listens.

@@ -3,7 +3,7 @@
 
 use actix_web::dev::HttpServiceFactory;
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use utoipa_actix_web::OpenApiFactory;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -13,6 +13,10 @@ use super::connect as direct;
 use super::error::ApiError;
 use super::front::Front;
 use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
+use super::organization::{
+    commands as organization_commands, gateways as organization, session as organization_session,
+    sessions as organization_sessions, status as organization_status,
+};
 use super::sessions::{
     change as session_change, control as session_control, history as session_history, message as session_message,
 };
@@ -87,6 +91,17 @@ pub fn api(routes: &mut impl Routes) {
         .service(nodes::read) //              GET    /api/nodes
         .service(nodes::decide) //            POST   /api/nodes
         .service(identity::identity) //       GET    /api/identity
+        .service(organization::list) //               GET    /api/v1/gateways
+        .service(organization::create) //             POST   /api/v1/gateways
+        .service(organization_status::status) //      GET    /api/v1/gateways/status
+        .service(organization_commands::list) //      GET    /api/v1/gateways/commands
+        .service(organization_sessions::list) //      GET    /api/v1/gateways/sessions
+        .service(organization_session::read) //       GET    /api/v1/gateways/sessions/{key}
+        .service(organization_session::read_history) // GET  /api/v1/gateways/sessions/{key}/history
+        .service(organization_session::send) //       POST   /api/v1/gateways/sessions/{key}/message
+        .service(organization::read) //               GET    /api/v1/gateways/{id}
+        .service(organization::update) //             PATCH  /api/v1/gateways/{id}
+        .service(organization::delete) //             DELETE /api/v1/gateways/{id}
         .service(keys::list) //               GET    /api/keys
         .service(keys::create) //             POST   /api/keys
         .service(keys::revoke) //             DELETE /api/keys/{id}
@@ -111,14 +126,14 @@ async fn no_such_route(front: web::Data<Front>, request: HttpRequest) -> HttpRes
     if methods.is_empty() {
         let failure = Failure::new(ErrorCode::NotFound, format!("There is nothing at {path}"))
             .with_help("The page /docs and the document /api/openapi.json list all routes.");
-        return ApiError(failure).error_response();
+        return HttpResponse::from_error(ApiError(failure));
     }
     let allowed = methods.iter().map(actix_web::http::Method::as_str).collect::<Vec<_>>().join(", ");
     let failure = Failure::new(
         ErrorCode::MethodNotAllowed,
         format!("{path} does not take the method {}; it takes {allowed}", request.method()),
     );
-    let mut response = ApiError(failure).error_response();
+    let mut response = HttpResponse::from_error(ApiError(failure));
     if let Ok(value) = header::HeaderValue::try_from(allowed) {
         response.headers_mut().insert(header::ALLOW, value);
     }

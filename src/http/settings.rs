@@ -30,6 +30,8 @@ pub struct HttpSettings {
     pub request_deadline: Duration,
     /// Deadline of a request that is passed on to a gateway; 30 s (the same as `gateway.request_timeout`).
     pub gateway_timeout: Duration,
+    /// The oldest release that the organization API registers: a calendar version; `2026.02.9`.
+    pub gateway_min_version: String,
     /// Budget of one health probe; 5 s (the same as `gateway.probe_timeout`).
     pub probe_timeout: Duration,
     /// How long open requests may take to end after the stop; 5 s.
@@ -50,6 +52,7 @@ impl Default for HttpSettings {
             body_limit: 1024 * 1024,
             request_deadline: Duration::from_secs(10),
             gateway_timeout: Duration::from_secs(30),
+            gateway_min_version: "2026.02.9".to_owned(),
             probe_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(5),
         }

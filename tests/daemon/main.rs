@@ -49,6 +49,8 @@ mod malformed_requests;
 #[cfg(test)]
 mod operations_page;
 #[cfg(test)]
+mod organization;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod registration;

@@ -2,6 +2,7 @@
 
 mod scripted_gateway;
 mod spawns;
+mod trials;
 
 use std::time::Duration;
 

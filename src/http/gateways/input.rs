@@ -26,7 +26,7 @@ const LABELS: usize = 64;
 const PRIORITY: std::ops::RangeInclusive<i64> = -10_000..=10_000;
 const TRANSPORTS: [&str; 3] = ["auto", "ws", "http"];
 /// What reads show in place of a token: sent back, it means "as it is".
-const REDACTED: &str = "--------";
+pub const REDACTED: &str = "--------";
 
 /// A new gateway.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -319,7 +319,7 @@ fn finish(mut fields: Fields<'_>, parsed: Option<&Result<ParsedHost, AddressErro
 }
 
 /// A token: `None` where it is left out, `Some(None)` where it is to be cleared.
-fn token(fields: &mut Fields<'_>) -> Option<Option<Secret>> {
+pub fn token(fields: &mut Fields<'_>) -> Option<Option<Secret>> {
     if !fields.has("token") {
         return None;
     }

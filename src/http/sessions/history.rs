@@ -67,7 +67,7 @@ pub(crate) async fn read(
 }
 
 /// The newest entries of a reply, whether or not the gateway kept to the limit.
-fn newest(reply: &Value, limit: usize) -> Vec<HistoryEntry> {
+pub fn newest(reply: &Value, limit: usize) -> Vec<HistoryEntry> {
     let messages = reply.as_array().or_else(|| reply.get("messages")?.as_array());
     let messages = messages.map(Vec::as_slice).unwrap_or_default();
     let skipped = messages.len().saturating_sub(limit);

@@ -102,7 +102,7 @@ pub(crate) async fn send(
 }
 
 /// A message may have lines, so it is read by rules of its own.
-fn content<'a>(fields: &mut Fields<'a>) -> Option<&'a str> {
+pub fn content<'a>(fields: &mut Fields<'a>) -> Option<&'a str> {
     let text = match fields.value("content") {
         None => {
             fields.missing("content");

@@ -31,10 +31,12 @@ use gatewarden_actors::log_watch::LogSubscription;
 use gatewarden_actors::machines::routing::RouteWish;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::messages::{
-    CallGateway, ControlSessionAt, CreateGateway, DeleteGateway, GatewayCommitted, ProbeGateways, ReconnectGateway,
-    SpawnAnswer, SpawnWork, UpdateGateway, WatchGatewayLogs,
+    AbandonGateway, CallGateway, ConfirmGateway, ControlSessionAt, CreateGateway, DeleteGateway, GatewayCommitted,
+    ProbeGateways, ReconnectGateway, ReserveGateway, SpawnAnswer, SpawnWork, TryGateway, UpdateGateway,
+    WatchGatewayLogs,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
+use gatewarden_actors::registry::trials::Trial;
 use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
@@ -257,6 +259,21 @@ impl Handler<ControlSessionAt> for ScriptedRegistry {
 }
 
 /// Followers need a gateway's actor: the daemon's own tests have one.
+/// Nothing is dialled here: trials are tested with real registries and gateways.
+macro_rules! refuses {
+    ($($message:ty => $answer:ty),*) => {
+        $(impl Handler<$message> for ScriptedRegistry {
+            type Result = Result<$answer, Failure>;
+
+            fn handle(&mut self, _: $message, _: &mut Self::Context) -> Self::Result {
+                Err(Failure::unavailable("scripted registry"))
+            }
+        })*
+    };
+}
+
+refuses!(ReserveGateway => Trial, TryGateway => Trial, ConfirmGateway => GatewayCommitted, AbandonGateway => ());
+
 impl Handler<WatchGatewayLogs> for ScriptedRegistry {
     type Result = ResponseFuture<Result<LogSubscription, Failure>>;
 

@@ -1,0 +1,342 @@
+//! Creation of a gateway step by step (document 003): dialled and authenticated, its release judged, its main agent
+//! provisioned, recorded. Every failure undoes all of it. Takes what happened, says what to do next.
+
+use gatewarden_protocol::CalendarVersion;
+use serde_json::{Value, json};
+
+use crate::error::{ErrorCode, Failure};
+use crate::gateway_report::{GatewayReport, Phase, Problem};
+
+/// The oldest release that a gateway may be of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MinimumVersion(CalendarVersion);
+
+impl MinimumVersion {
+    /// `2026.02.9`, or with a revision `2026.2.9-1`. None where the text is no version.
+    pub fn new(text: &str) -> Option<Self> {
+        CalendarVersion::known(text).map(Self)
+    }
+
+    /// Judges a release by its text. None where the text tells no version (`dev`).
+    fn admits(&self, text: &str) -> Option<bool> {
+        CalendarVersion::known(text).map(|version| version >= self.0)
+    }
+}
+
+/// The gateway that is being created or checked, as sentences name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Its host, for the command that tests the way there.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether it is to be used in control-UI mode.
+    pub disable_device_pairing: bool,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Wait for the next report, or until patience ends.
+    Wait,
+    /// Read the gateway's configuration: it alone can tell the release.
+    ReadConfiguration,
+    /// Find or make the main agent there.
+    ProvisionMainAgent,
+    /// Write it down; that makes it a gateway.
+    Record,
+    /// All is well; nothing is left to do.
+    Done,
+    /// End the trial, remove what was reserved, answer this.
+    Undo(Failure),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Dialling,
+    Reading,
+    MainAgent,
+    Recording,
+    Ended,
+}
+
+/// One creation, or one check of a changed gateway.
+#[derive(Debug)]
+pub struct Provisioning {
+    named: Named,
+    minimum: Option<MinimumVersion>,
+    with_main_agent: bool,
+    stage: Stage,
+}
+
+impl Provisioning {
+    /// Begins. Without a minimum every release will do; `with_main_agent` is false for a mere check.
+    pub fn new(named: Named, minimum: Option<MinimumVersion>, with_main_agent: bool) -> Self {
+        Self { named, minimum, with_main_agent, stage: Stage::Dialling }
+    }
+
+    /// The gateway's actor said something.
+    pub fn on_report(&mut self, report: &GatewayReport) -> Step {
+        if self.stage != Stage::Dialling {
+            return Step::Wait;
+        }
+        match report.phase {
+            Phase::Ready if report.is_usable() => self.judge_version(report.version.as_deref(), true),
+            Phase::Blocked | Phase::Backoff | Phase::Parked | Phase::Stopping => {
+                let failure = self.refusal(report);
+                self.undo(failure)
+            }
+            _ => Step::Wait,
+        }
+    }
+
+    /// Patience with the dial has ended.
+    pub fn on_silence(&mut self, report: &GatewayReport) -> Step {
+        match self.stage {
+            Stage::Dialling => {
+                let failure = self.refusal(report);
+                self.undo(failure)
+            }
+            _ => Step::Wait,
+        }
+    }
+
+    /// The configuration was read, or not.
+    pub fn on_configuration(&mut self, read: Result<Value, Failure>) -> Step {
+        if self.stage != Stage::Reading {
+            return Step::Wait;
+        }
+        let version = read.ok().as_ref().and_then(last_touched_version).map(str::to_owned);
+        self.judge_version(version.as_deref(), false)
+    }
+
+    /// The main agent is there, or not.
+    pub fn on_main_agent(&mut self, outcome: Result<(), Failure>) -> Step {
+        if self.stage != Stage::MainAgent {
+            return Step::Wait;
+        }
+        match outcome {
+            Ok(()) => {
+                self.stage = Stage::Recording;
+                Step::Record
+            }
+            Err(failure) => {
+                let failure = self.in_the_middle(failure);
+                self.undo(failure)
+            }
+        }
+    }
+
+    /// It is written down, or not.
+    pub fn on_recorded(&mut self, outcome: Result<(), Failure>) -> Step {
+        if self.stage != Stage::Recording {
+            return Step::Wait;
+        }
+        match outcome {
+            Ok(()) => {
+                self.stage = Stage::Ended;
+                Step::Done
+            }
+            Err(failure) => self.undo(failure),
+        }
+    }
+
+    fn undo(&mut self, failure: Failure) -> Step {
+        self.stage = Stage::Ended;
+        Step::Undo(failure)
+    }
+
+    fn judge_version(&mut self, version: Option<&str>, may_ask: bool) -> Step {
+        let Some(minimum) = self.minimum.clone() else { return self.admitted() };
+        match version.and_then(|version| minimum.admits(version)) {
+            Some(true) => self.admitted(),
+            Some(false) => {
+                let failure = self.too_old(&minimum, version.unwrap_or_default());
+                self.undo(failure)
+            }
+            None if may_ask => {
+                self.stage = Stage::Reading;
+                Step::ReadConfiguration
+            }
+            None => {
+                let failure = self.untold(&minimum);
+                self.undo(failure)
+            }
+        }
+    }
+
+    fn admitted(&mut self) -> Step {
+        if self.with_main_agent {
+            self.stage = Stage::MainAgent;
+            return Step::ProvisionMainAgent;
+        }
+        self.stage = Stage::Ended;
+        Step::Done
+    }
+
+    fn too_old(&self, minimum: &MinimumVersion, version: &str) -> Failure {
+        let (name, least) = (&self.named.name, minimum.0);
+        Failure::new(
+            ErrorCode::GatewayTooOld,
+            format!("Gateway \"{name}\" runs release {version}, which is older than the minimum {least}"),
+        )
+        .with_help(version_help(least))
+        .with_details(json!({"version": version, "minimum": least.to_string()}))
+        .with_retry_after(std::time::Duration::from_secs(3600))
+    }
+
+    fn untold(&self, minimum: &MinimumVersion) -> Failure {
+        let (name, least) = (&self.named.name, minimum.0);
+        Failure::new(
+            ErrorCode::GatewayTooOld,
+            format!(
+                "Gateway \"{name}\" does not tell its release, and neither does its configuration, so that it cannot be held \
+                 against the minimum {least}"
+            ),
+        )
+        .with_help(version_help(least))
+        .with_details(json!({"version": null, "minimum": least.to_string()}))
+        .with_retry_after(std::time::Duration::from_secs(3600))
+    }
+
+    /// Why the dial came to nothing.
+    fn refusal(&self, report: &GatewayReport) -> Failure {
+        let Some(problem) = &report.last_error else {
+            let sentence = format!("Gateway \"{}\" is unreachable: it did not let us in in time", self.named.name);
+            return Failure::new(ErrorCode::GatewayUnreachable, sentence)
+                .with_help(unreachable_help(&self.named))
+                .with_details(json!({"phase": report.phase.as_str()}));
+        };
+        let code = if report.phase == Phase::Blocked && !is_about_the_way(&problem.code) {
+            ErrorCode::GatewayRefused
+        } else {
+            ErrorCode::GatewayUnreachable
+        };
+        let mut details = json!({"reason": problem.code, "phase": report.phase.as_str()});
+        if let Some(pairing) = &report.pairing {
+            details["pairing"] = json!({"request_id": pairing.request_id, "device_id": pairing.device_id});
+        }
+        Failure::new(code, problem.message.clone()).with_help(self.help_of(problem)).with_details(details)
+    }
+
+    fn help_of(&self, problem: &Problem) -> String {
+        let more = if is_about_scopes(&problem.code) {
+            scope_help(self.named.disable_device_pairing)
+        } else if problem.code == "version_too_old" {
+            return problem.help.clone();
+        } else if is_about_credentials(&problem.code) {
+            "Give the token in the field token: it must be gateway.auth.token of the gateway's openclaw.json."
+                .to_owned()
+        } else {
+            unreachable_help(&self.named)
+        };
+        format!("{} {more}", problem.help)
+    }
+
+    /// What fails once the gateway had let us in. One that went away is unreachable, whatever the failed request says.
+    fn in_the_middle(&self, failure: Failure) -> Failure {
+        match failure.code {
+            ErrorCode::GatewayUnavailable
+            | ErrorCode::GatewayTimeout
+            | ErrorCode::GatewayBusy
+            | ErrorCode::NoUsableGateway
+            | ErrorCode::GatewayNotFound => {
+                let help = failure.help.clone().map_or_else(String::new, |help| format!("{help} "));
+                let details = match failure.details {
+                    Some(Value::Object(mut details)) => {
+                        details.insert("reason".to_owned(), failure.code.as_str().into());
+                        Value::Object(details)
+                    }
+                    _ => json!({"reason": failure.code.as_str()}),
+                };
+                Failure::new(
+                    ErrorCode::GatewayUnreachable,
+                    format!(
+                        "Gateway \"{}\" went away while its main agent was provisioned: {}",
+                        self.named.name, failure.message
+                    ),
+                )
+                .with_help(format!("{help}Nothing was recorded. {}", unreachable_help(&self.named)))
+                .with_details(details)
+            }
+            ErrorCode::GatewayRefused if failure.message.contains("missing scope") => {
+                let help = scope_help(self.named.disable_device_pairing);
+                Failure { help: Some(help), ..failure }
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// Whether a refusal speaks of the way to the gateway rather than of us.
+fn is_about_the_way(code: &str) -> bool {
+    matches!(
+        code,
+        "not_a_gateway"
+            | "redirected"
+            | "upgrade_forbidden"
+            | "tls_not_trusted"
+            | "tls_trust_unusable"
+            | "tls_failed"
+            | "address_forbidden"
+    )
+}
+
+fn is_about_credentials(code: &str) -> bool {
+    matches!(code, "token_mismatch" | "token_missing" | "unauthorized" | "password_required" | "device_token_mismatch")
+}
+
+fn is_about_scopes(code: &str) -> bool {
+    matches!(
+        code,
+        "missing_scope"
+            | "device_identity_required"
+            | "origin_not_allowed"
+            | "control_ui_build_mismatch"
+            | "pairing_required"
+    )
+}
+
+fn unreachable_help(named: &Named) -> String {
+    format!(
+        "Check that the gateway's URL is correct. Verify that the gateway is running: ps aux | grep openclaw. Test the network: \
+         nc -zv {} {}.",
+        named.host, named.port
+    )
+}
+
+fn scope_help(disable_device_pairing: bool) -> String {
+    if disable_device_pairing {
+        "disable_device_pairing needs gateway.controlUi.dangerouslyDisableDeviceAuth: true (and allowInsecureAuth: true) in the \
+         gateway's openclaw.json; restart the gateway after the change. Newer releases do not allow it at all: set \
+         disable_device_pairing to false and approve this device there (openclaw devices list, then openclaw devices approve \
+         <requestId>)."
+            .to_owned()
+    } else {
+        "Approve this device on the gateway's host (openclaw devices list, then openclaw devices approve <requestId>) with the \
+         operator scopes. Or set disable_device_pairing to true here, with gateway.controlUi.dangerouslyDisableDeviceAuth: true \
+         in the gateway's openclaw.json, and restart the gateway."
+            .to_owned()
+    }
+}
+
+fn version_help(least: CalendarVersion) -> String {
+    format!(
+        "Upgrade the gateway to version {least} or newer (openclaw update on its host), check it there with openclaw --version, \
+         or lower GATEWAY_MIN_VERSION here."
+    )
+}
+
+/// The release that last wrote the configuration (`meta.lastTouchedVersion`), as `config.get` tells it.
+fn last_touched_version(reply: &Value) -> Option<&str> {
+    ["config", "parsed", "resolved"]
+        .iter()
+        .filter_map(|name| reply.get(*name))
+        .chain([reply])
+        .find_map(|document| document.get("meta")?.get("lastTouchedVersion")?.as_str())
+}
+
+#[cfg(test)]
+mod tests;
