@@ -4,6 +4,8 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod provisioning;
 pub mod shutdown;
 pub mod systemd;
 pub mod telemetry;
+pub mod templates;

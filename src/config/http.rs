@@ -1,7 +1,9 @@
 //! Sections `http`, `auth`, `rate_limit` and `metrics`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gatewarden_actors::settings::GatewaySettings;
@@ -10,6 +12,7 @@ use gatewarden_protocol::Secret;
 use super::reading::Reader;
 use crate::http::HttpSettings;
 use crate::http::settings::{MetricsAccess, Network, RateLimits};
+use crate::templates::Templates;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -47,8 +50,22 @@ pub(super) fn front(reader: &mut Reader<'_>, gateway: &GatewaySettings) -> HttpS
         workers: usize::try_from(reader.number("http.workers", 1..=64)).unwrap_or(1),
         gateway_timeout: gateway.request_timeout,
         probe_timeout: gateway.probe_timeout,
+        templates: templates(reader),
         ..HttpSettings::default()
     }
+}
+
+/// `organization.templates_dir`, else the shipped templates.
+fn templates(reader: &mut Reader<'_>) -> Arc<Templates> {
+    let Some(folder) = reader.optional_text("organization.templates_dir") else { return Arc::default() };
+    if !Path::new(&folder).is_absolute() {
+        reader.wrong("organization.templates_dir", "must be an absolute path");
+        return Arc::default();
+    }
+    Templates::load(Path::new(&folder)).map(Arc::new).unwrap_or_else(|error| {
+        reader.wrong("organization.templates_dir", error.to_string());
+        Arc::default()
+    })
 }
 
 /// `auth.api_key`: what a header can carry.

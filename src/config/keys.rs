@@ -113,6 +113,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("gateway.max_protocol", "4"),
     also(key("gateway.min_version", "2026.02.9"), &["GATEWAY_MIN_VERSION"]),
     key("direct.heartbeat_timeout", "60s"),
+    optional("organization.templates_dir", &[]),
     key("election.auto_failover", "true"),
     key("election.failback_after", "30s"),
     key("election.startup_hold", "10s"),

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::templates::Templates;
 
 /// Everything that the HTTP front can be told (sections `http`, `auth`, `rate_limit` and `metrics` of the configuration).
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct HttpSettings {
     pub probe_timeout: Duration,
     /// How long open requests may take to end after the stop; 5 s.
     pub shutdown_timeout: Duration,
+    /// The files that agents are given; the shipped ones.
+    pub templates: Arc<Templates>,
 }
 
 impl Default for HttpSettings {
@@ -55,6 +60,7 @@ impl Default for HttpSettings {
             gateway_min_version: "2026.02.9".to_owned(),
             probe_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(5),
+            templates: Arc::default(),
         }
     }
 }

@@ -1,0 +1,123 @@
+//! Agents on a gateway: its main agent is found or made, and agents are given their files.
+//!
+//! Which agent is the main one: the gateway's own default agent (`defaultId` of `agents.list`, normally `main`). That is the
+//! one that gets work for which no agent was named, every release has it, and it can't be deleted; a second agent beside it
+//! would be one that nobody talks to. Only a gateway that names no default gets a new one. What was recorded before goes
+//! first as long as the gateway still has it.
+//!
+//! Everything here may be done again: an agent that is there is found and not made, a file that is right is not written.
+//! Nothing here knows actors: requests go through [`GatewayCaller`], so that the tests can script the gateway.
+
+pub mod agent_files;
+pub mod main_agent;
+pub mod registry_caller;
+pub mod sync;
+
+use std::future::Future;
+
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_protocol::{AgentRow, read_agents};
+use serde_json::{Value, json};
+
+use crate::templates::Templates;
+use crate::templates::text::Facts;
+
+/// Asks one gateway.
+pub trait GatewayCaller {
+    /// One request and its reply.
+    fn call(&self, method: &str, params: Value) -> impl Future<Output = Result<Value, Failure>>;
+}
+
+/// What is known of a gateway here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayFacts {
+    /// Its UUID.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its address, without any token.
+    pub url: String,
+    /// The organization's UUID.
+    pub organization_id: String,
+    /// Where its host keeps the workspaces of agents, where that was told.
+    pub workspace_root: Option<String>,
+}
+
+impl GatewayFacts {
+    /// What the templates of one agent are filled with.
+    pub fn for_agent<'a>(&'a self, agent: &'a AgentRow, is_main: bool) -> Facts<'a> {
+        Facts {
+            agent_id: &agent.id,
+            agent_name: agent.shown_name(),
+            agent_role: agent.role.as_deref().unwrap_or(if is_main { "gateway main" } else { "agent" }),
+            gateway_id: &self.id,
+            gateway_name: &self.name,
+            gateway_url: &self.url,
+            organization_id: &self.organization_id,
+            workspace_root: self.workspace_root.as_deref().unwrap_or("(where the gateway puts them)"),
+        }
+    }
+}
+
+/// How files are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Writing<'a> {
+    /// What to write.
+    pub templates: &'a Templates,
+    /// Whether files go too that somebody else has written or changed.
+    pub overwrite: bool,
+}
+
+/// The gateway's own list of agents, and what it calls their main sessions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// The agents.
+    pub agents: Vec<AgentRow>,
+    /// The last part of the key of an agent's main session.
+    pub main_key: String,
+}
+
+impl Listed {
+    /// The agent with this id.
+    pub fn find(&self, id: &str) -> Option<&AgentRow> {
+        self.agents.iter().find(|agent| agent.id == id)
+    }
+}
+
+/// Reads the list.
+///
+/// # Errors
+/// What the gateway answers, with the step in words.
+pub async fn list_agents(gateway: &impl GatewayCaller, name: &str) -> Result<Listed, Failure> {
+    let reply = gateway.call("agents.list", json!({})).await.map_err(|failure| step("list_agents", failure))?;
+    let Some(agents) = read_agents(&reply) else {
+        let failure = Failure::new(
+            ErrorCode::GatewayRefused,
+            format!("Gateway \"{name}\" answered agents.list with something that is no list of agents"),
+        );
+        return Err(step("list_agents", failure.with_help("Look at its version and its log; nothing was changed.")));
+    };
+    let main_key = reply.get("mainKey").and_then(Value::as_str).filter(|key| !key.is_empty()).unwrap_or("main");
+    Ok(Listed { agents, main_key: main_key.to_owned() })
+}
+
+/// The same failure, which tells the step that it belongs to: in words, and as `details.step`.
+fn step(step: &'static str, mut failure: Failure) -> Failure {
+    let words = match step {
+        "list_agents" => "listing the gateway's agents",
+        "create_agent" => "making its main agent",
+        "rotate_token" => "rotating the device token",
+        _ => "writing the agent's files",
+    };
+    failure.message = format!("{} (while {words})", failure.message);
+    let mut details = match failure.details.take() {
+        Some(Value::Object(details)) => details,
+        _ => serde_json::Map::new(),
+    };
+    details.insert("step".to_owned(), step.into());
+    failure.details = Some(Value::Object(details));
+    failure
+}
+
+#[cfg(test)]
+mod tests;

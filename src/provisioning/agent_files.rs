@@ -1,0 +1,101 @@
+//! The files of one agent: each is read, and written where it is missing or still as it was sent before.
+
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_protocol::AgentRow;
+use serde_json::{Value, json};
+
+use super::{GatewayCaller, GatewayFacts, Writing};
+use crate::templates::mark;
+
+/// What became of an agent's files, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilesDone {
+    /// Written.
+    pub written: Vec<String>,
+    /// Right already.
+    pub unchanged: Vec<String>,
+    /// Left alone, since somebody else has written or changed them.
+    pub kept: Vec<String>,
+    /// Not taken by this release under this name, or not at all.
+    pub skipped: Vec<String>,
+}
+
+impl FilesDone {
+    /// Whether the gateway took none of them.
+    pub fn none_taken(&self) -> bool {
+        self.written.is_empty() && self.unchanged.is_empty() && self.kept.is_empty()
+    }
+}
+
+/// How a request for a file ended that was not refused for good.
+enum Asked {
+    Reply(Value),
+    /// The release doesn't take a file of this name.
+    NotTaken,
+    /// It has no files at all.
+    Impossible,
+}
+
+/// Brings the files of one agent in line with the templates.
+///
+/// # Errors
+/// What the gateway refuses other than a file's name; the files before that are written.
+pub async fn write(
+    gateway: &impl GatewayCaller,
+    facts: &GatewayFacts,
+    agent: &AgentRow,
+    is_main: bool,
+    writing: Writing<'_>,
+) -> Result<FilesDone, Failure> {
+    let files = writing.templates.files_for(is_main, &facts.for_agent(agent, is_main));
+    let mut done = FilesDone::default();
+    let mut files = files.into_iter();
+    while let Some((name, content)) = files.next() {
+        let name = name.to_owned();
+        let present = match ask(gateway, "agents.files.get", json!({"agentId": agent.id, "name": name})).await? {
+            Asked::Reply(reply) => reply,
+            Asked::NotTaken => {
+                done.skipped.push(name);
+                continue;
+            }
+            Asked::Impossible => {
+                done.skipped.push(name);
+                done.skipped.extend(files.map(|(name, _)| name.to_owned()));
+                return Ok(done);
+            }
+        };
+        let file = present.get("file").unwrap_or(&present);
+        let there = file.get("content").and_then(Value::as_str).unwrap_or_default();
+        let is_missing = file.get("missing").and_then(Value::as_bool).unwrap_or(false) || there.trim().is_empty();
+        if there == content {
+            done.unchanged.push(name);
+            continue;
+        }
+        if !is_missing && !writing.overwrite && !mark::is_unchanged(there) {
+            done.kept.push(name);
+            continue;
+        }
+        let mut params = json!({"agentId": agent.id, "name": name, "content": content});
+        // Newer releases refuse a write over what has changed since it was read; older ones don't know the word.
+        if let Some(hash) = file.get("hash").and_then(Value::as_str).filter(|_| !is_missing) {
+            params["expectedHash"] = hash.into();
+        }
+        match ask(gateway, "agents.files.set", params).await? {
+            Asked::Reply(_) => done.written.push(name),
+            Asked::NotTaken | Asked::Impossible => done.skipped.push(name),
+        }
+    }
+    Ok(done)
+}
+
+async fn ask(gateway: &impl GatewayCaller, method: &str, params: Value) -> Result<Asked, Failure> {
+    match gateway.call(method, params).await {
+        Ok(reply) => Ok(Asked::Reply(reply)),
+        Err(failure) if failure.code == ErrorCode::NotSupportedByGateway => Ok(Asked::Impossible),
+        // Every release that was seen says it in these words, followed by the name.
+        Err(failure) if failure.code == ErrorCode::GatewayRefused && failure.message.contains("unsupported file") => {
+            Ok(Asked::NotTaken)
+        }
+        Err(failure) => Err(failure),
+    }
+}

@@ -1,0 +1,127 @@
+//! A gateway's main agent: found, or made where there is none.
+
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_protocol::AgentRow;
+use serde_json::{Map, Value, json};
+
+use super::agent_files::{self, FilesDone};
+use super::{GatewayCaller, GatewayFacts, Listed, Writing, list_agents, step};
+
+/// The main agent as it is on the gateway now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MainAgentFound {
+    /// The gateway's own row.
+    pub agent: AgentRow,
+    /// Whether it was made just now.
+    pub created: bool,
+}
+
+/// A main agent with its files in place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MainAgentProvisioned {
+    /// The agent.
+    pub found: MainAgentFound,
+    /// What became of its files.
+    pub files: FilesDone,
+}
+
+/// What the record of an agent here keeps of its row there. Only what is known to be no secret.
+pub fn config_of(agent: &AgentRow) -> Value {
+    let mut config = Map::new();
+    config.insert("id".to_owned(), Value::from(agent.id.clone()));
+    for (key, value) in [("name", &agent.name), ("model", &agent.model), ("workspace", &agent.workspace)] {
+        if let Some(value) = value {
+            config.insert(key.to_owned(), Value::from(value.clone()));
+        }
+    }
+    if agent.is_default {
+        config.insert("default".to_owned(), Value::from(true));
+    }
+    Value::Object(config)
+}
+
+/// Finds or makes the main agent and gives it its files. `recorded`: its id on the gateway as far as it was known before.
+/// May be repeated at will; what fails leaves an agent that the next try finds.
+///
+/// # Errors
+/// The gateway's own failure, which says the step in words and as `details.step`: `list_agents`, `create_agent`,
+/// `write_files`.
+pub async fn provision(
+    gateway: &impl GatewayCaller,
+    facts: &GatewayFacts,
+    recorded: Option<&str>,
+    writing: Writing<'_>,
+) -> Result<MainAgentProvisioned, Failure> {
+    let listed = list_agents(gateway, &facts.name).await?;
+    let found = find_or_create(gateway, facts, recorded, &listed).await?;
+    let files = agent_files::write(gateway, facts, &found.agent, true, writing)
+        .await
+        .map_err(|failure| step("write_files", failure))?;
+    Ok(MainAgentProvisioned { found, files })
+}
+
+/// The main agent among those listed; made where there is none.
+///
+/// # Errors
+/// The gateway's refusal to make it.
+pub async fn find_or_create(
+    gateway: &impl GatewayCaller,
+    facts: &GatewayFacts,
+    recorded: Option<&str>,
+    listed: &Listed,
+) -> Result<MainAgentFound, Failure> {
+    if let Some(agent) = find(listed, recorded, facts) {
+        return Ok(MainAgentFound { agent: agent.clone(), created: false });
+    }
+    let name = own_name(facts);
+    let mut params = json!({"name": name});
+    if let Some(root) = &facts.workspace_root {
+        params["workspace"] = format!("{}/{}", root.trim_end_matches('/'), slug(&name)).into();
+    }
+    let outcome = gateway.call("agents.create", params).await;
+    // The gateway may have restarted over its changed configuration before it could answer, or somebody else was faster: what
+    // it lists now counts.
+    let listed = match list_agents(gateway, &facts.name).await {
+        Ok(listed) => listed,
+        Err(failure) => return Err(outcome.err().map_or(failure, |refused| step("create_agent", refused))),
+    };
+    let made = outcome.as_ref().ok().and_then(|reply| reply.get("agentId")).and_then(Value::as_str);
+    if let Some(agent) = find(&listed, made, facts) {
+        return Ok(MainAgentFound { agent: agent.clone(), created: outcome.is_ok() });
+    }
+    let failure = outcome.err().unwrap_or_else(|| {
+        Failure::new(
+            ErrorCode::GatewayRefused,
+            format!("Gateway \"{}\" said that it made the agent \"{name}\", and does not list it", facts.name),
+        )
+        .with_help("Look at the gateway's log and at its own list of agents, then try again.")
+    });
+    Err(step("create_agent", failure))
+}
+
+/// What was recorded, else the gateway's default agent, else the one that we would make.
+pub fn find<'a>(listed: &'a Listed, recorded: Option<&str>, facts: &GatewayFacts) -> Option<&'a AgentRow> {
+    let name = own_name(facts);
+    let own_id = slug(&name);
+    recorded
+        .and_then(|id| listed.find(id))
+        .or_else(|| listed.agents.iter().find(|agent| agent.is_default))
+        .or_else(|| listed.agents.iter().find(|agent| agent.id == own_id || agent.name.as_ref() == Some(&name)))
+}
+
+fn own_name(facts: &GatewayFacts) -> String {
+    format!("Gateway Agent {}", facts.name)
+}
+
+/// The id that gateways make of a name: letters and digits in lower case, everything else one hyphen.
+fn slug(name: &str) -> String {
+    let mut slug = String::new();
+    for character in name.chars() {
+        if character.is_ascii_alphanumeric() {
+            slug.push(character.to_ascii_lowercase());
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.chars().take(64).collect::<String>().trim_end_matches('-').to_owned()
+}

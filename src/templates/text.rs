@@ -1,0 +1,132 @@
+//! One template: text with words in double braces that are filled with what is known of an agent and its gateway.
+
+/// What can stand between the braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    AgentId,
+    AgentName,
+    AgentRole,
+    GatewayId,
+    GatewayName,
+    GatewayUrl,
+    OrganizationId,
+    WorkspaceRoot,
+}
+
+impl Word {
+    const ALL: [(&'static str, Self); 8] = [
+        ("agent_id", Self::AgentId),
+        ("agent_name", Self::AgentName),
+        ("agent_role", Self::AgentRole),
+        ("gateway_id", Self::GatewayId),
+        ("gateway_name", Self::GatewayName),
+        ("gateway_url", Self::GatewayUrl),
+        ("organization_id", Self::OrganizationId),
+        ("workspace_root", Self::WorkspaceRoot),
+    ];
+}
+
+/// What the words are filled with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    /// The agent's id on the gateway: what sessions and spawns call it.
+    pub agent_id: &'a str,
+    /// Its name for people.
+    pub agent_name: &'a str,
+    /// What it is for.
+    pub agent_role: &'a str,
+    /// The gateway's UUID here.
+    pub gateway_id: &'a str,
+    /// The gateway's name here.
+    pub gateway_name: &'a str,
+    /// The gateway's address, without any token.
+    pub gateway_url: &'a str,
+    /// The organization's UUID.
+    pub organization_id: &'a str,
+    /// Where the gateway's host keeps the workspaces of agents.
+    pub workspace_root: &'a str,
+}
+
+impl Facts<'_> {
+    fn of(&self, word: Word) -> &str {
+        match word {
+            Word::AgentId => self.agent_id,
+            Word::AgentName => self.agent_name,
+            Word::AgentRole => self.agent_role,
+            Word::GatewayId => self.gateway_id,
+            Word::GatewayName => self.gateway_name,
+            Word::GatewayUrl => self.gateway_url,
+            Word::OrganizationId => self.organization_id,
+            Word::WorkspaceRoot => self.workspace_root,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Word(Word),
+}
+
+/// A template that has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template(Vec<Piece>);
+
+/// What is wrong with a template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateFault {
+    /// A word that nothing is known for.
+    #[error("line {line}: the placeholder {{{{{word}}}}} is unknown; there are {}", known())]
+    Unknown {
+        /// Counted from 1.
+        line: usize,
+        /// What stands between the braces, at most 60 characters.
+        word: String,
+    },
+    /// Braces that are not closed on their line.
+    #[error("line {line}: {{{{ is not closed by }}}} on the same line")]
+    Unclosed {
+        /// Counted from 1.
+        line: usize,
+    },
+}
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// The first word that is unknown, or braces that are not closed.
+    pub fn parse(text: &str) -> Result<Self, TemplateFault> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        let mut line = 1;
+        while let Some((before, after)) = rest.split_once("{{") {
+            line += before.matches('\n').count();
+            let Some((inside, behind)) = after.split_once("}}").filter(|(inside, _)| !inside.contains('\n')) else {
+                return Err(TemplateFault::Unclosed { line });
+            };
+            let name = inside.trim();
+            let Some((_, word)) = Word::ALL.iter().find(|(known, _)| *known == name) else {
+                return Err(TemplateFault::Unknown { line, word: name.chars().take(60).collect() });
+            };
+            pieces.push(Piece::Text(before.to_owned()));
+            pieces.push(Piece::Word(*word));
+            rest = behind;
+        }
+        pieces.push(Piece::Text(rest.to_owned()));
+        Ok(Self(pieces))
+    }
+
+    /// The text with its words filled in. What comes out of a word is not read again.
+    pub fn filled(&self, facts: &Facts<'_>) -> String {
+        let texts = self.0.iter().map(|piece| match piece {
+            Piece::Text(text) => text.as_str(),
+            Piece::Word(word) => facts.of(*word),
+        });
+        texts.collect()
+    }
+}
+
+fn known() -> String {
+    Word::ALL.map(|(name, _)| name).join(", ")
+}
