@@ -22,7 +22,7 @@ use super::sessions::{
 };
 use super::{
     audit, events, events_socket, gateways, health, identity, keys, login, metrics, nodes, openapi, sessions, spawn,
-    status, tokens,
+    status, templates_sync, tokens,
 };
 
 /// What can be made of the table: a server that answers, or a document that describes. Descriptions take megabytes for a
@@ -64,6 +64,8 @@ pub fn api(routes: &mut impl Routes) {
         .service(by_id::read) //              GET    /api/gateways/{id}
         .service(by_id::update) //            PUT    /api/gateways/{id}
         .service(by_id::delete) //            DELETE /api/gateways/{id}
+        // POST /api/v1/gateways/{id}/templates/sync
+        .service(templates_sync::sync_templates)
         .service(spawn::spawn) //             POST   /api/spawn
         .service(spawn::list) //              GET    /api/spawn
         .service(spawn::read) //              GET    /api/spawn/{id}

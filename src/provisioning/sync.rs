@@ -18,8 +18,6 @@ pub const BUDGET: Duration = Duration::from_secs(120);
 pub struct SyncOptions {
     /// Also the gateway's main agent, which is made where there is none.
     pub include_main: bool,
-    /// Also files that somebody else has written or changed.
-    pub overwrite: bool,
     /// Begin each agent's main session anew.
     pub reset_sessions: bool,
 }

@@ -123,10 +123,10 @@ fn writing((templates, overwrite): &(Templates, bool)) -> Writing<'_> {
     Writing { templates, overwrite: *overwrite }
 }
 
-const ALL: SyncOptions = SyncOptions { include_main: true, overwrite: false, reset_sessions: false };
+const ALL: SyncOptions = SyncOptions { include_main: true, reset_sessions: false };
 
-async fn run(gateway: &Scripted, options: SyncOptions) -> Synced {
-    let how = shipped(options.overwrite);
+async fn run(gateway: &Scripted, options: SyncOptions, overwrite: bool) -> Synced {
+    let how = shipped(overwrite);
     sync(gateway, &facts(), None, &[], options, writing(&how)).await.unwrap()
 }
 
@@ -216,13 +216,13 @@ async fn what_somebody_else_wrote_stays_unless_overwriting_is_asked_for() {
     gateway.put("main", "AGENTS.md", "the operator's own words\n");
     gateway.put("main", "TOOLS.md", &format!("{}\nand a note of the agent\n", mark::marked("sent before")));
     gateway.put("main", "HEARTBEAT.md", &mark::marked("sent before, of an older template"));
-    let synced = run(&gateway, ALL).await;
+    let synced = run(&gateway, ALL, false).await;
     assert_eq!((synced.files, synced.main_updated), ([1, 0, 2, 0], true), "written, unchanged, kept, skipped");
     assert_eq!(gateway.file("main", "AGENTS.md").unwrap(), "the operator's own words\n");
     assert!(gateway.file("main", "HEARTBEAT.md").unwrap().contains("HEARTBEAT_OK"));
     assert_eq!(gateway.asked("agents.files.set")[0]["expectedHash"], "h1", "no change of others is lost");
 
-    let synced = run(&gateway, SyncOptions { overwrite: true, ..ALL }).await;
+    let synced = run(&gateway, ALL, true).await;
     assert_eq!(synced.files, [2, 1, 0, 0]);
     assert!(gateway.file("main", "AGENTS.md").unwrap().contains("main agent of prod"));
 }
@@ -237,17 +237,17 @@ async fn a_sync_counts_agents_and_tells_who_failed() {
     assert!(synced.troubles.is_empty() && synced.sessions_reset == 0 && gateway.asked("sessions.reset").is_empty());
     assert!(!gateway.file("one", "AGENTS.md").unwrap().contains("main agent of"));
 
-    let without = run(&gateway, SyncOptions { include_main: false, ..ALL }).await;
+    let without = run(&gateway, SyncOptions { include_main: false, ..ALL }, false).await;
     assert_eq!((without.updated, without.skipped, without.main_updated, without.main), (2, 1, false, None));
 
     gateway.fail("sessions.reset", ErrorCode::NotSupportedByGateway);
-    let failing = run(&gateway, SyncOptions { reset_sessions: true, ..ALL }).await;
+    let failing = run(&gateway, SyncOptions { reset_sessions: true, ..ALL }, false).await;
     assert_eq!((failing.updated, failing.main_updated), (0, false));
     let who: Vec<&str> = failing.troubles.iter().map(|trouble| trouble.agent.as_str()).collect();
     assert_eq!(who, ["main", "one", "two"]);
 
     gateway.fails.borrow_mut().clear();
-    let reset = run(&gateway, SyncOptions { reset_sessions: true, ..ALL }).await;
+    let reset = run(&gateway, SyncOptions { reset_sessions: true, ..ALL }, false).await;
     assert_eq!((reset.updated, reset.sessions_reset), (2, 3));
     assert_eq!(gateway.asked("sessions.reset")[3]["key"], "agent:main:main");
 }
@@ -258,7 +258,7 @@ async fn a_gateway_that_goes_away_is_not_asked_again_for_each_agent() {
     let names: Vec<&str> = agents.iter().map(String::as_str).collect();
     let gateway = gateway(Some("agent-0"), &names);
     gateway.fail("agents.files.get", ErrorCode::GatewayUnavailable);
-    let synced = run(&gateway, ALL).await;
+    let synced = run(&gateway, ALL, false).await;
     assert_eq!((synced.troubles.len(), gateway.asked("agents.files.get").len()), (100, 1));
     assert!(synced.troubles[99].message.starts_with("Not reached: "), "{:?}", synced.troubles[99]);
 }

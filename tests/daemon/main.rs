@@ -71,6 +71,8 @@ mod start_failures;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]
+mod templates;
+#[cfg(test)]
 mod trust;
 #[cfg(test)]
 mod up;

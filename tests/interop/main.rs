@@ -35,3 +35,5 @@ mod other_operator;
 mod peer;
 #[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod templates;

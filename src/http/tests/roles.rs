@@ -73,6 +73,7 @@ fn table() -> Vec<Row> {
         row("POST", "/api/sessions/nobody/control", Some(json!({"action": "kill"})), [401, 401, 403, 404, 404]),
         row("GET", "/api/sessions/nobody/history", None, [401, 401, 404, 404, 404]),
         row("POST", "/api/sessions/nobody/message", Some(json!({"content": "hi"})), [401, 401, 403, 404, 404]),
+        row("POST", "/api/v1/gateways/nobody/templates/sync", None, [401, 401, 403, 403, 404]),
         row("GET", "/api/keys", None, admin),
         row("POST", "/api/keys", Some(json!({"name": "k", "role": "viewer"})), [401, 401, 403, 403, 201]),
         row("DELETE", "/api/keys/99", None, [401, 401, 403, 403, 404]),
@@ -135,6 +136,7 @@ async fn each_endpoint_answers_each_role_as_the_table_says() {
                     502 => "gateway_refused",
                     _ if row.path.contains("/sessions") => "session_not_found",
                     _ if row.path.starts_with("/api/agents") => "agent_not_found",
+                    _ if row.path.starts_with("/api/v1/gateways") => "gateway_not_found",
                     _ if row.path.starts_with("/api/spawn") => "spawn_not_found",
                     _ => "key_not_found",
                 };

@@ -170,6 +170,20 @@ impl Handler<UpdateGateway> for ScriptedRegistry {
     }
 }
 
+impl Handler<ConfirmGateway> for ScriptedRegistry {
+    type Result = ResponseActFuture<Self, Result<GatewayCommitted, Failure>>;
+
+    fn handle(&mut self, message: ConfirmGateway, _: &mut Self::Context) -> Self::Result {
+        let (store, id) = (self.store.clone(), message.id);
+        let write = async move { store.record_main_agent(id, message.main).await };
+        Box::pin(write.into_actor(self).map(move |recorded, registry, _| {
+            let recorded = recorded?.ok_or_else(|| Failure::gateway_not_found(id))?;
+            let view = registry.publish(recorded.record);
+            Ok(GatewayCommitted { view, same_address: Vec::new(), agents_registered: 0 })
+        }))
+    }
+}
+
 impl Handler<DeleteGateway> for ScriptedRegistry {
     type Result = ResponseActFuture<Self, Result<bool, Failure>>;
 

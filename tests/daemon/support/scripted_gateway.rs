@@ -16,6 +16,7 @@ use super::ports::free_port;
 use super::wait;
 
 mod admission;
+mod agents;
 mod answers;
 pub(crate) mod behaviour;
 mod ledger;
@@ -52,6 +53,7 @@ struct Shared {
     frozen: watch::Sender<bool>,
     listening: watch::Sender<bool>,
     ledger: Mutex<ledger::Ledger>,
+    workspaces: Mutex<agents::Workspaces>,
     /// Grows with each death; what lives in one doesn't survive into the next.
     incarnation: watch::Sender<u64>,
     /// The ready connections.
@@ -144,6 +146,7 @@ impl ScriptedGateway {
             frozen: watch::channel(false).0,
             listening: watch::channel(false).0,
             ledger: Mutex::default(),
+            workspaces: Mutex::default(),
             incarnation: watch::channel(0).0,
             peers: Mutex::default(),
         });
@@ -220,6 +223,16 @@ impl ScriptedGateway {
     /// What SIGCONT does.
     pub(crate) fn thaw(&self) {
         self.shared.frozen.send_replace(false);
+    }
+
+    /// A file of one of its agents.
+    pub(crate) fn agent_file(&self, agent: &str, name: &str) -> Option<String> {
+        lock(&self.shared.workspaces).file(agent, name)
+    }
+
+    /// Somebody writes into a file of one of its agents.
+    pub(crate) fn write_agent_file(&self, agent: &str, name: &str, content: &str) {
+        lock(&self.shared.workspaces).put(agent, name, content);
     }
 
     /// How often each run was begun, by its id; never forgotten.

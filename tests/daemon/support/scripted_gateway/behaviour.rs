@@ -129,6 +129,10 @@ pub(crate) struct Behaviour {
     pub(crate) errors: BTreeMap<String, Value>,
     /// Whether it carries out runs, and what it remembers of them after its death. None: it knows no such methods.
     pub(crate) runs: Option<Memory>,
+    /// Its agents, the default one first, where it keeps agents and their files.
+    pub(crate) agents: Option<Vec<String>>,
+    /// Whether it restarts in place of answering `agents.create`, having done it.
+    pub(crate) restarts_on_create: bool,
     /// The lines of its log, each as long as all others.
     pub(crate) log: Vec<String>,
     /// The name of its log file.
@@ -162,9 +166,17 @@ impl Behaviour {
             results: BTreeMap::new(),
             errors: BTreeMap::new(),
             runs: None,
+            agents: None,
+            restarts_on_create: false,
             log: vec![answers::log_line("gateway is up")],
             log_file: "openclaw-2026-11-21.log".to_owned(),
         }
+    }
+
+    /// Keeps these agents and their files; the first is its default one.
+    pub(crate) fn agents(mut self, ids: &[&str]) -> Self {
+        self.agents = Some(ids.iter().map(|id| (*id).to_owned()).collect());
+        self
     }
 
     /// Carries out runs.

@@ -12,7 +12,7 @@ use super::behaviour::{Behaviour, Fault, Form, Replies, Step};
 use super::record::{Attempt, Head};
 use super::refusals::{Refusal, refusal};
 use super::websocket::{Incoming, Wire};
-use super::{Command, Shared, admission, answers, lock, runs};
+use super::{Command, Shared, admission, agents, answers, lock, runs};
 
 /// Ends the connection's task: the wire is gone or its story is over.
 struct Over;
@@ -301,8 +301,13 @@ impl Connection<'_> {
         let answer = match runs::take(self.shared, &behaviour, &request, outbox) {
             Some(None) => return Ok(()),
             Some(Some(answer)) => answer,
-            None => answers::answer(&behaviour, &method, &request["params"], self.shared.wall_ms()),
+            None => agents::take(self.shared, &behaviour, &request)
+                .unwrap_or_else(|| answers::answer(&behaviour, &method, &request["params"], self.shared.wall_ms())),
         };
+        if behaviour.restarts_on_create && method == "agents.create" {
+            self.wire().close(1012, "service restart").await?;
+            return Err(Over);
+        }
         let reply = answers::reply(&behaviour.form, &request["id"], answer);
         match behaviour.replies {
             Replies::Normal => self.wire().text(&reply.to_string()).await?,
