@@ -45,7 +45,6 @@ pub mod spawn;
 pub mod stalled_clients;
 pub mod state;
 pub mod status;
-pub mod templates_sync;
 pub mod tokens;
 
 #[cfg(test)]

@@ -22,7 +22,6 @@ use super::routes;
     ),
     tags(
         (name = "Gateways", description = "Register, check and steer gateways"),
-        (name = "Organization", description = "The same gateways for clients of the organization API"),
         (name = "Devices", description = "Device identity, nodes and pairing on gateways"),
         (name = "Sessions", description = "Sessions of all gateways, and what can be done with one"),
         (name = "Events", description = "What happens, as it happens, and who did what"),

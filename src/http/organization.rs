@@ -8,6 +8,7 @@
 //! | `input` | what a client says of a gateway |
 //! | `creation` | the steps of a creation or a check, carried out; what to do when is decided by a machine |
 //! | `main_agent` | the main agent of a gateway, found or made |
+//! | `templates_sync` | the files of all agents of a gateway |
 //! | `named` | which gateway a path or a query names |
 //! | `status`, `sessions`, `session`, `commands` | what a gateway is and can, and its sessions |
 //! | `error_detail` | the sentence of an error once more as `detail` |
@@ -25,3 +26,4 @@ pub mod rfc3339;
 pub mod session;
 pub mod sessions;
 pub mod status;
+pub mod templates_sync;

@@ -85,8 +85,6 @@ pub struct RegistryDoor {
     pub create: Door<CreateGateway>,
     /// Changes of gateways.
     pub update: Door<UpdateGateway>,
-    /// Main agents, as found or made.
-    pub confirm: Door<ConfirmGateway>,
     /// Deletions.
     pub delete: Door<DeleteGateway>,
     /// Reconnects by an operator.
@@ -118,7 +116,6 @@ impl RegistryDoor {
         A: Actor
             + Handler<CreateGateway>
             + Handler<UpdateGateway>
-            + Handler<ConfirmGateway>
             + Handler<DeleteGateway>
             + Handler<ReconnectGateway>
             + Handler<ProbeGateways>
@@ -132,7 +129,6 @@ impl RegistryDoor {
             + Handler<AbandonGateway>,
         A::Context: ToEnvelope<A, CreateGateway>
             + ToEnvelope<A, UpdateGateway>
-            + ToEnvelope<A, ConfirmGateway>
             + ToEnvelope<A, DeleteGateway>
             + ToEnvelope<A, ReconnectGateway>
             + ToEnvelope<A, ProbeGateways>
@@ -148,7 +144,6 @@ impl RegistryDoor {
         Self {
             create: Door::new(registry.clone().recipient(), CHANGES),
             update: Door::new(registry.clone().recipient(), CHANGES),
-            confirm: Door::new(registry.clone().recipient(), CHANGES),
             delete: Door::new(registry.clone().recipient(), CHANGES),
             reconnect: Door::new(registry.clone().recipient(), CHANGES),
             probe: Door::new(registry.clone().recipient(), PROBES),
@@ -167,7 +162,6 @@ impl RegistryDoor {
     pub fn in_flight(&self) -> usize {
         self.create.in_flight()
             + self.update.in_flight()
-            + self.confirm.in_flight()
             + self.delete.in_flight()
             + self.reconnect.in_flight()
             + self.probe.in_flight()

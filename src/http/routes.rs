@@ -15,14 +15,14 @@ use super::front::Front;
 use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
 use super::organization::{
     commands as organization_commands, gateways as organization, session as organization_session,
-    sessions as organization_sessions, status as organization_status,
+    sessions as organization_sessions, status as organization_status, templates_sync,
 };
 use super::sessions::{
     change as session_change, control as session_control, history as session_history, message as session_message,
 };
 use super::{
     audit, events, events_socket, gateways, health, identity, keys, login, metrics, nodes, openapi, sessions, spawn,
-    status, templates_sync, tokens,
+    status, tokens,
 };
 
 /// What can be made of the table: a server that answers, or a document that describes. Descriptions take megabytes for a
@@ -64,8 +64,6 @@ pub fn api(routes: &mut impl Routes) {
         .service(by_id::read) //              GET    /api/gateways/{id}
         .service(by_id::update) //            PUT    /api/gateways/{id}
         .service(by_id::delete) //            DELETE /api/gateways/{id}
-        // POST /api/v1/gateways/{id}/templates/sync
-        .service(templates_sync::sync_templates)
         .service(spawn::spawn) //             POST   /api/spawn
         .service(spawn::list) //              GET    /api/spawn
         .service(spawn::read) //              GET    /api/spawn/{id}
@@ -104,6 +102,7 @@ pub fn api(routes: &mut impl Routes) {
         .service(organization::read) //               GET    /api/v1/gateways/{id}
         .service(organization::update) //             PATCH  /api/v1/gateways/{id}
         .service(organization::delete) //             DELETE /api/v1/gateways/{id}
+        .service(templates_sync::sync_templates) //   POST   /api/v1/gateways/{id}/templates/sync
         .service(keys::list) //               GET    /api/keys
         .service(keys::create) //             POST   /api/keys
         .service(keys::revoke) //             DELETE /api/keys/{id}

@@ -30,6 +30,8 @@ mod logs;
 #[cfg(test)]
 mod mock_model;
 #[cfg(test)]
+mod organization;
+#[cfg(test)]
 mod other_operator;
 #[cfg(test)]
 mod peer;

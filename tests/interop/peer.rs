@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use serde_json::{Value, json};
+
 use crate::mock_model::MockModel;
 
 /// The release that speaks protocol 4.
@@ -35,25 +37,43 @@ pub(crate) struct Peer {
     pub(crate) token: String,
     /// JSON that its configuration has besides.
     config: String,
+    /// Whether it speaks TLS.
+    tls: bool,
 }
 
 impl Peer {
     /// Installs the release if needed and starts it on a free port.
     pub(crate) fn start(version: &'static str) -> Self {
-        Self::start_with(version, String::new())
+        Self::launch(version, String::new(), false)
+    }
+
+    /// One whose configuration has this besides.
+    pub(crate) fn start_with(version: &'static str, config: &Value) -> Self {
+        Self::launch(version, config.to_string(), false)
+    }
+
+    /// One that speaks TLS only, with a certificate that it makes itself.
+    pub(crate) fn start_with_tls(version: &'static str) -> Self {
+        let config = json!({"gateway": {"tls": {"enabled": true, "autoGenerate": true}}});
+        Self::launch(version, config.to_string(), true)
     }
 
     /// One whose agents have this model, so that their runs run.
     pub(crate) fn start_with_model(version: &'static str, model: &MockModel) -> Self {
-        Self::start_with(version, model.gateway_config().to_string())
+        Self::start_with(version, &model.gateway_config())
     }
 
-    fn start_with(version: &'static str, config: String) -> Self {
+    fn launch(version: &'static str, config: String, tls: bool) -> Self {
         let port = free_base();
-        let peer = Self { version, port, token: format!("interop-token-{port}"), config };
+        let peer = Self { version, port, token: format!("interop-token-{port}"), config, tls };
         peer.tool(&["reset"]);
         peer.start_again();
         peer
+    }
+
+    /// The scheme of its URL.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls { "wss" } else { "ws" }
     }
 
     /// Starts it (again) with the state that it has.

@@ -73,7 +73,6 @@ fn table() -> Vec<Row> {
         row("POST", "/api/sessions/nobody/control", Some(json!({"action": "kill"})), [401, 401, 403, 404, 404]),
         row("GET", "/api/sessions/nobody/history", None, [401, 401, 404, 404, 404]),
         row("POST", "/api/sessions/nobody/message", Some(json!({"content": "hi"})), [401, 401, 403, 404, 404]),
-        row("POST", "/api/v1/gateways/nobody/templates/sync", None, [401, 401, 403, 403, 404]),
         row("GET", "/api/keys", None, admin),
         row("POST", "/api/keys", Some(json!({"name": "k", "role": "viewer"})), [401, 401, 403, 403, 201]),
         row("DELETE", "/api/keys/99", None, [401, 401, 403, 403, 404]),
@@ -93,6 +92,7 @@ fn table() -> Vec<Row> {
         row("GET", "/api/v1/gateways/x", None, [401, 401, 400, 400, 400]),
         row("PATCH", "/api/v1/gateways/x", Some(json!({"name": "n"})), [401, 401, 403, 403, 400]),
         row("DELETE", "/api/v1/gateways/x", None, [401, 401, 403, 403, 400]),
+        row("POST", "/api/v1/gateways/x/templates/sync", None, [401, 401, 403, 403, 400]),
         // The key is in the body; the headers don't matter.
         row("POST", "/api/auth/login", Some(json!({"api_key": super::support::CONFIGURED})), open),
         row("POST", "/api/auth/logout", None, open),

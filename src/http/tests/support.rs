@@ -272,7 +272,6 @@ impl Handler<ControlSessionAt> for ScriptedRegistry {
     }
 }
 
-/// Followers need a gateway's actor: the daemon's own tests have one.
 /// Nothing is dialled here: trials are tested with real registries and gateways.
 macro_rules! refuses {
     ($($message:ty => $answer:ty),*) => {
@@ -286,8 +285,9 @@ macro_rules! refuses {
     };
 }
 
-refuses!(ReserveGateway => Trial, TryGateway => Trial, ConfirmGateway => GatewayCommitted, AbandonGateway => ());
+refuses!(ReserveGateway => Trial, TryGateway => Trial, AbandonGateway => ());
 
+/// Followers need a gateway's actor: the daemon's own tests have one.
 impl Handler<WatchGatewayLogs> for ScriptedRegistry {
     type Result = ResponseFuture<Result<LogSubscription, Failure>>;
 

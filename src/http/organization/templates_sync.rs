@@ -3,33 +3,26 @@
 mod options;
 mod rotation;
 
-use std::time::Duration;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, post, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_record::GatewayRecord;
 use gatewarden_actors::registry::messages::ConfirmGateway;
 use gatewarden_actors::registry::roster::GatewayView;
-use gatewarden_actors::store::records::{AgentFilter, MainAgent};
-use gatewarden_protocol::{AgentRow, GatewayAddress};
+use gatewarden_actors::store::records::AgentFilter;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::auth::{By, GatewayAdmin};
-use super::body::OptionalJsonBody;
-use super::error::{ApiError, BodyErrors, ErrorBody, GatewayErrors, KeyErrors};
-use super::front::Front;
-use crate::provisioning::main_agent::{config_of, provision};
-use crate::provisioning::registry_caller::RegistryCaller;
+use super::main_agent::{caller, facts_of, to_record};
+use super::named;
+use crate::http::auth::{By, GatewayAdmin};
+use crate::http::body::OptionalJsonBody;
+use crate::http::error::{ApiError, BodyErrors, ErrorBody, GatewayErrors, KeyErrors};
+use crate::http::front::Front;
+use crate::provisioning::Writing;
 use crate::provisioning::sync::{SyncOptions, Synced, sync};
-use crate::provisioning::{GatewayFacts, Writing};
 use options::Options;
 pub use options::TemplatesSyncBody;
-
-/// How long a gateway may be away in the middle, over a restart for its changed configuration: as long as a restart may
-/// take anywhere here.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a sync did.
 #[derive(Debug, Serialize, ToSchema)]
@@ -115,11 +108,10 @@ pub(crate) async fn sync_templates(
     by: By<GatewayAdmin>,
     front: web::Data<Front>,
     request: HttpRequest,
-    path: web::Path<String>,
     body: OptionalJsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let options = Options::read(request.query_string(), &body.0.unwrap_or_default())?;
-    let view = find(&front, &path)?;
+    let view = named::by_path(&front, &request)?;
     match run(&front, &view, options).await {
         Ok(synced) => {
             tracing::info!(
@@ -137,59 +129,9 @@ pub(crate) async fn sync_templates(
     }
 }
 
-/// The gateway with this UUID.
-fn find(front: &Front, uuid: &str) -> Result<std::sync::Arc<GatewayView>, Failure> {
-    let found = front.app.roster.list().into_iter().find(|view| view.record.uuid.eq_ignore_ascii_case(uuid));
-    found.ok_or_else(|| {
-        let shown: String = uuid.chars().filter(|character| !character.is_control()).take(60).collect();
-        Failure::new(ErrorCode::GatewayNotFound, format!("Gateway {shown} not found"))
-            .with_help("GET /api/v1/gateways lists the gateways with their UUIDs.")
-    })
-}
-
-/// What templates are filled with.
-pub fn facts_of(front: &Front, record: &GatewayRecord) -> GatewayFacts {
-    let address = GatewayAddress::parse(&record.host, Some(record.port));
-    GatewayFacts {
-        id: record.uuid.clone(),
-        name: record.name.clone(),
-        url: address.map(|parsed| parsed.address.dial_url()).unwrap_or_default(),
-        organization_id: front.app.store.organization_id().to_owned(),
-        workspace_root: record.workspace_root.clone(),
-    }
-}
-
-/// The main agent of a gateway, found or made there with its files in place; nothing is recorded here.
-///
-/// # Errors
-/// As [`provision`].
-pub async fn provision_main_agent(front: &Front, record: &GatewayRecord) -> Result<MainAgent, Failure> {
-    let gateway = RegistryCaller::new(&front.app.registry.call, record.id, front.settings.gateway_timeout, PATIENCE);
-    let writing = Writing { templates: &front.settings.templates, overwrite: false };
-    let recorded = record.gateway_agent_id.as_deref();
-    let done = provision(&gateway, &facts_of(front, record), recorded, writing).await?;
-    tracing::info!(
-        gateway.id = record.id.0,
-        gateway.name = record.name,
-        agent.id = done.found.agent.id,
-        created = done.found.created,
-        files.written = done.files.written.len(),
-        files.kept = done.files.kept.len(),
-        files.skipped = done.files.skipped.len(),
-        "main agent provisioned"
-    );
-    Ok(to_record(&done.found.agent))
-}
-
-/// What is recorded of a main agent.
-fn to_record(agent: &AgentRow) -> MainAgent {
-    MainAgent { agent_id: agent.id.clone(), role: agent.role.clone(), config: config_of(agent) }
-}
-
 async fn run(front: &Front, view: &GatewayView, options: Options) -> Result<Synced, Failure> {
     let record = &view.record;
-    let mut gateway =
-        RegistryCaller::new(&front.app.registry.call, record.id, front.settings.gateway_timeout, PATIENCE);
+    let mut gateway = caller(front, record);
     if options.rotate_tokens {
         rotation::rotate(front, record, &gateway).await?;
         gateway = gateway.expecting_it_back();
@@ -203,17 +145,8 @@ async fn run(front: &Front, view: &GatewayView, options: Options) -> Result<Sync
     let recorded = record.gateway_agent_id.as_deref();
     let synced = sync(&gateway, &facts, recorded, &known, wanted, writing).await?;
     if let Some(main) = &synced.main {
-        let main = MainAgent {
-            agent_id: main.agent.id.clone(),
-            role: main.agent.role.clone(),
-            config: config_of(&main.agent),
-        };
-        front
-            .app
-            .registry
-            .confirm
-            .send(ConfirmGateway { id: record.id, main }, front.settings.request_deadline)
-            .await?;
+        let message = ConfirmGateway { id: record.id, main: to_record(&main.agent) };
+        front.app.registry.confirm.send(message, front.settings.request_deadline).await?;
     }
     Ok(synced)
 }
