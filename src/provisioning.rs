@@ -24,8 +24,11 @@ use crate::templates::text::Facts;
 
 /// Asks one gateway.
 pub trait GatewayCaller {
-    /// One request and its reply.
+    /// One request and its reply. It may be sent again where the connection broke before the reply came.
     fn call(&self, method: &str, params: Value) -> impl Future<Output = Result<Value, Failure>>;
+
+    /// The same for what must not be done twice: sent once, whatever happens.
+    fn call_once(&self, method: &str, params: Value) -> impl Future<Output = Result<Value, Failure>>;
 }
 
 /// What is known of a gateway here.

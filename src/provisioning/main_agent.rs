@@ -78,7 +78,7 @@ pub async fn find_or_create(
     if let Some(root) = &facts.workspace_root {
         params["workspace"] = format!("{}/{}", root.trim_end_matches('/'), slug(&name)).into();
     }
-    let outcome = gateway.call("agents.create", params).await;
+    let outcome = gateway.call_once("agents.create", params).await;
     // The gateway may have restarted over its changed configuration before it could answer, or somebody else was faster: what
     // it lists now counts.
     let listed = match list_agents(gateway, &facts.name).await {

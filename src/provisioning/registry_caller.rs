@@ -17,8 +17,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Asks one gateway. Older releases restart over a change of their configuration, such as a new agent: a gateway that has
-/// answered before is waited for, one that is away from the start is not. A request whose connection broke is sent again,
-/// so all of them must bear that.
+/// answered before is waited for, one that is away from the start is not.
 pub struct RegistryCaller<'a> {
     door: &'a Door<CallGateway>,
     gateway: GatewayId,
@@ -39,12 +38,10 @@ impl<'a> RegistryCaller<'a> {
         self.has_answered.set(true);
         self
     }
+}
 
-    /// One request, without any patience.
-    ///
-    /// # Errors
-    /// As [`CallGateway`].
-    pub async fn call_once(&self, method: &str, params: Value) -> Result<Value, Failure> {
+impl GatewayCaller for RegistryCaller<'_> {
+    async fn call_once(&self, method: &str, params: Value) -> Result<Value, Failure> {
         let message =
             CallGateway { target: Some(self.gateway), method: method.to_owned(), params, timeout: self.timeout };
         let outcome = self.door.send(message, self.timeout.saturating_add(GRACE)).await;
@@ -54,9 +51,7 @@ impl<'a> RegistryCaller<'a> {
         }
         outcome.map(|(_, reply)| reply)
     }
-}
 
-impl GatewayCaller for RegistryCaller<'_> {
     async fn call(&self, method: &str, params: Value) -> Result<Value, Failure> {
         let away_since = tokio::time::Instant::now();
         loop {

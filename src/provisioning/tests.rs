@@ -64,6 +64,10 @@ impl Scripted {
 }
 
 impl GatewayCaller for Scripted {
+    async fn call_once(&self, method: &str, params: Value) -> Result<Value, Failure> {
+        self.call(method, params).await
+    }
+
     async fn call(&self, method: &str, params: Value) -> Result<Value, Failure> {
         self.called.borrow_mut().push((method.to_owned(), params.clone()));
         if let Some(failure) = self.fails.borrow().get(method) {

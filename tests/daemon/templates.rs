@@ -103,7 +103,7 @@ fn a_gateway_that_refuses_or_is_away_is_a_502_and_records_nothing() {
     gateway.kill();
     daemon.until_status(id, "offline");
     let said = sync(&daemon, &uuid, &json!({})).expect(502).json();
-    assert_eq!(said["code"], "gateway_unavailable", "{said}");
+    assert_eq!((&said["code"], &said["detail"]), (&json!("gateway_unreachable"), &said["error"]), "{said}");
     sync(&daemon, "55cc268a-4b45-400f-accf-201e025232ac", &json!({})).expect(404);
     let said = sync(&daemon, &uuid, &json!({"overwrite": "maybe"})).expect(400).json();
     assert!(said["error"].as_str().is_some_and(|words| words.contains("overwrite")), "{said}");

@@ -15,6 +15,7 @@ use crate::gateway_report::GatewayReport;
 use crate::machines::election::Candidate;
 use crate::machines::flap::FlapDamper;
 use crate::machines::restart_intensity::RestartIntensity;
+use crate::run::SharedSessions;
 use crate::settings::RestartSettings;
 
 /// The way to one `Gateway` actor. Commands go down, answers come back; the actor speaks up only with notices.
@@ -104,6 +105,8 @@ pub(super) struct Entry {
     pub(super) unsaved: bool,
     /// Who waits for the outcome of a trial, while this is one.
     pub(super) trial: Option<watch::Sender<GatewayReport>>,
+    /// The sessions that it told while nobody saw it.
+    pub(super) unseen_sessions: Option<SharedSessions>,
 }
 
 impl Entry {
@@ -124,6 +127,7 @@ impl Entry {
             outcome_known: false,
             unsaved: false,
             trial: None,
+            unseen_sessions: None,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::gateway::messages::{AuthPermit, FromGateway, GatewayNotice};
 use crate::gateway_record::{DeviceToken, GatewayChange};
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
+use crate::run::SharedSessions;
 
 impl Handler<FromGateway> for RegistryActor {
     type Result = ();
@@ -29,7 +30,7 @@ impl Handler<FromGateway> for RegistryActor {
             GatewayNotice::DeviceTokenRejected { address } => self.forget_device_token(address, ctx),
             GatewayNotice::Health(point) if !self.is_hidden(id) => self.health_log.push(id, point),
             GatewayNotice::Health(_) => {}
-            GatewayNotice::Sessions(sessions) => self.roster.publish_sessions(id, sessions),
+            GatewayNotice::Sessions(sessions) => self.take_sessions(id, sessions),
             GatewayNotice::Run(run) => self.take_run_notice(id, run, ctx),
         }
     }
@@ -40,6 +41,14 @@ impl RegistryActor {
     fn settle_for_the_departed(&mut self, notice: &GatewayNotice) {
         if let GatewayNotice::AuthSettled { address, result } = notice {
             self.addresses.settle(address, self.clock.now(), *result);
+        }
+    }
+
+    /// What is told of a gateway that nobody sees is kept until it comes out: it is not told again before it changes.
+    fn take_sessions(&mut self, id: GatewayId, sessions: SharedSessions) {
+        match self.entries.get_mut(&id).filter(|entry| entry.is_hidden()) {
+            Some(hidden) => hidden.unseen_sessions = Some(sessions),
+            None => self.roster.publish_sessions(id, sessions),
         }
     }
 

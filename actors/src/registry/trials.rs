@@ -148,6 +148,7 @@ impl RegistryActor {
         let usable = entry.report.is_usable();
         entry.was_usable = usable;
         let dialect = entry.report.dialect;
+        let sessions = entry.unseen_sessions.take();
         if let Some(door) = &entry.door {
             door.update.do_send(UpdateRecord(entry.record.clone()));
         }
@@ -160,6 +161,9 @@ impl RegistryActor {
             self.announce_report(entry, &GatewayReport::unknown(wall_ms));
         }
         self.publish(id);
+        if let Some(sessions) = sessions {
+            self.roster.publish_sessions(id, sessions);
+        }
         self.consider_election(Some(id), ctx);
         if dialect.is_some() {
             let change = crate::gateway_record::GatewayChange { dialect, ..Default::default() };

@@ -100,7 +100,7 @@ pub async fn dial(front: web::Data<Front>, new: NewGateway) -> Result<Dialled, F
 }
 
 /// Runs to its end, whether or not somebody still waits for the answer.
-async fn finish<T: 'static>(work: impl Future<Output = Result<T, Failure>> + 'static) -> Result<T, Failure> {
+pub(super) async fn finish<T: 'static>(work: impl Future<Output = Result<T, Failure>> + 'static) -> Result<T, Failure> {
     actix_rt::spawn(work).await.unwrap_or_else(|_| {
         Err(Failure::new(ErrorCode::Internal, "The request ended in a fault of the daemon")
             .with_help("The cause is in the daemon's log; please report it. What was half-made is removed."))

@@ -3,8 +3,7 @@
 mod options;
 mod rotation;
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, ResponseError as _, post, web};
+use actix_web::{HttpRequest, HttpResponse, post, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_record::GatewayRecord;
 use gatewarden_actors::registry::messages::ConfirmGateway;
@@ -14,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::main_agent::{caller, facts_of, to_record};
-use super::named;
+use super::{creation, named};
 use crate::http::auth::{By, GatewayAdmin};
 use crate::http::body::OptionalJsonBody;
 use crate::http::error::{ApiError, BodyErrors, ErrorBody, GatewayErrors, KeyErrors};
@@ -112,21 +111,21 @@ pub(crate) async fn sync_templates(
 ) -> Result<HttpResponse, ApiError> {
     let options = Options::read(request.query_string(), &body.0.unwrap_or_default())?;
     let view = named::by_path(&front, &request)?;
-    match run(&front, &view, options).await {
-        Ok(synced) => {
-            tracing::info!(
-                caller.key = by.caller.key.name,
-                gateway.id = view.record.id.0,
-                gateway.name = view.record.name,
-                agents = synced.updated,
-                files.written = synced.files[0],
-                errors = synced.troubles.len(),
-                "templates synced"
-            );
-            Ok(HttpResponse::Ok().json(answer(&view.record, options, synced)))
-        }
-        Err(failure) => Ok(failed(failure)),
-    }
+    let synced = creation::finish({
+        let (front, view) = (front.clone(), view.clone());
+        async move { run(&front, &view, options).await.map_err(failed) }
+    })
+    .await?;
+    tracing::info!(
+        caller.key = by.caller.key.name,
+        gateway.id = view.record.id.0,
+        gateway.name = view.record.name,
+        agents = synced.updated,
+        files.written = synced.files[0],
+        errors = synced.troubles.len(),
+        "templates synced"
+    );
+    Ok(HttpResponse::Ok().json(answer(&view.record, options, synced)))
 }
 
 async fn run(front: &Front, view: &GatewayView, options: Options) -> Result<Synced, Failure> {
@@ -174,11 +173,9 @@ fn answer(record: &GatewayRecord, options: Options, synced: Synced) -> Templates
 }
 
 /// Here a gateway that can't be reached is a bad gateway: nobody else can do what was wanted.
-fn failed(failure: Failure) -> HttpResponse {
-    let is_unreachable = failure.code == ErrorCode::GatewayUnavailable;
-    let mut response = ApiError(failure).error_response();
-    if is_unreachable {
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
+fn failed(failure: Failure) -> Failure {
+    if failure.code != ErrorCode::GatewayUnavailable {
+        return failure;
     }
-    response
+    Failure { code: ErrorCode::GatewayUnreachable, ..failure }
 }

@@ -590,8 +590,9 @@ impl Answer {
         let body = self.json();
         let map = body.as_object().unwrap();
         for name in map.keys() {
-            assert!(["error", "code", "details", "help"].contains(&name.as_str()), "{body}");
+            assert!(["error", "code", "details", "help", "detail"].contains(&name.as_str()), "{body}");
         }
+        assert!(map.get("detail").is_none_or(|detail| *detail == map["error"]), "{body}");
         let sentence = map["error"].as_str().unwrap();
         assert!(sentence.len() > 10, "{body}");
         for word in ["serde", "Value", "i64", "u16", "::", "Some(", "None", "panicked", "invalid type"] {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::registry::messages::{AbandonGateway, ConfirmGateway, ProbeGateways, ReserveGateway, TryGateway};
 use crate::registry::trials::Trial;
+use crate::run::SessionSnapshot;
 use crate::store::records::MainAgent;
 
 fn reserve(name: &str, port: u16) -> ReserveGateway {
@@ -27,6 +28,8 @@ async fn a_reserved_gateway_is_dialled_and_seen_by_nobody_until_it_is_confirmed(
     assert!(matches!(house.script.heard().await, (heard, Heard::Started { .. }) if heard == id));
     house.ready(id).await;
     assert_eq!(trial.reports.borrow_and_update().phase, Phase::Ready);
+    let told = Arc::new(SessionSnapshot { as_of_ms: 7, complete: true, ..SessionSnapshot::default() });
+    house.say(id, GatewayNotice::Sessions(told)).await;
     assert!(house.roster.is_empty() && house.acting().is_none(), "it is elected or listed");
     let change = GatewayChange { priority: Some(1), ..GatewayChange::default() };
     let unseen = house.registry.send(UpdateGateway { id, change }).await.unwrap().unwrap_err();
@@ -39,6 +42,7 @@ async fn a_reserved_gateway_is_dialled_and_seen_by_nobody_until_it_is_confirmed(
     assert_eq!(committed.view.record.gateway_agent_id.as_deref(), Some("main"));
     assert_eq!(house.roster.get(id).unwrap().report.status, Status::Online);
     assert_eq!(house.acting(), Some(id), "it can act now");
+    assert_eq!(house.roster.slots()[0].sessions().as_of_ms, 7, "what it told before is not told again");
     assert_eq!(house.store.load_gateways().await.unwrap().len(), 1);
     // What comes after the end of the trial is for everybody.
     house.fail(id).await;

@@ -107,7 +107,7 @@ async fn a_panic_in_a_job_fails_that_job_and_undoes_its_writes() {
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
     assert_eq!(scratch.store.load_gateways().await.unwrap().len(), 1);
     let meta = diesel::sql_query("UPDATE meta SET value = value").execute(&mut scratch.outsider()).unwrap();
-    assert_eq!(meta, 2, "the canary and the installation id are still there");
+    assert_eq!(meta, 3, "the canary, the installation id and the organization id are still there");
 }
 
 #[actix::test]

@@ -8,6 +8,7 @@ use gatewarden_protocol::GatewayAddress;
 use serde_json::json;
 
 use crate::http::front::Front;
+use crate::provisioning::GatewayCaller as _;
 use crate::provisioning::registry_caller::RegistryCaller;
 
 /// Rotates it, and dials anew: the next handshake brings the new token.

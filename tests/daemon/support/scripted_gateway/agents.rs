@@ -8,6 +8,10 @@ use super::Shared;
 use super::behaviour::{Behaviour, Form};
 use super::lock;
 
+/// Methods that are listed and answered besides by one that keeps agents and their files.
+pub(super) const METHODS: [&str; 5] =
+    ["agents.create", "agents.files.get", "agents.files.set", "sessions.reset", "device.token.rotate"];
+
 /// What it keeps beyond the agents that its behaviour names.
 #[derive(Debug, Default)]
 pub(super) struct Workspaces {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::agents;
 use super::behaviour::{Behaviour, Form};
 
 /// Methods that the imitations list and answer.
@@ -59,11 +60,13 @@ pub(crate) fn hello(
     }
     let newest = behaviour.form == Form::Protocol4;
     let version = if behaviour.form == Form::Release219 { "dev" } else { behaviour.version.as_str() };
+    let more: &[&str] = if behaviour.agents.is_some() { &agents::METHODS } else { &[] };
+    let methods: Vec<&str> = METHODS.iter().chain(more).copied().collect();
     let mut payload = json!({
         "type": "hello-ok",
         "protocol": if newest { 4 } else { 3 },
         "server": {"version": version, "connId": "11111111-2222-3333-4444-555555555555"},
-        "features": {"methods": METHODS, "events": ["connect.challenge", "agent", "chat", "health", "tick", "shutdown",
+        "features": {"methods": methods, "events": ["connect.challenge", "agent", "chat", "health", "tick", "shutdown",
                      "sessions.changed", "presence"]},
         "snapshot": {"presence": [], "health": {"ok": true, "ts": now_ms, "agents": [{"agentId": "main"}]},
                      "stateVersion": {"presence": 1, "health": 1}, "uptimeMs": 320_220,
