@@ -122,5 +122,13 @@ fn step(step: &'static str, mut failure: Failure) -> Failure {
     failure
 }
 
+/// Parameters with one more, where there is a value for it.
+fn with(mut params: Value, name: &str, value: Option<&str>) -> Value {
+    if let (Some(params), Some(value)) = (params.as_object_mut(), value) {
+        params.insert(name.to_owned(), value.into());
+    }
+    params
+}
+
 #[cfg(test)]
 mod tests;

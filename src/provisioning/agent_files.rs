@@ -4,7 +4,7 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_protocol::AgentRow;
 use serde_json::{Value, json};
 
-use super::{GatewayCaller, GatewayFacts, Writing};
+use super::{GatewayCaller, GatewayFacts, Writing, with};
 use crate::templates::mark;
 
 /// What became of an agent's files, by name.
@@ -75,11 +75,10 @@ pub async fn write(
             done.kept.push(name);
             continue;
         }
-        let mut params = json!({"agentId": agent.id, "name": name, "content": content});
+        let params = json!({"agentId": agent.id, "name": name, "content": content});
         // Newer releases refuse a write over what has changed since it was read; older ones don't know the word.
-        if let Some(hash) = file.get("hash").and_then(Value::as_str).filter(|_| !is_missing) {
-            params["expectedHash"] = hash.into();
-        }
+        let hash = file.get("hash").and_then(Value::as_str).filter(|_| !is_missing);
+        let params = with(params, "expectedHash", hash);
         match ask(gateway, "agents.files.set", params).await? {
             Asked::Reply(_) => done.written.push(name),
             Asked::NotTaken | Asked::Impossible => done.skipped.push(name),

@@ -5,7 +5,7 @@ use gatewarden_protocol::AgentRow;
 use serde_json::{Map, Value, json};
 
 use super::agent_files::{self, FilesDone};
-use super::{GatewayCaller, GatewayFacts, Listed, Writing, list_agents, step};
+use super::{GatewayCaller, GatewayFacts, Listed, Writing, list_agents, step, with};
 
 /// The main agent as it is on the gateway now.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,10 +74,9 @@ pub async fn find_or_create(
         return Ok(MainAgentFound { agent: agent.clone(), created: false });
     }
     let name = own_name(facts);
-    let mut params = json!({"name": name});
-    if let Some(root) = &facts.workspace_root {
-        params["workspace"] = format!("{}/{}", root.trim_end_matches('/'), slug(&name)).into();
-    }
+    let root = facts.workspace_root.as_ref();
+    let workspace = root.map(|root| format!("{}/{}", root.trim_end_matches('/'), slug(&name)));
+    let params = with(json!({"name": name}), "workspace", workspace.as_deref());
     let outcome = gateway.call_once("agents.create", params).await;
     // The gateway may have restarted over its changed configuration before it could answer, or somebody else was faster: what
     // it lists now counts.

@@ -2,7 +2,7 @@
 //! provisioned, recorded. Every failure undoes all of it. Takes what happened, says what to do next.
 
 use gatewarden_protocol::CalendarVersion;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::{ErrorCode, Failure};
 use crate::gateway_report::{GatewayReport, Phase, Problem};
@@ -214,11 +214,16 @@ impl Provisioning {
         } else {
             ErrorCode::GatewayUnreachable
         };
-        let mut details = json!({"reason": problem.code, "phase": report.phase.as_str()});
+        let mut details = Map::new();
+        details.insert("reason".to_owned(), json!(problem.code));
+        details.insert("phase".to_owned(), json!(report.phase.as_str()));
         if let Some(pairing) = &report.pairing {
-            details["pairing"] = json!({"request_id": pairing.request_id, "device_id": pairing.device_id});
+            let pairing = json!({"request_id": pairing.request_id, "device_id": pairing.device_id});
+            details.insert("pairing".to_owned(), pairing);
         }
-        Failure::new(code, problem.message.clone()).with_help(self.help_of(problem)).with_details(details)
+        Failure::new(code, problem.message.clone())
+            .with_help(self.help_of(problem))
+            .with_details(Value::Object(details))
     }
 
     fn help_of(&self, problem: &Problem) -> String {

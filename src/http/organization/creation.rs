@@ -29,7 +29,7 @@ pub async fn create(
         let reserve = ReserveGateway { new, workspace_root };
         let trial = front.app.registry.reserve.send(reserve, front.settings.request_deadline).await?;
         let walk = Walk { front: &front, trial: &trial, main: None, committed: None };
-        let walked = walk.to_the_end(machine(&front, &trial.record, true)).await?;
+        let walked = walk.all_or_nothing(machine(&front, &trial.record, true)).await?;
         walked.committed.ok_or_else(nothing_recorded)
     })
     .await
@@ -128,7 +128,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// A creation: what fails is undone before it is answered.
-    async fn to_the_end(self, mut machine: Provisioning) -> Result<Self, Failure> {
+    async fn all_or_nothing(self, mut machine: Provisioning) -> Result<Self, Failure> {
         let (front, trial) = (self.front, self.trial);
         let walked = self.walk(&mut machine, true).await;
         if walked.is_err()
