@@ -48,6 +48,10 @@ unit:
 interop:
     .ci/run interop
 
+# The Debian package installs and runs in a clean system.
+package:
+    .ci/run package
+
 # What should pass before each commit: quick, and needs nothing but Rust.
 quick:
     .ci/run format lint test boundaries
