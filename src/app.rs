@@ -25,10 +25,12 @@ use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::dialing::{Dialer, NetworkDialer};
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::notifier::{NotifierActor, NotifierParts, forget_others};
 use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::{RegistryActor, RegistryParts};
@@ -68,6 +70,8 @@ pub struct App {
     pub(crate) agent_sync: Addr<AgentSyncActor>,
     pub(crate) direct: Addr<DirectConnectionsActor>,
     pub(crate) roster: RosterReader,
+    /// Where notifications are configured.
+    pub(crate) notifications: Option<Addr<NotifierActor>>,
     pub(crate) store: StoreHandle,
     pub(crate) health_log: HealthLogWriter,
     pub(crate) audit: AuditTrail,
@@ -121,13 +125,14 @@ impl App {
         for name in store.purge_provisional_gateways().await? {
             tracing::warn!(gateway.name = %name, "gateway {name} was being created when the daemon ended: what was half-made is removed");
         }
+        let dialer: Arc<dyn Dialer> = Arc::new(NetworkDialer::new());
         let (registry, roster) = RegistryActor::start(RegistryParts {
             records: store.load_gateways().await?,
             device_tokens: store.load_device_tokens().await?,
             store: store.clone(),
             health_log: health_log.clone(),
             seed: Some(config.seed.clone()),
-            spawn: gateways::spawner(config, identity, &clock, &metrics),
+            spawn: gateways::spawner(config, identity, dialer.clone(), &clock, &metrics),
             election: config.election.clone(),
             events: events.clone(),
             audit: audit.clone(),
@@ -157,6 +162,21 @@ impl App {
         });
         // Answered once the registry has seeded the first gateway, where there was none: no client finds an empty roster.
         let _ = registry.send(Ping).await;
+        let notifications = if config.notifications.is_empty() {
+            forget_others(&store, &[]).await?;
+            None
+        } else {
+            let parts = NotifierParts {
+                destinations: config.notifications.clone(),
+                store: store.clone(),
+                roster: roster.clone(),
+                dialer,
+                startup_hold: config.election.startup_hold,
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+            };
+            Some(NotifierActor::start(parts).await?)
+        };
         let readiness = Readiness::default();
         let state = AppState {
             roster: roster.clone(),
@@ -188,6 +208,7 @@ impl App {
             agent_sync,
             direct,
             roster,
+            notifications,
             store,
             health_log,
             audit,

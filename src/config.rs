@@ -10,6 +10,7 @@ mod http;
 mod keys;
 mod layers;
 mod log;
+mod notifications;
 mod problem;
 mod reading;
 mod secrets;
@@ -22,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use gatewarden_actors::gateway_record::NewGateway;
+use gatewarden_actors::notifier::destination::Destination;
 use gatewarden_actors::settings::{
     ElectionSettings, GatewaySettings, RestartSettings, RetentionSettings, RoutingSettings,
 };
@@ -62,6 +64,8 @@ pub struct Config {
     pub work: WorkSettings,
     /// The gateway that is made where there is none.
     pub seed: NewGateway,
+    /// Where notifications go.
+    pub notifications: Vec<Destination>,
     /// Log lines.
     pub log: LogSettings,
     /// What is odd and no reason not to start: to be logged.
@@ -90,8 +94,10 @@ impl Config {
     /// Every unknown key and every wrong value, with its place.
     pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
-        let settings = layers::gather(inputs, &mut problems);
-        let mut reader = reading::Reader { settings: &settings, problems: &mut problems, warnings: Vec::new() };
+        let (settings, written) = layers::gather(inputs, &mut problems);
+        let mut notifications = notifications::read(inputs, &written, &mut problems);
+        let warnings = std::mem::take(&mut notifications.warnings);
+        let mut reader = reading::Reader { settings: &settings, problems: &mut problems, warnings };
         let state_dir = store::state_dir(&mut reader);
         let gateway = gateway::gateway(&mut reader);
         let work = gateway::work(&mut reader);
@@ -108,7 +114,8 @@ impl Config {
             seed: seed::gateway(&mut reader),
             log: log::settings(&mut reader),
             warnings: reader.warnings,
-            effective: effective::values(&settings, &state_dir),
+            effective: effective::values(&settings, &state_dir, &notifications, &written.file),
+            notifications: notifications.destinations,
             state_dir,
             gateway,
         };

@@ -98,6 +98,8 @@ pub struct HttpRequest {
     pub path: String,
     /// JSON body of a `POST`.
     pub body: Option<Bytes>,
+    /// Further headers. Not for credentials.
+    pub headers: Vec<(&'static str, String)>,
     /// Budget of all steps together, to the body's last byte.
     pub timeout: Duration,
     /// A longer response body is a failure, bytes.
@@ -114,7 +116,29 @@ impl HttpRequest {
         timeout: Duration,
         max_body: usize,
     ) -> Self {
-        Self { address, tls, method: HttpMethod::Get, path: path.into(), body: None, timeout, max_body, bearer: None }
+        Self {
+            address,
+            tls,
+            method: HttpMethod::Get,
+            path: path.into(),
+            body: None,
+            headers: Vec::new(),
+            timeout,
+            max_body,
+            bearer: None,
+        }
+    }
+
+    /// A request with a JSON body, and without credentials.
+    pub fn post(
+        address: GatewayAddress,
+        tls: TlsTrust,
+        path: impl Into<String>,
+        body: Bytes,
+        timeout: Duration,
+        max_body: usize,
+    ) -> Self {
+        Self { method: HttpMethod::Post, body: Some(body), ..Self::get(address, tls, path, timeout, max_body) }
     }
 
     /// The credential, if this request carries one.

@@ -27,6 +27,7 @@ pub mod log_relay;
 pub mod log_watch;
 pub mod machines;
 pub mod metrics;
+pub mod notifier;
 pub mod registry;
 pub mod run;
 pub mod settings;

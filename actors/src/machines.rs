@@ -9,6 +9,8 @@ pub mod heartbeat;
 pub mod latency_fold;
 pub mod link;
 pub mod log_tail;
+pub mod notification;
+pub mod notification_outbox;
 pub mod provisioning;
 pub mod replay;
 pub mod restart_intensity;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::Arbiter;
 use gatewarden_actors::clock::Clock;
-use gatewarden_actors::dialing::{Dialer, NetworkDialer};
+use gatewarden_actors::dialing::Dialer;
 use gatewarden_actors::gateway::{GatewayActor, GatewayParts};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::registry::{GatewayDoor, SpawnGateway};
@@ -20,11 +20,11 @@ const MAX_THREADS: usize = 4;
 pub(super) fn spawner(
     config: &Config,
     identity: Arc<DeviceIdentity>,
+    dialer: Arc<dyn Dialer>,
     clock: &Clock,
     metrics: &Arc<Metrics>,
 ) -> SpawnGateway {
     let settings = Arc::new(config.gateway.clone());
-    let dialer: Arc<dyn Dialer> = Arc::new(NetworkDialer::new());
     let (clock, metrics) = (clock.clone(), metrics.clone());
     let instance_id = uuid::Uuid::new_v4().to_string();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);

@@ -44,7 +44,7 @@ pub(super) async fn watch(app: &mut App) -> String {
     };
     let (registry, roster, notifier, clock) =
         (app.registry.clone(), app.roster.clone(), app.notifier.clone(), app.clock.clone());
-    let (agent_sync, direct) = (app.agent_sync.clone(), app.direct.clone());
+    let (agent_sync, direct, notifications) = (app.agent_sync.clone(), app.direct.clone(), app.notifications.clone());
     let lives = async move {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -60,6 +60,9 @@ pub(super) async fn watch(app: &mut App) -> String {
             }
             if !direct.connected() {
                 return "The supervision of direct connections has died".to_owned();
+            }
+            if notifications.as_ref().is_some_and(|notifier| !notifier.connected()) {
+                return "The notifier has died".to_owned();
             }
             // Nobody reads it: nothing to count. Nothing changed: nothing to say.
             let version = roster.version();

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::keys::KEYS;
 use super::layers::Settings;
+use super::notifications;
 use super::reading::{shown, written};
 use super::store::default_path;
 
@@ -24,7 +25,19 @@ pub struct EffectiveValue {
 }
 
 /// All keys, in the order of the table.
-pub(super) fn values(settings: &Settings, state_dir: &Path) -> Vec<EffectiveValue> {
+pub(super) fn values(
+    settings: &Settings,
+    state_dir: &Path,
+    destinations: &notifications::Read,
+    file: &Path,
+) -> Vec<EffectiveValue> {
+    let is_set = !destinations.shown.is_empty();
+    let notifications = EffectiveValue {
+        path: notifications::LIST,
+        value: if is_set { destinations.shown.clone() } else { "(none)".to_owned() },
+        origin: if is_set { file.display().to_string() } else { "default".to_owned() },
+        fingerprint: Some(destinations.fingerprint),
+    };
     KEYS.iter()
         .map(|key| {
             let setting = settings.get(key.path);
@@ -43,6 +56,7 @@ pub(super) fn values(settings: &Settings, state_dir: &Path) -> Vec<EffectiveValu
                 fingerprint: setting.map(|setting| Sha256::digest(written(setting).as_bytes()).into()),
             }
         })
+        .chain([notifications])
         .collect()
 }
 

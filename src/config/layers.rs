@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat, Source, Value, ValueKind};
 
 use super::keys::{self, KEYS};
+use super::notifications::{self, Written};
 use super::problem::Problem;
 use super::secrets;
 use crate::cli::CLIENT_VARIABLES;
@@ -73,8 +74,8 @@ pub(crate) struct Setting {
 /// Winning values by path.
 pub(crate) type Settings = BTreeMap<&'static str, Setting>;
 
-/// Gathers all layers. What can't be read or isn't known is said in `problems`.
-pub(crate) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> Settings {
+/// Gathers all layers, and the list of notifications beside them. What can't be read or isn't known is said in `problems`.
+pub(crate) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> (Settings, Written) {
     let mut settings = Settings::new();
     for key in KEYS {
         if let Some(default) = key.default {
@@ -90,7 +91,7 @@ pub(crate) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> Settings {
     for (path, raw, origin) in secret {
         put(&mut settings, path, raw, &origin);
     }
-    file(inputs, &mut settings, problems);
+    let notifications = file(inputs, &mut settings, problems);
     for (path, raw, origin) in plain {
         put(&mut settings, path, raw, &origin);
     }
@@ -101,7 +102,7 @@ pub(crate) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> Settings {
         put(&mut settings, "state_dir", Raw::Text(dir.display().to_string()), "--state-dir");
     }
     secrets::put_files(inputs, &mut settings, problems);
-    settings
+    (settings, notifications)
 }
 
 pub(crate) fn put(settings: &mut Settings, path: &'static str, raw: Raw, origin: &str) {
@@ -143,6 +144,8 @@ fn environment(inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<(&'static st
             .environment
             .iter()
             .filter(|(name, _)| name.starts_with("GATEWARDEN_") && !CLIENT_VARIABLES.contains(&name.as_str()))
+            // Secrets of destinations have no fixed names.
+            .filter(|(name, _)| !name.starts_with(notifications::VARIABLE_PREFIX))
             .filter_map(|(name, value)| match value.to_str() {
                 Some(value) => Some((name.clone(), value.to_owned())),
                 None => {
@@ -193,20 +196,24 @@ fn not_unicode(name: &str) -> Problem {
     unknown(&format!("${name}"), "the value is not valid UTF-8".to_owned())
 }
 
-fn file(inputs: &Inputs, settings: &mut Settings, problems: &mut Vec<Problem>) {
+fn file(inputs: &Inputs, settings: &mut Settings, problems: &mut Vec<Problem>) -> Written {
     let named = inputs.config_file.as_deref();
     let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let origin = path.display().to_string();
-    let mut problem = |expected: String| problems.push(unknown(&origin, expected));
+    let mut problem = |expected: String| {
+        problems.push(unknown(&origin, expected));
+        Written::default()
+    };
     let text = match read_file(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Written::default(),
         Err(error) => return problem(format!("the configuration file cannot be read: {error}")),
     };
-    let table = match File::from_str(&text, FileFormat::Toml).collect() {
+    let mut table = match File::from_str(&text, FileFormat::Toml).collect() {
         Ok(table) => table,
         Err(error) => return problem(format!("not a valid TOML file: {}", error.to_string().trim_end())),
     };
+    let written = Written { value: table.remove(notifications::LIST), file: path.to_owned() };
     let mut flat = BTreeMap::new();
     flatten("", Value::from(table), &mut flat);
     for (path_in_file, raw) in flat {
@@ -225,6 +232,7 @@ fn file(inputs: &Inputs, settings: &mut Settings, problems: &mut Vec<Problem>) {
             }
         }
     }
+    written
 }
 
 fn unknown_key(path: &str) -> String {

@@ -65,7 +65,8 @@ fn named_file(settings: &Settings, path: &str) -> Option<PathBuf> {
     }
 }
 
-fn read(file: &Path, key: &str) -> Result<String, Problem> {
+/// The secret in a file, without the line's end.
+pub(crate) fn read(file: &Path, key: &str) -> Result<String, Problem> {
     let problem = |expected: String| Problem {
         origin: file.display().to_string(),
         key: Some(key.to_owned()),

@@ -341,3 +341,122 @@ fn the_example_file_as_shipped_changes_nothing() {
     let config = Config::load(&inputs).unwrap();
     assert_eq!(config.effective, Config::load(&with(&[])).unwrap().effective);
 }
+
+/// A file with this list of notifications, and a private file with a secret beside it.
+fn with_notifications(text: &str) -> (TempDir, Inputs) {
+    let (dir, inputs) = with_file("", &[]);
+    write(&dir.path().join("ops.secret"), "hush-hush-0123456789\n", 0o600);
+    let text = text.replace("SECRET_FILE", &dir.path().join("ops.secret").display().to_string());
+    write(&dir.path().join("gatewarden.toml"), &text, 0o600);
+    (dir, inputs)
+}
+
+#[test]
+fn the_example_of_notifications_is_read_with_its_defaults() {
+    let example: String = include_str!("../../gatewarden.example.toml")
+        .lines()
+        .filter_map(|line| line.strip_prefix("#:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let example = example.replace("/etc/gatewarden/ops.secret", "SECRET_FILE");
+    let (_dir, inputs) = with_notifications(&example);
+    let config = Config::load(&inputs).unwrap();
+    let least = "[[notifications]]\nname = \"ops\"\nurl = \"https://hooks.example.com/gatewarden\"\nsecret_file = \"SECRET_FILE\"";
+    let (_other, inputs) = with_notifications(least);
+    let defaults = Config::load(&inputs).unwrap();
+    assert_eq!(format!("{:?}", config.notifications), format!("{:?}", defaults.notifications));
+    let [ops] = config.notifications.as_slice() else { panic!("one destination") };
+    assert_eq!(ops.secret.as_ref().map(gatewarden_protocol::Secret::expose), Some("hush-hush-0123456789"));
+    assert_eq!(
+        (ops.timing.after, ops.timing.remind_every),
+        (Duration::from_secs(30), Some(Duration::from_secs(4 * 3600)))
+    );
+    assert!(ops.timing.recovered && ops.conditions.len() == 5);
+    assert_eq!(effective(&config, "notifications").value, "ops");
+    for key in super::notifications::KEYS {
+        assert!(
+            example.contains(&format!("{key} = "))
+                || include_str!("../../gatewarden.example.toml").contains(&format!("{key} = ")),
+            "{key} is not in the example"
+        );
+        assert!(
+            include_str!("../../docs/notifications.md").contains(&format!("| `{key}` |")),
+            "docs/notifications.md lacks {key}"
+        );
+    }
+}
+
+#[test]
+fn names_of_labels_keep_their_capitals() {
+    let (_dir, inputs) = with_notifications(
+        "[[notifications]]\nname = \"ops\"\nurl = \"http://127.0.0.1:9\"\nlabels = { Team = \"A b\", tier = \"1\" }\nsecret_file = \"SECRET_FILE\"",
+    );
+    let config = Config::load(&inputs).unwrap();
+    let labels: Vec<_> =
+        config.notifications[0].labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(labels, [("Team", "A b"), ("tier", "1")]);
+}
+
+#[test]
+fn all_mistakes_of_destinations_are_said_and_no_secret() {
+    let (_dir, inputs) = with_notifications(
+        "[[notifications]]\nname = \"Ops\"\nurl = \"https://u:hush-url@h/\"\nsecret = \"hush\"\n\
+         [[notifications]]\nname = \"chat\"\nkinds = [\"recovered\"]\nafter = \"5\"\nurl = \"https://h/hush-url\"\n\
+         [[notifications]]\nname = \"twice\"\nurl = \"https://h/\"\nsecret_file = \"SECRET_FILE\"\n\
+         [[notifications]]\nname = \"twice\"\nurl = \"https://h/\"\nsecret_file = \"SECRET_FILE\"\nsecretfile = \"x\"",
+    );
+    let said = refusal(&inputs);
+    for part in [
+        "notifications[0].name",
+        "notifications[0].url",
+        "at least 16 characters",
+        "notifications.chat.kinds",
+        "notifications.chat.after",
+        "did you mean secret_file?",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(!said.contains("hush"), "{said}");
+    let (_dir, inputs) = with_notifications("[notifications]\nname = \"ops\"");
+    assert!(refusal(&inputs).contains("[[notifications]]"));
+}
+
+#[test]
+fn a_destinations_secret_comes_from_credential_file_environment_or_the_configuration() {
+    let secret = |inputs: &Inputs| {
+        let config = Config::load(inputs).unwrap();
+        assert!(!format!("{config:?}{}", config.describe()).contains("hush"));
+        config.notifications[0].secret.as_ref().unwrap().expose().to_owned()
+    };
+    let list = |more: &str| format!("[[notifications]]\nname = \"on-call\"\nurl = \"https://h/hush-url\"\n{more}");
+    let (_dir, inputs) = with_notifications(&list("secret = \"hush-from-the-list\""));
+    assert_eq!(secret(&inputs), "hush-from-the-list");
+    let (dir, mut inputs) = with_notifications(&list(""));
+    inputs.environment.insert("GATEWARDEN_NOTIFICATION_ON_CALL_SECRET".into(), "hush-from-environment".into());
+    assert_eq!(secret(&inputs), "hush-from-environment");
+    inputs.environment.insert("GATEWARDEN_NOTIFICATION_ONCALL_SECRET".into(), "hush-from-environment".into());
+    assert!(refusal(&inputs).contains("$GATEWARDEN_NOTIFICATION_ONCALL_SECRET: no destination of that name"));
+    inputs.environment.remove("GATEWARDEN_NOTIFICATION_ONCALL_SECRET");
+    let file = dir.path().join("ops.secret").display().to_string();
+    write(&dir.path().join("gatewarden.toml"), &list(&format!("secret_file = \"{file}\"")), 0o644);
+    assert_eq!(secret(&inputs), "hush-hush-0123456789", "the file comes before the environment");
+    let credentials = TempDir::new().unwrap();
+    write(&credentials.path().join("notification_on-call"), "hush-from-credential\n", 0o440);
+    inputs.environment.insert("CREDENTIALS_DIRECTORY".into(), credentials.path().into());
+    assert_eq!(secret(&inputs), "hush-from-credential");
+    let (dir, inputs) = with_notifications(&list("secret = \"hush-from-the-list\""));
+    let text = std::fs::read_to_string(dir.path().join("gatewarden.toml")).unwrap();
+    write(&dir.path().join("gatewarden.toml"), &text, 0o644);
+    assert!(refusal(&inputs).contains("chmod 600"), "others may read the secret");
+}
+
+#[test]
+fn a_reload_says_that_destinations_changed_even_where_only_a_secret_did() {
+    let list = |url: &str| {
+        format!("[[notifications]]\nname = \"ops\"\nurl = \"https://h/{url}\"\nsecret_file = \"SECRET_FILE\"")
+    };
+    let (_one, before) = with_notifications(&list("a"));
+    let (_two, after) = with_notifications(&list("b"));
+    let (before, after) = (Config::load(&before).unwrap(), Config::load(&after).unwrap());
+    assert_eq!(before.changes_to(&after).at_restart, ["notifications"]);
+}

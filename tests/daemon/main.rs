@@ -16,6 +16,7 @@ mod support {
     pub(crate) mod service_manager;
     pub(crate) mod tls_front;
     pub(crate) mod wait;
+    pub(crate) mod webhook_receiver;
 }
 
 #[cfg(test)]
@@ -46,6 +47,8 @@ mod liveness;
 mod logs;
 #[cfg(test)]
 mod malformed_requests;
+#[cfg(test)]
+mod notifications;
 #[cfg(test)]
 mod operations_page;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use actix_http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use actix_http::{ConnectionType, Method};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{FutureExt, LocalBoxFuture};
@@ -86,6 +86,11 @@ impl NetworkDialer {
         }
         if request.body.is_some() {
             set_header(&mut head, CONTENT_TYPE, "application/json", step)?;
+        }
+        for (name, value) in &request.headers {
+            let name = HeaderName::try_from(*name)
+                .map_err(|_| DialFailure::Other { step, reason: format!("{name} is no name of a header") })?;
+            set_header(&mut head, name, value, step)?;
         }
         head.set_connection_type(ConnectionType::Close);
         let answered = async {

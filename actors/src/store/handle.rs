@@ -7,6 +7,7 @@ mod credentials;
 mod direct_connections;
 mod gateways;
 mod health;
+mod notifications;
 mod provisioning;
 mod retention;
 mod spawns;

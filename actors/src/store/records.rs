@@ -3,6 +3,7 @@
 mod agents;
 mod audit;
 mod direct_connections;
+mod notifications;
 mod spawns;
 mod token_usage;
 
@@ -18,6 +19,7 @@ pub use audit::{AuditActor, AuditEntry, AuditRecord, AuditResult};
 pub use direct_connections::{
     Beat, Beaten, Closed, ConnectionRecord, ConnectionStatus, EndReason, NewConnection, Opened,
 };
+pub use notifications::{EpisodeMove, EpisodeRecord, NewNotification, NotificationMove, OutboxRecord};
 pub use spawns::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnStep};
 pub use token_usage::{TokenRecord, TokenStats, TokenUsage};
 

@@ -146,6 +146,34 @@ diesel::table! {
 }
 
 diesel::table! {
+    notification_episodes (destination, subject, condition) {
+        destination -> Text,
+        subject -> Text,
+        condition -> Text,
+        episode -> Text,
+        began_ms -> BigInt,
+        announced_ms -> BigInt,
+        sequence -> BigInt,
+        detail -> Text,
+        subject_name -> Text,
+    }
+}
+
+diesel::table! {
+    notification_outbox (id) {
+        id -> BigInt,
+        notification_id -> Text,
+        destination -> Text,
+        subject -> Text,
+        condition -> Text,
+        body -> Text,
+        created_at_ms -> BigInt,
+        attempts -> BigInt,
+        next_attempt_ms -> BigInt,
+    }
+}
+
+diesel::table! {
     spawns (id) {
         id -> BigInt,
         spawn_id -> Text,
@@ -213,6 +241,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     idempotency_keys,
     identity,
     meta,
+    notification_episodes,
+    notification_outbox,
     spawns,
     token_usage,
     web_sessions,

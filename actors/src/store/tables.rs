@@ -10,6 +10,7 @@ pub(super) mod health_log;
 pub(super) mod idempotency_keys;
 pub(super) mod identity;
 pub(super) mod meta;
+pub(super) mod notifications;
 pub(super) mod spawns;
 pub(super) mod token_usage;
 pub(super) mod web_sessions;

@@ -8,6 +8,7 @@ mod direct_connections;
 mod faults;
 mod gateways;
 mod health;
+mod notifications;
 mod provisioning;
 mod retention;
 mod schema_drift;

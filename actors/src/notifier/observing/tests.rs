@@ -1,0 +1,166 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::gateway_record::{GatewayRecord, TlsTrust};
+use crate::machines::notification::WatchSettings;
+use crate::notifier::destination::WebhookUrl;
+use crate::notifier::tests_support::record;
+
+const NOW: i64 = 1_700_000_000_000;
+
+fn destination() -> Destination {
+    Destination {
+        name: "ops".to_owned(),
+        url: WebhookUrl::parse("http://127.0.0.1:1/").unwrap(),
+        secret: None,
+        tls: TlsTrust::System,
+        conditions: Condition::ALL.into_iter().collect(),
+        gateways: BTreeSet::new(),
+        labels: BTreeMap::new(),
+        timing: WatchSettings { after: Duration::ZERO, remind_every: None, recovered: true },
+        give_up_after: Duration::from_secs(60),
+        timeout: Duration::from_secs(1),
+    }
+}
+
+fn report(phase: Phase, status: Status) -> GatewayReport {
+    GatewayReport { phase, status, ..GatewayReport::unknown(NOW - 1_000) }
+}
+
+fn well() -> GatewayReport {
+    report(Phase::Ready, Status::Online)
+}
+
+fn view(id: i64, report: GatewayReport) -> Arc<GatewayView> {
+    viewed(record(id), report)
+}
+
+fn viewed(record: GatewayRecord, report: GatewayReport) -> Arc<GatewayView> {
+    Arc::new(GatewayView::new(Arc::new(record), report, false))
+}
+
+fn acting(id: i64) -> ActingPrimary {
+    ActingPrimary { id: GatewayId(id), name: format!("gw{id}"), reason: "It is the best".to_owned() }
+}
+
+fn look<'a>(views: &'a [Arc<GatewayView>], acting: Option<&'a ActingPrimary>) -> Fleet<'a> {
+    Fleet { views, acting, elected: true, doubts: false, now_ms: NOW }
+}
+
+fn of(id: i64, condition: Condition) -> Topic {
+    Topic { subject: Subject::Gateway(GatewayId(id)), condition }
+}
+
+fn fleet_wide(condition: Condition) -> Topic {
+    Topic { subject: Subject::Fleet, condition }
+}
+
+fn holds(seen: &Seen, topic: Topic) -> bool {
+    matches!(seen.sights.get(&topic), Some(Sight::Holds { .. }))
+}
+
+#[test]
+fn phases_and_states_say_what_is_wrong_with_a_gateway() {
+    use GatewayIs::{Blocked, Down, Unclear, Well};
+    for (phase, status, expected) in [
+        (Phase::Ready, Status::Online, Well),
+        (Phase::Ready, Status::Degraded, Well),
+        (Phase::Ready, Status::Timeout, Down),
+        (Phase::Ready, Status::Offline, Down),
+        (Phase::Ready, Status::Unknown, Unclear),
+        (Phase::Backoff, Status::Offline, Down),
+        (Phase::Backoff, Status::Timeout, Down),
+        (Phase::Parked, Status::Offline, Down),
+        (Phase::Blocked, Status::Degraded, Blocked),
+        (Phase::Blocked, Status::Offline, Blocked),
+        (Phase::Dialing, Status::Offline, Unclear),
+        (Phase::Authenticating, Status::Degraded, Unclear),
+        (Phase::Idle, Status::Unknown, Unclear),
+        (Phase::Starting, Status::Degraded, Unclear),
+        (Phase::Restarting, Status::Degraded, Unclear),
+        (Phase::Stopping, Status::Offline, Unclear),
+    ] {
+        assert_eq!(gateway_is(&report(phase, status), NOW), expected, "{phase:?} {status:?}");
+    }
+    let forgotten = GatewayReport::unknown(NOW - 300_000);
+    assert_eq!(gateway_is(&forgotten, NOW), Down, "nothing known for five minutes");
+}
+
+#[test]
+fn a_gateway_that_turns_from_down_to_blocked_is_not_told_to_have_recovered() {
+    let views = [view(1, report(Phase::Blocked, Status::Degraded)), view(2, report(Phase::Backoff, Status::Offline))];
+    let seen = observe(&destination(), &look(&views, None));
+    assert!(holds(&seen, of(1, Condition::Blocked)) && holds(&seen, of(2, Condition::Down)));
+    assert_eq!(seen.sights.get(&of(1, Condition::Down)), Some(&Sight::Unclear));
+    assert_eq!(seen.sights.get(&of(2, Condition::Blocked)), Some(&Sight::Unclear));
+}
+
+#[test]
+fn a_drained_gateway_is_left_alone() {
+    let drained = GatewayRecord { drained: true, ..record(1) };
+    let views = [viewed(drained, report(Phase::Backoff, Status::Offline))];
+    let seen = observe(&destination(), &look(&views, None));
+    assert!(seen.sights.values().all(|sight| *sight == Sight::Unclear), "{seen:?}");
+    assert!(seen.present.contains(&GatewayId(1)), "it is there: nothing is taken back");
+}
+
+#[test]
+fn only_gateways_that_matter_are_seen() {
+    let mut record_of_prod = record(1);
+    record_of_prod.labels.insert("environment".to_owned(), "production".to_owned());
+    let views = [
+        viewed(record_of_prod, report(Phase::Backoff, Status::Offline)),
+        view(2, report(Phase::Backoff, Status::Offline)),
+    ];
+    let mut by_label = destination();
+    by_label.labels.insert("environment".to_owned(), "production".to_owned());
+    let seen = observe(&by_label, &look(&views, None));
+    assert_eq!(seen.present.into_iter().collect::<Vec<_>>(), [GatewayId(1)]);
+    assert!(!seen.sights.contains_key(&of(2, Condition::Down)));
+    let mut by_name = destination();
+    by_name.gateways.insert("gw2".to_owned());
+    let seen = observe(&by_name, &look(&views, None));
+    assert_eq!(seen.present.into_iter().collect::<Vec<_>>(), [GatewayId(2)]);
+}
+
+#[test]
+fn only_conditions_that_are_wanted_are_seen() {
+    let mut only_blocked = destination();
+    only_blocked.conditions = [Condition::Blocked].into();
+    let views = [view(1, report(Phase::Backoff, Status::Offline))];
+    let fleet = Fleet { doubts: true, ..look(&views, None) };
+    let seen = observe(&only_blocked, &fleet);
+    assert_eq!(seen.sights.keys().copied().collect::<Vec<_>>(), [of(1, Condition::Blocked)]);
+}
+
+#[test]
+fn a_doubt_stands_for_all_that_failed_with_it() {
+    let views = [view(1, report(Phase::Backoff, Status::Offline))];
+    let fleet = Fleet { doubts: true, ..look(&views, None) };
+    let seen = observe(&destination(), &fleet);
+    assert!(holds(&seen, fleet_wide(Condition::NetworkDoubt)));
+    assert_eq!(seen.sights.get(&of(1, Condition::Down)), Some(&Sight::Unclear));
+    let mut without = destination();
+    without.conditions.remove(&Condition::NetworkDoubt);
+    assert!(holds(&observe(&without, &fleet), of(1, Condition::Down)), "who isn't told of the doubt hears of each");
+}
+
+#[test]
+fn a_failover_is_that_another_acts_than_the_configured_primary() {
+    let primary = GatewayRecord { is_primary: true, ..record(1) };
+    let views = [viewed(primary, well()), view(2, well())];
+    let topic = fleet_wide(Condition::Failover);
+    let sight = |acting: Option<&ActingPrimary>, elected| {
+        observe(&destination(), &Fleet { elected, ..look(&views, acting) }).sights.get(&topic).cloned()
+    };
+    assert_eq!(sight(Some(&acting(1)), true), None);
+    assert_eq!(sight(Some(&acting(2)), true), Some(Sight::Holds { detail: "2".to_owned(), at_once: true }));
+    assert_eq!(sight(None, true), Some(Sight::Holds { detail: NOBODY.to_owned(), at_once: false }));
+    assert_eq!(sight(None, false), Some(Sight::Unclear), "the daemon has just started");
+    let nobody_configured = [view(1, well()), view(2, well())];
+    assert!(!holds(&observe(&destination(), &look(&nobody_configured, Some(&acting(2)))), topic));
+    assert!(!holds(&observe(&destination(), &look(&views[..1], None)), topic), "one gateway alone is told to be down");
+    let mut elsewhere = destination();
+    elsewhere.gateways.insert("gw3".to_owned());
+    assert!(!holds(&observe(&elsewhere, &look(&views, Some(&acting(2)))), topic));
+}

@@ -1,0 +1,252 @@
+//! Notifications reach a webhook: signed, at least once, in order, across failures of the receiver and deaths of the daemon,
+//! and without a storm.
+
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::json;
+use sha2::Sha256;
+
+use crate::support::daemon::{Daemon, PATIENCE, Setup};
+use crate::support::scripted_gateway::{Form, ScriptedGateway};
+use crate::support::wait;
+use crate::support::webhook_receiver::{Received, WebhookReceiver};
+
+const SECRET: &str = "webhook-secret-0123456789abcdef";
+
+/// A daemon with one destination that is told after a second; `more` are further lines of its table.
+fn setup(receiver: &WebhookReceiver, more: &str) -> Setup {
+    let setup = Setup::new();
+    let file = setup.state().with_file_name("gatewarden.toml");
+    let after = if more.contains("after = ") { "" } else { "after = \"1s\"" };
+    let text = format!(
+        "[[notifications]]\nname = \"ops\"\nurl = \"{}\"\nsecret_file = \"{}\"\n{after}\n{more}\n",
+        receiver.url(),
+        secret_file(&setup).display()
+    );
+    write_private(&file, &text);
+    setup.args(&["--config", &file.display().to_string()])
+}
+
+fn secret_file(setup: &Setup) -> std::path::PathBuf {
+    let file = setup.state().with_file_name("ops.secret");
+    write_private(&file, &format!("{SECRET}\n"));
+    file
+}
+
+fn write_private(file: &std::path::Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(file, text).expect("written");
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("private");
+}
+
+/// The check of `docs/notifications.md`.
+#[track_caller]
+fn assert_signed(received: &Received) {
+    let timestamp = received.header("x-gatewarden-timestamp");
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
+    mac.update(timestamp.as_bytes());
+    mac.update(b".");
+    mac.update(&received.raw);
+    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(received.header("x-gatewarden-signature"), format!("v1={hex}"), "{received:?}");
+    let age = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs()
+        .abs_diff(timestamp.parse().expect("Unix seconds"));
+    assert!(age < 300, "signed {age} s ago");
+}
+
+fn registered(daemon: &Daemon, gateway: &ScriptedGateway, name: &str) -> i64 {
+    let id = daemon.register(name, gateway.port(), "right");
+    daemon.until_status(id, "online");
+    id
+}
+
+/// What came of one gateway.
+fn of(received: &[Received], name: &str) -> Vec<Received> {
+    received.iter().filter(|one| one.body["gateway"]["name"] == name).cloned().collect()
+}
+
+#[test]
+fn a_failure_and_its_end_are_told_signed_and_once() {
+    let receiver = WebhookReceiver::start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = setup(&receiver, "").start();
+    let id = registered(&daemon, &gateway, "watched");
+    gateway.kill();
+    let down =
+        receiver.until("the failure is told", |one| one.kind() == "down" && one.body["gateway"]["name"] == "watched");
+    assert_signed(&down);
+    assert_eq!(down.path, "/hooks/gatewarden?key=geheim-in-the-url");
+    assert_eq!(down.header("content-type"), "application/json");
+    assert_eq!(down.body["id"], down.id());
+    assert_eq!(down.body["gateway"]["id"], id);
+    assert_eq!(down.body["gateway"]["status"], "offline");
+    assert!(down.body["text"].as_str().expect("a sentence").contains("watched is down"), "{}", down.body);
+    gateway.revive();
+    let back =
+        receiver.until("its end is told", |one| one.kind() == "recovered" && one.body["gateway"]["name"] == "watched");
+    assert_signed(&back);
+    assert_eq!(back.body["episode"], down.body["episode"]);
+    assert_ne!(back.id(), down.id());
+    wait::holds_for("nothing is told twice", Duration::from_secs(3), || of(&receiver.all(), "watched").len() == 2);
+    let metrics = daemon.metrics();
+    assert!(metrics.contains("gatewarden_notifications_total{destination=\"ops\",outcome=\"delivered\"}"), "{metrics}");
+    assert!(metrics.contains("gatewarden_notifications_pending{destination=\"ops\"} 0"), "{metrics}");
+    let said = daemon.everything_said();
+    assert!(!said.contains(SECRET) && !said.contains("geheim"), "the secret or the URL's query was told");
+}
+
+#[test]
+fn a_receiver_that_fails_is_asked_again_with_the_same_notification() {
+    let receiver = WebhookReceiver::start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = setup(&receiver, "gateways = [\"watched\"]").start();
+    registered(&daemon, &gateway, "watched");
+    receiver.answer_with(500);
+    gateway.kill();
+    let refused = receiver.until("it is told", |one| one.kind() == "down");
+    assert_eq!(refused.status, 500);
+    wait::until("the log says why, and what to do", PATIENCE, || {
+        daemon
+            .log_lines()
+            .iter()
+            .map(ToString::to_string)
+            .any(|line| line.contains("HTTP 500") && line.contains("receiver's log"))
+    });
+    receiver.answer_with(204);
+    let taken = receiver.until_taken("down");
+    assert_eq!((taken.id(), &taken.body), (refused.id(), &refused.body));
+    assert_signed(&taken);
+    wait::holds_for("it is not sent again", Duration::from_secs(3), || receiver.taken().len() == 1);
+}
+
+#[test]
+fn what_was_announced_is_delivered_after_the_daemon_was_killed_and_its_end_too() {
+    let receiver = WebhookReceiver::start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let mut daemon = setup(&receiver, "gateways = [\"watched\"]").start();
+    registered(&daemon, &gateway, "watched");
+    receiver.answer_with(503);
+    gateway.kill();
+    let refused = receiver.until("it is told", |one| one.kind() == "down");
+    daemon.kill();
+    receiver.answer_with(200);
+    let daemon = daemon.setup().clone().start();
+    let taken = receiver.until_taken("down");
+    assert_eq!(taken.id(), refused.id(), "another notification for the same failure");
+    wait::holds_for("it is known to be told", Duration::from_secs(4), || receiver.taken().len() == 1);
+    gateway.revive();
+    let back = receiver.until_taken("recovered");
+    assert_eq!(back.body["episode"], taken.body["episode"]);
+    drop(daemon);
+    assert_eq!(receiver.taken().len(), 2);
+}
+
+#[test]
+fn a_gateway_that_fails_or_returns_while_the_daemon_is_away_is_told_at_the_next_start() {
+    let receiver = WebhookReceiver::start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let mut daemon = setup(&receiver, "gateways = [\"watched\"]").start();
+    registered(&daemon, &gateway, "watched");
+    daemon.kill();
+    gateway.kill();
+    let mut daemon = daemon.setup().clone().start();
+    receiver.until_taken("down");
+    daemon.kill();
+    gateway.revive();
+    let _daemon = daemon.setup().clone().start();
+    receiver.until_taken("recovered");
+    wait::holds_for("and nothing else", Duration::from_secs(3), || receiver.all().len() == 2);
+}
+
+#[test]
+fn a_gateway_that_refuses_us_is_told_as_blocked_with_its_cure() {
+    let receiver = WebhookReceiver::start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = setup(&receiver, "gateways = [\"watched\"]").start();
+    let id = daemon.register("watched", gateway.port(), "wrong");
+    let blocked = receiver.until_taken("blocked");
+    assert!(blocked.body["gateway"]["error"]["help"].as_str().is_some_and(|help| !help.is_empty()), "{}", blocked.body);
+    daemon.update(&json!({"id": id, "token": "right"})).expect(200);
+    let back = receiver.until_taken("recovered");
+    assert_eq!(back.body["condition"], "blocked");
+}
+
+#[test]
+fn a_failover_names_both_gateways_and_its_end_is_told() {
+    let receiver = WebhookReceiver::start();
+    let (first, second) =
+        (ScriptedGateway::of(Form::Protocol4, "right"), ScriptedGateway::of(Form::Protocol4, "right"));
+    let daemon = setup(&receiver, "kinds = [\"failover\", \"recovered\"]")
+        .env("GATEWARDEN_ELECTION__FAILBACK_AFTER", "1s")
+        .env("GATEWARDEN_ELECTION__STARTUP_HOLD", "1s")
+        .start();
+    let home = registered(&daemon, &first, "home");
+    daemon.update(&json!({"id": home, "is_primary": true})).expect(200);
+    registered(&daemon, &second, "spare");
+    // The seeded gateway, which nobody runs, was the configured primary at first.
+    wait::until("home acts", PATIENCE, || daemon.gateway(home)["acting_primary"] == true);
+    let before = receiver.all().len();
+    first.kill();
+    let failover = wait::until_ok("the failover is told", PATIENCE, || {
+        let all = receiver.all();
+        all.iter().skip(before).find(|one| one.kind() == "failover").cloned().ok_or_else(|| format!("{all:#?}"))
+    });
+    assert_eq!(failover.body["configured"]["name"], "home");
+    assert_eq!(failover.body["acting"]["name"], "spare");
+    first.revive();
+    let back = receiver
+        .until("its end is told", |one| one.kind() == "recovered" && one.body["episode"] == failover.body["episode"]);
+    assert_eq!(back.body["condition"], "failover");
+    assert!(
+        receiver.all().iter().all(|one| ["failover", "recovered"].contains(&one.kind())),
+        "only what was asked for"
+    );
+}
+
+#[test]
+fn a_gateway_that_bounces_makes_no_storm() {
+    let receiver = WebhookReceiver::start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = setup(&receiver, "gateways = [\"watched\"]\nafter = \"0s\"").start();
+    let id = registered(&daemon, &gateway, "watched");
+    for _ in 0..7 {
+        gateway.kill();
+        daemon.until_status(id, "offline");
+        wait::holds_for("long enough to be told", Duration::from_millis(1_300), || true);
+        gateway.revive();
+        daemon.until_status(id, "online");
+        wait::holds_for("long enough to be told", Duration::from_millis(1_300), || true);
+    }
+    let told = receiver.all();
+    assert!((3..=6).contains(&told.len()), "{} notifications of 14 changes: {told:#?}", told.len());
+    assert_eq!(told.last().map(|last| last.body["flapping"].clone()), Some(json!(true)), "{told:#?}");
+}
+
+#[test]
+fn a_deleted_gateway_is_taken_back() {
+    let receiver = WebhookReceiver::start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = setup(&receiver, "gateways = [\"watched\"]").start();
+    let id = registered(&daemon, &gateway, "watched");
+    gateway.kill();
+    let down = receiver.until_taken("down");
+    daemon.delete(id).expect(200);
+    let gone = receiver.until_taken("recovered");
+    assert_eq!((&gone.body["removed"], &gone.body["episode"]), (&json!(true), &down.body["episode"]));
+    assert_eq!(gone.body["gateway"]["name"], "watched");
+}
+
+#[test]
+fn a_destination_that_is_wrong_stops_the_start_with_all_its_mistakes() {
+    let receiver = WebhookReceiver::start();
+    let ended = setup(&receiver, "kinds = [\"sideways\"]\nremind_every = \"often\"\nurll = \"x\"").run();
+    assert_eq!(ended.code, Some(78));
+    for part in ["notifications.ops.kinds", "notifications.ops.remind_every", "did you mean url?"] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("geheim") && !ended.stderr.contains(SECRET), "{}", ended.stderr);
+}
