@@ -9,6 +9,7 @@ use sha2::Sha256;
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
+use crate::support::tls_front::TlsFront;
 use crate::support::wait;
 use crate::support::webhook_receiver::{Received, WebhookReceiver};
 
@@ -16,12 +17,16 @@ const SECRET: &str = "webhook-secret-0123456789abcdef";
 
 /// A daemon with one destination that is told after a second; `more` are further lines of its table.
 fn setup(receiver: &WebhookReceiver, more: &str) -> Setup {
+    setup_at(&receiver.url(), more)
+}
+
+fn setup_at(url: &str, more: &str) -> Setup {
     let setup = Setup::new();
     let file = setup.state().with_file_name("gatewarden.toml");
     let after = if more.contains("after = ") { "" } else { "after = \"1s\"" };
     let text = format!(
         "[[notifications]]\nname = \"ops\"\nurl = \"{}\"\nsecret_file = \"{}\"\n{after}\n{more}\n",
-        receiver.url(),
+        url,
         secret_file(&setup).display()
     );
     write_private(&file, &text);
@@ -50,11 +55,8 @@ fn assert_signed(received: &Received) {
     mac.update(&received.raw);
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(received.header("x-gatewarden-signature"), format!("v1={hex}"), "{received:?}");
-    let age = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs()
-        .abs_diff(timestamp.parse().expect("Unix seconds"));
+    let now_s = gatewarden_actors::clock::Clock::system().wall_ms() / 1000;
+    let age = now_s.abs_diff(timestamp.parse().expect("Unix seconds"));
     assert!(age < 300, "signed {age} s ago");
 }
 
@@ -238,6 +240,28 @@ fn a_deleted_gateway_is_taken_back() {
     let gone = receiver.until_taken("recovered");
     assert_eq!((&gone.body["removed"], &gone.body["episode"]), (&json!(true), &down.body["episode"]));
     assert_eq!(gone.body["gateway"]["name"], "watched");
+}
+
+#[test]
+fn a_receiver_behind_tls_needs_a_certificate_that_is_trusted() {
+    let receiver = WebhookReceiver::start();
+    let front = TlsFront::before(receiver.port(), &["127.0.0.1"]);
+    let url = format!("https://127.0.0.1:{}/hooks?key=geheim-in-the-url", front.port());
+    let daemon = setup_at(&url, "").start();
+    wait::until("the log says what to do", PATIENCE, || {
+        daemon
+            .log_lines()
+            .iter()
+            .map(ToString::to_string)
+            .any(|line| line.contains("not trusted") && line.contains("ca_file"))
+    });
+    assert!(!daemon.everything_said().contains("geheim"));
+    assert_eq!(receiver.all().len(), 0, "nothing may be said before the certificate is trusted");
+    let authority = daemon.setup().state().with_file_name("authority.pem");
+    std::fs::write(&authority, front.pem()).expect("written");
+    let _trusting = setup_at(&url, &format!("ca_file = \"{}\"", authority.display())).start();
+    // The seeded gateway, which nobody runs.
+    assert_signed(&receiver.until_taken("down"));
 }
 
 #[test]

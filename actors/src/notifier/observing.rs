@@ -116,13 +116,11 @@ fn gateway_is(report: &GatewayReport, now_ms: i64) -> GatewayIs {
     }
 }
 
-/// Whether somebody else than the configured primary acts. Needs a configured primary, and another gateway that could.
+/// Whether somebody else than the configured primary acts. Needs a configured primary that matters here, and another
+/// gateway that could act. Who acts has no say in whether it matters: that would change in the midst of a failover.
 fn failover(destination: &Destination, fleet: &Fleet<'_>) -> Option<Sight> {
     let configured = fleet.views.iter().find(|view| view.record.is_primary)?;
-    let acts = |id: GatewayId| fleet.views.iter().find(|view| view.record.id == id);
-    let matters = destination.is_for(&configured.record)
-        || fleet.acting.and_then(|acting| acts(acting.id)).is_some_and(|view| destination.is_for(&view.record));
-    if !matters || fleet.views.len() < 2 {
+    if !destination.is_for(&configured.record) || fleet.views.len() < 2 {
         return None;
     }
     match fleet.acting {

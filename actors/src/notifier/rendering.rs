@@ -99,7 +99,7 @@ fn sentence(step: &Step, story: &Story<'_>) -> String {
     let lasted = spell(lasted);
     match &step.change {
         Change::Closed { removed: true } => format!("Gateway {name} is no longer watched (it was deleted or renamed)."),
-        Change::Closed { removed: false } => over(step.topic.condition, name, &lasted),
+        Change::Closed { removed: false } => over(step.topic.condition, name, &lasted, story),
         Change::Opened { flapping } => {
             let bounces =
                 if *flapping { " It comes and goes: its recovery will be told once it has calmed down." } else { "" };
@@ -145,14 +145,17 @@ fn holds(step: &Step, story: &Story<'_>, name: &str) -> String {
     }
 }
 
-fn over(condition: Condition, name: &str, lasted: &str) -> String {
+fn over(condition: Condition, name: &str, lasted: &str, story: &Story<'_>) -> String {
     match condition {
         Condition::Down => format!("Gateway {name} is back, after {lasted}."),
         Condition::Blocked => format!("Gateway {name} accepts gatewarden again, after {lasted}."),
         Condition::CrashLoop => format!("The process of gateway {name} is no longer given up, after {lasted}."),
-        Condition::Failover => {
-            format!("The failover from {name} is over, after {lasted}: the configured primary acts.")
-        }
+        Condition::Failover => match story.fleet.acting {
+            Some(acting) => {
+                format!("The failover from {name} is over, after {lasted}: {} acts as primary.", acting.name)
+            }
+            None => format!("The failover from {name} is over, after {lasted}."),
+        },
         Condition::NetworkDoubt => {
             format!(
                 "The daemon trusts its own network again, after {lasted}; gateways that are still down are told one by one."

@@ -79,6 +79,11 @@ impl WebhookReceiver {
         Self { port, shared }
     }
 
+    /// Its port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its URL, with something secret behind the question mark.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/hooks/gatewarden?key=geheim-in-the-url", self.port)
