@@ -1,5 +1,6 @@
 //! The command line: one binary, one file a command.
 
+mod check;
 mod check_config;
 mod client;
 mod gateway;
@@ -12,6 +13,7 @@ mod serve;
 mod shell;
 mod status;
 mod terminal;
+mod tls_trust;
 mod up;
 
 use std::path::PathBuf;
@@ -57,6 +59,8 @@ enum Command {
     },
     /// Show, export or import this installation's device identity.
     Identity(IdentityArgs),
+    /// Look at one gateway step by step, without a daemon: what fails first, and what cures it.
+    Check(check::CheckArgs),
     /// Say how a running daemon is.
     Status(status::StatusArgs),
     /// List, change and follow the gateways of a running daemon.
@@ -125,6 +129,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args.inputs()),
         Command::Config { command: ConfigCommand::Check(args) } => check_config::run(&args.inputs()),
         Command::Identity(args) => identity::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Gateways(args) => gateways::run(&args),
         Command::Gateway(args) => gateway::run(args),

@@ -31,13 +31,14 @@ use tokio::sync::mpsc;
 
 use crate::gateway_record::TlsTrust;
 
-mod channel;
+pub mod channel;
 mod connect;
 mod exchange;
 pub mod failure;
 pub mod frame_cap;
 pub mod http_probe;
 pub mod incoming;
+pub mod login;
 pub mod memory_budget;
 pub mod network;
 pub mod outgoing;
@@ -156,6 +157,8 @@ pub struct HttpReply {
     pub content_type: Option<String>,
     /// `Retry-After` where it is a number of seconds, at most a day.
     pub retry_after: Option<Duration>,
+    /// The answering clock, wall ms, where it tells it (`Date`, to the second).
+    pub date_ms: Option<i64>,
     /// The whole body.
     pub body: Bytes,
     /// From the start of the dial to the body's last byte.

@@ -122,6 +122,16 @@ impl Hello {
         self.version.as_deref().and_then(CalendarVersion::known)
     }
 
+    /// The first scope that work needs and the connection hasn't, where the gateway says which it has.
+    pub fn missing_scope(&self) -> Option<String> {
+        let granted = self.scopes.as_ref().filter(|_| self.scopes_are_effective)?;
+        let has = |wanted: &str| granted.iter().any(|scope| scope == wanted);
+        if has("operator.admin") {
+            return None;
+        }
+        ["operator.read", "operator.write", "operator.admin"].into_iter().find(|wanted| !has(wanted)).map(str::to_owned)
+    }
+
     fn empty(dialect: Dialect, form: HelloForm) -> Self {
         Self {
             dialect,

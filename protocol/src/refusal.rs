@@ -87,17 +87,22 @@ impl Refusal {
 
     /// A sentence that names the gateway, with its own words or with what this side saw.
     pub fn for_gateway(&self, name: &str, address: &str) -> String {
+        self.about(&format!("Gateway \"{name}\" ({address})"))
+    }
+
+    /// The same about something that has no name here yet.
+    pub fn about(&self, subject: &str) -> String {
         let happened = match &self.missing_scope {
             Some(scope) => format!("did not grant the scope {scope}"),
             None => self.code.predicate().to_owned(),
         };
         let words = self.words.trim_end_matches('.');
         match words {
-            "" => format!("Gateway \"{name}\" ({address}) {happened}."),
+            "" => format!("{subject} {happened}."),
             _ if self.code.is_said_by_gateway() => {
-                format!("Gateway \"{name}\" ({address}) {happened}. It said: \"{words}\".")
+                format!("{subject} {happened}. It said: \"{words}\".")
             }
-            _ => format!("Gateway \"{name}\" ({address}) {happened}: {words}."),
+            _ => format!("{subject} {happened}: {words}."),
         }
     }
 

@@ -22,6 +22,8 @@ mod support {
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod client_commands;
 #[cfg(test)]
 mod client_gateways;

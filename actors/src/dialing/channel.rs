@@ -18,13 +18,26 @@ use super::DialTimings;
 use super::connect::connect;
 use super::failure::{DialFailure, DialStep};
 use super::resolver::Resolver;
-use super::tls::{TlsConfigs, handshake_failure};
+use super::tls::{TlsConfigs, handshake_failure, sha256_hex};
 use crate::gateway_record::TlsTrust;
 
 pub(super) struct Channel {
     pub(super) wire: Wire,
     pub(super) peer: SocketAddr,
     pub(super) timings: DialTimings,
+}
+
+/// How far the way to a gateway was gone: what is there was done, whatever failed after it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// What the host resolved to; the address itself where the host is one.
+    pub resolved: Vec<SocketAddr>,
+    /// The address that took the connection.
+    pub peer: Option<SocketAddr>,
+    /// SHA-256 of the leaf certificate that was presented and trusted, 64 lowercase hex digits.
+    pub certificate_sha256: Option<String>,
+    /// How long each step took.
+    pub timings: DialTimings,
 }
 
 /// Ends at `deadline`; each step that is cut off by it is named.
@@ -35,20 +48,33 @@ pub(super) async fn open(
     trust: &TlsTrust,
     deadline: Instant,
 ) -> Result<Channel, DialFailure> {
+    open_noting(resolver, configs, address, trust, deadline, &mut Reached::default()).await
+}
+
+/// The same, and notes each step as soon as it is done.
+pub(super) async fn open_noting(
+    resolver: &Resolver,
+    configs: &TlsConfigs,
+    address: &GatewayAddress,
+    trust: &TlsTrust,
+    deadline: Instant,
+    reached: &mut Reached,
+) -> Result<Channel, DialFailure> {
     let late = |step| move |_| DialFailure::Timeout { step };
-    let mut timings = DialTimings::default();
 
     let started = Instant::now();
     let addresses = timeout_at(deadline, resolver.resolve(address)).await.map_err(late(DialStep::Resolve))??;
-    timings.resolve = address.ip().is_none().then(|| started.elapsed());
+    reached.timings.resolve = address.ip().is_none().then(|| started.elapsed());
+    reached.resolved.clone_from(&addresses);
 
     let started = Instant::now();
     let tcp = timeout_at(deadline, connect(addresses)).await.map_err(late(DialStep::Connect))??;
-    timings.connect = Some(started.elapsed());
+    reached.timings.connect = Some(started.elapsed());
     let peer =
         tcp.peer_addr().map_err(|error| DialFailure::Other { step: DialStep::Connect, reason: error.to_string() })?;
+    reached.peer = Some(peer);
     if !address.is_tls() {
-        return Ok(Channel { wire: Wire::Plain(tcp), peer, timings });
+        return Ok(Channel { wire: Wire::Plain(tcp), peer, timings: reached.timings });
     }
 
     if *trust == TlsTrust::None {
@@ -63,8 +89,10 @@ pub(super) async fn open(
         TlsConnector::from(config).connect(name, tcp).await.map_err(|error| handshake_failure(&error))
     };
     let tls = timeout_at(deadline, handshake).await.map_err(late(DialStep::Tls))??;
-    timings.tls = Some(started.elapsed());
-    Ok(Channel { wire: Wire::Encrypted(Box::new(tls)), peer, timings })
+    reached.timings.tls = Some(started.elapsed());
+    reached.certificate_sha256 =
+        tls.get_ref().1.peer_certificates().and_then(|certificates| certificates.first()).map(sha256_hex);
+    Ok(Channel { wire: Wire::Encrypted(Box::new(tls)), peer, timings: reached.timings })
 }
 
 /// An open connection, in the form in which awc takes one.

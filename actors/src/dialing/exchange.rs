@@ -3,14 +3,15 @@
 //! Plain requests are left to actix-http's client codec, which awc is built on too; the [module](super) says why.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_codec::Framed;
 use actix_http::body::BodySize;
 use actix_http::error::{ParseError, PayloadError};
 use actix_http::h1::{ClientCodec, ClientPayloadCodec, Message, MessageType};
 use actix_http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+    CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, HeaderValue, HttpDate, RETRY_AFTER,
+    TRANSFER_ENCODING,
 };
 use actix_http::{Method, RequestHead, RequestHeadType, ResponseHead, StatusCode, Uri, Version};
 use awc::BoxedSocket;
@@ -122,6 +123,13 @@ impl Answer {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let seconds: u64 = self.head.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
         Some(Duration::from_secs(seconds.min(MAX_RETRY_AFTER)))
+    }
+
+    /// The answering clock, wall ms, where it tells it (`Date`, to the second).
+    pub(super) fn date_ms(&self) -> Option<i64> {
+        let date: HttpDate = self.head.headers.get(DATE)?.to_str().ok()?.parse().ok()?;
+        let since = SystemTime::from(date).duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok()
     }
 
     /// The head, and the connection with what the peer has already sent on it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatewarden_protocol::forbidden_address::ForbiddenReason;
+use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_upgrade};
 
 /// The step of a dial that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,6 +170,29 @@ impl DialFailure {
         }
     }
 
+    /// What it means for a gateway. `known` is whether a gateway has been met at this address before: then something that
+    /// isn't a gateway's answer is a fault that may pass, else it says that there is none.
+    pub fn classify(&self, known: bool) -> UpgradeAnswer {
+        let code = match self {
+            Self::ForbiddenAddress { .. } => RefusalCode::AddressForbidden,
+            Self::NameNotResolved { .. } => RefusalCode::NameNotResolved,
+            Self::Refused => RefusalCode::ConnectionRefused,
+            Self::Reset { .. } => RefusalCode::ConnectionReset,
+            Self::Unreachable { .. } => RefusalCode::HostUnreachable,
+            Self::Timeout { .. } => RefusalCode::DialTimeout,
+            Self::TrustUnusable { .. } => RefusalCode::TlsTrustUnusable,
+            Self::TlsNotTrusted { .. } => RefusalCode::TlsNotTrusted,
+            Self::TlsFailed { .. } => RefusalCode::TlsFailed,
+            Self::UpgradeRefused { status, body, retry_after, .. } => {
+                let seconds = retry_after.map(|after| after.as_secs());
+                return classify_upgrade(*status, None, seconds, body);
+            }
+            Self::NotWebSocket { .. } | Self::NotHttp { .. } | Self::ReplyTooLarge { .. } => strange(known),
+            Self::Other { .. } => RefusalCode::LocalFault,
+        };
+        UpgradeAnswer::Refused(Refusal::new(code, &self.to_string()))
+    }
+
     /// What to do about it.
     pub fn help(&self) -> String {
         match self {
@@ -200,6 +224,11 @@ impl DialFailure {
         }
         .to_owned()
     }
+}
+
+/// What something means that isn't a gateway's answer.
+pub(crate) fn strange(known: bool) -> RefusalCode {
+    if known { RefusalCode::Garbage } else { RefusalCode::NotAGateway }
 }
 
 /// Why an open socket is of no use any more. Nothing comes after it.
@@ -237,6 +266,17 @@ pub enum SocketError {
 }
 
 impl SocketError {
+    /// What it means of a gateway that has not let us in yet; `known` as in [`DialFailure::classify`].
+    pub fn before_login(&self, known: bool) -> RefusalCode {
+        match self {
+            Self::FrameTooLarge { .. } => RefusalCode::FrameTooLarge,
+            Self::Overloaded => RefusalCode::LocalFault,
+            Self::Protocol { .. } => strange(known),
+            Self::SlowPeer => RefusalCode::GatewayUnavailable,
+            Self::Closed | Self::Io { .. } => RefusalCode::ConnectionReset,
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {

@@ -1,14 +1,16 @@
 //! The dialer that really dials.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use actix_http::{ConnectionType, Method};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{FutureExt, LocalBoxFuture};
+use gatewarden_protocol::GatewayAddress;
 use tokio::time::{Instant, timeout_at};
 
-use super::channel;
+use super::channel::{self, Reached};
 use super::exchange::{Body, exchange, request_head, set_header};
 use super::failure::{DialFailure, DialStep};
 use super::frame_cap::FrameCap;
@@ -18,6 +20,7 @@ use super::socket::open_halves;
 use super::tls::TlsConfigs;
 use super::upgrade::upgrade;
 use super::{DialRequest, Dialed, Dialer, HttpMethod, HttpReply, HttpRequest};
+use crate::gateway_record::TlsTrust;
 
 /// Dials over the network. One for the whole process: clones share the system's certificate authorities, the memory for
 /// large frames and the limit on name lookups. Its futures must run within an actix system.
@@ -47,6 +50,23 @@ impl NetworkDialer {
     /// Bytes that large frames take at present, of 64 MiB.
     pub fn large_frame_bytes(&self) -> usize {
         self.shared.large_frames.used()
+    }
+
+    /// Goes the way to a gateway as far as TLS, and says how far it was gone. Ends within `timeout`; sends nothing after it.
+    ///
+    /// # Errors
+    /// Beside what was reached: the step that failed.
+    pub async fn reach(
+        &self,
+        address: &GatewayAddress,
+        trust: &TlsTrust,
+        timeout: Duration,
+    ) -> (Reached, Result<(), DialFailure>) {
+        let Shared { resolver, configs, .. } = &*self.shared;
+        let deadline = Instant::now() + timeout;
+        let mut reached = Reached::default();
+        let outcome = channel::open_noting(resolver, configs, address, trust, deadline, &mut reached).await;
+        (reached, outcome.map(drop))
     }
 
     async fn open_socket(self, request: DialRequest) -> Result<Dialed, DialFailure> {
@@ -95,10 +115,10 @@ impl NetworkDialer {
         head.set_connection_type(ConnectionType::Close);
         let answered = async {
             let answer = exchange(Box::new(channel.wire), head, request.body).await?;
-            let (status, content_type, retry_after) =
-                (answer.head.status.as_u16(), answer.content_type(), answer.retry_after());
+            let (status, content_type, retry_after, date_ms) =
+                (answer.head.status.as_u16(), answer.content_type(), answer.retry_after(), answer.date_ms());
             let body = whole_body(answer.into_body(), request.max_body).await?;
-            Ok(HttpReply { status, content_type, retry_after, body, took: started.elapsed() })
+            Ok(HttpReply { status, content_type, retry_after, date_ms, body, took: started.elapsed() })
         };
         timeout_at(deadline, answered).await.map_err(|_| DialFailure::Timeout { step })?
     }

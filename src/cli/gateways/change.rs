@@ -8,10 +8,8 @@ use serde_json::{Map, Value, json};
 use super::waiting::{self, WaitArgs};
 use crate::cli::client::{Daemon, Trouble, address_of, number, read_secret, text};
 use crate::cli::gateway_address::host_and_port;
+use crate::cli::tls_trust::TrustArgs;
 use crate::cli::{EXIT_OK, terminal};
-
-/// A certificate file is at most this long.
-const LONGEST_PEM: u64 = 256 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct AddArgs {
@@ -74,52 +72,9 @@ struct FieldArgs {
     disable_device_pairing: Option<bool>,
 }
 
-/// Whom to trust on TLS.
-#[derive(Debug, Clone, Default, Args)]
-#[group(multiple = false)]
-pub(super) struct TrustArgs {
-    /// Trust this machine's certificate authorities
-    #[arg(long)]
-    system_trust: bool,
-    /// Trust this certificate alone: SHA-256 of the gateway's own, 64 hex digits; several may be given
-    #[arg(long = "pin", value_name = "SHA256")]
-    pins: Vec<String>,
-    /// Trust the certificate authorities in this PEM file, and no others
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Trust anybody: for development only
-    #[arg(long)]
-    insecure: bool,
-}
-
 fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
-}
-
-impl TrustArgs {
-    fn tls(&self) -> Result<Option<Value>, Trouble> {
-        if self.system_trust {
-            return Ok(Some(json!({"trust": "system"})));
-        }
-        if self.insecure {
-            return Ok(Some(json!({"trust": "none"})));
-        }
-        if !self.pins.is_empty() {
-            return Ok(Some(json!({"trust": "pins", "pins": self.pins})));
-        }
-        self.ca.as_ref().map(|file| Ok(json!({"trust": "ca", "ca_pem": read_pem(file)?}))).transpose()
-    }
-}
-
-/// The certificates of a file.
-fn read_pem(file: &std::path::Path) -> Result<String, Trouble> {
-    use std::io::Read as _;
-    let mut pem = String::new();
-    std::fs::File::open(file)
-        .and_then(|opened| opened.take(LONGEST_PEM).read_to_string(&mut pem))
-        .map_err(|error| Trouble::usage(format!("{} cannot be read: {error}.", file.display())))?;
-    Ok(pem)
 }
 
 impl FieldArgs {
@@ -136,7 +91,8 @@ impl FieldArgs {
         let labels: Map<String, Value> = self.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         put("labels", (!labels.is_empty()).then_some(Value::Object(labels)));
         put("transport", self.transport.clone().map(Value::from));
-        put("tls", self.trust.tls()?);
+        let trust = self.trust.chosen()?;
+        put("tls", trust.and_then(|trust| serde_json::to_value(trust).ok()));
         put("disable_device_pairing", self.disable_device_pairing.map(Value::Bool));
         Ok(())
     }

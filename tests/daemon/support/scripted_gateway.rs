@@ -102,7 +102,7 @@ impl Shared {
     #[expect(clippy::disallowed_methods, reason = "the scripted gateway lives in real time, as a real one does")]
     fn wall_ms(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-        i64::try_from(since.as_millis()).expect("fits")
+        i64::try_from(since.as_millis()).expect("fits") + lock(&self.behaviour).clock_ahead_ms
     }
 
     fn commands(&self) -> broadcast::Receiver<Command> {

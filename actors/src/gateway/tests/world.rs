@@ -88,6 +88,7 @@ impl Dialer for Network {
                 status,
                 content_type: Some(content_type.to_owned()),
                 retry_after: None,
+                date_ms: None,
                 body: Bytes::from_static(body.as_bytes()),
                 took: Duration::from_millis(3),
             })

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use gatewarden_protocol::address::GatewayAddress;
-use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_upgrade};
+use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer};
 
 use super::handshaking::Handshaking;
 use super::{Count, Effect, Epoch, Link, Moment, Permit, Stage};
+use crate::dialing::failure::strange;
 use crate::dialing::{DialFailure, DialRequest};
 use crate::gateway::messages::{AuthPermit, AuthResult};
 use crate::gateway_record::{GatewayRecord, SharedRecord, Transport};
@@ -229,32 +230,12 @@ impl Link {
 
     /// What a failed dial means for this gateway.
     pub(crate) fn read_dial_failure(&self, failure: &DialFailure) -> UpgradeAnswer {
-        let words = failure.to_string();
-        let code = match failure {
-            DialFailure::ForbiddenAddress { .. } => RefusalCode::AddressForbidden,
-            DialFailure::NameNotResolved { .. } => RefusalCode::NameNotResolved,
-            DialFailure::Refused => RefusalCode::ConnectionRefused,
-            DialFailure::Reset { .. } => RefusalCode::ConnectionReset,
-            DialFailure::Unreachable { .. } => RefusalCode::HostUnreachable,
-            DialFailure::Timeout { .. } => RefusalCode::DialTimeout,
-            DialFailure::TrustUnusable { .. } => RefusalCode::TlsTrustUnusable,
-            DialFailure::TlsNotTrusted { .. } => RefusalCode::TlsNotTrusted,
-            DialFailure::TlsFailed { .. } => RefusalCode::TlsFailed,
-            DialFailure::UpgradeRefused { status, body, retry_after, .. } => {
-                let seconds = retry_after.map(|after| after.as_secs());
-                return classify_upgrade(*status, None, seconds, body);
-            }
-            DialFailure::NotWebSocket { .. } | DialFailure::NotHttp { .. } | DialFailure::ReplyTooLarge { .. } => {
-                self.strange_code()
-            }
-            DialFailure::Other { .. } => RefusalCode::LocalFault,
-        };
-        UpgradeAnswer::Refused(Refusal::new(code, &words))
+        failure.classify(self.dialect.is_some())
     }
 
     /// Something that isn't a gateway's answer: from an address that never was a gateway it says that there is none,
     /// from a known gateway it is a fault that may pass.
     pub(crate) fn strange_code(&self) -> RefusalCode {
-        if self.dialect.is_some() { RefusalCode::Garbage } else { RefusalCode::NotAGateway }
+        strange(self.dialect.is_some())
     }
 }

@@ -70,14 +70,7 @@ impl Link {
             return;
         }
         let words = error.to_string();
-        let code = match error {
-            SocketError::FrameTooLarge { .. } => RefusalCode::FrameTooLarge,
-            SocketError::Overloaded => RefusalCode::LocalFault,
-            SocketError::Protocol { .. } if self.live.is_none() => self.strange_code(),
-            SocketError::Protocol { .. } => RefusalCode::Garbage,
-            SocketError::SlowPeer => RefusalCode::GatewayUnavailable,
-            SocketError::Closed | SocketError::Io { .. } => RefusalCode::ConnectionReset,
-        };
+        let code = error.before_login(self.live.is_some() || self.dialect.is_some());
         self.end(moment, Refusal::new(code, &words));
         self.settle(moment);
     }

@@ -159,7 +159,7 @@ impl Link {
             self.device_token = Some(token.clone());
             self.push(Effect::IssueToken { address: self.key.clone(), token });
         }
-        if let Some(scope) = missing_scope(&hello) {
+        if let Some(scope) = hello.missing_scope() {
             let mut refusal = Refusal::new(RefusalCode::MissingScope, "");
             refusal.missing_scope = Some(scope);
             self.end(moment, refusal);
@@ -167,14 +167,4 @@ impl Link {
         }
         self.go_live(moment, hello);
     }
-}
-
-/// The first scope that work needs and the connection hasn't, where the gateway says which it has.
-fn missing_scope(hello: &Hello) -> Option<String> {
-    let granted = hello.scopes.as_ref().filter(|_| hello.scopes_are_effective)?;
-    let has = |wanted: &str| granted.iter().any(|scope| scope == wanted);
-    if has("operator.admin") {
-        return None;
-    }
-    ["operator.read", "operator.write", "operator.admin"].into_iter().find(|wanted| !has(wanted)).map(str::to_owned)
 }

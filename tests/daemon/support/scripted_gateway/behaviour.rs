@@ -137,6 +137,8 @@ pub(crate) struct Behaviour {
     pub(crate) log: Vec<String>,
     /// The name of its log file.
     pub(crate) log_file: String,
+    /// How far its clock is ahead of the right time, ms; negative: behind.
+    pub(crate) clock_ahead_ms: i64,
 }
 
 impl Behaviour {
@@ -170,6 +172,7 @@ impl Behaviour {
             restarts_on_create: false,
             log: vec![answers::log_line("gateway is up")],
             log_file: "openclaw-2026-11-21.log".to_owned(),
+            clock_ahead_ms: 0,
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) fn reply(status: u16, body: &'static str) -> HttpAnswer {
         status,
         content_type: Some("application/json".into()),
         retry_after: None,
+        date_ms: None,
         body: Bytes::from_static(body.as_bytes()),
         took: Duration::from_millis(2),
     }))

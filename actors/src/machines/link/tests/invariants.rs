@@ -217,6 +217,7 @@ impl Watch {
                             status,
                             content_type: None,
                             retry_after: None,
+                            date_ms: None,
                             body: bytes::Bytes::from_static(b"[]"),
                             took: Duration::ZERO,
                         }))

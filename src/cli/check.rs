@@ -1,0 +1,110 @@
+//! `gatewarden check HOST`: the way to one gateway step by step, by the dialing and the handshake that the daemon uses, without
+//! a daemon. The first step that fails is the cause, and it comes with its cure.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `steps` | goes the way |
+//! | `verdict` | the report: steps, cause, cure; for people and as JSON |
+//! | `whose` | whose device and which stored credentials are used |
+
+mod steps;
+mod verdict;
+mod whose;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use gatewarden_protocol::{GatewayAddress, Secret};
+
+use self::steps::Plan;
+use super::client::{Output, Trouble, read_secret};
+use super::gateway_address::host_and_port;
+use super::tls_trust::TrustArgs;
+use super::{EXIT_FAILURE, EXIT_OK, terminal};
+use crate::config::{Config, Inputs};
+
+/// Holds the gateway's token where `--token-file` isn't given.
+const TOKEN_VARIABLE: &str = "OPENCLAW_GATEWAY_TOKEN";
+
+/// What to check, and how.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// HOST, HOST:PORT, or a ws, wss, http or https URL; the port is 18789 where none is given
+    #[arg(value_name = "ADDRESS")]
+    address: String,
+    /// File that holds the gateway's token, - for standard input [env: OPENCLAW_GATEWAY_TOKEN holds the token itself] [default:
+    /// the stored one, where this address is registered here]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Longest wait for each step
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=120))]
+    timeout: u32,
+    /// Log in with a device made for checks, not with the daemon's own
+    #[arg(long)]
+    own_device: bool,
+    /// Configuration file of the daemon whose device and credentials are used [default: /etc/gatewarden/gatewarden.toml, where it
+    /// exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// State directory of that daemon
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print the code of the cause alone, ok where there is none
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// Goes the way and reports. 0: everything is fine.
+pub(super) fn run(args: &CheckArgs) -> u8 {
+    let output = Output::of_process(args.json, args.quiet);
+    match check(args, output) {
+        Ok(code) => code,
+        Err(trouble) => trouble.say(output),
+    }
+}
+
+fn check(args: &CheckArgs, output: Output) -> Result<u8, Trouble> {
+    let (host, port) = host_and_port(&args.address).map_err(Trouble::usage)?;
+    // The address is not repeated: it may hold a secret.
+    let parsed =
+        GatewayAddress::parse(&host, port).map_err(|error| Trouble::usage(format!("ADDRESS is unusable: {error}.")))?;
+    let inputs = Inputs { config_file: args.config.clone(), state_dir: args.state_dir.clone(), ..Inputs::of_process() };
+    let named_token = match &args.token_file {
+        Some(file) => Some(read_secret(file)?),
+        None => inputs.variable(TOKEN_VARIABLE).map(|token| Secret::new(token.trim())),
+    };
+    let named_trust = args.trust.chosen()?;
+    // A configuration that was named must be right; without one, defaults have to do.
+    let config = match Config::load(&inputs) {
+        Ok(config) => Some(config),
+        Err(error) if args.config.is_some() || args.state_dir.is_some() => {
+            return Err(Trouble::usage(error.to_string()));
+        }
+        Err(_) => None,
+    };
+    let report = actix_rt::System::new().block_on(async {
+        let known = whose::find(config.as_ref(), &parsed.address, args.own_device).await?;
+        let plan = Plan {
+            trust: named_trust.or_else(|| known.trust.clone()).unwrap_or_default(),
+            token: named_token.or(parsed.url_token).or_else(|| known.token.clone()),
+            address: parsed.address,
+            patience: Duration::from_secs(u64::from(args.timeout)),
+            known,
+        };
+        Ok::<_, Trouble>(steps::go(plan).await)
+    })?;
+    if args.json {
+        terminal::print(&report.json().to_string());
+    } else if args.quiet {
+        terminal::print(report.cause().map_or("ok", |cause| cause.code.as_str()));
+    } else {
+        terminal::print(&report.for_people(output.paint));
+    }
+    Ok(if report.cause().is_some() { EXIT_FAILURE } else { EXIT_OK })
+}
