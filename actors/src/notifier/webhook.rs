@@ -111,7 +111,14 @@ mod tests {
     use super::*;
 
     fn reply(status: u16) -> HttpReply {
-        HttpReply { status, content_type: None, retry_after: None, body: Bytes::new(), took: Duration::ZERO }
+        HttpReply {
+            status,
+            content_type: None,
+            retry_after: None,
+            date_ms: None,
+            body: Bytes::new(),
+            took: Duration::ZERO,
+        }
     }
 
     #[test]
