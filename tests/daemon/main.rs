@@ -11,6 +11,7 @@ mod support {
     pub(crate) mod http;
     pub(crate) mod own_gateway;
     pub(crate) mod ports;
+    pub(crate) mod rpc_client;
     pub(crate) mod screen;
     pub(crate) mod scripted_gateway;
     pub(crate) mod service_manager;
@@ -39,6 +40,8 @@ mod direct_connections;
 mod durability;
 #[cfg(test)]
 mod embedded_gateway_commands;
+#[cfg(test)]
+mod embedded_gateway_dialects;
 #[cfg(test)]
 mod events;
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod support {
     pub(crate) mod daemon;
     pub(crate) mod event_stream;
     pub(crate) mod http;
+    pub(crate) mod own_gateway;
     pub(crate) mod ports;
     pub(crate) mod scripted_gateway;
     pub(crate) mod service_manager;
@@ -23,6 +24,8 @@ mod support {
 mod agents;
 #[cfg(test)]
 mod control;
+#[cfg(test)]
+mod embedded;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]

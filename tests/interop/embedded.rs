@@ -1,0 +1,163 @@
+//! The embedded gateway and the real `openclaw` command of both releases: it gets its answers, as far as the methods exist.
+//!
+//! Each call starts a whole Node program, which takes seconds of processor time: one call a thing to know.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use gatewarden_protocol::DeviceIdentity;
+use gatewarden_protocol::signing::{SignatureVersion, SignedFields};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Message, client};
+
+use crate::peer::{NEWEST, OLDER};
+use crate::support::own_gateway::{GatewayHome, GatewayProcess};
+
+fn home() -> GatewayHome {
+    let program = json!(env!("CARGO_BIN_EXE_gatewarden"));
+    GatewayHome::with(
+        "openclaw.json",
+        &format!(
+            "{{
+              agents: {{ entries: {{ sample: {{ name: 'Sample', command: 'sample', default: true }} }} }},
+              gatewarden: {{
+                metrics: {{ enabled: false }},
+                commands: {{ sample: {{ program: {program}, args: ['gateway', 'sample-agent'], jsonLines: true }} }},
+              }},
+            }}"
+        ),
+    )
+}
+
+/// The command of a release, pointed at our gateway, with a home of its own.
+struct Cli<'a> {
+    version: &'static str,
+    home: &'a GatewayHome,
+    gateway: &'a GatewayProcess,
+}
+
+impl Cli<'_> {
+    /// Runs it; what it prints when it succeeds.
+    #[track_caller]
+    fn run(&self, words: &[&str]) -> String {
+        let output = Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/openclaw"))
+            .args(["cli", self.version])
+            .args(words)
+            .args(["--url", &self.gateway.url, "--token", &self.home.token()])
+            .env("OPENCLAW_CLI_HOME", self.home.path().join(format!("cli-{}", self.version)))
+            .output()
+            .expect("the tool runs");
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openclaw {words:?} of {}: {stdout}\n{stderr}", self.version);
+        stdout
+    }
+
+    /// `openclaw gateway call METHOD --json`.
+    #[track_caller]
+    fn call(&self, method: &str, more: &[&str]) -> Value {
+        let said = self.run(&[&["gateway", "call", method, "--json"], more].concat());
+        json_in(&said).unwrap_or_else(|| panic!("{method} of {} printed no JSON: {said}", self.version))
+    }
+}
+
+/// What it prints may begin with lines for people.
+fn json_in(said: &str) -> Option<Value> {
+    said.match_indices('{').find_map(|(at, _)| serde_json::from_str(said.get(at..)?.trim()).ok())
+}
+
+fn the_methods_answer(cli: &Cli<'_>) {
+    let health = cli.call("health", &[]);
+    assert_eq!(health["ok"], true, "{health}");
+    let status = cli.call("status", &[]);
+    assert!(status.to_string().contains("+gatewarden"), "{status}");
+    let agents = cli.call("agents.list", &[]);
+    assert_eq!((&agents["defaultId"], &agents["agents"][0]["id"]), (&json!("sample"), &json!("sample")), "{agents}");
+    assert_eq!(cli.call("sessions.list", &[])["count"], 0);
+    let channels = cli.call("channels.status", &[]);
+    assert!(channels["channels"].is_object(), "{channels}");
+    let config = cli.call("config.get", &[]).to_string();
+    assert!(config.contains("sample") && !config.contains(&cli.home.token()), "{config}");
+    let log = cli.call("logs.tail", &[]);
+    assert!(log["lines"].as_array().is_some_and(|lines| !lines.is_empty()), "{log}");
+}
+
+fn an_agent_answers(cli: &Cli<'_>, key: &str) {
+    let params = json!({"agentId": "sample", "message": "hello there", "idempotencyKey": key}).to_string();
+    let done = cli.call("agent", &["--params", &params, "--expect-final", "--timeout", "60000"]);
+    assert_eq!(done["status"], "ok", "{done}");
+    assert_eq!(done["result"]["payloads"][0]["text"], "You said: hello there", "{done}");
+    let sessions = cli.call("sessions.list", &[]);
+    assert_eq!(sessions["sessions"][0]["key"], "agent:sample:main", "{sessions}");
+}
+
+/// A device that asks from a page: it must be approved, and so it waits. Its id.
+fn somebody_waits(home: &GatewayHome, gateway: &GatewayProcess) -> String {
+    let identity = DeviceIdentity::from_seed(&[9; 32]);
+    let stream = std::net::TcpStream::connect(gateway.address).expect("the gateway listens");
+    let mut request = gateway.url.clone().into_client_request().expect("a request");
+    let origin = format!("http://{}", gateway.address);
+    request.headers_mut().insert("origin", origin.parse().expect("a header"));
+    let (mut socket, _) = client(request, stream).expect("a WebSocket");
+    let mut next = || loop {
+        if let Message::Text(text) = socket.read().expect("a frame") {
+            break (serde_json::from_str::<Value>(&text).expect("JSON"), &mut socket);
+        }
+    };
+    let (challenge, socket) = next();
+    let nonce = challenge["payload"]["nonce"].as_str().expect("a nonce");
+    let signed_at_ms = challenge["payload"]["ts"].as_i64().expect("a time");
+    let token = home.token();
+    let scopes = ["operator.read".to_owned()];
+    let signed = SignedFields {
+        device_id: identity.device_id(),
+        client_id: "gateway-client",
+        client_mode: "ui",
+        role: "operator",
+        scopes: &scopes,
+        signed_at_ms,
+        token: &token,
+        nonce,
+        platform: "linux",
+        device_family: "",
+    };
+    let signature = identity.sign(&signed.payload(SignatureVersion::V2));
+    let connect = json!({"type": "req", "id": "1", "method": "connect", "params": {
+        "minProtocol": 4, "maxProtocol": 4, "role": "operator", "scopes": scopes, "auth": {"token": token},
+        "client": {"id": "gateway-client", "mode": "ui", "version": "1.0.0", "platform": "linux"},
+        "device": {"id": identity.device_id(), "publicKey": identity.public_key(), "signature": signature,
+            "signedAt": signed_at_ms, "nonce": nonce}}});
+    socket.send(Message::text(connect.to_string())).expect("sent");
+    let (refused, _) = next();
+    assert_eq!(refused["error"]["details"]["code"], "PAIRING_REQUIRED", "{refused}");
+    identity.device_id().to_owned()
+}
+
+#[test]
+fn the_command_of_the_newest_release_gets_its_answers() {
+    let home = home();
+    let gateway = home.start(&[]);
+    let cli = Cli { version: NEWEST, home: &home, gateway: &gateway };
+    the_methods_answer(&cli);
+    an_agent_answers(&cli, "interop-key-0123456789");
+    assert!(cli.run(&["gateway", "health"]).contains("OK"));
+
+    let device = somebody_waits(&home, &gateway);
+    let listed = json_in(&cli.run(&["devices", "list", "--json"])).expect("JSON");
+    let request = listed["pending"][0]["requestId"].as_str().unwrap_or_else(|| panic!("nobody waits: {listed}"));
+    assert_eq!(listed["pending"][0]["deviceId"], device.as_str());
+    cli.run(&["devices", "approve", request, "--json"]);
+    let listed = json_in(&cli.run(&["devices", "list", "--json"])).expect("JSON");
+    assert!(listed["paired"].to_string().contains(&device), "{listed}");
+    assert_eq!(listed["pending"], json!([]));
+}
+
+#[test]
+fn the_command_of_the_older_release_gets_its_answers() {
+    let home = home();
+    let gateway = home.start(&[]);
+    let cli = Cli { version: OLDER, home: &home, gateway: &gateway };
+    the_methods_answer(&cli);
+    an_agent_answers(&cli, "interop-key-0123456789");
+}
