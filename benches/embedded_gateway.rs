@@ -11,17 +11,14 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a benchmark is run by hand, says what it finds and may end at the first surprise"
 )]
 
 #[path = "../tests/daemon/support"]
 mod support {
-    #![expect(
-        dead_code,
-        unused_imports,
-        reason = "the partners are shared with the black-box tests, which use all of them"
-    )]
+    #![expect(dead_code, reason = "the partners are shared with the black-box tests, which use all of them")]
     pub(crate) mod daemon;
     pub(crate) mod http;
     pub(crate) mod own_gateway;

@@ -101,18 +101,37 @@ impl Scene {
         })
     }
 
-    /// Pauses, resumes and kills the session's process.
+    /// Pauses, resumes and kills the session's process; after each step its session says so.
     fn steer(&self, key: &str, child: u32) {
         self.until_session(key, "active");
+        self.pause(key, child);
+        self.until_session(key, "paused");
+        self.resume(key, child);
+        self.until_session(key, "active");
+        self.kill(key, child);
+        self.until_session(key, "completed");
+    }
+
+    /// The same, looking at the process alone.
+    fn steer_process(&self, key: &str, child: u32) {
+        self.pause(key, child);
+        self.resume(key, child);
+        self.kill(key, child);
+    }
+
+    fn pause(&self, key: &str, child: u32) {
         self.control(key, "pause");
         wait::until("its process is stopped", PATIENCE, || state(child) == Some('T'));
-        self.until_session(key, "paused");
+    }
+
+    fn resume(&self, key: &str, child: u32) {
         self.control(key, "resume");
         wait::until("its process goes on", PATIENCE, || state(child).is_some_and(|state| state != 'T'));
-        self.until_session(key, "active");
+    }
+
+    fn kill(&self, key: &str, child: u32) {
         self.control(key, "kill");
         wait::until("its process is gone", PATIENCE, || state(child).is_none());
-        self.until_session(key, "completed");
     }
 
     /// A command is spawned, its lines are followed, it is steered; another one ends by itself.
@@ -191,12 +210,32 @@ fn protocol_3_spawns_follows_pauses_resumes_and_kills() {
     scene.tasks_run();
 }
 
+/// Over HTTP only the list of sessions tells how runs go on, and that is read every 15 s: all is begun before anything is awaited.
 #[test]
 fn plain_http_spawns_pauses_resumes_and_kills() {
     let scene = Scene::set(&Setup::new(), "http");
     scene.until_online("http", Value::Null);
-    scene.command_is_steered(|| {});
-    scene.tasks_run();
+    let command = scene.spawn(json!({"command": "count"}));
+    let command_child = scene.child();
+    let key = "agent:sample:steered";
+    let task = scene.spawn(json!({"task": "count to 500", "agent": "sample", "sessionKey": key}));
+    let task_child = wait::until_ok("the task runs, too", PATIENCE, || {
+        let others: Vec<u32> =
+            children_of(scene.gateway.pid()).into_iter().filter(|child| *child != command_child).collect();
+        if let [child] = others[..] { Ok(child) } else { Err(format!("{others:?}")) }
+    });
+    let command_key = scene.until_spawn(&command, "running")["sessionKey"].as_str().expect("a session").to_owned();
+    for (key, child) in [(command_key.as_str(), command_child), (key, task_child)] {
+        scene.steer_process(key, child);
+    }
+    let ended = scene.spawn(json!({"command": "brief"}));
+    let done = scene.spawn(json!({"task": "hello", "agent": "sample", "sessionKey": "agent:sample:other"}));
+    let failed = scene.spawn(json!({"task": "fail because of the test", "agent": "sample"}));
+    for (spawn, status) in
+        [(&command, "killed"), (&task, "killed"), (&ended, "failed"), (&done, "completed"), (&failed, "failed")]
+    {
+        scene.until_spawn(spawn, status);
+    }
 }
 
 #[test]
@@ -270,6 +309,8 @@ fn a_device_that_must_be_approved_is_told_how_and_is_let_in_afterwards() {
     assert!(listed["available"] == true && listed.to_string().contains(&request), "{listed}");
     let approve = json!({"action": "approve", "requestId": request, "gateway_id": id});
     first.post("/api/nodes", &approve).expect(200);
+    // It would look again by itself, as the first one did, only later.
+    second.post(&format!("/api/gateways/{second_id}/reconnect"), &json!({})).expect(200);
     second.until_status(second_id, "online");
 }
 

@@ -68,9 +68,12 @@ pub fn row(session: &Session, protocol: u32, now: i64) -> Value {
     if session.is_paused() {
         put("paused", true.into());
     }
-    // Said to both protocols: without it an ended run could not be told from a stuck row on protocol 3.
+    // Said to all: without these an ended run could not be told from a stuck row on protocol 3, and over HTTP, where nothing
+    // but rows tells of runs, not from another run of the session.
     put("hasActiveRun", session.is_busy().into());
     put("activeRunIds", session.active_runs.iter().map(|run| run.0.as_str()).collect::<Vec<_>>().into());
+    put("lastRunId", session.last_run_id.clone().into());
+    put("lastRunError", session.last_run_error.clone().into());
     if protocol >= 4 {
         put("visibility", "shared".into());
         put("createdVia", "operator".into());
@@ -82,8 +85,6 @@ pub fn row(session: &Session, protocol: u32, now: i64) -> Value {
         put("pinned", false.into());
         put("unread", false.into());
         put("lastInteractionAt", session.updated_at.into());
-        put("lastRunId", session.last_run_id.clone().into());
-        put("lastRunError", session.last_run_error.clone().into());
         put("sharingRole", "admin".into());
         put("snapshotAt", now.into());
     }

@@ -185,9 +185,9 @@ fn our_own_client_reads_the_rows_as_they_are_meant() {
     let key = room.open("a");
     let read = |room: &Room, protocol| {
         let rules = RowRules { running_may_stick: protocol < 4, now_ms: room.now.wall_ms };
-        SessionRow::read(&row(room.sessions.get(&key).expect("there"), protocol, room.now.wall_ms), rules)
-            .expect("a row")
-            .status
+        let row = SessionRow::read(&row(room.sessions.get(&key).expect("there"), protocol, room.now.wall_ms), rules)
+            .expect("a row");
+        (row.status, row.run_id, row.run_end)
     };
     let mut seen = Vec::new();
     for step in 0..5 {
@@ -199,12 +199,26 @@ fn our_own_client_reads_the_rows_as_they_are_meant() {
             4 => drop(room.end(&key, "r", RunEnd::Killed)),
             _ => {}
         }
-        assert_eq!(read(&room, 3), read(&room, 4));
+        // 0 is that of callers without one, over HTTP.
+        for protocol in [0, 3] {
+            assert_eq!(read(&room, protocol), read(&room, 4));
+        }
         seen.push(read(&room, 4));
     }
+    use gatewarden_protocol::sessions::RunEnd as Told;
+    let run = || Some("r".to_owned());
     let (active, paused, completed) =
         (Some(SessionStatus::Active), Some(SessionStatus::Paused), Some(SessionStatus::Completed));
-    assert_eq!(seen, [None, active, paused, active, completed]);
+    assert_eq!(
+        seen,
+        [
+            (None, None, None),
+            (active, run(), None),
+            (paused, run(), None),
+            (active, run(), None),
+            (completed, run(), Some(Told::Killed)),
+        ]
+    );
 }
 
 #[test]
