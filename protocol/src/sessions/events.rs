@@ -11,6 +11,8 @@ use crate::frame::Event;
 pub enum SessionsEvent {
     /// All sessions, as document 002's `tick` brings them.
     Snapshot(Vec<SessionRow>),
+    /// Some of more sessions, as a `tick` of a gateway with many of them brings them: whole rows, which say nothing of others.
+    Part(Vec<SessionRow>),
     /// One session's row. A whole row replaces what was known, a partial one is merged into it.
     Changed {
         /// The row.
@@ -49,7 +51,9 @@ pub fn read_sessions_event(event: &Event, rules: RowRules) -> Option<SessionsEve
         }),
         "tick" => {
             let page = read_sessions(payload.get("snapshot")?, rules)?;
-            Some(SessionsEvent::Snapshot(page.rows))
+            let listed = u64::try_from(page.rows.len()).unwrap_or(u64::MAX);
+            let all = page.total.is_none_or(|total| total <= listed);
+            Some(if all { SessionsEvent::Snapshot(page.rows) } else { SessionsEvent::Part(page.rows) })
         }
         "agent" => lifecycle(payload),
         "chat" => chat(payload),

@@ -33,6 +33,7 @@ impl SessionTable {
                 self.replace(rows);
                 keys
             }
+            SessionsEvent::Part(rows) => rows.into_iter().flat_map(|row| self.change(row, true)).collect(),
             SessionsEvent::Changed { row, whole } => self.change(*row, whole),
             SessionsEvent::Removed { key } => self.rows.remove(&key).map(|row| row.key).into_iter().collect(),
             SessionsEvent::Run { key, run_id, running, at_ms } => self.run(key, run_id, running, at_ms),

@@ -196,6 +196,8 @@ fn a_tick_of_a_real_release_says_nothing_about_sessions_and_a_documented_one_eve
         Some(SessionsEvent::Snapshot(rows)) => assert!(rows.len() == 1 && rows[0].is_active()),
         other => panic!("{other:?}"),
     }
+    let part = json!({"snapshot": {"count": 1, "totalCount": 300, "sessions": [{"key": "a:chat", "active": true}]}});
+    assert!(matches!(event("tick", part), Some(SessionsEvent::Part(rows)) if rows.len() == 1));
     assert_eq!(event("presence", json!({})), None);
 }
 

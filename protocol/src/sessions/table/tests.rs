@@ -41,6 +41,18 @@ fn a_partial_change_keeps_the_rest_and_a_whole_one_replaces_it() {
 }
 
 #[test]
+fn a_part_of_many_sessions_changes_its_rows_and_forgets_no_others() {
+    let mut table = SessionTable::default();
+    table.replace(vec![row("a:1", Some(SessionStatus::Active), 1), row("a:2", None, 1)]);
+    let part = vec![row("a:2", Some(SessionStatus::Active), 2), row("a:3", None, 2)];
+    assert_eq!(table.apply(SessionsEvent::Part(part)), ["a:2", "a:3"]);
+    assert_eq!((table.len(), table.active_count()), (3, 2));
+    let mut unlisted = SessionTable::default();
+    unlisted.apply(SessionsEvent::Part(vec![row("a:1", None, 1)]));
+    assert!(!unlisted.is_known(), "a part is no list");
+}
+
+#[test]
 fn a_change_that_changes_nothing_is_not_told() {
     let mut table = SessionTable::default();
     table.replace(vec![row("a:1", Some(SessionStatus::Active), 1)]);
