@@ -226,6 +226,7 @@ fn plain_http_spawns_pauses_resumes_and_kills() {
     });
     let command_key = scene.until_spawn(&command, "running")["sessionKey"].as_str().expect("a session").to_owned();
     for (key, child) in [(command_key.as_str(), command_child), (key, task_child)] {
+        scene.until_session(key, "active");
         scene.steer_process(key, child);
     }
     let ended = scene.spawn(json!({"command": "brief"}));
@@ -290,7 +291,7 @@ fn a_device_that_must_be_approved_is_told_how_and_is_let_in_afterwards() {
     let waits = |daemon: &Daemon, id: i64| {
         let shown = daemon.until_code(id, "pairing_required");
         let request = shown["pairing"]["request_id"].as_str().expect("a request").to_owned();
-        let sentence = format!("openclaw devices approve {request}");
+        let sentence = format!("gatewarden gateway devices approve {request}");
         assert_eq!(shown["status"], "degraded");
         assert_eq!(shown["pairing"]["command"], sentence.as_str());
         assert!(shown["last_error"].to_string().contains(&sentence), "{shown}");

@@ -20,6 +20,9 @@ const PAGE: u64 = 500;
 const MAX_PAGES: u32 = 64;
 /// An event that says only that something changed is followed by a read after this: such events come in bursts.
 const AFTER_BURST: Duration = Duration::from_secs(10);
+
+/// After something of our own doing, until the list shows it.
+const SOON: Duration = Duration::from_secs(1);
 /// A list that failed is asked for again after this.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
@@ -58,6 +61,11 @@ impl Reading {
     /// Something changed, and the event doesn't say what.
     pub(super) fn want_sessions(&mut self, now: Instant) {
         self.sessions_at.get_or_insert(now + AFTER_BURST);
+    }
+
+    /// There is something new in the sessions that no event will tell.
+    pub(super) fn want_sessions_soon(&mut self, now: Instant) {
+        self.want_sessions_within(now + SOON);
     }
 
     /// Somebody needs the sessions read by then.

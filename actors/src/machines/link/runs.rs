@@ -193,6 +193,10 @@ impl Link {
         if let Some(stage) = ended {
             self.word(moment, run_id, News::Ended { stage, weight: Weight::Certain });
         } else if dialect == Dialect::Http {
+            // So that its session can be steered at once.
+            if let Some(live) = &mut self.live {
+                live.reading.want_sessions_soon(moment.now);
+            }
             self.watch_http_runs(moment);
         }
     }
