@@ -25,9 +25,9 @@ impl Audience {
             .insert(caller.connection, Listener { caller, all_sessions: false, session_messages: BTreeSet::new() });
     }
 
-    /// A connection is gone.
-    pub fn leave(&mut self, connection: ConnectionId) {
-        self.listeners.remove(&connection);
+    /// A connection is gone. Its caller, where it was there.
+    pub fn leave(&mut self, connection: ConnectionId) -> Option<Arc<Caller>> {
+        self.listeners.remove(&connection).map(|listener| listener.caller)
     }
 
     /// How many there are.

@@ -45,6 +45,8 @@ pub struct Caller {
     pub protocol: u32,
     /// `client.id`, or `http`.
     pub client_id: String,
+    /// `client.mode`: `cli`, `backend`, `ui`, ...; `rpc` or `http` in those dialects.
+    pub mode: String,
     /// `client.displayName`, where given.
     pub display_name: Option<String>,
     /// The device that it proved to be, where it did.
@@ -76,6 +78,7 @@ pub(crate) fn caller_with(scopes: &[&str]) -> Caller {
         dialect: Dialect::Openclaw,
         protocol: 4,
         client_id: "gateway-client".into(),
+        mode: "backend".into(),
         display_name: None,
         device_id: None,
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),

@@ -283,6 +283,10 @@ pub struct Limits {
     pub processes: usize,
     /// Between SIGTERM and SIGKILL.
     pub kill_grace: Duration,
+    /// Files that one process may have open; none: as many as the gateway's own surroundings allow.
+    pub process_open_files: Option<u64>,
+    /// Address space of one process, in bytes; none: no limit.
+    pub process_memory: Option<u64>,
     /// Output of one process passed on per second, in bytes.
     pub output_bytes_per_second: u64,
     /// Longest line of output passed on, in bytes.
@@ -311,6 +315,8 @@ impl Default for Limits {
             lockout: Duration::from_secs(300),
             processes: 64,
             kill_grace: Duration::from_secs(5),
+            process_open_files: None,
+            process_memory: None,
             output_bytes_per_second: 256 * 1024,
             output_line: 64 * 1024,
             sessions: 1_000,

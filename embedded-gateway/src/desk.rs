@@ -42,9 +42,6 @@ const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
 /// Messages that wait for the desk; who sends more waits.
 const MAILBOX: usize = 256;
 
-/// Name of the audit event that counts as a failed authentication.
-const AUTH_FAILURE: &str = "auth.failure";
-
 /// Between two rounds of [`GatewayMachine::upkeep`].
 const UPKEEP: Duration = Duration::from_secs(60);
 
@@ -112,9 +109,6 @@ impl DeskActor {
     }
 
     fn carry_out(&mut self, effect: Effect) {
-        if matches!(&effect, Effect::Audit(entry) if entry.event == AUTH_FAILURE) {
-            self.metrics.auth_failures.inc();
-        }
         match effect {
             Effect::Respond { to, outcome } => {
                 if let Some(waiting) = self.asking.remove(&to.connection) {
@@ -122,20 +116,14 @@ impl DeskActor {
                     return;
                 }
                 let outcome = match outcome {
-                    Ok(payload) => Ok(raw(&payload)),
+                    Ok(payload) => sendable(raw(&payload), self.machine.config.limits.max_payload),
                     Err(error) => Err(raw(&error.to_value())),
                 };
                 self.send(to.connection, OutboundItem::Response { request: to.request, outcome });
             }
-            Effect::Tell { to, event, payload } => {
-                let (name, payload) = (Arc::<str>::from(event), raw(&payload));
-                for connection in to {
-                    self.send(
-                        connection,
-                        OutboundItem::Event { name: Arc::clone(&name), payload: Arc::clone(&payload) },
-                    );
-                }
-            }
+            Effect::Tell { to, event, payload } => self.tell(to, &event, &payload, None),
+            Effect::TellPresence { to, payload, version } => self.tell(to, "presence", &payload, Some(version)),
+            Effect::CountAuthFailure => self.metrics.auth_failures.inc(),
             Effect::Close { connection, code, reason } => self.close(connection, code, reason),
             Effect::Write(change) => self.change_file(change),
             Effect::Disk { to, query } => self.ask_disk(to, query),
@@ -148,6 +136,14 @@ impl DeskActor {
             }
             Effect::Start(order) => self.children.launcher.start(order),
             Effect::Signal { run, signal } => self.children.launcher.signal(&run, signal),
+        }
+    }
+
+    fn tell(&mut self, to: Vec<ConnectionId>, event: &str, payload: &Value, presence_version: Option<u64>) {
+        let (name, payload) = (Arc::<str>::from(event), raw(payload));
+        for connection in to {
+            let (name, payload) = (Arc::clone(&name), Arc::clone(&payload));
+            self.send(connection, OutboundItem::Event { name, payload, presence_version });
         }
     }
 
@@ -184,8 +180,22 @@ impl DeskActor {
         if let Some(socket) = self.sockets.remove(&connection) {
             let _ = socket.send(OutboundItem::Close { code, reason });
         }
-        self.machine.disconnected(connection);
+        // Its task says so once more when it has ended; who has left is told then.
+        self.machine.disconnected(connection, Now::read());
     }
+}
+
+/// An answer, or what is said in its place where no client of ours would take it.
+fn sendable(answer: Arc<RawValue>, most: usize) -> Result<Arc<RawValue>, Arc<RawValue>> {
+    let length = answer.get().len();
+    // What the frame adds.
+    if length.saturating_add(1024) <= most {
+        return Ok(answer);
+    }
+    let error = CallError::invalid(format!(
+        "the answer has {length} bytes, and at most {most} (policy.maxPayload) are sent: ask for less at a time, with limit"
+    ));
+    Err(raw(&error.with_details(serde_json::json!({"code": "ANSWER_TOO_LARGE", "bytes": length})).to_value()))
 }
 
 fn raw(value: &Value) -> Arc<RawValue> {
@@ -223,7 +233,7 @@ impl Handler<Admit> for DeskActor {
         let refused = matches!(admission, Admission::Refused(_));
         if answer.send(admission).is_err() || refused {
             self.sockets.remove(&connection);
-            self.machine.disconnected(connection);
+            self.turn(|machine, turn| machine.disconnected(connection, turn.now));
         }
     }
 }
@@ -302,7 +312,7 @@ impl Handler<Disconnected> for DeskActor {
     fn handle(&mut self, Disconnected(connection): Disconnected, _: &mut Self::Context) {
         self.sockets.remove(&connection);
         self.asking.remove(&connection);
-        self.machine.disconnected(connection);
+        self.turn(|machine, turn| machine.disconnected(connection, turn.now));
     }
 }
 

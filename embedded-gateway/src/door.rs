@@ -12,6 +12,7 @@ pub(crate) mod bench;
 mod connect_params;
 mod credential;
 mod entry;
+mod failure_log;
 mod handshake;
 mod hello;
 pub mod lockout;
@@ -35,6 +36,7 @@ use crate::config::GatewayConfig;
 use crate::reply::CallError;
 
 pub use connect_params::{Client, ConnectParams, Credentials, DeviceClaim};
+pub use failure_log::FailureLog;
 pub use handshake::{FirstStep, Handshake};
 pub(crate) use lockout::network_of;
 pub use lockout::{LockOutKey, LockOuts};
@@ -45,12 +47,17 @@ pub use origin::origin_is_allowed;
 pub struct Door {
     /// Who failed too often.
     pub lock_outs: LockOuts,
+    /// Whose failures fill the logs.
+    pub failure_log: FailureLog,
 }
 
 impl Door {
     /// Nobody has knocked yet.
     pub fn new(config: &GatewayConfig) -> Self {
-        Self { lock_outs: LockOuts::new(config.limits.auth_failures, config.limits.lockout) }
+        Self {
+            lock_outs: LockOuts::new(config.limits.auth_failures, config.limits.lockout),
+            failure_log: FailureLog::default(),
+        }
     }
 }
 

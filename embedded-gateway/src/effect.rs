@@ -31,6 +31,17 @@ pub enum Effect {
         /// Its payload.
         payload: Arc<Value>,
     },
+    /// Send the event `presence` to these connections, with its version, which goes beside the payload.
+    TellPresence {
+        /// Who gets it.
+        to: Vec<ConnectionId>,
+        /// Its payload.
+        payload: Arc<Value>,
+        /// How often it was told.
+        version: u64,
+    },
+    /// Count a failed authentication, whether it is written to the logs or not.
+    CountAuthFailure,
     /// Close a connection with a code and a reason (cut at 123 bytes on the wire).
     Close {
         /// Which one.
@@ -91,6 +102,10 @@ pub struct ProcessOrder {
     pub timeout: Option<Duration>,
     /// Between SIGTERM and SIGKILL.
     pub kill_grace: Duration,
+    /// Files that it may have open; none: what it inherits.
+    pub open_files: Option<u64>,
+    /// Its address space, in bytes; none: what it inherits.
+    pub memory: Option<u64>,
     /// Longest line that is passed on, in bytes; the rest of it is dropped.
     pub max_line_bytes: usize,
     /// Output passed on per second, in bytes; what exceeds it is dropped and counted.

@@ -2,6 +2,7 @@
 
 mod lifecycle;
 mod log_event;
+mod presence;
 mod run_news;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::reply::{Answer, CallError};
 use crate::runs::Runs;
 use crate::sessions::{Sessions, transcript};
 use crate::turn::{Call, Turn};
+use presence::Presence;
 
 /// When a client may look whether the gateway is back.
 const STOPPING_RETRY_MS: u64 = 1_000;
@@ -50,6 +52,8 @@ pub struct GatewayMachine {
     pub files: FilesHealth,
     /// Memory of the process, in bytes, as of the last upkeep; none where unknown.
     pub resident_bytes: Option<u64>,
+    /// Who comes and goes.
+    pub presence: Presence,
     /// What runs for them.
     pub runs: Runs,
     /// Processes that a gateway which crashed left running on this state directory.
@@ -81,6 +85,7 @@ impl GatewayMachine {
             sessions: loaded.sessions,
             files: FilesHealth::default(),
             resident_bytes: None,
+            presence: Presence::default(),
             runs: Runs::new(),
             orphans: loaded.orphans,
             logged: 0,
@@ -90,6 +95,7 @@ impl GatewayMachine {
 
     /// What is to be done every minute.
     pub fn upkeep(&mut self, turn: &mut Turn<'_>) {
+        self.report_left_out_failures(turn);
         self.sessions.prune(&self.audience, turn);
         let broken: Vec<PathBuf> = self.files.broken().map(Path::to_owned).collect();
         for file in broken {
@@ -130,8 +136,10 @@ impl GatewayMachine {
     }
 
     /// A connection is gone; nothing more can be sent to it.
-    pub fn disconnected(&mut self, connection: ConnectionId) {
-        self.audience.leave(connection);
+    pub fn disconnected(&mut self, connection: ConnectionId, now: Now) {
+        if let Some(caller) = self.audience.leave(connection) {
+            self.has_left(caller, now);
+        }
         self.runs.disconnected(connection);
     }
 

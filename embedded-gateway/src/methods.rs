@@ -10,7 +10,7 @@ mod params;
 mod sessions;
 mod spawning;
 
-pub(crate) use information::{health_payload, presence};
+pub(crate) use information::health_payload;
 
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
@@ -46,6 +46,8 @@ pub const EVENTS: &[&str] = &[
     "connect.challenge",
     "tick",
     "shutdown",
+    // machine/presence.rs
+    "presence",
     // door/admit.rs, methods/devices.rs
     "device.pair.requested",
     "device.pair.resolved",

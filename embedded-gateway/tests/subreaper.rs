@@ -26,6 +26,8 @@ mod adopting {
             json_lines: false,
             timeout: None,
             kill_grace: Duration::from_secs(10),
+            open_files: None,
+            memory: None,
             max_line_bytes: 1024,
             output_bytes_per_second: 1024 * 1024,
         }

@@ -53,6 +53,9 @@ fn limits(reader: &mut Reader<'_>, ours: &mut Section<'_>, limits: &mut Limits) 
     if let Some(failures) = section.number(reader, "authFailures", 1..=10_000) {
         limits.auth_failures = u32::try_from(failures).unwrap_or(u32::MAX);
     }
+    // Less is too little for a program to be loaded.
+    limits.process_open_files = section.number(reader, "processOpenFiles", 16..=1_048_576);
+    limits.process_memory = section.number(reader, "processMemory", 16 * 1024 * 1024..=1 << 50);
     if let Some(bytes) = section.number(reader, "outputBytesPerSecond", 1024..=1024 * 1024 * 1024) {
         limits.output_bytes_per_second = bytes;
     }

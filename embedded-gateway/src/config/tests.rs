@@ -167,7 +167,7 @@ fn our_own_section_is_read_with_agents_and_commands() {
             commands: {{ coder: {{ program: "/bin/sh", args: ["-s"], env: {{ LANG: "C" }}, allowedEnv: ["AGENT_NAME"],
               allowedArgs: ["word", "number", "text", {{text: 64}}, {{exact: "--json"}}, {{oneOf: ["a", "b"]}}],
               workingDirs: ["{work}/../work"], jsonLines: true, timeout: "10m" }} }},
-            limits: {{ processes: 4, killGrace: "2s", sessions: 10, tick: 5, authFailures: 3 }},
+            limits: {{ processes: 4, killGrace: "2s", sessions: 10, tick: 5, authFailures: 3, processOpenFiles: 64 }},
             metrics: {{ port: 9191 }}, allowedHosts: ["Gateway.Example.com"], logMaxBytes: 65536,
           }},
           agents: {{ entries: {{ main: {{ command: "coder", name: "Coder", model: {{ primary: "m1" }}, identity: {{}} }},
@@ -185,6 +185,7 @@ fn our_own_section_is_read_with_agents_and_commands() {
     assert_eq!((coder.json_lines, coder.timeout), (true, Some(Duration::from_secs(600))));
     assert_eq!((config.limits.processes, config.limits.kill_grace), (4, Duration::from_secs(2)));
     assert_eq!((config.limits.tick, config.limits.auth_failures), (Duration::from_secs(5), 3));
+    assert_eq!((config.limits.process_open_files, config.limits.process_memory), (Some(64), None));
     assert_eq!(config.metrics.unwrap().port, 9191);
     assert_eq!(config.allowed_hosts, ["gateway.example.com"]);
     assert_eq!(config.default_agent.as_deref(), Some("main"));

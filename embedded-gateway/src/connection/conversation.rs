@@ -276,7 +276,9 @@ async fn speak(
                 OutboundItem::Response { request, outcome } => {
                     wording.response(request.as_deref(), outcome.as_deref().map_err(AsRef::as_ref))
                 }
-                OutboundItem::Event { name, payload } => wording.event(&name, &payload),
+                OutboundItem::Event { name, payload, presence_version } => {
+                    wording.event(&name, &payload, presence_version)
+                }
                 OutboundItem::Close { code, reason } => return Ending::close(code, reason),
             };
             sender.text(&text);

@@ -22,6 +22,8 @@ pub enum OutboundItem {
         name: Arc<str>,
         /// Its payload, serialized once for all who get it.
         payload: Arc<RawValue>,
+        /// The version of the list that it tells, where it is `presence`.
+        presence_version: Option<u64>,
     },
     /// The last thing: close with this code and reason.
     Close {
@@ -33,11 +35,11 @@ pub enum OutboundItem {
 }
 
 impl OutboundItem {
-    /// What it weighs against the bound, in bytes.
-    fn weight(&self) -> usize {
+    /// What it weighs against a bound, in bytes.
+    fn weight(&self, bound: usize) -> usize {
         64 + match self {
-            Self::Response { outcome: Ok(raw) | Err(raw), .. } => raw.get().len(),
-            Self::Event { name, payload } => name.len() + payload.get().len(),
+            Self::Response { outcome: Ok(raw) | Err(raw), .. } => raw.get().len().min(bound / 2),
+            Self::Event { name, payload, .. } => name.len() + payload.get().len(),
             Self::Close { reason, .. } => reason.len(),
         }
     }
@@ -62,6 +64,7 @@ pub struct Outbound {
 pub struct Outgoing {
     queue: mpsc::UnboundedReceiver<OutboundItem>,
     waiting: Arc<AtomicUsize>,
+    most: usize,
     cut: watch::Receiver<Option<(u16, String)>>,
 }
 
@@ -73,15 +76,22 @@ impl Outbound {
         let (cutter, cut) = watch::channel(None);
         (
             Self { queue: sender, waiting: Arc::clone(&waiting), most, cut: Arc::new(cutter) },
-            Outgoing { queue: receiver, waiting, cut },
+            Outgoing { queue: receiver, waiting, most, cut },
         )
     }
 
-    /// Queues something. A `Close` always fits. Sending to a connection that is gone does nothing.
+    /// Queues something. A `Close` always fits. The client has asked for its answers, so one fits as long as what waits before it
+    /// does, however large it is, and no more than half of the bound is counted for it: events that come while it is read must
+    /// find room. Sending to a connection that is gone does nothing.
     pub fn send(&self, item: OutboundItem) -> Result<(), Overflow> {
-        let weight = item.weight();
+        let weight = item.weight(self.most);
         let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
-        if before.saturating_add(weight) > self.most && !matches!(item, OutboundItem::Close { .. }) {
+        let fits = match item {
+            OutboundItem::Close { .. } => true,
+            OutboundItem::Response { .. } => before <= self.most,
+            OutboundItem::Event { .. } => before.saturating_add(weight) <= self.most,
+        };
+        if !fits {
             self.waiting.fetch_sub(weight, Ordering::Relaxed);
             return Err(Overflow);
         }
@@ -112,14 +122,14 @@ impl Outgoing {
     /// What waits already; none where nothing does.
     pub fn next_waiting(&mut self) -> Option<OutboundItem> {
         let item = self.queue.try_recv().ok()?;
-        self.waiting.fetch_sub(item.weight(), Ordering::Relaxed);
+        self.waiting.fetch_sub(item.weight(self.most), Ordering::Relaxed);
         Some(item)
     }
 
     /// The next thing to send; none once every [`Outbound`] is gone.
     pub async fn next(&mut self) -> Option<OutboundItem> {
         let item = self.queue.recv().await?;
-        self.waiting.fetch_sub(item.weight(), Ordering::Relaxed);
+        self.waiting.fetch_sub(item.weight(self.most), Ordering::Relaxed);
         Some(item)
     }
 }
@@ -130,7 +140,11 @@ mod tests {
 
     fn event(bytes: usize) -> OutboundItem {
         let text = format!("\"{}\"", "x".repeat(bytes));
-        OutboundItem::Event { name: "e".into(), payload: Arc::from(RawValue::from_string(text).unwrap()) }
+        OutboundItem::Event {
+            name: "e".into(),
+            payload: Arc::from(RawValue::from_string(text).unwrap()),
+            presence_version: None,
+        }
     }
 
     #[actix::test]
@@ -143,6 +157,23 @@ mod tests {
         assert!(matches!(outgoing.next_waiting(), Some(OutboundItem::Close { .. })));
         assert!(outgoing.next_waiting().is_none());
         assert_eq!(outbound.send(event(600)), Ok(()), "room is given back by reading");
+    }
+
+    #[actix::test]
+    async fn an_answer_larger_than_the_bound_goes_out_and_leaves_room_for_events() {
+        let (outbound, mut outgoing) = Outbound::new(1_000);
+        let answer = || {
+            let raw = RawValue::from_string(format!("\"{}\"", "x".repeat(5_000))).unwrap();
+            OutboundItem::Response { request: Some("r".to_owned()), outcome: Ok(Arc::from(raw)) }
+        };
+        assert_eq!(outbound.send(answer()), Ok(()));
+        assert_eq!(outbound.send(event(100)), Ok(()));
+        assert_eq!(outbound.send(answer()), Ok(()));
+        assert_eq!(outbound.send(answer()), Err(Overflow), "who asks on and on without reading is slow");
+        assert_eq!(outbound.send(event(100)), Err(Overflow));
+        while outgoing.next_waiting().is_some() {}
+        assert_eq!(outbound.send(answer()), Ok(()), "as much is given back as was taken");
+        assert_eq!(outbound.send(event(300)), Ok(()));
     }
 
     #[actix::test]

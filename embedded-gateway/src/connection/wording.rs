@@ -46,6 +46,16 @@ struct TypedEvent<'a> {
     payload: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
+    #[serde(rename = "stateVersion", skip_serializing_if = "Option::is_none")]
+    state_version: Option<StateVersion>,
+}
+
+/// Beside a `presence` event, so that a client can tell an older list from a newer one.
+#[derive(Serialize)]
+struct StateVersion {
+    presence: u64,
+    /// There are no `health` events.
+    health: u64,
 }
 
 #[derive(Serialize)]
@@ -83,11 +93,12 @@ impl Wording {
         text(&TypedResponse { kind: "res", id, ok: true, payload, result, error: None })
     }
 
-    /// An event, numbered.
-    pub(super) fn event(&mut self, name: &str, payload: &RawValue) -> String {
+    /// An event, numbered; `presence` with the version of its list.
+    pub(super) fn event(&mut self, name: &str, payload: &RawValue, presence_version: Option<u64>) -> String {
         if self.dialect == Dialect::Openclaw {
             self.seq += 1;
-            text(&TypedEvent { kind: "event", event: name, payload, seq: Some(self.seq) })
+            let state_version = presence_version.map(|presence| StateVersion { presence, health: 0 });
+            text(&TypedEvent { kind: "event", event: name, payload, seq: Some(self.seq), state_version })
         } else {
             text(&PlainEvent { event: name, data: payload })
         }
@@ -95,7 +106,7 @@ impl Wording {
 
     /// The challenge, which no number goes with.
     pub(super) fn challenge(self, payload: &RawValue) -> String {
-        text(&TypedEvent { kind: "event", event: "connect.challenge", payload, seq: None })
+        text(&TypedEvent { kind: "event", event: "connect.challenge", payload, seq: None, state_version: None })
     }
 }
 
@@ -124,8 +135,12 @@ mod tests {
             wording.response(Some("r1"), Err(&error)),
             r#"{"type":"res","id":"r1","ok":false,"error":{"code":"X"}}"#
         );
-        assert_eq!(wording.event("tick", &one), r#"{"type":"event","event":"tick","payload":{"n":1},"seq":1}"#);
-        assert_eq!(wording.event("tick", &one), r#"{"type":"event","event":"tick","payload":{"n":1},"seq":2}"#);
+        assert_eq!(wording.event("tick", &one, None), r#"{"type":"event","event":"tick","payload":{"n":1},"seq":1}"#);
+        assert_eq!(wording.event("tick", &one, None), r#"{"type":"event","event":"tick","payload":{"n":1},"seq":2}"#);
+        assert_eq!(
+            wording.event("presence", &one, Some(7)),
+            r#"{"type":"event","event":"presence","payload":{"n":1},"seq":3,"stateVersion":{"presence":7,"health":0}}"#
+        );
         assert_eq!(wording.challenge(&one), r#"{"type":"event","event":"connect.challenge","payload":{"n":1}}"#);
     }
 
@@ -149,6 +164,6 @@ mod tests {
         let one = raw(&json!(1));
         assert_eq!(wording.response(None, Ok(&one)), r#"{"ok":true,"result":1}"#);
         assert_eq!(wording.response(Some("7"), Err(&one)), r#"{"id":"7","ok":false,"error":1}"#);
-        assert_eq!(wording.event("agent.text", &one), r#"{"event":"agent.text","data":1}"#);
+        assert_eq!(wording.event("agent.text", &one, None), r#"{"event":"agent.text","data":1}"#);
     }
 }

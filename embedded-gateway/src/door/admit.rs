@@ -90,6 +90,7 @@ impl GatewayMachine {
             dialect: Dialect::Rpc,
             protocol: 0,
             client_id: "rpc".to_owned(),
+            mode: "rpc".to_owned(),
             display_name: None,
             device_id: None,
             scopes: scopes::operator(),
@@ -99,6 +100,7 @@ impl GatewayMachine {
         let granted = Granted { caller: &caller, method, device_token: None, approved: None };
         let hello = hello::rpc(self, &granted, turn);
         self.audience.join(Arc::clone(&caller));
+        self.has_come(&caller, turn.now);
         Ok(Admission::In { caller, request: attempt.request.clone(), hello, documented: None })
     }
 
@@ -120,6 +122,7 @@ impl GatewayMachine {
             dialect: Dialect::Openclaw,
             protocol,
             client_id: params.client.id.clone(),
+            mode: params.client.mode.clone(),
             display_name: params.client.display_name.clone(),
             device_id: entry.device.as_ref().map(|device| device.id.clone()),
             scopes: entry.scopes,
@@ -131,6 +134,7 @@ impl GatewayMachine {
         let hello = hello::release(self, &granted, turn);
         let documented = connect.is_documented().then(|| hello::documented(self, &granted, turn));
         self.audience.join(Arc::clone(&caller));
+        self.has_come(&caller, turn.now);
         Ok(Admission::In { caller, request: attempt.request.clone(), hello, documented })
     }
 

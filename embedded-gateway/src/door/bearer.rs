@@ -51,6 +51,7 @@ impl GatewayMachine {
             dialect: Dialect::Http,
             protocol: 0,
             client_id: HTTP.to_owned(),
+            mode: HTTP.to_owned(),
             display_name: None,
             device_id: None,
             scopes: scopes::operator(),

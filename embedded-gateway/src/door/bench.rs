@@ -269,7 +269,7 @@ impl Bench {
     }
 
     pub(crate) fn leave(&mut self, caller: &Caller) {
-        self.machine.disconnected(caller.connection);
+        self.machine.disconnected(caller.connection, self.now);
     }
 
     /// Calls a method; the answer, and what else is to be done.

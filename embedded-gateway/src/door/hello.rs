@@ -96,9 +96,9 @@ fn features(caller: &Caller) -> Value {
 fn snapshot(machine: &GatewayMachine, caller: &Caller, turn: &Turn<'_>) -> Value {
     let default_agent = machine.agents.default_id();
     let mut snapshot = json!({
-        "presence": methods::presence(machine, turn),
+        "presence": machine.presence_rows(turn.now),
         "health": methods::health_payload(machine, caller, turn),
-        "stateVersion": {"presence": 0, "health": 0},
+        "stateVersion": {"presence": machine.presence.version, "health": 0},
         "uptimeMs": machine.uptime_ms(turn.now),
         "sessionDefaults": {
             "defaultAgentId": default_agent,

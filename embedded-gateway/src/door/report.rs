@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Peer;
+use super::failure_log::LeftOut;
 use crate::caller::Caller;
 use crate::devices::Device;
 use crate::effect::{Effect, LogLevel, LogLine};
@@ -35,16 +36,23 @@ impl GatewayMachine {
         // A stranger chooses it, up to the length of a whole head: the audit log must not be his to fill.
         let origin: Option<String> = peer.origin.as_ref().map(|origin| origin.chars().take(LONGEST_ORIGIN).collect());
         let reason = error.details.get("code").and_then(Value::as_str).unwrap_or(error.code);
-        turn.audit(
-            "auth.failure",
-            json!({"clientId": client_id, "deviceId": device_id, "remote": remote, "origin": origin, "reason": reason}),
-        );
-        log(
-            turn,
-            LogLevel::Warn,
-            format!("refused {client_id} from {remote}: {}", error.message),
-            json!({"client_id": client_id, "device_id": device_id, "reason": reason}),
-        );
+        turn.push(Effect::CountAuthFailure);
+        let (written, left_out) = self.door.failure_log.failed(peer.remote, turn.now.at);
+        if let Some(left_out) = left_out {
+            report_left_out(left_out, turn);
+        }
+        if written {
+            turn.audit(
+                "auth.failure",
+                json!({"clientId": client_id, "deviceId": device_id, "remote": remote, "origin": origin, "reason": reason}),
+            );
+            log(
+                turn,
+                LogLevel::Warn,
+                format!("refused {client_id} from {remote}: {}", error.message),
+                json!({"client_id": client_id, "device_id": device_id, "reason": reason}),
+            );
+        }
         if *counts && self.door.lock_outs.failed(peer, turn.now.at) {
             let seconds = self.config.limits.lockout.as_secs();
             log(
@@ -58,6 +66,26 @@ impl GatewayMachine {
             );
         }
     }
+}
+
+impl GatewayMachine {
+    /// Tells of failures that were not written, of addresses that have become quiet.
+    pub(crate) fn report_left_out_failures(&mut self, turn: &mut Turn<'_>) {
+        for left_out in self.door.failure_log.take_over(turn.now.at) {
+            report_left_out(left_out, turn);
+        }
+    }
+}
+
+fn report_left_out(LeftOut { network, failures }: LeftOut, turn: &mut Turn<'_>) {
+    let remote = network.to_string();
+    turn.audit("auth.failure", json!({"remote": remote, "reason": "LEFT_OUT", "leftOut": failures}));
+    log(
+        turn,
+        LogLevel::Warn,
+        format!("{failures} more failed logins from {remote} within a minute were not written one by one"),
+        json!({"remote": remote, "left_out": failures}),
+    );
 }
 
 /// Somebody was let in.

@@ -56,12 +56,13 @@ impl GatewayMachine {
 
     /// When [`GatewayMachine::on_time`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.runs.next_deadline()
+        [self.runs.next_deadline(), self.presence.deadline()].into_iter().flatten().min()
     }
 
     /// A deadline has passed.
     pub fn on_time(&mut self, turn: &mut Turn<'_>) {
         let (runs, parts) = self.runs();
         runs.on_time(&parts, turn);
+        self.tell_presence(turn);
     }
 }

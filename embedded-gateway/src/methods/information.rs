@@ -56,7 +56,7 @@ pub(crate) fn health_payload(machine: &GatewayMachine, caller: &Caller, turn: &T
         })
         .collect();
     let reasons = degraded(machine);
-    json!({
+    let mut payload = json!({
         "ok": true,
         "status": if reasons.is_empty() { "ok" } else { "degraded" },
         "ts": now,
@@ -72,9 +72,17 @@ pub(crate) fn health_payload(machine: &GatewayMachine, caller: &Caller, turn: &T
         "sessions": kept(machine, caller, now, |_| true),
         // Processes that a gateway which crashed left running: `status` names them.
         "orphans": machine.orphans.len(),
-        // Where clients of protocol 4 look for a gateway that isn't well.
-        "eventLoop": {"degraded": !reasons.is_empty(), "degradedSinceMs": null, "reasons": reasons},
-    })
+    });
+    put_event_loop(&mut payload, reasons);
+    payload
+}
+
+/// Where clients of protocol 4 look for a gateway that isn't well. There is none while it is: they would show its measurements,
+/// of which there are none.
+fn put_event_loop(payload: &mut Value, reasons: Vec<String>) {
+    if let (false, Some(fields)) = (reasons.is_empty(), payload.as_object_mut()) {
+        fields.insert("eventLoop".into(), json!({"degraded": true, "degradedSinceMs": null, "reasons": reasons}));
+    }
 }
 
 /// Why the gateway isn't as well as it should be; sentences.
@@ -138,11 +146,11 @@ fn status(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
             "recent": recent,
             "byAgent": by_agent,
         },
-        "eventLoop": {"degraded": !reasons.is_empty(), "degradedSinceMs": null, "reasons": reasons},
         "failedFileChanges": machine.files.failures(),
         "runs": {"processes": machine.runs.processes(), "queued": machine.runs.queued()},
         "orphans": machine.orphans.iter().map(Orphan::to_value).collect::<Vec<_>>(),
     });
+    put_event_loop(&mut payload, reasons);
     if let (Some(bytes), Some(fields)) = (machine.resident_bytes, payload.as_object_mut()) {
         fields.insert("processMemory".into(), json!({"rssBytes": bytes}));
     }
@@ -234,40 +242,7 @@ fn models_list(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> O
 
 fn system_presence(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
-    Ok(presence(machine, turn).into())
-}
-
-/// The gateway itself, then everybody who is connected.
-pub(crate) fn presence(machine: &GatewayMachine, turn: &Turn<'_>) -> Value {
-    let now = turn.now.wall_ms;
-    let mut rows = vec![json!({
-        "host": "gatewarden",
-        "version": COMPATIBLE_VERSION,
-        "platform": std::env::consts::OS,
-        "mode": "gateway",
-        "reason": "self",
-        "instanceId": machine.boot_id,
-        "text": format!("Gateway: gatewarden · app {COMPATIBLE_VERSION} · mode gateway · reason self"),
-        "ts": now,
-    })];
-    rows.extend(machine.audience.callers().map(|caller| {
-        let name = caller.display_name.as_deref().unwrap_or(&caller.client_id);
-        let mut row = json!({
-            "host": name,
-            "clientId": caller.client_id,
-            "roles": ["operator"],
-            "scopes": caller.scopes,
-            "instanceId": format!("{}-{}", machine.boot_id, caller.connection.0),
-            "reason": "connect",
-            "text": format!("Client: {name}"),
-            "ts": now,
-        });
-        if let (Some(device), Some(fields)) = (&caller.device_id, row.as_object_mut()) {
-            fields.insert("deviceId".into(), device.clone().into());
-        }
-        row
-    }));
-    Value::Array(rows)
+    Ok(Value::from(machine.presence_rows(turn.now)).into())
 }
 
 fn logs_tail(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {

@@ -163,6 +163,8 @@ fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>
         json_lines: new.command.json_lines,
         timeout,
         kill_grace: limits.kill_grace,
+        open_files: limits.process_open_files,
+        memory: limits.process_memory,
         max_line_bytes: limits.output_line,
         output_bytes_per_second: limits.output_bytes_per_second,
     };

@@ -729,7 +729,7 @@ fn a_lost_connection_is_owed_nothing_and_its_run_goes_on() {
     world.call("w1", "agent.wait", json!({"runId": "k1"}));
     world.call("c1", "control", json!({"sessionKey": "agent:main:chat", "action": "pause"}));
     let connection = world.caller.connection;
-    world.turn(|machine, _| machine.disconnected(connection));
+    world.turn(|machine, turn| machine.disconnected(connection, turn.now));
     assert!(world.signals().is_empty());
     world.exit("k1", 0);
     assert!(!world.effects.iter().any(|effect| matches!(effect, Effect::Respond { .. } | Effect::Tell { .. })));

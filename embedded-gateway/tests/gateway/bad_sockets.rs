@@ -126,6 +126,31 @@ async fn a_client_that_reads_nothing_is_closed_as_a_slow_consumer() {
 }
 
 #[actix::test]
+async fn an_answer_larger_than_may_wait_unread_reaches_who_asked_for_it() {
+    let gateway = Gateway::start(|config| config.limits.max_buffered = 64 * 1024).await;
+    let mut client = Client::connect(&gateway).await;
+    let content = "a line of an agent's file\n".repeat(10_000);
+    client.call("agents.files.set", json!({"agentId": "main", "name": "AGENTS.md", "content": content})).await;
+    let got = client.call("agents.files.get", json!({"agentId": "main", "name": "AGENTS.md"})).await;
+    assert_eq!(got["file"]["content"], content.as_str());
+    client.call("ping", json!({})).await;
+    assert!(gateway_metrics(&gateway).await.contains("openclaw_gateway_slow_consumers_total 0"));
+}
+
+#[actix::test]
+async fn an_answer_larger_than_a_client_takes_is_an_error_and_the_connection_goes_on() {
+    let gateway = Gateway::start(|config| config.limits.max_payload = 64 * 1024).await;
+    let mut client = Client::connect(&gateway).await;
+    for number in 0..200 {
+        client.call("sessions.create", json!({"key": format!("agent:main:session-{number}")})).await;
+    }
+    let error = client.try_call("sessions.list", json!({"limit": 200})).await.unwrap_err();
+    assert_eq!(error["details"]["code"], "ANSWER_TOO_LARGE", "{error}");
+    assert!(error["message"].as_str().is_some_and(|said| said.contains("at most 65536")), "{error}");
+    assert_eq!(client.call("sessions.list", json!({"limit": 10})).await["count"], 10);
+}
+
+#[actix::test]
 async fn a_slow_consumer_that_never_reads_again_is_let_go() {
     let gateway = Gateway::start(|config| config.limits.max_buffered = 64 * 1024).await;
     let mut client = Client::connect(&gateway).await;

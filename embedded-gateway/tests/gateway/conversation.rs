@@ -19,6 +19,27 @@ async fn a_client_is_challenged_let_in_and_answered() {
 }
 
 #[actix::test]
+async fn readers_hear_who_comes_and_who_goes() {
+    let gateway = Gateway::start(|_| {}).await;
+    let mut reader = Client::connect(&gateway).await;
+    let page = Connect { client_id: "openclaw-tui", mode: "ui", device: Some([8; 32]), ..Connect::default() };
+    let visitor = Client::connect_as(&gateway, page).await.unwrap();
+    let has_it = |reason: &'static str| {
+        move |frame: &serde_json::Value| {
+            let rows = frame["payload"]["presence"].as_array();
+            let row = rows.into_iter().flatten().find(|row| row["clientId"] == "openclaw-tui");
+            frame["event"] == "presence" && row.is_some_and(|row| row["reason"] == reason)
+        }
+    };
+    let come = reader.frame_where(has_it("connect")).await;
+    drop(visitor);
+    let gone = reader.frame_where(has_it("disconnect")).await;
+    let version = |frame: &serde_json::Value| frame["stateVersion"]["presence"].as_u64().unwrap();
+    assert!(version(&gone) > version(&come));
+    assert_eq!(gone["payload"]["presence"][0]["mode"], "gateway", "the gateway itself comes first");
+}
+
+#[actix::test]
 async fn an_unknown_method_is_said_to_be_unknown_and_the_connection_goes_on() {
     let gateway = Gateway::start(|_| {}).await;
     let mut client = Client::connect(&gateway).await;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process_group, pidfd_open, prlimit};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -89,9 +89,26 @@ fn start(order: &ProcessOrder, marker: &str) -> Result<Child, String> {
     let spawned = Leaders::of_this_process().start(|| {
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+        limit(pid, order);
         Ok::<_, std::io::Error>((child, pid))
     });
     spawned.map_err(|error| not_started::reason(&error, &order.program, &order.cwd))
+}
+
+/// Puts the order's bounds on a process that was just started. What it does in its very first moment comes before them: bounds
+/// can be put on it before its program is executed only between fork and exec, where nothing safe can be run.
+fn limit(pid: i32, order: &ProcessOrder) {
+    for (resource, most) in [(Resource::Nofile, order.open_files), (Resource::As, order.memory)] {
+        let Some(most) = most else { continue };
+        // More than the gateway itself may have is not to be had; the file system's and the machine's own bounds stay.
+        let highest = getrlimit(resource).maximum.map_or(most, |highest| most.min(highest));
+        let bound = Rlimit { current: Some(highest), maximum: Some(highest) };
+        if let Some(pid) = Pid::from_raw(pid)
+            && let Err(error) = prlimit(Some(pid), resource, bound)
+        {
+            tracing::warn!(%error, pid = pid.as_raw_nonzero().get(), ?resource, "a process could not be limited");
+        }
+    }
 }
 
 /// A directory held open: it stays the same whatever its path leads to later. (The program doesn't inherit it.)

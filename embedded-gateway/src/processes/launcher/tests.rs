@@ -53,6 +53,8 @@ impl Stage {
             json_lines: false,
             timeout: None,
             kill_grace: Duration::from_secs(20),
+            open_files: None,
+            memory: None,
             max_line_bytes: 64 * 1024,
             output_bytes_per_second: 64 * 1024 * 1024,
         }
@@ -140,6 +142,18 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(PATIENCE, watch).await.unwrap_or_else(|_| panic!("never seen: {what}"));
+}
+
+#[tokio::test]
+async fn a_process_and_its_children_have_the_bounds_of_its_order() {
+    let mut stage = Stage::new();
+    // The bounds come a moment after the program: it waits for them.
+    let script = "while [ \"$(ulimit -n)\" != 40 ]; do :; done; sh -c 'ulimit -n; ulimit -H -n; ulimit -v'";
+    let order = ProcessOrder { open_files: Some(40), memory: Some(4 << 30), ..stage.order(script) };
+    let told = stage.whole_life(order).await;
+    assert_eq!(told.exit(), (Some(0), None, 0, false));
+    assert_eq!(told.stdout[..2], ["40", "40"]);
+    assert_eq!(told.stdout[2], (4_u64 << 20).to_string(), "the shell counts in KiB");
 }
 
 #[tokio::test]
