@@ -148,6 +148,8 @@ pub struct BreakerView {
 pub struct PairingView {
     /// What to approve, where the gateway said it.
     pub request_id: Option<String>,
+    /// The command that approves it, on the gateway's machine.
+    pub command: Option<String>,
     /// Our device id.
     pub device_id: String,
 }

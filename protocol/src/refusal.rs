@@ -37,6 +37,16 @@ pub struct Pairing {
     pub request_id: Option<String>,
     /// The device that asks.
     pub device_id: Option<String>,
+    /// It waits on an embedded gateway (which says its version along with the refusal).
+    pub on_embedded_gateway: bool,
+}
+
+impl Pairing {
+    /// The command that approves it, to be run on the gateway's machine, where the request is known.
+    pub fn command(&self) -> Option<String> {
+        let program = if self.on_embedded_gateway { "gatewarden gateway devices" } else { "openclaw devices" };
+        self.request_id.as_ref().map(|id| format!("{program} approve {id}"))
+    }
 }
 
 /// One refusal, classified.
@@ -108,11 +118,16 @@ impl Refusal {
 
     /// What to change, and where. Names the exact command where one is needed.
     pub fn help(&self) -> String {
-        match (self.code, &self.pairing, &self.missing_scope) {
-            (RefusalCode::PairingRequired, Some(Pairing { request_id: Some(request_id), .. }), _) => format!(
-                "On the gateway's host run: openclaw devices approve {request_id} (openclaw devices list shows what \
-                 waits). The connection comes up by itself within seconds of the approval."
-            ),
+        let approval =
+            self.pairing.as_ref().and_then(|pairing| Some((pairing.command()?, pairing.on_embedded_gateway)));
+        match (self.code, approval, &self.missing_scope) {
+            (RefusalCode::PairingRequired, Some((command, embedded)), _) => {
+                let list = if embedded { "gatewarden gateway devices list" } else { "openclaw devices list" };
+                format!(
+                    "On the gateway's host run: {command} ({list} shows what waits). The connection comes up by itself \
+                     within seconds of the approval."
+                )
+            }
             (RefusalCode::MissingScope, _, Some(scope)) => {
                 format!("{} The scope that is missing: {scope}.", self.code.help())
             }

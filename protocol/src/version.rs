@@ -24,6 +24,12 @@ enum Stage {
     Revision(u32),
 }
 
+/// Whether a gateway that says this version is an embedded one (`gatewarden gateway run`): it names the release whose protocol it
+/// follows, and itself after the plus, as build metadata.
+pub fn is_embedded(version: &str) -> bool {
+    version.split_once('+').is_some_and(|(_, build)| build.starts_with("gatewarden"))
+}
+
 /// Why a text is no version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no version like 2026.9.6, 2026.9.6-1 or 2026.9.6-beta.1")]

@@ -1,6 +1,8 @@
 //! `gatewarden gateway …`: the embedded gateway's commands, one file a command.
 
+mod call;
 mod detached;
+mod devices;
 mod doctor;
 mod install_daemon;
 mod log_layer;
@@ -48,6 +50,11 @@ enum GatewayCommand {
     Stop(PlaceArgs),
     /// Look for what is wrong, and say what helps
     Doctor(PlaceArgs),
+    /// Say which devices wait for an approval and which have one; approve, reject and remove them
+    Devices {
+        #[command(subcommand)]
+        command: DevicesCommand,
+    },
     /// Look at its configuration
     Config {
         #[command(subcommand)]
@@ -58,6 +65,18 @@ enum GatewayCommand {
     /// What the sample agent of `gatewarden up` runs
     #[command(hide = true)]
     SampleAgent,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevicesCommand {
+    /// Show those that wait and those that are paired
+    List(ListDevicesArgs),
+    /// Let a device in whose request waits
+    Approve(RequestArgs),
+    /// Forget a request that waits
+    Reject(RequestArgs),
+    /// Take a device's approval and its tokens away, and close its connections
+    Remove(DeviceArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,7 +116,7 @@ pub(super) struct RunArgs {
     /// Leave the terminal's session; `start` uses it
     #[arg(long, hide = true)]
     pub(super) detached: bool,
-    /// End when standard input ends; `up` uses it
+    /// Leave the terminal's session, and end when standard input ends; `up` uses it
     #[arg(long, hide = true)]
     pub(super) supervised: bool,
 }
@@ -130,6 +149,33 @@ pub(super) struct LogsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ListDevicesArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RequestArgs {
+    /// The id of the request, as `devices list` and the refused client say it
+    #[arg(value_name = "REQUEST")]
+    pub(super) request: String,
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeviceArgs {
+    /// The id of the device, as `devices list` says it
+    #[arg(value_name = "DEVICE")]
+    pub(super) device: String,
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct InstallArgs {
     #[command(flatten)]
     pub(super) place: PlaceArgs,
@@ -149,6 +195,7 @@ pub(super) fn run(args: GatewayArgs) -> u8 {
         Some(GatewayCommand::Restart(place)) => restart::run(&place),
         Some(GatewayCommand::Stop(place)) => stop::run(&place),
         Some(GatewayCommand::Doctor(place)) => doctor::run(&place),
+        Some(GatewayCommand::Devices { command }) => devices::run(&command),
         Some(GatewayCommand::Config { command: ConfigCommand::Validate(place) }) => validate::run(&place),
         Some(GatewayCommand::InstallDaemon(args)) => install_daemon::run(&args),
         Some(GatewayCommand::SampleAgent) => sample_agent::run(),

@@ -196,7 +196,7 @@ impl Gateway {
             pairing: report.pairing.as_ref().map(|pairing| Pairing {
                 request_id: pairing.request_id.clone(),
                 device_id: pairing.device_id.clone(),
-                command: pairing.request_id.as_ref().map(|id| format!("openclaw devices approve {id}")),
+                command: pairing.command.clone(),
             }),
             scopes: report.scopes.clone(),
             drained: record.drained,

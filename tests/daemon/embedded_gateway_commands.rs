@@ -1,11 +1,16 @@
 //! `gatewarden gateway …`: run, status, logs, start, restart, stop, doctor, config validate, install-daemon.
 
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 
-use serde_json::Value;
+use gatewarden_protocol::DeviceIdentity;
+use gatewarden_protocol::signing::{SignatureVersion, SignedFields};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Message, client};
 
 use super::support::daemon::PATIENCE;
-use super::support::own_gateway::GatewayHome;
+use super::support::own_gateway::{GatewayHome, GatewayProcess};
 use super::support::wait;
 
 fn mode(path: &std::path::Path) -> u32 {
@@ -66,6 +71,90 @@ fn status_is_document_004s_page_and_says_where_the_token_is() {
     assert_eq!(json["pid"], gateway.pid());
     assert_eq!(json["url"], gateway.url);
     assert_eq!((json["running"].as_bool(), json["sessions"].as_u64()), (Some(true), Some(0)));
+}
+
+/// Asks to be let in from a page, which must be approved first; the id of the request.
+fn ask_from_a_page(gateway: &GatewayProcess, token: &str, seed: u8) -> (String, String) {
+    let identity = DeviceIdentity::from_seed(&[seed; 32]);
+    let stream = TcpStream::connect(gateway.address).expect("the gateway listens");
+    let mut request = gateway.url.as_str().into_client_request().expect("a request");
+    let origin = gateway.url.replace("ws://", "http://");
+    request.headers_mut().insert("origin", origin.parse().expect("a header"));
+    let (mut socket, _) = client(request, stream).expect("a WebSocket");
+    let mut next = |send: Option<Value>| loop {
+        if let Some(frame) = &send {
+            socket.send(Message::text(frame.to_string())).expect("sent");
+        }
+        if let Message::Text(text) = socket.read().expect("a frame") {
+            break serde_json::from_str::<Value>(&text).expect("JSON");
+        }
+    };
+    let challenge = next(None);
+    let nonce = challenge["payload"]["nonce"].as_str().expect("a nonce");
+    let signed_at_ms = challenge["payload"]["ts"].as_i64().expect("a time");
+    let scopes = ["operator.read".to_owned()];
+    let signed = SignedFields {
+        device_id: identity.device_id(),
+        client_id: "gateway-client",
+        client_mode: "ui",
+        role: "operator",
+        scopes: &scopes,
+        signed_at_ms,
+        token,
+        nonce,
+        platform: "linux",
+        device_family: "",
+    };
+    let signature = identity.sign(&signed.payload(SignatureVersion::V2));
+    let refused = next(Some(json!({"type": "req", "id": "1", "method": "connect", "params": {
+        "minProtocol": 4, "maxProtocol": 4, "role": "operator", "scopes": scopes, "auth": {"token": token},
+        "client": {"id": "gateway-client", "mode": "ui", "version": "1.0.0", "platform": "linux"},
+        "device": {"id": identity.device_id(), "publicKey": identity.public_key(), "signature": signature,
+            "signedAt": signed_at_ms, "nonce": nonce}}})));
+    let request = refused["error"]["details"]["requestId"].as_str().unwrap_or_else(|| panic!("{refused}")).to_owned();
+    let command = format!("gatewarden gateway devices approve {request}");
+    assert!(refused.to_string().contains(&command), "it is told how: {refused}");
+    (identity.device_id().to_owned(), request)
+}
+
+#[test]
+fn devices_are_listed_approved_rejected_and_removed_by_command() {
+    let home = GatewayHome::with(
+        "openclaw.json",
+        "{gateway: {auth: {deviceAuth: {approveLoopback: false}}}, gatewarden: {metrics: {enabled: false}}}",
+    );
+    let said = home.run(&["devices", "list"]).expect(1);
+    assert!(said.stderr.contains("No gateway runs on"), "{}", said.stderr);
+    let gateway = home.start(&[]);
+    let said = home.run(&["devices", "list"]).expect(0);
+    assert!(said.stdout.starts_with("Nobody waits for an approval."), "{}", said.stdout);
+
+    let (device, request) = ask_from_a_page(&gateway, &home.token(), 1);
+    let said = home.run(&["devices", "list"]).expect(0);
+    assert!(said.stdout.contains(&format!("gatewarden gateway devices approve {request}")), "{}", said.stdout);
+    let said = home.run(&["devices", "approve", &request]).expect(0);
+    assert!(said.stdout.contains("with operator.read"), "{}", said.stdout);
+    let listed: Value = serde_json::from_str(&home.run(&["devices", "list", "--json"]).expect(0).stdout).expect("JSON");
+    assert_eq!((&listed["pending"], &listed["paired"][0]["deviceId"]), (&json!([]), &json!(device)));
+
+    let (_, request) = ask_from_a_page(&gateway, &home.token(), 2);
+    home.run(&["devices", "reject", &request]).expect(0);
+    let said = home.run(&["devices", "approve", &request]).expect(1);
+    assert!(said.stderr.contains("unknown requestId"), "{}", said.stderr);
+    home.run(&["devices", "remove", &device]).expect(0);
+    let said = home.run(&["devices", "list"]).expect(0);
+    assert!(said.stdout.ends_with("Paired (0)\n") && !said.stdout.contains(&home.token()), "{}", said.stdout);
+}
+
+#[test]
+fn devices_are_managed_over_the_gateways_own_certificate() {
+    let home = GatewayHome::with(
+        "openclaw.json",
+        "{gateway: {tls: {enabled: true, autoGenerate: true}}, gatewarden: {metrics: {enabled: false}}}",
+    );
+    let _gateway = home.start(&[]);
+    let said = home.run(&["devices", "list"]).expect(0);
+    assert!(said.stdout.contains("Paired (0)"), "{}", said.stdout);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use gatewarden_protocol::Dialect;
 use serde_json::{Value, json};
 
 use super::{NEWEST_PROTOCOL, OLDEST_PROTOCOL, Refusal};
+use crate::COMPATIBLE_VERSION;
 use crate::devices::PairingReason;
 use crate::reply::CallError;
 
@@ -175,12 +176,15 @@ pub(super) struct PairingRequired<'a> {
 /// A refusal until the device is approved.
 pub(super) fn pairing_required(request: Option<String>, protocol: u32, pairing: PairingRequired<'_>) -> Refusal {
     let PairingRequired { reason, request_id, device_id, scopes, approved } = pairing;
+    // Ours: real releases have no version here. By it clients can tell which command approves.
+    let hint = format!("On the gateway's machine run: gatewarden gateway devices approve {request_id}");
     let (message, details) = if protocol >= 4 {
         let mut details = json!({
             "code": "PAIRING_REQUIRED",
             "reason": reason.as_str(),
             "requestId": request_id,
-            "remediationHint": "Approve this device from the pending pairing requests.",
+            "remediationHint": hint,
+            "gatewayVersion": COMPATIBLE_VERSION,
             "deviceId": device_id,
             "requestedRole": "operator",
             "requestedScopes": scopes,
@@ -191,7 +195,13 @@ pub(super) fn pairing_required(request: Option<String>, protocol: u32, pairing: 
         }
         (format!("pairing required: {}", sentence(reason)), details)
     } else {
-        let details = json!({"code": "PAIRING_REQUIRED", "requestId": request_id, "reason": reason.as_str()});
+        let details = json!({
+            "code": "PAIRING_REQUIRED",
+            "requestId": request_id,
+            "reason": reason.as_str(),
+            "remediationHint": hint,
+            "gatewayVersion": COMPATIBLE_VERSION,
+        });
         ("pairing required".to_owned(), details)
     };
     let close_reason = if protocol >= 4 { format!("{message} (requestId: {request_id})") } else { message.clone() };

@@ -34,7 +34,7 @@ pub fn classify_close(code: Option<u16>, reason: &str, ready: bool) -> Refusal {
         Some(_) => Refusal::new(plain, reason),
     };
     if refusal.code == RefusalCode::PairingRequired {
-        refusal.pairing = Some(Pairing { request_id: request_id_in(reason), device_id: None });
+        refusal.pairing = Some(Pairing { request_id: request_id_in(reason), ..Pairing::default() });
     }
     refusal
 }

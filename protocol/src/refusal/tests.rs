@@ -131,6 +131,12 @@ fn pairing_names_the_exact_command_only_where_the_id_is_fit_for_one() {
     assert_eq!(good.class, RefusalClass::PairingRequired);
     assert_eq!(good.pairing.as_ref().unwrap().device_id.as_deref(), Some("ab12"));
     assert!(good.help().contains("openclaw devices approve 0b6f0f6a-7a33-4e39-9d44-1a2b3c4d5e6f"));
+    let own = classify(json!({"code": "NOT_PAIRED", "message": "pairing required",
+        "details": {"code": "PAIRING_REQUIRED", "requestId": "ab-12", "gatewayVersion": "2026.9.6+gatewarden.0.1.0"}}));
+    assert!(
+        own.help().contains("gatewarden gateway devices approve ab-12 (gatewarden gateway devices list"),
+        "{own:?}"
+    );
     let bad = pairing("x; rm -rf ~");
     assert_eq!(bad.pairing.as_ref().unwrap().request_id, None);
     assert!(!bad.help().contains("rm -rf") && bad.help().contains("openclaw devices approve <requestId>"));

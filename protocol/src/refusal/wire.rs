@@ -2,6 +2,7 @@
 
 use super::{Pairing, Refusal, RefusalClass, RefusalCode};
 use crate::frame::WireError;
+use crate::version::is_embedded;
 use crate::words;
 
 /// Reads an error as a refusal. What nothing is known of is final if the gateway calls the request invalid, and worth
@@ -27,6 +28,7 @@ pub fn classify_error(error: &WireError) -> Refusal {
         refusal.pairing = Some(Pairing {
             request_id: detail("requestId").and_then(words::command_argument).or_else(|| request_id_in(&error.message)),
             device_id: detail("deviceId").and_then(words::command_argument),
+            on_embedded_gateway: detail("gatewayVersion").is_some_and(is_embedded),
         });
     }
     refusal

@@ -89,3 +89,11 @@ proptest! {
         let _ = CalendarVersion::known(&text);
     }
 }
+
+#[test]
+fn an_embedded_gateway_is_known_by_its_build() {
+    assert!(is_embedded("2026.9.6+gatewarden.0.1.0"));
+    for other in ["2026.9.6", "2026.9.6+build.7", "gatewarden", "dev"] {
+        assert!(!is_embedded(other), "{other}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gatewarden_protocol::refusal::{Refusal, RefusalClass, RefusalCode};
+use gatewarden_protocol::refusal::{Pairing, Refusal, RefusalClass, RefusalCode};
 
 use super::{Count, Effect, Link, Moment, Permit, Stage};
 use crate::error::{ErrorCode, Failure};
@@ -216,6 +216,7 @@ impl Link {
         let problem = self.problem(refusal);
         let pairing = (refusal.class == RefusalClass::PairingRequired).then(|| PairingView {
             request_id: refusal.pairing.as_ref().and_then(|pairing| pairing.request_id.clone()),
+            command: refusal.pairing.as_ref().and_then(Pairing::command),
             device_id: self.identity.device_id().to_owned(),
         });
         self.knowledge.fail(moment, LastAttempt::Answered, problem.clone(), StatusSource::Event);

@@ -492,6 +492,7 @@ fn devices_from_elsewhere_and_from_pages_wait_for_an_approval() {
             let refusal = outcome.refusal();
             assert_eq!(refusal.error.code, "NOT_PAIRED");
             let request = refusal.error.details["requestId"].as_str().unwrap().to_owned();
+            let hint = format!("On the gateway's machine run: gatewarden gateway devices approve {request}");
             if version == 4 {
                 assert_eq!(refusal.error.message, "pairing required: device is not approved yet");
                 assert_eq!(
@@ -500,7 +501,8 @@ fn devices_from_elsewhere_and_from_pages_wait_for_an_approval() {
                         "code": "PAIRING_REQUIRED",
                         "reason": "not-paired",
                         "requestId": request,
-                        "remediationHint": "Approve this device from the pending pairing requests.",
+                        "remediationHint": hint,
+                        "gatewayVersion": crate::COMPATIBLE_VERSION,
                         "deviceId": identity(1).device_id(),
                         "requestedRole": "operator",
                         "requestedScopes": ["operator.admin", "operator.read", "operator.write"],
@@ -510,7 +512,8 @@ fn devices_from_elsewhere_and_from_pages_wait_for_an_approval() {
                 assert_eq!(refusal.close_reason, reason);
             } else {
                 assert_eq!(refusal.error.message, "pairing required");
-                let details = json!({"code": "PAIRING_REQUIRED", "requestId": request, "reason": "not-paired"});
+                let details = json!({"code": "PAIRING_REQUIRED", "requestId": request, "reason": "not-paired",
+                    "remediationHint": hint, "gatewayVersion": crate::COMPATIBLE_VERSION});
                 assert_eq!(refusal.error.details, details);
                 assert_eq!(refusal.close_reason, "pairing required");
             }

@@ -1,0 +1,144 @@
+//! `gatewarden gateway devices`: who may come in, asked of the running gateway.
+
+use gatewarden_embedded_gateway::clock::Now;
+use gatewarden_protocol::words;
+use serde_json::{Value, json};
+
+use super::super::{EXIT_OK, terminal};
+use super::call::call;
+use super::{DeviceArgs, DevicesCommand, ListDevicesArgs, RequestArgs};
+
+/// Carries out one of the commands.
+pub(super) fn run(command: &DevicesCommand) -> u8 {
+    let done = match command {
+        DevicesCommand::List(args) => list(args),
+        DevicesCommand::Approve(args) => approve(args),
+        DevicesCommand::Reject(args) => reject(args),
+        DevicesCommand::Remove(args) => remove(args),
+    };
+    match done {
+        Ok(text) => {
+            terminal::print(&text);
+            EXIT_OK
+        }
+        Err(code) => code,
+    }
+}
+
+fn list(args: &ListDevicesArgs) -> Result<String, u8> {
+    let listed = call(&args.place, "device.pair.list", &json!({}))?;
+    Ok(if args.json { listed.to_string() } else { for_people(&listed, Now::read().wall_ms) })
+}
+
+fn approve(args: &RequestArgs) -> Result<String, u8> {
+    let answer = call(&args.place, "device.pair.approve", &json!({"requestId": args.request}))?;
+    let device = answer.get("device").unwrap_or(&Value::Null);
+    Ok(format!("Approved: {}, with {}.", name(device), scopes(device)))
+}
+
+fn reject(args: &RequestArgs) -> Result<String, u8> {
+    let answer = call(&args.place, "device.pair.reject", &json!({"requestId": args.request}))?;
+    Ok(format!("Rejected: the device {}. It may ask again.", text(&answer, "deviceId")))
+}
+
+fn remove(args: &DeviceArgs) -> Result<String, u8> {
+    let answer = call(&args.place, "device.pair.remove", &json!({"deviceId": args.device}))?;
+    Ok(format!(
+        "Removed: the device {}. Its tokens are worth nothing, its connections are closed.",
+        text(&answer, "deviceId")
+    ))
+}
+
+fn for_people(listed: &Value, now_ms: i64) -> String {
+    let rows = |kind: &str| listed.get(kind).and_then(Value::as_array).cloned().unwrap_or_default();
+    let (pending, paired) = (rows("pending"), rows("paired"));
+    let mut lines = Vec::new();
+    if !pending.is_empty() {
+        lines.push(format!("Waiting for an approval ({})", pending.len()));
+    }
+    for row in &pending {
+        let why = match text(row, "reason").as_str() {
+            "scope-upgrade" => "asks for more than it was approved for",
+            "metadata-upgrade" => "is another machine than was approved",
+            _ => "is new",
+        };
+        lines.push(format!("  {} {why}", name(row)));
+        lines.push(format!(
+            "    asked for {}, {}, from {}",
+            scopes(row),
+            ago(row, "ts", now_ms),
+            text(row, "remoteIp")
+        ));
+        lines.push(format!("    gatewarden gateway devices approve {}", text(row, "requestId")));
+    }
+    if pending.is_empty() {
+        lines.push("Nobody waits for an approval.".to_owned());
+    }
+    lines.push(String::new());
+    lines.push(format!("Paired ({})", paired.len()));
+    for row in &paired {
+        lines.push(format!("  {}", name(row)));
+        lines.push(format!("    {}, last seen {}", scopes(row), ago(row, "lastSeenAtMs", now_ms)));
+        lines.push(format!("    {}", text(row, "deviceId")));
+    }
+    lines.join("\n")
+}
+
+/// Its name for people, else its client's; what it runs on. All of it was chosen by a stranger.
+fn name(row: &Value) -> String {
+    let called = text(row, "displayName");
+    let client = text(row, "clientId");
+    let platform = text(row, "platform");
+    if called.is_empty() { format!("{client} on {platform}") } else { format!("\"{called}\" ({client} on {platform})") }
+}
+
+fn scopes(row: &Value) -> String {
+    let scopes: Vec<String> = row
+        .get("scopes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(words::shown)
+        .collect();
+    if scopes.is_empty() { "no scopes".to_owned() } else { scopes.join(", ") }
+}
+
+fn text(row: &Value, field: &str) -> String {
+    row.get(field).and_then(Value::as_str).map(words::shown).unwrap_or_default()
+}
+
+fn ago(row: &Value, field: &str, now_ms: i64) -> String {
+    let Some(then) = row.get(field).and_then(Value::as_i64).filter(|then| *then > 0) else { return "never".to_owned() };
+    let minutes = now_ms.saturating_sub(then).max(0) / 60_000;
+    match (minutes / 1_440, minutes / 60, minutes) {
+        (0, 0, 0) => "just now".to_owned(),
+        (0, 0, minutes) => format!("{minutes} min ago"),
+        (0, hours, _) => format!("{hours} h ago"),
+        (days, _, _) => format!("{days} days ago"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_comes_first_with_the_command_that_lets_it_in() {
+        let now = 1_000_000_000_000;
+        let listed = json!({
+            "pending": [{"requestId": "req-1", "deviceId": "d1", "clientId": "openclaw-ios", "platform": "ios",
+                "displayName": "Phone\u{1b}[31m", "scopes": ["operator.read"], "remoteIp": "192.0.2.7",
+                "reason": "not-paired", "ts": now - 120_000}],
+            "paired": [{"deviceId": "d2", "clientId": "cli", "platform": "linux", "scopes": [], "lastSeenAtMs": 0}],
+        });
+        let page = for_people(&listed, now);
+        assert!(page.starts_with("Waiting for an approval (1)\n  \"Phone"), "{page}");
+        assert!(page.contains("\n    gatewarden gateway devices approve req-1\n"), "{page}");
+        assert!(page.contains("operator.read, 2 min ago, from 192.0.2.7"), "{page}");
+        assert!(page.contains("cli on linux\n    no scopes, last seen never\n    d2"), "{page}");
+        assert!(!page.contains('\u{1b}'), "a stranger's name must not steer the terminal");
+        let empty = for_people(&json!({"pending": [], "paired": []}), now);
+        assert_eq!(empty, "Nobody waits for an approval.\n\nPaired (0)");
+    }
+}
