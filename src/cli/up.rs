@@ -16,14 +16,16 @@ use gatewarden_actors::metrics::Metrics;
 use gatewarden_embedded_gateway::config::{Inputs as GatewayInputs, load};
 use gatewarden_protocol::Secret;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::{EXIT_CONFIG, EXIT_FAILURE, fail, load_config, serve, terminal};
+use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, load_config, serve, terminal};
 use crate::app::App;
 use crate::config::{Config, Inputs};
 use crate::shutdown::{self, Wishes};
 use crate::systemd::Notifier;
 use crate::telemetry::{self, LogControl};
-use child::Gateway;
+use child::{Gateway, HEAD_START};
 
 /// How long a listener on loopback may take to answer before there is none.
 const PROBE: Duration = Duration::from_secs(2);
@@ -123,8 +125,8 @@ struct Found {
 async fn find_or_start(args: &UpArgs, config: &Config) -> Result<Found, u8> {
     let state_dir = config.state_dir.join("gateway");
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.gateway_port));
-    let listens = args.gateway_port != 0
-        && matches!(tokio::time::timeout(PROBE, TcpStream::connect(address)).await, Ok(Ok(_)) | Err(_));
+    let listens =
+        args.gateway_port != 0 && matches!(timeout(PROBE, TcpStream::connect(address)).await, Ok(Ok(_)) | Err(_));
     let inputs = GatewayInputs { state_dir: Some(state_dir.clone()), ..GatewayInputs::of_process() };
     if listens {
         return Ok(already_there(address, inputs, state_dir));
@@ -213,14 +215,30 @@ async fn with_gateway(
         code = serve::work(inputs, config, logs, &mut app, wishes, &notifier) => code,
         never = async { tokio::join!(welcome, supervised).1 } => never,
     };
-    // The gateway ends beside the daemon, so that both fit into the time of one stop.
+    if code == EXIT_OK {
+        terminal::print("\nStopping. What was accepted is finished; Ctrl-C again ends everything at once.");
+    }
+    // The daemon leaves first, so that the end of a gateway that it supervises is no news; but both fit into the time of one stop.
+    let (left, daemon_left) = oneshot::channel();
+    let daemon = async {
+        let saved = shutdown::drain(&mut app).await;
+        let _ = left.send(());
+        saved
+    };
     let gateway = async {
+        let _ = timeout(HEAD_START, daemon_left).await;
         if let Some(gateway) = &mut found.gateway {
             gateway.stop().await;
         }
     };
     tokio::select! {
-        (saved, ()) = async { tokio::join!(shutdown::drain(&mut app), gateway) } => if saved { code } else { EXIT_FAILURE },
+        (saved, ()) = async { tokio::join!(daemon, gateway) } => {
+            let code = if saved { code } else { EXIT_FAILURE };
+            if code == EXIT_OK {
+                terminal::print("Stopped. `gatewarden up` goes on from here.");
+            }
+            code
+        }
         signal = wishes.stop() => {
             tracing::warn!(signal, "stopping at once");
             EXIT_FAILURE

@@ -105,6 +105,12 @@ fn state(pid: u32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next().filter(|state| *state != 'Z')
 }
 
+/// The session of a process (that of its terminal, where it has one).
+fn session_of(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(3).map(str::to_owned)
+}
+
 /// The child of a process.
 fn child_of(pid: u32) -> Option<u32> {
     let output = Command::new("ps").args(["-o", "pid=", "--ppid", &pid.to_string()]).output().ok()?;
@@ -126,6 +132,12 @@ fn a_fresh_directory_becomes_a_gateway_that_runs_pauses_resumes_and_kills_an_age
     up.call("POST", "/api/spawn", Some(body)).expect(202);
     let gateway = up.gateway_pid().expect("the gateway runs");
     let agent = wait::until_ok("the agent runs", PATIENCE, || child_of(gateway).ok_or_else(|| "no child".to_owned()));
+    assert_ne!(
+        session_of(gateway),
+        session_of(up.child.id()),
+        "the gateway has no terminal that an agent could write to"
+    );
+    assert_eq!(session_of(agent), session_of(gateway));
     wait::until_ok("its words are seen through the daemon", PATIENCE, || {
         let logs = up.call("GET", "/api/gateways/1/logs", None).text;
         if logs.contains("says 2") { Ok(()) } else { Err(logs) }
@@ -151,7 +163,16 @@ fn a_fresh_directory_becomes_a_gateway_that_runs_pauses_resumes_and_kills_an_age
         Ok(Some(status)) => Ok(status),
         other => Err(format!("{other:?}")),
     });
-    assert_eq!(status.code(), Some(0), "{}", up.said());
+    let said = wait::until_ok("it says goodbye", PATIENCE, || {
+        let said = up.said();
+        if said.contains("Stopped. `gatewarden up` goes on from here.") { Ok(said) } else { Err(said) }
+    });
+    assert_eq!(status.code(), Some(0), "{said}");
+    let (_, goodbye) = said.split_once("Ctrl-C ends everything").expect("the welcome");
+    assert!(
+        !goodbye.contains("WARN") && !goodbye.contains("ERROR"),
+        "the end of its own gateway is no news: {goodbye}"
+    );
     assert!(watch.elapsed() < Duration::from_secs(10), "{:?}", watch.elapsed());
     assert_eq!((state(gateway), state(agent)), (None, None), "nothing is left behind");
 

@@ -24,8 +24,8 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// Runs the gateway to its end.
 pub(super) fn run(args: &RunArgs) -> u8 {
-    if args.detached {
-        // Fails where this process leads a group; then there is no terminal's session to leave.
+    if args.detached || args.supervised {
+        // With it go the agents: none of them can reach the terminal. Fails where this process leads a group already.
         let _ = rustix::process::setsid();
     }
     let inputs = args.inputs();
