@@ -2,6 +2,7 @@
 //!
 //! Each call starts a whole Node program, which takes seconds of processor time: one call a thing to know.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -9,7 +10,7 @@ use gatewarden_protocol::DeviceIdentity;
 use gatewarden_protocol::signing::{SignatureVersion, SignedFields};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::{Message, client};
+use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
 use crate::peer::{NEWEST, OLDER};
 use crate::support::own_gateway::{GatewayHome, GatewayProcess};
@@ -38,14 +39,31 @@ struct Cli<'a> {
 }
 
 impl Cli<'_> {
-    /// Runs it; what it prints when it succeeds.
+    /// Runs it, told of the gateway on its command line; what it prints when it succeeds.
     #[track_caller]
     fn run(&self, words: &[&str]) -> String {
+        self.run_plain(&[words, &["--url", &self.gateway.url, "--token", &self.home.token()]].concat())
+    }
+
+    /// Tells it of the gateway in its own configuration: some commands have no flags for that.
+    fn configure(&self) {
+        let state = self.own_home().join("state");
+        std::fs::create_dir_all(&state).expect("a directory");
+        let remote = json!({"url": self.gateway.url, "token": self.home.token()});
+        let config = json!({"gateway": {"mode": "remote", "remote": remote}, "agents": {"list": [{"id": "sample"}]}});
+        std::fs::write(state.join("openclaw.json"), config.to_string()).expect("written");
+    }
+
+    fn own_home(&self) -> PathBuf {
+        self.home.path().join(format!("cli-{}", self.version))
+    }
+
+    #[track_caller]
+    fn run_plain(&self, words: &[&str]) -> String {
         let output = Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/openclaw"))
             .args(["cli", self.version])
             .args(words)
-            .args(["--url", &self.gateway.url, "--token", &self.home.token()])
-            .env("OPENCLAW_CLI_HOME", self.home.path().join(format!("cli-{}", self.version)))
+            .env("OPENCLAW_CLI_HOME", self.own_home())
             .output()
             .expect("the tool runs");
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -92,20 +110,39 @@ fn an_agent_answers(cli: &Cli<'_>, key: &str) {
     assert_eq!(sessions["sessions"][0]["key"], "agent:sample:main", "{sessions}");
 }
 
+fn next_frame(socket: &mut WebSocket<TcpStream>) -> Value {
+    loop {
+        if let Message::Text(text) = socket.read().expect("a frame") {
+            return serde_json::from_str(&text).expect("JSON");
+        }
+    }
+}
+
+/// What people type, as far as it reaches a gateway at all.
+fn people_get_their_answers(cli: &Cli<'_>) {
+    assert!(cli.run(&["gateway", "health"]).contains("OK"));
+    let status = cli.run(&["gateway", "status"]);
+    assert!(status.contains("probe: ok"), "{status}");
+    let log = cli.run(&["logs", "--limit", "20"]);
+    assert!(log.contains("WebSocket connection established"), "{log}");
+    cli.configure();
+    let health = cli.run_plain(&["health"]);
+    assert!(health.contains("sample (default)") && !health.contains("NaN"), "{health}");
+    let presence = cli.run_plain(&["system", "presence"]);
+    assert!(presence.contains("+gatewarden"), "{presence}");
+    let answer = cli.run_plain(&["agent", "--agent", "sample", "--message", "hello again", "--json"]);
+    assert!(answer.contains("You said: hello again"), "{answer}");
+}
+
 /// A device that asks from a page: it must be approved, and so it waits. Its id.
 fn somebody_waits(home: &GatewayHome, gateway: &GatewayProcess) -> String {
     let identity = DeviceIdentity::from_seed(&[9; 32]);
-    let stream = std::net::TcpStream::connect(gateway.address).expect("the gateway listens");
+    let stream = TcpStream::connect(gateway.address).expect("the gateway listens");
     let mut request = gateway.url.clone().into_client_request().expect("a request");
     let origin = format!("http://{}", gateway.address);
     request.headers_mut().insert("origin", origin.parse().expect("a header"));
     let (mut socket, _) = client(request, stream).expect("a WebSocket");
-    let mut next = || loop {
-        if let Message::Text(text) = socket.read().expect("a frame") {
-            break (serde_json::from_str::<Value>(&text).expect("JSON"), &mut socket);
-        }
-    };
-    let (challenge, socket) = next();
+    let challenge = next_frame(&mut socket);
     let nonce = challenge["payload"]["nonce"].as_str().expect("a nonce");
     let signed_at_ms = challenge["payload"]["ts"].as_i64().expect("a time");
     let token = home.token();
@@ -129,9 +166,20 @@ fn somebody_waits(home: &GatewayHome, gateway: &GatewayProcess) -> String {
         "device": {"id": identity.device_id(), "publicKey": identity.public_key(), "signature": signature,
             "signedAt": signed_at_ms, "nonce": nonce}}});
     socket.send(Message::text(connect.to_string())).expect("sent");
-    let (refused, _) = next();
+    let refused = next_frame(&mut socket);
     assert_eq!(refused["error"]["details"]["code"], "PAIRING_REQUIRED", "{refused}");
     identity.device_id().to_owned()
+}
+
+fn a_device_is_approved(cli: &Cli<'_>) {
+    let device = somebody_waits(cli.home, cli.gateway);
+    let listed = json_in(&cli.run(&["devices", "list", "--json"])).expect("JSON");
+    let request = listed["pending"][0]["requestId"].as_str().unwrap_or_else(|| panic!("nobody waits: {listed}"));
+    assert_eq!(listed["pending"][0]["deviceId"], device.as_str());
+    cli.run(&["devices", "approve", request, "--json"]);
+    let listed = json_in(&cli.run(&["devices", "list", "--json"])).expect("JSON");
+    assert!(listed["paired"].to_string().contains(&device), "{listed}");
+    assert!(listed["pending"].as_array().is_none_or(Vec::is_empty), "{listed}");
 }
 
 #[test]
@@ -141,16 +189,8 @@ fn the_command_of_the_newest_release_gets_its_answers() {
     let cli = Cli { version: NEWEST, home: &home, gateway: &gateway };
     the_methods_answer(&cli);
     an_agent_answers(&cli, "interop-key-0123456789");
-    assert!(cli.run(&["gateway", "health"]).contains("OK"));
-
-    let device = somebody_waits(&home, &gateway);
-    let listed = json_in(&cli.run(&["devices", "list", "--json"])).expect("JSON");
-    let request = listed["pending"][0]["requestId"].as_str().unwrap_or_else(|| panic!("nobody waits: {listed}"));
-    assert_eq!(listed["pending"][0]["deviceId"], device.as_str());
-    cli.run(&["devices", "approve", request, "--json"]);
-    let listed = json_in(&cli.run(&["devices", "list", "--json"])).expect("JSON");
-    assert!(listed["paired"].to_string().contains(&device), "{listed}");
-    assert_eq!(listed["pending"], json!([]));
+    people_get_their_answers(&cli);
+    a_device_is_approved(&cli);
 }
 
 #[test]
@@ -160,4 +200,6 @@ fn the_command_of_the_older_release_gets_its_answers() {
     let cli = Cli { version: OLDER, home: &home, gateway: &gateway };
     the_methods_answer(&cli);
     an_agent_answers(&cli, "interop-key-0123456789");
+    people_get_their_answers(&cli);
+    a_device_is_approved(&cli);
 }
