@@ -106,7 +106,7 @@ fn whoever_cannot_be_reached_or_refuses_is_said_so_with_the_troubleshooting_text
     let failure = undone(control_ui.on_report(&blocked("device_identity_required")));
     assert_eq!(failure.code, ErrorCode::GatewayRefused);
     assert!(failure.help.unwrap().contains("dangerouslyDisableDeviceAuth: true"));
-    let pairing = Some(PairingView { request_id: Some("r1".to_owned()), device_id: "d".to_owned() });
+    let pairing = Some(PairingView { request_id: Some("r1".to_owned()), command: None, device_id: "d".to_owned() });
     let waiting = GatewayReport { pairing, ..blocked("pairing_required") };
     assert_eq!(undone(creation("2026.2.9").on_report(&waiting)).details.unwrap()["pairing"]["request_id"], "r1");
     let silent = undone(creation("2026.2.9").on_silence(&report(Phase::Dialing, None)));
