@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use gatewarden_actors::event_hub::messages::EndStreams;
+use gatewarden_actors::notifier::EndLooks;
 use gatewarden_actors::registry::messages::Drain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
@@ -78,6 +79,9 @@ pub async fn drain(app: &mut App) -> bool {
     app.readiness.set_stopping();
     app.notifier.stopping("stopping: open requests finish");
     tracing::info!("stopping: open requests finish");
+    if let Some(notifications) = &app.notifications {
+        notifications.do_send(EndLooks);
+    }
     // Streams have no end of their own: without this the HTTP front would wait for them in vain.
     within("event streams", STREAMS, app.event_hub.send(EndStreams)).await;
     within("open requests", HTTP, app.server.stop(true)).await;

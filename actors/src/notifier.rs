@@ -56,6 +56,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long after the election's own hold there must be an acting primary.
 const ELECTION_MARGIN: Duration = Duration::from_secs(2);
 
+/// From the daemon's stop: what follows is no failure of anybody. What waits is still sent while the process lives.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct EndLooks;
+
 /// What a notifier is made of.
 pub struct NotifierParts {
     /// Where to, which and when; at most [`destination::MOST_DESTINATIONS`].
@@ -88,6 +93,8 @@ pub struct NotifierActor {
     stale: bool,
     /// Outbox rows that are done with and could not be deleted.
     unsettled: BTreeSet<i64>,
+    /// The daemon stops: nothing is decided any more.
+    stopping: bool,
 }
 
 impl NotifierActor {
@@ -121,6 +128,7 @@ impl NotifierActor {
             writing: false,
             stale: false,
             unsettled: BTreeSet::new(),
+            stopping: false,
         };
         Ok(Actor::start(notifier))
     }
@@ -130,7 +138,7 @@ impl NotifierActor {
         for index in 0..self.desks.len() {
             self.deliver(index, ctx);
         }
-        if self.writing {
+        if self.writing || self.stopping {
             return;
         }
         if self.stale {
@@ -300,6 +308,14 @@ impl Actor for NotifierActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(LOOK_EVERY, Self::look);
+    }
+}
+
+impl Handler<EndLooks> for NotifierActor {
+    type Result = ();
+
+    fn handle(&mut self, _: EndLooks, _: &mut Self::Context) {
+        self.stopping = true;
     }
 }
 

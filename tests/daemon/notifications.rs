@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
 use sha2::Sha256;
@@ -240,6 +242,53 @@ fn a_deleted_gateway_is_taken_back() {
     let gone = receiver.until_taken("recovered");
     assert_eq!((&gone.body["removed"], &gone.body["episode"]), (&json!(true), &down.body["episode"]));
     assert_eq!(gone.body["gateway"]["name"], "watched");
+}
+
+#[test]
+fn a_stop_and_a_start_of_the_daemon_are_no_failure_of_anybody() {
+    let receiver = WebhookReceiver::start();
+    let (first, second) =
+        (ScriptedGateway::of(Form::Protocol4, "right"), ScriptedGateway::of(Form::Protocol4, "right"));
+    let named = "gateways = [\"home\", \"spare\"]\nafter = \"0s\"";
+    let mut daemon = setup(&receiver, named).env("GATEWARDEN_ELECTION__STARTUP_HOLD", "1s").start();
+    let home = registered(&daemon, &first, "home");
+    daemon.update(&json!({"id": home, "is_primary": true})).expect(200);
+    let spare = registered(&daemon, &second, "spare");
+    wait::until("home acts", PATIENCE, || daemon.gateway(home)["acting_primary"] == true);
+    let before = receiver.all().len();
+    for _ in 0..2 {
+        assert!(daemon.stop().success());
+        daemon = daemon.setup().clone().start();
+        daemon.until_status(home, "online");
+        daemon.until_status(spare, "online");
+        wait::holds_for("nobody is told anything", Duration::from_secs(4), || receiver.all().len() == before);
+    }
+}
+
+#[test]
+fn what_happens_while_the_database_cannot_be_written_is_told_afterwards_and_once() {
+    let receiver = WebhookReceiver::start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = setup(&receiver, "gateways = [\"watched\"]").start();
+    registered(&daemon, &gateway, "watched");
+    let mut other = SqliteConnection::establish(&daemon.setup().database().to_string_lossy()).expect("it opens");
+    wait::until_ok("the write lock", PATIENCE, || {
+        other.batch_execute("BEGIN IMMEDIATE").map_err(|error| error.to_string())
+    });
+    gateway.kill();
+    wait::until("the log says that it can't be stored", PATIENCE, || {
+        daemon
+            .log_lines()
+            .iter()
+            .map(ToString::to_string)
+            .any(|line| line.contains("notifications could not be stored"))
+    });
+    assert_eq!(receiver.all().len(), 0, "nothing is said that is not on disk");
+    other.batch_execute("ROLLBACK").expect("released");
+    receiver.until_taken("down");
+    wait::holds_for("it is told once", Duration::from_secs(5), || receiver.all().len() == 1);
+    gateway.revive();
+    receiver.until_taken("recovered");
 }
 
 #[test]

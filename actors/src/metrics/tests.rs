@@ -303,8 +303,8 @@ mod pages {
     fn named(text: &str) -> BTreeSet<String> {
         text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
             .filter(|word| word.starts_with("gatewarden_") || word.starts_with("process_"))
-            // A crate, as in a filter of the log.
-            .filter(|word| *word != "gatewarden_actors")
+            // A crate, as in a filter of the log; and all names that begin so, as in `gatewarden_*`.
+            .filter(|word| *word != "gatewarden_actors" && !word.ends_with('_'))
             .map(str::to_owned)
             .collect()
     }
