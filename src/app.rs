@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | `start_error` | what can go wrong before the daemon is ready, and its exit codes |
 //! | `state_dir` | makes the state directory and locks it against a second daemon |
+//! | `backups` | where backups lie that nobody named a place for |
 //! | `admin_key` | the key that the first start makes where none is configured |
 //! | `file_limit` | as many open files as the system lets us have |
 //! | `gateways` | starts `Gateway` actors, spread over a few threads |
 //! | `upkeep` | status line and watchdog, and whether the tree still lives |
 
 mod admin_key;
+pub(crate) mod backups;
 mod file_limit;
 mod gateways;
 mod start_error;
@@ -100,6 +102,7 @@ impl App {
 
         let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), state_dir.path())?;
         let store = StoreHandle::open(config.store.clone(), key, clock.clone(), metrics.clone())?;
+        store.forget_leftover_key();
         let identity = Arc::new(DeviceIdentity::from_seed(&*store.load_or_create_device_seed().await?));
         let admin_key = match &config.api_key {
             Some(key) => AdminKey::configured(key.clone()),

@@ -1,14 +1,19 @@
 //! The command line: one binary, one file a command.
 
+mod backup;
+mod care;
 mod check;
 mod check_config;
 mod client;
+mod doctor;
 mod gateway;
 mod gateway_address;
 mod gateways;
 mod http_client;
 mod identity;
 mod openapi;
+mod rekey;
+mod restore;
 mod serve;
 mod shell;
 mod status;
@@ -61,6 +66,14 @@ enum Command {
     Identity(IdentityArgs),
     /// Look at one gateway step by step, without a daemon: what fails first, and what cures it.
     Check(check::CheckArgs),
+    /// Make a verified copy of the database, also while the daemon runs.
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the database; the daemon must not run.
+    Restore(restore::RestoreArgs),
+    /// Seal all stored secrets anew with another encryption key; the daemon must not run.
+    Rekey(rekey::RekeyArgs),
+    /// Look for what is wrong with the installation, and say what helps; ends with 1 where something is.
+    Doctor(doctor::DoctorArgs),
     /// Say how a running daemon is.
     Status(status::StatusArgs),
     /// List, change and follow the gateways of a running daemon.
@@ -130,6 +143,10 @@ pub fn run() -> ExitCode {
         Command::Config { command: ConfigCommand::Check(args) } => check_config::run(&args.inputs()),
         Command::Identity(args) => identity::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
+        Command::Rekey(args) => rekey::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Gateways(args) => gateways::run(&args),
         Command::Gateway(args) => gateway::run(args),

@@ -7,10 +7,12 @@
 //!
 //! [`handle::StoreHandle`] is what everybody else holds: typed async methods that answer with a record or a
 //! [`crate::error::Failure`]. A job is a closure over a connection; its type never leaves this folder. Secrets are sealed
-//! on their way into a row ([`sealing`]) with a key that lives outside of the database ([`key_file`]).
+//! on their way into a row ([`sealing`]) with a key that lives outside of the database ([`key_file`]). What is done to the database as
+//! a whole, by commands and not by the daemon's work, is in [`care`].
 
 pub mod audit_log;
 mod batching;
+pub mod care;
 mod connection;
 mod error;
 pub mod handle;
@@ -26,6 +28,7 @@ pub mod sealing;
 mod startup;
 mod tables;
 mod thread;
+mod verification;
 
 #[cfg(test)]
 mod tests;

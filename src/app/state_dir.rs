@@ -2,12 +2,10 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use super::start_error::StartError;
-
-const LOCK_FILE: &str = "gatewarden.lock";
 
 /// A state directory that is ours until this value is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -17,6 +15,9 @@ pub struct StateDir {
 }
 
 impl StateDir {
+    /// The file whose lock says that the directory is in use.
+    pub const LOCK_FILE: &str = "gatewarden.lock";
+
     /// Makes the directory where there is none (mode 0700) and locks it.
     ///
     /// # Errors
@@ -30,8 +31,9 @@ impl StateDir {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(path.join(LOCK_FILE))
+            .open(path.join(Self::LOCK_FILE))
             .map_err(unusable)?;
+        give_to_owner_of_place(&path.join(Self::LOCK_FILE));
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -55,6 +57,16 @@ impl StateDir {
     }
 }
 
+/// Gives what root made in somebody's directory to that somebody: else the daemon, once it runs as its own user, couldn't use
+/// it. Anybody else owns what they make, and can't give it away.
+pub(super) fn give_to_owner_of_place(path: &Path) {
+    let place = path.parent().unwrap_or(Path::new("/"));
+    let (Ok(place), Ok(made)) = (std::fs::metadata(place), std::fs::symlink_metadata(path)) else { return };
+    if (place.uid(), place.gid()) != (made.uid(), made.gid()) {
+        let _ = chown(path, Some(place.uid()), Some(place.gid()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -68,7 +80,7 @@ mod tests {
         let claimed = StateDir::claim(&path).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(claimed.path()), 0o700);
-        assert_eq!(mode(&path.join(LOCK_FILE)), 0o600);
+        assert_eq!(mode(&path.join(StateDir::LOCK_FILE)), 0o600);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod support {
 
 #[cfg(test)]
 mod agents;
+mod care_of_data;
 #[cfg(test)]
 mod check;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 
+use super::care::files::beside;
 use super::error::StoreError;
 
 /// What a connection, a thread or a queue is for.
@@ -40,6 +41,22 @@ pub(super) fn open(path: &Path, busy_timeout: Duration, which: Which) -> Result<
     Ok(connection)
 }
 
+/// Opens a database to look at it and for nothing else. Where its directory can't be written, and it was closed as it should
+/// be, even the few bytes that readers share are done without.
+pub(super) fn open_to_read(path: &Path, busy_timeout: Duration) -> Result<SqliteConnection, StoreError> {
+    let open = |how: &str| -> Result<SqliteConnection, StoreError> {
+        let mut connection = SqliteConnection::establish(&format!("{}?{how}", uri_path(path)))?;
+        connection.batch_execute(&format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis()))?;
+        // The file is read only now.
+        connection.batch_execute("SELECT COUNT(*) FROM sqlite_master")?;
+        Ok(connection)
+    };
+    open("mode=ro").or_else(|error| {
+        let log = std::fs::metadata(beside(path, "-wal")).map_or(0, |metadata| metadata.len());
+        if log > 0 { Err(error) } else { open("mode=ro&immutable=1").map_err(|_| error) }
+    })
+}
+
 /// The settings after the lock timeout.
 pub(super) fn configure(connection: &mut SqliteConnection, which: Which) -> Result<(), StoreError> {
     match which {
@@ -57,7 +74,11 @@ pub(super) fn configure(connection: &mut SqliteConnection, which: Which) -> Resu
 }
 
 /// `mode=rw`: SQLite must not make an empty database where the file has gone.
-fn uri(path: &Path) -> String {
+pub(super) fn uri(path: &Path) -> String {
+    format!("{}?mode=rw", uri_path(path))
+}
+
+fn uri_path(path: &Path) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
@@ -66,7 +87,6 @@ fn uri(path: &Path) -> String {
             byte => uri.push_str(&format!("%{byte:02X}")),
         }
     }
-    uri.push_str("?mode=rw");
     uri
 }
 

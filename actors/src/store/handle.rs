@@ -61,8 +61,8 @@ impl StoreHandle {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreOpenError> {
-        let sealer = Arc::new(Sealer::new(key.bytes()));
-        let installation = startup::prepare(&options, key, &sealer, clock.wall_ms() / 1000)?;
+        let (installation, sealer) = startup::prepare(&options, key, clock.wall_ms() / 1000)?;
+        let sealer = Arc::new(sealer);
         metrics.set_database(&options.path);
         let writer = Queue::start(Which::Writer, &options, clock.clone(), metrics.clone());
         let readers = Queue::start(Which::Reader, &options, clock.clone(), metrics);
@@ -77,6 +77,16 @@ impl StoreHandle {
     /// The id of the one organization of the organization API: a uuid fixed at the first start.
     pub fn organization_id(&self) -> &str {
         &self.shared.installation.organization_id
+    }
+
+    /// Removes the new key of a change of keys that was broken off before the database used it. Only for whoever holds the
+    /// state directory's lock: nobody is changing keys then.
+    pub fn forget_leftover_key(&self) {
+        if let Some(path) = &self.shared.installation.leftover_key
+            && std::fs::remove_file(path).is_ok()
+        {
+            tracing::info!(key.path = %path.display(), "removed the new encryption key of a change that was broken off");
+        }
     }
 
     /// Jobs admitted and not finished: of the writer, of the readers.
@@ -145,6 +155,22 @@ impl StoreHandle {
             .run("act for a test", move |connection| act(connection).map_err(StoreError::from))
             .await
             .unwrap();
+    }
+
+    /// Closes the connections of all threads, so that a test may look at the files.
+    #[cfg(test)]
+    pub(super) async fn close_for_test(&self) {
+        let spoiled = || StoreError::Database(diesel::result::Error::NotInTransaction);
+        let _ = self.shared.writer.run::<(), _>("close", move |_| Err(spoiled())).await;
+        // One job for each of the two threads: neither ends before both have one.
+        let both = Arc::new(std::sync::Barrier::new(2));
+        let close = |both: Arc<std::sync::Barrier>| {
+            self.shared.readers.run::<(), _>("close", move |_| {
+                both.wait();
+                Err(spoiled())
+            })
+        };
+        let _ = futures_util::future::join(close(both.clone()), close(both)).await;
     }
 
     /// Repeats a write that does a part of its work, each part in a transaction of its own, until it has none left; the sum

@@ -4,6 +4,10 @@
 //! 2. `<state directory>/gatewarden.key`. Others than its owner must not read it: such a mode is narrowed, with a warning.
 //! 3. Neither: a new key is drawn. It is written only when the store has found that its database was never sealed
 //!    ([`SealingKey::write_if_new`]), so that a lost key is reported instead of being covered up by a new one.
+//!
+//! While a key is changed (`rekey`, or a restore that brings its key), the new one lies beside the present one as
+//! `gatewarden.key.next`. Whichever opens the database counts, so that a crash at any point leaves a pair that does; the
+//! next start then puts the new key in its place.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,6 +21,9 @@ use zeroize::Zeroizing;
 /// Name of the credential and of the file.
 pub const KEY_FILE_NAME: &str = "gatewarden.key";
 
+/// The key that is about to take the place of the one in the file, while that is under way.
+pub const NEXT_KEY_FILE_NAME: &str = "gatewarden.key.next";
+
 /// No key file is longer than this.
 const MAX_KEY_FILE: u64 = 4096;
 
@@ -25,6 +32,7 @@ pub struct SealingKey {
     bytes: Zeroizing<[u8; 32]>,
     path: PathBuf,
     new: bool,
+    next: Option<Zeroizing<[u8; 32]>>,
 }
 
 impl std::fmt::Debug for SealingKey {
@@ -105,13 +113,72 @@ impl SealingKey {
             }
         }
         let path = state_dir.join(KEY_FILE_NAME);
+        // One that can't be read was never used: it is whole on disk before anything is sealed with it.
+        let next = read_key_file(&state_dir.join(NEXT_KEY_FILE_NAME)).ok().flatten().and_then(|text| decode_key(&text));
         if let Some(text) = read_key_file(&path)? {
             narrow_mode(&path)?;
-            return Self::parse(path, &text);
+            return Ok(Self { next, ..Self::parse(path, &text)? });
         }
+        Ok(Self { next, ..Self::draw(state_dir)? })
+    }
+
+    /// A key of a file that somebody names.
+    ///
+    /// # Errors
+    /// The file isn't there, can't be read, or is no key.
+    pub fn from_file(path: &Path) -> Result<Self, KeyError> {
+        let missing = || KeyError::Unreadable { path: path.to_path_buf(), source: ErrorKind::NotFound.into() };
+        let text = read_key_file(path)?.ok_or_else(missing)?;
+        Self::parse(path.to_path_buf(), &text)
+    }
+
+    /// A key drawn now, for the file of a state directory. It is in no file yet.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn draw(state_dir: &Path) -> Result<Self, KeyError> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         getrandom::fill(bytes.as_mut_slice()).map_err(KeyError::NoRandomness)?;
-        Ok(Self { bytes, path, new: true })
+        Ok(Self { bytes, path: state_dir.join(KEY_FILE_NAME), new: true, next: None })
+    }
+
+    /// Whether there is no key at all: none in its file, and none about to get there.
+    pub fn is_missing(&self) -> bool {
+        self.new && self.next.is_none()
+    }
+
+    /// Whether it is the file of this state directory, rather than a credential or a file that somebody named.
+    pub fn is_of(&self, state_dir: &Path) -> bool {
+        self.path == state_dir.join(KEY_FILE_NAME)
+    }
+
+    /// Whether both are the same key, wherever they came from.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+
+    /// The key that is about to take this one's place, if one is.
+    pub(super) fn next(&self) -> Option<Self> {
+        let path = self.path.with_file_name(NEXT_KEY_FILE_NAME);
+        self.next.clone().map(|bytes| Self { bytes, path, new: false, next: None })
+    }
+
+    /// Writes this key to a file that isn't there yet: mode 0600, on disk when this returns.
+    pub(super) fn write_to(&self, path: &Path) -> io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let mut text = Zeroizing::new(String::with_capacity(65));
+        for byte in self.bytes.iter() {
+            text.push_str(&Zeroizing::new(format!("{byte:02x}")));
+        }
+        text.push('\n');
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        if let Err(error) = written {
+            // Half a key must not be found by the next start; nothing was sealed with it yet.
+            let _ = fs::remove_file(path);
+            return Err(error);
+        }
+        File::open(dir)?.sync_all()
     }
 
     /// The file it came from, or will be written to.
@@ -141,26 +208,22 @@ impl SealingKey {
     }
 
     fn write(&self) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let mut text = Zeroizing::new(String::with_capacity(65));
-        for byte in self.bytes.iter() {
-            text.push_str(&Zeroizing::new(format!("{byte:02x}")));
-        }
-        text.push('\n');
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        if let Err(error) = written {
-            // Half a key must not be found by the next start; nothing was sealed with it yet.
-            let _ = fs::remove_file(&self.path);
-            return Err(error);
-        }
-        File::open(dir)?.sync_all()
+        DirBuilder::new().recursive(true).mode(0o700).create(self.path.parent().unwrap_or(Path::new(".")))?;
+        self.write_to(&self.path)
     }
 
     fn parse(path: PathBuf, content: &[u8]) -> Result<Self, KeyError> {
         let bytes = decode_key(content).ok_or_else(|| KeyError::Malformed { path: path.clone() })?;
-        Ok(Self { bytes, path, new: false })
+        Ok(Self { bytes, path, new: false, next: None })
+    }
+}
+
+/// Puts the key in its place that is about to take it. To be called once the database opens with it and, where the one
+/// before is still wanted, that is kept elsewhere. Somebody else may have done it meanwhile: a start beside us.
+pub(super) fn promote_next(state_dir: &Path) -> io::Result<()> {
+    match fs::rename(state_dir.join(NEXT_KEY_FILE_NAME), state_dir.join(KEY_FILE_NAME)) {
+        Err(error) if error.kind() == ErrorKind::NotFound && state_dir.join(KEY_FILE_NAME).exists() => Ok(()),
+        renamed => renamed.and_then(|()| File::open(state_dir)?.sync_all()),
     }
 }
 

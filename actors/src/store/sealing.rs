@@ -70,6 +70,11 @@ impl Sealer {
         Self { cipher: XChaCha20Poly1305::new(&Key::from(*key)), key_id }
     }
 
+    /// What every envelope of this key begins with.
+    pub(super) fn prefix(&self) -> String {
+        format!("v1:{}:", self.key_id)
+    }
+
     /// Seals a secret for one place, under a nonce drawn anew.
     pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<String, SealError> {
         let mut nonce = [0_u8; 24];

@@ -4,39 +4,35 @@
 //! 2. A quick check of its pages, where that is cheap or the last stop was not clean.
 //! 3. Whose tables these are, and whether a newer release wrote them.
 //! 4. Whether the sealing key is the one that this database was sealed with (a canary row).
-//! 5. In one write transaction: pending migrations, then, for a database that was never sealed, the key file and the canary.
+//! 5. Before the migrations of an existing database: a copy of it beside ([`before_upgrade`]).
+//! 6. In one write transaction: pending migrations, then, for a database that was never sealed, the key file and the canary.
 //!
 //! Whatever was made by a failed start (an empty database file) is removed again.
 
+mod before_upgrade;
 mod database_file;
 
+use std::path::PathBuf;
+
 use diesel::connection::SimpleConnection;
-use diesel::migration::MigrationSource;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
-use diesel::sqlite::Sqlite;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel_migrations::MigrationHarness;
 
 use super::connection::{self, Which};
-use super::error::{StoreError, Trouble};
-use super::key_file::{KeyError, SealingKey};
+use super::error::StoreError;
+use super::key_file::{KeyError, SealingKey, promote_next};
 use super::open_error::StoreOpenError;
 use super::options::StoreOptions;
-use super::sealing::{Place, SealError, Sealer};
+use super::sealing::{SealError, Sealer};
 use super::tables::meta;
+use super::verification::{self, CANARY, CANARY_PLACE, CANARY_TEXT, MIGRATIONS};
 use database_file::DatabaseFile;
-
-/// All migrations, compiled in.
-pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
 
 /// Up to this size the quick check is done at each start: some milliseconds (it reads 250 to 500 MiB a second).
 const ALWAYS_CHECKED: u64 = 4 * 1024 * 1024;
 /// Up to this size it is done after a stop that was not clean: a quarter of a second at most.
 const CHECKED_IF_UNCLEAN: u64 = 64 * 1024 * 1024;
 
-const CANARY: &str = "canary";
-const CANARY_TEXT: &[u8] = b"gatewarden canary 1";
-const CANARY_PLACE: Place<'static> = Place { table: "meta", row: CANARY, column: "value" };
 const INSTALLATION_ID: &str = "installation_id";
 const ORGANIZATION_ID: &str = "organization_id";
 
@@ -47,17 +43,18 @@ pub(super) struct Installation {
     pub(super) id: String,
     /// The one organization of the organization API: a uuid.
     pub(super) organization_id: String,
+    /// The file of a new key that a broken-off change of keys left, and that opens nothing.
+    pub(super) leftover_key: Option<PathBuf>,
 }
 
-/// Checks, migrates and seals; answers what is fixed at the first start.
+/// Checks, migrates and seals; answers what is fixed at the first start, and what seals with the right key.
 pub(super) fn prepare(
     options: &StoreOptions,
     key: SealingKey,
-    sealer: &Sealer,
     now_s: i64,
-) -> Result<Installation, StoreOpenError> {
+) -> Result<(Installation, Sealer), StoreOpenError> {
     let file = DatabaseFile::find_or_make(&options.path)?;
-    let prepared = Startup { options, file: &file, sealer, now_s }.run(key);
+    let prepared = Startup { options, file: &file, now_s }.run(key);
     if prepared.is_err() {
         file.remove_if_made();
     }
@@ -67,14 +64,7 @@ pub(super) fn prepare(
 struct Startup<'a> {
     options: &'a StoreOptions,
     file: &'a DatabaseFile,
-    sealer: &'a Sealer,
     now_s: i64,
-}
-
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
 }
 
 /// Why the write transaction was rolled back.
@@ -92,20 +82,33 @@ impl From<diesel::result::Error> for Aborted {
 }
 
 impl Startup<'_> {
-    fn run(&self, mut key: SealingKey) -> Result<Installation, StoreOpenError> {
+    fn run(&self, key: SealingKey) -> Result<(Installation, Sealer), StoreOpenError> {
         let opened = connection::open_plain(&self.options.path, self.options.busy_timeout);
         let mut connection = opened.map_err(|error| self.broken(&error.to_string()))?;
         self.check_pages(&mut connection)?;
-        self.check_schema(&mut connection)?;
-        self.check_key(&mut connection, &key)?;
+        let schema = verification::schema(&mut connection, &self.options.path)?;
+        let next = key.next().map(|next| next.path().to_path_buf());
+        let (mut key, sealer) = match verification::canary(&mut connection, &self.options.path)? {
+            Some(canary) => self.right_key(key, &canary)?,
+            None => {
+                let sealer = Sealer::new(key.bytes());
+                (key, sealer)
+            }
+        };
+        let leftover = next.filter(|next| next != key.path());
+        if schema.pending > 0 && !schema.applied.is_empty() {
+            before_upgrade::keep_copy(&mut connection, &self.options.path)?;
+        }
         connection::configure(&mut connection, Which::Writer).map_err(|error| self.store_error(&error))?;
-        let migrated = connection.immediate_transaction(|connection| self.migrate(connection, &mut key));
-        migrated.map_err(|aborted| match aborted {
+        let migrated = connection.immediate_transaction(|connection| self.migrate(connection, &mut key, &sealer));
+        let mut installation = migrated.map_err(|aborted| match aborted {
             Aborted::Database(error) => self.broken(&error.to_string()),
             Aborted::Migration(words) => self.broken(&format!("migrating it failed: {words}")),
             Aborted::Key(error) => StoreOpenError::Key(error),
             Aborted::Seal(error) => self.broken(&format!("its canary {error}")),
-        })
+        })?;
+        installation.leftover_key = leftover;
+        Ok((installation, sealer))
     }
 
     /// `quick_check` reads every page, so large files are checked only after an unclean stop, and very large ones never.
@@ -117,75 +120,50 @@ impl Startup<'_> {
                 .batch_execute("PRAGMA schema_version; SELECT COUNT(*) FROM sqlite_master")
                 .map_err(|error| self.broken(&error.to_string()));
         }
-        let lines: Vec<Line> = diesel::sql_query("SELECT quick_check AS line FROM pragma_quick_check")
-            .load(connection)
-            .map_err(|error| self.broken(&error.to_string()))?;
-        match lines.first() {
-            Some(Line { line }) if line != "ok" => Err(self.corrupt(line)),
-            _ => Ok(()),
+        let damage = verification::damage(connection, false).map_err(|error| self.broken(&error.to_string()))?;
+        match damage.first() {
+            Some(line) => Err(verification::corrupt(&self.options.path, line)),
+            None => Ok(()),
         }
     }
 
-    fn check_schema(&self, connection: &mut SqliteConnection) -> Result<(), StoreOpenError> {
-        let tables = lines(connection, "SELECT name AS line FROM sqlite_master WHERE type = 'table'")
-            .map_err(|error| self.broken(&error.to_string()))?;
-        if tables.is_empty() {
-            return Ok(());
-        }
-        if !tables.iter().any(|table| table == "__diesel_schema_migrations") {
-            return Err(self.corrupt("it is a database of another program"));
-        }
-        let applied = lines(connection, "SELECT version AS line FROM __diesel_schema_migrations ORDER BY version")
-            .map_err(|error| self.broken(&error.to_string()))?;
-        let known: Vec<String> = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)
-            .map_err(|error| self.broken(&error.to_string()))?
-            .iter()
-            .map(|migration| migration.name().version().to_string())
-            .collect();
-        let unknown: Vec<String> = applied.into_iter().filter(|version| !known.contains(version)).collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        Err(StoreOpenError::TooNew { path: self.options.path.clone(), unknown })
-    }
-
-    fn check_key(&self, connection: &mut SqliteConnection, key: &SealingKey) -> Result<(), StoreOpenError> {
-        let has_meta =
-            lines(connection, "SELECT name AS line FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
-                .map_err(|error| self.broken(&error.to_string()))?;
-        if has_meta.is_empty() {
-            return Ok(());
-        }
-        let Some(canary) = meta::get(connection, CANARY).map_err(|error| self.broken(&error.to_string()))? else {
-            return Ok(());
-        };
-        let path = self.options.path.clone();
-        if key.is_new() {
-            return Err(StoreOpenError::KeyMissing { path, key_path: key.path().to_path_buf() });
-        }
-        match self.sealer.open(CANARY_PLACE, &canary) {
-            Ok(text) if text.as_slice() == CANARY_TEXT => Ok(()),
-            Ok(_) | Err(SealError::NotAnEnvelope | SealError::CannotSeal) => {
-                Err(self.corrupt("its canary row is damaged"))
-            }
-            Err(SealError::OtherKey | SealError::NotAuthentic) => {
-                Err(StoreOpenError::WrongKey { path, key_source: key.path().display().to_string() })
+    /// The key that opens the canary. One that was about to take the other's place when somebody broke that off is put there.
+    fn right_key(&self, key: SealingKey, canary: &str) -> Result<(SealingKey, Sealer), StoreOpenError> {
+        let present = key.path().to_path_buf();
+        let (key, sealer) = verification::right_key(key, canary, &self.options.path)?;
+        if key.path() != present {
+            let dir = present.parent().unwrap_or(std::path::Path::new("."));
+            match promote_next(dir) {
+                Ok(()) => {
+                    tracing::warn!(key.path = %present.display(), "finished a change of the encryption key that was broken off")
+                }
+                Err(error) => tracing::warn!(
+                    %error, key.path = %key.path().display(),
+                    "the database opens with a new encryption key that could not be put in the place of the old one; do not delete it"
+                ),
             }
         }
+        Ok((key, sealer))
     }
 
-    fn migrate(&self, connection: &mut SqliteConnection, key: &mut SealingKey) -> Result<Installation, Aborted> {
+    fn migrate(
+        &self,
+        connection: &mut SqliteConnection,
+        key: &mut SealingKey,
+        sealer: &Sealer,
+    ) -> Result<Installation, Aborted> {
         connection.run_pending_migrations(MIGRATIONS).map_err(|error| Aborted::Migration(error.to_string()))?;
         if meta::get(connection, CANARY)?.is_none() {
             // The key is on disk before the first row is sealed with it.
             key.write_if_new().map_err(Aborted::Key)?;
-            let canary = self.sealer.seal(CANARY_PLACE, CANARY_TEXT).map_err(Aborted::Seal)?;
+            let canary = sealer.seal(CANARY_PLACE, CANARY_TEXT).map_err(Aborted::Seal)?;
             meta::put(connection, CANARY, &canary)?;
             tracing::info!(store.path = %self.options.path.display(), created_at = self.now_s, "made a new database");
         }
         Ok(Installation {
             id: fixed_id(connection, INSTALLATION_ID)?,
             organization_id: fixed_id(connection, ORGANIZATION_ID)?,
+            leftover_key: None,
         })
     }
 
@@ -193,16 +171,8 @@ impl Startup<'_> {
         self.broken(&error.to_string())
     }
 
-    /// The database's words tell damage from an obstacle.
     fn broken(&self, words: &str) -> StoreOpenError {
-        match Trouble::of(words) {
-            Some(Trouble::Corrupt) => self.corrupt(words),
-            _ => StoreOpenError::NotWritable { path: self.options.path.clone(), detail: words.to_owned() },
-        }
-    }
-
-    fn corrupt(&self, detail: &str) -> StoreOpenError {
-        StoreOpenError::Corrupt { path: self.options.path.clone(), detail: detail.to_owned() }
+        verification::broken(&self.options.path, words)
     }
 }
 
@@ -214,11 +184,6 @@ fn fixed_id(connection: &mut SqliteConnection, name: &str) -> QueryResult<String
     let id = uuid::Uuid::new_v4().to_string();
     meta::put(connection, name, &id)?;
     Ok(id)
-}
-
-fn lines(connection: &mut SqliteConnection, query: &str) -> QueryResult<Vec<String>> {
-    let lines: Vec<Line> = diesel::sql_query(query).load(connection)?;
-    Ok(lines.into_iter().map(|line| line.line).collect())
 }
 
 #[cfg(test)]

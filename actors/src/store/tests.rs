@@ -15,6 +15,8 @@ mod schema_drift;
 mod spawns;
 mod token_usage;
 
+pub(super) use spawns::new as new_spawn;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::store::care::files::beside;
 use crate::store::open_error::StoreOpenError;
 
 /// The first bytes of every SQLite database.
@@ -95,10 +96,4 @@ fn narrow_mode(path: &Path) {
             tracing::warn!(store.path = %path.display(), %error, "others can read the database (mode {mode:o}): chmod 600 it");
         }
     }
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

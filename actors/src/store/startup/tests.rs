@@ -166,8 +166,60 @@ async fn a_failed_first_start_leaves_no_half_made_database() {
     // The key can't be written: somebody else made one meanwhile.
     fs::write(state.join(KEY_FILE_NAME), [3_u8; 32]).unwrap();
     let options = crate::store::options::StoreOptions::at(state.join("gatewarden.db"));
-    let sealer = crate::store::sealing::Sealer::new(key.bytes());
-    let error = super::prepare(&options, key, &sealer, 0).unwrap_err();
+    let error = super::prepare(&options, key, 0).unwrap_err();
     assert!(matches!(error, StoreOpenError::Key(_)), "{error}");
     assert_eq!(fs::read_dir(&state).unwrap().count(), 1, "only the other's key is there");
+}
+
+#[actix::test]
+async fn before_an_upgrade_a_copy_is_kept_in_the_place_of_the_one_before() {
+    use diesel_migrations::MigrationHarness as _;
+    let scratch = Scratch::open();
+    scratch.store.create_gateway(new_gateway("a")).await.unwrap();
+    scratch.store.checkpoint().await.unwrap();
+    scratch.store.close_for_test().await;
+    let dir = scratch.dir;
+    let path = |name: &str| dir.path().join(name);
+    let mut outsider = SqliteConnection::establish(path("gatewarden.db").to_str().unwrap()).unwrap();
+    let newest = outsider.revert_last_migration(crate::store::verification::MIGRATIONS).unwrap().to_string();
+    drop(outsider);
+    let (ours, not_ours) = ("gatewarden.db.before-0.0.1", "gatewarden.db.before-restore-20260101T000000Z");
+    fs::write(path(ours), "of an earlier upgrade").unwrap();
+    fs::write(path(not_ours), "of an operator").unwrap();
+
+    let store = open_in(dir.path(), |_| {}).unwrap();
+    assert_eq!(store.load_gateways().await.unwrap().len(), 1);
+    let kept = path(concat!("gatewarden.db.before-", env!("CARGO_PKG_VERSION")));
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut copy = SqliteConnection::establish(kept.to_str().unwrap()).unwrap();
+    let schema = crate::store::verification::schema(&mut copy, &kept).unwrap();
+    assert!(schema.pending == 1 && !schema.applied.contains(&newest), "{schema:?}");
+    assert!(!path(ours).exists() && path(not_ours).exists());
+    store.close_for_test().await;
+
+    // No upgrade, no copy.
+    drop(copy);
+    fs::remove_file(&kept).unwrap();
+    open_in(dir.path(), |_| {}).unwrap();
+    assert!(!kept.exists());
+}
+
+#[actix::test]
+async fn without_room_for_a_copy_there_is_no_upgrade() {
+    use diesel_migrations::MigrationHarness as _;
+    let scratch = Scratch::open();
+    scratch.store.checkpoint().await.unwrap();
+    scratch.store.close_for_test().await;
+    let dir = scratch.dir;
+    let database = dir.path().join("gatewarden.db");
+    let mut outsider = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
+    outsider.revert_last_migration(crate::store::verification::MIGRATIONS).unwrap();
+    drop(outsider);
+    // Its place can't be had.
+    fs::create_dir(dir.path().join(concat!("gatewarden.db.before-", env!("CARGO_PKG_VERSION")))).unwrap();
+    let error = open_in(dir.path(), |_| {}).unwrap_err();
+    assert!(matches!(error, StoreOpenError::NotWritable { .. }), "{error}");
+    assert!(error.to_string().contains("a copy of it"), "{error}");
+    let mut outsider = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
+    assert_eq!(crate::store::verification::schema(&mut outsider, &database).unwrap().pending, 1);
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-fn new(summary: &str) -> NewSpawn {
+pub(in crate::store) fn new(summary: &str) -> NewSpawn {
     NewSpawn {
         kind: SpawnKind::Command,
         request: Secret::new(json!({"command": "python", "env": {"API": "env-secret-1"}}).to_string()),

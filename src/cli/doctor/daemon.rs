@@ -1,0 +1,206 @@
+//! Whether the daemon runs, and what answers at its address.
+
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::finding::Report;
+use crate::app::StateDir;
+use crate::cli::http_client::Request;
+use crate::config::Config;
+
+const AREA: &str = "daemon";
+/// Longest wait for each piece of an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who has the state directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A daemon: its process, where it said.
+    Daemon(Option<u32>),
+    /// It can't be told.
+    Unknown,
+}
+
+impl Holder {
+    pub(super) fn is_running(self) -> bool {
+        matches!(self, Self::Daemon(_))
+    }
+
+    pub(super) fn process(self) -> Option<u32> {
+        match self {
+            Self::Daemon(process) => process,
+            Self::Nobody | Self::Unknown => None,
+        }
+    }
+}
+
+/// Looks at the lock without taking it for longer than the look takes.
+pub(super) fn holder(report: &mut Report, state_dir: &Path) -> Holder {
+    let path = state_dir.join(StateDir::LOCK_FILE);
+    let mut lock = match File::open(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            report.note(AREA, format!("none works in {}", state_dir.display()), "");
+            return Holder::Nobody;
+        }
+        Err(error) => {
+            let cure = "run this as root or as the daemon's user";
+            report.problem(AREA, format!("whether it runs cannot be told: {}: {error}", path.display()), cure);
+            return Holder::Unknown;
+        }
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => {
+            drop(lock);
+            report.note(AREA, format!("none works in {}", state_dir.display()), "");
+            Holder::Nobody
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let process = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            let who = process.map(|process| format!(" as process {process}")).unwrap_or_default();
+            report.fine(AREA, format!("works in {}{who}", state_dir.display()));
+            Holder::Daemon(process)
+        }
+        Err(TryLockError::Error(_)) => Holder::Unknown,
+    }
+}
+
+/// What is found at the address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum There {
+    /// A gatewarden of this release.
+    Gatewarden(String),
+    /// Something else, in these words.
+    Other(String),
+    /// Nobody listens, and it could be listened on.
+    Free,
+    /// Nobody answers, and it can't be listened on either: the system's words.
+    Blocked(String),
+}
+
+/// Looks at the address.
+pub(super) fn address(report: &mut Report, config: &Config, holder: &Holder) {
+    let listen = config.listen;
+    if listen.port() == 0 {
+        report.note("address", "port 0: the daemon takes any free port and prints it", "");
+        return;
+    }
+    judge(report, listen, *holder, &find(listen), env!("CARGO_PKG_VERSION"));
+    if holder.is_running() {
+        readiness(report, listen);
+    }
+}
+
+fn find(listen: SocketAddr) -> There {
+    let to = reachable(listen);
+    match (Request { patience: PATIENCE, ..Request::get(&[to], "/health") }).send() {
+        Ok(answer) => {
+            let body = answer.json();
+            let version = body.get("version").and_then(Value::as_str);
+            match (answer.status(), body.get("status").and_then(Value::as_str), version) {
+                (200, Some("ok"), Some(version)) => There::Gatewarden(version.to_owned()),
+                (status, ..) => There::Other(format!("it answers /health with status {status}")),
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused || error.kind() == ErrorKind::AddrNotAvailable => {
+            match TcpListener::bind(listen) {
+                Ok(_) => There::Free,
+                Err(error) => There::Blocked(error.to_string()),
+            }
+        }
+        Err(error) => There::Other(format!("it does not answer as a gatewarden does: {error}")),
+    }
+}
+
+/// Any address is reached by this machine's own.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+fn judge(report: &mut Report, listen: SocketAddr, holder: Holder, there: &There, own: &str) {
+    const AREA: &str = "address";
+    let see = format!(
+        "see who has it with `ss -ltnp 'sport = :{}'` and stop that, or choose another port with http.listen or --listen",
+        listen.port()
+    );
+    match (there, holder) {
+        (There::Gatewarden(version), Holder::Nobody) => report.problem(
+            AREA,
+            format!("a gatewarden {version} answers at {listen}, and it works in another state directory"),
+            format!("name that one's directory with --state-dir, or {see}"),
+        ),
+        (There::Gatewarden(version), _) if version != own => report.note(
+            AREA,
+            format!("the daemon at {listen} is release {version}, and this command is {own}"),
+            "restart the daemon to run the installed release: `systemctl restart gatewarden`",
+        ),
+        (There::Gatewarden(version), _) => report.fine(AREA, format!("gatewarden {version} answers at {listen}")),
+        (There::Other(words), _) => report.problem(AREA, format!("another program has {listen}: {words}"), see),
+        (There::Free, Holder::Daemon(_)) => report.problem(
+            AREA,
+            format!("the daemon runs, but does not listen on {listen}"),
+            "it was started with another address (--listen, or before the configuration changed): restart it, or name that \
+             configuration with --config",
+        ),
+        (There::Free, _) => report.fine(AREA, format!("{listen} is free")),
+        (There::Blocked(words), _) => report.problem(AREA, format!("{listen} cannot be listened on: {words}"), see),
+    }
+}
+
+fn readiness(report: &mut Report, listen: SocketAddr) {
+    let Ok(answer) = (Request { patience: PATIENCE, ..Request::get(&[reachable(listen)], "/ready") }).send() else {
+        return;
+    };
+    if answer.status() == 503 {
+        let body = answer.json();
+        let words = body.get("error").and_then(Value::as_str).unwrap_or("it gives no reason");
+        let cure = body.get("help").and_then(Value::as_str).unwrap_or("look at its log");
+        report.problem(AREA, format!("is not ready: {words}"), cure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(holder: Holder, there: There) -> (usize, String) {
+        let mut report = Report::default();
+        judge(&mut report, SocketAddr::from(([127, 0, 0, 1], 3000)), holder, &there, "2.0.0");
+        (report.problems(), report.json().to_string())
+    }
+
+    #[test]
+    fn who_answers_is_judged_by_who_has_the_state_directory() {
+        let ours = || There::Gatewarden("2.0.0".to_owned());
+        assert_eq!(judged(Holder::Daemon(Some(1)), ours()).0, 0);
+        assert_eq!(judged(Holder::Nobody, There::Free).0, 0);
+        for (holder, there, word) in [
+            (Holder::Nobody, ours(), "another state directory"),
+            (Holder::Daemon(None), There::Free, "does not listen"),
+            (Holder::Nobody, There::Other("hello".to_owned()), "another program"),
+            (Holder::Nobody, There::Blocked("denied".to_owned()), "cannot be listened on"),
+        ] {
+            let (problems, said) = judged(holder, there);
+            assert!(problems == 1 && said.contains(word), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_of_another_release_is_worth_a_note() {
+        let (problems, said) = judged(Holder::Daemon(None), There::Gatewarden("1.0.0".to_owned()));
+        assert!(problems == 0 && said.contains("\"note\"") && said.contains("restart"), "{said}");
+    }
+}

@@ -1,0 +1,141 @@
+//! The state directory: modes, owners, what lies about.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use super::finding::Report;
+use crate::app::backups;
+use crate::config::Config;
+
+const AREA: &str = "state directory";
+/// Files that must be the daemon's alone.
+const PRIVATE: [&str; 6] =
+    ["gatewarden.db", "gatewarden.db-wal", "gatewarden.db-shm", "gatewarden.key", "admin.key", "gatewarden.lock"];
+/// Most files of one kind that are named.
+const MOST: usize = 10;
+/// A backup that is older is said.
+const OLD_BACKUP_S: i64 = 8 * 24 * 3600;
+
+/// Whether there is one to look into.
+pub(super) fn look(report: &mut Report, config: &Config, running: bool) -> bool {
+    let dir = &config.state_dir;
+    let shown = dir.display();
+    let metadata = match std::fs::metadata(dir) {
+        Ok(metadata) if metadata.is_dir() => metadata,
+        Ok(_) => {
+            report.problem(
+                AREA,
+                format!("{shown} is not a directory"),
+                "name another one with --state-dir or state_dir",
+            );
+            return false;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            report.note(
+                AREA,
+                format!("{shown} does not exist; the first start makes it"),
+                "if there should be one, name it with --state-dir: the service's is /var/lib/gatewarden",
+            );
+            return false;
+        }
+        Err(error) => {
+            report.problem(
+                AREA,
+                format!("{shown} cannot be looked at: {error}"),
+                "run this as root or as the daemon's user",
+            );
+            return false;
+        }
+    };
+    let before = report.problems();
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        report.problem(
+            AREA,
+            format!("{shown} may be entered by others (mode {mode:04o})"),
+            format!("chmod 700 {shown}"),
+        );
+    }
+    if !is_writable(dir) {
+        report.problem(
+            AREA,
+            format!("{shown} cannot be written to"),
+            "give it to the daemon's user (chown), and see that its file system is not read-only; writes answer 503 until then",
+        );
+    }
+    for name in PRIVATE {
+        private_file(report, &dir.join(name), metadata.uid());
+    }
+    if dir.join("gatewarden.key.next").exists() && !running {
+        report.note(
+            AREA,
+            "a change of the encryption key was broken off (gatewarden.key.next)",
+            "nothing is lost: the next start finishes it or takes it back. Do not delete the file yourself",
+        );
+    }
+    if report.problems() == before {
+        report.fine(AREA, format!("{shown} is private and writable"));
+    }
+    true
+}
+
+fn is_writable(dir: &Path) -> bool {
+    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+fn private_file(report: &mut Report, file: &Path, owner: u32) {
+    let Ok(metadata) = std::fs::metadata(file) else { return };
+    let (shown, mode) = (file.display(), metadata.permissions().mode() & 0o777);
+    if mode & 0o077 != 0 {
+        report.problem(AREA, format!("{shown} may be read by others (mode {mode:04o})"), format!("chmod 600 {shown}"));
+    }
+    if metadata.uid() != owner {
+        let text = format!("{shown} belongs to user {} and its directory to user {owner}", metadata.uid());
+        report.problem(AREA, text, format!("chown {owner} {shown}, else the daemon cannot use it"));
+    }
+}
+
+/// Backups, and what restores and changes of keys kept.
+pub(super) fn leftovers(report: &mut Report, config: &Config, now_ms: i64) {
+    let dir = backups::directory(&config.state_dir);
+    let newest = std::fs::read_dir(&dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "db"))
+        .filter_map(|entry| {
+            let modified = entry.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+            i64::try_from(modified.as_secs()).ok()
+        })
+        .max();
+    let cure = "`gatewarden backup` makes one while the daemon runs";
+    match newest.map(|newest| now_ms / 1000 - newest) {
+        Some(age) if age > OLD_BACKUP_S => {
+            report.note("backups", format!("the newest in {} is {} days old", dir.display(), age / 86_400), cure);
+        }
+        Some(_) => report.fine("backups", format!("there is a recent one in {}", dir.display())),
+        None if config.store.path.exists() => {
+            report.note("backups", format!("none in {}; there may be some elsewhere", dir.display()), cure);
+        }
+        None => {}
+    }
+    let mut kept: Vec<String> = std::fs::read_dir(&config.state_dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.contains(".before-restore-") || name.contains(".before-rekey-"))
+        .collect();
+    kept.sort();
+    if !kept.is_empty() {
+        let more = kept.len().saturating_sub(MOST);
+        kept.truncate(MOST);
+        let and = if more == 0 { String::new() } else { format!(" and {more} more") };
+        report.note(
+            "leftovers",
+            format!("{}{and}", kept.join(", ")),
+            "delete them once all is well; an old key is needed as long as a backup from its time is",
+        );
+    }
+}
