@@ -130,6 +130,23 @@ fn each_failure_has_its_status_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn wrong_tokens_one_after_another_do_not_lock_this_machine_out() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = setup().start();
+    let mut wrong = body("prod", gateway.port());
+    wrong["token"] = json!("wrong");
+    let reasons: Vec<String> = (0..8)
+        .map(|_| {
+            let answer = refused(&daemon, &wrong, 502, "gateway_refused");
+            assert!(answer["help"].as_str().is_some_and(|help| help.contains("gateway.auth.token")), "{answer}");
+            answer["details"]["reason"].as_str().unwrap_or_default().to_owned()
+        })
+        .collect();
+    assert_eq!((reasons[0].as_str(), reasons[7].as_str()), ("token_mismatch", "login_budget_spent"), "{reasons:?}");
+    assert!(gateway.record().attempts.len() <= 5, "the gateway would have locked us out");
+}
+
+#[test]
 fn the_minimum_release_is_held_against_what_the_gateway_tells() {
     let newest = ScriptedGateway::of(Form::Protocol4, "right");
     let old = ScriptedGateway::of(Form::Release219, "right");

@@ -13,6 +13,8 @@ use crate::mock_model::MockModel;
 pub(crate) const NEWEST: &str = "2026.9.6";
 /// The release that speaks protocol 3.
 pub(crate) const OLDER: &str = "2026.3.24";
+/// The oldest one, also of protocol 3; calls itself "dev".
+pub(crate) const OLDEST: &str = "2026.2.19";
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 

@@ -177,6 +177,11 @@ fn reason(error: &TlsError) -> String {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "it is not made out for this host".to_owned()
             }
+            // Gateways that make their certificate themselves make it an authority's.
+            CertificateError::Other(OtherError(why)) if why.to_string() == "CaUsedAsEndEntity" => {
+                "it is an authority's own certificate, as self-made ones are".to_owned()
+            }
+            CertificateError::Other(OtherError(why)) => why.to_string(),
             other => other.to_string(),
         },
         other => other.to_string(),

@@ -209,7 +209,8 @@ impl Provisioning {
                 .with_help(unreachable_help(&self.named))
                 .with_details(json!({"phase": report.phase.as_str()}));
         };
-        let code = if report.phase == Phase::Blocked && !is_about_the_way(&problem.code) {
+        let locked = LOCKS.contains(&problem.code.as_str());
+        let code = if locked || (report.phase == Phase::Blocked && !is_about_the_way(&problem.code)) {
             ErrorCode::GatewayRefused
         } else {
             ErrorCode::GatewayUnreachable
@@ -226,18 +227,23 @@ impl Provisioning {
             .with_details(Value::Object(details))
     }
 
+    /// What to do. The words for a stored gateway speak of fields and attempts that there are not here.
     fn help_of(&self, problem: &Problem) -> String {
-        let more = if is_about_scopes(&problem.code) {
-            scope_help(self.named.disable_device_pairing)
-        } else if problem.code == "version_too_old" {
-            return problem.help.clone();
-        } else if is_about_credentials(&problem.code) {
-            "Give the token in the field token: it must be gateway.auth.token of the gateway's openclaw.json."
-                .to_owned()
-        } else {
-            unreachable_help(&self.named)
+        let help = match problem.code.as_str() {
+            "token_mismatch" | "token_missing" => TOKEN_HELP.to_owned(),
+            code if LOCKS.contains(&code) => {
+                format!("{TOKEN_HELP} Wait until the lock has passed: five minutes on the gateway's side, one on ours.")
+            }
+            "tls_not_trusted" => TLS_HELP.to_owned(),
+            "pairing_required" | "missing_scope" | "device_identity_required" => {
+                scope_help(self.named.disable_device_pairing)
+            }
+            code if speaks_of_us(code) => problem.help.clone(),
+            // What is not stored is not tried again.
+            _ if problem.help.contains("by itself") => unreachable_help(&self.named),
+            _ => format!("{} {}", problem.help, unreachable_help(&self.named)),
         };
-        format!("{} {more}", problem.help)
+        format!("{help} Then send this request again: nothing was stored.")
     }
 
     /// What fails once the gateway had let us in. One that went away is unreachable, whatever the failed request says.
@@ -263,7 +269,10 @@ impl Provisioning {
                         self.named.name, failure.message
                     ),
                 )
-                .with_help(format!("{help}Nothing was recorded. {}", unreachable_help(&self.named)))
+                .with_help(format!(
+                    "{help}{} Then send this request again: nothing was stored.",
+                    unreachable_help(&self.named)
+                ))
                 .with_details(details)
             }
             ErrorCode::GatewayRefused if failure.message.contains("missing scope") => {
@@ -289,20 +298,35 @@ fn is_about_the_way(code: &str) -> bool {
     )
 }
 
-fn is_about_credentials(code: &str) -> bool {
-    matches!(code, "token_mismatch" | "token_missing" | "unauthorized" | "password_required" | "device_token_mismatch")
-}
-
-fn is_about_scopes(code: &str) -> bool {
+/// Whether a refusal speaks of who we are: whoever says so is running and can be reached.
+fn speaks_of_us(code: &str) -> bool {
     matches!(
         code,
-        "missing_scope"
-            | "device_identity_required"
+        "unauthorized"
+            | "password_required"
+            | "device_token_mismatch"
+            | "device_signature_invalid"
+            | "device_signature_expired"
+            | "device_id_mismatch"
+            | "device_nonce_mismatch"
+            | "device_removed"
             | "origin_not_allowed"
+            | "role_not_allowed"
             | "control_ui_build_mismatch"
-            | "pairing_required"
+            | "protocol_mismatch"
+            | "version_too_old"
+            | "invalid_handshake"
+            | "refused_by_gateway"
     )
 }
+
+/// After too many failed logins, by the gateway or by the budget that keeps it from that.
+const LOCKS: [&str; 2] = ["rate_limited", "login_budget_spent"];
+const TOKEN_HELP: &str = "Give the gateway's token with the request, in the field token (in the header X-Gateway-Token for a dial \
+    alone): it is gateway.auth.token of the gateway's openclaw.json.";
+const TLS_HELP: &str = "For development, set allow_insecure_tls to true: any certificate is taken then. To trust this certificate \
+    alone, register the gateway through POST /api/gateways, with the SHA-256 of its certificate or with its CA in tls. A certificate \
+    for another name or past its date must be renewed on the gateway.";
 
 fn unreachable_help(named: &Named) -> String {
     format!(

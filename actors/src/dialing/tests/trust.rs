@@ -43,6 +43,15 @@ impl Identity {
     }
 }
 
+/// As OpenClaw makes its own: self-signed, and marked as an authority's.
+fn as_gateways_make_it() -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    Identity::new(&certificate, &key)
+}
+
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -146,6 +155,9 @@ async fn the_systems_authorities_trust_what_they_issued_and_nothing_else() {
     dial_with(&dialer, gateway(&identity).await, TlsTrust::System).await.unwrap();
     let own = Identity::self_signed(&["127.0.0.1"]);
     refused_with(dial_with(&dialer, gateway(&own).await, TlsTrust::System).await, &own.pin, "issuer");
+    let self_made = as_gateways_make_it();
+    let refused = dial_with(&dialer, gateway(&self_made).await, TlsTrust::System).await;
+    refused_with(refused, &self_made.pin, "self-made");
 }
 
 #[actix::test]

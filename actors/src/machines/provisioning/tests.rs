@@ -99,6 +99,8 @@ fn whoever_cannot_be_reached_or_refuses_is_said_so_with_the_troubleshooting_text
     assert!(help.contains("ps aux | grep openclaw") && help.contains("nc -zv gw.example 18789"), "{help}");
     let tls = undone(creation("2026.2.9").on_report(&blocked("tls_not_trusted")));
     assert_eq!(tls.code, ErrorCode::GatewayUnreachable);
+    let help = tls.help.unwrap();
+    assert!(help.contains("allow_insecure_tls") && !help.contains("Do this."), "{help}");
     let token = undone(creation("2026.2.9").on_report(&blocked("token_mismatch")));
     assert_eq!(token.code, ErrorCode::GatewayRefused);
     assert!(token.help.unwrap().contains("gateway.auth.token"));
@@ -121,7 +123,7 @@ fn a_gateway_that_goes_away_in_the_middle_is_unreachable_and_one_that_says_no_ha
         creation.on_report(&report(Phase::Ready, Some("2026.9.6")));
         let failure = undone(creation.on_main_agent(Err(Failure::new(code, "not connected"))));
         assert_eq!(failure.code, ErrorCode::GatewayUnreachable);
-        assert!(failure.message.contains("went away") && failure.help.unwrap().contains("Nothing was recorded"));
+        assert!(failure.message.contains("went away") && failure.help.unwrap().contains("nothing was stored"));
     }
     let mut creation = creation("2026.2.9");
     creation.on_report(&report(Phase::Ready, Some("2026.9.6")));
