@@ -49,6 +49,7 @@ pub(super) fn front(reader: &mut Reader<'_>, gateway: &GatewaySettings) -> HttpS
         session_lifetime: reader.duration("auth.session_lifetime", 60 * SECOND..=30 * 24 * HOUR),
         workers: usize::try_from(reader.number("http.workers", 1..=64)).unwrap_or(1),
         gateway_timeout: gateway.request_timeout,
+        restart_patience: gateway.restarting_grace.min(300 * SECOND),
         probe_timeout: gateway.probe_timeout,
         templates: templates(reader),
         ..HttpSettings::default()

@@ -33,6 +33,9 @@ pub struct HttpSettings {
     pub request_deadline: Duration,
     /// Deadline of a request that is passed on to a gateway; 30 s (the same as `gateway.request_timeout`).
     pub gateway_timeout: Duration,
+    /// How long a gateway may be away in the middle of work with its agents, over a restart for its changed configuration; 30 s
+    /// (the same as `gateway.restarting_grace`, at most 5 min, since somebody waits for the answer).
+    pub restart_patience: Duration,
     /// The oldest release that the organization API registers: a calendar version; `2026.02.9`.
     pub gateway_min_version: String,
     /// Budget of one health probe; 5 s (the same as `gateway.probe_timeout`).
@@ -57,6 +60,7 @@ impl Default for HttpSettings {
             body_limit: 1024 * 1024,
             request_deadline: Duration::from_secs(10),
             gateway_timeout: Duration::from_secs(30),
+            restart_patience: Duration::from_secs(30),
             gateway_min_version: "2026.02.9".to_owned(),
             probe_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(5),

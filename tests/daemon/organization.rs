@@ -1,5 +1,7 @@
 //! The organization API as its clients see it: creation step by step, each failure with its status, and nothing left behind.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
@@ -204,9 +206,31 @@ fn a_gateway_that_dies_in_the_middle_leaves_neither_record_nor_agent() {
 }
 
 #[test]
+fn a_gateway_that_dies_while_its_main_agent_gets_its_files_leaves_nothing_behind_either() {
+    let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol3, "right").agents(&["main"]));
+    gateway.change(|behaviour| behaviour.replies = Replies::Late(Duration::from_millis(200)));
+    let daemon = setup().env("GATEWARDEN_GATEWAY__RESTARTING_GRACE", "1s").start();
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| daemon.post(PATH, &body("prod", gateway.port())));
+        wait::until("a file is asked for", PATIENCE, || gateway.record().asked("agents.files.get") > 0);
+        gateway.kill();
+        asking.join().expect("an answer")
+    });
+    let answer = answer.expect(502).json();
+    assert_eq!((&answer["code"], &answer["details"]["step"]), (&json!("gateway_unreachable"), &json!("write_files")));
+    assert_eq!(names(&daemon), ["seeded"]);
+    assert_eq!(agents(&daemon), Vec::<Value>::new());
+    // Back again, it is found as it was left.
+    gateway.change(|behaviour| behaviour.replies = Replies::Normal);
+    gateway.revive();
+    assert_eq!(created(&daemon, "prod", gateway.port())["gateway_agent_id"], "main");
+    assert!(gateway.agent_file("main", "AGENTS.md").is_some_and(|text| text.contains("main agent of prod")));
+}
+
+#[test]
 fn of_two_creations_of_one_gateway_at_once_one_wins_and_the_other_is_a_409() {
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
-    gateway.change(|behaviour| behaviour.replies = Replies::Late(std::time::Duration::from_millis(300)));
+    gateway.change(|behaviour| behaviour.replies = Replies::Late(Duration::from_millis(300)));
     let daemon = setup().start();
     for (first, second) in [("same", "same"), ("one", "other")] {
         let mut answers = std::thread::scope(|scope| {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, Setup};
+use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::http::Answer;
 use crate::support::scripted_gateway::{Behaviour, Form, ScriptedGateway};
+use crate::support::wait;
 
 fn gateway(form: Form, agents: &[&str]) -> ScriptedGateway {
     ScriptedGateway::start(Behaviour::of(form, "right").agents(agents))
@@ -122,7 +123,11 @@ fn the_device_token_is_rotated_only_where_there_is_one_and_a_way_back_in() {
     let with = gateway(Form::Protocol3, &["main"]);
     with.change(|behaviour| behaviour.issues_device_tokens = true);
     let (id, uuid) = registered(&daemon, "with", &with);
-    let done = sync(&daemon, &uuid, &json!({"rotate_tokens": true})).expect(200).json();
+    // The token is stored right after the login.
+    let done = wait::until_ok("the token can be rotated", PATIENCE, || {
+        let answer = sync(&daemon, &uuid, &json!({"rotate_tokens": true}));
+        if answer.status == 501 { Err(answer.text) } else { Ok(answer.expect(200).json()) }
+    });
     assert_eq!((&done["tokens_rotated"], &done["main_updated"]), (&json!(true), &json!(true)), "{done}");
     assert!(with.record().accepted() >= 2, "it came back");
     daemon.until_status(id, "online");

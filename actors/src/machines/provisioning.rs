@@ -88,6 +88,11 @@ impl Provisioning {
                 let failure = self.refusal(report);
                 self.undo(failure)
             }
+            // Not even tried, and not for up to a minute: nobody waits that long for an answer.
+            Phase::Idle if report.last_error.as_ref().is_some_and(|problem| is_lock(&problem.code)) => {
+                let failure = self.refusal(report);
+                self.undo(failure)
+            }
             _ => Step::Wait,
         }
     }
@@ -209,8 +214,7 @@ impl Provisioning {
                 .with_help(unreachable_help(&self.named))
                 .with_details(json!({"phase": report.phase.as_str()}));
         };
-        let locked = LOCKS.contains(&problem.code.as_str());
-        let code = if locked || (report.phase == Phase::Blocked && !is_about_the_way(&problem.code)) {
+        let code = if is_lock(&problem.code) || (report.phase == Phase::Blocked && !is_about_the_way(&problem.code)) {
             ErrorCode::GatewayRefused
         } else {
             ErrorCode::GatewayUnreachable
@@ -231,7 +235,7 @@ impl Provisioning {
     fn help_of(&self, problem: &Problem) -> String {
         let help = match problem.code.as_str() {
             "token_mismatch" | "token_missing" => TOKEN_HELP.to_owned(),
-            code if LOCKS.contains(&code) => {
+            code if is_lock(code) => {
                 format!("{TOKEN_HELP} Wait until the lock has passed: five minutes on the gateway's side, one on ours.")
             }
             "tls_not_trusted" => TLS_HELP.to_owned(),
@@ -320,8 +324,11 @@ fn speaks_of_us(code: &str) -> bool {
     )
 }
 
-/// After too many failed logins, by the gateway or by the budget that keeps it from that.
-const LOCKS: [&str; 2] = ["rate_limited", "login_budget_spent"];
+/// Whether nothing is tried after too many failed logins: by the gateway's will, or by the budget that keeps it from that.
+fn is_lock(code: &str) -> bool {
+    matches!(code, "rate_limited" | "login_budget_spent")
+}
+
 const TOKEN_HELP: &str = "Give the gateway's token with the request, in the field token (in the header X-Gateway-Token for a dial \
     alone): it is gateway.auth.token of the gateway's openclaw.json.";
 const TLS_HELP: &str = "For development, set allow_insecure_tls to true: any certificate is taken then. To trust this certificate \

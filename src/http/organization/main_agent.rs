@@ -1,8 +1,6 @@
 //! The main agent of a gateway, found or made there with its files in place. Nothing is recorded here: that is the last step of a
 //! creation, and of a sync.
 
-use std::time::Duration;
-
 use gatewarden_actors::error::Failure;
 use gatewarden_actors::gateway_record::GatewayRecord;
 use gatewarden_actors::store::records::MainAgent;
@@ -12,10 +10,6 @@ use crate::http::front::Front;
 use crate::provisioning::main_agent::{config_of, provision};
 use crate::provisioning::registry_caller::RegistryCaller;
 use crate::provisioning::{GatewayFacts, Writing};
-
-/// How long a gateway may be away in the middle, over a restart for its changed configuration: as long as a restart may
-/// take anywhere here.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The main agent as the gateway has it now. Files that somebody else has written stay as they are.
 ///
@@ -41,7 +35,8 @@ pub async fn provision_main_agent(front: &Front, record: &GatewayRecord) -> Resu
 
 /// The way to a gateway for everything that is done with its agents.
 pub fn caller<'a>(front: &'a Front, record: &GatewayRecord) -> RegistryCaller<'a> {
-    RegistryCaller::new(&front.app.registry.call, record.id, front.settings.gateway_timeout, PATIENCE)
+    let settings = &front.settings;
+    RegistryCaller::new(&front.app.registry.call, record.id, settings.gateway_timeout, settings.restart_patience)
 }
 
 /// What templates are filled with.

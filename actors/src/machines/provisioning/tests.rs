@@ -104,6 +104,15 @@ fn whoever_cannot_be_reached_or_refuses_is_said_so_with_the_troubleshooting_text
     let token = undone(creation("2026.2.9").on_report(&blocked("token_mismatch")));
     assert_eq!(token.code, ErrorCode::GatewayRefused);
     assert!(token.help.unwrap().contains("gateway.auth.token"));
+    let spent = GatewayReport { phase: Phase::Idle, ..blocked("login_budget_spent") };
+    assert_eq!(undone(creation("2026.2.9").on_report(&spent)).code, ErrorCode::GatewayRefused);
+    let away = GatewayReport { phase: Phase::Backoff, ..blocked("closed") };
+    let away = GatewayReport {
+        last_error: away.last_error.map(|said| Problem { help: "It is connected again by itself.".to_owned(), ..said }),
+        ..away
+    };
+    let help = undone(creation("2026.2.9").on_report(&away)).help.unwrap();
+    assert!(!help.contains("by itself") && help.contains("send this request again"), "{help}");
     let mut control_ui = Provisioning::new(named(true), None, true);
     let failure = undone(control_ui.on_report(&blocked("device_identity_required")));
     assert_eq!(failure.code, ErrorCode::GatewayRefused);
