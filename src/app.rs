@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `start_error` | what can go wrong before the daemon is ready, and its exit codes |
 //! | `state_dir` | makes the state directory and locks it against a second daemon |
-//! | `backups` | where backups lie that nobody named a place for |
+//! | `backups` | backups in the state directory, and how the daemon makes them by itself |
 //! | `admin_key` | the key that the first start makes where none is configured |
 //! | `file_limit` | as many open files as the system lets us have |
 //! | `gateways` | starts `Gateway` actors, spread over a few threads |
@@ -199,6 +199,7 @@ impl App {
         };
         let server = crate::http::serve(config.http.clone(), state, listener)
             .map_err(|source| StartError::Listen { address, source })?;
+        backups::start(config, &store, &clock);
         readiness.set_ready();
         Ok(Self {
             address,

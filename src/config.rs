@@ -36,6 +36,7 @@ pub use effective::{Changes, EffectiveValue};
 pub use layers::{DEFAULT_FILE, Inputs};
 pub use log::{LogFormat, LogSettings};
 pub use problem::{ConfigError, Problem};
+pub use store::BackupSettings;
 
 /// A configuration that has been checked.
 #[derive(Debug, Clone)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub api_key: Option<Secret>,
     /// The database.
     pub store: StoreOptions,
+    /// Backups that the daemon makes by itself.
+    pub backups: BackupSettings,
     /// How long health points are kept.
     pub retention: RetentionSettings,
     /// Each gateway's connection.
@@ -107,6 +110,7 @@ impl Config {
             http: HttpSettings { gateway_min_version: work.min_version.clone(), ..http::front(&mut reader, &gateway) },
             api_key: http::api_key(&mut reader),
             store: store::options(&mut reader, &state_dir),
+            backups: store::backups(&mut reader),
             retention: store::retention(&mut reader),
             election: gateway::election(&mut reader),
             restarts: gateway::restarts(&mut reader),

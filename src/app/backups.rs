@@ -1,8 +1,27 @@
-//! Where backups lie that nobody named a place for, and what they are called.
+//! Backups in the state directory: what they are called, and how the daemon makes them by itself.
+//!
+//! One is due an interval after the newest that lies there, whoever made it, so that restarts neither delay nor multiply them.
+//! After a failure the next try comes within an hour. Once a new one is whole, the oldest beyond the number to keep go.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use gatewarden_actors::clock::Clock;
+use gatewarden_actors::store::care::backup::KEY_SUFFIX;
+use gatewarden_actors::store::care::error::CareError;
+use gatewarden_actors::store::handle::StoreHandle;
+use gatewarden_embedded_gateway::wall_time::iso;
+
+use crate::config::{BackupSettings, Config};
+
+/// Longest wait after a backup that failed.
+const RETRY: Duration = Duration::from_secs(3600);
+/// After a start the daemon has other things to do first.
+const AFTER_START: Duration = Duration::from_secs(60);
+const PREFIX: &str = "gatewarden-";
+const SUFFIX: &str = ".db";
 
 /// The directory in the state directory.
 pub(crate) fn directory(state_dir: &Path) -> PathBuf {
@@ -11,7 +30,13 @@ pub(crate) fn directory(state_dir: &Path) -> PathBuf {
 
 /// A backup's name, by the time at which it was made (`20261121T180545Z`): names sort by age.
 pub(crate) fn file_name(stamp: &str) -> String {
-    format!("gatewarden-{stamp}.db")
+    format!("{PREFIX}{stamp}{SUFFIX}")
+}
+
+/// A wall time as it stands in file names: `20261121T180545Z`.
+pub(crate) fn stamp(wall_ms: i64) -> String {
+    let iso: String = iso(wall_ms).chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{}Z", iso.get(..15).unwrap_or(&iso))
 }
 
 /// Makes the directory where there is none, mode 0700, owned by whoever owns the state directory.
@@ -22,4 +47,151 @@ pub(crate) fn make_directory(dir: &Path) -> std::io::Result<()> {
     DirBuilder::new().mode(0o700).create(dir)?;
     super::state_dir::give_to_owner_of_place(dir);
     Ok(())
+}
+
+/// Makes backups from time to time for as long as the daemon runs, where that is configured.
+pub(super) fn start(config: &Config, store: &StoreHandle, clock: &Clock) {
+    let BackupSettings { interval: Some(interval), keep } = config.backups else { return };
+    let (dir, store, clock) = (directory(&config.state_dir), store.clone(), clock.clone());
+    actix_rt::spawn(async move {
+        tokio::time::sleep(AFTER_START.min(interval)).await;
+        loop {
+            let listed = dir.clone();
+            let newest = tokio::task::spawn_blocking(move || newest_ms(&listed)).await.ok().flatten();
+            tokio::time::sleep(due_in(newest, clock.wall_ms(), interval)).await;
+            if let Err(error) = make(&dir, &store, clock.wall_ms(), keep).await {
+                tracing::error!(%error, "no backup of the database could be made; it is tried again within an hour");
+                tokio::time::sleep(RETRY.min(interval)).await;
+            }
+        }
+    });
+}
+
+async fn make(dir: &Path, store: &StoreHandle, now_ms: i64, keep: usize) -> Result<(), CareError> {
+    let file = |source| CareError::File { path: dir.to_owned(), what: "written", source };
+    make_directory(dir).map_err(file)?;
+    let made = store.back_up(dir.join(file_name(&stamp(now_ms)))).await?;
+    tracing::info!(backup = %made.path.display(), bytes = made.contents.bytes, "made a backup of the database");
+    let dir = dir.to_owned();
+    let _ = tokio::task::spawn_blocking(move || forget_old(&dir, keep)).await;
+    Ok(())
+}
+
+/// How long until the next one.
+fn due_in(newest_ms: Option<i64>, now_ms: i64, interval: Duration) -> Duration {
+    // One of the future was made by a clock that was wrong: it counts as made now.
+    let age = newest_ms.map(|newest| u64::try_from(now_ms.saturating_sub(newest)).unwrap_or(0));
+    age.map_or(Duration::ZERO, |age| interval.saturating_sub(Duration::from_millis(age)))
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn newest_ms(dir: &Path) -> Option<i64> {
+    let written = |name: String| {
+        let modified = fs::metadata(dir.join(name)).ok()?.modified().ok()?;
+        i64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+    };
+    names(dir).into_iter().filter(|name| is_backup(name)).filter_map(written).max()
+}
+
+fn is_backup(name: &str) -> bool {
+    let stamp = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
+    stamp.is_some_and(|stamp| stamp.len() == 16 && stamp.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// Which of these files go: the oldest backups beyond `keep` with their keys, and what a process left that isn't at work.
+fn superseded(names: &[String], keep: usize, is_at_work: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut backups: Vec<&String> = names.iter().filter(|name| is_backup(name)).collect();
+    backups.sort();
+    let old = backups.len().saturating_sub(keep);
+    let old = backups.into_iter().take(old).flat_map(|name| [name.clone(), format!("{name}{KEY_SUFFIX}")]);
+    let broken_off = names
+        .iter()
+        .filter(|name| name.starts_with(PREFIX))
+        .filter(|name| name.split_once(&format!("{SUFFIX}.partial-")).is_some_and(|(_, process)| !is_at_work(process)));
+    let broken_off = broken_off.cloned();
+    old.chain(broken_off).filter(|name| names.contains(name)).collect()
+}
+
+fn forget_old(dir: &Path, keep: usize) {
+    // Our own is done with.
+    let own = std::process::id().to_string();
+    let is_at_work = |process: &str| process != own && Path::new("/proc").join(process).exists();
+    for name in superseded(&names(dir), keep, is_at_work) {
+        match fs::remove_file(dir.join(&name)) {
+            Ok(()) => tracing::info!(backup = %name, "removed an old backup"),
+            Err(error) => tracing::warn!(backup = %name, %error, "an old backup could not be removed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_file_names_sort_and_need_no_quoting() {
+        assert_eq!(stamp(1_795_274_416_123), "20261121T152016Z");
+        assert!(is_backup(&file_name(&stamp(1_795_274_416_123))));
+    }
+
+    #[test]
+    fn one_is_due_an_interval_after_the_newest_whatever_the_clock_did() {
+        let day = Duration::from_secs(86_400);
+        for (newest, now, due) in [
+            (None, 5, Duration::ZERO),
+            (Some(1_000), 1_000, day),
+            (Some(0), 86_399_000, Duration::from_secs(1)),
+            (Some(0), 100_000_000, Duration::ZERO),
+            (Some(9_000), 1_000, day),
+        ] {
+            assert_eq!(due_in(newest, now, day), due, "{newest:?} {now}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_backups_go_with_their_keys_and_nothing_else_does() {
+        let names: Vec<String> = [
+            "gatewarden-20260103T000000Z.db",
+            "gatewarden-20260101T000000Z.db",
+            "gatewarden-20260101T000000Z.db.key",
+            "gatewarden-20260102T000000Z.db",
+            "gatewarden-20260104T000000Z.db.partial-77",
+            "gatewarden-20260104T000000Z.db.partial-78",
+            "before-the-move.db",
+            "gatewarden-precious.db",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let gone = [
+            "gatewarden-20260101T000000Z.db",
+            "gatewarden-20260101T000000Z.db.key",
+            "gatewarden-20260104T000000Z.db.partial-77",
+        ];
+        assert_eq!(superseded(&names, 2, |process| process == "78"), gone);
+        assert_eq!(superseded(&names, 9, |process| process == "78"), gone[2..]);
+    }
+
+    #[actix_web::test]
+    async fn a_new_backup_takes_the_place_of_the_oldest() {
+        let state = tempfile::tempdir().unwrap();
+        let key = gatewarden_actors::store::key_file::SealingKey::load_or_create(None, state.path()).unwrap();
+        let options = gatewarden_actors::store::options::StoreOptions::at(state.path().join("gatewarden.db"));
+        let metrics = std::sync::Arc::new(gatewarden_actors::metrics::Metrics::new());
+        let store = StoreHandle::open(options, key, Clock::system(), metrics).unwrap();
+        let dir = directory(state.path());
+        assert_eq!(newest_ms(&dir), None);
+        for day in 0..3 {
+            make(&dir, &store, day * 86_400_000, 2).await.unwrap();
+        }
+        let mut left = names(&dir);
+        left.sort();
+        assert_eq!(left, ["gatewarden-19700102T000000Z.db", "gatewarden-19700103T000000Z.db"]);
+        assert!(newest_ms(&dir).is_some());
+        let error = make(&dir, &store, 86_400_000, 2).await.unwrap_err();
+        assert!(error.to_string().contains("is there already"), "{error}");
+    }
 }

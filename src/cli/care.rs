@@ -7,11 +7,10 @@ use clap::Args;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::store::care::error::CareError;
 use gatewarden_actors::store::key_file::SealingKey;
-use gatewarden_embedded_gateway::wall_time::iso;
 use serde_json::{Value, json};
 
 use super::{EXIT_CONFIG, EXIT_OK, terminal};
-use crate::app::{StartError, StateDir};
+use crate::app::{StartError, StateDir, backups};
 use crate::config::{Config, Inputs};
 
 /// Which installation, and how it is shown.
@@ -122,13 +121,7 @@ pub(super) fn claim(config: &Config) -> Result<StateDir, Refusal> {
 
 /// Now, as it stands in file names: `20261121T180545Z`.
 pub(super) fn stamp() -> String {
-    stamp_of(Clock::system().wall_ms())
-}
-
-/// A wall time as it stands in file names.
-pub(crate) fn stamp_of(wall_ms: i64) -> String {
-    let iso: String = iso(wall_ms).chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("{}Z", iso.get(..15).unwrap_or(&iso))
+    backups::stamp(Clock::system().wall_ms())
 }
 
 /// A size as people say it.
@@ -152,11 +145,6 @@ pub(super) fn counted(count: u64, one: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_in_file_names_sort_and_need_no_quoting() {
-        assert_eq!(stamp_of(1_795_274_416_123), "20261121T152016Z");
-    }
 
     #[test]
     fn sizes_and_counts_read_as_people_say_them() {

@@ -77,6 +77,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("store.health_thinned_retention", "7d"),
     key("store.audit_retention", "90d"),
     key("store.spawn_retention", "30d"),
+    key("store.backup_interval", "off"),
+    key("store.backup_keep", "7"),
     secret("auth.api_key", &["API_KEY"]),
     optional("auth.api_key_file", &[]),
     key("auth.operators_see_tokens", "true"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use gatewarden_actors::settings::RetentionSettings;
 use gatewarden_actors::store::options::StoreOptions;
 
+use super::duration;
 use super::reading::Reader;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -43,6 +44,27 @@ pub(super) fn options(reader: &mut Reader<'_>, state_dir: &Path) -> StoreOptions
 /// The database unless `store.url` names one.
 pub(super) fn default_path(state_dir: &Path) -> PathBuf {
     state_dir.join("gatewarden.db")
+}
+
+/// Backups that the daemon makes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupSettings {
+    /// Between two of them; none: never.
+    pub interval: Option<Duration>,
+    /// How many are kept; 7.
+    pub keep: usize,
+}
+
+/// Automatic backups.
+pub(super) fn backups(reader: &mut Reader<'_>) -> BackupSettings {
+    let interval = reader.parsed("store.backup_interval", None, |text| {
+        if text == "off" {
+            return Ok(None);
+        }
+        let interval = duration::parse(text).filter(|interval| (HOUR..=366 * 24 * HOUR).contains(interval));
+        interval.map(Some).ok_or_else(|| "must be off, or a duration from 1h to 366d such as 24h".to_owned())
+    });
+    BackupSettings { interval, keep: usize::try_from(reader.number("store.backup_keep", 1..=1_000)).unwrap_or(1) }
 }
 
 /// How long logs and histories are kept.

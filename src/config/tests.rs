@@ -304,6 +304,19 @@ fn log_filters_are_levels_and_targets_and_nothing_else() {
     }
 }
 
+#[test]
+fn backups_are_made_by_itself_only_where_an_interval_is_set() {
+    let interval = |text: &str| {
+        Config::load(&with(&[("GATEWARDEN_STORE__BACKUP_INTERVAL", text)])).map(|config| config.backups.interval)
+    };
+    assert_eq!(Config::load(&with(&[])).unwrap().backups, crate::config::BackupSettings { interval: None, keep: 7 });
+    assert_eq!(interval("off").unwrap(), None);
+    assert_eq!(interval("24h").unwrap(), Some(Duration::from_secs(86_400)));
+    for wrong in ["never", "1s", "10000d"] {
+        assert!(interval(wrong).unwrap_err().to_string().contains("24h"), "{wrong}");
+    }
+}
+
 /// The example with its defaults uncommented: lines of the form `# key = value`.
 fn uncommented_example() -> String {
     include_str!("../../gatewarden.example.toml")

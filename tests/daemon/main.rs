@@ -22,6 +22,7 @@ mod support {
 
 #[cfg(test)]
 mod agents;
+#[cfg(test)]
 mod care_of_data;
 #[cfg(test)]
 mod check;

@@ -8,6 +8,7 @@
 //! | `rekey` | seals everything anew with another key |
 //! | `inspection` | what `doctor` wants to know of a database |
 //! | `sealed_columns` | where sealed values are |
+//! | `space` | unused space of the file, given back |
 //! | `error` | why something was not done, and what to do |
 //! | `files` | whole files: private, owned by the right user, on disk |
 //!
@@ -21,6 +22,7 @@ pub mod inspection;
 pub mod rekey;
 pub mod restore;
 mod sealed_columns;
+pub(super) mod space;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 mod access;
 mod agents;
 mod audit;
+mod care;
 mod credentials;
 mod direct_connections;
 mod gateways;
@@ -13,6 +14,7 @@ mod retention;
 mod spawns;
 mod token_usage;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ struct Shared {
     sealer: Arc<Sealer>,
     clock: Clock,
     installation: Installation,
+    path: PathBuf,
 }
 
 impl StoreHandle {
@@ -64,9 +67,10 @@ impl StoreHandle {
         let (installation, sealer) = startup::prepare(&options, key, clock.wall_ms() / 1000)?;
         let sealer = Arc::new(sealer);
         metrics.set_database(&options.path);
+        let path = options.path.clone();
         let writer = Queue::start(Which::Writer, &options, clock.clone(), metrics.clone());
         let readers = Queue::start(Which::Reader, &options, clock.clone(), metrics);
-        Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation }) })
+        Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation, path }) })
     }
 
     /// The id of this installation: a uuid fixed at the first start.

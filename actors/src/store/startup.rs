@@ -18,6 +18,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_migrations::MigrationHarness;
 
+use super::care::space;
 use super::connection::{self, Which};
 use super::error::StoreError;
 use super::key_file::{KeyError, SealingKey, promote_next};
@@ -96,6 +97,10 @@ impl Startup<'_> {
             }
         };
         let leftover = next.filter(|next| next != key.path());
+        if schema.applied.is_empty() {
+            // Before its first table, or never.
+            space::let_shrink(&mut connection).map_err(|error| self.broken(&error.to_string()))?;
+        }
         if schema.pending > 0 && !schema.applied.is_empty() {
             before_upgrade::keep_copy(&mut connection, &self.options.path)?;
         }
@@ -108,7 +113,19 @@ impl Startup<'_> {
             Aborted::Seal(error) => self.broken(&format!("its canary {error}")),
         })?;
         installation.leftover_key = leftover;
+        self.let_shrink(&mut connection);
         Ok((installation, sealer))
+    }
+
+    /// Databases of early releases can't give unused space back. Small ones are written anew once; for a large one that would
+    /// make the start long, and a restored backup does it as well.
+    fn let_shrink(&self, connection: &mut SqliteConnection) {
+        if self.file.size <= CHECKED_IF_UNCLEAN && space::can_shrink(connection).is_ok_and(|can| !can) {
+            match space::let_shrink_anew(connection) {
+                Ok(()) => tracing::info!("the database can give unused space back from now on"),
+                Err(error) => tracing::debug!(%error, "the database keeps its unused space"),
+            }
+        }
     }
 
     /// `quick_check` reads every page, so large files are checked only after an unclean stop, and very large ones never.

@@ -107,7 +107,8 @@ pub(super) fn right_key(key: SealingKey, canary: &str, path: &Path) -> Result<(S
     Err(StoreOpenError::WrongKey { path: path.to_path_buf(), key_source: key.path().display().to_string() })
 }
 
-fn opens(sealer: &Sealer, canary: &str, path: &Path) -> Result<bool, StoreOpenError> {
+/// Whether this key sealed the canary.
+pub(super) fn opens(sealer: &Sealer, canary: &str, path: &Path) -> Result<bool, StoreOpenError> {
     match sealer.open(CANARY_PLACE, canary) {
         Ok(text) if text.as_slice() == CANARY_TEXT => Ok(true),
         Ok(_) | Err(SealError::NotAnEnvelope | SealError::CannotSeal) => {

@@ -109,7 +109,8 @@ pub(super) fn leftovers(report: &mut Report, config: &Config, now_ms: i64) {
             i64::try_from(modified.as_secs()).ok()
         })
         .max();
-    let cure = "`gatewarden backup` makes one while the daemon runs";
+    let cure =
+        "`gatewarden backup` makes one while the daemon runs; store.backup_interval = \"24h\" makes them by itself";
     match newest.map(|newest| now_ms / 1000 - newest) {
         Some(age) if age > OLD_BACKUP_S => {
             report.note("backups", format!("the newest in {} is {} days old", dir.display(), age / 86_400), cure);

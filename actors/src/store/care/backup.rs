@@ -15,6 +15,7 @@ use super::files::{Unfinished, beside, directory_of, make_private, sync_director
 use crate::store::connection;
 use crate::store::key_file::SealingKey;
 use crate::store::open_error::StoreOpenError;
+use crate::store::sealing::Sealer;
 use crate::store::verification;
 
 /// How long a lock of another process is waited for.
@@ -60,12 +61,32 @@ pub struct Wanted<'a> {
     pub with_key: bool,
 }
 
+/// What a copy is tried with.
+#[derive(Debug)]
+pub(in crate::store) enum Tried<'a> {
+    /// Nothing is at hand.
+    Nothing,
+    /// A key.
+    Key(SealingKey),
+    /// What the running daemon seals with.
+    Sealer(&'a Sealer),
+}
+
 /// Makes a backup, mode 0600.
 ///
 /// # Errors
 /// Nothing is left of a backup that failed.
 pub fn make(wanted: Wanted<'_>) -> Result<Backup, CareError> {
     let Wanted { database, to, key, with_key } = wanted;
+    make_tried(database, to, key.map_or(Tried::Nothing, Tried::Key), with_key)
+}
+
+/// The same for the daemon itself, without the key.
+pub(in crate::store) fn make_with(database: &Path, to: &Path, sealer: &Sealer) -> Result<Backup, CareError> {
+    make_tried(database, to, Tried::Sealer(sealer), false)
+}
+
+fn make_tried(database: &Path, to: &Path, tried: Tried<'_>, with_key: bool) -> Result<Backup, CareError> {
     let key_path = with_key.then(|| beside(to, KEY_SUFFIX));
     for path in [Some(to), key_path.as_deref()].into_iter().flatten() {
         if path.symlink_metadata().is_ok() {
@@ -79,7 +100,7 @@ pub fn make(wanted: Wanted<'_>) -> Result<Backup, CareError> {
         .map_err(|error| verification::broken(database, &error.to_string()))?;
     let unfinished = Unfinished::at(beside(to, &format!(".partial-{}", std::process::id())));
     copy_to(&mut connection, database, unfinished.path()).map_err(|error| of_place(error, to))?;
-    let (contents, key) = look(unfinished.path(), key).map_err(|error| about(error, database))?;
+    let (contents, key) = look(unfinished.path(), tried).map_err(|error| about(error, database))?;
     let key_file = match (&key_path, &key) {
         (Some(path), Some(key)) => {
             let unfinished = Unfinished::at(path.clone());
@@ -142,7 +163,7 @@ fn about(error: CareError, database: &Path) -> CareError {
 }
 
 /// Checks all of a database that nobody else uses: its pages, its tables, and that the key opens it. The key that does.
-pub(super) fn look(path: &Path, key: Option<SealingKey>) -> Result<(Contents, Option<SealingKey>), CareError> {
+pub(super) fn look(path: &Path, tried: Tried<'_>) -> Result<(Contents, Option<SealingKey>), CareError> {
     let broken = |error: &dyn std::fmt::Display| verification::broken(path, &error.to_string());
     let mut connection = connection::open_plain(path, LOCK_WAIT).map_err(|error| broken(&error))?;
     let damage = verification::damage(&mut connection, true).map_err(|error| broken(&error))?;
@@ -150,9 +171,17 @@ pub(super) fn look(path: &Path, key: Option<SealingKey>) -> Result<(Contents, Op
         return Err(verification::corrupt(path, line).into());
     }
     let schema = verification::schema(&mut connection, path)?;
-    let (key, key_checked) = match (verification::canary(&mut connection, path)?, key) {
-        (Some(canary), Some(key)) => (Some(verification::right_key(key, &canary, path)?.0), true),
-        (_, key) => (key.filter(|key| !key.is_new()), false),
+    let (key, key_checked) = match (verification::canary(&mut connection, path)?, tried) {
+        (Some(canary), Tried::Key(key)) => (Some(verification::right_key(key, &canary, path)?.0), true),
+        (Some(canary), Tried::Sealer(sealer)) => {
+            if !verification::opens(sealer, &canary, path)? {
+                let key_source = "the running daemon's".to_owned();
+                return Err(StoreOpenError::WrongKey { path: path.to_path_buf(), key_source }.into());
+            }
+            (None, true)
+        }
+        (None, Tried::Key(key)) => (Some(key).filter(|key| !key.is_new()), false),
+        (_, Tried::Nothing) | (None, Tried::Sealer(_)) => (None, false),
     };
     let gateways =
         if schema.applied.is_empty() { 0 } else { count(&mut connection).map_err(|error| broken(&error))? };

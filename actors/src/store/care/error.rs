@@ -58,6 +58,9 @@ pub enum CareError {
     /// The database or its key.
     #[error(transparent)]
     Database(#[from] StoreOpenError),
+    /// The thread that did it has died.
+    #[error("It was broken off by a fault of ours, which is in the log. Please report it.")]
+    BrokenOff,
     /// A key can't be read, drawn or written.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -70,7 +73,7 @@ impl CareError {
             Self::Database(error) => error.exit_code(),
             Self::Key(error) => error.exit_code(),
             Self::NoKey { .. } | Self::UnknownSealed { .. } => 78,
-            Self::NoDatabase { .. } | Self::Exists { .. } | Self::File { .. } | Self::SameKey => 1,
+            Self::NoDatabase { .. } | Self::Exists { .. } | Self::File { .. } | Self::SameKey | Self::BrokenOff => 1,
         }
     }
 

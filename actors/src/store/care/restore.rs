@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 
-use super::backup::{Contents, look};
+use super::backup::{Contents, Tried, look};
 use super::error::CareError;
 use super::files::{
     Unfinished, beside, copy_private, directory_of, give_to_owner_of_place, keep_as, remove_if_there, sync_directory,
 };
+use super::space;
 use crate::store::connection;
 use crate::store::key_file::{KEY_FILE_NAME, NEXT_KEY_FILE_NAME, SealingKey, promote_next};
 use crate::store::verification;
@@ -100,7 +101,7 @@ impl<'a> Restoring<'a> {
         let copy = Unfinished::at(beside(database, ".restoring"));
         copy_whole(from, copy.path())?;
         // In the words of whoever named the file: the copy is nobody's business.
-        let (contents, key) = look(copy.path(), Some(key)).map_err(|error| named(error, from))?;
+        let (contents, key) = look(copy.path(), Tried::Key(key)).map_err(|error| named(error, from))?;
         let key = key.ok_or_else(|| CareError::NoKey { path: state_dir.join(KEY_FILE_NAME) })?;
         let present = SealingKey::load_or_create(None, state_dir).ok().filter(|present| !present.is_new());
         let replaces_key = install_key && present.is_none_or(|present| !present.is_same_as(&key));
@@ -204,7 +205,12 @@ fn copy_whole(from: &Path, to: &Path) -> Result<(), CareError> {
     }
     let opened = connection::open_plain(to, LOCK_WAIT).map_err(|error| error.to_string());
     let single = opened.and_then(|mut connection| {
-        connection.batch_execute("PRAGMA journal_mode = DELETE").map_err(|error| error.to_string())
+        connection.batch_execute("PRAGMA journal_mode = DELETE").map_err(|error| error.to_string())?;
+        // One of an early release is written anew: it is a copy, and nobody waits for a daemon. Damage is found later.
+        if let Ok(false) = space::can_shrink(&mut connection) {
+            let _ = space::let_shrink_anew(&mut connection);
+        }
+        Ok(())
     });
     single.map_err(|words| verification::broken(from, &words))?;
     fs::File::open(to).and_then(|file| file.sync_all()).map_err(CareError::file(to, "written"))

@@ -135,3 +135,15 @@ pub(in crate::store) fn remove(connection: &mut SqliteConnection, before_ms: i64
         .load(connection)?;
     Ok(diesel::delete(audit_log::table.filter(audit_log::id.eq_any(ids))).execute(connection)?)
 }
+
+/// Removes some of the oldest beyond `most`, by the newest id; 0 when there are none left.
+pub(in crate::store) fn remove_beyond(connection: &mut SqliteConnection, most: i64) -> Result<usize, StoreError> {
+    let newest: Option<i64> = audit_log::table.select(diesel::dsl::max(audit_log::id)).first(connection)?;
+    let Some(newest) = newest.filter(|newest| *newest > most) else { return Ok(0) };
+    let ids: Vec<i64> = audit_log::table
+        .filter(audit_log::id.le(newest - most))
+        .select(audit_log::id)
+        .limit(ROWS_A_CHUNK)
+        .load(connection)?;
+    Ok(diesel::delete(audit_log::table.filter(audit_log::id.eq_any(ids))).execute(connection)?)
+}

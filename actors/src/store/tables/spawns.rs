@@ -113,3 +113,16 @@ pub(in crate::store) fn remove(connection: &mut SqliteConnection, before_ms: i64
         .load(connection)?;
     Ok(diesel::delete(spawns::table.filter(spawns::id.eq_any(ids))).execute(connection)?)
 }
+
+/// Removes some of the oldest beyond `most`, by the newest id; 0 when there are none left. One that isn't final stays.
+pub(in crate::store) fn remove_beyond(connection: &mut SqliteConnection, most: i64) -> Result<usize, StoreError> {
+    let newest: Option<i64> = spawns::table.select(diesel::dsl::max(spawns::id)).first(connection)?;
+    let Some(newest) = newest.filter(|newest| *newest > most) else { return Ok(0) };
+    let ids: Vec<i64> = spawns::table
+        .filter(spawns::id.le(newest - most))
+        .filter(spawns::completed_at_ms.is_not_null())
+        .select(spawns::id)
+        .limit(ROWS_A_CHUNK)
+        .load(connection)?;
+    Ok(diesel::delete(spawns::table.filter(spawns::id.eq_any(ids))).execute(connection)?)
+}
