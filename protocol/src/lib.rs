@@ -11,6 +11,7 @@ pub mod dialect;
 mod fields;
 pub mod forbidden_address;
 pub mod frame;
+pub mod frame_header;
 pub mod handshake;
 pub mod health_document;
 pub mod hello;

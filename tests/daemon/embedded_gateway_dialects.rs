@@ -121,12 +121,12 @@ impl Scene {
 
     fn pause(&self, key: &str, child: u32) {
         self.control(key, "pause");
-        wait::until("its process is stopped", PATIENCE, || state(child) == Some('T'));
+        wait::until("its process is stopped", PATIENCE, || is_stopped(child));
     }
 
     fn resume(&self, key: &str, child: u32) {
         self.control(key, "resume");
-        wait::until("its process goes on", PATIENCE, || state(child).is_some_and(|state| state != 'T'));
+        wait::until("its process goes on", PATIENCE, || goes_on(child));
     }
 
     fn kill(&self, key: &str, child: u32) {
@@ -176,6 +176,19 @@ impl Scene {
 fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next().filter(|state| *state != 'Z')
+}
+
+/// A shell that was stopped between the fork and the execution of a command waits for its child (`D`), which is stopped.
+fn is_stopped(pid: u32) -> bool {
+    match state(pid) {
+        Some('T') => true,
+        Some('D') => children_of(pid).into_iter().any(|child| state(child) == Some('T')),
+        _ => false,
+    }
+}
+
+fn goes_on(pid: u32) -> bool {
+    state(pid).is_some() && !is_stopped(pid)
 }
 
 fn children_of(pid: u32) -> Vec<u32> {
@@ -257,9 +270,9 @@ fn rpc_clients_spawn_follow_pause_resume_and_kill() {
     client.event("log", |line| line["message"] == "number 2");
     let key = running["sessionKey"].as_str().expect("a session").to_owned();
     client.call("control", json!({"sessionKey": key, "action": "pause"}));
-    wait::until("its process is stopped", PATIENCE, || state(pid) == Some('T'));
+    wait::until("its process is stopped", PATIENCE, || is_stopped(pid));
     client.call("control", json!({"sessionKey": key, "action": "resume"}));
-    wait::until("its process goes on", PATIENCE, || state(pid).is_some_and(|state| state != 'T'));
+    wait::until("its process goes on", PATIENCE, || goes_on(pid));
     client.call("control", json!({"sessionKey": key, "action": "kill"}));
     wait::until("its process is gone", PATIENCE, || state(pid).is_none());
     let ended = client.event("spawn_result", |result| result["status"] != "running");

@@ -15,6 +15,9 @@ use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 use crate::peer::{NEWEST, OLDER};
 use crate::support::own_gateway::{GatewayHome, GatewayProcess};
 
+/// Its own limit of 10 s runs while it still loads itself, which is too short on a busy machine.
+const PATIENT: [&str; 2] = ["--timeout", "60000"];
+
 fn home() -> GatewayHome {
     let program = json!(env!("CARGO_BIN_EXE_gatewarden"));
     GatewayHome::with(
@@ -42,7 +45,7 @@ impl Cli<'_> {
     /// Runs it, told of the gateway on its command line; what it prints when it succeeds.
     #[track_caller]
     fn run(&self, words: &[&str]) -> String {
-        self.run_plain(&[words, &["--url", &self.gateway.url, "--token", &self.home.token()]].concat())
+        self.run_plain(&[words, &["--url", &self.gateway.url, "--token", &self.home.token()], &PATIENT].concat())
     }
 
     /// Tells it of the gateway in its own configuration: some commands have no flags for that.
@@ -103,7 +106,7 @@ fn the_methods_answer(cli: &Cli<'_>) {
 
 fn an_agent_answers(cli: &Cli<'_>, key: &str) {
     let params = json!({"agentId": "sample", "message": "hello there", "idempotencyKey": key}).to_string();
-    let done = cli.call("agent", &["--params", &params, "--expect-final", "--timeout", "60000"]);
+    let done = cli.call("agent", &["--params", &params, "--expect-final"]);
     assert_eq!(done["status"], "ok", "{done}");
     assert_eq!(done["result"]["payloads"][0]["text"], "You said: hello there", "{done}");
     let sessions = cli.call("sessions.list", &[]);
@@ -126,9 +129,9 @@ fn people_get_their_answers(cli: &Cli<'_>) {
     let log = cli.run(&["logs", "--limit", "20"]);
     assert!(log.contains("WebSocket connection established"), "{log}");
     cli.configure();
-    let health = cli.run_plain(&["health"]);
+    let health = cli.run_plain(&[&["health"], &PATIENT[..]].concat());
     assert!(health.contains("sample (default)") && !health.contains("NaN"), "{health}");
-    let presence = cli.run_plain(&["system", "presence"]);
+    let presence = cli.run_plain(&[&["system", "presence"], &PATIENT[..]].concat());
     assert!(presence.contains("+gatewarden"), "{presence}");
     let answer = cli.run_plain(&["agent", "--agent", "sample", "--message", "hello again", "--json"]);
     assert!(answer.contains("You said: hello again"), "{answer}");

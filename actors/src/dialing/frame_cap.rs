@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Buf, Bytes, BytesMut};
+use gatewarden_protocol::frame_header::{FrameHeader, FrameSender, Opcode};
 
 use super::failure::SocketError;
 use super::incoming::{Held, Incoming};
@@ -15,9 +16,6 @@ use super::memory_budget::{COUNTED_FROM, MemoryBudget, MemoryPermit};
 
 /// Largest message before the connect reply: real gateways apply the same to us.
 pub const CAP_BEFORE_CONNECT: usize = 64 * 1024;
-
-/// Longest payload of a control frame (RFC 6455, 5.5).
-const MAX_CONTROL: u64 = 125;
 
 /// Memory that a message is given at first.
 const FIRST_RESERVE: usize = 16 * 1024;
@@ -47,22 +45,6 @@ impl FrameCap {
 enum Kind {
     Text,
     Binary,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opcode {
-    Continuation,
-    Data(Kind),
-    Close,
-    Ping,
-    Pong,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    is_final: bool,
-    opcode: Opcode,
-    length: u64,
 }
 
 /// A text or binary message under way.
@@ -112,22 +94,25 @@ impl FrameReader {
                     Filled::Whole(message) => return Ok(Some(message)),
                 }
             }
-            let Some((header, header_length)) = parse_header(source)? else { return Ok(None) };
+            let header = FrameHeader::read(source, FrameSender::Server)
+                .map_err(|broken| SocketError::Protocol { reason: broken.0 })?;
+            let Some(header) = header else { return Ok(None) };
             match header.opcode {
-                Opcode::Data(kind) => {
-                    source.advance(header_length);
+                Opcode::Text | Opcode::Binary => {
+                    source.advance(header.header_length);
+                    let kind = if header.opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
                     self.begin(kind, header)?;
                 }
                 Opcode::Continuation => {
-                    source.advance(header_length);
+                    source.advance(header.header_length);
                     self.proceed(header)?;
                 }
                 Opcode::Close | Opcode::Ping | Opcode::Pong => {
-                    let length = control_length(header)?;
-                    if source.len() < header_length + length {
+                    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+                    if source.len().saturating_sub(header.header_length) < length {
                         return Ok(None);
                     }
-                    source.advance(header_length);
+                    source.advance(header.header_length);
                     let payload = Bytes::copy_from_slice(&source.split_to(length));
                     return control(header.opcode, payload).map(Some);
                 }
@@ -135,7 +120,7 @@ impl FrameReader {
         }
     }
 
-    fn begin(&mut self, kind: Kind, header: Header) -> Result<(), SocketError> {
+    fn begin(&mut self, kind: Kind, header: FrameHeader) -> Result<(), SocketError> {
         if self.message.is_some() {
             return Err(SocketError::Protocol { reason: "a new message began inside another one" });
         }
@@ -151,7 +136,7 @@ impl FrameReader {
         Ok(())
     }
 
-    fn proceed(&mut self, header: Header) -> Result<(), SocketError> {
+    fn proceed(&mut self, header: FrameHeader) -> Result<(), SocketError> {
         let so_far = self.message.as_ref().map(|message| message.announced);
         let so_far = so_far.ok_or(SocketError::Protocol { reason: "a continuation without a beginning" })?;
         let length = self.admit(so_far, header.length)?;
@@ -226,48 +211,6 @@ fn deliver(message: Message) -> Result<Incoming, SocketError> {
             .map(|text| Incoming::Text(Held::new(text, message.permit)))
             .map_err(|_| SocketError::Protocol { reason: "a text message that is not UTF-8" }),
     }
-}
-
-/// The header at the start of `source` with its own length, or nothing while it isn't whole.
-fn parse_header(source: &BytesMut) -> Result<Option<(Header, usize)>, SocketError> {
-    let Some(&[first, second]) = source.first_chunk::<2>() else { return Ok(None) };
-    if first & 0x70 != 0 {
-        return Err(SocketError::Protocol { reason: "reserved bits are set" });
-    }
-    if second & 0x80 != 0 {
-        return Err(SocketError::Protocol { reason: "a server's frame is masked" });
-    }
-    let opcode = match first & 0x0f {
-        0x0 => Opcode::Continuation,
-        0x1 => Opcode::Data(Kind::Text),
-        0x2 => Opcode::Data(Kind::Binary),
-        0x8 => Opcode::Close,
-        0x9 => Opcode::Ping,
-        0xa => Opcode::Pong,
-        _ => return Err(SocketError::Protocol { reason: "an unknown kind of frame" }),
-    };
-    let (length, header_length) = match second & 0x7f {
-        126 => match source.first_chunk::<4>() {
-            Some(&[_, _, high, low]) => (u64::from(u16::from_be_bytes([high, low])), 4),
-            None => return Ok(None),
-        },
-        127 => match source.first_chunk::<10>() {
-            Some(&[_, _, ref length @ ..]) => (u64::from_be_bytes(*length), 10),
-            None => return Ok(None),
-        },
-        short => (u64::from(short), 2),
-    };
-    Ok(Some((Header { is_final: first & 0x80 != 0, opcode, length }, header_length)))
-}
-
-fn control_length(header: Header) -> Result<usize, SocketError> {
-    if !header.is_final {
-        return Err(SocketError::Protocol { reason: "a control frame in fragments" });
-    }
-    if header.length > MAX_CONTROL {
-        return Err(SocketError::Protocol { reason: "a control frame of more than 125 bytes" });
-    }
-    usize::try_from(header.length).map_err(|_| SocketError::Protocol { reason: "an impossible length" })
 }
 
 fn control(opcode: Opcode, payload: Bytes) -> Result<Incoming, SocketError> {

@@ -2,14 +2,12 @@
 //!
 //! The parser of actix-http waits for a whole frame before it compares the length, and reserves what the peer announces; so
 //! reading is done here: the header decides, and memory grows with the bytes that came, never with those announced. (The daemon
-//! reads the frames of gateways by the same rules; there they are unmasked.)
+//! reads the frames of gateways by the same rules.)
 
 use bytes::{Buf, Bytes, BytesMut};
+use gatewarden_protocol::frame_header::{FrameHeader, FrameSender, Opcode};
 
 use super::memory_budget::{COUNTED_FROM, MemoryBudget, MemoryPermit};
-
-/// Longest payload of a control frame (RFC 6455, 5.5).
-const MAX_CONTROL: u64 = 125;
 
 /// Memory that a message is given at first.
 const FIRST_RESERVE: usize = 4 * 1024;
@@ -51,24 +49,6 @@ pub(super) enum FrameFault {
     /// Against RFC 6455.
     #[error("{0}")]
     Protocol(&'static str),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opcode {
-    Continuation,
-    Text,
-    Binary,
-    Close,
-    Ping,
-    Pong,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    is_final: bool,
-    opcode: Opcode,
-    length: u64,
-    mask: [u8; 4],
 }
 
 /// A message under way.
@@ -122,22 +102,24 @@ impl FrameReader {
                     Filled::Whole(message) => return Ok(Some(message)),
                 }
             }
-            let Some((header, header_length)) = parse_header(source)? else { return Ok(None) };
+            let header =
+                FrameHeader::read(source, FrameSender::Client).map_err(|broken| FrameFault::Protocol(broken.0))?;
+            let Some(header) = header else { return Ok(None) };
             match header.opcode {
                 Opcode::Text | Opcode::Binary => {
-                    source.advance(header_length);
+                    source.advance(header.header_length);
                     self.begin(header)?;
                 }
                 Opcode::Continuation => {
-                    source.advance(header_length);
+                    source.advance(header.header_length);
                     self.proceed(header)?;
                 }
                 Opcode::Close | Opcode::Ping | Opcode::Pong => {
-                    let length = control_length(header)?;
-                    if source.len() < header_length + length {
+                    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+                    if source.len().saturating_sub(header.header_length) < length {
                         return Ok(None);
                     }
-                    source.advance(header_length);
+                    source.advance(header.header_length);
                     let mut payload = source.split_to(length);
                     unmask(&mut payload, header.mask, 0);
                     return control(header.opcode, &payload).map(Some);
@@ -146,7 +128,7 @@ impl FrameReader {
         }
     }
 
-    fn begin(&mut self, header: Header) -> Result<(), FrameFault> {
+    fn begin(&mut self, header: FrameHeader) -> Result<(), FrameFault> {
         if self.message.is_some() {
             return Err(FrameFault::Protocol("a new message began inside another one"));
         }
@@ -162,7 +144,7 @@ impl FrameReader {
         Ok(())
     }
 
-    fn proceed(&mut self, header: Header) -> Result<(), FrameFault> {
+    fn proceed(&mut self, header: FrameHeader) -> Result<(), FrameFault> {
         let so_far = self.message.as_ref().map(|message| message.announced);
         let so_far = so_far.ok_or(FrameFault::Protocol("a continuation without a beginning"))?;
         let length = self.admit(so_far, header.length)?;
@@ -243,49 +225,6 @@ fn deliver(message: Message) -> Result<Incoming, FrameFault> {
         return Err(FrameFault::Protocol("a text message that is not UTF-8"));
     }
     Ok(Incoming::Message(Held { bytes: message.content, _permit: message.permit }))
-}
-
-/// The header at the start of `source` with its own length, or nothing while it isn't whole.
-fn parse_header(source: &BytesMut) -> Result<Option<(Header, usize)>, FrameFault> {
-    let Some(&[first, second]) = source.first_chunk::<2>() else { return Ok(None) };
-    if first & 0x70 != 0 {
-        return Err(FrameFault::Protocol("reserved bits are set"));
-    }
-    if second & 0x80 == 0 {
-        return Err(FrameFault::Protocol("a client's frame is not masked"));
-    }
-    let opcode = match first & 0x0f {
-        0x0 => Opcode::Continuation,
-        0x1 => Opcode::Text,
-        0x2 => Opcode::Binary,
-        0x8 => Opcode::Close,
-        0x9 => Opcode::Ping,
-        0xa => Opcode::Pong,
-        _ => return Err(FrameFault::Protocol("an unknown kind of frame")),
-    };
-    let (length, before_mask) = match second & 0x7f {
-        126 => match source.first_chunk::<4>() {
-            Some(&[_, _, high, low]) => (u64::from(u16::from_be_bytes([high, low])), 4),
-            None => return Ok(None),
-        },
-        127 => match source.first_chunk::<10>() {
-            Some(&[_, _, ref length @ ..]) => (u64::from_be_bytes(*length), 10),
-            None => return Ok(None),
-        },
-        short => (u64::from(short), 2),
-    };
-    let Some(&mask) = source.get(before_mask..).and_then(|rest| rest.first_chunk::<4>()) else { return Ok(None) };
-    Ok(Some((Header { is_final: first & 0x80 != 0, opcode, length, mask }, before_mask + 4)))
-}
-
-fn control_length(header: Header) -> Result<usize, FrameFault> {
-    if !header.is_final {
-        return Err(FrameFault::Protocol("a control frame in fragments"));
-    }
-    if header.length > MAX_CONTROL {
-        return Err(FrameFault::Protocol("a control frame of more than 125 bytes"));
-    }
-    usize::try_from(header.length).map_err(|_| FrameFault::Protocol("an impossible length"))
 }
 
 fn control(opcode: Opcode, payload: &[u8]) -> Result<Incoming, FrameFault> {
