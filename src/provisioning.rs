@@ -71,6 +71,13 @@ pub struct Writing<'a> {
     pub overwrite: bool,
 }
 
+impl Writing<'_> {
+    /// The same for an agent that was made just now: what stands in its files are the gateway's own beginnings, nobody's words.
+    pub fn of_new(self, is_new: bool) -> Self {
+        Self { overwrite: self.overwrite || is_new, ..self }
+    }
+}
+
 /// The gateway's own list of agents, and what it calls their main sessions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {

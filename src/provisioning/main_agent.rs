@@ -54,7 +54,7 @@ pub async fn provision(
 ) -> Result<MainAgentProvisioned, Failure> {
     let listed = list_agents(gateway, &facts.name).await?;
     let found = find_or_create(gateway, facts, recorded, &listed).await?;
-    let files = agent_files::write(gateway, facts, &found.agent, true, writing)
+    let files = agent_files::write(gateway, facts, &found.agent, true, writing.of_new(found.created))
         .await
         .map_err(|failure| step("write_files", failure))?;
     Ok(MainAgentProvisioned { found, files })
@@ -86,7 +86,9 @@ pub async fn find_or_create(
     };
     let made = outcome.as_ref().ok().and_then(|reply| reply.get("agentId")).and_then(Value::as_str);
     if let Some(agent) = find(&listed, made, facts) {
-        return Ok(MainAgentFound { agent: agent.clone(), created: outcome.is_ok() });
+        // Refused and there all the same: somebody else has made it. Anything else is an answer that got lost.
+        let created = outcome.as_ref().err().is_none_or(|failure| failure.code != ErrorCode::GatewayRefused);
+        return Ok(MainAgentFound { agent: agent.clone(), created });
     }
     let failure = outcome.err().unwrap_or_else(|| {
         Failure::new(

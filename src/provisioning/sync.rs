@@ -90,7 +90,8 @@ pub async fn sync(
             synced.troubles.push(AgentTrouble { agent: agent.id.clone(), message: why.clone() });
             continue;
         }
-        match one(gateway, facts, &listed, agent, is_main, options, writing).await {
+        let is_new = is_main && synced.main.as_ref().is_some_and(|main| main.created);
+        match one(gateway, facts, &listed, agent, is_main, options, writing.of_new(is_new)).await {
             Ok((files, reset)) => synced.count(is_main, &files, reset),
             Err(failure) => {
                 if matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::GatewayTimeout) {

@@ -59,6 +59,7 @@ impl Scripted {
     fn create(&self, params: &Value) -> Value {
         let id = params["name"].as_str().unwrap().to_lowercase().replace(' ', "-");
         self.agents.borrow_mut().push(id.clone());
+        self.put(&id, "AGENTS.md", "how gateways begin it\n");
         json!({"ok": true, "agentId": id, "name": params["name"], "workspace": params["workspace"]})
     }
 }
@@ -179,7 +180,9 @@ async fn a_creation_whose_answer_was_lost_is_found_and_not_repeated() {
     gateway.fail("agents.create", ErrorCode::GatewayUnavailable);
     let how = shipped(false);
     let done = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
-    assert_eq!((done.found.agent.id.as_str(), done.found.created), ("gateway-agent-prod", false));
+    assert_eq!((done.found.agent.id.as_str(), done.found.created), ("gateway-agent-prod", true));
+    let text = gateway.file("gateway-agent-prod", "AGENTS.md").unwrap();
+    assert!(mark::is_unchanged(&text), "the gateway's own beginning is nobody's words: {text}");
     assert_eq!(gateway.asked("agents.create").len(), 1);
 }
 
