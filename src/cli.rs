@@ -1,21 +1,28 @@
 //! The command line: one binary, one file a command.
 
+mod agents;
 mod backup;
 mod care;
 mod check;
 mod check_config;
 mod client;
 mod doctor;
+mod events;
+mod export;
 mod gateway;
 mod gateway_address;
 mod gateways;
 mod http_client;
 mod identity;
+mod import;
+mod keys;
 mod openapi;
 mod rekey;
 mod restore;
 mod serve;
+mod sessions;
 mod shell;
+mod spawn;
 mod status;
 mod terminal;
 mod tls_trust;
@@ -78,6 +85,28 @@ enum Command {
     Status(status::StatusArgs),
     /// List, change and follow the gateways of a running daemon.
     Gateways(gateways::GatewaysArgs),
+    /// List the sessions of all gateways, read them and talk to them.
+    Sessions(sessions::SessionsArgs),
+    /// Pause, resume or end a session.
+    Control(sessions::ControlArgs),
+    /// Give a gateway work.
+    Spawn(spawn::SpawnArgs),
+    /// See what became of work.
+    Spawns(spawn::SpawnsArgs),
+    /// List and change the agents that are known.
+    Agents(agents::AgentsArgs),
+    /// See and close the connections of tools without a gateway.
+    Connections(agents::ConnectionsArgs),
+    /// Follow what happens.
+    Events(events::EventsArgs),
+    /// Read the log of a gateway.
+    Logs(events::LogsArgs),
+    /// List, create and revoke API keys.
+    Keys(keys::KeysArgs),
+    /// Write the gateways of a running daemon as a list, without their tokens unless asked for.
+    Export(export::ExportArgs),
+    /// Register the gateways of Mission Control's database, of an openclaw.json or of a list.
+    Import(import::ImportArgs),
     /// Run and look after an embedded gateway.
     Gateway(gateway::GatewayArgs),
     /// Print the OpenAPI document of the REST interface.
@@ -149,6 +178,17 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Gateways(args) => gateways::run(&args),
+        Command::Sessions(args) => sessions::run(&args),
+        Command::Control(args) => sessions::control(&args),
+        Command::Spawn(args) => spawn::run(&args),
+        Command::Spawns(args) => spawn::look(&args),
+        Command::Agents(args) => agents::run(&args),
+        Command::Connections(args) => agents::connections(&args),
+        Command::Events(args) => events::run(&args),
+        Command::Logs(args) => events::logs(&args),
+        Command::Keys(args) => keys::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Gateway(args) => gateway::run(args),
         Command::Openapi => openapi::run(),
         Command::Completions(args) => shell::completions(&args),
@@ -215,6 +255,38 @@ mod tests {
         for variable in CLIENT_VARIABLES {
             assert!(PAGE.contains(variable), "docs/command-line.md says nothing of {variable}");
         }
+    }
+
+    /// The words of a line of a shell, as far as examples go: quotes, and an end at a pipe or a remark.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for character in line.chars() {
+            match character {
+                '"' | '\'' => quoted = !quoted,
+                '|' | '#' | '>' if !quoted => break,
+                ' ' if !quoted => words.push(String::new()),
+                other => words.last_mut().unwrap().push(other),
+            }
+        }
+        words.into_iter().filter(|word| !word.is_empty()).collect()
+    }
+
+    #[test]
+    fn every_example_is_a_command_that_there_is() {
+        let mut examples = 0;
+        for page in [include_str!("../docs/command-line.md"), include_str!("../README.md")] {
+            for line in page.lines().filter(|line| line.starts_with("gatewarden ")) {
+                let line = words(line);
+                // Prose begins so, too.
+                if line.get(1).is_some_and(|word| Cli::command().find_subcommand(word).is_none()) {
+                    continue;
+                }
+                examples += 1;
+                assert!(Cli::try_parse_from(&line).is_ok(), "{line:?} is documented and no command");
+            }
+        }
+        assert!(examples > 15, "only {examples} examples were found");
     }
 
     #[test]

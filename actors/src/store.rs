@@ -18,6 +18,7 @@ mod error;
 pub mod handle;
 pub mod health_log;
 pub mod key_file;
+pub mod mission_control;
 pub mod open_error;
 pub mod options;
 mod pulse;

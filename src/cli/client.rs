@@ -31,7 +31,7 @@ pub(super) use self::output::{Output, Paint, Tone};
 use self::place::Place;
 pub(super) use self::table::{Cell, Table};
 pub(super) use self::trouble::Trouble;
-pub(super) use self::words::{address_of, ago, at, number, seconds_of, status_tone, text};
+pub(super) use self::words::{address_of, ago, at, number, path_part, read_text, seconds_of, status_tone, text};
 use super::http_client::{Answer, Request};
 use super::terminal;
 use crate::config::{Config, Inputs};

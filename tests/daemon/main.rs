@@ -31,6 +31,10 @@ mod client_commands;
 #[cfg(test)]
 mod client_gateways;
 #[cfg(test)]
+mod client_records;
+#[cfg(test)]
+mod client_work;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod connections;

@@ -78,7 +78,8 @@ pub(super) fn uri(path: &Path) -> String {
     format!("{}?mode=rw", uri_path(path))
 }
 
-fn uri_path(path: &Path) -> String {
+/// A path as SQLite takes it with parameters behind a question mark.
+pub(super) fn uri_path(path: &Path) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {

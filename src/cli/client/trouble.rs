@@ -18,12 +18,14 @@ pub(in crate::cli) struct Trouble {
     help: String,
     /// The API's error object, where it was the API that said no.
     body: Option<Value>,
+    /// When the daemon says that it may work, in seconds.
+    retry_after_s: Option<u64>,
 }
 
 impl Trouble {
     /// A failure of no special kind.
     pub(in crate::cli) fn new(sentence: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit_code: EXIT_FAILURE, sentence: sentence.into(), help: help.into(), body: None }
+        Self { exit_code: EXIT_FAILURE, sentence: sentence.into(), help: help.into(), body: None, retry_after_s: None }
     }
 
     /// The command line is wrong.
@@ -91,15 +93,26 @@ impl Trouble {
             _ => word("help"),
         }
         .to_owned();
-        if let Some(seconds) = answer.head.header("retry-after").filter(|_| exit_code == EXIT_LATER) {
+        let retry_after_s = answer.head.header("retry-after").and_then(|seconds| seconds.parse().ok());
+        if let Some(seconds) = retry_after_s.filter(|_| exit_code == EXIT_LATER) {
             help = format!("{help} Try again in {seconds} s.").trim().to_owned();
         }
-        Self { exit_code, sentence, help, body: Some(body) }
+        Self { exit_code, sentence, help, body: Some(body), retry_after_s }
     }
 
     /// The same with a command's own exit code.
     pub(in crate::cli) fn exit_code(&self) -> u8 {
         self.exit_code
+    }
+
+    /// How long the daemon asks to wait, in seconds.
+    pub(in crate::cli) fn retry_after_s(&self) -> Option<u64> {
+        self.retry_after_s
+    }
+
+    /// Whether the same may work in a moment: nobody answers, or not now.
+    pub(in crate::cli) fn may_pass(&self) -> bool {
+        matches!(self.exit_code, EXIT_UNREACHABLE | EXIT_LATER)
     }
 
     /// Whether the API gave this code.

@@ -3,7 +3,11 @@
 use gatewarden_embedded_gateway::wall_time::iso;
 use serde_json::Value;
 
+use super::Trouble;
 use super::output::Tone;
+
+/// Longest text from standard input, bytes.
+const LONGEST_INPUT: u64 = 1024 * 1024;
 
 /// A text of an answer by its JSON pointer.
 pub(in crate::cli) fn text(value: &Value, pointer: &str) -> Option<String> {
@@ -60,6 +64,33 @@ pub(in crate::cli) fn at(unix_s: i64) -> String {
     format!("{date} {}Z", time.get(..8).unwrap_or(time))
 }
 
+/// A value as one part of a path.
+pub(in crate::cli) fn path_part(value: &str) -> String {
+    let mut part = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => part.push(char::from(byte)),
+            other => part.push_str(&format!("%{other:02X}")),
+        }
+    }
+    part
+}
+
+/// A text of the command line; `-` is standard input.
+pub(in crate::cli) fn read_text(written: &str) -> Result<String, Trouble> {
+    use std::io::Read as _;
+    if written != "-" {
+        return Ok(written.to_owned());
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .take(LONGEST_INPUT)
+        .read_to_string(&mut text)
+        .map_err(|error| Trouble::usage(format!("Standard input cannot be read: {error}.")))?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -83,5 +114,10 @@ mod tests {
         ] {
             assert_eq!(address_of(&json!({"host": host, "port": port})), shown);
         }
+    }
+
+    #[test]
+    fn a_part_of_a_path_stays_one_part() {
+        assert_eq!(path_part("agent:main/x y?\u{e4}%"), "agent:main%2Fx%20y%3F%C3%A4%25");
     }
 }

@@ -204,6 +204,19 @@ impl Going {
             if said.contains(words) { Ok(()) } else { Err(format!("{said}; {}", text_of(&self.stderr))) }
         });
     }
+
+    /// Waits for its end, which must come by itself.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> Ended {
+        let child = &mut self.child;
+        let status = wait::until_ok("it ends by itself", PATIENCE, || match child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            other => Err(format!("{other:?}")),
+        });
+        settled(&self.stdout);
+        settled(&self.stderr);
+        Ended { code: status.code(), stdout: text_of(&self.stdout), stderr: text_of(&self.stderr) }
+    }
 }
 
 impl Drop for Going {

@@ -1,0 +1,274 @@
+//! `gatewarden events` and `gatewarden logs`: what happens, line by line as it comes.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::{
+    Daemon, DaemonArgs, EventStream, Paint, StreamEvent, Tone, Trouble, at, number, status_tone, text,
+};
+use super::{EXIT_FAILURE, EXIT_OK, terminal};
+
+/// What to follow.
+#[derive(Debug, Args)]
+pub(super) struct EventsArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+    /// Only these types, separated by commas; all but log where none is named
+    #[arg(long, value_name = "TYPES")]
+    types: Option<String>,
+    /// Log entries of this gateway only; several may be given
+    #[arg(long = "gateway", value_name = "GATEWAY")]
+    gateways: Vec<String>,
+    /// Go on after the event of this number
+    #[arg(long, value_name = "ID")]
+    since: Option<u64>,
+    /// End after so many events
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Go on until it is interrupted: so it is anyway, where no --count is given
+    #[arg(long, short, conflicts_with = "count")]
+    follow: bool,
+}
+
+/// Whose log, and how much of it.
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+    /// Name or id
+    #[arg(value_name = "GATEWAY")]
+    gateway: String,
+    /// Go on with new entries as they come
+    #[arg(long, short)]
+    follow: bool,
+    /// The newest so many entries
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    limit: u32,
+    /// Only this level and graver ones
+    #[arg(long, value_name = "LEVEL", value_parser = ["fatal", "error", "warn", "info", "debug", "trace"])]
+    level: Option<String>,
+}
+
+/// Prints events until it is interrupted. A stream that ends is opened again where it ended.
+pub(super) fn run(args: &EventsArgs) -> u8 {
+    args.daemon.run(|daemon| {
+        let mut path = "/api/events".to_owned();
+        let mut sign = '?';
+        if let Some(types) = &args.types {
+            path.push_str(&format!("?types={}", super::client::path_part(types)));
+            sign = '&';
+        }
+        if !args.gateways.is_empty() {
+            let ids = args.gateways.iter().map(|named| daemon.gateway_id(named)).collect::<Result<Vec<_>, _>>()?;
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            path.push_str(&format!("{sign}gateway_id={}", ids.join("%2C")));
+        }
+        let mut left = args.count;
+        follow(daemon, &path, args.since.map(|id| id.to_string()), |event| {
+            if event.name.is_empty() || left == Some(0) {
+                return left != Some(0);
+            }
+            let shown = if daemon.output.is_json() { line_of_json(event) } else { line(event, daemon.output.paint) };
+            left = left.map(|left| left.saturating_sub(1));
+            terminal::try_print(&shown) && left != Some(0)
+        })
+    })
+}
+
+/// Prints the newest entries, and goes on where that is wished for.
+pub(super) fn logs(args: &LogsArgs) -> u8 {
+    args.daemon.run(|daemon| {
+        let id = daemon.gateway_id(&args.gateway)?;
+        let level = args.level.as_ref().map(|level| format!("&level={level}")).unwrap_or_default();
+        let path = format!("/api/gateways/{id}/logs?limit={}{level}", args.limit);
+        if !args.follow {
+            let answer = daemon.get(&path)?;
+            daemon.show(&answer, |seen| {
+                let entries = seen.get("logs").and_then(Value::as_array).into_iter().flatten();
+                entries.map(|entry| log_line(entry, daemon.output.paint)).collect::<Vec<_>>().join("\n")
+            });
+            return Ok(EXIT_OK);
+        }
+        let mut ended = None;
+        let code = follow(daemon, &format!("{path}&follow=true"), None, |event| {
+            let said = event.json();
+            let data = said.get("data").unwrap_or(&said);
+            let go_on = match event.name.as_str() {
+                "" => true,
+                _ if daemon.output.is_json() => terminal::try_print(&line_of_json(event)),
+                "log" => terminal::try_print(&log_line(data, daemon.output.paint)),
+                _ => {
+                    let words = text(data, "/message").unwrap_or_else(|| match number(data, "/dropped") {
+                        Some(dropped) => format!("{dropped} entries were dropped: this reader is too slow"),
+                        None => event.name.clone(),
+                    });
+                    terminal::complain(&terminal::plain(&words));
+                    true
+                }
+            };
+            if event.name == "end" {
+                ended = Some(());
+            }
+            go_on && event.name != "end"
+        })?;
+        // The gateway, or our right to read its log, is gone: nobody has asked for that end.
+        Ok(if ended.is_some() { EXIT_FAILURE } else { code })
+    })
+}
+
+/// Reads a stream for as long as `take` wants more.
+fn follow(
+    daemon: &Daemon,
+    path: &str,
+    since: Option<String>,
+    mut take: impl FnMut(&StreamEvent) -> bool,
+) -> Result<u8, Trouble> {
+    let mut after = since;
+    let mut stream: EventStream = daemon.stream(path, after.as_deref())?;
+    loop {
+        match stream.next() {
+            Ok(Some(event)) => {
+                if event.id.is_some() {
+                    after.clone_from(&event.id);
+                }
+                if !take(&event) {
+                    return Ok(EXIT_OK);
+                }
+            }
+            Ok(None) | Err(_) => stream = reopen(daemon, path, after.as_deref())?,
+        }
+    }
+}
+
+/// The daemon may be starting again: it is waited for, for a while.
+fn reopen(daemon: &Daemon, path: &str, after: Option<&str>) -> Result<EventStream, Trouble> {
+    const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+    const ATTEMPTS: u32 = 60;
+    if !daemon.output.is_quiet() {
+        terminal::complain("the stream has ended; it is opened again");
+    }
+    let mut attempt = 0;
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "before the next attempt to reach another process")]
+        std::thread::sleep(PAUSE);
+        attempt += 1;
+        match daemon.stream(path, after) {
+            Ok(stream) => return Ok(stream),
+            Err(trouble) if attempt < ATTEMPTS && trouble.may_pass() => {}
+            Err(trouble) => return Err(trouble),
+        }
+    }
+}
+
+/// Type, number and content in one line; what the daemon itself says of the stream (`reset`, `lagged`) has no number.
+fn line_of_json(event: &StreamEvent) -> String {
+    let said = event.json();
+    let mut line = match said {
+        Value::Object(fields) if fields.contains_key("type") => Value::Object(fields),
+        other => serde_json::json!({"type": event.name, "data": other}),
+    };
+    if let (Some(fields), Some(id)) = (line.as_object_mut(), &event.id) {
+        fields.insert("id".to_owned(), id.parse::<u64>().map_or_else(|_| Value::from(id.clone()), Value::from));
+    }
+    line.to_string()
+}
+
+fn line(event: &StreamEvent, paint: Paint) -> String {
+    let said = event.json();
+    let data = said.get("data").unwrap_or(&said);
+    if event.name == "log" {
+        let gateway = text(data, "/gateway").unwrap_or_default();
+        return format!("{} {}", terminal::plain(&gateway), log_line(data, paint));
+    }
+    let when = number(&said, "/ts").map(|ms| at(ms / 1000)).unwrap_or_default();
+    let name = paint.paint(Tone::Faint, &format!("{:<22}", terminal::plain(&event.name)));
+    format!("{} {name} {}", paint.paint(Tone::Faint, &when), terminal::plain(&words(&event.name, data)))
+}
+
+/// What an event says, in one line.
+pub(super) fn words(name: &str, data: &Value) -> String {
+    let word = |pointer: &str| text(data, pointer).unwrap_or_default();
+    let behind = |pointer: &str| text(data, pointer).map(|words| format!(" ({words})")).unwrap_or_default();
+    match name {
+        "gateway.status" => {
+            format!("{}: {} -> {}{}", word("/gateway"), word("/from"), word("/to"), behind("/error/code"))
+        }
+        "gateway.primary" => {
+            let named = |pointer: &str| text(data, pointer).unwrap_or_else(|| "none".to_owned());
+            format!("{} -> {}{}", named("/from/name"), named("/to/name"), behind("/reason"))
+        }
+        "gateway.blocked" => format!("{}: {}", word("/gateway"), word("/error/message")),
+        "agent.status" => format!("{}: {} -> {}", word("/agent"), word("/from"), word("/to")),
+        "spawn_result" => {
+            format!("{}: {}{}{}", word("/spawnId"), word("/status"), behind("/gateway/name"), behind("/error"))
+        }
+        "audit" => format!("{} {} {}: {}", word("/actor/name"), word("/action"), word("/target"), word("/result")),
+        // The rest, and what later releases may tell: as it is.
+        _ => data.to_string(),
+    }
+}
+
+fn log_line(entry: &Value, paint: Paint) -> String {
+    let when = number(entry, "/timestamp").map_or_else(|| "-".to_owned(), |ms| at(ms / 1000));
+    let level = text(entry, "/level").unwrap_or_default();
+    let tone = match level.as_str() {
+        "fatal" | "error" => Tone::Bad,
+        "warn" => Tone::Warning,
+        "debug" | "trace" => Tone::Faint,
+        _ => status_tone("ok"),
+    };
+    let source = text(entry, "/source").map(|source| format!(" {source}")).unwrap_or_default();
+    let message = text(entry, "/message").unwrap_or_default();
+    format!(
+        "{} {}{}",
+        paint.paint(Tone::Faint, &when),
+        paint.paint(tone, &format!("{:<5}", terminal::plain(&level))),
+        terminal::plain(&format!("{source} {message}"))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_are_said_in_words_and_unknown_ones_as_they_are() {
+        for (name, data, said) in [
+            (
+                "gateway.status",
+                json!({"gateway": "lab", "from": "online", "to": "offline", "error": {"code": "x"}}),
+                "lab: online -> offline (x)",
+            ),
+            (
+                "gateway.primary",
+                json!({"from": null, "to": {"name": "lab"}, "reason": "it is back"}),
+                "none -> lab (it is back)",
+            ),
+            ("later", json!({"a": 1}), "{\"a\":1}"),
+        ] {
+            assert_eq!(words(name, &data), said);
+        }
+    }
+
+    #[test]
+    fn a_line_of_json_has_type_and_number() {
+        let event = StreamEvent {
+            name: "gateway.status".to_owned(),
+            id: Some("7".to_owned()),
+            text: r#"{"type":"gateway.status","ts":1,"data":{}}"#.to_owned(),
+        };
+        let line: Value = serde_json::from_str(&line_of_json(&event)).unwrap();
+        assert_eq!((&line["type"], &line["id"]), (&json!("gateway.status"), &json!(7)));
+        let reset = StreamEvent { name: "reset".to_owned(), id: None, text: r#"{"last_id":9}"#.to_owned() };
+        assert_eq!(line_of_json(&reset), r#"{"data":{"last_id":9},"type":"reset"}"#);
+    }
+
+    #[test]
+    fn a_log_entry_is_one_line_that_steers_nothing() {
+        let entry =
+            json!({"timestamp": 1_795_284_345_000_i64, "level": "warn", "source": "ws", "message": "a\n\u{1b}b"});
+        assert_eq!(log_line(&entry, Paint::none()), "2026-11-21 18:05:45Z warn  ws a\u{fffd}\u{fffd}b");
+    }
+}

@@ -1,0 +1,142 @@
+//! Work by commands: spawn, control, sessions, events and logs.
+
+use serde_json::{Value, json};
+
+use super::support::daemon::{Daemon, Ended, PATIENCE, Setup};
+use super::support::scripted_gateway::{Form, ScriptedGateway, log_line};
+use super::support::wait;
+
+const SESSION: &str = "agent:sample:main";
+/// The main session of an agent can't be deleted; this one can.
+const TALK: &str = "agent:sample:talk";
+
+fn run(daemon: &Daemon, args: &[&str]) -> Ended {
+    Setup::client_of(daemon, args).run()
+}
+
+#[track_caller]
+fn fine(daemon: &Daemon, args: &[&str]) -> String {
+    let ended = run(daemon, args);
+    assert_eq!(ended.code, Some(0), "{args:?}: {} {}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+#[track_caller]
+fn until(daemon: &Daemon, args: &[&str], words: &str) -> String {
+    wait::until_ok(&format!("{args:?} says {words}"), PATIENCE, || {
+        let ended = run(daemon, args);
+        if ended.stdout.contains(words) { Ok(ended.stdout) } else { Err(format!("{} {}", ended.stdout, ended.stderr)) }
+    })
+}
+
+/// The daemon with the embedded gateway and its sample agent: sessions that pause, and runs that end.
+fn up() -> Daemon {
+    let setup = Setup::new();
+    let state = setup.state().display().to_string();
+    let daemon =
+        setup.only_args(&["up", "--listen", "127.0.0.1:0", "--gateway-port", "0", "--state-dir", &state]).start();
+    until(&daemon, &["gateways", "list"], "online");
+    daemon
+}
+
+#[test]
+fn work_is_given_watched_paused_killed_and_waited_for() {
+    let daemon = up();
+    let spawn = ["spawn", "count to 500", "--agent", "sample", "--session", SESSION, "--quiet"];
+    let id = fine(&daemon, &spawn).trim().to_owned();
+    let row = until(&daemon, &["sessions", "list"], "active");
+    assert!(row.contains(SESSION) && row.contains("local"), "{row}");
+    assert!(until(&daemon, &["logs", "local"], "says 2").contains("info"));
+
+    assert!(fine(&daemon, &["control", SESSION, "pause"]).contains("pause of agent:sample:main on local"));
+    until(&daemon, &["sessions", "list", "--status", "paused"], SESSION);
+    fine(&daemon, &["control", SESSION, "resume", "--gateway", "local", "--quiet"]);
+    fine(&daemon, &["control", SESSION, "kill"]);
+    until(&daemon, &["spawns", "show", &id, "--quiet"], "killed");
+    assert!(fine(&daemon, &["spawns", "list"]).contains(&id));
+    let unknown = run(&daemon, &["control", "agent:nobody:x", "kill"]);
+    assert_eq!(unknown.code, Some(1), "{}", unknown.stderr);
+    assert_eq!(run(&daemon, &["control", SESSION, "dance"]).code, Some(64));
+
+    let waited = run(&daemon, &["spawn", "count to 2", "--agent", "sample", "--session", "agent:sample:two", "--wait"]);
+    assert_eq!(waited.code, Some(0), "{} {}", waited.stdout, waited.stderr);
+    assert!(waited.stdout.contains("status    completed"), "{}", waited.stdout);
+    assert!(waited.stderr.contains("completed on local"), "it says how it goes: {}", waited.stderr);
+
+    for args in
+        [vec!["spawn"], vec!["spawn", "x", "--command", "y"], vec!["spawn", "--command", "x", "--selector", "y"]]
+    {
+        assert_eq!(run(&daemon, &args).code, Some(64), "{args:?}");
+    }
+    let elsewhere = run(&daemon, &["spawn", "x", "--selector", "site=moon"]);
+    assert_eq!(elsewhere.code, Some(75), "nothing usable is there now: {}", elsewhere.stderr);
+}
+
+#[test]
+fn a_session_is_read_talked_to_named_and_deleted() {
+    let daemon = up();
+    fine(&daemon, &["spawn", "count to 2", "--agent", "sample", "--session", TALK, "--wait"]);
+    let history = until(&daemon, &["sessions", "history", TALK], "count to 2");
+    assert!(history.contains("user"), "{history}");
+    fine(&daemon, &["sessions", "show", TALK, "--json"]);
+    let taken = fine(&daemon, &["sessions", "message", TALK, "count to 3", "--idempotency-key", "k-1"]);
+    assert!(taken.contains("local took it"), "{taken}");
+    until(&daemon, &["sessions", "history", TALK], "count to 3");
+    fine(&daemon, &["sessions", "set", TALK, "--label", "the sample"]);
+    until(&daemon, &["sessions", "list"], "the sample");
+    assert_eq!(run(&daemon, &["sessions", "set", TALK]).code, Some(64), "there is nothing to change");
+    until(&daemon, &["sessions", "list"], "completed");
+    fine(&daemon, &["sessions", "rm", TALK]);
+    wait::until("it is gone", PATIENCE, || !fine(&daemon, &["sessions", "list", "--quiet"]).contains(TALK));
+}
+
+#[test]
+fn events_come_line_by_line_in_words_or_json_and_end_after_a_count() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let id = daemon.register("lab", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    let words = Setup::client_of(&daemon, &["events", "--follow"]).spawn();
+    let mut json =
+        Setup::client_of(&daemon, &["events", "--types", "gateway.status", "--json", "--count", "1"]).spawn();
+    let metrics = || daemon.get("/metrics").text;
+    wait::until("both are subscribed", PATIENCE, || metrics().contains("gatewarden_") && words.said().is_empty());
+    // A stream that begins after the event would wait for ever: it happens again until both have seen it.
+    wait::until("both have seen a change", PATIENCE, || {
+        daemon.post(&format!("/api/gateways/{id}/reconnect"), &json!({})).expect(200);
+        words.said().contains("lab:") && !json.said().is_empty()
+    });
+    let ended = json.ended();
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 1), "{}", ended.stdout);
+    let event: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!((&event["type"], &event["data"]["gateway"]), (&json!("gateway.status"), &json!("lab")));
+    let before = event["id"].as_u64().expect("a number") - 1;
+    let again = run(
+        &daemon,
+        &["events", "--types", "gateway.status", "--json", "--count", "1", "--since", &before.to_string()],
+    );
+    assert_eq!(again.stdout, ended.stdout, "what was missed comes again");
+    let unknown = run(&daemon, &["events", "--types", "nothing"]);
+    assert_eq!(unknown.code, Some(1), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_log_is_read_and_followed() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let id = daemon.register("lab", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    assert!(fine(&daemon, &["logs", "lab"]).contains("info  gateway gateway is up"));
+    let follow = Setup::client_of(&daemon, &["logs", "lab", "--follow", "--limit", "1"]).spawn();
+    follow.until_said("gateway is up");
+    gateway.change(|behaviour| behaviour.log.push(log_line("something \u{1b}[2J new")));
+    follow.until_said("new");
+    assert!(!follow.said().contains('\u{1b}'), "a gateway cannot steer a terminal: {:?}", follow.said());
+    let mut gone = Setup::client_of(&daemon, &["logs", "lab", "-f"]).spawn();
+    gone.until_said("gateway is up");
+    daemon.delete(id).expect(200);
+    let ended = gone.ended();
+    assert_eq!(ended.code, Some(1), "{} {}", ended.stdout, ended.stderr);
+    assert!(!ended.stderr.is_empty(), "it says why");
+    assert_eq!(run(&daemon, &["logs", "lab"]).code, Some(1));
+}
