@@ -33,6 +33,7 @@ use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::notifier::{NotifierActor, NotifierParts, forget_others};
+use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
 use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::{RegistryActor, RegistryParts};
@@ -57,6 +58,9 @@ pub use state_dir::StateDir;
 
 pub(crate) use file_limit::raise as raise_file_limit;
 
+/// Orders to gateways' processes at one time; each may take as long as a start and its verification.
+const PROCESS_ORDERS: usize = 64;
+
 /// A daemon that runs: its socket is bound, its store migrated, its registry at work.
 pub struct App {
     /// Where it listens; with port 0 in the configuration, the port that it got.
@@ -71,6 +75,7 @@ pub struct App {
     pub(crate) event_hub: Addr<EventHubActor>,
     pub(crate) agent_sync: Addr<AgentSyncActor>,
     pub(crate) direct: Addr<DirectConnectionsActor>,
+    pub(crate) processes: Addr<ProcessesActor>,
     pub(crate) roster: RosterReader,
     /// Where notifications are configured.
     pub(crate) notifications: Option<Addr<NotifierActor>>,
@@ -129,6 +134,15 @@ impl App {
             tracing::warn!(gateway.name = %name, "gateway {name} was being created when the daemon ended: what was half-made is removed");
         }
         let dialer: Arc<dyn Dialer> = Arc::new(NetworkDialer::new());
+        let processes = ProcessesActor::start(ProcessParts {
+            settings: config.processes.clone(),
+            restarts: config.restarts.clone(),
+            store: store.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        })
+        .await?;
         let (registry, roster) = RegistryActor::start(RegistryParts {
             records: store.load_gateways().await?,
             device_tokens: store.load_device_tokens().await?,
@@ -146,6 +160,7 @@ impl App {
             heartbeat_interval: config.gateway.heartbeat_interval,
             clock: clock.clone(),
             metrics: metrics.clone(),
+            processes: Some(processes.clone()),
         });
         let agent_sync = AgentSyncActor::start(AgentSyncParts {
             registry: registry.clone().recipient(),
@@ -190,6 +205,8 @@ impl App {
             store: store.clone(),
             agents,
             agent_sync: Door::to("sync of agents", agent_sync.clone().recipient(), SYNCS),
+            processes: Door::to("processes", processes.clone().recipient(), PROCESS_ORDERS),
+            process_settings: config.processes.clone(),
             direct: DirectDoor::new(&direct, config.work.heartbeat_timeout),
             keys: Keyring::open(&store, admin_key.key()).await?,
             metrics: metrics.clone(),
@@ -211,6 +228,7 @@ impl App {
             event_hub,
             agent_sync,
             direct,
+            processes,
             roster,
             notifications,
             store,

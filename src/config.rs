@@ -12,6 +12,7 @@ mod layers;
 mod log;
 mod notifications;
 mod problem;
+mod processes;
 mod reading;
 mod secrets;
 mod seed;
@@ -21,11 +22,12 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use gatewarden_actors::gateway_record::NewGateway;
 use gatewarden_actors::notifier::destination::Destination;
 use gatewarden_actors::settings::{
-    ElectionSettings, GatewaySettings, RestartSettings, RetentionSettings, RoutingSettings,
+    ElectionSettings, GatewaySettings, ProcessSettings, RestartSettings, RetentionSettings, RoutingSettings,
 };
 use gatewarden_actors::store::options::StoreOptions;
 use gatewarden_protocol::Secret;
@@ -65,6 +67,8 @@ pub struct Config {
     pub restarts: RestartSettings,
     /// Routing and limits of work; read by the routes that give gateways work.
     pub work: WorkSettings,
+    /// Gateways that are processes of this machine.
+    pub processes: Arc<ProcessSettings>,
     /// The gateway that is made where there is none.
     pub seed: NewGateway,
     /// Where notifications go.
@@ -97,8 +101,9 @@ impl Config {
     /// Every unknown key and every wrong value, with its place.
     pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
-        let (settings, written) = layers::gather(inputs, &mut problems);
+        let (settings, written, named) = layers::gather(inputs, &mut problems);
         let mut notifications = notifications::read(inputs, &written, &mut problems);
+        let commands = processes::commands(&named, &mut problems);
         let warnings = std::mem::take(&mut notifications.warnings);
         let mut reader = reading::Reader { settings: &settings, problems: &mut problems, warnings };
         let state_dir = store::state_dir(&mut reader);
@@ -115,10 +120,11 @@ impl Config {
             election: gateway::election(&mut reader),
             restarts: gateway::restarts(&mut reader),
             work,
+            processes: Arc::new(processes::settings(&mut reader, commands)),
             seed: seed::gateway(&mut reader),
             log: log::settings(&mut reader),
             warnings: reader.warnings,
-            effective: effective::values(&settings, &state_dir, &notifications, &written.file),
+            effective: effective::values(&settings, &named, &state_dir, &notifications, &written.file),
             notifications: notifications.destinations,
             state_dir,
             gateway,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gatewarden_actors::event_hub::messages::EndStreams;
 use gatewarden_actors::notifier::EndLooks;
+use gatewarden_actors::processes::messages::EndProcess;
 use gatewarden_actors::registry::messages::Drain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
@@ -20,8 +21,12 @@ const STREAMS: Duration = Duration::from_millis(200);
 const HTTP: Duration = Duration::from_millis(5_500);
 /// Gateways are closed.
 const GATEWAYS: Duration = Duration::from_millis(2_000);
+/// Gateways that are processes of this machine end, while requests and gateways do.
+const PROCESSES: Duration = Duration::from_millis(7_500);
 /// What is queued is committed.
 const STORE: Duration = Duration::from_millis(1_500);
+/// By which parts are told to end earlier than they are left behind.
+const MARGIN: Duration = Duration::from_millis(250);
 /// The write-ahead log is folded into the database: nice to have.
 const CHECKPOINT: Duration = Duration::from_millis(500);
 
@@ -84,10 +89,13 @@ pub async fn drain(app: &mut App) -> bool {
     }
     // Streams have no end of their own: without this the HTTP front would wait for them in vain.
     within("event streams", STREAMS, app.event_hub.send(EndStreams)).await;
-    within("open requests", HTTP, app.server.stop(true)).await;
-
-    app.notifier.status("stopping: gateways are closed");
-    within("gateways", GATEWAYS, app.registry.send(Drain)).await;
+    let processes = app.processes.clone();
+    let end = EndProcess { within: PROCESSES - MARGIN };
+    tokio::join!(within("local processes", PROCESSES, processes.send(end)), async {
+        within("open requests", HTTP, app.server.stop(true)).await;
+        app.notifier.status("stopping: gateways are closed");
+        within("gateways", GATEWAYS, app.registry.send(Drain)).await;
+    });
 
     app.notifier.status("stopping: the last observations are written");
     let (health_log, audit) = (app.health_log.clone(), app.audit.clone());
@@ -126,6 +134,6 @@ mod tests {
 
     #[test]
     fn all_phases_together_stay_below_ten_seconds() {
-        assert!(STREAMS + HTTP + GATEWAYS + STORE + CHECKPOINT < Duration::from_secs(10));
+        assert!(STREAMS + (HTTP + GATEWAYS).max(PROCESSES) + STORE + CHECKPOINT < Duration::from_secs(10));
     }
 }

@@ -77,13 +77,19 @@ pub enum ErrorCode {
     SessionNotFound,
     /// Several gateways hold a session of this key.
     SessionAmbiguous,
+    /// The gateway's record names neither a unit nor a command: it is no process of this machine.
+    ProcessNotManaged,
+    /// The gateway's process could not be started, stopped or verified.
+    ProcessActionFailed,
+    /// What is asked for is not built: units of users.
+    NotImplemented,
     /// A fault of ours; the cause is in the log.
     Internal,
 }
 
 impl ErrorCode {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -118,6 +124,9 @@ impl ErrorCode {
         Self::SpawnNotFound,
         Self::SessionNotFound,
         Self::SessionAmbiguous,
+        Self::ProcessNotManaged,
+        Self::ProcessActionFailed,
+        Self::NotImplemented,
         Self::Internal,
     ];
 
@@ -158,6 +167,9 @@ impl ErrorCode {
             Self::SpawnNotFound => "spawn_not_found",
             Self::SessionNotFound => "session_not_found",
             Self::SessionAmbiguous => "session_ambiguous",
+            Self::ProcessNotManaged => "process_not_managed",
+            Self::ProcessActionFailed => "process_action_failed",
+            Self::NotImplemented => "not_implemented",
             Self::Internal => "internal",
         }
     }

@@ -20,6 +20,9 @@ pub enum EventKind {
     /// A gateway refuses us for a reason that only a change can cure.
     #[serde(rename = "gateway.blocked")]
     GatewayBlocked,
+    /// Something happened to a gateway's process on this machine; `change` says what.
+    #[serde(rename = "gateway.process")]
+    GatewayProcess,
     /// A session was created, changed or ended.
     #[serde(rename = "session.update")]
     SessionUpdate,
@@ -45,10 +48,11 @@ pub enum EventKind {
 
 impl EventKind {
     /// All, in the order of the enum.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::GatewayStatus,
         Self::GatewayPrimary,
         Self::GatewayBlocked,
+        Self::GatewayProcess,
         Self::SessionUpdate,
         Self::Log,
         Self::AgentStatus,
@@ -64,6 +68,7 @@ impl EventKind {
             Self::GatewayStatus => "gateway.status",
             Self::GatewayPrimary => "gateway.primary",
             Self::GatewayBlocked => "gateway.blocked",
+            Self::GatewayProcess => "gateway.process",
             Self::SessionUpdate => "session.update",
             Self::Log => "log",
             Self::AgentStatus => "agent.status",

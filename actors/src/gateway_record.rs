@@ -42,6 +42,32 @@ pub enum TlsTrust {
     None,
 }
 
+/// What runs a gateway on this machine, so that it can be started and stopped here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ProcessSource {
+    /// A unit of the system's service manager, with its suffix: `gatewarden-gateway@edge.service`.
+    Unit(String),
+    /// A command of the daemon's configuration, by its name there.
+    Command(String),
+}
+
+impl ProcessSource {
+    /// The unit's or the command's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Unit(name) | Self::Command(name) => name,
+        }
+    }
+
+    /// `unit` or `command`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unit(_) => "unit",
+            Self::Command(_) => "command",
+        }
+    }
+}
+
 /// A registered gateway as stored. Secrets are opened here and sealed in the database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GatewayRecord {
@@ -78,6 +104,8 @@ pub struct GatewayRecord {
     pub gateway_agent_id: Option<String>,
     /// Being created through the organization API, or only tried: it is dialled, and nobody sees it.
     pub provisioning: bool,
+    /// What runs it on this machine; none where that is somebody else's business.
+    pub process: Option<ProcessSource>,
     /// No new work is routed here.
     pub drained: bool,
     /// The dialect of the last successful connection.
@@ -132,6 +160,8 @@ pub struct NewGateway {
     pub tls: TlsTrust,
     /// See [`GatewayRecord::disable_device_pairing`].
     pub disable_device_pairing: bool,
+    /// See [`GatewayRecord::process`].
+    pub process: Option<ProcessSource>,
     /// Agents to register with it: name and role, at most 50 are used.
     pub agents: Vec<(String, Option<String>)>,
 }
@@ -163,6 +193,8 @@ pub struct GatewayChange {
     pub disable_device_pairing: Option<bool>,
     /// New root of the workspaces on the gateway's host.
     pub workspace_root: Option<String>,
+    /// What runs it, or nothing.
+    pub process: Option<Option<ProcessSource>>,
     /// Drain or undrain.
     pub drained: Option<bool>,
     /// The dialect of a success (set by the registry, never by a client).

@@ -11,6 +11,8 @@ pub mod link;
 pub mod log_tail;
 pub mod notification;
 pub mod notification_outbox;
+pub mod process_supervision;
+pub mod process_verification;
 pub mod provisioning;
 pub mod replay;
 pub mod restart_intensity;

@@ -12,6 +12,7 @@ mod exposition;
 mod gateway_series;
 mod histogram;
 mod http_series;
+mod local_process_series;
 mod notification_series;
 mod process;
 mod reference;
@@ -28,6 +29,7 @@ use crate::event::EventKind;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState;
+use crate::processes::view::ProcessView;
 use exposition::Exposition;
 use gateway_series::GatewaySeries;
 use histogram::DurationHistogram;
@@ -98,6 +100,20 @@ impl Metrics {
     ) {
         if let Some(series) = self.gateway(id) {
             series.publish(name, report, drained, acting_primary);
+        }
+    }
+
+    /// Publishes what is known of a gateway's process on this machine. By its actor.
+    pub fn publish_process(&self, id: GatewayId, view: &ProcessView) {
+        if let Some(series) = self.gateway(id) {
+            series.publish_process(Some(view));
+        }
+    }
+
+    /// The gateway is no process of this machine any more.
+    pub fn forget_process(&self, id: GatewayId) {
+        if let Some(series) = self.gateway(id) {
+            series.publish_process(None);
         }
     }
 

@@ -14,6 +14,7 @@
 //! | `notices` | what gateways say: reports, permits, device tokens, health points |
 //! | `announcements` | what subscribers are told |
 //! | `trials` | gateways that are dialled before anybody sees them: created or changed through the organization API |
+//! | `local_processes` | gateways that are processes of this machine: who is told of them, and what is shown |
 //! | `supervision` | actors that died: restart, or park |
 //! | `primary` | feeds the election and publishes its outcome |
 //! | `observations` | what is kept of observations across a restart, and for how long |
@@ -22,6 +23,7 @@ mod addresses;
 mod announcements;
 mod control;
 mod entry;
+mod local_processes;
 mod log_watching;
 pub mod messages;
 mod notices;
@@ -58,6 +60,7 @@ use crate::machines::self_doubt::SelfDoubt;
 use crate::machines::spawn_book::SpawnBook;
 use crate::machines::write_pace::WritePace;
 use crate::metrics::Metrics;
+use crate::processes::ProcessesActor;
 use crate::settings::{ElectionSettings, RestartSettings, RetentionSettings, RoutingSettings};
 use crate::store::handle::StoreHandle;
 use crate::store::health_log::HealthLogWriter;
@@ -105,6 +108,8 @@ pub struct RegistryParts {
     pub clock: Clock,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Who runs the gateways that are processes of this machine; none where nobody does.
+    pub processes: Option<Addr<ProcessesActor>>,
 }
 
 /// Owns the roster. Never speaks the wire protocol, runs no SQL, never blocks.
@@ -124,6 +129,7 @@ pub struct RegistryActor {
     awaited_writes: HashMap<String, tokio::sync::oneshot::Sender<Result<(), Failure>>>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    processes: Option<Addr<ProcessesActor>>,
     roster: RosterWriter,
     entries: HashMap<GatewayId, Entry>,
     addresses: Addresses,
@@ -174,6 +180,7 @@ impl RegistryActor {
             awaited_writes: HashMap::new(),
             routing: parts.routing,
             metrics: parts.metrics,
+            processes: parts.processes,
             roster,
             entries,
             addresses,
@@ -199,8 +206,10 @@ impl RegistryActor {
     fn publish(&self, id: GatewayId) -> Option<Arc<GatewayView>> {
         let entry = self.entries.get(&id).filter(|entry| !entry.is_hidden())?;
         let acting = self.election.acting() == Some(id);
-        self.metrics.publish_gateway(id, &entry.record.name, &entry.report, entry.record.drained, acting);
-        Some(self.roster.publish(GatewayView::new(entry.record.clone(), entry.report.clone(), acting)))
+        let report = local_processes::with_process(&entry.report, entry.process.as_deref(), &entry.record.name);
+        self.metrics.publish_gateway(id, &entry.record.name, &report, entry.record.drained, acting);
+        let view = GatewayView::new(entry.record.clone(), report, acting).with_process(entry.process.clone());
+        Some(self.roster.publish(view))
     }
 
     /// Starts the actor of an entry from its present record.
@@ -219,6 +228,7 @@ impl RegistryActor {
         self.addresses.join(&entry.address, id);
         self.entries.insert(id, entry);
         self.start_gateway(id, ctx);
+        self.tell_processes_of_record(id);
         let view = self.publish(id);
         self.consider_election(Some(id), ctx);
         view
@@ -229,9 +239,11 @@ impl Actor for RegistryActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.join_processes(ctx);
         let ids: Vec<GatewayId> = self.entries.keys().copied().collect();
         for id in ids {
             self.start_gateway(id, ctx);
+            self.tell_processes_of_record(id);
             self.publish(id);
         }
         ctx.run_interval(WATCH_INTERVAL, |registry, ctx| registry.watch(ctx));

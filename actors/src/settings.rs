@@ -1,8 +1,13 @@
 //! Settings of the tree, already validated by the daemon's configuration. Defaults are those of `docs/architecture.md`.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use gatewarden_protocol::Secret;
+
+use crate::machines::process_supervision::SupervisionSettings;
 use crate::machines::routing::RoutingPolicy;
 
 /// Settings of each `Gateway` actor (section `gateway` of the configuration).
@@ -152,4 +157,44 @@ impl Default for RetentionSettings {
             spawns: Duration::from_secs(30 * DAY),
         }
     }
+}
+
+/// Local processes of gateways (sections `processes` and `commands`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessSettings {
+    /// What may be run, by name.
+    pub commands: BTreeMap<String, CommandDefinition>,
+    /// System units that a gateway may name besides `gatewarden-gateway@*.service`; with their suffix.
+    pub units: Vec<String>,
+    /// How often and how fast a command is started again.
+    pub supervision: SupervisionSettings,
+    /// How long a start may take until a new process has a new connection; 90 s.
+    pub verify_within: Duration,
+    /// Between two looks at memory, processor time and units; 5 s.
+    pub sample_interval: Duration,
+}
+
+impl Default for ProcessSettings {
+    fn default() -> Self {
+        Self {
+            commands: BTreeMap::new(),
+            units: Vec::new(),
+            supervision: SupervisionSettings::default(),
+            verify_within: Duration::from_secs(90),
+            sample_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A program that the configuration allows to be run as a gateway (`[commands.NAME]`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommandDefinition {
+    /// Absolute path.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables besides the few that are always passed on. Values may be secrets.
+    pub env: BTreeMap<String, Secret>,
+    /// Where it runs, absolute; none: the home directory of the daemon's user, else `/`.
+    pub directory: Option<PathBuf>,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::keys::KEYS;
-use super::layers::Settings;
+use super::layers::{NAMED_SECTIONS, NamedSections, Settings};
 use super::notifications;
 use super::reading::{shown, written};
 use super::store::default_path;
@@ -27,10 +27,12 @@ pub struct EffectiveValue {
 /// All keys, in the order of the table.
 pub(super) fn values(
     settings: &Settings,
+    named: &NamedSections,
     state_dir: &Path,
     destinations: &notifications::Read,
     file: &Path,
 ) -> Vec<EffectiveValue> {
+    let sections = NAMED_SECTIONS.iter().map(|section| named_section(section, named));
     let is_set = !destinations.shown.is_empty();
     let notifications = EffectiveValue {
         path: notifications::LIST,
@@ -57,7 +59,26 @@ pub(super) fn values(
             }
         })
         .chain([notifications])
+        .chain(sections)
         .collect()
+}
+
+/// A section of names: only the names are shown, because what is in them may be secret.
+fn named_section(section: &'static str, named: &NamedSections) -> EffectiveValue {
+    let table = named.tables.get(section).filter(|table| !table.is_empty());
+    let names = |table: &std::collections::BTreeMap<String, _>| table.keys().cloned().collect::<Vec<_>>().join(",");
+    EffectiveValue {
+        path: section,
+        value: table.map_or_else(|| "(none)".to_owned(), names),
+        origin: table.map_or_else(|| "default".to_owned(), |_| named.origin.display().to_string()),
+        // The tables of a file come in no order of their own; their text does.
+        fingerprint: table.map(|table| {
+            let mut lines: Vec<String> =
+                table.iter().map(|(name, value)| super::layers::as_text(name, value)).collect();
+            lines.sort();
+            Sha256::digest(lines.join("\n").as_bytes()).into()
+        }),
+    }
 }
 
 /// What another reading of the configuration changed.

@@ -74,8 +74,20 @@ pub(crate) struct Setting {
 /// Winning values by path.
 pub(crate) type Settings = BTreeMap<&'static str, Setting>;
 
-/// Gathers all layers, and the list of notifications beside them. What can't be read or isn't known is said in `problems`.
-pub(crate) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> (Settings, Written) {
+/// Sections of the file whose keys are names that its writer chose. They have no place in the environment and on the command
+/// line: only the file defines them.
+pub(crate) const NAMED_SECTIONS: [&str; 1] = ["commands"];
+
+/// Named sections as they were written, each by its own name, and the file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NamedSections {
+    pub(crate) origin: PathBuf,
+    pub(crate) tables: BTreeMap<&'static str, BTreeMap<String, Value>>,
+}
+
+/// Gathers all layers, and beside them the list of notifications and the sections of names. What can't be read or isn't known is
+/// said in `problems`.
+pub(crate) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> (Settings, Written, NamedSections) {
     let mut settings = Settings::new();
     for key in KEYS {
         if let Some(default) = key.default {
@@ -91,7 +103,7 @@ pub(crate) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> (Settings,
     for (path, raw, origin) in secret {
         put(&mut settings, path, raw, &origin);
     }
-    let notifications = file(inputs, &mut settings, problems);
+    let (notifications, named) = file(inputs, &mut settings, problems);
     for (path, raw, origin) in plain {
         put(&mut settings, path, raw, &origin);
     }
@@ -102,7 +114,7 @@ pub(crate) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> (Settings,
         put(&mut settings, "state_dir", Raw::Text(dir.display().to_string()), "--state-dir");
     }
     secrets::put_files(inputs, &mut settings, problems);
-    (settings, notifications)
+    (settings, notifications, named)
 }
 
 pub(crate) fn put(settings: &mut Settings, path: &'static str, raw: Raw, origin: &str) {
@@ -196,24 +208,39 @@ fn not_unicode(name: &str) -> Problem {
     unknown(&format!("${name}"), "the value is not valid UTF-8".to_owned())
 }
 
-fn file(inputs: &Inputs, settings: &mut Settings, problems: &mut Vec<Problem>) -> Written {
+fn file(inputs: &Inputs, settings: &mut Settings, problems: &mut Vec<Problem>) -> (Written, NamedSections) {
     let named = inputs.config_file.as_deref();
     let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let origin = path.display().to_string();
-    let mut problem = |expected: String| {
-        problems.push(unknown(&origin, expected));
-        Written::default()
-    };
+    let mut sections = NamedSections { origin: path.to_owned(), tables: BTreeMap::new() };
+    let mut problem = |expected: String| problems.push(unknown(&origin, expected));
     let text = match read_file(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Written::default(),
-        Err(error) => return problem(format!("the configuration file cannot be read: {error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+            return (Written::default(), sections);
+        }
+        Err(error) => {
+            problem(format!("the configuration file cannot be read: {error}"));
+            return (Written::default(), sections);
+        }
     };
     let mut table = match File::from_str(&text, FileFormat::Toml).collect() {
         Ok(table) => table,
-        Err(error) => return problem(format!("not a valid TOML file: {}", error.to_string().trim_end())),
+        Err(error) => {
+            problem(format!("not a valid TOML file: {}", error.to_string().trim_end()));
+            return (Written::default(), sections);
+        }
     };
     let written = Written { value: table.remove(notifications::LIST), file: path.to_owned() };
+    for section in NAMED_SECTIONS {
+        match table.remove(section).map(|value| value.kind) {
+            None => {}
+            Some(ValueKind::Table(entries)) => {
+                sections.tables.insert(section, entries.into_iter().collect());
+            }
+            Some(_) => problem(format!("{section} must be a section: write [{section}.NAME]")),
+        }
+    }
     let mut flat = BTreeMap::new();
     flatten("", Value::from(table), &mut flat);
     for (path_in_file, raw) in flat {
@@ -232,7 +259,7 @@ fn file(inputs: &Inputs, settings: &mut Settings, problems: &mut Vec<Problem>) -
             }
         }
     }
-    written
+    (written, sections)
 }
 
 fn unknown_key(path: &str) -> String {
@@ -295,5 +322,20 @@ fn raw_of(value: Value) -> Raw {
             Raw::List(texts)
         }
         ValueKind::Table(_) | ValueKind::Nil => Raw::Unusable,
+    }
+}
+
+/// A value with all that is in it, in one order: to tell whether it changed.
+pub(crate) fn as_text(name: &str, value: &Value) -> String {
+    match &value.kind {
+        ValueKind::Table(table) => {
+            let sorted: BTreeMap<_, _> = table.iter().collect();
+            let inner: Vec<String> = sorted.into_iter().map(|(name, value)| as_text(name, value)).collect();
+            format!("{name:?}:{{{}}}", inner.join(","))
+        }
+        ValueKind::Array(items) => {
+            format!("{name:?}:[{}]", items.iter().map(|item| as_text("", item)).collect::<Vec<_>>().join(","))
+        }
+        other => format!("{name:?}:{other:?}"),
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
         transport: Transport::Auto,
         tls: TlsTrust::System,
         disable_device_pairing: false,
+        process: None,
         agents: Vec::new(),
     }
 }

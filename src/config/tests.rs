@@ -2,7 +2,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use gatewarden_actors::settings::{ElectionSettings, GatewaySettings, RestartSettings, RetentionSettings};
+use gatewarden_actors::settings::{
+    ElectionSettings, GatewaySettings, ProcessSettings, RestartSettings, RetentionSettings,
+};
 use tempfile::TempDir;
 
 use super::keys::KEYS;
@@ -47,6 +49,7 @@ fn defaults_are_those_of_the_types_that_use_them() {
     assert_eq!(config.gateway, GatewaySettings::default());
     assert_eq!(config.election, ElectionSettings::default());
     assert_eq!(config.restarts, RestartSettings::default());
+    assert_eq!(*config.processes, ProcessSettings::default());
     assert_eq!(config.retention, RetentionSettings::default());
     assert_eq!(format!("{:?}", config.http), format!("{:?}", crate::http::HttpSettings::default()));
     assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
@@ -472,4 +475,45 @@ fn a_reload_says_that_destinations_changed_even_where_only_a_secret_did() {
     let (_two, after) = with_notifications(&list("b"));
     let (before, after) = (Config::load(&before).unwrap(), Config::load(&after).unwrap());
     assert_eq!(before.changes_to(&after).at_restart, ["notifications"]);
+}
+
+#[test]
+fn commands_are_defined_by_the_file_alone_and_their_values_are_not_shown() {
+    let text = "[commands.openclaw]\nprogram = \"/usr/bin/openclaw\"\nargs = [\"gateway\", \"run\", 7]\ndirectory = \"/srv\"\n\
+                [commands.openclaw.env]\nNODE_ENV = \"production\"\nMyToken = \"s3cret-value\"\n[commands.two]\nprogram = \"/bin/two\"";
+    let (dir, inputs) = with_file(text, &[]);
+    let config = Config::load(&inputs).unwrap();
+    let command = &config.processes.commands["openclaw"];
+    assert_eq!(command.program, Path::new("/usr/bin/openclaw"));
+    assert_eq!(command.args, ["gateway", "run", "7"]);
+    assert_eq!(command.directory.as_deref(), Some(Path::new("/srv")));
+    assert_eq!(command.env["MyToken"].expose(), "s3cret-value", "names keep their case");
+    assert_eq!(effective(&config, "commands").value, "openclaw,two");
+    assert!(!format!("{config:?} {}", config.describe()).contains("s3cret"));
+    write(&dir.path().join("gatewarden.toml"), &text.replace("s3cret", "other"), 0o600);
+    let changes = config.changes_to(&Config::load(&inputs).unwrap());
+    assert_eq!((changes.live, changes.at_restart), (vec![], vec!["commands"]));
+    assert!(refusal(&with(&[("GATEWARDEN_COMMANDS__X__PROGRAM", "/bin/sh")])).contains("unknown setting"));
+}
+
+#[test]
+fn a_wrong_command_says_what_would_be_right() {
+    for (text, says) in [
+        ("commands = 3", "must be a section"),
+        ("[commands.X]\nprogram = \"/a\"", "lowercase letters"),
+        ("[commands.x]\n", "commands.x.program: is missing"),
+        ("[commands.x]\nprogram = \"openclaw\"", "commands.x.program: must be an absolute path"),
+        ("[commands.x]\nprogram = \"/a\"\nargs = \"b c\"", "commands.x.args: must be a list"),
+        ("[commands.x]\nprogram = \"/a\"\nshell = true", "commands.x.shell: unknown key; a command has program"),
+        ("[commands.x]\nprogram = \"/a\"\ndirectory = \"b\"", "commands.x.directory: must be an absolute path"),
+        ("[commands.x]\nprogram = \"/a\"\n[commands.x.env]\n\"A B\" = \"c\"", "commands.x.env.A B: must be the name"),
+        ("[processes]\nunits = [\"openclaw\"]", "processes.units"),
+    ] {
+        let (_dir, inputs) = with_file(text, &[]);
+        let said = refusal(&inputs);
+        assert!(said.contains(says), "{said}");
+    }
+    let (dir, inputs) = with_file("[commands.x]\nprogram = \"/a\"", &[]);
+    write(&dir.path().join("gatewarden.toml"), "[commands.x]\nprogram = \"/a\"", 0o662);
+    assert!(refusal(&inputs).contains("chmod go-w"));
 }

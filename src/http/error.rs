@@ -64,15 +64,18 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::AddressTaken
         | ErrorCode::ConnectionEnded
         | ErrorCode::IdempotencyMismatch
-        | ErrorCode::SessionAmbiguous => StatusCode::CONFLICT,
+        | ErrorCode::SessionAmbiguous
+        | ErrorCode::ProcessNotManaged => StatusCode::CONFLICT,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorCode::NotSupportedByGateway => StatusCode::NOT_IMPLEMENTED,
+        ErrorCode::NotSupportedByGateway | ErrorCode::NotImplemented => StatusCode::NOT_IMPLEMENTED,
         ErrorCode::ValidationFailed => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::GatewayRefused | ErrorCode::GatewayUnreachable => StatusCode::BAD_GATEWAY,
+        ErrorCode::GatewayRefused | ErrorCode::GatewayUnreachable | ErrorCode::ProcessActionFailed => {
+            StatusCode::BAD_GATEWAY
+        }
         ErrorCode::GatewayUnavailable
         | ErrorCode::NoUsableGateway
         | ErrorCode::GatewayTooOld

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use gatewarden_actors::gateway_record::{TlsTrust, Transport};
+use gatewarden_actors::gateway_record::{ProcessSource, TlsTrust, Transport};
 use gatewarden_actors::gateway_report::Phase;
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_protocol::Dialect;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::gateways::process_object::Process;
 
 /// A gateway as readers see it. Times are Unix seconds.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -93,6 +95,12 @@ pub struct Gateway {
     pub tls: Tls,
     /// Control-UI mode without a device.
     pub disable_device_pairing: bool,
+    /// The system unit that runs it on this machine.
+    pub unit: Option<String>,
+    /// The command of the configuration that runs it on this machine.
+    pub command: Option<String>,
+    /// Its process on this machine, where it names a unit or a command.
+    pub process: Option<Process>,
     /// Of the record.
     pub created_at: i64,
     /// Of the record.
@@ -204,10 +212,17 @@ impl Gateway {
             transport: transport_name(record.transport).to_owned(),
             tls: Tls::of(&record.tls),
             disable_device_pairing: record.disable_device_pairing,
+            unit: named(record.process.as_ref(), "unit"),
+            command: named(record.process.as_ref(), "command"),
+            process: view.process.as_deref().map(Process::of),
             created_at: record.created_at,
             updated_at: record.updated_at,
         }
     }
+}
+
+fn named(process: Option<&ProcessSource>, kind: &str) -> Option<String> {
+    process.filter(|process| process.kind() == kind).map(|process| process.name().to_owned())
 }
 
 impl Tls {

@@ -8,6 +8,9 @@ pub mod history;
 pub mod input;
 pub mod list_body;
 pub mod logs;
+pub mod process;
+pub mod process_object;
+pub mod process_source;
 pub mod trust;
 
 use std::sync::Arc;
@@ -108,6 +111,7 @@ pub(crate) async fn list(
     responses(
         (status = 201, description = "Stored", body = GatewayAnswer),
         (status = 409, description = "Another gateway has this name", body = ErrorBody),
+        (status = 501, description = "Units of users are not managed", body = ErrorBody),
         KeyErrors, BodyErrors,
     ),
     security(("api_key" = []), ("bearer" = []), ("session" = [])),
@@ -118,7 +122,8 @@ pub(crate) async fn create(
     front: web::Data<Front>,
     body: JsonBody,
 ) -> Result<HttpResponse, ApiError> {
-    let new = input::new_gateway(&body.0)?;
+    let mut new = input::new_gateway(&body.0)?;
+    new.process = process_source::read(&body.0, &front.app.process_settings)?.flatten();
     let committed = front.app.registry.create.send(CreateGateway(new), front.settings.request_deadline).await?;
     audit(&by.caller, "created", &committed.view);
     let mut response = HttpResponse::Created();
@@ -187,7 +192,8 @@ async fn change_by_fields(
     body: &JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let present = front.app.roster.get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
-    let change = input::change(&body.0, &present.record)?;
+    let mut change = input::change(&body.0, &present.record)?;
+    change.process = process_source::read(&body.0, &front.app.process_settings)?;
     if change.is_empty() {
         return Err(invalid("There is nothing to change: the body names no field of a gateway besides its id"));
     }

@@ -12,7 +12,7 @@ use super::agents::{self, by_key as agents_by_key, heartbeat, sync as agent_sync
 use super::connect as direct;
 use super::error::ApiError;
 use super::front::Front;
-use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs};
+use super::gateways::{actions, by_id, connect, health as gateway_health, history, logs, process};
 use super::organization::{
     commands as organization_commands, gateways as organization, session as organization_session,
     sessions as organization_sessions, status as organization_status, templates_sync,
@@ -61,6 +61,7 @@ pub fn api(routes: &mut impl Routes) {
         .service(actions::drain) //           POST   /api/gateways/{id}/drain
         .service(actions::undrain) //         POST   /api/gateways/{id}/undrain
         .service(logs::logs) //               GET    /api/gateways/{id}/logs
+        .service(process::order) //           POST   /api/gateways/{id}/process
         .service(by_id::read) //              GET    /api/gateways/{id}
         .service(by_id::update) //            PUT    /api/gateways/{id}
         .service(by_id::delete) //            DELETE /api/gateways/{id}

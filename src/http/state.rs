@@ -11,7 +11,9 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::log_relay::RelayLogs;
 use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::processes::messages::OrderProcess;
 use gatewarden_actors::registry::roster::RosterReader;
+use gatewarden_actors::settings::ProcessSettings;
 use gatewarden_actors::store::handle::StoreHandle;
 
 use super::direct_door::DirectDoor;
@@ -36,6 +38,10 @@ pub struct AppState {
     pub agents: AgentBook,
     /// Reads agents from gateways.
     pub agent_sync: Door<SyncAgents>,
+    /// Runs gateways on this machine.
+    pub processes: Door<OrderProcess>,
+    /// What may be run there.
+    pub process_settings: Arc<ProcessSettings>,
     /// CLI tools that connect directly.
     pub direct: DirectDoor,
     /// The API keys that requests are checked against.

@@ -67,6 +67,7 @@ fn view(id: i64, status: Status) -> GatewayView {
         workspace_root: None,
         gateway_agent_id: None,
         provisioning: false,
+        process: None,
         drained: false,
         dialect: None,
         observed: Observed::default(),

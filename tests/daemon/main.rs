@@ -8,6 +8,7 @@ mod support {
     pub(crate) mod daemon;
     pub(crate) mod event_socket;
     pub(crate) mod event_stream;
+    pub(crate) mod fake_systemd;
     pub(crate) mod http;
     pub(crate) mod own_gateway;
     pub(crate) mod ports;
@@ -54,6 +55,10 @@ mod events;
 mod health_checks;
 #[cfg(test)]
 mod liveness;
+#[cfg(test)]
+mod local_processes;
+#[cfg(test)]
+mod local_units;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]

@@ -23,6 +23,7 @@ fn table() -> Vec<Row> {
         ("POST", "/api/gateways/999999/reconnect", Some(json!({})), [403, 404, 404]),
         ("POST", "/api/gateways/999999/drain", Some(json!({})), [403, 403, 404]),
         ("POST", "/api/gateways/999999/undrain", Some(json!({})), [403, 403, 404]),
+        ("POST", "/api/gateways/999999/process", Some(json!({"action": "status"})), [403, 403, 404]),
         ("GET", "/api/keys", None, [403, 403, 200]),
         ("POST", "/api/keys", Some(json!({})), [403, 403, 400]),
         ("DELETE", "/api/keys/999999", None, [403, 403, 404]),

@@ -29,6 +29,8 @@ mod embedded;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
+mod local_process;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod mock_model;

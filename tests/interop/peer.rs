@@ -19,7 +19,7 @@ pub(crate) const OLDEST: &str = "2026.2.19";
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// A base port whose neighbours are free as well: older releases bind PORT+2 and PORT+3 too, so bases are 20 apart.
-fn free_base() -> u16 {
+pub(crate) fn free_base() -> u16 {
     for _ in 0..200 {
         // another run at the same time starts elsewhere
         let step = u32::from(NEXT.fetch_add(1, Ordering::SeqCst)) + std::process::id() * 7;

@@ -90,6 +90,7 @@ impl House {
             transport: Transport::Auto,
             tls: TlsTrust::System,
             disable_device_pairing: false,
+            process: None,
             agents: Vec::new(),
         };
         let record = self.store.create_gateway(new).await.unwrap().record;

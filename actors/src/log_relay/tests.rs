@@ -56,6 +56,7 @@ fn view(id: i64) -> GatewayView {
         workspace_root: None,
         gateway_agent_id: None,
         provisioning: false,
+        process: None,
         drained: false,
         dialect: None,
         observed: Observed::default(),

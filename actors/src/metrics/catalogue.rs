@@ -143,6 +143,26 @@ pub(super) static ACTOR_RESTARTS: Family = counter(
     &[GATEWAY],
     "How often the gateway's actor was started again after it died.",
 );
+pub(super) static LOCAL_PROCESS_STATE: Family = gauge(
+    "gatewarden_gateway_process_state",
+    &[GATEWAY, label!("state", "`stopped`, `starting`, `running`, `stopping`, `waiting`, `gave_up`, `unknown`")],
+    "1 for the state that the gateway's process on this machine is in, 0 for the others; left out for gateways that are none.",
+);
+pub(super) static LOCAL_PROCESS_RESTARTS: Family = counter(
+    "gatewarden_gateway_process_restarts_total",
+    &[GATEWAY],
+    "How often the gateway's process was started again without anybody's asking.",
+);
+pub(super) static LOCAL_PROCESS_MEMORY: Family = gauge(
+    "gatewarden_gateway_process_resident_memory_bytes",
+    &[GATEWAY],
+    "Resident memory of the gateway's process and all of its children, while it runs.",
+);
+pub(super) static LOCAL_PROCESS_CPU: Family = gauge(
+    "gatewarden_gateway_process_cpu_seconds",
+    &[GATEWAY],
+    "Processor time of the gateway's process and all of its children since its start, while it runs.",
+);
 pub(super) static REFUSALS: Family = counter(
     "gatewarden_refusals_total",
     &[GATEWAY, label!("code", "the stable codes of `operations.md`; 64 a gateway at most, then `other`")],
@@ -259,7 +279,7 @@ pub(super) static PROCESS_START: Family =
     gauge("process_start_time_seconds", &[], "Start time of the process since unix epoch in seconds.");
 
 /// All families, by topic.
-pub static GROUPS: [Group; 7] = [
+pub static GROUPS: [Group; 8] = [
     (
         "Gateways",
         &[
@@ -284,6 +304,10 @@ pub static GROUPS: [Group; 7] = [
             &ACTOR_RESTARTS,
             &SELF_DOUBT,
         ],
+    ),
+    (
+        "Gateways on this machine",
+        &[&LOCAL_PROCESS_STATE, &LOCAL_PROCESS_RESTARTS, &LOCAL_PROCESS_MEMORY, &LOCAL_PROCESS_CPU],
     ),
     ("Work", &[&SPAWNS, &SPAWNS_OPEN, &LOG_WATCHERS]),
     ("Events and messages", &[&EVENTS, &EVENTS_DROPPED, &EVENT_SUBSCRIBERS, &REGISTRY_MAILBOX]),

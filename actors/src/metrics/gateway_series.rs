@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::exposition::{Exposition, Labels};
 use super::histogram::DurationHistogram;
+use super::local_process_series::{self, LocalProcessSeries};
 use super::{as_f64, catalogue, seconds};
 use crate::gateway_report::{BreakerState, GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
+use crate::processes::view::ProcessView;
 
 /// Methods that are counted by name. Any other is `other`, so that a caller of a pass-through can't grow the series.
 const KNOWN_METHODS: [&str; 40] = [
@@ -67,6 +69,7 @@ pub(super) struct GatewaySeries {
 #[derive(Debug, Default)]
 struct Inner {
     shown: Option<Shown>,
+    process: Option<LocalProcessSeries>,
     reconnects: u64,
     actor_restarts: u64,
     refusals: BTreeMap<Box<str>, u64>,
@@ -134,6 +137,10 @@ impl GatewaySeries {
         shown.last_seen_ms = report.last_seen_ms;
     }
 
+    pub(super) fn publish_process(&self, view: Option<&ProcessView>) {
+        self.lock().process = view.map(LocalProcessSeries::of);
+    }
+
     pub(super) fn observe_latency(&self, round_trip: Duration) {
         self.latency.observe(round_trip);
     }
@@ -182,6 +189,9 @@ pub(super) fn render(gateways: &[(GatewayId, Arc<GatewaySeries>)], out: &mut Exp
     render_states(&shown, out);
     render_figures(&shown, out);
     render_counts(gateways, out);
+    let processes: Vec<(GatewayId, LocalProcessSeries)> =
+        gateways.iter().filter_map(|(id, series)| Some((*id, series.lock().process.clone()?))).collect();
+    local_process_series::render(&processes, out);
 }
 
 fn render_states(shown: &[(GatewayId, Shown)], out: &mut Exposition) {
@@ -277,14 +287,14 @@ fn render_counts(gateways: &[(GatewayId, Arc<GatewaySeries>)], out: &mut Exposit
     );
 }
 
-fn gateway_label(id: GatewayId) -> Labels {
+pub(super) fn gateway_label(id: GatewayId) -> Labels {
     vec![("gateway", id.to_string())]
 }
 
-fn labels(id: GatewayId, name: &'static str, value: &str) -> Labels {
+pub(super) fn labels(id: GatewayId, name: &'static str, value: &str) -> Labels {
     vec![("gateway", id.to_string()), (name, value.to_owned())]
 }
 
-fn one_if(holds: bool) -> f64 {
+pub(super) fn one_if(holds: bool) -> f64 {
     f64::from(u8::from(holds))
 }

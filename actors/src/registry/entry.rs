@@ -1,5 +1,6 @@
 //! What the registry knows of one gateway, and the way to its actor.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix::dev::ToEnvelope;
@@ -15,6 +16,7 @@ use crate::gateway_report::GatewayReport;
 use crate::machines::election::Candidate;
 use crate::machines::flap::FlapDamper;
 use crate::machines::restart_intensity::RestartIntensity;
+use crate::processes::view::ProcessView;
 use crate::run::SharedSessions;
 use crate::settings::RestartSettings;
 
@@ -107,6 +109,8 @@ pub(super) struct Entry {
     pub(super) trial: Option<watch::Sender<GatewayReport>>,
     /// The sessions that it told while nobody saw it.
     pub(super) unseen_sessions: Option<SharedSessions>,
+    /// Its process on this machine.
+    pub(super) process: Option<Arc<ProcessView>>,
 }
 
 impl Entry {
@@ -128,6 +132,7 @@ impl Entry {
             unsaved: false,
             trial: None,
             unseen_sessions: None,
+            process: None,
         }
     }
 

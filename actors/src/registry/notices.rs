@@ -88,6 +88,7 @@ impl RegistryActor {
         }
         if let Some(entry) = self.entries.get(&id) {
             self.announce_report(entry, &before);
+            self.tell_processes_of_link(entry, &before);
         }
         self.publish(id);
         if turned || first_outcome {

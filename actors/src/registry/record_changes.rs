@@ -131,6 +131,7 @@ impl RegistryActor {
             // At most one message per committed change; a dead actor is started from the record anyway.
             door.update.do_send(UpdateRecord(entry.record.clone()));
         }
+        self.tell_processes_of_record(id);
         self.publish(id);
         self.consider_election(Some(id), ctx);
     }
@@ -197,6 +198,7 @@ impl RegistryActor {
             return;
         }
         debug!(gateway.id = id.0, gateway.name = %entry.record.name, "gateway deleted");
+        self.tell_processes_of_removal(&entry.record);
         self.spawns.on_gateway_deleted(id);
         self.roster.remove(id);
         self.note_removal(id, entry.report.is_usable(), ctx);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
+use crate::processes::view::ProcessView;
 use crate::run::{SessionSnapshot, SharedSessions};
 
 /// One gateway as readers see it: the stored record and the last report, together with its rendering.
@@ -21,6 +22,8 @@ pub struct GatewayView {
     pub report: GatewayReport,
     /// Whether it is the acting primary.
     pub acting_primary: bool,
+    /// Its process on this machine, where its record names one.
+    pub process: Option<Arc<ProcessView>>,
     /// Filled by the first reader that renders it (the HTTP front), used by all later ones.
     pub rendered: OnceLock<Bytes>,
 }
@@ -28,7 +31,13 @@ pub struct GatewayView {
 impl GatewayView {
     /// A view that nobody has rendered yet.
     pub fn new(record: SharedRecord, report: GatewayReport, acting_primary: bool) -> Self {
-        Self { record, report, acting_primary, rendered: OnceLock::new() }
+        Self { record, report, acting_primary, process: None, rendered: OnceLock::new() }
+    }
+
+    /// The same with a process.
+    #[must_use]
+    pub fn with_process(self, process: Option<Arc<ProcessView>>) -> Self {
+        Self { process, ..self }
     }
 }
 

@@ -66,6 +66,7 @@ impl House {
             heartbeat_interval: Duration::from_secs(30),
             clock,
             metrics,
+            processes: None,
             store: store.clone(),
         });
         Self { registry, roster, script, store, hub, audit, _dir: dir }
@@ -107,6 +108,7 @@ fn gateway(name: &str, port: u16) -> NewGateway {
         transport: crate::gateway_record::Transport::Auto,
         tls: crate::gateway_record::TlsTrust::System,
         disable_device_pairing: false,
+        process: None,
         agents: Vec::new(),
     }
 }

@@ -219,6 +219,7 @@ fn unstored(id: GatewayId, new: NewGateway, now_s: i64) -> GatewayRecord {
         transport: new.transport,
         tls: new.tls,
         disable_device_pairing: new.disable_device_pairing,
+        process: None,
         workspace_root: None,
         gateway_agent_id: None,
         provisioning: true,

@@ -8,6 +8,7 @@ mod credentials;
 mod direct_connections;
 mod gateways;
 mod health;
+mod local_processes;
 mod notifications;
 mod provisioning;
 mod retention;

@@ -3,6 +3,7 @@
 mod agents;
 mod audit;
 mod direct_connections;
+mod local_processes;
 mod notifications;
 mod spawns;
 mod token_usage;
@@ -19,6 +20,7 @@ pub use audit::{AuditActor, AuditEntry, AuditRecord, AuditResult};
 pub use direct_connections::{
     Beat, Beaten, Closed, ConnectionRecord, ConnectionStatus, EndReason, NewConnection, Opened,
 };
+pub use local_processes::LocalProcess;
 pub use notifications::{EpisodeMove, EpisodeRecord, NewNotification, NotificationMove, OutboxRecord};
 pub use spawns::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnStep};
 pub use token_usage::{TokenRecord, TokenStats, TokenUsage};

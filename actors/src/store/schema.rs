@@ -101,6 +101,8 @@ diesel::table! {
         workspace_root -> Nullable<Text>,
         gateway_agent_id -> Nullable<Text>,
         provisioning -> Bool,
+        unit -> Nullable<Text>,
+        command -> Nullable<Text>,
     }
 }
 
@@ -135,6 +137,17 @@ diesel::table! {
         id -> BigInt,
         seed -> Text,
         created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    local_processes (gateway_id) {
+        gateway_id -> BigInt,
+        wanted -> Bool,
+        pid -> Nullable<BigInt>,
+        start_ticks -> Nullable<BigInt>,
+        boot_id -> Nullable<Text>,
+        updated_at -> BigInt,
     }
 }
 
@@ -228,6 +241,7 @@ diesel::table! {
 diesel::joinable!(agents -> gateways (gateway_id));
 diesel::joinable!(direct_connections -> agents (agent_id));
 diesel::joinable!(health_log -> gateways (gateway_id));
+diesel::joinable!(local_processes -> gateways (gateway_id));
 diesel::joinable!(web_sessions -> api_keys (key_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -240,6 +254,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     health_log,
     idempotency_keys,
     identity,
+    local_processes,
     meta,
     notification_episodes,
     notification_outbox,

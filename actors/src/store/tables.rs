@@ -9,6 +9,7 @@ pub(super) mod gateways;
 pub(super) mod health_log;
 pub(super) mod idempotency_keys;
 pub(super) mod identity;
+pub(super) mod local_processes;
 pub(super) mod meta;
 pub(super) mod notifications;
 pub(super) mod spawns;

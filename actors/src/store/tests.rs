@@ -8,6 +8,7 @@ mod direct_connections;
 mod faults;
 mod gateways;
 mod health;
+mod local_processes;
 mod notifications;
 mod provisioning;
 mod retention;
@@ -105,6 +106,7 @@ pub(super) fn new_gateway(name: &str) -> NewGateway {
         transport: Transport::Auto,
         tls: TlsTrust::System,
         disable_device_pairing: false,
+        process: None,
         agents: Vec::new(),
     }
 }

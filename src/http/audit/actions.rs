@@ -90,6 +90,7 @@ fn known(method: &str, route: &str) -> Option<Spec> {
         ("POST", "/api/gateways/discover") => spec("gateway.discover", "gateway", &[]),
         ("POST", "/api/gateways/{id}/reconnect") => spec("gateway.reconnect", "gateway", &[]),
         ("POST", "/api/gateways/{id}/drain") => spec("gateway.drain", "gateway", &[]),
+        ("POST", "/api/gateways/{id}/process") => spec("gateway.process", "gateway", &[]),
         ("POST", "/api/gateways/{id}/undrain") => spec("gateway.undrain", "gateway", &[]),
         ("POST", "/api/v1/gateways/{id}/templates/sync") => spec("gateway.sync_templates", "gateway", &[]),
         ("POST", "/api/nodes") => spec("device.decide", "device", &["requestId", "deviceId"]),

@@ -59,6 +59,13 @@ pub struct NewGatewayBody {
     tls: Option<TlsBody>,
     /// Control-UI mode without a device.
     disable_device_pairing: Option<bool>,
+    /// The system unit that runs it on this machine: an instance of `gatewarden-gateway@.service`, or one that the configuration
+    /// lists. Not together with `command`.
+    #[schema(example = "gatewarden-gateway@main.service")]
+    unit: Option<String>,
+    /// The command of the configuration (`[commands.NAME]`) that runs it on this machine, by its name: it is started at once.
+    #[schema(example = "openclaw")]
+    command: Option<String>,
     /// Agents to register with it; at most 50 are used.
     agents: Option<Vec<AgentBody>>,
 }
@@ -116,6 +123,10 @@ pub struct GatewayFields {
     tls: Option<TlsBody>,
     /// New pairing mode.
     disable_device_pairing: Option<bool>,
+    /// New unit; null or empty for none. It takes the place of a command.
+    unit: Option<String>,
+    /// New command; null or empty for none. It takes the place of a unit.
+    command: Option<String>,
     /// No new work is routed here.
     drained: Option<bool>,
     /// Observation of an external health checker, until our next own one.
@@ -206,6 +217,8 @@ pub fn new_gateway(body: &Map<String, Value>) -> Result<NewGateway, ApiError> {
         transport,
         tls,
         disable_device_pairing,
+        // Read beside: what may be named depends on the configuration.
+        process: None,
         agents,
     })
 }

@@ -288,6 +288,7 @@ fn as_new(record: &GatewayRecord) -> NewGateway {
         transport: record.transport,
         tls: record.tls.clone(),
         disable_device_pairing: record.disable_device_pairing,
+        process: None,
         agents: Vec::new(),
     }
 }

@@ -106,6 +106,7 @@ pub fn to_dial(
         transport: Transport::Auto,
         tls: if insecure { TlsTrust::None } else { TlsTrust::System },
         disable_device_pairing,
+        process: None,
         agents: Vec::new(),
     }
 }
@@ -135,6 +136,7 @@ pub fn change(body: &Map<String, Value>, present: &GatewayRecord) -> Result<Gate
         token,
         tls,
         disable_device_pairing,
+        process: None,
         workspace_root: root.transpose()?,
         ..GatewayChange::default()
     })

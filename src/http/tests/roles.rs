@@ -46,6 +46,7 @@ fn table() -> Vec<Row> {
         row("GET", "/api/gateways/1/logs", None, operator),
         row("POST", "/api/gateways/1/drain", None, admin),
         row("POST", "/api/gateways/1/undrain", None, admin),
+        row("POST", "/api/gateways/1/process", Some(json!({"action": "status"})), [401, 401, 403, 403, 409]),
         row("POST", "/api/gateways", Some(new), [401, 401, 403, 403, 201]),
         row("PUT", "/api/gateways", Some(json!({"id": 1, "priority": 2})), admin),
         row("PUT", "/api/gateways/1", Some(json!({"priority": 3})), admin),

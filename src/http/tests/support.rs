@@ -30,6 +30,7 @@ use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::log_watch::LogSubscription;
 use gatewarden_actors::machines::routing::RouteWish;
 use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
 use gatewarden_actors::registry::messages::{
     AbandonGateway, CallGateway, ConfirmGateway, ControlSessionAt, CreateGateway, DeleteGateway, GatewayCommitted,
     ProbeGateways, ReconnectGateway, ReserveGateway, SpawnAnswer, SpawnWork, TryGateway, UpdateGateway,
@@ -37,6 +38,7 @@ use gatewarden_actors::registry::messages::{
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
 use gatewarden_actors::registry::trials::Trial;
+use gatewarden_actors::settings::RestartSettings;
 use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
@@ -426,6 +428,16 @@ impl Harness {
         })
         .await
         .unwrap();
+        let processes = ProcessesActor::start(ProcessParts {
+            settings: Arc::default(),
+            restarts: RestartSettings::default(),
+            store: store.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        })
+        .await
+        .unwrap();
         let state = AppState {
             roster: reader,
             registry: RegistryDoor::new(&registry),
@@ -434,6 +446,8 @@ impl Harness {
             agents,
             agent_sync: Door::to("sync of agents", agent_sync.recipient(), 4),
             audit: audit.clone(),
+            processes: Door::to("processes", processes.recipient(), 4),
+            process_settings: Arc::default(),
             direct: DirectDoor::new(&direct, heartbeat_timeout),
             store: store.clone(),
             keys,
@@ -513,6 +527,7 @@ fn first_gateway() -> NewGateway {
         transport: gatewarden_actors::gateway_record::Transport::Auto,
         tls: gatewarden_actors::gateway_record::TlsTrust::System,
         disable_device_pairing: false,
+        process: None,
         agents: Vec::new(),
     }
 }

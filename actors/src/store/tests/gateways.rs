@@ -15,6 +15,7 @@ fn full_gateway() -> NewGateway {
         transport: Transport::Ws,
         tls: TlsTrust::Pins { pins: vec!["ab".repeat(32)] },
         disable_device_pairing: true,
+        process: None,
         ..new_gateway("prod")
     }
 }

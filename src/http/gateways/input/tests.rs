@@ -31,6 +31,7 @@ fn record(host: &str, port: u16) -> GatewayRecord {
         workspace_root: None,
         gateway_agent_id: None,
         provisioning: false,
+        process: None,
         drained: false,
         dialect: None,
         observed: Observed::default(),

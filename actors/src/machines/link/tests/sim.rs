@@ -35,6 +35,7 @@ pub(super) fn record() -> GatewayRecord {
         workspace_root: None,
         gateway_agent_id: None,
         provisioning: false,
+        process: None,
         drained: false,
         dialect: None,
         observed: Observed::default(),

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use gatewarden_protocol::{Dialect, Secret};
 use serde::de::DeserializeOwned;
 
-use crate::gateway_record::{GatewayChange, GatewayRecord, NewGateway, Observed, Transport};
+use crate::gateway_record::{GatewayChange, GatewayRecord, NewGateway, Observed, ProcessSource, Transport};
 use crate::ids::GatewayId;
 use crate::store::error::StoreError;
 use crate::store::schema::gateways;
@@ -39,6 +39,8 @@ pub(super) struct Row {
     workspace_root: Option<String>,
     gateway_agent_id: Option<String>,
     provisioning: bool,
+    unit: Option<String>,
+    command: Option<String>,
 }
 
 impl Row {
@@ -62,6 +64,7 @@ impl Row {
             workspace_root: self.workspace_root,
             gateway_agent_id: self.gateway_agent_id,
             provisioning: self.provisioning,
+            process: process_from(self.unit, self.command),
             drained: self.drained,
             dialect: self.dialect.as_deref().and_then(Dialect::from_name),
             observed: Observed {
@@ -118,6 +121,8 @@ pub(super) struct NewRow {
     disable_device_pairing: bool,
     workspace_root: Option<String>,
     provisioning: bool,
+    unit: Option<String>,
+    command: Option<String>,
     created_at: i64,
     updated_at: i64,
 }
@@ -139,6 +144,8 @@ impl NewRow {
             disable_device_pairing: new.disable_device_pairing,
             workspace_root: None,
             provisioning: false,
+            unit: unit_of(new.process.as_ref()),
+            command: command_of(new.process.as_ref()),
             created_at: now_s,
             updated_at: now_s,
         })
@@ -166,6 +173,8 @@ pub(super) struct Changes {
     tls: Option<String>,
     disable_device_pairing: Option<bool>,
     workspace_root: Option<String>,
+    unit: Option<Option<String>>,
+    command: Option<Option<String>>,
     drained: Option<bool>,
     dialect: Option<&'static str>,
     status: Option<String>,
@@ -196,6 +205,8 @@ impl Changes {
             tls: change.tls.as_ref().map(json).transpose()?,
             disable_device_pairing: change.disable_device_pairing,
             workspace_root: change.workspace_root.clone(),
+            unit: change.process.as_ref().map(|process| unit_of(process.as_ref())),
+            command: change.process.as_ref().map(|process| command_of(process.as_ref())),
             drained: change.drained,
             dialect: change.dialect.map(Dialect::as_str),
             status: change.status.clone(),
@@ -244,6 +255,24 @@ fn seal(
 fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value)
         .map_err(|error| StoreError::Database(diesel::result::Error::SerializationError(Box::new(error))))
+}
+
+fn unit_of(process: Option<&ProcessSource>) -> Option<String> {
+    match process {
+        Some(ProcessSource::Unit(name)) => Some(name.clone()),
+        Some(ProcessSource::Command(_)) | None => None,
+    }
+}
+
+fn command_of(process: Option<&ProcessSource>) -> Option<String> {
+    match process {
+        Some(ProcessSource::Command(name)) => Some(name.clone()),
+        Some(ProcessSource::Unit(_)) | None => None,
+    }
+}
+
+fn process_from(unit: Option<String>, command: Option<String>) -> Option<ProcessSource> {
+    unit.map(ProcessSource::Unit).or(command.map(ProcessSource::Command))
 }
 
 fn transport_name(transport: Transport) -> &'static str {

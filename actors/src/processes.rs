@@ -1,0 +1,316 @@
+//! Gateways as processes of this machine: started, watched, started again, verified, given up, stopped.
+//!
+//! ```text
+//! HTTP --OrderProcess--> Processes --+--> Command (a child of ours) --> task: fork, pidfd, output, group
+//! Registry --RecordSeen, LinkSeen--> |
+//!     ^                              +--> Unit (the service manager's) --> D-Bus
+//!     +------------- ProcessNotice --- of each of them
+//! ```
+//!
+//! A gateway's record names a unit or a command of the configuration ([`naming`]); who it is run by decides who supervises it:
+//! the service manager, or [`Supervision`](crate::machines::process_supervision::Supervision). A start counts only once there
+//! is a new process *and* the gateway was connected anew after it had started
+//! ([`Verification`](crate::machines::process_verification::Verification)).
+//!
+//! Nothing runs unseen: all that is started carries a mark in its environment and is remembered in the store, so that the next
+//! daemon finds what one that was killed left behind, and ends it before it starts anything. It is not adopted: its output went
+//! into pipes whose other end died with the former daemon.
+
+mod child;
+mod command;
+mod diagnosis;
+mod kinship;
+pub mod messages;
+pub mod naming;
+mod output;
+mod proc_table;
+mod service_manager;
+mod teller;
+mod unit;
+mod unit_reading;
+mod usage;
+pub mod view;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures_util::future::join_all;
+
+use self::command::CommandActor;
+use self::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAnswer, ProcessNotice, RecordSeen};
+use self::service_manager::ServiceManager;
+use self::unit::UnitActor;
+use crate::clock::Clock;
+use crate::error::{ErrorCode, Failure};
+use crate::event_hub::EventPublisher;
+use crate::gateway_record::{ProcessSource, SharedRecord};
+use crate::ids::GatewayId;
+use crate::machines::restart_intensity::{RestartDecision, RestartIntensity};
+use crate::metrics::Metrics;
+use crate::settings::{ProcessSettings, RestartSettings};
+use crate::store::handle::StoreHandle;
+use crate::store::records::LocalProcess;
+
+pub use output::OutputLine;
+pub use usage::Usage;
+
+/// Between two looks whether the actors live.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a process may take to end whose gateway was deleted or is run by something else now.
+const RELEASE: Duration = Duration::from_secs(30);
+
+/// What local processes are made of.
+pub struct ProcessParts {
+    /// What may be run, and how it is supervised.
+    pub settings: Arc<ProcessSettings>,
+    /// How often a dead actor is started again.
+    pub restarts: RestartSettings,
+    /// Where processes are remembered.
+    pub store: StoreHandle,
+    /// Where subscribers hear of changes.
+    pub events: EventPublisher,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// What the actors of all processes share.
+struct Shared {
+    settings: Arc<ProcessSettings>,
+    store: StoreHandle,
+    events: EventPublisher,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    installation: String,
+    boot_id: Option<String>,
+    units: Arc<ServiceManager>,
+}
+
+/// The way to the actor of one process.
+#[derive(Clone)]
+struct ProcessDoor {
+    order: Recipient<OrderProcess>,
+    link: Recipient<LinkSeen>,
+    record: Recipient<RecordSeen>,
+    end: Recipient<EndProcess>,
+}
+
+struct Entry {
+    record: SharedRecord,
+    source: ProcessSource,
+    door: ProcessDoor,
+    link: Option<LinkSeen>,
+    intensity: RestartIntensity,
+    /// Its actor died too often.
+    parked: bool,
+}
+
+/// Owns the actors of all local processes: one for each gateway that names a unit or a command.
+pub struct ProcessesActor {
+    shared: Arc<Shared>,
+    restarts: RestartSettings,
+    registry: Option<JoinRegistry>,
+    entries: HashMap<GatewayId, Entry>,
+    remembered: HashMap<GatewayId, LocalProcess>,
+    stopping: bool,
+}
+
+impl ProcessesActor {
+    /// Starts on the current arbiter. Nothing is started before the registry has joined.
+    ///
+    /// # Errors
+    /// What is remembered can't be read.
+    pub async fn start(parts: ProcessParts) -> Result<Addr<Self>, Failure> {
+        let remembered = parts.store.load_local_processes().await?.into_iter().collect();
+        let shared = Shared {
+            installation: parts.store.installation_id().to_owned(),
+            boot_id: proc_table::boot_id(),
+            units: Arc::default(),
+            settings: parts.settings,
+            store: parts.store,
+            events: parts.events,
+            metrics: parts.metrics,
+            clock: parts.clock,
+        };
+        let actor = Self {
+            shared: Arc::new(shared),
+            restarts: parts.restarts,
+            registry: None,
+            entries: HashMap::new(),
+            remembered,
+            stopping: false,
+        };
+        Ok(Actor::start(actor))
+    }
+
+    fn open(&self, registry: &JoinRegistry, record: &SharedRecord, source: &ProcessSource) -> ProcessDoor {
+        let (shared, registry, record) = (self.shared.clone(), registry.clone(), record.clone());
+        match source.clone() {
+            ProcessSource::Command(command) => {
+                let stored = self.remembered.get(&record.id).cloned();
+                door(&CommandActor::new(shared, registry, record, command, stored).start())
+            }
+            ProcessSource::Unit(unit) => door(&UnitActor::new(shared, registry, record, unit).start()),
+        }
+    }
+
+    fn admit(&mut self, record: SharedRecord, source: ProcessSource) {
+        let Some(registry) = self.registry.clone().filter(|_| !self.stopping) else { return };
+        let door = self.open(&registry, &record, &source);
+        let intensity = RestartIntensity::new(self.restarts.max_restarts, self.restarts.window);
+        self.entries.insert(record.id, Entry { record, source, door, link: None, intensity, parked: false });
+    }
+
+    /// Ends what a gateway's record no longer names. What takes its place waits for that.
+    fn release(&mut self, id: GatewayId, then: Option<(SharedRecord, ProcessSource)>, ctx: &mut Context<Self>) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        let ending = entry.door.end.send(EndProcess { within: RELEASE });
+        ctx.spawn(ending.into_actor(self).map(move |_, actor, _| {
+            actor.remembered.remove(&id);
+            match then {
+                Some((record, source)) if !actor.entries.contains_key(&id) => actor.admit(record, source),
+                Some(_) => {}
+                None => actor.forget(id),
+            }
+        }));
+    }
+
+    fn forget(&self, id: GatewayId) {
+        self.shared.metrics.forget_process(id);
+        if let Some(registry) = &self.registry {
+            registry.notices.do_send(ProcessNotice { gateway: id, view: None });
+        }
+    }
+
+    /// Looks for actors that died: each is started anew, and ends first what the dead one left running.
+    fn watch(&mut self) {
+        let Some(registry) = self.registry.clone().filter(|_| !self.stopping) else { return };
+        let now = self.shared.clock.now();
+        let dead: Vec<GatewayId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.parked && !entry.door.order.connected())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in dead {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let name = entry.record.name.clone();
+            if entry.intensity.on_death(now) == RestartDecision::Park {
+                entry.parked = true;
+                tracing::error!(gateway.id = id.0, gateway.name = %name,
+                    "the supervision of the gateway's process crashed too often and is given up: please report this fault of gatewarden");
+                continue;
+            }
+            tracing::error!(gateway.id = id.0, gateway.name = %name, "the actor of the gateway's process died and is started again");
+            let (record, source, link) = (entry.record.clone(), entry.source.clone(), entry.link.clone());
+            let door = self.open(&registry, &record, &source);
+            if let Some(link) = link {
+                door.link.do_send(link);
+            }
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.door = door;
+            }
+        }
+    }
+}
+
+fn door<A>(addr: &Addr<A>) -> ProcessDoor
+where
+    A: Actor<Context = Context<A>>
+        + Handler<OrderProcess>
+        + Handler<LinkSeen>
+        + Handler<RecordSeen>
+        + Handler<EndProcess>,
+{
+    ProcessDoor {
+        order: addr.clone().recipient(),
+        link: addr.clone().recipient(),
+        record: addr.clone().recipient(),
+        end: addr.clone().recipient(),
+    }
+}
+
+impl Actor for ProcessesActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(WATCH_INTERVAL, |actor, _| actor.watch());
+    }
+}
+
+impl Handler<JoinRegistry> for ProcessesActor {
+    type Result = ();
+
+    fn handle(&mut self, message: JoinRegistry, _: &mut Self::Context) {
+        self.registry = Some(message);
+    }
+}
+
+impl Handler<RecordSeen> for ProcessesActor {
+    type Result = ();
+
+    fn handle(&mut self, message: RecordSeen, ctx: &mut Self::Context) {
+        let id = message.gateway;
+        let wanted = message.record.clone().and_then(|record| Some((record.clone(), record.process.clone()?)));
+        match (self.entries.get_mut(&id), wanted) {
+            (Some(entry), Some((record, source))) if entry.source == source => {
+                entry.record = record;
+                entry.door.record.do_send(message);
+            }
+            (Some(_), then) => self.release(id, then, ctx),
+            (None, Some((record, source))) => self.admit(record, source),
+            (None, None) => {}
+        }
+    }
+}
+
+impl Handler<LinkSeen> for ProcessesActor {
+    type Result = ();
+
+    fn handle(&mut self, message: LinkSeen, _: &mut Self::Context) {
+        if let Some(entry) = self.entries.get_mut(&message.gateway) {
+            entry.link = Some(message.clone());
+            entry.door.link.do_send(message);
+        }
+    }
+}
+
+impl Handler<OrderProcess> for ProcessesActor {
+    type Result = ResponseFuture<Result<ProcessAnswer, Failure>>;
+
+    fn handle(&mut self, message: OrderProcess, _: &mut Self::Context) -> Self::Result {
+        let id = message.gateway;
+        let Some(entry) = self.entries.get(&id) else {
+            return Box::pin(async move { Err(not_managed(id)) });
+        };
+        let sent = entry.door.order.send(message);
+        Box::pin(async move { sent.await.unwrap_or_else(|_| Err(Failure::unavailable("process"))) })
+    }
+}
+
+impl Handler<EndProcess> for ProcessesActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, message: EndProcess, _: &mut Self::Context) -> Self::Result {
+        self.stopping = true;
+        let ending: Vec<_> = self.entries.values().map(|entry| entry.door.end.send(message)).collect();
+        Box::pin(async move {
+            join_all(ending).await;
+        })
+    }
+}
+
+/// A gateway whose record names neither a unit nor a command.
+fn not_managed(id: GatewayId) -> Failure {
+    Failure::new(
+        ErrorCode::ProcessNotManaged,
+        format!("Gateway {id} is not a process of this machine: its record names neither a unit nor a command"),
+    )
+    .with_help(format!(
+        "PUT /api/gateways/{id} {{\"unit\": \"gatewarden-gateway@NAME.service\"}}, or {{\"command\": \"NAME\"}} of the \
+         configuration's section [commands.NAME]."
+    ))
+}

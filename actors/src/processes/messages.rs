@@ -1,0 +1,116 @@
+//! What goes to and from the actors of local processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::view::{Diagnosis, ProcessView};
+use crate::error::Failure;
+use crate::gateway_record::SharedRecord;
+use crate::ids::GatewayId;
+use crate::registry::messages::ReconnectGateway;
+
+/// What an operator wants of a local process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessAction {
+    /// It shall run. Nothing happens to one that does.
+    Start,
+    /// It shall not run.
+    Stop,
+    /// It shall run, as another process than now.
+    Restart,
+    /// A closer look.
+    Diagnose,
+    /// How it is.
+    Status,
+}
+
+impl ProcessAction {
+    /// All, in the order of the enum.
+    pub const ALL: [Self; 5] = [Self::Start, Self::Stop, Self::Restart, Self::Diagnose, Self::Status];
+
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Diagnose => "diagnose",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// From HTTP: do this with the gateway's process. Replies once it is done and verified, or (without `wait`) once it is begun.
+/// `gateway_not_found`, `process_not_managed`, `process_action_failed`, `unavailable`, `store_unavailable`.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<ProcessAnswer, Failure>")]
+pub struct OrderProcess {
+    /// Whose.
+    pub gateway: GatewayId,
+    /// What.
+    pub action: ProcessAction,
+    /// Whether to wait for the outcome.
+    pub wait: bool,
+}
+
+/// How it is now.
+#[derive(Debug, Clone)]
+pub struct ProcessAnswer {
+    /// The process.
+    pub view: ProcessView,
+    /// The closer look, where one was asked for.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// From the registry, first of all: where notices go.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct JoinRegistry {
+    /// What is shown of processes.
+    pub notices: Recipient<ProcessNotice>,
+    /// Wishes to dial at once.
+    pub reconnect: Recipient<ReconnectGateway>,
+}
+
+/// From the registry: a gateway's record is this, or it is gone.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "()")]
+pub struct RecordSeen {
+    /// Which.
+    pub gateway: GatewayId,
+    /// Its record.
+    pub record: Option<SharedRecord>,
+}
+
+/// From the registry: how the connection to a gateway with a local process is.
+#[derive(Message, Debug, Clone, PartialEq, Eq)]
+#[rtype(result = "()")]
+pub struct LinkSeen {
+    /// Which.
+    pub gateway: GatewayId,
+    /// Wall ms at which the connection became ready, while it is.
+    pub ready_since_ms: Option<i64>,
+    /// Why it isn't ready, in words.
+    pub obstacle: Option<String>,
+}
+
+/// To the registry: what is to be shown of a gateway's process; none where it has none any more.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "()")]
+pub struct ProcessNotice {
+    /// Whose.
+    pub gateway: GatewayId,
+    /// What.
+    pub view: Option<Arc<ProcessView>>,
+}
+
+/// From the daemon's stop, and to the actor of a process that isn't wanted any more: end what was started here. Replies once it
+/// has ended, after `within` at the latest.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct EndProcess {
+    /// How long it may take until what is left is killed.
+    pub within: Duration,
+}
