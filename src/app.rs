@@ -70,6 +70,8 @@ pub struct App {
     /// The admin key of file or configuration; none where only stored keys let anybody in.
     pub(crate) admin_key: Option<Secret>,
     pub(crate) server: ServerHandle,
+    /// Somebody else holds the listening socket open, over our end.
+    pub(crate) socket_is_passed: bool,
     pub(crate) serving: JoinHandle<std::io::Result<()>>,
     pub(crate) registry: Addr<RegistryActor>,
     pub(crate) event_hub: Addr<EventHubActor>,
@@ -94,15 +96,28 @@ impl App {
     /// Puts everything together, inside a running actix system. What fails leaves nothing half-written: the port is taken
     /// before the state directory is touched, and the store checks key and database before it writes.
     ///
+    /// `passed` is a listening socket that somebody else holds open; without one `http.listen` is bound.
+    ///
     /// # Errors
     /// A sentence that says what to do, with its exit code.
-    pub async fn build(config: &Config, metrics: Arc<Metrics>, notifier: Arc<Notifier>) -> Result<Self, StartError> {
+    pub async fn build(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        notifier: Arc<Notifier>,
+        passed: Option<TcpListener>,
+    ) -> Result<Self, StartError> {
         let clock = Clock::system();
         metrics.set_started(clock.wall_ms());
         file_limit::raise();
-        let listener =
-            TcpListener::bind(config.listen).map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let was_passed = passed.is_some();
+        let listener = passed
+            .map_or_else(|| TcpListener::bind(config.listen), Ok)
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        if was_passed && config.listen.port() != 0 && address != config.listen {
+            tracing::warn!(%address, configured = %config.listen,
+                "the service manager's socket counts, not http.listen: change the address in gatewarden.socket");
+        }
         let state_dir = StateDir::claim(&config.state_dir)?;
 
         let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), state_dir.path())?;
@@ -223,6 +238,7 @@ impl App {
             new_admin_key: admin_key.made_now(),
             admin_key: admin_key.key().cloned(),
             server: server.handle(),
+            socket_is_passed: was_passed,
             serving: actix_rt::spawn(server),
             registry,
             event_hub,

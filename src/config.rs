@@ -34,7 +34,7 @@ use gatewarden_protocol::Secret;
 
 use crate::http::HttpSettings;
 
-pub use effective::{Changes, EffectiveValue};
+pub use effective::{Change, Effect, EffectiveValue};
 pub use layers::{DEFAULT_FILE, Inputs};
 pub use log::{LogFormat, LogSettings};
 pub use problem::{ConfigError, Problem};

@@ -4,6 +4,7 @@
 //! itself would hide exactly the hang that it is for. The store answers without touching its database, because a locked or
 //! full database is no reason to be killed.
 
+pub mod passed_socket;
 mod status_line;
 mod watchdog;
 

@@ -39,9 +39,11 @@ use actix::prelude::*;
 use futures_util::future::join_all;
 
 use self::command::CommandActor;
+use self::kinship::Mark;
 use self::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAnswer, ProcessNotice, RecordSeen};
 use self::service_manager::ServiceManager;
 use self::unit::UnitActor;
+use self::view::ProcessView;
 use crate::clock::Clock;
 use crate::error::{ErrorCode, Failure};
 use crate::event_hub::EventPublisher;
@@ -58,6 +60,10 @@ pub use usage::Usage;
 
 /// Between two looks whether the actors live.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// After the registry has joined: when to look for what runs for gateways that don't name it any more.
+const STRAYS_AFTER: Duration = Duration::from_secs(3);
+/// How long those may take to end.
+const STRAYS_GRACE: Duration = Duration::from_secs(5);
 /// How long a process may take to end whose gateway was deleted or is run by something else now.
 const RELEASE: Duration = Duration::from_secs(30);
 
@@ -178,6 +184,25 @@ impl ProcessesActor {
         }));
     }
 
+    /// Ends what an earlier daemon left running for a gateway that is deleted, or run by something else by now.
+    fn end_strays(&self) {
+        let known: Vec<String> = self.entries.values().map(|entry| entry.record.uuid.clone()).collect();
+        let installation = self.shared.installation.clone();
+        // On a thread for blocking work; nobody waits for it.
+        tokio::task::spawn_blocking(move || {
+            for (process, mark) in Mark::strays(&installation, &known) {
+                let ended = kinship::end_left_behind(None, &mark, STRAYS_GRACE);
+                tracing::warn!(
+                    pid = process.pid,
+                    ended,
+                    change = "orphan_ended",
+                    "an earlier run of the daemon had left process {} running for a gateway that it no longer runs: it was ended",
+                    process.pid
+                );
+            }
+        });
+    }
+
     fn forget(&self, id: GatewayId) {
         self.shared.metrics.forget_process(id);
         if let Some(registry) = &self.registry {
@@ -200,6 +225,10 @@ impl ProcessesActor {
             let name = entry.record.name.clone();
             if entry.intensity.on_death(now) == RestartDecision::Park {
                 entry.parked = true;
+                let mut view = ProcessView::unknown(entry.source.clone(), self.shared.clock.wall_ms());
+                view.reason =
+                    Some("its supervision crashed too often: please report this fault of gatewarden".to_owned());
+                registry.notices.do_send(ProcessNotice { gateway: id, view: Some(Arc::new(view)) });
                 tracing::error!(gateway.id = id.0, gateway.name = %name,
                     "the supervision of the gateway's process crashed too often and is given up: please report this fault of gatewarden");
                 continue;
@@ -244,8 +273,10 @@ impl Actor for ProcessesActor {
 impl Handler<JoinRegistry> for ProcessesActor {
     type Result = ();
 
-    fn handle(&mut self, message: JoinRegistry, _: &mut Self::Context) {
+    fn handle(&mut self, message: JoinRegistry, ctx: &mut Self::Context) {
         self.registry = Some(message);
+        // By then every record has been seen.
+        ctx.run_later(STRAYS_AFTER, |actor, _| actor.end_strays());
     }
 }
 

@@ -1,19 +1,25 @@
 //! `gatewarden serve`: the story of a run, from configuration to exit code.
 
 use std::io::IsTerminal as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use gatewarden_actors::metrics::Metrics;
 
 use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, load_config, terminal};
 use crate::app::App;
-use crate::config::{Config, Inputs};
+use crate::config::{Config, Effect, Inputs};
 use crate::shutdown::{self, Wish, Wishes};
-use crate::systemd::Notifier;
+use crate::systemd::{Notifier, passed_socket};
 use crate::telemetry::{self, LogControl};
 
 /// Runs the daemon to its end.
 pub(super) fn run(inputs: &Inputs) -> u8 {
+    // First of all: it takes variables out of the environment, while there is one thread.
+    let passed = match passed_socket::take() {
+        Ok(passed) => passed,
+        Err(sentence) => return fail(EXIT_CONFIG, sentence),
+    };
     let config = match load_config(inputs) {
         Ok(config) => config,
         Err(code) => return code,
@@ -27,10 +33,16 @@ pub(super) fn run(inputs: &Inputs) -> u8 {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    actix_rt::System::new().block_on(until_stopped(inputs, config, logs, metrics))
+    actix_rt::System::new().block_on(until_stopped(inputs, config, logs, metrics, passed))
 }
 
-async fn until_stopped(inputs: &Inputs, config: Config, logs: LogControl, metrics: Arc<Metrics>) -> u8 {
+async fn until_stopped(
+    inputs: &Inputs,
+    config: Config,
+    logs: LogControl,
+    metrics: Arc<Metrics>,
+    passed: Option<TcpListener>,
+) -> u8 {
     // Before anything is written: a stop during the start must not be lost.
     let mut wishes = match Wishes::listen() {
         Ok(wishes) => wishes,
@@ -38,7 +50,7 @@ async fn until_stopped(inputs: &Inputs, config: Config, logs: LogControl, metric
     };
     let notifier = Arc::new(Notifier::of_process());
     notifier.status("starting");
-    let mut app = match App::build(&config, metrics, notifier.clone()).await {
+    let mut app = match App::build(&config, metrics, notifier.clone(), passed).await {
         Ok(app) => app,
         // Said plainly and once: before it runs, the daemon speaks to whoever starts it.
         Err(error) => return fail(error.exit_code(), error),
@@ -109,12 +121,26 @@ fn reload(inputs: &Inputs, config: &mut Config, logs: &LogControl) -> bool {
         }
     };
     let changes = config.changes_to(&newer);
-    if changes.live.contains(&"log.level")
+    let is_live = |path| changes.iter().any(|change| change.path == path && change.effect == Effect::Live);
+    if is_live("log.level")
         && let Err(error) = logs.set_filter(&newer.log.filter)
     {
         tracing::error!(%error, "log.level stays as it is");
     }
-    tracing::info!(live = ?changes.live, needs_restart = ?changes.at_restart, "reloaded the configuration");
-    *config = newer;
+    for change in &changes {
+        let (key, before, after) = (change.path, &change.before, &change.after);
+        match change.effect {
+            Effect::Live => {
+                tracing::info!(key, %before, %after, effect = "applied", "reloaded: {key} is {after} from now on")
+            }
+            Effect::AtRestart => {
+                tracing::warn!(key, %before, %after, effect = "needs_restart",
+                    "reloaded: {key} was changed to {after}, which takes effect at the next start of the daemon");
+            }
+        }
+    }
+    let waiting = changes.iter().filter(|change| change.effect == Effect::AtRestart).count();
+    tracing::info!(applied = changes.len() - waiting, needs_restart = waiting, "reloaded the configuration");
+    config.take_live(newer);
     true
 }

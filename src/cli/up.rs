@@ -204,7 +204,7 @@ async fn with_gateway(
         Err(code) => return code,
     };
     let notifier = Arc::new(Notifier::of_process());
-    let mut app = match App::build(&config, metrics, notifier.clone()).await {
+    let mut app = match App::build(&config, metrics, notifier.clone(), None).await {
         Ok(app) => app,
         Err(error) => return fail(error.exit_code(), error),
     };

@@ -81,29 +81,54 @@ fn named_section(section: &'static str, named: &NamedSections) -> EffectiveValue
     }
 }
 
-/// What another reading of the configuration changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Changes {
-    /// Keys that take effect at once.
-    pub live: Vec<&'static str>,
-    /// Keys that take effect at the next start.
-    pub at_restart: Vec<&'static str>,
+/// When a changed key counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// At once.
+    Live,
+    /// At the next start.
+    AtRestart,
+}
+
+/// A key that another reading of the configuration has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key, or the section of names.
+    pub path: &'static str,
+    /// As it counts now; a secret is not shown.
+    pub before: String,
+    /// As it was read; a secret is not shown.
+    pub after: String,
+    /// When that counts.
+    pub effect: Effect,
 }
 
 /// What can change while the daemon runs.
 const LIVE: [&str; 1] = ["log.level"];
 
 impl super::Config {
-    /// What differs in a newer reading.
-    pub fn changes_to(&self, newer: &Self) -> Changes {
-        let mut changes = Changes::default();
-        for (before, after) in self.effective.iter().zip(&newer.effective) {
-            if before.fingerprint != after.fingerprint {
-                let list = if LIVE.contains(&after.path) { &mut changes.live } else { &mut changes.at_restart };
-                list.push(after.path);
+    /// What differs in a newer reading from what counts now, in the order of the table.
+    pub fn changes_to(&self, newer: &Self) -> Vec<Change> {
+        let pairs = self.effective.iter().zip(&newer.effective);
+        pairs
+            .filter(|(before, after)| before.fingerprint != after.fingerprint)
+            .map(|(before, after)| Change {
+                path: after.path,
+                before: before.value.clone(),
+                after: after.value.clone(),
+                effect: if LIVE.contains(&after.path) { Effect::Live } else { Effect::AtRestart },
+            })
+            .collect()
+    }
+
+    /// Takes over what takes effect at once. The rest stays as it counts, so that the next reading names it again.
+    pub fn take_live(&mut self, newer: Self) {
+        self.log.filter = newer.log.filter;
+        for (now, newer) in self.effective.iter_mut().zip(newer.effective) {
+            if LIVE.contains(&newer.path) {
+                *now = newer;
             }
         }
-        changes
     }
 
     /// Every key with its value and source, a line each: for `gatewarden config check`.

@@ -293,9 +293,18 @@ fn a_reload_tells_live_changes_from_those_that_need_a_restart() {
     let after =
         Config::load(&with(&[("API_KEY", "two"), ("LOG_LEVEL", "debug"), ("GATEWARDEN_HTTP__WORKERS", "3")])).unwrap();
     let changes = before.changes_to(&after);
-    assert_eq!(changes.live, ["log.level"]);
-    assert_eq!(changes.at_restart, ["http.workers", "auth.api_key"]);
-    assert_eq!(before.changes_to(&before.clone()), Changes::default());
+    let named: Vec<_> = changes.iter().map(|change| (change.path, change.effect)).collect();
+    assert_eq!(
+        named,
+        [("http.workers", Effect::AtRestart), ("auth.api_key", Effect::AtRestart), ("log.level", Effect::Live)]
+    );
+    assert_eq!((changes[1].before.as_str(), changes[1].after.as_str()), ("(redacted)", "(redacted)"));
+    assert_eq!((changes[0].before.as_str(), changes[0].after.as_str()), ("2", "3"));
+    assert_eq!(before.changes_to(&before.clone()), []);
+    let mut running = before.clone();
+    running.take_live(after.clone());
+    let waiting: Vec<_> = running.changes_to(&after).iter().map(|change| change.path).collect();
+    assert_eq!(waiting, ["http.workers", "auth.api_key"], "what needs a restart is named until there was one");
 }
 
 #[test]
@@ -474,7 +483,8 @@ fn a_reload_says_that_destinations_changed_even_where_only_a_secret_did() {
     let (_one, before) = with_notifications(&list("a"));
     let (_two, after) = with_notifications(&list("b"));
     let (before, after) = (Config::load(&before).unwrap(), Config::load(&after).unwrap());
-    assert_eq!(before.changes_to(&after).at_restart, ["notifications"]);
+    let changed: Vec<_> = before.changes_to(&after).iter().map(|change| change.path).collect();
+    assert_eq!(changed, ["notifications"]);
 }
 
 #[test]
@@ -492,7 +502,8 @@ fn commands_are_defined_by_the_file_alone_and_their_values_are_not_shown() {
     assert!(!format!("{config:?} {}", config.describe()).contains("s3cret"));
     write(&dir.path().join("gatewarden.toml"), &text.replace("s3cret", "other"), 0o600);
     let changes = config.changes_to(&Config::load(&inputs).unwrap());
-    assert_eq!((changes.live, changes.at_restart), (vec![], vec!["commands"]));
+    let named: Vec<_> = changes.iter().map(|change| (change.path, change.effect)).collect();
+    assert_eq!(named, [("commands", Effect::AtRestart)]);
     assert!(refusal(&with(&[("GATEWARDEN_COMMANDS__X__PROGRAM", "/bin/sh")])).contains("unknown setting"));
 }
 

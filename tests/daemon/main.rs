@@ -84,6 +84,8 @@ mod sessions;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
+mod socket_activation;
+#[cfg(test)]
 mod spawns_under_fire;
 #[cfg(test)]
 mod start_failures;

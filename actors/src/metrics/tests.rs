@@ -1,7 +1,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
+use crate::gateway_record::ProcessSource;
 use crate::gateway_report::{BreakerState, Status};
+use crate::processes::Usage;
+use crate::processes::view::ProcessState;
 use gatewarden_protocol::Dialect;
 
 const FIRST: GatewayId = GatewayId(1);
@@ -19,6 +22,12 @@ fn online() -> GatewayReport {
     report
 }
 
+fn process() -> ProcessView {
+    let usage = Usage { memory_bytes: 7, cpu_seconds: 1.5, cpu_percent: None, processes: 1 };
+    let view = ProcessView::unknown(ProcessSource::Command("openclaw".to_owned()), 1);
+    ProcessView { state: ProcessState::Running, restarts: 2, usage: Some(usage), ..view }
+}
+
 /// Every kind of series once, for two gateways.
 fn full() -> Metrics {
     let metrics = Metrics::new();
@@ -31,6 +40,7 @@ fn full() -> Metrics {
         metrics.count_rpc(id, "sessions.list", "ok");
         metrics.count_dropped_frame(id, "garbage");
         metrics.count_actor_restart(id);
+        metrics.publish_process(id, &process());
     }
     metrics.set_store_queue("writer", 4);
     metrics.notice_sent();
@@ -305,6 +315,8 @@ mod pages {
             .filter(|word| word.starts_with("gatewarden_") || word.starts_with("process_"))
             // A crate, as in a filter of the log; and all names that begin so, as in `gatewarden_*`.
             .filter(|word| *word != "gatewarden_actors" && !word.ends_with('_'))
+            // Codes of errors.
+            .filter(|word| crate::error::ErrorCode::from_name(word).is_none())
             .map(str::to_owned)
             .collect()
     }

@@ -100,6 +100,8 @@ impl CommandActor {
                 let effects = actor.machine.start();
                 actor.teller.begin_verification(actor.shared.clock.now());
                 actor.carry_out(effects, ctx);
+            } else {
+                actor.teller.view.reason = Some("it was stopped by an operator".to_owned());
             }
             actor.show(ctx);
         }));

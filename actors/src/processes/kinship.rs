@@ -23,6 +23,20 @@ impl Mark {
         Self(format!("{installation}:{gateway_uuid}"))
     }
 
+    /// Every living process that is older than this one and carries the mark of this installation, and of no gateway that is known.
+    pub(super) fn strays(installation: &str, known: &[String]) -> Vec<(Process, Self)> {
+        let own = own_pid();
+        let prefix = format!("{MARK_VARIABLE}={installation}:");
+        let mark_of = |environ: Vec<u8>| {
+            let variable = environ.split(|byte| *byte == 0).find(|one| one.starts_with(prefix.as_bytes()))?;
+            let uuid = String::from_utf8(variable.get(prefix.len()..)?.to_vec()).ok()?;
+            (!known.contains(&uuid)).then(|| Self::of(installation, &uuid))
+        };
+        let since = Process::read(own).map_or(0, |own| own.start_ticks);
+        let older = proc_table::all().into_iter().filter(|process| !process.is_dead() && process.start_ticks < since);
+        older.filter_map(|process| Some((process, mark_of(proc_table::environ(process.pid)?)?))).collect()
+    }
+
     /// Whether an environment (as in `/proc/PID/environ`) carries it.
     fn is_in(&self, environ: &[u8]) -> bool {
         environ.split(|byte| *byte == 0).any(|variable| {

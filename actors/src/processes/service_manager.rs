@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{Connection, DBusError as _, OwnedObjectPath, OwnedVariant, Variant};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
@@ -79,6 +79,9 @@ impl ServiceManager {
             Ok(Ok(message)) => return Ok(message),
             // It answered: the connection is good.
             Ok(Err(zbus::Error::MethodError(name, words, _))) => return Err(refusal(&name, words.as_deref())),
+            Ok(Err(zbus::Error::FDO(error))) if !is_about_the_connection(&error) => {
+                return Err(refusal(&error.name(), error.description()));
+            }
             Ok(Err(error)) => format!("the service manager cannot be asked: {error}"),
             Err(_) => format!("the service manager did not answer within {} s", ANSWER.as_secs()),
         };
@@ -113,6 +116,21 @@ impl ServiceManager {
         }
         self.call(PATH, MANAGER, method, &(unit, "replace")).await.map(drop)
     }
+}
+
+/// Errors of the bus's own that say that there was no answer.
+fn is_about_the_connection(error: &zbus::fdo::Error) -> bool {
+    use zbus::fdo::Error;
+    matches!(
+        error,
+        Error::ZBus(_)
+            | Error::NoReply(_)
+            | Error::IOError(_)
+            | Error::Disconnected(_)
+            | Error::Timeout(_)
+            | Error::TimedOut(_)
+            | Error::NoServer(_)
+    )
 }
 
 fn unreadable(error: &zbus::Error) -> String {

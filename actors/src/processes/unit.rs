@@ -153,7 +153,20 @@ impl UnitActor {
         }));
     }
 
+    /// What is there already must be known before it is changed: only then is a new process known as one.
     fn change(&mut self, order: OrderProcess) -> ResponseActFuture<Self, Result<ProcessAnswer, Failure>> {
+        if self.status.is_some() {
+            return self.change_known(order);
+        }
+        let (manager, unit) = (self.shared.units.clone(), self.unit.clone());
+        let look = async move { manager.status(&unit).await };
+        Box::pin(look.into_actor(self).then(move |status, actor, ctx| {
+            actor.take(status, ctx);
+            actor.change_known(order)
+        }))
+    }
+
+    fn change_known(&mut self, order: OrderProcess) -> ResponseActFuture<Self, Result<ProcessAnswer, Failure>> {
         let action = order.action;
         let running = self.teller.view.state == ProcessState::Running;
         if (action == ProcessAction::Start && running)

@@ -358,7 +358,9 @@ pub(super) fn check_privacy(reader: &mut Reader<'_>, file: &Path, holds_secret: 
         );
         reader.wrong("", None, cure);
     }
-    if holds_secret && mode & 0o077 != 0 {
+    // systemd has made a credential readable for this service alone, whatever its mode says of the access list.
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|dir| file.starts_with(dir));
+    if holds_secret && mode & 0o077 != 0 && !credential {
         let cure = format!(
             "other users may read the secrets in it (mode {mode:04o}); run chmod 600 on it, or take the secrets out"
         );

@@ -16,6 +16,7 @@ use super::super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, terminal};
 use super::{RunArgs, load_draft, log_layer};
 use crate::app;
 use crate::shutdown::{Wish, Wishes};
+use crate::systemd::Notifier;
 
 /// All of a stop, kills of children included; whatever isn't done by then is left to the kernel.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -121,12 +122,15 @@ async fn until_stopped(
     }
     audit(&outlets, "gateway.started", json!({"address": running.address.to_string(), "pid": std::process::id()}));
     terminal::print(&format!("listening on {}", running.websocket_url()));
+    let notifier = Notifier::of_process();
+    notifier.ready();
 
     let reason = tokio::select! {
         signal = stop_signal(&mut wishes) => signal,
         () = supervisor_gone(args.supervised) => "the end of its supervisor",
     };
     tracing::info!(reason, "the gateway stops");
+    notifier.stopping("stopping: agents are ended");
     audit(&outlets, "gateway.stopped", json!({"reason": reason}));
     tokio::select! {
         stopped = tokio::time::timeout(STOP_WITHIN, running.stop()) => match stopped {

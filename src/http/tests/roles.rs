@@ -135,6 +135,7 @@ async fn each_endpoint_answers_each_role_as_the_table_says() {
                     401 => "unauthorized",
                     403 => "forbidden",
                     502 => "gateway_refused",
+                    409 => "process_not_managed",
                     _ if row.path.contains("/sessions") => "session_not_found",
                     _ if row.path.starts_with("/api/agents") => "agent_not_found",
                     _ if row.path.starts_with("/api/v1/gateways") => "gateway_not_found",

@@ -123,7 +123,27 @@ impl Setup {
 
     /// Starts the daemon and waits until it listens.
     pub(crate) fn start(&self) -> Daemon {
-        let mut child = self.command().spawn().expect("the binary starts");
+        self.start_command(&mut self.command())
+    }
+
+    /// The same with a listening socket, handed over as the service manager does.
+    pub(crate) fn start_on(&self, listener: &std::net::TcpListener) -> Daemon {
+        let plain = self.command();
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=gatewarden; exec \"$0\" \"$@\""])
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener.try_clone().expect("a second handle"))))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.start_command(&mut command)
+    }
+
+    fn start_command(&self, command: &mut Command) -> Daemon {
+        let mut child = command.spawn().expect("the binary starts");
         let stderr = follow(child.stderr.take().expect("piped"));
         let stdout = follow(child.stdout.take().expect("piped"));
         let address = wait::until_ok("the daemon says where it listens", PATIENCE, || {
