@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use gatewarden_actors::store::care::error::CareError;
 use gatewarden_actors::store::care::rekey::{Rekey, rekey};
 use gatewarden_actors::store::key_file::SealingKey;
 use serde_json::json;
@@ -39,6 +40,10 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, Refusal> {
              Nothing was changed."
         );
         return Err(Refusal::new(EXIT_CONFIG, sentence));
+    }
+    if !config.store.path.exists() {
+        // Before a state directory is made for nothing.
+        return Err(CareError::NoDatabase { path: config.store.path.clone() }.into());
     }
     let new = match &args.new_key {
         Some(file) => SealingKey::from_file(file),

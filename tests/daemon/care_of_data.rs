@@ -172,6 +172,7 @@ fn a_backup_works_with_the_daemon_stopped_and_lies_in_the_state_directory_by_def
 fn backups_that_cannot_be_made_say_why_and_leave_nothing() {
     let setup = Setup::new();
     says(&command(&setup, &["backup"]), 1, &["no database", "--state-dir"]);
+    says(&command(&setup, &["rekey"]), 1, &["no database", "--state-dir"]);
     assert!(!setup.state().exists(), "nothing is made for it");
     setup.start().stop();
     let before = files(setup.state());
