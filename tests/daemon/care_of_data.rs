@@ -400,5 +400,6 @@ fn doctor_finds_what_is_wrong_and_says_a_cure() {
     fs::write(setup.database(), damaged).expect("written");
     has(&look(&setup), "problem", "database", "damaged");
     fs::write(setup.database(), whole).expect("written");
-    assert!(look(&setup).iter().all(|one| one.0 != "problem"));
+    let found = look(&setup);
+    assert!(found.iter().all(|one| one.0 != "problem"), "{found:#?}");
 }

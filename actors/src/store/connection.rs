@@ -41,20 +41,23 @@ pub(super) fn open(path: &Path, busy_timeout: Duration, which: Which) -> Result<
     Ok(connection)
 }
 
-/// Opens a database to look at it and for nothing else. Where its directory can't be written, and it was closed as it should
-/// be, even the few bytes that readers share are done without.
+/// Opens a database to look at it and for nothing else: no file is made beside it. One without a log was closed as it should
+/// be and is in nobody's hands, so the files that readers share are done without.
 pub(super) fn open_to_read(path: &Path, busy_timeout: Duration) -> Result<SqliteConnection, StoreError> {
-    let open = |how: &str| -> Result<SqliteConnection, StoreError> {
-        let mut connection = SqliteConnection::establish(&format!("{}?{how}", uri_path(path)))?;
-        connection.batch_execute(&format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis()))?;
-        // The file is read only now.
-        connection.batch_execute("SELECT COUNT(*) FROM sqlite_master")?;
-        Ok(connection)
-    };
-    open("mode=ro").or_else(|error| {
-        let log = std::fs::metadata(beside(path, "-wal")).map_or(0, |metadata| metadata.len());
-        if log > 0 { Err(error) } else { open("mode=ro&immutable=1").map_err(|_| error) }
-    })
+    let how = if beside(path, "-wal").exists() { "mode=ro" } else { "mode=ro&immutable=1" };
+    let mut connection = SqliteConnection::establish(&format!("{}?{how}", uri_path(path)))?;
+    connection.batch_execute(&format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis()))?;
+    Ok(connection)
+}
+
+/// Opens a database to copy it, also while others use it. Where its directory can't be written, as [`open_to_read`].
+pub(super) fn open_to_copy(path: &Path, busy_timeout: Duration) -> Result<SqliteConnection, StoreError> {
+    let mut connection = open_plain(path, busy_timeout)?;
+    // The file is read only now.
+    match connection.batch_execute("SELECT COUNT(*) FROM sqlite_master") {
+        Ok(()) => Ok(connection),
+        Err(error) => open_to_read(path, busy_timeout).map_err(|_| error.into()),
+    }
 }
 
 /// The settings after the lock timeout.

@@ -96,7 +96,7 @@ fn make_tried(database: &Path, to: &Path, tried: Tried<'_>, with_key: bool) -> R
     if !database.exists() {
         return Err(CareError::NoDatabase { path: database.to_path_buf() });
     }
-    let mut connection = connection::open_to_read(database, LOCK_WAIT)
+    let mut connection = connection::open_to_copy(database, LOCK_WAIT)
         .map_err(|error| verification::broken(database, &error.to_string()))?;
     let unfinished = Unfinished::at(beside(to, &format!(".partial-{}", std::process::id())));
     copy_to(&mut connection, database, unfinished.path()).map_err(|error| of_place(error, to))?;
