@@ -245,6 +245,38 @@ fn a_deleted_gateway_is_taken_back() {
 }
 
 #[test]
+fn a_process_that_is_given_up_is_told_until_somebody_sees_to_it() {
+    let receiver = WebhookReceiver::start();
+    let home = tempfile::Builder::new().prefix("gatewarden-test-").tempdir().expect("a temporary directory");
+    let command = format!(
+        "kinds = [\"crash_loop\", \"recovered\"]\n[commands.local]\nprogram = \"/bin/sh\"\nargs = [\"-c\", \"exit 3\"]\ndirectory = {:?}",
+        home.path().display().to_string()
+    );
+    let daemon = setup(&receiver, &command)
+        .env("GATEWARDEN_PROCESSES__BACKOFF", "10ms")
+        .env("GATEWARDEN_PROCESSES__MAX_RESTARTS", "3")
+        .env("GATEWARDEN_PROCESSES__STOP_GRACE", "1s")
+        .start();
+    let id = daemon.register_with(
+        &json!({"name": "local", "host": "127.0.0.1", "port": 1, "token": "local-token-0123456789", "command": "local"}),
+    );
+    let told = receiver.until_taken("crash_loop");
+    assert_eq!(
+        (&told.body["gateway"]["id"], &told.body["gateway"]["process"]["state"]),
+        (&json!(id), &json!("gave_up"))
+    );
+    assert!(
+        told.body["text"].as_str().is_some_and(|text| text.contains("local is not started again")),
+        "{}",
+        told.body
+    );
+    // Whoever stops it has seen to it.
+    let _ = daemon.post(&format!("/api/gateways/{id}/process"), &json!({"action": "stop"}));
+    let back = receiver.until_taken("recovered");
+    assert_eq!((&back.body["condition"], &back.body["episode"]), (&json!("crash_loop"), &told.body["episode"]));
+}
+
+#[test]
 fn a_stop_and_a_start_of_the_daemon_are_no_failure_of_anybody() {
     let receiver = WebhookReceiver::start();
     let (first, second) =

@@ -11,6 +11,7 @@ use super::destination::Destination;
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
 use crate::machines::notification::{Condition, Sight, Subject, Topic};
+use crate::processes::view::ProcessState;
 use crate::registry::roster::{ActingPrimary, GatewayView};
 
 /// A gateway of which nothing has been known for so long counts as down.
@@ -83,15 +84,15 @@ fn look_at(view: &GatewayView, now_ms: i64) -> Vec<(Condition, Sight)> {
         GatewayIs::Blocked => vec![(Blocked, holds(false)), (Down, Sight::Unclear)],
         GatewayIs::Unclear => vec![(Down, Sight::Unclear), (Blocked, Sight::Unclear)],
     };
-    if has_given_up(view) {
-        seen.push((CrashLoop, holds(true)));
+    match view.process.as_ref().map(|process| process.state) {
+        Some(ProcessState::GaveUp) => seen.push((CrashLoop, holds(true))),
+        // It isn't over before it runs: a start that is under way may end like the ones before.
+        Some(ProcessState::Unknown | ProcessState::Starting | ProcessState::Waiting) => {
+            seen.push((CrashLoop, Sight::Unclear));
+        }
+        Some(ProcessState::Running | ProcessState::Stopping | ProcessState::Stopped) | None => {}
     }
     seen
-}
-
-/// Whether the gateway's process on this machine isn't started again any more.
-fn has_given_up(_view: &GatewayView) -> bool {
-    false
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

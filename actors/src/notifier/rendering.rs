@@ -83,6 +83,11 @@ fn gateway(id: GatewayId, story: &Story<'_>) -> Value {
             "since_ms": view.report.since_ms,
             "last_seen_ms": view.report.last_seen_ms,
             "error": view.report.last_error,
+            "process": view.process.as_ref().map(|process| json!({
+                "state": process.state.as_str(),
+                "restarts": process.restarts,
+                "reason": process.reason,
+            })),
         }),
         None => json!({ "id": id, "name": story.subject_name }),
     }
@@ -120,11 +125,12 @@ fn holds(step: &Step, story: &Story<'_>, name: &str) -> String {
     match step.topic.condition {
         Condition::Down => format!("Gateway {name} is down.{why}"),
         Condition::Blocked => format!("Gateway {name} refuses gatewarden until somebody changes something.{why}"),
-        Condition::CrashLoop => {
-            format!(
-                "The process of gateway {name} ended so often that it is not started again: look at its output, then start it."
-            )
-        }
+        Condition::CrashLoop => match given_up(step.topic.subject, story) {
+            Some(reason) => {
+                format!("The process of gateway {name} is not started again. {}.", reason.trim_end_matches('.'))
+            }
+            None => format!("The process of gateway {name} ended too often and is not started again."),
+        },
         Condition::NetworkDoubt => match story.doubt {
             Some(reason) => format!("Most gateways failed at once: {reason}."),
             None => "Most gateways failed at once: this machine's own network may be at fault.".to_owned(),
@@ -143,6 +149,12 @@ fn holds(step: &Step, story: &Story<'_>, name: &str) -> String {
             None => format!("Another gateway acts as primary in place of {name}."),
         },
     }
+}
+
+/// Why the gateway's process isn't started again, in its supervision's words.
+fn given_up<'a>(subject: Subject, story: &'a Story<'_>) -> Option<&'a str> {
+    let Subject::Gateway(id) = subject else { return None };
+    find(id, story)?.process.as_ref()?.reason.as_deref()
 }
 
 fn over(condition: Condition, name: &str, lasted: &str, story: &Story<'_>) -> String {

@@ -20,6 +20,7 @@ pub(super) fn record(id: i64) -> GatewayRecord {
         workspace_root: None,
         gateway_agent_id: None,
         provisioning: false,
+        process: None,
         labels: BTreeMap::new(),
         transport: Transport::Auto,
         tls: TlsTrust::System,

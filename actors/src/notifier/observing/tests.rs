@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::gateway_record::{GatewayRecord, TlsTrust};
+use crate::gateway_record::{GatewayRecord, ProcessSource, TlsTrust};
 use crate::machines::notification::WatchSettings;
 use crate::notifier::destination::WebhookUrl;
 use crate::notifier::tests_support::record;
+use crate::processes::view::ProcessView;
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -102,6 +103,26 @@ fn a_drained_gateway_is_left_alone() {
     let seen = observe(&destination(), &look(&views, None));
     assert!(seen.sights.values().all(|sight| *sight == Sight::Unclear), "{seen:?}");
     assert!(seen.present.contains(&GatewayId(1)), "it is there: nothing is taken back");
+}
+
+#[test]
+fn a_process_that_is_given_up_is_told_until_it_runs_again() {
+    let with_process = |state| {
+        let mut process = ProcessView::unknown(ProcessSource::Command("openclaw".to_owned()), NOW);
+        process.state = state;
+        let view = GatewayView::new(Arc::new(record(1)), report(Phase::Backoff, Status::Offline), false);
+        let views = [Arc::new(view.with_process(Some(Arc::new(process))))];
+        observe(&destination(), &look(&views, None)).sights.get(&of(1, Condition::CrashLoop)).cloned()
+    };
+    let holds = Some(Sight::Holds { detail: String::new(), at_once: true });
+    for state in ProcessState::ALL {
+        let expected = match state {
+            ProcessState::GaveUp => holds.clone(),
+            ProcessState::Unknown | ProcessState::Starting | ProcessState::Waiting => Some(Sight::Unclear),
+            ProcessState::Running | ProcessState::Stopping | ProcessState::Stopped => None,
+        };
+        assert_eq!(with_process(state), expected, "{state:?}");
+    }
 }
 
 #[test]
