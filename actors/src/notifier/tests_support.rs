@@ -25,7 +25,6 @@ pub(super) fn record(id: i64) -> GatewayRecord {
         transport: Transport::Auto,
         tls: TlsTrust::System,
         disable_device_pairing: false,
-        process: None,
         drained: false,
         dialect: None,
         observed: Observed::default(),
