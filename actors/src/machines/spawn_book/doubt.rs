@@ -43,7 +43,12 @@ impl SpawnBook {
     }
 
     fn give_up(&mut self, spawn_id: &str, reason: &str) {
-        self.note(spawn_id, SpawnMove::to(SpawnState::Lost, Some(reason.to_owned())));
+        let Some(spawn) = self.open.get(spawn_id) else { return };
+        // An acceptance that was answered may not have been stored when the daemon was killed: the record still names the
+        // run that its client was told of, which is the one that the gateway was asked about.
+        let (run_id, session_key) = (Some(spawn.run_id.clone()), spawn.session_key.clone());
+        let lost = SpawnMove { run_id, session_key, ..SpawnMove::to(SpawnState::Lost, Some(reason.to_owned())) };
+        self.note(spawn_id, lost);
     }
 
     /// The spawns whose gateways must be asked now: spawn, gateway, run, session. `usable_since` says since when a gateway

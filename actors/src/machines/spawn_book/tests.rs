@@ -334,3 +334,14 @@ proptest! {
         prop_assert_eq!(written.iter().filter(|state| state.is_final()).count(), 1);
     }
 }
+
+#[test]
+fn a_lost_spawn_names_the_run_that_its_gateway_was_asked_about() {
+    let now = start();
+    let mut book = SpawnBook::new(LOST_AFTER);
+    book.resume(now, "s", PROD, None, None, SpawnState::Sent);
+    write_all(&mut book, "s");
+    book.on_gateway_deleted(PROD);
+    let (_, moves) = book.take_batch(1).remove(0);
+    assert_eq!((moves[0].to, moves[0].run_id.as_deref()), (SpawnState::Lost, Some("s")));
+}

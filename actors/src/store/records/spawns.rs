@@ -87,7 +87,7 @@ pub struct SpawnRecord {
     pub label: Option<String>,
     /// The session that it runs in, as the gateway said.
     pub session_key: Option<String>,
-    /// The gateway's own name for the run.
+    /// The gateway's own name for the run, or the one by which it was asked about it.
     pub run_id: Option<String>,
     /// Where it is in its life.
     pub state: SpawnState,
