@@ -16,7 +16,6 @@ use crate::http::front::Front;
 use crate::http::query::Query;
 use crate::http::sessions::holder::Holder;
 use crate::http::sessions::{history, message, passing, session_key};
-use crate::http::spawn::input as spawn_input;
 
 /// One session.
 #[derive(Debug, Serialize, ToSchema)]
@@ -147,18 +146,13 @@ pub(crate) async fn send(
     request: HttpRequest,
     body: JsonBody,
 ) -> Result<HttpResponse, ApiError> {
-    let idempotency_key = spawn_input::idempotency_key(request.headers())?
-        // One of ours, so that the gateway takes the message at most once whatever happens on the way.
-        .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let idempotency_key = message::idempotency_key(&request)?;
     let mut fields = Fields::new(&body.0);
     let content = message::content(&mut fields).unwrap_or_default();
     fields.problems.into_result()?;
     let (key, holder) = find(&front, &request)?;
-    let params = json!({"sessionKey": key, "message": content, "idempotencyKey": idempotency_key});
-    let reply = passing::call(&front, &holder, "chat.send", params).await?;
-    passing::log(&by.caller, "message sent", &key, &holder);
-    let run_id = reply.get("runId").and_then(Value::as_str).map(str::to_owned);
-    Ok(HttpResponse::Ok().json(OrganizationMessageTaken { ok: true, run_id, idempotency_key }))
+    let taken = message::say(&front, &by.caller, &holder, &key, content, &idempotency_key).await?;
+    Ok(HttpResponse::Ok().json(OrganizationMessageTaken { ok: true, run_id: taken.run_id, idempotency_key }))
 }
 
 fn find(front: &Front, request: &HttpRequest) -> Result<(String, Holder), ApiError> {

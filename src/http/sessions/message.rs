@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::holder::Holder;
 use super::passing;
 use super::session_key;
-use crate::http::auth::{By, GatewayOperator};
+use crate::http::auth::{By, Caller, GatewayOperator};
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, BodyErrors, ErrorBody, GatewayErrors, KeyErrors};
 use crate::http::fields::{Fields, kind_of};
@@ -78,27 +79,52 @@ pub(crate) async fn send(
     body: JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let key = session_key::of_path(&request)?;
-    let idempotency_key = spawn_input::idempotency_key(request.headers())?
-        // One of ours, so that the gateway takes the message at most once whatever happens on the way.
-        .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let idempotency_key = idempotency_key(&request)?;
     let mut fields = Fields::new(&body.0);
     let content = content(&mut fields).unwrap_or_default();
     let only = passing::gateway_id(&mut fields);
     fields.problems.into_result()?;
     let holder = passing::holder(&front, &key, only)?;
-    let params = json!({"sessionKey": key, "message": content, "idempotencyKey": idempotency_key});
-    let reply = passing::call(&front, &holder, "chat.send", params).await?;
-    passing::log(&by.caller, "message sent", &key, &holder);
-    let text = |name: &str| reply.get(name).and_then(Value::as_str).map(str::to_owned);
+    let taken = say(&front, &by.caller, &holder, &key, content, &idempotency_key).await?;
     Ok(HttpResponse::Accepted().json(MessageTaken {
         success: true,
-        run_id: text("runId"),
-        status: text("status"),
+        run_id: taken.run_id,
+        status: taken.status,
         idempotency_key,
         session: key,
         gateway: holder.name,
         gateway_id: holder.id.0,
     }))
+}
+
+/// What the message is known by at the gateway: the header's, or else one of ours, so that the gateway takes it at most once
+/// whatever happens on the way.
+pub fn idempotency_key(request: &HttpRequest) -> Result<String, ApiError> {
+    Ok(spawn_input::idempotency_key(request.headers())?.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()))
+}
+
+/// What a gateway said when it took a message.
+pub struct Taken {
+    /// The run that the message starts.
+    pub run_id: Option<String>,
+    /// In the gateway's words.
+    pub status: Option<String>,
+}
+
+/// Says this in the session that the gateway holds; a failure is the gateway's refusal or silence, see [`passing::call`].
+pub async fn say(
+    front: &Front,
+    caller: &Caller,
+    holder: &Holder,
+    key: &str,
+    content: &str,
+    idempotency_key: &str,
+) -> Result<Taken, ApiError> {
+    let params = json!({"sessionKey": key, "message": content, "idempotencyKey": idempotency_key});
+    let reply = passing::call(front, holder, "chat.send", params).await?;
+    passing::log(caller, "message sent", key, holder);
+    let text = |name: &str| reply.get(name).and_then(Value::as_str).map(str::to_owned);
+    Ok(Taken { run_id: text("runId"), status: text("status") })
 }
 
 /// A message may have lines, so it is read by rules of its own.
