@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use gatewarden_protocol::wall_time;
 use serde_json::{Map, Value};
 
 use crate::config::Audit;
 use crate::effect::AuditEntry;
 use crate::line_writer::{Keeping, LineWriter};
-use crate::wall_time::iso;
 
 /// Size at which the file is set aside, in bytes: refused strangers must not fill the disk.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -69,7 +69,7 @@ fn wanted(events: &BTreeSet<String>, event: &str) -> bool {
 
 fn record(entry: &AuditEntry, wall_ms: i64) -> String {
     let mut fields = Map::new();
-    fields.insert("time".to_owned(), iso(wall_ms).into());
+    fields.insert("time".to_owned(), wall_time::of_millis(wall_ms).into());
     fields.insert("event".to_owned(), entry.event.into());
     if let Value::Object(more) = &entry.fields {
         for (key, value) in more {

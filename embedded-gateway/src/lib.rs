@@ -46,7 +46,6 @@ pub mod sample_agent;
 pub mod server;
 pub mod sessions;
 pub mod turn;
-pub mod wall_time;
 
 /// The version that clients are told. The daemon's rules for a minimum version compare calendar versions, which this crate's
 /// own would never satisfy: it is that of the release whose protocol is followed, with this crate's as build metadata.

@@ -4,12 +4,12 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use gatewarden_protocol::wall_time;
 use serde_json::{Value, json};
 
 use crate::config::Log;
 use crate::effect::{LogLevel, LogLine};
 use crate::line_writer::{Keeping, LineWriter};
-use crate::wall_time::iso;
 
 /// Set-aside files that are kept beside the present one.
 const KEPT: u32 = 3;
@@ -82,7 +82,7 @@ impl LogFile {
 
 /// A line of the file, without its end.
 pub fn record(line: &LogLine, wall_ms: i64) -> String {
-    let time = iso(wall_ms);
+    let time = wall_time::of_millis(wall_ms);
     let name = json!({"subsystem": line.source}).to_string();
     let level = line.level.as_str().to_uppercase();
     let mut record = json!({
@@ -116,7 +116,7 @@ fn level_id(level: LogLevel) -> u8 {
 /// `2026-11-21T15:20:16.123Z INFO  [gateway] text`
 fn for_people(line: &LogLine, wall_ms: i64) -> String {
     let level = line.level.as_str().to_uppercase();
-    let mut text = format!("{} {level:<5} [{}] {}", iso(wall_ms), line.source, visible(&line.message));
+    let mut text = format!("{} {level:<5} [{}] {}", wall_time::of_millis(wall_ms), line.source, visible(&line.message));
     if let Some(session) = &line.session {
         text.push_str(&format!(" session={session}"));
     }
@@ -165,7 +165,7 @@ fn visible(text: &str) -> String {
 /// Document 002's form ("Logs"): `{"level":"info","msg":"..."}` and more.
 fn for_programs(line: &LogLine, wall_ms: i64) -> String {
     let mut record = json!({
-        "level": line.level.as_str(), "msg": line.message, "time": iso(wall_ms), "source": line.source,
+        "level": line.level.as_str(), "msg": line.message, "time": wall_time::of_millis(wall_ms), "source": line.source,
     });
     if let Some(fields) = record.as_object_mut() {
         if let Some(session) = &line.session {

@@ -25,6 +25,7 @@ pub mod secret;
 pub mod sessions;
 pub mod signing;
 pub mod version;
+pub mod wall_time;
 pub mod words;
 
 pub use address::{AddressError, GatewayAddress, ParsedHost};

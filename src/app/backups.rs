@@ -12,7 +12,7 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_actors::store::care::backup::KEY_SUFFIX;
 use gatewarden_actors::store::care::error::CareError;
 use gatewarden_actors::store::handle::StoreHandle;
-use gatewarden_embedded_gateway::wall_time::iso;
+use gatewarden_protocol::wall_time;
 
 use crate::config::{BackupSettings, Config};
 
@@ -35,8 +35,7 @@ pub(crate) fn file_name(stamp: &str) -> String {
 
 /// A wall time as it stands in file names: `20261121T180545Z`.
 pub(crate) fn stamp(wall_ms: i64) -> String {
-    let iso: String = iso(wall_ms).chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("{}Z", iso.get(..15).unwrap_or(&iso))
+    wall_time::of_seconds(wall_ms.div_euclid(1_000)).chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 /// Makes the directory where there is none, mode 0700, owned by whoever owns the state directory.

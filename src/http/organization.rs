@@ -12,7 +12,6 @@
 //! | `named` | which gateway a path or a query names |
 //! | `status`, `sessions`, `session`, `commands` | what a gateway is and can, and its sessions |
 //! | `error_detail` | the sentence of an error once more as `detail` |
-//! | `rfc3339` | times |
 
 pub mod commands;
 pub mod creation;
@@ -22,7 +21,6 @@ pub mod gateways;
 pub mod input;
 pub mod main_agent;
 pub mod named;
-pub mod rfc3339;
 pub mod session;
 pub mod sessions;
 pub mod status;

@@ -1,6 +1,6 @@
 //! Values of the API as people read them.
 
-use gatewarden_embedded_gateway::wall_time::iso;
+use gatewarden_protocol::wall_time;
 use serde_json::Value;
 
 use super::Trouble;
@@ -59,9 +59,7 @@ pub(in crate::cli) fn ago(now_s: i64, then_s: i64) -> String {
 
 /// A Unix second as a date: `2026-11-21 18:05:45Z`.
 pub(in crate::cli) fn at(unix_s: i64) -> String {
-    let iso = iso(unix_s.saturating_mul(1000));
-    let (date, time) = iso.split_once('T').unwrap_or((iso.as_str(), ""));
-    format!("{date} {}Z", time.get(..8).unwrap_or(time))
+    wall_time::of_seconds(unix_s).replacen('T', " ", 1)
 }
 
 /// A value as one part of a path.

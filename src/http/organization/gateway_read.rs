@@ -2,11 +2,9 @@
 
 use gatewarden_actors::gateway_record::{GatewayRecord, TlsTrust};
 use gatewarden_actors::registry::roster::GatewayView;
-use gatewarden_protocol::GatewayAddress;
+use gatewarden_protocol::{GatewayAddress, wall_time};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use super::rfc3339;
 
 /// A gateway. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -66,8 +64,8 @@ impl GatewayRead {
             token_set: record.token.is_some(),
             status: view.report.status.as_str().to_owned(),
             version: view.report.version.clone(),
-            created_at: rfc3339::of_seconds(record.created_at),
-            updated_at: rfc3339::of_seconds(record.updated_at),
+            created_at: wall_time::of_seconds(record.created_at),
+            updated_at: wall_time::of_seconds(record.updated_at),
             warning: None,
         }
     }

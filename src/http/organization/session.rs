@@ -3,11 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
+use gatewarden_protocol::wall_time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{named, rfc3339, sessions};
+use super::{named, sessions};
 use crate::http::auth::{By, GatewayAdmin, GatewayViewer};
 use crate::http::body::JsonBody;
 use crate::http::error::{ApiError, BodyErrors, ErrorBody, GatewayErrors, KeyErrors};
@@ -113,7 +114,7 @@ pub(crate) async fn read_history(
     let entries = history::newest(&reply, limit);
     let history = entries.iter().filter_map(|entry| {
         let mut shown = serde_json::to_value(entry).ok()?;
-        shown.as_object_mut()?.insert("timestamp".to_owned(), json!(entry.timestamp.map(rfc3339::of_millis)));
+        shown.as_object_mut()?.insert("timestamp".to_owned(), json!(entry.timestamp.map(wall_time::of_millis)));
         Some(shown)
     });
     Ok(HttpResponse::Ok().json(OrganizationHistory { history: history.collect() }))

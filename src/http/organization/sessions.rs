@@ -5,11 +5,12 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::roster::GatewayView;
+use gatewarden_protocol::wall_time;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{named, rfc3339};
+use super::named;
 use crate::http::auth::{By, GatewayViewer};
 use crate::http::error::{ApiError, ErrorBody, KeyErrors};
 use crate::http::front::Front;
@@ -118,8 +119,8 @@ fn shown(front: &Front, found: &Found<'_>) -> Option<Value> {
     let map = row.as_object_mut()?;
     map.insert("gateway_id".to_owned(), json!(uuid));
     let millis = map.get("updatedAt").and_then(Value::as_i64);
-    map.insert("updatedAt".to_owned(), json!(millis.map(rfc3339::of_millis)));
+    map.insert("updatedAt".to_owned(), json!(millis.map(wall_time::of_millis)));
     let seconds = map.get("as_of").and_then(Value::as_i64);
-    map.insert("as_of".to_owned(), json!(seconds.map(rfc3339::of_seconds)));
+    map.insert("as_of".to_owned(), json!(seconds.map(wall_time::of_seconds)));
     Some(row)
 }
