@@ -24,7 +24,7 @@ pub mod messages;
 pub mod naming;
 mod output;
 mod proc_table;
-mod service_manager;
+mod systemd_bus;
 mod teller;
 mod unit;
 mod unit_reading;
@@ -41,7 +41,7 @@ use futures_util::future::join_all;
 use self::command::CommandActor;
 use self::kinship::Mark;
 use self::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAnswer, ProcessNotice, RecordSeen};
-use self::service_manager::ServiceManager;
+use self::systemd_bus::SystemdBus;
 use self::unit::UnitActor;
 use self::view::ProcessView;
 use crate::clock::Clock;
@@ -92,7 +92,7 @@ struct Shared {
     clock: Clock,
     installation: String,
     boot_id: Option<String>,
-    units: Arc<ServiceManager>,
+    units: Arc<SystemdBus>,
 }
 
 /// The way to the actor of one process.

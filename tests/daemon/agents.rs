@@ -108,7 +108,5 @@ fn agents_come_by_themselves_and_a_gateway_that_refuses_stops_nobody() {
         let there = agent["agent"]["status"] == "online" && agent["agent"]["source"] == "sync";
         if there { Ok(()) } else { Err(agent.to_string()) }
     });
-    wait::until("the refusal is in the log", PATIENCE, || {
-        daemon.log().contains("the agents of gateway refusing were not updated")
-    });
+    daemon.until_logged(&["the agents of gateway refusing were not updated"]);
 }

@@ -2,12 +2,9 @@
 
 use serde_json::Value;
 
-use super::support::daemon::{ADMIN_KEY, Daemon, Ended, Setup};
+use super::support::client::run;
+use super::support::daemon::{ADMIN_KEY, Daemon, Setup};
 use super::support::ports::free_port;
-
-fn run(daemon: &Daemon, args: &[&str]) -> Ended {
-    Setup::client_of(daemon, args).run()
-}
 
 #[test]
 fn status_is_said_in_words_in_json_and_in_one_word() {

@@ -2,22 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::support::daemon::{Daemon, Ended, PATIENCE, Setup};
+use super::support::client::{fine, run};
+use super::support::daemon::{Daemon, PATIENCE, Setup};
 use super::support::ports::free_port;
 use super::support::screen::Screen;
 use super::support::scripted_gateway::{Form, ScriptedGateway};
 use super::support::wait;
-
-fn run(daemon: &Daemon, args: &[&str]) -> Ended {
-    Setup::client_of(daemon, args).run()
-}
-
-#[track_caller]
-fn fine(daemon: &Daemon, args: &[&str]) -> String {
-    let ended = run(daemon, args);
-    assert_eq!(ended.code, Some(0), "{args:?}: {} {}", ended.stdout, ended.stderr);
-    ended.stdout
-}
 
 /// A file with a secret in it.
 fn secret(text: &str) -> (tempfile::TempDir, String) {

@@ -6,19 +6,9 @@ use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use serde_json::{Value, json};
 
-use super::support::daemon::{Daemon, Ended, Setup};
+use super::support::client::{fine, run};
+use super::support::daemon::{Daemon, Setup};
 use super::support::scripted_gateway::{Form, ScriptedGateway};
-
-fn run(daemon: &Daemon, args: &[&str]) -> Ended {
-    Setup::client_of(daemon, args).run()
-}
-
-#[track_caller]
-fn fine(daemon: &Daemon, args: &[&str]) -> String {
-    let ended = run(daemon, args);
-    assert_eq!(ended.code, Some(0), "{args:?}: {} {}", ended.stdout, ended.stderr);
-    ended.stdout
-}
 
 #[test]
 fn agents_are_made_changed_synced_and_forgotten() {

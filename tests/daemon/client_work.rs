@@ -2,32 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::support::daemon::{Daemon, Ended, PATIENCE, Setup};
+use super::support::client::{fine, run, until};
+use super::support::daemon::{Daemon, PATIENCE, Setup};
 use super::support::scripted_gateway::{Form, ScriptedGateway, log_line};
 use super::support::wait;
 
 const SESSION: &str = "agent:sample:main";
 /// The main session of an agent can't be deleted; this one can.
 const TALK: &str = "agent:sample:talk";
-
-fn run(daemon: &Daemon, args: &[&str]) -> Ended {
-    Setup::client_of(daemon, args).run()
-}
-
-#[track_caller]
-fn fine(daemon: &Daemon, args: &[&str]) -> String {
-    let ended = run(daemon, args);
-    assert_eq!(ended.code, Some(0), "{args:?}: {} {}", ended.stdout, ended.stderr);
-    ended.stdout
-}
-
-#[track_caller]
-fn until(daemon: &Daemon, args: &[&str], words: &str) -> String {
-    wait::until_ok(&format!("{args:?} says {words}"), PATIENCE, || {
-        let ended = run(daemon, args);
-        if ended.stdout.contains(words) { Ok(ended.stdout) } else { Err(format!("{} {}", ended.stdout, ended.stderr)) }
-    })
-}
 
 /// The daemon with the embedded gateway and its sample agent: sessions that pause, and runs that end.
 fn up() -> Daemon {

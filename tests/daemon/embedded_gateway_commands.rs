@@ -1,16 +1,12 @@
 //! `gatewarden gateway …`: run, status, logs, start, restart, stop, doctor, config validate, install-daemon.
 
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 
-use gatewarden_protocol::DeviceIdentity;
-use gatewarden_protocol::signing::{SignatureVersion, SignedFields};
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::{Message, client};
 
 use super::support::daemon::PATIENCE;
 use super::support::own_gateway::{GatewayHome, GatewayProcess};
+use super::support::page_device;
 use super::support::wait;
 
 fn mode(path: &std::path::Path) -> u32 {
@@ -75,46 +71,12 @@ fn status_is_document_004s_page_and_says_where_the_token_is() {
 
 /// Asks to be let in from a page, which must be approved first; the id of the request.
 fn ask_from_a_page(gateway: &GatewayProcess, token: &str, seed: u8) -> (String, String) {
-    let identity = DeviceIdentity::from_seed(&[seed; 32]);
-    let stream = TcpStream::connect(gateway.address).expect("the gateway listens");
-    let mut request = gateway.url.as_str().into_client_request().expect("a request");
-    let origin = gateway.url.replace("ws://", "http://");
-    request.headers_mut().insert("origin", origin.parse().expect("a header"));
-    let (mut socket, _) = client(request, stream).expect("a WebSocket");
-    let mut next = |send: Option<Value>| loop {
-        if let Some(frame) = &send {
-            socket.send(Message::text(frame.to_string())).expect("sent");
-        }
-        if let Message::Text(text) = socket.read().expect("a frame") {
-            break serde_json::from_str::<Value>(&text).expect("JSON");
-        }
-    };
-    let challenge = next(None);
-    let nonce = challenge["payload"]["nonce"].as_str().expect("a nonce");
-    let signed_at_ms = challenge["payload"]["ts"].as_i64().expect("a time");
-    let scopes = ["operator.read".to_owned()];
-    let signed = SignedFields {
-        device_id: identity.device_id(),
-        client_id: "gateway-client",
-        client_mode: "ui",
-        role: "operator",
-        scopes: &scopes,
-        signed_at_ms,
-        token,
-        nonce,
-        platform: "linux",
-        device_family: "",
-    };
-    let signature = identity.sign(&signed.payload(SignatureVersion::V2));
-    let refused = next(Some(json!({"type": "req", "id": "1", "method": "connect", "params": {
-        "minProtocol": 4, "maxProtocol": 4, "role": "operator", "scopes": scopes, "auth": {"token": token},
-        "client": {"id": "gateway-client", "mode": "ui", "version": "1.0.0", "platform": "linux"},
-        "device": {"id": identity.device_id(), "publicKey": identity.public_key(), "signature": signature,
-            "signedAt": signed_at_ms, "nonce": nonce}}})));
+    let asked = page_device::ask(gateway, token, seed);
+    let refused = asked.answer;
     let request = refused["error"]["details"]["requestId"].as_str().unwrap_or_else(|| panic!("{refused}")).to_owned();
     let command = format!("gatewarden gateway devices approve {request}");
     assert!(refused.to_string().contains(&command), "it is told how: {refused}");
-    (identity.device_id().to_owned(), request)
+    (asked.device, request)
 }
 
 #[test]
@@ -171,7 +133,10 @@ fn a_second_gateway_on_the_same_state_is_refused_and_told_who_has_it() {
     let _ = gateway.wait();
     let next = home.start(&[]);
     next.get("/health", None).expect(200);
-    assert!(home.log().contains("ended without stopping properly"), "{}", home.log());
+    wait::until_ok("the log says how the former one ended", PATIENCE, || {
+        let log = home.log();
+        if log.contains("ended without stopping properly") { Ok(()) } else { Err(log) }
+    });
 }
 
 #[test]

@@ -233,8 +233,7 @@ fn thirty_crashes_in_a_row_end_in_gave_up_and_a_start_begins_anew() {
     assert_eq!((&gateway["status"], &gateway["last_error"]["code"]), (&json!("offline"), &json!("process_gave_up")));
     let gave_up = events.until(|event| event.data["data"]["change"] == "gave_up");
     assert_eq!(gave_up.data["data"]["state"], "gave_up");
-    let loud = |line: &Value| line["level"] == "ERROR" && line.to_string().contains("gave_up");
-    assert!(daemon.log_lines().iter().any(loud), "nothing loud in the log");
+    daemon.until_logged(&["\"ERROR\"", "gave_up"]);
     let state = format!("gatewarden_gateway_process_state{{gateway=\"{id}\",state=\"gave_up\"}} 1");
     assert!(daemon.metrics().contains(&state));
 
@@ -314,9 +313,7 @@ fn a_daemon_that_was_killed_leaves_nothing_unseen() {
     let second = until_verified(&daemon, id);
     assert_ne!(second, first);
     assert!(!lives(first));
-    let said =
-        |line: &Value| line.to_string().contains("orphan_ended") && line.to_string().contains(&first.to_string());
-    assert!(daemon.log_lines().iter().any(said), "the log doesn't say what was found");
+    daemon.until_logged(&["orphan_ended", &first.to_string()]);
     daemon.until_status(id, "online");
 }
 

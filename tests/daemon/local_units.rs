@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
-use crate::support::fake_systemd::FakeSystemd;
+use crate::support::fake_systemd_bus::FakeSystemdBus;
 use crate::support::ports::free_port;
 
 const UNIT: &str = "gatewarden-gateway@main.service";
@@ -13,7 +13,7 @@ const TOKEN: &str = "unit-gateway-token-0123";
 
 struct Machine {
     _home: tempfile::TempDir,
-    systemd: FakeSystemd,
+    systemd: FakeSystemdBus,
     daemon: Daemon,
     port: u16,
 }
@@ -40,7 +40,7 @@ fn machine() -> Machine {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let systemd = FakeSystemd::at(&home.path().join("bus"), UNIT, command);
+    let systemd = FakeSystemdBus::at(&home.path().join("bus"), UNIT, command);
     let daemon = Setup::new()
         .env("DBUS_SYSTEM_BUS_ADDRESS", &systemd.address())
         .env("GATEWARDEN_PROCESSES__SAMPLE_INTERVAL", "200ms")
@@ -107,8 +107,7 @@ fn a_unit_that_the_service_manager_gave_up_is_said_loudly() {
     let process = machine.until(id, "it is given up", |process| process["state"] == "gave_up");
     assert!(process["reason"].as_str().is_some_and(|words| words.contains("started too often")), "{process}");
     machine.daemon.until_code(id, "process_gave_up");
-    let loud = |line: &Value| line["level"] == "ERROR" && line.to_string().contains("gave_up");
-    assert!(machine.daemon.log_lines().iter().any(loud));
+    machine.daemon.until_logged(&["\"ERROR\"", "gave_up"]);
     let answer = machine.act(id, "start", 200);
     assert_eq!(answer["process"]["verified"], "yes", "{answer}");
     assert!(machine.systemd.calls().contains(&"ResetFailedUnit".to_owned()));

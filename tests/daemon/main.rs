@@ -5,17 +5,19 @@
 mod support {
     pub(crate) mod background;
     pub(crate) mod chaos_proxy;
+    pub(crate) mod client;
     pub(crate) mod daemon;
     pub(crate) mod event_socket;
     pub(crate) mod event_stream;
-    pub(crate) mod fake_systemd;
+    pub(crate) mod fake_systemd_bus;
     pub(crate) mod http;
+    pub(crate) mod notify_socket;
     pub(crate) mod own_gateway;
+    pub(crate) mod page_device;
     pub(crate) mod ports;
     pub(crate) mod rpc_client;
     pub(crate) mod screen;
     pub(crate) mod scripted_gateway;
-    pub(crate) mod service_manager;
     pub(crate) mod tls_front;
     pub(crate) mod wait;
     pub(crate) mod webhook_receiver;

@@ -119,13 +119,7 @@ fn a_receiver_that_fails_is_asked_again_with_the_same_notification() {
     gateway.kill();
     let refused = receiver.until("it is told", |one| one.kind() == "down");
     assert_eq!(refused.status, 500);
-    wait::until("the log says why, and what to do", PATIENCE, || {
-        daemon
-            .log_lines()
-            .iter()
-            .map(ToString::to_string)
-            .any(|line| line.contains("HTTP 500") && line.contains("receiver's log"))
-    });
+    daemon.until_logged(&["HTTP 500", "receiver's log"]);
     receiver.answer_with(204);
     let taken = receiver.until_taken("down");
     assert_eq!((taken.id(), &taken.body), (refused.id(), &refused.body));
@@ -314,13 +308,7 @@ fn what_happens_while_the_database_cannot_be_written_is_told_afterwards_and_once
         other.batch_execute("BEGIN IMMEDIATE").map_err(|error| error.to_string())
     });
     gateway.kill();
-    wait::until("the log says that it can't be stored", PATIENCE, || {
-        daemon
-            .log_lines()
-            .iter()
-            .map(ToString::to_string)
-            .any(|line| line.contains("notifications could not be stored"))
-    });
+    daemon.until_logged(&["notifications could not be stored"]);
     assert_eq!(receiver.all().len(), 0, "nothing is said that is not on disk");
     other.batch_execute("ROLLBACK").expect("released");
     receiver.until_taken("down");
@@ -335,13 +323,7 @@ fn a_receiver_behind_tls_needs_a_certificate_that_is_trusted() {
     let front = TlsFront::before(receiver.port(), &["127.0.0.1"]);
     let url = format!("https://127.0.0.1:{}/hooks?key=geheim-in-the-url", front.port());
     let daemon = setup_at(&url, "").start();
-    wait::until("the log says what to do", PATIENCE, || {
-        daemon
-            .log_lines()
-            .iter()
-            .map(ToString::to_string)
-            .any(|line| line.contains("not trusted") && line.contains("ca_file"))
-    });
+    daemon.until_logged(&["not trusted", "ca_file"]);
     assert!(!daemon.everything_said().contains("geheim"));
     assert_eq!(receiver.all().len(), 0, "nothing may be said before the certificate is trusted");
     let authority = daemon.setup().state().with_file_name("authority.pem");

@@ -264,7 +264,7 @@ fn what_a_crash_leaves_half_made_is_gone_at_the_next_start() {
     wait::until("the gateway is asked for its agents", PATIENCE, || gateway.record().asked("agents.list") > 0);
     daemon.crash_and_restart();
     assert!(asking.join().expect("it ends").is_err(), "a crash answers nobody");
-    assert!(daemon.log().contains("half-made"), "it is said");
+    daemon.until_logged(&["half-made"]);
     assert_eq!(names(&daemon), ["seeded"]);
     assert_eq!(agents(&daemon), Vec::<Value>::new());
     gateway.change(|behaviour| behaviour.replies = Replies::Normal);

@@ -49,7 +49,7 @@ fn another_address_than_the_configured_one_is_said() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let setup = Setup::new().only_args(&["serve", "--listen", "127.0.0.1:1"]);
     let daemon = setup.start_on(&listener);
-    assert!(daemon.log().contains("the service manager's socket counts, not http.listen"), "{}", daemon.log());
+    daemon.until_logged(&["the service manager's socket counts, not http.listen"]);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
+use crate::support::notify_socket::NotifySocket;
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
-use crate::support::service_manager::ServiceManager;
 use crate::support::wait;
 
 /// The value of a sample whose line starts with this.
@@ -81,7 +81,7 @@ fn a_change_of_status_is_one_log_line_with_gateway_from_to_and_reason() {
 #[test]
 fn systemd_hears_ready_a_status_line_the_watchdog_and_stopping() {
     let setup = Setup::new();
-    let systemd = ServiceManager::at(&setup.state().with_extension("notify"));
+    let systemd = NotifySocket::at(&setup.state().with_extension("notify"));
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
     let mut daemon = setup.env("NOTIFY_SOCKET", &systemd.address()).env("WATCHDOG_USEC", "2000000").start();
     wait::until("READY=1", PATIENCE, || systemd.has_heard(|line| line == "READY=1"));

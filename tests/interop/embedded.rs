@@ -2,18 +2,14 @@
 //!
 //! Each call starts a whole Node program, which takes seconds of processor time: one call a thing to know.
 
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use gatewarden_protocol::DeviceIdentity;
-use gatewarden_protocol::signing::{SignatureVersion, SignedFields};
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
 use crate::peer::{NEWEST, OLDER};
 use crate::support::own_gateway::{GatewayHome, GatewayProcess};
+use crate::support::page_device;
 
 /// Its own limit of 10 s runs while it still loads itself, which is too short on a busy machine.
 const PATIENT: [&str; 2] = ["--timeout", "60000"];
@@ -113,14 +109,6 @@ fn an_agent_answers(cli: &Cli<'_>, key: &str) {
     assert_eq!(sessions["sessions"][0]["key"], "agent:sample:main", "{sessions}");
 }
 
-fn next_frame(socket: &mut WebSocket<TcpStream>) -> Value {
-    loop {
-        if let Message::Text(text) = socket.read().expect("a frame") {
-            return serde_json::from_str(&text).expect("JSON");
-        }
-    }
-}
-
 /// What people type, as far as it reaches a gateway at all.
 fn people_get_their_answers(cli: &Cli<'_>) {
     assert!(cli.run(&["gateway", "health"]).contains("OK"));
@@ -137,45 +125,9 @@ fn people_get_their_answers(cli: &Cli<'_>) {
     assert!(answer.contains("You said: hello again"), "{answer}");
 }
 
-/// A device that asks from a page: it must be approved, and so it waits. Its id.
-fn somebody_waits(home: &GatewayHome, gateway: &GatewayProcess) -> String {
-    let identity = DeviceIdentity::from_seed(&[9; 32]);
-    let stream = TcpStream::connect(gateway.address).expect("the gateway listens");
-    let mut request = gateway.url.clone().into_client_request().expect("a request");
-    let origin = format!("http://{}", gateway.address);
-    request.headers_mut().insert("origin", origin.parse().expect("a header"));
-    let (mut socket, _) = client(request, stream).expect("a WebSocket");
-    let challenge = next_frame(&mut socket);
-    let nonce = challenge["payload"]["nonce"].as_str().expect("a nonce");
-    let signed_at_ms = challenge["payload"]["ts"].as_i64().expect("a time");
-    let token = home.token();
-    let scopes = ["operator.read".to_owned()];
-    let signed = SignedFields {
-        device_id: identity.device_id(),
-        client_id: "gateway-client",
-        client_mode: "ui",
-        role: "operator",
-        scopes: &scopes,
-        signed_at_ms,
-        token: &token,
-        nonce,
-        platform: "linux",
-        device_family: "",
-    };
-    let signature = identity.sign(&signed.payload(SignatureVersion::V2));
-    let connect = json!({"type": "req", "id": "1", "method": "connect", "params": {
-        "minProtocol": 4, "maxProtocol": 4, "role": "operator", "scopes": scopes, "auth": {"token": token},
-        "client": {"id": "gateway-client", "mode": "ui", "version": "1.0.0", "platform": "linux"},
-        "device": {"id": identity.device_id(), "publicKey": identity.public_key(), "signature": signature,
-            "signedAt": signed_at_ms, "nonce": nonce}}});
-    socket.send(Message::text(connect.to_string())).expect("sent");
-    let refused = next_frame(&mut socket);
-    assert_eq!(refused["error"]["details"]["code"], "PAIRING_REQUIRED", "{refused}");
-    identity.device_id().to_owned()
-}
-
 fn a_device_is_approved(cli: &Cli<'_>) {
-    let device = somebody_waits(cli.home, cli.gateway);
+    let page_device::Asked { device, answer } = page_device::ask(cli.gateway, &cli.home.token(), 9);
+    assert_eq!(answer["error"]["details"]["code"], "PAIRING_REQUIRED", "{answer}");
     let listed = json_in(&cli.run(&["devices", "list", "--json"])).expect("JSON");
     let request = listed["pending"][0]["requestId"].as_str().unwrap_or_else(|| panic!("nobody waits: {listed}"));
     assert_eq!(listed["pending"][0]["deviceId"], device.as_str());

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::peer::{NEWEST, OLDER, Peer};
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
+use crate::support::notify_socket::NotifySocket;
 use crate::support::scripted_gateway::{Behaviour, Fault, Form, ScriptedGateway, Step};
-use crate::support::service_manager::ServiceManager;
 use crate::support::wait::{self, Stopwatch};
 
 /// Heartbeats in these tests.
@@ -48,7 +48,7 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
     let hole = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "x").fails(Step::Accept, Fault::Silence));
     let web = ScriptedGateway::of(Form::WebServer, "");
     let setup = setup();
-    let systemd = ServiceManager::at(&setup.state().with_extension("notify"));
+    let systemd = NotifySocket::at(&setup.state().with_extension("notify"));
     let mut daemon = setup.env("NOTIFY_SOCKET", &systemd.address()).start();
 
     let four = daemon.register("four", newest.port, &newest.token);

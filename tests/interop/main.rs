@@ -13,10 +13,11 @@ mod support {
     pub(crate) mod daemon;
     pub(crate) mod event_stream;
     pub(crate) mod http;
+    pub(crate) mod notify_socket;
     pub(crate) mod own_gateway;
+    pub(crate) mod page_device;
     pub(crate) mod ports;
     pub(crate) mod scripted_gateway;
-    pub(crate) mod service_manager;
     pub(crate) mod wait;
 }
 

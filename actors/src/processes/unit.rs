@@ -8,7 +8,7 @@ use actix::prelude::*;
 use super::Shared;
 use super::diagnosis;
 use super::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAction, ProcessAnswer, RecordSeen};
-use super::service_manager::{UnitAction, UnitStatus};
+use super::systemd_bus::{UnitAction, UnitStatus};
 use super::teller::Teller;
 use super::unit_reading::{Reading, read};
 use super::usage::Usage;

@@ -1,6 +1,6 @@
 //! What the service manager's words about a unit mean for its gateway.
 
-use super::service_manager::UnitStatus;
+use super::systemd_bus::UnitStatus;
 use super::view::{LastEnd, ProcessState};
 use crate::machines::process_supervision::Ending;
 

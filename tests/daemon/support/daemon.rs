@@ -439,6 +439,15 @@ impl Daemon {
         self.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// Waits for a line of the log with all of these words: it is written, and read here, a little after the fact.
+    #[track_caller]
+    pub(crate) fn until_logged(&self, words: &[&str]) {
+        wait::until_ok(&format!("a line of the log with {words:?}"), PATIENCE, || {
+            let log = self.log();
+            if log.lines().any(|line| words.iter().all(|word| line.contains(word))) { Ok(()) } else { Err(log) }
+        });
+    }
+
     /// Everything that it ever gave away: log, standard output, every answer.
     pub(crate) fn everything_said(&self) -> String {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A notification socket and what was said on it.
 #[derive(Debug)]
-pub(crate) struct ServiceManager {
+pub(crate) struct NotifySocket {
     path: PathBuf,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
-impl ServiceManager {
+impl NotifySocket {
     /// Listens at this path.
     pub(crate) fn at(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).expect("a datagram socket");

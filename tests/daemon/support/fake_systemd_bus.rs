@@ -28,12 +28,12 @@ struct Unit {
 
 /// A running one. Dropping it ends the unit's process.
 #[derive(Debug)]
-pub(crate) struct FakeSystemd {
+pub(crate) struct FakeSystemdBus {
     path: PathBuf,
     unit: Arc<Mutex<Unit>>,
 }
 
-impl FakeSystemd {
+impl FakeSystemdBus {
     /// Listens at this path; `command` is what the unit executes. The unit is inactive.
     pub(crate) fn at(path: &Path, name: &str, command: Command) -> Self {
         let unit = Unit {
@@ -106,7 +106,7 @@ impl FakeSystemd {
     }
 }
 
-impl Drop for FakeSystemd {
+impl Drop for FakeSystemdBus {
     fn drop(&mut self) {
         self.unit().end();
     }

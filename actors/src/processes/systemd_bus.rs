@@ -50,11 +50,11 @@ pub(super) struct UnitStatus {
 
 /// The way to the service manager: connected at the first use, and again after a failure.
 #[derive(Debug, Default)]
-pub(super) struct ServiceManager {
+pub(super) struct SystemdBus {
     connection: Mutex<Option<Connection>>,
 }
 
-impl ServiceManager {
+impl SystemdBus {
     async fn connection(&self) -> Result<Connection, String> {
         let mut held = self.connection.lock().await;
         if let Some(connection) = held.as_ref() {
