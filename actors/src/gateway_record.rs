@@ -166,6 +166,57 @@ pub struct NewGateway {
     pub agents: Vec<(String, Option<String>)>,
 }
 
+impl NewGateway {
+    /// A gateway at this address without a token, everything else as it is where nobody says it: any dialect, the system's
+    /// certificates, priority 0, not the primary.
+    pub fn at(name: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
+        Self {
+            name: name.into(),
+            host: host.into(),
+            port,
+            token: None,
+            url_token: None,
+            is_primary: false,
+            priority: 0,
+            labels: BTreeMap::new(),
+            transport: Transport::Auto,
+            tls: TlsTrust::System,
+            disable_device_pairing: false,
+            process: None,
+            agents: Vec::new(),
+        }
+    }
+
+    /// What would be stored of it at `now_s` (Unix seconds): neither drained nor provisional, never observed, at revision 0.
+    pub fn into_record(self, id: GatewayId, uuid: impl Into<String>, now_s: i64) -> GatewayRecord {
+        GatewayRecord {
+            id,
+            uuid: uuid.into(),
+            name: self.name,
+            host: self.host,
+            port: self.port,
+            token: self.token,
+            url_token: self.url_token,
+            is_primary: self.is_primary,
+            priority: self.priority,
+            labels: self.labels,
+            transport: self.transport,
+            tls: self.tls,
+            disable_device_pairing: self.disable_device_pairing,
+            workspace_root: None,
+            gateway_agent_id: None,
+            provisioning: false,
+            process: self.process,
+            drained: false,
+            dialect: None,
+            observed: Observed::default(),
+            created_at: now_s,
+            updated_at: now_s,
+            revision: 0,
+        }
+    }
+}
+
 /// A change to a gateway: `None` leaves a field as it is; for tokens `Some(None)` clears.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct GatewayChange {

@@ -1,9 +1,8 @@
 //! Section `seed`: the gateway that is made where there is none.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use gatewarden_actors::gateway_record::{NewGateway, TlsTrust, Transport};
+use gatewarden_actors::gateway_record::NewGateway;
 use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
 use gatewarden_protocol::{GatewayAddress, ParsedHost, Secret};
 
@@ -21,21 +20,7 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
     let port = address.as_ref().map_or(DEFAULT_GATEWAY_PORT, ParsedHost::port);
     let (host, url_token) = address.map(|parsed| (parsed.host_text, parsed.url_token)).unwrap_or_default();
     let token = reader.optional_text("seed.token").map(Secret::new).or(local.token);
-    NewGateway {
-        name,
-        host,
-        port,
-        token,
-        url_token,
-        is_primary: true,
-        priority: 0,
-        labels: BTreeMap::new(),
-        transport: Transport::Auto,
-        tls: TlsTrust::System,
-        disable_device_pairing: false,
-        process: None,
-        agents: Vec::new(),
-    }
+    NewGateway { token, url_token, is_primary: true, ..NewGateway::at(name, host, port) }
 }
 
 /// Where the gateway is. A URL given as `seed.url` wins over host and port.

@@ -1,8 +1,7 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gatewarden_actors::gateway_record::{GatewayRecord, Observed, TlsTrust, Transport};
+use gatewarden_actors::gateway_record::NewGateway;
 use gatewarden_actors::gateway_report::{GatewayReport, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
@@ -50,31 +49,7 @@ fn a_status_line_is_told_when_it_changes_and_at_most_once_a_second() {
 }
 
 fn view(id: i64, status: Status) -> GatewayView {
-    let record = GatewayRecord {
-        id: GatewayId(id),
-        uuid: String::new(),
-        name: format!("gateway {id}"),
-        host: "127.0.0.1".into(),
-        port: 18789,
-        token: None,
-        url_token: None,
-        is_primary: false,
-        priority: 0,
-        labels: BTreeMap::new(),
-        transport: Transport::Auto,
-        tls: TlsTrust::System,
-        disable_device_pairing: false,
-        workspace_root: None,
-        gateway_agent_id: None,
-        provisioning: false,
-        process: None,
-        drained: false,
-        dialect: None,
-        observed: Observed::default(),
-        created_at: 0,
-        updated_at: 0,
-        revision: 1,
-    };
+    let record = NewGateway::at(format!("gateway {id}"), "127.0.0.1", 18789).into_record(GatewayId(id), "", 0);
     let mut report = GatewayReport::unknown(0);
     report.status = status;
     GatewayView::new(Arc::new(record), report, false)

@@ -11,7 +11,7 @@ use crate::event::{EventFilter, EventKind};
 use crate::event_hub::EventHubActor;
 use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::{Delivery, Subscription};
-use crate::gateway_record::{NewGateway, TlsTrust, Transport};
+use crate::gateway_record::NewGateway;
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::metrics::Metrics;
 use crate::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
@@ -78,21 +78,7 @@ impl House {
 
     /// A usable gateway with these replies.
     async fn gateway(&self, name: &str, replies: &[(&'static str, Result<Value, Failure>)]) -> GatewayId {
-        let new = NewGateway {
-            name: name.to_owned(),
-            host: "127.0.0.1".to_owned(),
-            port: 1,
-            token: None,
-            url_token: None,
-            is_primary: false,
-            priority: 0,
-            labels: std::collections::BTreeMap::new(),
-            transport: Transport::Auto,
-            tls: TlsTrust::System,
-            disable_device_pairing: false,
-            process: None,
-            agents: Vec::new(),
-        };
+        let new = NewGateway::at(name, "127.0.0.1", 1);
         let record = self.store.create_gateway(new).await.unwrap().record;
         let id = record.id;
         for (method, reply) in replies {

@@ -6,7 +6,7 @@ use crate::event::EventFilter;
 use crate::event_hub::EventHubActor;
 use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::{Delivery, Subscription};
-use crate::gateway_record::{GatewayRecord, Observed, TlsTrust, Transport};
+use crate::gateway_record::NewGateway;
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::log_watch::{LogFeed, LogSubscription, pair};
 use crate::metrics::Metrics;
@@ -39,31 +39,8 @@ struct World {
 }
 
 fn view(id: i64) -> GatewayView {
-    let record = GatewayRecord {
-        id: GatewayId(id),
-        uuid: format!("uuid-{id}"),
-        name: format!("gateway-{id}"),
-        host: "127.0.0.1".into(),
-        port: 18789,
-        token: None,
-        url_token: None,
-        is_primary: false,
-        priority: 0,
-        labels: BTreeMap::new(),
-        transport: Transport::Auto,
-        tls: TlsTrust::System,
-        disable_device_pairing: false,
-        workspace_root: None,
-        gateway_agent_id: None,
-        provisioning: false,
-        process: None,
-        drained: false,
-        dialect: None,
-        observed: Observed::default(),
-        created_at: 0,
-        updated_at: 0,
-        revision: 1,
-    };
+    let new = NewGateway::at(format!("gateway-{id}"), "127.0.0.1", 18789);
+    let record = new.into_record(GatewayId(id), format!("uuid-{id}"), 0);
     let report = GatewayReport { status: Status::Online, phase: Phase::Ready, ..GatewayReport::unknown(0) };
     GatewayView::new(Arc::new(record), report, false)
 }

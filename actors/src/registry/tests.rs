@@ -96,21 +96,7 @@ impl House {
 }
 
 fn gateway(name: &str, port: u16) -> NewGateway {
-    NewGateway {
-        name: name.to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port,
-        token: Some(Secret::new("tok")),
-        url_token: None,
-        is_primary: false,
-        priority: 0,
-        labels: std::collections::BTreeMap::new(),
-        transport: crate::gateway_record::Transport::Auto,
-        tls: crate::gateway_record::TlsTrust::System,
-        disable_device_pairing: false,
-        process: None,
-        agents: Vec::new(),
-    }
+    NewGateway { token: Some(Secret::new("tok")), ..NewGateway::at(name, "127.0.0.1", port) }
 }
 
 fn online() -> GatewayReport {

@@ -2,7 +2,6 @@
 //! its name and address, one that is only tried is stored nowhere. Both have an actor like any other; neither is published,
 //! elected, given work, measured or written about.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -15,7 +14,7 @@ use super::messages::{AbandonGateway, ConfirmGateway, GatewayCommitted, ReserveG
 use super::record_changes::refuse_while_stopping;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::messages::UpdateRecord;
-use crate::gateway_record::{GatewayRecord, NewGateway, Observed, SharedRecord};
+use crate::gateway_record::{GatewayRecord, NewGateway, SharedRecord};
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::store::records::MainRecorded;
@@ -203,31 +202,7 @@ impl RegistryActor {
     }
 }
 
-/// What would be stored.
+/// What would be stored, as a trial: dialled, and seen by nobody.
 fn unstored(id: GatewayId, new: NewGateway, now_s: i64) -> GatewayRecord {
-    GatewayRecord {
-        id,
-        uuid: String::new(),
-        name: new.name,
-        host: new.host,
-        port: new.port,
-        token: new.token,
-        url_token: new.url_token,
-        is_primary: false,
-        priority: new.priority,
-        labels: BTreeMap::new(),
-        transport: new.transport,
-        tls: new.tls,
-        disable_device_pairing: new.disable_device_pairing,
-        process: None,
-        workspace_root: None,
-        gateway_agent_id: None,
-        provisioning: true,
-        drained: false,
-        dialect: None,
-        observed: Observed::default(),
-        created_at: now_s,
-        updated_at: now_s,
-        revision: 0,
-    }
+    GatewayRecord { provisioning: true, ..new.into_record(id, "", now_s) }
 }

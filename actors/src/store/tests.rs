@@ -18,7 +18,6 @@ mod token_usage;
 
 pub(super) use spawns::new as new_spawn;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +30,7 @@ use super::key_file::SealingKey;
 use super::open_error::StoreOpenError;
 use super::options::StoreOptions;
 use crate::clock::Clock;
-use crate::gateway_record::{NewGateway, TlsTrust, Transport};
+use crate::gateway_record::NewGateway;
 use crate::metrics::Metrics;
 use crate::settings::RetentionSettings;
 
@@ -94,19 +93,5 @@ pub(super) fn open_in(dir: &Path, adjust: impl FnOnce(&mut StoreOptions)) -> Res
 }
 
 pub(super) fn new_gateway(name: &str) -> NewGateway {
-    NewGateway {
-        name: name.to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port: 18789,
-        token: Some(Secret::new(format!("token-of-{name}"))),
-        url_token: None,
-        is_primary: false,
-        priority: 0,
-        labels: BTreeMap::new(),
-        transport: Transport::Auto,
-        tls: TlsTrust::System,
-        disable_device_pairing: false,
-        process: None,
-        agents: Vec::new(),
-    }
+    NewGateway { token: Some(Secret::new(format!("token-of-{name}"))), ..NewGateway::at(name, "127.0.0.1", 18789) }
 }

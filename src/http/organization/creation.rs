@@ -277,18 +277,12 @@ fn dials_differently(before: &GatewayRecord, after: &GatewayRecord) -> bool {
 
 fn as_new(record: &GatewayRecord) -> NewGateway {
     NewGateway {
-        name: record.name.clone(),
-        host: record.host.clone(),
-        port: record.port,
         token: record.token.clone(),
         url_token: record.url_token.clone(),
-        is_primary: false,
         priority: record.priority,
-        labels: std::collections::BTreeMap::new(),
         transport: record.transport,
         tls: record.tls.clone(),
         disable_device_pairing: record.disable_device_pairing,
-        process: None,
-        agents: Vec::new(),
+        ..NewGateway::at(&record.name, &record.host, record.port)
     }
 }

@@ -2,7 +2,7 @@
 //! workspace root that is none is a 422, as document 003 has it.
 
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, NewGateway, TlsTrust, Transport};
+use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, NewGateway, TlsTrust};
 use gatewarden_protocol::{AddressError, GatewayAddress, ParsedHost, Secret};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -94,20 +94,13 @@ pub fn to_dial(
     insecure: bool,
     disable_device_pairing: bool,
 ) -> NewGateway {
+    let port = parsed.port();
     NewGateway {
-        name,
-        port: parsed.port(),
-        host: parsed.host_text,
         token,
         url_token: parsed.url_token,
-        is_primary: false,
-        priority: 0,
-        labels: std::collections::BTreeMap::new(),
-        transport: Transport::Auto,
         tls: if insecure { TlsTrust::None } else { TlsTrust::System },
         disable_device_pairing,
-        process: None,
-        agents: Vec::new(),
+        ..NewGateway::at(name, parsed.host_text, port)
     }
 }
 

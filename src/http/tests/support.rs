@@ -515,21 +515,7 @@ impl Harness {
 }
 
 fn first_gateway() -> NewGateway {
-    NewGateway {
-        name: "prod".to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port: 18789,
-        token: Some(Secret::new("tok-18789")),
-        url_token: None,
-        is_primary: true,
-        priority: 0,
-        labels: std::collections::BTreeMap::new(),
-        transport: gatewarden_actors::gateway_record::Transport::Auto,
-        tls: gatewarden_actors::gateway_record::TlsTrust::System,
-        disable_device_pairing: false,
-        process: None,
-        agents: Vec::new(),
-    }
+    NewGateway { token: Some(Secret::new("tok-18789")), is_primary: true, ..NewGateway::at("prod", "127.0.0.1", 18789) }
 }
 
 /// A request being put together.

@@ -1,7 +1,7 @@
 //! One actor, its scripted network and its supervisor.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::dialing::{
 };
 use crate::gateway::messages::{Probe, ProbeOutcome};
 use crate::gateway::{GatewayActor, GatewayParts};
-use crate::gateway_record::{GatewayRecord, Observed, TlsTrust, Transport};
+use crate::gateway_record::{GatewayRecord, NewGateway};
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
 use crate::machines::auth_budget::AuthBudget;
@@ -104,31 +104,8 @@ pub(super) struct World {
 }
 
 pub(super) fn record() -> GatewayRecord {
-    GatewayRecord {
-        id: GatewayId(7),
-        uuid: "uuid".into(),
-        name: "prod".into(),
-        host: "127.0.0.1".into(),
-        port: 18789,
-        token: Some(Secret::new("shared-token")),
-        url_token: None,
-        is_primary: false,
-        priority: 0,
-        labels: BTreeMap::new(),
-        transport: Transport::Auto,
-        tls: TlsTrust::System,
-        disable_device_pairing: false,
-        workspace_root: None,
-        gateway_agent_id: None,
-        provisioning: false,
-        process: None,
-        drained: false,
-        dialect: None,
-        observed: Observed::default(),
-        created_at: 0,
-        updated_at: 0,
-        revision: 1,
-    }
+    let new = NewGateway { token: Some(Secret::new("shared-token")), ..NewGateway::at("prod", "127.0.0.1", 18789) };
+    GatewayRecord { revision: 1, ..new.into_record(GatewayId(7), "uuid", 0) }
 }
 
 impl World {

@@ -6,6 +6,7 @@ use crate::error::ErrorCode;
 use crate::gateway_record::GatewayChange;
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
+use std::collections::BTreeMap;
 use std::sync::mpsc;
 
 /// Occupies a thread until the sender is dropped or says so; answers once the job runs.

@@ -1,10 +1,11 @@
 use super::*;
 use crate::error::ErrorCode;
-use crate::gateway_record::{GatewayChange, Observed};
+use crate::gateway_record::{GatewayChange, Observed, TlsTrust, Transport};
 use crate::ids::GatewayId;
 use crate::store::records::DeleteOutcome;
 use diesel::RunQueryDsl;
 use gatewarden_protocol::Dialect;
+use std::collections::BTreeMap;
 
 fn full_gateway() -> NewGateway {
     NewGateway {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::store::records::{TokenStats, TokenUsage};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 fn usage(at_ms: i64, agent: &str, input: i64, output: i64, cost: Option<f64>) -> TokenUsage {
     TokenUsage {

@@ -1,6 +1,4 @@
-use std::collections::BTreeMap;
-
-use gatewarden_actors::gateway_record::{Observed, TlsTrust, Transport};
+use gatewarden_actors::gateway_record::TlsTrust;
 use serde_json::json;
 
 use super::*;
@@ -14,31 +12,8 @@ fn changed(body: Value, present: &GatewayRecord) -> Result<GatewayChange, Failur
 }
 
 fn record(host: &str, port: u16) -> GatewayRecord {
-    GatewayRecord {
-        id: GatewayId(1),
-        uuid: "u".to_owned(),
-        name: "prod".to_owned(),
-        host: host.to_owned(),
-        port,
-        token: Some(Secret::new("secret")),
-        url_token: None,
-        is_primary: false,
-        priority: 0,
-        labels: BTreeMap::new(),
-        transport: Transport::Auto,
-        tls: TlsTrust::System,
-        disable_device_pairing: false,
-        workspace_root: None,
-        gateway_agent_id: None,
-        provisioning: false,
-        process: None,
-        drained: false,
-        dialect: None,
-        observed: Observed::default(),
-        created_at: 0,
-        updated_at: 0,
-        revision: 1,
-    }
+    let new = NewGateway { token: Some(Secret::new("secret")), ..NewGateway::at("prod", host, port) };
+    GatewayRecord { revision: 1, ..new.into_record(GatewayId(1), "u", 0) }
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! A link, its clock, and what its shell would do with the effects.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,38 +10,15 @@ use serde_json::{Value, json};
 use super::super::*;
 use crate::dialing::DialFailure;
 use crate::gateway::messages::{AuthPermit, AuthResult, HealthPoint, ProbeOutcome};
-use crate::gateway_record::{GatewayRecord, Observed, TlsTrust, Transport};
+use crate::gateway_record::{GatewayRecord, NewGateway};
 use crate::gateway_report::Status;
 use crate::ids::GatewayId;
 
 pub(super) const START_MS: i64 = 1_795_253_714_000;
 
 pub(super) fn record() -> GatewayRecord {
-    GatewayRecord {
-        id: GatewayId(7),
-        uuid: "uuid".into(),
-        name: "prod".into(),
-        host: "127.0.0.1".into(),
-        port: 18789,
-        token: Some(Secret::new("shared-token")),
-        url_token: None,
-        is_primary: false,
-        priority: 0,
-        labels: BTreeMap::new(),
-        transport: Transport::Auto,
-        tls: TlsTrust::System,
-        disable_device_pairing: false,
-        workspace_root: None,
-        gateway_agent_id: None,
-        provisioning: false,
-        process: None,
-        drained: false,
-        dialect: None,
-        observed: Observed::default(),
-        created_at: 0,
-        updated_at: 0,
-        revision: 1,
-    }
+    let new = NewGateway { token: Some(Secret::new("shared-token")), ..NewGateway::at("prod", "127.0.0.1", 18789) };
+    GatewayRecord { revision: 1, ..new.into_record(GatewayId(7), "uuid", 0) }
 }
 
 pub(super) struct Sim {
