@@ -6,17 +6,20 @@
 //! | `change` | add and update |
 //! | `act` | remove, reconnect, drain, undrain |
 //! | `probe` | check them now |
+//! | `process` | start, stop, restart and examine those that run on the daemon's machine |
 //! | `watch` | a live table |
 
 mod act;
 mod change;
 mod list;
 mod probe;
+mod process;
 mod waiting;
 mod watch;
 
 use clap::{Args, Subcommand};
 
+use self::process::Order;
 use super::EXIT_OK;
 use super::client::DaemonArgs;
 
@@ -49,6 +52,14 @@ enum GatewaysCommand {
     Drain(SomeArgs),
     /// Route work to some again
     Undrain(SomeArgs),
+    /// Start the processes of some; done once each is connected
+    Start(process::OrderArgs),
+    /// Stop the processes of some; they stay stopped
+    Stop(process::OrderArgs),
+    /// Stop and start the processes of some; done once each is connected anew
+    Restart(process::OrderArgs),
+    /// Examine the process of one: what is wrong, what to do, what it said last; ends with 1 unless it runs
+    Diagnose(OneArgs),
     /// Follow them: a table that stays true on a terminal, lines elsewhere
     Watch,
 }
@@ -79,6 +90,10 @@ pub(super) fn run(args: &GatewaysArgs) -> u8 {
         GatewaysCommand::Reconnect(args) => act::reconnect(daemon, args),
         GatewaysCommand::Drain(args) => act::drain(daemon, &args.gateways).map(|()| EXIT_OK),
         GatewaysCommand::Undrain(args) => act::undrain(daemon, &args.gateways).map(|()| EXIT_OK),
+        GatewaysCommand::Start(args) => process::order(daemon, Order::Start, args),
+        GatewaysCommand::Stop(args) => process::order(daemon, Order::Stop, args),
+        GatewaysCommand::Restart(args) => process::order(daemon, Order::Restart, args),
+        GatewaysCommand::Diagnose(args) => process::diagnose(daemon, &args.gateway),
         GatewaysCommand::Watch => watch::run(daemon),
     })
 }

@@ -1,109 +1,14 @@
 //! Gateways that are processes of this machine: the daemon starts them, sees them end, starts them again, verifies, gives up,
 //! stops, and leaves nothing behind.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
+use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE};
 use crate::support::event_stream::EventStream;
-use crate::support::ports::free_port;
+use crate::support::local_command::Local;
 use crate::support::wait;
-
-/// A command of the configuration, and the daemon's setup for it.
-struct Local {
-    home: tempfile::TempDir,
-    port: u16,
-    setup: Setup,
-}
-
-const TOKEN: &str = "local-gateway-token-0123";
-
-impl Local {
-    /// The embedded gateway, as the configuration's command `local`.
-    fn gateway() -> Self {
-        let port = free_port();
-        let home = tempfile::Builder::new().prefix("gatewarden-test-").tempdir().expect("a temporary directory");
-        let config = home.path().join("openclaw.json");
-        std::fs::write(
-            &config,
-            format!(
-                "{{gateway: {{bind: \"loopback\", auth: {{mode: \"token\", token: \"{TOKEN}\"}}}}, \
-                 gatewarden: {{metrics: {{enabled: false}}}}}}"
-            ),
-        )
-        .expect("written");
-        private(&config);
-        let program = env!("CARGO_BIN_EXE_gatewarden");
-        let args = format!(
-            "[\"gateway\", \"run\", \"--port\", \"{port}\", \"--config\", {:?}, \"--state-dir\", {:?}]",
-            config.display().to_string(),
-            home.path().join("gateway").display().to_string()
-        );
-        Self::of(home, port, program, &args)
-    }
-
-    /// A shell script, which is no gateway.
-    fn script(text: &str) -> Self {
-        let home = tempfile::Builder::new().prefix("gatewarden-test-").tempdir().expect("a temporary directory");
-        let args = format!("[\"-c\", {:?}]", text.replace("HOME_DIR", &home.path().display().to_string()));
-        Self::of(home, free_port(), "/bin/sh", &args)
-    }
-
-    fn of(home: tempfile::TempDir, port: u16, program: &str, args: &str) -> Self {
-        let file = home.path().join("gatewarden.toml");
-        let text = format!(
-            "[commands.local]\nprogram = {program:?}\nargs = {args}\ndirectory = {:?}\n[commands.local.env]\nPLAIN = \"seen\"\n\
-             TEST_HOME = {:?}\n",
-            home.path().display().to_string(),
-            home.path().display().to_string()
-        );
-        std::fs::write(&file, text).expect("written");
-        private(&file);
-        let setup = Setup::new()
-            .args(&["--config", &file.display().to_string()])
-            .env("GATEWARDEN_PROCESSES__BACKOFF", "100ms")
-            .env("GATEWARDEN_PROCESSES__VERIFY_WITHIN", "40s")
-            .env("GATEWARDEN_PROCESSES__STOP_GRACE", "5s")
-            .env("GATEWARDEN_PROCESSES__SAMPLE_INTERVAL", "200ms");
-        Self { home, port, setup }
-    }
-
-    fn env(mut self, key: &str, value: &str) -> Self {
-        self.setup = self.setup.clone().env(key, value);
-        self
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    fn register(&self, daemon: &Daemon) -> i64 {
-        daemon.register_with(
-            &json!({"name": "local", "host": "127.0.0.1", "port": self.port, "token": TOKEN, "command": "local"}),
-        )
-    }
-}
-
-/// A daemon that a test leaves is killed, and what it ran goes on: it ends with the test.
-impl Drop for Local {
-    fn drop(&mut self) {
-        let mark = format!("TEST_HOME={}", self.home.path().display());
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let pid = entry.file_name().to_str().and_then(|name| name.parse::<i64>().ok());
-            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            if let Some(pid) = pid.filter(|_| environ.split(|byte| *byte == 0).any(|one| one == mark.as_bytes())) {
-                let _ = std::process::Command::new("kill").arg("-KILL").arg(pid.to_string()).status();
-            }
-        }
-    }
-}
-
-fn private(file: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("ours");
-}
 
 fn follow(daemon: &Daemon) -> EventStream {
     EventStream::open(daemon.address(), "/api/events?types=gateway.process", &[("X-API-Key", ADMIN_KEY)])

@@ -11,6 +11,7 @@ mod support {
     pub(crate) mod event_stream;
     pub(crate) mod fake_systemd_bus;
     pub(crate) mod http;
+    pub(crate) mod local_command;
     pub(crate) mod notify_socket;
     pub(crate) mod own_gateway;
     pub(crate) mod page_device;
@@ -33,6 +34,8 @@ mod check;
 mod client_commands;
 #[cfg(test)]
 mod client_gateways;
+#[cfg(test)]
+mod client_processes;
 #[cfg(test)]
 mod client_records;
 #[cfg(test)]

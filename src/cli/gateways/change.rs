@@ -42,6 +42,9 @@ pub(super) struct UpdateArgs {
     /// Forget all its labels
     #[arg(long, conflicts_with = "labels")]
     no_labels: bool,
+    /// It is no process of the daemon's machine any more; a command ends, a unit goes on
+    #[arg(long, conflicts_with_all = ["unit", "command"])]
+    no_process: bool,
     #[command(flatten)]
     fields: FieldArgs,
     #[command(flatten)]
@@ -67,6 +70,12 @@ struct FieldArgs {
     transport: Option<String>,
     #[command(flatten)]
     trust: TrustArgs,
+    /// The system unit on the daemon's machine that runs it
+    #[arg(long, value_name = "UNIT", conflicts_with = "command")]
+    unit: Option<String>,
+    /// The command of the daemon's configuration that runs it
+    #[arg(long, value_name = "NAME")]
+    command: Option<String>,
     /// Whether it is used as a control UI without a device
     #[arg(long, value_name = "BOOL")]
     disable_device_pairing: Option<bool>,
@@ -93,6 +102,8 @@ impl FieldArgs {
         put("transport", self.transport.clone().map(Value::from));
         let trust = self.trust.chosen()?;
         put("tls", trust.and_then(|trust| serde_json::to_value(trust).ok()));
+        put("unit", self.unit.clone().map(Value::from));
+        put("command", self.command.clone().map(Value::from));
         put("disable_device_pairing", self.disable_device_pairing.map(Value::Bool));
         Ok(())
     }
@@ -145,6 +156,9 @@ pub(super) fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, Trouble> 
     }
     if args.no_labels {
         body.insert("labels".to_owned(), json!({}));
+    }
+    if args.no_process {
+        body.extend([("unit".to_owned(), Value::Null), ("command".to_owned(), Value::Null)]);
     }
     if body.is_empty() {
         return Err(Trouble::usage("There is nothing to change: give at least one of the options."));

@@ -4,6 +4,7 @@ use clap::Args;
 use gatewarden_actors::clock::Clock;
 use serde_json::Value;
 
+use super::process;
 use crate::cli::client::{
     Cell, Daemon, Table, Tone, Trouble, address_of, ago, at, number, seconds_of, status_tone, text,
 };
@@ -158,6 +159,9 @@ fn page(gateway: &Value, now_s: i64) -> String {
     put("transport", text(gateway, "/transport"));
     put("tls trust", text(gateway, "/tls/trust"));
     put("device", flag("disable_device_pairing").then(|| "none: control-UI mode".to_owned()));
+    let process = gateway.get("process").filter(|process| !process.is_null());
+    put("process", process.and_then(|process| process::line(process, now_s)));
+    put("", process.and_then(process::trouble_of));
     put("registered", number(gateway, "/created_at").map(at));
     lines.join("\n")
 }
