@@ -115,6 +115,16 @@ fn entries_that_a_gateway_pushes_come_too() {
             "message": message, "extra": {"task_id": 456}}}));
     };
     push("before", "error");
+    // What comes after it and is seen to have come: frames are read in order.
+    gateway.send(&json!({"type": "req", "id": "1", "method": "nobody.asks"}));
+    wait::until("what was pushed before has been read", PATIENCE, || {
+        let metrics = daemon.metrics();
+        metrics.lines().any(|line| {
+            line.starts_with("gatewarden_dropped_frames_total{")
+                && line.contains("unknown_event")
+                && line.ends_with(" 1")
+        })
+    });
     let mut stream = follow(&daemon, &format!("/api/gateways/{id}/logs?follow=true&level=warn"));
     push("quiet", "info");
     push("loud", "error");
