@@ -4,11 +4,17 @@
 //! one follows in 5 s and is due within 5 s; the third miss in a row loses the connection. So a gateway that freezes right
 //! after a reply shows 40 s later and is dropped a minute later. Any frame at all is a sign of life: with one, an
 //! unanswered heartbeat is late, not missed.
+//!
+//! A reply that took too long is asked for again in 5 s, so that one slow moment (its own start, or ours with thousands of
+//! gateways to greet at once) doesn't speak against a gateway for a whole interval.
 
 use std::time::{Duration, Instant};
 
 /// The longest pause between a miss and the next heartbeat.
 const MAX_REPEAT: Duration = Duration::from_secs(5);
+/// So many slow replies in a row are asked for again early. Beyond that it isn't a moment: a gateway that has much to do
+/// must not be given more.
+const MAX_RECHECKS: u32 = 3;
 
 /// What a deadline asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,22 +43,27 @@ pub struct Heartbeat {
     timeout: Duration,
     repeat: Duration,
     max_misses: u32,
+    slow_after: Duration,
     phase: Phase,
     misses: u32,
+    slow: u32,
     late: bool,
 }
 
 impl Heartbeat {
-    /// `timeout` is cut to a third of `interval`, as is the pause after a miss; `max_misses` is at least 1.
-    pub fn new(interval: Duration, timeout: Duration, max_misses: u32) -> Self {
+    /// `timeout` is cut to a third of `interval`, as is the pause after a miss; `max_misses` is at least 1. A round trip of
+    /// more than `slow_after` is slow.
+    pub fn new(interval: Duration, timeout: Duration, max_misses: u32, slow_after: Duration) -> Self {
         let third = interval / 3;
         Self {
             interval,
             timeout: timeout.min(third),
             repeat: MAX_REPEAT.min(third),
             max_misses: max_misses.max(1),
+            slow_after,
             phase: Phase::Off,
             misses: 0,
+            slow: 0,
             late: false,
         }
     }
@@ -61,6 +72,7 @@ impl Heartbeat {
     pub fn start(&mut self, now: Instant) {
         self.phase = Phase::Waiting { send_at: now };
         self.misses = 0;
+        self.slow = 0;
         self.late = false;
     }
 
@@ -68,6 +80,7 @@ impl Heartbeat {
     pub fn stop(&mut self) {
         self.phase = Phase::Off;
         self.misses = 0;
+        self.slow = 0;
         self.late = false;
     }
 
@@ -110,8 +123,12 @@ impl Heartbeat {
         let Phase::Asked { sent, .. } = self.phase else { return None };
         self.misses = 0;
         self.late = false;
-        self.phase = Phase::Waiting { send_at: sent + self.interval };
-        Some(now.saturating_duration_since(sent))
+        let round_trip = now.saturating_duration_since(sent);
+        self.slow = if round_trip > self.slow_after { self.slow.saturating_add(1) } else { 0 };
+        let regular = sent + self.interval;
+        let recheck = (1..=MAX_RECHECKS).contains(&self.slow);
+        self.phase = Phase::Waiting { send_at: if recheck { regular.min(now + self.repeat) } else { regular } };
+        Some(round_trip)
     }
 
     /// Some frame came. True when it ended a row of misses.

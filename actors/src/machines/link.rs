@@ -175,6 +175,7 @@ impl Link {
                 settings.heartbeat_interval,
                 settings.heartbeat_timeout,
                 settings.missed_heartbeats,
+                settings.degraded_latency,
             ),
             knowledge: Knowledge::new(moment, settings.probe_interval, record.dialect),
             dialect: record.dialect,

@@ -9,7 +9,7 @@ fn start() -> Instant {
 }
 
 fn documented() -> Heartbeat {
-    Heartbeat::new(30 * SECOND, 10 * SECOND, 3)
+    Heartbeat::new(30 * SECOND, 10 * SECOND, 3, SECOND / 2)
 }
 
 /// Runs every deadline up to `until` and notes what it asked for, in seconds from `begin`.
@@ -37,6 +37,29 @@ fn the_first_heartbeat_is_sent_at_once_and_the_next_after_the_interval() {
 }
 
 #[test]
+fn a_slow_reply_is_asked_for_again_soon_and_a_row_of_them_is_not_pressed() {
+    let begin = start();
+    let mut heartbeat = documented();
+    heartbeat.start(begin);
+    let mut sent = Vec::new();
+    let mut answer_the_next = |heartbeat: &mut Heartbeat, after: Duration| {
+        let at = heartbeat.next_deadline().unwrap();
+        assert_eq!(heartbeat.on_deadline(at), Some(HeartbeatEffect::Send));
+        sent.push((at - begin).as_secs());
+        assert_eq!(heartbeat.on_reply(at + after), Some(after));
+    };
+    for _ in 0..5 {
+        answer_the_next(&mut heartbeat, SECOND);
+    }
+    // What is as fast as it should be ends the row.
+    answer_the_next(&mut heartbeat, SECOND / 2);
+    answer_the_next(&mut heartbeat, SECOND);
+    answer_the_next(&mut heartbeat, SECOND / 10);
+    assert_eq!(heartbeat.next_deadline().map(|at| (at - begin).as_secs()), Some(144));
+    assert_eq!(sent, [0, 6, 12, 18, 48, 78, 108, 114]);
+}
+
+#[test]
 fn a_gateway_frozen_right_after_a_reply_shows_within_40_s_and_is_dropped_within_a_minute() {
     let begin = start();
     let mut heartbeat = documented();
@@ -61,7 +84,7 @@ fn a_gateway_frozen_right_after_a_reply_shows_within_40_s_and_is_dropped_within_
 #[test]
 fn with_a_short_interval_timeout_and_repeat_shrink_to_a_third_each() {
     let begin = start();
-    let mut heartbeat = Heartbeat::new(3 * SECOND, 10 * SECOND, 3);
+    let mut heartbeat = Heartbeat::new(3 * SECOND, 10 * SECOND, 3, SECOND / 2);
     heartbeat.start(begin);
     heartbeat.on_deadline(begin);
     heartbeat.on_reply(begin);
@@ -150,7 +173,7 @@ proptest! {
     fn silence_is_always_found_out(interval_ms in 30_u64..600_000, timeout_ms in 1_u64..60_000, max_misses in 0_u32..10) {
         let begin = start();
         let interval = Duration::from_millis(interval_ms);
-        let mut heartbeat = Heartbeat::new(interval, Duration::from_millis(timeout_ms), max_misses);
+        let mut heartbeat = Heartbeat::new(interval, Duration::from_millis(timeout_ms), max_misses, interval);
         heartbeat.start(begin);
         heartbeat.on_deadline(begin);
         heartbeat.on_reply(begin);
