@@ -1,7 +1,8 @@
 //! Figures of the whole daemon: start with 1,000 gateways, memory with 10 and 1,000, requests a second of the gateway list
 //! against a bare handler, a sweep with half of 100 gateways black-holed, what the way through the daemon costs a session's
-//! history and a spawn, failover, events to 1,000 clients. Run by hand: `cargo bench --bench fleet`, or `cargo bench --bench
-//! fleet -- start memory requests sweep history spawn failover fan_out` for some of them. Prints figures and ratios; judges
+//! history and a spawn, failover, events to 1,000 clients, ten thousand
+//! gateways. Run by hand: `cargo bench --bench fleet`, or `cargo bench --bench
+//! fleet -- start memory requests sweep history spawn failover fan_out crowd` for some of them. Prints figures and ratios; judges
 //! nothing.
 
 #![expect(
@@ -14,6 +15,8 @@
 
 #[path = "fleet/clients.rs"]
 mod clients;
+#[path = "fleet/crowd.rs"]
+mod crowd;
 #[path = "fleet/failover.rs"]
 mod failover;
 #[path = "fleet/fan_out.rs"]
@@ -82,6 +85,9 @@ fn main() {
     }
     if runs("fan_out") {
         fan_out::fan_out();
+    }
+    if runs("crowd") {
+        crowd::crowd();
     }
     if runs("memory") {
         memory(10);

@@ -1,0 +1,113 @@
+//! Ten thousand live gateways: what each costs in memory and processor time, and how they come back after all were lost at once,
+//! while clients go on asking.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::clients::Rest;
+use crate::round_trips::Times;
+use crate::support::daemon::Daemon;
+use crate::support::scripted_gateway::{Form, ScriptedGateway};
+use crate::support::wait::{self, Stopwatch};
+use crate::{load_average, mebibytes, setup};
+
+const RECORDS: usize = 10_000;
+/// So many records name the same address, which spares the machine's ports and files.
+const EACH: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Of the kernel's clock for processor times.
+const TICKS_A_SECOND: f64 = 100.0;
+
+pub(crate) fn crowd() {
+    let daemon = setup().start();
+    let empty = daemon.memory();
+    let gateways: Vec<_> = (0..RECORDS / EACH).map(|_| ScriptedGateway::of(Form::Protocol4, "right")).collect();
+    let mut rest = Rest::connect(daemon.address());
+    let watch = Stopwatch::start();
+    for index in 0..RECORDS {
+        let port = gateways[index / EACH].port();
+        let body = json!({"name": format!("gateway-{index:05}"), "host": "127.0.0.1", "port": port, "token": "right"});
+        let (status, answer) = rest.ask("POST", "/api/gateways", &body.to_string());
+        assert_eq!(status, 201, "{answer}");
+    }
+    println!("crowd: {RECORDS} gateways registered one after another in {:.0} s", watch.elapsed().as_secs_f64());
+    until_online(&mut rest, |_, _| {});
+    println!("crowd: all online {:.1} s after the first was registered", watch.elapsed().as_secs_f64());
+
+    for minute in 1..=2 {
+        let (before, watch) = (processor_time(&daemon), Stopwatch::start());
+        wait::holds_for("a minute at rest", Duration::from_secs(60), || true);
+        let used = (processor_time(&daemon) - before) / watch.elapsed().as_secs_f64();
+        let full = daemon.memory();
+        println!(
+            "crowd: minute {minute} at rest: {:.1} MiB resident, {:.1} KiB a gateway, {:.0} % of one core; load {}",
+            mebibytes(full),
+            full.saturating_sub(empty) as f64 / 1024.0 / RECORDS as f64,
+            100.0 * used,
+            load_average()
+        );
+    }
+
+    // The daemon has closed the idle connection meanwhile.
+    rest = Rest::connect(daemon.address());
+    for (what, drop_all) in [("closed", true), ("reset", false)] {
+        let watch = Stopwatch::start();
+        for gateway in &gateways {
+            if drop_all { gateway.close(1012, "service restart") } else { gateway.reset() }
+        }
+        wait::until("the daemon has seen it", PATIENCE, || online(&mut rest) < RECORDS / 2);
+        let mut times = Times::new();
+        until_online(&mut rest, |rest, round| {
+            let path =
+                [format!("/api/gateways/{}", 2 + round % RECORDS), "/health".to_owned(), "/api/status".to_owned()];
+            let asked = Stopwatch::start();
+            let (status, answer) = rest.ask("GET", &path[round % path.len()], "");
+            times.add(asked.elapsed());
+            assert_eq!(status, 200, "{answer}");
+        });
+        println!(
+            "crowd: all {what} at once: all online again after {:.1} s; REST meanwhile p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms; load {}",
+            watch.elapsed().as_secs_f64(),
+            times.at(0.5) / 1e3,
+            times.at(0.99) / 1e3,
+            times.at(1.0) / 1e3,
+            load_average()
+        );
+    }
+    let watch = Stopwatch::start();
+    let (_, list) = rest.ask("GET", "/api/gateways", "");
+    println!(
+        "crowd: the list of all, {:.1} MiB, in {:.0} ms",
+        mebibytes(list.len() as u64),
+        watch.elapsed().as_secs_f64() * 1e3
+    );
+    println!("crowd: {:.1} MiB resident after all that", mebibytes(daemon.memory()));
+}
+
+fn online(rest: &mut Rest) -> usize {
+    let (status, answer) = rest.ask("GET", "/api/status", "");
+    assert_eq!(status, 200, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    answer["gateways"]["by_status"]["online"].as_u64().and_then(|count| usize::try_from(count).ok()).expect("a count")
+}
+
+/// Until all are online; `meanwhile` is done again and again, with the number of the round.
+fn until_online(rest: &mut Rest, mut meanwhile: impl FnMut(&mut Rest, usize)) {
+    let mut round = 0;
+    wait::until_ok("every gateway is online", PATIENCE, || {
+        meanwhile(rest, round);
+        round += 1;
+        let online = online(rest);
+        if online == RECORDS { Ok(()) } else { Err(format!("{online} are")) }
+    });
+}
+
+/// Seconds of processor time that the daemon has used.
+fn processor_time(daemon: &Daemon) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).expect("it runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("the program's name ends");
+    let ticks =
+        |index: usize| fields.split(' ').nth(index).and_then(|text| text.parse::<f64>().ok()).expect("a number");
+    (ticks(11) + ticks(12)) / TICKS_A_SECOND
+}
