@@ -7,8 +7,10 @@
 //! | `refusals` | how many refusals one caller may leave, so that nobody fills the disk without a key |
 //! | `list` | `GET /api/audit` |
 //!
-//! A change is in the log, on disk, before it is answered. A refusal or a failure is written within a second. Where a handler never
-//! answers (its client is gone, a panic), the entry says that nobody knows what came of it.
+//! A change is in the log, on disk, before it is answered. A refusal or a failure is written within a second, and so is a spawn:
+//! it is in a record of its own, with the key that asked, before it is even sent, and a second commit would double what the
+//! daemon adds to it. Where a handler never answers (its client is gone, a panic), the entry says that nobody knows what came of
+//! it.
 
 mod actions;
 pub(crate) mod list;
@@ -87,12 +89,13 @@ impl Watch {
                 details.insert("code".to_owned(), json!(code));
             }
         }
-        self.write(entry).await;
+        self.write(entry, spec.has_record).await;
         response
     }
 
-    async fn write(&self, entry: AuditEntry) {
+    async fn write(&self, entry: AuditEntry, has_record: bool) {
         match entry.result {
+            AuditResult::Ok if has_record => return self.front.app.audit.note(entry),
             AuditResult::Ok => {}
             // Nothing was promised to the client; where the store is the reason, waiting for it again helps nobody.
             AuditResult::Failed => return self.front.app.audit.note(entry),

@@ -22,10 +22,21 @@ pub(super) struct Spec {
     pub(super) gives_token: bool,
     /// Only a number names the target: anything else might be a secret that was pasted by mistake.
     numbers_only: bool,
+    /// What was done has a durable record of its own that names the key: the answer doesn't wait for the entry.
+    pub(super) has_record: bool,
 }
 
 const fn spec(action: &'static str, noun: &'static str, fields: &'static [&'static str]) -> Spec {
-    Spec { action, noun, fields, new_id: None, only_refusals: false, gives_token: false, numbers_only: false }
+    Spec {
+        action,
+        noun,
+        fields,
+        new_id: None,
+        only_refusals: false,
+        gives_token: false,
+        numbers_only: false,
+        has_record: false,
+    }
 }
 
 impl Spec {
@@ -39,6 +50,10 @@ impl Spec {
 
     const fn gives_token(self) -> Self {
         Self { gives_token: true, ..self }
+    }
+
+    const fn has_record(self) -> Self {
+        Self { has_record: true, ..self }
     }
 
     const fn numbers_only(self) -> Self {
@@ -109,7 +124,7 @@ fn known(method: &str, route: &str) -> Option<Spec> {
         ("POST", "/api/sessions/{key}/message" | "/api/v1/gateways/sessions/{key}/message") => {
             spec("session.message", "session", &[])
         }
-        ("POST", "/api/spawn") => spec("spawn.create", "spawn", &[]).creates("/spawnId"),
+        ("POST", "/api/spawn") => spec("spawn.create", "spawn", &[]).creates("/spawnId").has_record(),
         ("POST", "/api/connect") => spec("connection.create", "connection", &["agent_name"]).creates("/connection_id"),
         ("DELETE", "/api/connect") => spec("connection.delete", "connection", &["connection_id"]),
         ("POST", "/api/tokens") => spec("tokens.report", "agent", &["agent_name", "agent"]).only_refusals(),

@@ -49,6 +49,20 @@ async fn a_change_is_in_the_log_before_it_is_answered() {
 }
 
 #[actix_web::test]
+async fn a_spawn_is_answered_with_its_record_stored_and_its_entry_follows() {
+    let harness = Harness::start().await;
+    let answer = harness.send(harness.admin("POST", "/api/spawn").json(json!({"task": "look around"}))).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let id = answer.json()["spawnId"].as_str().unwrap().to_owned();
+    let stored = harness.front.app.store.find_spawn(id.clone()).await.unwrap().unwrap();
+    let entry = harness.audited().await[0].clone();
+    assert_eq!((&entry["action"], &entry["result"]), (&json!("spawn.create"), &json!("ok")));
+    assert_eq!(entry["target"], format!("spawn {id}"));
+    assert_eq!(entry["actor"]["key_id"], json!(stored.key_id), "the record itself says who asked");
+    assert!(stored.key_id.is_some());
+}
+
+#[actix_web::test]
 async fn refusals_are_in_the_log_with_who_was_refused_and_why() {
     let harness = Harness::start().await;
     let body = json!({"name": "prod", "host": "127.0.0.1", "port": 1});
