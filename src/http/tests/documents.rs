@@ -1,9 +1,19 @@
 //! The OpenAPI document, its page, and the daemon's own state.
 
+use std::io::Read as _;
+
 use gatewarden_actors::store::records::Role;
 use serde_json::{Value, json};
 
-use super::support::{Ask, Harness};
+use super::support::{Answer, Ask, Harness};
+
+/// The pages are compiled in compressed and sent as they are.
+fn inflated(answer: &Answer) -> String {
+    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&answer.body[..]).read_to_string(&mut text).unwrap();
+    text
+}
 
 #[actix_web::test]
 async fn every_operation_of_the_document_is_routed() {
@@ -78,7 +88,7 @@ async fn the_page_is_served_with_everything_it_loads() {
     assert_eq!(moved.header("location"), Some("/docs/"));
     let page = harness.send(Ask::new("GET", "/docs/")).await;
     assert_eq!(page.status, 200);
-    let text = page.text();
+    let text = inflated(&page);
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"));
     let mut loaded = 0;
