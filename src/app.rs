@@ -231,7 +231,7 @@ impl App {
         };
         let server = crate::http::serve(config.http.clone(), state, listener)
             .map_err(|source| StartError::Listen { address, source })?;
-        backups::start(config, &store, &clock);
+        backups::start(config, &store, &clock, &metrics);
         readiness.set_ready();
         Ok(Self {
             address,

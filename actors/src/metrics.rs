@@ -7,6 +7,7 @@
 //! The series of a gateway live in one small struct each rather than in one vector per metric: a report costs one
 //! look-up, ten thousand gateways cost a few hundred bytes each, and a deleted gateway's series go in one step.
 
+mod backup_series;
 pub mod catalogue;
 mod exposition;
 mod gateway_series;
@@ -30,6 +31,7 @@ use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState;
 use crate::processes::view::ProcessView;
+use backup_series::BackupSeries;
 use exposition::Exposition;
 use gateway_series::GatewaySeries;
 use histogram::DurationHistogram;
@@ -48,6 +50,7 @@ pub struct Metrics {
     gateways: RwLock<Gateways>,
     http: HttpSeries,
     notifications: NotificationSeries,
+    backups: BackupSeries,
     writer: PoolSeries,
     readers: PoolSeries,
     /// Where the database is, so that its size can be told.
@@ -239,6 +242,21 @@ impl Metrics {
         self.notifications.count(destination, attempt, at_ms);
     }
 
+    /// The daemon makes backups by itself, one each interval. Once, at start.
+    pub fn set_backup_interval(&self, interval: Duration) {
+        self.backups.set_interval(interval);
+    }
+
+    /// When the newest backup was made, wall ms.
+    pub fn set_newest_backup(&self, at_ms: i64) {
+        self.backups.set_newest(at_ms);
+    }
+
+    /// One attempt at a backup, and whether it was made.
+    pub fn count_backup(&self, made: bool) {
+        self.backups.count(made);
+    }
+
     /// A `Gateway` actor has sent the registry a notice. By the sender.
     pub fn notice_sent(&self) {
         self.registry_notices.fetch_add(1, Ordering::Relaxed);
@@ -312,6 +330,7 @@ impl Metrics {
         self.render_work(&mut out);
         self.render_store(&mut out);
         self.notifications.render(&mut out);
+        self.backups.render(&mut out);
         out.gauges(&catalogue::LOG_WATCHERS, [(vec![], as_f64(self.log_watchers.load(Ordering::Relaxed)))]);
         out.gauges(&catalogue::SELF_DOUBT, [(vec![], f64::from(u8::from(self.self_doubt.load(Ordering::Relaxed))))]);
         out.counters(&catalogue::PANICS, [(vec![], self.panics.load(Ordering::Relaxed))]);

@@ -6,9 +6,11 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::store::care::backup::KEY_SUFFIX;
 use gatewarden_actors::store::care::error::CareError;
 use gatewarden_actors::store::handle::StoreHandle;
@@ -49,21 +51,37 @@ pub(crate) fn make_directory(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Makes backups from time to time for as long as the daemon runs, where that is configured.
-pub(super) fn start(config: &Config, store: &StoreHandle, clock: &Clock) {
+pub(super) fn start(config: &Config, store: &StoreHandle, clock: &Clock, metrics: &Arc<Metrics>) {
     let BackupSettings { interval: Some(interval), keep } = config.backups else { return };
-    let (dir, store, clock) = (directory(&config.state_dir), store.clone(), clock.clone());
-    actix_rt::spawn(async move {
-        tokio::time::sleep(AFTER_START.min(interval)).await;
-        loop {
-            let listed = dir.clone();
-            let newest = tokio::task::spawn_blocking(move || newest_ms(&listed)).await.ok().flatten();
-            tokio::time::sleep(due_in(newest, clock.wall_ms(), interval)).await;
-            if let Err(error) = make(&dir, &store, clock.wall_ms(), keep).await {
-                tracing::error!(%error, "no backup of the database could be made; it is tried again within an hour");
-                tokio::time::sleep(RETRY.min(interval)).await;
-            }
+    let (dir, store, clock, metrics) = (directory(&config.state_dir), store.clone(), clock.clone(), metrics.clone());
+    metrics.set_backup_interval(interval);
+    actix_rt::spawn(again_and_again(dir, store, clock, metrics, interval, keep));
+}
+
+async fn again_and_again(
+    dir: PathBuf,
+    store: StoreHandle,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    interval: Duration,
+    keep: usize,
+) {
+    let mut pause = AFTER_START.min(interval);
+    loop {
+        let listed = dir.clone();
+        let newest = tokio::task::spawn_blocking(move || newest_ms(&listed)).await.ok().flatten();
+        if let Some(newest) = newest {
+            metrics.set_newest_backup(newest);
         }
-    });
+        tokio::time::sleep(due_in(newest, clock.wall_ms(), interval).max(pause)).await;
+        let made = make(&dir, &store, clock.wall_ms(), keep).await;
+        metrics.count_backup(made.is_ok());
+        pause = Duration::ZERO;
+        if let Err(error) = made {
+            tracing::error!(%error, "no backup of the database could be made; it is tried again within an hour");
+            pause = RETRY.min(interval);
+        }
+    }
 }
 
 async fn make(dir: &Path, store: &StoreHandle, now_ms: i64, keep: usize) -> Result<(), CareError> {
@@ -174,13 +192,49 @@ mod tests {
         assert_eq!(superseded(&names, 9, |process| process == "78"), gone[2..]);
     }
 
+    fn store_in(state: &Path) -> StoreHandle {
+        let key = gatewarden_actors::store::key_file::SealingKey::load_or_create(None, state).unwrap();
+        let options = gatewarden_actors::store::options::StoreOptions::at(state.join("gatewarden.db"));
+        StoreHandle::open(options, key, Clock::system(), Arc::new(Metrics::new())).unwrap()
+    }
+
+    #[actix_web::test]
+    async fn backups_are_made_again_and_again_and_counted() {
+        let state = tempfile::tempdir().unwrap();
+        let (dir, metrics) = (directory(state.path()), Arc::new(Metrics::new()));
+        let interval = Duration::from_millis(200);
+        metrics.set_backup_interval(interval);
+        assert!(!metrics.render().contains("gatewarden_backup_last_success_timestamp_seconds "), "there is none yet");
+        let going = actix_rt::spawn(again_and_again(
+            dir.clone(),
+            store_in(state.path()),
+            Clock::system(),
+            metrics.clone(),
+            interval,
+            1,
+        ));
+        // Names have whole seconds, so that some attempts find theirs taken: those are failures that are tried again.
+        let count = |outcome: &str| {
+            let start = format!("gatewarden_backups_total{{outcome=\"{outcome}\"}} ");
+            let text = metrics.render();
+            text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<f64>().ok()).unwrap_or(0.0)
+        };
+        let twice = async {
+            while count("made") < 2.0 || count("failed") < 1.0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), twice).await.unwrap();
+        going.abort();
+        assert!(metrics.render().contains("gatewarden_backup_interval_seconds 0.2\n"));
+        assert!(metrics.render().contains("gatewarden_backup_last_success_timestamp_seconds "));
+        assert!(names(&dir).iter().filter(|name| is_backup(name)).count() <= 2, "{:?}", names(&dir));
+    }
+
     #[actix_web::test]
     async fn a_new_backup_takes_the_place_of_the_oldest() {
         let state = tempfile::tempdir().unwrap();
-        let key = gatewarden_actors::store::key_file::SealingKey::load_or_create(None, state.path()).unwrap();
-        let options = gatewarden_actors::store::options::StoreOptions::at(state.path().join("gatewarden.db"));
-        let metrics = std::sync::Arc::new(gatewarden_actors::metrics::Metrics::new());
-        let store = StoreHandle::open(options, key, Clock::system(), metrics).unwrap();
+        let store = store_in(state.path());
         let dir = directory(state.path());
         assert_eq!(newest_ms(&dir), None);
         for day in 0..3 {

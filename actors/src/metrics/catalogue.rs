@@ -232,6 +232,21 @@ pub(super) static STORE_SIZE: Family = gauge(
     &[label!("file", "`database`, `wal`")],
     "Size of the database and of its write-ahead log.",
 );
+pub(super) static BACKUP_INTERVAL: Family = gauge(
+    "gatewarden_backup_interval_seconds",
+    &[],
+    "How often the daemon makes a backup by itself; left out where it makes none.",
+);
+pub(super) static BACKUP_NEWEST: Family = gauge(
+    "gatewarden_backup_last_success_timestamp_seconds",
+    &[],
+    "When the newest backup in the state directory was made, by whomever; left out where there is none or the daemon makes none.",
+);
+pub(super) static BACKUPS: Family = counter(
+    "gatewarden_backups_total",
+    &[label!("outcome", "`made`, `failed`")],
+    "Attempts of the daemon to make a backup.",
+);
 pub(super) static HTTP_REQUESTS: Family = counter(
     "gatewarden_http_requests_total",
     &[label!("method", "seven, else `other`"), ROUTE, label!("status", "the status codes that the route answers")],
@@ -312,7 +327,7 @@ pub static GROUPS: [Group; 8] = [
     ("Work", &[&SPAWNS, &SPAWNS_OPEN, &LOG_WATCHERS]),
     ("Events and messages", &[&EVENTS, &EVENTS_DROPPED, &EVENT_SUBSCRIBERS, &REGISTRY_MAILBOX]),
     ("Notifications", &[&NOTIFICATIONS, &NOTIFICATIONS_PENDING, &NOTIFICATION_DELIVERED]),
-    ("Store", &[&STORE_QUEUE, &STORE_JOBS, &STORE_FAILURES, &STORE_SIZE]),
+    ("Store", &[&STORE_QUEUE, &STORE_JOBS, &STORE_FAILURES, &STORE_SIZE, &BACKUP_INTERVAL, &BACKUP_NEWEST, &BACKUPS]),
     ("HTTP", &[&HTTP_REQUESTS, &HTTP_DURATION]),
     (
         "Process",

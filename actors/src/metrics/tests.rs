@@ -51,6 +51,9 @@ fn full() -> Metrics {
     metrics.observe_store_job("writer", Duration::from_millis(2), true);
     metrics.observe_store_job("reader", Duration::from_millis(1), false);
     metrics.set_database(Path::new("/proc/self/status"));
+    metrics.set_backup_interval(Duration::from_secs(86_400));
+    metrics.set_newest_backup(1_000);
+    metrics.count_backup(true);
     metrics.count_notification("ops", Attempt::Delivered, 1_700_000_000_000);
     metrics
 }
