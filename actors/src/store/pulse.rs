@@ -9,14 +9,16 @@ pub(super) struct Pulse {
     base: Instant,
     /// Milliseconds from `base` to the start of the present job, plus one; 0 while idle.
     busy_since: AtomicU64,
+    /// Milliseconds from `base` to the end of the last job, plus one; 0 before there was one.
+    done_at: AtomicU64,
     gone: AtomicBool,
 }
 
 /// What a pulse says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beat {
-    /// Waits for a job.
-    Idle,
+    /// Waits for a job; the last one ended this long ago, if there was one.
+    Idle(Option<Duration>),
     /// In a job for this long.
     Busy(Duration),
     /// The thread has ended.
@@ -25,16 +27,27 @@ pub(super) enum Beat {
 
 impl Pulse {
     pub(super) fn new(base: Instant) -> Self {
-        Self { base, busy_since: AtomicU64::new(0), gone: AtomicBool::new(false) }
+        Self { base, busy_since: AtomicU64::new(0), done_at: AtomicU64::new(0), gone: AtomicBool::new(false) }
     }
 
     pub(super) fn job_starts(&self, now: Instant) {
-        let since = u64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
-        self.busy_since.store(since.saturating_add(1), Ordering::Release);
+        self.busy_since.store(self.mark(now), Ordering::Release);
     }
 
-    pub(super) fn job_ends(&self) {
+    pub(super) fn job_ends(&self, now: Instant) {
+        self.done_at.store(self.mark(now), Ordering::Release);
         self.busy_since.store(0, Ordering::Release);
+    }
+
+    fn mark(&self, now: Instant) -> u64 {
+        let since = u64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
+        since.saturating_add(1)
+    }
+
+    /// How long ago a mark was made; `None` for 0.
+    fn ago(&self, mark: u64, now: Instant) -> Option<Duration> {
+        let at = Duration::from_millis(mark.checked_sub(1)?);
+        Some(now.saturating_duration_since(self.base).saturating_sub(at))
     }
 
     pub(super) fn thread_ends(&self) {
@@ -45,11 +58,9 @@ impl Pulse {
         if self.gone.load(Ordering::Acquire) {
             return Beat::Gone;
         }
-        match self.busy_since.load(Ordering::Acquire) {
-            0 => Beat::Idle,
-            since => Beat::Busy(
-                now.saturating_duration_since(self.base).saturating_sub(Duration::from_millis(since.saturating_sub(1))),
-            ),
+        match self.ago(self.busy_since.load(Ordering::Acquire), now) {
+            Some(busy) => Beat::Busy(busy),
+            None => Beat::Idle(self.ago(self.done_at.load(Ordering::Acquire), now)),
         }
     }
 }
@@ -63,12 +74,13 @@ mod tests {
         let base = crate::clock::Clock::system().now();
         let after = |seconds| base + Duration::from_secs(seconds);
         let pulse = Pulse::new(base);
-        assert_eq!(pulse.beat(after(5)), Beat::Idle);
+        assert_eq!(pulse.beat(after(5)), Beat::Idle(None));
         pulse.job_starts(base);
         assert_eq!(pulse.beat(base), Beat::Busy(Duration::ZERO));
         assert_eq!(pulse.beat(after(70)), Beat::Busy(Duration::from_secs(70)));
-        pulse.job_ends();
-        assert_eq!(pulse.beat(after(71)), Beat::Idle);
+        pulse.job_ends(after(71));
+        assert_eq!(pulse.beat(after(71)), Beat::Idle(Some(Duration::ZERO)));
+        assert_eq!(pulse.beat(after(74)), Beat::Idle(Some(Duration::from_secs(3))));
         pulse.job_starts(after(72));
         pulse.thread_ends();
         assert_eq!(pulse.beat(after(73)), Beat::Gone);

@@ -8,9 +8,9 @@
 //!
 //! 1. a thread that has ended: failure;
 //! 2. a thread in one job for longer than `stuck_after`: failure (a job waits for a lock for `busy_timeout` at most);
-//! 3. every thread in a job that began lately: alive;
+//! 3. every thread in a job that began lately, or done with one less than a second ago: alive, whatever waits in line;
 //! 4. else an empty job is sent past the permits: answered: alive. Not answered within two seconds: the pulses are
-//!    looked at again, and only threads that have all got into a job meanwhile are alive.
+//!    looked at again, and only threads that have all got into a job meanwhile, or through one, are alive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +32,8 @@ use crate::metrics::Metrics;
 
 /// Longest wait for admission, whatever the options say.
 const MAX_ADMISSION_WAIT: Duration = Duration::from_secs(2);
+/// A thread that ended a job less than this ago works.
+const AT_WORK: Duration = Duration::from_secs(1);
 /// How long an idle thread has for a ping.
 const PING_WAIT: Duration = Duration::from_secs(2);
 
@@ -140,17 +142,17 @@ impl Queue {
 
     /// Whether all threads are alive; see the module's documentation.
     pub(super) async fn ping(&self) -> Result<(), Failure> {
-        if self.all_busy()? {
+        if self.all_at_work()? {
             return Ok(());
         }
         if let Ok(Ok(())) = timeout(PING_WAIT, self.empty_job()).await {
             return Ok(());
         }
-        if self.all_busy()? { Ok(()) } else { Err(self.dead("does not answer")) }
+        if self.all_at_work()? { Ok(()) } else { Err(self.dead("does not answer")) }
     }
 
-    /// Whether every thread is in a job; an error where one has ended or is stuck.
-    fn all_busy(&self) -> Result<bool, Failure> {
+    /// Whether every thread is in a job, or was a moment ago; an error where one has ended or is stuck.
+    fn all_at_work(&self) -> Result<bool, Failure> {
         let now = self.clock.now();
         let mut all = true;
         for pulse in self.pulses.iter() {
@@ -158,7 +160,8 @@ impl Queue {
                 Beat::Gone => return Err(self.dead("has ended")),
                 Beat::Busy(since) if since > self.stuck_after => return Err(self.dead("is stuck in one job")),
                 Beat::Busy(_) => {}
-                Beat::Idle => all = false,
+                Beat::Idle(Some(since)) if since < AT_WORK => {}
+                Beat::Idle(_) => all = false,
             }
         }
         Ok(all)

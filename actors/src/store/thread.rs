@@ -105,6 +105,6 @@ impl Handler<Job> for StoreThread {
     fn handle(&mut self, Job(job): Job, _: &mut Self::Context) {
         self.pulse.job_starts(self.clock.now());
         job(&mut self.slot);
-        self.pulse.job_ends();
+        self.pulse.job_ends(self.clock.now());
     }
 }
