@@ -10,6 +10,8 @@ use crate::systemd::{Feeding, StatusLine, describe, feed_interval, watchdog_time
 
 /// How often the status line is compared, where anybody reads it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a database that couldn't be written is tried again, where nobody else writes.
+const TRY_WRITING_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs until a part that nothing can replace is gone, and says which.
 pub(super) async fn watch(app: &mut App) -> String {
@@ -45,6 +47,19 @@ pub(super) async fn watch(app: &mut App) -> String {
     let (registry, roster, notifier, clock) =
         (app.registry.clone(), app.roster.clone(), app.notifier.clone(), app.clock.clone());
     let (agent_sync, direct, notifications) = (app.agent_sync.clone(), app.direct.clone(), app.notifications.clone());
+    let writable = {
+        let store = app.store.clone();
+        async move {
+            let mut ticks = interval(TRY_WRITING_EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                if store.last_write_fault().is_some() && store.try_a_write().await.is_ok() {
+                    tracing::info!("the database can be written again");
+                }
+            }
+        }
+    };
     let lives = async move {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -76,6 +91,7 @@ pub(super) async fn watch(app: &mut App) -> String {
     };
     tokio::select! {
         () = fed => "The watchdog has ended".to_owned(),
+        () = writable => "The care of the database has ended".to_owned(),
         reason = lives => reason,
         ended = &mut app.serving => match ended {
             Ok(Ok(())) => "The HTTP front has ended".to_owned(),

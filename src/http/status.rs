@@ -74,7 +74,7 @@ pub struct GatewayCounts {
 /// State of the store.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StoreStatus {
-    /// Whether its writer answers.
+    /// Whether its writer answers, and the last write worked.
     pub ok: bool,
     /// Writes admitted and not finished.
     pub writer_queue: usize,
@@ -120,10 +120,10 @@ pub(crate) async fn status(_by: By<Viewer>, front: web::Data<Front>) -> HttpResp
         name: acting.name.clone(),
         reason: acting.reason.clone(),
     });
-    // The writer answers without touching the database, so this doesn't wait for a locked one. It does wait its turn.
+    // The writer answers without touching the database, so this doesn't wait for a locked one.
     let answered = tokio::time::timeout(std::time::Duration::from_secs(1), front.app.store.ping_writer()).await;
     let store_error = match answered {
-        Ok(Ok(())) => None,
+        Ok(Ok(())) => front.app.store.last_write_fault().map(|fault| fault.message),
         Ok(Err(failure)) => Some(failure.message),
         Err(_elapsed) => Some("The store is busy: its writer did not answer within 1 s".to_owned()),
     };

@@ -23,6 +23,9 @@ fn a_database_locked_by_another_process_is_503_for_writes_while_supervision_goes
     let refused = daemon.post("/api/gateways", &json!({"name": "late", "host": "127.0.0.1", "port": 1})).expect(503);
     assert_eq!(refused.json()["code"], "store_unavailable");
     assert!(refused.header("retry-after").is_some());
+    let status = daemon.get("/api/status").expect(200).json();
+    assert_eq!((&status["status"], &status["store"]["ok"]), (&json!("degraded"), &json!(false)), "{status}");
+    assert!(status["store"]["error"].as_str().is_some_and(|words| words.contains("locked")), "{status}");
     assert_eq!(daemon.gateway(id)["status"], "online");
     daemon.get("/health").expect(200);
     gateway.kill();
@@ -30,6 +33,10 @@ fn a_database_locked_by_another_process_is_503_for_writes_while_supervision_goes
     gateway.revive();
     daemon.until_status(id, "online");
     other.batch_execute("ROLLBACK").expect("released");
+    wait::until_ok("the daemon finds out by itself that it can write again", PATIENCE, || {
+        let status = daemon.get("/api/status").expect(200).json();
+        if status["store"]["ok"] == true { Ok(()) } else { Err(status.to_string()) }
+    });
     wait::until_ok("writes are taken again", PATIENCE, || {
         let answer = daemon.post("/api/gateways", &json!({"name": "late", "host": "127.0.0.1", "port": 1}));
         if answer.status == 201 { Ok(()) } else { Err(answer.text) }

@@ -104,6 +104,21 @@ impl StoreHandle {
         self.shared.writer.flush().await
     }
 
+    /// Why the last write failed, where it did because the database can't be written: no space, read-only, locked by
+    /// somebody, damaged. None again after a write that worked.
+    pub fn last_write_fault(&self) -> Option<Failure> {
+        self.shared.writer.last_fault()
+    }
+
+    /// Writes something without meaning, to find out whether a database that could not be written can be again.
+    pub async fn try_a_write(&self) -> Result<(), Failure> {
+        self.write("write to the database", |connection, _| {
+            // Nobody keeps anything there; a page is written although the number stays.
+            connection.batch_execute("PRAGMA user_version = 0").map_err(StoreError::from)
+        })
+        .await
+    }
+
     /// For the watchdog: whether the writer thread is alive, without touching the database. A locked, full or slow
     /// database is no reason for a failure here; a dead thread, or one stuck in a job for longer than `stuck_after`, is.
     pub async fn ping_writer(&self) -> Result<(), Failure> {

@@ -12,8 +12,8 @@
 //! 4. else an empty job is sent past the permits: answered: alive. Not answered within two seconds: the pulses are
 //!    looked at again, and only threads that have all got into a job meanwhile, or through one, are alive.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -27,7 +27,7 @@ use super::options::StoreOptions;
 use super::pulse::{Beat, Pulse};
 use super::thread::{Job, Slot, StoreThread};
 use crate::clock::Clock;
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::metrics::Metrics;
 
 /// Longest wait for admission, whatever the options say.
@@ -48,6 +48,7 @@ pub(super) struct Queue {
     admission_wait: Duration,
     job_deadline: Duration,
     stuck_after: Duration,
+    fault: Arc<Mutex<Option<Failure>>>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -102,9 +103,15 @@ impl Queue {
             admission_wait: options.admission_wait.min(MAX_ADMISSION_WAIT),
             job_deadline: options.job_deadline,
             stuck_after: options.stuck_after,
+            fault: Arc::default(),
             clock,
             metrics,
         }
+    }
+
+    /// Why the last job failed, where it did and for want of a database that works.
+    pub(super) fn last_fault(&self) -> Option<Failure> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Jobs admitted and not finished.
@@ -121,6 +128,7 @@ impl Queue {
         let admission = self.admit(what).await?;
         let (reply, answer) = oneshot::channel();
         let (clock, metrics, which) = (self.clock.clone(), self.metrics.clone(), self.which.name());
+        let last_fault = self.fault.clone();
         self.threads.do_send(Job(Box::new(move |slot| {
             if reply.is_closed() {
                 return;
@@ -128,6 +136,15 @@ impl Queue {
             let began = clock.now();
             let outcome = slot.run(what, job);
             metrics.observe_store_job(which, clock.now().saturating_duration_since(began), outcome.is_ok());
+            let fault = match &outcome {
+                Ok(_) => Some(None),
+                Err(failure) if failure.code == ErrorCode::StoreUnavailable => Some(Some(failure.clone())),
+                // An answer to the caller: it says nothing of the database.
+                Err(_) => None,
+            };
+            if let Some(fault) = fault {
+                *last_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+            }
             // First the permit: who has the answer finds the queue already shorter.
             drop(admission);
             let _ = reply.send(outcome);

@@ -60,10 +60,15 @@ async fn a_full_disk_fails_writes_as_a_whole_until_there_is_space_again() {
     let failure = scratch.store.create_gateway(huge.clone()).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::StoreUnavailable);
     assert!(failure.message.contains("no space left"), "{}", failure.message);
+    assert_eq!(scratch.store.last_write_fault(), Some(failure));
     let gateways = scratch.store.load_gateways().await.unwrap();
     assert!(gateways.len() == 1 && gateways[0].is_primary, "the primary was not unset by half a write");
     // The limit was that of the connection, which is replaced after such an error: the space is back.
-    scratch.store.create_gateway(huge).await.unwrap();
+    scratch.store.try_a_write().await.unwrap();
+    assert_eq!(scratch.store.last_write_fault(), None);
+    scratch.store.create_gateway(huge.clone()).await.unwrap();
+    scratch.store.create_gateway(huge).await.unwrap_err();
+    assert_eq!(scratch.store.last_write_fault(), None, "a name that is taken says nothing of the database");
 }
 
 #[actix::test]
