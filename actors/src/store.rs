@@ -30,6 +30,7 @@ mod startup;
 mod tables;
 mod thread;
 mod verification;
+mod write_fault;
 
 #[cfg(test)]
 mod tests;

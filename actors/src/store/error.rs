@@ -161,6 +161,11 @@ pub(super) fn unavailable(message: String) -> Failure {
         .with_retry_after(Duration::from_secs(1))
 }
 
+/// Whether the database file itself is damaged.
+pub(super) fn is_damage(failure: &Failure) -> bool {
+    failure.message.ends_with(Trouble::Corrupt.sentence())
+}
+
 /// A fault of ours.
 pub(super) fn internal(what: &'static str) -> Failure {
     Failure::new(ErrorCode::Internal, format!("Could not {what}: internal fault of the store"))

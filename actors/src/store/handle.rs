@@ -29,6 +29,7 @@ use super::options::StoreOptions;
 use super::queue::{Queue, Which};
 use super::sealing::Sealer;
 use super::startup::{self, Installation};
+use super::write_fault;
 use crate::clock::Clock;
 use crate::error::Failure;
 use crate::metrics::Metrics;
@@ -105,18 +106,14 @@ impl StoreHandle {
     }
 
     /// Why the last write failed, where it did because the database can't be written: no space, read-only, locked by
-    /// somebody, damaged. None again after a write that worked.
+    /// somebody, damaged. None again after a write that worked; damage stays.
     pub fn last_write_fault(&self) -> Option<Failure> {
         self.shared.writer.last_fault()
     }
 
     /// Writes something without meaning, to find out whether a database that could not be written can be again.
     pub async fn try_a_write(&self) -> Result<(), Failure> {
-        self.write("write to the database", |connection, _| {
-            // Nobody keeps anything there; a page is written although the number stays.
-            connection.batch_execute("PRAGMA user_version = 0").map_err(StoreError::from)
-        })
-        .await
+        self.write("write to the database", |connection, _| write_fault::trial(connection)).await
     }
 
     /// For the watchdog: whether the writer thread is alive, without touching the database. A locked, full or slow

@@ -12,8 +12,8 @@
 //! 4. else an empty job is sent past the permits: answered: alive. Not answered within two seconds: the pulses are
 //!    looked at again, and only threads that have all got into a job meanwhile, or through one, are alive.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -26,8 +26,9 @@ use super::error::{StoreError, unavailable};
 use super::options::StoreOptions;
 use super::pulse::{Beat, Pulse};
 use super::thread::{Job, Slot, StoreThread};
+use super::write_fault::{WriteFault, changes};
 use crate::clock::Clock;
-use crate::error::{ErrorCode, Failure};
+use crate::error::Failure;
 use crate::metrics::Metrics;
 
 /// Longest wait for admission, whatever the options say.
@@ -48,7 +49,7 @@ pub(super) struct Queue {
     admission_wait: Duration,
     job_deadline: Duration,
     stuck_after: Duration,
-    fault: Arc<Mutex<Option<Failure>>>,
+    fault: Arc<WriteFault>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -109,9 +110,9 @@ impl Queue {
         }
     }
 
-    /// Why the last job failed, where it did and for want of a database that works.
+    /// Why the last write failed; see [`WriteFault`].
     pub(super) fn last_fault(&self) -> Option<Failure> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fault.get()
     }
 
     /// Jobs admitted and not finished.
@@ -128,22 +129,24 @@ impl Queue {
         let admission = self.admit(what).await?;
         let (reply, answer) = oneshot::channel();
         let (clock, metrics, which) = (self.clock.clone(), self.metrics.clone(), self.which.name());
-        let last_fault = self.fault.clone();
+        let (last_fault, is_writer) = (self.fault.clone(), self.which == Which::Writer);
         self.threads.do_send(Job(Box::new(move |slot| {
             if reply.is_closed() {
                 return;
             }
             let began = clock.now();
-            let outcome = slot.run(what, job);
+            // Only after a failure anybody needs to know whether something was changed.
+            let doubted = is_writer && last_fault.get().is_some();
+            let mut changed = false;
+            let outcome = slot.run(what, |connection| {
+                let before = doubted.then(|| changes(connection));
+                let done = job(connection)?;
+                changed = before.is_some_and(|before| before != changes(connection));
+                Ok(done)
+            });
             metrics.observe_store_job(which, clock.now().saturating_duration_since(began), outcome.is_ok());
-            let fault = match &outcome {
-                Ok(_) => Some(None),
-                Err(failure) if failure.code == ErrorCode::StoreUnavailable => Some(Some(failure.clone())),
-                // An answer to the caller: it says nothing of the database.
-                Err(_) => None,
-            };
-            if let Some(fault) = fault {
-                *last_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+            if is_writer {
+                last_fault.note(&outcome, changed);
             }
             // First the permit: who has the answer finds the queue already shorter.
             drop(admission);
