@@ -110,6 +110,17 @@ impl Daemon {
         self.call_with(method, path, body, &[])
     }
 
+    /// A request whose answer may take so long.
+    pub(super) fn call_patiently(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+        patience: Duration,
+    ) -> Result<Answer, Trouble> {
+        self.ask(method, path, Some(body), &[], patience)
+    }
+
     /// Any request with headers of its own.
     pub(super) fn call_with(
         &self,
@@ -118,9 +129,20 @@ impl Daemon {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> Result<Answer, Trouble> {
+        self.ask(method, path, body, headers, PATIENCE)
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+        patience: Duration,
+    ) -> Result<Answer, Trouble> {
         let headers = [&[("X-API-Key", self.key.expose())], headers].concat();
         let path = self.place.path(path);
-        let request = Request { method, path: &path, body, ..self.request(&headers) };
+        let request = Request { method, path: &path, body, patience, ..self.request(&headers) };
         let answer = request.send().map_err(|error| Trouble::unreachable(&self.place, &error))?;
         if (200..300).contains(&answer.status()) { Ok(answer) } else { Err(Trouble::refused(&self.place, &answer)) }
     }

@@ -58,7 +58,7 @@ enum GatewaysCommand {
     Stop(process::OrderArgs),
     /// Stop and start the processes of some; done once each is connected anew
     Restart(process::OrderArgs),
-    /// Examine the process of one: what is wrong, what to do, what it said last; ends with 1 unless it runs
+    /// Examine the process of one: what is wrong, what to do, what it said last; ends with 1 unless it runs and its last start was verified
     Diagnose(OneArgs),
     /// Follow them: a table that stays true on a terminal, lines elsewhere
     Watch,

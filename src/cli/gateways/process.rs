@@ -1,11 +1,16 @@
 //! `gatewarden gateways start`, `stop`, `restart` and `diagnose`: the processes of gateways that run on the daemon's machine.
 
+use std::time::Duration;
+
 use clap::Args;
 use gatewarden_actors::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::cli::client::{Cell, Daemon, Table, Trouble, ago, number, text};
 use crate::cli::{EXIT_FAILURE, EXIT_OK, terminal};
+
+/// Longest wait for an outcome: `processes.verify_within` and `processes.stop_grace` may be 900 and 300 s, and the daemon adds 10 s.
+const PATIENCE: Duration = Duration::from_secs(1_220);
 
 #[derive(Debug, Args)]
 pub(super) struct OrderArgs {
@@ -34,11 +39,21 @@ impl Order {
         }
     }
 
-    fn is_begun(self) -> &'static str {
+    /// What came of it: `before` is the process that ran when it was given.
+    fn outcome(self, before: Option<i64>, answer: &Value, only_begun: bool) -> String {
+        let pid = number(answer, "/process/pid");
         match self {
-            Self::Start => "is being started",
-            Self::Stop => "is being stopped",
-            Self::Restart => "is being restarted",
+            Self::Start if before.is_some() && before == pid => {
+                format!("already runs as process {}", pid.unwrap_or_default())
+            }
+            Self::Start if only_begun => "is being started".to_owned(),
+            Self::Stop if only_begun => "is being stopped".to_owned(),
+            Self::Restart if only_begun => "is being restarted".to_owned(),
+            Self::Stop => "is stopped".to_owned(),
+            Self::Start | Self::Restart => {
+                let process = pid.map_or_else(String::new, |pid| format!(" as process {pid}"));
+                format!("runs{process}, and was connected anew")
+            }
         }
     }
 }
@@ -51,16 +66,9 @@ pub(super) fn order(daemon: &Daemon, order: Order, args: &OrderArgs) -> Result<u
         let id = number(&gateway, "/id").unwrap_or_default();
         let name = terminal::plain(&text(&gateway, "/name").unwrap_or_default());
         let body = json!({"action": order.action(), "wait": !args.no_wait});
-        let answer = daemon.call("POST", &format!("/api/gateways/{id}/process"), Some(&body))?;
-        daemon.done(&answer, |answer| {
-            if args.no_wait {
-                return format!("{name} {}", order.is_begun());
-            }
-            match number(answer, "/process/pid") {
-                Some(pid) if order != Order::Stop => format!("{name} runs as process {pid}, and was connected anew"),
-                _ => format!("{name} is stopped"),
-            }
-        });
+        let answer = daemon.call_patiently("POST", &format!("/api/gateways/{id}/process"), &body, PATIENCE)?;
+        let words = order.outcome(number(&gateway, "/process/pid"), &answer.json(), args.no_wait);
+        daemon.done(&answer, |_| format!("{name} {words}"));
     }
     Ok(EXIT_OK)
 }
@@ -107,9 +115,9 @@ pub(super) fn trouble_of(process: &Value) -> Option<String> {
 fn report(daemon: &Daemon, process: &Value, now_s: i64) -> String {
     let list = |pointer: &str| process.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
     let mut lines: Vec<String> = line(process, now_s).into_iter().collect();
-    lines.extend(trouble_of(process));
     lines.extend(list("/diagnosis/findings").iter().filter_map(|finding| Some(format!("- {}", finding.as_str()?))));
-    lines.extend(text(process, "/diagnosis/program").map(|program| format!("runs {program}")));
+    let program = text(process, "/diagnosis/program").filter(|_| text(process, "/kind").as_deref() == Some("command"));
+    lines.extend(program.map(|program| format!("runs {program}")));
     let mut sections = vec![terminal::plain_lines(&lines.join("\n"))];
     let members = list("/diagnosis/members");
     if !members.is_empty() {
@@ -135,6 +143,25 @@ fn report(daemon: &Daemon, process: &Value, now_s: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_order_says_what_came_of_it_and_nothing_more() {
+        let now = json!({"process": {"pid": 8}});
+        let none = json!({"process": {"pid": null}});
+        for (order, before, answer, only_begun, said) in [
+            (Order::Start, None, &now, false, "runs as process 8, and was connected anew"),
+            (Order::Start, Some(8), &now, false, "already runs as process 8"),
+            (Order::Start, Some(8), &now, true, "already runs as process 8"),
+            (Order::Start, None, &none, true, "is being started"),
+            (Order::Start, None, &none, false, "runs, and was connected anew"),
+            (Order::Restart, Some(7), &now, false, "runs as process 8, and was connected anew"),
+            (Order::Restart, Some(8), &now, true, "is being restarted"),
+            (Order::Stop, Some(7), &none, false, "is stopped"),
+            (Order::Stop, Some(7), &now, true, "is being stopped"),
+        ] {
+            assert_eq!(order.outcome(before, answer, only_begun), said);
+        }
+    }
 
     #[test]
     fn a_process_is_one_line_and_its_trouble_another() {

@@ -189,7 +189,7 @@ impl Setup {
         let status = wait::until_ok("the process ends by itself", PATIENCE, || match child.try_wait() {
             Ok(Some(status)) => Ok(status),
             other => {
-                if text_of(&stdout).contains("listening on") {
+                if text_of(&stdout).lines().any(|line| line.starts_with("listening on http://")) {
                     let _ = child.kill();
                     panic!("it started although it should have refused: {}", text_of(&stderr));
                 }
