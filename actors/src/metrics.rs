@@ -247,7 +247,7 @@ impl Metrics {
         self.backups.set_interval(interval);
     }
 
-    /// When the newest backup was made, wall ms.
+    /// When the newest backup was made, wall ms; 0 where there is none.
     pub fn set_newest_backup(&self, at_ms: i64) {
         self.backups.set_newest(at_ms);
     }

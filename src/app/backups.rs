@@ -20,6 +20,8 @@ use crate::config::{BackupSettings, Config};
 
 /// Longest wait after a backup that failed.
 const RETRY: Duration = Duration::from_secs(3600);
+/// How often the directory is looked at while none is due.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// After a start the daemon has other things to do first.
 const AFTER_START: Duration = Duration::from_secs(60);
 const PREFIX: &str = "gatewarden-";
@@ -66,21 +68,26 @@ async fn again_and_again(
     interval: Duration,
     keep: usize,
 ) {
-    let mut pause = AFTER_START.min(interval);
+    // Not before this is over, whatever is due.
+    let mut rest = AFTER_START.min(interval);
     loop {
         let listed = dir.clone();
         let newest = tokio::task::spawn_blocking(move || newest_ms(&listed)).await.ok().flatten();
-        if let Some(newest) = newest {
-            metrics.set_newest_backup(newest);
+        metrics.set_newest_backup(newest.unwrap_or(0));
+        let due = due_in(newest, clock.wall_ms(), interval).max(rest);
+        if !due.is_zero() {
+            // Others make and remove backups, too.
+            let nap = due.min(LOOK_AGAIN);
+            tokio::time::sleep(nap).await;
+            rest = rest.saturating_sub(nap);
+            continue;
         }
-        tokio::time::sleep(due_in(newest, clock.wall_ms(), interval).max(pause)).await;
         let made = make(&dir, &store, clock.wall_ms(), keep).await;
         metrics.count_backup(made.is_ok());
-        pause = Duration::ZERO;
         if let Err(error) = made {
             tracing::error!(%error, "no backup of the database could be made; it is tried again within an hour");
-            pause = RETRY.min(interval);
         }
+        rest = RETRY.min(interval);
     }
 }
 
@@ -205,6 +212,8 @@ mod tests {
         let interval = Duration::from_millis(200);
         metrics.set_backup_interval(interval);
         assert!(!metrics.render().contains("gatewarden_backup_last_success_timestamp_seconds "), "there is none yet");
+        // Where the directory should be lies something else.
+        fs::write(&dir, "").unwrap();
         let going = actix_rt::spawn(again_and_again(
             dir.clone(),
             store_in(state.path()),
@@ -213,18 +222,21 @@ mod tests {
             interval,
             1,
         ));
-        // Names have whole seconds, so that some attempts find theirs taken: those are failures that are tried again.
         let count = |outcome: &str| {
             let start = format!("gatewarden_backups_total{{outcome=\"{outcome}\"}} ");
             let text = metrics.render();
             text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<f64>().ok()).unwrap_or(0.0)
         };
-        let twice = async {
-            while count("made") < 2.0 || count("failed") < 1.0 {
+        let reach = async |outcome: &str, times: f64| {
+            while count(outcome) < times {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), twice).await.unwrap();
+        let patience = Duration::from_secs(30);
+        tokio::time::timeout(patience, reach("failed", 1.0)).await.unwrap();
+        assert!(count("made") < 1.0);
+        fs::remove_file(&dir).unwrap();
+        tokio::time::timeout(patience, reach("made", 2.0)).await.unwrap();
         going.abort();
         assert!(metrics.render().contains("gatewarden_backup_interval_seconds 0.2\n"));
         assert!(metrics.render().contains("gatewarden_backup_last_success_timestamp_seconds "));

@@ -240,7 +240,7 @@ pub(super) static BACKUP_INTERVAL: Family = gauge(
 pub(super) static BACKUP_NEWEST: Family = gauge(
     "gatewarden_backup_last_success_timestamp_seconds",
     &[],
-    "When the newest backup in the state directory was made, by whomever; left out where there is none or the daemon makes none.",
+    "When the newest backup in the state directory was made, by whomever, as of the last ten minutes; left out where there is none or the daemon makes none.",
 );
 pub(super) static BACKUPS: Family = counter(
     "gatewarden_backups_total",
