@@ -5,7 +5,7 @@
 //! after a reply shows 40 s later and is dropped a minute later. Any frame at all is a sign of life: with one, an
 //! unanswered heartbeat is late, not missed.
 //!
-//! A reply that took too long is asked for again in 5 s, so that one slow moment (its own start, or ours with thousands of
+//! A reply that took too long, or is late, is asked for again in 5 s, so that one slow moment (its own start, or ours with thousands of
 //! gateways to greet at once) doesn't speak against a gateway for a whole interval.
 
 use std::time::{Duration, Instant};
@@ -102,7 +102,8 @@ impl Heartbeat {
             Phase::Asked { sent, due, heard } if now >= due => {
                 if heard {
                     self.late = true;
-                    self.phase = Phase::Waiting { send_at: sent + self.interval };
+                    self.slow = self.slow.saturating_add(1);
+                    self.phase = Phase::Waiting { send_at: self.next_after(sent, due) };
                     return Some(HeartbeatEffect::Late);
                 }
                 self.misses = self.misses.saturating_add(1);
@@ -125,10 +126,15 @@ impl Heartbeat {
         self.late = false;
         let round_trip = now.saturating_duration_since(sent);
         self.slow = if round_trip > self.slow_after { self.slow.saturating_add(1) } else { 0 };
+        self.phase = Phase::Waiting { send_at: self.next_after(sent, now) };
+        Some(round_trip)
+    }
+
+    /// When the next heartbeat follows one that was sent at `sent` and is over at `over`.
+    fn next_after(&self, sent: Instant, over: Instant) -> Instant {
         let regular = sent + self.interval;
         let recheck = (1..=MAX_RECHECKS).contains(&self.slow);
-        self.phase = Phase::Waiting { send_at: if recheck { regular.min(now + self.repeat) } else { regular } };
-        Some(round_trip)
+        if recheck { regular.min(over + self.repeat) } else { regular }
     }
 
     /// Some frame came. True when it ended a row of misses.
