@@ -187,7 +187,8 @@ impl NewGateway {
         }
     }
 
-    /// What would be stored of it at `now_s` (Unix seconds): neither drained nor provisional, never observed, at revision 0.
+    /// What would be stored of it at `now_s` (Unix seconds): neither drained nor provisional, never observed, at revision 0. Its
+    /// agents are rows of their own.
     pub fn into_record(self, id: GatewayId, uuid: impl Into<String>, now_s: i64) -> GatewayRecord {
         GatewayRecord {
             id,

@@ -51,10 +51,10 @@ pub(crate) fn crowd() {
 
     // The daemon has closed the idle connection meanwhile.
     rest = Rest::connect(daemon.address());
-    for (what, drop_all) in [("closed", true), ("reset", false)] {
+    for (what, by_close_frame) in [("closed", true), ("reset", false)] {
         let watch = Stopwatch::start();
         for gateway in &gateways {
-            if drop_all { gateway.close(1012, "service restart") } else { gateway.reset() }
+            if by_close_frame { gateway.close(1012, "service restart") } else { gateway.reset() }
         }
         wait::until("the daemon has seen it", PATIENCE, || online(&mut rest) < RECORDS / 2);
         let mut times = Times::new();

@@ -4,7 +4,8 @@ use time::OffsetDateTime;
 
 /// `2026-03-05T10:30:00Z` of seconds since the Unix epoch. What no calendar of four-digit years holds is the epoch itself.
 pub fn of_seconds(unix_s: i64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp(unix_s).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let known = OffsetDateTime::from_unix_timestamp(unix_s).ok().filter(|time| (0..=9999).contains(&time.year()));
+    let time = known.unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (date, (hour, minute, second)) = (time.date(), time.to_hms());
     let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
@@ -42,6 +43,7 @@ mod tests {
     fn no_number_is_too_large() {
         assert_eq!(of_seconds(i64::MAX), "1970-01-01T00:00:00Z");
         assert_eq!(of_seconds(i64::MIN), "1970-01-01T00:00:00Z");
+        assert_eq!(of_seconds(-70_000_000_000), "1970-01-01T00:00:00Z", "before the year 0");
         assert!(of_millis(i64::MAX).starts_with("1970-01-01T00:00:00."));
     }
 }

@@ -2,6 +2,7 @@
 //! its name and address, one that is only tried is stored nowhere. Both have an actor like any other; neither is published,
 //! elected, given work, measured or written about.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -204,5 +205,7 @@ impl RegistryActor {
 
 /// What would be stored, as a trial: dialled, and seen by nobody.
 fn unstored(id: GatewayId, new: NewGateway, now_s: i64) -> GatewayRecord {
+    // Whatever it is to be: a trial is nobody's primary, has no labels, and starts no process.
+    let new = NewGateway { is_primary: false, labels: BTreeMap::new(), process: None, ..new };
     GatewayRecord { provisioning: true, ..new.into_record(id, "", now_s) }
 }
