@@ -32,8 +32,12 @@ enum News {
 
 /// Runs until it is interrupted, or nobody reads any more.
 pub(super) fn run(daemon: &Daemon) -> Result<u8, Trouble> {
-    let mut first = daemon.get("/api/gateways")?;
+    // What happens between the two must not be missed: first the stream, then the list.
     let news = follow(daemon.clone());
+    if let Ok(News::Lost(trouble)) = news.recv() {
+        return Err(trouble);
+    }
+    let mut first = daemon.get("/api/gateways")?;
     let drawn = std::io::stdout().is_terminal() && !daemon.output.is_json() && !daemon.output.is_quiet() && !is_dumb();
     if drawn {
         return table(daemon, &news, first.json());
