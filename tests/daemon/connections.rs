@@ -86,7 +86,7 @@ fn sessions_and_agents_are_counted_and_follow_events() {
 #[test]
 fn a_heartbeat_finds_what_the_gateway_answers_and_pings_of_the_gateway_are_answered() {
     let four = ScriptedGateway::start(Behaviour {
-        ping_every: Some(Duration::from_millis(500)),
+        ping_every: Some(Duration::from_secs(2)),
         ..Behaviour::of(Form::Protocol4, "right")
     });
     let documented = ScriptedGateway::of(Form::Document002, "right");
@@ -96,8 +96,8 @@ fn a_heartbeat_finds_what_the_gateway_answers_and_pings_of_the_gateway_are_answe
     wait::until("heartbeats arrive in each gateway's own way", PATIENCE, || {
         four.record().pings >= 3 && documented.record().asked("ping") >= 3
     });
+    wait::until("the gateway's pings are answered", PATIENCE, || four.record().pongs >= 3);
     assert!(four.record().asked("ping") <= 1, "an unknown method was asked for again");
-    assert!(four.record().pongs >= 3, "the gateway's pings were not answered");
     assert_eq!(four.record().attempts.len(), 1, "the connection was lost meanwhile");
 }
 

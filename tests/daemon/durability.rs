@@ -180,7 +180,10 @@ fn a_device_token_that_the_gateway_no_longer_takes_is_forgotten_after_one_try() 
     daemon.until_status(id, "online");
     daemon.update(&json!({"id": id, "token": ""})).expect(200);
     daemon.until_status(id, "online");
-    wait::until("the device token is used", PATIENCE, || gateway.record().accepted() >= 2);
+    // The second list of agents is asked for on the second connection, once that is up.
+    wait::until("the device token is used", PATIENCE, || {
+        gateway.record().accepted() >= 2 && gateway.record().asked("agents.list") >= 2
+    });
     let token = gateway.issued()[0].1.clone();
     gateway.revoke_device_tokens();
     gateway.forget();

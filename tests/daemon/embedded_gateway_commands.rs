@@ -175,8 +175,10 @@ fn logs_are_shown_filtered_and_followed() {
     let home = GatewayHome::quiet();
     home.run(&["logs"]).expect(1);
     let mut gateway = home.start(&[]);
-    let all = home.run(&["logs"]).expect(0).stdout;
-    assert!(all.contains("the gateway listens"), "{all}");
+    wait::until_ok("the log is written", PATIENCE, || {
+        let all = home.run(&["logs"]);
+        if all.code == Some(0) && all.stdout.contains("the gateway listens") { Ok(()) } else { Err(all.stdout) }
+    });
     let json = home.run(&["logs", "--tail", "1", "--json"]).expect(0).stdout;
     assert_eq!(json.lines().count(), 1);
     assert!(serde_json::from_str::<Value>(json.trim()).expect("JSON")["_meta"]["logLevelName"].is_string());

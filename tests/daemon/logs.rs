@@ -75,9 +75,7 @@ fn gateways_are_asked_only_while_somebody_follows() {
     wait::until("the gateway is asked again and again", PATIENCE, || asked(&gateway) >= joined + 3);
     assert!(daemon.metrics().contains("gatewarden_log_watchers 3"));
     drop(streams);
-    wait::until("nobody follows any more", Duration::from_secs(12), || {
-        daemon.metrics().contains("gatewarden_log_watchers 0")
-    });
+    wait::until("nobody follows any more", PATIENCE, || daemon.metrics().contains("gatewarden_log_watchers 0"));
     let left = asked(&gateway);
     wait::holds_for("nobody follows, nobody asks", Duration::from_secs(4), || asked(&gateway) <= left + 1);
 
@@ -86,9 +84,7 @@ fn gateways_are_asked_only_while_somebody_follows() {
     write(&gateway, "as an event");
     assert_eq!(text(&events.event()), ("log", "as an event"));
     drop(events);
-    wait::until("and only as long as it is there", Duration::from_secs(12), || {
-        daemon.metrics().contains("gatewarden_log_watchers 0")
-    });
+    wait::until("and only as long as it is there", PATIENCE, || daemon.metrics().contains("gatewarden_log_watchers 0"));
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn a_failover_names_both_gateways_and_its_end_is_told() {
     let receiver = WebhookReceiver::start();
     let (first, second) =
         (ScriptedGateway::of(Form::Protocol4, "right"), ScriptedGateway::of(Form::Protocol4, "right"));
-    let daemon = setup(&receiver, "kinds = [\"failover\", \"recovered\"]")
+    let daemon = setup(&receiver, "kinds = [\"failover\", \"recovered\"]\ngateways = [\"home\", \"spare\"]")
         .env("GATEWARDEN_ELECTION__FAILBACK_AFTER", "1s")
         .env("GATEWARDEN_ELECTION__STARTUP_HOLD", "1s")
         .start();
@@ -282,7 +282,7 @@ fn a_stop_and_a_start_of_the_daemon_are_no_failure_of_anybody() {
     let (first, second) =
         (ScriptedGateway::of(Form::Protocol4, "right"), ScriptedGateway::of(Form::Protocol4, "right"));
     let named = "gateways = [\"home\", \"spare\"]\nafter = \"0s\"";
-    let mut daemon = setup(&receiver, named).env("GATEWARDEN_ELECTION__STARTUP_HOLD", "1s").start();
+    let mut daemon = setup(&receiver, named).env("GATEWARDEN_ELECTION__STARTUP_HOLD", "20s").start();
     let home = registered(&daemon, &first, "home");
     daemon.update(&json!({"id": home, "is_primary": true})).expect(200);
     let spare = registered(&daemon, &second, "spare");

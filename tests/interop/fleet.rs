@@ -98,7 +98,7 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
     let watch = Stopwatch::start();
     let sweep = daemon.post("/api/gateways/health", &json!({})).expect(200).json();
     println!("sweep: {:?} {sweep}", watch.elapsed());
-    assert!(watch.elapsed() < Duration::from_secs(9), "{:?}", watch.elapsed());
+    assert!(watch.elapsed() < Duration::from_secs(20), "{:?}", watch.elapsed());
     let results = sweep["results"].as_array().expect("results");
     assert_eq!(results.len(), 5);
     for (id, status) in [(four, "online"), (three, "online"), (black, "offline"), (page, "error"), (wrong, "error")] {
@@ -114,7 +114,7 @@ fn a_mixed_fleet_is_seen_as_it_is_through_deaths_freezes_and_a_crash_of_the_daem
         [(four, "online"), (three, "online"), (black, "offline"), (page, "offline"), (wrong, "degraded")]
     {
         wait::until(&format!("the metrics say that {id} is {status}"), PATIENCE, || state(&daemon, id, status));
-        assert!(daemon.log().contains(&format!("\"{status}\"")), "the log does not say {status}");
+        daemon.until_logged(&[&format!("\"{status}\"")]);
     }
     wait::until("the status line says so too", PATIENCE, || {
         systemd.has_heard(|line| line == "STATUS=2 of 5 gateways online, primary four")

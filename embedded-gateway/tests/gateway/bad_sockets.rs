@@ -18,7 +18,7 @@ async fn garbage_as_the_first_frame_is_closed_without_a_word() {
 
 #[actix::test]
 async fn who_never_connects_is_closed_at_the_deadline() {
-    let gateway = Gateway::start(|config| config.limits.handshake = Duration::from_millis(100)).await;
+    let gateway = Gateway::start(|config| config.limits.handshake = Duration::from_secs(1)).await;
     let mut client = Client::knock(&gateway, &[]).await.unwrap();
     assert_eq!(client.closed().await, (1000, String::new()));
 }
@@ -102,11 +102,11 @@ async fn a_client_that_reads_nothing_is_closed_as_a_slow_consumer() {
     let frame = json!({"type": "req", "id": "x".repeat(1_000), "method": "m"}).to_string();
     let asking = async {
         let message = masked(frame.as_bytes());
-        for _ in 0..200_000 {
+        for round in 0..200_000 {
             if client.stream().write_all(&message).await.is_err() {
                 return;
             }
-            if gateway_metrics(&gateway).await.contains("slow_consumers_total 1") {
+            if round % 50 == 0 && gateway_metrics(&gateway).await.contains("slow_consumers_total 1") {
                 return;
             }
         }

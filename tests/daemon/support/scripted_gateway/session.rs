@@ -214,6 +214,7 @@ impl Connection<'_> {
         lock(&self.shared.peers).push(outbox.clone());
         let beat = self.behaviour().ping_every.unwrap_or(Duration::from_secs(86_400));
         let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + beat, beat);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut heard = true;
         loop {
             let reads = self.behaviour().reads;
