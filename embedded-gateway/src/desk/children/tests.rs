@@ -100,7 +100,8 @@ async fn a_message_reaches_a_program_on_its_input_and_its_output_is_the_answer()
 
 #[actix::test]
 async fn a_spawned_process_is_paused_resumed_and_killed() {
-    let mut stage = Stage::new(&[("busy", "cat /dev/zero > /dev/null")]);
+    // One process: a shell that waits for its child's exec while that is stopped is shown as `D`, and never as stopped.
+    let mut stage = Stage::new(&[("busy", "exec cat /dev/zero > /dev/null")]);
     let running = stage.ask("spawn", json!({"command": "busy", "idempotencyKey": "k1"})).await.unwrap();
     let pid = i32::try_from(running["pid"].as_i64().unwrap()).unwrap();
     let key = running["sessionKey"].as_str().unwrap().to_owned();
