@@ -29,7 +29,7 @@ fn a_thousand_spawns_while_gateways_die_at_random_end_once_each_and_none_runs_tw
     let plan = Plan { jobs: 1_000, clients: 12, keyed_percent: 30, crashes_of_the_daemon: 0 };
     let ended = Campaign::new(setup(), &gateways).fight(&plan);
     let counts = verdict::judge(&ended);
-    assert!(counts.ended("completed") > 200, "too little came through to mean anything: {counts:?}");
+    assert!(counts.ended("completed") > 100, "too little came through to mean anything: {counts:?}");
     assert!(counts.deaths > 5, "too few deaths to mean anything: {counts:?}");
 }
 
