@@ -6,10 +6,10 @@ use std::time::Duration;
 use gatewarden_embedded_gateway::config::{CommandTemplate, ConfiguredAgent, GatewayConfig};
 use gatewarden_embedded_gateway::effect::RunId;
 use gatewarden_embedded_gateway::processes::StateMark;
-use gatewarden_embedded_gateway::processes::proc_table::Process;
+use gatewarden_embedded_gateway::processes::proc_table::{self, Process};
 use serde_json::json;
 
-use crate::support::{Client, Connect, Gateway};
+use crate::support::{Client, Connect, Gateway, within};
 
 /// An agent of this name that runs a script.
 fn with_agent(config: &mut GatewayConfig, name: &str, json_lines: bool, script: &str) {
@@ -130,6 +130,14 @@ async fn what_a_crashed_gateway_left_running_is_reported_by_the_next_one() {
         .process_group(0)
         .spawn()
         .unwrap();
+    // The kernel lets its parent go on a little before it shows the new program's environment.
+    let pid = i32::try_from(left.id()).unwrap();
+    within(async {
+        while proc_table::environ(pid).is_none_or(|environ| environ.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let gateway = Gateway::start_in(state, |_| {}).await;
     let mut client = Client::connect(&gateway).await;
     let status = client.call("status", json!({})).await;
