@@ -51,7 +51,7 @@ pub struct AgentAnswer {
         ("role" = Option<String>, Query, description = "Only with exactly this role"),
         ("gateway_id" = Option<i64>, Query, description = "Only of this gateway", minimum = 1),
         ("search" = Option<String>, Query, description = "Only with this text in name or role; ASCII letters match in either case"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
         ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
         ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
     ),

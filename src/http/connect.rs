@@ -115,7 +115,7 @@ pub(crate) async fn open(
     tag = "Direct connections",
     params(
         ("status" = Option<String>, Query, description = "connected: only those that are open; all (default)"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200 (more is capped); 50 where only a place is given", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 where only a place is given", minimum = 1),
         ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
         ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
     ),

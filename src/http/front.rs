@@ -3,8 +3,6 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use actix_web::HttpRequest;
-use actix_web::http::Method;
 use bytes::Bytes;
 
 use super::audit::Refusals;
@@ -64,10 +62,5 @@ impl Front {
     /// Seconds since the start.
     pub fn uptime_s(&self) -> u64 {
         self.app.clock.now().saturating_duration_since(self.started).as_secs()
-    }
-
-    /// The methods that a path takes, where it takes any.
-    pub fn methods_of(&self, request: &HttpRequest) -> Vec<Method> {
-        self.table.methods_of(request.path())
     }
 }

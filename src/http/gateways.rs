@@ -76,7 +76,7 @@ pub struct Deleted {
     operation_id = "list_gateways",
     tag = "Gateways",
     params(
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200 (more is capped); 50 where only a place is given", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 where only a place is given", minimum = 1),
         ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
         ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
     ),
@@ -169,7 +169,7 @@ pub(crate) async fn update(
     operation_id = "delete_gateway",
     tag = "Gateways",
     params(("id" = Option<i64>, Query, description = "Instead of a body", minimum = 1)),
-    request_body(content = Option<input::GatewayIdBody>, description = "May be left out where the query has the id"),
+    request_body(content = Option<input::GatewayChoiceBody>, description = "May be left out where the query has the id"),
     responses((status = 200, description = "Whether there was one", body = Deleted), KeyErrors, BodyErrors),
     security(("api_key" = []), ("bearer" = []), ("session" = [])),
 )]

@@ -14,7 +14,7 @@ use super::front::Front;
 use super::organization::error_detail;
 use super::rate_limit::LimitState;
 use super::request_id::REQUEST_ID;
-use super::{allowed_hosts, cors, security_headers};
+use super::{allowed_hosts, cors, routes, security_headers};
 
 /// The wrapper.
 pub async fn run<B: MessageBody + 'static>(
@@ -41,6 +41,10 @@ pub async fn run<B: MessageBody + 'static>(
         }
         Ok(()) if origin.is_some() && cors::is_preflight(&request) => {
             request.into_response(cors::preflight()).map_into_right_body()
+        }
+        Ok(()) if front.table.refuses(request.path(), request.method()) => {
+            let refusal = routes::not_routed(&front, request.request());
+            request.into_response(refusal).map_into_right_body()
         }
         Ok(()) => next.call(request).await?.map_into_left_body(),
     };

@@ -1,7 +1,7 @@
 //! Which methods each path takes, as the routes describe themselves: so that the right path with the wrong method is a 405
 //! that says what is allowed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use actix_web::dev::{HttpServiceFactory, ResourceDef};
 use actix_web::http::Method;
@@ -11,7 +11,11 @@ use utoipa_actix_web::OpenApiFactory;
 use super::routes::{self, Routes};
 
 /// Paths and their methods.
-pub struct RouteTable(Vec<(ResourceDef, Vec<Method>)>);
+pub struct RouteTable {
+    /// Paths without parameters.
+    fixed: HashMap<String, Vec<Method>>,
+    patterns: Vec<(ResourceDef, Vec<Method>)>,
+}
 
 /// Takes note of paths and methods alone.
 #[derive(Default)]
@@ -31,21 +35,28 @@ impl RouteTable {
     pub fn of_api() -> Self {
         let mut noted = Noted::default();
         routes::api(&mut noted);
-        let routes = noted.0.into_iter();
-        Self(routes.map(|(path, methods)| (ResourceDef::new(path.as_str()), methods)).collect())
-    }
-
-    /// The methods of all routes that match a path: a fixed path may also match a route with a parameter.
-    pub fn methods_of(&self, path: &str) -> Vec<Method> {
-        let mut found: Vec<Method> = Vec::new();
-        for (_, methods) in self.0.iter().filter(|(resource, _)| resource.is_match(path)) {
-            for method in methods {
-                if !found.contains(method) {
-                    found.push(method.clone());
-                }
+        let mut table = Self { fixed: HashMap::new(), patterns: Vec::new() };
+        for (path, methods) in noted.0 {
+            if path.contains('{') {
+                table.patterns.push((ResourceDef::new(path.as_str()), methods));
+            } else {
+                table.fixed.insert(path, methods);
             }
         }
-        found
+        table
+    }
+
+    /// The methods of the route that a path names.
+    pub fn methods_of(&self, path: &str) -> &[Method] {
+        let of_pattern =
+            || self.patterns.iter().find(|(resource, _)| resource.is_match(path)).map(|(_, methods)| methods);
+        self.fixed.get(path).or_else(of_pattern).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a path without parameters exists, but not with this method. The router would go on to a path with a parameter
+    /// and take, say, `connect` for the id of a gateway.
+    pub fn refuses(&self, path: &str, method: &Method) -> bool {
+        self.fixed.get(path).is_some_and(|methods| !methods.contains(method))
     }
 }
 

@@ -123,8 +123,13 @@ pub fn besides(config: &mut web::ServiceConfig) {
 }
 
 async fn no_such_route(front: web::Data<Front>, request: HttpRequest) -> HttpResponse {
+    not_routed(&front, &request)
+}
+
+/// The answer where path and method don't fit: 404, or 405 with what is allowed.
+pub(super) fn not_routed(front: &Front, request: &HttpRequest) -> HttpResponse {
     let path: String = request.path().chars().filter(|character| !character.is_control()).take(200).collect();
-    let methods = front.methods_of(&request);
+    let methods = front.table.methods_of(request.path());
     if methods.is_empty() {
         let failure = Failure::new(ErrorCode::NotFound, format!("There is nothing at {path}"))
             .with_help("The page /docs and the document /api/openapi.json list all routes.");

@@ -33,7 +33,7 @@ use super::query::{Page, Query};
         ("agent" = Option<String>, Query, description = "Only of this agent, by its name on the gateway"),
         ("gateway" = Option<String>, Query, description = "Only of this gateway, by its id or its name"),
         ("status" = Option<String>, Query, description = "Only with this status: active, paused or completed"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
         ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
         ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
         ("gateways" = Option<bool>, Query, description = "false leaves the list of gateways out"),

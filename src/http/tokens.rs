@@ -122,7 +122,7 @@ pub struct CostStats {
     params(
         ("action" = Option<String>, Query, description = "list (default) or agent-costs"),
         ("timeframe" = Option<String>, Query, description = "hour, day, week, month or all; by default all for list and day for agent-costs. Reports are kept for 90 days"),
-        ("limit" = Option<u32>, Query, description = "With list: at most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "With list: at most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
     ),
     responses((status = 200, description = "Reports, newest first, or sums by agent", body = TokensAnswer), KeyErrors),
     security(("api_key" = []), ("bearer" = []), ("session" = [])),

@@ -89,7 +89,7 @@ impl From<AuditRecord> for AuditRow {
     operation_id = "read_audit_log",
     tag = "Events",
     params(
-        ("limit" = Option<u32>, Query, description = "Newest entries; 50 by default, more than 200 is capped", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "Newest entries; 50 by default, more than 200 is capped", minimum = 1),
         ("since" = Option<i64>, Query, description = "Not older than this, Unix seconds"),
         ("before" = Option<i64>, Query, description = "Only entries with an id below this: the next page"),
     ),

@@ -41,7 +41,7 @@ pub struct ConnectBody {
 pub struct DisconnectBody {
     /// Which.
     #[schema(example = "conn-0123456789abcdef0123456789abcdef")]
-    connection_id: String,
+    connection_id: Option<String>,
 }
 
 /// Reads a tool that connects.

@@ -20,7 +20,7 @@ use crate::http::peer_address::is_https;
 
 /// What a browser needs.
 #[derive(Serialize, ToSchema)]
-pub struct ConnectAnswer {
+pub struct GatewayAddressAnswer {
     /// The gateway.
     pub id: i64,
     /// Where to connect.
@@ -38,7 +38,7 @@ pub struct ConnectAnswer {
     tag = "Gateways",
     request_body = GatewayIdBody,
     responses(
-        (status = 200, description = "Address and, by role, token", body = ConnectAnswer),
+        (status = 200, description = "Address and, by role, token", body = GatewayAddressAnswer),
         (status = 404, description = "No gateway has this id", body = ErrorBody),
         KeyErrors, BodyErrors,
     ),
@@ -79,7 +79,7 @@ pub(crate) async fn connect(
         token.given = given,
         "connection details of a gateway were read"
     );
-    let answer = ConnectAnswer {
+    let answer = GatewayAddressAnswer {
         id: record.id.0,
         ws_url: address.address.ws_url(browser_is_https(&request, &front), url_token),
         token: token.map(|token| token.expose().to_owned()).unwrap_or_default(),

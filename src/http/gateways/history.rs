@@ -35,12 +35,12 @@ pub struct GatewayHistory {
     /// Its name.
     pub name: String,
     /// Newest first.
-    pub entries: Vec<HistoryEntry>,
+    pub entries: Vec<HealthHistoryEntry>,
 }
 
 /// One point: a change of status, or what a probe interval came to.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct HistoryEntry {
+pub struct HealthHistoryEntry {
     /// `online`, `offline` or `error`.
     #[schema(example = "online")]
     pub status: String,
@@ -70,7 +70,7 @@ pub struct HistoryEntry {
     params(
         ("gateway_id" = Option<i64>, Query, description = "One gateway; else all", minimum = 1),
         ("hours" = Option<u32>, Query, description = "How far back; 24 by default", minimum = 1, maximum = 168),
-        ("limit" = Option<u32>, Query, description = "Entries a gateway; 300 by default, more than 3000 is capped", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "Entries a gateway; 300 by default, more than 3000 is capped", minimum = 1),
     ),
     responses(
         (status = 200, description = "Newest first", body = HealthHistory),
@@ -95,9 +95,9 @@ pub(crate) async fn history(
         None => front.app.roster.list(),
     };
     let since_ms = front.app.clock.wall_ms().saturating_sub(hours.saturating_mul(3_600_000));
-    let mut by_gateway: HashMap<GatewayId, Vec<HistoryEntry>> = HashMap::new();
+    let mut by_gateway: HashMap<GatewayId, Vec<HealthHistoryEntry>> = HashMap::new();
     for entry in front.app.store.health_history(only, since_ms, limit).await? {
-        by_gateway.entry(entry.gateway_id).or_default().push(HistoryEntry::of(&entry.point));
+        by_gateway.entry(entry.gateway_id).or_default().push(HealthHistoryEntry::of(&entry.point));
     }
     let history = views
         .iter()
@@ -110,7 +110,7 @@ pub(crate) async fn history(
     Ok(HttpResponse::Ok().json(HealthHistory { history }))
 }
 
-impl HistoryEntry {
+impl HealthHistoryEntry {
     fn of(point: &HealthPoint) -> Self {
         Self {
             status: documented_status(point).to_owned(),

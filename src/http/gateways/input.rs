@@ -166,6 +166,15 @@ pub struct GatewayIdBody {
     id: i64,
 }
 
+/// A gateway by its id, where the query may have it instead.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(dead_code, reason = "described in the OpenAPI document; bodies are read field by field")]
+pub struct GatewayChoiceBody {
+    /// Which.
+    #[schema(example = 2, minimum = 1)]
+    id: Option<i64>,
+}
+
 /// Reads a new gateway.
 pub fn new_gateway(body: &Map<String, Value>) -> Result<NewGateway, ApiError> {
     let mut fields = Fields::new(body);

@@ -94,7 +94,7 @@ struct Asked {
     tag = "Gateways",
     params(
         ("id" = i64, Path, description = "The gateway", minimum = 1),
-        ("limit" = Option<u32>, Query, description = "Newest entries; 200 by default, more than 5000 is capped", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "Newest entries; 200 by default, more than 5000 is capped", minimum = 1),
         ("level" = Option<String>, Query, description = "This level and graver ones: fatal, error, warn, info, debug or trace"),
         ("follow" = Option<bool>, Query, description = "Whether the answer goes on with what the gateway writes"),
         ("last_event_id" = Option<String>, Query, description = "With follow: go on after this id, for clients that cannot set headers"),

@@ -39,7 +39,7 @@ pub struct Done {
     operation_id = "organization_list_gateways",
     tag = "Organization",
     params(
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
         ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
         ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
     ),

@@ -90,7 +90,7 @@ pub(crate) async fn read(
     params(
         ("key" = String, Path, description = "The session's key, percent-encoded"),
         ("gateway_id" = Option<String>, Query, description = "The gateway's UUID; needed where several hold a session of this key"),
-        ("limit" = Option<u32>, Query, description = "The newest so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "The newest so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
     ),
     responses(
         (status = 200, description = "Oldest first", body = OrganizationHistory),

@@ -42,7 +42,7 @@ pub struct OrganizationSessions {
     tag = "Organization",
     params(
         ("gateway_id" = Option<String>, Query, description = "Only of this gateway: its UUID"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
         ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
         ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
     ),

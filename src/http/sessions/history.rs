@@ -37,7 +37,7 @@ pub struct SessionHistory {
     tag = "Sessions",
     params(
         ("key" = String, Path, description = "The session's key, percent-encoded"),
-        ("limit" = Option<u32>, Query, description = "The newest so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "The newest so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
         ("gateway_id" = Option<i64>, Query, description = "The gateway; needed where several hold a session of this key", minimum = 1),
     ),
     responses(

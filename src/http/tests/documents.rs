@@ -151,3 +151,49 @@ fn every_error_code_is_in_the_manual_with_its_status() {
         assert!(row.is_some_and(|row| row.contains(&status)), "{name} {status}");
     }
 }
+
+/// Every schema of the routes by its name, as often as routes bring it along.
+#[derive(Default)]
+struct Schemas(Vec<(String, Value)>);
+
+impl crate::http::routes::Routes for Schemas {
+    fn service<F: actix_web::dev::HttpServiceFactory + utoipa_actix_web::OpenApiFactory + 'static>(
+        &mut self,
+        route: F,
+    ) -> &mut Self {
+        let mut schemas = Vec::new();
+        route.schemas(&mut schemas);
+        self.0.extend(schemas.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap())));
+        self
+    }
+}
+
+#[test]
+fn no_two_schemas_of_the_document_share_a_name() {
+    let mut schemas = Schemas::default();
+    crate::http::routes::api(&mut schemas);
+    let mut by_name = std::collections::HashMap::new();
+    for (name, schema) in schemas.0 {
+        let first = by_name.entry(name.clone()).or_insert_with(|| schema.clone());
+        assert_eq!(*first, schema, "{name} means two things: the document holds only one of them");
+    }
+    assert!(by_name.len() > 50);
+}
+
+#[actix_web::test]
+async fn a_path_without_parameters_is_never_taken_for_one_with_them() {
+    let harness = Harness::start().await;
+    for (method, path, allowed) in [
+        ("PUT", "/api/gateways/connect", "POST"),
+        ("DELETE", "/api/gateways/health", "POST"),
+        ("GET", "/api/agents/sync", "POST"),
+        ("PATCH", "/api/v1/gateways/commands", "GET, HEAD"),
+        ("OPTIONS", "/api/v1/gateways/status", "GET, HEAD"),
+        ("OPTIONS", "/api/gateways/7", "GET, HEAD, PUT, DELETE"),
+    ] {
+        let answer = harness.send(harness.admin(method, path)).await;
+        assert_eq!(answer.status, 405, "{method} {path}");
+        assert_eq!(answer.error_code(), "method_not_allowed");
+        assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
+    }
+}
