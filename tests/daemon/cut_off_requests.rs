@@ -90,7 +90,7 @@ fn no_key_that_is_gone_still_works_and_none_that_is_there_does_not() {
         })
         .collect();
     for (number, id) in keys.keys().enumerate() {
-        let after = Duration::from_micros(25 * u64::try_from(number).expect("small"));
+        let after = Duration::from_micros(100 * u64::try_from(number).expect("small"));
         cut_off(daemon.address(), "DELETE", &format!("/api/keys/{id}"), &format!("cut-{id}"), None, after);
     }
     wait::until_ok("keys that work and keys that are stored are the same", PATIENCE, || {
