@@ -15,8 +15,9 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::overdue;
 use tokio::sync::{oneshot, watch};
 
-/// Changes that may go on without a client; the requests of clients who wait are bounded by their connections.
-const MAX_UNATTENDED: usize = 256;
+/// Changes that may go on without a client; the requests of clients who wait are bounded by their connections. More than all
+/// doors and the store admit together, so that one kind of request can't keep the others out.
+const MAX_UNATTENDED: usize = 4_096;
 /// How long given up changes may take to leave their notes.
 const LAST_NOTES: Duration = Duration::from_millis(100);
 
