@@ -49,7 +49,7 @@ use crate::http::agents::sync::SYNCS;
 use crate::http::direct_door::DirectDoor;
 use crate::http::events::joining::RELAYS;
 use crate::http::registry_door::{Door, RegistryDoor};
-use crate::http::{AppState, InstallationIdentity, Keyring, Readiness};
+use crate::http::{AppState, InstallationIdentity, Keyring, Mutations, Readiness};
 use crate::systemd::Notifier;
 
 pub use admin_key::AdminKey;
@@ -85,6 +85,7 @@ pub struct App {
     pub(crate) health_log: HealthLogWriter,
     pub(crate) audit: AuditTrail,
     pub(crate) readiness: Readiness,
+    pub(crate) mutations: Mutations,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notifier: Arc<Notifier>,
@@ -211,6 +212,7 @@ impl App {
             Some(NotifierActor::start(parts).await?)
         };
         let readiness = Readiness::default();
+        let mutations = Mutations::default();
         let state = AppState {
             roster: roster.clone(),
             registry: RegistryDoor::new(&registry),
@@ -228,6 +230,7 @@ impl App {
             identity: installation,
             clock: clock.clone(),
             readiness: readiness.clone(),
+            mutations: mutations.clone(),
         };
         let server = crate::http::serve(config.http.clone(), state, listener)
             .map_err(|source| StartError::Listen { address, source })?;
@@ -251,6 +254,7 @@ impl App {
             health_log,
             audit,
             readiness,
+            mutations,
             clock,
             metrics,
             notifier,

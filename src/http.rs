@@ -27,6 +27,7 @@ pub mod keyring;
 pub mod keys;
 pub mod login;
 pub mod metrics;
+pub mod mutations;
 pub mod nodes;
 pub mod openapi;
 pub mod organization;
@@ -59,6 +60,7 @@ use actix_web::{App, Error, HttpServer, web};
 
 pub use front::Front;
 pub use keyring::{Keyring, new_key};
+pub use mutations::Mutations;
 pub use openapi::openapi;
 pub use settings::HttpSettings;
 pub use state::{AppState, InstallationIdentity, Readiness};

@@ -21,6 +21,8 @@ const STREAMS: Duration = Duration::from_millis(200);
 const ACCEPTED: Duration = Duration::from_millis(250);
 /// Accepted requests finish; the HTTP front has a limit of its own (5 s) below this one.
 const HTTP: Duration = Duration::from_millis(5_500);
+/// Of these 5.5 s, how long changes have that began, with or without a client.
+const MUTATIONS: Duration = Duration::from_millis(4_000);
 /// Gateways are closed.
 const GATEWAYS: Duration = Duration::from_millis(2_000);
 /// Gateways that are processes of this machine end, while requests and gateways do.
@@ -99,7 +101,18 @@ pub async fn drain(app: &mut App) -> bool {
     let processes = app.processes.clone();
     let end = EndProcess { within: PROCESSES - MARGIN };
     tokio::join!(within("local processes", PROCESSES, processes.send(end)), async {
-        within("open requests", HTTP, app.server.stop(true)).await;
+        within("open requests", HTTP, async {
+            // Before the workers stop: what has lost its connection would end with them.
+            let given_up = app.mutations.finish(MUTATIONS).await;
+            if given_up > 0 {
+                tracing::warn!(
+                    requests = given_up,
+                    "stopping: changes did not end in time: the audit log names them as unknown"
+                );
+            }
+            app.server.stop(true).await;
+        })
+        .await;
         app.notifier.status("stopping: gateways are closed");
         within("gateways", GATEWAYS, app.registry.send(Drain)).await;
     });

@@ -67,6 +67,8 @@ pub enum ErrorCode {
     GatewayBusy,
     /// The database can't take the write or answer the read right now.
     StoreUnavailable,
+    /// A change has begun and not ended in time: it goes on to its end, and nobody knows yet which.
+    OutcomeUnknown,
     /// The daemon is stopping or an internal queue is full.
     Unavailable,
     /// The idempotency key was used for another request.
@@ -89,7 +91,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -119,6 +121,7 @@ impl ErrorCode {
         Self::GatewayTimeout,
         Self::GatewayBusy,
         Self::StoreUnavailable,
+        Self::OutcomeUnknown,
         Self::Unavailable,
         Self::IdempotencyMismatch,
         Self::SpawnNotFound,
@@ -162,6 +165,7 @@ impl ErrorCode {
             Self::GatewayTimeout => "gateway_timeout",
             Self::GatewayBusy => "gateway_busy",
             Self::StoreUnavailable => "store_unavailable",
+            Self::OutcomeUnknown => "outcome_unknown",
             Self::Unavailable => "unavailable",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::SpawnNotFound => "spawn_not_found",
@@ -233,6 +237,13 @@ impl Failure {
     pub fn agent_not_found(id_or_name: impl std::fmt::Display) -> Self {
         Self::new(ErrorCode::AgentNotFound, format!("Agent {id_or_name} not found"))
             .with_help("GET /api/agents lists the agents with their ids and names.")
+    }
+
+    /// What has begun takes longer than its client should wait. `message` says what.
+    pub fn outcome_unknown(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::OutcomeUnknown, message).with_help(
+            "It goes on to its end. Read the state before you repeat the request; the audit log tells what came of it.",
+        )
     }
 
     /// An actor's mailbox is full or closed, or the daemon is stopping.

@@ -28,6 +28,7 @@ pub mod log_watch;
 pub mod machines;
 pub mod metrics;
 pub mod notifier;
+pub mod overdue;
 pub mod processes;
 pub mod registry;
 pub mod run;

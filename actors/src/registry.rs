@@ -249,7 +249,7 @@ impl Actor for RegistryActor {
         ctx.run_interval(WATCH_INTERVAL, |registry, ctx| registry.watch(ctx));
         self.schedule_housekeeping(ctx);
         self.schedule_reconciliation(ctx);
-        // At the start nobody may see the empty roster, so the mailbox waits; the store answers within its deadline.
+        // At the start nobody may see the empty roster, so the mailbox waits for the store.
         ctx.wait(self.seed_if_empty());
         self.rearm(ctx);
     }

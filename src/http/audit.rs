@@ -9,8 +9,8 @@
 //!
 //! A change is in the log, on disk, before it is answered. A refusal or a failure is written within a second, and so is a spawn:
 //! it is in a record of its own, with the key that asked, before it is even sent, and a second commit would double what the
-//! daemon adds to it. Where a handler never answers (its client is gone, a panic), the entry says that nobody knows what came of
-//! it.
+//! daemon adds to it. What came of it is known whether or not the client is still there; where a handler never answers (a panic,
+//! the daemon's stop), the entry says `unknown`.
 
 mod actions;
 pub(crate) mod list;
@@ -22,6 +22,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpMessage as _, web};
+use gatewarden_actors::error::ErrorCode;
 use gatewarden_actors::store::records::{AuditActor, AuditEntry, AuditResult};
 use serde_json::{Map, Value, json};
 
@@ -57,6 +58,11 @@ impl Watch {
         Self { front: front.clone(), method: request.method().clone(), notes, is_settled: false }
     }
 
+    /// What is known of it so far.
+    pub(crate) fn notes(&self) -> Notes {
+        self.notes.clone()
+    }
+
     /// Writes down how it ended.
     pub(crate) async fn settle<B: MessageBody + 'static>(
         mut self,
@@ -65,7 +71,8 @@ impl Watch {
         self.is_settled = true;
         self.notes.see_route(response.request());
         let status = response.status();
-        let Some(result) = result_of(status) else {
+        let code = response.response().error().and_then(|error| error.as_error::<ApiError>()).map(|error| error.0.code);
+        let Some(result) = result_of(status, code) else {
             return response;
         };
         let (spec, route) = {
@@ -79,7 +86,6 @@ impl Watch {
         if result == AuditResult::Ok && (spec.only_refusals || self.notes.seen().caller.is_none()) {
             return response;
         }
-        let code = response.response().error().and_then(|error| error.as_error::<ApiError>()).map(|error| error.0.code);
         let (response, answer) =
             if result == AuditResult::Ok && spec.reads_answer() { peek(response) } else { (response, Value::Null) };
         let mut entry = self.entry(&spec, &route, result, &answer);
@@ -98,7 +104,7 @@ impl Watch {
             AuditResult::Ok if has_record => return self.front.app.audit.note(entry),
             AuditResult::Ok => {}
             // Nothing was promised to the client; where the store is the reason, waiting for it again helps nobody.
-            AuditResult::Failed => return self.front.app.audit.note(entry),
+            AuditResult::Failed | AuditResult::Unknown => return self.front.app.audit.note(entry),
             AuditResult::Refused => {
                 let source = self.notes.seen().source();
                 if self.front.refusals.admit(source, self.front.app.clock.now()) {
@@ -159,7 +165,7 @@ impl Drop for Watch {
         if spec.only_refusals {
             return;
         }
-        let mut entry = self.entry(&spec, &route, AuditResult::Failed, &Value::Null);
+        let mut entry = self.entry(&spec, &route, AuditResult::Unknown, &Value::Null);
         if let Some(details) = entry.details.as_object_mut() {
             details.insert("answered".to_owned(), json!(false));
         }
@@ -168,8 +174,10 @@ impl Drop for Watch {
 }
 
 /// `None` where nothing was done or refused: a redirect.
-fn result_of(status: StatusCode) -> Option<AuditResult> {
-    if status.is_success() {
+fn result_of(status: StatusCode, code: Option<ErrorCode>) -> Option<AuditResult> {
+    if code == Some(ErrorCode::OutcomeUnknown) {
+        Some(AuditResult::Unknown)
+    } else if status.is_success() {
         Some(AuditResult::Ok)
     } else if status.is_client_error() {
         Some(AuditResult::Refused)

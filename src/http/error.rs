@@ -81,6 +81,7 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::GatewayTooOld
         | ErrorCode::GatewayBusy
         | ErrorCode::StoreUnavailable
+        | ErrorCode::OutcomeUnknown
         | ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
@@ -150,7 +151,8 @@ pub enum KeyErrors {
     /// A fault of the daemon; its log says more.
     #[response(status = 500)]
     Internal(ErrorBody),
-    /// The daemon, its database or the gateway cannot take the request right now; `Retry-After` says when.
+    /// The daemon, its database or the gateway cannot take the request right now, `Retry-After` says when; or, as
+    /// `outcome_unknown`, a change has begun and not ended in time: read the state before you repeat it.
     #[response(status = 503)]
     Unavailable(ErrorBody),
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -32,6 +32,8 @@ pub struct KeyHolder {
     last_used: AtomicI64,
     /// What of `last_used` the store has been told.
     told: AtomicI64,
+    /// Revocations that have begun and not failed: it lets nobody in, whatever the store is about to say.
+    revocations: AtomicUsize,
 }
 
 impl KeyHolder {
@@ -46,7 +48,7 @@ impl KeyHolder {
     }
 
     fn is_good(&self, now_s: i64) -> bool {
-        self.expires_at.is_none_or(|expires_at| now_s < expires_at)
+        self.revocations.load(Ordering::Acquire) == 0 && self.expires_at.is_none_or(|expires_at| now_s < expires_at)
     }
 
     fn from_stored(key: &ApiKey) -> Option<Self> {
@@ -59,6 +61,7 @@ impl KeyHolder {
             expires_at: key.expires_at,
             last_used: AtomicI64::new(last_used),
             told: AtomicI64::new(last_used),
+            revocations: AtomicUsize::new(0),
         })
     }
 }
@@ -113,6 +116,7 @@ impl Keyring {
                 expires_at: None,
                 last_used: AtomicI64::new(0),
                 told: AtomicI64::new(0),
+                revocations: AtomicUsize::new(0),
             })
         });
         Self { stored: ArcSwap::from_pointee(Snapshot::of(holders)), configured }
@@ -171,14 +175,27 @@ impl Keyring {
         Ok((key, text))
     }
 
-    /// Deletes a key with its browser sessions; false where there was none.
+    /// Deletes a key with its browser sessions; false where there was none. It lets nobody in from the first moment on, and again
+    /// only if it is certain that it could not be deleted.
     ///
     /// # Errors
-    /// `store_unavailable`.
+    /// `store_unavailable`: it is good as before. `outcome_unknown`: it lets nobody in until the next start.
     pub async fn revoke(&self, store: &StoreHandle, id: i64) -> Result<bool, Failure> {
-        let deleted = store.delete_key(id).await?;
-        self.remove(id);
-        Ok(deleted)
+        let holder = self.stored.load().by_id.get(&id).cloned();
+        if let Some(holder) = &holder {
+            holder.revocations.fetch_add(1, Ordering::AcqRel);
+        }
+        let deleted = store.delete_key(id).await;
+        match &deleted {
+            Ok(_) => self.remove(id),
+            Err(failure) if failure.code == ErrorCode::OutcomeUnknown => {}
+            Err(_) => {
+                if let Some(holder) = &holder {
+                    holder.revocations.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        }
+        deleted
     }
 
     /// When keys were used since the last call: what to tell the store.

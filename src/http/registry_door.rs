@@ -2,12 +2,17 @@
 //!
 //! A mailbox alone bounds nothing here: a `send` that finds it full goes on through a fresh sender with a slot of its
 //! own. So each door counts what is under way and refuses beyond that at once.
+//!
+//! A message that was delivered can't be taken back. Where it changes something, its deadline answers the client
+//! ([`overdue`]), and the reply is waited for all the same: what follows from it is done whoever still waits.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::overdue;
 use gatewarden_actors::registry::messages::{
     AbandonGateway, CallGateway, ConfirmGateway, ControlSessionAt, CreateGateway, DeleteGateway, ProbeGateways,
     ReconnectGateway, ReserveGateway, SpawnWork, TryGateway, UpdateGateway, WatchGatewayLogs,
@@ -51,21 +56,26 @@ where
         Self { recipient, permits: Semaphore::new(capacity), capacity, whose }
     }
 
-    /// Sends and waits for the reply, at most until `deadline`.
+    /// Sends and waits for the reply: at most until `deadline`, or on behalf of a client whose request changes something to the
+    /// end.
     pub async fn send(&self, message: M, deadline: Duration) -> Result<T, Failure> {
         let Ok(_permit) = self.permits.try_acquire() else {
             return Err(Failure::unavailable(self.whose));
         };
-        match tokio::time::timeout(deadline, self.recipient.send(message)).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => Err(Failure::unavailable(self.whose)),
-            Err(_elapsed) => Err(Failure::new(
-                ErrorCode::Unavailable,
-                format!("The {} did not answer within {} s", self.whose, deadline.as_secs()),
-            )
-            .with_help("The request may still take effect: read the state before you repeat it.")
-            .with_retry_after(Duration::from_secs(1))),
-        }
+        let mut sent = pin!(self.recipient.send(message));
+        let reply = match overdue::within(deadline, sent.as_mut()).await {
+            Some(reply) => reply,
+            None => {
+                let late = format!("The {} did not answer within {} s", self.whose, deadline.as_secs());
+                if !overdue::tell_client(|| Failure::outcome_unknown(late.clone())) {
+                    return Err(Failure::new(ErrorCode::Unavailable, late)
+                        .with_help("Try again in a second; if it stays so, read the daemon's log.")
+                        .with_retry_after(Duration::from_secs(1)));
+                }
+                sent.await
+            }
+        };
+        reply.unwrap_or_else(|_gone| Err(Failure::unavailable(self.whose)))
     }
 
     /// Messages under way.

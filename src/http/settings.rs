@@ -29,7 +29,8 @@ pub struct HttpSettings {
     pub workers: usize,
     /// Largest request body in bytes; 1 MiB.
     pub body_limit: usize,
-    /// Deadline of a message to the registry; 10 s.
+    /// Deadline of a message to the registry; 12 s: a write whose turn doesn't come is withdrawn before, so that its client learns
+    /// that for certain.
     pub request_deadline: Duration,
     /// Deadline of a request that is passed on to a gateway; 30 s (the same as `gateway.request_timeout`).
     pub gateway_timeout: Duration,
@@ -58,7 +59,7 @@ impl Default for HttpSettings {
             session_lifetime: Duration::from_secs(12 * 60 * 60),
             workers: 2,
             body_limit: 1024 * 1024,
-            request_deadline: Duration::from_secs(10),
+            request_deadline: Duration::from_secs(12),
             gateway_timeout: Duration::from_secs(30),
             restart_patience: Duration::from_secs(30),
             gateway_min_version: "2026.02.9".to_owned(),

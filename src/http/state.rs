@@ -18,6 +18,7 @@ use gatewarden_actors::store::handle::StoreHandle;
 
 use super::direct_door::DirectDoor;
 use super::keyring::Keyring;
+use super::mutations::Mutations;
 use super::registry_door::{Door, RegistryDoor};
 
 /// What the daemon hands to the HTTP front. One value, shared by all workers.
@@ -46,6 +47,8 @@ pub struct AppState {
     pub direct: DirectDoor,
     /// The API keys that requests are checked against.
     pub keys: Keyring,
+    /// Changes under way. The daemon waits for their end.
+    pub mutations: Mutations,
     /// Counts requests, renders `/metrics`.
     pub metrics: Arc<Metrics>,
     /// This installation's device.

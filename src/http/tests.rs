@@ -15,4 +15,5 @@ mod roles;
 mod sessions_api;
 mod sessions_passed_on;
 mod spawn_api;
+mod stalled_store;
 mod support;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::http;
-use crate::support::scripted_gateway::{Behaviour, Form, ScriptedGateway};
+use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
 use crate::support::wait;
 
 /// Rounds of writing and killing; the reliability goal of 100 is reached by running the test five times.
@@ -146,6 +146,60 @@ fn a_gateway_and_the_identity_are_kept_when_the_daemon_dies_right_after_the_answ
     let devices: std::collections::BTreeSet<_> = attempts.iter().filter_map(|one| one.device_id()).collect();
     assert_eq!(devices.len(), 1, "another device identity after the crash");
     assert!(attempts.iter().all(|one| one.accepted), "{attempts:?}");
+}
+
+#[derive(QueryableByName)]
+struct State {
+    #[diesel(sql_type = Text)]
+    state: String,
+}
+
+#[test]
+fn a_spawn_that_is_not_yet_written_down_as_sent_is_never_sent_again() {
+    let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "right").runs(Memory::Keeps));
+    let setup = Setup::new().env("GATEWARDEN_ROUTING__LOST_AFTER", "2s");
+    let mut daemon = setup.start();
+    let id = daemon.register("lives", gateway.port(), "right");
+    let mut was_recorded_only = false;
+    for round in 1..=20 {
+        daemon.until_status(id, "online");
+        let address = daemon.address();
+        let key = format!("k-{round}");
+        let body = json!({"task": format!("job {round}"), "gateway_id": id}).to_string();
+        let send = move |to| {
+            let headers = [
+                ("X-API-Key", crate::support::daemon::ADMIN_KEY),
+                ("Content-Type", "application/json"),
+                ("Idempotency-Key", &key),
+            ];
+            http::request(to, "POST", "/api/spawn", &headers, Some(body.as_bytes()))
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| send(address));
+            let watch = wait::Stopwatch::start();
+            while gateway.executed().len() < round && watch.elapsed() < PATIENCE {
+                std::hint::spin_loop();
+            }
+            daemon.kill();
+        });
+        let mut database = SqliteConnection::establish(&setup.database().to_string_lossy()).expect("it opens");
+        let query = "SELECT state FROM spawns ORDER BY id DESC LIMIT 1";
+        let rows: Vec<State> = diesel::sql_query(query).load(&mut database).expect("rows");
+        was_recorded_only |= rows[0].state == "recorded";
+        drop(database);
+        daemon = setup.start();
+        wait::until_ok("it has ended, and was run once", PATIENCE, || {
+            let again = send(daemon.address()).map_err(|error| error.to_string())?.json();
+            let runs = gateway.executed();
+            assert!(runs.values().all(|times| *times == 1) && runs.len() == round, "run twice: {runs:?}");
+            let ended = ["completed", "lost", "failed"].iter().any(|state| again["status"] == *state);
+            if ended && again["replayed"] == true { Ok(()) } else { Err(again.to_string()) }
+        });
+        if was_recorded_only {
+            return;
+        }
+    }
+    panic!("the daemon never died before it had written that the spawn was sent");
 }
 
 #[test]

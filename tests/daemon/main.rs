@@ -45,6 +45,8 @@ mod command_line;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod cut_off_requests;
+#[cfg(test)]
 mod database_trouble;
 #[cfg(test)]
 mod direct_connections;

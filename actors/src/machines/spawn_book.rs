@@ -87,7 +87,14 @@ impl SpawnBook {
         self.note(spawn_id, SpawnMove::to(SpawnState::Sent, None));
     }
 
-    /// An open spawn of an earlier run of the daemon: in doubt until its gateway has been asked.
+    /// A spawn of an earlier run of the daemon that had no gateway yet: it was certainly not sent.
+    pub fn end_unsent(&mut self, spawn_id: &str) {
+        self.insert(spawn_id, GatewayId(0), spawn_id, None, SpawnState::Recorded);
+        self.fail(spawn_id, "no_usable_gateway", "The daemon ended before a gateway could take it");
+    }
+
+    /// An open spawn of an earlier run of the daemon: in doubt until its gateway has been asked. One that is `recorded` may have
+    /// been sent too: that it is `sent` is written a moment later.
     pub fn resume(
         &mut self,
         now: Instant,

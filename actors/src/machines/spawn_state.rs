@@ -5,7 +5,8 @@
 //!               \---------\----------\--> unknown --> any later one, never sent again
 //! ```
 //!
-//! The rule behind the table: a spawn is never run twice. Once it may be on the wire nothing leads back to `recorded`, and
+//! The rule behind the table: a spawn is never run twice. Only the daemon that recorded it sends it: one that finds it
+//! `recorded` at its start takes it for sent. Once it may be on the wire nothing leads back to `recorded`, and
 //! once nobody knows whether it was taken (`unknown`) nothing leads back to `sent`. `sent` may follow `sent`: another
 //! gateway is tried after the first one certainly did not take it. A step may be skipped where a gateway says more than was
 //! asked, as a result that overtakes the acceptance. A final state never changes.
@@ -16,9 +17,10 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpawnState {
-    /// Written down, not on the wire.
+    /// Written down, with the gateway that it is about to be given to. Durable before the request is given to a connection.
     Recorded,
-    /// Perhaps on the wire: written down before the request is given to a connection.
+    /// Given to a connection. Written down within moments of it: whoever finds `recorded` after a crash can't tell whether it was
+    /// sent, asks that gateway, and never sends it.
     Sent,
     /// The gateway took it.
     Accepted,
@@ -85,7 +87,7 @@ impl SpawnState {
     pub fn may_follow(self, earlier: Self) -> bool {
         match earlier {
             Self::Completed | Self::Failed | Self::Killed | Self::Lost => false,
-            // Never on the wire: it can't have been accepted, run, or be in doubt, nor have ended well.
+            // That it was sent is written first: only then can it have been accepted, run, be in doubt, or have ended well.
             Self::Recorded => matches!(self, Self::Recorded | Self::Sent | Self::Failed | Self::Killed | Self::Lost),
             Self::Sent => self != Self::Recorded,
             Self::Accepted => !matches!(self, Self::Recorded | Self::Sent),

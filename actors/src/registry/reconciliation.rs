@@ -9,6 +9,7 @@ use super::RegistryActor;
 use super::entry::Entry;
 use crate::gateway::run_messages::{LookUpRun, RunNotice};
 use crate::ids::GatewayId;
+use crate::machines::spawn_state::SpawnState;
 use crate::run::{LookedUp, RunFinding};
 use crate::store::records::SpawnRecord;
 
@@ -34,6 +35,10 @@ impl RegistryActor {
     pub(super) fn resume_spawns(&mut self, open: Vec<SpawnRecord>) {
         let now = self.clock.now();
         for record in open {
+            if record.state == SpawnState::Recorded && record.gateway_name.is_none() {
+                self.spawns.end_unsent(&record.spawn_id);
+                continue;
+            }
             let gateway = record.gateway_id.unwrap_or(GatewayId(0));
             self.spawns.resume(
                 now,

@@ -1,6 +1,7 @@
 //! Spawns: route, record, send, answer. Never run twice.
 //!
-//! A spawn is recorded before it is sent. It moves to another gateway only where the first one certainly didn't take it
+//! A spawn is recorded before it is sent, however long that takes: once it is recorded it is sent or has ended, whether or not
+//! its client still waits. It moves to another gateway only where the first one certainly didn't take it
 //! because it couldn't be reached; a refusal in the gateway's own words is the answer. What was on the wire without an
 //! answer is `unknown` and is asked about later (`reconciliation`), never sent again.
 
@@ -11,7 +12,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::info;
 
-use self::refusals::{idempotency_mismatch, no_answer, nobody_knows, not_connected, replayed, with_spawn_id};
+use self::refusals::{
+    idempotency_mismatch, no_answer, nobody_knows, not_connected, replayed, still_under_way, with_spawn_id,
+};
 use super::RegistryActor;
 use super::messages::{SpawnAnswer, SpawnWork};
 use super::requests::GRACE;
@@ -84,6 +87,9 @@ impl RegistryActor {
                     record.state = spawn.state;
                     record.run_id.get_or_insert_with(|| spawn.run_id.clone());
                     record.session_key = record.session_key.or_else(|| spawn.session_key.clone());
+                } else if record.state == SpawnState::Recorded {
+                    // Stored, and not sent or ended yet: there is nothing to replay.
+                    return done(registry, Err(still_under_way(&record.spawn_id)));
                 }
                 done(registry, replayed(record))
             }

@@ -2,6 +2,7 @@
 
 mod scripted_gateway;
 mod spawns;
+mod stalled_store;
 mod trials;
 
 use std::time::Duration;
@@ -41,11 +42,21 @@ impl House {
     }
 
     async fn open_with(election: ElectionSettings, restarts: RestartSettings, seed: Option<NewGateway>) -> Self {
+        Self::open_on(election, restarts, seed, |_| {}).await
+    }
+
+    async fn open_on(
+        election: ElectionSettings,
+        restarts: RestartSettings,
+        seed: Option<NewGateway>,
+        adjust: impl FnOnce(&mut StoreOptions),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::system();
         let metrics = Arc::new(Metrics::new());
         let key = SealingKey::load_or_create(None, dir.path()).unwrap();
-        let options = StoreOptions::at(dir.path().join("gatewarden.db"));
+        let mut options = StoreOptions::at(dir.path().join("gatewarden.db"));
+        adjust(&mut options);
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
         let script = Script::new();
         let (hub, events) = EventHubActor::start(clock.clone(), metrics.clone());

@@ -37,10 +37,11 @@ use crate::metrics::Metrics;
 /// The store's door. Clones share one writer thread and the reader threads; when the last clone is dropped, they finish
 /// what is queued and end.
 ///
-/// Every method answers within the options' `admission_wait` + `job_deadline`. Writes are committed and on disk before they
-/// are answered. Common failures: `store_unavailable` (too many jobs, database locked, full or read-only, no answer in
-/// time; try again) and `internal` (a fault of ours, logged). After an answer "not in time" a write may still have been
-/// committed: its message says so.
+/// Reads, and writes whose turn doesn't come, are answered within the options' `admission_wait` + `job_deadline`. A write that
+/// has begun is answered when it has ended, however long that takes: committed and on disk, or certainly not done. Whoever must
+/// not wait so long is told by [`crate::overdue`]. Common failures: `store_unavailable` (too many jobs, database locked, full or
+/// read-only, no turn in time: nothing was done; try again), `internal` (a fault of ours, logged) and `outcome_unknown` (the
+/// writer thread died in the middle; only a restart helps).
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     shared: Arc<Shared>,

@@ -17,7 +17,7 @@ pub struct StoreOptions {
     pub busy_timeout: Duration,
     /// How long a caller waits for admission when the queue is full; 1 s, at most 2 s.
     pub admission_wait: Duration,
-    /// How long a caller waits for a job's answer; 10 s.
+    /// How long a caller waits for a job's answer; 10 s. For a write that has begun: after which its client is told so.
     pub job_deadline: Duration,
     /// A thread whose present job runs for longer counts as stuck, and the watchdog is no longer fed; 60 s.
     pub stuck_after: Duration,

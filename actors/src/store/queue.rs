@@ -3,6 +3,10 @@
 //! `SyncArbiter` queues without bound, so a permit is taken before a job is sent and travels with it until it has run. A
 //! job whose caller has gone before its turn is not run at all.
 //!
+//! A deadline never leaves a write in doubt. A job that has not begun by then is withdrawn: it will not run, and its caller
+//! knows. A write that has begun is waited for to its end, while its client is told that the outcome isn't known yet
+//! ([`overdue`]). A read that has begun is given up.
+//!
 //! The ping must answer while the database is locked, full or slow, as a restart would cure none of that; and it must
 //! not answer when a thread is dead or stuck for good. So it looks at the threads' pulses first:
 //!
@@ -12,8 +16,9 @@
 //! 4. else an empty job is sent past the permits: answered: alive. Not answered within two seconds: the pulses are
 //!    looked at again, and only threads that have all got into a job meanwhile, or through one, are alive.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -30,6 +35,7 @@ use super::write_fault::{WriteFault, changes};
 use crate::clock::Clock;
 use crate::error::Failure;
 use crate::metrics::Metrics;
+use crate::overdue;
 
 /// Longest wait for admission, whatever the options say.
 const MAX_ADMISSION_WAIT: Duration = Duration::from_secs(2);
@@ -120,7 +126,7 @@ impl Queue {
         self.capacity.saturating_sub(self.permits.available_permits())
     }
 
-    /// Runs a job on a thread and waits for its answer.
+    /// Runs a job on a thread and waits for its answer: for a write that has begun as long as that takes.
     pub(super) async fn run<T, F>(&self, what: &'static str, job: F) -> Result<T, Failure>
     where
         T: Send + 'static,
@@ -130,8 +136,11 @@ impl Queue {
         let (reply, answer) = oneshot::channel();
         let (clock, metrics, which) = (self.clock.clone(), self.metrics.clone(), self.which.name());
         let (last_fault, is_writer) = (self.fault.clone(), self.which == Which::Writer);
+        let taken = Arc::new(AtomicBool::new(false));
+        let taken_by_thread = taken.clone();
         self.threads.do_send(Job(Box::new(move |slot| {
-            if reply.is_closed() {
+            // Whoever takes it first decides: the thread that it runs, its caller that it doesn't.
+            if reply.is_closed() || taken_by_thread.swap(true, Ordering::AcqRel) {
                 return;
             }
             let began = clock.now();
@@ -152,12 +161,16 @@ impl Queue {
             drop(admission);
             let _ = reply.send(outcome);
         })));
-        self.answer(what, answer).await?
+        self.answer(what, &taken, answer).await
     }
 
     /// Answers when all jobs sent before have run.
     pub(super) async fn flush(&self) -> Result<(), Failure> {
-        self.answer("flush the store", self.empty_job()).await
+        match overdue::within(self.job_deadline, pin!(self.empty_job())).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) => Err(self.dead("has ended")),
+            None => Err(unavailable("The store did not work off its queue in time".to_owned())),
+        }
     }
 
     /// Whether all threads are alive; see the module's documentation.
@@ -212,18 +225,45 @@ impl Queue {
         Ok(admission)
     }
 
-    async fn answer<T>(&self, what: &'static str, answer: oneshot::Receiver<T>) -> Result<T, Failure> {
-        match timeout(self.job_deadline, answer).await {
-            Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(_)) => Err(self.dead("has ended")),
-            Err(_) => {
-                tracing::warn!(store.job = what, "could not {what}: no answer in {:?}", self.job_deadline);
-                let doubt = match self.which {
-                    Which::Writer => "; it may still happen, so look before you repeat it",
-                    Which::Reader => "",
-                };
-                Err(unavailable(format!("Could not {what}: the store did not answer in time{doubt}")))
+    async fn answer<T>(
+        &self,
+        what: &'static str,
+        taken: &AtomicBool,
+        answer: oneshot::Receiver<Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut answer = pin!(answer);
+        let answered = match overdue::within(self.job_deadline, answer.as_mut()).await {
+            Some(answered) => answered,
+            None if !taken.swap(true, Ordering::AcqRel) => {
+                tracing::warn!(store.job = what, "could not {what}: its turn did not come in {:?}", self.job_deadline);
+                return Err(unavailable(format!(
+                    "Could not {what}: the store did not come to it in time, and will not do it"
+                )));
             }
+            None => match self.which {
+                Which::Reader => {
+                    tracing::warn!(store.job = what, "could not {what}: no answer in {:?}", self.job_deadline);
+                    return Err(unavailable(format!("Could not {what}: the store did not answer in time")));
+                }
+                Which::Writer => {
+                    tracing::warn!(
+                        store.job = what,
+                        "no answer in {:?}: waiting for the store's word",
+                        self.job_deadline
+                    );
+                    overdue::tell_client(|| in_doubt(what));
+                    answer.await
+                }
+            },
+        };
+        match answered {
+            Ok(outcome) => outcome,
+            // The thread has ended: in the middle of it, or before.
+            Err(_) if self.which == Which::Writer && taken.load(Ordering::Acquire) => {
+                self.dead("has ended");
+                Err(in_doubt(what))
+            }
+            Err(_) => Err(self.dead("has ended")),
         }
     }
 
@@ -232,6 +272,11 @@ impl Queue {
         tracing::error!("{message}");
         unavailable(message)
     }
+}
+
+fn in_doubt(what: &str) -> Failure {
+    Failure::outcome_unknown(format!("The store began to {what} and has not said in time whether it is done"))
+        .with_retry_after(Duration::from_secs(5))
 }
 
 #[cfg(test)]

@@ -75,6 +75,8 @@ impl Trouble {
         let word = |field: &str| body.get(field).and_then(Value::as_str).unwrap_or_default();
         let exit_code = match status {
             401 | 403 => EXIT_DENIED,
+            // It goes on: to send it again would not be the same as to come later.
+            503 if word("code") == "outcome_unknown" => EXIT_FAILURE,
             429 | 503 => EXIT_LATER,
             _ => EXIT_FAILURE,
         };

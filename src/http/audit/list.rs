@@ -41,7 +41,7 @@ pub(crate) struct AuditRow {
     /// To what.
     #[schema(example = "gateway 3")]
     pub target: Option<String>,
-    /// `ok`, `refused` (nothing happened) or `failed` (it didn't work, or nobody knows).
+    /// `ok`, `refused` (nothing happened), `failed` (it didn't work) or `unknown` (the daemon was stopped in the middle).
     #[schema(example = "ok")]
     pub result: String,
     /// Method, route, status, error code, and which fields were sent; never their secrets.

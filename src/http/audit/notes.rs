@@ -93,6 +93,11 @@ impl Notes {
         Some(notes)
     }
 
+    /// The pattern of the route, where one was found.
+    pub(crate) fn route(&self) -> Option<String> {
+        self.0.borrow().route.clone()
+    }
+
     pub(super) fn seen(&self) -> Ref<'_, Seen> {
         self.0.borrow()
     }

@@ -1,4 +1,5 @@
-//! The steps of a creation or a check, carried out. It goes on when the client has left: what was begun is brought to an end.
+//! The steps of a creation or a check, carried out. It goes on when the client has left: what was begun is brought to an end,
+//! as every change is, and a dial that only reads in a task of its own.
 
 use std::sync::Arc;
 
@@ -25,14 +26,11 @@ pub async fn create(
     new: NewGateway,
     workspace_root: String,
 ) -> Result<GatewayCommitted, Failure> {
-    finish(async move {
-        let reserve = ReserveGateway { new, workspace_root };
-        let trial = front.app.registry.reserve.send(reserve, front.settings.request_deadline).await?;
-        let walk = Walk { front: &front, trial: &trial, main: None, committed: None };
-        let walked = walk.all_or_nothing(machine(&front, &trial.record, true)).await?;
-        walked.committed.ok_or_else(nothing_recorded)
-    })
-    .await
+    let reserve = ReserveGateway { new, workspace_root };
+    let trial = front.app.registry.reserve.send(reserve, front.settings.request_deadline).await?;
+    let walk = Walk { front: &front, trial: &trial, main: None, committed: None };
+    let walked = walk.all_or_nothing(machine(&front, &trial.record, true)).await?;
+    walked.committed.ok_or_else(nothing_recorded)
 }
 
 /// Changes a gateway. Where address, credentials or trust change, the gateway is dialled and judged as it would be then, and
@@ -42,33 +40,29 @@ pub async fn change(
     view: Arc<GatewayView>,
     change: GatewayChange,
 ) -> Result<(GatewayCommitted, Option<String>), Failure> {
-    finish(async move {
-        let record = &view.record;
-        let changed = merged(record, &change);
-        if !dials_differently(record, &changed) {
-            let id = record.id;
-            let committed = update(&front, UpdateGateway { id, change }).await?;
-            return Ok(refresh_main_agent(&front, committed).await);
-        }
-        let trial =
-            front.app.registry.trial.send(TryGateway(as_new(&changed)), front.settings.request_deadline).await?;
-        // A gateway that was registered without a workspace root has no main agent of ours.
-        let with_main_agent = changed.workspace_root.is_some();
-        let known = GatewayRecord { id: trial.record.id, ..changed };
-        let trial = Trial { record: Arc::new(known), ..trial };
-        let walk = Walk { front: &front, trial: &trial, main: None, committed: None };
-        let walked = walk.check(machine(&front, &trial.record, with_main_agent)).await;
-        // The connection under trial has served.
-        let ended = abandon(&front, &trial).await;
-        let main = walked?.main;
-        ended?;
-        let committed = update(&front, UpdateGateway { id: record.id, change }).await?;
-        match main {
-            None => Ok((committed, None)),
-            Some(main) => confirm(&front, record.id, main).await.map(|committed| (committed, None)),
-        }
-    })
-    .await
+    let record = &view.record;
+    let changed = merged(record, &change);
+    if !dials_differently(record, &changed) {
+        let id = record.id;
+        let committed = update(&front, UpdateGateway { id, change }).await?;
+        return Ok(refresh_main_agent(&front, committed).await);
+    }
+    let trial = front.app.registry.trial.send(TryGateway(as_new(&changed)), front.settings.request_deadline).await?;
+    // A gateway that was registered without a workspace root has no main agent of ours.
+    let with_main_agent = changed.workspace_root.is_some();
+    let known = GatewayRecord { id: trial.record.id, ..changed };
+    let trial = Trial { record: Arc::new(known), ..trial };
+    let walk = Walk { front: &front, trial: &trial, main: None, committed: None };
+    let walked = walk.check(machine(&front, &trial.record, with_main_agent)).await;
+    // The connection under trial has served.
+    let ended = abandon(&front, &trial).await;
+    let main = walked?.main;
+    ended?;
+    let committed = update(&front, UpdateGateway { id: record.id, change }).await?;
+    match main {
+        None => Ok((committed, None)),
+        Some(main) => confirm(&front, record.id, main).await.map(|committed| (committed, None)),
+    }
 }
 
 /// What a dial of a gateway that is not stored has found.
@@ -83,7 +77,8 @@ pub struct Dialled {
 
 /// Dials what is not stored.
 pub async fn dial(front: web::Data<Front>, new: NewGateway) -> Result<Dialled, Failure> {
-    finish(async move {
+    // A read, and so nobody else's task.
+    let dialled = actix_rt::spawn(async move {
         let trial = front.app.registry.trial.send(TryGateway(new), front.settings.request_deadline).await?;
         let mut machine = machine(&front, &trial.record, false);
         let walked = Walk { front: &front, trial: &trial, main: None, committed: None }.check_with(&mut machine).await;
@@ -95,13 +90,8 @@ pub async fn dial(front: web::Data<Front>, new: NewGateway) -> Result<Dialled, F
         abandon(&front, &trial).await?;
         let rows = sessions.as_ref().and_then(|reply| reply.get("sessions")).and_then(Value::as_array).cloned();
         Ok(Dialled { failure: walked.err(), sessions: rows, version })
-    })
-    .await
-}
-
-/// Runs to its end, whether or not somebody still waits for the answer.
-pub(super) async fn finish<T: 'static>(work: impl Future<Output = Result<T, Failure>> + 'static) -> Result<T, Failure> {
-    actix_rt::spawn(work).await.unwrap_or_else(|_| {
+    });
+    dialled.await.unwrap_or_else(|_panicked| {
         Err(Failure::new(ErrorCode::Internal, "The request ended in a fault of the daemon")
             .with_help("The cause is in the daemon's log; please report it. What was half-made is removed."))
     })

@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::main_agent::{caller, facts_of, to_record};
-use super::{creation, named};
+use super::named;
 use crate::http::auth::{By, GatewayAdmin};
 use crate::http::body::OptionalJsonBody;
 use crate::http::error::{ApiError, BodyErrors, ErrorBody, GatewayErrors, KeyErrors};
@@ -111,11 +111,7 @@ pub(crate) async fn sync_templates(
 ) -> Result<HttpResponse, ApiError> {
     let options = Options::read(request.query_string(), &body.0.unwrap_or_default())?;
     let view = named::by_path(&front, &request)?;
-    let synced = creation::finish({
-        let (front, view) = (front.clone(), view.clone());
-        async move { run(&front, &view, options).await.map_err(failed) }
-    })
-    .await?;
+    let synced = run(&front, &view, options).await.map_err(failed)?;
     tracing::info!(
         caller.key = by.caller.key.name,
         gateway.id = view.record.id.0,

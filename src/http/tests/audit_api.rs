@@ -11,7 +11,7 @@ use crate::http::settings::{HttpSettings, RateLimits};
 
 impl Harness {
     /// The audit log, newest first; what nobody waited for is written before.
-    async fn audited(&self) -> Vec<Value> {
+    pub(super) async fn audited(&self) -> Vec<Value> {
         self.audit.flush().await;
         let answer = self.send(self.admin("GET", "/api/audit?limit=200")).await;
         assert_eq!(answer.status, 200);
@@ -177,7 +177,7 @@ async fn nobody_fills_the_disk_with_refusals() {
 }
 
 #[actix_web::test]
-async fn a_request_whose_client_leaves_before_the_answer_is_in_the_log_as_unknown() {
+async fn a_request_that_the_daemons_stop_cuts_short_is_in_the_log_as_unknown() {
     let harness = Harness::start().await;
     harness.script.fall_silent();
     let body = json!({"action": "approve", "requestId": "r-1"});
@@ -190,8 +190,10 @@ async fn a_request_whose_client_leaves_before_the_answer_is_in_the_log_as_unknow
         answer = harness.send(harness.admin("POST", "/api/nodes").json(body)) => panic!("{answer:?}"),
         () = passed_on => {}
     }
+    assert!(harness.audited().await.is_empty(), "its client has left, and it goes on");
+    assert_eq!(harness.front.app.mutations.finish(std::time::Duration::ZERO).await, 1);
     let rows = harness.audited().await;
-    assert_eq!((&rows[0]["action"], &rows[0]["result"]), (&json!("device.decide"), &json!("failed")));
+    assert_eq!((&rows[0]["action"], &rows[0]["result"]), (&json!("device.decide"), &json!("unknown")));
     assert_eq!((&rows[0]["target"], &rows[0]["details"]["answered"]), (&json!("device r-1"), &json!(false)));
     assert_eq!(rows[0]["details"]["action"], "approve");
 }

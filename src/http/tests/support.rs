@@ -13,7 +13,7 @@ use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
-use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::test::{TestRequest, call_service, init_service, read_body, try_call_service};
 use actix_web::web;
 use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
@@ -50,7 +50,7 @@ use serde_json::Value;
 use crate::http::direct_door::DirectDoor;
 use crate::http::registry_door::{Door, RegistryDoor};
 use crate::http::settings::{HttpSettings, RateLimits};
-use crate::http::{AppState, Front, InstallationIdentity, Keyring, Readiness};
+use crate::http::{AppState, Front, InstallationIdentity, Keyring, Mutations, Readiness};
 
 /// The admin key of the configuration.
 pub(super) const CONFIGURED: &str = "configured-admin-key-0123456789";
@@ -366,11 +366,17 @@ impl Harness {
 
     /// Other settings.
     pub(super) async fn with(settings: HttpSettings) -> Self {
+        Self::with_store(settings, |_| {}).await
+    }
+
+    /// Other settings, and another store.
+    pub(super) async fn with_store(settings: HttpSettings, adjust: impl FnOnce(&mut StoreOptions)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::system();
         let metrics = Arc::new(Metrics::new());
         let key = SealingKey::load_or_create(None, directory.path()).unwrap();
-        let options = StoreOptions::at(directory.path().join("gatewarden.db"));
+        let mut options = StoreOptions::at(directory.path().join("gatewarden.db"));
+        adjust(&mut options);
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
         let keys = Keyring::open(&store, Some(&Secret::new(CONFIGURED))).await.unwrap();
         let mut made = HashMap::new();
@@ -455,9 +461,26 @@ impl Harness {
             identity: InstallationIdentity { device_id: "ab".repeat(32), public_key: "PUBLIC".to_owned() },
             clock,
             readiness: readiness.clone(),
+            mutations: Mutations::default(),
         };
         let front = web::Data::new(Front::new(settings, state));
         Self { front, roster, script, events, audit, readiness, store, keys: made, _directory: directory }
+    }
+
+    /// The database's file.
+    pub(super) fn database(&self) -> std::path::PathBuf {
+        self._directory.path().join("gatewarden.db")
+    }
+
+    /// Waits until every change that began has ended.
+    pub(super) async fn settled(&self) {
+        tokio::time::timeout(Duration::from_secs(30), async {
+            while self.front.app.mutations.running() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("every change ends");
     }
 
     /// The key of a role.
@@ -496,13 +519,21 @@ impl Harness {
     /// Sends it.
     pub(super) async fn send(&self, ask: Ask) -> Answer {
         let service = init_service(crate::http::app(self.front.clone())).await;
-        let response = call_service(&service, ask.0.to_request()).await;
-        let status = response.status();
-        let headers = response
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned()))
-            .collect();
+        let headers_of = |headers: &HeaderMap| {
+            let texts = headers.iter().map(|(name, value)| (name, value.to_str().unwrap_or_default()));
+            texts.map(|(name, text)| (name.as_str().to_owned(), text.to_owned())).collect::<Vec<_>>()
+        };
+        let response = match try_call_service(&service, ask.0.to_request()).await {
+            Ok(response) => response,
+            // As the server answers it.
+            Err(error) => {
+                let response = error.error_response();
+                let (status, headers) = (response.status(), headers_of(response.headers()));
+                let body = actix_web::body::to_bytes(response.into_body()).await.unwrap().to_vec();
+                return Answer { status, headers, body };
+            }
+        };
+        let (status, headers) = (response.status(), headers_of(response.headers()));
         // A stream has no end: its first piece stands for it.
         let body = if response.response().body().size() == BodySize::Stream {
             let mut body = pin!(response.into_body());

@@ -81,6 +81,15 @@ pub(super) fn replayed(record: SpawnRecord) -> Result<SpawnAnswer, Failure> {
     Err(with_spawn_id(failure, &record.spawn_id))
 }
 
+/// The same request is stored and about to be sent, by whoever came first.
+pub(super) fn still_under_way(spawn_id: &str) -> Failure {
+    let failure =
+        Failure::new(ErrorCode::Unavailable, "The first request with this Idempotency-Key has not been answered yet")
+            .with_help("Send the same request again in a second: it is answered as the first one.")
+            .with_retry_after(Duration::from_secs(1));
+    with_spawn_id(failure, spawn_id)
+}
+
 pub(super) fn idempotency_mismatch() -> Failure {
     Failure::new(ErrorCode::IdempotencyMismatch, "This Idempotency-Key was used for another request")
         .with_help("Use a new key for a new request; the same key only with the very same body.")

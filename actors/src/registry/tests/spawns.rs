@@ -40,7 +40,7 @@ fn task() -> SpawnWork {
     }
 }
 
-fn keyed(key: &str, body: &str) -> SpawnWork {
+pub(super) fn keyed(key: &str, body: &str) -> SpawnWork {
     let idempotency = Idempotency { key_id: 1, key: key.into(), body_hash: body.into() };
     SpawnWork { idempotency: Some(idempotency), ..task() }
 }
@@ -55,7 +55,7 @@ fn answer_lost() -> Result<Accepted, NotAccepted> {
 }
 
 /// Two ready gateways: `prod`, which is the configured primary, and `backup`.
-async fn two_ready(house: &mut House) -> (GatewayId, GatewayId) {
+pub(super) async fn two_ready(house: &mut House) -> (GatewayId, GatewayId) {
     let mut primary = gateway("prod", 1);
     primary.is_primary = true;
     let prod = house.registry.send(CreateGateway(primary)).await.unwrap().unwrap().view.record.id;
@@ -88,7 +88,7 @@ async fn until_final(events: &Subscription) -> Vec<String> {
     }
 }
 
-async fn starts(house: &mut House) -> Vec<GatewayId> {
+pub(super) async fn starts(house: &mut House) -> Vec<GatewayId> {
     house.registry.send(Ping).await.unwrap();
     let mut started = Vec::new();
     while let Some((id, heard)) = house.script.heard_already() {
@@ -300,6 +300,8 @@ async fn what_is_gathered_when_the_daemon_stops_is_written_down_before_it_ends()
     two_ready(&mut house).await;
     let answer = house.registry.send(task()).await.unwrap().unwrap();
     house.registry.send(Drain).await.unwrap();
+    // As the daemon does: a write may have been under way already.
+    house.store.flush().await.unwrap();
     let stored = house.store.find_spawn(answer.record.spawn_id).await.unwrap().unwrap();
     assert_eq!(stored.state, SpawnState::Accepted);
 }

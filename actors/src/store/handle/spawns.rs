@@ -15,8 +15,6 @@ const MOST_LISTED: usize = 1_000;
 impl StoreHandle {
     /// Records a spawn, to be called before anything is sent. With an idempotency key that was used in the last 24 hours it
     /// answers with that spawn, or with the mismatch, and records nothing; of two requests at the same time one is new.
-    /// After `store_unavailable` it may be recorded all the same, but then nobody has sent it: it is found among the open
-    /// spawns at the next start.
     pub async fn record_spawn(&self, new: NewSpawn, idempotency: Option<Idempotency>) -> Result<Recorded, Failure> {
         let now = self.now_ms();
         self.write("record the spawn", move |connection, sealer| {

@@ -36,8 +36,10 @@ pub enum AuditResult {
     Ok,
     /// Not allowed, or malformed: nothing happened.
     Refused,
-    /// Tried, and it didn't work, or nobody knows.
+    /// Tried, and it didn't work.
     Failed,
+    /// Begun, and what came of it is not known: the daemon was stopped, or has a fault.
+    Unknown,
 }
 
 impl AuditResult {
@@ -47,12 +49,13 @@ impl AuditResult {
             Self::Ok => "ok",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Unknown => "unknown",
         }
     }
 
     /// Reads a name back.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Ok, Self::Refused, Self::Failed].into_iter().find(|result| result.as_str() == name)
+        [Self::Ok, Self::Refused, Self::Failed, Self::Unknown].into_iter().find(|result| result.as_str() == name)
     }
 }
 

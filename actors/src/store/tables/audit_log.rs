@@ -95,7 +95,7 @@ impl Row {
                 action: self.action,
                 target: self.target,
                 // A result of a later release is at least not a success.
-                result: AuditResult::from_name(&self.result).unwrap_or(AuditResult::Failed),
+                result: AuditResult::from_name(&self.result).unwrap_or(AuditResult::Unknown),
                 details: serde_json::from_str(&self.details).unwrap_or_else(|_| Value::Object(Map::new())),
             },
         }

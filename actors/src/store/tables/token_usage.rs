@@ -97,14 +97,15 @@ pub(in crate::store) fn by_agent(
     connection: &mut SqliteConnection,
     since_ms: i64,
 ) -> Result<BTreeMap<String, TokenStats>, StoreError> {
-    // The type of a sum differs between databases; the casts make it the same.
+    // The type of a sum differs between databases; the casts make it the same. Each row is clamped as it was when it was
+    // written: a sum of what a damaged database holds must not overflow.
     let rows: Vec<(String, i64, i64, f64, i64)> = token_usage::table
         .filter(token_usage::at_ms.ge(since_ms))
         .group_by(token_usage::agent)
         .select((
             token_usage::agent,
-            sql::<BigInt>("CAST(SUM(input_tokens) AS BIGINT)"),
-            sql::<BigInt>("CAST(SUM(output_tokens) AS BIGINT)"),
+            sql::<BigInt>(&clamped_sum("input_tokens")),
+            sql::<BigInt>(&clamped_sum("output_tokens")),
             sql::<Double>("CAST(COALESCE(SUM(cost), 0) AS DOUBLE PRECISION)"),
             diesel::dsl::count_star(),
         ))
@@ -115,6 +116,12 @@ pub(in crate::store) fn by_agent(
         (agent, TokenStats { total_tokens, input_tokens, output_tokens, total_cost, request_count })
     });
     Ok(stats.collect())
+}
+
+fn clamped_sum(column: &str) -> String {
+    format!(
+        "CAST(SUM(CASE WHEN {column} > {MOST_TOKENS} THEN {MOST_TOKENS} WHEN {column} < 0 THEN 0 ELSE {column} END) AS BIGINT)"
+    )
 }
 
 /// Removes some reports older than `before_ms`; 0 when there are none left.

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::gateway_record::GatewayChange;
+use crate::overdue;
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
 use std::collections::BTreeMap;
@@ -151,10 +152,44 @@ async fn an_answer_that_does_not_come_is_given_up_and_its_job_is_not_run_later()
     let release = occupy(&scratch.store, true).await;
     let failure = scratch.store.create_gateway(new_gateway("late")).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::StoreUnavailable);
-    assert!(failure.message.contains("in time"), "{}", failure.message);
+    assert!(failure.message.contains("in time, and will not do it"), "{}", failure.message);
     release.send(()).unwrap();
     while scratch.store.flush().await.is_err() {}
     assert_eq!(scratch.store.load_gateways().await.unwrap(), vec![]);
+}
+
+#[actix::test]
+async fn a_write_that_has_begun_is_waited_for_to_its_end_while_its_client_is_told() {
+    let scratch = Scratch::open_with(|options| {
+        options.job_deadline = Duration::from_millis(30);
+        options.busy_timeout = Duration::from_secs(60);
+    });
+    let mut outsider = scratch.outsider();
+    outsider.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let (client, told) = tokio::sync::oneshot::channel();
+    let store = scratch.store.clone();
+    let writing =
+        actix::spawn(overdue::on_behalf_of(client, async move { store.create_gateway(new_gateway("late")).await }));
+    let failure = told.await.unwrap();
+    assert_eq!(failure.code, ErrorCode::OutcomeUnknown);
+    assert!(failure.message.contains("store the gateway"), "{}", failure.message);
+    assert!(!writing.is_finished());
+    outsider.batch_execute("COMMIT").unwrap();
+    let created = writing.await.unwrap().unwrap();
+    assert_eq!(scratch.store.load_gateways().await.unwrap(), vec![created.record]);
+}
+
+#[actix::test]
+async fn a_read_that_takes_too_long_is_given_up() {
+    let scratch = Scratch::open_with(|options| options.job_deadline = Duration::from_millis(30));
+    let (_release, wait) = mpsc::channel::<()>();
+    let read = scratch.store.read("wait for the test", move |_, _| {
+        let _ = wait.recv_timeout(Duration::from_secs(20));
+        Ok(())
+    });
+    let failure = read.await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::StoreUnavailable);
+    assert!(failure.message.contains("in time"), "{}", failure.message);
 }
 
 #[actix::test]
