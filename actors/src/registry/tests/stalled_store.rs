@@ -9,7 +9,7 @@ use crate::gateway_record::GatewayRecord;
 use crate::machines::spawn_state::SpawnState;
 
 /// The store's own deadline in these tests.
-const DEADLINE: Duration = Duration::from_millis(20);
+const DEADLINE: Duration = Duration::from_millis(500);
 
 /// Another process that holds the database.
 struct Stall(SqliteConnection);
@@ -28,7 +28,7 @@ impl Stall {
 
     /// Holds it for several deadlines of the job under way, then lets it go.
     async fn end(mut self) {
-        tokio::time::sleep(DEADLINE * 10).await;
+        tokio::time::sleep(DEADLINE * 3).await;
         self.0.batch_execute("COMMIT").unwrap();
     }
 }
@@ -105,7 +105,7 @@ async fn a_client_who_left_while_a_spawn_was_recorded_changes_nothing() {
     let again = loop {
         match house.registry.send(keyed("k", "a")).await.unwrap() {
             Ok(answer) => break answer,
-            Err(failure) => assert_eq!(failure.code, ErrorCode::StoreUnavailable, "{failure}"),
+            Err(failure) => assert!(failure.retry_after.is_some(), "{failure}"),
         }
     };
     assert!(again.replayed);
