@@ -31,12 +31,12 @@ impl Drop for Stall {
 
 async fn harness() -> Harness {
     let quick = HttpSettings {
-        request_deadline: Duration::from_millis(200),
+        request_deadline: Duration::from_millis(700),
         gateway_timeout: Duration::from_millis(10),
         ..settings()
     };
     Harness::with_store(quick, |options| {
-        options.job_deadline = Duration::from_millis(50);
+        options.job_deadline = Duration::from_millis(500);
         options.busy_timeout = Duration::from_secs(60);
     })
     .await

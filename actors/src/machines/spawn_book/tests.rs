@@ -345,3 +345,13 @@ fn a_lost_spawn_names_the_run_that_its_gateway_was_asked_about() {
     let (_, moves) = book.take_batch(1).remove(0);
     assert_eq!((moves[0].to, moves[0].run_id.as_deref()), (SpawnState::Lost, Some("s")));
 }
+
+#[test]
+fn what_was_recorded_without_a_gateway_and_left_by_a_crash_ends_as_not_taken() {
+    let mut book = SpawnBook::new(LOST_AFTER);
+    book.end_unsent("s");
+    let (_, moves) = book.take_batch(1).remove(0);
+    let states: Vec<_> = moves.iter().map(|step| step.to).collect();
+    assert_eq!((states, moves[0].reason.as_deref()), (vec![SpawnState::Failed], Some(NOT_ACCEPTED)));
+    assert!(book.written("s", true) && book.is_empty());
+}

@@ -161,7 +161,7 @@ async fn an_answer_that_does_not_come_is_given_up_and_its_job_is_not_run_later()
 #[actix::test]
 async fn a_write_that_has_begun_is_waited_for_to_its_end_while_its_client_is_told() {
     let scratch = Scratch::open_with(|options| {
-        options.job_deadline = Duration::from_millis(30);
+        options.job_deadline = Duration::from_millis(300);
         options.busy_timeout = Duration::from_secs(60);
     });
     let mut outsider = scratch.outsider();
