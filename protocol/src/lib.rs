@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod dialect;
 mod fields;
 pub mod forbidden_address;
+pub mod forwarded;
 pub mod frame;
 pub mod frame_header;
 pub mod handshake;
