@@ -99,8 +99,12 @@ mod adopting {
         until("no child is left", || !proc_table::all().iter().any(|process| process.parent == own)).await;
 
         // What sheds its environment while others run is ended with its own run, and they live on.
-        launcher.start(order("long", "(setsid env -i /bin/cat /dev/zero > /dev/null 2>&1 &) ; echo ready; \
-                  exec cat /dev/zero > /dev/null", home.clone()));
+        launcher.start(order(
+            "long",
+            "(setsid env -i /bin/cat /dev/zero > /dev/null 2>&1 &) ; echo ready; \
+                  exec cat /dev/zero > /dev/null",
+            home.clone(),
+        ));
         let long = started(&mut news).await;
         let script = "rm pid; (setsid env -i /bin/sh -c 'echo $$ > pid; exec /bin/cat /dev/zero' > /dev/null 2>&1 &); \
                   while ! [ -s pid ]; do :; done; cat pid";

@@ -111,8 +111,7 @@ fn end_adopted(leaders: &Leaders, wanted: impl Fn(i32) -> bool) -> Vec<i32> {
         return Vec::new();
     }
     let own = own_pid();
-    let is_adopted =
-        |process: &Process| process.parent == own && !leaders.contains(process.pid) && wanted(process.pid);
+    let is_adopted = |process: &Process| process.parent == own && !leaders.contains(process.pid) && wanted(process.pid);
     let adopted = living(is_adopted);
     for pid in &adopted {
         send(*pid, Signal::KILL, || Process::read(*pid).is_some_and(|process| is_adopted(&process)));

@@ -17,11 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::proc_table::{self, Process};
 
 /// The children that this process started itself. There is one table, because a process has one set of children.
-static LEADERS: Leaders = Leaders {
-    pids: Mutex::new(BTreeSet::new()),
-    adopts: AtomicBool::new(false),
-    all_numbered: AtomicBool::new(true),
-};
+static LEADERS: Leaders =
+    Leaders { pids: Mutex::new(BTreeSet::new()), adopts: AtomicBool::new(false), all_numbered: AtomicBool::new(true) };
 
 /// The children that this process started itself, and whether it adopts others.
 #[derive(Debug)]
