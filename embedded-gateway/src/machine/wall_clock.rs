@@ -65,7 +65,8 @@ fn say(by_ms: i64, turn: &mut Turn<'_>) {
         "sessions",
         None,
         format!(
-            "the wall clock jumped by {by_s} s: sessions are judged by the time before, until one that was left then is too old"
+            "the wall clock jumped by {by_s} s; nothing is deleted for it: ages are judged by the time before for as long as \
+             sessions are kept"
         ),
     );
 }
