@@ -27,6 +27,7 @@ use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::clock_watch;
 use gatewarden_actors::dialing::{Dialer, NetworkDialer};
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::event_hub::EventHubActor;
@@ -133,6 +134,7 @@ impl App {
         let health_log = HealthLogWriter::start(store.clone());
         let (event_hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
+        clock_watch::start(clock.clone(), store.clone(), audit.clone(), metrics.clone()).await?;
         let installation = InstallationIdentity {
             device_id: identity.device_id().to_owned(),
             public_key: identity.public_key().to_owned(),

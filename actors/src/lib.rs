@@ -14,6 +14,7 @@ pub mod agent_book;
 pub mod agent_sync;
 pub mod audit_trail;
 pub mod clock;
+pub mod clock_watch;
 pub mod dialing;
 pub mod direct;
 pub mod error;

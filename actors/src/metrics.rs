@@ -68,6 +68,8 @@ pub struct Metrics {
     log_watchers: AtomicUsize,
     self_doubt: AtomicBool,
     panics: AtomicU64,
+    clock_jumps_ahead: AtomicU64,
+    clock_jumps_back: AtomicU64,
     started_ms: AtomicI64,
 }
 
@@ -252,6 +254,12 @@ impl Metrics {
         self.backups.set_newest(at_ms);
     }
 
+    /// The wall clock jumped. By the one who watches it.
+    pub fn count_clock_jump(&self, ahead: bool) {
+        let counter = if ahead { &self.clock_jumps_ahead } else { &self.clock_jumps_back };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// One attempt at a backup, and whether it was made.
     pub fn count_backup(&self, made: bool) {
         self.backups.count(made);
@@ -331,6 +339,11 @@ impl Metrics {
         self.render_store(&mut out);
         self.notifications.render(&mut out);
         self.backups.render(&mut out);
+        out.counters(
+            &catalogue::CLOCK_JUMPS,
+            [("ahead", &self.clock_jumps_ahead), ("back", &self.clock_jumps_back)]
+                .map(|(direction, count)| (vec![("direction", direction.to_owned())], count.load(Ordering::Relaxed))),
+        );
         out.gauges(&catalogue::LOG_WATCHERS, [(vec![], as_f64(self.log_watchers.load(Ordering::Relaxed)))]);
         out.gauges(&catalogue::SELF_DOUBT, [(vec![], f64::from(u8::from(self.self_doubt.load(Ordering::Relaxed))))]);
         out.counters(&catalogue::PANICS, [(vec![], self.panics.load(Ordering::Relaxed))]);

@@ -5,14 +5,18 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gatewarden_protocol::Secret;
+use gatewarden_protocol::steady_time::Reading;
+use rustix::time::{ClockId, clock_gettime};
 
-/// One moment, on both clocks.
+/// One moment, on all clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     /// Monotonic; follows a paused tokio clock.
     pub at: Instant,
     /// Wall time in ms since the Unix epoch.
     pub wall_ms: i64,
+    /// Since the machine was booted, times of suspension included, in ms.
+    pub uptime_ms: i64,
 }
 
 impl Now {
@@ -22,7 +26,14 @@ impl Now {
         let wall = SystemTime::now();
         let wall_ms =
             wall.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        Self { at: tokio::time::Instant::now().into_std(), wall_ms }
+        let uptime = clock_gettime(ClockId::Boottime);
+        let uptime_ms = uptime.tv_sec.saturating_mul(1_000).saturating_add(uptime.tv_nsec / 1_000_000);
+        Self { at: tokio::time::Instant::now().into_std(), wall_ms, uptime_ms }
+    }
+
+    /// For the comparison of the two clocks that outlast the process.
+    pub fn reading(self) -> Reading {
+        Reading { wall_ms: self.wall_ms, uptime_ms: self.uptime_ms }
     }
 }
 

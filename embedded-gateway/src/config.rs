@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gatewarden_protocol::Secret;
+use gatewarden_protocol::forwarded::Network;
 
 pub use hooks_section::AUDIT_EVENTS;
 pub use inputs::Inputs;
@@ -48,6 +49,8 @@ pub struct GatewayConfig {
     pub bind: Bind,
     /// Host names (without port) that requests may name, besides loopback names and the bound address.
     pub allowed_hosts: Vec<String>,
+    /// Peers whose `X-Forwarded-For` says who is counted and written down; loopback. It makes nobody local.
+    pub trusted_proxies: Vec<Network>,
     /// Shared credential.
     pub auth: Auth,
     /// Browsers.
@@ -119,6 +122,23 @@ pub enum Auth {
     Password(Secret),
     /// Nothing: must be written out, loopback only.
     None,
+}
+
+impl Auth {
+    /// Whether no number of tries finds the shared credential ([`is_unguessable`]).
+    pub fn is_unguessable(&self) -> bool {
+        match self {
+            Self::Token(secret) | Self::Password(secret) => is_unguessable(secret),
+            Self::None => false,
+        }
+    }
+}
+
+/// Whether a secret is as long and as varied as random ones are: 16 characters, 8 of them different. Such a one isn't found
+/// in a lifetime of tries at full speed; what people think up and remember is mostly shorter.
+pub fn is_unguessable(secret: &Secret) -> bool {
+    let text = secret.expose();
+    text.chars().count() >= 16 && text.chars().collect::<BTreeSet<char>>().len() >= 8
 }
 
 /// `gateway.controlUi`: what browsers may do.
@@ -335,6 +355,7 @@ impl GatewayConfig {
             port: DEFAULT_PORT,
             bind: Bind::Loopback,
             allowed_hosts: Vec::new(),
+            trusted_proxies: Network::loopback(),
             auth,
             control_ui: ControlUi {
                 enabled: true,

@@ -26,7 +26,6 @@ use crate::connection::{Outbound, OutboundItem, Overflow, STOPPING};
 use crate::door::Admission;
 use crate::effect::{Effect, ProcessNews};
 use crate::files::Files;
-use crate::http::Shown;
 use crate::loaded::Loaded;
 use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
@@ -250,16 +249,7 @@ impl Handler<CheckWebhook> for DeskActor {
     type Result = ();
 
     fn handle(&mut self, CheckWebhook { peer, webhook, shown, answer }: CheckWebhook, _: &mut Self::Context) {
-        let decided = self.turn(|machine, turn| {
-            machine.locked_out(&peer, turn)?;
-            let error = match shown {
-                Shown::Right => return Ok(()),
-                Shown::Wrong => CallError::forbidden("unauthorized: the webhook's secret or signature is wrong"),
-                Shown::Nothing => CallError::forbidden("unauthorized: the webhook needs its secret or a signature"),
-            };
-            machine.wrong_secret(&peer, &format!("webhook:{webhook}"), &error, turn);
-            Err(error)
-        });
+        let decided = self.turn(|machine, turn| machine.webhook(&peer, &webhook, shown, turn));
         let _ = answer.send(decided);
     }
 }

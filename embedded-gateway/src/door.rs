@@ -72,14 +72,14 @@ pub const SIGNATURE_SKEW_MS: u64 = 120_000;
 /// before (an unlisted one is refused at the upgrade).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Address of the other end of the socket.
+    /// Address of the other end of the socket, or of the client that a trusted proxy there speaks for.
     pub remote: IpAddr,
     /// The `Origin` header: only browsers send one.
     pub origin: Option<String>,
     /// The `Host` header (or the authority of the URL), with its port.
     pub host: Option<String>,
-    /// It came with a header in which a proxy names the client that it speaks for. What such a header says is never believed,
-    /// but that it is there is: the other end of the socket is not who asks.
+    /// It came with a header in which a proxy names the client that it speaks for: the other end of the socket is not who asks.
+    /// Whoever sent it, and whatever it says, it makes nobody local.
     pub forwarded: bool,
 }
 

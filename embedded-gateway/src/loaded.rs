@@ -24,6 +24,10 @@ pub struct Loaded {
     pub remarks: Vec<String>,
     /// Processes that a gateway which crashed left running.
     pub orphans: Vec<Orphan>,
+    /// What was known of the wall clock, where anything was.
+    pub steady_time: Option<String>,
+    /// The machine's name for its present boot.
+    pub boot: String,
 }
 
 impl Loaded {
@@ -36,6 +40,8 @@ impl Loaded {
             repairs: Vec::new(),
             remarks: Vec::new(),
             orphans: Vec::new(),
+            steady_time: None,
+            boot: String::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod lifecycle;
 mod log_event;
 mod presence;
 mod run_news;
+mod wall_clock;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use crate::runs::Runs;
 use crate::sessions::{Sessions, transcript};
 use crate::turn::{Call, Turn};
 use presence::Presence;
+pub(crate) use wall_clock::CLOCK_FILE;
+use wall_clock::WallClock;
 
 /// When a client may look whether the gateway is back.
 const STOPPING_RETRY_MS: u64 = 1_000;
@@ -58,6 +61,8 @@ pub struct GatewayMachine {
     pub runs: Runs,
     /// Processes that a gateway which crashed left running on this state directory.
     pub orphans: Vec<Orphan>,
+    /// What is known of the wall clock.
+    wall_clock: WallClock,
     /// How many `log` events there were.
     logged: u64,
     /// Nothing is begun any more.
@@ -74,6 +79,7 @@ impl GatewayMachine {
             turn.log(LogLevel::Warn, "files", None, remark);
         }
         let door = Door::new(&config);
+        let wall_clock = WallClock::resume(loaded.steady_time.as_deref(), &loaded.boot, turn);
         Self {
             agents: Agents::new(Arc::clone(&config), loaded.agents),
             config,
@@ -88,6 +94,7 @@ impl GatewayMachine {
             presence: Presence::default(),
             runs: Runs::new(),
             orphans: loaded.orphans,
+            wall_clock,
             logged: 0,
             stopping: false,
         }
@@ -96,11 +103,15 @@ impl GatewayMachine {
     /// What is to be done every minute.
     pub fn upkeep(&mut self, turn: &mut Turn<'_>) {
         self.report_left_out_failures(turn);
-        self.sessions.prune(&self.audience, turn);
+        self.look_at_clocks(turn);
+        let judged_ms = self.wall_clock.judged_ms(turn.now, self.sessions.age());
+        self.sessions.prune(judged_ms, &self.audience, turn);
         let broken: Vec<PathBuf> = self.files.broken().map(Path::to_owned).collect();
         for file in broken {
             let change = if file == Path::new(agents::FILE) {
                 self.agents.as_file()
+            } else if file == Path::new(CLOCK_FILE) {
+                self.wall_clock.as_file()
             } else if let Some(change) = self.sessions.as_file(&file) {
                 change
             } else if file.starts_with(transcript::FOLDER) {

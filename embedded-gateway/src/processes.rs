@@ -2,7 +2,7 @@
 //!
 //! [`command_templates`] decides (pure). [`launcher`] runs one task a child: it starts it in a process group of its own with
 //! nothing inherited, reads its output within bounds, signals the whole group, and ends what the leader leaves behind.
-//! [`strays`] finds descendants that left the group, by a variable in their environment and by their parent; [`subreaper`]
+//! [`strays`] finds descendants that left the group, by the marks of their run ([`run_marker`]) and by their parent; [`subreaper`]
 //! makes the gateway the parent of those that forked away, and reaps them. [`orphans`] finds at start what a crashed
 //! gateway of the same state directory left running.
 //!

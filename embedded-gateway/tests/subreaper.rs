@@ -58,6 +58,18 @@ mod adopting {
         }
     }
 
+    /// The id of a leader that has said its first line.
+    async fn started(news: &mut mpsc::Receiver<gatewarden_embedded_gateway::desk::messages::News>) -> i32 {
+        let mut leader = 0;
+        loop {
+            match tokio::time::timeout(PATIENCE, news.recv()).await.expect("in time").expect("news").news {
+                ProcessNews::Started { pid } => leader = i32::try_from(pid).unwrap(),
+                ProcessNews::Line { .. } => return leader,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     #[tokio::test]
     async fn what_forks_away_is_adopted_ended_and_reaped_and_no_exit_code_is_lost() {
         adopt_descendants().unwrap();
@@ -86,14 +98,31 @@ mod adopting {
         }
         until("no child is left", || !proc_table::all().iter().any(|process| process.parent == own)).await;
 
-        // What sheds its environment while others run is ended at the latest when the gateway stops.
-        launcher.start(order("long", "echo ready; exec cat /dev/zero > /dev/null", home.clone()));
+        // What sheds its environment while others run is ended with its own run, and they live on.
+        launcher.start(order(
+            "long",
+            "(setsid env -i /bin/cat /dev/zero > /dev/null 2>&1 &) ; echo ready; \
+                  exec cat /dev/zero > /dev/null",
+            home.clone(),
+        ));
+        let long = started(&mut news).await;
         let script = "rm pid; (setsid env -i /bin/sh -c 'echo $$ > pid; exec /bin/cat /dev/zero' > /dev/null 2>&1 &); \
                   while ! [ -s pid ]; do :; done; cat pid";
         launcher.start(order("away-2", script, home.clone()));
-        let (lines, _, _) = life(&mut news).await;
+        let (lines, _, strays) = life(&mut news).await;
         let daemon: i32 = lines.iter().find_map(|line| line.parse().ok()).unwrap();
-        assert_eq!(Process::read(daemon).map(|process| process.parent), Some(own), "adopted");
+        assert_eq!(strays, 1);
+        until("ended with its run", || Process::read(daemon).is_none_or(|process| process.is_dead())).await;
+        assert!(Process::read(long).is_some_and(|process| !process.is_dead()), "the other run lives on");
+        let others = || proc_table::all().into_iter().filter(|process| process.parent == own && !process.is_dead());
+        assert_eq!(others().count(), 2, "its leader, and what that one left behind");
+
+        // What sheds the other mark, too, can't be told from any run's: it is ended when the next one ends.
+        let script = "rm pid; (prlimit --locks=7 setsid env -i /bin/sh -c 'echo $$ > pid; exec /bin/cat /dev/zero' > /dev/null 2>&1 &); \
+                  while ! [ -s pid ]; do :; done; cat pid";
+        launcher.start(order("away-3", script, home.clone()));
+        assert_eq!(life(&mut news).await.2, 1);
+        assert_eq!(others().count(), 2);
         drop(news);
         tokio::time::timeout(PATIENCE, launcher.stop()).await.unwrap();
         until("all is gone", || !proc_table::all().iter().any(|process| process.parent == own)).await;

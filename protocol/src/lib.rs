@@ -2,7 +2,8 @@
 //! identity, refusals, capabilities and the normalising of what gateways report.
 //!
 //! Nothing here does IO, reads a clock or draws randomness: callers pass bytes, wall times and seeds in. The daemon, the
-//! embedded gateway and the tests share this one definition.
+//! embedded gateway and the tests share this one definition. Beside the protocol stands what both sides must judge alike: for
+//! whom a proxy speaks ([`forwarded`]), and how old things are though a clock was set ([`steady_time`]).
 
 pub mod address;
 pub mod agents;
@@ -10,6 +11,7 @@ pub mod capabilities;
 pub mod dialect;
 mod fields;
 pub mod forbidden_address;
+pub mod forwarded;
 pub mod frame;
 pub mod frame_header;
 pub mod handshake;
@@ -24,6 +26,7 @@ pub mod refusal;
 pub mod secret;
 pub mod sessions;
 pub mod signing;
+pub mod steady_time;
 pub mod version;
 pub mod wall_time;
 pub mod words;

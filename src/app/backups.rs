@@ -2,6 +2,9 @@
 //!
 //! One is due an interval after the newest that lies there, whoever made it, so that restarts neither delay nor multiply them.
 //! After a failure the next try comes within an hour. Once a new one is whole, the oldest beyond the number to keep go.
+//!
+//! What is dated in the future was made while the clock was wrong. Nothing is known of its age, so it counts for nothing: not as
+//! the newest, and not among those to keep. Of such, too, no more are kept than of the others.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -22,6 +25,8 @@ use crate::config::{BackupSettings, Config};
 const RETRY: Duration = Duration::from_secs(3600);
 /// How often the directory is looked at while none is due.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
+/// The clock may be put back by this without backups seeming to be of the future.
+const CLOCK_CORRECTION_MS: i64 = 120_000;
 /// After a start the daemon has other things to do first.
 const AFTER_START: Duration = Duration::from_secs(60);
 const PREFIX: &str = "gatewarden-";
@@ -71,10 +76,10 @@ async fn again_and_again(
     // Not before this is over, whatever is due.
     let mut rest = AFTER_START.min(interval);
     loop {
-        let listed = dir.clone();
-        let newest = tokio::task::spawn_blocking(move || newest_ms(&listed)).await.ok().flatten();
+        let (listed, now_ms) = (dir.clone(), clock.wall_ms());
+        let newest = tokio::task::spawn_blocking(move || newest_ms(&listed, now_ms)).await.ok().flatten();
         metrics.set_newest_backup(newest.unwrap_or(0));
-        let due = due_in(newest, clock.wall_ms(), interval).max(rest);
+        let due = due_in(newest, clock.judged_ms(interval), interval).max(rest);
         if !due.is_zero() {
             // Others make and remove backups, too.
             let nap = due.min(LOOK_AGAIN);
@@ -97,14 +102,14 @@ async fn make(dir: &Path, store: &StoreHandle, now_ms: i64, keep: usize) -> Resu
     let made = store.back_up(dir.join(file_name(&stamp(now_ms)))).await?;
     tracing::info!(backup = %made.path.display(), bytes = made.contents.bytes, "made a backup of the database");
     let dir = dir.to_owned();
-    let _ = tokio::task::spawn_blocking(move || forget_old(&dir, keep)).await;
+    let _ = tokio::task::spawn_blocking(move || forget_old(&dir, keep, now_ms)).await;
     Ok(())
 }
 
-/// How long until the next one.
-fn due_in(newest_ms: Option<i64>, now_ms: i64, interval: Duration) -> Duration {
-    // One of the future was made by a clock that was wrong: it counts as made now.
-    let age = newest_ms.map(|newest| u64::try_from(now_ms.saturating_sub(newest)).unwrap_or(0));
+/// How long until the next one, by the wall time by which ages are judged.
+fn due_in(newest_ms: Option<i64>, judged_ms: i64, interval: Duration) -> Duration {
+    // One made after a jump ahead is of that judgement's future: it counts as made now, for no longer than an interval.
+    let age = newest_ms.map(|newest| u64::try_from(judged_ms.saturating_sub(newest)).unwrap_or(0));
     age.map_or(Duration::ZERO, |age| interval.saturating_sub(Duration::from_millis(age)))
 }
 
@@ -113,12 +118,22 @@ fn names(dir: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-fn newest_ms(dir: &Path) -> Option<i64> {
+/// When the newest was made that isn't of the future.
+fn newest_ms(dir: &Path, now_ms: i64) -> Option<i64> {
     let written = |name: String| {
         let modified = fs::metadata(dir.join(name)).ok()?.modified().ok()?;
         i64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
     };
-    names(dir).into_iter().filter(|name| is_backup(name)).filter_map(written).max()
+    names(dir)
+        .into_iter()
+        .filter(|name| is_backup(name))
+        .filter_map(written)
+        .filter(|made| *made <= last_credible(now_ms))
+        .max()
+}
+
+fn last_credible(now_ms: i64) -> i64 {
+    now_ms.saturating_add(CLOCK_CORRECTION_MS)
 }
 
 fn is_backup(name: &str) -> bool {
@@ -127,24 +142,28 @@ fn is_backup(name: &str) -> bool {
 }
 
 /// Which of these files go: the oldest backups beyond `keep` with their keys, and what a process left that isn't at work.
-fn superseded(names: &[String], keep: usize, is_at_work: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut backups: Vec<&String> = names.iter().filter(|name| is_backup(name)).collect();
-    backups.sort();
-    let old = backups.len().saturating_sub(keep);
-    let old = backups.into_iter().take(old).flat_map(|name| [name.clone(), format!("{name}{KEY_SUFFIX}")]);
+fn superseded(names: &[String], keep: usize, now_ms: i64, is_at_work: impl Fn(&str) -> bool) -> Vec<String> {
+    let latest = file_name(&stamp(last_credible(now_ms)));
+    let backups = names.iter().filter(|name| is_backup(name));
+    let (mut past, mut future): (Vec<&String>, Vec<&String>) = backups.partition(|name| **name <= latest);
+    let old = [&mut past, &mut future].into_iter().flat_map(|backups| {
+        backups.sort();
+        backups.drain(..backups.len().saturating_sub(keep))
+    });
+    let old: Vec<String> = old.flat_map(|name| [name.clone(), format!("{name}{KEY_SUFFIX}")]).collect();
     let broken_off = names
         .iter()
         .filter(|name| name.starts_with(PREFIX))
         .filter(|name| name.split_once(&format!("{SUFFIX}.partial-")).is_some_and(|(_, process)| !is_at_work(process)));
     let broken_off = broken_off.cloned();
-    old.chain(broken_off).filter(|name| names.contains(name)).collect()
+    old.into_iter().chain(broken_off).filter(|name| names.contains(name)).collect()
 }
 
-fn forget_old(dir: &Path, keep: usize) {
+fn forget_old(dir: &Path, keep: usize, now_ms: i64) {
     // Our own is done with.
     let own = std::process::id().to_string();
     let is_at_work = |process: &str| process != own && Path::new("/proc").join(process).exists();
-    for name in superseded(&names(dir), keep, is_at_work) {
+    for name in superseded(&names(dir), keep, now_ms, is_at_work) {
         match fs::remove_file(dir.join(&name)) {
             Ok(()) => tracing::info!(backup = %name, "removed an old backup"),
             Err(error) => tracing::warn!(backup = %name, %error, "an old backup could not be removed"),
@@ -195,8 +214,19 @@ mod tests {
             "gatewarden-20260101T000000Z.db.key",
             "gatewarden-20260104T000000Z.db.partial-77",
         ];
-        assert_eq!(superseded(&names, 2, |process| process == "78"), gone);
-        assert_eq!(superseded(&names, 9, |process| process == "78"), gone[2..]);
+        let now_ms = 1_795_274_416_123;
+        assert_eq!(superseded(&names, 2, now_ms, |process| process == "78"), gone);
+        assert_eq!(superseded(&names, 9, now_ms, |process| process == "78"), gone[2..]);
+    }
+
+    #[test]
+    fn backups_of_a_wrong_future_supersede_none_and_have_their_own_bound() {
+        let names: Vec<String> = ["20260101", "20260102", "20260103", "20270101", "20270102", "20270103"]
+            .map(|day| file_name(&format!("{day}T000000Z")))
+            .to_vec();
+        let now_ms = 1_770_000_000_000; // 2026-02-02
+        assert_eq!(superseded(&names, 2, now_ms, |_| false), [names[0].clone(), names[3].clone()]);
+        assert_eq!(superseded(&names, 3, now_ms, |_| false), Vec::<String>::new());
     }
 
     fn store_in(state: &Path) -> StoreHandle {
@@ -248,14 +278,20 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let store = store_in(state.path());
         let dir = directory(state.path());
-        assert_eq!(newest_ms(&dir), None);
+        let now_ms = Clock::system().wall_ms();
+        assert_eq!(newest_ms(&dir, now_ms), None);
         for day in 0..3 {
             make(&dir, &store, day * 86_400_000, 2).await.unwrap();
         }
         let mut left = names(&dir);
         left.sort();
         assert_eq!(left, ["gatewarden-19700102T000000Z.db", "gatewarden-19700103T000000Z.db"]);
-        assert!(newest_ms(&dir).is_some());
+        let newest = newest_ms(&dir, now_ms).unwrap();
+        let wrong = fs::File::open(dir.join("gatewarden-19700103T000000Z.db")).unwrap();
+        wrong
+            .set_modified(UNIX_EPOCH + Duration::from_millis(now_ms.unsigned_abs()) + Duration::from_secs(86_400))
+            .unwrap();
+        assert!(newest_ms(&dir, now_ms).is_some_and(|made| made <= newest), "one of the future says nothing of now");
         let error = make(&dir, &store, 86_400_000, 2).await.unwrap_err();
         assert!(error.to_string().contains("is there already"), "{error}");
     }

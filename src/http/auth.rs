@@ -32,6 +32,9 @@ pub struct Caller {
     pub session: Option<Arc<WebSession>>,
 }
 
+/// So far time servers may put a clock back, in seconds, without that ending browser sessions.
+const CLOCK_CORRECTION_S: i64 = 120;
+
 impl Caller {
     /// Whether the role is at least this.
     pub fn is_at_least(&self, role: Role) -> bool {
@@ -50,7 +53,7 @@ impl Caller {
         // While the store can't be asked, nobody can have logged out through it.
         let is_known =
             front.app.store.find_web_session(session.token_sha256.clone()).await.map_or(true, |found| found.is_some());
-        is_known && now_s < session.expires_at
+        is_known && is_in_its_time(session, now_s)
     }
 }
 
@@ -230,6 +233,11 @@ pub fn check_stream_origin(request: &HttpRequest, caller: &Caller) -> Result<(),
     if caller.session.is_some() && !is_same_origin(request) { Err(cross_origin()) } else { Ok(()) }
 }
 
+/// Whether a browser session runs now. One that began in the future is older than the clock says, which was put back.
+fn is_in_its_time(session: &WebSession, now_s: i64) -> bool {
+    (session.created_at.saturating_sub(CLOCK_CORRECTION_S)..session.expires_at).contains(&now_s)
+}
+
 async fn check_session(request: &HttpRequest, front: &Front, token: &str, is_stream: bool) -> Result<Caller, ApiError> {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if (changes || is_stream) && !is_same_origin(request) {
@@ -238,7 +246,7 @@ async fn check_session(request: &HttpRequest, front: &Front, token: &str, is_str
     let session = front.app.store.find_web_session(hash_hex(token)).await?;
     let now_s = front.now_s();
     session
-        .filter(|session| now_s < session.expires_at)
+        .filter(|session| is_in_its_time(session, now_s))
         .and_then(|session| {
             let key = front.app.keys.holder_of_session(session.key_id, &session.key_sha256, now_s)?;
             Some(Caller { key, session: Some(Arc::new(session)) })

@@ -14,6 +14,8 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Starts it on the current arbiter; it ends with the front.
 pub fn start(front: &web::Data<Front>) {
+    // Before the first request.
+    front.app.keys.reach(front.app.clock.expiry_ms().div_euclid(1_000));
     let front: Weak<Front> = Arc::downgrade(&front.clone().into_inner());
     actix_rt::spawn(async move {
         loop {
@@ -21,10 +23,12 @@ pub fn start(front: &web::Data<Front>) {
             let Some(front) = front.upgrade() else {
                 return;
             };
+            front.app.keys.reach(front.app.clock.expiry_ms().div_euclid(1_000));
             front.limits.purge();
             note_refusals(&front);
             note_used_keys(&front).await;
-            if let Err(failure) = front.app.store.purge_web_sessions(front.now_s()).await {
+            let judged_s = front.app.clock.judged_ms(front.settings.session_lifetime).div_euclid(1_000);
+            if let Err(failure) = front.app.store.purge_web_sessions(judged_s).await {
                 tracing::debug!(error = %failure, "ended browser sessions were not removed");
             }
         }

@@ -90,6 +90,8 @@ impl Snapshot {
 pub struct Keyring {
     stored: ArcSwap<Snapshot>,
     configured: Option<Arc<KeyHolder>>,
+    /// Unix seconds before which nothing expires any more, because it has: see [`Self::reach`].
+    reached_s: AtomicI64,
 }
 
 impl Keyring {
@@ -119,7 +121,16 @@ impl Keyring {
                 revocations: AtomicUsize::new(0),
             })
         });
-        Self { stored: ArcSwap::from_pointee(Snapshot::of(holders)), configured }
+        Self { stored: ArcSwap::from_pointee(Snapshot::of(holders)), configured, reached_s: AtomicI64::new(i64::MIN) }
+    }
+
+    /// This time was reached: keys that expired by then stay wrong, though the clock be put back.
+    pub fn reach(&self, now_s: i64) {
+        self.reached_s.fetch_max(now_s, Ordering::Relaxed);
+    }
+
+    fn is_good(&self, holder: &KeyHolder, now_s: i64) -> bool {
+        holder.is_good(now_s.max(self.reached_s.load(Ordering::Relaxed)))
     }
 
     /// The holder of this key, if it is right and not expired. Compares hashes in constant time.
@@ -130,7 +141,7 @@ impl Keyring {
         let holder = candidates
             .chain(self.configured.iter())
             .find(|holder| bool::from(holder.sha256.ct_eq(&presented_hash)))
-            .filter(|holder| holder.is_good(now_s))?;
+            .filter(|holder| self.is_good(holder, now_s))?;
         holder.last_used.fetch_max(now_s, Ordering::Relaxed);
         Some(holder.clone())
     }
@@ -142,7 +153,7 @@ impl Keyring {
             None => self.configured.clone(),
         }?;
         let same = from_hex(key_sha256).is_some_and(|hash| bool::from(holder.sha256.ct_eq(&hash)));
-        (same && holder.is_good(now_s)).then(|| {
+        (same && self.is_good(&holder, now_s)).then(|| {
             holder.last_used.fetch_max(now_s, Ordering::Relaxed);
             holder
         })
@@ -155,7 +166,7 @@ impl Keyring {
             Some(id) => self.stored.load().by_id.get(&id).is_some_and(|known| known.sha256 == holder.sha256),
             None => self.configured.is_some(),
         };
-        is_known && holder.is_good(now_s)
+        is_known && self.is_good(holder, now_s)
     }
 
     /// Stores a new key and lets it in from now on. The key's text is in the answer and nowhere else.
@@ -312,6 +323,18 @@ mod tests {
         let holder = ring.verify(text.expose(), 99).unwrap();
         assert!(ring.still_lets_in(&holder, 99));
         assert!(!ring.still_lets_in(&holder, 100));
+    }
+
+    #[test]
+    fn a_key_that_expired_stays_expired_when_the_clock_is_put_back() {
+        let (key, text) = stored(1, Role::Operator, Some(100));
+        let (other, other_text) = stored(2, Role::Operator, Some(200));
+        let ring = Keyring::new(&[key, other], None);
+        let holder = ring.verify(text.expose(), 99).unwrap();
+        ring.reach(150);
+        assert!(ring.verify(text.expose(), 50).is_none());
+        assert!(!ring.still_lets_in(&holder, 50));
+        assert!(ring.verify(other_text.expose(), 50).is_some());
     }
 
     #[test]

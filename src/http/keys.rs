@@ -122,7 +122,7 @@ pub(crate) async fn create(by: By<Admin>, front: web::Data<Front>, body: JsonBod
     let name = fields.text("name", 1..=200);
     let role = fields.word("role", &["viewer", "operator", "admin"]).and_then(Role::from_name);
     let expires_at = fields.integer("expires_at", 0..=253_402_300_799);
-    if expires_at.is_some_and(|expires_at| expires_at <= front.now_s()) {
+    if expires_at.is_some_and(|expires_at| expires_at <= front.app.clock.expiry_ms() / 1_000) {
         fields.wrong("expires_at", "must lie in the future (Unix seconds)");
     }
     fields.problems.into_result()?;

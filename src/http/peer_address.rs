@@ -4,13 +4,15 @@ use std::net::IpAddr;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderMap;
+use gatewarden_protocol::forwarded::{client_behind, is_trusted};
 
 use super::settings::Network;
 
 /// The address of the client: the peer, or what trusted proxies say in `X-Forwarded-For`, read from its end.
 pub fn client_address(request: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
-    Some(behind_proxies(peer, request.headers(), trusted))
+    let hops: Vec<&str> = text_values(request.headers(), "x-forwarded-for").collect();
+    Some(client_behind(peer, hops.into_iter(), trusted))
 }
 
 /// Whether the browser's side of the connection is encrypted: only a trusted proxy can say so, as the daemon itself
@@ -31,33 +33,8 @@ pub fn is_direct_loopback(request: &HttpRequest) -> bool {
         && !FORWARDING.iter().any(|name| request.headers().contains_key(*name))
 }
 
-fn behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
-    let mut address = peer;
-    let hops: Vec<&str> = text_values(headers, "x-forwarded-for").collect();
-    for hop in hops.into_iter().rev() {
-        if !is_trusted(address, trusted) {
-            break;
-        }
-        // Something that isn't an address ends what can be believed.
-        let Some(next) = parse_hop(hop) else {
-            break;
-        };
-        address = next;
-    }
-    address
-}
-
-fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
-    trusted.iter().any(|network| network.contains(address))
-}
-
 fn text_values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
-}
-
-/// Some proxies write a port behind the address.
-fn parse_hop(text: &str) -> Option<IpAddr> {
-    text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]

@@ -164,12 +164,11 @@ impl Outbox {
             let pause = wait_after(self.failures, LONGEST_PAUSE, jitter).max(retry_after);
             self.paused_until_ms = now_ms.saturating_add(millis(pause));
         }
-        let give_up_after = self.give_up_after;
         let one = self.waiting.get_mut(&row)?;
         one.attempts = one.attempts.saturating_add(1);
         one.next_ms = now_ms.saturating_add(millis(wait_after(one.attempts, LONGEST_WAIT, jitter).max(retry_after)));
         let next = Next::Again { attempts: one.attempts, at_ms: one.next_ms };
-        if one.attempts >= MOST_ATTEMPTS || is_old(one, now_ms, give_up_after) {
+        if one.attempts >= MOST_ATTEMPTS {
             self.waiting.remove(&row);
             self.not_to_blame.remove(&row);
             return Some(Next::GivenUp);
@@ -181,11 +180,12 @@ impl Outbox {
         Some(next)
     }
 
-    /// Takes out what was tried and is too old by now. What was never tried is tried once, however old.
-    pub fn take_expired(&mut self, now_ms: i64) -> Vec<Waiting> {
+    /// Takes out what was tried and is too old by now, where `judged_ms` is the wall time by which to judge. What was never
+    /// tried is tried once, however old.
+    pub fn take_expired(&mut self, judged_ms: i64) -> Vec<Waiting> {
         let give_up_after = self.give_up_after;
         let rows: Vec<i64> = (self.waiting.values())
-            .filter(|one| one.attempts > 0 && is_old(one, now_ms, give_up_after))
+            .filter(|one| one.attempts > 0 && is_old(one, judged_ms, give_up_after))
             .map(|one| one.row)
             .collect();
         rows.into_iter()

@@ -247,6 +247,11 @@ pub(super) static BACKUPS: Family = counter(
     &[label!("outcome", "`made`, `failed`")],
     "Attempts of the daemon to make a backup.",
 );
+pub(super) static CLOCK_JUMPS: Family = counter(
+    "gatewarden_clock_jumps_total",
+    &[label!("direction", "`ahead`, `back`")],
+    "Jumps of the wall clock that the daemon saw: more than two minutes against the machine's uptime.",
+);
 pub(super) static HTTP_REQUESTS: Family = counter(
     "gatewarden_http_requests_total",
     &[label!("method", "seven, else `other`"), ROUTE, label!("status", "the status codes that the route answers")],
@@ -327,7 +332,19 @@ pub static GROUPS: [Group; 8] = [
     ("Work", &[&SPAWNS, &SPAWNS_OPEN, &LOG_WATCHERS]),
     ("Events and messages", &[&EVENTS, &EVENTS_DROPPED, &EVENT_SUBSCRIBERS, &REGISTRY_MAILBOX]),
     ("Notifications", &[&NOTIFICATIONS, &NOTIFICATIONS_PENDING, &NOTIFICATION_DELIVERED]),
-    ("Store", &[&STORE_QUEUE, &STORE_JOBS, &STORE_FAILURES, &STORE_SIZE, &BACKUP_INTERVAL, &BACKUP_NEWEST, &BACKUPS]),
+    (
+        "Store",
+        &[
+            &STORE_QUEUE,
+            &STORE_JOBS,
+            &STORE_FAILURES,
+            &STORE_SIZE,
+            &BACKUP_INTERVAL,
+            &BACKUP_NEWEST,
+            &BACKUPS,
+            &CLOCK_JUMPS,
+        ],
+    ),
     ("HTTP", &[&HTTP_REQUESTS, &HTTP_DURATION]),
     (
         "Process",

@@ -209,7 +209,7 @@ impl Desk {
 
     /// Gives up what is too old; the outbox rows.
     pub(super) fn give_up_old(&mut self, now_ms: i64) -> Vec<i64> {
-        let expired = self.outbox.take_expired(now_ms);
+        let expired = self.outbox.take_expired(self.clock.judged_ms(self.destination.give_up_after));
         for one in &expired {
             error!(notification.id = %one.id, notification.destination = %self.destination.name, attempts = one.attempts,
                 help = "The log says why each attempt failed; correct that, or give_up_after.",

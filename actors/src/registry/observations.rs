@@ -56,9 +56,8 @@ impl RegistryActor {
     fn forget_old(&self, ctx: &mut Context<Self>) {
         let store = self.store.clone();
         let retention = self.retention.clone();
-        let now_ms = self.clock.wall_ms();
         let thin = async move {
-            if let Err(failure) = store.forget_old(now_ms, &retention).await {
+            if let Err(failure) = store.forget_old(&retention).await {
                 warn!(%failure, "old logs and histories could not be forgotten: tried again in ten minutes");
             }
         };

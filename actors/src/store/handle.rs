@@ -13,6 +13,7 @@ mod notifications;
 mod provisioning;
 mod retention;
 mod spawns;
+mod steady_time;
 mod token_usage;
 
 use std::path::PathBuf;

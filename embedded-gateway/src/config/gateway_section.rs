@@ -17,7 +17,6 @@ const FOREIGN: &[&str] = &[
     "reload",
     "http",
     "nodes",
-    "trustedProxies",
     "allowRealIpFallback",
     "tools",
     "channelHealthCheckMinutes",
@@ -55,10 +54,27 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &mut Section<'_>, config: &mut
         config.port = port;
     }
     bind(reader, &mut gateway, config);
+    trusted_proxies(reader, &mut gateway, config);
     control_ui(reader, &mut gateway, &mut config.control_ui);
     let credential = auth(reader, &mut gateway, config);
     gateway.close(reader, Others::RefusedBut(FOREIGN));
     credential
+}
+
+fn trusted_proxies(reader: &mut Reader<'_>, gateway: &mut Section<'_>, config: &mut GatewayConfig) {
+    if gateway.value("trustedProxies").is_none() {
+        return;
+    }
+    config.trusted_proxies.clear();
+    for (at, text) in gateway.texts(reader, "trustedProxies").into_iter().enumerate() {
+        match text.parse() {
+            Ok(network) => config.trusted_proxies.push(network),
+            Err(_) => {
+                let cure = "must be an IP address or a network such as 10.0.0.0/8";
+                reader.wrong(&format!("gateway.trustedProxies[{at}]"), Some(&text.into()), cure);
+            }
+        }
+    }
 }
 
 fn refuse_tailscale(reader: &mut Reader<'_>, gateway: &mut Section<'_>) {
@@ -336,12 +352,12 @@ pub(super) fn check_exposure(reader: &mut Reader<'_>, config: &GatewayConfig, au
                 .to_owned(),
         );
     }
-    if let Some(Auth::Token(secret) | Auth::Password(secret)) = auth
-        && secret.expose().len() < 12
+    if let Some(auth @ (Auth::Token(_) | Auth::Password(_))) = auth
+        && !auth.is_unguessable()
     {
         reader.warnings.push(
-            "the shared credential is shorter than 12 characters and this gateway listens beyond loopback: it can be \
-             guessed"
+            "the shared credential has fewer than 16 characters, or fewer than 8 different ones, and this gateway listens \
+             beyond loopback: it can be guessed, and who shares an address with somebody who tries is locked out with him"
                 .to_owned(),
         );
     }

@@ -429,3 +429,29 @@ fn what_any_user_may_change_is_no_configuration_and_no_program_without_a_warning
         assert_eq!(warnings.iter().filter(|warning| warning.contains("any user")).count(), warned, "{warnings:?}");
     }
 }
+
+#[test]
+fn proxies_are_trusted_as_written_and_loopback_where_nothing_is() {
+    let trusts = |text: &str, address: &str| {
+        let trusted = &json(text).settings().trusted_proxies.clone();
+        gatewarden_protocol::forwarded::is_trusted(address.parse().unwrap(), trusted)
+    };
+    assert!(trusts("{}", "127.0.0.1") && !trusts("{}", "10.0.0.7"));
+    let written = "{gateway: {trustedProxies: ['10.0.0.0/8']}}";
+    assert!(trusts(written, "10.0.0.7") && !trusts(written, "127.0.0.1"));
+    assert!(!trusts("{gateway: {trustedProxies: []}}", "127.0.0.1"));
+    refused_with("{gateway: {trustedProxies: ['proxy.example']}}", &["gateway.trustedProxies[0]", "10.0.0.0/8"]);
+}
+
+#[test]
+fn a_secret_that_is_long_and_varied_cannot_be_guessed() {
+    for (secret, cannot) in [
+        ("a-token-of-its-own", true),
+        ("0123456789abcdef", true),
+        ("0123456789abcde", false),
+        ("passwordpassword", false),
+        ("", false),
+    ] {
+        assert_eq!(is_unguessable(&Secret::new(secret)), cannot, "{secret}");
+    }
+}

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::{Premises, Socket, conversation};
 use crate::door::{FORWARDING_HEADERS, Peer};
+use crate::http::entrance::client_address;
 
 /// Takes over a connection whose request asked for an upgrade. The path doesn't matter: real gateways take any.
 pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed: Framed<Socket, h1::Codec>) {
@@ -28,7 +29,8 @@ pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed
         }
         Err(error) => return refuse(framed, "400 Bad Request", "invalid_upgrade", &error.to_string()).await,
     };
-    let slot = match premises.slots.take(remote.ip()) {
+    let client = client_address(remote.ip(), request.head().headers(), &premises.config);
+    let slot = match premises.slots.take(client) {
         Ok(slot) => slot,
         Err(full) => {
             tracing::warn!(%remote, reason = %full, "turned a client away");
@@ -50,7 +52,7 @@ pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed
     }
     let parts = framed.into_parts();
     let forwarded = FORWARDING_HEADERS.iter().any(|name| request.head().headers().contains_key(*name));
-    let peer = Peer { remote: remote.ip().to_canonical(), origin, host, forwarded };
+    let peer = Peer { remote: client, origin, host, forwarded };
     let connection = premises.next_connection();
     conversation::serve(parts.io, parts.read_buf, peer, connection, slot, premises).await;
 }

@@ -67,14 +67,18 @@ impl GatewayMachine {
             let refusal = refusals::plain(Dialect::Rpc, attempt.request.clone(), error);
             Err(Box::new(Rejected { refusal, counts }))
         };
-        if let Some(left) = self.door.lock_outs.locked_for(&attempt.peer, turn.now.at) {
+        let checked = shared::check(&self.config.auth, token, password, NEWEST_PROTOCOL);
+        let is_certain = checked.is_ok() && self.config.auth.is_unguessable();
+        if let Some(left) = self.door.lock_outs.locked_for(&attempt.peer, turn.now.at)
+            && !is_certain
+        {
             return reject(refusals::rate_limited(left, NEWEST_PROTOCOL), false);
         }
         // Without any credential, a page in a browser would be let in for having been opened.
         if matches!(self.config.auth, Auth::None) && attempt.peer.origin.is_some() {
             return reject(refusals::device_required(), false);
         }
-        let method = match shared::check(&self.config.auth, token, password, NEWEST_PROTOCOL) {
+        let method = match checked {
             Ok(method) => method,
             Err(why) => {
                 let told = Told { client_id: "rpc", protocol: NEWEST_PROTOCOL, has_device: false };
@@ -106,7 +110,9 @@ impl GatewayMachine {
 
     fn connect(&mut self, connect: &Connect<'_>, turn: &mut Turn<'_>) -> Decision<Admission> {
         let Connect { attempt, params, protocol, .. } = *connect;
-        if let Some(left) = self.door.lock_outs.locked_for(&attempt.peer, turn.now.at) {
+        if let Some(left) = self.door.lock_outs.locked_for(&attempt.peer, turn.now.at)
+            && !self.is_certain(connect, turn.now.wall_ms)
+        {
             return connect.reject(refusals::rate_limited(left, protocol), false);
         }
         let entry = match connect.proven {

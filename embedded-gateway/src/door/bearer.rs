@@ -7,7 +7,8 @@ use gatewarden_protocol::{Dialect, Secret};
 use super::report::Failure;
 use super::{NEWEST_PROTOCOL, Peer, refusals, scopes, shared};
 use crate::caller::{Caller, ConnectionId};
-use crate::config::Auth;
+use crate::config::{Auth, is_unguessable};
+use crate::http::Shown;
 use crate::machine::GatewayMachine;
 use crate::reply::CallError;
 use crate::turn::Turn;
@@ -30,7 +31,12 @@ impl GatewayMachine {
             machine.report_failure(&failure, turn);
             Err(error)
         };
-        if let Some(left) = self.door.lock_outs.locked_for(peer, turn.now.at) {
+        let token = token.filter(|token| !token.is_empty());
+        let checked = shared::check(&self.config.auth, token, None, NEWEST_PROTOCOL);
+        let is_certain = checked.is_ok() && self.config.auth.is_unguessable();
+        if let Some(left) = self.door.lock_outs.locked_for(peer, turn.now.at)
+            && !is_certain
+        {
             return refuse(self, refusals::rate_limited(left, NEWEST_PROTOCOL), false, turn);
         }
         // Without any credential, a page in a browser would be let in for having been opened.
@@ -40,8 +46,7 @@ impl GatewayMachine {
             );
             return refuse(self, error, false, turn);
         }
-        let token = token.filter(|token| !token.is_empty());
-        if let Err(why) = shared::check(&self.config.auth, token, None, NEWEST_PROTOCOL) {
+        if let Err(why) = checked {
             let told = refusals::Told { client_id: HTTP, protocol: NEWEST_PROTOCOL, has_device: false };
             return refuse(self, refusals::unauthorized(why, told), token.is_some(), turn);
         }
@@ -59,16 +64,29 @@ impl GatewayMachine {
         }))
     }
 
-    /// Whether a peer is locked out, for credentials that are checked elsewhere (the secrets of webhooks).
-    pub fn locked_out(&self, peer: &Peer, turn: &Turn<'_>) -> Result<(), CallError> {
-        match self.door.lock_outs.locked_for(peer, turn.now.at) {
-            Some(left) => Err(refusals::rate_limited(left, NEWEST_PROTOCOL)),
-            None => Ok(()),
+    /// Judges what the sender of a webhook showed.
+    pub(crate) fn webhook(
+        &mut self,
+        peer: &Peer,
+        webhook: &str,
+        shown: Shown,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), CallError> {
+        let mut configured = self.config.webhooks.iter();
+        let is_certain =
+            shown == Shown::Right && configured.any(|known| known.id == webhook && is_unguessable(&known.secret));
+        if let Some(left) = self.door.lock_outs.locked_for(peer, turn.now.at)
+            && !is_certain
+        {
+            return Err(refusals::rate_limited(left, NEWEST_PROTOCOL));
         }
-    }
-
-    /// A peer showed a wrong credential that is checked elsewhere.
-    pub fn wrong_secret(&mut self, peer: &Peer, client_id: &str, error: &CallError, turn: &mut Turn<'_>) {
-        self.report_failure(&Failure { peer, client_id, device_id: None, error, counts: true }, turn);
+        let error = match shown {
+            Shown::Right => return Ok(()),
+            Shown::Wrong => CallError::forbidden("unauthorized: the webhook's secret or signature is wrong"),
+            Shown::Nothing => CallError::forbidden("unauthorized: the webhook needs its secret or a signature"),
+        };
+        let client_id = &format!("webhook:{webhook}");
+        self.report_failure(&Failure { peer, client_id, device_id: None, error: &error, counts: true }, turn);
+        Err(error)
     }
 }

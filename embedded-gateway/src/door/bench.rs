@@ -223,6 +223,7 @@ impl Bench {
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now.at += time;
         self.now.wall_ms += i64::try_from(time.as_millis()).unwrap();
+        self.now.uptime_ms += i64::try_from(time.as_millis()).unwrap();
     }
 
     pub(crate) fn knock(&mut self, knock: &Knock) -> Outcome {

@@ -13,6 +13,19 @@ use crate::machine::GatewayMachine;
 use crate::turn::Turn;
 
 impl GatewayMachine {
+    /// Whether a client shows a right credential that nobody can have guessed: the shared one where it is long enough, else a
+    /// token of its device.
+    pub(super) fn is_certain(&self, connect: &Connect<'_>, wall_ms: i64) -> bool {
+        if self.config.auth.is_unguessable() && connect.check_shared(&self.config.auth).is_ok() {
+            return true;
+        }
+        match (connect.proven, &connect.params.credentials.documented_device_token) {
+            (Some(device), _) => self.credential_of(connect, device, wall_ms).is_ok_and(|entry| !entry.by_shared),
+            (None, Some(token)) => self.devices.owner_of(token, wall_ms).is_some(),
+            (None, None) => false,
+        }
+    }
+
     /// A client that shows no device (or devices aren't looked at).
     pub(super) fn without_device(&mut self, connect: &Connect<'_>, turn: &Turn<'_>) -> Decision<Entry> {
         let Connect { attempt, params, .. } = *connect;

@@ -1,8 +1,11 @@
 //! Locking out whoever fails to log in too often.
 //!
-//! As real releases do: after so many failures within a minute, everything from the same address is refused for a while,
-//! right credentials too, so that guessing learns nothing. Browsers are counted apart from other clients of the same
-//! address, and local clients that are no browsers not at all: a page must not be able to lock the owner out.
+//! As real releases do: after so many failures within a minute, everything from the same address is refused for a while. Unlike
+//! there, a right credential that nobody can guess ([`crate::config::is_unguessable`]) is let in all the same: many clients
+//! may stand behind one address, and tries without end find no random token, so that refusing it would protect nothing.
+//! One that can be guessed is refused with the wrong ones, as else the guesser would only have to go on. Browsers are counted
+//! apart from other clients of the same address, and local clients that are no browsers not at all: a page must not be able
+//! to lock the owner out.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -97,9 +100,11 @@ impl LockOuts {
         locks
     }
 
-    /// A peer got in: what it failed before is forgotten.
+    /// A peer got in: what it failed before is forgotten. A lock-out holds to its end for the others behind its address.
     pub fn succeeded(&mut self, peer: &Peer) {
-        if let Some(key) = LockOutKey::of(peer) {
+        if let Some(key) = LockOutKey::of(peer)
+            && self.counts.get(&key).is_some_and(|count| count.locked_until.is_none())
+        {
             self.counts.remove(&key);
         }
     }

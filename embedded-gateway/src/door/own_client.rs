@@ -169,7 +169,7 @@ fn our_client_understands_each_refusal() {
     for _ in 0..10 {
         connect(&mut open, &remote(9), wrong(), true);
     }
-    let locked = refused(connect(&mut open, &remote(9), client_config(), true));
+    let locked = refused(connect(&mut open, &remote(9), wrong(), true));
     assert_eq!((locked.code, locked.class), (RefusalCode::RateLimited, RefusalClass::RateLimited));
     assert!(locked.retry_after_ms.is_some());
 }

@@ -93,7 +93,7 @@ mod tests {
         let start = Now::read();
         let mut health = FilesHealth::default();
         for (second, said) in [(0, 1), (1, 0), (59, 0), (60, 1), (61, 0)] {
-            let now = Now { at: start.at + Duration::from_secs(second), wall_ms: start.wall_ms };
+            let now = Now { at: start.at + Duration::from_secs(second), ..start };
             let mut turn = Turn::new(now, &mut chance);
             health.failed(Path::new("sessions/a.jsonl"), "No space left on device", &mut turn);
             assert_eq!(lines(turn), said, "second {second}");

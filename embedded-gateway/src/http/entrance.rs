@@ -1,5 +1,6 @@
 //! What every HTTP request passes before its handler: a web page in somebody's browser must not get further.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,15 +8,18 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{
-    CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage as _, HttpResponse};
+use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse};
+use gatewarden_protocol::forwarded::client_behind;
 
 use super::answer::refusal;
 use super::login::no_peer;
+use crate::config::GatewayConfig;
 use crate::connection::Premises;
 use crate::door::{FORWARDING_HEADERS, Peer, origin_is_allowed};
 
@@ -57,7 +61,7 @@ fn refused(request: &ServiceRequest) -> Option<HttpResponse> {
         let said = "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
         return Some(refusal(StatusCode::FORBIDDEN, "host_not_allowed", said));
     }
-    let Some(peer) = peer_of(request) else { return Some(no_peer()) };
+    let Some(peer) = peer_of(request.request(), premises) else { return Some(no_peer()) };
     if !origin_is_allowed(&peer, &premises.config) {
         let said = "origin not allowed: add it to gateway.controlUi.allowedOrigins";
         return Some(refusal(StatusCode::FORBIDDEN, "origin_not_allowed", said));
@@ -70,19 +74,19 @@ fn refused(request: &ServiceRequest) -> Option<HttpResponse> {
 }
 
 /// Where a request comes from.
-pub(super) fn peer_of(request: &ServiceRequest) -> Option<Peer> {
-    peer(request.peer_addr()?.ip(), request.headers())
-}
-
-/// The same for a handler.
-pub(super) fn peer_of_handler(request: &actix_web::HttpRequest) -> Option<Peer> {
-    peer(request.peer_addr()?.ip(), request.headers())
-}
-
-fn peer(remote: std::net::IpAddr, headers: &actix_web::http::header::HeaderMap) -> Option<Peer> {
+pub(super) fn peer_of(request: &HttpRequest, premises: &Premises) -> Option<Peer> {
+    let (remote, headers) = (request.peer_addr()?.ip(), request.headers());
     let text = |name| headers.get(name).map(|value| value.to_str().map(str::to_owned).unwrap_or_default());
     let forwarded = FORWARDING_HEADERS.iter().any(|name| headers.contains_key(*name));
-    Some(Peer { remote: remote.to_canonical(), origin: text(ORIGIN), host: text(HOST), forwarded })
+    let remote = client_address(remote, headers, &premises.config);
+    Some(Peer { remote, origin: text(ORIGIN), host: text(HOST), forwarded })
+}
+
+/// Who is counted and written down for what a socket brings: its other end, or whom a trusted proxy there speaks for.
+pub(crate) fn client_address(remote: IpAddr, headers: &HeaderMap, config: &GatewayConfig) -> IpAddr {
+    let lines = headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = lines.flat_map(|line| line.split(',')).collect();
+    client_behind(remote, hops.into_iter(), &config.trusted_proxies).to_canonical()
 }
 
 fn is_json(request: &ServiceRequest) -> bool {

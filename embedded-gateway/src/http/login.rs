@@ -11,7 +11,7 @@ use gatewarden_protocol::Secret;
 use tokio::sync::oneshot;
 
 use super::answer::{json_answer, refusal};
-use super::entrance::peer_of_handler;
+use super::entrance::peer_of;
 use crate::caller::Caller;
 use crate::connection::Premises;
 use crate::desk::messages::CheckBearer;
@@ -22,7 +22,7 @@ const MAX_TOKEN: usize = 4_096;
 
 /// The caller of a request, or the answer that refuses it.
 pub(super) async fn caller(request: &HttpRequest, premises: &Data<Rc<Premises>>) -> Result<Arc<Caller>, HttpResponse> {
-    let peer = peer_of_handler(request).ok_or_else(no_peer)?;
+    let peer = peer_of(request, premises).ok_or_else(no_peer)?;
     let (answer, answered) = oneshot::channel();
     let check = CheckBearer { connection: premises.next_connection(), peer, token: bearer(request), answer };
     premises.desk.send(check).await.map_err(|_| stopping())?;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::answer::{call_error, json_answer, refusal, wrong_method};
-use super::entrance::peer_of_handler;
+use super::entrance::peer_of;
 use super::login::{self, stopping, unauthorized};
 use crate::config::Webhook;
 use crate::connection::Premises;
@@ -62,7 +62,7 @@ async fn started(
     webhook: &Webhook,
     body: &[u8],
 ) -> Result<HttpResponse, HttpResponse> {
-    let peer = peer_of_handler(request).ok_or_else(login::no_peer)?;
+    let peer = peer_of(request, premises).ok_or_else(login::no_peer)?;
     let shown = secret::shown(request.headers(), login::bearer(request), &webhook.secret, body);
     let (answer, answered) = oneshot::channel();
     let check = CheckWebhook { peer, webhook: webhook.id.clone(), shown, answer };

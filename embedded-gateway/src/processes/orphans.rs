@@ -21,7 +21,7 @@ pub struct Orphan {
     pub group: i32,
     /// The program's name.
     pub program: String,
-    /// The run that it was started for.
+    /// The run that it was started for; `unknown` where it has cleared its environment.
     pub run: String,
 }
 
@@ -48,10 +48,15 @@ pub fn find_orphans(mark: &StateMark) -> Vec<Orphan> {
         .into_iter()
         .filter(|process| !process.is_dead() && process.pid != own)
         .filter_map(|process| {
-            let run = mark.run_in(&proc_table::environ(process.pid)?)?;
+            let run = match proc_table::environ(process.pid).and_then(|environ| mark.run_in(&environ)) {
+                Some(run) => run.0,
+                None => proc_table::lock_limit(process.pid)
+                    .is_some_and(|number| mark.is_own(number))
+                    .then(|| "unknown".to_owned())?,
+            };
             let program = proc_table::name(process.pid).unwrap_or_default();
             // Any process can name itself anything there.
-            let run = run.0.chars().filter(|char| !char.is_control()).take(LONGEST_RUN).collect();
+            let run = run.chars().filter(|char| !char.is_control()).take(LONGEST_RUN).collect();
             Some(Orphan { pid: process.pid, group: process.group, program, run })
         })
         .take(MOST)

@@ -55,6 +55,15 @@ pub fn environ(pid: i32) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The soft limit on file locks that a process runs under; none where there is none, or where that can't be read.
+pub fn lock_limit(pid: i32) -> Option<u64> {
+    soft_limit(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?, "Max file locks")
+}
+
+fn soft_limit(limits: &str, name: &str) -> Option<u64> {
+    limits.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// The program's name, at most 15 characters. (Arguments may hold secrets and are not read.)
 pub fn name(pid: i32) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/comm")).ok()?;
@@ -73,6 +82,17 @@ mod tests {
         for bad in ["", "123", "123 (x", "x (x) S 1 2", "1 (x) S", "1 (x) S 1", "1 (x) S a b"] {
             assert_eq!(Process::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_soft_limit_is_the_first_number_behind_its_name() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max file locks            4611686018427387905  unlimited            locks     \n\
+                      Max nice priority         unlimited            0                              \n";
+        assert_eq!(soft_limit(limits, "Max file locks"), Some(4_611_686_018_427_387_905));
+        assert_eq!(soft_limit(limits, "Max nice priority"), None);
+        assert_eq!(soft_limit(limits, "Max cpu time"), None);
+        assert_eq!(lock_limit(i32::MAX), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Descendants {
 }
 
 impl Descendants {
-    /// Those outside of the group, known by the variable in their environment.
+    /// Those outside of the group, known by one of their marks.
     pub fn outside(&self) -> Vec<i32> {
         proc_table::all()
             .into_iter()
@@ -56,7 +56,14 @@ impl Descendants {
             for pid in &outside {
                 send(*pid, Signal::KILL, || self.is_marked(*pid));
             }
-            let adopted = if leaders.only(self.leader) { end_adopted(leaders) } else { Vec::new() };
+            let adopted = if leaders.only(self.leader) {
+                end_adopted(leaders, |_| true)
+            } else if leaders.all_numbered() {
+                // Whoever shed both marks did so on purpose. That it is of this run is likely, and of no use to the others.
+                end_adopted(leaders, |pid| !is_of(&self.mark, pid))
+            } else {
+                Vec::new()
+            };
             if members.is_empty() && outside.is_empty() && adopted.is_empty() {
                 break;
             }
@@ -67,13 +74,14 @@ impl Descendants {
     }
 
     fn is_marked(&self, pid: i32) -> bool {
-        proc_table::environ(pid).and_then(|environ| self.mark.run_in(&environ)).as_ref() == Some(&self.run)
+        proc_table::lock_limit(pid) == Some(self.mark.number(&self.run))
+            || proc_table::environ(pid).and_then(|environ| self.mark.run_in(&environ)).as_ref() == Some(&self.run)
     }
 }
 
 /// Ends everything of a gateway that is stopping. Returns how many processes there were.
 pub fn end_all(mark: &StateMark, leaders: &Leaders) -> u32 {
-    let mine = |pid: i32| proc_table::environ(pid).and_then(|environ| mark.run_in(&environ)).is_some();
+    let mine = |pid: i32| is_of(mark, pid);
     let own = own_pid();
     let mut ended = BTreeSet::new();
     for _ in 0..ROUNDS {
@@ -81,7 +89,7 @@ pub fn end_all(mark: &StateMark, leaders: &Leaders) -> u32 {
         for pid in &marked {
             send(*pid, Signal::KILL, || mine(*pid));
         }
-        let adopted = end_adopted(leaders);
+        let adopted = end_adopted(leaders, |_| true);
         if marked.is_empty() && adopted.is_empty() {
             break;
         }
@@ -91,13 +99,19 @@ pub fn end_all(mark: &StateMark, leaders: &Leaders) -> u32 {
     u32::try_from(ended.len()).unwrap_or(u32::MAX)
 }
 
-/// Ends the children that nobody here started: descendants that forked away, and shed the variable too.
-fn end_adopted(leaders: &Leaders) -> Vec<i32> {
+/// Whether a process has a mark of any run of a state directory.
+fn is_of(mark: &StateMark, pid: i32) -> bool {
+    proc_table::lock_limit(pid).is_some_and(|number| mark.is_own(number))
+        || proc_table::environ(pid).and_then(|environ| mark.run_in(&environ)).is_some()
+}
+
+/// Ends those of the children that nobody here started, which are descendants that forked away.
+fn end_adopted(leaders: &Leaders, wanted: impl Fn(i32) -> bool) -> Vec<i32> {
     if !leaders.adopts() {
         return Vec::new();
     }
     let own = own_pid();
-    let is_adopted = |process: &Process| process.parent == own && !leaders.contains(process.pid);
+    let is_adopted = |process: &Process| process.parent == own && !leaders.contains(process.pid) && wanted(process.pid);
     let adopted = living(is_adopted);
     for pid in &adopted {
         send(*pid, Signal::KILL, || Process::read(*pid).is_some_and(|process| is_adopted(&process)));

@@ -9,19 +9,23 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
+use rustix::process::{
+    Pid, Resource, Rlimit, WaitId, WaitIdOptions, getpid, getrlimit, set_child_subreaper, setrlimit, waitid,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::proc_table::{self, Process};
 
 /// The children that this process started itself. There is one table, because a process has one set of children.
-static LEADERS: Leaders = Leaders { pids: Mutex::new(BTreeSet::new()), adopts: AtomicBool::new(false) };
+static LEADERS: Leaders =
+    Leaders { pids: Mutex::new(BTreeSet::new()), adopts: AtomicBool::new(false), all_numbered: AtomicBool::new(true) };
 
 /// The children that this process started itself, and whether it adopts others.
 #[derive(Debug)]
 pub struct Leaders {
     pids: Mutex<BTreeSet<i32>>,
     adopts: AtomicBool,
+    all_numbered: AtomicBool,
 }
 
 impl Leaders {
@@ -30,12 +34,26 @@ impl Leaders {
         &LEADERS
     }
 
-    /// Starts a child while nobody reaps: `start` returns its id, which is a leader's from then on.
-    pub fn start<T, E>(&self, start: impl FnOnce() -> Result<(T, i32), E>) -> Result<T, E> {
+    /// Starts a child with the number of its run ([`super::run_marker`]) while nobody reaps: `start` returns its id, which is a
+    /// leader's from then on.
+    pub fn start<T, E>(&self, number: u64, start: impl FnOnce() -> Result<(T, i32), E>) -> Result<T, E> {
         let mut pids = self.lock();
-        let (child, pid) = start()?;
+        // A child has its parent's limits from its first moment on; this process takes the limit for that moment.
+        let before = getrlimit(Resource::Locks);
+        let numbered = Rlimit { current: Some(number), maximum: before.maximum };
+        if setrlimit(Resource::Locks, numbered).is_err() {
+            self.all_numbered.store(false, Ordering::Relaxed);
+        }
+        let started = start();
+        let _ = setrlimit(Resource::Locks, before);
+        let (child, pid) = started?;
         pids.insert(pid);
         Ok(child)
+    }
+
+    /// Whether every child got its number so far: not where a hard limit stands in the way.
+    pub fn all_numbered(&self) -> bool {
+        self.all_numbered.load(Ordering::Relaxed)
     }
 
     /// A leader was reaped by its task.

@@ -84,6 +84,7 @@ impl World {
     fn pass(&mut self, time: Duration) {
         self.now.at += time;
         self.now.wall_ms += i64::try_from(time.as_millis()).unwrap();
+        self.now.uptime_ms += i64::try_from(time.as_millis()).unwrap();
         self.turn(GatewayMachine::on_time);
     }
 

@@ -1,6 +1,7 @@
 //! What keeps the sessions small: long histories are compacted, old sessions are pruned.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use super::{Change, Session, Sessions, announce, transcript};
 use crate::audience::Audience;
@@ -48,11 +49,17 @@ pub(super) fn compact(
 }
 
 impl Sessions {
+    /// How long an inactive session is kept.
+    pub fn age(&self) -> Duration {
+        self.bounds.age
+    }
+
     /// Prunes inactive sessions: those not changed for longer than allowed, then the oldest ones until no more than
-    /// allowed are left. To be called now and then. Returns how many went.
-    pub fn prune(&mut self, audience: &Audience, turn: &mut Turn<'_>) -> usize {
+    /// allowed are left. To be called now and then, with the wall time by which to judge what is kept for [`Self::age`].
+    /// Returns how many went.
+    pub fn prune(&mut self, judged_ms: i64, audience: &Audience, turn: &mut Turn<'_>) -> usize {
         let age = i64::try_from(self.bounds.age.as_millis()).unwrap_or(i64::MAX);
-        let oldest = turn.now.wall_ms.saturating_sub(age);
+        let oldest = judged_ms.saturating_sub(age);
         let mut inactive: Vec<(i64, String, usize)> = self
             .iter()
             .filter(|session| !session.is_busy())

@@ -292,7 +292,7 @@ fn old_sessions_are_pruned_unless_they_are_at_work() {
     room.begin(&busy, "r");
     room.now.wall_ms += 3_600_000;
     let fresh = room.open("fresh");
-    assert_eq!(room.act(|sessions, audience, turn| sessions.prune(audience, turn)), 1);
+    assert_eq!(room.act(|sessions, audience, turn| sessions.prune(turn.now.wall_ms, audience, turn)), 1);
     assert!(room.sessions.get(&idle).is_none());
     assert!(room.sessions.get(&busy).is_some() && room.sessions.get(&fresh).is_some());
 }

@@ -85,9 +85,11 @@ async fn a_page_that_guesses_is_locked_out_alone() {
         let refused = Client::connect_as(&gateway, guess()).await.err().unwrap();
         assert_eq!(refused.error["details"]["code"], "AUTH_TOKEN_MISMATCH");
     }
-    let refused = Client::connect_as(&gateway, from_a_page()).await.err().unwrap();
+    let refused = Client::connect_as(&gateway, guess()).await.err().unwrap();
     assert_eq!(refused.error["details"]["code"], "AUTH_RATE_LIMITED");
     assert!(refused.error["retryAfterMs"].as_u64().unwrap() > 290_000);
+    let right = Client::connect_as(&gateway, from_a_page()).await.err().unwrap();
+    assert_eq!(right.error["details"]["code"], "PAIRING_REQUIRED", "as without the guesses");
     Client::connect(&gateway).await.call("ping", json!({})).await;
 }
 

@@ -12,6 +12,8 @@ mod http;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
+mod proxies;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod runs;

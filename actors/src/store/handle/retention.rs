@@ -12,16 +12,19 @@ impl StoreHandle {
     pub const MOST_SPAWNS: usize = 500_000;
 
     /// Thins the health log and forgets old audit entries, spawns, idempotency keys, direct connections and token usage, each
-    /// in short transactions. One that fails doesn't keep the others from it; the answer is the first failure, and the next
-    /// run goes on from there.
-    pub async fn forget_old(&self, now_ms: i64, retention: &RetentionSettings) -> Result<(), Failure> {
+    /// in short transactions, by the clock's judgement of each span ([`crate::clock::Clock::judged_ms`]). One that fails doesn't keep the
+    /// others from it; the answer is the first failure, and the next run goes on from there.
+    pub async fn forget_old(&self, retention: &RetentionSettings) -> Result<(), Failure> {
+        let judged = |kept| self.shared.clock.judged_ms(kept);
         let outcomes = [
-            self.thin_health(now_ms, retention.full, retention.thinned).await.map(|_| ()),
-            self.thin_audit(now_ms, retention.audit).await.map(|_| ()),
-            self.purge_idempotency_keys(now_ms).await.map(|_| ()),
-            self.thin_spawns(now_ms, retention.spawns).await.map(|_| ()),
-            self.thin_connections(now_ms, Self::CONNECTIONS_KEPT).await.map(|_| ()),
-            self.thin_tokens(now_ms, Self::TOKENS_KEPT).await.map(|_| ()),
+            self.thin_health(judged(retention.thinned.max(retention.full)), retention.full, retention.thinned)
+                .await
+                .map(|_| ()),
+            self.thin_audit(judged(retention.audit), retention.audit).await.map(|_| ()),
+            self.purge_idempotency_keys(judged(Self::IDEMPOTENCY_KEPT)).await.map(|_| ()),
+            self.thin_spawns(judged(retention.spawns), retention.spawns).await.map(|_| ()),
+            self.thin_connections(judged(Self::CONNECTIONS_KEPT), Self::CONNECTIONS_KEPT).await.map(|_| ()),
+            self.thin_tokens(judged(Self::TOKENS_KEPT), Self::TOKENS_KEPT).await.map(|_| ()),
             self.cut_logs(Self::MOST_LOGGED, Self::MOST_SPAWNS).await.map(|_| ()),
             self.tidy().await,
         ];

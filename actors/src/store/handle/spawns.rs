@@ -13,12 +13,15 @@ use crate::store::tables::{idempotency_keys, spawns};
 const MOST_LISTED: usize = 1_000;
 
 impl StoreHandle {
+    /// How long an idempotency key is good for: 24 h.
+    pub(super) const IDEMPOTENCY_KEPT: Duration = idempotency_keys::KEPT;
+
     /// Records a spawn, to be called before anything is sent. With an idempotency key that was used in the last 24 hours it
     /// answers with that spawn, or with the mismatch, and records nothing; of two requests at the same time one is new.
     pub async fn record_spawn(&self, new: NewSpawn, idempotency: Option<Idempotency>) -> Result<Recorded, Failure> {
-        let now = self.now_ms();
+        let (now, judged) = (self.now_ms(), self.shared.clock.judged_ms(Self::IDEMPOTENCY_KEPT));
         self.write("record the spawn", move |connection, sealer| {
-            spawns::record(connection, sealer, &new, idempotency.as_ref(), now)
+            spawns::record(connection, sealer, &new, idempotency.as_ref(), now, judged)
         })
         .await
     }

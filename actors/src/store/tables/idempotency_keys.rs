@@ -1,5 +1,7 @@
 //! Idempotency keys: which spawn a client's key stands for, for a day.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -7,7 +9,9 @@ use crate::store::error::StoreError;
 use crate::store::records::Idempotency;
 use crate::store::schema::idempotency_keys;
 
-/// How long a key is good for: 24 h.
+/// How long a key is good for.
+pub(in crate::store) const KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// The same in ms.
 const KEPT_MS: i64 = 24 * 3_600_000;
 
 /// What a key stands for.
@@ -17,14 +21,15 @@ pub(super) enum Found {
     OtherBody,
 }
 
+/// Looks for a key that is still good at `judged_ms`.
 pub(super) fn look_up(
     connection: &mut SqliteConnection,
     wanted: &Idempotency,
-    now_ms: i64,
+    judged_ms: i64,
 ) -> Result<Found, StoreError> {
     let found: Option<(String, String)> = idempotency_keys::table
         .find((wanted.key_id, hash(&wanted.key)))
-        .filter(idempotency_keys::created_at_ms.gt(now_ms.saturating_sub(KEPT_MS)))
+        .filter(idempotency_keys::created_at_ms.gt(judged_ms.saturating_sub(KEPT_MS)))
         .select((idempotency_keys::spawn_id, idempotency_keys::body_hash))
         .first(connection)
         .optional()?;

@@ -22,9 +22,10 @@ pub(in crate::store) fn record(
     new: &NewSpawn,
     idempotency: Option<&Idempotency>,
     now_ms: i64,
+    judged_ms: i64,
 ) -> Result<Recorded, StoreError> {
     if let Some(idempotency) = idempotency {
-        match idempotency_keys::look_up(connection, idempotency, now_ms)? {
+        match idempotency_keys::look_up(connection, idempotency, judged_ms)? {
             Found::Nothing => {}
             Found::OtherBody => return Ok(Recorded::Mismatch),
             Found::Spawn(spawn_id) => {

@@ -43,9 +43,9 @@ pub(super) async fn look_after(
 ) {
     let teller = Teller { run: order.run.clone(), news };
     let order = Arc::new(order);
-    let (asked, marker) = (Arc::clone(&order), mark.value(&order.run));
+    let (asked, marker, number) = (Arc::clone(&order), mark.value(&order.run), mark.number(&order.run));
     // Waits for the execution: off the threads that serve.
-    let started = tokio::task::spawn_blocking(move || start(&asked, &marker)).await;
+    let started = tokio::task::spawn_blocking(move || start(&asked, &marker, number)).await;
     let child = match started {
         Ok(Ok(child)) => child,
         Ok(Err(reason)) => return teller.tell(ProcessNews::NotStarted { reason }).await,
@@ -60,7 +60,7 @@ pub(super) async fn look_after(
     ChildTask::new(&order, child, teller, descendants).run(&order, orders).await;
 }
 
-fn start(order: &ProcessOrder, marker: &str) -> Result<Child, String> {
+fn start(order: &ProcessOrder, marker: &str, number: u64) -> Result<Child, String> {
     if order.make_cwd {
         // A failure shows when the directory is entered.
         let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&order.cwd);
@@ -86,7 +86,7 @@ fn start(order: &ProcessOrder, marker: &str) -> Result<Child, String> {
         .stdin(if order.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let spawned = Leaders::of_this_process().start(|| {
+    let spawned = Leaders::of_this_process().start(number, || {
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
         limit(pid, order);

@@ -340,7 +340,7 @@ async fn who_forks_away_into_a_session_of_its_own_is_found_and_ended() {
 #[tokio::test]
 async fn who_shed_every_mark_and_floods_the_output_keeps_no_run_from_ending() {
     let mut stage = Stage::new();
-    let script = "env -i setsid sh -c ': > ready; exec yes' & while [ ! -e ready ]; do sleep 0.01; done; exit 0";
+    let script = "prlimit --locks=7 env -i setsid sh -c ': > ready; exec yes' & while [ ! -e ready ]; do sleep 0.01; done; exit 0";
     let mut order = stage.order(script);
     order.output_bytes_per_second = 10_000;
     let told = stage.whole_life(order).await;

@@ -97,7 +97,7 @@ fn perform(room: &mut Room, act: &Act) {
         }
         Act::Prune(later) => {
             room.now.wall_ms += later;
-            room.act(|sessions, audience, turn| sessions.prune(audience, turn));
+            room.act(|sessions, audience, turn| sessions.prune(turn.now.wall_ms, audience, turn));
         }
     }
 }

@@ -12,21 +12,58 @@ fn ten_failures_lock_a_page_out_for_five_minutes_but_not_the_machine() {
             assert_eq!(bench.knock(&bad).code(), "AUTH_TOKEN_MISMATCH", "{failure}");
         }
         bench.pass(Duration::from_millis(9));
-        for knock in [&bad, &good] {
-            let outcome = bench.knock(knock);
-            let refusal = outcome.refusal();
-            assert_eq!(refusal.error.message, "unauthorized: too many failed authentication attempts (retry later)");
-            let details = unauthorized("AUTH_RATE_LIMITED", "rate_limited", false, "wait_then_retry");
-            assert_eq!(refusal.error.details, details);
-            assert_eq!(refusal.error.retry_after_ms, (version == 4).then_some(299_991));
-        }
+        let outcome = bench.knock(&bad);
+        let refusal = outcome.refusal();
+        assert_eq!(refusal.error.message, "unauthorized: too many failed authentication attempts (retry later)");
+        let details = unauthorized("AUTH_RATE_LIMITED", "rate_limited", false, "wait_then_retry");
+        assert_eq!(refusal.error.details, details);
+        assert_eq!(refusal.error.retry_after_ms, (version == 4).then_some(299_991));
         // A broken proof learns nothing either; nor does a page over HTTP.
         let broken = Knock { device: Some(1), signed_token: Some("x"), ..good.clone() };
         assert_eq!(bench.knock(&broken).code(), "AUTH_RATE_LIMITED");
-        assert_eq!(bench.bearer(&good.peer, Some(SHARED)).unwrap_err().details["code"], "AUTH_RATE_LIMITED");
+        assert_eq!(bench.bearer(&good.peer, Some("wrong")).unwrap_err().details["code"], "AUTH_RATE_LIMITED");
         bench.knock(&Knock { peer: local(), ..good.clone() }).caller();
         bench.pass(Duration::from_secs(300));
-        bench.knock(&good).caller();
+        assert_eq!(bench.knock(&bad).code(), "AUTH_TOKEN_MISMATCH");
+    }
+}
+
+#[test]
+fn who_cannot_have_guessed_is_let_in_from_an_address_that_is_locked_out() {
+    let mut bench = Bench::new(config());
+    let issued = bench.knock(&Knock::default()).device_token().unwrap();
+    for _ in 0..10 {
+        assert!(bench.bearer(&remote(5), Some("wrong")).is_err());
+    }
+    let wrong = Knock { peer: remote(5), token: Some("wrong".into()), ..Knock::default() };
+    assert_eq!(bench.knock(&wrong).code(), "AUTH_RATE_LIMITED");
+    // The shared credential, over each way in.
+    assert!(bench.bearer(&remote(5), Some(SHARED)).is_ok());
+    let shared = Knock { peer: remote(5), device: Some(9), ..Knock::default() };
+    assert_eq!(bench.knock(&shared).code(), "PAIRING_REQUIRED", "judged as from everywhere else");
+    let auth = json!({"method": "auth", "params": {"token": SHARED}}).to_string();
+    bench.first_frame(&remote(5), auth.as_bytes()).0.caller();
+    // The token of a device with its signature; a wrong one beside it changes nothing.
+    let device = Knock { peer: remote(5), token: None, device_token: Some(issued), ..Knock::default() };
+    bench.knock(&device).caller();
+    let other = Knock { device_token: Some("wrong".into()), ..device };
+    assert_eq!(bench.knock(&other).code(), "AUTH_RATE_LIMITED");
+    assert_eq!(bench.knock(&wrong).code(), "AUTH_RATE_LIMITED", "a success doesn't end the lock-out of the others");
+}
+
+#[test]
+fn a_credential_that_can_be_guessed_is_not_told_from_wrong_ones_while_locked_out() {
+    for short in ["hunter2", "aaaaaaaaaaaaaaaaaaaaaaaa", "123456781234567"] {
+        let mut bench = Bench::new(crate::config::GatewayConfig { auth: Auth::Token(Secret::new(short)), ..config() });
+        assert!(bench.bearer(&remote(5), Some(short)).is_ok());
+        for _ in 0..10 {
+            assert!(bench.bearer(&remote(5), Some("wrong")).is_err());
+        }
+        let right = Knock { peer: remote(5), token: Some(short.into()), device: None, ..Knock::default() };
+        assert_eq!(bench.knock(&right).code(), "AUTH_RATE_LIMITED", "{short}");
+        assert_eq!(bench.bearer(&remote(5), Some(short)).unwrap_err().details["code"], "AUTH_RATE_LIMITED");
+        bench.pass(Duration::from_secs(300));
+        assert!(bench.bearer(&remote(5), Some(short)).is_ok());
     }
 }
 
@@ -55,7 +92,8 @@ fn remote_guesses_count_over_every_way_in() {
             _ => drop(bench.knock(&Knock { peer, signed_token: Some("x"), ..Knock::default() })),
         }
     }
-    assert_eq!(bench.knock(&Knock { peer: remote(66), ..Knock::default() }).code(), "AUTH_RATE_LIMITED");
+    let wrong = Knock { peer: remote(66), token: Some("wrong".into()), ..Knock::default() };
+    assert_eq!(bench.knock(&wrong).code(), "AUTH_RATE_LIMITED");
     assert_eq!(bench.knock(&Knock { peer: remote(67), ..Knock::default() }).code(), "PAIRING_REQUIRED");
 }
 

@@ -1,0 +1,89 @@
+//! Watches the wall clock: says when it jumps, and remembers it over restarts, so that nothing is deleted for a jump
+//! ([`gatewarden_protocol::steady_time`] decides).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tracing::warn;
+
+use crate::audit_trail::AuditTrail;
+use crate::clock::Clock;
+use crate::error::Failure;
+use crate::metrics::Metrics;
+use crate::store::handle::StoreHandle;
+use crate::store::records::{AuditActor, AuditEntry, AuditResult};
+
+/// How often the clocks are compared. Whatever deletes compares them itself, too: this only decides how soon a jump is said.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// After so many looks what is known is stored though nothing happened: every ten minutes.
+const STORE_AFTER: u32 = 20;
+
+/// Watches `clock`, and with it all its clones, for as long as the daemon runs.
+///
+/// # Errors
+/// `store_unavailable`: what the last run knew can't be read.
+pub async fn start(clock: Clock, store: StoreHandle, audit: AuditTrail, metrics: Arc<Metrics>) -> Result<(), Failure> {
+    // Where it can't be read, each start is a boot of its own: the time between two runs isn't known then.
+    let boot = tokio::task::spawn_blocking(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id"));
+    let boot = boot.await.ok().and_then(Result::ok).unwrap_or_default();
+    let watch = ClockWatch { clock, store, audit, metrics };
+    let stored = watch.store.load_steady_time().await?;
+    if let Some(by_ms) = watch.clock.watch(stored.as_deref(), boot.trim()) {
+        watch.say(by_ms);
+    }
+    actix_rt::spawn(watch.run());
+    Ok(())
+}
+
+struct ClockWatch {
+    clock: Clock,
+    store: StoreHandle,
+    audit: AuditTrail,
+    metrics: Arc<Metrics>,
+}
+
+impl ClockWatch {
+    async fn run(self) {
+        loop {
+            self.remember().await;
+            for _ in 0..STORE_AFTER {
+                tokio::time::sleep(LOOK_EVERY).await;
+                if let Some(by_ms) = self.clock.look() {
+                    self.say(by_ms);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Once a jump.
+    fn say(&self, by_ms: i64) {
+        let by_s = by_ms / 1_000;
+        warn!(
+            clock.jump_s = by_s,
+            "the wall clock jumped; nothing is deleted for it: ages are judged by the time before for as long as things are kept"
+        );
+        self.metrics.count_clock_jump(by_ms > 0);
+        self.audit.note(AuditEntry {
+            at_ms: self.clock.wall_ms(),
+            actor: AuditActor::system(),
+            address: None,
+            request_id: None,
+            action: "clock.jump".to_owned(),
+            target: None,
+            result: AuditResult::Ok,
+            details: json!({ "seconds": by_s }),
+        });
+    }
+
+    async fn remember(&self) {
+        let Some(steady) = self.clock.stored() else { return };
+        if let Err(failure) = self.store.save_steady_time(steady).await {
+            warn!(%failure, "what is known of the wall clock could not be stored: tried again in ten minutes");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
