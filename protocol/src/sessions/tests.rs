@@ -125,6 +125,32 @@ fn a_page_tells_where_the_next_one_begins() {
 }
 
 #[test]
+fn a_list_is_read_from_text_as_from_a_value() {
+    let document = json!({"x": {"y": [1]}, "sessions": [{"key": "a", "label": "\"é"}, {}, 5], "total": 2, "hasMore": true, "nextOffset": 2});
+    let text = document.to_string();
+    let from_text = read_sessions(&mut serde_json::Deserializer::from_str(&text), rules(false)).unwrap();
+    assert_eq!(Some(from_text), read_sessions(&document, rules(false)));
+}
+
+#[test]
+fn a_list_with_rows_of_long_names_is_read_as_far_as_its_bytes_reach() {
+    let name = |n: usize| format!("{n:0>128}").replace('0', "\u{10400}");
+    let row = |n: usize| json!({"key": format!("k{n}"), "agentId": name(n), "model": name(n), "kind": name(n), "runId": name(n)});
+    let text = json!({"sessions": (0..10_000).map(row).collect::<Vec<_>>(), "total": 10_000}).to_string();
+    let page = read_sessions(&mut serde_json::Deserializer::from_str(&text), rules(false)).unwrap();
+    let held: usize = page.rows.iter().map(SessionRow::held_bytes).sum();
+    assert!(held <= crate::limits::MAX_SESSIONS_BYTES, "{held}");
+    assert!((1_000..10_000).contains(&page.rows.len()), "{}", page.rows.len());
+    assert_eq!(page.total, Some(10_000), "what comes after the rows is read all the same");
+}
+
+#[test]
+fn a_list_with_a_row_larger_than_any_real_one_is_none() {
+    let text = format!(r#"{{"sessions":[{{"key":"a","x":[{}{{}}]}}]}}"#, r#"{"":0},"#.repeat(1_000));
+    assert_eq!(read_sessions(&mut serde_json::Deserializer::from_str(&text), rules(false)), None);
+}
+
+#[test]
 fn a_flat_change_is_partial_and_a_nested_one_is_whole() {
     match event("sessions.changed", json!({"sessionKey": "agent:main:a", "reason": "send", "ts": NOW, "model": "m1"})) {
         Some(SessionsEvent::Changed { row, whole: false }) => {

@@ -93,7 +93,7 @@ fn what_an_older_socket_says_is_ignored() {
     assert_eq!(sim.link.phase(), Phase::Dialing);
     let before = sim.log.len();
     sim.feed(|link, moment| link.on_closed(moment, old, Some(1000), ""));
-    sim.feed(|link, moment| link.on_message(moment, old, b"{}"));
+    sim.feed(|link, moment| link.on_message(moment, old, b"{}", &mut super::sim::ample()));
     sim.feed(|link, moment| link.on_dial_failed(moment, old, &DialFailure::Refused));
     assert!(!sim.feed(|link, moment| link.on_dialed(moment, old)));
     assert_eq!(sim.log.len(), before);
