@@ -163,11 +163,6 @@ impl MemoryAccount {
         self.account.used.load(Ordering::Relaxed)
     }
 
-    /// What it may hold, bytes.
-    pub fn limit(&self) -> usize {
-        self.account.budget.per_gateway
-    }
-
     /// A permit over nothing yet.
     pub fn permit(&self) -> MemoryPermit {
         MemoryPermit { account: self.clone(), bytes: 0, spent: 0 }

@@ -111,17 +111,17 @@ fn absurd_values_are_left_out_and_bad_rows_are_dropped() {
 #[test]
 fn a_page_tells_where_the_next_one_begins() {
     let first = read_sessions(
-        &json!({"count": 1, "totalCount": 16, "nextOffset": 1, "hasMore": true, "sessions": [{"key": "a"}, {}]}),
+        json!({"count": 1, "totalCount": 16, "nextOffset": 1, "hasMore": true, "sessions": [{"key": "a"}, {}]}),
         rules(false),
     )
     .unwrap();
     assert_eq!((first.rows.len(), first.total, first.next_offset), (1, Some(16), Some(1)));
-    let last = read_sessions(&json!({"nextOffset": 16, "hasMore": false, "sessions": []}), rules(false)).unwrap();
+    let last = read_sessions(json!({"nextOffset": 16, "hasMore": false, "sessions": []}), rules(false)).unwrap();
     assert_eq!(last.next_offset, None);
-    let older = read_sessions(&json!({"count": 1, "sessions": [{"key": "a"}]}), rules(false)).unwrap();
+    let older = read_sessions(json!({"count": 1, "sessions": [{"key": "a"}]}), rules(false)).unwrap();
     assert_eq!((older.total, older.next_offset), (None, None), "count is that of the rows, not the total");
-    assert_eq!(read_sessions(&json!([{"key": "a"}]), rules(false)).unwrap().rows.len(), 1);
-    assert_eq!(read_sessions(&json!({"ts": 5}), rules(false)), None);
+    assert_eq!(read_sessions(json!([{"key": "a"}]), rules(false)).unwrap().rows.len(), 1);
+    assert_eq!(read_sessions(json!({"ts": 5}), rules(false)), None);
 }
 
 #[test]

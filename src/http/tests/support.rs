@@ -314,7 +314,7 @@ pub(super) fn online(latency_ms: f64) -> ProbeOutcome {
         uptime_ms: Some(61_500),
         sessions_count: Some(3),
         agents_count: Some(2),
-        agent_names: vec!["main".to_owned(), "researcher".to_owned()],
+        agent_names: ["main".to_owned(), "researcher".to_owned()].into(),
         ..GatewayReport::unknown(5_000)
     };
     ProbeOutcome { probed_at_ms: 5_000, report, latency_ms: Some(latency_ms), failed_step: None }
