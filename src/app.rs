@@ -28,7 +28,7 @@ use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::clock_watch;
-use gatewarden_actors::dialing::{Dialer, NetworkDialer};
+use gatewarden_actors::dialing::{Dialer, MemoryBudget, NetworkDialer};
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::event_hub::EventHubActor;
 use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
@@ -37,6 +37,7 @@ use gatewarden_actors::notifier::{NotifierActor, NotifierParts, forget_others};
 use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
 use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
+use gatewarden_actors::registry::token_addresses;
 use gatewarden_actors::registry::{RegistryActor, RegistryParts};
 use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
@@ -151,7 +152,9 @@ impl App {
         for name in store.purge_provisional_gateways().await? {
             tracing::warn!(gateway.name = %name, "gateway {name} was being created when the daemon ended: what was half-made is removed");
         }
-        let dialer: Arc<dyn Dialer> = Arc::new(NetworkDialer::new());
+        let memory = MemoryBudget::with_limits(config.gateway.memory_total, config.gateway.memory_each);
+        metrics.set_gateway_memory(memory.clone());
+        let dialer: Arc<dyn Dialer> = Arc::new(NetworkDialer::with_memory(memory));
         let processes = ProcessesActor::start(ProcessParts {
             settings: config.processes.clone(),
             restarts: config.restarts.clone(),
@@ -161,9 +164,10 @@ impl App {
             clock: clock.clone(),
         })
         .await?;
+        let records = store.load_gateways().await?;
         let (registry, roster) = RegistryActor::start(RegistryParts {
-            records: store.load_gateways().await?,
-            device_tokens: store.load_device_tokens().await?,
+            device_tokens: token_addresses::device_tokens(&store, &records).await?,
+            records,
             store: store.clone(),
             health_log: health_log.clone(),
             seed: Some(config.seed.clone()),

@@ -3,6 +3,7 @@
 //! [`layers`] gathers what was written and where, [`reading`] checks it, and one file a topic builds the settings. Every
 //! mistake is found before a port is bound or a file is made, and all of them are said at once.
 
+mod byte_size;
 mod duration;
 mod effective;
 mod gateway;

@@ -50,18 +50,33 @@ mod upgrade;
 
 pub use failure::{DialFailure, DialStep, SocketError};
 pub use frame_cap::FrameCap;
-pub use incoming::Incoming;
+pub use incoming::{Held, Incoming};
+pub use memory_budget::{MemoryAccount, MemoryBudget};
 pub use network::NetworkDialer;
 pub use outgoing::{Outgoing, Sent};
 pub use upgrade::refusal_text;
 
 /// Reaches gateways. One serves the whole process; its futures run on the arbiter that polls them.
 pub trait Dialer: Send + Sync {
-    /// Opens a WebSocket. Ends within the request's timeout.
-    fn dial(&self, request: DialRequest) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>>;
+    /// Opens a WebSocket. Ends within the request's timeout. What the gateway sends is held at the expense of `memory`.
+    fn dial(
+        &self,
+        request: DialRequest,
+        memory: &MemoryAccount,
+    ) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>>;
 
-    /// Sends one HTTP request on a connection of its own. Any status is an answer; ends within the request's timeout.
-    fn http(&self, request: HttpRequest) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>>;
+    /// Sends one HTTP request on a connection of its own. Any status is an answer; ends within the request's timeout. The answer
+    /// is held at the expense of `memory`.
+    fn http(
+        &self,
+        request: HttpRequest,
+        memory: &MemoryAccount,
+    ) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>>;
+
+    /// What all gateways that are reached through this dialer may make us hold.
+    fn memory(&self) -> MemoryBudget {
+        MemoryBudget::default()
+    }
 }
 
 /// A WebSocket to open.
@@ -149,7 +164,7 @@ impl HttpRequest {
 }
 
 /// An HTTP answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct HttpReply {
     /// Status code.
     pub status: u16,
@@ -160,7 +175,7 @@ pub struct HttpReply {
     /// The answering clock, wall ms, where it tells it (`Date`, to the second).
     pub date_ms: Option<i64>,
     /// The whole body.
-    pub body: Bytes,
+    pub body: Held<Bytes>,
     /// From the start of the dial to the body's last byte.
     pub took: Duration,
 }

@@ -42,7 +42,8 @@ use self::messages::{FromGateway, GatewayNotice, ProbeOutcome};
 use self::socket::Socket;
 use self::timer::Timer;
 use crate::clock::Clock;
-use crate::dialing::Dialer;
+use crate::dialing::memory_budget::{Decoding, MemoryPermit};
+use crate::dialing::{Dialer, Held, MemoryAccount, SocketError};
 use crate::error::Failure;
 use crate::gateway_record::SharedRecord;
 use crate::ids::GatewayId;
@@ -85,13 +86,18 @@ pub struct GatewayActor {
     incarnation: u64,
     link: Link,
     dialer: Arc<dyn Dialer>,
+    memory: MemoryAccount,
+    /// Covers what is kept between two messages.
+    kept: MemoryPermit,
+    /// Covers the values of the message that is being handled.
+    decoded: Option<MemoryPermit>,
     supervisor: Recipient<FromGateway>,
     clock: Clock,
     metrics: Arc<Metrics>,
     socket: Socket,
     http: HttpConversation,
     timer: Timer,
-    callers: HashMap<CallToken, oneshot::Sender<Result<Value, Failure>>>,
+    callers: HashMap<CallToken, oneshot::Sender<Result<Held<Value>, Failure>>>,
     starters: HashMap<CallToken, oneshot::Sender<Result<Accepted, NotAccepted>>>,
     seekers: HashMap<CallToken, oneshot::Sender<Result<LookedUp, Failure>>>,
     probers: HashMap<ProbeToken, oneshot::Sender<Box<ProbeOutcome>>>,
@@ -117,10 +123,14 @@ impl GatewayActor {
         let id = record.id;
         let moment = moment_of(&clock);
         let link = Link::new(LinkParts { record, settings, identity, version, instance_id }, moment);
+        let memory = dialer.memory().account();
         Self {
             id,
             incarnation,
             link,
+            kept: memory.permit(),
+            memory,
+            decoded: None,
             dialer,
             supervisor,
             clock,
@@ -146,8 +156,38 @@ impl GatewayActor {
     fn feed<T>(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Link, Moment) -> T) -> T {
         let answer = input(&mut self.link, moment_of(&self.clock));
         self.perform(ctx);
+        self.cover_kept(ctx);
         self.rearm(ctx);
         answer
+    }
+
+    /// One input with something to decode, at the expense of this gateway's account. What an answer takes along is covered until
+    /// whoever asked has done with it.
+    fn feed_decoding(
+        &mut self,
+        ctx: &mut Context<Self>,
+        permit: Option<MemoryPermit>,
+        input: impl FnOnce(&mut Link, Moment, &mut Decoding<'_>),
+    ) {
+        let mut permit = permit.unwrap_or_else(|| self.memory.permit());
+        let mut decoding = permit.decoding();
+        input(&mut self.link, moment_of(&self.clock), &mut decoding);
+        self.decoded = Some(permit);
+        self.perform(ctx);
+        self.decoded = None;
+        self.cover_kept(ctx);
+        self.rearm(ctx);
+    }
+
+    /// What the link keeps is covered, or given up.
+    fn cover_kept(&mut self, ctx: &mut Context<Self>) {
+        if let Err(excess) = self.kept.set_to(self.link.held_bytes()) {
+            let (moment, epoch) = (moment_of(&self.clock), self.link.epoch());
+            self.link.on_socket_error(moment, epoch, &SocketError::OutOfMemory(excess));
+            self.perform(ctx);
+            // What is left is less than was covered before.
+            let _ = self.kept.set_to(self.link.held_bytes());
+        }
     }
 
     fn tell(&self, notice: GatewayNotice) {

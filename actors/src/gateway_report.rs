@@ -1,5 +1,7 @@
 //! What is known of a gateway right now, as its actor says and readers see.
 
+use std::sync::Arc;
+
 use gatewarden_protocol::Dialect;
 use serde::Serialize;
 
@@ -180,7 +182,7 @@ pub struct GatewayReport {
     /// Agents; none while unknown.
     pub agents_count: Option<u32>,
     /// Names of agents, for the health sweep.
-    pub agent_names: Vec<String>,
+    pub agent_names: Arc<[String]>,
     /// Server version.
     pub version: Option<String>,
     /// Negotiated protocol.
@@ -218,7 +220,7 @@ impl GatewayReport {
             latency_ms: None,
             sessions_count: None,
             agents_count: None,
-            agent_names: Vec::new(),
+            agent_names: Arc::default(),
             version: None,
             protocol: None,
             dialect: None,

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::dialing::MemoryBudget;
 use crate::event::EventKind;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
@@ -66,6 +67,8 @@ pub struct Metrics {
     registry_notices: AtomicI64,
     registry_requests: AtomicUsize,
     log_watchers: AtomicUsize,
+    /// What gateways make us hold; told by the dialer's budget itself.
+    gateway_memory: OnceLock<MemoryBudget>,
     self_doubt: AtomicBool,
     panics: AtomicU64,
     clock_jumps_ahead: AtomicU64,
@@ -187,6 +190,11 @@ impl Metrics {
     /// Where the database is. Once, when it is opened.
     pub fn set_database(&self, path: &Path) {
         let _ = self.database.set(path.to_owned());
+    }
+
+    /// Says where it is counted what gateways make us hold.
+    pub fn set_gateway_memory(&self, memory: MemoryBudget) {
+        let _ = self.gateway_memory.set(memory);
     }
 
     fn pool(&self, which: &'static str) -> &PoolSeries {
@@ -344,6 +352,10 @@ impl Metrics {
             [("ahead", &self.clock_jumps_ahead), ("back", &self.clock_jumps_back)]
                 .map(|(direction, count)| (vec![("direction", direction.to_owned())], count.load(Ordering::Relaxed))),
         );
+        let memory =
+            |of: fn(&MemoryBudget) -> usize| self.gateway_memory.get().map(|memory| (vec![], as_f64(of(memory))));
+        out.gauges(&catalogue::GATEWAY_MEMORY, memory(MemoryBudget::used));
+        out.gauges(&catalogue::GATEWAY_MEMORY_LIMIT, memory(MemoryBudget::limit));
         out.gauges(&catalogue::LOG_WATCHERS, [(vec![], as_f64(self.log_watchers.load(Ordering::Relaxed)))]);
         out.gauges(&catalogue::SELF_DOUBT, [(vec![], f64::from(u8::from(self.self_doubt.load(Ordering::Relaxed))))]);
         out.counters(&catalogue::PANICS, [(vec![], self.panics.load(Ordering::Relaxed))]);

@@ -36,6 +36,7 @@ pub mod roster;
 mod spawn_writes;
 mod spawning;
 mod supervision;
+pub mod token_addresses;
 pub mod trials;
 
 use std::collections::{HashMap, HashSet};

@@ -148,7 +148,7 @@ impl SessionAction {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SessionSnapshot {
     /// Newest first.
-    pub rows: Vec<SessionRow>,
+    pub rows: Vec<Arc<SessionRow>>,
     /// Wall ms of the last news.
     pub as_of_ms: i64,
     /// Whether the list was ever read in full since the connection was made.

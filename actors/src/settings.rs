@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gatewarden_protocol::Secret;
 
+use crate::dialing::memory_budget::{DEFAULT_PER_GATEWAY, DEFAULT_TOTAL};
 use crate::machines::process_supervision::SupervisionSettings;
 use crate::machines::routing::RoutingPolicy;
 
@@ -55,6 +56,10 @@ pub struct GatewaySettings {
     pub max_frame: usize,
     /// Pending requests to one gateway; 256.
     pub max_pending: usize,
+    /// What one gateway may make us hold, bytes; 32 MiB.
+    pub memory_each: usize,
+    /// What all gateways may make us hold together, bytes; 256 MiB.
+    pub memory_total: usize,
 }
 
 impl Default for GatewaySettings {
@@ -81,6 +86,8 @@ impl Default for GatewaySettings {
             protocols: 3..=4,
             max_frame: 26 * 1024 * 1024,
             max_pending: 256,
+            memory_each: DEFAULT_PER_GATEWAY,
+            memory_total: DEFAULT_TOTAL,
         }
     }
 }

@@ -229,9 +229,13 @@ impl GatewayAddress {
         })
     }
 
-    /// `host:port`, IPv6 in brackets: what two records of one gateway share (failed authentications, device token).
+    /// `scheme://host:port/path`: what two records of one gateway share (failed authentications, device token). One host and port
+    /// may serve several tenants by path, and what one of them issued must not be sent to another.
+    ///
+    /// The scheme is `ws` or `wss`, the port is always written, and of the ways to write a path there is one: no slash at its
+    /// end, and percent-encoded only where it must be. A query is no part of it, since none is ever dialled or stored.
     pub fn key(&self) -> String {
-        self.to_string()
+        format!("{}://{self}{}", if self.is_tls() { "wss" } else { "ws" }, canonical_path(&self.path))
     }
 
     /// The port.
@@ -368,6 +372,26 @@ fn canonical_name(name: &str) -> Result<String, AddressError> {
 fn kept_path(path: &str) -> String {
     let path = path.trim_end_matches('/');
     if path == "/sessions" || path.starts_with("/sessions/") { String::new() } else { path.to_owned() }
+}
+
+/// The path with its percent-encodings in one spelling: upper-case digits, and none of what needs none (RFC 3986, 6.2.2).
+fn canonical_path(path: &str) -> String {
+    let mut canonical = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        canonical.push_str(before);
+        let byte = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte {
+            Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => {
+                canonical.push(char::from(byte));
+            }
+            Some(byte) => canonical.push_str(&format!("%{byte:02X}")),
+            None => canonical.push('%'),
+        }
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    canonical.push_str(rest);
+    canonical
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use crate::decoding::text_bytes;
 use crate::fields;
-use crate::limits::MAX_AGENTS;
+use crate::limits::{MAX_AGENTS, MAX_AGENTS_BYTES};
 use crate::words;
 
 /// One agent of a gateway.
@@ -27,6 +28,15 @@ impl AgentRow {
     /// The name for people, else the id.
     pub fn shown_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.id)
+    }
+
+    /// What it takes to keep it, bytes: its texts (its name is kept apart a second time), and itself.
+    pub fn held_bytes(&self) -> usize {
+        let texts = [&self.role, &self.model, &self.workspace].into_iter().flatten();
+        size_of::<Self>()
+            + size_of::<String>()
+            + 2 * (text_bytes(&self.id) + self.name.as_deref().map_or(0, text_bytes))
+            + texts.map(|text| text_bytes(text)).sum::<usize>()
     }
 
     /// Reads one row of any form: an object, or a bare name. None where it names no agent.
@@ -75,10 +85,19 @@ pub fn read_config_agents(document: &Value) -> Option<Vec<AgentRow>> {
     Some(if rows.is_empty() { main() } else { rows })
 }
 
+/// As many of the agents as are kept of one gateway.
+pub(crate) fn bounded(rows: impl Iterator<Item = AgentRow>) -> Vec<AgentRow> {
+    let within = rows.take(MAX_AGENTS).scan(MAX_AGENTS_BYTES, |left, row| {
+        *left = left.checked_sub(row.held_bytes())?;
+        Some(row)
+    });
+    within.collect()
+}
+
 /// An array of rows, a map from id to row, or `{list}` / `{entries}` around either.
 fn read_roster(agents: &Value, default: Option<String>) -> Option<Vec<AgentRow>> {
     let mut rows: Vec<AgentRow> = match agents {
-        Value::Array(rows) => rows.iter().filter_map(AgentRow::read).take(MAX_AGENTS).collect(),
+        Value::Array(rows) => bounded(rows.iter().filter_map(AgentRow::read)),
         Value::Object(map) => {
             let inner = ["list", "entries"].iter().find_map(|field| map.get(*field));
             if let Some(inner) = inner.filter(|inner| inner.is_array() || inner.is_object()) {
@@ -98,16 +117,12 @@ fn read_roster(agents: &Value, default: Option<String>) -> Option<Vec<AgentRow>>
 
 fn read_entries(entries: &Value, default: Option<String>) -> Option<Vec<AgentRow>> {
     let Value::Object(map) = entries else { return read_roster(entries, default) };
-    let mut rows: Vec<AgentRow> = map
-        .iter()
-        .filter(|(key, row)| key.as_str() != "defaults" && row.is_object())
-        .filter_map(|(key, row)| {
-            let id = words::name(key)?;
-            let read = AgentRow::read(row).unwrap_or_default();
-            Some(AgentRow { model: read.model.or_else(|| model(row)), id, ..read })
-        })
-        .take(MAX_AGENTS)
-        .collect();
+    let named = map.iter().filter(|(key, row)| key.as_str() != "defaults" && row.is_object());
+    let mut rows = bounded(named.filter_map(|(key, row)| {
+        let id = words::name(key)?;
+        let read = AgentRow::read(row).unwrap_or_default();
+        Some(AgentRow { model: read.model.or_else(|| model(row)), id, ..read })
+    }));
     mark_default(&mut rows, default);
     Some(rows)
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::limits::{MAX_NAMES, MAX_NAMES_BYTES};
 use crate::words;
 
 /// The first of the fields that holds a fit name.
@@ -40,8 +41,13 @@ pub(crate) fn time_ms(value: &Value, fields: &[&str]) -> Option<i64> {
     i64::try_from(ms).ok().filter(|ms| *ms > 0)
 }
 
-/// The names in an array field.
+/// The names in an array field, as far as [`MAX_NAMES`] and [`MAX_NAMES_BYTES`] reach.
 pub(crate) fn names(value: &Value, field: &str) -> Option<Vec<String>> {
     let array = value.get(field)?.as_array()?;
-    Some(array.iter().filter_map(Value::as_str).filter_map(words::name).collect())
+    let names = array.iter().filter_map(Value::as_str).filter_map(words::name).take(MAX_NAMES);
+    let within = names.scan(MAX_NAMES_BYTES, |left, name| {
+        *left = left.checked_sub(name.len() + size_of::<String>())?;
+        Some(name)
+    });
+    Some(within.collect())
 }

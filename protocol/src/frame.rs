@@ -1,9 +1,15 @@
 //! One tolerant reader for the frames of every dialect, and the writer of requests.
 
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::decoding::{Allowance, DecodeError, Excess, Meter, decode};
 use crate::dialect::Dialect;
-use crate::limits::{LARGE_FRAME, MAX_VALUES_PER_FRAME};
+use crate::limits::MAX_DECODED_FRAME;
 use crate::words;
 
 /// One message of either side. Unknown fields are ignored: a gateway that learns new words must stay readable.
@@ -68,68 +74,206 @@ pub enum FrameError {
     /// JSON, but no object with anything of a request, a response or an event.
     #[error("JSON, but neither a request nor a response nor an event")]
     NotAFrame,
-    /// More JSON values than a frame may hold.
-    #[error("more than {MAX_VALUES_PER_FRAME} values in one frame")]
-    TooManyValues,
+    /// What it holds would take more memory than there is for it.
+    #[error("what the frame holds takes more memory than is set aside for it")]
+    TooMuch(Excess),
+}
+
+impl From<DecodeError> for FrameError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::NotJson(words) => Self::NotJson(words),
+            DecodeError::TooMuch(excess) => Self::TooMuch(excess),
+        }
+    }
 }
 
 impl Frame {
-    /// Reads one frame of any dialect. Text and binary frames carry the same bytes. The caller has bounded the size.
+    /// Reads one frame of any dialect. Text and binary frames carry the same bytes. The caller has bounded the size of the
+    /// text; what it becomes in memory is bounded here, by [`MAX_DECODED_FRAME`].
+    ///
+    /// # Errors
+    /// No frame, or too much in it.
     pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
-        if bytes.len() > LARGE_FRAME && count_values(bytes) > MAX_VALUES_PER_FRAME {
-            return Err(FrameError::TooManyValues);
-        }
-        let value: Value =
-            serde_json::from_slice(bytes).map_err(|error| FrameError::NotJson(words::shown(&error.to_string())))?;
-        match value {
-            Value::Object(object) => Self::from_object(object),
-            _ => Err(FrameError::NotAFrame),
-        }
+        FrameText::read(bytes)?.decode(&mut Allowance(MAX_DECODED_FRAME))
+    }
+}
+
+/// A frame that is known to be one, while what it holds is still text: so that a list can be read row by row, and whatever
+/// else is decoded within a bound.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FrameText<'a> {
+    kind: Option<&'a RawValue>,
+    id: Option<&'a RawValue>,
+    method: Option<&'a RawValue>,
+    params: Option<&'a RawValue>,
+    ok: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
+    payload: Option<&'a RawValue>,
+    result: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    event: Option<&'a RawValue>,
+    seq: Option<&'a RawValue>,
+}
+
+/// What a frame is by its fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Request,
+    Response,
+    Event,
+}
+
+/// Longest id, number or kind within a frame, bytes; what is longer is none of them.
+const MAX_WORD: usize = 1_024;
+
+impl<'a> FrameText<'a> {
+    /// Reads what of a frame tells its kind. Takes no memory beside the text.
+    ///
+    /// # Errors
+    /// Not JSON, or no frame.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, FrameError> {
+        let text: Self = match serde_json::from_slice(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                // What is no object was read no further than that.
+                let is_json = error.is_data() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+                let no_json = FrameError::NotJson(words::shown(&error.to_string()));
+                return Err(if is_json { FrameError::NotAFrame } else { no_json });
+            }
+        };
+        text.kind().map(|_| text).ok_or(FrameError::NotAFrame)
     }
 
-    fn from_object(mut object: Map<String, Value>) -> Result<Self, FrameError> {
-        let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
-        match kind {
-            "req" => request(&mut object),
-            "res" => Ok(response(&mut object)),
-            "event" => event(&mut object),
+    fn kind(&self) -> Option<Kind> {
+        let is_text = |field: Option<&RawValue>| field.is_some_and(|field| field.get().starts_with('"'));
+        match word(self.kind).as_ref().and_then(Value::as_str).unwrap_or_default() {
+            "req" => Some(Kind::Request),
+            "res" => Some(Kind::Response),
+            "event" => Some(Kind::Event),
             // No type (dialect `rpc`), or one that this version doesn't know: the fields tell.
-            _ if object.get("event").is_some_and(Value::is_string) => event(&mut object),
-            _ if object.get("method").is_some_and(Value::is_string) => request(&mut object),
-            _ if ["result", "error", "ok"].iter().any(|field| object.contains_key(*field)) => Ok(response(&mut object)),
-            _ => Err(FrameError::NotAFrame),
+            _ if is_text(self.event) => Some(Kind::Event),
+            _ if is_text(self.method) => Some(Kind::Request),
+            _ if self.result.is_some() || self.error.is_some() || self.ok.is_some() => Some(Kind::Response),
+            _ => None,
+        }
+    }
+
+    /// The id and the payload of a response that tells of success.
+    pub fn success(&self) -> Option<(String, &'a RawValue)> {
+        let id = id_text(&word(self.id)?)?;
+        let payload = self.payload.or(self.result).or(self.data)?;
+        (self.kind() == Some(Kind::Response) && !self.has_failed()).then_some((id, payload))
+    }
+
+    fn has_failed(&self) -> bool {
+        match self.ok.map(RawValue::get) {
+            Some("true") => false,
+            Some("false") => true,
+            _ => self.error.is_some_and(|error| error.get() != "null"),
+        }
+    }
+
+    /// Decodes all of it within what the meter gives.
+    ///
+    /// # Errors
+    /// No frame after all, or too much in it.
+    pub fn decode(&self, meter: &mut dyn Meter) -> Result<Frame, FrameError> {
+        let mut value = |field: Option<&RawValue>| match field {
+            Some(field) => decode(field.get().as_bytes(), meter),
+            None => Ok(Value::Null),
+        };
+        match self.kind() {
+            None => Err(FrameError::NotAFrame),
+            Some(Kind::Request) => {
+                let Value::String(method) = value(self.method)? else { return Err(FrameError::NotAFrame) };
+                let params = value(self.params)?;
+                Ok(Frame::Request { id: word(self.id).as_ref().and_then(id_text), method, params })
+            }
+            Some(Kind::Response) => {
+                let id = word(self.id).as_ref().and_then(id_text).unwrap_or_default();
+                let payload = self.payload.or(self.result).or(self.data);
+                let outcome = if self.has_failed() {
+                    let error = self.error.filter(|error| error.get() != "null");
+                    Err(WireError::from_value(value(error.or(payload))?))
+                } else {
+                    Ok(value(payload)?)
+                };
+                Ok(Frame::Response(Response { id, outcome }))
+            }
+            Some(Kind::Event) => {
+                let Value::String(name) = value(self.event)? else { return Err(FrameError::NotAFrame) };
+                let payload = value(self.payload.or(self.data))?;
+                let seq = word(self.seq).as_ref().and_then(Value::as_u64);
+                Ok(Frame::Event(Event { name, payload, seq }))
+            }
         }
     }
 }
 
-fn request(object: &mut Map<String, Value>) -> Result<Frame, FrameError> {
-    let Some(Value::String(method)) = object.remove("method") else { return Err(FrameError::NotAFrame) };
-    let id = object.get("id").and_then(id_text);
-    let params = object.remove("params").unwrap_or(Value::Null);
-    Ok(Frame::Request { id, method, params })
+/// A short value within a frame.
+fn word(field: Option<&RawValue>) -> Option<Value> {
+    let text = field?.get();
+    (text.len() <= MAX_WORD && !text.starts_with(['{', '['])).then(|| serde_json::from_str(text).ok()).flatten()
 }
 
-fn response(object: &mut Map<String, Value>) -> Frame {
-    let id = object.get("id").and_then(id_text).unwrap_or_default();
-    let error = object.remove("error").filter(|error| !error.is_null());
-    let failed = match object.get("ok").and_then(Value::as_bool) {
-        Some(ok) => !ok,
-        None => error.is_some(),
-    };
-    let payload = ["payload", "result", "data"].iter().find_map(|field| object.remove(*field));
-    let outcome = if failed {
-        Err(WireError::from_value(error.or(payload).unwrap_or(Value::Null)))
-    } else {
-        Ok(payload.unwrap_or(Value::Null))
-    };
-    Frame::Response(Response { id, outcome })
+impl<'de: 'a, 'a> Deserialize<'de> for FrameText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FrameVisitor)
+    }
 }
 
-fn event(object: &mut Map<String, Value>) -> Result<Frame, FrameError> {
-    let Some(Value::String(name)) = object.remove("event") else { return Err(FrameError::NotAFrame) };
-    let payload = object.remove("payload").or_else(|| object.remove("data")).unwrap_or(Value::Null);
-    let seq = object.get("seq").and_then(Value::as_u64);
-    Ok(Frame::Event(Event { name, payload, seq }))
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Type,
+    Id,
+    Method,
+    Params,
+    Ok,
+    Error,
+    Payload,
+    Result,
+    Data,
+    Event,
+    Seq,
+    #[serde(other)]
+    Other,
+}
+
+struct FrameVisitor;
+
+impl<'de> Visitor<'de> for FrameVisitor {
+    type Value = FrameText<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<FrameText<'de>, A::Error> {
+        let mut text = FrameText::default();
+        while let Some(field) = entries.next_key::<Field>()? {
+            let place = match field {
+                Field::Type => &mut text.kind,
+                Field::Id => &mut text.id,
+                Field::Method => &mut text.method,
+                Field::Params => &mut text.params,
+                Field::Ok => &mut text.ok,
+                Field::Error => &mut text.error,
+                Field::Payload => &mut text.payload,
+                Field::Result => &mut text.result,
+                Field::Data => &mut text.data,
+                Field::Event => &mut text.event,
+                Field::Seq => &mut text.seq,
+                Field::Other => {
+                    entries.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *place = Some(entries.next_value()?);
+        }
+        Ok(text)
+    }
 }
 
 fn id_text(id: &Value) -> Option<String> {
@@ -192,23 +336,6 @@ impl WireError {
 /// A duration in ms that may come as a fraction; none where it is negative.
 fn whole_ms(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_f64().filter(|ms| *ms >= 0.0).map(|ms| ms as u64))
-}
-
-/// An upper bound of the values in a JSON text: its separators and openings outside of strings.
-fn count_values(bytes: &[u8]) -> usize {
-    let mut count = 0;
-    let mut in_string = false;
-    let mut escaped = false;
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b',' | b'[' | b'{' | b':' if !in_string => count += 1,
-            _ => {}
-        }
-    }
-    count
 }
 
 /// A request as text for the wire. Null parameters become an empty object, since real gateways refuse null.

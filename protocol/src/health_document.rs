@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::decoding::{Allowance, decode};
 use crate::fields;
+use crate::limits::MAX_DECODED_ROW;
 
 /// What a health document says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,7 +25,7 @@ impl HealthDocument {
         if !content_type.is_none_or(is_json) {
             return None;
         }
-        let document: Value = serde_json::from_slice(body).ok()?;
+        let document = decode(body, &mut Allowance(MAX_DECODED_ROW)).ok()?;
         let status = document.get("status").and_then(Value::as_str);
         let ok = fields::flag(&document, &["ok"]);
         let ready = fields::flag(&document, &["ready"]);

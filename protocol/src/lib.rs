@@ -8,6 +8,7 @@
 pub mod address;
 pub mod agents;
 pub mod capabilities;
+pub mod decoding;
 pub mod dialect;
 mod fields;
 pub mod forbidden_address;

@@ -8,8 +8,11 @@ mod timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::decoding::{Allowance, decode, held_bytes, text_bytes};
 use crate::fields;
-use crate::limits::{MAX_LOG_EXTRA, MAX_LOG_LINES, MAX_LOG_MESSAGE};
+use crate::limits::{
+    MAX_DECODED_LOG_LINE, MAX_LOG_EXTRA, MAX_LOG_EXTRA_BYTES, MAX_LOG_LINES, MAX_LOG_LINES_BYTES, MAX_LOG_MESSAGE,
+};
 use crate::words;
 
 /// How grave an entry is, gravest first.
@@ -94,8 +97,15 @@ impl LogEntry {
     /// Roughly how much it takes to keep and to send, bytes.
     pub fn weight(&self) -> usize {
         let texts = [self.source.as_deref(), self.session.as_deref(), Some(self.message.as_str())];
-        let extra = self.extra.as_ref().map_or(0, |extra| extra.to_string().len());
-        96 + extra + texts.into_iter().flatten().map(str::len).sum::<usize>()
+        let extra = self.extra.as_ref().map_or(0, held_bytes);
+        size_of::<Self>() + extra + texts.into_iter().flatten().map(text_bytes).sum::<usize>()
+    }
+
+    /// Leaves out the values beside the text.
+    pub fn drop_extra(&mut self) {
+        if let Some(extra) = self.extra.take() {
+            self.extra = Some(left_out(&extra));
+        }
     }
 }
 
@@ -122,17 +132,29 @@ pub fn read_log_tail(mut payload: Value) -> Option<LogTail> {
     let (truncated, reset) =
         (fields::flag(&payload, &["truncated"]) == Some(true), fields::flag(&payload, &["reset"]) == Some(true));
     let Value::Array(raw) = payload.get_mut("lines")?.take() else { return None };
-    let surplus = raw.len().saturating_sub(MAX_LOG_LINES);
-    let lines = raw.into_iter().skip(surplus).filter_map(|line| match line {
+    let all = raw.len();
+    let newest_first = raw.into_iter().rev().take(MAX_LOG_LINES).scan(MAX_LOG_LINES_BYTES, |left, line| {
+        *left = left.checked_sub(line.as_str().map_or(0, line_bytes))?;
+        Some(line)
+    });
+    let mut kept: Vec<Value> = newest_first.collect();
+    let surplus = all > kept.len();
+    kept.reverse();
+    let lines = kept.into_iter().filter_map(|line| match line {
         Value::String(line) if !line.trim().is_empty() => Some(line),
         _ => None,
     });
-    Some(LogTail { file, cursor, lines: lines.collect(), truncated: truncated || surplus > 0, reset })
+    Some(LogTail { file, cursor, lines: lines.collect(), truncated: truncated || surplus, reset })
+}
+
+/// What a line takes to be kept, bytes.
+pub fn line_bytes(line: &str) -> usize {
+    size_of::<String>() + text_bytes(line)
 }
 
 /// Reads one line of a log file. A line that is no record is a message.
 pub fn read_log_line(line: &str) -> LogEntry {
-    match serde_json::from_str::<Value>(line) {
+    match decode(line.as_bytes(), &mut Allowance(MAX_DECODED_LOG_LINE.max(2 * line.len()))) {
         Ok(Value::Object(record)) => read_record(&record).unwrap_or_else(|| LogEntry::plain(line)),
         _ => LogEntry::plain(line),
     }
@@ -196,13 +218,19 @@ fn read_record(record: &Map<String, Value>) -> Option<LogEntry> {
 
 /// A logger's name is a JSON object in a text, such as `{"subsystem":"gateway/ws"}`.
 fn logger_name(text: &str) -> Option<Value> {
-    let looks_so = text.starts_with('{');
-    looks_so.then(|| serde_json::from_str::<Value>(text).ok()).flatten().filter(Value::is_object)
+    let looks_so = text.starts_with('{') && text.len() <= MAX_LOG_EXTRA;
+    let read = || decode(text.as_bytes(), &mut Allowance(MAX_LOG_EXTRA_BYTES)).ok();
+    looks_so.then(read).flatten().filter(Value::is_object)
 }
 
+/// Small texts can be large values: both count.
 fn bounded(extra: Value) -> Value {
-    let bytes = extra.to_string().len();
-    if bytes <= MAX_LOG_EXTRA { extra } else { serde_json::json!({ "left_out_bytes": bytes }) }
+    let fits = held_bytes(&extra) <= MAX_LOG_EXTRA_BYTES && extra.to_string().len() <= MAX_LOG_EXTRA;
+    if fits { extra } else { left_out(&extra) }
+}
+
+fn left_out(extra: &Value) -> Value {
+    serde_json::json!({ "left_out_bytes": extra.to_string().len() })
 }
 
 /// A message fit to be shown on a terminal and in a page: control characters and terminal sequences removed, lines kept.

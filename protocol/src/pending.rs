@@ -150,6 +150,11 @@ impl<T> PendingRequests<T> {
         }
     }
 
+    /// Who waits for the reply of this id.
+    pub fn waiter(&self, id: &str) -> Option<&T> {
+        self.entries.get(&self.number(id)?).map(|entry| &entry.waiter)
+    }
+
     /// Takes out one request whose sender no longer wants the answer; a late reply is a duplicate then.
     pub fn cancel(&mut self, id: &str) -> Option<Settled<T>> {
         self.number(id).and_then(|number| self.remove(number))

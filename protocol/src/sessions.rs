@@ -4,12 +4,17 @@
 //! document 002's `active: true`); **paused** is one whose run is suspended; **completed** is one whose last run has
 //! ended (done, failed or killed). A row that tells none of this has no status: it never ran, or the release doesn't say.
 
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::capabilities::Capabilities;
+use crate::decoding::{RowSeed, text_bytes};
 use crate::fields;
-use crate::limits::MAX_SESSIONS;
+use crate::limits::{MAX_DECODED_ROW, MAX_SESSIONS, MAX_SESSIONS_BYTES};
 use crate::quirks::Quirk;
 use crate::words;
 
@@ -94,6 +99,9 @@ pub struct SessionRow {
     pub run_error: Option<String>,
 }
 
+/// A row without its texts, shared, with a place in a table that is half full and one in a list.
+const ROW_BYTES: usize = size_of::<SessionRow>() + 48 + 2 * size_of::<(String, usize)>() + size_of::<usize>();
+
 /// How rows are to be read: differs by release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RowRules {
@@ -174,6 +182,13 @@ impl SessionRow {
         take(&mut self.started_at_ms, newer.started_at_ms);
     }
 
+    /// What it takes to keep it in a table and to show it, bytes: its texts, itself, and its places there.
+    pub fn held_bytes(&self) -> usize {
+        let texts = [&self.agent, &self.model, &self.kind, &self.label, &self.run_id, &self.run_error];
+        let texts: usize = texts.into_iter().flatten().map(|text| text_bytes(text)).sum();
+        ROW_BYTES + 2 * text_bytes(&self.key) + texts
+    }
+
     /// Whether a run is under way.
     pub fn is_active(&self) -> bool {
         self.status == Some(SessionStatus::Active)
@@ -243,15 +258,76 @@ pub struct SessionPage {
 }
 
 /// Reads the reply of `sessions.list`, the body of `GET /sessions` or a `tick` snapshot: `sessions[]`, or a bare array. None
-/// where it is neither.
-pub fn read_sessions(document: &Value, rules: RowRules) -> Option<SessionPage> {
-    let rows = document.as_array().or_else(|| document.get("sessions")?.as_array())?;
-    let has_more = fields::flag(document, &["hasMore"]) == Some(true);
-    Some(SessionPage {
-        rows: rows.iter().filter_map(|row| SessionRow::read(row, rules)).take(MAX_SESSIONS).collect(),
-        total: fields::whole(document, &["totalCount", "total"]),
-        next_offset: fields::whole(document, &["nextOffset"]).filter(|_| has_more),
-    })
+/// where it is neither, or where a row takes more memory than any real one.
+///
+/// Reads from a value or from text, row by row: what goes beyond [`MAX_SESSIONS`] or [`MAX_SESSIONS_BYTES`] is passed over.
+pub fn read_sessions<'de>(document: impl Deserializer<'de>, rules: RowRules) -> Option<SessionPage> {
+    document.deserialize_any(PageVisitor { rules }).ok().flatten()
+}
+
+struct PageVisitor {
+    rules: RowRules,
+}
+
+impl<'de> Visitor<'de> for PageVisitor {
+    type Value = Option<SessionPage>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of sessions")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut page = SessionPage::default();
+        let mut bytes = 0_usize;
+        let mut is_full = false;
+        while !is_full {
+            let Some(item) = items.next_element_seed(RowSeed(MAX_DECODED_ROW))? else { return Ok(Some(page)) };
+            let Some(row) = SessionRow::read(&item, self.rules) else { continue };
+            bytes = bytes.saturating_add(row.held_bytes());
+            is_full = bytes > MAX_SESSIONS_BYTES || page.rows.len() >= MAX_SESSIONS;
+            if !is_full {
+                page.rows.push(row);
+            }
+        }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Some(page))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut list = None;
+        let mut facts = Map::new();
+        while let Some(name) = entries.next_key::<Cow<'de, str>>()? {
+            match &*name {
+                "sessions" => list = entries.next_value_seed(ListSeed { rules: self.rules })?,
+                "totalCount" | "total" | "hasMore" | "nextOffset" => {
+                    facts.insert(name.into_owned(), entries.next_value_seed(RowSeed(MAX_DECODED_ROW))?);
+                }
+                _ => {
+                    entries.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        let facts = Value::Object(facts);
+        let has_more = fields::flag(&facts, &["hasMore"]) == Some(true);
+        Ok(list.map(|list| SessionPage {
+            total: fields::whole(&facts, &["totalCount", "total"]),
+            next_offset: fields::whole(&facts, &["nextOffset"]).filter(|_| has_more),
+            ..list
+        }))
+    }
+}
+
+/// The list within a document.
+struct ListSeed {
+    rules: RowRules,
+}
+
+impl<'de> DeserializeSeed<'de> for ListSeed {
+    type Value = Option<SessionPage>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(PageVisitor { rules: self.rules })
+    }
 }
 
 #[cfg(test)]

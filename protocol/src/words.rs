@@ -31,9 +31,9 @@ pub fn shown(text: &str) -> String {
 }
 
 /// A name (key, id, model) as the gateway uses it, where it is fit to be one: not empty, at most [`MAX_NAME`]
-/// characters, no control characters. A name is never changed, since it goes back to the gateway in requests.
+/// bytes, no control characters. A name is never changed, since it goes back to the gateway in requests.
 pub(crate) fn name(text: &str) -> Option<String> {
-    let fit = !text.is_empty() && text.chars().take(MAX_NAME + 1).count() <= MAX_NAME && !text.chars().any(is_unfit);
+    let fit = (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(is_unfit);
     fit.then(|| text.to_owned())
 }
 
@@ -73,7 +73,8 @@ mod tests {
         assert_eq!(name("agent:main:main").as_deref(), Some("agent:main:main"));
         assert_eq!(name(""), None);
         assert_eq!(name("a\nb"), None);
-        assert_eq!(name(&"x".repeat(513)), None);
+        assert!(name(&"ä".repeat(256)).is_some());
+        assert_eq!(name(&"ä".repeat(257)), None, "bytes count, not characters");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use gatewarden_actors::settings::{ElectionSettings, GatewaySettings, RestartSett
 use super::WorkSettings;
 use super::reading::Reader;
 
+const MIB: usize = 1024 * 1024;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -20,6 +21,11 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> GatewaySettings {
     let heartbeat_timeout = reader.duration("gateway.heartbeat_timeout", SHORTEST..=HOUR);
     let (oldest, newest) =
         (reader.number("gateway.min_protocol", 1..=1000), reader.number("gateway.max_protocol", 1..=1000));
+    let memory_each = reader.bytes("gateway.memory_each", 4 * MIB..=1024 * MIB);
+    let memory_total = reader.bytes("gateway.memory_total", 16 * MIB..=64 * 1024 * MIB);
+    if memory_each > memory_total {
+        reader.wrong("gateway.memory_each", "must not be above gateway.memory_total");
+    }
     if oldest > newest {
         reader.wrong("gateway.min_protocol", format!("must not be above gateway.max_protocol ({newest})"));
     }
@@ -44,6 +50,8 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> GatewaySettings {
         blocked_recheck: reader.duration("gateway.blocked_recheck", SHORTEST..=DAY),
         resync_interval: reader.duration("gateway.resync_interval", SHORTEST..=DAY),
         protocols: oldest..=newest,
+        memory_each,
+        memory_total,
         ..GatewaySettings::default()
     }
 }

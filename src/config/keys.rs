@@ -110,6 +110,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("gateway.request_timeout", "30s"),
     key("gateway.blocked_recheck", "10m"),
     key("gateway.resync_interval", "5m"),
+    key("gateway.memory_each", "32MiB"),
+    key("gateway.memory_total", "256MiB"),
     key("gateway.agent_sync_interval", "15m"),
     key("gateway.min_protocol", "3"),
     key("gateway.max_protocol", "4"),

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::byte_size;
 use super::duration;
 use super::keys;
 use super::layers::{Raw, Setting, Settings};
@@ -95,6 +96,22 @@ impl Reader<'_> {
             Some(read) => read,
             None => {
                 self.wrong(path, duration_expected(&range));
+                *range.start()
+            }
+        }
+    }
+
+    /// A size in a range, bytes.
+    pub(crate) fn bytes(&mut self, path: &str, range: RangeInclusive<usize>) -> usize {
+        let read = match self.settings.get(path).map(|setting| &setting.raw) {
+            Some(Raw::Text(text)) => byte_size::parse(text),
+            _ => None,
+        };
+        match read.filter(|read| range.contains(read)) {
+            Some(read) => read,
+            None => {
+                let (least, most) = (byte_size::show(*range.start()), byte_size::show(*range.end()));
+                self.wrong(path, format!("must be a size such as 64MiB, from {least} to {most}"));
                 *range.start()
             }
         }

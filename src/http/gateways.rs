@@ -232,7 +232,7 @@ fn answer_body(committed: &GatewayCommitted, is_new: bool) -> Vec<u8> {
     }
     if !committed.same_address.is_empty() {
         let warning = format!(
-            "This address is already registered as {}: they share one limit on failed logins and one device token",
+            "This address (scheme, host, port and path) is already registered as {}: they share one limit on failed logins and one device token",
             committed.same_address.join(", ")
         );
         body.extend_from_slice(b",\"warning\":");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use gatewarden_actors::dialing::Held;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::CallGateway;
@@ -163,7 +164,8 @@ pub(crate) async fn decide(
     }
     let target = fields.integer("gateway_id", 1..=i64::MAX).map(GatewayId);
     fields.problems.into_result()?;
-    let (gateway, result) = call(&front, target, method, Value::Object(params)).await?;
+    let (gateway, answer) = call(&front, target, method, Value::Object(params)).await?;
+    let (result, _cover) = answer.into_parts();
     tracing::info!(caller.key = by.caller.key.name, gateway.id = gateway.0, action, "decided on a device of a gateway");
     Ok(HttpResponse::Ok().json(NodesDone { success: true, action: action.to_owned(), gateway_id: gateway.0, result }))
 }
@@ -173,7 +175,7 @@ async fn call(
     target: Option<GatewayId>,
     method: &str,
     params: Value,
-) -> Result<(GatewayId, Value), Failure> {
+) -> Result<(GatewayId, Held<Value>), Failure> {
     if let Some(id) = target
         && front.app.roster.get(id).is_none()
     {

@@ -49,7 +49,7 @@ impl GatewayCaller for RegistryCaller<'_> {
         if !is_away {
             self.has_answered.set(true);
         }
-        outcome.map(|(_, reply)| reply)
+        outcome.map(|(_, reply)| reply.into_inner())
     }
 
     async fn call(&self, method: &str, params: Value) -> Result<Value, Failure> {

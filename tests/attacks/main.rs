@@ -1,6 +1,7 @@
-//! Attacks on the real binary.
-#![allow(dead_code)]
+//! What strangers and liars may cost: attacks on the real binary, each with a bound that holds. Everything is on loopback.
+
 #[cfg(test)]
+#[expect(dead_code, unused_imports, reason = "shared with the other black-box tests, which use all of it")]
 #[path = "../daemon/support"]
 mod support {
     pub(crate) mod background;
@@ -12,5 +13,8 @@ mod support {
     pub(crate) mod scripted_gateway;
     pub(crate) mod wait;
 }
+
+#[cfg(test)]
+mod gateways;
 #[cfg(test)]
 mod together;

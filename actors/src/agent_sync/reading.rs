@@ -45,7 +45,7 @@ async fn call(
 ) -> Result<Value, Failure> {
     let message = CallGateway { target: Some(gateway), method: method.to_owned(), params: json!({}), timeout };
     match tokio::time::timeout(timeout + GRACE, registry.send(message)).await {
-        Ok(Ok(answer)) => answer.map(|(_, payload)| payload),
+        Ok(Ok(answer)) => answer.map(|(_, payload)| payload.into_inner()),
         Ok(Err(_)) | Err(_) => Err(Failure::unavailable("registry")),
     }
 }

@@ -28,13 +28,15 @@ impl Actor for ScriptedRegistry {
 }
 
 impl Handler<CallGateway> for ScriptedRegistry {
-    type Result = Result<(GatewayId, Value), Failure>;
+    type Result = Result<(GatewayId, crate::dialing::Held<Value>), Failure>;
 
     fn handle(&mut self, message: CallGateway, _: &mut Self::Context) -> Self::Result {
         let id = message.target.expect("the sync names its gateway");
         let replies = self.0.lock().unwrap();
         let reply = replies.iter().find(|((of, method), _)| *of == id && *method == message.method);
-        reply.map_or_else(|| Err(lacks(&message.method)), |(_, reply)| reply.clone()).map(|payload| (id, payload))
+        reply
+            .map_or_else(|| Err(lacks(&message.method)), |(_, reply)| reply.clone())
+            .map(|payload| (id, payload.into()))
     }
 }
 

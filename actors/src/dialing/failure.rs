@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatewarden_protocol::decoding::Excess;
 use gatewarden_protocol::forbidden_address::ForbiddenReason;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_upgrade};
 
@@ -120,6 +121,9 @@ pub enum DialFailure {
         /// The limit.
         limit: usize,
     },
+    /// The response body is more than we hold of this gateway, or of all.
+    #[error("{}", out_of_memory(*.0))]
+    OutOfMemory(Excess),
     /// Anything else.
     #[error("{} failed: {reason}", step.as_str())]
     Other {
@@ -128,6 +132,21 @@ pub enum DialFailure {
         /// What happened.
         reason: String,
     },
+}
+
+/// The code of a gateway that made us hold too much.
+pub(crate) fn memory_code(excess: Excess) -> RefusalCode {
+    match excess {
+        Excess::Own => RefusalCode::MemoryExceeded,
+        Excess::Shared => RefusalCode::MemorySpent,
+    }
+}
+
+fn out_of_memory(excess: Excess) -> &'static str {
+    match excess {
+        Excess::Own => "what the gateway sent takes more memory than is set aside for one gateway",
+        Excess::Shared => "the memory set aside for all gateways is spent",
+    }
 }
 
 fn presented(sha256: Option<&str>) -> String {
@@ -154,6 +173,7 @@ impl DialFailure {
             Self::NotWebSocket { .. } => "not_a_websocket",
             Self::NotHttp { .. } => "not_http",
             Self::ReplyTooLarge { .. } => "reply_too_large",
+            Self::OutOfMemory(excess) => memory_code(*excess).as_str(),
             Self::Other { .. } => "dial_failed",
         }
     }
@@ -165,7 +185,7 @@ impl DialFailure {
             Self::Refused | Self::Unreachable { .. } => DialStep::Connect,
             Self::TrustUnusable { .. } | Self::TlsNotTrusted { .. } | Self::TlsFailed { .. } => DialStep::Tls,
             Self::UpgradeRefused { .. } | Self::NotWebSocket { .. } => DialStep::Upgrade,
-            Self::NotHttp { .. } | Self::ReplyTooLarge { .. } => DialStep::Request,
+            Self::NotHttp { .. } | Self::ReplyTooLarge { .. } | Self::OutOfMemory(_) => DialStep::Request,
             Self::Reset { step } | Self::Timeout { step } | Self::Other { step, .. } => *step,
         }
     }
@@ -188,6 +208,7 @@ impl DialFailure {
                 return classify_upgrade(*status, None, seconds, body);
             }
             Self::NotWebSocket { .. } | Self::NotHttp { .. } | Self::ReplyTooLarge { .. } => strange(known),
+            Self::OutOfMemory(excess) => memory_code(*excess),
             Self::Other { .. } => RefusalCode::LocalFault,
         };
         UpgradeAnswer::Refused(Refusal::new(code, &self.to_string()))
@@ -221,6 +242,7 @@ impl DialFailure {
             Self::UpgradeRefused { .. } | Self::NotWebSocket { .. } | Self::NotHttp { .. } | Self::ReplyTooLarge { .. } => {
                 "Check that host and port belong to a gateway and not to another server or a proxy in front of it."
             }
+            Self::OutOfMemory(excess) => memory_code(*excess).help(),
         }
         .to_owned()
     }
@@ -242,9 +264,9 @@ pub enum SocketError {
         /// The cap at that time.
         cap: usize,
     },
-    /// The memory for large frames is used up by other connections.
-    #[error("too many large messages are under way at once")]
-    Overloaded,
+    /// What the gateway would have us hold is more than is set aside for it, or for all.
+    #[error("{}", out_of_memory(*.0))]
+    OutOfMemory(Excess),
     /// The peer broke the WebSocket protocol.
     #[error("the gateway broke the WebSocket protocol: {reason}")]
     Protocol {
@@ -270,7 +292,7 @@ impl SocketError {
     pub fn before_login(&self, known: bool) -> RefusalCode {
         match self {
             Self::FrameTooLarge { .. } => RefusalCode::FrameTooLarge,
-            Self::Overloaded => RefusalCode::LocalFault,
+            Self::OutOfMemory(excess) => memory_code(*excess),
             Self::Protocol { .. } => strange(known),
             Self::SlowPeer => RefusalCode::GatewayUnavailable,
             Self::Closed | Self::Io { .. } => RefusalCode::ConnectionReset,
@@ -281,7 +303,7 @@ impl SocketError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::FrameTooLarge { .. } => "frame_too_large",
-            Self::Overloaded => "overloaded",
+            Self::OutOfMemory(excess) => memory_code(*excess).as_str(),
             Self::Protocol { .. } => "protocol_violation",
             Self::SlowPeer => "slow_peer",
             Self::Closed => "connection_closed",

@@ -12,7 +12,7 @@ use gatewarden_protocol::frame_header::{FrameHeader, FrameSender, Opcode};
 
 use super::failure::SocketError;
 use super::incoming::{Held, Incoming};
-use super::memory_budget::{COUNTED_FROM, MemoryBudget, MemoryPermit};
+use super::memory_budget::{COUNTED_FROM, MemoryAccount, MemoryPermit};
 
 /// Largest message before the connect reply: real gateways apply the same to us.
 pub const CAP_BEFORE_CONNECT: usize = 64 * 1024;
@@ -65,14 +65,14 @@ struct Message {
 #[derive(Debug)]
 pub struct FrameReader {
     cap: FrameCap,
-    budget: MemoryBudget,
+    memory: MemoryAccount,
     message: Option<Message>,
 }
 
 impl FrameReader {
     /// A reader at the start of the stream of frames.
-    pub fn new(cap: FrameCap, budget: MemoryBudget) -> Self {
-        Self { cap, budget, message: None }
+    pub fn new(cap: FrameCap, memory: MemoryAccount) -> Self {
+        Self { cap, memory, message: None }
     }
 
     /// Bytes held for a message that isn't whole yet.
@@ -163,7 +163,7 @@ impl FrameReader {
         let Some(message) = &mut self.message else { return Ok(Filled::NeedsMore) };
         let missing = message.missing.unwrap_or(0);
         let part = source.split_to(missing.min(source.len()));
-        reserve(message, part.len(), &self.budget)?;
+        reserve(message, part.len(), &self.memory)?;
         message.content.extend_from_slice(&part);
         let missing = missing - part.len();
         if missing > 0 {
@@ -190,15 +190,16 @@ enum Filled {
     Whole(Incoming),
 }
 
-/// Makes room for `more` bytes, doubling up to what was announced, and counts it against the budget where it is large.
-fn reserve(message: &mut Message, more: usize, budget: &MemoryBudget) -> Result<(), SocketError> {
+/// Makes room for `more` bytes, doubling up to what was announced, and has it covered where it is more than a little.
+fn reserve(message: &mut Message, more: usize, memory: &MemoryAccount) -> Result<(), SocketError> {
     let needed = message.content.len() + more;
     if needed <= message.content.capacity() {
         return Ok(());
     }
     let room = message.content.capacity().saturating_mul(2).max(FIRST_RESERVE).min(message.announced).max(needed);
-    if room > COUNTED_FROM && !message.permit.get_or_insert_with(|| budget.empty_permit()).grow_to(room) {
-        return Err(SocketError::Overloaded);
+    if room > COUNTED_FROM {
+        let permit = message.permit.get_or_insert_with(|| memory.permit());
+        permit.grow_to(room).map_err(SocketError::OutOfMemory)?;
     }
     message.content.reserve_exact(room - message.content.len());
     Ok(())

@@ -12,7 +12,7 @@ use gatewarden_protocol::{GatewayAddress, Secret};
 use serde_json::Value;
 
 use super::failure::DialFailure;
-use super::{Dialer, HttpMethod, HttpReply, HttpRequest};
+use super::{Dialer, HttpMethod, HttpReply, HttpRequest, MemoryAccount};
 use crate::gateway_record::TlsTrust;
 
 /// Longest health document, bytes.
@@ -82,8 +82,9 @@ pub async fn health(
     address: GatewayAddress,
     tls: TlsTrust,
     timeout: Duration,
+    memory: &MemoryAccount,
 ) -> Result<Health, HealthFailure> {
-    read_health(&dialer.http(HttpRequest::get(address, tls, "/health", timeout, MAX_HEALTH_BODY)).await?)
+    read_health(&dialer.http(HttpRequest::get(address, tls, "/health", timeout, MAX_HEALTH_BODY), memory).await?)
 }
 
 /// A gateway of the `http` dialect that has shown its health document, with the token for it.
@@ -93,6 +94,7 @@ pub struct HttpGateway {
     address: GatewayAddress,
     tls: TlsTrust,
     token: Option<Secret>,
+    memory: MemoryAccount,
 }
 
 impl std::fmt::Debug for HttpGateway {
@@ -112,10 +114,11 @@ impl HttpGateway {
         tls: TlsTrust,
         token: Option<Secret>,
         timeout: Duration,
+        memory: MemoryAccount,
     ) -> Result<(Self, Health), HealthFailure> {
-        let health = health(&*dialer, address.clone(), tls.clone(), timeout).await?;
+        let health = health(&*dialer, address.clone(), tls.clone(), timeout, &memory).await?;
         let token = token.filter(|token| !token.is_empty());
-        Ok((Self { dialer, address, tls, token }, health))
+        Ok((Self { dialer, address, tls, token, memory }, health))
     }
 
     /// `GET /health`, without the token: the heartbeat of this dialect.
@@ -123,7 +126,7 @@ impl HttpGateway {
     /// # Errors
     /// Not reached, or not a health document.
     pub async fn health(&self, timeout: Duration) -> Result<Health, HealthFailure> {
-        health(&*self.dialer, self.address.clone(), self.tls.clone(), timeout).await
+        health(&*self.dialer, self.address.clone(), self.tls.clone(), timeout, &self.memory).await
     }
 
     /// `GET /sessions`. Any status is an answer.
@@ -170,7 +173,7 @@ impl HttpGateway {
         request.method = method;
         request.body = body.map(|body| Bytes::from(body.to_string()));
         request.bearer = self.token.clone();
-        self.dialer.http(request).await
+        self.dialer.http(request, &self.memory).await
     }
 }
 

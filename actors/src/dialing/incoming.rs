@@ -1,6 +1,6 @@
 //! What a gateway says, joined and checked.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 
@@ -33,17 +33,28 @@ impl Incoming {
     }
 }
 
-/// A message's content, with its share of the memory for large frames: dropping it gives the share back, so drop it as
+/// Something of a gateway's, with what covers it in the gateway's memory budget: dropping it gives that back, so drop it as
 /// soon as it is read.
 #[derive(Debug)]
 pub struct Held<T> {
     content: T,
-    _permit: Option<MemoryPermit>,
+    permit: Option<MemoryPermit>,
 }
 
 impl<T> Held<T> {
-    pub(super) fn new(content: T, permit: Option<MemoryPermit>) -> Self {
-        Self { content, _permit: permit }
+    /// Content, and what covers it.
+    pub(crate) fn new(content: T, permit: Option<MemoryPermit>) -> Self {
+        Self { content, permit }
+    }
+
+    /// The content alone, and its cover given back: for what is used up at once.
+    pub fn into_inner(self) -> T {
+        self.content
+    }
+
+    /// Both apart. Whoever drops the permit first says that the content is gone.
+    pub fn into_parts(self) -> (T, Option<MemoryPermit>) {
+        (self.content, self.permit)
     }
 }
 
@@ -58,6 +69,12 @@ impl<T> Deref for Held<T> {
 
     fn deref(&self) -> &T {
         &self.content
+    }
+}
+
+impl<T> DerefMut for Held<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.content
     }
 }
 

@@ -14,7 +14,8 @@ use super::channel::{self, Reached};
 use super::exchange::{Body, exchange, request_head, set_header};
 use super::failure::{DialFailure, DialStep};
 use super::frame_cap::FrameCap;
-use super::memory_budget::MemoryBudget;
+use super::incoming::Held;
+use super::memory_budget::{COUNTED_FROM, MemoryAccount, MemoryBudget};
 use super::resolver::Resolver;
 use super::socket::open_halves;
 use super::tls::TlsConfigs;
@@ -22,8 +23,8 @@ use super::upgrade::upgrade;
 use super::{DialRequest, Dialed, Dialer, HttpMethod, HttpReply, HttpRequest};
 use crate::gateway_record::TlsTrust;
 
-/// Dials over the network. One for the whole process: clones share the system's certificate authorities, the memory for
-/// large frames and the limit on name lookups. Its futures must run within an actix system.
+/// Dials over the network. One for the whole process: clones share the system's certificate authorities, the memory budget
+/// and the limit on name lookups. Its futures must run within an actix system.
 #[derive(Debug, Clone)]
 pub struct NetworkDialer {
     shared: Arc<Shared>,
@@ -33,23 +34,23 @@ pub struct NetworkDialer {
 struct Shared {
     resolver: Resolver,
     configs: TlsConfigs,
-    large_frames: MemoryBudget,
+    memory: MemoryBudget,
 }
 
 impl NetworkDialer {
     /// A dialer with the system's resolver and certificate authorities (read at the first TLS dial).
     #[expect(clippy::new_without_default, reason = "one for the process, made where it is meant")]
     pub fn new() -> Self {
-        Self::with_parts(Resolver::system(), TlsConfigs::new())
+        Self::with_memory(MemoryBudget::default())
     }
 
-    pub(super) fn with_parts(resolver: Resolver, configs: TlsConfigs) -> Self {
-        Self { shared: Arc::new(Shared { resolver, configs, large_frames: MemoryBudget::default() }) }
+    /// The same, with a memory budget for all that it reaches.
+    pub fn with_memory(memory: MemoryBudget) -> Self {
+        Self::with_parts(Resolver::system(), TlsConfigs::new(), memory)
     }
 
-    /// Bytes that large frames take at present, of 64 MiB.
-    pub fn large_frame_bytes(&self) -> usize {
-        self.shared.large_frames.used()
+    pub(super) fn with_parts(resolver: Resolver, configs: TlsConfigs, memory: MemoryBudget) -> Self {
+        Self { shared: Arc::new(Shared { resolver, configs, memory }) }
     }
 
     /// Goes the way to a gateway as far as TLS, and says how far it was gone. Ends within `timeout`; sends nothing after it.
@@ -69,8 +70,8 @@ impl NetworkDialer {
         (reached, outcome.map(drop))
     }
 
-    async fn open_socket(self, request: DialRequest) -> Result<Dialed, DialFailure> {
-        let Shared { resolver, configs, large_frames } = &*self.shared;
+    async fn open_socket(self, request: DialRequest, memory: MemoryAccount) -> Result<Dialed, DialFailure> {
+        let Shared { resolver, configs, .. } = &*self.shared;
         let deadline = Instant::now() + request.timeout;
         let channel = channel::open(resolver, configs, &request.address, &request.tls, deadline).await?;
         let mut timings = channel.timings;
@@ -80,11 +81,11 @@ impl NetworkDialer {
         let (io, first) = timeout_at(deadline, upgraded).await.map_err(late)??;
         timings.upgrade = Some(started.elapsed());
         let frame_cap = FrameCap::before_connect();
-        let (incoming, outgoing) = open_halves(io, first, frame_cap.clone(), large_frames.clone());
+        let (incoming, outgoing) = open_halves(io, first, frame_cap.clone(), &memory);
         Ok(Dialed { incoming: Box::pin(incoming), outgoing, frame_cap, timings, peer: channel.peer })
     }
 
-    async fn request(self, request: HttpRequest) -> Result<HttpReply, DialFailure> {
+    async fn request(self, request: HttpRequest, memory: MemoryAccount) -> Result<HttpReply, DialFailure> {
         let Shared { resolver, configs, .. } = &*self.shared;
         let step = DialStep::Request;
         let started = Instant::now();
@@ -117,30 +118,52 @@ impl NetworkDialer {
             let answer = exchange(Box::new(channel.wire), head, request.body).await?;
             let (status, content_type, retry_after, date_ms) =
                 (answer.head.status.as_u16(), answer.content_type(), answer.retry_after(), answer.date_ms());
-            let body = whole_body(answer.into_body(), request.max_body).await?;
+            let body = whole_body(answer.into_body(), request.max_body, &memory).await?;
             Ok(HttpReply { status, content_type, retry_after, date_ms, body, took: started.elapsed() })
         };
         timeout_at(deadline, answered).await.map_err(|_| DialFailure::Timeout { step })?
     }
 }
 
-async fn whole_body(mut body: Body, limit: usize) -> Result<Bytes, DialFailure> {
+async fn whole_body(mut body: Body, limit: usize, memory: &MemoryAccount) -> Result<Held<Bytes>, DialFailure> {
     let mut whole = BytesMut::new();
+    let mut permit = None;
     while let Some(part) = body.next().await? {
         if whole.len() + part.len() > limit {
             return Err(DialFailure::ReplyTooLarge { limit });
         }
+        let needed = whole.len() + part.len();
+        if needed > whole.capacity() {
+            let room = needed.max(whole.capacity() * 2).min(limit);
+            if room > COUNTED_FROM {
+                let permit = permit.get_or_insert_with(|| memory.permit());
+                permit.grow_to(room).map_err(DialFailure::OutOfMemory)?;
+            }
+            whole.reserve(room - whole.len());
+        }
         whole.extend_from_slice(&part);
     }
-    Ok(whole.freeze())
+    Ok(Held::new(whole.freeze(), permit))
 }
 
 impl Dialer for NetworkDialer {
-    fn dial(&self, request: DialRequest) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
-        self.clone().open_socket(request).boxed_local()
+    fn dial(
+        &self,
+        request: DialRequest,
+        memory: &MemoryAccount,
+    ) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
+        self.clone().open_socket(request, memory.clone()).boxed_local()
     }
 
-    fn http(&self, request: HttpRequest) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
-        self.clone().request(request).boxed_local()
+    fn http(
+        &self,
+        request: HttpRequest,
+        memory: &MemoryAccount,
+    ) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
+        self.clone().request(request, memory.clone()).boxed_local()
+    }
+
+    fn memory(&self) -> MemoryBudget {
+        self.shared.memory.clone()
     }
 }

@@ -13,6 +13,7 @@ use actix_http::ws;
 use awc::BoxedSocket;
 use bytes::BytesMut;
 use futures_util::Stream;
+use gatewarden_protocol::decoding::Excess;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -20,7 +21,7 @@ use tokio::time::sleep;
 use super::failure::SocketError;
 use super::frame_cap::{FrameCap, FrameReader};
 use super::incoming::Incoming;
-use super::memory_budget::MemoryBudget;
+use super::memory_budget::{Connected, MemoryAccount};
 use super::outgoing::{MAX_QUEUED_BYTES, Outgoing, Sent};
 
 /// How long what is queued may take to go out once nobody reads any more.
@@ -42,7 +43,7 @@ pub(super) fn open_halves(
     io: BoxedSocket,
     first: BytesMut,
     cap: FrameCap,
-    budget: MemoryBudget,
+    memory: &MemoryAccount,
 ) -> (SocketStream, Outgoing) {
     let (read, write) = tokio::io::split(io);
     let (outgoing, queue, queued_bytes) = Outgoing::bounded(MAX_QUEUED_BYTES);
@@ -56,7 +57,8 @@ pub(super) fn open_halves(
     let stream = SocketStream {
         io: read,
         source: first,
-        reader: FrameReader::new(cap, budget),
+        reader: FrameReader::new(cap, memory.clone()),
+        connected: memory.connect(),
         is_over: false,
         _reading: reading,
     };
@@ -104,6 +106,7 @@ pub(super) struct SocketStream {
     /// Read and not taken yet: at most one read, nothing while the connection is quiet.
     source: BytesMut,
     reader: FrameReader,
+    connected: Connected,
     is_over: bool,
     /// Tells the writer when this half is dropped.
     _reading: oneshot::Sender<()>,
@@ -132,6 +135,10 @@ impl Stream for SocketStream {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        if !this.is_over && this.connected.is_chosen(context.waker()) {
+            this.is_over = true;
+            return Poll::Ready(Some(Err(SocketError::OutOfMemory(Excess::Shared))));
+        }
         loop {
             if this.is_over {
                 return Poll::Ready(None);

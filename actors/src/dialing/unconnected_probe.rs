@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::failure::{DialFailure, SocketError};
 use super::http_probe::{Health, HealthFailure, health};
 use super::incoming::Incoming;
-use super::{DialRequest, DialTimings, Dialer};
+use super::{DialRequest, DialTimings, Dialer, MemoryAccount};
 use crate::gateway_record::{TlsTrust, Transport};
 
 /// Statuses of a refused upgrade that an `http` gateway answers with.
@@ -138,9 +138,11 @@ pub async fn probe_unconnected(
     transport: Transport,
     budget: Duration,
 ) -> Findings {
+    // An account of its own: the gateway's connection isn't to end for what its probe is sent.
+    let memory = dialer.memory().account();
     let greeted: OptionFuture<_> =
-        (transport != Transport::Http).then(|| greet(dialer, address.clone(), tls.clone(), budget)).into();
-    let (health, socket) = join(health(dialer, address.clone(), tls.clone(), budget), greeted).await;
+        (transport != Transport::Http).then(|| greet(dialer, address.clone(), tls.clone(), budget, &memory)).into();
+    let (health, socket) = join(health(dialer, address.clone(), tls.clone(), budget, &memory), greeted).await;
     Findings { health, socket, transport }
 }
 
@@ -149,9 +151,10 @@ async fn greet(
     address: GatewayAddress,
     tls: TlsTrust,
     budget: Duration,
+    memory: &MemoryAccount,
 ) -> Result<Greeting, NoGreeting> {
     let started = Instant::now();
-    let mut dialed = dialer.dial(DialRequest { address, tls, timeout: budget, origin: None }).await?;
+    let mut dialed = dialer.dial(DialRequest { address, tls, timeout: budget, origin: None }, memory).await?;
     let first_word = async {
         loop {
             match dialed.incoming.next().await {

@@ -5,6 +5,7 @@ use tracing::debug;
 
 use super::GatewayActor;
 use super::messages::GatewayNotice;
+use crate::dialing::Held;
 use crate::gateway_report::Phase;
 use crate::machines::link::{Count, Effect};
 
@@ -38,6 +39,7 @@ impl GatewayActor {
             Effect::Close { epoch, code, reason } => self.close(epoch, code, reason, ctx),
             Effect::Answer { call, result } => {
                 // A caller that went away needs no answer.
+                let result = result.map(|answer| Held::new(answer, self.decoded.take()));
                 let _ = self.callers.remove(&call).map(|waiter| waiter.send(result));
             }
             Effect::AnswerRun { call, result } => {

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::GatewayActor;
 use super::messages::{AuthPermit, Call, Probe, ProbeOutcome, Reconnect, ShutDown, UpdateRecord};
+use crate::dialing::Held;
 use crate::error::Failure;
 use crate::machines::link::{CallToken, Link, ProbeToken};
 
@@ -44,7 +45,7 @@ impl Handler<Probe> for GatewayActor {
 }
 
 impl Handler<Call> for GatewayActor {
-    type Result = ResponseFuture<Result<Value, Failure>>;
+    type Result = ResponseFuture<Result<Held<Value>, Failure>>;
 
     fn handle(&mut self, Call { method, params, timeout }: Call, ctx: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();

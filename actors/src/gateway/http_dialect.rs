@@ -23,7 +23,8 @@ impl GatewayActor {
         let handle = if operation == HttpOperation::Detect {
             let Some(address) = self.link.address().cloned() else { return };
             let (tls, token) = (self.link.record().tls.clone(), self.link.shared_token());
-            let opening = HttpGateway::open(Arc::clone(&self.dialer), address, tls, token, timeout);
+            let opening =
+                HttpGateway::open(Arc::clone(&self.dialer), address, tls, token, timeout, self.memory.clone());
             ctx.spawn(opening.into_actor(self).map(move |outcome, actor, ctx| {
                 let health = outcome.map(|(gateway, health)| {
                     actor.http.opened = Some((epoch, gateway));
@@ -52,7 +53,7 @@ impl GatewayActor {
 
     fn http_answered(&mut self, epoch: Epoch, number: u64, answer: HttpAnswer, ctx: &mut Context<Self>) {
         self.http.under_way.remove(&(epoch, number));
-        self.feed(ctx, |link, moment| link.on_http(moment, epoch, number, answer));
+        self.feed_decoding(ctx, None, |link, moment, meter| link.on_http(moment, epoch, number, answer, meter));
     }
 
     /// The attempt is over: what is still under way is given up.

@@ -6,6 +6,7 @@ use actix::prelude::*;
 use serde_json::Value;
 
 use super::run_messages::RunNotice;
+use crate::dialing::Held;
 use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, SharedRecord};
 use crate::gateway_report::{GatewayReport, Status};
@@ -48,7 +49,7 @@ pub struct ProbeOutcome {
 /// From the registry: send one request and wait for its (first) reply.
 /// Fails with `gateway_unavailable`, `gateway_timeout`, `gateway_refused`, `gateway_busy` or `not_supported_by_gateway`.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Value, Failure>")]
+#[rtype(result = "Result<Held<Value>, Failure>")]
 pub struct Call {
     /// Method name on the wire.
     pub method: String,
@@ -111,26 +112,26 @@ pub enum GatewayNotice {
     Report(Box<GatewayReport>),
     /// One authentication is wanted for `address`; answered with [`AuthPermit`].
     PermitWanted {
-        /// Canonical `host:port`.
+        /// The address in its canonical form.
         address: String,
     },
     /// The permitted authentication has ended.
     AuthSettled {
-        /// Canonical `host:port`.
+        /// The address in its canonical form.
         address: String,
         /// How.
         result: AuthResult,
     },
     /// The gateway issued a device token: keep it for this address.
     DeviceTokenIssued {
-        /// Canonical `host:port`.
+        /// The address in its canonical form.
         address: String,
         /// The token.
         token: DeviceToken,
     },
     /// The gateway rejected the device token: forget it.
     DeviceTokenRejected {
-        /// Canonical `host:port`.
+        /// The address in its canonical form.
         address: String,
     },
     /// One point for the health log.

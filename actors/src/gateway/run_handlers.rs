@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::GatewayActor;
 use super::run_messages::{ControlSession, LookUpRun, StartRun};
+use crate::dialing::Held;
 use crate::error::Failure;
 use crate::machines::link::CallToken;
 use crate::run::{Accepted, Certainty, LookedUp, NotAccepted};
@@ -39,7 +40,7 @@ impl Handler<LookUpRun> for GatewayActor {
 }
 
 impl Handler<ControlSession> for GatewayActor {
-    type Result = ResponseFuture<Result<Value, Failure>>;
+    type Result = ResponseFuture<Result<Held<Value>, Failure>>;
 
     fn handle(&mut self, control: ControlSession, ctx: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use serde_json::Value;
 
+use crate::dialing::Held;
 use crate::error::Failure;
 use crate::run::{Accepted, LookedUp, NotAccepted, RunStage, SessionAction, Work};
 
@@ -36,7 +37,7 @@ pub struct LookUpRun {
 /// From the registry: pause, resume or kill what runs in a session. Replies with what the gateway said.
 /// `not_supported_by_gateway` names gateway, version and missing method.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Value, Failure>")]
+#[rtype(result = "Result<Held<Value>, Failure>")]
 pub struct ControlSession {
     /// The session's key on this gateway.
     pub session_key: String,

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::GatewayActor;
-use crate::dialing::{DialFailure, DialRequest, Dialed, FrameCap, Incoming, Outgoing, SocketError};
+use crate::dialing::{DialFailure, DialRequest, Dialed, FrameCap, Held, Incoming, Outgoing, SocketError};
 use crate::machines::link::{CallToken, Epoch};
 
 /// What is open, or being opened.
@@ -31,7 +31,7 @@ struct Heard {
 
 impl GatewayActor {
     pub(super) fn dial(&mut self, epoch: Epoch, request: DialRequest, ctx: &mut Context<Self>) {
-        let dialing = self.dialer.dial(request).into_actor(self).map(move |outcome, actor, ctx| {
+        let dialing = self.dialer.dial(request, &self.memory).into_actor(self).map(move |outcome, actor, ctx| {
             actor.dialed(epoch, outcome, ctx);
         });
         let handle = ctx.spawn(dialing);
@@ -84,6 +84,15 @@ impl GatewayActor {
         }
     }
 
+    fn message(&mut self, epoch: Epoch, message: Held<impl AsRef<[u8]>>, ctx: &mut Context<Self>) {
+        let (content, permit) = message.into_parts();
+        self.feed_decoding(ctx, permit, |link, moment, meter| {
+            link.on_message(moment, epoch, content.as_ref(), meter);
+            drop(content);
+            meter.keep_values();
+        });
+    }
+
     pub(super) fn raise_cap(&mut self, epoch: Epoch, bytes: usize) {
         if let Some(open) = self.socket.open.as_ref().filter(|open| open.epoch == epoch) {
             open.frame_cap.set(bytes);
@@ -106,10 +115,13 @@ impl GatewayActor {
 
 impl StreamHandler<Heard> for GatewayActor {
     fn handle(&mut self, Heard { epoch, item }: Heard, ctx: &mut Self::Context) {
+        let item = match item {
+            Some(Ok(Incoming::Text(text))) => return self.message(epoch, text, ctx),
+            Some(Ok(Incoming::Binary(bytes))) => return self.message(epoch, bytes, ctx),
+            other => other,
+        };
         self.feed(ctx, |link, moment| match item {
-            None => link.on_closed(moment, epoch, None, ""),
-            Some(Ok(Incoming::Text(text))) => link.on_message(moment, epoch, text.as_bytes()),
-            Some(Ok(Incoming::Binary(bytes))) => link.on_message(moment, epoch, &bytes),
+            None | Some(Ok(Incoming::Text(_) | Incoming::Binary(_))) => link.on_closed(moment, epoch, None, ""),
             Some(Ok(Incoming::Ping(payload))) => link.on_ping(moment, epoch, payload),
             Some(Ok(Incoming::Pong(payload))) => link.on_pong(moment, epoch, &payload),
             Some(Ok(Incoming::Close { code, reason })) => link.on_closed(moment, epoch, code.or(Some(1005)), &reason),

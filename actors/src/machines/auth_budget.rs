@@ -23,7 +23,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A failure leaves the window strictly after it, so that no closed interval of a minute holds six.
 const MARGIN: Duration = Duration::from_millis(1);
 
-/// The budget of one address. The registry owns one per canonical `host:port`.
+/// The budget of one address. The registry owns one per canonical address.
 #[derive(Debug, Clone, Default)]
 pub struct AuthBudget {
     /// Settled failures, oldest first; at most [`MAX_FAILURES`] matter.

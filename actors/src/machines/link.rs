@@ -126,7 +126,7 @@ pub struct Link {
     instance_id: String,
     /// None where the stored host is no address that may be dialled.
     address: Option<GatewayAddress>,
-    /// Canonical `host:port`: what permits and device tokens belong to.
+    /// The address in its canonical form: what permits and device tokens belong to.
     key: String,
 
     phase: Phase,

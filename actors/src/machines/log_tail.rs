@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::LogTail as TailReply;
 use gatewarden_protocol::capabilities::LogSource;
+use gatewarden_protocol::logs::line_bytes;
 
 use self::overlap::repeated;
 
@@ -31,6 +32,8 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 pub const POLL_LIMIT: usize = gatewarden_protocol::limits::MAX_LOG_LINES;
 /// Bytes of the log asked for at once. Half of what gateways give, so that the reply stays below a large frame.
 pub const POLL_BYTES: usize = 500_000;
+/// What the lines may take that watchers have beyond the common place; who would go beyond it comes again, bytes.
+const MAX_GIVEN_BYTES: usize = 6 * 1024 * 1024;
 /// Watchers of one gateway, joining ones included.
 pub const MAX_WATCHERS: usize = 64;
 
@@ -232,6 +235,11 @@ impl LogTail {
         self.watchers.len() + self.joining.len() + usize::from(asked)
     }
 
+    /// What is kept of lines, bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.watchers.values().flatten().map(|line| line_bytes(line)).sum()
+    }
+
     /// Whether pushed entries are wanted.
     pub fn wants_events(&self) -> bool {
         self.source == Some(LogSource::Events) && !self.watchers.is_empty()
@@ -424,6 +432,10 @@ impl LogTail {
         match &self.place {
             // The others are behind, maybe by a file: what they get next has these lines at its beginning.
             Some(place) if *place != here => {
+                let bytes: usize = lines.iter().map(|line| line_bytes(line)).sum();
+                if self.held_bytes().saturating_add(bytes) > MAX_GIVEN_BYTES {
+                    return self.steps.push(LogStep::Refused(joining.watch));
+                }
                 self.watchers.insert(joining.watch, lines.clone());
             }
             Some(_) => {}

@@ -193,6 +193,16 @@ pub(super) static SPAWNS: Family = counter(
     "Spawns that reached this state since the start; the last four are how they end.",
 );
 pub(super) static SPAWNS_OPEN: Family = gauge("gatewarden_spawns_open", &[], "Spawns whose end is not known yet.");
+pub(super) static GATEWAY_MEMORY: Family = gauge(
+    "gatewarden_gateway_memory_bytes",
+    &[],
+    "What all gateways together make the daemon hold: messages and answers under way, and rows that are kept.",
+);
+pub(super) static GATEWAY_MEMORY_LIMIT: Family = gauge(
+    "gatewarden_gateway_memory_limit_bytes",
+    &[],
+    "What all gateways together may make the daemon hold (gateway.memory_total).",
+);
 pub(super) static LOG_WATCHERS: Family = gauge(
     "gatewarden_log_watchers",
     &[],
@@ -329,7 +339,7 @@ pub static GROUPS: [Group; 8] = [
         "Gateways on this machine",
         &[&LOCAL_PROCESS_STATE, &LOCAL_PROCESS_RESTARTS, &LOCAL_PROCESS_MEMORY, &LOCAL_PROCESS_CPU],
     ),
-    ("Work", &[&SPAWNS, &SPAWNS_OPEN, &LOG_WATCHERS]),
+    ("Work", &[&SPAWNS, &SPAWNS_OPEN, &GATEWAY_MEMORY, &GATEWAY_MEMORY_LIMIT, &LOG_WATCHERS]),
     ("Events and messages", &[&EVENTS, &EVENTS_DROPPED, &EVENT_SUBSCRIBERS, &REGISTRY_MAILBOX]),
     ("Notifications", &[&NOTIFICATIONS, &NOTIFICATIONS_PENDING, &NOTIFICATION_DELIVERED]),
     (

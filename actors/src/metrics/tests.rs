@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
+use crate::dialing::MemoryBudget;
 use crate::gateway_record::ProcessSource;
 use crate::gateway_report::{BreakerState, Status};
 use crate::processes::Usage;
@@ -50,6 +51,7 @@ fn full() -> Metrics {
     metrics.observe_http("GET", "/api/gateways", 200, Duration::from_micros(700));
     metrics.observe_store_job("writer", Duration::from_millis(2), true);
     metrics.observe_store_job("reader", Duration::from_millis(1), false);
+    metrics.set_gateway_memory(MemoryBudget::default());
     metrics.set_database(Path::new("/proc/self/status"));
     metrics.set_backup_interval(Duration::from_secs(86_400));
     metrics.set_newest_backup(1_000);

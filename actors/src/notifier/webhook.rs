@@ -68,7 +68,7 @@ pub(super) async fn send(
         MAX_ANSWER,
     );
     request.headers = headers;
-    match dialer.http(request).await {
+    match dialer.http(request, &dialer.memory().account()).await {
         Ok(HttpReply { status: 200..=299, .. }) => Ok(()),
         Ok(reply) => Err(refused(&reply)),
         Err(failure) => Err(unreached(&failure)),
@@ -116,7 +116,7 @@ mod tests {
             content_type: None,
             retry_after: None,
             date_ms: None,
-            body: Bytes::new(),
+            body: Bytes::new().into(),
             took: Duration::ZERO,
         }
     }

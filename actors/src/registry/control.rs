@@ -6,11 +6,12 @@ use serde_json::Value;
 use super::RegistryActor;
 use super::messages::ControlSessionAt;
 use super::requests::GRACE;
+use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::run_messages::ControlSession;
 
 impl Handler<ControlSessionAt> for RegistryActor {
-    type Result = ResponseFuture<Result<Value, Failure>>;
+    type Result = ResponseFuture<Result<Held<Value>, Failure>>;
 
     fn handle(&mut self, message: ControlSessionAt, _: &mut Self::Context) -> Self::Result {
         let ControlSessionAt { gateway, session_key, action, timeout } = message;

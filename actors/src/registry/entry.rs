@@ -85,7 +85,7 @@ impl GatewayDoor {
 pub(super) struct Entry {
     /// As stored.
     pub(super) record: SharedRecord,
-    /// Canonical `host:port`.
+    /// The address in its canonical form, as [`GatewayAddress::key`] gives it.
     pub(super) address: String,
     /// As last reported.
     pub(super) report: GatewayReport,
@@ -166,7 +166,7 @@ impl Entry {
 /// The canonical address of a record. A stored host always parses; should it not, its own text serves as the key.
 pub(super) fn canonical_address(record: &GatewayRecord) -> String {
     GatewayAddress::parse(&record.host, Some(record.port))
-        .map_or_else(|_| format!("{}:{}", record.host, record.port), |parsed| parsed.address.key())
+        .map_or_else(|_| format!("ws://{}:{}", record.host, record.port), |parsed| parsed.address.key())
 }
 
 #[expect(

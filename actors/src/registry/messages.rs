@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::roster::GatewayView;
 use super::trials::Trial;
+use crate::dialing::Held;
 use crate::error::Failure;
 use crate::gateway::messages::{FromGateway, ProbeOutcome};
 use crate::gateway_record::{GatewayChange, NewGateway};
@@ -98,7 +99,7 @@ pub struct ProbeGateways {
 /// From HTTP: one request to one gateway, or to the acting primary.
 /// Replies with the gateway that answered; `no_usable_gateway` where there is none.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<(GatewayId, Value), Failure>")]
+#[rtype(result = "Result<(GatewayId, Held<Value>), Failure>")]
 pub struct CallGateway {
     /// The gateway, or the acting primary.
     pub target: Option<GatewayId>,
@@ -170,7 +171,7 @@ pub struct SpawnAnswer {
 
 /// From HTTP: pause, resume or kill what runs in a session of one gateway. Replies with the gateway's words.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Value, Failure>")]
+#[rtype(result = "Result<Held<Value>, Failure>")]
 pub struct ControlSessionAt {
     /// The gateway that holds the session.
     pub gateway: GatewayId,

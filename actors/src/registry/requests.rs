@@ -11,6 +11,7 @@ use super::RegistryActor;
 use super::entry::Entry;
 use super::messages::{CallGateway, Drain, Ping, ProbeGateways, ReconnectGateway};
 use super::roster::GatewayView;
+use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::messages::{Call, Probe, ProbeOutcome, Reconnect, ShutDown};
 use crate::gateway_report::{GatewayReport, Phase};
@@ -74,7 +75,7 @@ fn unanswered(report: GatewayReport, probed_at_ms: i64) -> ProbeOutcome {
 }
 
 impl Handler<CallGateway> for RegistryActor {
-    type Result = ResponseFuture<Result<(GatewayId, Value), Failure>>;
+    type Result = ResponseFuture<Result<(GatewayId, Held<Value>), Failure>>;
 
     fn handle(&mut self, message: CallGateway, _: &mut Self::Context) -> Self::Result {
         let CallGateway { target, method, params, timeout } = message;

@@ -40,9 +40,34 @@ fn one_address_has_one_key_however_it_is_spelled() {
         ("ws://[::ffff:10.0.0.1]:1", None, "10.0.0.1:1"),
     ] {
         let parsed = parse(host, port);
-        assert_eq!(parsed.address.key(), key, "{host}");
+        assert_eq!(parsed.address.to_string(), key, "{host}");
         assert_eq!(parsed.port(), parsed.address.port());
     }
+}
+
+#[test]
+fn scheme_host_port_and_path_name_a_gateway_in_whatever_spelling() {
+    let key = |host: &str, port| parse(host, port).address.key();
+    for (host, port) in [
+        ("ws://gw.example:18789/a~b/", None),
+        ("WS://GW.example./a~b", None),
+        ("http://gw.example:18789/a%7Eb", None),
+        ("ws://gw.example/a%7eb//", Some(18789)),
+        ("ws://gw.example/x/../a~b?token=t&user=u#here", None),
+    ] {
+        assert_eq!(key(host, port), "ws://gw.example:18789/a~b", "{host}");
+    }
+    assert_eq!(key("gw.example", Some(1)), "ws://gw.example:1");
+    assert_eq!(key("wss://[2001:DB8::00ab]/", None), "wss://[2001:db8::ab]:443");
+    assert_eq!(key("https://gw.example/a%2fb%zz", None), "wss://gw.example:443/a%2Fb%zz");
+}
+
+#[test]
+fn another_scheme_port_or_path_is_another_gateway() {
+    let hosts =
+        ["ws://h/a", "ws://h/b", "ws://h/A", "ws://h", "wss://h:18789/a", "ws://h:1/a", "ws://h/a/b", "ws://h/a%2Fb"];
+    let keys: std::collections::BTreeSet<String> = hosts.iter().map(|host| parse(host, None).address.key()).collect();
+    assert_eq!(keys.len(), hosts.len(), "{keys:?}");
 }
 
 #[test]
@@ -299,9 +324,13 @@ proptest! {
             prop_assert_eq!(dialled.address.key(), parsed.address.key());
 
             let bare = GatewayAddress::parse(&parsed.address.host(), Some(parsed.port())).unwrap();
-            prop_assert_eq!(bare.address.key(), parsed.address.key());
+            prop_assert_eq!(bare.address.to_string(), parsed.address.to_string());
             prop_assert!(!parsed.address.ws_url(true, None).ends_with('/'));
             prop_assert!(!parsed.host_text.contains(['?', '#']));
+            let key = parsed.address.key();
+            prop_assert!(!key.contains(['?', '#', '@', ' ']) && !key.ends_with('/'), "{}", key);
+            let again = GatewayAddress::parse(&key, None).unwrap();
+            prop_assert_eq!(again.address.key(), key);
         }
     }
 

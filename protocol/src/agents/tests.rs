@@ -76,3 +76,12 @@ fn no_gateway_makes_us_hold_more_than_a_thousand_agents() {
     let map: serde_json::Map<String, Value> = (0..3_000).map(|number| (format!("a{number}"), json!({}))).collect();
     assert_eq!(read_config_agents(&json!({"agents": {"entries": map}})).unwrap().len(), MAX_AGENTS);
 }
+
+#[test]
+fn agents_of_long_names_are_kept_as_far_as_their_bytes_reach() {
+    let name = |number: usize| format!("{number:0>512}");
+    let row = |n: usize| json!({"id": format!("a{n}"), "name": name(n), "role": name(n), "model": name(n), "workspace": name(n)});
+    let rows = read_agents(&json!({"agents": (0..1_000).map(row).collect::<Vec<_>>()})).unwrap();
+    assert!(rows.iter().map(AgentRow::held_bytes).sum::<usize>() <= MAX_AGENTS_BYTES);
+    assert!((300..1_000).contains(&rows.len()), "{}", rows.len());
+}

@@ -88,11 +88,36 @@ fn deep_nesting_is_refused_instead_of_exhausting_the_stack() {
 }
 
 #[test]
-fn a_frame_of_millions_of_tiny_values_is_refused_before_it_is_parsed() {
-    let many = format!(r#"{{"event":"x","data":[{}0]}}"#, "0,".repeat(MAX_VALUES_PER_FRAME));
-    assert_eq!(parse(&many), Err(FrameError::TooManyValues));
+fn a_frame_whose_values_take_too_much_memory_is_refused() {
+    let many = format!(r#"{{"event":"x","data":[{}0]}}"#, "0,".repeat(2_000_000));
+    assert_eq!(parse(&many), Err(FrameError::TooMuch(Excess::Own)));
     let text = format!(r#"{{"event":"log","data":"{}"}}"#, ",:[{\\\"".repeat(600_000));
     assert!(parse(&text).is_ok(), "separators within a string are no values");
+    let longest = format!(r#"{{"event":"log","data":"{}"}}"#, "x".repeat(26 * 1024 * 1024));
+    assert!(parse(&longest).is_ok(), "a text as long as the longest frame");
+}
+
+#[test]
+fn the_payload_of_a_success_is_at_hand_as_text() {
+    let success =
+        |text: &str| FrameText::read(text.as_bytes()).unwrap().success().map(|(id, raw)| (id, raw.get().to_owned()));
+    let list = r#"{"type":"res","id":"gw1-3","ok":true,"payload":{"sessions":[]}}"#;
+    assert_eq!(success(list), Some(("gw1-3".to_owned(), r#"{"sessions":[]}"#.to_owned())));
+    assert_eq!(success(r#"{"id":7,"result":[1]}"#), Some(("7".to_owned(), "[1]".to_owned())));
+    for other in [
+        r#"{"type":"res","id":"1","ok":false,"payload":[]}"#,
+        r#"{"id":"1","result":[],"error":{}}"#,
+        r#"{"type":"event","event":"tick","id":"1","payload":[]}"#,
+        r#"{"type":"res","ok":true,"payload":[]}"#,
+    ] {
+        assert_eq!(success(other), None, "{other}");
+    }
+}
+
+#[test]
+fn of_a_field_that_comes_twice_the_last_one_counts() {
+    let Ok(Frame::Event(event)) = parse(r#"{"event":"a","event":"b","data":1,"data":2}"#) else { panic!("an event") };
+    assert_eq!((event.name.as_str(), event.payload), ("b", json_of("2")));
 }
 
 #[test]

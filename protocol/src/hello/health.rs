@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use crate::agents::AgentRow;
+use crate::agents::{AgentRow, bounded};
 use crate::fields;
-use crate::limits::MAX_AGENTS;
 
 /// What a health document tells.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -34,9 +33,10 @@ impl HealthSnapshot {
             ok: fields::flag(document, &["ok"]),
             degraded: event_loop.and_then(|state| fields::flag(state, &["degraded"])).unwrap_or(false),
             degraded_reasons: event_loop.and_then(|state| fields::names(state, "reasons")).unwrap_or_default(),
-            agents: object.get("agents").and_then(Value::as_array).map(|rows| {
-                rows.iter().filter(|row| row.is_object()).filter_map(AgentRow::read).take(MAX_AGENTS).collect()
-            }),
+            agents: object
+                .get("agents")
+                .and_then(Value::as_array)
+                .map(|rows| bounded(rows.iter().filter(|row| row.is_object()).filter_map(AgentRow::read))),
             sessions_count: object.get("sessions").and_then(|sessions| fields::count(sessions, &["count"])),
             default_agent_id: fields::name(document, &["defaultAgentId"]),
             at_ms: fields::time_ms(document, &["ts"]),

@@ -142,11 +142,30 @@ fn of_too_many_lines_the_newest_are_kept() {
     assert_eq!((tail.lines.len(), tail.lines[0].as_str(), tail.truncated), (MAX_LOG_LINES, "3", true));
 }
 
+#[test]
+fn of_lines_too_long_together_the_newest_are_kept() {
+    let lines: Vec<String> = (0..100).map(|n| format!("{n:0>50000}")).collect();
+    let tail = read_log_tail(json!({"cursor": 1, "lines": lines})).unwrap();
+    assert!(tail.truncated && tail.lines.iter().map(|line| line_bytes(line)).sum::<usize>() <= MAX_LOG_LINES_BYTES);
+    assert_eq!(tail.lines.last(), lines.last());
+    assert!(tail.lines.len() > 20, "{}", tail.lines.len());
+}
+
+#[test]
+fn a_short_line_of_large_values_is_kept_as_a_text() {
+    let nested = format!("{}0{}", r#"{"":"#.repeat(60), "}".repeat(60));
+    let entry = read_log_line(&format!(r#"{{"0":"text","1":{nested}}}"#));
+    assert_eq!((entry.message.as_str(), entry.extra), ("text", Some(json!({"left_out_bytes": 361}))));
+    let line = format!(r#"{{"0":"text","1":[{nested},{nested}]}}"#);
+    assert_eq!(read_log_line(&line).message, line, "too large to be read");
+}
+
 proptest! {
     #[test]
     fn any_line_gives_a_bounded_entry_fit_to_be_shown(line in "\\PC{0,200}|\\{\"0\":\".{0,80}\",\"_meta\":\\{\"date\":\".{0,30}\"\\}\\}|.{0,200}") {
         let entry = read_log_line(&line);
         prop_assert!(entry.message.chars().count() <= MAX_LOG_MESSAGE + 1);
         prop_assert!(!entry.message.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
+        prop_assert!(entry.extra.as_ref().map_or(0, held_bytes) <= MAX_LOG_EXTRA_BYTES);
     }
 }

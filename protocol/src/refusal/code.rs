@@ -142,6 +142,10 @@ codes! {
         "The network between, or this daemon, is too slow for what the gateway sends. It is connected again by itself."
     FrameTooLarge "frame_too_large" Retryable "sent or got a larger frame than is allowed";
         "Frames are limited to 26 MiB (64 KiB before the login). If it stays so, what answers there may not be a gateway."
+    MemoryExceeded "memory_exceeded" Retryable "sent more than is held in memory of one gateway";
+        "What one gateway may make this daemon hold is set by gateway.memory_each (32MiB): raise it if the gateway is yours and sends such answers for good reasons; else look at what it sends. It is connected again by itself."
+    MemorySpent "memory_spent" Retryable "was let go because all gateways together took the memory that is set aside for them, and it took most";
+        "Look at the gateway that takes so much; gateway.memory_total (256MiB) sets what all may take together. It is connected again by itself."
     Garbage "garbage" Retryable "sent what is no frame of its protocol";
         "Check that host and port lead to the gateway itself; a proxy that changes frames looks like this too."
     GatewayError "gateway_error" Retryable "failed inside, or the proxy in front of it cannot reach it";
@@ -208,6 +212,8 @@ impl RefusalCode {
                 | Self::ConnectTimeout
                 | Self::HeartbeatLost
                 | Self::FrameTooLarge
+                | Self::MemoryExceeded
+                | Self::MemorySpent
                 | Self::Garbage
                 | Self::LocalFault
                 | Self::HeartbeatMissed

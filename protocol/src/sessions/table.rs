@@ -1,28 +1,79 @@
 //! The sessions of one gateway as far as they are known, kept current by lists and events.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{SessionRow, SessionStatus, SessionsEvent};
-use crate::limits::MAX_SESSIONS;
+use crate::limits::{MAX_SESSIONS, MAX_SESSIONS_BYTES};
 
-/// Sessions by key, at most [`MAX_SESSIONS`]: what goes beyond is not taken in.
+/// Sessions by key, at most [`MAX_SESSIONS`] in [`MAX_SESSIONS_BYTES`]: what goes beyond is not taken in. Rows are shared with
+/// the lists of them that are given out.
 #[derive(Debug, Clone, Default)]
 pub struct SessionTable {
-    rows: HashMap<String, SessionRow>,
+    rows: HashMap<String, Arc<SessionRow>>,
     known: bool,
+    bytes: usize,
+    /// Of rows that were given out last and aren't in the table any more.
+    outdated_bytes: usize,
 }
 
 impl SessionTable {
     /// Replaces everything by a complete list.
     pub fn replace(&mut self, rows: Vec<SessionRow>) {
-        let rows = rows.into_iter().take(MAX_SESSIONS).map(|mut row| {
-            if self.rows.get(&row.key).is_some_and(|known| misses_the_end(&row, known)) {
+        let mut former = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        for mut row in rows {
+            let known = former.remove(&row.key);
+            if known.as_ref().is_some_and(|known| misses_the_end(&row, known)) {
                 row.status = Some(SessionStatus::Completed);
             }
-            (row.key.clone(), row)
-        });
-        self.rows = rows.collect();
+            match known {
+                Some(same) if *same == row => self.put(same),
+                other => {
+                    other.iter().for_each(|row| self.note_gone(row));
+                    self.put(Arc::new(row))
+                }
+            };
+        }
+        former.values().for_each(|row| self.note_gone(row));
         self.known = true;
+    }
+
+    /// Puts a row in the place of an earlier one of its key; left out where there is no room for it.
+    fn put(&mut self, row: Arc<SessionRow>) -> bool {
+        self.remove(&row.key);
+        let bytes = self.bytes.saturating_add(row.held_bytes());
+        let fits = bytes <= MAX_SESSIONS_BYTES && self.rows.len() < MAX_SESSIONS;
+        if fits {
+            self.bytes = bytes;
+            self.rows.insert(row.key.clone(), row);
+        }
+        fits
+    }
+
+    fn remove(&mut self, key: &str) -> Option<Arc<SessionRow>> {
+        let row = self.rows.remove(key)?;
+        self.bytes = self.bytes.saturating_sub(row.held_bytes());
+        self.note_gone(&row);
+        Some(row)
+    }
+
+    /// A row left the table, and somebody may still hold it.
+    fn note_gone(&mut self, row: &Arc<SessionRow>) {
+        if Arc::strong_count(row) > 1 {
+            self.outdated_bytes = self.outdated_bytes.saturating_add(row.held_bytes());
+        }
+    }
+
+    /// What the rows take, bytes: those here, and those given out last that aren't here any more.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.saturating_add(self.outdated_bytes)
+    }
+
+    /// All sessions, newest first, to be given out in the place of an earlier list.
+    pub fn give_out(&mut self) -> Vec<Arc<SessionRow>> {
+        self.outdated_bytes = 0;
+        self.newest_first().into_iter().cloned().collect()
     }
 
     /// Takes an event in. Returns the keys that changed in a way that is worth telling; for a snapshot, all of them.
@@ -35,7 +86,7 @@ impl SessionTable {
             }
             SessionsEvent::Part(rows) => rows.into_iter().flat_map(|row| self.change(row, true)).collect(),
             SessionsEvent::Changed { row, whole } => self.change(*row, whole),
-            SessionsEvent::Removed { key } => self.rows.remove(&key).map(|row| row.key).into_iter().collect(),
+            SessionsEvent::Removed { key } => self.remove(&key).map(|_| key).into_iter().collect(),
             SessionsEvent::Run { key, run_id, running, at_ms } => self.run(key, run_id, running, at_ms),
             SessionsEvent::Unspecified => Vec::new(),
         }
@@ -43,8 +94,7 @@ impl SessionTable {
 
     /// Forgets everything: the connection is gone, and nothing is known until the next list.
     pub fn clear(&mut self) {
-        self.rows.clear();
-        self.known = false;
+        *self = Self::default();
     }
 
     /// Whether a complete list has been taken in.
@@ -69,41 +119,36 @@ impl SessionTable {
 
     /// One session.
     pub fn get(&self, key: &str) -> Option<&SessionRow> {
-        self.rows.get(key)
+        self.rows.get(key).map(|row| &**row)
     }
 
     /// All sessions, newest first, then by key.
-    pub fn newest_first(&self) -> Vec<&SessionRow> {
-        let mut rows: Vec<&SessionRow> = self.rows.values().collect();
+    pub fn newest_first(&self) -> Vec<&Arc<SessionRow>> {
+        let mut rows: Vec<&Arc<SessionRow>> = self.rows.values().collect();
         rows.sort_by(|a, b| b.updated_at_ms.cmp(&a.updated_at_ms).then_with(|| a.key.cmp(&b.key)));
         rows
     }
 
     fn change(&mut self, mut row: SessionRow, whole: bool) -> Vec<String> {
         let key = row.key.clone();
-        let full = self.rows.len() >= MAX_SESSIONS;
-        match self.rows.get_mut(&key) {
-            Some(known) => {
-                if misses_the_end(&row, known) {
-                    row.status = Some(SessionStatus::Completed);
-                }
-                let before = known.clone();
-                if whole && is_overtaken(&row, &before) {
-                    *known = row;
-                    known.merge(before.clone());
-                } else if whole {
-                    *known = row;
-                } else {
-                    known.merge(row);
-                }
-                if *known == before { Vec::new() } else { vec![key] }
+        let known = self.rows.get(&key).map(Arc::clone);
+        if let Some(known) = &known {
+            if misses_the_end(&row, known) {
+                row.status = Some(SessionStatus::Completed);
             }
-            None if !full => {
-                self.rows.insert(key.clone(), row);
-                vec![key]
+            if !whole || is_overtaken(&row, known) {
+                let (mut older, newer) = if whole { (row, (**known).clone()) } else { ((**known).clone(), row) };
+                older.merge(newer);
+                row = older;
             }
-            None => Vec::new(),
+            if **known == row {
+                return Vec::new();
+            }
         }
+        let is_new = known.is_none();
+        drop(known);
+        let fits = self.put(Arc::new(row));
+        if fits || !is_new { vec![key] } else { Vec::new() }
     }
 
     fn run(&mut self, key: String, run_id: Option<String>, running: bool, at_ms: Option<i64>) -> Vec<String> {
@@ -111,7 +156,7 @@ impl SessionTable {
             !running && known.is_active() && run_id.is_some() && known.run_id.is_some() && known.run_id != run_id
         };
         // The end of a run that is not the one under way says nothing about the session.
-        if self.rows.get(&key).is_some_and(ends_another) {
+        if self.rows.get(&key).is_some_and(|known| ends_another(known)) {
             return Vec::new();
         }
         let status = if running { SessionStatus::Active } else { SessionStatus::Completed };

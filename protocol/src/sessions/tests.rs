@@ -111,17 +111,43 @@ fn absurd_values_are_left_out_and_bad_rows_are_dropped() {
 #[test]
 fn a_page_tells_where_the_next_one_begins() {
     let first = read_sessions(
-        &json!({"count": 1, "totalCount": 16, "nextOffset": 1, "hasMore": true, "sessions": [{"key": "a"}, {}]}),
+        json!({"count": 1, "totalCount": 16, "nextOffset": 1, "hasMore": true, "sessions": [{"key": "a"}, {}]}),
         rules(false),
     )
     .unwrap();
     assert_eq!((first.rows.len(), first.total, first.next_offset), (1, Some(16), Some(1)));
-    let last = read_sessions(&json!({"nextOffset": 16, "hasMore": false, "sessions": []}), rules(false)).unwrap();
+    let last = read_sessions(json!({"nextOffset": 16, "hasMore": false, "sessions": []}), rules(false)).unwrap();
     assert_eq!(last.next_offset, None);
-    let older = read_sessions(&json!({"count": 1, "sessions": [{"key": "a"}]}), rules(false)).unwrap();
+    let older = read_sessions(json!({"count": 1, "sessions": [{"key": "a"}]}), rules(false)).unwrap();
     assert_eq!((older.total, older.next_offset), (None, None), "count is that of the rows, not the total");
-    assert_eq!(read_sessions(&json!([{"key": "a"}]), rules(false)).unwrap().rows.len(), 1);
-    assert_eq!(read_sessions(&json!({"ts": 5}), rules(false)), None);
+    assert_eq!(read_sessions(json!([{"key": "a"}]), rules(false)).unwrap().rows.len(), 1);
+    assert_eq!(read_sessions(json!({"ts": 5}), rules(false)), None);
+}
+
+#[test]
+fn a_list_is_read_from_text_as_from_a_value() {
+    let document = json!({"x": {"y": [1]}, "sessions": [{"key": "a", "label": "\"é"}, {}, 5], "total": 2, "hasMore": true, "nextOffset": 2});
+    let text = document.to_string();
+    let from_text = read_sessions(&mut serde_json::Deserializer::from_str(&text), rules(false)).unwrap();
+    assert_eq!(Some(from_text), read_sessions(&document, rules(false)));
+}
+
+#[test]
+fn a_list_with_rows_of_long_names_is_read_as_far_as_its_bytes_reach() {
+    let name = |n: usize| format!("{n:0>128}").replace('0', "\u{10400}");
+    let row = |n: usize| json!({"key": format!("k{n}"), "agentId": name(n), "model": name(n), "kind": name(n), "runId": name(n)});
+    let text = json!({"sessions": (0..10_000).map(row).collect::<Vec<_>>(), "total": 10_000}).to_string();
+    let page = read_sessions(&mut serde_json::Deserializer::from_str(&text), rules(false)).unwrap();
+    let held: usize = page.rows.iter().map(SessionRow::held_bytes).sum();
+    assert!(held <= crate::limits::MAX_SESSIONS_BYTES, "{held}");
+    assert!((1_000..10_000).contains(&page.rows.len()), "{}", page.rows.len());
+    assert_eq!(page.total, Some(10_000), "what comes after the rows is read all the same");
+}
+
+#[test]
+fn a_list_with_a_row_larger_than_any_real_one_is_none() {
+    let text = format!(r#"{{"sessions":[{{"key":"a","x":[{}{{}}]}}]}}"#, r#"{"":0},"#.repeat(1_000));
+    assert_eq!(read_sessions(&mut serde_json::Deserializer::from_str(&text), rules(false)), None);
 }
 
 #[test]

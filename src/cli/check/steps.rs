@@ -9,7 +9,7 @@ use gatewarden_actors::dialing::channel::Reached;
 use gatewarden_actors::dialing::http_probe::{HttpGateway, MAX_HEALTH_BODY, read_health};
 use gatewarden_actors::dialing::login::{Login, LoginPatience, log_in};
 use gatewarden_actors::dialing::{
-    DialFailure, DialRequest, DialStep, Dialed, Dialer as _, HttpReply, HttpRequest, NetworkDialer,
+    DialFailure, DialRequest, DialStep, Dialed, Dialer as _, HttpReply, HttpRequest, MemoryAccount, NetworkDialer,
 };
 use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_protocol::handshake::HandshakeConfig;
@@ -44,6 +44,7 @@ pub(super) struct Plan {
 pub(super) async fn go(plan: Plan) -> Report {
     let way = Way {
         dialer: NetworkDialer::new(),
+        memory: MemoryAccount::default(),
         clock: Clock::system(),
         subject: match &plan.known.name {
             Some(name) => format!("Gateway \"{name}\" ({})", plan.address),
@@ -66,6 +67,7 @@ pub(super) async fn go(plan: Plan) -> Report {
 
 struct Way<'a> {
     dialer: NetworkDialer,
+    memory: MemoryAccount,
     clock: Clock,
     subject: String,
     plan: &'a Plan,
@@ -77,7 +79,7 @@ impl Way<'_> {
             return;
         }
         let health = self.http(report).await;
-        let dialed = self.dialer.dial(self.dial_request()).await;
+        let dialed = self.dialer.dial(self.dial_request(), &self.memory).await;
         let date_ahead = health.as_ref().ok().and_then(|(reply, at_ms)| Some(reply.date_ms? - at_ms));
         match dialed {
             Ok(dialed) => {
@@ -178,7 +180,7 @@ impl Way<'_> {
     async fn http(&self, report: &mut Report) -> Result<(HttpReply, i64), DialFailure> {
         let Plan { address, trust, patience, .. } = self.plan;
         let request = HttpRequest::get(address.clone(), trust.clone(), "/health", *patience, MAX_HEALTH_BODY);
-        let outcome = self.dialer.http(request).await;
+        let outcome = self.dialer.http(request, &self.memory).await;
         let at_ms = self.clock.wall_ms();
         match &outcome {
             Ok(reply) => match read_health(reply) {
@@ -325,7 +327,9 @@ impl Way<'_> {
     async fn http_login(&self, report: &mut Report) {
         let Plan { address, trust, token, patience, .. } = self.plan;
         let dialer = Arc::new(self.dialer.clone());
-        let opened = HttpGateway::open(dialer, address.clone(), trust.clone(), token.clone(), *patience).await;
+        let opened =
+            HttpGateway::open(dialer, address.clone(), trust.clone(), token.clone(), *patience, self.memory.clone())
+                .await;
         let reply = match opened {
             Ok((gateway, _)) => gateway.sessions(*patience).await,
             Err(failure) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use gatewarden_actors::dialing::{DialRequest, Dialed, Dialer as _, Incoming, NetworkDialer};
+use gatewarden_actors::dialing::{DialRequest, Dialed, Dialer as _, Incoming, MemoryAccount, NetworkDialer};
 use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_embedded_gateway::config::{Inputs, load};
 use gatewarden_embedded_gateway::lock_file::Holder;
@@ -80,7 +80,7 @@ impl Running {
     async fn ask(&self, method: &str, params: &Value) -> Result<Value, String> {
         let request =
             DialRequest { address: self.address.clone(), tls: self.tls.clone(), timeout: LIMIT, origin: None };
-        let dialed = NetworkDialer::new().dial(request).await;
+        let dialed = NetworkDialer::new().dial(request, &MemoryAccount::default()).await;
         let mut socket =
             dialed.map_err(|failure| format!("The gateway at {} cannot be reached: {failure}.", self.shown))?;
         socket.frame_cap.set(LONGEST);

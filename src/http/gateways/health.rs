@@ -195,7 +195,7 @@ fn result(view: &GatewayView, outcome: &ProbeOutcome) -> HealthResult {
         name: view.record.name.clone(),
         status: documented_status(outcome).to_owned(),
         latency: outcome.latency_ms.and_then(whole_ms),
-        agents: report.agent_names.clone(),
+        agents: report.agent_names.to_vec(),
         sessions_count: report.sessions_count.unwrap_or_default(),
         gateway_version: report.version.clone(),
         compatibility_warning: problem

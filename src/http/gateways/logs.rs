@@ -147,6 +147,7 @@ async fn read_logs(front: &Front, id: GatewayId, asked: Asked) -> Result<HttpRes
         timeout: front.settings.gateway_timeout,
     };
     let (answered, payload) = front.app.registry.call.send(call, patience(front)).await?;
+    let (payload, _cover) = payload.into_parts();
     let tail = read_log_tail(payload);
     let cursor = tail.as_ref().map(|tail| tail.cursor);
     let LogTail { lines, truncated, .. } =

@@ -191,7 +191,7 @@ fn nothing_recorded() -> Failure {
 async fn call(front: &Front, trial: &Trial, method: &str, params: Value) -> Result<Value, Failure> {
     let timeout = front.settings.gateway_timeout;
     let message = CallGateway { target: Some(trial.record.id), method: method.to_owned(), params, timeout };
-    front.app.registry.call.send(message, deadline(timeout)).await.map(|(_, reply)| reply)
+    front.app.registry.call.send(message, deadline(timeout)).await.map(|(_, reply)| reply.into_inner())
 }
 
 async fn update(front: &Front, message: UpdateGateway) -> Result<GatewayCommitted, Failure> {

@@ -202,7 +202,7 @@ fn answer(front: &Front, committed: &GatewayCommitted, warning: Option<String>) 
     shown.warning = warning.or_else(|| {
         (!committed.same_address.is_empty()).then(|| {
             format!(
-                "This address is already registered as {}: they share one limit on failed logins and one device token",
+                "This address (scheme, host, port and path) is already registered as {}: they share one limit on failed logins and one device token",
                 committed.same_address.join(", ")
             )
         })

@@ -1,6 +1,7 @@
 //! `POST /api/sessions?action=...` changes settings of a session, `DELETE /api/sessions` deletes one.
 
 use actix_web::{HttpRequest, HttpResponse, delete, post, web};
+use gatewarden_actors::dialing::Held;
 use gatewarden_actors::error::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -167,7 +168,7 @@ pub(crate) async fn change(
         check_thinking(&front, &holder, &value).await?;
     }
     let params = json!({"key": key, setting.field(): value});
-    let result = passing::call(&front, &holder, "sessions.patch", params).await?;
+    let (result, _cover) = passing::call(&front, &holder, "sessions.patch", params).await?.into_parts();
     passing::log(&by.caller, action, &key, &holder);
     Ok(HttpResponse::Ok().json(SessionDone::new(action, key, holder, result)))
 }
@@ -178,7 +179,7 @@ async fn check_thinking(front: &Front, holder: &Holder, level: &Value) -> Result
     if THINKING.contains(&level) {
         return Ok(());
     }
-    let agents: Result<Value, Failure> = passing::call(front, holder, "agents.list", json!({})).await;
+    let agents: Result<Held<Value>, Failure> = passing::call(front, holder, "agents.list", json!({})).await;
     let listed = agents.map(|agents| listed_levels(&agents)).unwrap_or_default();
     if listed.iter().any(|known| known == level) {
         return Ok(());
@@ -231,7 +232,8 @@ pub(crate) async fn delete(
     let only = passing::gateway_id(&mut fields);
     fields.problems.into_result()?;
     let holder = passing::holder(&front, &key, only)?;
-    let result = passing::call(&front, &holder, "sessions.delete", json!({"key": key})).await?;
+    let reply = passing::call(&front, &holder, "sessions.delete", json!({"key": key})).await?;
+    let (result, _cover) = reply.into_parts();
     let deleted = result.get("deleted").and_then(Value::as_bool).unwrap_or(true);
     passing::log(&by.caller, "delete", &key, &holder);
     Ok(HttpResponse::Ok().json(SessionDeleted { deleted, done: SessionDone::new("delete", key, holder, result) }))

@@ -62,7 +62,8 @@ pub(crate) async fn control(
     }
     let timeout = front.settings.gateway_timeout;
     let message = ControlSessionAt { gateway: holder.id, session_key: key.clone(), action, timeout };
-    let mut result = front.app.registry.control.send(message, passing::deadline(timeout)).await?;
+    let answer = front.app.registry.control.send(message, passing::deadline(timeout)).await?;
+    let (mut result, _cover) = answer.into_parts();
     crate::http::nodes::hide_tokens(&mut result);
     passing::log(&by.caller, action.as_str(), &key, &holder);
     Ok(HttpResponse::Ok().json(SessionDone::new(action.as_str(), key, holder, result)))

@@ -94,7 +94,11 @@ mod tests {
     use gatewarden_protocol::sessions::SessionRow;
 
     fn snapshot(keys: &[&str], complete: bool) -> SessionSnapshot {
-        let rows = keys.iter().map(|key| SessionRow { key: (*key).to_owned(), ..SessionRow::default() }).collect();
+        let rows = keys
+            .iter()
+            .map(|key| SessionRow { key: (*key).to_owned(), ..SessionRow::default() })
+            .map(std::sync::Arc::new)
+            .collect();
         SessionSnapshot { rows, as_of_ms: 1, complete }
     }
 

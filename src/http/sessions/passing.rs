@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gatewarden_actors::dialing::Held;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::CallGateway;
@@ -61,8 +62,9 @@ pub fn gateway_id(fields: &mut Fields<'_>) -> Option<GatewayId> {
     fields.integer("gateway_id", 1..=i64::MAX).map(GatewayId)
 }
 
-/// Asks the gateway. Its reply comes without tokens; a reply that says no is a failure.
-pub async fn call(front: &Front, holder: &Holder, method: &str, params: Value) -> Result<Value, Failure> {
+/// Asks the gateway. Its reply comes without tokens, and counts as held for the gateway until it is dropped; a reply that says
+/// no is a failure.
+pub async fn call(front: &Front, holder: &Holder, method: &str, params: Value) -> Result<Held<Value>, Failure> {
     let timeout = front.settings.gateway_timeout;
     let message = CallGateway { target: Some(holder.id), method: method.to_owned(), params, timeout };
     let (_, mut reply) = front.app.registry.call.send(message, deadline(timeout)).await?;

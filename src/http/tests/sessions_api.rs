@@ -14,6 +14,7 @@ use crate::http::settings::{HttpSettings, RateLimits};
 
 /// Publishes sessions of a gateway: key and time of the last change.
 pub(super) fn publish(harness: &Harness, gateway: i64, rows: Vec<SessionRow>, complete: bool) {
+    let rows = rows.into_iter().map(std::sync::Arc::new).collect();
     let snapshot = SessionSnapshot { rows, as_of_ms: 1_700_000_000_500, complete };
     harness.roster.publish_sessions(GatewayId(gateway), snapshot.into());
 }

@@ -19,6 +19,7 @@ use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::dialing::Held;
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
@@ -233,14 +234,14 @@ impl Handler<ProbeGateways> for ScriptedRegistry {
 }
 
 impl Handler<CallGateway> for ScriptedRegistry {
-    type Result = ResponseFuture<Result<(GatewayId, Value), Failure>>;
+    type Result = ResponseFuture<Result<(GatewayId, Held<Value>), Failure>>;
 
     fn handle(&mut self, message: CallGateway, _: &mut Self::Context) -> Self::Result {
         let target = message.target.map(|id| id.0);
         self.script.calls.lock().unwrap().push((target, message.method.clone(), message.params));
         let reply = self.script.replies.lock().unwrap().get(&message.method).cloned();
         let reply = reply.unwrap_or_else(|| Ok(Value::Object(serde_json::Map::new())));
-        self.answer(reply.map(|payload| (message.target.unwrap_or(GatewayId(1)), payload)))
+        self.answer(reply.map(|payload| (message.target.unwrap_or(GatewayId(1)), payload.into())))
     }
 }
 
@@ -264,13 +265,13 @@ impl Handler<SpawnWork> for ScriptedRegistry {
 }
 
 impl Handler<ControlSessionAt> for ScriptedRegistry {
-    type Result = ResponseFuture<Result<Value, Failure>>;
+    type Result = ResponseFuture<Result<Held<Value>, Failure>>;
 
     fn handle(&mut self, message: ControlSessionAt, _: &mut Self::Context) -> Self::Result {
         let action = message.action.as_str();
         self.script.controls.lock().unwrap().push((message.gateway.0, message.session_key, action));
         let reply = self.script.replies.lock().unwrap().get(action).cloned();
-        self.answer(reply.unwrap_or_else(|| Ok(Value::Object(serde_json::Map::new()))))
+        self.answer(reply.unwrap_or_else(|| Ok(Value::Object(serde_json::Map::new()))).map(Held::from))
     }
 }
 
@@ -313,7 +314,7 @@ pub(super) fn online(latency_ms: f64) -> ProbeOutcome {
         uptime_ms: Some(61_500),
         sessions_count: Some(3),
         agents_count: Some(2),
-        agent_names: vec!["main".to_owned(), "researcher".to_owned()],
+        agent_names: ["main".to_owned(), "researcher".to_owned()].into(),
         ..GatewayReport::unknown(5_000)
     };
     ProbeOutcome { probed_at_ms: 5_000, report, latency_ms: Some(latency_ms), failed_step: None }

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
+use gatewarden_protocol::decoding::Excess;
+
 use super::*;
-use crate::dialing::memory_budget::LARGE_FRAME_BUDGET;
+use crate::dialing::memory_budget::MemoryBudget;
 
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
@@ -10,7 +12,7 @@ const FINAL: u8 = 0x80;
 fn reader(cap: usize) -> FrameReader {
     let frame_cap = FrameCap::before_connect();
     frame_cap.set(cap);
-    FrameReader::new(frame_cap, MemoryBudget::default())
+    FrameReader::new(frame_cap, MemoryAccount::default())
 }
 
 fn header(first: u8, length: usize) -> Vec<u8> {
@@ -140,26 +142,26 @@ fn large_messages_hold_their_share_of_the_budget_until_dropped() {
     cap.set(26 << 20);
     let bytes = frame(FINAL | TEXT, &vec![b'x'; 3 << 20]);
 
-    let held = read_all(&mut FrameReader::new(cap.clone(), budget.clone()), &bytes).unwrap();
+    let held = read_all(&mut FrameReader::new(cap.clone(), budget.account()), &bytes).unwrap();
     assert_eq!(budget.used(), 3 << 20);
 
-    let mut refused = FrameReader::new(cap.clone(), budget.clone());
-    assert_eq!(read_all(&mut refused, &bytes), Err(SocketError::Overloaded));
+    let mut refused = FrameReader::new(cap.clone(), budget.account());
+    assert_eq!(read_all(&mut refused, &bytes), Err(SocketError::OutOfMemory(Excess::Shared)));
     assert_eq!(budget.used(), 3 << 20, "a refused message takes nothing");
     let small = frame(FINAL | TEXT, &vec![b'x'; 1 << 20]);
-    assert_eq!(read_all(&mut FrameReader::new(cap.clone(), budget.clone()), &small).unwrap().len(), 1);
+    assert_eq!(read_all(&mut FrameReader::new(cap.clone(), budget.account()), &small).unwrap().len(), 1);
 
     drop(held);
     assert_eq!(budget.used(), 0);
-    assert_eq!(read_all(&mut FrameReader::new(cap, budget.clone()), &bytes).unwrap().len(), 1);
+    assert_eq!(read_all(&mut FrameReader::new(cap, budget.account()), &bytes).unwrap().len(), 1);
 }
 
 #[test]
 fn a_message_under_way_gives_its_share_back_when_the_connection_is_dropped() {
-    let budget = MemoryBudget::new(LARGE_FRAME_BUDGET);
+    let budget = MemoryBudget::default();
     let cap = FrameCap::before_connect();
     cap.set(26 << 20);
-    let mut reader = FrameReader::new(cap, budget.clone());
+    let mut reader = FrameReader::new(cap, budget.account());
     let mut bytes = header(FINAL | TEXT, 20 << 20);
     bytes.extend(vec![b'x'; 10 << 20]);
     assert_eq!(read_all(&mut reader, &bytes).unwrap(), []);

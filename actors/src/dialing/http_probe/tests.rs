@@ -6,7 +6,7 @@ fn reply(status: u16, content_type: Option<&str>, body: &'static str) -> HttpRep
         content_type: content_type.map(str::to_owned),
         retry_after: None,
         date_ms: None,
-        body: Bytes::from_static(body.as_bytes()),
+        body: Bytes::from_static(body.as_bytes()).into(),
         took: Duration::from_millis(3),
     }
 }

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::peer::*;
+use crate::dialing::MemoryAccount;
 use crate::dialing::http_probe::{HealthFailure, HttpGateway};
 use crate::dialing::unconnected_probe::{NoGreeting, probe_unconnected};
 use crate::dialing::{DialFailure, DialStep, Dialer, HttpReply, HttpRequest, NetworkDialer};
@@ -17,18 +18,25 @@ const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length
 
 async fn get(port: u16, max_body: usize) -> Result<HttpReply, DialFailure> {
     let request = HttpRequest::get(address("127.0.0.1", port), TlsTrust::System, "/list", PATIENCE, max_body);
-    soon(NetworkDialer::new().http(request)).await
+    soon(NetworkDialer::new().http(request, &MemoryAccount::default())).await
 }
 
 async fn open(port: u16) -> Result<HttpGateway, HealthFailure> {
     let token = Some(Secret::new("tok-secret"));
     let dialer = Arc::new(NetworkDialer::new());
-    HttpGateway::open(dialer, address("http://127.0.0.1/base", port), TlsTrust::System, token, PATIENCE).await.map(
-        |(gateway, health)| {
-            assert!(health.is_healthy);
-            gateway
-        },
+    HttpGateway::open(
+        dialer,
+        address("http://127.0.0.1/base", port),
+        TlsTrust::System,
+        token,
+        PATIENCE,
+        MemoryAccount::default(),
     )
+    .await
+    .map(|(gateway, health)| {
+        assert!(health.is_healthy);
+        gateway
+    })
 }
 
 /// Tells each request with its body, and answers `/health` with one thing and the rest with another.
@@ -65,7 +73,7 @@ async fn the_token_is_sent_only_after_a_health_document_and_never_to_health_itse
         ("POST /base/control ", r#"{"action":"kill"}"#, gateway.control(&json!({"action": "kill"}), PATIENCE).await),
     ];
     for (start, sent, reply) in calls {
-        assert_eq!(reply.unwrap().body, "[]");
+        assert_eq!(*reply.unwrap().body, "[]");
         let (head, body) = heard.recv().await.unwrap();
         assert!(head.starts_with(start), "{head}");
         assert_eq!(header(&head, "authorization"), Some("Bearer tok-secret"));
@@ -94,7 +102,15 @@ async fn an_unsendable_token_is_refused_without_being_told() {
     let (port, _heard) = recording(LIVE, PAGE).await;
     let dialer = Arc::new(NetworkDialer::new());
     let token = Some(Secret::new("tok\r\nX-Evil: 1"));
-    let opened = HttpGateway::open(dialer, address("127.0.0.1", port), TlsTrust::System, token, PATIENCE).await;
+    let opened = HttpGateway::open(
+        dialer,
+        address("127.0.0.1", port),
+        TlsTrust::System,
+        token,
+        PATIENCE,
+        MemoryAccount::default(),
+    )
+    .await;
     let failure = opened.unwrap().0.sessions(PATIENCE).await.unwrap_err();
     assert!(!failure.to_string().contains("tok"), "{failure}");
 }
@@ -112,7 +128,7 @@ async fn bodies_are_read_whole_however_they_are_framed() {
         assert_eq!((reply.status, &reply.body[..]), (200, &b"hello"[..]), "{answer}");
     }
     for answer in ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"] {
-        assert_eq!(get(answering(answer).await, 5).await.unwrap().body, "", "{answer}");
+        assert_eq!(*get(answering(answer).await, 5).await.unwrap().body, "", "{answer}");
     }
 }
 

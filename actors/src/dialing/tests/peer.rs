@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::dialing::MemoryAccount;
 use crate::dialing::{DialFailure, DialRequest, Dialed, Dialer, NetworkDialer};
 use crate::gateway_record::TlsTrust;
 
@@ -108,7 +109,7 @@ pub(super) async fn answering(answer: impl Into<Vec<u8>>) -> u16 {
 }
 
 pub(super) async fn dial(port: u16) -> Result<Dialed, DialFailure> {
-    NetworkDialer::new().dial(request(address("127.0.0.1", port))).await
+    NetworkDialer::new().dial(request(address("127.0.0.1", port)), &MemoryAccount::default()).await
 }
 
 /// Waits no longer than the test's patience.

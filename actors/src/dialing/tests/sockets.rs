@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::peer::*;
 use crate::dialing::frame_cap::{CAP_BEFORE_CONNECT, FrameCap};
-use crate::dialing::memory_budget::MemoryBudget;
+use crate::dialing::memory_budget::{MemoryAccount, MemoryBudget};
 use crate::dialing::outgoing::MAX_QUEUED_BYTES;
 use crate::dialing::socket::open_halves;
 use crate::dialing::{Incoming, SocketError};
@@ -74,7 +74,7 @@ async fn a_peer_that_goes_away_ends_the_stream_without_a_word() {
 async fn a_giant_frame_is_refused_by_its_header_and_never_read() {
     let (near, mut far) = duplex(64 * 1024);
     let cap = FrameCap::before_connect();
-    let (mut stream, _outgoing) = open_halves(Box::new(near), BytesMut::new(), cap, MemoryBudget::default());
+    let (mut stream, _outgoing) = open_halves(Box::new(near), BytesMut::new(), cap, &MemoryAccount::default());
     let mut announced = vec![0x81, 127];
     announced.extend((400_u64 << 20).to_be_bytes());
     far.write_all(&announced).await.unwrap();
@@ -94,7 +94,7 @@ async fn an_announced_large_frame_takes_memory_only_as_it_comes_and_none_when_it
     let cap = FrameCap::before_connect();
     cap.set(26 << 20);
     let budget = MemoryBudget::default();
-    let (mut stream, _outgoing) = open_halves(Box::new(near), BytesMut::new(), cap, budget.clone());
+    let (mut stream, _outgoing) = open_halves(Box::new(near), BytesMut::new(), cap, &budget.account());
     let payload = vec![b'x'; 25 << 20];
     let bytes = frame(0x81, &payload);
 
@@ -187,7 +187,7 @@ async fn a_peer_that_does_not_read_fills_a_bounded_queue_and_no_more() {
 async fn dropping_the_halves_sends_what_is_queued_and_then_ends_the_connection() {
     let (near, mut far) = duplex(64 * 1024);
     let (stream, outgoing) =
-        open_halves(Box::new(near), BytesMut::new(), FrameCap::before_connect(), MemoryBudget::default());
+        open_halves(Box::new(near), BytesMut::new(), FrameCap::before_connect(), &MemoryAccount::default());
     outgoing.try_send_text("last words".into()).unwrap();
     outgoing.close(1001, "stopping").unwrap();
     drop((stream, outgoing));
@@ -201,7 +201,7 @@ async fn dropping_the_halves_sends_what_is_queued_and_then_ends_the_connection()
 async fn a_stuck_peer_does_not_keep_a_dropped_socket_alive() {
     let (near, far) = duplex(1024);
     let (stream, outgoing) =
-        open_halves(Box::new(near), BytesMut::new(), FrameCap::before_connect(), MemoryBudget::default());
+        open_halves(Box::new(near), BytesMut::new(), FrameCap::before_connect(), &MemoryAccount::default());
     outgoing.try_send_text("x".repeat(100_000)).unwrap();
     drop(stream);
     soon(async {

@@ -12,6 +12,7 @@ use super::peer::*;
 use crate::dialing::resolver::Resolver;
 use crate::dialing::tls::{TlsConfigs, sha256_hex};
 use crate::dialing::{DialFailure, DialRequest, DialStep, Dialer, HttpRequest, Incoming, NetworkDialer};
+use crate::dialing::{MemoryAccount, MemoryBudget};
 use crate::gateway_record::TlsTrust;
 
 struct Identity {
@@ -92,7 +93,8 @@ async fn gateway(identity: &Identity) -> u16 {
 
 async fn dial_with(dialer: &NetworkDialer, port: u16, tls: TlsTrust) -> Result<(), DialFailure> {
     let address = address("wss://127.0.0.1", port);
-    let mut dialed = dialer.dial(DialRequest { address, tls, timeout: PATIENCE, origin: None }).await?;
+    let mut dialed =
+        dialer.dial(DialRequest { address, tls, timeout: PATIENCE, origin: None }, &MemoryAccount::default()).await?;
     assert!(dialed.timings.tls.is_some());
     assert_eq!(soon(dialed.incoming.next()).await, Some(Ok(Incoming::text("hello"))));
     Ok(())
@@ -150,7 +152,8 @@ async fn an_authority_trusts_what_it_issued_for_this_host_and_nothing_else() {
 async fn the_systems_authorities_trust_what_they_issued_and_nothing_else() {
     let ours = authority();
     let roots = vec![ours.der().clone()];
-    let dialer = NetworkDialer::with_parts(Resolver::system(), TlsConfigs::with_system_roots(roots));
+    let dialer =
+        NetworkDialer::with_parts(Resolver::system(), TlsConfigs::with_system_roots(roots), MemoryBudget::default());
     let identity = Identity::issued(&ours, &["127.0.0.1"]);
     dial_with(&dialer, gateway(&identity).await, TlsTrust::System).await.unwrap();
     let own = Identity::self_signed(&["127.0.0.1"]);
@@ -210,7 +213,10 @@ async fn a_port_without_tls_says_so() {
     assert!(matches!(failure, DialFailure::TlsFailed { .. }), "{failure:?}");
     let mut silent = DialRequest { tls: TlsTrust::None, ..request(address("wss://127.0.0.1", port)) };
     silent.timeout = SHORT;
-    assert_eq!(dialer.dial(silent).await.err(), Some(DialFailure::Timeout { step: DialStep::Tls }));
+    assert_eq!(
+        dialer.dial(silent, &MemoryAccount::default()).await.err(),
+        Some(DialFailure::Timeout { step: DialStep::Tls })
+    );
 }
 
 #[actix::test]
@@ -219,8 +225,8 @@ async fn http_requests_follow_the_same_trust() {
     let port = gateway(&identity).await;
     let dialer = NetworkDialer::new();
     let get = |tls| HttpRequest::get(address("https://127.0.0.1", port), tls, "/health", PATIENCE, 1000);
-    assert_eq!(dialer.http(get(pins(&[&identity.pin]))).await.unwrap().status, 200);
-    let refused = dialer.http(get(pins(&["00".repeat(32).as_str()]))).await;
+    assert_eq!(dialer.http(get(pins(&[&identity.pin])), &MemoryAccount::default()).await.unwrap().status, 200);
+    let refused = dialer.http(get(pins(&["00".repeat(32).as_str()])), &MemoryAccount::default()).await;
     assert!(
         matches!(refused, Err(DialFailure::TlsNotTrusted { presented_sha256: Some(pin), .. }) if pin == identity.pin)
     );

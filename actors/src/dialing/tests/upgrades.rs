@@ -14,9 +14,10 @@ use super::peer::*;
 use crate::dialing::resolver::Resolver;
 use crate::dialing::tls::TlsConfigs;
 use crate::dialing::{DialFailure, DialStep, Dialer, Incoming, NetworkDialer};
+use crate::dialing::{MemoryAccount, MemoryBudget};
 
 fn resolving(lookup: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> NetworkDialer {
-    NetworkDialer::with_parts(Resolver::with_lookup(lookup), TlsConfigs::new())
+    NetworkDialer::with_parts(Resolver::with_lookup(lookup), TlsConfigs::new(), MemoryBudget::default())
 }
 
 #[actix::test]
@@ -32,7 +33,8 @@ async fn an_upgrade_asks_for_a_websocket_and_sends_neither_origin_nor_credential
     })
     .await;
     let dialer = NetworkDialer::new();
-    let mut dialed = dialer.dial(request(address("ws://127.0.0.1/gw/", port))).await.unwrap();
+    let mut dialed =
+        dialer.dial(request(address("ws://127.0.0.1/gw/", port)), &MemoryAccount::default()).await.unwrap();
     assert_eq!(soon(dialed.incoming.next()).await, Some(Ok(Incoming::text("hello"))));
     assert_eq!(dialed.peer.port(), port);
     assert!(dialed.timings.connect.is_some() && dialed.timings.upgrade.is_some());
@@ -51,7 +53,7 @@ async fn an_upgrade_asks_for_a_websocket_and_sends_neither_origin_nor_credential
 
     let mut with_origin = request(address("127.0.0.1", port));
     with_origin.origin = Some(with_origin.address.origin());
-    dialer.dial(with_origin).await.unwrap();
+    dialer.dial(with_origin, &MemoryAccount::default()).await.unwrap();
     let head = heard.recv().await.unwrap();
     assert_eq!(header(&head, "origin"), Some(format!("http://127.0.0.1:{port}").as_str()));
     assert!(head.starts_with("GET / HTTP/1.1\r\n"), "{head}");
@@ -189,7 +191,7 @@ async fn a_black_hole_ends_in_a_timeout_within_the_deadline() {
     let mut request = request(address("127.0.0.1", port));
     request.timeout = SHORT;
     let started = Instant::now();
-    let failure = NetworkDialer::new().dial(request).await.err();
+    let failure = NetworkDialer::new().dial(request, &MemoryAccount::default()).await.err();
     assert_eq!(failure, Some(DialFailure::Timeout { step: DialStep::Upgrade }));
     assert!(started.elapsed() >= SHORT && started.elapsed() < PATIENCE);
 }
@@ -208,7 +210,7 @@ async fn an_answer_that_drips_ends_in_a_timeout_too() {
     .await;
     let mut request = request(address("127.0.0.1", port));
     request.timeout = SHORT;
-    let failure = soon(NetworkDialer::new().dial(request)).await.err();
+    let failure = soon(NetworkDialer::new().dial(request, &MemoryAccount::default())).await.err();
     assert_eq!(failure, Some(DialFailure::Timeout { step: DialStep::Upgrade }));
 }
 
@@ -223,7 +225,7 @@ async fn a_port_where_nothing_listens_is_refused() {
 #[actix::test]
 async fn a_name_without_an_address_is_not_resolved() {
     let dialer = NetworkDialer::new();
-    let failure = soon(dialer.dial(request(address("gateway.invalid", 1)))).await.err();
+    let failure = soon(dialer.dial(request(address("gateway.invalid", 1)), &MemoryAccount::default())).await.err();
     assert!(matches!(failure, Some(DialFailure::NameNotResolved { .. })), "{failure:?}");
 }
 
@@ -237,14 +239,17 @@ async fn a_name_server_that_is_silent_ends_in_a_timeout() {
     });
     let mut request = request(address("gateway.test", 1));
     request.timeout = SHORT;
-    assert_eq!(dialer.dial(request).await.err(), Some(DialFailure::Timeout { step: DialStep::Resolve }));
+    assert_eq!(
+        dialer.dial(request, &MemoryAccount::default()).await.err(),
+        Some(DialFailure::Timeout { step: DialStep::Resolve })
+    );
     drop(let_go);
 }
 
 #[actix::test]
 async fn a_name_that_turns_into_a_metadata_address_is_refused_before_anything_is_dialled() {
     let dialer = resolving(|_, port| Ok(vec![SocketAddr::from(([169, 254, 169, 254], port))]));
-    let failure = dialer.dial(request(address("gateway.test", 80))).await.err();
+    let failure = dialer.dial(request(address("gateway.test", 80)), &MemoryAccount::default()).await.err();
     assert_eq!(failure, Some(DialFailure::ForbiddenAddress { reason: ForbiddenReason::CloudMetadata }));
 }
 
@@ -262,9 +267,9 @@ async fn the_address_that_was_checked_is_the_one_that_is_dialled() {
         0 => Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]),
         _ => Ok(vec![SocketAddr::from(([169, 254, 169, 254], port))]),
     });
-    let dialed = dialer.dial(request(address("gateway.test", port))).await.unwrap();
+    let dialed = dialer.dial(request(address("gateway.test", port)), &MemoryAccount::default()).await.unwrap();
     assert!(dialed.peer.ip().is_loopback());
     assert_eq!(lookups.load(Ordering::SeqCst), 1);
-    let failure = dialer.dial(request(address("gateway.test", port))).await.err();
+    let failure = dialer.dial(request(address("gateway.test", port)), &MemoryAccount::default()).await.err();
     assert!(matches!(failure, Some(DialFailure::ForbiddenAddress { .. })), "each dial checks again");
 }

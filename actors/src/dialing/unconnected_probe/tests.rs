@@ -3,6 +3,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use tokio::time::sleep;
 
 use super::*;
+use crate::dialing::MemoryAccount;
 use crate::dialing::failure::DialStep;
 use crate::dialing::{Dialed, HttpReply, HttpRequest};
 
@@ -69,7 +70,7 @@ fn the_greeting_counts_before_the_health_document() {
 struct BlackHole;
 
 impl Dialer for BlackHole {
-    fn dial(&self, request: DialRequest) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
+    fn dial(&self, request: DialRequest, _: &MemoryAccount) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
         async move {
             sleep(request.timeout).await;
             Err(DialFailure::Timeout { step: DialStep::Upgrade })
@@ -77,7 +78,7 @@ impl Dialer for BlackHole {
         .boxed_local()
     }
 
-    fn http(&self, request: HttpRequest) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
+    fn http(&self, request: HttpRequest, _: &MemoryAccount) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
         async move {
             sleep(request.timeout).await;
             Err(DialFailure::Timeout { step: DialStep::Request })
@@ -90,7 +91,7 @@ impl Dialer for BlackHole {
 struct Mute;
 
 impl Dialer for Mute {
-    fn dial(&self, _: DialRequest) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
+    fn dial(&self, _: DialRequest, _: &MemoryAccount) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
         async {
             let (dialed, mut peer) = Dialed::scripted();
             actix_rt::spawn(async move { while peer.sent.recv().await.is_some() {} });
@@ -99,8 +100,12 @@ impl Dialer for Mute {
         .boxed_local()
     }
 
-    fn http(&self, request: HttpRequest) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
-        BlackHole.http(request)
+    fn http(
+        &self,
+        request: HttpRequest,
+        memory: &MemoryAccount,
+    ) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
+        BlackHole.http(request, memory)
     }
 }
 

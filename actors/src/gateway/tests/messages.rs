@@ -11,7 +11,7 @@ use crate::gateway_report::{Phase, Status};
 
 async fn call(world: &World, method: &str) -> Result<Value, Failure> {
     let call = Call { method: method.to_owned(), params: json!({}), timeout: Duration::from_secs(3) };
-    world.gateway.send(call).await.unwrap()
+    world.gateway.send(call).await.unwrap().map(crate::dialing::Held::into_inner)
 }
 
 #[actix::test]

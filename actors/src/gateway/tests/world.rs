@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::supervisor::{Adopt, Heard, Supervisor};
 use crate::clock::Clock;
+use crate::dialing::MemoryAccount;
 use crate::dialing::{
     DialFailure, DialRequest, Dialed, Dialer, HttpReply, HttpRequest, Incoming, ScriptedPeer, Sent, SocketError,
 };
@@ -57,7 +58,7 @@ impl Network {
 }
 
 impl Dialer for Network {
-    fn dial(&self, request: DialRequest) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
+    fn dial(&self, request: DialRequest, _: &MemoryAccount) -> LocalBoxFuture<'static, Result<Dialed, DialFailure>> {
         *self.dials.lock().unwrap() += 1;
         let mut lines = self.lines.lock().unwrap();
         let line = if lines.len() > 1 { lines.pop_front() } else { lines.front().cloned() };
@@ -78,7 +79,7 @@ impl Dialer for Network {
         Box::pin(async move { outcome })
     }
 
-    fn http(&self, request: HttpRequest) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
+    fn http(&self, request: HttpRequest, _: &MemoryAccount) -> LocalBoxFuture<'static, Result<HttpReply, DialFailure>> {
         self.bearers.lock().unwrap().push((request.path.clone(), request.bearer().is_some()));
         let answer = *self.http.lock().unwrap();
         Box::pin(async move {
@@ -89,7 +90,7 @@ impl Dialer for Network {
                 content_type: Some(content_type.to_owned()),
                 retry_after: None,
                 date_ms: None,
-                body: Bytes::from_static(body.as_bytes()),
+                body: Bytes::from_static(body.as_bytes()).into(),
                 took: Duration::from_millis(3),
             })
         })

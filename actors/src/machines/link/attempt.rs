@@ -34,7 +34,7 @@ pub(super) fn resolve(record: &GatewayRecord) -> (Option<GatewayAddress>, String
             let key = parsed.address.key();
             (Some(parsed.address), key)
         }
-        Err(_) => (None, format!("{}:{}", record.host, record.port)),
+        Err(_) => (None, format!("ws://{}:{}", record.host, record.port)),
     }
 }
 

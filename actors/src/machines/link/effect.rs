@@ -77,7 +77,7 @@ pub struct HttpAsk {
 }
 
 /// The answer to an [`HttpAsk`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum HttpAnswer {
     /// To [`HttpOperation::Detect`] and [`HttpOperation::Health`].
     Health(Result<Health, HealthFailure>),
@@ -145,26 +145,26 @@ pub enum LogNews {
 pub enum Effect {
     /// Ask the registry for one authentication at this address.
     WantPermit {
-        /// Canonical `host:port`.
+        /// The address in its canonical form.
         address: String,
     },
     /// Tell the registry how the permitted authentication ended.
     SettleAuth {
-        /// Canonical `host:port`.
+        /// The address in its canonical form.
         address: String,
         /// How.
         result: AuthResult,
     },
     /// Have the device token kept.
     IssueToken {
-        /// Canonical `host:port`.
+        /// The address in its canonical form.
         address: String,
         /// The token.
         token: DeviceToken,
     },
     /// Have the device token forgotten.
     ForgetToken {
-        /// Canonical `host:port`.
+        /// The address in its canonical form.
         address: String,
     },
     /// Open a socket.

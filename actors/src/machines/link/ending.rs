@@ -62,6 +62,9 @@ impl Link {
         self.push(Effect::Count(Count::Refusal(refusal.code.as_str())));
         self.settle_permit(Some(&refusal));
         self.hang_up(moment, close_code(&refusal), "done");
+        if matches!(refusal.code, RefusalCode::MemoryExceeded | RefusalCode::MemorySpent) {
+            self.untell_sessions();
+        }
 
         if refusal.drop_device_token && self.device_token.take().is_some() {
             self.push(Effect::ForgetToken { address: self.key.clone() });
@@ -97,9 +100,14 @@ impl Link {
     pub(super) fn problem(&self, refusal: &Refusal) -> Problem {
         Problem {
             code: refusal.code.as_str().to_owned(),
-            message: refusal.for_gateway(&self.record.name, &self.key),
+            message: refusal.for_gateway(&self.record.name, &self.place()),
             help: refusal.help(),
         }
+    }
+
+    /// Where the gateway is, for people.
+    fn place(&self) -> String {
+        self.address.as_ref().map_or_else(|| format!("{}:{}", self.record.host, self.record.port), ToString::to_string)
     }
 
     fn back_off(&mut self, moment: Moment, refusal: &Refusal) {
@@ -294,7 +302,7 @@ impl Link {
 /// The close code that we end a socket with.
 fn close_code(refusal: &Refusal) -> u16 {
     match refusal.code {
-        RefusalCode::FrameTooLarge => 1009,
+        RefusalCode::FrameTooLarge | RefusalCode::MemoryExceeded => 1009,
         RefusalCode::Garbage => 1002,
         _ => 1000,
     }

@@ -3,30 +3,33 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewarden_protocol::frame::{Event, Frame, Response};
+use gatewarden_protocol::decoding::Meter;
+use gatewarden_protocol::frame::{Event, Frame, FrameError, FrameText, Response};
 use gatewarden_protocol::handshake::is_challenge;
 use gatewarden_protocol::hello::HealthSnapshot;
 use gatewarden_protocol::pending::{Matched, ReplyStep, Settled};
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, classify_close};
 use gatewarden_protocol::{Dialect, RowRules, SessionsEvent, Unmatched, read_sessions_event};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::calls::Waiter;
 use super::{Count, Effect, Epoch, Link, Moment, Stage};
 use crate::dialing::SocketError;
+use crate::dialing::failure::memory_code;
 use crate::gateway_report::{Phase, StatusSource};
 
 impl Link {
-    /// A text or binary message.
-    pub fn on_message(&mut self, moment: Moment, epoch: Epoch, bytes: &[u8]) {
+    /// A text or binary message. What becomes of it is decoded at the expense of `meter`.
+    pub fn on_message(&mut self, moment: Moment, epoch: Epoch, bytes: &[u8], meter: &mut dyn Meter) {
         if !self.is_current(epoch) {
             return;
         }
         if self.live.is_some() {
             self.sign_of_life(moment);
-            self.live_bytes(moment, bytes);
+            self.live_bytes(moment, bytes, meter);
         } else {
-            self.handshake_bytes(moment, bytes);
+            self.handshake_bytes(moment, bytes, meter);
         }
         self.settle(moment);
     }
@@ -83,18 +86,36 @@ impl Link {
         self.knowledge.seen(moment);
     }
 
-    fn live_bytes(&mut self, moment: Moment, bytes: &[u8]) {
-        match Frame::parse(bytes) {
+    fn live_bytes(&mut self, moment: Moment, bytes: &[u8], meter: &mut dyn Meter) {
+        let text = FrameText::read(bytes);
+        if let Ok(text) = &text
+            && let Some((id, list)) = text.success()
+            && self.live.as_ref().is_some_and(|live| live.pending.waiter(&id) == Some(&Waiter::Sessions))
+        {
+            // Row by row: the whole list as values would be ten times its text.
+            return self.live_list(moment, &id, list);
+        }
+        match text.and_then(|text| text.decode(meter)) {
             Ok(Frame::Response(response)) => self.live_reply(moment, response),
             Ok(Frame::Event(event)) => self.live_event(moment, &event),
             // Gateways ask operators nothing; what they may invent is not ours to answer.
             Ok(Frame::Request { .. }) => self.push(Effect::Count(Count::DroppedFrame("unknown_event"))),
+            Err(FrameError::TooMuch(excess)) => self.end(moment, Refusal::new(memory_code(excess), "")),
             Err(error) => {
                 self.push(Effect::Count(Count::DroppedFrame("garbage")));
                 if self.live.as_mut().is_some_and(|live| live.garbage.on_frame(moment.now)) {
                     self.end(moment, Refusal::new(RefusalCode::Garbage, &error.to_string()));
                 }
             }
+        }
+    }
+
+    /// The list of sessions, as text.
+    fn live_list(&mut self, moment: Moment, id: &str, list: &RawValue) {
+        let Some(live) = &mut self.live else { return };
+        if let Matched::Settled(settled) = live.pending.on_reply(id, ReplyStep::Final, moment.now) {
+            self.push(Effect::Count(Count::Rpc(settled.method, "ok")));
+            self.read_list(moment, list.get());
         }
     }
 

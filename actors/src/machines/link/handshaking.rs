@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gatewarden_protocol::frame::{Frame, FrameError};
+use gatewarden_protocol::decoding::Meter;
+use gatewarden_protocol::frame::{FrameError, FrameText};
 use gatewarden_protocol::handshake::{Handshake, HandshakeConfig, ProtocolRange, Step};
 use gatewarden_protocol::hello::Hello;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use gatewarden_protocol::{Dialect, Secret};
 
 use super::{Count, Effect, Link, Moment, Permit, Stage};
+use crate::dialing::failure::memory_code;
 use crate::gateway_record::DeviceToken;
 use crate::gateway_report::Phase;
 
@@ -61,9 +63,10 @@ impl Link {
     }
 
     /// Something came in before the login was done.
-    pub(super) fn handshake_bytes(&mut self, moment: Moment, bytes: &[u8]) {
-        let frame = match Frame::parse(bytes) {
+    pub(super) fn handshake_bytes(&mut self, moment: Moment, bytes: &[u8], meter: &mut dyn Meter) {
+        let frame = match FrameText::read(bytes).and_then(|text| text.decode(meter)) {
             Ok(frame) => frame,
+            Err(FrameError::TooMuch(excess)) => return self.end(moment, Refusal::new(memory_code(excess), "")),
             Err(error) => return self.strange_frame(moment, &error),
         };
         let Some(handshaking) = &mut self.handshaking else { return };

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use gatewarden_protocol::decoding::{Allowance, DecodeError, Meter, decode};
 use gatewarden_protocol::health_document::HealthDocument;
+use gatewarden_protocol::limits::MAX_DECODED_ROW;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_upgrade};
 use gatewarden_protocol::{CalendarVersion, Capabilities, Dialect, Method, WireError, words};
 use serde_json::{Value, json};
 
 use super::calls::Waiter;
 use super::{CallToken, Count, Effect, Epoch, HttpAnswer, HttpAsk, HttpOperation, Link, Moment, Permit, Stage};
+use crate::dialing::failure::memory_code;
 use crate::dialing::http_probe::{Health, HealthFailure};
 use crate::dialing::{DialFailure, DialStep, HttpReply};
 use crate::error::{ErrorCode, Failure};
@@ -71,27 +74,29 @@ impl Link {
         self.push(Effect::Http { epoch, ask: HttpAsk { number, operation, timeout } });
     }
 
-    /// The answer to an HTTP request.
-    pub fn on_http(&mut self, moment: Moment, epoch: Epoch, number: u64, answer: HttpAnswer) {
+    /// The answer to an HTTP request. What becomes of it is decoded at the expense of `meter`.
+    pub fn on_http(&mut self, moment: Moment, epoch: Epoch, number: u64, answer: HttpAnswer, meter: &mut dyn Meter) {
         if !self.is_current(epoch) {
             return;
         }
         let Some((purpose, _)) = self.http.as_mut().and_then(|talk| talk.asked.remove(&number)) else { return };
-        self.http_answered(moment, purpose, answer);
+        self.http_answered(moment, purpose, answer, meter);
         self.settle(moment);
     }
 
-    fn http_answered(&mut self, moment: Moment, purpose: Purpose, answer: HttpAnswer) {
+    fn http_answered(&mut self, moment: Moment, purpose: Purpose, answer: HttpAnswer, meter: &mut dyn Meter) {
         match (purpose, answer) {
             (Purpose::Detect, HttpAnswer::Health(answer)) => self.detected(moment, answer),
             (Purpose::Login, HttpAnswer::Reply(answer)) => self.login_answered(moment, answer),
             (Purpose::Heartbeat, HttpAnswer::Health(answer)) => self.http_heartbeat_answered(moment, answer),
-            (Purpose::Read(waiter), HttpAnswer::Reply(answer)) => self.http_read(moment, waiter, answer),
+            (Purpose::Read(waiter), HttpAnswer::Reply(answer)) => self.http_read(moment, waiter, answer, meter),
             (Purpose::Run(Waiter::Run(call)), HttpAnswer::Reply(answer)) => {
-                self.http_run_answered(moment, call, answer);
+                self.http_run_answered(moment, call, answer, meter);
             }
-            (Purpose::Run(waiter), HttpAnswer::Reply(answer)) => self.http_looked_up(moment, waiter, answer),
-            (Purpose::Call { call, method }, HttpAnswer::Reply(answer)) => self.http_called(call, &method, answer),
+            (Purpose::Run(waiter), HttpAnswer::Reply(answer)) => self.http_looked_up(moment, waiter, answer, meter),
+            (Purpose::Call { call, method }, HttpAnswer::Reply(answer)) => {
+                self.http_called(call, &method, answer, meter)
+            }
             (Purpose::Call { call, method }, HttpAnswer::Health(answer)) => {
                 self.http_health_called(call, &method, answer)
             }
@@ -199,9 +204,26 @@ impl Link {
         self.send_http(moment, Purpose::Read(waiter), operation, timeout);
     }
 
-    fn http_read(&mut self, moment: Moment, waiter: Waiter, answer: Result<HttpReply, DialFailure>) {
+    fn http_read(
+        &mut self,
+        moment: Moment,
+        waiter: Waiter,
+        answer: Result<HttpReply, DialFailure>,
+        meter: &mut dyn Meter,
+    ) {
         let document = match answer {
-            Ok(reply) if (200..300).contains(&reply.status) => serde_json::from_slice(&reply.body).ok(),
+            Ok(reply) if (200..300).contains(&reply.status) && waiter == Waiter::Sessions => {
+                match std::str::from_utf8(&reply.body) {
+                    Ok(list) => return self.read_list(moment, list),
+                    Err(_) => None,
+                }
+            }
+            Ok(reply) if (200..300).contains(&reply.status) => match decode(&reply.body, meter) {
+                Ok(document) => Some(document),
+                Err(DecodeError::TooMuch(excess)) => return self.end(moment, Refusal::new(memory_code(excess), "")),
+                Err(DecodeError::NotJson(_)) => None,
+            },
+            Err(DialFailure::OutOfMemory(excess)) => return self.end(moment, Refusal::new(memory_code(excess), "")),
             Ok(reply) if matches!(reply.status, 401 | 403) => {
                 let words = format!("HTTP {}", reply.status);
                 return self.end(moment, Refusal::new(RefusalCode::TokenMismatch, &words));
@@ -250,7 +272,7 @@ impl Link {
                 }));
                 self.push(Effect::Answer { call, result: document });
             }
-            Err(HealthFailure::Unreached(failure)) => self.http_called(call, method, Err(failure)),
+            Err(HealthFailure::Unreached(failure)) => self.http_called(call, method, Err(failure), &mut Allowance(0)),
             Err(failure @ HealthFailure::NotAHealthDocument { .. }) => {
                 let error = WireError { message: failure.to_string(), ..WireError::default() };
                 self.push(Effect::Count(Count::Rpc(method.to_owned(), "refused")));
@@ -260,10 +282,20 @@ impl Link {
         }
     }
 
-    fn http_called(&mut self, call: CallToken, method: &str, answer: Result<HttpReply, DialFailure>) {
+    fn http_called(
+        &mut self,
+        call: CallToken,
+        method: &str,
+        answer: Result<HttpReply, DialFailure>,
+        meter: &mut dyn Meter,
+    ) {
+        let answer = answer.and_then(|reply| {
+            let body = if (200..300).contains(&reply.status) { read_body(&reply, meter)? } else { Value::Null };
+            Ok((reply, body))
+        });
         let (outcome, result) = match answer {
-            Ok(reply) if (200..300).contains(&reply.status) => ("ok", Ok(read_body(&reply))),
-            Ok(reply) => ("refused", Err(self.http_refusal(method, &reply))),
+            Ok((reply, body)) if (200..300).contains(&reply.status) => ("ok", Ok(body)),
+            Ok((reply, _)) => ("refused", Err(self.http_refusal(method, &reply))),
             Err(DialFailure::Timeout { .. }) => ("timeout", Err(self.overdue(method))),
             Err(failure) => ("lost", Err(self.http_unasked(&failure))),
         };
@@ -276,7 +308,7 @@ impl Link {
         if matches!(reply.status, 404 | 405 | 501) {
             return self.not_supported(method);
         }
-        let body: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+        let body = decode(&reply.body, &mut Allowance(MAX_DECODED_ROW)).unwrap_or(Value::Null);
         let mut error = WireError::from_value(body.get("error").cloned().unwrap_or(body));
         if error.message.is_empty() {
             error.message = format!("HTTP {}", reply.status);
@@ -319,7 +351,7 @@ impl Link {
                     HttpAnswer::Reply(Err(silence))
                 }
             };
-            self.http_answered(moment, purpose, answer);
+            self.http_answered(moment, purpose, answer, &mut Allowance(0));
         }
     }
 
@@ -341,10 +373,19 @@ impl Link {
 }
 
 /// The body of a good answer: JSON, else its text.
-pub(super) fn read_body(reply: &HttpReply) -> Value {
-    let text = || Value::String(words::shown(&String::from_utf8_lossy(&reply.body)));
-    serde_json::from_slice(&reply.body).unwrap_or_else(|_| text())
+pub(super) fn read_body(reply: &HttpReply, meter: &mut dyn Meter) -> Result<Value, DialFailure> {
+    match decode(&reply.body, meter) {
+        Ok(body) => Ok(body),
+        Err(DecodeError::TooMuch(excess)) => Err(DialFailure::OutOfMemory(excess)),
+        Err(DecodeError::NotJson(_)) => {
+            let shown = reply.body.get(..reply.body.len().min(MAX_SHOWN)).unwrap_or_default();
+            Ok(Value::String(words::shown(&String::from_utf8_lossy(shown))))
+        }
+    }
 }
+
+/// Of a body that isn't JSON, more than this is never shown, bytes.
+const MAX_SHOWN: usize = 16 * 1024;
 
 /// The document, with the status line taken into account.
 fn well_or_not(health: &Health) -> HealthDocument {

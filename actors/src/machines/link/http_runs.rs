@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gatewarden_protocol::Dialect;
+use gatewarden_protocol::decoding::Meter;
 
 use super::calls::Waiter;
 use super::http_dialect::read_body;
@@ -22,13 +23,16 @@ impl Link {
         moment: Moment,
         call: CallToken,
         answer: Result<HttpReply, DialFailure>,
+        meter: &mut dyn Meter,
     ) {
         let (counted, failure, certain) = match answer {
-            Ok(reply) if (200..300).contains(&reply.status) => {
-                self.push(Effect::Count(Count::Rpc("spawn".to_owned(), "ok")));
-                let payload = read_body(&reply);
-                return self.taken(moment, call, "", payload);
-            }
+            Ok(reply) if (200..300).contains(&reply.status) => match read_body(&reply, meter) {
+                Ok(payload) => {
+                    self.push(Effect::Count(Count::Rpc("spawn".to_owned(), "ok")));
+                    return self.taken(moment, call, "", payload);
+                }
+                Err(failure) => ("lost", self.http_unasked(&failure), false),
+            },
             Ok(reply) => {
                 // A proxy that lost its gateway, or a fault half-way through, doesn't say that nothing was started.
                 let certain = !(500..600).contains(&reply.status) || matches!(reply.status, 501 | 503);
@@ -49,12 +53,22 @@ impl Link {
     }
 
     /// The answer to `GET /sessions`, asked for a look-up.
-    pub(super) fn http_looked_up(&mut self, moment: Moment, waiter: Waiter, answer: Result<HttpReply, DialFailure>) {
+    pub(super) fn http_looked_up(
+        &mut self,
+        moment: Moment,
+        waiter: Waiter,
+        answer: Result<HttpReply, DialFailure>,
+        meter: &mut dyn Meter,
+    ) {
         let Waiter::LookUp(call) = waiter else { return };
         match answer {
-            Ok(reply) if (200..300).contains(&reply.status) => {
-                self.look_up_answered(moment, call, Ok(read_body(&reply)));
-            }
+            Ok(reply) if (200..300).contains(&reply.status) => match read_body(&reply, meter) {
+                Ok(document) => self.look_up_answered(moment, call, Ok(document)),
+                Err(failure) => {
+                    let failure = self.http_unasked(&failure);
+                    self.found(call, Err(failure));
+                }
+            },
             Ok(reply) => {
                 let failure = self.http_refusal("sessions.list", &reply);
                 self.found(call, Err(failure));
@@ -82,7 +96,7 @@ impl Link {
             .runs
             .watch
             .open_runs()
-            .filter_map(|(run_id, key, own)| match find(rows.iter().copied(), run_id, key, own) {
+            .filter_map(|(run_id, key, own)| match find(rows.iter().map(|row| &***row), run_id, key, own) {
                 RunFinding::Ended(stage) => Some((run_id.to_owned(), stage)),
                 RunFinding::Running | RunFinding::NotKnown => None,
             })

@@ -1,5 +1,6 @@
 //! The authenticated connection: heartbeat, replies, events.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,6 +29,9 @@ pub(super) struct Live {
     pub(super) sessions: SessionTable,
     active_sessions: Option<u32>,
     pub(super) agents: Option<Vec<AgentRow>>,
+    /// Shared with reports, of which there are several at any time.
+    agent_names: Arc<[String]>,
+    agents_bytes: usize,
     pub(super) reading: Reading,
     pub(super) scopes: Vec<String>,
     /// Wall ms at which `Ready` was reached.
@@ -78,8 +82,19 @@ impl Live {
         self.agents.as_ref().map(|agents| u32::try_from(agents.len()).unwrap_or(u32::MAX))
     }
 
-    pub(super) fn agent_names(&self) -> Vec<String> {
-        self.agents.iter().flatten().map(|agent| agent.shown_name().to_owned()).collect()
+    pub(super) fn agent_names(&self) -> Arc<[String]> {
+        Arc::clone(&self.agent_names)
+    }
+
+    pub(super) fn take_agents(&mut self, agents: Vec<AgentRow>) {
+        self.agents_bytes = agents.iter().map(AgentRow::held_bytes).sum();
+        self.agent_names = agents.iter().map(|agent| agent.shown_name().to_owned()).collect();
+        self.agents = Some(agents);
+    }
+
+    /// What is kept of the gateway's rows, bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.sessions.held_bytes() + self.reading.held_bytes() + self.agents_bytes
     }
 
     pub(super) fn uptime_at(&self, wall_ms: i64) -> Option<u64> {
@@ -99,7 +114,7 @@ impl Live {
         if self.agents.is_none()
             && let Some(agents) = &health.agents
         {
-            self.agents = Some(agents.clone());
+            self.take_agents(agents.clone());
         }
     }
 
@@ -140,6 +155,8 @@ impl Link {
             sessions: SessionTable::default(),
             active_sessions: None,
             agents: None,
+            agent_names: Arc::default(),
+            agents_bytes: 0,
             reading: Reading::new(moment.now + self.settings.resync_interval),
             scopes,
             since_ms: moment.wall_ms,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatewarden_protocol::capabilities::LogSource;
-use gatewarden_protocol::{Method, WireError, read_log_event, read_log_line, read_log_tail};
+use gatewarden_protocol::{LogEntry, Method, WireError, read_log_event, read_log_line, read_log_tail};
 use serde_json::{Value, json};
 
 use super::calls::Waiter;
@@ -172,6 +172,19 @@ impl Link {
     }
 }
 
-fn entries(lines: &[String]) -> Vec<Arc<gatewarden_protocol::LogEntry>> {
-    lines.iter().map(|line| Arc::new(read_log_line(line))).collect()
+/// What the entries of one reply may take with the values beside their texts, bytes.
+const MAX_ENTRIES_BYTES: usize = 4 * 1024 * 1024;
+
+/// Of many lines with large values, those that come first keep them.
+fn entries(lines: &[String]) -> Vec<Arc<LogEntry>> {
+    let mut bytes = 0_usize;
+    let read = lines.iter().map(|line| {
+        let mut entry = read_log_line(line);
+        if bytes.saturating_add(entry.weight()) > MAX_ENTRIES_BYTES {
+            entry.drop_extra();
+        }
+        bytes = bytes.saturating_add(entry.weight());
+        Arc::new(entry)
+    });
+    read.collect()
 }

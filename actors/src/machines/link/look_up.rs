@@ -162,7 +162,7 @@ impl Link {
                 None => self.found(call, Ok(RunFinding::Ended(RunStage::Completed { result: Value::Null }))),
             };
         }
-        let finding = find(rows.into_iter(), &look_up.run_id, key.as_deref(), false);
+        let finding = find(rows.into_iter().map(|row| &**row), &look_up.run_id, key.as_deref(), false);
         let own = key.as_deref().is_some_and(|key| is_own_session(key, &look_up.run_id));
         match (finding, key) {
             (RunFinding::NotKnown, Some(key)) if own && live.capabilities.has(Quirk::FailedChatReadsAsFinal) => {

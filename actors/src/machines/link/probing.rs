@@ -251,7 +251,9 @@ pub(super) fn step_of(code: RefusalCode) -> &'static str {
         RefusalCode::HeartbeatLost
         | RefusalCode::HeartbeatMissed
         | RefusalCode::Closed
-        | RefusalCode::FrameTooLarge => "request",
+        | RefusalCode::FrameTooLarge
+        | RefusalCode::MemoryExceeded
+        | RefusalCode::MemorySpent => "request",
         _ => "authenticate",
     }
 }

@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use gatewarden_protocol::capabilities::{SessionsFeed, SessionsList};
-use gatewarden_protocol::limits::MAX_SESSIONS;
+use gatewarden_protocol::limits::{MAX_SESSIONS, MAX_SESSIONS_BYTES};
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use gatewarden_protocol::{
-    Dialect, Method, RowRules, SessionRow, WireError, read_agents, read_config_agents, read_sessions, words,
+    Dialect, Method, RowRules, SessionPage, SessionRow, WireError, read_agents, read_config_agents, read_sessions,
+    words,
 };
 use serde_json::{Value, json};
 
@@ -36,6 +37,9 @@ pub(super) struct Reading {
     next_resync: Instant,
     under_way: bool,
     rows: Vec<SessionRow>,
+    row_bytes: usize,
+    /// Whether the list has more rows than are kept.
+    is_full: bool,
     pages: u32,
 }
 
@@ -49,8 +53,22 @@ impl Reading {
             next_resync,
             under_way: false,
             rows: Vec::new(),
+            row_bytes: 0,
+            is_full: false,
             pages: 0,
         }
+    }
+
+    /// What the rows of the list under way take, bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// The rows that came so far; the next ones begin a list of their own.
+    fn take_rows(&mut self) -> Vec<SessionRow> {
+        self.row_bytes = 0;
+        self.is_full = false;
+        std::mem::take(&mut self.rows)
     }
 
     /// Events were missed: read the sessions again now.
@@ -133,7 +151,7 @@ impl Link {
         }
         if reading.sessions_at.is_some_and(|at| moment.now >= at) {
             reading.sessions_at = None;
-            reading.rows.clear();
+            reading.take_rows();
             reading.pages = 0;
             match live.capabilities.sessions_list() {
                 SessionsList::Paged => {
@@ -177,45 +195,61 @@ impl Link {
         };
         match waiter {
             Waiter::Agents => match read_agents(&payload) {
-                Some(agents) => live.agents = Some(agents),
+                Some(agents) => live.take_agents(agents),
                 None => live.reading.config_wanted = true,
             },
             Waiter::AgentsFromConfig => {
-                if live.agents.is_none() {
-                    live.agents = read_config_agents(&payload);
+                if live.agents.is_none()
+                    && let Some(agents) = read_config_agents(&payload)
+                {
+                    live.take_agents(agents);
                 }
                 let version = last_touched_version(&payload);
                 if self.knowledge.version().is_none() {
                     self.knowledge.identify(version, None);
                 }
             }
-            Waiter::Sessions => self.take_sessions_page(moment, &payload),
-            // The others are no reads.
+            // The others are no reads, or are read as text.
             _ => {}
         }
         self.read_if_wanted(moment);
     }
 
-    fn take_sessions_page(&mut self, moment: Moment, payload: &Value) {
+    /// A page of the list of sessions came.
+    pub(super) fn read_list(&mut self, moment: Moment, list: &str) {
         let Some(live) = &mut self.live else { return };
-        let Some(page) = read_sessions(payload, RowRules::of(&live.capabilities, moment.wall_ms)) else {
-            return self.unread(moment, Waiter::Sessions);
-        };
+        live.reading.under_way = false;
+        let rules = RowRules::of(&live.capabilities, moment.wall_ms);
+        match read_sessions(&mut serde_json::Deserializer::from_str(list), rules) {
+            Some(page) => self.take_sessions_page(moment, page),
+            None => self.unread(moment, Waiter::Sessions),
+        }
+        self.read_if_wanted(moment);
+    }
+
+    fn take_sessions_page(&mut self, moment: Moment, page: SessionPage) {
+        let Some(live) = &mut self.live else { return };
         let reading = &mut live.reading;
         let got_rows = !page.rows.is_empty();
-        reading.rows.extend(page.rows);
-        reading.rows.truncate(MAX_SESSIONS);
+        for row in page.rows {
+            reading.row_bytes = reading.row_bytes.saturating_add(row.held_bytes());
+            if reading.row_bytes > MAX_SESSIONS_BYTES || reading.rows.len() >= MAX_SESSIONS {
+                reading.is_full = true;
+                break;
+            }
+            reading.rows.push(row);
+        }
         reading.pages += 1;
-        let more = page
-            .next_offset
-            .filter(|offset| got_rows && reading.pages < MAX_PAGES && reading.rows.len() < MAX_SESSIONS && *offset > 0);
+        let more =
+            page.next_offset.filter(|offset| got_rows && reading.pages < MAX_PAGES && !reading.is_full && *offset > 0);
         match more {
             Some(offset) => {
                 let params = json!({ "limit": PAGE, "offset": offset });
                 self.start_read(moment, "sessions.list", &params, Waiter::Sessions);
             }
             None => {
-                live.sessions.replace(std::mem::take(&mut reading.rows));
+                let rows = reading.take_rows();
+                live.sessions.replace(rows);
                 live.count_sessions();
                 self.telling.note(moment.wall_ms);
                 self.look_ups_after_list();
@@ -251,7 +285,7 @@ impl Link {
             self.ask_http_read(moment, HttpOperation::Config, Waiter::AgentsFromConfig);
         } else if reading.sessions_at.is_some_and(|at| moment.now >= at) {
             reading.sessions_at = None;
-            reading.rows.clear();
+            reading.take_rows();
             reading.pages = MAX_PAGES;
             reading.under_way = true;
             self.ask_http_read(moment, HttpOperation::Sessions, Waiter::Sessions);

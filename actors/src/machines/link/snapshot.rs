@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::capabilities::SessionsList;
 
+use super::live::Live;
 use super::{Effect, Link, Moment};
 use crate::run::{SessionSnapshot, SharedSessions};
 
@@ -18,6 +19,8 @@ pub(super) struct Telling {
     told_at: Option<Instant>,
     changed: bool,
     news_ms: i64,
+    /// What the rows told last take, where the table that they came from is gone.
+    lost_bytes: usize,
 }
 
 impl Telling {
@@ -30,12 +33,12 @@ impl Telling {
     /// The connection is gone: what was told stays, and news of the table that went with it isn't told any more.
     pub(super) fn connection_lost(&mut self) {
         self.changed = false;
+        self.lost_bytes = self.last.iter().flat_map(|last| &last.rows).map(|row| row.held_bytes()).sum();
     }
 
     /// Another gateway: what was told of the old one isn't compared with.
     pub(super) fn forget(&mut self) {
-        self.changed = false;
-        self.last = None;
+        *self = Self { told_at: self.told_at, ..Self::default() };
     }
 
     fn due(&self, now: Instant) -> Instant {
@@ -44,6 +47,18 @@ impl Telling {
 }
 
 impl Link {
+    /// What is kept of this gateway between two messages, bytes.
+    pub fn held_bytes(&self) -> usize {
+        let live = self.live.as_deref().map_or(0, Live::held_bytes);
+        live + self.telling.lost_bytes + self.logs.held_bytes()
+    }
+
+    /// The gateway made us hold too much: its sessions go, too, so that it costs nothing while it is away.
+    pub(super) fn untell_sessions(&mut self) {
+        self.telling.forget();
+        self.push(Effect::Sessions(SharedSessions::default()));
+    }
+
     /// When there is a snapshot to tell.
     pub(super) fn telling_deadline(&self, now: Instant) -> Option<Instant> {
         (self.telling.changed && self.tells_sessions()).then(|| self.telling.due(now))
@@ -61,7 +76,7 @@ impl Link {
         if self.telling_deadline(moment.now).is_none_or(|due| moment.now < due) {
             return;
         }
-        let Some(live) = self.live.as_deref() else { return };
+        let Some(live) = self.live.as_deref_mut() else { return };
         self.telling.changed = false;
         let rows = live.sessions.newest_first();
         let complete = live.sessions.is_known();
@@ -71,7 +86,8 @@ impl Link {
         if same {
             return;
         }
-        let rows = rows.into_iter().cloned().collect();
+        let rows = live.sessions.give_out();
+        self.telling.lost_bytes = 0;
         let snapshot = Arc::new(SessionSnapshot { rows, as_of_ms: self.telling.news_ms, complete });
         self.telling.last = Some(Arc::clone(&snapshot));
         self.telling.told_at = Some(moment.now);

@@ -9,6 +9,7 @@ use actix::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::dialing::Held;
 use crate::error::Failure;
 use crate::gateway::log_messages::WatchLogs;
 use crate::gateway::messages::*;
@@ -221,10 +222,10 @@ impl Handler<Probe> for ScriptedGateway {
 }
 
 impl Handler<Call> for ScriptedGateway {
-    type Result = Result<Value, Failure>;
+    type Result = Result<Held<Value>, Failure>;
 
     fn handle(&mut self, call: Call, _: &mut Self::Context) -> Self::Result {
-        Ok(json!({ "method": call.method }))
+        Ok(json!({ "method": call.method }).into())
     }
 }
 
@@ -267,7 +268,7 @@ impl Handler<LookUpRun> for ScriptedGateway {
 }
 
 impl Handler<ControlSession> for ScriptedGateway {
-    type Result = Result<Value, Failure>;
+    type Result = Result<Held<Value>, Failure>;
 
     fn handle(&mut self, control: ControlSession, _: &mut Self::Context) -> Self::Result {
         let action = control.action.as_str();
@@ -278,5 +279,6 @@ impl Handler<ControlSession> for ScriptedGateway {
             .get(&self.id)
             .cloned()
             .unwrap_or_else(|| Ok(json!({ "ok": true, "action": action })))
+            .map(Held::from)
     }
 }

@@ -27,13 +27,13 @@ impl StoreHandle {
         .await
     }
 
-    /// All device tokens with the canonical `host:port` that each belongs to. One that doesn't open is left out and logged:
+    /// All device tokens with the canonical address that each belongs to (of an earlier release: `host:port`). One that doesn't open is left out and logged:
     /// the gateway issues another.
     pub async fn load_device_tokens(&self) -> Result<Vec<(String, DeviceToken)>, Failure> {
         self.read("load the device tokens", device_tokens::load_all).await
     }
 
-    /// Stores a device token for a canonical `host:port`, in the place of an earlier one.
+    /// Stores a device token for a canonical address, in the place of an earlier one.
     pub async fn put_device_token(&self, address: String, token: DeviceToken) -> Result<(), Failure> {
         let now = self.now_s();
         self.write("store the device token", move |connection, sealer| {

@@ -1,6 +1,8 @@
 use super::*;
 use crate::error::ErrorCode;
-use crate::gateway_record::DeviceToken;
+use crate::gateway_record::{DeviceToken, NewGateway};
+use crate::ids::GatewayId;
+use crate::registry::token_addresses::device_tokens;
 use diesel::RunQueryDsl;
 use zeroize::Zeroizing;
 
@@ -44,6 +46,29 @@ async fn a_damaged_seed_is_an_error_and_is_not_replaced_by_a_new_one() {
         let failure = scratch.store.load_or_create_device_seed().await.unwrap_err();
         assert_eq!(failure.code, ErrorCode::Internal);
     }
+}
+
+#[actix::test]
+async fn tokens_of_host_and_port_move_to_the_address_that_is_in_use_there_or_go() {
+    let scratch = Scratch::open();
+    let records = [("a", "ws://h/a"), ("b", "ws://h/b"), ("c", "ws://other/c/"), ("d", "ws://other/c")];
+    let records = records.map(|(name, host)| NewGateway::at(name, host, 18789).into_record(GatewayId(1), "", 0));
+    let store = &scratch.store;
+    for (address, token) in
+        [("h:18789", "anybody's"), ("other:18789", "c's"), ("gone:18789", "nobody's"), ("ws://h:18789/a", "a's")]
+    {
+        store.put_device_token(address.into(), device_token(token)).await.unwrap();
+    }
+    let expected = vec![
+        ("ws://h:18789/a".to_owned(), device_token("a's")),
+        ("ws://other:18789/c".to_owned(), device_token("c's")),
+    ];
+    for _ in 0..2 {
+        assert_eq!(device_tokens(store, &records).await.unwrap(), expected);
+    }
+    // The earlier release came back for a while, and was issued another one.
+    store.put_device_token("other:18789".into(), device_token("newer")).await.unwrap();
+    assert_eq!(device_tokens(store, &records).await.unwrap()[1].1, device_token("newer"));
 }
 
 #[actix::test]

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn row(key: &str, status: Option<SessionStatus>, updated_at_ms: i64) -> SessionRow {
@@ -170,4 +172,101 @@ fn a_row_that_sticks_at_running_does_not_bring_an_aborted_run_back() {
     table.apply(run("agent:main:a", "r3", false));
     table.apply(changed(certain, true));
     assert_eq!(status(&table), Some(SessionStatus::Active), "a row that says so itself is believed");
+}
+
+#[test]
+fn rows_of_long_names_are_taken_in_as_far_as_their_bytes_reach() {
+    let long = |n: usize| {
+        let name = Some(format!("{n:0>512}"));
+        SessionRow {
+            agent: name.clone(),
+            model: name.clone(),
+            kind: name.clone(),
+            label: name,
+            ..row(&n.to_string(), None, 1)
+        }
+    };
+    let mut table = SessionTable::default();
+    table.replace((0..MAX_SESSIONS).map(long).collect());
+    assert!(table.len() < MAX_SESSIONS && table.held_bytes() <= MAX_SESSIONS_BYTES);
+    let left_out = MAX_SESSIONS + 1;
+    assert!(table.apply(changed(long(left_out), true)).is_empty(), "there is no room for it");
+    assert_eq!(table.apply(SessionsEvent::Removed { key: "0".into() }), ["0"]);
+    assert_eq!(table.apply(changed(long(left_out), true)), [left_out.to_string()], "there is now");
+}
+
+#[test]
+fn ten_thousand_sessions_as_gateways_have_them_are_all_taken_in() {
+    let real = |n: usize| SessionRow {
+        agent: Some("researcher".into()),
+        model: Some("claude-sonnet-4-5".into()),
+        kind: Some("direct".into()),
+        label: Some("Weekly report of the team".into()),
+        run_id: Some("11111111-2222-4333-8444-555555555555".into()),
+        ..row(&format!("agent:researcher:telegram:direct:{n:010}"), Some(SessionStatus::Completed), 1)
+    };
+    let mut table = SessionTable::default();
+    table.replace((0..MAX_SESSIONS).map(real).collect());
+    assert_eq!(table.len(), MAX_SESSIONS);
+}
+
+#[test]
+fn rows_that_were_given_out_are_counted_until_others_are() {
+    let mut table = SessionTable::default();
+    let rows = |label: &'static str| {
+        (0..100).map(|n| SessionRow { label: Some(label.into()), ..row(&n.to_string(), None, 1) })
+    };
+    table.replace(rows("a").collect());
+    let once = table.held_bytes();
+    let given = table.give_out();
+    assert_eq!(table.held_bytes(), once, "shared");
+    table.replace(rows("a").collect());
+    assert_eq!(table.held_bytes(), once, "nothing changed: still shared");
+    table.replace(rows("b").collect());
+    assert_eq!(table.held_bytes(), 2 * once, "the old ones are still held");
+    drop(given);
+    let _given = table.give_out();
+    assert_eq!(table.held_bytes(), once);
+}
+
+fn any_row() -> impl Strategy<Value = SessionRow> {
+    (0_u32..40, 0_usize..400_000, prop::option::of(0_usize..400_000)).prop_map(|(key, label, error)| SessionRow {
+        label: Some("l".repeat(label)),
+        run_error: error.map(|length| "e".repeat(length)),
+        ..row(&key.to_string(), None, 1)
+    })
+}
+
+fn any_event() -> impl Strategy<Value = SessionsEvent> {
+    prop_oneof![
+        prop::collection::vec(any_row(), 0..60).prop_map(SessionsEvent::Snapshot),
+        prop::collection::vec(any_row(), 0..10).prop_map(SessionsEvent::Part),
+        (any_row(), any::<bool>()).prop_map(|(row, whole)| changed(row, whole)),
+        (0_u32..40).prop_map(|key| SessionsEvent::Removed { key: key.to_string() }),
+        (0_u32..40, any::<bool>()).prop_map(|(key, running)| run(&key.to_string(), "r", running)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn whatever_comes_the_rows_keep_within_their_bytes(events in prop::collection::vec(any_event(), 0..30)) {
+        let mut table = SessionTable::default();
+        let mut given = Vec::new();
+        for (number, event) in events.into_iter().enumerate() {
+            table.apply(event);
+            let kept: usize = table.newest_first().iter().map(|row| row.held_bytes()).sum();
+            prop_assert!(kept <= MAX_SESSIONS_BYTES);
+            prop_assert_eq!(kept, table.bytes);
+            let outdated: usize = given
+                .iter()
+                .filter(|row: &&Arc<SessionRow>| !table.rows.get(&row.key).is_some_and(|kept| Arc::ptr_eq(kept, row)))
+                .map(|row| row.held_bytes())
+                .sum();
+            prop_assert_eq!(outdated, table.outdated_bytes);
+            if number.is_multiple_of(3) {
+                given = table.give_out();
+            }
+        }
+    }
 }

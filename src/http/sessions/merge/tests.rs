@@ -9,7 +9,7 @@ fn row(key: &str, updated_at_ms: Option<i64>) -> SessionRow {
 }
 
 fn snapshot(rows: Vec<SessionRow>) -> SessionSnapshot {
-    SessionSnapshot { rows, as_of_ms: 1, complete: true }
+    SessionSnapshot { rows: rows.into_iter().map(std::sync::Arc::new).collect(), as_of_ms: 1, complete: true }
 }
 
 fn sources(snapshots: &[SessionSnapshot]) -> Vec<Source<'_>> {

@@ -93,7 +93,7 @@ fn what_an_older_socket_says_is_ignored() {
     assert_eq!(sim.link.phase(), Phase::Dialing);
     let before = sim.log.len();
     sim.feed(|link, moment| link.on_closed(moment, old, Some(1000), ""));
-    sim.feed(|link, moment| link.on_message(moment, old, b"{}"));
+    sim.feed(|link, moment| link.on_message(moment, old, b"{}", &mut super::sim::ample()));
     sim.feed(|link, moment| link.on_dial_failed(moment, old, &DialFailure::Refused));
     assert!(!sim.feed(|link, moment| link.on_dialed(moment, old)));
     assert_eq!(sim.log.len(), before);
@@ -140,7 +140,7 @@ fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
             _ => None,
         })
         .collect();
-    assert_eq!(settled, [("127.0.0.1:18789", AuthResult::Unknown)]);
+    assert_eq!(settled, [("ws://127.0.0.1:18789", AuthResult::Unknown)]);
     assert!(matches!(sim.log.iter().rev().find(|effect| matches!(effect, Effect::WantPermit { .. })),
         Some(Effect::WantPermit { address }) if address == "127.0.0.1:18809"));
 }
@@ -155,7 +155,7 @@ fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address() {
     sim.feed(|link, moment| link.on_permit(moment, AuthPermit::Granted { device_token: None }));
     assert_eq!(sim.dials(), 0);
     assert!(matches!(sim.log.last(), Some(Effect::SettleAuth { address, result: AuthResult::NotFailed })
-        if address == "127.0.0.1:18789"));
+        if address == "ws://127.0.0.1:18789"));
     sim.feed(|link, moment| link.on_permit(moment, AuthPermit::Granted { device_token: None }));
     assert_eq!(sim.dials(), 1);
 }

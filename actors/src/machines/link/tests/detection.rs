@@ -29,7 +29,7 @@ pub(super) fn reply(status: u16, body: &'static str) -> HttpAnswer {
         content_type: Some("application/json".into()),
         retry_after: None,
         date_ms: None,
-        body: Bytes::from_static(body.as_bytes()),
+        body: Bytes::from_static(body.as_bytes()).into(),
         took: Duration::from_millis(2),
     }))
 }
@@ -47,7 +47,7 @@ pub(super) fn last_ask(sim: &Sim) -> HttpAsk {
 
 pub(super) fn answers(sim: &mut Sim, ask: &HttpAsk, answer: HttpAnswer) {
     let epoch = sim.epoch();
-    sim.feed(|link, moment| link.on_http(moment, epoch, ask.number, answer));
+    sim.feed(|link, moment| link.on_http(moment, epoch, ask.number, answer, &mut super::sim::ample()));
 }
 
 /// Answers what an `http` gateway is asked until it is online.

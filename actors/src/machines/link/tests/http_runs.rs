@@ -56,8 +56,9 @@ fn refusals_are_certain_and_losses_are_not() {
         let mut sim = online();
         sim.starts(1, task());
         let ask = last_ask(&sim);
-        answers(&mut sim, &ask, given.clone());
-        assert_eq!(sim.not_accepted().certainty, expected, "{given:?}");
+        let what = format!("{given:?}");
+        answers(&mut sim, &ask, given);
+        assert_eq!(sim.not_accepted().certainty, expected, "{what}");
         assert_eq!(sim.started().len(), 1);
     }
     let mut silent = online();

@@ -199,7 +199,7 @@ impl Watch {
             Input::SocketError(which) => {
                 let error = match which {
                     0 => SocketError::FrameTooLarge { announced: 1, cap: 0 },
-                    1 => SocketError::Overloaded,
+                    1 => SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own),
                     2 => SocketError::SlowPeer,
                     _ => SocketError::Closed,
                 };
@@ -218,7 +218,7 @@ impl Watch {
                             content_type: None,
                             retry_after: None,
                             date_ms: None,
-                            body: bytes::Bytes::from_static(b"[]"),
+                            body: bytes::Bytes::from_static(b"[]").into(),
                             took: Duration::ZERO,
                         }))
                     };
@@ -235,7 +235,7 @@ impl Watch {
                         (false, 1) => HttpAnswer::Reply(Err(DialFailure::Timeout { step: DialStep::Request })),
                         (false, _) => reply(200),
                     };
-                    sim.feed(|link, moment| link.on_http(moment, epoch, ask.number, answer));
+                    sim.feed(|link, moment| link.on_http(moment, epoch, ask.number, answer, &mut super::sim::ample()));
                 }
             }
             Input::Shutdown => sim.says(json!({"type":"event","event":"shutdown","payload":{"restartExpectedMs":1500}})),

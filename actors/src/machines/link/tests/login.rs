@@ -27,7 +27,7 @@ fn the_documented_connect_is_answered_and_the_link_is_online() {
     assert_eq!(report.version.as_deref(), Some("2026.9.6"));
     assert_eq!((report.protocol, report.dialect), (Some(4), Some(Dialect::Openclaw)));
     assert_eq!((report.sessions_count, report.agents_count), (Some(1), Some(2)));
-    assert_eq!(report.agent_names, ["main", "Worker"]);
+    assert_eq!(*report.agent_names, ["main", "Worker"]);
     assert!(report.uptime_ms.unwrap() >= 320_220);
     assert_eq!(report.ready_since_ms, Some(super::sim::START_MS));
     assert_eq!(report.last_error, None);

@@ -65,7 +65,7 @@ fn a_frame_that_the_socket_refused_was_not_taken() {
     let epoch = sim.epoch();
     sim.feed(|link, moment| {
         link.on_run_unsent(moment, CallToken(1));
-        link.on_socket_error(moment, epoch, &SocketError::Overloaded);
+        link.on_socket_error(moment, epoch, &SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own));
     });
     assert_eq!(sim.started().len(), 1);
     assert_eq!(sim.not_accepted().certainty, Certainty::NotTaken);

@@ -122,7 +122,11 @@ fn apply(sim: &mut Sim, kind: u8, started: &mut u64, input: &Input) {
                 let epoch = sim.epoch();
                 sim.feed(|link, moment| {
                     link.on_run_unsent(moment, CallToken(u64::from(*number)));
-                    link.on_socket_error(moment, epoch, &crate::dialing::SocketError::Overloaded);
+                    link.on_socket_error(
+                        moment,
+                        epoch,
+                        &crate::dialing::SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own),
+                    );
                 });
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatewarden_protocol::decoding::Allowance;
 use gatewarden_protocol::refusal::Refusal;
 use gatewarden_protocol::{DeviceIdentity, Secret};
 use serde_json::{Value, json};
@@ -13,6 +14,11 @@ use crate::gateway::messages::{AuthPermit, AuthResult, HealthPoint, ProbeOutcome
 use crate::gateway_record::{GatewayRecord, NewGateway};
 use crate::gateway_report::Status;
 use crate::ids::GatewayId;
+
+/// More than any message of these tests takes.
+pub(super) fn ample() -> Allowance {
+    Allowance(1 << 30)
+}
 
 pub(super) const START_MS: i64 = 1_795_253_714_000;
 
@@ -140,7 +146,7 @@ impl Sim {
 
     pub(super) fn says_text(&mut self, text: &str) {
         let epoch = self.epoch();
-        self.feed(|link, moment| link.on_message(moment, epoch, text.as_bytes()));
+        self.feed(|link, moment| link.on_message(moment, epoch, text.as_bytes(), &mut ample()));
     }
 
     pub(super) fn closes(&mut self, code: Option<u16>, reason: &str) {

@@ -1,0 +1,102 @@
+//! Device tokens that an earlier release stored under host and port alone: whose they are now.
+//!
+//! A token belongs to scheme, host, port and path. Where all records of its host and port say the same of the rest, it is
+//! theirs. Where they differ, it may be anybody's: it is forgotten, since a tenant's token must not be sent to another.
+
+use std::collections::BTreeSet;
+
+use gatewarden_protocol::GatewayAddress;
+use tracing::{info, warn};
+
+use crate::error::Failure;
+use crate::gateway_record::{DeviceToken, GatewayRecord};
+use crate::store::handle::StoreHandle;
+
+/// What becomes of a token of host and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Whose {
+    /// It is that of this address.
+    Of(String),
+    /// Several addresses could have it; these records pair again if they have no other token.
+    Ambiguous(Vec<String>),
+    /// Nobody uses it.
+    Nobody,
+}
+
+fn whose(host_and_port: &str, records: &[GatewayRecord]) -> Whose {
+    let there: Vec<(String, &str)> = records
+        .iter()
+        .filter_map(|record| {
+            let address = GatewayAddress::parse(&record.host, Some(record.port)).ok()?.address;
+            (address.to_string() == host_and_port).then(|| (address.key(), record.name.as_str()))
+        })
+        .collect();
+    let mut addresses: BTreeSet<&String> = there.iter().map(|(address, _)| address).collect();
+    match (addresses.pop_first(), addresses.is_empty()) {
+        (None, _) => Whose::Nobody,
+        (Some(address), true) => Whose::Of(address.clone()),
+        (Some(_), false) => Whose::Ambiguous(there.iter().map(|(_, name)| (*name).to_owned()).collect()),
+    }
+}
+
+/// The stored device tokens, each under the address that it belongs to. Those of host and port alone are put there; the
+/// earlier release may write such again if it comes back, and they are the newer ones then.
+///
+/// # Errors
+/// The store's.
+pub async fn device_tokens(
+    store: &StoreHandle,
+    records: &[GatewayRecord],
+) -> Result<Vec<(String, DeviceToken)>, Failure> {
+    for (address, token) in store.load_device_tokens().await? {
+        if address.contains("://") {
+            continue;
+        }
+        match whose(&address, records) {
+            Whose::Of(whole) => {
+                store.put_device_token(whole.clone(), token).await?;
+                info!(gateway.address = %whole, "the device token of {address} belongs to {whole} from now on");
+            }
+            Whose::Ambiguous(names) => warn!(
+                gateway.address = %address,
+                "the device token of {address} is forgotten, since it cannot be told whose of these it is: {}; a gateway \
+                 that has no token of its own set here asks to be paired again",
+                names.join(", ")
+            ),
+            Whose::Nobody => {}
+        }
+        store.delete_device_token(address).await?;
+    }
+    store.load_device_tokens().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway_record::NewGateway;
+    use crate::ids::GatewayId;
+
+    fn record(name: &str, host: &str, port: u16) -> GatewayRecord {
+        NewGateway::at(name, host, port).into_record(GatewayId(1), "", 0)
+    }
+
+    #[test]
+    fn a_token_goes_to_the_one_address_in_use_there() {
+        let records = [
+            record("a", "ws://h.example/tenant-a/", 18789),
+            record("b", "http://H.example/tenant-a", 18789),
+            record("c", "other", 1),
+        ];
+        assert_eq!(whose("h.example:18789", &records), Whose::Of("ws://h.example:18789/tenant-a".into()));
+        assert_eq!(whose("other:1", &records), Whose::Of("ws://other:1".into()));
+        assert_eq!(whose("gone:1", &records), Whose::Nobody);
+    }
+
+    #[test]
+    fn a_token_that_several_addresses_could_have_goes_to_none() {
+        let paths = [record("a", "ws://h/tenant-a", 1), record("b", "ws://h/tenant-b", 1)];
+        assert_eq!(whose("h:1", &paths), Whose::Ambiguous(vec!["a".into(), "b".into()]));
+        let schemes = [record("a", "h", 1), record("b", "wss://h", 1)];
+        assert_eq!(whose("h:1", &schemes), Whose::Ambiguous(vec!["a".into(), "b".into()]));
+    }
+}
