@@ -26,6 +26,12 @@ const CLIENT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two steps of one attacker: two cores have to serve attackers, daemon and client.
 const ATTACK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Lets time go by: between two steps of a load, which must leave room for others. Never to wait for a state.
+#[expect(clippy::disallowed_methods, reason = "a load has a pace")]
+fn pause(span: Duration) {
+    std::thread::sleep(span);
+}
+
 /// How long the attacks go on.
 fn span() -> Duration {
     let asked = std::env::var("GATEWARDEN_ATTACK_SECONDS").ok().and_then(|text| text.parse().ok());
@@ -95,7 +101,7 @@ fn processor_ticks(pid: u32) -> u64 {
 /// Ticks that a process uses in three seconds.
 fn ticks_at_rest(pid: u32) -> u64 {
     let before = processor_ticks(pid);
-    wait::pause(Duration::from_secs(3));
+    pause(Duration::from_secs(3));
     processor_ticks(pid) - before
 }
 
@@ -124,7 +130,7 @@ impl Target {
     /// Whether there is time for one more step.
     fn goes_on(&self) -> bool {
         self.steps.fetch_add(1, Ordering::Relaxed);
-        wait::pause(ATTACK_INTERVAL);
+        pause(ATTACK_INTERVAL);
         !self.over.load(Ordering::Relaxed)
     }
 
@@ -290,7 +296,7 @@ fn client(address: SocketAddr, over: &AtomicBool) -> Served {
         if let Err(reason) = answered {
             served.failures.push(format!("after {} answers: {reason}", served.waits.len()));
         }
-        wait::pause(CLIENT_INTERVAL.saturating_sub(watch.elapsed()));
+        pause(CLIENT_INTERVAL.saturating_sub(watch.elapsed()));
     }
     served
 }
@@ -313,7 +319,8 @@ fn ask(kept: &mut Option<TcpStream>, address: SocketAddr, request: &str) -> Resu
         got.extend_from_slice(&buffer[..read]);
         let text = String::from_utf8_lossy(&got);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.to_ascii_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            head.to_ascii_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
         if length.is_some_and(|length: usize| body.len() >= length) {
             if !head.starts_with("HTTP/1.1 200 ") {
                 return Err(head.lines().next().unwrap_or_default().to_owned());
@@ -369,7 +376,7 @@ fn all_attacks_at_once_cost_no_client_an_answer_and_leave_nothing_behind() {
         broken_off_changes,
     ];
     let warm: Vec<_> = all.into_iter().map(|attack| target.attack(attack)).collect();
-    wait::pause(Duration::from_secs(3));
+    pause(Duration::from_secs(3));
     target.over.store(true, Ordering::Relaxed);
     join(warm);
     let before = settled(&daemon, None);
@@ -393,7 +400,7 @@ fn all_attacks_at_once_cost_no_client_an_answer_and_leave_nothing_behind() {
             for gateway in &hostile {
                 gateway.send_raw(&nested);
             }
-            wait::pause(Duration::from_secs(1));
+            pause(Duration::from_secs(1));
         }
         target.over.store(true, Ordering::Relaxed);
         // Something to follow, so that the follower sees that it is over.
@@ -433,11 +440,12 @@ fn settled(daemon: &Daemon, before: Option<Holdings>) -> Holdings {
     let mut last = Holdings::of(daemon.pid());
     let mut same = 0;
     wait::until_ok("what the attackers left is given back", Duration::from_secs(90), || {
-        wait::pause(Duration::from_millis(500));
+        pause(Duration::from_millis(500));
         let now = Holdings::of(daemon.pid());
         same = if now.descriptors == last.descriptors && now.threads == last.threads { same + 1 } else { 0 };
         last = now;
-        let is_back = before.is_none_or(|before| now.descriptors <= before.descriptors + 8 && now.threads <= before.threads + 2);
+        let is_back =
+            before.is_none_or(|before| now.descriptors <= before.descriptors + 8 && now.threads <= before.threads + 2);
         if same >= 6 && is_back { Ok(now) } else { Err(format!("{now:?}, before {before:?}")) }
     })
 }
@@ -456,8 +464,9 @@ fn the_embedded_gateway_survives_strangers_and_leaves_nothing_behind() {
     fn pages(target: &Target) {
         pipeline(target, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 100);
     }
-    let attackers: Vec<_> =
-        [pages, pipelined_small_answers, endless_logins, half_open, strangers].map(|attack| target.attack(attack)).into();
+    let attackers: Vec<_> = [pages, pipelined_small_answers, endless_logins, half_open, strangers]
+        .map(|attack| target.attack(attack))
+        .into();
     let watch = Stopwatch::start();
     let mut failures = Vec::new();
     let mut slowest = Duration::ZERO;
@@ -468,7 +477,7 @@ fn the_embedded_gateway_survives_strangers_and_leaves_nothing_behind() {
         if !answer.as_ref().is_ok_and(|answer| answer.status == 200) {
             failures.push(format!("after {:?}: {answer:?}", watch.elapsed()));
         }
-        wait::pause(CLIENT_INTERVAL);
+        pause(CLIENT_INTERVAL);
     }
     target.over.store(true, Ordering::Relaxed);
     join(attackers);

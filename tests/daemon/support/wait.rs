@@ -46,9 +46,3 @@ pub(crate) fn holds_for(what: &str, span: Duration, mut holds: impl FnMut() -> b
         std::thread::sleep(Duration::from_millis(50));
     }
 }
-
-/// Lets time go by: between two steps of a load, which must leave room for others. Never to wait for a state.
-#[expect(clippy::disallowed_methods, reason = "a load has a pace")]
-pub(crate) fn pause(span: Duration) {
-    std::thread::sleep(span);
-}
