@@ -10,6 +10,7 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
 use gatewarden_actors::error::Failure;
+use gatewarden_listener::AnswerBody;
 
 use super::access_log::{Answered, note};
 use super::audit::notes::Notes;
@@ -19,14 +20,15 @@ use super::front::Front;
 use super::organization::error_detail;
 use super::rate_limit::LimitState;
 use super::request_id::REQUEST_ID;
-use super::{allowed_hosts, cors, routes, security_headers};
+use super::{allowed_hosts, cors, routes, security_headers, serving};
 
 /// The wrapper.
 pub async fn run<B: MessageBody + 'static>(
     front: web::Data<Front>,
     mut request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+) -> Result<ServiceResponse<AnswerBody<EitherBody<B>>>, Error> {
+    let serving = serving::begin(&mut request);
     let started = front.app.clock.now();
     let request_id = front.request_ids.assign(request.headers());
     let method = request.method().clone();
@@ -83,7 +85,7 @@ pub async fn run<B: MessageBody + 'static>(
     let limit = response.request().extensions().get::<LimitState>().copied();
     dress(limit, response.headers_mut());
     tell(response.request().match_pattern().as_deref(), response.status().as_u16());
-    Ok(response)
+    Ok(response.map_body(|_, body| AnswerBody::new(body, serving)))
 }
 
 /// The route's answer, or the refusal of what doesn't get there.

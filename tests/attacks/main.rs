@@ -1,7 +1,9 @@
-//! What strangers and liars may cost: attacks on the real binary, each with a bound that holds. Everything is on loopback.
+//! Attacks on the real binary: what strangers and liars send must cost little, and those who behave go on being served. Each
+//! measures what the process takes while it goes on, with bounds that a busy machine and a debug build keep. Everything is on
+//! loopback.
 
 #[cfg(test)]
-#[expect(dead_code, unused_imports, reason = "shared with the other black-box tests, which use all of it")]
+#[expect(dead_code, unused_imports, reason = "shared with the black-box tests of behaviour, which use the rest")]
 #[path = "../daemon/support"]
 mod support {
     pub(crate) mod background;
@@ -15,6 +17,23 @@ mod support {
 }
 
 #[cfg(test)]
+mod attackers;
+#[cfg(test)]
+mod costs;
+
+#[cfg(test)]
+mod event_places;
+#[cfg(test)]
+mod foreign_pages;
+#[cfg(test)]
 mod gateways;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
+mod request_bodies;
+#[cfg(test)]
+mod stalled_log;
+#[cfg(test)]
 mod together;
+#[cfg(test)]
+mod unread_answers;

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::by_id::path_id;
-use crate::http::auth::{By, Caller, GatewayOperator, check_stream_origin};
+use crate::http::auth::{By, Caller, GatewayOperator, check_own_page};
 use crate::http::error::{ApiError, ErrorBody, GatewayErrors, KeyErrors};
 use crate::http::events::{UNBUFFERED, joining};
 use crate::http::front::Front;
@@ -129,7 +129,7 @@ pub(crate) async fn logs(
     }
     let asked = Asked { limit, level: level.flatten() };
     if follow {
-        check_stream_origin(&request, &by.caller)?;
+        check_own_page(&request, &by.caller)?;
         follow_logs(front, by.caller, id, asked, last).await
     } else {
         read_logs(&front, id, asked).await
@@ -174,7 +174,7 @@ async fn follow_logs(
     let cursor = last.as_deref().map(LogCursor::parse);
     let begin = cursor.flatten().map_or(LogBegin::Newest(asked.limit), LogBegin::After);
     let wish = LogWish { begin, level: asked.level };
-    let end = joining::join_for_the_end(&front).await?;
+    let end = joining::join_for_the_end(&front, &caller).await?;
     let watch = WatchGatewayLogs { gateway: id, wish, timeout: front.settings.gateway_timeout };
     let subscription = front.app.registry.watch_logs.send(watch, patience(&front)).await?;
     let id_was_unknown = cursor == Some(None);
