@@ -142,7 +142,7 @@ fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
         .collect();
     assert_eq!(settled, [("ws://127.0.0.1:18789", AuthResult::Unknown)]);
     assert!(matches!(sim.log.iter().rev().find(|effect| matches!(effect, Effect::WantPermit { .. })),
-        Some(Effect::WantPermit { address }) if address == "127.0.0.1:18809"));
+        Some(Effect::WantPermit { address }) if address == "ws://127.0.0.1:18809"));
 }
 
 #[test]
