@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
+use crate::attackers::{flood, narrow};
+use crate::costs::{MIB, Measured};
 use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use crate::support::event_stream::EventStream;
 use crate::support::http;
@@ -20,7 +22,7 @@ use crate::support::own_gateway::GatewayHome;
 use crate::support::scripted_gateway::{Behaviour, Form, ScriptedGateway};
 use crate::support::wait::{self, Stopwatch};
 
-const MEMORY_LIMIT: u64 = 512 * 1024 * 1024;
+const MEMORY_LIMIT: u64 = 512 * MIB;
 /// Between two looks of the client at the list.
 const CLIENT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two steps of one attacker: two cores have to serve attackers, daemon and client.
@@ -31,6 +33,9 @@ const ATTACK_INTERVAL: Duration = Duration::from_millis(20);
 fn pause(span: Duration) {
     std::thread::sleep(span);
 }
+
+/// Bytes that one connection sends at a time, at most.
+const MAX_FLOOD: usize = 256 * 1024;
 
 /// How long the attacks go on.
 fn span() -> Duration {
@@ -66,43 +71,24 @@ impl Drop for MemoryCgroup {
     }
 }
 
-/// What a process holds.
+/// What a process holds once it is at rest.
 #[derive(Debug, Clone, Copy)]
 struct Holdings {
-    memory_kib: u64,
-    threads: u64,
+    memory_mib: u64,
     descriptors: usize,
 }
 
-fn status_field(pid: u32, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-    line.trim_start_matches(':').split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
 impl Holdings {
-    fn of(pid: u32) -> Self {
-        Self {
-            memory_kib: status_field(pid, "VmRSS"),
-            threads: status_field(pid, "Threads"),
-            descriptors: std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count),
-        }
+    fn of(process: Measured) -> Self {
+        Self { memory_mib: process.memory() / MIB, descriptors: process.descriptors() }
     }
 }
 
-/// Processor time that a process has used, in clock ticks of 10 ms.
-fn processor_ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let fields: Vec<u64> = after_name.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-    fields.get(11).copied().unwrap_or(0) + fields.get(12).copied().unwrap_or(0)
-}
-
-/// Ticks that a process uses in three seconds.
-fn ticks_at_rest(pid: u32) -> u64 {
-    let before = processor_ticks(pid);
+/// Processor time that a process uses in three seconds.
+fn work_at_rest(process: Measured) -> Duration {
+    let before = process.processor_time();
     pause(Duration::from_secs(3));
-    processor_ticks(pid) - before
+    process.processor_time() - before
 }
 
 fn connect(to: SocketAddr) -> Option<TcpStream> {
@@ -142,20 +128,17 @@ impl Target {
 
 /// Requests without end, whose answers nobody reads.
 fn pipeline(target: &Target, request: &str, connections: usize) {
-    let batch = request.repeat(64);
-    let mut open: Vec<TcpStream> = Vec::new();
+    let mut open = std::collections::VecDeque::new();
     while target.goes_on() {
-        if open.len() < connections
-            && let Some(stream) = connect(target.address)
-        {
-            let _ = sockopt::set_socket_recv_buffer_size(&stream, 2048);
-            let _ = stream.set_nonblocking(true);
-            open.push(stream);
+        let mut stream = narrow(target.address);
+        flood(&mut stream, request, MAX_FLOOD);
+        open.push_back(stream);
+        if open.len() > connections {
+            open.pop_front();
         }
-        open.retain_mut(|stream| match stream.write(batch.as_bytes()) {
-            Ok(_) => true,
-            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-        });
+        for stream in &mut open {
+            flood(stream, request, MAX_FLOOD);
+        }
     }
 }
 
@@ -379,8 +362,9 @@ fn all_attacks_at_once_cost_no_client_an_answer_and_leave_nothing_behind() {
     pause(Duration::from_secs(3));
     target.over.store(true, Ordering::Relaxed);
     join(warm);
-    let before = settled(&daemon, None);
-    let rest_before = ticks_at_rest(daemon.pid());
+    let process = Measured(daemon.pid());
+    let before = settled(process, None);
+    let work_before = work_at_rest(process);
 
     target.over.store(false, Ordering::Relaxed);
     let mut events = EventStream::open(daemon.address(), "/api/events", &[("X-API-Key", ADMIN_KEY)]);
@@ -412,7 +396,7 @@ fn all_attacks_at_once_cost_no_client_an_answer_and_leave_nothing_behind() {
     join(attackers);
     drop(hostile);
 
-    let peak = daemon.peak_memory() / (1024 * 1024);
+    let peak = process.peak_memory() / MIB;
     let mut waits = served.waits.clone();
     waits.sort();
     let (middle, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
@@ -424,28 +408,27 @@ fn all_attacks_at_once_cost_no_client_an_answer_and_leave_nothing_behind() {
         if cgroup.is_some() { " in a memory cgroup of 512 MiB" } else { "" },
     );
     assert!(served.failures.is_empty(), "requests that were not served: {:#?}", served.failures);
-    assert!(peak < MEMORY_LIMIT / (1024 * 1024), "peak {peak} MiB");
+    assert!(peak < MEMORY_LIMIT / MIB, "peak {peak} MiB");
     assert_eq!(daemon.gateway(honest_id)["status"], "online");
 
-    let after = settled(&daemon, Some(before));
-    let rest_after = ticks_at_rest(daemon.pid());
-    println!("before: {before:?}, {rest_before} ticks in 3 s; after: {after:?}, {rest_after} ticks in 3 s");
-    assert!(after.memory_kib < before.memory_kib * 3 / 2 + 32 * 1024, "{before:?} became {after:?}");
-    assert!(rest_after <= rest_before + 100, "{rest_before} ticks at rest became {rest_after}");
+    let after = settled(process, Some(before));
+    let work_after = work_at_rest(process);
+    println!("before: {before:?}, {work_before:?} of work in 3 s; after: {after:?}, {work_after:?} of work in 3 s");
+    assert!(after.memory_mib < before.memory_mib * 3 / 2 + 32, "{before:?} became {after:?}");
+    assert!(work_after <= work_before + Duration::from_secs(1), "{work_before:?} at rest became {work_after:?}");
     daemon.stop();
 }
 
-/// What the process holds once connections and streams have ended: descriptors and threads as before, where that is known.
-fn settled(daemon: &Daemon, before: Option<Holdings>) -> Holdings {
-    let mut last = Holdings::of(daemon.pid());
+/// What the process holds once connections and streams have ended: descriptors as before, where that is known.
+fn settled(process: Measured, before: Option<Holdings>) -> Holdings {
+    let mut last = Holdings::of(process);
     let mut same = 0;
     wait::until_ok("what the attackers left is given back", Duration::from_secs(90), || {
         pause(Duration::from_millis(500));
-        let now = Holdings::of(daemon.pid());
-        same = if now.descriptors == last.descriptors && now.threads == last.threads { same + 1 } else { 0 };
+        let now = Holdings::of(process);
+        same = if now.descriptors == last.descriptors { same + 1 } else { 0 };
         last = now;
-        let is_back =
-            before.is_none_or(|before| now.descriptors <= before.descriptors + 8 && now.threads <= before.threads + 2);
+        let is_back = before.is_none_or(|before| now.descriptors <= before.descriptors + 8);
         if same >= 6 && is_back { Ok(now) } else { Err(format!("{now:?}, before {before:?}")) }
     })
 }
@@ -481,7 +464,8 @@ fn the_embedded_gateway_survives_strangers_and_leaves_nothing_behind() {
     }
     target.over.store(true, Ordering::Relaxed);
     join(attackers);
-    let peak = status_field(gateway.pid(), "VmHWM") / 1024;
+    let process = Measured(gateway.pid());
+    let peak = process.peak_memory() / MIB;
     println!(
         "{} steps of attackers in {:?}; slowest answer after {slowest:?}; peak {peak} MiB{}",
         target.steps.load(Ordering::Relaxed),
@@ -491,10 +475,10 @@ fn the_embedded_gateway_survives_strangers_and_leaves_nothing_behind() {
     assert!(failures.is_empty(), "requests that were not served: {failures:#?}");
     assert!(peak < 256, "peak {peak} MiB");
     wait::until_ok("its connections end", Duration::from_secs(60), || {
-        let now = Holdings::of(gateway.pid());
+        let now = Holdings::of(process);
         if now.descriptors < 40 { Ok(()) } else { Err(format!("{now:?}")) }
     });
-    assert!(ticks_at_rest(gateway.pid()) <= 60, "it goes on working for nobody");
+    assert!(work_at_rest(process) <= Duration::from_millis(600), "it goes on working for nobody");
     gateway.signal("TERM");
     assert!(gateway.wait().success());
 }
