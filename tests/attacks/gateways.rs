@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::costs::MIB;
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait;
-
-const MIB: u64 = 1024 * 1024;
 
 /// A text frame.
 fn frame(text: &str) -> Vec<u8> {
@@ -23,13 +22,13 @@ fn announced(length: usize) -> Vec<u8> {
 }
 
 /// Five bytes of text for each map of 650 bytes: a frame of 4.9 MB that would take 600 MiB.
-fn nested_maps() -> Vec<u8> {
+pub(crate) fn nested_maps() -> Vec<u8> {
     let chain = format!("{}0{}", r#"{"":"#.repeat(100), "}".repeat(100));
     frame(&format!(r#"{{"type":"event","event":"presence","payload":[{chain}{}]}}"#, format!(",{chain}").repeat(9_799)))
 }
 
 /// A new session with names of 512 characters of four bytes each, where the gateway says them.
-fn long_row(number: usize) -> Vec<u8> {
+pub(crate) fn long_row(number: usize) -> Vec<u8> {
     let name = |what: char| format!("{what}{}", "\u{10400}".repeat(500));
     let key = format!("agent:{number}:{}", "\u{10400}".repeat(500));
     let row = json!({"key": key, "agentId": name('a'), "model": name('m'), "kind": name('k'), "label": name('l'),

@@ -15,6 +15,7 @@ use rustix::net::sockopt;
 
 use crate::attackers::{flood, narrow};
 use crate::costs::{MIB, Measured};
+use crate::gateways::{long_row, nested_maps};
 use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use crate::support::event_stream::EventStream;
 use crate::support::http;
@@ -245,21 +246,6 @@ fn broken_off_changes(target: &Target) {
     }
 }
 
-/// A text frame as a server sends it.
-fn frame(text: &str) -> Vec<u8> {
-    let mut bytes = vec![0x81, 127];
-    bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
-    bytes.extend_from_slice(text.as_bytes());
-    bytes
-}
-
-/// 4.9 MB of objects in objects.
-fn nested_frame() -> Vec<u8> {
-    let chain = format!("{}{}{}", "{\"\":".repeat(100), 1, "}".repeat(100));
-    let chains = vec![chain; 8_000].join(",");
-    frame(&format!("{{\"type\":\"event\",\"event\":\"tick\",\"payload\":[{chains}]}}"))
-}
-
 /// What the client met.
 #[derive(Debug, Default)]
 struct Served {
@@ -378,11 +364,17 @@ fn all_attacks_at_once_cost_no_client_an_answer_and_leave_nothing_behind() {
                 *followed.lock().unwrap_or_else(PoisonError::into_inner) = block.id.unwrap_or_default();
             }
         });
-        let nested = nested_frame();
+        let (nested, mut row) = (nested_maps(), 0);
         let watch = Stopwatch::start();
         while watch.elapsed() < span() {
-            for gateway in &hostile {
-                gateway.send_raw(&nested);
+            // Half of them with large values in a small text, half with rows of long names.
+            for gateways in hostile.chunks(2) {
+                let [one, other] = gateways else { continue };
+                one.send_raw(&nested);
+                for _ in 0..100 {
+                    other.send_raw(&long_row(row));
+                    row += 1;
+                }
             }
             pause(Duration::from_secs(1));
         }
