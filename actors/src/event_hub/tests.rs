@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use super::subscriber::Subscription;
 use super::*;
 use crate::event::{EventFilter, EventKind};
 use crate::machines::event_places::Holder;
