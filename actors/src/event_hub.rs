@@ -14,9 +14,10 @@ use actix::prelude::*;
 
 use self::messages::{EndStreams, Publish, Subscribe};
 pub use self::publisher::EventPublisher;
-use self::subscriber::{Delivery, Subscription, SubscriptionFeed};
+use self::subscriber::{Delivery, SubscriptionFeed};
 use crate::clock::Clock;
 use crate::event::Event;
+use crate::machines::event_places::{self, NoPlace};
 use crate::machines::replay::{Replay, ReplayRing};
 use crate::metrics::Metrics;
 
@@ -24,14 +25,15 @@ use crate::metrics::Metrics;
 const RING_EVENTS: usize = 10_000;
 /// Bytes of events kept for replay, as server-sent events; 8 MiB, and as much again at most for WebSocket subscribers.
 const RING_BYTES: usize = 8 * 1024 * 1024;
-/// Subscribers at one time; more are refused.
-const MAX_SUBSCRIBERS: usize = 5_000;
+/// Subscribers at one time, where nothing else is said.
+const PLACES: usize = 2_730;
 
 /// Owns the ring and the subscribers' feeds.
 pub struct EventHubActor {
     clock: Clock,
     ring: ReplayRing,
     feeds: Vec<SubscriptionFeed>,
+    places: usize,
     publisher: Arc<publisher::Backlog>,
     metrics: Arc<Metrics>,
     ended: bool,
@@ -41,12 +43,18 @@ impl EventHubActor {
     /// Starts the hub on the current arbiter. Ids start at the wall time in ms times 1,000, so that an id of an earlier
     /// run is always below those of this one.
     pub fn start(clock: Clock, metrics: Arc<Metrics>) -> (Addr<Self>, EventPublisher) {
+        Self::start_with(PLACES, clock, metrics)
+    }
+
+    /// The same with so many places for subscribers.
+    pub fn start_with(places: usize, clock: Clock, metrics: Arc<Metrics>) -> (Addr<Self>, EventPublisher) {
         let start_id = u64::try_from(clock.wall_ms()).unwrap_or(0).saturating_mul(1_000);
         let backlog = Arc::new(publisher::Backlog::default());
         let hub = Self {
             clock,
             ring: ReplayRing::new(start_id, RING_EVENTS, RING_BYTES),
             feeds: Vec::new(),
+            places,
             publisher: backlog.clone(),
             metrics,
             ended: false,
@@ -92,12 +100,16 @@ impl Handler<Publish> for EventHubActor {
 }
 
 impl Handler<Subscribe> for EventHubActor {
-    type Result = Option<Subscription>;
+    type Result = MessageResult<Subscribe>;
 
     fn handle(&mut self, message: Subscribe, _: &mut Self::Context) -> Self::Result {
         self.feeds.retain(SubscriptionFeed::is_read);
-        if self.ended || self.feeds.len() >= MAX_SUBSCRIBERS {
-            return None;
+        if self.ended {
+            return MessageResult(Err(NoPlace::Ended));
+        }
+        let of_holder = self.feeds.iter().filter(|feed| feed.holder() == message.holder).count();
+        if let Err(none) = event_places::admit(self.places, self.feeds.len(), of_holder, message.holder) {
+            return MessageResult(Err(none));
         }
         let newest = self.ring.last_id();
         let replay = message.last_seen.map(|last_seen| (last_seen, self.ring.since(last_seen, &message.filter)));
@@ -105,7 +117,7 @@ impl Handler<Subscribe> for EventHubActor {
             Some((last_seen, Replay::Missed(_))) => last_seen,
             Some((_, Replay::Reset)) | None => newest,
         };
-        let (feed, subscription) = subscriber::pair(message.filter, message.queue, starts_after);
+        let (feed, subscription) = subscriber::pair(message.holder, message.filter, message.queue, starts_after);
         match replay {
             None => {}
             Some((_, Replay::Reset)) => {
@@ -114,7 +126,7 @@ impl Handler<Subscribe> for EventHubActor {
             Some((_, Replay::Missed(events))) => feed.preload(events),
         }
         self.feeds.push(feed);
-        Some(subscription)
+        MessageResult(Ok(subscription))
     }
 }
 

@@ -4,6 +4,7 @@ pub mod auth_budget;
 pub mod backoff;
 pub mod breaker;
 pub mod election;
+pub mod event_places;
 pub mod flap;
 pub mod heartbeat;
 pub mod latency_fold;

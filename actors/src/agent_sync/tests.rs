@@ -13,6 +13,7 @@ use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::{Delivery, Subscription};
 use crate::gateway_record::NewGateway;
 use crate::gateway_report::{GatewayReport, Phase};
+use crate::machines::event_places::Holder;
 use crate::metrics::Metrics;
 use crate::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
 use crate::store::key_file::SealingKey;
@@ -61,7 +62,8 @@ impl House {
         let store = StoreHandle::open(options, key, clock.clone(), Arc::new(Metrics::new())).unwrap();
         let (hub, publisher) = EventHubActor::start(clock.clone(), Arc::default());
         let filter = EventFilter::new(&[EventKind::AgentStatus], false);
-        let events = hub.send(Subscribe { filter, last_seen: None, queue: 100 }).await.unwrap().unwrap();
+        let events =
+            hub.send(Subscribe { holder: Holder::ADMIN, filter, last_seen: None, queue: 100 }).await.unwrap().unwrap();
         let (roster, replies) = (RosterWriter::default(), Replies::default());
         let book = AgentBook::new(store.clone(), publisher);
         let sync = AgentSyncActor::start(AgentSyncParts {

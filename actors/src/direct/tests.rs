@@ -14,6 +14,7 @@ use crate::event::EventFilter;
 use crate::event_hub::EventHubActor;
 use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::{Delivery, Subscription};
+use crate::machines::event_places::Holder;
 use crate::machines::silence::Overdue;
 use crate::metrics::Metrics;
 use crate::store::key_file::SealingKey;
@@ -41,7 +42,8 @@ impl House {
         let store = StoreHandle::open(options, key, clock.clone(), Arc::new(Metrics::new())).unwrap();
         let (hub, publisher) = EventHubActor::start(clock, Arc::default());
         let filter = EventFilter::new(&[], false);
-        let events = hub.send(Subscribe { filter, last_seen: None, queue: 100 }).await.unwrap().unwrap();
+        let events =
+            hub.send(Subscribe { holder: Holder::ADMIN, filter, last_seen: None, queue: 100 }).await.unwrap().unwrap();
         let agents = AgentBook::new(store.clone(), publisher.clone());
         let direct = start(&store, &agents, &publisher, heartbeat_timeout).await;
         Self { direct, store, agents, publisher, events, _dir: dir }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::subscriber::Subscription;
 use crate::event::{EventFilter, EventKind};
+use crate::machines::event_places::{Holder, NoPlace};
 
 /// From [`super::EventPublisher`]: number, keep and deliver one event. No reply; the hub never refuses.
 #[derive(Message, Debug)]
@@ -18,10 +19,12 @@ pub struct Publish {
     pub(super) on_its_way: super::publisher::OnItsWay,
 }
 
-/// From HTTP: a new subscriber. `None` where there are too many, or the daemon is stopping.
+/// From HTTP: a new subscriber.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Option<Subscription>")]
+#[rtype(result = "Result<Subscription, NoPlace>")]
 pub struct Subscribe {
+    /// For whom.
+    pub holder: Holder,
     /// What it wants and may see.
     pub filter: EventFilter,
     /// The id of the last event that it saw, where it returns.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::event::{Event, EventFilter};
+use crate::machines::event_places::Holder;
 
 /// What a reader gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,7 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct SubscriptionFeed {
     shared: Arc<Shared>,
+    holder: Holder,
     filter: EventFilter,
 }
 
@@ -68,13 +70,18 @@ pub struct Subscription {
 }
 
 /// Makes both ends; `capacity` is at least one.
-pub(super) fn pair(filter: EventFilter, capacity: usize, starts_after: u64) -> (SubscriptionFeed, Subscription) {
+pub(super) fn pair(
+    holder: Holder,
+    filter: EventFilter,
+    capacity: usize,
+    starts_after: u64,
+) -> (SubscriptionFeed, Subscription) {
     let shared = Arc::new(Shared {
         queue: Mutex::new(Queue { replay: VecDeque::new(), waiting: VecDeque::new(), dropped: 0, ended: false }),
         news: Notify::new(),
         capacity: capacity.max(1),
     });
-    (SubscriptionFeed { shared: shared.clone(), filter }, Subscription { shared, starts_after })
+    (SubscriptionFeed { shared: shared.clone(), holder, filter }, Subscription { shared, starts_after })
 }
 
 impl Shared {
@@ -85,6 +92,11 @@ impl Shared {
 }
 
 impl SubscriptionFeed {
+    /// Who has the place.
+    pub(super) fn holder(&self) -> Holder {
+        self.holder
+    }
+
     /// Whether somebody still reads.
     pub(super) fn is_read(&self) -> bool {
         Arc::strong_count(&self.shared) > 1

@@ -1,14 +1,16 @@
 use serde_json::{Value, json};
 
+use super::subscriber::Subscription;
 use super::*;
 use crate::event::{EventFilter, EventKind};
+use crate::machines::event_places::Holder;
 
 fn all() -> EventFilter {
     EventFilter::new(&[], true)
 }
 
 async fn subscribe(hub: &Addr<EventHubActor>, last_seen: Option<u64>, queue: usize) -> Subscription {
-    hub.send(Subscribe { filter: all(), last_seen, queue }).await.unwrap().unwrap()
+    hub.send(Subscribe { holder: Holder::ADMIN, filter: all(), last_seen, queue }).await.unwrap().unwrap()
 }
 
 async fn next_n(subscription: &Subscription) -> u64 {
@@ -102,7 +104,9 @@ async fn streams_end_when_the_daemon_stops_and_new_ones_are_refused() {
     hub.send(EndStreams).await.unwrap();
     assert_eq!(next_n(&subscription).await, 7, "what was queued is still read");
     assert_eq!(subscription.next().await, None);
-    assert!(hub.send(Subscribe { filter: all(), last_seen: None, queue: 1 }).await.unwrap().is_none());
+    assert!(
+        hub.send(Subscribe { holder: Holder::ADMIN, filter: all(), last_seen: None, queue: 1 }).await.unwrap().is_err()
+    );
 }
 
 #[actix::test]

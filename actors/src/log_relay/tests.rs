@@ -9,6 +9,7 @@ use crate::event_hub::subscriber::{Delivery, Subscription};
 use crate::gateway_record::NewGateway;
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::log_watch::{LogFeed, LogSubscription, pair};
+use crate::machines::event_places::Holder;
 use crate::metrics::Metrics;
 use crate::registry::roster::{GatewayView, RosterWriter};
 
@@ -52,7 +53,12 @@ impl World {
         let roster = RosterWriter::default();
         roster.publish_all((1..=gateways).map(view).collect());
         let (hub, events) = EventHubActor::start(clock.clone(), Arc::default());
-        let subscribe = Subscribe { filter: EventFilter::new(&[EventKind::Log], false), last_seen: None, queue: 100 };
+        let subscribe = Subscribe {
+            holder: Holder::ADMIN,
+            filter: EventFilter::new(&[EventKind::Log], false),
+            last_seen: None,
+            queue: 100,
+        };
         let subscription = hub.send(subscribe).await.unwrap().unwrap();
         let registry = Registry::default();
         let feeds = registry.feeds.clone();

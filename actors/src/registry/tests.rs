@@ -20,6 +20,7 @@ use crate::event_hub::subscriber::Delivery;
 use crate::gateway::messages::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::GatewayChange;
 use crate::gateway_report::{BreakerState, BreakerView, GatewayReport, Phase, Problem, Status, StatusSource};
+use crate::machines::event_places::Holder;
 use crate::store::audit_log::AuditLogWriter;
 use crate::store::key_file::SealingKey;
 use crate::store::options::StoreOptions;
@@ -389,7 +390,8 @@ async fn draining_stops_every_gateway_stores_what_was_seen_and_refuses_changes()
 #[actix::test]
 async fn subscribers_hear_of_status_refusal_and_acting_primary_once_each() {
     let mut house = House::open(at_once()).await;
-    let subscribe = Subscribe { filter: EventFilter::new(&[], false), last_seen: None, queue: 100 };
+    let subscribe =
+        Subscribe { holder: Holder::ADMIN, filter: EventFilter::new(&[], false), last_seen: None, queue: 100 };
     let subscription = house.hub.send(subscribe).await.unwrap().unwrap();
     let id = house.create("prod", 18_789).await.view.record.id;
     house.ready(id).await;

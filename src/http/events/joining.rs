@@ -8,6 +8,7 @@ use gatewarden_actors::event::{EventFilter, EventKind};
 use gatewarden_actors::event_hub::messages::Subscribe;
 use gatewarden_actors::event_hub::subscriber::Subscription;
 use gatewarden_actors::log_relay::{LogLease, RelayLogs};
+use gatewarden_actors::machines::event_places::{Holder, NoPlace};
 use gatewarden_actors::store::records::Role;
 
 use super::wanted::Wanted;
@@ -46,7 +47,8 @@ impl Deref for Place {
 /// Subscribes a client to what it wants and may see.
 ///
 /// # Errors
-/// `unavailable` where too many follow events already, or the daemon is stopping; `gateway_not_found` for log entries of a
+/// `rate_limited` where this key has its share of the places; `unavailable` where all are taken, or the daemon is stopping;
+/// `gateway_not_found` for log entries of a
 /// gateway that isn't there.
 pub(crate) async fn join(front: &Front, caller: &Caller, wanted: &Wanted) -> Result<Place, ApiError> {
     let kinds = kinds_for(caller.key.role, &wanted.kinds);
@@ -60,7 +62,8 @@ pub(crate) async fn join(front: &Front, caller: &Caller, wanted: &Wanted) -> Res
             return Err(Failure::gateway_not_found(*id).into());
         }
     }
-    let subscription = subscribe(front, Subscribe { filter, last_seen: wanted.last_seen, queue: QUEUE }).await?;
+    let subscribe_to = Subscribe { holder: holder(caller), filter, last_seen: wanted.last_seen, queue: QUEUE };
+    let subscription = subscribe(front, subscribe_to).await?;
     // Only whoever names them: a stream of everything must not make the daemon read the logs of a whole fleet.
     let logs = if kinds.contains(&EventKind::Log) {
         let relay = RelayLogs { gateways: wanted.logs_of.clone() };
@@ -72,8 +75,14 @@ pub(crate) async fn join(front: &Front, caller: &Caller, wanted: &Wanted) -> Res
 }
 
 /// A place that tells only when streams end because the daemon stops.
-pub(crate) async fn join_for_the_end(front: &Front) -> Result<Subscription, ApiError> {
-    subscribe(front, Subscribe { filter: EventFilter::nothing(), last_seen: None, queue: 1 }).await
+pub(crate) async fn join_for_the_end(front: &Front, caller: &Caller) -> Result<Subscription, ApiError> {
+    let (holder, filter) = (holder(caller), EventFilter::nothing());
+    subscribe(front, Subscribe { holder, filter, last_seen: None, queue: 1 }).await
+}
+
+/// Places are counted by key: browser sessions count as the key that they were opened with.
+fn holder(caller: &Caller) -> Holder {
+    Holder { key: caller.key.limit_key(), is_admin: caller.is_at_least(Role::Admin) }
 }
 
 /// Without a choice: all but log entries. Those are for operators.
@@ -90,14 +99,31 @@ fn kinds_for(role: Role, wanted: &[EventKind]) -> Vec<EventKind> {
 async fn subscribe(front: &Front, subscribe: Subscribe) -> Result<Subscription, ApiError> {
     let joining = tokio::time::timeout(front.settings.request_deadline, front.app.event_hub.send(subscribe));
     match joining.await {
-        Ok(Ok(Some(subscription))) => Ok(subscription),
-        Ok(Ok(None)) => Err(ApiError(
-            Failure::new(ErrorCode::Unavailable, "Too many clients follow events, or the daemon is stopping")
-                .with_help("Wait as long as the Retry-After header says, and close streams that nobody reads.")
-                .with_retry_after(WAIT),
-        )),
+        Ok(Ok(Ok(subscription))) => Ok(subscription),
+        Ok(Ok(Err(none))) => Err(ApiError(refusal(none))),
         Ok(Err(_)) | Err(_) => Err(Failure::unavailable("event hub").into()),
     }
+}
+
+fn refusal(none: NoPlace) -> Failure {
+    let (code, message, help) = match none {
+        NoPlace::Ended => (
+            ErrorCode::Unavailable,
+            "The daemon is stopping".to_owned(),
+            "Wait as long as the Retry-After header says.",
+        ),
+        NoPlace::Full { places } => (
+            ErrorCode::Unavailable,
+            format!("All {places} places for clients that follow events are taken"),
+            "Close streams that nobody reads, or raise http.max_connections, of which two thirds may follow events.",
+        ),
+        NoPlace::Share { share } => (
+            ErrorCode::RateLimited,
+            format!("This key follows events {share} times already, which is its share of the places"),
+            "Close streams that nobody reads, use other keys for other clients, or raise http.max_connections.",
+        ),
+    };
+    Failure::new(code, message).with_help(help).with_retry_after(WAIT)
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ async fn follow_logs(
     let cursor = last.as_deref().map(LogCursor::parse);
     let begin = cursor.flatten().map_or(LogBegin::Newest(asked.limit), LogBegin::After);
     let wish = LogWish { begin, level: asked.level };
-    let end = joining::join_for_the_end(&front).await?;
+    let end = joining::join_for_the_end(&front, &caller).await?;
     let watch = WatchGatewayLogs { gateway: id, wish, timeout: front.settings.gateway_timeout };
     let subscription = front.app.registry.watch_logs.send(watch, patience(&front)).await?;
     let id_was_unknown = cursor == Some(None);

@@ -3,6 +3,7 @@
 use gatewarden_actors::event::{EventFilter, EventKind};
 use gatewarden_actors::event_hub::messages::Subscribe;
 use gatewarden_actors::event_hub::subscriber::Delivery;
+use gatewarden_actors::machines::event_places::Holder;
 use gatewarden_actors::store::records::Role;
 use serde_json::{Value, json};
 
@@ -199,7 +200,8 @@ async fn a_request_whose_client_leaves_before_the_answer_is_in_the_log_as_unknow
 #[actix_web::test]
 async fn admins_who_follow_events_hear_of_it() {
     let harness = Harness::start().await;
-    let subscribe = |admin| Subscribe { filter: EventFilter::new(&[], admin), last_seen: None, queue: 10 };
+    let subscribe =
+        |admin| Subscribe { holder: Holder::ADMIN, filter: EventFilter::new(&[], admin), last_seen: None, queue: 10 };
     let admin = harness.front.app.event_hub.send(subscribe(true)).await.unwrap().unwrap();
     let viewer = harness.front.app.event_hub.send(subscribe(false)).await.unwrap().unwrap();
     assert_eq!(harness.send(harness.admin("POST", "/api/gateways/1/drain")).await.status, 200);

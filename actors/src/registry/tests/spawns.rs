@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::event_hub::subscriber::Subscription;
 use crate::gateway::run_messages::RunNotice;
+use crate::machines::event_places::Holder;
 use crate::machines::routing::RouteWish;
 use crate::machines::spawn_state::SpawnState;
 use crate::run::{Accepted, Certainty, NotAccepted, RunFinding, RunStage, Work};
@@ -69,7 +70,7 @@ async fn two_ready(house: &mut House) -> (GatewayId, GatewayId) {
 
 async fn follow(house: &House) -> Subscription {
     let filter = EventFilter::new(&[EventKind::SpawnResult], false);
-    house.hub.send(Subscribe { filter, last_seen: None, queue: 1_000 }).await.unwrap().unwrap()
+    house.hub.send(Subscribe { holder: Holder::ADMIN, filter, last_seen: None, queue: 1_000 }).await.unwrap().unwrap()
 }
 
 /// Reads events until one has a final state; the states on the way.
