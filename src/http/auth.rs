@@ -225,8 +225,9 @@ fn no_key() -> ApiError {
     )
 }
 
-/// For a route that answers with a stream only where it is asked to: a browser must ask from our own pages.
-pub fn check_stream_origin(request: &HttpRequest, caller: &Caller) -> Result<(), ApiError> {
+/// For a route that only now and then does what a browser must ask for from our own pages: it answers with a stream, or dials
+/// where the request says.
+pub fn check_own_page(request: &HttpRequest, caller: &Caller) -> Result<(), ApiError> {
     if caller.session.is_some() && !is_same_origin(request) { Err(cross_origin()) } else { Ok(()) }
 }
 

@@ -20,6 +20,7 @@ use super::settings::MetricsAccess;
         (status = 401, description = "A key is needed", body = ErrorBody),
         (status = 403, description = "Only from this machine", body = ErrorBody),
         (status = 404, description = "Switched off", body = ErrorBody),
+        (status = 421, description = "The `Host` header names nothing that is served here", body = ErrorBody),
         (status = 429, description = "Too many wrong keys from this address", body = ErrorBody),
     ),
     security((), ("api_key" = []), ("bearer" = [])),

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::by_id::path_id;
-use crate::http::auth::{By, Caller, GatewayOperator, check_stream_origin};
+use crate::http::auth::{By, Caller, GatewayOperator, check_own_page};
 use crate::http::error::{ApiError, ErrorBody, GatewayErrors, KeyErrors};
 use crate::http::events::{UNBUFFERED, joining};
 use crate::http::front::Front;
@@ -129,7 +129,7 @@ pub(crate) async fn logs(
     }
     let asked = Asked { limit, level: level.flatten() };
     if follow {
-        check_stream_origin(&request, &by.caller)?;
+        check_own_page(&request, &by.caller)?;
         follow_logs(front, by.caller, id, asked, last).await
     } else {
         read_logs(&front, id, asked).await

@@ -13,7 +13,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{creation, gateway_read, input, named, sessions};
-use crate::http::auth::{By, GatewayViewer};
+use crate::http::auth::{By, GatewayViewer, check_own_page};
 use crate::http::error::{ApiError, ErrorBody, KeyErrors, invalid};
 use crate::http::front::Front;
 use crate::http::query::{Page, Query};
@@ -94,6 +94,8 @@ pub(crate) async fn status(
         let view = named::by_query_or_acting(&front, &query)?;
         return Ok(HttpResponse::Ok().json(of_stored(&front, &view)));
     };
+    // A page of somebody else must not make an admin's browser dial where it says.
+    check_own_page(&request, &by.caller)?;
     if query.value("gateway_id").is_some() {
         query.problems.add("gateway_url", "gateway_url and gateway_id exclude each other");
     }
