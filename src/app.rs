@@ -41,6 +41,7 @@ use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::health_log::HealthLogWriter;
 use gatewarden_actors::store::key_file::SealingKey;
+use gatewarden_listener::Limits;
 use gatewarden_protocol::{DeviceIdentity, Secret};
 use tokio::task::JoinHandle;
 
@@ -49,6 +50,7 @@ use crate::http::agents::sync::SYNCS;
 use crate::http::direct_door::DirectDoor;
 use crate::http::events::joining::RELAYS;
 use crate::http::registry_door::{Door, RegistryDoor};
+use crate::http::settings::{connection_limits, event_places};
 use crate::http::{AppState, InstallationIdentity, Keyring, Readiness};
 use crate::systemd::Notifier;
 
@@ -92,6 +94,21 @@ pub struct App {
     _state_dir: StateDir,
 }
 
+/// Half of the open files are for the gateways, the database and what comes up.
+fn within_file_limit(wanted: Limits, files: usize) -> Limits {
+    let most = (files / 2).max(16);
+    if wanted.connections <= most {
+        return wanted;
+    }
+    tracing::warn!(
+        configured = wanted.connections,
+        taken = most,
+        files,
+        "http.max_connections is more than half of the limit of open files, which is what counts: raise LimitNOFILE"
+    );
+    connection_limits(most, wanted.per_address, wanted.bytes)
+}
+
 impl App {
     /// Puts everything together, inside a running actix system. What fails leaves nothing half-written: the port is taken
     /// before the state directory is touched, and the store checks key and database before it writes.
@@ -108,7 +125,8 @@ impl App {
     ) -> Result<Self, StartError> {
         let clock = Clock::system();
         metrics.set_started(clock.wall_ms());
-        file_limit::raise();
+        let mut http = config.http.clone();
+        http.connections = within_file_limit(http.connections, file_limit::raise());
         let was_passed = passed.is_some();
         let listener = passed
             .map_or_else(|| TcpListener::bind(config.listen), Ok)
@@ -130,7 +148,8 @@ impl App {
         };
 
         let health_log = HealthLogWriter::start(store.clone());
-        let (event_hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
+        let (event_hub, events) =
+            EventHubActor::start_with(event_places(&http.connections), clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let installation = InstallationIdentity {
             device_id: identity.device_id().to_owned(),
@@ -229,8 +248,8 @@ impl App {
             clock: clock.clone(),
             readiness: readiness.clone(),
         };
-        let server = crate::http::serve(config.http.clone(), state, listener)
-            .map_err(|source| StartError::Listen { address, source })?;
+        let server =
+            crate::http::serve(http, state, listener).map_err(|source| StartError::Listen { address, source })?;
         backups::start(config, &store, &clock, &metrics);
         readiness.set_ready();
         Ok(Self {

@@ -10,6 +10,7 @@ pub mod allowed_hosts;
 pub mod audit;
 pub mod auth;
 pub mod body;
+pub mod body_budget;
 pub mod connect;
 pub mod cors;
 pub mod direct_door;
@@ -39,10 +40,10 @@ pub mod request_id;
 pub mod route_table;
 pub mod routes;
 pub mod security_headers;
+pub mod serving;
 pub mod sessions;
 pub mod settings;
 pub mod spawn;
-pub mod stalled_clients;
 pub mod state;
 pub mod status;
 pub mod tokens;
@@ -51,17 +52,28 @@ pub mod tokens;
 mod tests;
 
 use std::net::TcpListener;
+use std::time::Duration;
 
+use actix_http::HttpService;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::{App, Error, HttpServer, web};
+use actix_web::{App, Error, web};
+use gatewarden_listener::{Connections, GuardedStream, WRITE_BUFFER};
+use tokio::net::TcpStream;
 
 pub use front::Front;
 pub use keyring::{Keyring, new_key};
 pub use openapi::openapi;
 pub use settings::HttpSettings;
 pub use state::{AppState, InstallationIdentity, Readiness};
+
+/// How long an idle connection is kept, and how long the head of a connection's first request may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const FIRST_HEAD: Duration = Duration::from_secs(5);
+/// How long a client that still sends a body after its answer may go on, so that it gets to read the answer.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Starts the HTTP front on a socket that is already bound. The caller awaits the server and stops it through its
 /// handle (`server.handle().stop(true)`): signals are the daemon's.
@@ -73,18 +85,57 @@ pub use state::{AppState, InstallationIdentity, Readiness};
 pub fn serve(settings: HttpSettings, state: AppState, listener: TcpListener) -> std::io::Result<Server> {
     let workers = settings.workers.max(1);
     let stop = settings.shutdown_timeout.as_secs();
+    let limits = settings.connections;
     let front = web::Data::new(Front::new(settings, state));
     housekeeping::start(&front);
-    stalled_clients::cut_off(&listener);
-    let server = HttpServer::new(move || app(front.clone()))
+    gatewarden_listener::prepare(&listener);
+    let connections = front.connections.clone();
+    actix_rt::spawn(connections.clone().look_after());
+    let server = actix_server::Server::build()
         .workers(workers)
         .shutdown_timeout(stop)
-        // An event must not wait for the client's word on the one before.
-        .tcp_nodelay(true)
         .disable_signals()
-        .listen(listener)?
+        .max_concurrent_connections(limits.connections);
+    let stopping = server.graceful_shutdown_signal();
+    let server = server
+        .listen("http", listener, move || {
+            let (stopping, connections) = (stopping.clone(), connections.clone());
+            let service = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .keep_alive(KEEP_ALIVE)
+                .client_request_timeout(FIRST_HEAD)
+                .client_disconnect_timeout(LINGER)
+                .h1_write_buffer_size(WRITE_BUFFER)
+                .on_connect_ext(|stream: &GuardedStream<TcpStream>, data| {
+                    data.insert(stream.connection().clone());
+                })
+                .h1(map_config(
+                    app(front.clone()).into_factory().map_err(|error: Error| error.error_response()),
+                    |()| AppConfig::default(),
+                ));
+            fn_service(move |socket: TcpStream| {
+                let entered = enter(socket, &connections);
+                async move { entered }
+            })
+            .and_then(service)
+        })?
         .run();
     Ok(server)
+}
+
+/// Gives a connection its place, where there is one. An error closes it.
+fn enter(
+    socket: TcpStream,
+    connections: &Connections,
+) -> Result<(GuardedStream<TcpStream>, Option<std::net::SocketAddr>), actix_http::error::DispatchError> {
+    let peer = socket.peer_addr()?;
+    // An event must not wait for the client's word on the one before.
+    socket.set_nodelay(true)?;
+    let place = connections.enter(peer.ip()).ok_or(actix_http::error::DispatchError::DisconnectTimeout)?;
+    Ok((GuardedStream::new(socket, place), Some(peer)))
 }
 
 /// The application of one worker.

@@ -9,6 +9,7 @@
 
 mod backup_series;
 pub mod catalogue;
+mod connection_series;
 mod exposition;
 mod gateway_series;
 mod histogram;
@@ -32,12 +33,14 @@ use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState;
 use crate::processes::view::ProcessView;
 use backup_series::BackupSeries;
+use connection_series::ConnectionSeries;
 use exposition::Exposition;
 use gateway_series::GatewaySeries;
 use histogram::DurationHistogram;
 use http_series::HttpSeries;
 use notification_series::NotificationSeries;
 
+pub use connection_series::ConnectionFigures;
 pub use notification_series::Attempt;
 pub use reference::{reference, series_names};
 
@@ -49,6 +52,9 @@ const FORGOTTEN_KEPT: usize = 1024;
 pub struct Metrics {
     gateways: RwLock<Gateways>,
     http: HttpSeries,
+    connections: ConnectionSeries,
+    /// The log's own count.
+    log_lines_lost: OnceLock<Arc<AtomicU64>>,
     notifications: NotificationSeries,
     backups: BackupSeries,
     writer: PoolSeries,
@@ -272,6 +278,16 @@ impl Metrics {
         self.registry_requests.store(under_way, Ordering::Relaxed);
     }
 
+    /// What there is to tell of clients' connections. By the HTTP front, before it renders.
+    pub fn set_connections(&self, figures: ConnectionFigures) {
+        self.connections.set(figures);
+    }
+
+    /// Where the log counts the lines that it dropped. Once, at start.
+    pub fn set_log_lines_lost(&self, lost: Arc<AtomicU64>) {
+        let _ = self.log_lines_lost.set(lost);
+    }
+
     /// Somebody began to follow a gateway's log.
     pub fn log_watcher_came(&self) {
         self.log_watchers.fetch_add(1, Ordering::Relaxed);
@@ -335,6 +351,11 @@ impl Metrics {
         out.gauges(&catalogue::SELF_DOUBT, [(vec![], f64::from(u8::from(self.self_doubt.load(Ordering::Relaxed))))]);
         out.counters(&catalogue::PANICS, [(vec![], self.panics.load(Ordering::Relaxed))]);
         self.http.render(&mut out);
+        self.connections.render(&mut out);
+        out.counters(
+            &catalogue::LOG_LINES_LOST,
+            [(vec![], self.log_lines_lost.get().map_or(0, |lost| lost.load(Ordering::Relaxed)))],
+        );
         process::render(self.started_ms.load(Ordering::Relaxed), &mut out);
         out.into_text()
     }

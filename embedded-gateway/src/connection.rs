@@ -19,10 +19,12 @@ mod upgrade;
 mod wire;
 mod wording;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use gatewarden_listener::RefusalLog;
 use tokio::sync::watch;
 
 use crate::caller::ConnectionId;
@@ -33,7 +35,6 @@ use crate::http::guard::HostGuard;
 use crate::metrics::GatewayMetrics;
 
 pub(crate) use conversation::STOPPING;
-pub(crate) use crowd::Crowd;
 pub(crate) use memory_budget::MemoryBudget;
 pub use outbound::{Outbound, OutboundItem, Outgoing, Overflow};
 pub(crate) use slots::{ConnectionSlot, Slots};
@@ -66,6 +67,8 @@ pub(crate) struct Premises {
     pub(crate) slots: Slots,
     /// Names under which the gateway may be asked for.
     pub(crate) hosts: HostGuard,
+    /// What was said lately of clients that were turned away.
+    pub(crate) turned_away: RefCell<RefusalLog>,
     /// Whether the gateway serves, or is about to end.
     pub(crate) phase: watch::Receiver<Phase>,
     /// When it started.

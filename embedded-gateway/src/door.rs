@@ -38,7 +38,6 @@ use crate::reply::CallError;
 pub use connect_params::{Client, ConnectParams, Credentials, DeviceClaim};
 pub use failure_log::FailureLog;
 pub use handshake::{FirstStep, Handshake};
-pub(crate) use lockout::network_of;
 pub use lockout::{LockOutKey, LockOuts};
 pub use origin::origin_is_allowed;
 

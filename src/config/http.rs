@@ -11,7 +11,7 @@ use gatewarden_protocol::Secret;
 
 use super::reading::Reader;
 use crate::http::HttpSettings;
-use crate::http::settings::{MetricsAccess, Network, RateLimits};
+use crate::http::settings::{MetricsAccess, Network, RateLimits, connection_limits};
 use crate::templates::Templates;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,6 +47,7 @@ pub(super) fn front(reader: &mut Reader<'_>, gateway: &GatewaySettings) -> HttpS
         },
         operators_see_tokens: reader.switch("auth.operators_see_tokens"),
         session_lifetime: reader.duration("auth.session_lifetime", 60 * SECOND..=30 * 24 * HOUR),
+        connections: connections(reader),
         workers: usize::try_from(reader.number("http.workers", 1..=64)).unwrap_or(1),
         gateway_timeout: gateway.request_timeout,
         restart_patience: gateway.restarting_grace.min(300 * SECOND),
@@ -54,6 +55,16 @@ pub(super) fn front(reader: &mut Reader<'_>, gateway: &GatewaySettings) -> HttpS
         templates: templates(reader),
         ..HttpSettings::default()
     }
+}
+
+/// `http.max_connections`, `http.max_connections_per_address` and `http.connection_memory_mib`.
+fn connections(reader: &mut Reader<'_>) -> gatewarden_listener::Limits {
+    let mut number = |path, range| usize::try_from(reader.number(path, range)).unwrap_or(usize::MAX);
+    connection_limits(
+        number("http.max_connections", 16..=1_000_000),
+        number("http.max_connections_per_address", 1..=1_000_000),
+        number("http.connection_memory_mib", 1..=65_536).saturating_mul(1024 * 1024),
+    )
 }
 
 /// `organization.templates_dir`, else the shipped templates.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, Uri};
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::store::records::{Role, WebSession};
@@ -19,6 +19,7 @@ use super::error::ApiError;
 use super::front::Front;
 use super::keyring::{KeyHolder, hash_hex};
 use super::peer_address::client_address;
+use super::serving;
 
 /// The cookie of a browser session.
 pub const SESSION_COOKIE: &str = "gatewarden_session";
@@ -159,6 +160,8 @@ fn admit<R: Requirement>(
     caller: Caller,
     notes: Option<&Notes>,
 ) -> Result<By<R>, ApiError> {
+    serving::mark_known(request);
+    request.extensions_mut().insert(Admitted);
     if let Some(notes) = notes {
         notes.see_caller(&caller.key);
     }
@@ -181,6 +184,14 @@ fn admit<R: Requirement>(
         counted.settle(request)?;
     }
     Ok(By { caller, requirement: PhantomData })
+}
+
+/// Left with a request that came with a good key.
+struct Admitted;
+
+/// Whether a request came with a good key, as far as that is settled.
+pub fn was_admitted(request: &HttpRequest) -> bool {
+    request.extensions().get::<Admitted>().is_some()
 }
 
 /// The bytes after `X-API-Key` or `Authorization: Bearer`. A header that is no text presents a key that can't be right.

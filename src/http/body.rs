@@ -14,11 +14,17 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Number, Value};
 
 use super::audit::notes::Notes;
+use super::auth::was_admitted;
+use super::body_budget::BodyPermit;
 use super::error::{ApiError, invalid};
 use super::front::Front;
+use super::serving::announced_length;
 
 /// How long a body may take to arrive: a client that trickles must not hold a connection for good.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Largest body of somebody who hasn't shown a key yet, bytes.
+const SMALL: usize = 4 * 1024;
 
 /// A body that must be a JSON object.
 #[derive(Debug)]
@@ -28,18 +34,27 @@ pub struct JsonBody(pub Map<String, Value>);
 #[derive(Debug)]
 pub struct OptionalJsonBody(pub Option<Map<String, Value>>);
 
+/// A body that must be a small JSON object: for routes that need no key.
+#[derive(Debug)]
+pub struct SmallJsonBody(pub Map<String, Value>);
+
 impl FromRequest for JsonBody {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = OptionalJsonBody::from_request(request, payload);
-        Box::pin(async move {
-            match body.await?.0 {
-                Some(map) => Ok(Self(map)),
-                None => Err(invalid("The request body is empty; a JSON object is needed")),
-            }
-        })
+        let body = read(request, payload, body_limit(request));
+        Box::pin(async move { body.await?.ok_or_else(empty).map(Self) })
+    }
+}
+
+impl FromRequest for SmallJsonBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = read(request, payload, body_limit(request).min(SMALL));
+        Box::pin(async move { body.await?.ok_or_else(empty).map(Self) })
     }
 }
 
@@ -48,46 +63,71 @@ impl FromRequest for OptionalJsonBody {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limit = request.app_data::<web::Data<Front>>().map_or(1024 * 1024, |front| front.settings.body_limit);
-        let content_type = content_type(request);
-        let announced = request
-            .headers()
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.parse::<u64>().ok());
-        let payload = payload.take();
-        let notes = Notes::of(request);
-        Box::pin(async move {
-            if announced.is_some_and(|length| length > limit as u64) {
-                return Err(too_large(limit));
-            }
-            let bytes = tokio::time::timeout(PATIENCE, collect(payload, limit)).await.map_err(|_elapsed| {
-                invalid(format!("The request body did not arrive within {} s", PATIENCE.as_secs()))
-            })??;
-            if bytes.is_empty() {
-                return Ok(Self(None));
-            }
-            check_content_type(content_type)?;
-            let map = parse_object(&bytes)?;
-            if let Some(notes) = notes {
-                notes.see_body(&map);
-            }
-            Ok(Self(Some(map)))
-        })
+        let body = read(request, payload, body_limit(request));
+        Box::pin(async move { body.await.map(Self) })
     }
 }
 
-/// Takes in the whole body, up to the limit.
-async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+fn body_limit(request: &HttpRequest) -> usize {
+    request.app_data::<web::Data<Front>>().map_or(SMALL, |front| front.settings.body_limit)
+}
+
+/// One JSON object of at most so many bytes; none where the body is empty.
+fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+) -> impl Future<Output = Result<Option<Map<String, Value>>, ApiError>> + use<> {
+    let (request, payload) = (request.clone(), payload.take());
+    async move {
+        if announced_length(&request).is_some_and(|length| length > limit as u64) {
+            return Err(too_large(limit));
+        }
+        let collected = tokio::time::timeout(PATIENCE, collect(&request, payload, limit))
+            .await
+            .map_err(|_elapsed| invalid(format!("The request body did not arrive within {} s", PATIENCE.as_secs())));
+        let (bytes, _permit) = collected??;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        check_content_type(content_type(&request))?;
+        let map = parse_object(&bytes)?;
+        if let Some(notes) = Notes::of(&request) {
+            notes.see_body(&map);
+        }
+        Ok(Some(map))
+    }
+}
+
+/// Takes in the whole body, up to the limit, out of the budget of those who have shown a good key or of that of strangers. While
+/// a browser's session is looked up, it is a stranger.
+async fn collect(
+    request: &HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+) -> Result<(Bytes, Option<BodyPermit>), ApiError> {
     let mut bytes = BytesMut::new();
+    let (mut permit, mut is_known) = (None, false);
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| invalid("The request body ended before it was complete"))?;
-        if bytes.len().saturating_add(chunk.len()) > limit {
+        let length = bytes.len().saturating_add(chunk.len());
+        if length > limit {
             return Err(too_large(limit));
+        }
+        if let Some(budgets) = request.app_data::<web::Data<Front>>().map(|front| &front.bodies) {
+            if !is_known && was_admitted(request) {
+                is_known = true;
+                permit = Some(budgets.known.permit());
+            }
+            permit.get_or_insert_with(|| budgets.unknown.permit()).grow_to(length)?;
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes.freeze())
+    Ok((bytes.freeze(), permit))
+}
+
+fn empty() -> ApiError {
+    invalid("The request body is empty; a JSON object is needed")
 }
 
 fn content_type(request: &HttpRequest) -> Option<String> {

@@ -6,8 +6,10 @@ use std::time::Instant;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use bytes::Bytes;
+use gatewarden_listener::Connections;
 
 use super::audit::Refusals;
+use super::body_budget::BodyBudgets;
 use super::gateways::list_body::ListBody;
 use super::rate_limit::Limits;
 use super::request_id::RequestIds;
@@ -27,6 +29,10 @@ pub struct Front {
     pub refusals: Refusals,
     /// The body of `GET /api/gateways`, kept while nothing changes.
     pub list: ListBody,
+    /// Clients' connections.
+    pub connections: Connections,
+    /// Memory for the bodies of requests.
+    pub bodies: BodyBudgets,
     /// Draws request ids.
     pub request_ids: RequestIds,
     /// Which methods each path takes.
@@ -38,7 +44,13 @@ pub struct Front {
 impl Front {
     /// Prepares what the workers share.
     pub fn new(settings: HttpSettings, app: AppState) -> Self {
+        let proxies = settings.trusted_proxies.clone();
+        let connections = Connections::new(settings.connections, move |address| {
+            proxies.iter().any(|network| network.contains(address))
+        });
         Self {
+            connections,
+            bodies: BodyBudgets::default(),
             limits: Limits::new(&settings.rate_limits, &app.clock),
             refusals: Refusals::default(),
             list: ListBody::default(),

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::audit::notes::Notes;
 use super::auth::{SESSION_COOKIE, cross_origin, is_from_elsewhere, is_same_origin, wrong_key};
-use super::body::JsonBody;
+use super::body::SmallJsonBody;
 use super::error::{ApiError, BodyErrors, KeyErrors, invalid};
 use super::fields::Fields;
 use super::front::Front;
@@ -48,7 +48,7 @@ pub struct LogoutAnswer {
 
 /// Log a browser in
 ///
-/// Sets an HttpOnly, SameSite=Strict cookie.
+/// Sets an HttpOnly, SameSite=Strict cookie. The body has 4 KiB at most.
 #[utoipa::path(
     operation_id = "log_in",
     tag = "Keys",
@@ -60,7 +60,7 @@ pub struct LogoutAnswer {
 pub(crate) async fn login(
     front: web::Data<Front>,
     request: HttpRequest,
-    body: JsonBody,
+    body: SmallJsonBody,
 ) -> Result<HttpResponse, ApiError> {
     // Nobody may log somebody else's browser in.
     if is_from_elsewhere(&request) {

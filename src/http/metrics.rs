@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::metrics::ConnectionFigures;
 
 use super::auth::authenticate_by_key;
 use super::error::{ApiError, ErrorBody};
@@ -45,5 +46,12 @@ pub(crate) async fn metrics(front: web::Data<Front>, request: HttpRequest) -> Re
         }
     }
     front.app.metrics.set_registry_requests(front.app.registry.in_flight());
+    let connections = front.connections.figures();
+    front.app.metrics.set_connections(ConnectionFigures {
+        open: connections.open,
+        unread_bytes: connections.bytes,
+        refused: connections.refused.to_vec(),
+        ended: connections.ended.to_vec(),
+    });
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(front.app.metrics.render()))
 }

@@ -6,6 +6,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
+use gatewarden_listener::AnswerBody;
 
 use super::access_log::{Answered, note};
 use super::audit::{self, Watch};
@@ -14,6 +15,7 @@ use super::front::Front;
 use super::organization::error_detail;
 use super::rate_limit::LimitState;
 use super::request_id::REQUEST_ID;
+use super::serving;
 use super::{allowed_hosts, cors, security_headers};
 
 /// The wrapper.
@@ -21,7 +23,8 @@ pub async fn run<B: MessageBody + 'static>(
     front: web::Data<Front>,
     mut request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+) -> Result<ServiceResponse<AnswerBody<EitherBody<B>>>, Error> {
+    let serving = serving::begin(&mut request);
     let started = front.app.clock.now();
     let request_id = front.request_ids.assign(request.headers());
     let method = request.method().clone();
@@ -81,5 +84,5 @@ pub async fn run<B: MessageBody + 'static>(
             request_id: &request_id,
         },
     );
-    Ok(response)
+    Ok(response.map_body(|_, body| AnswerBody::new(body, serving)))
 }

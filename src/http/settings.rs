@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatewarden_listener::Limits;
+
 use crate::templates::Templates;
 
 /// Everything that the HTTP front can be told (sections `http`, `auth`, `rate_limit` and `metrics` of the configuration).
@@ -25,6 +27,8 @@ pub struct HttpSettings {
     pub operators_see_tokens: bool,
     /// How long a browser session lasts after its login; 12 h.
     pub session_lifetime: Duration,
+    /// Connections of clients, and what they may hold; 4,096, of one address 256, and 64 MiB.
+    pub connections: Limits,
     /// Worker threads; 2.
     pub workers: usize,
     /// Largest request body in bytes; 1 MiB.
@@ -56,6 +60,7 @@ impl Default for HttpSettings {
             rate_limits: RateLimits::default(),
             operators_see_tokens: true,
             session_lifetime: Duration::from_secs(12 * 60 * 60),
+            connections: connection_limits(4_096, 256, 64 * 1024 * 1024),
             workers: 2,
             body_limit: 1024 * 1024,
             request_deadline: Duration::from_secs(10),
@@ -67,6 +72,18 @@ impl Default for HttpSettings {
             templates: Arc::default(),
         }
     }
+}
+
+/// Limits on connections, of so many in all and so many of one address. Through a trusted proxy, and from this machine, nearly
+/// all may come; some are left for those who come straight.
+pub fn connection_limits(connections: usize, per_address: usize, bytes: usize) -> Limits {
+    let per_shared_address = connections.saturating_sub(connections / 8).max(1);
+    Limits { connections, per_address: per_address.min(connections), per_shared_address, bytes }
+}
+
+/// How many clients may follow events: the rest of the connections is left for requests.
+pub fn event_places(limits: &Limits) -> usize {
+    (limits.connections / 3 * 2).max(1)
 }
 
 /// Limits by API key, and the one on wrong keys by address.

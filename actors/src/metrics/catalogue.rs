@@ -257,6 +257,29 @@ pub(super) static HTTP_DURATION: Family = histogram(
     &[ROUTE],
     "Time from a request's head to the head of its answer, by route pattern.",
 );
+pub(super) static HTTP_CONNECTIONS: Family =
+    gauge("gatewarden_http_connections", &[], "Connections of clients that are open.");
+pub(super) static HTTP_UNREAD: Family = gauge(
+    "gatewarden_http_unread_bytes",
+    &[],
+    "Memory for what clients were sent and don't read, the kernel's part estimated; its limit is http.connection_memory_mib.",
+);
+pub(super) static HTTP_REFUSED: Family = counter(
+    "gatewarden_http_connections_refused_total",
+    &[label!("reason", "`full`, `address_full`")],
+    "Connections turned away because all places, or all of their address, were taken by clients that are served or known.",
+);
+pub(super) static HTTP_ENDED: Family = counter(
+    "gatewarden_http_connections_ended_total",
+    &[label!("reason", "`write_stalled`, `half_open`, `over_budget`, `replaced`")],
+    "Connections ended by the daemon: nothing was read for 10 s, no request came of what was sent for 10 s, all together held too \
+     much, or the place was needed.",
+);
+pub(super) static LOG_LINES_LOST: Family = counter(
+    "gatewarden_log_lines_lost_total",
+    &[],
+    "Log lines that were dropped because standard error or the journal did not take them.",
+);
 pub(super) static NOTIFICATIONS: Family = counter(
     "gatewarden_notifications_total",
     &[DESTINATION, label!("outcome", "`delivered`, `failed`, `given_up`")],
@@ -328,13 +351,14 @@ pub static GROUPS: [Group; 8] = [
     ("Events and messages", &[&EVENTS, &EVENTS_DROPPED, &EVENT_SUBSCRIBERS, &REGISTRY_MAILBOX]),
     ("Notifications", &[&NOTIFICATIONS, &NOTIFICATIONS_PENDING, &NOTIFICATION_DELIVERED]),
     ("Store", &[&STORE_QUEUE, &STORE_JOBS, &STORE_FAILURES, &STORE_SIZE, &BACKUP_INTERVAL, &BACKUP_NEWEST, &BACKUPS]),
-    ("HTTP", &[&HTTP_REQUESTS, &HTTP_DURATION]),
+    ("HTTP", &[&HTTP_REQUESTS, &HTTP_DURATION, &HTTP_CONNECTIONS, &HTTP_UNREAD, &HTTP_REFUSED, &HTTP_ENDED]),
     (
         "Process",
         &[
             &BUILD_INFO,
             &CONFIG_RELOAD,
             &PANICS,
+            &LOG_LINES_LOST,
             &PROCESS_CPU,
             &PROCESS_MEMORY,
             &PROCESS_VIRTUAL,

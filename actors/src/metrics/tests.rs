@@ -45,6 +45,13 @@ fn full() -> Metrics {
     metrics.set_store_queue("writer", 4);
     metrics.notice_sent();
     metrics.set_registry_requests(5);
+    metrics.set_connections(ConnectionFigures {
+        open: 3,
+        unread_bytes: 80_000,
+        refused: vec![("full", 1)],
+        ended: vec![("replaced", 2)],
+    });
+    metrics.set_log_lines_lost(Arc::default());
     metrics.set_self_doubt(true);
     metrics.count_panic();
     metrics.observe_http("GET", "/api/gateways", 200, Duration::from_micros(700));

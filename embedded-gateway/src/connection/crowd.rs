@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use crate::door::network_of;
+use gatewarden_listener::network_of;
 
 /// Of all places, what those of one address may have together: one in so many.
 const SHARE: usize = 4;

@@ -1,10 +1,10 @@
 //! One accepted TCP connection, plain or encrypted, as one type.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use gatewarden_listener::ClientSocket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -18,22 +18,12 @@ pub(crate) enum Socket {
     Encrypted(Box<TlsStream<TcpStream>>),
 }
 
-impl Socket {
+impl ClientSocket for Socket {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Encrypted(tls) => tls.get_ref().0,
         }
-    }
-
-    /// The other end.
-    pub(crate) fn peer(&self) -> io::Result<SocketAddr> {
-        self.tcp().peer_addr()
-    }
-
-    /// From now on, closing it throws away what wasn't sent, instead of leaving that to the kernel for minutes.
-    pub(crate) fn discard_when_closed(&self) {
-        let _ = rustix::net::sockopt::set_socket_linger(self.tcp(), Some(std::time::Duration::ZERO));
     }
 }
 

@@ -7,19 +7,25 @@ use actix_codec::Framed;
 use actix_http::body::BodySize;
 use actix_http::{Request, Response, h1, header, ws};
 use futures_util::SinkExt as _;
+use gatewarden_listener::{ClientSocket as _, GuardedStream};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{Premises, Socket, conversation};
+use crate::clock::Now;
 use crate::door::{FORWARDING_HEADERS, Peer};
 
 /// Takes over a connection whose request asked for an upgrade. The path doesn't matter: real gateways take any.
-pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed: Framed<Socket, h1::Codec>) {
+pub(crate) async fn upgrade(
+    premises: Rc<Premises>,
+    request: Request,
+    mut framed: Framed<GuardedStream<Socket>, h1::Codec>,
+) {
     if !premises.hosts.allows(request.head()) {
         let said = "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
         return refuse(framed, "403 Forbidden", "host_not_allowed", said).await;
     }
-    let Ok(remote) = framed.io_ref().peer() else { return };
+    let Ok(remote) = framed.io_ref().socket().tcp().peer_addr() else { return };
     let mut response = match ws::handshake(request.head()) {
         Ok(response) => response,
         Err(error @ ws::HandshakeError::UnsupportedVersion) => {
@@ -31,7 +37,9 @@ pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed
     let slot = match premises.slots.take(remote.ip()) {
         Ok(slot) => slot,
         Err(full) => {
-            tracing::warn!(%remote, reason = %full, "turned a client away");
+            if let Some(times) = premises.turned_away.borrow_mut().note(remote.ip(), premises.uptime(Now::read())) {
+                tracing::warn!(%remote, reason = %full, times, "turned clients away");
+            }
             let status = "503 Service Unavailable\r\nretry-after: 5";
             return refuse(framed, status, "too_many_connections", &full.to_string()).await;
         }
@@ -49,18 +57,21 @@ pub(crate) async fn upgrade(premises: Rc<Premises>, request: Request, mut framed
         return;
     }
     let parts = framed.into_parts();
+    let (socket, held, _occupied) = parts.io.into_parts();
+    let mut early = parts.read_buf;
+    early.extend_from_slice(&held);
     let forwarded = FORWARDING_HEADERS.iter().any(|name| request.head().headers().contains_key(*name));
     let peer = Peer { remote: remote.ip().to_canonical(), origin, host, forwarded };
     let connection = premises.next_connection();
-    conversation::serve(parts.io, parts.read_buf, peer, connection, slot, premises).await;
+    conversation::serve(socket, early, peer, connection, slot, premises).await;
 }
 
-async fn switch(framed: &mut Framed<Socket, h1::Codec>, response: Response<()>) -> io::Result<()> {
+async fn switch(framed: &mut Framed<GuardedStream<Socket>, h1::Codec>, response: Response<()>) -> io::Result<()> {
     framed.send(h1::Message::Item((response, BodySize::None))).await
 }
 
 /// Answers with an error instead. The connection isn't used for another request.
-async fn refuse(framed: Framed<Socket, h1::Codec>, status: &str, kind: &str, message: &str) {
+async fn refuse(framed: Framed<GuardedStream<Socket>, h1::Codec>, status: &str, kind: &str, message: &str) {
     let body = json!({"error": {"message": message, "type": kind}}).to_string();
     let mut socket = framed.into_parts().io;
     let answer = format!(

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, spli
 
 use super::frames::{FrameFault, FrameReader, Incoming};
 use super::memory_budget::MemoryBudget;
+use gatewarden_listener::ClientSocket as _;
+
 use super::socket::Socket;
 
 /// Encoded frames up to this length are collected into one write, in bytes.

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::lockout::{MAX_ADDRESSES, network_of};
+use gatewarden_listener::network_of;
+
+use super::lockout::MAX_ADDRESSES;
 
 /// Failures of one address (of IPv6: of one network) that are written within [`SPAN`].
 const WRITTEN: u32 = 10;

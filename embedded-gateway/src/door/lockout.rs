@@ -5,8 +5,10 @@
 //! address, and local clients that are no browsers not at all: a page must not be able to lock the owner out.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use gatewarden_listener::network_of;
 
 use super::Peer;
 
@@ -29,14 +31,6 @@ impl LockOutKey {
             return None;
         }
         Some(Self { network: network_of(peer.remote), browser: peer.origin.is_some() })
-    }
-}
-
-/// One IPv4 address, or the IPv6 network of 64 bits that an address is of. Loopback stays what it is.
-pub(crate) fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        other => other,
     }
 }
 

@@ -1,18 +1,21 @@
 //! What every HTTP request passes before its handler: a web page in somebody's browser must not get further.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{
-    CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage as _, HttpResponse};
+use gatewarden_listener::{AnswerBody, BeingServed, Connection, RequestPayload};
 
 use super::answer::refusal;
 use super::login::no_peer;
@@ -28,9 +31,10 @@ const ALWAYS: [(HeaderName, &str); 3] =
 
 /// Host, Origin, content type; in this order.
 pub(crate) async fn check(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
+) -> Result<ServiceResponse<AnswerBody<BoxBody>>, Error> {
+    let serving = begin(&mut request);
     let mut response = match refused(&request) {
         Some(refusal) => request.into_response(refusal),
         None => match tokio::time::timeout(ANSWERED_WITHIN, next.call(request)).await {
@@ -45,7 +49,22 @@ pub(crate) async fn check(
     for (name, value) in ALWAYS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    Ok(response)
+    Ok(response.map_body(|_, body| AnswerBody::new(body, serving)))
+}
+
+/// The request is served from here on; its body is read only as fast as its handler takes it.
+fn begin(request: &mut ServiceRequest) -> Option<BeingServed> {
+    let connection = Arc::clone(request.conn_data::<Arc<Connection>>()?);
+    let serving = connection.begin();
+    match request.take_payload() {
+        Payload::None => {}
+        body => {
+            let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+            let body = RequestPayload::new(body, connection, length);
+            request.set_payload(Payload::Stream { payload: Box::pin(body) });
+        }
+    }
+    Some(serving)
 }
 
 fn refused(request: &ServiceRequest) -> Option<HttpResponse> {

@@ -3,20 +3,22 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::{HttpService, Request, h1};
+use actix_http::{Extensions, HttpService, Request, h1};
 use actix_service::{Service, ServiceFactory as _, fn_service, map_config};
 use actix_web::App;
 use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
+use gatewarden_listener::{Connections, GuardedStream, Limits, WRITE_BUFFER};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::{CONNECTIONS_END_WITHIN, StartError};
-use crate::connection::{Crowd, Premises, Socket, upgrade};
+use crate::connection::{Premises, Socket, upgrade};
 use crate::http;
 
 /// Connections beyond the limit of WebSockets: those that ask something over HTTP.
@@ -27,6 +29,9 @@ const METRICS_CONNECTIONS: usize = 16;
 
 /// An idle HTTP connection is kept for this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Memory for what clients were sent and don't read, for all together.
+const UNREAD_BYTES: usize = 32 * 1024 * 1024;
 
 /// Wait after a failure to accept (too many open files), so that it isn't repeated at full speed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -43,7 +48,9 @@ pub(super) async fn gateway(
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(deadline)
         .client_disconnect_timeout(Duration::from_secs(1))
-        .upgrade(fn_service(move |(request, framed): (Request, Framed<Socket, h1::Codec>)| {
+        .h1_write_buffer_size(WRITE_BUFFER)
+        .on_connect_ext(introduce)
+        .upgrade(fn_service(move |(request, framed): (Request, Framed<GuardedStream<Socket>, h1::Codec>)| {
             let premises = Rc::clone(&to_upgrade);
             async move {
                 upgrade(premises, request, framed).await;
@@ -64,12 +71,29 @@ pub(super) async fn metrics(listener: TcpListener, premises: Rc<Premises>) -> Re
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(premises.config.limits.handshake)
         .client_disconnect_timeout(Duration::from_secs(1))
+        .h1_write_buffer_size(WRITE_BUFFER)
+        .on_connect_ext(introduce)
         .h1(map_config(
             App::new().wrap(from_fn(http::entrance::check)).configure(http::metrics_routes(&premises)),
             |()| AppConfig::default(),
         ));
     let service = service.new_service(()).await.map_err(|()| not_built())?;
     Ok(actix_rt::spawn(serve(listener, None, METRICS_CONNECTIONS, service, premises)))
+}
+
+/// Requests know their connection.
+fn introduce(stream: &GuardedStream<Socket>, data: &mut Extensions) {
+    data.insert(Arc::clone(stream.connection()));
+}
+
+/// A single address must not fill all places; this machine may have nearly all, as everybody behind a proxy comes from there.
+fn limits(connections: usize) -> Limits {
+    Limits {
+        connections,
+        per_address: (connections / 4).max(1),
+        per_shared_address: connections.saturating_sub(connections / 8).max(1),
+        bytes: UNREAD_BYTES,
+    }
 }
 
 fn not_built() -> StartError {
@@ -83,12 +107,16 @@ async fn serve<S>(
     service: S,
     premises: Rc<Premises>,
 ) where
-    S: Service<(Socket, Option<SocketAddr>), Response = ()> + 'static,
+    S: Service<(GuardedStream<Socket>, Option<SocketAddr>), Response = ()> + 'static,
 {
+    gatewarden_listener::prepare(&listener);
     let service = Rc::new(service);
     let mut connections = JoinSet::new();
+    // Agents, browsers and what answers them come from this machine, too: it has no more than its share of the places.
+    let places = Connections::new(limits(most), |_| false);
+    let looking_after = actix_rt::spawn(places.clone().look_after());
+    let mut accepts = true;
     let handshake = premises.config.limits.handshake;
-    let crowd = Crowd::new(most);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -97,28 +125,27 @@ async fn serve<S>(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, peer)) if connections.len() < most => {
-                let Some(presence) = crowd.enter(peer.ip()) else {
-                    tracing::debug!(%peer, "turned a connection away: there are too many from this address");
-                    continue;
-                };
+            Ok((tcp, peer)) => {
+                accepts = true;
+                let Some(place) = places.enter(peer.ip()) else { continue };
                 let (service, encryption) = (Rc::clone(&service), encryption.clone());
                 connections.spawn_local(async move {
-                    let _presence = presence;
                     let opening = tokio::time::timeout(handshake, open(tcp, encryption));
                     let Ok(Ok(socket)) = opening.await else { return };
                     // Its end is its own affair: a client that breaks off is no news.
-                    let _ = service.call((socket, Some(peer))).await;
+                    let _ = service.call((GuardedStream::new(socket, place), Some(peer))).await;
                 });
             }
-            Ok((_, peer)) => tracing::warn!(%peer, most, "turned a connection away: there are too many"),
             Err(error) => {
-                tracing::warn!(%error, "could not accept a connection");
+                if std::mem::replace(&mut accepts, false) {
+                    tracing::warn!(%error, "could not accept a connection; trying again until it works");
+                }
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
     }
     drop(listener);
+    looking_after.abort();
     premises.stopped().await;
     let ending = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(CONNECTIONS_END_WITHIN, ending).await.is_err() {

@@ -1,0 +1,217 @@
+//! What is known of one connection, shared by its stream, by the middleware that serves its requests, and by
+//! [`Connections`](crate::Connections), which may end it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+use futures_util::task::AtomicWaker;
+
+use crate::connections::Shared;
+
+/// What the kernel holds for a client that doesn't read, about.
+const KERNEL_BUFFER: usize = 64 * 1024;
+
+/// Why a connection was ended from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyEnded {
+    /// Its client took nothing of an answer for too long.
+    WriteStalled,
+    /// What it sent did not become a request in time.
+    HalfOpen,
+    /// All connections together held too many bytes, and it was blocked for the longest.
+    OverBudget,
+    /// Its place was needed, and it had shown no good key.
+    Replaced,
+}
+
+impl WhyEnded {
+    /// In the order in which they are counted.
+    pub const ALL: [Self; 4] = [Self::WriteStalled, Self::HalfOpen, Self::OverBudget, Self::Replaced];
+
+    /// A stable word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WriteStalled => "write_stalled",
+            Self::HalfOpen => "half_open",
+            Self::OverBudget => "over_budget",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+/// What may be read of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Allowance {
+    /// The next request's head.
+    Head,
+    /// So many bytes of the body of the request that is being served.
+    Body(usize),
+}
+
+/// One connection. Its requests are served on one thread; it may be ended from any.
+pub struct Connection {
+    pub(crate) id: u64,
+    pub(crate) network: IpAddr,
+    all: Weak<Shared>,
+    is_known: AtomicBool,
+    served: AtomicUsize,
+    wanted: AtomicUsize,
+    /// Something was read from the socket and is held back.
+    pub(crate) holds_back: AtomicBool,
+    /// Milliseconds at which bytes came that are no request yet, and at which a write began to wait; 0: none.
+    unanswered_since: AtomicU64,
+    blocked_since: AtomicU64,
+    /// What counts against the budget of all.
+    bytes: AtomicUsize,
+    ended: AtomicU8,
+    reader: AtomicWaker,
+}
+
+impl Connection {
+    pub(crate) fn new(id: u64, network: IpAddr, all: Weak<Shared>) -> Self {
+        Self {
+            id,
+            network,
+            all,
+            is_known: AtomicBool::new(false),
+            served: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(0),
+            holds_back: AtomicBool::new(false),
+            unanswered_since: AtomicU64::new(0),
+            blocked_since: AtomicU64::new(0),
+            bytes: AtomicUsize::new(0),
+            ended: AtomicU8::new(0),
+            reader: AtomicWaker::new(),
+        }
+    }
+
+    /// A good key came in on it: it isn't ended in favour of newcomers any more.
+    pub fn mark_known(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// A request begins to be served. Until the returned value is dropped nothing is read but what is asked for by
+    /// [`Connection::want`].
+    pub fn begin(self: &Arc<Self>) -> BeingServed {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.unanswered_since.store(0, Ordering::Relaxed);
+        BeingServed(self.clone())
+    }
+
+    /// So many bytes of the present request's body may be read from here on.
+    pub fn want(&self, bytes: usize) {
+        if self.wanted.swap(bytes, Ordering::Relaxed) < bytes {
+            self.reader.wake();
+        }
+    }
+
+    /// Why it was ended, where it was.
+    pub fn why_ended(&self) -> Option<WhyEnded> {
+        match self.ended.load(Ordering::Acquire) {
+            0 => None,
+            number => WhyEnded::ALL.get(usize::from(number) - 1).copied(),
+        }
+    }
+
+    pub(crate) fn allowance(&self) -> Allowance {
+        if self.served.load(Ordering::Relaxed) == 0 {
+            Allowance::Head
+        } else {
+            Allowance::Body(self.wanted.load(Ordering::Relaxed))
+        }
+    }
+
+    pub(crate) fn took_of_body(&self, bytes: usize) {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        self.wanted.store(wanted.saturating_sub(bytes), Ordering::Relaxed);
+    }
+
+    /// Whoever reads is woken when it is ended, or when there is something that may be read after all.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.reader.register(waker);
+    }
+
+    /// Bytes came in that are no request yet.
+    pub(crate) fn received(&self) {
+        if self.unanswered_since.load(Ordering::Relaxed) == 0
+            && let Some(all) = self.all.upgrade()
+        {
+            self.unanswered_since.store(all.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// A write of so many bytes waits for the client.
+    pub(crate) fn blocked(&self, offered: usize) {
+        let Some(all) = self.all.upgrade() else { return };
+        self.blocked_since.store(all.now_ms(), Ordering::Relaxed);
+        let held = offered.saturating_add(KERNEL_BUFFER);
+        let before = self.bytes.swap(held, Ordering::Relaxed);
+        all.count_bytes(before, held);
+    }
+
+    /// The client takes bytes again.
+    pub(crate) fn unblocked(&self) {
+        self.blocked_since.store(0, Ordering::Relaxed);
+        self.give_bytes_back();
+        // Nothing was read meanwhile.
+        self.reader.wake();
+    }
+
+    pub(crate) fn give_bytes_back(&self) {
+        let before = self.bytes.swap(0, Ordering::Relaxed);
+        if before > 0
+            && let Some(all) = self.all.upgrade()
+        {
+            all.count_bytes(before, 0);
+        }
+    }
+
+    /// Since when a write waits, in milliseconds.
+    pub(crate) fn blocked_since(&self) -> Option<u64> {
+        Some(self.blocked_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
+    }
+
+    /// Since when bytes are there that are no request, in milliseconds.
+    pub(crate) fn unanswered_since(&self) -> Option<u64> {
+        Some(self.unanswered_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
+    }
+
+    /// Whether it may be ended in favour of somebody else.
+    pub(crate) fn may_go(&self) -> bool {
+        !self.is_known.load(Ordering::Relaxed) && self.served.load(Ordering::Relaxed) == 0
+    }
+
+    /// Ends it: its stream fails at the next step, which comes at once. False where it was ended before.
+    pub(crate) fn end(&self, why: WhyEnded) -> bool {
+        let number = WhyEnded::ALL.iter().position(|one| *one == why).unwrap_or_default();
+        let number = u8::try_from(number).unwrap_or_default().saturating_add(1);
+        let is_first = self.ended.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if is_first {
+            self.give_bytes_back();
+            self.reader.wake();
+        }
+        is_first
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("id", &self.id).field("network", &self.network).finish_non_exhaustive()
+    }
+}
+
+/// A request that is being served, from its head to the last byte of its answer.
+#[derive(Debug)]
+pub struct BeingServed(Arc<Connection>);
+
+impl Drop for BeingServed {
+    fn drop(&mut self) {
+        self.0.wanted.store(0, Ordering::Relaxed);
+        if self.0.served.fetch_sub(1, Ordering::Relaxed) == 1 && self.0.holds_back.load(Ordering::Relaxed) {
+            self.0.reader.wake();
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! All connections of one listener: their places, the bytes that they hold together, and their ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::connection::{Connection, WhyEnded};
+use crate::network::network_of;
+use crate::places::{Decision, Present, Refused, decide};
+use crate::refusal_log::RefusalLog;
+
+/// How often connections are looked after.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a client may take nothing of an answer.
+const MAX_STALL_MS: u64 = 10_000;
+/// How long what came in may take to become a request. The first head of a connection has a shorter time with actix-http.
+const MAX_HALF_OPEN_MS: u64 = 10_000;
+
+/// How many there may be, and what they may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at one time.
+    pub connections: usize,
+    /// Those of one address; of IPv6 of one /64.
+    pub per_address: usize,
+    /// Those of an address through which many come: a trusted proxy, or this machine.
+    pub per_shared_address: usize,
+    /// Bytes held for clients that don't read, all together.
+    pub bytes: usize,
+}
+
+/// What can be told of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figures {
+    /// Open now.
+    pub open: usize,
+    /// Bytes held now for clients that don't read.
+    pub bytes: usize,
+    /// Turned away since the start, by reason.
+    pub refused: [(&'static str, u64); Refused::ALL.len()],
+    /// Ended since the start, by reason.
+    pub ended: [(&'static str, u64); WhyEnded::ALL.len()],
+}
+
+type IsShared = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// All connections of one listener. Clones share them.
+#[derive(Clone)]
+pub struct Connections(Arc<Shared>);
+
+pub(crate) struct Shared {
+    limits: Limits,
+    is_shared: IsShared,
+    open: Mutex<Open>,
+    bytes: AtomicUsize,
+    refused: [AtomicU64; Refused::ALL.len()],
+    ended: [AtomicU64; WhyEnded::ALL.len()],
+    log: Mutex<RefusalLog>,
+    /// One before it all, so that no time is 0.
+    started: Instant,
+}
+
+#[derive(Default)]
+struct Open {
+    /// By the order in which they came.
+    connections: BTreeMap<u64, Arc<Connection>>,
+    by_network: HashMap<IpAddr, usize>,
+    next: u64,
+}
+
+impl Connections {
+    /// None yet. `is_shared` says of an address whether many clients come through it.
+    pub fn new(limits: Limits, is_shared: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Shared {
+            limits,
+            is_shared: Box::new(is_shared),
+            open: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            refused: Default::default(),
+            ended: Default::default(),
+            log: Mutex::default(),
+            started: Instant::now(),
+        }))
+    }
+
+    /// A place for a connection from this address, where there is one; the oldest idle stranger may have to go for it. What is
+    /// refused is counted and said.
+    pub fn enter(&self, peer: IpAddr) -> Option<Place> {
+        let network = network_of(peer);
+        let most_here = if network.is_loopback() || (self.0.is_shared)(peer.to_canonical()) {
+            self.0.limits.per_shared_address
+        } else {
+            self.0.limits.per_address
+        };
+        let mut open = self.0.open();
+        let here = open.by_network.get(&network).copied().unwrap_or_default();
+        let taken = (open.connections.len(), self.0.limits.connections);
+        let present = open.connections.values().map(|one| Present {
+            id: one.id,
+            is_of_address: one.network == network,
+            may_go: one.may_go(),
+        });
+        match decide(taken, (here, most_here), present) {
+            Decision::Enter => {}
+            Decision::Replace(id) => {
+                if let Some(oldest) = open.remove(id) {
+                    self.0.end(&oldest, WhyEnded::Replaced);
+                }
+            }
+            Decision::Refuse(why) => {
+                drop(open);
+                self.0.refuse(peer, why);
+                return None;
+            }
+        }
+        open.next += 1;
+        let connection = Arc::new(Connection::new(open.next, network, Arc::downgrade(&self.0)));
+        open.connections.insert(connection.id, connection.clone());
+        *open.by_network.entry(network).or_default() += 1;
+        Some(Place { connection, shared: self.0.clone() })
+    }
+
+    /// What can be told.
+    pub fn figures(&self) -> Figures {
+        let counted = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let mut figures = Figures {
+            open: self.0.open().connections.len(),
+            bytes: self.0.bytes.load(Ordering::Relaxed),
+            refused: Refused::ALL.map(|why| (why.as_str(), 0)),
+            ended: WhyEnded::ALL.map(|why| (why.as_str(), 0)),
+        };
+        figures.refused.iter_mut().zip(&self.0.refused).for_each(|(one, count)| one.1 = counted(count));
+        figures.ended.iter_mut().zip(&self.0.ended).for_each(|(one, count)| one.1 = counted(count));
+        figures
+    }
+
+    /// Ends connections whose client takes nothing, or that sent what is no request, until this is dropped. One timer for all.
+    pub async fn look_after(self) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.0.look();
+        }
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("limits", &self.0.limits).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        // Nothing in there panics between two changes that belong together.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// A connection holds `now` bytes where it held `before`. Over the budget, those that wait for the longest have to go.
+    pub(crate) fn count_bytes(&self, before: usize, now: usize) {
+        if now > before {
+            self.bytes.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.bytes.fetch_sub(before - now, Ordering::Relaxed);
+        }
+        while now > before && self.bytes.load(Ordering::Relaxed) > self.limits.bytes {
+            let longest = {
+                let open = self.open();
+                let blocked = open.connections.values().filter(|one| one.why_ended().is_none());
+                blocked
+                    .filter_map(|one| Some((one.blocked_since()?, one)))
+                    .min_by_key(|(since, one)| (*since, one.id))
+                    .map(|(_, one)| one.clone())
+            };
+            let Some(longest) = longest else { return };
+            self.end(&longest, WhyEnded::OverBudget);
+        }
+    }
+
+    fn look(&self) {
+        let now = self.now_ms();
+        let is_over = |since: Option<u64>, most: u64| since.is_some_and(|since| now.saturating_sub(since) > most);
+        let late: Vec<(Arc<Connection>, WhyEnded)> = self
+            .open()
+            .connections
+            .values()
+            .filter_map(|one| {
+                let why = if is_over(one.blocked_since(), MAX_STALL_MS) {
+                    WhyEnded::WriteStalled
+                } else if is_over(one.unanswered_since(), MAX_HALF_OPEN_MS) {
+                    WhyEnded::HalfOpen
+                } else {
+                    return None;
+                };
+                Some((one.clone(), why))
+            })
+            .collect();
+        for (connection, why) in late {
+            self.end(&connection, why);
+        }
+    }
+
+    fn end(&self, connection: &Connection, why: WhyEnded) {
+        if connection.end(why) {
+            let counter = WhyEnded::ALL.iter().position(|one| *one == why).and_then(|at| self.ended.get(at));
+            if let Some(counter) = counter {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::debug!(client.network = %connection.network, reason = why.as_str(), "ended a client's connection");
+        }
+    }
+
+    fn refuse(&self, peer: IpAddr, why: Refused) {
+        let counter = Refused::ALL.iter().position(|one| *one == why).and_then(|at| self.refused.get(at));
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let said =
+            self.log.lock().unwrap_or_else(PoisonError::into_inner).note(network_of(peer), self.started.elapsed());
+        if let Some(times) = said {
+            tracing::warn!(client.address = %peer, reason = why.as_str(), times, "turned connections away: all places are taken");
+        }
+    }
+}
+
+impl Open {
+    fn remove(&mut self, id: u64) -> Option<Arc<Connection>> {
+        let connection = self.connections.remove(&id)?;
+        if let Some(of_network) = self.by_network.get_mut(&connection.network) {
+            *of_network = of_network.saturating_sub(1);
+            if *of_network == 0 {
+                self.by_network.remove(&connection.network);
+            }
+        }
+        Some(connection)
+    }
+}
+
+/// One connection's place; given back when dropped.
+pub struct Place {
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+}
+
+impl Place {
+    /// Whose it is.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connection.give_bytes_back();
+        self.shared.open().remove(self.connection.id);
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Place").field(&self.connection).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { connections: 4, per_address: 2, per_shared_address: 3, bytes: 300 * 1024 };
+
+    fn connections() -> Connections {
+        Connections::new(LIMITS, |address| address == IpAddr::from([10, 0, 0, 1]))
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn served(place: &Place) -> crate::BeingServed {
+        place.connection().begin()
+    }
+
+    #[tokio::test]
+    async fn an_address_gets_its_share_a_proxy_more_and_all_of_it_comes_back() {
+        let all = connections();
+        let mut places: Vec<(Place, _)> = Vec::new();
+        let mut enter = |address| {
+            let place = all.enter(address)?;
+            let serving = served(&place);
+            places.push((place, serving));
+            Some(())
+        };
+        assert!(enter(address(1)).is_some() && enter(address(1)).is_some());
+        assert!(enter(address(1)).is_none());
+        drop(places);
+        let shared: Vec<_> =
+            (0..4).filter_map(|_| all.enter([10, 0, 0, 1].into())).map(|one| (served(&one), one)).collect();
+        assert_eq!(shared.len(), 3);
+        let here = all.enter(IpAddr::from([127, 0, 0, 1])).unwrap();
+        let _busy = served(&here);
+        assert!(all.enter(address(2)).is_none());
+        assert_eq!(all.figures().refused, [("full", 1), ("address_full", 2)]);
+        drop((shared, here));
+        assert_eq!((all.figures().open, all.0.open().by_network.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_idle_stranger_goes_for_a_newcomer() {
+        let all = connections();
+        let places: Vec<Place> = (1..=4).map(|last| all.enter(address(last)).unwrap()).collect();
+        places[0].connection().mark_known();
+        let _busy = served(&places[1]);
+        let newcomer = all.enter(address(9)).unwrap();
+        assert_eq!(
+            places.iter().map(|one| one.connection().why_ended()).collect::<Vec<_>>(),
+            [None, None, Some(WhyEnded::Replaced), None]
+        );
+        assert_eq!(all.figures().open, 4);
+        drop(places);
+        assert_eq!((newcomer.connection().why_ended(), all.figures().open), (None, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn over_the_budget_who_waits_for_the_longest_goes() {
+        let all = connections();
+        let places: Vec<Place> = (1..=4).map(|last| all.enter(address(last)).unwrap()).collect();
+        for place in &places {
+            place.connection().blocked(16 * 1024);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(places[0].connection().why_ended(), Some(WhyEnded::OverBudget));
+        assert!(places[1..].iter().all(|one| one.connection().why_ended().is_none()));
+        assert_eq!(all.figures().bytes, 3 * 80 * 1024);
+        places[1].connection().unblocked();
+        assert_eq!(all.figures().bytes, 2 * 80 * 1024);
+        drop(places);
+        assert_eq!(all.figures().bytes, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_or_never_finishes_a_request_is_ended_after_ten_seconds() {
+        let all = connections();
+        let looking = tokio::spawn(all.clone().look_after());
+        let (stalled, half, fine) =
+            (all.enter(address(1)).unwrap(), all.enter(address(2)).unwrap(), all.enter(address(3)).unwrap());
+        stalled.connection().blocked(1);
+        half.connection().received();
+        fine.connection().received();
+        let _serving = served(&fine);
+        tokio::time::sleep(Duration::from_millis(9_500)).await;
+        assert_eq!((stalled.connection().why_ended(), half.connection().why_ended()), (None, None));
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(stalled.connection().why_ended(), Some(WhyEnded::WriteStalled));
+        assert_eq!(half.connection().why_ended(), Some(WhyEnded::HalfOpen));
+        assert_eq!(fine.connection().why_ended(), None);
+        looking.abort();
+    }
+}

@@ -1,0 +1,223 @@
+//! Between a client's socket and actix-http: hands over what may be read, and watches whether the client takes what is written.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::connection::{Allowance, BeingServed, Connection};
+use crate::connections::Place;
+use crate::head_end::HeadEnd;
+use crate::socket::ClientSocket;
+
+/// Read at a time.
+const AT_ONCE: usize = 8 * 1024;
+/// Read ahead while a request is served: that a client has gone shows only when one reads.
+const AHEAD: usize = 1024;
+
+/// A client's connection with its place.
+#[derive(Debug)]
+pub struct GuardedStream<S: ClientSocket> {
+    socket: S,
+    place: Place,
+    /// Read, and not handed over yet.
+    held: BytesMut,
+    head: HeadEnd,
+    /// A head is complete: the next one is not for this round.
+    is_round_over: bool,
+    is_write_blocked: bool,
+    is_at_end: bool,
+}
+
+impl<S: ClientSocket> GuardedStream<S> {
+    /// Over this socket.
+    pub fn new(socket: S, place: Place) -> Self {
+        Self {
+            socket,
+            place,
+            held: BytesMut::new(),
+            head: HeadEnd::default(),
+            is_round_over: false,
+            is_write_blocked: false,
+            is_at_end: false,
+        }
+    }
+
+    /// What the middleware needs of it.
+    pub fn connection(&self) -> &Arc<Connection> {
+        self.place.connection()
+    }
+
+    /// What is underneath.
+    pub fn socket(&self) -> &S {
+        &self.socket
+    }
+
+    /// The bare socket, for a protocol that has rules of its own; with what was read and not handed over, and the place.
+    pub fn into_parts(self) -> (S, BytesMut, Occupied) {
+        let serving = self.place.connection().begin();
+        if self.is_write_blocked {
+            self.place.connection().unblocked();
+        }
+        (self.socket, self.held, Occupied { _serving: serving, _place: self.place })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.place.connection().why_ended() {
+            None => Ok(()),
+            Some(why) => {
+                self.socket.discard_when_closed();
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, why.as_str()))
+            }
+        }
+    }
+
+    /// Reads into `buf`, at most `limit` bytes and not beyond the end of a head, from what is held or from the socket.
+    fn hand_over(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        if self.held.is_empty() {
+            if self.is_at_end {
+                return Poll::Ready(Ok(0));
+            }
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit.min(AT_ONCE).min(buf.remaining())));
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut part))?;
+            let read = part.filled();
+            self.is_at_end = read.is_empty();
+            let end = self.head.find(read);
+            let given = end.unwrap_or(read.len());
+            self.held.extend_from_slice(read.get(given..).unwrap_or_default());
+            buf.advance(given);
+            self.is_round_over = end.is_some();
+            return Poll::Ready(Ok(given));
+        }
+        let part = self.held.get(..limit.min(self.held.len()).min(buf.remaining())).unwrap_or_default();
+        let end = self.head.find(part);
+        let given = end.unwrap_or(part.len());
+        buf.put_slice(part.get(..given).unwrap_or_default());
+        self.held.advance(given);
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+        self.is_round_over = end.is_some();
+        Poll::Ready(Ok(given))
+    }
+
+    /// Reads a little that is not handed over yet, to see whether the client is still there.
+    fn look_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < AHEAD && !self.is_at_end {
+            let mut bytes = [0_u8; AHEAD];
+            let mut part = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut part) {
+                Poll::Pending => break,
+                Poll::Ready(read) => read?,
+            }
+            self.is_at_end = part.filled().is_empty();
+            self.held.extend_from_slice(part.filled());
+        }
+        if self.is_at_end && self.held.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn note_held(&self) {
+        self.place.connection().holds_back.store(!self.held.is_empty() || self.is_at_end, Ordering::Relaxed);
+    }
+}
+
+/// A place that is taken for as long as this lives.
+#[derive(Debug)]
+pub struct Occupied {
+    _serving: BeingServed,
+    _place: Place,
+}
+
+impl<S: ClientSocket> AsyncRead for GuardedStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let connection = this.place.connection().clone();
+        connection.register(cx.waker());
+        this.check()?;
+        // Whoever takes no answers has no questions. When the write goes on, this is called again.
+        if this.is_write_blocked || buf.remaining() == 0 {
+            return Poll::Pending;
+        }
+        if std::mem::take(&mut this.is_round_over) {
+            let looked = this.look_ahead(cx);
+            this.note_held();
+            if looked.is_pending() && (!this.held.is_empty() || this.is_at_end) {
+                // Whether it may be handed over is seen in the next round, once this head has become a request, or has not.
+                cx.waker().wake_by_ref();
+            }
+            return looked;
+        }
+        let handed = match connection.allowance() {
+            Allowance::Head => {
+                let handed = this.hand_over(cx, buf, usize::MAX);
+                if let Poll::Ready(Ok(1..)) = handed {
+                    connection.received();
+                }
+                handed
+            }
+            Allowance::Body(0) => {
+                let looked = this.look_ahead(cx);
+                this.note_held();
+                return looked;
+            }
+            Allowance::Body(wanted) => {
+                let handed = this.hand_over(cx, buf, wanted);
+                if let Poll::Ready(Ok(bytes)) = handed {
+                    connection.took_of_body(bytes);
+                }
+                handed
+            }
+        };
+        this.note_held();
+        handed.map_ok(drop)
+    }
+}
+
+impl<S: ClientSocket> GuardedStream<S> {
+    /// Keeps the account of what waits for the client. `offered` bytes are in the hands of the caller.
+    fn watch<T>(&mut self, offered: usize, cx: &Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let connection = self.place.connection();
+        match &polled {
+            Poll::Pending if !self.is_write_blocked => {
+                self.is_write_blocked = true;
+                connection.register(cx.waker());
+                connection.blocked(offered);
+                self.check()?;
+            }
+            Poll::Ready(_) if self.is_write_blocked => {
+                self.is_write_blocked = false;
+                connection.unblocked();
+            }
+            Poll::Pending => connection.register(cx.waker()),
+            Poll::Ready(_) => {}
+        }
+        polled
+    }
+}
+
+impl<S: ClientSocket> AsyncWrite for GuardedStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check()?;
+        let polled = Pin::new(&mut this.socket).poll_write(cx, bytes);
+        this.watch(bytes.len(), cx, polled)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check()?;
+        let polled = Pin::new(&mut this.socket).poll_flush(cx);
+        this.watch(0, cx, polled)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::*;
+use crate::connections::{Connections, Limits};
+
+const SOON: Duration = Duration::from_secs(20);
+/// Long enough for bytes to cross loopback, where nothing is expected to come.
+const A_WHILE: Duration = Duration::from_millis(50);
+
+struct House {
+    _all: Connections,
+    client: TcpStream,
+    stream: GuardedStream<TcpStream>,
+}
+
+async fn house() -> House {
+    let limits = Limits { connections: 4, per_address: 4, per_shared_address: 4, bytes: 1 << 30 };
+    let all = Connections::new(limits, |_| false);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    crate::prepare(&listener);
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, peer) = listener.accept().await.unwrap();
+    let stream = GuardedStream::new(accepted, all.enter(peer.ip()).unwrap());
+    House { _all: all, client, stream }
+}
+
+impl House {
+    async fn read(&mut self) -> String {
+        let mut bytes = [0; 4_096];
+        let count = timeout(SOON, self.stream.read(&mut bytes)).await.expect("something comes").unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    }
+
+    async fn reads_nothing(&mut self) -> bool {
+        let mut bytes = [0; 4_096];
+        timeout(A_WHILE, self.stream.read(&mut bytes)).await.is_err()
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.client.write_all(text.as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_head_comes_alone_and_the_next_one_when_its_answer_is_given() {
+    let mut house = house().await;
+    house.send("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET /3").await;
+    assert_eq!(house.read().await, "GET /1 HTTP/1.1\r\n\r\n");
+    let first = house.stream.connection().begin();
+    assert!(house.reads_nothing().await);
+    drop(first);
+    assert_eq!(house.read().await, "GET /2 HTTP/1.1\r\n\r\n");
+    let second = house.stream.connection().begin();
+    assert!(house.reads_nothing().await);
+    drop(second);
+    assert_eq!(house.read().await, "GET /3");
+    house.send(" HTTP/1.1\r\n\r\n").await;
+    assert_eq!(house.read().await, " HTTP/1.1\r\n\r\n");
+}
+
+#[tokio::test]
+async fn of_a_body_only_what_is_wanted_comes() {
+    let mut house = house().await;
+    house.send("POST / HTTP/1.1\r\n\r\n0123456789").await;
+    assert_eq!(house.read().await, "POST / HTTP/1.1\r\n\r\n");
+    let serving = house.stream.connection().begin();
+    house.stream.connection().want(4);
+    assert_eq!(house.read().await, "0123");
+    assert!(house.reads_nothing().await);
+    house.stream.connection().want(100);
+    assert_eq!(house.read().await, "456789");
+    house.stream.connection().want(0);
+    house.send("GET").await;
+    assert!(house.reads_nothing().await);
+    drop(serving);
+    assert_eq!(house.read().await, "GET");
+}
+
+#[tokio::test]
+async fn however_much_a_client_sends_little_is_read_while_its_request_is_served() {
+    let mut house = house().await;
+    house.send("GET / HTTP/1.1\r\n\r\n").await;
+    house.read().await;
+    let _serving = house.stream.connection().begin();
+    house.send(&"x".repeat(20_000)).await;
+    assert!(house.reads_nothing().await);
+    assert!(house.stream.held.len() <= AHEAD + AT_ONCE, "{}", house.stream.held.len());
+}
+
+#[tokio::test]
+async fn the_end_of_a_client_is_seen_while_its_request_is_served() {
+    let mut house = house().await;
+    house.send("GET / HTTP/1.1\r\n\r\n").await;
+    house.read().await;
+    let _serving = house.stream.connection().begin();
+    house.client.shutdown().await.unwrap();
+    assert_eq!(house.read().await, "");
+}
+
+#[tokio::test]
+async fn while_a_write_waits_nothing_is_read_and_afterwards_it_is() {
+    let mut house = house().await;
+    let block = vec![b'x'; 16 * 1024];
+    let mut written = 0;
+    while let Ok(count) = timeout(A_WHILE, house.stream.write(&block)).await {
+        written += count.unwrap();
+    }
+    assert!(house.stream.is_write_blocked);
+    house.send("GET / HTTP/1.1\r\n\r\n").await;
+    assert!(house.reads_nothing().await);
+    let mut left = vec![0; written];
+    timeout(SOON, house.client.read_exact(&mut left)).await.unwrap().unwrap();
+    timeout(SOON, house.stream.write_all(&block)).await.unwrap().unwrap();
+    assert_eq!(house.read().await, "GET / HTTP/1.1\r\n\r\n");
+}
+
+#[tokio::test]
+async fn who_was_ended_fails_at_once() {
+    let mut house = house().await;
+    let connection = house.stream.connection().clone();
+    let reading = poll_fn(|cx| {
+        let mut bytes = [0; 16];
+        let mut buf = ReadBuf::new(&mut bytes);
+        Pin::new(&mut house.stream).poll_read(cx, &mut buf)
+    });
+    let (read, ()) = tokio::join!(timeout(SOON, reading), async {
+        tokio::task::yield_now().await;
+        connection.end(crate::WhyEnded::Replaced);
+    });
+    assert_eq!(read.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+}
