@@ -1,23 +1,33 @@
-//! Log lines: for people, as JSON, or to the journal; always on standard error or past it, never on standard output.
+//! Log lines: for people, as JSON, or to the journal; always on standard error or past it, never on standard output. They are
+//! written on a thread of their own: where nobody takes them they are dropped and counted, and nothing else notices.
 //!
 //! The rules for what is written stand in `CONTRIBUTING.md`.
+
+mod journal_layer;
 
 use std::io::IsTerminal as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatewarden_actors::metrics::Metrics;
+use gatewarden_line_writer::{LineWriter, Lost};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use self::journal_layer::JournalLayer;
 use crate::config::{LogFormat, LogSettings};
+
+/// How long what is queued may take to be written at the end of the process.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Changes which lines are written while the daemon runs.
 #[derive(Debug, Clone)]
 pub struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
+    writer: LineWriter,
 }
 
 impl LogControl {
@@ -29,6 +39,11 @@ impl LogControl {
         let filter = read_filter(filter)?;
         self.filter.reload(filter).map_err(|error| error.to_string())
     }
+
+    /// Waits until what is queued is written, a second at most: at the end of the process.
+    pub fn flush(&self) {
+        self.writer.flush(FLUSH);
+    }
 }
 
 /// Starts logging. Once a process.
@@ -38,21 +53,30 @@ impl LogControl {
 pub fn start(settings: &LogSettings) -> Result<LogControl, String> {
     let (filter, handle) = reload::Layer::new(read_filter(&settings.filter)?);
     let stderr = Surroundings::of_process();
-    let lines: Box<dyn Layer<_> + Send + Sync> = match resolve(settings.format, &stderr) {
-        Output::Pretty => fmt::layer().with_writer(std::io::stderr).with_ansi(stderr.is_terminal).boxed(),
-        Output::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
-        Output::Journal => tracing_journald::layer()
-            .map_err(|error| format!("The journal cannot be reached ({error}). Set log.format to json or pretty."))?
-            .with_syslog_identifier("gatewarden".to_owned())
-            .with_field_prefix(None)
-            .boxed(),
+    let output = resolve(settings.format, &stderr);
+    let writer = match output {
+        Output::Journal => LineWriter::to_journal(Lost::Call(say_lost))
+            .map_err(|error| format!("The journal cannot be reached ({error}). Set log.format to json or pretty."))?,
+        Output::Pretty | Output::Json => LineWriter::to_standard_error(Lost::Call(say_lost))
+            .map_err(|error| format!("Logging cannot be started: {error}"))?,
+    };
+    let lines = writer.clone();
+    let lines: Box<dyn Layer<_> + Send + Sync> = match output {
+        Output::Pretty => fmt::layer().with_writer(move || lines.clone()).with_ansi(stderr.is_terminal).boxed(),
+        Output::Json => fmt::layer().json().flatten_event(true).with_writer(move || lines.clone()).boxed(),
+        Output::Journal => JournalLayer::new(lines).boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)
         .try_init()
         .map_err(|error| format!("Logging cannot be started: {error}"))?;
-    Ok(LogControl { filter: handle })
+    Ok(LogControl { filter: handle, writer })
+}
+
+/// By the writer's thread, once lines are taken again.
+fn say_lost(lines: u64) {
+    tracing::warn!(log.lines_lost = lines, "log lines were dropped: nobody took them fast enough");
 }
 
 /// The server library reports each of its threads at `info`, which tells an operator nothing. What the configuration says
@@ -61,8 +85,9 @@ fn read_filter(filter: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(format!("actix_server=warn,{filter}")).map_err(|error| format!("log.level: {error}"))
 }
 
-/// Logs and counts each panic; then the process goes on without the actor or request that it cost.
-pub fn watch_panics(metrics: Arc<Metrics>) {
+/// Counts what goes wrong with the log itself, and each panic; a panic is logged, then the process goes on without the actor or request that it cost.
+pub fn watch(logs: &LogControl, metrics: Arc<Metrics>) {
+    metrics.set_log_lines_lost(logs.writer.lost().clone());
     std::panic::set_hook(Box::new(move |panic| {
         metrics.count_panic();
         let thread = std::thread::current();

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use gatewarden_line_writer::{Keeping, LineWriter, Lost};
 use gatewarden_protocol::wall_time;
 use serde_json::{Map, Value};
 
 use crate::config::Audit;
 use crate::effect::AuditEntry;
-use crate::line_writer::{Keeping, LineWriter};
 
 /// Size at which the file is set aside, in bytes: refused strangers must not fill the disk.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -37,10 +37,10 @@ impl AuditLog {
             max_bytes: MAX_BYTES,
             kept: KEPT,
             sync: true,
-            lost: |lost| {
+            lost: Lost::Line(|lost| {
                 let entry = AuditEntry { event: "audit.lost", fields: serde_json::json!({"entries": lost}) };
                 record(&entry, crate::clock::Now::read().wall_ms)
-            },
+            }),
         })?;
         Ok(Some(Self { writer, events: audit.events.clone() }))
     }

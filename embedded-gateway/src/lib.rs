@@ -30,7 +30,6 @@ pub mod door;
 pub mod effect;
 pub mod files;
 mod http;
-pub mod line_writer;
 pub mod loaded;
 pub mod lock_file;
 pub mod log_file;

@@ -1,15 +1,15 @@
 //! The gateway's own log: JSON lines in the form of real releases (tslog), so that `logs.tail` and their readers understand
 //! it, kept in bounds by size.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use gatewarden_line_writer::{Keeping, LineWriter, Lost, standard_error};
 use gatewarden_protocol::wall_time;
 use serde_json::{Value, json};
 
 use crate::config::Log;
 use crate::effect::{LogLevel, LogLine};
-use crate::line_writer::{Keeping, LineWriter};
 
 /// Set-aside files that are kept beside the present one.
 const KEPT: u32 = 3;
@@ -39,7 +39,7 @@ impl LogFile {
             max_bytes: log.max_bytes,
             kept: KEPT,
             sync: false,
-            lost: |lost| {
+            lost: Lost::Line(|lost| {
                 let line = LogLine {
                     level: LogLevel::Warn,
                     source: "gateway/log".to_owned(),
@@ -48,7 +48,7 @@ impl LogFile {
                     extra: Value::Null,
                 };
                 record(&line, crate::clock::Now::read().wall_ms)
-            },
+            }),
         })?;
         let form = if std::io::stderr().is_terminal() { StderrForm::People } else { StderrForm::Programs };
         Ok(Self { writer, level: log.level, stderr: log.stderr.then_some(form) })
@@ -70,13 +70,16 @@ impl LogFile {
             Some(StderrForm::People) => for_people(line, wall_ms),
             Some(StderrForm::Programs) => for_programs(line, wall_ms),
         };
-        // Where standard error is gone, the file has the line.
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        // Where standard error doesn't take it, the file has the line.
+        if let Some(standard_error) = standard_error() {
+            standard_error.write(text);
+        }
     }
 
     /// Waits until everything queued is in the file; false where that took too long.
     pub fn flush(&self, limit: Duration) -> bool {
-        self.writer.flush(limit)
+        let said = self.stderr.is_none() || standard_error().is_none_or(|writer| writer.flush(limit));
+        self.writer.flush(limit) && said
     }
 }
 

@@ -29,11 +29,13 @@ pub(super) fn run(inputs: &Inputs) -> u8 {
         Err(error) => return fail(EXIT_CONFIG, error),
     };
     let metrics = Arc::new(Metrics::new());
-    telemetry::watch_panics(metrics.clone());
+    telemetry::watch(&logs, metrics.clone());
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    actix_rt::System::new().block_on(until_stopped(inputs, config, logs, metrics, passed))
+    let code = actix_rt::System::new().block_on(until_stopped(inputs, config, logs.clone(), metrics, passed));
+    logs.flush();
+    code
 }
 
 async fn until_stopped(
@@ -70,12 +72,17 @@ async fn until_stopped(
 /// The one line of standard output, so that port 0 is of use, and the key that nobody will see again.
 fn announce(app: &App) {
     tracing::info!(address = %app.address, version = env!("CARGO_PKG_VERSION"), "listening");
-    terminal::print(&format!("listening on http://{}", app.address));
+    let mut said = format!("listening on http://{}\n", app.address);
     if let Some(key) = &app.new_admin_key {
         tracing::info!("made an admin key; it stands in admin.key in the state directory");
         if std::io::stdout().is_terminal() {
-            terminal::print(&format!("admin key (shown once, kept in admin.key): {}", key.expose()));
+            said.push_str(&format!("admin key (shown once, kept in admin.key): {}\n", key.expose()));
         }
+    }
+    // On a thread of its own: whoever has standard output may not read it, and the daemon works all the same.
+    let printing = std::thread::Builder::new().name("announce".to_owned()).spawn(move || terminal::print(&said));
+    if let Err(error) = printing {
+        tracing::warn!(%error, "standard output does not say where the daemon listens");
     }
 }
 

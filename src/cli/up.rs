@@ -83,11 +83,11 @@ pub(super) fn run(args: &UpArgs) -> u8 {
         Err(error) => return fail(EXIT_CONFIG, error),
     };
     let metrics = Arc::new(Metrics::new());
-    telemetry::watch_panics(metrics.clone());
+    telemetry::watch(&logs, metrics.clone());
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    actix_rt::System::new().block_on(async {
+    let code = actix_rt::System::new().block_on(async {
         let mut wishes = match Wishes::listen() {
             Ok(wishes) => wishes,
             Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
@@ -105,7 +105,9 @@ pub(super) fn run(args: &UpArgs) -> u8 {
             gateway.stop().await;
         }
         code
-    })
+    });
+    logs.flush();
+    code
 }
 
 /// The gateway that is supervised first.

@@ -1,17 +1,12 @@
-//! Appends lines to a file on a thread of its own, within bounds: of what waits, and of the file's size. A disk that is full
-//! costs lines, never the gateway; it is said on standard error and, once there is room again, in the file itself.
+//! A file that lines are appended to, within a bound of its size. A disk that is full costs lines, never the process; it is said
+//! on standard error and, once there is room again, in the file itself.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
 
-/// What may wait to be written, in bytes. Beyond it lines are dropped and counted.
-const MAX_WAITING: usize = 8 * 1024 * 1024;
+use crate::{Lost, Sink, standard_error};
 
 /// How a file is kept.
 #[derive(Debug, Clone)]
@@ -24,92 +19,13 @@ pub struct Keeping {
     pub kept: u32,
     /// Synced to disk whenever nothing waits.
     pub sync: bool,
-    /// The line that says how many were lost.
-    pub lost: fn(u64) -> String,
-}
-
-#[derive(Debug)]
-enum Job {
-    Line(String),
-    Flush(mpsc::SyncSender<()>),
-}
-
-/// A handle; the thread ends when the last one is gone and everything is written.
-#[derive(Debug, Clone)]
-pub struct LineWriter {
-    jobs: mpsc::Sender<Job>,
-    waiting: Arc<AtomicUsize>,
-    lost: Arc<AtomicU64>,
-}
-
-impl LineWriter {
-    /// Opens the file (0600, missing directories 0700) and starts the thread.
-    ///
-    /// # Errors
-    /// The file can't be opened for writing, or there is no thread to be had.
-    pub fn open(keeping: Keeping) -> std::io::Result<Self> {
-        let kept = KeptFile::open(keeping)?;
-        let (jobs, queue) = mpsc::channel();
-        let (waiting, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
-        let writer = Self { jobs, waiting: Arc::clone(&waiting), lost: Arc::clone(&lost) };
-        std::thread::Builder::new()
-            .name("line-writer".to_owned())
-            .spawn(move || work(kept, &queue, &waiting, &lost))?;
-        Ok(writer)
-    }
-
-    /// Queues a line (its end is added). Never waits.
-    pub fn write(&self, line: String) {
-        let weight = line.len() + 64;
-        if self.waiting.fetch_add(weight, Ordering::Relaxed) + weight > MAX_WAITING {
-            self.waiting.fetch_sub(weight, Ordering::Relaxed);
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        if self.jobs.send(Job::Line(line)).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Waits until what was queued before is in the file; false where that took too long.
-    pub fn flush(&self, limit: Duration) -> bool {
-        let (done, wait) = mpsc::sync_channel(1);
-        self.jobs.send(Job::Flush(done)).is_ok() && wait.recv_timeout(limit).is_ok()
-    }
-}
-
-fn work(mut kept: KeptFile, queue: &mpsc::Receiver<Job>, waiting: &AtomicUsize, lost: &AtomicU64) {
-    while let Ok(first) = queue.recv() {
-        kept.look_after();
-        let mut next = Some(first);
-        while let Some(job) = next {
-            match job {
-                Job::Line(line) => {
-                    waiting.fetch_sub(line.len() + 64, Ordering::Relaxed);
-                    let gone = lost.swap(0, Ordering::Relaxed);
-                    if gone > 0 && !kept.append(&(kept.keeping.lost)(gone)) {
-                        lost.fetch_add(gone, Ordering::Relaxed);
-                    }
-                    if !kept.append(&line) {
-                        lost.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                Job::Flush(done) => {
-                    kept.sync();
-                    let _ = done.try_send(());
-                    // Who waited may move the file now: what comes next looks where it is.
-                    break;
-                }
-            }
-            next = queue.try_recv().ok();
-        }
-        kept.sync();
-    }
+    /// How it is said that lines were lost.
+    pub lost: Lost,
 }
 
 /// The file and its predecessors.
 #[derive(Debug)]
-struct KeptFile {
+pub(crate) struct KeptFile {
     keeping: Keeping,
     file: File,
     size: u64,
@@ -117,7 +33,7 @@ struct KeptFile {
 }
 
 impl KeptFile {
-    fn open(keeping: Keeping) -> std::io::Result<Self> {
+    pub(crate) fn open(keeping: Keeping) -> std::io::Result<Self> {
         if let Some(dir) = keeping.file.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
@@ -126,6 +42,33 @@ impl KeptFile {
         Ok(Self { keeping, file, size, in_trouble: false })
     }
 
+    fn begin(&mut self) {
+        if let Ok(fresh) = Self::open(self.keeping.clone()) {
+            *self = Self { in_trouble: self.in_trouble, ..fresh };
+        }
+    }
+
+    fn set_aside(&mut self) {
+        let numbered = |number: u32| {
+            let mut name = self.keeping.file.clone().into_os_string();
+            name.push(format!(".{number}"));
+            PathBuf::from(name)
+        };
+        for number in (1..self.keeping.kept).rev() {
+            let _ = std::fs::rename(numbered(number), numbered(number + 1));
+        }
+        let moved = if self.keeping.kept == 0 {
+            std::fs::remove_file(&self.keeping.file)
+        } else {
+            std::fs::rename(&self.keeping.file, numbered(1))
+        };
+        if moved.is_ok() {
+            self.begin();
+        }
+    }
+}
+
+impl Sink for KeptFile {
     /// Somebody may have moved the file away (logrotate does): then a new one is begun.
     fn look_after(&mut self) {
         let same = match (std::fs::metadata(&self.keeping.file), self.file.metadata()) {
@@ -137,19 +80,12 @@ impl KeptFile {
         }
     }
 
-    fn begin(&mut self) {
-        if let Ok(fresh) = Self::open(self.keeping.clone()) {
-            *self = Self { in_trouble: self.in_trouble, ..fresh };
-        }
-    }
-
-    /// False where the line could not be written.
-    fn append(&mut self, line: &str) -> bool {
+    fn append(&mut self, line: &[u8]) -> bool {
         let bytes = line.len() as u64 + 1;
         if self.size > 0 && self.size + bytes > self.keeping.max_bytes {
             self.set_aside();
         }
-        let written = self.file.write_all(format!("{line}\n").as_bytes());
+        let written = self.file.write_all(&[line, b"\n"].concat());
         match written {
             Ok(()) => {
                 self.size += bytes;
@@ -172,26 +108,7 @@ impl KeptFile {
         }
     }
 
-    fn set_aside(&mut self) {
-        let numbered = |number: u32| {
-            let mut name = self.keeping.file.clone().into_os_string();
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        };
-        for number in (1..self.keeping.kept).rev() {
-            let _ = std::fs::rename(numbered(number), numbered(number + 1));
-        }
-        let moved = if self.keeping.kept == 0 {
-            std::fs::remove_file(&self.keeping.file)
-        } else {
-            std::fs::rename(&self.keeping.file, numbered(1))
-        };
-        if moved.is_ok() {
-            self.begin();
-        }
-    }
-
-    fn sync(&self) {
+    fn sync(&mut self) {
         if self.keeping.sync {
             let _ = self.file.sync_data();
         }
@@ -204,19 +121,30 @@ fn open_for_append(path: &Path) -> std::io::Result<File> {
 
 /// Where the log itself can't be written, this is the last place to say something.
 fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "gatewarden gateway: {text}");
+    if let Some(standard_error) = standard_error() {
+        standard_error.write(format!("gatewarden gateway: {text}"));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use super::*;
+    use crate::{LineWriter, MAX_WAITING};
 
     const SOON: Duration = Duration::from_secs(20);
 
     fn keeping(file: &Path, max_bytes: u64) -> Keeping {
-        Keeping { file: file.to_owned(), max_bytes, kept: 2, sync: true, lost: |lost| format!("lost {lost}") }
+        Keeping {
+            file: file.to_owned(),
+            max_bytes,
+            kept: 2,
+            sync: true,
+            lost: Lost::Line(|lost| format!("lost {lost}")),
+        }
     }
 
     fn text(path: &Path) -> String {
@@ -273,10 +201,10 @@ mod tests {
             size: 0,
             in_trouble: false,
         };
-        assert!(!kept.append("x") && kept.in_trouble);
+        assert!(!kept.append(b"x") && kept.in_trouble);
         let dir = tempfile::tempdir().unwrap();
         kept.file = open_for_append(&dir.path().join("log")).unwrap();
-        assert!(kept.append("y") && !kept.in_trouble);
+        assert!(kept.append(b"y") && !kept.in_trouble);
     }
 
     #[test]
@@ -284,9 +212,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("log");
         let writer = LineWriter::open(keeping(&file, 1 << 30)).unwrap();
-        writer.waiting.store(MAX_WAITING, Ordering::Relaxed);
+        writer.shared.waiting.store(MAX_WAITING, Ordering::Relaxed);
         writer.write("too much".to_owned());
-        writer.waiting.store(0, Ordering::Relaxed);
+        writer.shared.waiting.store(0, Ordering::Relaxed);
         writer.write("fits".to_owned());
         assert!(writer.flush(SOON));
         assert_eq!(text(&file), "lost 1\nfits\n");
