@@ -1,0 +1,41 @@
+//! Who takes places and does nothing with them.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+
+use crate::attackers::{is_closed, read_until};
+use crate::support::daemon::{ADMIN_KEY, PATIENCE, Setup};
+use crate::support::wait;
+
+#[test]
+fn idle_strangers_make_room_and_who_is_served_or_known_stays() {
+    let daemon = Setup::new().env("GATEWARDEN_HTTP__MAX_CONNECTIONS", "16").start();
+    let to = daemon.address();
+    let mut follower = TcpStream::connect(to).expect("connected");
+    write!(follower, "GET /api/events HTTP/1.1\r\nHost: {to}\r\nX-API-Key: {ADMIN_KEY}\r\n\r\n").expect("sent");
+    read_until(&mut follower, "retry: ");
+    let mut strangers: Vec<TcpStream> = Vec::new();
+    for _ in 0..5 {
+        strangers.extend((0..20).map(|_| TcpStream::connect(to).expect("connected")));
+        daemon.get("/health").expect(200);
+    }
+    assert!(strangers.iter_mut().filter_map(|one| is_closed(one).then_some(())).count() >= 80);
+    assert!(daemon.metrics().lines().any(|line| {
+        line.starts_with("gatewarden_http_connections_ended_total{reason=\"replaced\"}") && !line.ends_with(" 0")
+    }));
+    daemon.register("seen", 1, "");
+    read_until(&mut follower, "event: audit");
+}
+
+#[test]
+fn a_head_that_never_ends_is_cut_off_on_a_connection_that_was_used_before_too() {
+    let daemon = Setup::new().start();
+    let to = daemon.address();
+    let mut fresh = TcpStream::connect(to).expect("connected");
+    fresh.write_all(b"GET /hea").expect("sent");
+    let mut used = TcpStream::connect(to).expect("connected");
+    write!(used, "GET /health HTTP/1.1\r\nHost: {to}\r\n\r\n").expect("sent");
+    read_until(&mut used, "\r\n\r\n");
+    used.write_all(b"GET /hea").expect("sent");
+    wait::until("both are closed", PATIENCE, || is_closed(&mut fresh) && is_closed(&mut used));
+}
