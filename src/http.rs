@@ -90,7 +90,7 @@ pub fn serve(settings: HttpSettings, state: AppState, listener: TcpListener) -> 
     housekeeping::start(&front);
     gatewarden_listener::prepare(&listener);
     let connections = front.connections.clone();
-    actix_rt::spawn(connections.clone().look_after());
+    actix_rt::spawn(connections.look_after());
     let server = actix_server::Server::build()
         .workers(workers)
         .shutdown_timeout(stop)

@@ -179,9 +179,13 @@ impl Connection {
         Some(self.unanswered_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
     }
 
-    /// Whether it may be ended in favour of somebody else.
+    /// Whether it may be ended in favour of somebody else: nobody has shown a good key on it, and it is the client that is waited
+    /// for, be it for a request, for the rest of its body, or to read the answer.
     pub(crate) fn may_go(&self) -> bool {
-        !self.is_known.load(Ordering::Relaxed) && self.served.load(Ordering::Relaxed) == 0
+        let waits_for_client = self.served.load(Ordering::Relaxed) == 0
+            || self.wanted.load(Ordering::Relaxed) > 0
+            || self.blocked_since().is_some();
+        waits_for_client && !self.is_known.load(Ordering::Relaxed)
     }
 
     /// Ends it: its stream fails at the next step, which comes at once. False where it was ended before.

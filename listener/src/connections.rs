@@ -139,13 +139,18 @@ impl Connections {
         figures
     }
 
-    /// Ends connections whose client takes nothing, or that sent what is no request, until this is dropped. One timer for all.
-    pub async fn look_after(self) {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.0.look();
+    /// Ends connections whose client takes nothing, or that sent what is no request. One timer for all; it ends with the last
+    /// clone of this.
+    pub fn look_after(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::downgrade(&self.0);
+        async move {
+            let mut ticks = interval(EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let Some(shared) = shared.upgrade() else { return };
+                shared.look();
+            }
         }
     }
 }
@@ -330,6 +335,26 @@ mod tests {
         assert_eq!((newcomer.connection().why_ended(), all.figures().open), (None, 1));
     }
 
+    #[tokio::test]
+    async fn a_stranger_who_is_waited_for_goes_too_in_the_middle_of_a_request() {
+        let all = connections();
+        let places: Vec<Place> = (1..=4).map(|last| all.enter(address(last)).unwrap()).collect();
+        let _requests: Vec<_> = places.iter().map(served).collect();
+        places[1].connection().want(10);
+        places[2].connection().blocked(10);
+        places[3].connection().want(10);
+        places[3].connection().mark_known();
+        let _newcomers = [
+            all.enter(address(8)).map(|one| (served(&one), one)),
+            all.enter(address(9)).map(|one| (served(&one), one)),
+        ];
+        assert_eq!(
+            places.iter().map(|one| one.connection().why_ended()).collect::<Vec<_>>(),
+            [None, Some(WhyEnded::Replaced), Some(WhyEnded::Replaced), None]
+        );
+        assert!(all.enter(address(10)).is_none());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn over_the_budget_who_waits_for_the_longest_goes() {
         let all = connections();
@@ -350,7 +375,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_or_never_finishes_a_request_is_ended_after_ten_seconds() {
         let all = connections();
-        let looking = tokio::spawn(all.clone().look_after());
+        let looking = tokio::spawn(all.look_after());
         let (stalled, half, fine) =
             (all.enter(address(1)).unwrap(), all.enter(address(2)).unwrap(), all.enter(address(3)).unwrap());
         stalled.connection().blocked(1);
@@ -363,6 +388,7 @@ mod tests {
         assert_eq!(stalled.connection().why_ended(), Some(WhyEnded::WriteStalled));
         assert_eq!(half.connection().why_ended(), Some(WhyEnded::HalfOpen));
         assert_eq!(fine.connection().why_ended(), None);
-        looking.abort();
+        drop((all, stalled, half, fine));
+        looking.await.unwrap();
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Present {
     pub(crate) id: u64,
     /// Whether it is of the newcomer's address.
     pub(crate) is_of_address: bool,
-    /// Nobody who has shown a good key, and no request is being served.
+    /// Nobody who has shown a good key, and it is the client that is waited for.
     pub(crate) may_go: bool,
 }
 

@@ -114,7 +114,7 @@ async fn serve<S>(
     let mut connections = JoinSet::new();
     // Agents, browsers and what answers them come from this machine, too: it has no more than its share of the places.
     let places = Connections::new(limits(most), |_| false);
-    let looking_after = actix_rt::spawn(places.clone().look_after());
+    actix_rt::spawn(places.look_after());
     let mut accepts = true;
     let handshake = premises.config.limits.handshake;
     loop {
@@ -145,7 +145,6 @@ async fn serve<S>(
         }
     }
     drop(listener);
-    looking_after.abort();
     premises.stopped().await;
     let ending = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(CONNECTIONS_END_WITHIN, ending).await.is_err() {
