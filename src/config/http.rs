@@ -57,14 +57,12 @@ pub(super) fn front(reader: &mut Reader<'_>, gateway: &GatewaySettings) -> HttpS
     }
 }
 
-/// `http.max_connections`, `http.max_connections_per_address` and `http.connection_memory_mib`.
+/// `http.max_connections`, `http.max_connections_per_address` and `http.connection_memory`.
 fn connections(reader: &mut Reader<'_>) -> gatewarden_listener::Limits {
     let mut number = |path, range| usize::try_from(reader.number(path, range)).unwrap_or(usize::MAX);
-    connection_limits(
-        number("http.max_connections", 16..=1_000_000),
-        number("http.max_connections_per_address", 1..=1_000_000),
-        number("http.connection_memory_mib", 1..=65_536).saturating_mul(1024 * 1024),
-    )
+    let connections = number("http.max_connections", 16..=1_000_000);
+    let per_address = number("http.max_connections_per_address", 1..=1_000_000);
+    connection_limits(connections, per_address, reader.bytes("http.connection_memory", 1 << 20..=1 << 36))
 }
 
 /// `organization.templates_dir`, else the shipped templates.

@@ -74,7 +74,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("http.workers", "2"),
     key("http.max_connections", "4096"),
     key("http.max_connections_per_address", "256"),
-    key("http.connection_memory_mib", "64"),
+    key("http.connection_memory", "64MiB"),
     optional("store.url", &[]),
     key("store.health_retention", "24h"),
     key("store.health_thinned_retention", "7d"),

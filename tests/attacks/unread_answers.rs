@@ -42,7 +42,7 @@ fn spent(process: Measured) -> Duration {
 #[test]
 fn answers_that_nobody_reads_take_a_bounded_amount_of_memory_and_their_clients_are_ended() {
     let daemon =
-        Setup::new().env("GATEWARDEN_LOG__LEVEL", "warn").env("GATEWARDEN_HTTP__CONNECTION_MEMORY_MIB", "4").start();
+        Setup::new().env("GATEWARDEN_LOG__LEVEL", "warn").env("GATEWARDEN_HTTP__CONNECTION_MEMORY", "4MiB").start();
     daemon.get("/api/openapi.json").expect(200);
     let process = Measured(daemon.pid());
     let (before, descriptors) = (process.memory(), process.descriptors());

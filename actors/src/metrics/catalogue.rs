@@ -277,7 +277,7 @@ pub(super) static HTTP_CONNECTIONS: Family =
 pub(super) static HTTP_UNREAD: Family = gauge(
     "gatewarden_http_unread_bytes",
     &[],
-    "Memory for what clients were sent and don't read, the kernel's part estimated; its limit is http.connection_memory_mib.",
+    "Memory for what clients were sent and don't read, the kernel's part estimated; its limit is http.connection_memory.",
 );
 pub(super) static HTTP_REFUSED: Family = counter(
     "gatewarden_http_connections_refused_total",
