@@ -79,10 +79,11 @@ fn say_lost(lines: u64) {
     tracing::warn!(log.lines_lost = lines, "log lines were dropped: nobody took them fast enough");
 }
 
-/// The server library reports each of its threads at `info`, which tells an operator nothing. What the configuration says
-/// of it comes later and wins.
+/// The server library reports each of its threads at `info`, which tells an operator nothing, and each connection that speaks no
+/// HTTP as an error, which lets every stranger fill the log. What the configuration says of it comes later and wins.
 fn read_filter(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(format!("actix_server=warn,{filter}")).map_err(|error| format!("log.level: {error}"))
+    EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{filter}"))
+        .map_err(|error| format!("log.level: {error}"))
 }
 
 /// Counts what goes wrong with the log itself, and each panic; a panic is logged, then the process goes on without the actor or request that it cost.

@@ -2,7 +2,7 @@
 //! audit log tells agree.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -320,9 +320,14 @@ fn a_change_whose_body_never_arrives_has_not_begun() {
     let mut stream = TcpStream::connect(to).expect("it listens");
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("an option");
     let head = format!(
-        "POST /api/gateways HTTP/1.1\r\nHost: {to}\r\nX-API-Key: {ADMIN_KEY}\r\nX-Request-Id: half\r\nContent-Length: 100\r\n\r\n{{"
+        "POST /api/gateways HTTP/1.1\r\nHost: {to}\r\nX-API-Key: {ADMIN_KEY}\r\nX-Request-Id: half\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).expect("it is sent");
+    // The daemon waits for the body from here on. A reset before would throw away what it hasn't read yet.
+    let mut said = [0; 25];
+    stream.read_exact(&mut said).expect("an interim answer");
+    assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"{").expect("it is sent");
     drop(stream);
     wait::until_ok("it is refused as what it is", PATIENCE, || match audited(&daemon).get("half") {
         Some(entry) if entry["result"] == "refused" => Ok(()),

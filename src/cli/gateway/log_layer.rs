@@ -31,9 +31,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             Level::INFO => LogLevel::Info,
             Level::DEBUG | Level::TRACE => LogLevel::Debug,
         };
-        // Libraries are heard when something is wrong.
-        let ours = metadata.target().starts_with("gatewarden");
-        if !self.0.takes(level) || (!ours && level < LogLevel::Warn) || *metadata.level() == Level::TRACE {
+        if !self.0.takes(level) || !is_worth_a_line(metadata.target(), *metadata.level()) {
             return;
         }
         let mut fields = Fields::default();
@@ -46,6 +44,15 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             extra: if fields.more.is_empty() { Value::Null } else { Value::Object(fields.more) },
         };
         self.0.write(&line, Now::read().wall_ms);
+    }
+}
+
+/// Libraries are heard when something is wrong, but not of each connection that speaks no HTTP: strangers would fill the log.
+fn is_worth_a_line(target: &str, level: Level) -> bool {
+    match target.split("::").next() {
+        Some(name) if name.starts_with("gatewarden") => level < Level::TRACE,
+        Some("actix_http") => false,
+        _ => level <= Level::WARN,
     }
 }
 
@@ -102,7 +109,16 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    use super::source;
+    use tracing::Level;
+
+    use super::{is_worth_a_line, source};
+
+    #[test]
+    fn strangers_who_speak_no_http_get_no_line() {
+        assert!(!is_worth_a_line("actix_http::h1::dispatcher", Level::ERROR));
+        assert!(is_worth_a_line("rustls::conn", Level::WARN) && !is_worth_a_line("rustls::conn", Level::INFO));
+        assert!(is_worth_a_line("gatewarden::cli", Level::DEBUG) && !is_worth_a_line("gatewarden::cli", Level::TRACE));
+    }
 
     #[test]
     fn parts_are_named_as_real_releases_name_theirs() {
