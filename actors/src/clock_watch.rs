@@ -62,7 +62,7 @@ impl ClockWatch {
         let by_s = by_ms / 1_000;
         warn!(
             clock.jump_s = by_s,
-            "the wall clock jumped; nothing is deleted for it: ages are judged by the time before for as long as things are kept"
+            "the wall clock jumped; nothing is deleted for it: ages are judged by time that has really passed"
         );
         self.metrics.count_clock_jump(by_ms > 0);
         self.audit.note(AuditEntry {

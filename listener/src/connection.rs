@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -23,7 +24,7 @@ pub enum WhyEnded {
     HalfOpen,
     /// All connections together held too many bytes, and it was blocked for the longest.
     OverBudget,
-    /// Its place was needed, and it had shown no good key.
+    /// Its place was needed: it had shown no good key, or its key has far more than its share.
     Replaced,
 }
 
@@ -56,7 +57,8 @@ pub struct Connection {
     pub(crate) id: u64,
     pub(crate) network: IpAddr,
     all: Weak<Shared>,
-    is_known: AtomicBool,
+    /// Whose key came in on it; 0: nobody's.
+    holder: AtomicU64,
     served: AtomicUsize,
     wanted: AtomicUsize,
     /// Something was read from the socket and is held back.
@@ -76,7 +78,7 @@ impl Connection {
             id,
             network,
             all,
-            is_known: AtomicBool::new(false),
+            holder: AtomicU64::new(0),
             served: AtomicUsize::new(0),
             wanted: AtomicUsize::new(0),
             holds_back: AtomicBool::new(false),
@@ -88,9 +90,10 @@ impl Connection {
         }
     }
 
-    /// A good key came in on it: it isn't ended in favour of newcomers any more.
-    pub fn mark_known(&self) {
-        self.is_known.store(true, Ordering::Relaxed);
+    /// A good key came in on it, which this number names: it isn't ended in favour of newcomers, unless this key has far more than
+    /// its share.
+    pub fn mark_known(&self, holder: NonZeroU64) {
+        self.holder.store(holder.get(), Ordering::Relaxed);
     }
 
     /// A request begins to be served. Until the returned value is dropped nothing is read but what is asked for by
@@ -179,13 +182,16 @@ impl Connection {
         Some(self.unanswered_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
     }
 
-    /// Whether it may be ended in favour of somebody else: nobody has shown a good key on it, and it is the client that is waited
-    /// for, be it for a request, for the rest of its body, or to read the answer.
-    pub(crate) fn may_go(&self) -> bool {
-        let waits_for_client = self.served.load(Ordering::Relaxed) == 0
+    /// Whose key came in on it, where one did.
+    pub(crate) fn holder(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.holder.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is the client that is waited for, be it for a request, for the rest of its body, or to read the answer.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.served.load(Ordering::Relaxed) == 0
             || self.wanted.load(Ordering::Relaxed) > 0
-            || self.blocked_since().is_some();
-        waits_for_client && !self.is_known.load(Ordering::Relaxed)
+            || self.blocked_since().is_some()
     }
 
     /// Ends it: its stream fails at the next step, which comes at once. False where it was ended before.

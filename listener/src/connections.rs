@@ -88,8 +88,8 @@ impl Connections {
         }))
     }
 
-    /// A place for a connection from this address, where there is one; the oldest idle stranger may have to go for it. What is
-    /// refused is counted and said.
+    /// A place for a connection from this address, where there is one; somebody else may have to go for it. What is refused is
+    /// counted and said.
     pub fn enter(&self, peer: IpAddr) -> Option<Place> {
         let network = network_of(peer);
         let most_here = if network.is_loopback() || (self.0.is_shared)(peer.to_canonical()) {
@@ -103,7 +103,8 @@ impl Connections {
         let present = open.connections.values().map(|one| Present {
             id: one.id,
             is_of_address: one.network == network,
-            may_go: one.may_go(),
+            holder: one.holder(),
+            waits_for_client: one.waits_for_client(),
         });
         match decide(taken, (here, most_here), present) {
             Decision::Enter => {}
@@ -323,7 +324,7 @@ mod tests {
     async fn the_oldest_idle_stranger_goes_for_a_newcomer() {
         let all = connections();
         let places: Vec<Place> = (1..=4).map(|last| all.enter(address(last)).unwrap()).collect();
-        places[0].connection().mark_known();
+        places[0].connection().mark_known(std::num::NonZeroU64::MIN);
         let _busy = served(&places[1]);
         let newcomer = all.enter(address(9)).unwrap();
         assert_eq!(
@@ -343,7 +344,7 @@ mod tests {
         places[1].connection().want(10);
         places[2].connection().blocked(10);
         places[3].connection().want(10);
-        places[3].connection().mark_known();
+        places[3].connection().mark_known(std::num::NonZeroU64::MIN);
         let _newcomers = [
             all.enter(address(8)).map(|one| (served(&one), one)),
             all.enter(address(9)).map(|one| (served(&one), one)),

@@ -1,5 +1,8 @@
 //! Who gets a place: the pure decision.
 
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+
 /// Why a connection was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -40,52 +43,103 @@ pub(crate) struct Present {
     pub(crate) id: u64,
     /// Whether it is of the newcomer's address.
     pub(crate) is_of_address: bool,
-    /// Nobody who has shown a good key, and it is the client that is waited for.
-    pub(crate) may_go: bool,
+    /// Whose good key came in on it; none: a stranger's.
+    pub(crate) holder: Option<NonZeroU64>,
+    /// It is the client that is waited for.
+    pub(crate) waits_for_client: bool,
 }
 
-/// Decides on a newcomer. `present` comes oldest first.
+/// Of the places that are fought for, the part that one key may hold before its connections make room.
+const SHARE_OF_A_KEY: usize = 10;
+
+/// Decides on a newcomer. `present` comes oldest first. `taken` and `of_address` are how many there are and may be.
 pub(crate) fn decide(
     taken: (usize, usize),
     of_address: (usize, usize),
-    mut present: impl Iterator<Item = Present>,
+    present: impl Iterator<Item = Present>,
 ) -> Decision {
     let ((all, most), (here, most_here)) = (taken, of_address);
-    if here >= most_here {
-        let oldest = present.find(|one| one.may_go && one.is_of_address);
-        return oldest.map_or(Decision::Refuse(Refused::AddressFull), |one| Decision::Replace(one.id));
+    let (made_room, refused) = if here >= most_here {
+        (makes_room(present.filter(|one| one.is_of_address), most_here), Refused::AddressFull)
+    } else if all >= most {
+        (makes_room(present, most), Refused::Full)
+    } else {
+        return Decision::Enter;
+    };
+    made_room.map_or(Decision::Refuse(refused), Decision::Replace)
+}
+
+/// Who goes: the oldest stranger who is waited for. Where there is none, of the key that holds most, and more than its share, the
+/// oldest connection whose client is waited for: a key must not keep out all others.
+fn makes_room(present: impl Iterator<Item = Present>, places: usize) -> Option<u64> {
+    let mut of_keys: HashMap<NonZeroU64, (usize, Option<u64>)> = HashMap::new();
+    for one in present {
+        match one.holder {
+            None if one.waits_for_client => return Some(one.id),
+            None => {}
+            Some(holder) => {
+                let (held, oldest) = of_keys.entry(holder).or_default();
+                *held += 1;
+                if one.waits_for_client {
+                    oldest.get_or_insert(one.id);
+                }
+            }
+        }
     }
-    if all >= most {
-        let oldest = present.find(|one| one.may_go);
-        return oldest.map_or(Decision::Refuse(Refused::Full), |one| Decision::Replace(one.id));
-    }
-    Decision::Enter
+    let share = (places / SHARE_OF_A_KEY).max(1);
+    let greedy = of_keys.into_values().filter(|(held, _)| *held > share);
+    greedy.filter_map(|(held, oldest)| Some((held, oldest?))).max().map(|(_, oldest)| oldest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn present(rows: &[(u64, bool, bool)]) -> impl Iterator<Item = Present> {
-        rows.iter().map(|&(id, is_of_address, may_go)| Present { id, is_of_address, may_go })
+    /// Id, whether of the newcomer's address, the key (0: a stranger), whether it waits for its client.
+    fn present(rows: &[(u64, bool, u64, bool)]) -> impl Iterator<Item = Present> {
+        rows.iter().map(|&(id, is_of_address, holder, waits_for_client)| Present {
+            id,
+            is_of_address,
+            holder: NonZeroU64::new(holder),
+            waits_for_client,
+        })
     }
 
     #[test]
     fn a_free_place_is_taken_and_nobody_has_to_go() {
-        assert_eq!(decide((3, 4), (1, 2), present(&[(1, true, true)])), Decision::Enter);
+        assert_eq!(decide((3, 4), (1, 2), present(&[(1, true, 0, true)])), Decision::Enter);
     }
 
     #[test]
     fn where_all_places_are_taken_the_oldest_idle_stranger_goes() {
-        let rows = [(1, false, false), (2, true, false), (3, false, true), (4, true, true)];
+        let rows = [(1, false, 0, false), (2, true, 7, true), (3, false, 0, true), (4, true, 0, true)];
         assert_eq!(decide((4, 4), (2, 3), present(&rows)), Decision::Replace(3));
         assert_eq!(decide((4, 4), (2, 2), present(&rows)), Decision::Replace(4), "of its own address");
     }
 
     #[test]
     fn nobody_who_is_served_or_known_has_to_go() {
-        let rows = [(1, true, false), (2, false, false), (3, false, true)];
+        let rows = [(1, true, 0, false), (2, false, 7, true), (3, false, 0, true)];
         assert_eq!(decide((2, 2), (1, 2), present(&rows[..2])), Decision::Refuse(Refused::Full));
         assert_eq!(decide((3, 9), (1, 1), present(&rows)), Decision::Refuse(Refused::AddressFull));
+    }
+
+    #[test]
+    fn a_key_that_holds_more_than_its_share_makes_room_with_its_oldest_idle_connection() {
+        let mut rows: Vec<_> = (1..=40).map(|id| (id, id > 35, if id > 3 { 7 } else { 8 }, id != 4)).collect();
+        assert_eq!(decide((40, 40), (5, 30), present(&rows)), Decision::Replace(5), "the first is being served");
+        assert_eq!(decide((40, 40), (5, 5), present(&rows)), Decision::Replace(36), "of its own address");
+        rows.push((41, false, 0, true));
+        assert_eq!(decide((41, 41), (5, 30), present(&rows)), Decision::Replace(41), "a stranger goes first");
+        for row in &mut rows {
+            (row.2, row.3) = (7, false);
+        }
+        assert_eq!(decide((41, 41), (5, 30), present(&rows)), Decision::Refuse(Refused::Full), "all are served");
+    }
+
+    #[test]
+    fn keys_within_their_share_keep_their_places() {
+        let rows: Vec<_> = (1..=40).map(|id| (id, false, 1 + id % 10, true)).collect();
+        assert_eq!(decide((40, 40), (0, 30), present(&rows)), Decision::Refuse(Refused::Full));
     }
 }

@@ -163,7 +163,7 @@ fn admit<R: Requirement>(
     caller: Caller,
     notes: Option<&Notes>,
 ) -> Result<By<R>, ApiError> {
-    serving::mark_known(request);
+    serving::mark_known(request, &caller.key);
     request.extensions_mut().insert(Admitted);
     if let Some(notes) = notes {
         notes.see_caller(&caller.key);

@@ -19,12 +19,34 @@ fn idle_strangers_make_room_and_who_is_served_or_known_stays() {
         strangers.extend((0..20).map(|_| TcpStream::connect(to).expect("connected")));
         daemon.get("/health").expect(200);
     }
-    assert!(strangers.iter_mut().filter_map(|one| is_closed(one).then_some(())).count() >= 80);
+    wait::until("those who were replaced are closed", PATIENCE, || {
+        strangers.iter_mut().filter_map(|one| is_closed(one).then_some(())).count() >= 80
+    });
     assert!(daemon.metrics().lines().any(|line| {
         line.starts_with("gatewarden_http_connections_ended_total{reason=\"replaced\"}") && !line.ends_with(" 0")
     }));
     daemon.register("seen", 1, "");
     read_until(&mut follower, "event: audit");
+}
+
+#[test]
+fn a_key_that_takes_all_places_makes_room_for_others() {
+    let daemon = Setup::new().env("GATEWARDEN_HTTP__MAX_CONNECTIONS", "32").start();
+    let to = daemon.address();
+    let key = daemon.new_key("greedy", "viewer");
+    let mut kept: Vec<TcpStream> = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..32 {
+            let Ok(mut stream) = TcpStream::connect(to) else { continue };
+            // Where its place is gone already, the next one tries.
+            if write!(stream, "GET /api/gateways HTTP/1.1\r\nHost: {to}\r\nX-API-Key: {key}\r\n\r\n").is_ok() {
+                kept.push(stream);
+            }
+        }
+        daemon.get("/api/status").expect(200);
+        daemon.get("/api/gateways").expect(200);
+    }
+    assert!(kept.iter_mut().any(|one| !is_closed(one)), "it keeps what is its share");
 }
 
 #[test]

@@ -64,10 +64,7 @@ fn say(by_ms: i64, turn: &mut Turn<'_>) {
         LogLevel::Warn,
         "sessions",
         None,
-        format!(
-            "the wall clock jumped by {by_s} s; nothing is deleted for it: ages are judged by the time before for as long as \
-             sessions are kept"
-        ),
+        format!("the wall clock jumped by {by_s} s; nothing is deleted for it: ages are judged by time that has really passed"),
     );
 }
 
