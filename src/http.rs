@@ -97,7 +97,8 @@ pub fn serve(settings: HttpSettings, state: AppState, listener: TcpListener) -> 
         .workers(workers)
         .shutdown_timeout(stop)
         .disable_signals()
-        .max_concurrent_connections(limits.connections);
+        // A worker alone must take more than there are places for, so that a newcomer is decided on at all.
+        .max_concurrent_connections(limits.connections.saturating_mul(2));
     let stopping = server.graceful_shutdown_signal();
     let server = server
         .listen("http", listener, move || {

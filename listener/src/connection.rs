@@ -24,13 +24,16 @@ pub enum WhyEnded {
     HalfOpen,
     /// All connections together held too many bytes, and it was blocked for the longest.
     OverBudget,
+    /// The head of its request was too long.
+    HeadTooLong,
     /// Its place was needed: it had shown no good key, or its key has far more than its share.
     Replaced,
 }
 
 impl WhyEnded {
     /// In the order in which they are counted.
-    pub const ALL: [Self; 4] = [Self::WriteStalled, Self::HalfOpen, Self::OverBudget, Self::Replaced];
+    pub const ALL: [Self; 5] =
+        [Self::WriteStalled, Self::HalfOpen, Self::OverBudget, Self::HeadTooLong, Self::Replaced];
 
     /// A stable word.
     pub fn as_str(self) -> &'static str {
@@ -38,6 +41,7 @@ impl WhyEnded {
             Self::WriteStalled => "write_stalled",
             Self::HalfOpen => "half_open",
             Self::OverBudget => "over_budget",
+            Self::HeadTooLong => "head_too_long",
             Self::Replaced => "replaced",
         }
     }
@@ -61,6 +65,10 @@ pub struct Connection {
     holder: AtomicU64,
     served: AtomicUsize,
     wanted: AtomicUsize,
+    /// The body of a request that is being served is not there to its end.
+    awaits_body: AtomicBool,
+    /// Bytes of a body that nobody reads and that are still to come: actix-http throws them away.
+    left_of_body: AtomicU64,
     /// Something was read from the socket and is held back.
     pub(crate) holds_back: AtomicBool,
     /// Milliseconds at which bytes came that are no request yet, and at which a write began to wait; 0: none.
@@ -81,6 +89,8 @@ impl Connection {
             holder: AtomicU64::new(0),
             served: AtomicUsize::new(0),
             wanted: AtomicUsize::new(0),
+            awaits_body: AtomicBool::new(false),
+            left_of_body: AtomicU64::new(0),
             holds_back: AtomicBool::new(false),
             unanswered_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
@@ -109,6 +119,31 @@ impl Connection {
         if self.wanted.swap(bytes, Ordering::Relaxed) < bytes {
             self.reader.wake();
         }
+    }
+
+    /// A request with a body begins; until [`Connection::body_is_over`] its client is waited for.
+    pub(crate) fn awaits_body(&self) {
+        self.awaits_body.store(true, Ordering::Relaxed);
+    }
+
+    /// The body is there to its end, or nobody reads on though so many bytes are still to come.
+    pub(crate) fn body_is_over(&self, left: u64) {
+        self.want(0);
+        self.awaits_body.store(false, Ordering::Relaxed);
+        self.left_of_body.store(left, Ordering::Relaxed);
+    }
+
+    /// So many bytes came; how many of them are not the rest of a body that nobody reads.
+    pub(crate) fn beyond_body(&self, bytes: usize) -> usize {
+        let left = self.left_of_body.load(Ordering::Relaxed);
+        let of_body = left.min(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.left_of_body.store(left - of_body, Ordering::Relaxed);
+        bytes.saturating_sub(usize::try_from(of_body).unwrap_or(usize::MAX))
+    }
+
+    /// A good key doesn't stand for it any more.
+    pub fn mark_unknown(&self) {
+        self.holder.store(0, Ordering::Relaxed);
     }
 
     /// Why it was ended, where it was.
@@ -190,7 +225,7 @@ impl Connection {
     /// Whether it is the client that is waited for, be it for a request, for the rest of its body, or to read the answer.
     pub(crate) fn waits_for_client(&self) -> bool {
         self.served.load(Ordering::Relaxed) == 0
-            || self.wanted.load(Ordering::Relaxed) > 0
+            || self.awaits_body.load(Ordering::Relaxed)
             || self.blocked_since().is_some()
     }
 

@@ -174,11 +174,9 @@ impl Shared {
 
     /// A connection holds `now` bytes where it held `before`. Over the budget, those that wait for the longest have to go.
     pub(crate) fn count_bytes(&self, before: usize, now: usize) {
-        if now > before {
-            self.bytes.fetch_add(now - before, Ordering::Relaxed);
-        } else {
-            self.bytes.fetch_sub(before - now, Ordering::Relaxed);
-        }
+        // Two threads may report one connection in the wrong order: that must not wrap around.
+        let count = |bytes: usize| Some(bytes.saturating_add(now).saturating_sub(before));
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
         while now > before && self.bytes.load(Ordering::Relaxed) > self.limits.bytes {
             let longest = {
                 let open = self.open();
@@ -263,6 +261,10 @@ impl Place {
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
+
+    pub(crate) fn end(&self, why: WhyEnded) {
+        self.shared.end(&self.connection, why);
+    }
 }
 
 impl Drop for Place {
@@ -341,9 +343,9 @@ mod tests {
         let all = connections();
         let places: Vec<Place> = (1..=4).map(|last| all.enter(address(last)).unwrap()).collect();
         let _requests: Vec<_> = places.iter().map(served).collect();
-        places[1].connection().want(10);
+        places[1].connection().awaits_body();
         places[2].connection().blocked(10);
-        places[3].connection().want(10);
+        places[3].connection().awaits_body();
         places[3].connection().mark_known(std::num::NonZeroU64::MIN);
         let _newcomers = [
             all.enter(address(8)).map(|one| (served(&one), one)),
@@ -354,6 +356,20 @@ mod tests {
             [None, Some(WhyEnded::Replaced), Some(WhyEnded::Replaced), None]
         );
         assert!(all.enter(address(10)).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_hides_in_a_body_without_an_end_is_waited_for_all_the_same() {
+        let all = connections();
+        let places: Vec<Place> = (1..=4).map(|last| all.enter(address(last)).unwrap()).collect();
+        let _requests: Vec<_> = places.iter().map(served).collect();
+        let body = || futures_util::stream::pending::<Result<bytes::Bytes, actix_http::error::PayloadError>>();
+        let payload = crate::RequestPayload::new(body(), places[2].connection().clone(), None);
+        // All that was asked for came, and none of it was of the body: the lines between chunks may be as long as they like.
+        places[2].connection().took_of_body(1 << 20);
+        assert!(all.enter(address(9)).is_some());
+        assert_eq!(places[2].connection().why_ended(), Some(WhyEnded::Replaced));
+        drop(payload);
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,6 +28,7 @@ pub struct RequestPayload<S> {
 impl<S> RequestPayload<S> {
     /// `length` is what the client announced.
     pub fn new(body: S, connection: Arc<Connection>, length: Option<u64>) -> Self {
+        connection.awaits_body();
         let payload = Self { body, connection, left: length, next: AT_FIRST };
         payload.ask();
         payload
@@ -54,7 +55,11 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for RequestPa
                 let came = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 this.left = this.left.map(|left| left.saturating_sub(came));
             }
-            Poll::Ready(None | Some(Err(_))) => this.connection.want(0),
+            Poll::Ready(None) => {
+                this.left = None;
+                this.connection.body_is_over(0);
+            }
+            Poll::Ready(Some(Err(_))) => this.connection.want(0),
         }
         polled
     }
@@ -62,6 +67,7 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for RequestPa
 
 impl<S> Drop for RequestPayload<S> {
     fn drop(&mut self) {
-        self.connection.want(0);
+        // Of a body in chunks nobody knows; after a head's length of it the connection ends.
+        self.connection.body_is_over(self.left.unwrap_or_default());
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::connection::{Allowance, BeingServed, Connection};
+use crate::connection::{Allowance, BeingServed, Connection, WhyEnded};
 use crate::connections::Place;
 use crate::head_end::HeadEnd;
 use crate::socket::ClientSocket;
@@ -19,6 +19,12 @@ const AT_ONCE: usize = 8 * 1024;
 /// Read ahead while a request is served: that a client has gone shows only when one reads.
 const AHEAD: usize = 1024;
 
+/// Longest head of a request, bytes: actix-http would gather eight times as much for each stranger.
+const MAX_HEAD: usize = 16 * 1024;
+/// What a client is told, as far as it still reads, before its connection ends for a longer one.
+const HEAD_TOO_LONG: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 /// A client's connection with its place.
 #[derive(Debug)]
 pub struct GuardedStream<S: ClientSocket> {
@@ -27,6 +33,8 @@ pub struct GuardedStream<S: ClientSocket> {
     /// Read, and not handed over yet.
     held: BytesMut,
     head: HeadEnd,
+    /// Bytes of the present head so far.
+    head_bytes: usize,
     /// A head is complete: the next one is not for this round.
     is_round_over: bool,
     is_write_blocked: bool,
@@ -41,6 +49,7 @@ impl<S: ClientSocket> GuardedStream<S> {
             place,
             held: BytesMut::new(),
             head: HeadEnd::default(),
+            head_bytes: 0,
             is_round_over: false,
             is_write_blocked: false,
             is_at_end: false,
@@ -105,6 +114,18 @@ impl<S: ClientSocket> GuardedStream<S> {
         Poll::Ready(Ok(given))
     }
 
+    /// Ends the connection where a head grows too long.
+    fn count_head(&mut self, cx: &mut Context<'_>, bytes: usize) -> io::Result<()> {
+        let length = self.head_bytes.saturating_add(self.place.connection().beyond_body(bytes));
+        self.head_bytes = if self.is_round_over { 0 } else { length };
+        if length <= MAX_HEAD {
+            return Ok(());
+        }
+        let _ = Pin::new(&mut self.socket).poll_write(cx, HEAD_TOO_LONG);
+        self.place.end(WhyEnded::HeadTooLong);
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, WhyEnded::HeadTooLong.as_str()))
+    }
+
     /// Reads a little that is not handed over yet, to see whether the client is still there.
     fn look_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.held.len() < AHEAD && !self.is_at_end {
@@ -154,8 +175,9 @@ impl<S: ClientSocket> AsyncRead for GuardedStream<S> {
         let handed = match connection.allowance() {
             Allowance::Head => {
                 let handed = this.hand_over(cx, buf, usize::MAX);
-                if let Poll::Ready(Ok(1..)) = handed {
+                if let Poll::Ready(Ok(bytes @ 1..)) = handed {
                     connection.received();
+                    this.count_head(cx, bytes)?;
                 }
                 handed
             }

@@ -216,6 +216,7 @@ fn check_key(request: &HttpRequest, front: &Front, presented: &str) -> Result<Ca
 
 /// What a wrong key is answered: 401, or 429 where the address has tried too many.
 pub fn wrong_key(request: &HttpRequest, front: &Front) -> ApiError {
+    serving::mark_unknown(request);
     let address = client_address(request, &front.settings.trusted_proxies);
     if let Err(failure) = front.limits.wrong_key(address) {
         return failure.into();

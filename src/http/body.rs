@@ -1,6 +1,8 @@
 //! A request's JSON body, read strictly: what is not one JSON object without repeated keys is a 400 that says where.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -23,8 +25,9 @@ use super::serving::announced_length;
 /// How long a body may take to arrive: a client that trickles must not hold a connection for good.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Largest body of somebody who hasn't shown a key yet, bytes.
-const SMALL: usize = 4 * 1024;
+/// Largest body of somebody who needs no key, bytes. A connection has one request at a time, so all of them together take no
+/// more than this times `http.max_connections`: 8 MiB by default.
+const SMALL: usize = 2 * 1024;
 
 /// A body that must be a JSON object.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl FromRequest for JsonBody {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = read(request, payload, body_limit(request));
+        let body = read(request, payload, body_limit(request), Sender::KeyHolder);
         Box::pin(async move { body.await?.ok_or_else(empty).map(Self) })
     }
 }
@@ -53,7 +56,7 @@ impl FromRequest for SmallJsonBody {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = read(request, payload, body_limit(request).min(SMALL));
+        let body = read(request, payload, body_limit(request).min(SMALL), Sender::Anybody);
         Box::pin(async move { body.await?.ok_or_else(empty).map(Self) })
     }
 }
@@ -63,7 +66,7 @@ impl FromRequest for OptionalJsonBody {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = read(request, payload, body_limit(request));
+        let body = read(request, payload, body_limit(request), Sender::KeyHolder);
         Box::pin(async move { body.await.map(Self) })
     }
 }
@@ -72,18 +75,28 @@ fn body_limit(request: &HttpRequest) -> usize {
     request.app_data::<web::Data<Front>>().map_or(SMALL, |front| front.settings.body_limit)
 }
 
+/// Whose body it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    /// Of a route that needs no key.
+    Anybody,
+    /// Somebody whose key or browser session is good: nothing is read before that is settled.
+    KeyHolder,
+}
+
 /// One JSON object of at most so many bytes; none where the body is empty.
 fn read(
     request: &HttpRequest,
     payload: &mut Payload,
     limit: usize,
+    sender: Sender,
 ) -> impl Future<Output = Result<Option<Map<String, Value>>, ApiError>> + use<> {
     let (request, payload) = (request.clone(), payload.take());
     async move {
         if announced_length(&request).is_some_and(|length| length > limit as u64) {
             return Err(too_large(limit));
         }
-        let collected = tokio::time::timeout(PATIENCE, collect(&request, payload, limit))
+        let collected = tokio::time::timeout(PATIENCE, collect(&request, payload, limit, sender))
             .await
             .map_err(|_elapsed| invalid(format!("The request body did not arrive within {} s", PATIENCE.as_secs())));
         let (bytes, _permit) = collected??;
@@ -99,27 +112,28 @@ fn read(
     }
 }
 
-/// Takes in the whole body, up to the limit, out of the budget of those who have shown a good key or of that of strangers. While
-/// a browser's session is looked up, it is a stranger.
+/// Takes in the whole body, up to the limit and out of the budget of all.
 async fn collect(
     request: &HttpRequest,
     mut payload: Payload,
     limit: usize,
+    sender: Sender,
 ) -> Result<(Bytes, Option<BodyPermit>), ApiError> {
+    let mut permit = None;
+    if sender == Sender::KeyHolder {
+        // Polled again whenever `By` is, which stands before it among the arguments of every handler.
+        poll_fn(|_| if was_admitted(request) { Poll::Ready(()) } else { Poll::Pending }).await;
+        permit = request.app_data::<web::Data<Front>>().map(|front| front.bodies.permit());
+    }
     let mut bytes = BytesMut::new();
-    let (mut permit, mut is_known) = (None, false);
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| invalid("The request body ended before it was complete"))?;
         let length = bytes.len().saturating_add(chunk.len());
         if length > limit {
             return Err(too_large(limit));
         }
-        if let Some(budgets) = request.app_data::<web::Data<Front>>().map(|front| &front.bodies) {
-            if !is_known && was_admitted(request) {
-                is_known = true;
-                permit = Some(budgets.known.permit());
-            }
-            permit.get_or_insert_with(|| budgets.unknown.permit()).grow_to(length)?;
+        if let Some(permit) = &mut permit {
+            permit.grow_to(length)?;
         }
         bytes.extend_from_slice(&chunk);
     }

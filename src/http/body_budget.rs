@@ -1,4 +1,5 @@
-//! Memory for the bodies of requests, one budget for all of them: each one's own limit times their number would be far too much.
+//! Memory for the bodies of those who have shown a good key, one budget for all of them: each one's own limit times their number
+//! would be far too much.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,10 +7,8 @@ use std::time::Duration;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
 
-/// Bodies of those who have shown a good key, bytes in all.
-const KNOWN: usize = 64 * 1024 * 1024;
-/// Bodies of everybody else, bytes in all.
-const UNKNOWN: usize = 8 * 1024 * 1024;
+/// Bytes in all.
+const LIMIT: usize = 64 * 1024 * 1024;
 /// When to try again.
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -20,18 +19,9 @@ pub struct BodyBudget {
     limit: usize,
 }
 
-/// Both budgets.
-#[derive(Debug)]
-pub struct BodyBudgets {
-    /// Of those who have shown a good key.
-    pub known: BodyBudget,
-    /// Of everybody else.
-    pub unknown: BodyBudget,
-}
-
-impl Default for BodyBudgets {
+impl Default for BodyBudget {
     fn default() -> Self {
-        Self { known: BodyBudget::new(KNOWN), unknown: BodyBudget::new(UNKNOWN) }
+        Self::new(LIMIT)
     }
 }
 

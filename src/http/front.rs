@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gatewarden_listener::Connections;
 
 use super::audit::Refusals;
-use super::body_budget::BodyBudgets;
+use super::body_budget::BodyBudget;
 use super::gateways::list_body::ListBody;
 use super::rate_limit::Limits;
 use super::request_id::RequestIds;
@@ -30,7 +30,7 @@ pub struct Front {
     /// Clients' connections.
     pub connections: Connections,
     /// Memory for the bodies of requests.
-    pub bodies: BodyBudgets,
+    pub bodies: BodyBudget,
     /// Draws request ids.
     pub request_ids: RequestIds,
     /// Which methods each path takes.
@@ -48,7 +48,7 @@ impl Front {
         });
         Self {
             connections,
-            bodies: BodyBudgets::default(),
+            bodies: BodyBudget::default(),
             limits: Limits::new(&settings.rate_limits, &app.clock),
             refusals: Refusals::default(),
             list: ListBody::default(),

@@ -92,6 +92,8 @@ pub struct Keyring {
     configured: Option<Arc<KeyHolder>>,
     /// Unix seconds before which nothing expires any more, because it has: see [`Self::reach`].
     reached_s: AtomicI64,
+    /// One change after the other: a key that is revoked between its commit and its first use must not be let in after all.
+    changes: tokio::sync::Mutex<()>,
 }
 
 impl Keyring {
@@ -121,7 +123,12 @@ impl Keyring {
                 revocations: AtomicUsize::new(0),
             })
         });
-        Self { stored: ArcSwap::from_pointee(Snapshot::of(holders)), configured, reached_s: AtomicI64::new(i64::MIN) }
+        Self {
+            stored: ArcSwap::from_pointee(Snapshot::of(holders)),
+            configured,
+            reached_s: AtomicI64::new(i64::MIN),
+            changes: tokio::sync::Mutex::default(),
+        }
     }
 
     /// This time was reached: keys that expired by then stay wrong, though the clock be put back.
@@ -181,6 +188,7 @@ impl Keyring {
         expires_at: Option<i64>,
     ) -> Result<(ApiKey, Secret), Failure> {
         let (text, new) = new_key(name, role, expires_at)?;
+        let _change = self.changes.lock().await;
         let key = store.insert_key(new).await?;
         self.add(&key);
         Ok((key, text))
@@ -196,6 +204,7 @@ impl Keyring {
         if let Some(holder) = &holder {
             holder.revocations.fetch_add(1, Ordering::AcqRel);
         }
+        let _change = self.changes.lock().await;
         let deleted = store.delete_key(id).await;
         match &deleted {
             Ok(_) => self.remove(id),

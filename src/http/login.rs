@@ -48,7 +48,7 @@ pub struct LogoutAnswer {
 
 /// Log a browser in
 ///
-/// Sets an HttpOnly, SameSite=Strict cookie. The body has 4 KiB at most.
+/// Sets an HttpOnly, SameSite=Strict cookie. The body has 2 KiB at most.
 #[utoipa::path(
     operation_id = "log_in",
     tag = "Keys",

@@ -36,3 +36,10 @@ pub(crate) fn mark_known(request: &HttpRequest, key: &KeyHolder) {
         connection.mark_known(NonZeroU64::MIN.saturating_add(key.limit_key().unsigned_abs()));
     }
 }
+
+/// A wrong key came in on the request's connection, which may have been good before.
+pub(crate) fn mark_unknown(request: &HttpRequest) {
+    if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+        connection.mark_unknown();
+    }
+}

@@ -286,7 +286,7 @@ pub(super) static HTTP_REFUSED: Family = counter(
 );
 pub(super) static HTTP_ENDED: Family = counter(
     "gatewarden_http_connections_ended_total",
-    &[label!("reason", "`write_stalled`, `half_open`, `over_budget`, `replaced`")],
+    &[label!("reason", "`write_stalled`, `half_open`, `over_budget`, `head_too_long`, `replaced`")],
     "Connections ended by the daemon: nothing was read for 10 s, no request came of what was sent for 10 s, all together held too \
      much, or the place was needed.",
 );

@@ -136,3 +136,42 @@ async fn who_was_ended_fails_at_once() {
     });
     assert_eq!(read.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
 }
+
+#[tokio::test]
+async fn a_head_that_grows_too_long_ends_its_connection_with_a_word() {
+    let mut house = house().await;
+    house.send(&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(MAX_HEAD))).await;
+    let mut bytes = [0; 4_096];
+    let mut read = 0;
+    let failure = loop {
+        match timeout(SOON, house.stream.read(&mut bytes)).await.expect("it comes to an end") {
+            Ok(count) => read += count,
+            Err(failure) => break failure,
+        }
+    };
+    assert!(read <= MAX_HEAD, "{read}");
+    assert_eq!(failure.to_string(), "head_too_long");
+    let mut said = [0; 12];
+    timeout(SOON, house.client.read_exact(&mut said)).await.expect("an answer").unwrap();
+    assert_eq!(&said, b"HTTP/1.1 431");
+}
+
+#[tokio::test]
+async fn the_rest_of_a_body_that_nobody_reads_is_no_head() {
+    let mut house = house().await;
+    let length = MAX_HEAD + 1_000;
+    house.send(&format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n")).await;
+    house.read().await;
+    let request = house.stream.connection().begin();
+    let connection = house.stream.connection().clone();
+    let body = futures_util::stream::pending::<Result<bytes::Bytes, actix_http::error::PayloadError>>();
+    drop(crate::RequestPayload::new(body, connection, Some(length as u64)));
+    drop(request);
+    house.send(&"x".repeat(length)).await;
+    let mut rest = 0;
+    while rest < length {
+        rest += house.read().await.len();
+    }
+    house.send("GET /next HTTP/1.1\r\n\r\n").await;
+    assert_eq!(house.read().await, "GET /next HTTP/1.1\r\n\r\n");
+}
