@@ -60,6 +60,8 @@ pub(crate) struct Premises {
     pub(crate) metrics: GatewayMetrics,
     /// Memory for large messages.
     pub(crate) budget: MemoryBudget,
+    /// Memory for what clients leave unread.
+    pub(crate) unread: MemoryBudget,
     /// Places for connections.
     pub(crate) slots: Slots,
     /// Names under which the gateway may be asked for.

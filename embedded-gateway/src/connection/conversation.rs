@@ -143,7 +143,7 @@ async fn shake_hands(
             return Err(refuse(sender, refusal, deadline, premises).await);
         }
     };
-    let (outbound, outgoing) = Outbound::new(premises.config.limits.max_buffered);
+    let (outbound, outgoing) = Outbound::new(premises.config.limits.max_buffered, &premises.unread);
     let dialect = attempt.dialect();
     let (answer, answered) = oneshot::channel();
     premises.desk.send(Admit { attempt, outbound, answer }).await.map_err(|_| Ending::stopping())?;
@@ -280,7 +280,7 @@ async fn speak(
                 None => return Ending::stopping(),
             },
         };
-        while let Some(present) = item {
+        while let Some((present, share)) = item {
             let text = match present {
                 OutboundItem::Response { request, outcome } => {
                     wording.response(request.as_deref(), outcome.as_deref().map_err(AsRef::as_ref))
@@ -291,6 +291,7 @@ async fn speak(
                 OutboundItem::Close { code, reason } => return Ending::close(code, reason),
             };
             sender.text(&text);
+            sender.keep_until_written(share);
             premises.metrics.messages_sent.inc();
             item = if sender.has_room() { outgoing.next_waiting() } else { None };
         }
