@@ -291,6 +291,8 @@ pub struct Limits {
     pub max_payload: usize,
     /// What may wait to be read by a client before it is closed as a slow consumer, in bytes (`policy.maxBufferedBytes`).
     pub max_buffered: usize,
+    /// The same of all clients together, beside 64 KiB of each; who wants more is closed.
+    pub max_buffered_total: usize,
     /// Between `tick` events (`policy.tickIntervalMs`).
     pub tick: Duration,
     /// Between WebSocket pings; a client that answers none until the next one is dropped.
@@ -329,6 +331,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(15),
             max_payload: 25 * 1024 * 1024,
             max_buffered: 4 * 1024 * 1024,
+            max_buffered_total: 64 * 1024 * 1024,
             tick: Duration::from_secs(30),
             ping: Duration::from_secs(25),
             auth_failures: 10,

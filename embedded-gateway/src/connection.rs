@@ -8,7 +8,6 @@
 //! ```
 
 mod conversation;
-mod crowd;
 mod frames;
 mod memory_budget;
 mod outbound;
@@ -19,12 +18,10 @@ mod upgrade;
 mod wire;
 mod wording;
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use gatewarden_listener::RefusalLog;
 use tokio::sync::watch;
 
 use crate::caller::ConnectionId;
@@ -63,12 +60,12 @@ pub(crate) struct Premises {
     pub(crate) metrics: GatewayMetrics,
     /// Memory for large messages.
     pub(crate) budget: MemoryBudget,
+    /// Memory for what clients leave unread.
+    pub(crate) unread: MemoryBudget,
     /// Places for connections.
     pub(crate) slots: Slots,
     /// Names under which the gateway may be asked for.
     pub(crate) hosts: HostGuard,
-    /// What was said lately of clients that were turned away.
-    pub(crate) turned_away: RefCell<RefusalLog>,
     /// Whether the gateway serves, or is about to end.
     pub(crate) phase: watch::Receiver<Phase>,
     /// When it started.

@@ -3,7 +3,6 @@
 mod accept;
 mod tls;
 
-use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -112,7 +111,7 @@ pub async fn start_with(config: GatewayConfig, outlets: Outlets) -> Result<Runni
     let premises = Rc::new(Premises {
         desk: DeskActor::new(Arc::clone(&config), loaded, metrics.clone()).with_outlets(outlets).start(),
         budget: MemoryBudget::default(),
-        turned_away: RefCell::default(),
+        unread: MemoryBudget::new(config.limits.max_buffered_total),
         slots: Slots::new(&config.limits, metrics.connections.clone()),
         hosts: HostGuard::new(address.ip(), &config),
         phase: present,

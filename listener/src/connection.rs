@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use futures_util::task::AtomicWaker;
 
@@ -152,6 +152,15 @@ impl Connection {
             0 => None,
             number => WhyEnded::ALL.get(usize::from(number) - 1).copied(),
         }
+    }
+
+    /// Resolves when it is ended: for who waits for nothing else of it.
+    pub async fn when_ended(&self) {
+        std::future::poll_fn(|cx| {
+            self.register(cx.waker());
+            if self.why_ended().is_some() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     pub(crate) fn allowance(&self) -> Allowance {

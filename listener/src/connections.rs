@@ -47,6 +47,19 @@ pub struct Figures {
     pub ended: [(&'static str, u64); WhyEnded::ALL.len()],
 }
 
+impl Limits {
+    /// So many connections. A single address must not fill all places; this machine may have nearly all, as everybody behind a
+    /// proxy comes from there.
+    pub fn shared_out(connections: usize, bytes: usize) -> Self {
+        Self {
+            connections,
+            per_address: (connections / 4).max(1),
+            per_shared_address: connections.saturating_sub(connections / 8).max(1),
+            bytes,
+        }
+    }
+}
+
 type IsShared = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// All connections of one listener. Clones share them.
@@ -91,6 +104,11 @@ impl Connections {
     /// A place for a connection from this address, where there is one; somebody else may have to go for it. What is refused is
     /// counted and said.
     pub fn enter(&self, peer: IpAddr) -> Option<Place> {
+        self.enter_within(peer, self.0.limits.connections)
+    }
+
+    /// The same where there may be only `most` connections at present.
+    pub fn enter_within(&self, peer: IpAddr, most: usize) -> Option<Place> {
         let network = network_of(peer);
         let most_here = if network.is_loopback() || (self.0.is_shared)(peer.to_canonical()) {
             self.0.limits.per_shared_address
@@ -99,7 +117,7 @@ impl Connections {
         };
         let mut open = self.0.open();
         let here = open.by_network.get(&network).copied().unwrap_or_default();
-        let taken = (open.connections.len(), self.0.limits.connections);
+        let taken = (open.connections.len(), most);
         let present = open.connections.values().map(|one| Present {
             id: one.id,
             is_of_address: one.network == network,

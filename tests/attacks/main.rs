@@ -12,6 +12,7 @@ mod support {
     pub(crate) mod http;
     pub(crate) mod own_gateway;
     pub(crate) mod ports;
+    pub(crate) mod rpc_client;
     pub(crate) mod scripted_gateway;
     pub(crate) mod wait;
 }

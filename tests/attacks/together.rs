@@ -20,6 +20,7 @@ use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use crate::support::event_stream::EventStream;
 use crate::support::http;
 use crate::support::own_gateway::GatewayHome;
+use crate::support::rpc_client::RpcClient;
 use crate::support::scripted_gateway::{Behaviour, Form, ScriptedGateway};
 use crate::support::wait::{self, Stopwatch};
 
@@ -187,6 +188,22 @@ fn half_open(target: &Target) {
         }
         if open.len() > 500 {
             open.drain(..100);
+        }
+    }
+}
+
+/// WebSockets on which nobody says who they are: more than there are places for such.
+fn silent_web_sockets(target: &Target) {
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let mut open = std::collections::VecDeque::new();
+    while target.goes_on() {
+        if let Some(mut stream) = connect(target.address) {
+            let _ = stream.write_all(request.as_bytes());
+            open.push_back(stream);
+        }
+        if open.len() > 200 {
+            open.pop_front();
         }
     }
 }
@@ -429,6 +446,7 @@ fn settled(process: Measured, before: Option<Holdings>) -> Holdings {
 fn the_embedded_gateway_survives_strangers_and_leaves_nothing_behind() {
     let home = GatewayHome::quiet();
     let mut gateway = home.start(&[]);
+    let token = home.token();
     let cgroup = MemoryCgroup::around(gateway.pid());
     let target = Target {
         address: gateway.address,
@@ -439,7 +457,7 @@ fn the_embedded_gateway_survives_strangers_and_leaves_nothing_behind() {
     fn pages(target: &Target) {
         pipeline(target, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 100);
     }
-    let attackers: Vec<_> = [pages, pipelined_small_answers, endless_logins, half_open, strangers]
+    let attackers: Vec<_> = [pages, pipelined_small_answers, endless_logins, half_open, strangers, silent_web_sockets]
         .map(|attack| target.attack(attack))
         .into();
     let watch = Stopwatch::start();
@@ -451,6 +469,10 @@ fn the_embedded_gateway_survives_strangers_and_leaves_nothing_behind() {
         slowest = slowest.max(asked.elapsed());
         if !answer.as_ref().is_ok_and(|answer| answer.status == 200) {
             failures.push(format!("after {:?}: {answer:?}", watch.elapsed()));
+        }
+        let (_client, answer) = RpcClient::open(gateway.address, &token);
+        if !answer["error"].is_null() {
+            failures.push(format!("a login after {:?}: {answer}", watch.elapsed()));
         }
         pause(CLIENT_INTERVAL);
     }

@@ -34,11 +34,12 @@ pub(super) fn read(reader: &mut Reader<'_>, ours: &mut Section<'_>, config: &mut
 
 fn limits(reader: &mut Reader<'_>, ours: &mut Section<'_>, limits: &mut Limits) {
     let mut section = ours.section(reader, "limits");
-    let counts: [(&'static str, RangeInclusive<u64>, &mut usize); 9] = [
+    let counts: [(&'static str, RangeInclusive<u64>, &mut usize); 10] = [
         ("connections", 1..=100_000, &mut limits.connections),
         ("unauthenticated", 1..=10_000, &mut limits.unauthenticated),
         ("maxPayload", 64 * 1024..=256 * 1024 * 1024, &mut limits.max_payload),
         ("maxBuffered", 64 * 1024..=1024 * 1024 * 1024, &mut limits.max_buffered),
+        ("maxBufferedTotal", 1024 * 1024..=64 * 1024 * 1024 * 1024, &mut limits.max_buffered_total),
         ("processes", 0..=10_000, &mut limits.processes),
         ("outputLine", 256..=1024 * 1024, &mut limits.output_line),
         ("sessions", 1..=1_000_000, &mut limits.sessions),

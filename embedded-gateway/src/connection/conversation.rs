@@ -89,8 +89,10 @@ pub(super) async fn serve(
 ) {
     let (mut receiver, mut sender) = wire::open(socket, early, CAP_BEFORE_HELLO, premises.budget.clone());
     let admitted = {
-        let shaking = shake_hands(&mut receiver, &mut sender, peer, connection, &premises);
+        let shaking = shake_hands(&mut receiver, &mut sender, peer, connection, &slot, &premises);
         tokio::select! {
+            biased;
+            () = slot.replaced() => Err(Ending::Lost),
             admitted = shaking => admitted,
             () = premises.draining() => Err(Ending::stopping()),
         }
@@ -119,6 +121,7 @@ async fn shake_hands(
     sender: &mut Sender,
     peer: Peer,
     connection: ConnectionId,
+    slot: &ConnectionSlot,
     premises: &Premises,
 ) -> Result<Admitted, Ending> {
     let deadline = Instant::now() + premises.config.limits.handshake;
@@ -131,16 +134,22 @@ async fn shake_hands(
     timeout_at(deadline, sender.flush()).await.map_err(too_late)?.map_err(|_| Ending::Lost)?;
     let first = timeout_at(deadline, first_message(receiver, sender)).await.map_err(too_late)??;
     premises.metrics.messages_received.inc();
+    let judged = slot.judged();
     let attempt = match handshake.first_frame(&first, &premises.config, Now::read()) {
         FirstStep::Ask(attempt) => attempt,
         FirstStep::Close { code, reason } => return Err(Ending::close(code, reason)),
-        FirstStep::Refuse(refusal) => return Err(refuse(sender, refusal, deadline, premises).await),
+        FirstStep::Refuse(refusal) => {
+            drop(judged);
+            return Err(refuse(sender, refusal, deadline, premises).await);
+        }
     };
-    let (outbound, outgoing) = Outbound::new(premises.config.limits.max_buffered);
+    let (outbound, outgoing) = Outbound::new(premises.config.limits.max_buffered, &premises.unread);
     let dialect = attempt.dialect();
     let (answer, answered) = oneshot::channel();
     premises.desk.send(Admit { attempt, outbound, answer }).await.map_err(|_| Ending::stopping())?;
-    match answered.await.map_err(|_| Ending::stopping())? {
+    let admission = answered.await.map_err(|_| Ending::stopping())?;
+    drop(judged);
+    match admission {
         Admission::In { caller, request, hello, documented } => {
             let wording = Wording::new(dialect, documented.is_some());
             let hello = raw(&hello);
@@ -271,7 +280,7 @@ async fn speak(
                 None => return Ending::stopping(),
             },
         };
-        while let Some(present) = item {
+        while let Some((present, share)) = item {
             let text = match present {
                 OutboundItem::Response { request, outcome } => {
                     wording.response(request.as_deref(), outcome.as_deref().map_err(AsRef::as_ref))
@@ -282,6 +291,7 @@ async fn speak(
                 OutboundItem::Close { code, reason } => return Ending::close(code, reason),
             };
             sender.text(&text);
+            sender.keep_until_written(share);
             premises.metrics.messages_sent.inc();
             item = if sender.has_room() { outgoing.next_waiting() } else { None };
         }

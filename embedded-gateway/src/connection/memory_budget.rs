@@ -1,8 +1,8 @@
-//! One limit for all connections on the memory that large messages take: each connection's own cap times their number would be
-//! far too much.
+//! One limit for all connections on what they hold in memory, be it large messages that come in or what waits to be read: each
+//! connection's own cap times their number would be far too much.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Messages up to this size are not counted, in bytes.
 pub(super) const COUNTED_FROM: usize = 1024 * 1024;
@@ -10,10 +10,10 @@ pub(super) const COUNTED_FROM: usize = 1024 * 1024;
 /// What all counted messages may take together, in bytes.
 const LARGE_MESSAGES: usize = 128 * 1024 * 1024;
 
-/// Bytes in use by large messages. Clones share it.
+/// Bytes in use. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryBudget {
-    used: Rc<Cell<usize>>,
+    used: Arc<AtomicUsize>,
     limit: usize,
 }
 
@@ -26,7 +26,7 @@ impl Default for MemoryBudget {
 impl MemoryBudget {
     /// A budget of `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { used: Rc::default(), limit }
+        Self { used: Arc::default(), limit }
     }
 
     /// A permit over nothing yet.
@@ -46,20 +46,25 @@ impl MemoryPermit {
     /// Holds `bytes` in all. False, and unchanged, when the budget doesn't have them.
     pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
-        let sum = self.budget.used.get().saturating_add(more);
-        if sum > self.budget.limit {
-            return false;
+        let sum = |used: usize| used.checked_add(more).filter(|sum| *sum <= self.budget.limit);
+        let has_room = more == 0 || self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok();
+        if has_room {
+            self.bytes += more;
         }
-        self.budget.used.set(sum);
-        self.bytes += more;
-        true
+        has_room
+    }
+
+    /// Gives back what it holds beyond `bytes`.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.budget.used.fetch_sub(less, Ordering::Relaxed);
+        self.bytes -= less;
     }
 }
 
 impl Drop for MemoryPermit {
     fn drop(&mut self) {
-        let used = &self.budget.used;
-        used.set(used.get().saturating_sub(self.bytes));
+        self.shrink_to(0);
     }
 }
 
@@ -75,6 +80,8 @@ mod tests {
         assert!(!other.grow_to(41), "more than is left");
         assert!(other.grow_to(40));
         assert!(!one.grow_to(usize::MAX));
+        one.shrink_to(30);
+        assert!(other.grow_to(70));
         drop(one);
         assert!(other.grow_to(100));
     }

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use gatewarden_listener::{BeingServed, Connections, Limits as Places, Place};
 use prometheus::IntGauge;
 
-use super::crowd::{Crowd, Presence};
 use crate::caller::ConnectionId;
 use crate::config::Limits;
 
@@ -16,14 +16,14 @@ pub(crate) struct Slots {
     taken: Rc<Taken>,
     most: usize,
     most_unknown: usize,
-    strangers: Crowd,
+    strangers: Connections,
     next: Cell<u64>,
 }
 
 #[derive(Debug)]
 struct Taken {
-    all: Cell<usize>,
-    unknown: Cell<usize>,
+    /// Connections whose clients were let in.
+    known: Cell<usize>,
     gauge: IntGauge,
 }
 
@@ -31,29 +31,25 @@ struct Taken {
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     taken: Rc<Taken>,
-    /// Its share of the places for strangers, until it is let in.
-    unknown: Option<Presence>,
+    /// Its place among the strangers, until it is let in.
+    unknown: Option<Place>,
 }
 
 /// There is no place left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoSlot {
-    /// Of all connections.
-    #[error("too many connections; try again later or raise the limit of connections")]
-    Connections,
-    /// Of those that didn't authenticate yet.
-    #[error("too many connections that have not authenticated; try again in a moment")]
-    Unauthenticated,
-}
+#[error("too many connections; try again later or raise the limit of connections")]
+pub(crate) struct NoSlot;
 
 impl Slots {
     /// As many as the limits say. `gauge` follows the number of connections.
     pub(crate) fn new(limits: &Limits, gauge: IntGauge) -> Self {
+        // What WebSockets leave unread has a budget of its own.
+        let strangers = Places::shared_out(limits.unauthenticated, usize::MAX);
         Self {
-            taken: Rc::new(Taken { all: Cell::new(0), unknown: Cell::new(0), gauge }),
+            taken: Rc::new(Taken { known: Cell::new(0), gauge }),
             most: limits.connections,
             most_unknown: limits.unauthenticated,
-            strangers: Crowd::new(limits.unauthenticated),
+            strangers: Connections::new(strangers, |_| false),
             next: Cell::new(1),
         }
     }
@@ -63,19 +59,12 @@ impl Slots {
         ConnectionId(self.next.replace(self.next.get().wrapping_add(1)))
     }
 
-    /// A place for a connection that nobody knows yet.
+    /// A place for a connection that nobody knows yet. Where there is none, the oldest that hasn't authenticated goes for it.
     pub(crate) fn take(&self, address: IpAddr) -> Result<ConnectionSlot, NoSlot> {
-        if self.taken.all.get() >= self.most {
-            return Err(NoSlot::Connections);
-        }
-        if self.taken.unknown.get() >= self.most_unknown {
-            return Err(NoSlot::Unauthenticated);
-        }
-        let unknown = Some(self.strangers.enter(address).ok_or(NoSlot::Unauthenticated)?);
-        self.taken.all.set(self.taken.all.get() + 1);
-        self.taken.unknown.set(self.taken.unknown.get() + 1);
+        let left = self.most.saturating_sub(self.taken.known.get());
+        let place = self.strangers.enter_within(address, self.most_unknown.min(left)).ok_or(NoSlot)?;
         self.taken.gauge.inc();
-        Ok(ConnectionSlot { taken: Rc::clone(&self.taken), unknown })
+        Ok(ConnectionSlot { taken: Rc::clone(&self.taken), unknown: Some(place) })
     }
 }
 
@@ -83,15 +72,29 @@ impl ConnectionSlot {
     /// Its client was let in.
     pub(crate) fn admitted(&mut self) {
         if self.unknown.take().is_some() {
-            self.taken.unknown.set(self.taken.unknown.get().saturating_sub(1));
+            self.taken.known.set(self.taken.known.get().saturating_add(1));
+        }
+    }
+
+    /// What its client showed is being judged: until the returned value is dropped it doesn't go for a newcomer.
+    pub(crate) fn judged(&self) -> Option<BeingServed> {
+        Some(self.unknown.as_ref()?.connection().begin())
+    }
+
+    /// Resolves when it has to go for a newcomer; never once its client was let in.
+    pub(crate) async fn replaced(&self) {
+        match &self.unknown {
+            Some(place) => place.connection().when_ended().await,
+            None => std::future::pending().await,
         }
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.admitted();
-        self.taken.all.set(self.taken.all.get().saturating_sub(1));
+        if self.unknown.is_none() {
+            self.taken.known.set(self.taken.known.get().saturating_sub(1));
+        }
         self.taken.gauge.dec();
     }
 }
@@ -100,37 +103,67 @@ impl Drop for ConnectionSlot {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    #[test]
-    fn strangers_have_fewer_places_and_all_are_given_back() {
+    fn slots(connections: usize, unauthenticated: usize) -> (Slots, IntGauge) {
         let gauge = IntGauge::new("connections", "now").unwrap();
-        let limits = Limits { connections: 3, unauthenticated: 2, ..Limits::default() };
-        let slots = Slots::new(&limits, gauge.clone());
-        let mut one = slots.take(HERE).unwrap();
-        let two = slots.take(HERE).unwrap();
-        assert_eq!(slots.take(HERE).unwrap_err(), NoSlot::Unauthenticated);
-        one.admitted();
-        let three = slots.take(HERE).unwrap();
-        assert_eq!(slots.take(HERE).unwrap_err(), NoSlot::Connections);
+        let limits = Limits { connections, unauthenticated, ..Limits::default() };
+        (Slots::new(&limits, gauge.clone()), gauge)
+    }
+
+    fn is_replaced(slot: &ConnectionSlot) -> bool {
+        slot.replaced().now_or_never().is_some()
+    }
+
+    #[actix::test]
+    async fn the_oldest_stranger_goes_for_a_newcomer_and_all_places_are_given_back() {
+        let (slots, gauge) = slots(3, 2);
+        let (one, mut two) = (slots.take(HERE).unwrap(), slots.take(HERE).unwrap());
+        let mut three = slots.take(HERE).unwrap();
+        assert!(is_replaced(&one) && !is_replaced(&two));
+        drop(one);
+        two.admitted();
+        three.admitted();
+        // One place is left of all: less than strangers may have.
+        let four = slots.take(HERE).unwrap();
+        let mut five = slots.take(HERE).unwrap();
+        assert!(is_replaced(&four) && !is_replaced(&two) && !is_replaced(&three));
+        drop(four);
+        five.admitted();
+        assert_eq!(slots.take(HERE).unwrap_err(), NoSlot, "all are known");
         assert_eq!(gauge.get(), 3);
-        drop((one, two, three));
-        assert_eq!(gauge.get(), 0);
+        drop((two, three, five));
+        assert_eq!((gauge.get(), slots.taken.known.get()), (0, 0));
         assert!(slots.take(HERE).is_ok());
         assert_ne!(slots.next_connection(), slots.next_connection());
     }
 
-    #[test]
-    fn one_stranger_does_not_take_the_places_of_all() {
-        let gauge = IntGauge::new("connections", "now").unwrap();
-        let slots = Slots::new(&Limits { unauthenticated: 8, ..Limits::default() }, gauge);
+    #[actix::test]
+    async fn who_is_being_judged_does_not_go() {
+        let (slots, _) = slots(10, 2);
+        let (one, two) = (slots.take(HERE).unwrap(), slots.take(HERE).unwrap());
+        let judged = one.judged();
+        let _three = slots.take(HERE).unwrap();
+        assert!(!is_replaced(&one) && is_replaced(&two));
+        drop(judged);
+        let _four = slots.take(HERE).unwrap();
+        assert!(is_replaced(&one));
+    }
+
+    #[actix::test]
+    async fn one_stranger_takes_places_of_its_own_address_alone() {
+        let (slots, _) = slots(500, 8);
         let (greedy, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let mut taken: Vec<_> = (0..2).map(|_| slots.take(greedy).unwrap()).collect();
-        assert_eq!(slots.take(greedy).unwrap_err(), NoSlot::Unauthenticated);
-        assert!(slots.take(other).is_ok());
-        taken[0].admitted();
-        assert!(slots.take(greedy).is_ok(), "who was let in is no stranger");
+        let first = slots.take(other).unwrap();
+        let mut taken: Vec<_> = (0..3).map(|_| slots.take(greedy).unwrap()).collect();
+        assert_eq!(taken.iter().map(is_replaced).collect::<Vec<_>>(), [true, false, false]);
+        taken[1].admitted();
+        taken.push(slots.take(greedy).unwrap());
+        assert!(!is_replaced(&taken[2]), "who was let in is no stranger");
+        assert!(!is_replaced(&first));
     }
 }

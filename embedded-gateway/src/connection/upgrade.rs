@@ -12,7 +12,6 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{Premises, Socket, conversation};
-use crate::clock::Now;
 use crate::door::{FORWARDING_HEADERS, Peer};
 use crate::http::entrance::client_address;
 
@@ -39,9 +38,6 @@ pub(crate) async fn upgrade(
     let slot = match premises.slots.take(client) {
         Ok(slot) => slot,
         Err(full) => {
-            if let Some(times) = premises.turned_away.borrow_mut().note(remote.ip(), premises.uptime(Now::read())) {
-                tracing::warn!(%remote, reason = %full, times, "turned clients away");
-            }
             let status = "503 Service Unavailable\r\nretry-after: 5";
             return refuse(framed, status, "too_many_connections", &full.to_string()).await;
         }

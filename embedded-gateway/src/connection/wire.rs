@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, spli
 
 use super::frames::{FrameFault, FrameReader, Incoming};
 use super::memory_budget::MemoryBudget;
+use super::outbound::UnreadShare;
 use gatewarden_listener::ClientSocket as _;
 
 use super::socket::Socket;
@@ -53,13 +54,15 @@ pub(super) struct Receiver {
 pub(super) struct Sender {
     half: WriteHalf<Socket>,
     buffer: BytesMut,
+    /// What the buffer's content counts for.
+    shares: Vec<UnreadShare>,
 }
 
 /// A socket after its upgrade, with what had been read beyond the HTTP head.
 pub(super) fn open(socket: Socket, early: BytesMut, cap: usize, budget: MemoryBudget) -> (Receiver, Sender) {
     let (read, write) = split(socket);
     let receiver = Receiver { half: read, source: early, reader: FrameReader::new(cap, budget), received: 0 };
-    (receiver, Sender { half: write, buffer: BytesMut::new() })
+    (receiver, Sender { half: write, buffer: BytesMut::new(), shares: Vec::new() })
 }
 
 impl Receiver {
@@ -102,6 +105,11 @@ impl Sender {
         Parser::write_message(&mut self.buffer, text, OpCode::Text, true, false);
     }
 
+    /// What was encoded last counts as unread until it is written.
+    pub(super) fn keep_until_written(&mut self, share: UnreadShare) {
+        self.shares.push(share);
+    }
+
     /// Encodes a ping.
     pub(super) fn ping(&mut self) {
         Parser::write_message(&mut self.buffer, "", OpCode::Ping, true, false);
@@ -114,14 +122,17 @@ impl Sender {
 
     /// Writes what was encoded.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
+        // Looked at first: what is written is no part of the capacity any more, and takes memory all the same.
+        let is_large = self.buffer.capacity() > 2 * BATCH;
         while !self.buffer.is_empty() {
             if self.half.write_buf(&mut self.buffer).await? == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
         }
-        if self.buffer.capacity() > 2 * BATCH {
+        if is_large {
             self.buffer = BytesMut::new();
         }
+        self.shares = Vec::new();
         self.half.flush().await
     }
 }

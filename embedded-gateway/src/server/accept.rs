@@ -86,16 +86,6 @@ fn introduce(stream: &GuardedStream<Socket>, data: &mut Extensions) {
     data.insert(Arc::clone(stream.connection()));
 }
 
-/// A single address must not fill all places; this machine may have nearly all, as everybody behind a proxy comes from there.
-fn limits(connections: usize) -> Limits {
-    Limits {
-        connections,
-        per_address: (connections / 4).max(1),
-        per_shared_address: connections.saturating_sub(connections / 8).max(1),
-        bytes: UNREAD_BYTES,
-    }
-}
-
 fn not_built() -> StartError {
     StartError::Other("its HTTP service could not be built".to_owned())
 }
@@ -113,7 +103,7 @@ async fn serve<S>(
     let service = Rc::new(service);
     let mut connections = JoinSet::new();
     // Agents, browsers and what answers them come from this machine, too: it has no more than its share of the places.
-    let places = Connections::new(limits(most), |_| false);
+    let places = Connections::new(Limits::shared_out(most, UNREAD_BYTES), |_| false);
     actix_rt::spawn(places.look_after());
     let mut accepts = true;
     let handshake = premises.config.limits.handshake;
