@@ -28,7 +28,7 @@ const BODIES: [(&str, &[u8]); 18] = [
 #[actix_web::test]
 async fn every_malformed_body_is_a_400_everywhere() {
     let harness = Harness::start().await;
-    let deep = [b"{\"id\":".repeat(400), b"1".to_vec(), b"}".repeat(400)].concat();
+    let deep = [b"{\"id\":".repeat(200), b"1".to_vec(), b"}".repeat(200)].concat();
     let routes = [
         ("POST", "/api/gateways"),
         ("PUT", "/api/gateways"),
