@@ -27,7 +27,6 @@ pub use connection::{BeingServed, Connection, WhyEnded};
 pub use connections::{Connections, Figures, Limits, Place};
 pub use network::network_of;
 pub use places::Refused;
-pub use refusal_log::RefusalLog;
 pub use request_payload::RequestPayload;
 pub use socket::{ClientSocket, prepare};
 pub use stream::GuardedStream;

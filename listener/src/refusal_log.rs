@@ -12,14 +12,14 @@ const MAX_ADDRESSES: usize = 64;
 
 /// What was said lately.
 #[derive(Debug, Default)]
-pub struct RefusalLog {
+pub(crate) struct RefusalLog {
     /// When each address was last spoken of, and how often it was turned away since. `None` stands for the others.
     lately: HashMap<Option<IpAddr>, (Duration, u64)>,
 }
 
 impl RefusalLog {
     /// Counts a refusal; how many there were since the last line, where it is time for one. `now` is any clock's.
-    pub fn note(&mut self, address: IpAddr, now: Duration) -> Option<u64> {
+    pub(crate) fn note(&mut self, address: IpAddr, now: Duration) -> Option<u64> {
         let mut key = Some(address);
         if !self.lately.contains_key(&key) && self.lately.len() >= MAX_ADDRESSES {
             self.lately.retain(|_, (said, _)| now.saturating_sub(*said) < EVERY);

@@ -32,6 +32,8 @@ fn online(form: Form) -> (ScriptedGateway, Daemon, i64) {
     let daemon = Daemon::start();
     let id = daemon.register("prod", gateway.port(), "right");
     daemon.until_status(id, "online");
+    // The daemon may see it a moment before the gateway itself takes commands.
+    wait::until("it takes commands", PATIENCE, || gateway.record().ready == 1);
     (gateway, daemon, id)
 }
 

@@ -82,9 +82,11 @@ impl Connection<'_> {
             self.handshake(&behaviour).await?;
         }
         let shared = self.shared;
+        // Who sees it counted may send commands.
+        let commands = shared.commands();
         let _ready = Counted::new(shared, true);
         self.step(Step::Ready).await?;
-        self.talk().await
+        self.talk(commands).await
     }
 
     async fn answer_http(&mut self, behaviour: &Behaviour, head: &Head) -> Result<(), Over> {
@@ -207,8 +209,7 @@ impl Connection<'_> {
     }
 
     /// Requests, events and faults until the connection ends.
-    async fn talk(&mut self) -> Result<(), Over> {
-        let mut commands = self.shared.commands();
+    async fn talk(&mut self, mut commands: broadcast::Receiver<Command>) -> Result<(), Over> {
         let mut held: Option<Value> = None;
         let (outbox, mut inbox) = mpsc::unbounded_channel();
         lock(&self.shared.peers).push(outbox.clone());
