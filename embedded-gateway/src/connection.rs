@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! accepted socket -> upgrade (Host, handshake, limits) -> conversation
-//!                                                          listen: frames -> requests -> desk
+//!                                                          listen: frames -> requests -> core
 //!                                                          speak:  Outgoing -> wording -> frames
 //!                                                          watch:  pings
 //! ```
@@ -12,7 +12,7 @@ mod frames;
 mod memory_budget;
 mod outbound;
 mod requests;
-mod slots;
+mod connection_limits;
 mod socket;
 mod upgrade;
 mod wire;
@@ -27,14 +27,14 @@ use tokio::sync::watch;
 use crate::caller::ConnectionId;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
-use crate::desk::DeskActor;
+use crate::core_actor::CoreActor;
 use crate::http::guard::HostGuard;
 use crate::metrics::GatewayMetrics;
 
 pub(crate) use conversation::STOPPING;
 pub(crate) use memory_budget::MemoryBudget;
 pub use outbound::{Outbound, OutboundItem, Outgoing, Overflow};
-pub(crate) use slots::{ConnectionSlot, Slots};
+pub(crate) use connection_limits::{ConnectionSlot, ConnectionLimits};
 pub(crate) use socket::Socket;
 pub(crate) use upgrade::upgrade;
 
@@ -51,11 +51,11 @@ pub(crate) enum Phase {
 
 /// What all connections and requests of one gateway share.
 #[derive(Debug)]
-pub(crate) struct Premises {
+pub(crate) struct GatewayContext {
     /// The configuration.
     pub(crate) config: Arc<GatewayConfig>,
     /// Who decides.
-    pub(crate) desk: Addr<DeskActor>,
+    pub(crate) core: Addr<CoreActor>,
     /// What is counted.
     pub(crate) metrics: GatewayMetrics,
     /// Memory for large messages.
@@ -63,7 +63,7 @@ pub(crate) struct Premises {
     /// Memory for what clients leave unread.
     pub(crate) unread: MemoryBudget,
     /// Places for connections.
-    pub(crate) slots: Slots,
+    pub(crate) connection_limits: ConnectionLimits,
     /// Names under which the gateway may be asked for.
     pub(crate) hosts: HostGuard,
     /// Whether the gateway serves, or is about to end.
@@ -72,10 +72,10 @@ pub(crate) struct Premises {
     pub(crate) started: Instant,
 }
 
-impl Premises {
+impl GatewayContext {
     /// A number for a new connection or request.
     pub(crate) fn next_connection(&self) -> ConnectionId {
-        self.slots.next_connection()
+        self.connection_limits.next_connection()
     }
 
     /// For how long the gateway has been up.

@@ -1,4 +1,4 @@
-//! What the machine wants done: the only way from a decision to the outside world. The desk carries these out in order.
+//! What the machine wants done: the only way from a decision to the outside world. The core carries these out in order.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

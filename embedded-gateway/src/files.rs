@@ -1,6 +1,6 @@
 //! The files of the gateway: one thread carries out all changes and questions, in the order in which the machine wanted them.
 //!
-//! A change that fails (a full disk) stops nothing: the desk is told, says it in the log and in `health`, and the machine
+//! A change that fails (a full disk) stops nothing: the core actor is told, says it in the log and in `health`, and the machine
 //! writes the file anew later. Until that has worked, nothing is added to a file that lacks a line, so that a transcript never
 //! has a hole.
 

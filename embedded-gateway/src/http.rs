@@ -16,31 +16,31 @@ use std::rc::Rc;
 
 use actix_web::web::{self, ServiceConfig};
 
-use crate::connection::Premises;
+use crate::connection::GatewayContext;
 
 pub(crate) use webhooks::Shown;
 
 /// The routes of the gateway's own port.
-pub(crate) fn routes(premises: &Rc<Premises>) -> impl FnOnce(&mut ServiceConfig) + use<> {
-    let premises = Rc::clone(premises);
+pub(crate) fn routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let context = Rc::clone(context);
     move |service| {
-        service.app_data(web::Data::new(Rc::clone(&premises)));
+        service.app_data(web::Data::new(Rc::clone(&context)));
         health::routes(service);
         operations::routes(service);
         // What the gateway itself serves comes first: a webhook can't take its place.
-        webhooks::routes(service, &premises.config.webhooks);
-        if premises.config.control_ui.enabled {
-            status_page::routes(service, &premises.config.control_ui.base_path);
+        webhooks::routes(service, &context.config.webhooks);
+        if context.config.control_ui.enabled {
+            status_page::routes(service, &context.config.control_ui.base_path);
         }
         service.default_service(web::to(answer::not_found));
     }
 }
 
 /// The one route of the metrics' port.
-pub(crate) fn metrics_routes(premises: &Rc<Premises>) -> impl FnOnce(&mut ServiceConfig) + use<> {
-    let premises = Rc::clone(premises);
+pub(crate) fn metrics_routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let context = Rc::clone(context);
     move |service| {
-        service.app_data(web::Data::new(premises));
+        service.app_data(web::Data::new(context));
         metrics::routes(service);
         service.default_service(web::to(answer::not_found));
     }

@@ -9,7 +9,7 @@ use crate::effect::FileChange;
 use crate::processes::Orphan;
 use crate::sessions::{SessionBounds, Sessions};
 
-/// What was read before the desk starts.
+/// What was read before the core actor starts.
 #[derive(Debug)]
 pub struct Loaded {
     /// The devices.

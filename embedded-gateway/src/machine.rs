@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::agents::{self, Agents};
-use crate::audience::Audience;
+use crate::subscribers::Subscribers;
 use crate::caller::ConnectionId;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
 use crate::devices::Devices;
-use crate::door::Door;
+use crate::auth::AuthState;
 use crate::effect::{FileChange, LogLevel};
 use crate::files::{FilesHealth, FilesNews};
 use crate::loaded::Loaded;
@@ -32,7 +32,7 @@ use wall_clock::WallClock;
 /// When a client may look whether the gateway is back.
 const STOPPING_RETRY_MS: u64 = 1_000;
 
-/// Everything that the gateway knows. Owned by the desk actor; its parts are changed by methods and by news alone.
+/// Everything that the gateway knows. Owned by the core actor actor; its parts are changed by methods and by news alone.
 #[derive(Debug)]
 pub struct GatewayMachine {
     /// The configuration; it doesn't change while the gateway runs.
@@ -42,9 +42,9 @@ pub struct GatewayMachine {
     /// New for each start.
     pub boot_id: String,
     /// Who listens.
-    pub audience: Audience,
+    pub subscribers: Subscribers,
     /// Who may come in.
-    pub door: Door,
+    pub auth: AuthState,
     /// The devices that were approved, and those that wait for it.
     pub devices: Devices,
     /// All conversations.
@@ -78,15 +78,15 @@ impl GatewayMachine {
         for remark in loaded.remarks {
             turn.log(LogLevel::Warn, "files", None, remark);
         }
-        let door = Door::new(&config);
+        let auth = AuthState::new(&config);
         let wall_clock = WallClock::resume(loaded.steady_time.as_deref(), &loaded.boot, turn);
         Self {
             agents: Agents::new(Arc::clone(&config), loaded.agents),
             config,
             started: turn.now,
             boot_id: turn.uuid(),
-            audience: Audience::default(),
-            door,
+            subscribers: Subscribers::default(),
+            auth,
             devices: loaded.devices,
             sessions: loaded.sessions,
             files: FilesHealth::default(),
@@ -105,7 +105,7 @@ impl GatewayMachine {
         self.report_left_out_failures(turn);
         self.look_at_clocks(turn);
         let judged_ms = self.wall_clock.judged_ms(turn.now, self.sessions.age());
-        self.sessions.prune(judged_ms, &self.audience, turn);
+        self.sessions.prune(judged_ms, &self.subscribers, turn);
         let broken: Vec<PathBuf> = self.files.broken().map(Path::to_owned).collect();
         for file in broken {
             let change = if file == Path::new(agents::FILE) {
@@ -148,7 +148,7 @@ impl GatewayMachine {
 
     /// A connection is gone; nothing more can be sent to it.
     pub fn disconnected(&mut self, connection: ConnectionId, now: Now) {
-        if let Some(caller) = self.audience.leave(connection) {
+        if let Some(caller) = self.subscribers.leave(connection) {
             self.has_left(caller, now);
         }
         self.runs.disconnected(connection);

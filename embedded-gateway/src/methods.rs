@@ -48,7 +48,7 @@ pub const EVENTS: &[&str] = &[
     "shutdown",
     // machine/presence.rs
     "presence",
-    // door/admit.rs, methods/devices.rs
+    // auth/admit.rs, methods/devices.rs
     "device.pair.requested",
     "device.pair.resolved",
     // sessions/announce.rs

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::agents::Agents;
-use crate::audience::Audience;
+use crate::subscribers::Subscribers;
 use crate::caller::ConnectionId;
 use crate::config::GatewayConfig;
 use crate::effect::{LogLevel, LogLine, RunId};
@@ -51,7 +51,7 @@ pub struct Parts<'a> {
     /// For their names.
     pub agents: &'a Agents,
     /// Who is told.
-    pub audience: &'a Audience,
+    pub subscribers: &'a Subscribers,
     /// For the limits.
     pub config: &'a GatewayConfig,
 }
@@ -147,6 +147,6 @@ fn tell_agent_status(run: &Run, status: &str, activity: &str, parts: &Parts<'_>,
     let place = agents.iter().position(|agent| agent.id == run.agent_id).or_else(|| {
         parts.config.commands.keys().position(|name| *name == run.template).map(|place| agents.len() + place)
     });
-    let herald = events::Herald::new(parts.audience, turn);
+    let herald = events::Herald::new(parts.subscribers, turn);
     herald.agent_status(place.map_or(0, |place| place + 1), &run.agent_id, status, activity, turn);
 }

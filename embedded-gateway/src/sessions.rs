@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::audience::Audience;
+use crate::subscribers::Subscribers;
 use crate::config::Limits;
 use crate::effect::{FileChange, RunId};
 use crate::reply::CallError;
@@ -147,11 +147,11 @@ impl Sessions {
         &mut self,
         key: &SessionKey,
         opening: Opening,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> Result<&Session, CallError> {
         if !self.by_key.contains_key(key.as_str()) {
-            self.make_room(audience, turn)?;
+            self.make_room(subscribers, turn)?;
             let now = turn.now.wall_ms;
             let session = Session {
                 key: key.as_str().to_owned(),
@@ -186,7 +186,7 @@ impl Sessions {
             };
             let session = self.by_key.entry(session.key.clone()).or_insert(session);
             write_session(session, turn);
-            announce(&Change::Created, session, audience, turn);
+            announce(&Change::Created, session, subscribers, turn);
         }
         self.by_key.get(key.as_str()).ok_or_else(|| CallError::unavailable(format!("session {key} could not be made")))
     }
@@ -204,7 +204,7 @@ impl Sessions {
         &mut self,
         key: &str,
         message: NewMessage,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> Option<Message> {
         let history = self.bounds.history;
@@ -225,15 +225,15 @@ impl Sessions {
         session.history_bytes = session.history_bytes.saturating_add(message.text.len());
         session.history.push_back(message.clone());
         append(session, transcript::message_line(&message), turn);
-        announce(&Change::Message(&message), session, audience, turn);
+        announce(&Change::Message(&message), session, subscribers, turn);
         if session.history.len() > history || session.history_bytes > HISTORY_BYTES {
-            bounds::compact(session, history - history / 4, HISTORY_BYTES - HISTORY_BYTES / 4, audience, turn);
+            bounds::compact(session, history - history / 4, HISTORY_BYTES - HISTORY_BYTES / 4, subscribers, turn);
         }
         Some(message)
     }
 
     /// A run of a session begins. False where there is no such session, or the run is already under way in it.
-    pub fn begin_run(&mut self, key: &str, run: &RunId, audience: &Audience, turn: &mut Turn<'_>) -> bool {
+    pub fn begin_run(&mut self, key: &str, run: &RunId, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
         if session.active_runs.contains(run) {
             return false;
@@ -245,7 +245,7 @@ impl Sessions {
         session.ended_at = None;
         session.updated_at = turn.now.wall_ms;
         write_session(session, turn);
-        announce(&Change::RunBegan(run), session, audience, turn);
+        announce(&Change::RunBegan(run), session, subscribers, turn);
         true
     }
 
@@ -255,7 +255,7 @@ impl Sessions {
         key: &str,
         run: &RunId,
         paused: bool,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
@@ -269,13 +269,13 @@ impl Sessions {
                 session.paused_runs.push(run.clone());
             }
             session.updated_at = turn.now.wall_ms;
-            announce(&Change::Paused(paused), session, audience, turn);
+            announce(&Change::Paused(paused), session, subscribers, turn);
         }
         true
     }
 
     /// A run of a session ended. False where it isn't under way in that session (for instance after a reset).
-    pub fn end_run(&mut self, key: &str, run: &RunId, end: RunEnd, audience: &Audience, turn: &mut Turn<'_>) -> bool {
+    pub fn end_run(&mut self, key: &str, run: &RunId, end: RunEnd, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
         if !session.active_runs.contains(run) {
             return false;
@@ -297,7 +297,7 @@ impl Sessions {
         };
         session.updated_at = turn.now.wall_ms;
         write_session(session, turn);
-        announce(&Change::RunEnded(run, &end), session, audience, turn);
+        announce(&Change::RunEnded(run, &end), session, subscribers, turn);
         true
     }
 
@@ -324,7 +324,7 @@ impl Sessions {
     }
 
     /// `sessions.patch`. None where there is no such session.
-    pub fn patch(&mut self, key: &str, patch: Patch, audience: &Audience, turn: &mut Turn<'_>) -> Option<&Session> {
+    pub fn patch(&mut self, key: &str, patch: Patch, subscribers: &Subscribers, turn: &mut Turn<'_>) -> Option<&Session> {
         let session = self.by_key.get_mut(key)?;
         let bounded = |text: Option<String>| text.map(|text| session::cut(text, LABEL_BYTES));
         if let Some(label) = patch.label {
@@ -341,7 +341,7 @@ impl Sessions {
         }
         session.updated_at = turn.now.wall_ms;
         write_session(session, turn);
-        announce(&Change::Patched, session, audience, turn);
+        announce(&Change::Patched, session, subscribers, turn);
         Some(session)
     }
 
@@ -351,7 +351,7 @@ impl Sessions {
         &mut self,
         key: &str,
         reason: &'static str,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> Option<&Session> {
         let session = self.by_key.get_mut(key)?;
@@ -377,16 +377,16 @@ impl Sessions {
         // The new transcript first: a crash in between leaves both, and the higher generation counts.
         write_session(session, turn);
         turn.write(FileChange::Remove { file: transcript::path(&old) });
-        announce(&Change::Reset(reason), session, audience, turn);
+        announce(&Change::Reset(reason), session, subscribers, turn);
         Some(session)
     }
 
     /// Removes a session and its transcript. Runs under way are forgotten here; ending them is up to the caller,
     /// beforehand. False where there is no such session.
-    pub fn delete(&mut self, key: &str, audience: &Audience, turn: &mut Turn<'_>) -> bool {
+    pub fn delete(&mut self, key: &str, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.remove(key) else { return false };
         turn.write(FileChange::Remove { file: transcript::path(&session.session_id) });
-        announce(&Change::Deleted, &session, audience, turn);
+        announce(&Change::Deleted, &session, subscribers, turn);
         true
     }
 
@@ -395,11 +395,11 @@ impl Sessions {
         &mut self,
         key: &str,
         keep: usize,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> Option<(usize, usize)> {
         let session = self.by_key.get_mut(key)?;
-        Some(bounds::compact(session, keep.max(1), usize::MAX, audience, turn))
+        Some(bounds::compact(session, keep.max(1), usize::MAX, subscribers, turn))
     }
 }
 

@@ -19,7 +19,7 @@ pub enum OutboundItem {
     Response {
         /// The request's id as sent; none where it had none.
         request: Option<String>,
-        /// Serialized once, by the desk.
+        /// Serialized once, by the core actor.
         outcome: Result<Arc<RawValue>, Arc<RawValue>>,
     },
     /// An event.
@@ -99,7 +99,7 @@ fn lock(unread: &Mutex<Unread>) -> MutexGuard<'_, Unread> {
 
 type Waiting = (OutboundItem, UnreadShare);
 
-/// The desk's end of one connection's queue. Sending never waits.
+/// The core's end of one connection's queue. Sending never waits.
 #[derive(Debug, Clone)]
 pub struct Outbound {
     queue: mpsc::UnboundedSender<Waiting>,

@@ -11,17 +11,17 @@ use gatewarden_listener::{ClientSocket as _, GuardedStream};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Premises, Socket, conversation};
-use crate::door::{FORWARDING_HEADERS, Peer};
+use super::{GatewayContext, Socket, conversation};
+use crate::auth::{FORWARDING_HEADERS, Peer};
 use crate::http::entrance::client_address;
 
 /// Takes over a connection whose request asked for an upgrade. The path doesn't matter: real gateways take any.
 pub(crate) async fn upgrade(
-    premises: Rc<Premises>,
+    context: Rc<GatewayContext>,
     request: Request,
     mut framed: Framed<GuardedStream<Socket>, h1::Codec>,
 ) {
-    if !premises.hosts.allows(request.head()) {
+    if !context.hosts.allows(request.head()) {
         let said = "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
         return refuse(framed, "403 Forbidden", "host_not_allowed", said).await;
     }
@@ -34,15 +34,15 @@ pub(crate) async fn upgrade(
         }
         Err(error) => return refuse(framed, "400 Bad Request", "invalid_upgrade", &error.to_string()).await,
     };
-    let client = client_address(remote.ip(), request.head().headers(), &premises.config);
-    let slot = match premises.slots.take(client) {
+    let client = client_address(remote.ip(), request.head().headers(), &context.config);
+    let slot = match context.connection_limits.take(client) {
         Ok(slot) => slot,
         Err(full) => {
             let status = "503 Service Unavailable\r\nretry-after: 5";
             return refuse(framed, status, "too_many_connections", &full.to_string()).await;
         }
     };
-    premises.metrics.connections_total.inc();
+    context.metrics.connections_total.inc();
     let header = |name: header::HeaderName| {
         request.head().headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     };
@@ -60,8 +60,8 @@ pub(crate) async fn upgrade(
     early.extend_from_slice(&held);
     let forwarded = FORWARDING_HEADERS.iter().any(|name| request.head().headers().contains_key(*name));
     let peer = Peer { remote: client, origin, host, forwarded };
-    let connection = premises.next_connection();
-    conversation::serve(socket, early, peer, connection, slot, premises).await;
+    let connection = context.next_connection();
+    conversation::serve(socket, early, peer, connection, slot, context).await;
 }
 
 async fn switch(framed: &mut Framed<GuardedStream<Socket>, h1::Codec>, response: Response<()>) -> io::Result<()> {

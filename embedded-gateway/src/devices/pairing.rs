@@ -1,7 +1,7 @@
 //! Requests for an approval.
 
 use super::{Device, Devices, Introduction, MAX_PENDING, NoRoom, PENDING_LIFE, add_scopes};
-use crate::door::scopes;
+use crate::auth::scopes;
 
 /// Why a device must be approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

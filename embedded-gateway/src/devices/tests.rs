@@ -2,7 +2,7 @@ use gatewarden_protocol::Secret;
 use proptest::prelude::*;
 
 use super::*;
-use crate::door::bench::identity;
+use crate::tests::fixture::identity;
 
 fn config(most: usize) -> DeviceAuth {
     DeviceAuth {

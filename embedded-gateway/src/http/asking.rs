@@ -13,37 +13,37 @@ use tokio::sync::oneshot;
 use super::answer::{call_error, refusal};
 use super::login::stopping;
 use crate::caller::Caller;
-use crate::connection::Premises;
-use crate::desk::messages::{Ask, Disconnected};
+use crate::connection::GatewayContext;
+use crate::core_actor::messages::{Ask, Disconnected};
 use crate::turn::Call;
 
 /// How long a request waits for its answer. Methods answer at once, or when a process was started.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Tells the desk that nobody waits any more, however the request ended.
+/// Tells the core actor that nobody waits any more, however the request ended.
 struct Asked {
-    premises: Data<Rc<Premises>>,
+    context: Data<Rc<GatewayContext>>,
     caller: Arc<Caller>,
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        // One small message for each request; a desk that is gone has nothing to forget.
-        self.premises.desk.do_send(Disconnected(self.caller.connection));
+        // One small message for each request; a core that is gone has nothing to forget.
+        self.context.core.do_send(Disconnected(self.caller.connection));
     }
 }
 
 /// The payload of a method's first answer, or the HTTP answer that says why there is none.
 pub(super) async fn ask(
-    premises: &Data<Rc<Premises>>,
+    context: &Data<Rc<GatewayContext>>,
     caller: &Arc<Caller>,
     method: &str,
     params: Value,
 ) -> Result<Value, HttpResponse> {
     let (answer, answered) = oneshot::channel();
     let call = Call { caller: Arc::clone(caller), request: None, method: method.to_owned(), params };
-    let asked = Asked { premises: premises.clone(), caller: Arc::clone(caller) };
-    premises.desk.send(Ask { call, answer }).await.map_err(|_| stopping())?;
+    let asked = Asked { context: context.clone(), caller: Arc::clone(caller) };
+    context.core.send(Ask { call, answer }).await.map_err(|_| stopping())?;
     let outcome = tokio::time::timeout(ANSWERED_WITHIN, answered).await;
     drop(asked);
     match outcome {

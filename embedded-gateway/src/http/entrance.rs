@@ -22,8 +22,8 @@ use gatewarden_protocol::forwarded::client_behind;
 use super::answer::refusal;
 use super::login::no_peer;
 use crate::config::GatewayConfig;
-use crate::connection::Premises;
-use crate::door::{FORWARDING_HEADERS, Peer, origin_is_allowed};
+use crate::connection::GatewayContext;
+use crate::auth::{FORWARDING_HEADERS, Peer, origin_is_allowed};
 
 /// How long a request may take in all, the arrival of its body included: nobody holds a connection by sending slowly.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
@@ -71,16 +71,16 @@ fn begin(request: &mut ServiceRequest) -> Option<BeingServed> {
 }
 
 fn refused(request: &ServiceRequest) -> Option<HttpResponse> {
-    let Some(premises) = request.app_data::<Data<Rc<Premises>>>() else {
+    let Some(context) = request.app_data::<Data<Rc<GatewayContext>>>() else {
         return Some(refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server isn't set up"));
     };
-    premises.metrics.http_requests.inc();
-    if !premises.hosts.allows(request.head()) {
+    context.metrics.http_requests.inc();
+    if !context.hosts.allows(request.head()) {
         let said = "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
         return Some(refusal(StatusCode::FORBIDDEN, "host_not_allowed", said));
     }
-    let Some(peer) = peer_of(request.request(), premises) else { return Some(no_peer()) };
-    if !origin_is_allowed(&peer, &premises.config) {
+    let Some(peer) = peer_of(request.request(), context) else { return Some(no_peer()) };
+    if !origin_is_allowed(&peer, &context.config) {
         let said = "origin not allowed: add it to gateway.controlUi.allowedOrigins";
         return Some(refusal(StatusCode::FORBIDDEN, "origin_not_allowed", said));
     }
@@ -92,11 +92,11 @@ fn refused(request: &ServiceRequest) -> Option<HttpResponse> {
 }
 
 /// Where a request comes from.
-pub(super) fn peer_of(request: &HttpRequest, premises: &Premises) -> Option<Peer> {
+pub(super) fn peer_of(request: &HttpRequest, context: &GatewayContext) -> Option<Peer> {
     let (remote, headers) = (request.peer_addr()?.ip(), request.headers());
     let text = |name| headers.get(name).map(|value| value.to_str().map(str::to_owned).unwrap_or_default());
     let forwarded = FORWARDING_HEADERS.iter().any(|name| headers.contains_key(*name));
-    let remote = client_address(remote, headers, &premises.config);
+    let remote = client_address(remote, headers, &context.config);
     Some(Peer { remote, origin: text(ORIGIN), host: text(HOST), forwarded })
 }
 

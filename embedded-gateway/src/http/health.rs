@@ -10,7 +10,7 @@ use serde_json::json;
 use super::answer::{json_answer, wrong_method};
 use crate::COMPATIBLE_VERSION;
 use crate::clock::Now;
-use crate::connection::{Phase, Premises};
+use crate::connection::{Phase, GatewayContext};
 
 pub(super) fn routes(service: &mut ServiceConfig) {
     for path in ["/health", "/healthz"] {
@@ -26,17 +26,17 @@ fn reading(path: &'static str) -> actix_web::Resource {
 }
 
 /// Document 004's form; `ok` is what real releases say beside it. `uptime` is in seconds.
-async fn health(premises: Data<Rc<Premises>>) -> HttpResponse {
-    let uptime = premises.uptime(Now::read()).as_secs();
+async fn health(context: Data<Rc<GatewayContext>>) -> HttpResponse {
+    let uptime = context.uptime(Now::read()).as_secs();
     let body = json!({"ok": true, "status": "ok", "version": COMPATIBLE_VERSION, "uptime": uptime});
     json_answer(StatusCode::OK, &body)
 }
 
 /// The form of real releases.
-async fn ready(premises: Data<Rc<Premises>>) -> HttpResponse {
-    let stopping = *premises.phase.borrow() > Phase::Serving;
+async fn ready(context: Data<Rc<GatewayContext>>) -> HttpResponse {
+    let stopping = *context.phase.borrow() > Phase::Serving;
     let failing: &[&str] = if stopping { &["stopping"] } else { &[] };
-    let uptime = u64::try_from(premises.uptime(Now::read()).as_millis()).unwrap_or(u64::MAX);
+    let uptime = u64::try_from(context.uptime(Now::read()).as_millis()).unwrap_or(u64::MAX);
     let status = if stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     json_answer(status, &json!({"ready": !stopping, "failing": failing, "uptimeMs": uptime}))
 }

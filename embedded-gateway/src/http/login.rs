@@ -1,4 +1,4 @@
-//! Who asks over HTTP: `Authorization: Bearer` with the shared token or password, checked by the desk.
+//! Who asks over HTTP: `Authorization: Bearer` with the shared token or password, checked by the core actor.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use tokio::sync::oneshot;
 use super::answer::{json_answer, refusal};
 use super::entrance::peer_of;
 use crate::caller::Caller;
-use crate::connection::Premises;
-use crate::desk::messages::CheckBearer;
+use crate::connection::GatewayContext;
+use crate::core_actor::messages::CheckBearer;
 use crate::reply::CallError;
 
 /// Longest credential that is looked at, in bytes.
 const MAX_TOKEN: usize = 4_096;
 
 /// The caller of a request, or the answer that refuses it.
-pub(super) async fn caller(request: &HttpRequest, premises: &Data<Rc<Premises>>) -> Result<Arc<Caller>, HttpResponse> {
-    let peer = peer_of(request, premises).ok_or_else(no_peer)?;
+pub(super) async fn caller(request: &HttpRequest, context: &Data<Rc<GatewayContext>>) -> Result<Arc<Caller>, HttpResponse> {
+    let peer = peer_of(request, context).ok_or_else(no_peer)?;
     let (answer, answered) = oneshot::channel();
-    let check = CheckBearer { connection: premises.next_connection(), peer, token: bearer(request), answer };
-    premises.desk.send(check).await.map_err(|_| stopping())?;
+    let check = CheckBearer { connection: context.next_connection(), peer, token: bearer(request), answer };
+    context.core.send(check).await.map_err(|_| stopping())?;
     answered.await.map_err(|_| stopping())?.map_err(|error| unauthorized(&error))
 }
 

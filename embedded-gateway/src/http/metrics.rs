@@ -7,7 +7,7 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{self, Data, ServiceConfig};
 
 use super::answer::wrong_method;
-use crate::connection::Premises;
+use crate::connection::GatewayContext;
 
 /// The exposition format that every Prometheus reads.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,9 +21,9 @@ pub(super) fn routes(service: &mut ServiceConfig) {
     );
 }
 
-async fn metrics(premises: Data<Rc<Premises>>) -> HttpResponse {
+async fn metrics(context: Data<Rc<GatewayContext>>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
         .content_type(TEXT_FORMAT)
-        .body(premises.metrics.text())
+        .body(context.metrics.text())
 }

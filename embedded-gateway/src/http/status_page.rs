@@ -15,8 +15,8 @@ use super::answer::wrong_method;
 use super::login;
 use crate::COMPATIBLE_VERSION;
 use crate::clock::Now;
-use crate::connection::Premises;
-use crate::desk::messages::{Count, Numbers};
+use crate::connection::GatewayContext;
+use crate::core_actor::messages::{Count, Numbers};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem;\
 color:#1b1f24;background:#fff}h1{font-size:1.4rem}table{border-collapse:collapse;width:100%}\
@@ -38,16 +38,16 @@ pub(super) fn routes(service: &mut ServiceConfig, base_path: &str) {
     }
 }
 
-async fn page(request: HttpRequest, premises: Data<Rc<Premises>>) -> HttpResponse {
+async fn page(request: HttpRequest, context: Data<Rc<GatewayContext>>) -> HttpResponse {
     let numbers = if login::bearer(&request).is_some() {
-        if let Err(refusal) = login::caller(&request, &premises).await {
+        if let Err(refusal) = login::caller(&request, &context).await {
             return refusal;
         }
-        count(&premises).await
+        count(&context).await
     } else {
         None
     };
-    let up = uptime(premises.uptime(Now::read()).as_secs());
+    let up = uptime(context.uptime(Now::read()).as_secs());
     let hash = STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,12 +56,12 @@ async fn page(request: HttpRequest, premises: Data<Rc<Premises>>) -> HttpRespons
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header((CONTENT_SECURITY_POLICY, policy))
         .content_type("text/html; charset=utf-8")
-        .body(document(&up, numbers.map(|numbers| (numbers, premises.metrics.connections.get()))))
+        .body(document(&up, numbers.map(|numbers| (numbers, context.metrics.connections.get()))))
 }
 
-async fn count(premises: &Data<Rc<Premises>>) -> Option<Numbers> {
+async fn count(context: &Data<Rc<GatewayContext>>) -> Option<Numbers> {
     let (answer, answered) = oneshot::channel();
-    premises.desk.send(Count { answer }).await.ok()?;
+    context.core.send(Count { answer }).await.ok()?;
     answered.await.ok()
 }
 

@@ -16,8 +16,8 @@ use super::answer::{call_error, json_answer, refusal, wrong_method};
 use super::entrance::peer_of;
 use super::login::{self, stopping, unauthorized};
 use crate::config::Webhook;
-use crate::connection::Premises;
-use crate::desk::messages::{CheckWebhook, Trigger};
+use crate::connection::GatewayContext;
+use crate::core_actor::messages::{CheckWebhook, Trigger};
 
 pub(crate) use secret::Shown;
 
@@ -46,27 +46,27 @@ pub(super) fn routes(service: &mut ServiceConfig, webhooks: &[Webhook]) {
 
 async fn triggered(
     request: HttpRequest,
-    premises: Data<Rc<Premises>>,
+    context: Data<Rc<GatewayContext>>,
     webhook: Data<Webhook>,
     body: Result<Bytes, actix_web::Error>,
 ) -> HttpResponse {
     let Ok(body) = body else {
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &format!("at most {MAX_BODY} bytes are read"));
     };
-    started(&request, &premises, &webhook, &body).await.unwrap_or_else(|refusal| refusal)
+    started(&request, &context, &webhook, &body).await.unwrap_or_else(|refusal| refusal)
 }
 
 async fn started(
     request: &HttpRequest,
-    premises: &Data<Rc<Premises>>,
+    context: &Data<Rc<GatewayContext>>,
     webhook: &Webhook,
     body: &[u8],
 ) -> Result<HttpResponse, HttpResponse> {
-    let peer = peer_of(request, premises).ok_or_else(login::no_peer)?;
+    let peer = peer_of(request, context).ok_or_else(login::no_peer)?;
     let shown = secret::shown(request.headers(), login::bearer(request), &webhook.secret, body);
     let (answer, answered) = oneshot::channel();
     let check = CheckWebhook { peer, webhook: webhook.id.clone(), shown, answer };
-    premises.desk.send(check).await.map_err(|_| stopping())?;
+    context.core.send(check).await.map_err(|_| stopping())?;
     answered.await.map_err(|_| stopping())?.map_err(|error| unauthorized(&error))?;
     let invalid = || refusal(StatusCode::BAD_REQUEST, "invalid_body", "the body must be JSON");
     let body: Value = serde_json::from_slice(body).map_err(|_| invalid())?;
@@ -83,9 +83,9 @@ async fn started(
         delivery: delivery(request),
         answer,
     };
-    premises.desk.send(trigger).await.map_err(|_| stopping())?;
+    context.core.send(trigger).await.map_err(|_| stopping())?;
     let payload = answered.await.map_err(|_| stopping())?.map_err(|error| call_error(&error))?;
-    premises.metrics.webhooks.inc();
+    context.metrics.webhooks.inc();
     let run = payload.get("runId").cloned().unwrap_or_default();
     Ok(json_answer(StatusCode::ACCEPTED, &json!({"ok": true, "status": "accepted", "runId": run})))
 }

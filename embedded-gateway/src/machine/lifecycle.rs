@@ -13,7 +13,7 @@ impl GatewayMachine {
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.wall_ms;
         let (readers, others): (Vec<_>, Vec<_>) =
-            self.audience.callers().cloned().partition(|caller| caller.holds(crate::caller::Scope::Read));
+            self.subscribers.callers().cloned().partition(|caller| caller.holds(crate::caller::Scope::Read));
         let numbers = |callers: Vec<std::sync::Arc<crate::caller::Caller>>| -> Vec<ConnectionId> {
             callers.iter().map(|caller| caller.connection).collect()
         };
@@ -32,7 +32,7 @@ impl GatewayMachine {
     /// The gateway stops: everybody is told before anything is ended.
     pub fn stopping(&mut self, turn: &mut Turn<'_>) {
         self.stopping = true;
-        let all = self.audience.callers().map(|caller| caller.connection).collect();
+        let all = self.subscribers.callers().map(|caller| caller.connection).collect();
         turn.tell(all, "shutdown", json!({"reason": "gateway stopping", "restartExpectedMs": null}));
         let (runs, mut parts) = self.runs();
         runs.stop(&mut parts, turn);
@@ -60,7 +60,7 @@ mod tests {
         for (number, scope) in [(1, "operator.read"), (2, "operator.pairing")] {
             let mut caller = caller_with(&[scope]);
             caller.connection = ConnectionId(number);
-            machine.audience.join(Arc::new(caller));
+            machine.subscribers.join(Arc::new(caller));
         }
         decide(&mut machine, &mut turn);
         let mut told = Vec::new();

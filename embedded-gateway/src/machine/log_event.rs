@@ -15,7 +15,7 @@ impl GatewayMachine {
         if line.level < self.config.log.level {
             return None;
         }
-        let to = self.audience.holding(Scope::Read);
+        let to = self.subscribers.holding(Scope::Read);
         if to.is_empty() {
             return None;
         }

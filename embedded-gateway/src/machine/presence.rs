@@ -69,7 +69,7 @@ impl GatewayMachine {
         self.presence.due = None;
         self.presence.version += 1;
         let left = std::mem::take(&mut self.presence.left);
-        let to = self.audience.holding(Scope::Read);
+        let to = self.subscribers.holding(Scope::Read);
         if to.is_empty() {
             return;
         }
@@ -92,7 +92,7 @@ impl GatewayMachine {
             "text": format!("Gateway: gatewarden · app {COMPATIBLE_VERSION} · mode gateway · reason self"),
             "ts": now.wall_ms,
         });
-        let shown = self.audience.callers().filter(|caller| is_shown(caller));
+        let shown = self.subscribers.callers().filter(|caller| is_shown(caller));
         let others = shown.take(MOST_ROWS - 1).map(|caller| row(caller, &self.boot_id, "connect", now));
         std::iter::once(own).chain(others).collect()
     }
@@ -149,7 +149,7 @@ mod tests {
         fn comes(&mut self, number: u64, mode: &str, scope: &str) {
             let mut caller = caller_with(&[scope]);
             (caller.connection, caller.mode) = (ConnectionId(number), mode.to_owned());
-            self.machine.audience.join(Arc::new(caller.clone()));
+            self.machine.subscribers.join(Arc::new(caller.clone()));
             self.machine.has_come(&caller, self.now);
         }
 

@@ -18,7 +18,7 @@ impl GatewayMachine {
         let parts = Parts {
             sessions: &mut self.sessions,
             agents: &self.agents,
-            audience: &self.audience,
+            subscribers: &self.subscribers,
             config: &self.config,
         };
         (&mut self.runs, parts)

@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
     use crate::clock::CountingChance;
-    use crate::door::bench::config;
+    use crate::tests::fixture::config;
     use crate::effect::Effect;
     use crate::loaded::Loaded;
     use crate::sessions::{Opening, SessionKey};
@@ -107,9 +107,9 @@ mod tests {
 
         fn open(&mut self) {
             let mut turn = Turn::new(self.now, &mut self.chance);
-            let GatewayMachine { sessions, audience, .. } = &mut self.machine;
+            let GatewayMachine { sessions, subscribers, .. } = &mut self.machine;
             let key = SessionKey::of("main", "a");
-            assert!(sessions.open(&key, Opening::default(), audience, &mut turn).is_ok());
+            assert!(sessions.open(&key, Opening::default(), subscribers, &mut turn).is_ok());
         }
 
         /// A day of minutes would take long; what matters is how much time has passed.

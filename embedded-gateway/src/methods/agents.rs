@@ -88,7 +88,7 @@ fn delete(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
 
 /// `config.changed`, as real gateways of protocol 4 say it after a change of the agents.
 fn tell_changed(machine: &GatewayMachine, turn: &mut Turn<'_>) {
-    let readers = machine.audience.holding(Scope::Read);
+    let readers = machine.subscribers.holding(Scope::Read);
     turn.tell(readers, "config.changed", json!({"path": crate::agents::FILE, "ts": turn.now.wall_ms}));
 }
 

@@ -6,7 +6,7 @@ use super::Method;
 use super::params::Params;
 use crate::caller::{Caller, Scope};
 use crate::devices::{Unapprovable, device_row, pending_row};
-use crate::door::{report, scopes};
+use crate::auth::{report, scopes};
 use crate::effect::Effect;
 use crate::machine::GatewayMachine;
 use crate::reply::{Answer, CallError, Outcome};
@@ -129,7 +129,7 @@ fn revoke(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
 /// Closes the connections of a device: after the answer, since the caller's own may be among them.
 fn close_all(machine: &GatewayMachine, device_id: &str, reason: &str, turn: &mut Turn<'_>) {
     let of_device = |caller: &&std::sync::Arc<Caller>| caller.device_id.as_deref() == Some(device_id);
-    for caller in machine.audience.callers().filter(of_device) {
+    for caller in machine.subscribers.callers().filter(of_device) {
         turn.push(Effect::Close { connection: caller.connection, code: DEVICE_GONE, reason: reason.to_owned() });
     }
 }

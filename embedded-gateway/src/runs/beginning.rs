@@ -65,20 +65,20 @@ impl Runs {
             parts.sessions.check_label(label, &key)?;
         }
         let is_new = parts.sessions.get(&key).is_none();
-        let session = parts.sessions.open(&new.session, new.opening.clone(), parts.audience, turn)?;
+        let session = parts.sessions.open(&new.session, new.opening.clone(), parts.subscribers, turn)?;
         let session_id = session.session_id.clone();
         if !is_new && label.is_some() && session.label != label {
             let patch = crate::sessions::Patch { label: Some(label), ..Default::default() };
-            parts.sessions.patch(&key, patch, parts.audience, turn);
+            parts.sessions.patch(&key, patch, parts.subscribers, turn);
         }
         let role = if new.message.is_some() { Role::User } else { Role::System };
         let text = new.message.clone().unwrap_or_else(|| format!("started command \"{}\"", new.command.template));
         let message = NewMessage { role, text, run: Some(new.id.clone()), usage: None };
-        let seq = parts.sessions.append(&key, message, parts.audience, turn).map(|message| message.seq);
+        let seq = parts.sessions.append(&key, message, parts.subscribers, turn).map(|message| message.seq);
 
         let (order, mut run) = made(&new, session_id, parts, turn);
         if let Some(text) = &new.message {
-            Herald::new(parts.audience, turn).message(&run, text, &new.from, turn);
+            Herald::new(parts.subscribers, turn).message(&run, text, &new.from, turn);
         }
         let lane = self.lanes.entry(key).or_default();
         if busy {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::answer::Piece;
 use super::replies;
 use super::run::{Asked, Ending, Run, RunState};
-use crate::audience::Audience;
+use crate::subscribers::Subscribers;
 use crate::caller::{ConnectionId, Scope};
 use crate::turn::Turn;
 
@@ -14,12 +14,12 @@ use crate::turn::Turn;
 pub(super) struct Herald<'a> {
     readers: Vec<ConnectionId>,
     now: i64,
-    audience: &'a Audience,
+    subscribers: &'a Subscribers,
 }
 
 impl<'a> Herald<'a> {
-    pub(super) fn new(audience: &'a Audience, turn: &Turn<'_>) -> Self {
-        Self { readers: audience.holding(Scope::Read), now: turn.now.wall_ms, audience }
+    pub(super) fn new(subscribers: &'a Subscribers, turn: &Turn<'_>) -> Self {
+        Self { readers: subscribers.holding(Scope::Read), now: turn.now.wall_ms, subscribers }
     }
 
     /// A message came in.
@@ -178,7 +178,7 @@ impl<'a> Herald<'a> {
         if run.asked != Asked::Spawn || matches!(run.state, RunState::Queued | RunState::Starting) {
             return;
         }
-        let spawner = run.spawner.as_ref().filter(|(connection, _)| self.audience.caller(*connection).is_some());
+        let spawner = run.spawner.as_ref().filter(|(connection, _)| self.subscribers.caller(*connection).is_some());
         if let Some((connection, request)) = spawner {
             turn.tell(vec![*connection], "spawn_result", replies::spawn_result(run, request));
         }

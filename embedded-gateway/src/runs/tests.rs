@@ -71,7 +71,7 @@ impl World {
         let loaded = Loaded::nothing(&config);
         let mut machine = GatewayMachine::new(config, loaded, &mut Turn::new(now, &mut chance));
         let caller = Arc::new(caller_with(&["operator.read", "operator.write"]));
-        machine.audience.join(Arc::clone(&caller));
+        machine.subscribers.join(Arc::clone(&caller));
         Self { machine, chance, now, caller, effects: Vec::new() }
     }
 

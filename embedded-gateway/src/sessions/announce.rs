@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::rows::{MessageForm, message, row};
 use super::{Message, RunEnd, Session};
-use crate::audience::Audience;
+use crate::subscribers::Subscribers;
 use crate::caller::{ConnectionId, Scope};
 use crate::effect::RunId;
 use crate::turn::Turn;
@@ -50,21 +50,21 @@ enum Word {
 }
 
 /// Tells everybody who wants to know.
-pub fn announce(change: &Change<'_>, session: &Session, audience: &Audience, turn: &mut Turn<'_>) {
+pub fn announce(change: &Change<'_>, session: &Session, subscribers: &Subscribers, turn: &mut Turn<'_>) {
     let now = turn.now.wall_ms;
     for protocol in [4, 3] {
-        let to = speaking(protocol, audience.session_followers(), audience);
+        let to = speaking(protocol, subscribers.session_followers(), subscribers);
         if !to.is_empty() {
             turn.tell(to, "sessions.changed", changed(change, session, protocol, now));
         }
         if let Change::Message(new) = change {
-            let to = speaking(protocol, audience.message_followers(&session.key), audience);
+            let to = speaking(protocol, subscribers.message_followers(&session.key), subscribers);
             if !to.is_empty() {
                 turn.tell(to, "session.message", with_message(new, session, protocol, now));
             }
         }
     }
-    let readers = audience.holding(Scope::Read);
+    let readers = subscribers.holding(Scope::Read);
     if !readers.is_empty()
         && let Some((event, payload)) = document_004(change, session, now)
     {
@@ -73,9 +73,9 @@ pub fn announce(change: &Change<'_>, session: &Session, audience: &Audience, tur
 }
 
 /// Those of the connections who speak protocol 4, or those who don't.
-fn speaking(protocol: u32, mut connections: Vec<ConnectionId>, audience: &Audience) -> Vec<ConnectionId> {
+fn speaking(protocol: u32, mut connections: Vec<ConnectionId>, subscribers: &Subscribers) -> Vec<ConnectionId> {
     connections
-        .retain(|connection| audience.caller(*connection).is_some_and(|one| (one.protocol >= 4) == (protocol >= 4)));
+        .retain(|connection| subscribers.caller(*connection).is_some_and(|one| (one.protocol >= 4) == (protocol >= 4)));
     connections
 }
 

@@ -175,14 +175,14 @@ pub(super) fn preview(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn
 /// `sessions.subscribe`
 pub(super) fn subscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
-    let subscribed = machine.audience.follow_sessions(call.caller.connection, true);
+    let subscribed = machine.subscribers.follow_sessions(call.caller.connection, true);
     Ok(json!({"subscribed": subscribed}).into())
 }
 
 /// `sessions.unsubscribe`
 pub(super) fn unsubscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
-    machine.audience.follow_sessions(call.caller.connection, false);
+    machine.subscribers.follow_sessions(call.caller.connection, false);
     Ok(json!({"subscribed": false}).into())
 }
 
@@ -190,7 +190,7 @@ pub(super) fn unsubscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Tur
 pub(super) fn messages_subscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["key", "sessionKey"])?;
     let key = key(machine, &params)?;
-    if !machine.audience.follow_messages(call.caller.connection, key.as_str(), true, MOST_KEYS) {
+    if !machine.subscribers.follow_messages(call.caller.connection, key.as_str(), true, MOST_KEYS) {
         return Err(CallError::unavailable(format!(
             "this connection can't follow one more session: at most {MOST_KEYS}; use sessions.subscribe to follow all"
         )));
@@ -202,7 +202,7 @@ pub(super) fn messages_subscribe(machine: &mut GatewayMachine, call: &Call, _: &
 pub(super) fn messages_unsubscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["key", "sessionKey"])?;
     let key = key(machine, &params)?;
-    machine.audience.follow_messages(call.caller.connection, key.as_str(), false, MOST_KEYS);
+    machine.subscribers.follow_messages(call.caller.connection, key.as_str(), false, MOST_KEYS);
     Ok(json!({"subscribed": false, "key": key.as_str()}).into())
 }
 

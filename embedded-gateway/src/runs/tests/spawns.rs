@@ -34,7 +34,7 @@ fn other_readers_hear_of_a_spawn_under_the_id_of_its_run() {
     let mut world = World::new();
     let mut other = caller_with(&["operator.read"]);
     other.connection = ConnectionId(2);
-    world.machine.audience.join(Arc::new(other));
+    world.machine.subscribers.join(Arc::new(other));
     world.call("1", "spawn", json!({"command": "plain", "idempotencyKey": "k1"}));
     world.start("k1");
     let told: Vec<(Vec<ConnectionId>, Value)> = world
