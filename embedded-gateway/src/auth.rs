@@ -13,12 +13,12 @@ mod entry;
 mod failure_log;
 mod handshake;
 mod hello;
-pub mod lockout;
+pub(crate) mod lockout;
 mod origin;
 mod proof;
 mod refusals;
 pub(crate) mod report;
-pub mod scopes;
+pub(crate) mod scopes;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -33,15 +33,15 @@ use crate::caller::{Caller, ConnectionId};
 use crate::config::GatewayConfig;
 use crate::reply::CallError;
 
-pub use connect_params::{Client, ConnectParams, Credentials, DeviceClaim};
-pub use failure_log::FailureLog;
-pub use handshake::{FirstStep, Handshake};
-pub use lockout::{LockOutKey, LockOuts};
-pub use origin::origin_is_allowed;
+pub(crate) use connect_params::{Client, ConnectParams, Credentials, DeviceClaim};
+pub(crate) use failure_log::FailureLog;
+pub(crate) use handshake::{FirstStep, Handshake};
+pub(crate) use lockout::{LockOutKey, LockOuts};
+pub(crate) use origin::origin_is_allowed;
 
 /// What the gateway remembers of those who knocked.
 #[derive(Debug)]
-pub struct AuthState {
+pub(crate) struct AuthState {
     /// Who failed too often.
     pub lock_outs: LockOuts,
     /// Whose failures fill the logs.
@@ -50,7 +50,7 @@ pub struct AuthState {
 
 impl AuthState {
     /// Nobody has knocked yet.
-    pub fn new(config: &GatewayConfig) -> Self {
+    pub(crate) fn new(config: &GatewayConfig) -> Self {
         Self {
             lock_outs: LockOuts::new(config.limits.auth_failures, config.limits.lockout),
             failure_log: FailureLog::default(),
@@ -59,11 +59,11 @@ impl AuthState {
 }
 
 /// The newest protocol that this gateway speaks.
-pub const NEWEST_PROTOCOL: u32 = 4;
+pub(crate) const NEWEST_PROTOCOL: u32 = 4;
 /// The oldest protocol that this gateway speaks.
-pub const OLDEST_PROTOCOL: u32 = 3;
+pub(crate) const OLDEST_PROTOCOL: u32 = 3;
 /// Most that a `signedAt` may differ from the gateway's clock, in ms (2026.3.24 and 2026.9.6: 110 s pass, 130 s don't).
-pub const SIGNATURE_SKEW_MS: u64 = 120_000;
+pub(crate) const SIGNATURE_SKEW_MS: u64 = 120_000;
 
 /// Where a connection or a request comes from, as its HTTP head said. `host` has been checked against the allowed names
 /// before (an unlisted one is refused at the upgrade).

@@ -7,12 +7,12 @@
 //!                                                          watch:  pings
 //! ```
 
+mod connection_limits;
 mod conversation;
 mod frames;
 mod memory_budget;
 mod outbound;
 mod requests;
-mod connection_limits;
 mod socket;
 mod upgrade;
 mod wire;
@@ -31,10 +31,10 @@ use crate::core_actor::CoreActor;
 use crate::http::guard::HostGuard;
 use crate::metrics::GatewayMetrics;
 
+pub(crate) use connection_limits::{ConnectionLimits, ConnectionSlot};
 pub(crate) use conversation::STOPPING;
 pub(crate) use memory_budget::MemoryBudget;
-pub use outbound::{Outbound, OutboundItem, Outgoing, Overflow};
-pub(crate) use connection_limits::{ConnectionSlot, ConnectionLimits};
+pub(crate) use outbound::{Outbound, OutboundItem, Outgoing, Overflow};
 pub(crate) use socket::Socket;
 pub(crate) use upgrade::upgrade;
 

@@ -16,17 +16,17 @@ use crate::config::DeviceAuth;
 use crate::effect::FileChange;
 use crate::turn::Turn;
 
-pub use file::{DEVICES_FILE, DevicesFileError};
-pub use pairing::{Asked, Asking, PairingReason, PairingRequest, Unapprovable};
-pub use rows::{device_row, pending_row};
-pub use tokens::{DeviceToken, Issued, TokenState};
+pub(crate) use file::{DEVICES_FILE, DevicesFileError};
+pub(crate) use pairing::{Asked, Asking, PairingReason, PairingRequest, Unapprovable};
+pub(crate) use rows::{device_row, pending_row};
+pub(crate) use tokens::{DeviceToken, Issued, TokenState};
 
 /// Most devices that are kept.
-pub const MAX_DEVICES: usize = 1_000;
+pub(crate) const MAX_DEVICES: usize = 1_000;
 /// Most requests that wait for an approval; the oldest goes when another comes.
-pub const MAX_PENDING: usize = 64;
+pub(crate) const MAX_PENDING: usize = 64;
 /// A request that was not repeated for so long is forgotten.
-pub const PENDING_LIFE: Duration = Duration::from_secs(3_600);
+pub(crate) const PENDING_LIFE: Duration = Duration::from_secs(3_600);
 /// A device that was approved without asking may give way to another of the same name after this.
 const SUPERSEDABLE_AFTER_MS: i64 = 60_000;
 

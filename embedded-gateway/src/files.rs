@@ -27,10 +27,10 @@ use crate::effect::FileChange;
 use crate::reply::CallError;
 use crate::turn::ReplyTo;
 
-pub use disk::{DiskQuery, Workspace};
-pub use health::FilesHealth;
-pub use load::{LoadError, read_state};
-pub use tail::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
+pub(crate) use disk::{DiskQuery, Workspace};
+pub(crate) use health::FilesHealth;
+pub(crate) use load::{LoadError, read_state};
+pub(crate) use tail::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
 
 /// What may wait for a slow disk, in bytes of text; further changes count as failed.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
@@ -56,7 +56,7 @@ impl Order {
 
 /// What the files' thread has to tell.
 #[derive(Debug, Clone, PartialEq)]
-pub enum FilesNews {
+pub(crate) enum FilesNews {
     /// A change could not be carried out.
     Failed {
         /// Which file, relative to the state directory.
@@ -81,7 +81,7 @@ pub enum FilesNews {
 /// The way to the files' thread. Nothing of it ever waits, except its end: dropping it blocks until everything that waits is
 /// carried out.
 #[derive(Debug)]
-pub struct Files {
+pub(crate) struct Files {
     orders: Sender<Order>,
     waiting: Arc<AtomicUsize>,
     thread: Option<thread::JoinHandle<()>>,
@@ -89,7 +89,7 @@ pub struct Files {
 
 impl Files {
     /// Starts the thread for a state directory. `tell` is called on that thread.
-    pub fn start(state_dir: PathBuf, tell: impl Fn(FilesNews) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(state_dir: PathBuf, tell: impl Fn(FilesNews) + Send + 'static) -> io::Result<Self> {
         let (orders, receiver) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&waiting);
@@ -100,14 +100,14 @@ impl Files {
     }
 
     /// Changes a file, after everything else that was wanted before. None: taken; else what to tell the machine at once.
-    pub fn change(&self, change: FileChange) -> Option<FilesNews> {
+    pub(crate) fn change(&self, change: FileChange) -> Option<FilesNews> {
         let file = change.file().to_owned();
         let error = self.send(Order::Change(change)).err()?;
         Some(FilesNews::Failed { file, error })
     }
 
     /// Asks something; the answer comes as news. None: taken; else the answer.
-    pub fn ask(&self, to: ReplyTo, query: DiskQuery) -> Option<FilesNews> {
+    pub(crate) fn ask(&self, to: ReplyTo, query: DiskQuery) -> Option<FilesNews> {
         let error = self.send(Order::Query { to: to.clone(), query }).err()?;
         Some(FilesNews::Answered { to, outcome: Err(CallError::unavailable(error).retry_after(1_000)) })
     }

@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::agents::{self, Agents};
-use crate::subscribers::Subscribers;
+use crate::auth::AuthState;
 use crate::caller::ConnectionId;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
 use crate::devices::Devices;
-use crate::auth::AuthState;
 use crate::effect::{FileChange, LogLevel};
 use crate::files::{FilesHealth, FilesNews};
 use crate::loaded::Loaded;
@@ -24,6 +23,7 @@ use crate::processes::Orphan;
 use crate::reply::{Answer, CallError};
 use crate::runs::Runs;
 use crate::sessions::{Sessions, transcript};
+use crate::subscribers::Subscribers;
 use crate::turn::{Call, Turn};
 use presence::Presence;
 pub(crate) use wall_clock::CLOCK_FILE;
@@ -34,7 +34,7 @@ const STOPPING_RETRY_MS: u64 = 1_000;
 
 /// Everything that the gateway knows. Owned by the core actor actor; its parts are changed by methods and by news alone.
 #[derive(Debug)]
-pub struct GatewayMachine {
+pub(crate) struct GatewayMachine {
     /// The configuration; it doesn't change while the gateway runs.
     pub config: Arc<GatewayConfig>,
     /// When the gateway started.
@@ -71,7 +71,7 @@ pub struct GatewayMachine {
 
 impl GatewayMachine {
     /// A gateway that just started, with what it had kept.
-    pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, turn: &mut Turn<'_>) -> Self {
+    pub(crate) fn new(config: Arc<GatewayConfig>, loaded: Loaded, turn: &mut Turn<'_>) -> Self {
         for repair in loaded.repairs {
             turn.write(repair);
         }
@@ -101,7 +101,7 @@ impl GatewayMachine {
     }
 
     /// What is to be done every minute.
-    pub fn upkeep(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn upkeep(&mut self, turn: &mut Turn<'_>) {
         self.report_left_out_failures(turn);
         self.look_at_clocks(turn);
         let judged_ms = self.wall_clock.judged_ms(turn.now, self.sessions.age());
@@ -125,7 +125,7 @@ impl GatewayMachine {
     }
 
     /// News of the files' thread.
-    pub fn files_news(&mut self, news: FilesNews, turn: &mut Turn<'_>) {
+    pub(crate) fn files_news(&mut self, news: FilesNews, turn: &mut Turn<'_>) {
         match news {
             FilesNews::Failed { file, error } => self.files.failed(&file, &error, turn),
             FilesNews::Restored { file } => self.files.restored(&file, turn),
@@ -134,7 +134,7 @@ impl GatewayMachine {
     }
 
     /// A caller asks for something. The answer is among the effects, at once or in a later turn.
-    pub fn call(&mut self, call: &Call, turn: &mut Turn<'_>) {
+    pub(crate) fn call(&mut self, call: &Call, turn: &mut Turn<'_>) {
         if self.stopping {
             let error = CallError::unavailable("the gateway is stopping").retry_after(STOPPING_RETRY_MS);
             return turn.respond(&call.reply_to(), Err(error));
@@ -147,7 +147,7 @@ impl GatewayMachine {
     }
 
     /// A connection is gone; nothing more can be sent to it.
-    pub fn disconnected(&mut self, connection: ConnectionId, now: Now) {
+    pub(crate) fn disconnected(&mut self, connection: ConnectionId, now: Now) {
         if let Some(caller) = self.subscribers.leave(connection) {
             self.has_left(caller, now);
         }
@@ -155,7 +155,7 @@ impl GatewayMachine {
     }
 
     /// How long the gateway has been up, in ms.
-    pub fn uptime_ms(&self, now: Now) -> u64 {
+    pub(crate) fn uptime_ms(&self, now: Now) -> u64 {
         u64::try_from(now.at.saturating_duration_since(self.started.at).as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -5,7 +5,7 @@ mod configuration;
 mod devices;
 mod information;
 mod liveness;
-pub mod messages;
+pub(crate) mod messages;
 mod params;
 mod sessions;
 mod spawning;
@@ -20,7 +20,7 @@ use crate::turn::{Call, Turn};
 pub(crate) use messages::send_delivery;
 
 /// One method: its name, what it asks of the caller, and what it does.
-pub struct Method {
+pub(crate) struct Method {
     /// The name on the wire.
     pub name: &'static str,
     /// What the caller must hold.
@@ -42,7 +42,7 @@ const FAMILIES: &[&[Method]] = &[
 ];
 
 /// The events that the hello names.
-pub const EVENTS: &[&str] = &[
+pub(crate) const EVENTS: &[&str] = &[
     "connect.challenge",
     "tick",
     "shutdown",
@@ -75,13 +75,13 @@ pub const EVENTS: &[&str] = &[
 ];
 
 /// The names of all methods, for the hello.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().flat_map(|family| family.iter()).map(|method| method.name)
 }
 
 /// Carries out a call: unknown methods and missing scopes are answered as real gateways answer them. (One who isn't admin
 /// learns of an unknown method only that a scope is missing.)
-pub fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+pub(crate) fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let found = FAMILIES.iter().flat_map(|family| family.iter()).find(|method| method.name == call.method);
     let Some(method) = found else {
         return Err(if call.caller.holds(Scope::Admin) {

@@ -17,7 +17,7 @@ const SHARED: u32 = 0o1000;
 ///
 /// # Errors
 /// It can't be made, or is another user's.
-pub fn make_private(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let found = metadata(dir)?;
     let own = rustix::process::geteuid().as_raw();

@@ -78,7 +78,7 @@ impl CallError {
 
 /// How a method answers.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// At once: the payload.
     Payload(Value),
     /// Not at once: the method has kept the call's [`crate::turn::ReplyTo`] and responds through
@@ -93,4 +93,4 @@ impl From<Value> for Answer {
 }
 
 /// What a method returns.
-pub type Outcome = Result<Answer, CallError>;
+pub(crate) type Outcome = Result<Answer, CallError>;

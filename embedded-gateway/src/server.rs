@@ -18,13 +18,13 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Now;
 use crate::config::{Bind, GatewayConfig};
-use crate::connection::{MemoryBudget, Phase, GatewayContext, ConnectionLimits};
+use crate::connection::{ConnectionLimits, GatewayContext, MemoryBudget, Phase};
 use crate::core_actor::CoreActor;
 use crate::core_actor::messages::Stop;
 use crate::files::{LoadError, read_state};
 use crate::http::guard::HostGuard;
-use crate::metrics::GatewayMetrics;
 use crate::log_sinks::LogSinks;
+use crate::metrics::GatewayMetrics;
 use crate::private_dir::make_private;
 use crate::processes::subreaper::adopt_descendants;
 

@@ -16,24 +16,24 @@ mod rows;
 mod session;
 #[cfg(test)]
 mod tests;
-pub mod transcript;
+pub(crate) mod transcript;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::subscribers::Subscribers;
 use crate::config::Limits;
 use crate::effect::{FileChange, RunId};
 use crate::reply::CallError;
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-pub use announce::{Change, announce};
-pub use bounds::{ALL_BYTES, HISTORY_BYTES};
-pub use keys::{KEY_BYTES, SessionKey, is_agent_id};
-pub use load::{LoadedSessions, load};
-pub use rows::{MessageForm, message, preview, row, tick_snapshot};
-pub use session::{CUT_MARK, MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage};
+pub(crate) use announce::{Change, announce};
+pub(crate) use bounds::{ALL_BYTES, HISTORY_BYTES};
+pub(crate) use keys::{KEY_BYTES, SessionKey, is_agent_id};
+pub(crate) use load::{LoadedSessions, load};
+pub(crate) use rows::{MessageForm, message, preview, row, tick_snapshot};
+pub(crate) use session::{CUT_MARK, MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage};
 
 /// Longest label, model or level, in bytes.
 const LABEL_BYTES: usize = 256;
@@ -275,7 +275,14 @@ impl Sessions {
     }
 
     /// A run of a session ended. False where it isn't under way in that session (for instance after a reset).
-    pub fn end_run(&mut self, key: &str, run: &RunId, end: RunEnd, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
+    pub fn end_run(
+        &mut self,
+        key: &str,
+        run: &RunId,
+        end: RunEnd,
+        subscribers: &Subscribers,
+        turn: &mut Turn<'_>,
+    ) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
         if !session.active_runs.contains(run) {
             return false;
@@ -324,7 +331,13 @@ impl Sessions {
     }
 
     /// `sessions.patch`. None where there is no such session.
-    pub fn patch(&mut self, key: &str, patch: Patch, subscribers: &Subscribers, turn: &mut Turn<'_>) -> Option<&Session> {
+    pub fn patch(
+        &mut self,
+        key: &str,
+        patch: Patch,
+        subscribers: &Subscribers,
+        turn: &mut Turn<'_>,
+    ) -> Option<&Session> {
         let session = self.by_key.get_mut(key)?;
         let bounded = |text: Option<String>| text.map(|text| session::cut(text, LABEL_BYTES));
         if let Some(label) = patch.label {

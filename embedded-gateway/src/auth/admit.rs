@@ -16,7 +16,7 @@ use crate::turn::Turn;
 
 impl GatewayMachine {
     /// Decides whether a connection is let in. Where it is, it listens from now on.
-    pub fn admit(&mut self, attempt: &Attempt, turn: &mut Turn<'_>) -> Admission {
+    pub(crate) fn admit(&mut self, attempt: &Attempt, turn: &mut Turn<'_>) -> Admission {
         let outcome = match &attempt.claim {
             Claim::Connect { params, protocol, proven } => {
                 let connect = Connect { attempt, params, protocol: *protocol, proven: proven.as_ref() };

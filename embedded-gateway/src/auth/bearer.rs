@@ -19,7 +19,7 @@ const HTTP: &str = "http";
 impl GatewayMachine {
     /// Checks the bearer token of an HTTP request. The caller has all scopes of an operator, as the documented HTTP
     /// operations know no others. `connection` is used for this request alone.
-    pub fn bearer(
+    pub(crate) fn bearer(
         &mut self,
         connection: ConnectionId,
         peer: &Peer,

@@ -15,7 +15,7 @@ const SPAN: Duration = Duration::from_secs(60);
 
 /// What was written, by address.
 #[derive(Debug, Default)]
-pub struct FailureLog {
+pub(crate) struct FailureLog {
     counts: HashMap<IpAddr, Count>,
 }
 
@@ -37,7 +37,7 @@ impl Count {
 
 /// Failures that were not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// Of whom.
     pub network: IpAddr,
     /// How many.
@@ -46,7 +46,7 @@ pub struct LeftOut {
 
 impl FailureLog {
     /// An address has failed: whether to write so, and what was left out of it before, where its span is over.
-    pub fn failed(&mut self, address: IpAddr, now: Instant) -> (bool, Option<LeftOut>) {
+    pub(crate) fn failed(&mut self, address: IpAddr, now: Instant) -> (bool, Option<LeftOut>) {
         let network = network_of(address);
         let before = self.counts.get(&network).filter(|count| count.is_over(now)).map(Count::left_out);
         if before.is_some() {
@@ -63,7 +63,7 @@ impl FailureLog {
     }
 
     /// What was left out of addresses whose span is over; they are forgotten.
-    pub fn take_over(&mut self, now: Instant) -> Vec<LeftOut> {
+    pub(crate) fn take_over(&mut self, now: Instant) -> Vec<LeftOut> {
         let mut left_out: Vec<LeftOut> = Vec::new();
         self.counts.retain(|network, count| {
             let over = count.is_over(now);

@@ -12,7 +12,7 @@ use crate::reply::CallError;
 
 /// The handshake of one connection.
 #[derive(Debug)]
-pub struct Handshake {
+pub(crate) struct Handshake {
     connection: ConnectionId,
     peer: Peer,
     nonce: String,
@@ -20,7 +20,7 @@ pub struct Handshake {
 
 /// What the first frame leads to.
 #[derive(Debug, Clone, PartialEq)]
-pub enum FirstStep {
+pub(crate) enum FirstStep {
     /// Close without a word: what came is no frame of ours.
     Close {
         /// Code of the close.
@@ -36,13 +36,13 @@ pub enum FirstStep {
 
 impl Handshake {
     /// A connection that was just opened. `nonce` is fresh and nobody can guess it.
-    pub fn new(connection: ConnectionId, peer: Peer, nonce: String) -> Self {
+    pub(crate) fn new(connection: ConnectionId, peer: Peer, nonce: String) -> Self {
         Self { connection, peer, nonce }
     }
 
     /// The payload of the `connect.challenge` event, the first thing that is sent. It has what document 002 shows beside
     /// what real releases send; both ignore what they don't know.
-    pub fn challenge(&self, config: &GatewayConfig, now: Now) -> Value {
+    pub(crate) fn challenge(&self, config: &GatewayConfig, now: Now) -> Value {
         json!({
             "nonce": self.nonce,
             "ts": now.wall_ms,
@@ -54,7 +54,7 @@ impl Handshake {
 
 impl Handshake {
     /// Reads the first frame, of at most 64 KiB. Text and binary frames are the same.
-    pub fn first_frame(&self, bytes: &[u8], config: &GatewayConfig, now: Now) -> FirstStep {
+    pub(crate) fn first_frame(&self, bytes: &[u8], config: &GatewayConfig, now: Now) -> FirstStep {
         let Ok(Value::Object(frame)) = serde_json::from_slice::<Value>(bytes) else {
             // Real gateways hang up on what is no JSON, without a reason.
             return FirstStep::Close { code: 1000, reason: String::new() };

@@ -16,20 +16,20 @@ use gatewarden_listener::network_of;
 use super::Peer;
 
 /// Failures older than this don't count any more (as in real releases).
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 /// Most addresses kept. When a new one comes, the one that matters least goes.
-pub const MAX_ADDRESSES: usize = 4_096;
+pub(crate) const MAX_ADDRESSES: usize = 4_096;
 
 /// Who is counted together: one IPv4 address, or one IPv6 network of 64 bits (which anybody with one address of it owns).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LockOutKey {
+pub(crate) struct LockOutKey {
     network: IpAddr,
     browser: bool,
 }
 
 impl LockOutKey {
     /// The key of a peer; none for one that is never locked out.
-    pub fn of(peer: &Peer) -> Option<Self> {
+    pub(crate) fn of(peer: &Peer) -> Option<Self> {
         if peer.is_local() {
             return None;
         }
@@ -39,7 +39,7 @@ impl LockOutKey {
 
 /// The failures of all addresses.
 #[derive(Debug)]
-pub struct LockOuts {
+pub(crate) struct LockOuts {
     most_failures: u32,
     lockout: Duration,
     counts: HashMap<LockOutKey, Count>,
@@ -64,19 +64,19 @@ impl Count {
 
 impl LockOuts {
     /// Nobody has failed yet. `most_failures` of 0 counts as 1.
-    pub fn new(most_failures: u32, lockout: Duration) -> Self {
+    pub(crate) fn new(most_failures: u32, lockout: Duration) -> Self {
         Self { most_failures: most_failures.max(1), lockout, counts: HashMap::new() }
     }
 
     /// How long a peer is locked out still; none where it isn't.
-    pub fn locked_for(&self, peer: &Peer, now: Instant) -> Option<Duration> {
+    pub(crate) fn locked_for(&self, peer: &Peer, now: Instant) -> Option<Duration> {
         let count = self.counts.get(&LockOutKey::of(peer)?)?;
         let left = count.locked_until?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
 
     /// A peer failed. True when that locks it out.
-    pub fn failed(&mut self, peer: &Peer, now: Instant) -> bool {
+    pub(crate) fn failed(&mut self, peer: &Peer, now: Instant) -> bool {
         let Some(key) = LockOutKey::of(peer) else { return false };
         if !self.counts.contains_key(&key) && self.counts.len() >= MAX_ADDRESSES {
             self.make_room(now);
@@ -95,7 +95,7 @@ impl LockOuts {
     }
 
     /// A peer got in: what it failed before is forgotten. A lock-out holds to its end for the others behind its address.
-    pub fn succeeded(&mut self, peer: &Peer) {
+    pub(crate) fn succeeded(&mut self, peer: &Peer) {
         if let Some(key) = LockOutKey::of(peer)
             && self.counts.get(&key).is_some_and(|count| count.locked_until.is_none())
         {
@@ -104,12 +104,12 @@ impl LockOuts {
     }
 
     /// How many addresses are kept.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.counts.len()
     }
 
     /// Whether none is kept.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }
 

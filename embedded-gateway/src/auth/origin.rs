@@ -34,7 +34,7 @@ pub(super) fn of_page(peer: &Peer, config: &GatewayConfig) -> Result<(), &'stati
 /// Whether the page that a request comes from may talk to the gateway: it comes from the gateway's own address, or it is
 /// listed in `gateway.controlUi.allowedOrigins`, or it is served by this machine to this machine. True without an
 /// `Origin`. HTTP and WebSocket share this rule. A `*` in the list allows nothing.
-pub fn origin_is_allowed(peer: &Peer, config: &GatewayConfig) -> bool {
+pub(crate) fn origin_is_allowed(peer: &Peer, config: &GatewayConfig) -> bool {
     let Some(origin) = &peer.origin else { return true };
     let Some(page) = parse(origin) else { return false };
     let own = peer.host.as_deref().and_then(|host| parse(&format!("{}://{host}", page.scheme)));

@@ -1,11 +1,11 @@
 //! What scopes cover each other: admin covers all of an operator's, write covers read.
 
 /// All scopes of an operator: what a login has that names none (HTTP, the `rpc` dialect).
-pub const OPERATOR: [&str; 5] =
+pub(crate) const OPERATOR: [&str; 5] =
     ["operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.pairing"];
 
 /// Whether who holds `held` may have `wanted`.
-pub fn covers(held: &[String], wanted: &str) -> bool {
+pub(crate) fn covers(held: &[String], wanted: &str) -> bool {
     held.iter().any(|scope| {
         scope == wanted
             || (scope == "operator.admin" && wanted.starts_with("operator."))
@@ -14,7 +14,7 @@ pub fn covers(held: &[String], wanted: &str) -> bool {
 }
 
 /// Whether who holds `held` may have all of `wanted`.
-pub fn covers_all(held: &[String], wanted: &[String]) -> bool {
+pub(crate) fn covers_all(held: &[String], wanted: &[String]) -> bool {
     wanted.iter().all(|scope| covers(held, scope))
 }
 

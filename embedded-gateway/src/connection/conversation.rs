@@ -18,10 +18,10 @@ use super::socket::Socket;
 use super::wire::{self, ReadEnd, Receiver, Sender};
 use super::wording::Wording;
 use super::{ConnectionSlot, GatewayContext};
+use crate::auth::{Admission, FirstStep, Handshake, Peer, Refusal};
 use crate::caller::{Caller, ConnectionId};
 use crate::clock::{Chance as _, Now, SystemChance};
 use crate::core_actor::messages::{Admit, CallMethod, Disconnected};
-use crate::auth::{Admission, FirstStep, Handshake, Peer, Refusal};
 use crate::turn::Call;
 
 /// Largest message before the hello, in bytes: real gateways have the same limit.

@@ -76,7 +76,7 @@ struct Unread {
 
 /// One thing's share of what its client left unread; given back when dropped.
 #[derive(Debug)]
-pub struct UnreadShare {
+pub(crate) struct UnreadShare {
     unread: Arc<Mutex<Unread>>,
     weight: usize,
     bytes: usize,
@@ -110,7 +110,7 @@ pub struct Outbound {
 
 /// The connection's end of its queue. With each thing comes its share, to be kept until the thing is written.
 #[derive(Debug)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     queue: mpsc::UnboundedReceiver<Waiting>,
     cut: watch::Receiver<Option<(u16, String)>>,
 }
@@ -164,7 +164,7 @@ impl Outbound {
 
 impl Outgoing {
     /// Resolves when the connection is [`Outbound::cut`]; never otherwise.
-    pub fn when_cut(&self) -> impl Future<Output = (u16, String)> + use<> {
+    pub(crate) fn when_cut(&self) -> impl Future<Output = (u16, String)> + use<> {
         let mut cut = self.cut.clone();
         async move {
             match cut.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
@@ -175,12 +175,12 @@ impl Outgoing {
     }
 
     /// What waits already; none where nothing does.
-    pub fn next_waiting(&mut self) -> Option<(OutboundItem, UnreadShare)> {
+    pub(crate) fn next_waiting(&mut self) -> Option<(OutboundItem, UnreadShare)> {
         self.queue.try_recv().ok()
     }
 
     /// The next thing to send; none once every [`Outbound`] is gone.
-    pub async fn next(&mut self) -> Option<(OutboundItem, UnreadShare)> {
+    pub(crate) async fn next(&mut self) -> Option<(OutboundItem, UnreadShare)> {
         self.queue.recv().await
     }
 }

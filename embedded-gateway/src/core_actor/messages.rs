@@ -7,9 +7,9 @@ use gatewarden_protocol::Secret;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::auth::{Admission, Attempt, Peer};
 use crate::caller::{Caller, ConnectionId};
 use crate::connection::Outbound;
-use crate::auth::{Admission, Attempt, Peer};
 use crate::effect::{ProcessNews, RunId};
 use crate::http::Shown;
 use crate::reply::CallError;

@@ -11,7 +11,7 @@ use super::{Device, DeviceToken, Devices, Introduction, MAX_DEVICES};
 use crate::config::DeviceAuth;
 
 /// The file, relative to the state directory.
-pub const DEVICES_FILE: &str = "devices.json";
+pub(crate) const DEVICES_FILE: &str = "devices.json";
 
 /// Why a file can't be used. The gateway must not start then: it would forget all devices with the next change.
 #[derive(Debug, thiserror::Error)]

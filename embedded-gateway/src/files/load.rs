@@ -42,7 +42,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// See [`LoadError`].
-pub fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
+pub(crate) fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
     let mut loaded = Loaded::nothing(config);
     read_devices(config, &mut loaded)?;
     read_agents(config, &mut loaded)?;

@@ -7,11 +7,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 /// Shown at a time where the caller names no number, in bytes.
-pub const DEFAULT_BYTES: u64 = 250_000;
+pub(crate) const DEFAULT_BYTES: u64 = 250_000;
 /// Most that is shown at a time, in bytes.
-pub const MOST_BYTES: u64 = 1_000_000;
+pub(crate) const MOST_BYTES: u64 = 1_000_000;
 /// Most lines that are shown at a time.
-pub const MOST_LINES: usize = 5_000;
+pub(crate) const MOST_LINES: usize = 5_000;
 
 /// From where to read, and what to say about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

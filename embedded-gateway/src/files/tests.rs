@@ -144,7 +144,8 @@ fn the_files_of_an_agent_are_listed_written_and_read() {
     };
     let written = set("# soul\n", None).expect("written");
     assert_eq!((&written["ok"], &written["file"]["size"]), (&Value::Bool(true), &Value::from(7)));
-    let read = fixture.ask(DiskQuery::WorkspaceGet { workspace: fixture.workspace("a"), name: "SOUL.md" }).expect("read");
+    let read =
+        fixture.ask(DiskQuery::WorkspaceGet { workspace: fixture.workspace("a"), name: "SOUL.md" }).expect("read");
     assert_eq!((&read["file"]["content"], &read["file"]["missing"]), (&Value::from("# soul\n"), &Value::Bool(false)));
     let hash = read["file"]["hash"].as_str().map(str::to_owned);
     assert!(set("# other\n", hash.clone()).is_ok());

@@ -21,9 +21,9 @@ use gatewarden_protocol::forwarded::client_behind;
 
 use super::answer::refusal;
 use super::login::no_peer;
+use crate::auth::{FORWARDING_HEADERS, Peer, origin_is_allowed};
 use crate::config::GatewayConfig;
 use crate::connection::GatewayContext;
-use crate::auth::{FORWARDING_HEADERS, Peer, origin_is_allowed};
 
 /// How long a request may take in all, the arrival of its body included: nobody holds a connection by sending slowly.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::answer::{json_answer, wrong_method};
 use crate::COMPATIBLE_VERSION;
 use crate::clock::Now;
-use crate::connection::{Phase, GatewayContext};
+use crate::connection::{GatewayContext, Phase};
 
 pub(super) fn routes(service: &mut ServiceConfig) {
     for path in ["/health", "/healthz"] {

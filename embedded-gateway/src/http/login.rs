@@ -21,7 +21,10 @@ use crate::reply::CallError;
 const MAX_TOKEN: usize = 4_096;
 
 /// The caller of a request, or the answer that refuses it.
-pub(super) async fn caller(request: &HttpRequest, context: &Data<Rc<GatewayContext>>) -> Result<Arc<Caller>, HttpResponse> {
+pub(super) async fn caller(
+    request: &HttpRequest,
+    context: &Data<Rc<GatewayContext>>,
+) -> Result<Arc<Caller>, HttpResponse> {
     let peer = peer_of(request, context).ok_or_else(no_peer)?;
     let (answer, answered) = oneshot::channel();
     let check = CheckBearer { connection: context.next_connection(), peer, token: bearer(request), answer };

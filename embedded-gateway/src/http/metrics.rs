@@ -22,8 +22,5 @@ pub(super) fn routes(service: &mut ServiceConfig) {
 }
 
 async fn metrics(context: Data<Rc<GatewayContext>>) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .content_type(TEXT_FORMAT)
-        .body(context.metrics.text())
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(TEXT_FORMAT).body(context.metrics.text())
 }

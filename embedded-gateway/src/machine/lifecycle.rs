@@ -10,7 +10,7 @@ use crate::turn::Turn;
 impl GatewayMachine {
     /// The `tick` event. Real releases send the time alone; document 002 shows the sessions with it. Those go only to who may
     /// read them.
-    pub fn tick(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.wall_ms;
         let (readers, others): (Vec<_>, Vec<_>) =
             self.subscribers.callers().cloned().partition(|caller| caller.holds(crate::caller::Scope::Read));
@@ -25,12 +25,12 @@ impl GatewayMachine {
     }
 
     /// Whether nothing is begun any more.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
     }
 
     /// The gateway stops: everybody is told before anything is ended.
-    pub fn stopping(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn stopping(&mut self, turn: &mut Turn<'_>) {
         self.stopping = true;
         let all = self.subscribers.callers().map(|caller| caller.connection).collect();
         turn.tell(all, "shutdown", json!({"reason": "gateway stopping", "restartExpectedMs": null}));

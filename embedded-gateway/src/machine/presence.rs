@@ -24,7 +24,7 @@ const PASSING: [&str; 3] = ["cli", "backend", "probe"];
 
 /// What has changed and isn't told yet.
 #[derive(Debug, Default)]
-pub struct Presence {
+pub(crate) struct Presence {
     /// How often it was told; in the hello and with each event.
     pub version: u64,
     due: Option<Instant>,

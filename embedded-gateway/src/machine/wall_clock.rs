@@ -74,10 +74,10 @@ mod tests {
 
     use super::*;
     use crate::clock::CountingChance;
-    use crate::tests::fixture::config;
     use crate::effect::Effect;
     use crate::loaded::Loaded;
     use crate::sessions::{Opening, SessionKey};
+    use crate::tests::fixture::config;
 
     const DAY: i64 = 86_400_000;
 

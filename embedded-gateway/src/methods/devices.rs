@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::Method;
 use super::params::Params;
+use crate::auth::{report, scopes};
 use crate::caller::{Caller, Scope};
 use crate::devices::{Unapprovable, device_row, pending_row};
-use crate::auth::{report, scopes};
 use crate::effect::Effect;
 use crate::machine::GatewayMachine;
 use crate::reply::{Answer, CallError, Outcome};

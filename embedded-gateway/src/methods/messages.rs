@@ -88,7 +88,7 @@ pub(crate) fn deliver(machine: &mut GatewayMachine, message: AgentMessage, turn:
 
 /// Starts a run for a message that no caller waits for (a webhook, `sessions.create` with a message). The payload names the
 /// run. An error means that nothing was begun.
-pub fn send_unasked(
+pub(crate) fn send_unasked(
     machine: &mut GatewayMachine,
     agent_id: &str,
     session: SessionKey,

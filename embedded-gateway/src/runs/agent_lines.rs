@@ -7,7 +7,7 @@ use crate::sessions::Usage;
 
 /// One line of an agent.
 #[derive(Debug, Clone, PartialEq)]
-pub enum AgentLine {
+pub(crate) enum AgentLine {
     /// More of the answer.
     Delta(String),
     /// The whole answer so far.
@@ -54,7 +54,7 @@ pub enum AgentLine {
 
 impl AgentLine {
     /// Reads a line.
-    pub fn read(line: &str) -> Self {
+    pub(crate) fn read(line: &str) -> Self {
         match serde_json::from_str::<Value>(line) {
             Ok(Value::Object(fields)) => Self::of(&fields).unwrap_or(Self::Log),
             _ => Self::Log,

@@ -17,11 +17,11 @@ use crate::sessions::{NewMessage, Opening, Role, SessionKey};
 use crate::turn::{ReplyTo, Turn};
 
 /// Longest message, in bytes.
-pub const MESSAGE_LIMIT: usize = 1024 * 1024;
+pub(crate) const MESSAGE_LIMIT: usize = 1024 * 1024;
 
 /// A run that is asked for, checked against the allow-list.
 #[derive(Debug, Clone)]
-pub struct NewRun {
+pub(crate) struct NewRun {
     /// Its id; not in use.
     pub id: RunId,
     /// By which method.
@@ -54,7 +54,7 @@ pub struct NewRun {
 
 impl Runs {
     /// Takes a run in. An error means that nothing was begun.
-    pub fn begin(&mut self, new: NewRun, parts: &mut Parts<'_>, turn: &mut Turn<'_>) -> Outcome {
+    pub(crate) fn begin(&mut self, new: NewRun, parts: &mut Parts<'_>, turn: &mut Turn<'_>) -> Outcome {
         let busy = self.check_room(&new, parts)?;
         if new.message.as_ref().is_some_and(|message| message.len() > MESSAGE_LIMIT) {
             return Err(CallError::invalid(format!("message is longer than {MESSAGE_LIMIT} bytes")));

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::answer::Piece;
 use super::replies;
 use super::run::{Asked, Ending, Run, RunState};
-use crate::subscribers::Subscribers;
 use crate::caller::{ConnectionId, Scope};
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
 /// Tells everybody who may read.

@@ -23,7 +23,7 @@ pub(super) struct Finished {
 
 /// What an idempotency key says.
 #[derive(Debug, PartialEq)]
-pub enum Replay {
+pub(crate) enum Replay {
     /// It wasn't used, as far as is remembered.
     New,
     /// It was, for the same: this is the answer.
@@ -31,14 +31,14 @@ pub enum Replay {
 }
 
 /// What tells one request from another under the same key.
-pub fn fingerprint(method: &str, params: &Value) -> String {
+pub(crate) fn fingerprint(method: &str, params: &Value) -> String {
     let digest = Sha256::digest(format!("{method}\n{params}").as_bytes());
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Runs {
     /// Looks an idempotency key up. `asked` is how it is asked for this time.
-    pub fn replay(
+    pub(crate) fn replay(
         &mut self,
         id: &RunId,
         fingerprint: &str,

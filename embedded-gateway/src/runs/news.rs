@@ -14,7 +14,7 @@ use crate::turn::Turn;
 
 impl Runs {
     /// News of a process. Those of a run that isn't known, or has ended, are late and tell nothing.
-    pub fn on_news(&mut self, id: &RunId, news: ProcessNews, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
+    pub(crate) fn on_news(&mut self, id: &RunId, news: ProcessNews, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
         let Some(run) = self.by_id.get_mut(id).filter(|run| run.state.has_process()) else { return };
         match news {
             ProcessNews::Started { pid } => started(run, pid, parts, turn),
@@ -64,7 +64,7 @@ impl Runs {
     }
 
     /// Tells what waited for its time: pieces of answers, and that nobody need wait longer.
-    pub fn on_time(&mut self, parts: &Parts<'_>, turn: &mut Turn<'_>) {
+    pub(crate) fn on_time(&mut self, parts: &Parts<'_>, turn: &mut Turn<'_>) {
         let herald = Herald::new(parts.subscribers, turn);
         let now = turn.now.at;
         for run in self.by_id.values_mut().filter(|run| run.state.end().is_none()) {

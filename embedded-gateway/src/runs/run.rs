@@ -12,7 +12,7 @@ use crate::turn::ReplyTo;
 
 /// By which method it was asked for: decides how it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// `agent`: accepted at once, the outcome in a second reply.
     Agent,
     /// `agent` in the dialect that has no ids to tell two replies apart: the outcome alone.
@@ -29,7 +29,7 @@ pub enum Asked {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Well.
     Completed,
     /// Badly: a sentence.
@@ -40,7 +40,7 @@ pub enum Ending {
 
 /// The end of a run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct End {
+pub(crate) struct End {
     /// How.
     pub how: Ending,
     /// Wall ms.
@@ -57,7 +57,7 @@ pub struct End {
 
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RunState {
+pub(crate) enum RunState {
     /// It waits for the run of its session before it.
     Queued,
     /// Its program is being executed.
@@ -72,7 +72,7 @@ pub enum RunState {
 
 impl RunState {
     /// The word on the wire.
-    pub fn as_str(&self) -> &'static str {
+    pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Starting => "starting",
@@ -85,12 +85,12 @@ impl RunState {
     }
 
     /// Whether it has a process, or is about to have one.
-    pub fn has_process(&self) -> bool {
+    pub(crate) fn has_process(&self) -> bool {
         matches!(self, Self::Starting | Self::Running | Self::Paused)
     }
 
     /// Its end.
-    pub fn end(&self) -> Option<&End> {
+    pub(crate) fn end(&self) -> Option<&End> {
         match self {
             Self::Ended(end) => Some(end),
             _ => None,
@@ -114,7 +114,7 @@ pub(super) struct Controlled {
 
 /// What `control` can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ControlAction {
+pub(crate) enum ControlAction {
     /// Stop the process group.
     Pause,
     /// Let it go on.
@@ -125,7 +125,7 @@ pub enum ControlAction {
 
 impl ControlAction {
     /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::Resume => "resume",
@@ -136,7 +136,7 @@ impl ControlAction {
 
 /// Everything about one run.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// Its id.
     pub id: RunId,
     /// The session that it belongs to.
@@ -192,7 +192,7 @@ impl Run {
     }
 
     /// What is said of it in lists.
-    pub fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         let mut row = serde_json::json!({
             "runId": self.id.0,
             "sessionKey": self.session_key,

@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 
 use super::rows::{MessageForm, message, row};
 use super::{Message, RunEnd, Session};
-use crate::subscribers::Subscribers;
 use crate::caller::{ConnectionId, Scope};
 use crate::effect::RunId;
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
 /// What happened to a session.
 #[derive(Debug)]
-pub enum Change<'a> {
+pub(crate) enum Change<'a> {
     /// It was made.
     Created,
     /// Label, model or levels were set.
@@ -50,7 +50,7 @@ enum Word {
 }
 
 /// Tells everybody who wants to know.
-pub fn announce(change: &Change<'_>, session: &Session, subscribers: &Subscribers, turn: &mut Turn<'_>) {
+pub(crate) fn announce(change: &Change<'_>, session: &Session, subscribers: &Subscribers, turn: &mut Turn<'_>) {
     let now = turn.now.wall_ms;
     for protocol in [4, 3] {
         let to = speaking(protocol, subscribers.session_followers(), subscribers);

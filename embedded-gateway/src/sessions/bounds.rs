@@ -4,15 +4,15 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::{Change, Session, Sessions, announce, transcript};
-use crate::subscribers::Subscribers;
 use crate::effect::{FileChange, LogLevel};
 use crate::reply::CallError;
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
 /// Text kept of one session, in bytes.
-pub const HISTORY_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const HISTORY_BYTES: usize = 4 * 1024 * 1024;
 /// Text kept of all sessions together, in bytes; beyond it the oldest inactive sessions are pruned.
-pub const ALL_BYTES: usize = 256 * 1024 * 1024;
+pub(crate) const ALL_BYTES: usize = 256 * 1024 * 1024;
 
 /// Lines from which a transcript with this many messages is written anew.
 pub(super) fn superfluous_from(messages: usize) -> usize {

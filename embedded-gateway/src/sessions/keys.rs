@@ -7,7 +7,7 @@ use gatewarden_protocol::sessions::agent_of_key;
 use crate::reply::CallError;
 
 /// Longest key, in bytes.
-pub const KEY_BYTES: usize = 256;
+pub(crate) const KEY_BYTES: usize = 256;
 
 /// A whole session key: `agent:<agentId>:<rest>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +62,7 @@ impl fmt::Display for SessionKey {
 }
 
 /// Whether this can be an agent's id: 1 to 64 of `a-z`, `0-9`, `-`, `_`, beginning with a letter or digit. It names folders.
-pub fn is_agent_id(id: &str) -> bool {
+pub(crate) fn is_agent_id(id: &str) -> bool {
     let mut bytes = id.bytes();
     id.len() <= 64
         && bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())

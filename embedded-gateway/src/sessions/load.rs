@@ -10,7 +10,7 @@ const CUT_OFF: &str = "the gateway ended while this run was under way";
 
 /// What was found.
 #[derive(Debug)]
-pub struct LoadedSessions {
+pub(crate) struct LoadedSessions {
     /// The sessions.
     pub sessions: Sessions,
     /// What puts the files in order, to be carried out before anything else is written.
@@ -21,7 +21,7 @@ pub struct LoadedSessions {
 
 /// Reads transcripts: pairs of the file's name without `.jsonl`, and its bytes. Cut and senseless lines are left out, of two
 /// transcripts of one session the newer one counts.
-pub fn load(bounds: SessionBounds, transcripts: impl IntoIterator<Item = (String, Vec<u8>)>) -> LoadedSessions {
+pub(crate) fn load(bounds: SessionBounds, transcripts: impl IntoIterator<Item = (String, Vec<u8>)>) -> LoadedSessions {
     let mut by_key = BTreeMap::<String, Session>::new();
     let mut damaged = BTreeMap::<String, String>::new();
     let mut repairs = Vec::new();

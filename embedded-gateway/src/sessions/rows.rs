@@ -11,7 +11,7 @@ const PREVIEW_CHARS: usize = 240;
 
 /// How a message is worded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageForm {
+pub(crate) enum MessageForm {
     /// A person's text is a plain string.
     Protocol4,
     /// All text is in parts.
@@ -20,13 +20,13 @@ pub enum MessageForm {
 
 impl MessageForm {
     /// The form of a protocol.
-    pub fn of(protocol: u32) -> Self {
+    pub(crate) fn of(protocol: u32) -> Self {
         if protocol >= 4 { Self::Protocol4 } else { Self::Protocol3 }
     }
 }
 
 /// A session's row at wall time `now`.
-pub fn row(session: &Session, protocol: u32, now: i64) -> Value {
+pub(crate) fn row(session: &Session, protocol: u32, now: i64) -> Value {
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| {
         if !value.is_null() {
@@ -92,7 +92,7 @@ pub fn row(session: &Session, protocol: u32, now: i64) -> Value {
 }
 
 /// A message.
-pub fn message(message: &Message, form: MessageForm) -> Value {
+pub(crate) fn message(message: &Message, form: MessageForm) -> Value {
     let plain = form == MessageForm::Protocol4 && message.role == Role::User;
     let content: Value =
         if plain { message.text.clone().into() } else { json!([{"type": "text", "text": message.text}]) };
@@ -123,7 +123,7 @@ pub fn message(message: &Message, form: MessageForm) -> Value {
 }
 
 /// The newest messages of a session in short, for `sessions.preview`.
-pub fn preview(session: &Session, items: usize) -> Value {
+pub(crate) fn preview(session: &Session, items: usize) -> Value {
     let skip = session.history().len().saturating_sub(items);
     session
         .history()
@@ -137,7 +137,7 @@ pub fn preview(session: &Session, items: usize) -> Value {
 
 /// `payload.snapshot` of a `tick` (document 002): the newest sessions, each also with the fields by which protocol 4
 /// tells the truth about its runs. `totalCount` tells how many there are in all.
-pub fn tick_snapshot(sessions: &Sessions, now: i64) -> Value {
+pub(crate) fn tick_snapshot(sessions: &Sessions, now: i64) -> Value {
     let newest = sessions.newest_first();
     let rows: Vec<Value> = newest
         .iter()

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::effect::RunId;
 
 /// Longest text of one message, in bytes; the rest is cut off and said so.
-pub const MESSAGE_BYTES: usize = 256 * 1024;
+pub(crate) const MESSAGE_BYTES: usize = 256 * 1024;
 /// What is put where a text was cut.
-pub const CUT_MARK: &str = "\n[cut]";
+pub(crate) const CUT_MARK: &str = "\n[cut]";
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

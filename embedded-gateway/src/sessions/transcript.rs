@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::session::{Message, Session};
 
 /// The folder of the transcripts, below the state directory.
-pub const FOLDER: &str = "sessions";
+pub(crate) const FOLDER: &str = "sessions";
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -28,7 +28,7 @@ enum LineIn {
 }
 
 /// Where a session's transcript is, relative to the state directory.
-pub fn path(session_id: &str) -> PathBuf {
+pub(crate) fn path(session_id: &str) -> PathBuf {
     PathBuf::from(FOLDER).join(format!("{session_id}.jsonl"))
 }
 

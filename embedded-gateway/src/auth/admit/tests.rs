@@ -12,8 +12,10 @@ use gatewarden_protocol::signing::SignatureVersion;
 use serde_json::{Value, json};
 
 use crate::config::Auth;
-use crate::tests::fixture::{Fixture, LoginAttempt, Outcome, SHARED, audited, config, identity, local, page, remote, told};
 use crate::effect::Effect;
+use crate::tests::fixture::{
+    Fixture, LoginAttempt, Outcome, SHARED, audited, config, identity, local, page, remote, told,
+};
 
 const OWN_PAGE: &str = "http://127.0.0.1:18789";
 

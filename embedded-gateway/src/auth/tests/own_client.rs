@@ -9,10 +9,10 @@ use gatewarden_protocol::{
 use serde_json::{Value, json};
 
 use crate::auth::Handshake;
-use crate::tests::fixture::{Fixture, Outcome, SHARED, config, local, remote};
+use crate::auth::Peer;
 use crate::caller::ConnectionId;
 use crate::config::GatewayConfig;
-use crate::auth::Peer;
+use crate::tests::fixture::{Fixture, Outcome, SHARED, config, local, remote};
 
 const CONNECTION: ConnectionId = ConnectionId(4_242);
 

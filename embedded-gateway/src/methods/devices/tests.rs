@@ -81,7 +81,8 @@ fn a_rejected_request_is_gone_and_can_be_asked_again() {
 #[test]
 fn tokens_are_rotated_and_revoked() {
     let (mut fixture, admin, token) = paired();
-    let by = |token: &str| LoginAttempt { token: None, device_token: Some(token.to_owned()), ..LoginAttempt::default() };
+    let by =
+        |token: &str| LoginAttempt { token: None, device_token: Some(token.to_owned()), ..LoginAttempt::default() };
     let rotated =
         fixture.call(&admin, "device.token.rotate", json!({"deviceId": device_id(), "role": "operator"})).0.unwrap();
     let fresh = rotated["token"].as_str().unwrap();

@@ -21,8 +21,11 @@ fn devices_can_be_left_out_altogether() {
     let mut config = config();
     config.device_auth.enabled = false;
     let mut fixture = Fixture::new(config);
-    let outcome =
-        fixture.attempt(&LoginAttempt { peer: remote(3), signed_token: Some("not even signed well"), ..LoginAttempt::default() });
+    let outcome = fixture.attempt(&LoginAttempt {
+        peer: remote(3),
+        signed_token: Some("not even signed well"),
+        ..LoginAttempt::default()
+    });
     assert_eq!(scopes_of(&outcome).len(), 3);
     assert_eq!(outcome.device_token(), None);
     assert_eq!(fixture.attempt(&LoginAttempt { token: None, ..LoginAttempt::default() }).code(), "AUTH_TOKEN_MISSING");
@@ -33,9 +36,17 @@ fn control_uis_are_let_in_without_a_device_where_the_configuration_says_so() {
     let mut config = config();
     config.control_ui.require_device_auth = false;
     let mut fixture = Fixture::new(config);
-    let ui = LoginAttempt { client: ("openclaw-control-ui", "ui"), device: None, peer: page(OWN_PAGE), ..LoginAttempt::default() };
+    let ui = LoginAttempt {
+        client: ("openclaw-control-ui", "ui"),
+        device: None,
+        peer: page(OWN_PAGE),
+        ..LoginAttempt::default()
+    };
     assert_eq!(scopes_of(&fixture.attempt(&ui)).len(), 3);
-    assert_eq!(fixture.attempt(&LoginAttempt { token: Some("wrong".into()), ..ui.clone() }).code(), "AUTH_TOKEN_MISMATCH");
+    assert_eq!(
+        fixture.attempt(&LoginAttempt { token: Some("wrong".into()), ..ui.clone() }).code(),
+        "AUTH_TOKEN_MISMATCH"
+    );
     let evil = LoginAttempt { peer: page("https://evil.example"), ..ui };
     assert_eq!(fixture.attempt(&evil).code(), "CONTROL_UI_ORIGIN_NOT_ALLOWED");
 }
@@ -57,7 +68,10 @@ fn a_password_is_checked_like_a_token() {
     let outcome = fixture.attempt(&LoginAttempt { password: Some("pass".into()), ..base.clone() });
     assert_eq!(outcome.hello()["auth"]["method"], "password");
     assert!(fixture.attempt(&LoginAttempt { token: Some("pass".into()), ..base.clone() }).device_token().is_some());
-    assert_eq!(fixture.attempt(&LoginAttempt { password: Some("no".into()), ..base.clone() }).code(), "AUTH_PASSWORD_MISMATCH");
+    assert_eq!(
+        fixture.attempt(&LoginAttempt { password: Some("no".into()), ..base.clone() }).code(),
+        "AUTH_PASSWORD_MISMATCH"
+    );
     assert_eq!(fixture.attempt(&LoginAttempt { device: Some(2), ..base }).code(), "AUTH_PASSWORD_MISSING");
 }
 
@@ -75,7 +89,10 @@ fn without_any_credential_only_devices_and_local_backends_come_in() {
     assert_eq!(fixture.attempt(&LoginAttempt { device: None, ..base.clone() }).code(), "DEVICE_IDENTITY_REQUIRED");
     // Nor does a page come in for having been opened.
     let page = page("http://localhost:5173");
-    assert_eq!(fixture.attempt(&LoginAttempt { peer: page.clone(), device: Some(4), ..base }).code(), "PAIRING_REQUIRED");
+    assert_eq!(
+        fixture.attempt(&LoginAttempt { peer: page.clone(), device: Some(4), ..base }).code(),
+        "PAIRING_REQUIRED"
+    );
     assert_eq!(fixture.first_frame(&page, br#"{"method":"auth","params":{}}"#).0.code(), "DEVICE_IDENTITY_REQUIRED");
     assert_eq!(fixture.bearer(&page, None).unwrap_err().code, "FORBIDDEN");
     assert!(fixture.bearer(&local(), None).is_ok());

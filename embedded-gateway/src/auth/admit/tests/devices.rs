@@ -50,7 +50,8 @@ fn a_device_is_needed_by_some_clients_and_scopes_are_kept_by_few_without_one() {
             assert_eq!(outcome.device_token(), None, "{client:?} {version}");
         }
         // From elsewhere nobody keeps any.
-        let attempt = LoginAttempt { client: ("gateway-client", "backend"), device: None, peer: remote(7), ..protocol(version) };
+        let attempt =
+            LoginAttempt { client: ("gateway-client", "backend"), device: None, peer: remote(7), ..protocol(version) };
         assert_eq!(scopes_of(&Fixture::new(config()).attempt(&attempt)), Vec::<String>::new());
         let proxied = crate::auth::Peer { host: Some("gateway.example:443".into()), ..local() };
         let attempt = LoginAttempt { client: ("cli", "cli"), device: None, peer: proxied, ..protocol(version) };
@@ -263,7 +264,8 @@ fn a_token_expires_and_is_replaced_in_time_where_its_device_comes_by() {
     let mut fixture = Fixture::new(config());
     let attempt = LoginAttempt::default();
     let token = fixture.attempt(&attempt).device_token().unwrap();
-    let by_token = |token: &str| LoginAttempt { token: None, device_token: Some(token.to_owned()), ..LoginAttempt::default() };
+    let by_token =
+        |token: &str| LoginAttempt { token: None, device_token: Some(token.to_owned()), ..LoginAttempt::default() };
     fixture.pass(Duration::from_secs(11 * 3600));
     assert_eq!(fixture.attempt(&by_token(&token)).device_token().as_ref(), Some(&token));
     fixture.pass(Duration::from_secs(2 * 3600));
@@ -282,7 +284,8 @@ fn a_narrow_token_gives_no_more_than_it_holds_and_is_not_exchanged_for_a_wider_o
     let id = identity(1).device_id().to_owned();
     let params = json!({"deviceId": id, "role": "operator", "scopes": ["operator.read"]});
     let narrow = fixture.call(&admin, "device.token.rotate", params).0.unwrap()["token"].as_str().unwrap().to_owned();
-    let outcome = fixture.attempt(&LoginAttempt { token: Some(narrow.clone()), peer: remote(4), ..LoginAttempt::default() });
+    let outcome =
+        fixture.attempt(&LoginAttempt { token: Some(narrow.clone()), peer: remote(4), ..LoginAttempt::default() });
     assert_eq!(scopes_of(&outcome), ["operator.read"]);
     assert_eq!(outcome.device_token(), Some(narrow.clone()));
     fixture.pass(Duration::from_secs(13 * 3600));

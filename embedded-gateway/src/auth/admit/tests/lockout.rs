@@ -54,12 +54,14 @@ fn who_cannot_have_guessed_is_let_in_from_an_address_that_is_locked_out() {
 #[test]
 fn a_credential_that_can_be_guessed_is_not_told_from_wrong_ones_while_locked_out() {
     for short in ["hunter2", "aaaaaaaaaaaaaaaaaaaaaaaa", "123456781234567"] {
-        let mut fixture = Fixture::new(crate::config::GatewayConfig { auth: Auth::Token(Secret::new(short)), ..config() });
+        let mut fixture =
+            Fixture::new(crate::config::GatewayConfig { auth: Auth::Token(Secret::new(short)), ..config() });
         assert!(fixture.bearer(&remote(5), Some(short)).is_ok());
         for _ in 0..10 {
             assert!(fixture.bearer(&remote(5), Some("wrong")).is_err());
         }
-        let right = LoginAttempt { peer: remote(5), token: Some(short.into()), device: None, ..LoginAttempt::default() };
+        let right =
+            LoginAttempt { peer: remote(5), token: Some(short.into()), device: None, ..LoginAttempt::default() };
         assert_eq!(fixture.attempt(&right).code(), "AUTH_RATE_LIMITED", "{short}");
         assert_eq!(fixture.bearer(&remote(5), Some(short)).unwrap_err().details["code"], "AUTH_RATE_LIMITED");
         fixture.pass(Duration::from_secs(300));
@@ -94,7 +96,10 @@ fn remote_guesses_count_over_every_way_in() {
     }
     let wrong = LoginAttempt { peer: remote(66), token: Some("wrong".into()), ..LoginAttempt::default() };
     assert_eq!(fixture.attempt(&wrong).code(), "AUTH_RATE_LIMITED");
-    assert_eq!(fixture.attempt(&LoginAttempt { peer: remote(67), ..LoginAttempt::default() }).code(), "PAIRING_REQUIRED");
+    assert_eq!(
+        fixture.attempt(&LoginAttempt { peer: remote(67), ..LoginAttempt::default() }).code(),
+        "PAIRING_REQUIRED"
+    );
 }
 
 #[test]
@@ -104,7 +109,10 @@ fn a_connect_without_any_credential_is_no_guess() {
         fixture.attempt(&LoginAttempt { peer: remote(8), token: None, ..LoginAttempt::default() }).refusal();
         assert!(fixture.bearer(&remote(8), None).is_err());
     }
-    assert_eq!(fixture.attempt(&LoginAttempt { peer: remote(8), ..LoginAttempt::default() }).code(), "PAIRING_REQUIRED");
+    assert_eq!(
+        fixture.attempt(&LoginAttempt { peer: remote(8), ..LoginAttempt::default() }).code(),
+        "PAIRING_REQUIRED"
+    );
 }
 
 #[test]

@@ -21,7 +21,8 @@ fn check(rows: Vec<Row>) {
 #[test]
 fn refusals_are_worded_as_real_releases_of_both_protocols_word_them() {
     let bad = || Some("wrong".to_owned());
-    let deviceless = |attempt: LoginAttempt| LoginAttempt { device: None, client: ("gateway-client", "backend"), ..attempt };
+    let deviceless =
+        |attempt: LoginAttempt| LoginAttempt { device: None, client: ("gateway-client", "backend"), ..attempt };
     let mut rows: Vec<Row> = Vec::new();
     for version in [3, 4] {
         let base = protocol(version);
