@@ -23,70 +23,51 @@ use crate::turn::Turn;
 pub(crate) const MAIN: &str = "main";
 /// Where created agents are kept, relative to the state directory.
 pub(crate) const FILE: &str = "agents.json";
-/// Created agents at a time.
 pub(crate) const CREATED: usize = 200;
 /// Longest name, model, emoji or avatar, in bytes.
 const TEXT_BYTES: usize = 512;
 
-/// An agent that was created over the wire, as kept in `agents.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedAgent {
-    /// Shown to people.
     pub name: String,
     /// `workspaces/<id>` of the state directory where none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<PathBuf>,
-    /// Shown as its sessions' model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Shown to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emoji: Option<String>,
-    /// Shown to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub avatar: Option<String>,
     /// Wall ms.
     pub created_at: i64,
 }
 
-/// An agent of either kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Agent {
-    /// Its id.
     pub id: String,
-    /// Shown to people.
     pub name: String,
     /// The entry of the configuration's `commands` that runs for it; none: nothing can run.
     pub command: Option<String>,
-    /// Its folder of files.
     pub workspace: PathBuf,
-    /// Shown as its sessions' model.
     pub model: Option<String>,
-    /// Shown to people.
     pub emoji: Option<String>,
-    /// Shown to people.
     pub avatar: Option<String>,
     /// Wall ms; none for configured ones.
     pub created_at: Option<i64>,
 }
 
-/// Fields of `agents.create` and `agents.update`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct AgentFields {
-    /// Shown to people.
     pub name: Option<String>,
     /// An absolute path below the state directory's `workspaces`.
     pub workspace: Option<PathBuf>,
-    /// Shown as its sessions' model.
     pub model: Option<String>,
-    /// Shown to people.
     pub emoji: Option<String>,
-    /// Shown to people.
     pub avatar: Option<String>,
 }
 
-/// All agents.
 #[derive(Debug)]
 pub(crate) struct Agents {
     config: Arc<GatewayConfig>,
@@ -94,7 +75,6 @@ pub(crate) struct Agents {
 }
 
 impl Agents {
-    /// Those of the configuration, and the created ones. A configured agent hides a created one of the same id.
     pub(crate) fn new(config: Arc<GatewayConfig>, created: BTreeMap<String, CreatedAgent>) -> Self {
         Self { config, created }
     }
@@ -114,7 +94,6 @@ impl Agents {
         ids.into_iter().filter_map(|id| self.find(id)).collect()
     }
 
-    /// The agent with this id.
     pub(crate) fn find(&self, id: &str) -> Option<Agent> {
         if let Some(agent) = self.config.agents.get(id) {
             return Some(Agent {
@@ -158,7 +137,6 @@ impl Agents {
         self.find(id).ok_or_else(|| CallError::invalid(format!("Unknown agent id \"{}\"", shown(id))))
     }
 
-    /// `agents.create`: the new agent's id is made from its name.
     pub(crate) fn create(&mut self, fields: AgentFields, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
         let name = fields.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let Some(name) = name else { return Err(CallError::invalid("agent name required")) };
@@ -192,7 +170,6 @@ impl Agents {
         self.resolve(Some(&id))
     }
 
-    /// `agents.update`: what is given is set.
     pub(crate) fn update(&mut self, id: &str, fields: AgentFields, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
         self.refuse_configured(id, "changed")?;
         let workspace = fields.workspace.map(|path| self.checked_workspace(&path)).transpose()?;
@@ -227,7 +204,6 @@ impl Agents {
         Ok(agent)
     }
 
-    /// The change that writes `agents.json` as it should be.
     pub(crate) fn as_file(&self) -> FileChange {
         let text = serde_json::to_string_pretty(&self.created).unwrap_or_default();
         FileChange::Replace { file: PathBuf::from(FILE), text: text + "\n" }
@@ -254,7 +230,6 @@ impl Agents {
         }))
     }
 
-    /// Below the state directory.
     fn workspace_of(&self, id: &str) -> PathBuf {
         self.config.state_dir.join("workspaces").join(id)
     }
@@ -279,7 +254,6 @@ impl Agents {
 }
 
 impl Agent {
-    /// The row of `agents.list`.
     pub(crate) fn row(&self, protocol: u32) -> Value {
         let mut row = json!({"id": self.id, "name": self.name});
         let Some(fields) = row.as_object_mut() else { return row };

@@ -39,17 +39,13 @@ pub(crate) use handshake::{FirstStep, Handshake};
 pub(crate) use lockout::{LockOutKey, LockOuts};
 pub(crate) use origin::origin_is_allowed;
 
-/// What the gateway remembers of those who knocked.
 #[derive(Debug)]
 pub(crate) struct AuthState {
-    /// Who failed too often.
     pub lock_outs: LockOuts,
-    /// Whose failures fill the logs.
     pub failure_log: FailureLog,
 }
 
 impl AuthState {
-    /// Nobody has knocked yet.
     pub(crate) fn new(config: &GatewayConfig) -> Self {
         Self {
             lock_outs: LockOuts::new(config.limits.auth_failures, config.limits.lockout),
@@ -69,7 +65,6 @@ pub(crate) const SIGNATURE_SKEW_MS: u64 = 120_000;
 /// before (an unlisted one is refused at the upgrade).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Address of the other end of the socket, or of the client that a trusted proxy there speaks for.
     pub remote: IpAddr,
     /// The `Origin` header: only browsers send one.
     pub origin: Option<String>,
@@ -103,22 +98,16 @@ impl Peer {
 /// Who a connection says to be, after everything that needs no registry has been checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
-    /// The connection.
     pub connection: ConnectionId,
-    /// Where it comes from.
     pub peer: Peer,
     /// The request's id as sent; none where it had none (`auth` of the `rpc` dialect).
     pub request: Option<String>,
-    /// What it asks for.
     pub claim: Claim,
 }
 
-/// What an [`Attempt`] asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Claim {
-    /// `connect` of the `openclaw` dialect.
     Connect {
-        /// Its parameters.
         params: Box<ConnectParams>,
         /// The protocol chosen from its range: 3 or 4.
         protocol: u32,
@@ -129,23 +118,18 @@ pub enum Claim {
     /// Refused already, without the registry: a device that is not the one it says to be, a page that may not come in. The
     /// core counts and writes it.
     Refused {
-        /// As it calls itself.
         client_id: String,
-        /// How.
         refusal: Box<Refusal>,
         /// A wrong proof: it counts towards the lock-out.
         counts: bool,
     },
     /// `auth` of the `rpc` dialect (document 004).
     Auth {
-        /// `params.token`
         token: Option<Secret>,
-        /// `params.password`
         password: Option<Secret>,
     },
 }
 
-/// A device whose proof holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvenDevice {
     /// Lowercase hex SHA-256 of the public key.
@@ -155,7 +139,6 @@ pub struct ProvenDevice {
 }
 
 impl Attempt {
-    /// The dialect that it speaks.
     pub fn dialect(&self) -> Dialect {
         match &self.claim {
             Claim::Connect { .. } => Dialect::Openclaw,
@@ -165,35 +148,25 @@ impl Attempt {
     }
 }
 
-/// What becomes of an [`Attempt`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Admission {
     /// Let in. The connection sends the hello first of all, then what waits in its queue.
     In {
-        /// Who it is from now on.
         caller: Arc<Caller>,
-        /// The id of the request that the hello answers.
         request: Option<String>,
-        /// The payload of the reply.
         hello: Value,
         /// A client as document 002 has it, which looks for a reply's content under `result`: this is that of the hello.
         /// All later replies to it carry their payload under both names.
         documented: Option<Value>,
     },
-    /// Not let in.
     Refused(Refusal),
 }
 
-/// How a connection is refused: an error reply, then a close.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
-    /// How the error is worded.
     pub dialect: Dialect,
-    /// The id of the request that it answers.
     pub request: Option<String>,
-    /// The error of the reply.
     pub error: CallError,
-    /// Code of the close.
     pub close_code: u16,
     /// Reason of the close (cut at 123 bytes on the wire).
     pub close_reason: String,

@@ -9,20 +9,14 @@ pub struct ConnectionId(pub u64);
 /// What a method asks of its caller. `Write` implies `Read`, `Admin` implies all (openclaw-wire: "Agents and scopes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// No scope at all: anybody who is connected.
     Connected,
-    /// `operator.read`
     Read,
-    /// `operator.write`
     Write,
-    /// `operator.pairing`
     Pairing,
-    /// `operator.admin`
     Admin,
 }
 
 impl Scope {
-    /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connected => "",
@@ -39,26 +33,19 @@ impl Scope {
 pub struct Caller {
     /// The connection; HTTP requests get one of their own, which takes no events.
     pub connection: ConnectionId,
-    /// How its frames are worded.
     pub dialect: Dialect,
     /// Negotiated protocol (3 or 4); 0 outside the `openclaw` dialect.
     pub protocol: u32,
-    /// `client.id`, or `http`.
     pub client_id: String,
     /// `client.mode`: `cli`, `backend`, `ui`, ...; `rpc` or `http` in those dialects.
     pub mode: String,
-    /// `client.displayName`, where given.
     pub display_name: Option<String>,
-    /// The device that it proved to be, where it did.
     pub device_id: Option<String>,
-    /// The scopes that it holds, as named on the wire.
     pub scopes: Vec<String>,
-    /// Where it comes from, for the audit log.
     pub remote: String,
 }
 
 impl Caller {
-    /// Whether the caller may do what `scope` guards.
     pub fn holds(&self, scope: Scope) -> bool {
         let has = |wanted: Scope| self.scopes.iter().any(|held| held == wanted.as_str());
         match scope {

@@ -38,47 +38,32 @@ pub(crate) use outbound::{Outbound, OutboundItem, Outgoing, Overflow};
 pub(crate) use socket::Socket;
 pub(crate) use upgrade::upgrade;
 
-/// Where in its life a gateway is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Everybody is welcome.
     Serving,
     /// Nobody new is let in; those who are in hear how their runs end.
     Draining,
-    /// Every connection ends.
     Stopped,
 }
 
-/// What all connections and requests of one gateway share.
 #[derive(Debug)]
 pub(crate) struct GatewayContext {
-    /// The configuration.
     pub(crate) config: Arc<GatewayConfig>,
-    /// Who decides.
     pub(crate) core: Addr<CoreActor>,
-    /// What is counted.
     pub(crate) metrics: GatewayMetrics,
-    /// Memory for large messages.
     pub(crate) budget: MemoryBudget,
-    /// Memory for what clients leave unread.
     pub(crate) unread: MemoryBudget,
-    /// Places for connections.
     pub(crate) connection_limits: ConnectionLimits,
-    /// Names under which the gateway may be asked for.
     pub(crate) hosts: HostGuard,
-    /// Whether the gateway serves, or is about to end.
     pub(crate) phase: watch::Receiver<Phase>,
-    /// When it started.
     pub(crate) started: Instant,
 }
 
 impl GatewayContext {
-    /// A number for a new connection or request.
     pub(crate) fn next_connection(&self) -> ConnectionId {
         self.connection_limits.next_connection()
     }
 
-    /// For how long the gateway has been up.
     pub(crate) fn uptime(&self, now: Now) -> Duration {
         now.at.saturating_duration_since(self.started)
     }

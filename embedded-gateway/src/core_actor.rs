@@ -41,29 +41,24 @@ const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
 /// Messages that wait for the core actor; who sends more waits.
 const MAILBOX: usize = 256;
 
-/// Between two rounds of [`GatewayMachine::upkeep`].
 const UPKEEP: Duration = Duration::from_secs(60);
 
-/// Owner of the machine.
 #[derive(Debug)]
 pub struct CoreActor {
     machine: GatewayMachine,
     chance: SystemChance,
     sockets: HashMap<ConnectionId, Outbound>,
-    /// HTTP requests that wait for the answer of their one call.
     asking: HashMap<ConnectionId, oneshot::Sender<Result<Value, CallError>>>,
     metrics: GatewayMetrics,
     /// None before the start, and where the thread could not be started. Dropping it writes what is still waiting.
     files: Option<Files>,
     /// What the machine wanted done when it was made; carried out at the start.
     first_effects: Vec<Effect>,
-    /// Where lines of the log and the audit log go.
     log_sinks: LogSinks,
     children: Children,
 }
 
 impl CoreActor {
-    /// The core of a gateway that starts now.
     pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, metrics: GatewayMetrics) -> Self {
         let mut chance = SystemChance;
         let mut turn = Turn::new(Now::read(), &mut chance);
@@ -83,14 +78,12 @@ impl CoreActor {
         }
     }
 
-    /// The same with a log and an audit log to write to.
     #[must_use]
     pub fn with_log_sinks(mut self, log_sinks: LogSinks) -> Self {
         self.log_sinks = log_sinks;
         self
     }
 
-    /// One turn of the machine, and everything that it wants done.
     fn turn<T>(&mut self, decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T) -> T {
         let now = Now::read();
         let mut turn = Turn::new(now, &mut self.chance);
@@ -184,7 +177,6 @@ impl CoreActor {
     }
 }
 
-/// An answer, or what is said in its place where no client of ours would take it.
 fn sendable(answer: Arc<RawValue>, most: usize) -> Result<Arc<RawValue>, Arc<RawValue>> {
     let length = answer.get().len();
     // What the frame adds.

@@ -30,14 +30,11 @@ pub(crate) const PENDING_LIFE: Duration = Duration::from_secs(3_600);
 /// A device that was approved without asking may give way to another of the same name after this.
 const SUPERSEDABLE_AFTER_MS: i64 = 60_000;
 
-/// An approved device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Device {
     /// Lowercase hex SHA-256 of the public key.
     pub id: String,
-    /// What it said of itself when it was approved.
     pub introduction: Introduction,
-    /// The scopes that it may have.
     pub scopes: Vec<String>,
     /// Approved without asking: it was local and held the shared credential.
     pub silent: bool,
@@ -47,20 +44,15 @@ pub struct Device {
     pub approved_at_ms: i64,
     /// Last time that it was let in, in wall ms, as far as it was written.
     pub last_seen_at_ms: i64,
-    /// Its tokens, newest last.
     pub(crate) tokens: Vec<DeviceToken>,
 }
 
-/// What a device says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introduction {
     /// Raw public key, base64url without padding.
     pub public_key: String,
-    /// `client.id`
     pub client_id: String,
-    /// `client.mode`
     pub client_mode: String,
-    /// `client.displayName`
     pub display_name: Option<String>,
     /// Pinned: another one later needs an approval.
     pub platform: String,
@@ -89,7 +81,6 @@ impl Introduction {
 #[error("{0} devices are the most")]
 pub struct NoRoom(pub usize);
 
-/// All devices.
 #[derive(Debug)]
 pub struct Devices {
     token_ttl: Duration,
@@ -99,7 +90,6 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// No devices.
     pub fn new(config: &DeviceAuth) -> Self {
         Self {
             token_ttl: config.token_ttl,
@@ -109,17 +99,14 @@ impl Devices {
         }
     }
 
-    /// An approved device.
     pub fn get(&self, id: &str) -> Option<&Device> {
         self.paired.get(id)
     }
 
-    /// All approved devices, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Device> {
         self.paired.values()
     }
 
-    /// How many are approved.
     pub fn len(&self) -> usize {
         self.paired.len()
     }
@@ -171,24 +158,20 @@ impl Devices {
         }
     }
 
-    /// Forgets a device, its tokens and what it asked for.
     pub fn remove(&mut self, id: &str) -> Option<Device> {
         self.pending.retain(|request| request.device_id != id);
         self.paired.remove(id)
     }
 
-    /// Writes the registry.
     pub fn save(&self, turn: &mut Turn<'_>) {
         turn.write(FileChange::Replace { file: DEVICES_FILE.into(), text: file::write(self) });
     }
 
-    /// Whether one more device fits.
     fn room_for(&self, introduction: &Introduction) -> Result<(), NoRoom> {
         self.room_of_user(introduction)?;
         if self.paired.len() >= MAX_DEVICES { Err(NoRoom(MAX_DEVICES)) } else { Ok(()) }
     }
 
-    /// Whether an identity may have one more device.
     fn room_of_user(&self, introduction: &Introduction) -> Result<(), NoRoom> {
         let of_user = self.paired.values().filter(|device| device.introduction.same_user(introduction)).count();
         if of_user >= self.most_of_a_user { Err(NoRoom(self.most_of_a_user)) } else { Ok(()) }

@@ -35,7 +35,6 @@ pub(crate) use tail::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
 /// What may wait for a slow disk, in bytes of text; further changes count as failed.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
-/// Something for the files' thread to do.
 #[derive(Debug)]
 enum Order {
     Change(FileChange),
@@ -54,26 +53,20 @@ impl Order {
     }
 }
 
-/// What the files' thread has to tell.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum FilesNews {
     /// A change could not be carried out.
     Failed {
         /// Which file, relative to the state directory.
         file: PathBuf,
-        /// The operating system's words.
         error: String,
     },
     /// A file that had failed is as it should be again.
     Restored {
-        /// Which file.
         file: PathBuf,
     },
-    /// The answer of a question.
     Answered {
-        /// Of which request.
         to: ReplyTo,
-        /// The payload or the error.
         outcome: Result<Value, CallError>,
     },
 }
@@ -88,7 +81,6 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Starts the thread for a state directory. `tell` is called on that thread.
     pub(crate) fn start(state_dir: PathBuf, tell: impl Fn(FilesNews) + Send + 'static) -> io::Result<Self> {
         let (orders, receiver) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -141,7 +133,6 @@ impl Drop for Files {
 
 struct Worker<Tell> {
     state_dir: PathBuf,
-    /// Files that lack a change: nothing is added to them until they are put in place anew.
     broken: BTreeSet<PathBuf>,
     tell: Tell,
 }

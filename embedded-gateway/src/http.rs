@@ -20,7 +20,6 @@ use crate::connection::GatewayContext;
 
 pub(crate) use webhooks::Shown;
 
-/// The routes of the gateway's own port.
 pub(crate) fn routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let context = Rc::clone(context);
     move |service| {
@@ -36,7 +35,6 @@ pub(crate) fn routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceCo
     }
 }
 
-/// The one route of the metrics' port.
 pub(crate) fn metrics_routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let context = Rc::clone(context);
     move |service| {

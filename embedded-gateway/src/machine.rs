@@ -29,7 +29,6 @@ use presence::Presence;
 pub(crate) use wall_clock::CLOCK_FILE;
 use wall_clock::WallClock;
 
-/// When a client may look whether the gateway is back.
 const STOPPING_RETRY_MS: u64 = 1_000;
 
 /// Everything that the gateway knows. Owned by the core actor actor; its parts are changed by methods and by news alone.
@@ -37,40 +36,27 @@ const STOPPING_RETRY_MS: u64 = 1_000;
 pub(crate) struct GatewayMachine {
     /// The configuration; it doesn't change while the gateway runs.
     pub config: Arc<GatewayConfig>,
-    /// When the gateway started.
     pub started: Now,
-    /// New for each start.
     pub boot_id: String,
-    /// Who listens.
     pub subscribers: Subscribers,
-    /// Who may come in.
     pub auth: AuthState,
-    /// The devices that were approved, and those that wait for it.
     pub devices: Devices,
-    /// All conversations.
     pub sessions: Sessions,
-    /// Who can be talked to.
     pub agents: Agents,
     /// Which of its files could not be written.
     pub files: FilesHealth,
     /// Memory of the process, in bytes, as of the last upkeep; none where unknown.
     pub resident_bytes: Option<u64>,
-    /// Who comes and goes.
     pub presence: Presence,
-    /// What runs for them.
     pub runs: Runs,
-    /// Processes that a gateway which crashed left running on this state directory.
     pub orphans: Vec<Orphan>,
     /// What is known of the wall clock.
     wall_clock: WallClock,
-    /// How many `log` events there were.
     logged: u64,
-    /// Nothing is begun any more.
     stopping: bool,
 }
 
 impl GatewayMachine {
-    /// A gateway that just started, with what it had kept.
     pub(crate) fn new(config: Arc<GatewayConfig>, loaded: Loaded, turn: &mut Turn<'_>) -> Self {
         for repair in loaded.repairs {
             turn.write(repair);
@@ -100,7 +86,6 @@ impl GatewayMachine {
         }
     }
 
-    /// What is to be done every minute.
     pub(crate) fn upkeep(&mut self, turn: &mut Turn<'_>) {
         self.report_left_out_failures(turn);
         self.look_at_clocks(turn);
@@ -124,7 +109,6 @@ impl GatewayMachine {
         }
     }
 
-    /// News of the files' thread.
     pub(crate) fn files_news(&mut self, news: FilesNews, turn: &mut Turn<'_>) {
         match news {
             FilesNews::Failed { file, error } => self.files.failed(&file, &error, turn),

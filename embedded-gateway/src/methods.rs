@@ -19,17 +19,13 @@ use crate::turn::{Call, Turn};
 
 pub(crate) use messages::send_delivery;
 
-/// One method: its name, what it asks of the caller, and what it does.
 pub(crate) struct Method {
-    /// The name on the wire.
     pub name: &'static str,
     /// What the caller must hold.
     pub scope: Scope,
-    /// What it does.
     pub run: fn(&mut GatewayMachine, &Call, &mut Turn<'_>) -> Outcome,
 }
 
-/// The families. Each file has its own table, in the order in which the hello names them.
 const FAMILIES: &[&[Method]] = &[
     information::METHODS,
     liveness::METHODS,
@@ -41,7 +37,6 @@ const FAMILIES: &[&[Method]] = &[
     spawning::METHODS,
 ];
 
-/// The events that the hello names.
 pub(crate) const EVENTS: &[&str] = &[
     "connect.challenge",
     "tick",
@@ -74,7 +69,6 @@ pub(crate) const EVENTS: &[&str] = &[
     "log",
 ];
 
-/// The names of all methods, for the hello.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().flat_map(|family| family.iter()).map(|method| method.name)
 }

@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Others may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Many users write there on purpose (the sticky bit).

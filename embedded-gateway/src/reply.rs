@@ -19,7 +19,6 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// The caller's fault.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self { code: "INVALID_REQUEST", message: message.into(), details: Value::Null, retry_after_ms: None }
     }
@@ -29,7 +28,6 @@ impl CallError {
         Self { code: "UNAVAILABLE", message: message.into(), details: Value::Null, retry_after_ms: None }
     }
 
-    /// The caller may not.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self { code: "FORBIDDEN", message: message.into(), details: Value::Null, retry_after_ms: None }
     }
@@ -46,7 +44,6 @@ impl CallError {
             .with_details(json!({"code": "MISSING_SCOPE", "missingScope": name, "requiredScopes": [name]}))
     }
 
-    /// The same with details.
     #[must_use]
     pub fn with_details(mut self, details: Value) -> Self {
         self.details = details;
@@ -60,7 +57,6 @@ impl CallError {
         self
     }
 
-    /// The object on the wire.
     pub fn to_value(&self) -> Value {
         let mut object = json!({"code": self.code, "message": self.message});
         if let Some(fields) = object.as_object_mut() {
@@ -76,10 +72,8 @@ impl CallError {
     }
 }
 
-/// How a method answers.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
-    /// At once: the payload.
     Payload(Value),
     /// Not at once: the method has kept the call's [`crate::turn::ReplyTo`] and responds through
     /// [`crate::turn::Turn::respond`] later (or more than once, as `agent` does).
@@ -92,5 +86,4 @@ impl From<Value> for Answer {
     }
 }
 
-/// What a method returns.
 pub(crate) type Outcome = Result<Answer, CallError>;

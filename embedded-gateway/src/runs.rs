@@ -36,34 +36,26 @@ pub(crate) use beginning::{MESSAGE_LIMIT, NewRun};
 pub(crate) use memory::{Replay, fingerprint};
 pub(crate) use run::{Asked, ControlAction, End, Ending, Run, RunState};
 
-/// Messages that may wait in one session.
 pub(crate) const QUEUE: usize = 8;
 /// Bytes of all messages that wait, together.
 pub(crate) const QUEUED_BYTES: usize = 32 * 1024 * 1024;
 /// Callers that may wait for ends (`agent.wait`), together.
 pub(crate) const WAITERS: usize = 4_096;
 
-/// What runs work with.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
-    /// Where messages and states are kept.
     pub sessions: &'a mut Sessions,
-    /// For their names.
     pub agents: &'a Agents,
-    /// Who is told.
     pub subscribers: &'a Subscribers,
-    /// For the limits.
     pub config: &'a GatewayConfig,
 }
 
-/// The runs of one session.
 #[derive(Debug, Default)]
 struct Lane {
     active: Option<RunId>,
     queue: VecDeque<RunId>,
 }
 
-/// All runs: those under way and the last ones that ended.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     by_id: HashMap<RunId, Run>,
@@ -73,17 +65,14 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// None yet.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// A run that is under way or remembered.
     pub(crate) fn get(&self, id: &RunId) -> Option<&Run> {
         self.by_id.get(id)
     }
 
-    /// How many have a process.
     pub(crate) fn processes(&self) -> usize {
         self.under_way().filter(|run| run.state.has_process()).count()
     }
@@ -107,7 +96,6 @@ impl Runs {
             .collect()
     }
 
-    /// When [`Runs::on_time`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.under_way()
             .filter_map(|run| {
@@ -130,7 +118,6 @@ impl Runs {
     }
 }
 
-/// A log line of a run.
 fn log(run: &Run, level: LogLevel, message: String, extra: serde_json::Value, turn: &mut Turn<'_>) {
     turn.push(crate::effect::Effect::Log(LogLine {
         level,

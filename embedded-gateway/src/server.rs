@@ -168,7 +168,6 @@ impl Running {
         format!("{}://{}", if self.encrypted { "wss" } else { "ws" }, self.reachable())
     }
 
-    /// An address that a client on this machine can connect to.
     fn reachable(&self) -> SocketAddr {
         let mut address = self.address;
         if address.ip().is_unspecified() {

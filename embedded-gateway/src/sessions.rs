@@ -55,25 +55,20 @@ impl From<&Limits> for SessionBounds {
     }
 }
 
-/// What a new session begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Opening {
     /// `direct` where none is given.
     pub kind: Option<String>,
     /// Its label; only [`Sessions::check_label`] looks whether it is free.
     pub label: Option<String>,
-    /// Its model.
     pub model: Option<String>,
-    /// The session that it was made from.
     pub parent_key: Option<String>,
 }
 
 /// Fields of `sessions.patch`: none leaves as it is, `Some(None)` clears.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Patch {
-    /// The name that people give it.
     pub label: Option<Option<String>>,
-    /// `provider/model` or `model`.
     pub model: Option<Option<String>>,
     /// Kept, without meaning to the gateway.
     pub thinking_level: Option<Option<String>>,
@@ -81,7 +76,6 @@ pub struct Patch {
     pub verbose_level: Option<Option<String>>,
 }
 
-/// All sessions.
 #[derive(Debug)]
 pub struct Sessions {
     by_key: BTreeMap<String, Session>,
@@ -89,17 +83,14 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// None yet.
     pub fn new(bounds: SessionBounds) -> Self {
         Self { by_key: BTreeMap::new(), bounds }
     }
 
-    /// The session of a key.
     pub fn get(&self, key: &str) -> Option<&Session> {
         self.by_key.get(key)
     }
 
-    /// All, in order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
         self.by_key.values()
     }
@@ -117,7 +108,6 @@ impl Sessions {
         Some(FileChange::Replace { file: file.to_owned(), text: transcript::whole(session) })
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.by_key.len()
     }
@@ -127,17 +117,14 @@ impl Sessions {
         self.by_key.is_empty()
     }
 
-    /// How many have a run under way.
     pub fn busy(&self) -> usize {
         self.by_key.values().filter(|session| session.is_busy()).count()
     }
 
-    /// The session with this id.
     pub fn by_id(&self, session_id: &str) -> Option<&Session> {
         self.by_key.values().find(|session| session.session_id == session_id)
     }
 
-    /// The session in which a run is under way.
     pub fn of_run(&self, run: &RunId) -> Option<&Session> {
         self.by_key.values().find(|session| session.active_runs.contains(run))
     }
@@ -191,7 +178,6 @@ impl Sessions {
         self.by_key.get(key.as_str()).ok_or_else(|| CallError::unavailable(format!("session {key} could not be made")))
     }
 
-    /// Whether a label is free for the session of this key.
     pub fn check_label(&self, label: &str, key: &str) -> Result<(), CallError> {
         match self.by_key.values().find(|session| session.label.as_deref() == Some(label) && session.key != key) {
             Some(_) => Err(CallError::invalid(format!("label already in use: {label}"))),
@@ -232,7 +218,6 @@ impl Sessions {
         Some(message)
     }
 
-    /// A run of a session begins. False where there is no such session, or the run is already under way in it.
     pub fn begin_run(&mut self, key: &str, run: &RunId, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
         if session.active_runs.contains(run) {
@@ -323,7 +308,6 @@ impl Sessions {
         true
     }
 
-    /// The model that the agent itself reports. Told and written with the session's next change.
     pub fn report_model(&mut self, key: &str, model: &str) {
         if let Some(session) = self.by_key.get_mut(key) {
             session.model = Some(session::cut(model.to_owned(), LABEL_BYTES));
@@ -416,12 +400,10 @@ impl Sessions {
     }
 }
 
-/// Writes the session's line.
 fn write_session(session: &mut Session, turn: &mut Turn<'_>) {
     append(session, transcript::session_line(session), turn);
 }
 
-/// Adds a line to the transcript, or writes it anew where lines of past states have piled up in it.
 fn append(session: &mut Session, line: String, turn: &mut Turn<'_>) {
     let file = transcript::path(&session.session_id);
     if session.lines > bounds::superfluous_from(session.history.len()) {

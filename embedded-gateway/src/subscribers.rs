@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::caller::{Caller, ConnectionId, Scope};
 
-/// The connections that take events.
 #[derive(Debug, Default)]
 pub struct Subscribers {
     listeners: BTreeMap<ConnectionId, Listener>,
@@ -19,38 +18,31 @@ struct Listener {
 }
 
 impl Subscribers {
-    /// A connection said hello and was let in.
     pub fn join(&mut self, caller: Arc<Caller>) {
         self.listeners
             .insert(caller.connection, Listener { caller, all_sessions: false, session_messages: BTreeSet::new() });
     }
 
-    /// A connection is gone. Its caller, where it was there.
     pub fn leave(&mut self, connection: ConnectionId) -> Option<Arc<Caller>> {
         self.listeners.remove(&connection).map(|listener| listener.caller)
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.listeners.len()
     }
 
-    /// Whether nobody listens.
     pub fn is_empty(&self) -> bool {
         self.listeners.is_empty()
     }
 
-    /// All callers, in order of their connections.
     pub fn callers(&self) -> impl Iterator<Item = &Arc<Caller>> {
         self.listeners.values().map(|listener| &listener.caller)
     }
 
-    /// The caller of a connection.
     pub fn caller(&self, connection: ConnectionId) -> Option<&Arc<Caller>> {
         self.listeners.get(&connection).map(|listener| &listener.caller)
     }
 
-    /// Everybody who holds a scope.
     pub fn holding(&self, scope: Scope) -> Vec<ConnectionId> {
         self.listeners
             .iter()
@@ -59,7 +51,6 @@ impl Subscribers {
             .collect()
     }
 
-    /// `sessions.subscribe` and `sessions.unsubscribe`. False where the connection is unknown.
     pub fn follow_sessions(&mut self, connection: ConnectionId, follow: bool) -> bool {
         self.listeners.get_mut(&connection).map(|listener| listener.all_sessions = follow).is_some()
     }

@@ -12,38 +12,29 @@ use crate::config::AUDIT_EVENTS;
 use crate::effect::{AuditEntry, Effect, FileChange, LogLevel, LogLine};
 use crate::reply::CallError;
 
-/// Where the answer of a request goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReplyTo {
-    /// The connection that asked.
     pub connection: ConnectionId,
     /// The request's id as sent; none in the `rpc` dialect, where it may be missing.
     pub request: Option<String>,
 }
 
-/// A request of an authenticated caller.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// Who asks.
     pub caller: Arc<Caller>,
-    /// The request's id.
     pub request: Option<String>,
-    /// What is asked.
     pub method: String,
     /// With what; always an object (missing parameters are an empty one).
     pub params: Value,
 }
 
 impl Call {
-    /// Where its answer goes.
     pub fn reply_to(&self) -> ReplyTo {
         ReplyTo { connection: self.caller.connection, request: self.request.clone() }
     }
 }
 
-/// One turn of the machine.
 pub struct Turn<'a> {
-    /// The moment of this turn.
     pub now: Now,
     chance: &'a mut dyn Chance,
     effects: Vec<Effect>,
@@ -56,22 +47,18 @@ impl fmt::Debug for Turn<'_> {
 }
 
 impl<'a> Turn<'a> {
-    /// A turn at this moment.
     pub fn new(now: Now, chance: &'a mut dyn Chance) -> Self {
         Self { now, chance, effects: Vec::new() }
     }
 
-    /// What is to be done, in order.
     pub fn into_effects(self) -> Vec<Effect> {
         self.effects
     }
 
-    /// Adds something to do.
     pub fn push(&mut self, effect: Effect) {
         self.effects.push(effect);
     }
 
-    /// A fresh UUID.
     pub fn uuid(&mut self) -> String {
         self.chance.uuid()
     }
@@ -81,31 +68,26 @@ impl<'a> Turn<'a> {
         self.chance.secret()
     }
 
-    /// Answers a request whose method said [`crate::reply::Answer::Later`].
     pub fn respond(&mut self, to: &ReplyTo, outcome: Result<Value, CallError>) {
         self.push(Effect::Respond { to: to.clone(), outcome });
     }
 
-    /// Sends an event.
     pub fn tell(&mut self, to: Vec<ConnectionId>, event: &str, payload: Value) {
         if !to.is_empty() {
             self.push(Effect::Tell { to, event: event.to_owned(), payload: Arc::new(payload) });
         }
     }
 
-    /// Changes a file of the state directory.
     pub fn write(&mut self, change: FileChange) {
         self.push(Effect::Write(change));
     }
 
-    /// Writes the audit log.
     pub fn audit(&mut self, event: &'static str, fields: Value) {
         // Else `audit.events` couldn't ask for it, and would leave it out without a word.
         debug_assert!(AUDIT_EVENTS.contains(&event), "{event} is not in AUDIT_EVENTS");
         self.push(Effect::Audit(AuditEntry { event, fields }));
     }
 
-    /// Writes the gateway's log.
     pub fn log(&mut self, level: LogLevel, source: &str, session: Option<&str>, message: impl Into<String>) {
         self.push(Effect::Log(LogLine {
             level,

@@ -1,6 +1,5 @@
 //! An id from a name: `Worker One` becomes `worker-one`.
 
-/// Longest id, in bytes.
 const MOST: usize = 64;
 
 /// Lower-case letters and digits; everything else becomes one dash. None where nothing is left.

@@ -15,7 +15,6 @@ use crate::machine::GatewayMachine;
 use crate::turn::Turn;
 
 impl GatewayMachine {
-    /// Decides whether a connection is let in. Where it is, it listens from now on.
     pub(crate) fn admit(&mut self, attempt: &Attempt, turn: &mut Turn<'_>) -> Admission {
         let outcome = match &attempt.claim {
             Claim::Connect { params, protocol, proven } => {
@@ -144,7 +143,6 @@ impl GatewayMachine {
         Ok(Admission::In { caller, request: attempt.request.clone(), hello, documented })
     }
 
-    /// The token of an approved device, and what it was approved for.
     fn token_of(
         &mut self,
         connect: &Connect<'_>,

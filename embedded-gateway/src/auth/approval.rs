@@ -72,7 +72,6 @@ impl GatewayMachine {
         Err(Box::new(Rejected { refusal, counts: false }))
     }
 
-    /// The event that ends a request.
     pub(crate) fn tell_resolved(&self, request_id: &str, device_id: &str, decision: &str, turn: &mut Turn<'_>) {
         let payload =
             json!({"requestId": request_id, "deviceId": device_id, "decision": decision, "ts": turn.now.wall_ms});

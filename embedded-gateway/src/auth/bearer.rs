@@ -64,7 +64,6 @@ impl GatewayMachine {
         }))
     }
 
-    /// Judges what the sender of a webhook showed.
     pub(crate) fn webhook(
         &mut self,
         peer: &Peer,

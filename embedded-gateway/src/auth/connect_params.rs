@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 
 /// Longest text of one field, in characters (tokens, user agents and paths included).
 const MAX_TEXT: usize = 4_096;
-/// Longest name: ids, modes, versions, scopes.
 const MAX_NAME: usize = 256;
 /// Most entries of a list.
 const MAX_ENTRIES: usize = 256;
@@ -33,50 +32,37 @@ const MODES_OF_3: &[&str] = &["webchat", "cli", "ui", "backend", "node", "probe"
 /// Modes that protocol 4 knows besides.
 const MODES_OF_4: &[&str] = &["worker"];
 
-/// What a client says in `connect`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectParams {
     /// Lowest protocol that it speaks.
     pub min_protocol: u32,
     /// Highest protocol that it speaks.
     pub max_protocol: u32,
-    /// How it introduces itself.
     pub client: Client,
-    /// `operator` where it says nothing.
     pub role: String,
     /// The scopes that it asks for, in its order; unknown ones are kept, as real releases do.
     pub scopes: Vec<String>,
-    /// What it shows.
     pub credentials: Credentials,
     /// The device that it says to be, not yet proven.
     pub device: Option<DeviceClaim>,
 }
 
-/// `params.client`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
-    /// From the closed list.
     pub id: String,
-    /// From the closed list.
     pub mode: String,
-    /// Its version.
     pub version: String,
-    /// Pinned at pairing.
     pub platform: String,
     /// Pinned at pairing, where sent.
     pub device_family: Option<String>,
-    /// For people.
     pub display_name: Option<String>,
 }
 
 /// `params.auth`, and document 002's `params.deviceToken`. Empty texts are none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Credentials {
-    /// `auth.token`: the shared token, or a device token.
     pub token: Option<Secret>,
-    /// `auth.password`
     pub password: Option<Secret>,
-    /// `auth.deviceToken`
     pub device_token: Option<Secret>,
     /// `auth.bootstrapToken`; never valid here, but the signature covers it.
     pub bootstrap_token: Option<Secret>,
@@ -84,18 +70,13 @@ pub struct Credentials {
     pub documented_device_token: Option<Secret>,
 }
 
-/// `params.device`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceClaim {
-    /// `device.id`
     pub id: String,
-    /// `device.publicKey`
     pub public_key: String,
-    /// `device.signature`
     pub signature: String,
     /// `device.signedAt`, in wall ms.
     pub signed_at_ms: i64,
-    /// `device.nonce`
     pub nonce: String,
 }
 
@@ -200,7 +181,6 @@ fn secret(text: Option<String>) -> Option<Secret> {
     text.map(Secret::new).filter(|secret| !secret.is_empty())
 }
 
-/// One object of the parameters, with its place for the words of an error.
 struct Object<'a> {
     place: &'static str,
     fields: &'a Map<String, Value>,
@@ -211,7 +191,6 @@ impl<'a> Object<'a> {
         value.as_object().map(|fields| Self { place, fields }).ok_or_else(|| format!("at {place}: must be object"))
     }
 
-    /// The place of a field.
     fn path(&self, name: &str) -> String {
         if self.place == "root" { format!("/{name}") } else { format!("{}/{name}", self.place) }
     }

@@ -78,7 +78,6 @@ impl GatewayMachine {
         })
     }
 
-    /// A client that has proven to be a device.
     pub(super) fn with_device(
         &mut self,
         connect: &Connect<'_>,
@@ -173,7 +172,6 @@ impl GatewayMachine {
     }
 }
 
-/// What of `wanted` is held.
 fn covered(wanted: &[String], held: &[String]) -> Vec<String> {
     wanted.iter().filter(|scope| scopes::covers(held, scope)).cloned().collect()
 }

@@ -7,7 +7,6 @@ use super::{Attempt, ConnectParams, ProvenDevice, Refusal, shared};
 use crate::config::Auth;
 use crate::reply::CallError;
 
-/// A `connect` on its way through the checks.
 pub(super) struct Connect<'a> {
     pub(super) attempt: &'a Attempt,
     pub(super) params: &'a ConnectParams,
@@ -15,29 +14,21 @@ pub(super) struct Connect<'a> {
     pub(super) proven: Option<&'a ProvenDevice>,
 }
 
-/// What the checks found.
 pub(super) struct Entry {
-    /// `auth.method` of the hello.
     pub(super) method: &'static str,
-    /// The shared credential was shown.
     pub(super) by_shared: bool,
     /// The device that it is; not every client has one.
     pub(super) device: Option<EnteringDevice>,
-    /// The scopes that it gets.
     pub(super) scopes: Vec<String>,
 }
 
-/// The device of an [`Entry`].
 pub(super) struct EnteringDevice {
     pub(super) id: String,
-    /// Approved, so that it gets a token for these scopes.
     pub(super) token_scopes: Option<Vec<String>>,
 }
 
-/// How an attempt fails.
 pub(super) struct Rejected {
     pub(super) refusal: Refusal,
-    /// A wrong credential was shown.
     pub(super) counts: bool,
 }
 

@@ -13,7 +13,6 @@ const WRITTEN: u32 = 10;
 /// After it an address starts anew.
 const SPAN: Duration = Duration::from_secs(60);
 
-/// What was written, by address.
 #[derive(Debug, Default)]
 pub(crate) struct FailureLog {
     counts: HashMap<IpAddr, Count>,
@@ -38,9 +37,7 @@ impl Count {
 /// Failures that were not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LeftOut {
-    /// Of whom.
     pub network: IpAddr,
-    /// How many.
     pub failures: u32,
 }
 

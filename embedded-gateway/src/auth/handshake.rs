@@ -10,7 +10,6 @@ use crate::clock::Now;
 use crate::config::GatewayConfig;
 use crate::reply::CallError;
 
-/// The handshake of one connection.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     connection: ConnectionId,
@@ -23,12 +22,9 @@ pub(crate) struct Handshake {
 pub(crate) enum FirstStep {
     /// Close without a word: what came is no frame of ours.
     Close {
-        /// Code of the close.
         code: u16,
-        /// Its reason.
         reason: String,
     },
-    /// Answer with an error, then close. No credential was looked at.
     Refuse(Refusal),
     /// Ask the core actor ([`crate::core_actor::messages::Admit`]).
     Ask(Box<Attempt>),
@@ -86,7 +82,6 @@ impl Handshake {
         }
     }
 
-    /// `connect` of the `openclaw` dialect.
     fn connect(&self, id: &str, params: &Value, config: &GatewayConfig, now: Now) -> FirstStep {
         let refuse =
             |error: CallError| FirstStep::Refuse(refusals::plain(Dialect::Openclaw, Some(id.to_owned()), error));
@@ -129,7 +124,6 @@ impl Handshake {
         self.ask(Some(id.to_owned()), Claim::Connect { params: Box::new(params), protocol, proven })
     }
 
-    /// `auth` of the `rpc` dialect.
     fn auth(&self, id: Option<String>, method: &str, params: &Value, config: &GatewayConfig) -> FirstStep {
         let refuse = |error: CallError| FirstStep::Refuse(refusals::plain(Dialect::Rpc, id.clone(), error));
         if method != "auth" {
@@ -180,7 +174,6 @@ fn serves_no(params: &ConnectParams) -> bool {
         || params.client.mode == "worker"
 }
 
-/// An id as text: the `rpc` dialect's may be a number.
 fn request_id(id: Option<&Value>) -> Option<String> {
     match id? {
         Value::String(text) => Some(text.clone()),
@@ -189,7 +182,6 @@ fn request_id(id: Option<&Value>) -> Option<String> {
     }
 }
 
-/// JSON, but no request: there is nothing to answer to.
 fn not_a_request(why: &str) -> FirstStep {
     let reason =
         if why.is_empty() { "invalid request frame".to_owned() } else { format!("invalid request frame: {why}") };

@@ -10,16 +10,13 @@ use crate::machine::GatewayMachine;
 use crate::methods;
 use crate::turn::Turn;
 
-/// How a caller got in.
 #[derive(Debug)]
 pub(super) struct Granted<'a> {
-    /// Who it is.
     pub(super) caller: &'a Caller,
     /// `auth.method`: `token`, `password`, `none` or `device-token`.
     pub(super) method: &'static str,
     /// The device token that it gets, and when that was issued (wall ms).
     pub(super) device_token: Option<(Secret, i64)>,
-    /// The scopes that the device was approved for, where it was.
     pub(super) approved: Option<Vec<String>>,
 }
 
@@ -147,7 +144,6 @@ fn policy(machine: &GatewayMachine) -> Value {
     })
 }
 
-/// The name of a way to log in.
 fn auth_mode(auth: &Auth) -> &'static str {
     match auth {
         Auth::Token(_) => "token",

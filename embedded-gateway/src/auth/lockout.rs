@@ -37,7 +37,6 @@ impl LockOutKey {
     }
 }
 
-/// The failures of all addresses.
 #[derive(Debug)]
 pub(crate) struct LockOuts {
     most_failures: u32,
@@ -53,7 +52,6 @@ struct Count {
 }
 
 impl Count {
-    /// Whether it still says anything.
     fn matters(&self, now: Instant) -> bool {
         match self.locked_until {
             Some(until) => now < until,
@@ -103,7 +101,6 @@ impl LockOuts {
         }
     }
 
-    /// How many addresses are kept.
     pub(crate) fn len(&self) -> usize {
         self.counts.len()
     }

@@ -16,7 +16,6 @@ pub(super) fn plain(dialect: Dialect, request: Option<String>, error: CallError)
     Refusal { dialect, request, error, close_code: 1008, close_reason }
 }
 
-/// The range that a client speaks has nothing that we speak.
 pub(super) fn protocol_mismatch(request: &str, min: u32, max: u32) -> Refusal {
     let details = if max < OLDEST_PROTOCOL {
         json!({"expectedProtocol": OLDEST_PROTOCOL})
@@ -52,7 +51,6 @@ pub(super) fn device_required() -> CallError {
         .with_details(json!({"code": "DEVICE_IDENTITY_REQUIRED"}))
 }
 
-/// The same for clients that run in a browser or stand in for one.
 pub(super) fn control_ui_device_required() -> CallError {
     CallError::invalid("control ui requires device identity (use HTTPS or localhost secure context)")
         .with_details(json!({"code": "CONTROL_UI_DEVICE_IDENTITY_REQUIRED"}))
@@ -66,7 +64,6 @@ pub(super) fn auth_first() -> CallError {
     .with_details(json!({"code": "AUTH_REQUIRED"}))
 }
 
-/// What is wrong with a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unauthorized {
     /// None was shown where the gateway has a token.
@@ -81,18 +78,13 @@ pub(super) enum Unauthorized {
     DeviceTokenMismatch,
 }
 
-/// Who is told, for the advice in the message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told<'a> {
-    /// `client.id`
     pub(super) client_id: &'a str,
-    /// The negotiated protocol.
     pub(super) protocol: u32,
-    /// Whether the client has proven to be a device, and so may have a device token to try.
     pub(super) has_device: bool,
 }
 
-/// The error for a wrong or missing credential.
 pub(super) fn unauthorized(why: Unauthorized, told: Told<'_>) -> CallError {
     use Unauthorized::*;
     let (code, reason) = match why {
@@ -158,22 +150,16 @@ pub(super) fn rate_limited(left: Duration, protocol: u32) -> CallError {
     }
 }
 
-/// What a device that waits for its approval is told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PairingRequired<'a> {
-    /// Why.
     pub(super) reason: PairingReason,
-    /// The id to approve.
     pub(super) request_id: &'a str,
-    /// The device.
     pub(super) device_id: &'a str,
-    /// What it asks for.
     pub(super) scopes: &'a [String],
     /// What was approved before, where it was.
     pub(super) approved: Option<&'a [String]>,
 }
 
-/// A refusal until the device is approved.
 pub(super) fn pairing_required(request: Option<String>, protocol: u32, pairing: PairingRequired<'_>) -> Refusal {
     let PairingRequired { reason, request_id, device_id, scopes, approved } = pairing;
     // Ours: real releases have no version here. By it clients can tell which command approves.
@@ -217,7 +203,6 @@ fn sentence(reason: PairingReason) -> &'static str {
     }
 }
 
-/// No room for another device.
 pub(super) fn too_many_devices(limit: usize) -> CallError {
     CallError {
         code: "NOT_PAIRED",

@@ -11,18 +11,12 @@ use crate::machine::GatewayMachine;
 use crate::reply::CallError;
 use crate::turn::Turn;
 
-/// What is written of an origin, in characters.
 const LONGEST_ORIGIN: usize = 256;
 
-/// Who failed to come in.
 pub(super) struct Failure<'a> {
-    /// From where.
     pub(super) peer: &'a Peer,
-    /// As it calls itself.
     pub(super) client_id: &'a str,
-    /// The device, where that was proven.
     pub(super) device_id: Option<&'a str>,
-    /// What it is told.
     pub(super) error: &'a CallError,
     /// A wrong credential was shown: it counts towards the lock-out.
     pub(super) counts: bool,
@@ -88,7 +82,6 @@ fn report_left_out(LeftOut { network, failures }: LeftOut, turn: &mut Turn<'_>) 
     );
 }
 
-/// Somebody was let in.
 pub(super) fn success(caller: &Caller, method: &str, turn: &mut Turn<'_>) {
     let Caller { client_id, device_id, remote, scopes, protocol, dialect, .. } = caller;
     turn.audit(
@@ -133,13 +126,11 @@ pub(crate) fn registered(device: &Device, by: &str, turn: &mut Turn<'_>) {
     );
 }
 
-/// A device, or its tokens, are worth nothing any more.
 pub(crate) fn revoked(device_id: &str, by: &str, why: &str, turn: &mut Turn<'_>) {
     turn.audit("device.revoked", json!({"deviceId": device_id, "by": by, "reason": why}));
     log(turn, LogLevel::Warn, format!("{why}, by {by}"), json!({"device_id": device_id}));
 }
 
-/// A line of the log, from here.
 pub(super) fn log(turn: &mut Turn<'_>, level: LogLevel, message: String, extra: Value) {
     turn.push(Effect::Log(LogLine { level, source: "gateway/auth".to_owned(), session: None, message, extra }));
 }

@@ -4,7 +4,6 @@
 pub(crate) const OPERATOR: [&str; 5] =
     ["operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.pairing"];
 
-/// Whether who holds `held` may have `wanted`.
 pub(crate) fn covers(held: &[String], wanted: &str) -> bool {
     held.iter().any(|scope| {
         scope == wanted
@@ -13,12 +12,10 @@ pub(crate) fn covers(held: &[String], wanted: &str) -> bool {
     })
 }
 
-/// Whether who holds `held` may have all of `wanted`.
 pub(crate) fn covers_all(held: &[String], wanted: &[String]) -> bool {
     wanted.iter().all(|scope| covers(held, scope))
 }
 
-/// All scopes of an operator, as texts.
 pub(super) fn operator() -> Vec<String> {
     OPERATOR.iter().map(|scope| (*scope).to_owned()).collect()
 }

@@ -9,7 +9,6 @@ use super::section::{Others, Reader, Section};
 use super::{Audit, GatewayConfig, Log, Webhook};
 use crate::effect::LogLevel;
 
-/// No webhook secret is shorter: it is all that stands between the network and an agent.
 const SHORTEST_SECRET: usize = 16;
 /// Most webhooks of one gateway.
 const MOST_WEBHOOKS: usize = 100;
@@ -33,7 +32,6 @@ pub const AUDIT_EVENTS: &[&str] = &[
     "gateway.stopped",
 ];
 
-/// `hooks.webhooks[]`.
 pub(super) fn webhooks(reader: &mut Reader<'_>, root: &mut Section<'_>, config: &mut GatewayConfig) {
     let mut hooks = root.section(reader, "hooks");
     let items = hooks.items(reader, "webhooks");

@@ -11,7 +11,6 @@ use serde_json::{Map, Number, Value};
 
 /// A configuration file is at most this long, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
-/// Nobody nests deeper. Keeps the readers' recursion far from the end of the stack.
 const MAX_DEPTH: usize = 64;
 
 /// Reads a file.
@@ -29,12 +28,10 @@ pub(super) fn read(path: &Path) -> Result<Value, String> {
     parse(&text, is_yaml(path))
 }
 
-/// Whether a file is taken for YAML: `.yml` or `.yaml`.
 pub(super) fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
 }
 
-/// Reads a text. An empty one is an empty object.
 pub(super) fn parse(text: &str, yaml: bool) -> Result<Value, String> {
     if too_deep(text) {
         return Err(format!("brackets are nested deeper than {MAX_DEPTH} levels"));
@@ -71,7 +68,6 @@ fn first_line(text: &str) -> &str {
     text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it cannot be read").trim()
 }
 
-/// Any value. serde_json's own type would let the last of two equal keys win.
 struct Written(Value);
 
 impl<'de> Deserialize<'de> for Written {

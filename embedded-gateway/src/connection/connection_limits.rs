@@ -10,7 +10,6 @@ use prometheus::IntGauge;
 use crate::caller::ConnectionId;
 use crate::config::Limits;
 
-/// The places of one gateway.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     taken: Rc<Taken>,
@@ -22,7 +21,6 @@ pub(crate) struct ConnectionLimits {
 
 #[derive(Debug)]
 struct Taken {
-    /// Connections whose clients were let in.
     known: Cell<usize>,
     gauge: IntGauge,
 }
@@ -31,17 +29,14 @@ struct Taken {
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     taken: Rc<Taken>,
-    /// Its place among the strangers, until it is let in.
     unknown: Option<Place>,
 }
 
-/// There is no place left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many connections; try again later or raise the limit of connections")]
 pub(crate) struct NoSlot;
 
 impl ConnectionLimits {
-    /// As many as the limits say. `gauge` follows the number of connections.
     pub(crate) fn new(limits: &Limits, gauge: IntGauge) -> Self {
         // What WebSockets leave unread has a budget of its own.
         let strangers = Places::shared_out(limits.unauthenticated, usize::MAX);
@@ -69,7 +64,6 @@ impl ConnectionLimits {
 }
 
 impl ConnectionSlot {
-    /// Its client was let in.
     pub(crate) fn admitted(&mut self) {
         if self.unknown.take().is_some() {
             self.taken.known.set(self.taken.known.get().saturating_add(1));

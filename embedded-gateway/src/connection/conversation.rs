@@ -33,12 +33,10 @@ const NOTES: usize = 8;
 /// Close code and reason of a gateway that stops: real ones say this even where nothing comes back.
 pub(crate) const STOPPING: (u16, &str) = (1012, "service restart");
 
-/// How a conversation ends.
 #[derive(Debug)]
 enum Ending {
     /// By a close frame of ours; without a code where it answers one that had none.
     Close(Option<u16>, String),
-    /// There is nobody to say anything to.
     Lost,
 }
 
@@ -64,21 +62,18 @@ impl From<ReadEnd> for Ending {
     }
 }
 
-/// What the listening half wants sent.
 enum Note {
     Pong(Bytes),
     Ping,
     Reply(String, Box<RawValue>),
 }
 
-/// A client that was let in.
 struct Admitted {
     caller: Arc<Caller>,
     wording: Wording,
     outgoing: Outgoing,
 }
 
-/// Serves one connection to its end.
 pub(super) async fn serve(
     socket: Socket,
     early: BytesMut,
@@ -190,7 +185,6 @@ async fn refuse(sender: &mut Sender, refusal: Refusal, deadline: Instant, contex
     }
 }
 
-/// Both directions of an admitted connection, until one of them ends.
 async fn talk(receiver: &mut Receiver, sender: &mut Sender, admitted: Admitted, context: &GatewayContext) -> Ending {
     let Admitted { caller, wording, outgoing } = admitted;
     let (notes, noted) = mpsc::channel(NOTES);
@@ -248,7 +242,6 @@ async fn listen(
     }
 }
 
-/// Sends what is to be sent, in batches.
 async fn speak(
     sender: &mut Sender,
     mut outgoing: Outgoing,

@@ -29,7 +29,6 @@ impl MemoryBudget {
         Self { used: Arc::default(), limit }
     }
 
-    /// A permit over nothing yet.
     pub(super) fn empty_permit(&self) -> MemoryPermit {
         MemoryPermit { budget: self.clone(), bytes: 0 }
     }

@@ -12,26 +12,20 @@ use super::memory_budget::{MemoryBudget, MemoryPermit};
 /// have spent the budget.
 const FREE_OF_EACH: usize = 64 * 1024;
 
-/// One thing to send. The connection's task words it in the connection's dialect and numbers its events.
 #[derive(Debug, Clone)]
 pub enum OutboundItem {
-    /// The answer of a request: payload, or the error object.
     Response {
         /// The request's id as sent; none where it had none.
         request: Option<String>,
         /// Serialized once, by the core actor.
         outcome: Result<Arc<RawValue>, Arc<RawValue>>,
     },
-    /// An event.
     Event {
-        /// Its name.
         name: Arc<str>,
         /// Its payload, serialized once for all who get it.
         payload: Arc<RawValue>,
-        /// The version of the list that it tells, where it is `presence`.
         presence_version: Option<u64>,
     },
-    /// The last thing: close with this code and reason.
     Close {
         /// For instance 1012.
         code: u16,
@@ -61,12 +55,10 @@ impl OutboundItem {
     }
 }
 
-/// More waits than the client, or than all clients together, may leave unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("slow consumer")]
 pub struct Overflow;
 
-/// What one client left unread.
 #[derive(Debug)]
 struct Unread {
     weight: usize,
@@ -108,7 +100,6 @@ pub struct Outbound {
     cut: Arc<watch::Sender<Option<(u16, String)>>>,
 }
 
-/// The connection's end of its queue. With each thing comes its share, to be kept until the thing is written.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     queue: mpsc::UnboundedReceiver<Waiting>,

@@ -17,23 +17,17 @@ const MAX_VALUES: usize = 200_000;
 /// Messages up to this length are not counted, in bytes.
 const COUNTED_FROM: usize = 256 * 1024;
 
-/// What a client's message is.
 #[derive(Debug, PartialEq)]
 pub(super) enum ClientFrame {
-    /// A request.
     Request {
         /// Its id; none only in the `rpc` dialect.
         id: Option<String>,
-        /// What is asked.
         method: String,
-        /// With what; an object.
         params: Value,
     },
-    /// JSON, but no request: to be answered under this id.
     Malformed {
         /// `invalid` where it has none.
         id: String,
-        /// Why.
         error: CallError,
     },
 }
@@ -96,7 +90,6 @@ fn malformed(id: Option<String>, why: String) -> ClientFrame {
     ClientFrame::Malformed { id: id.unwrap_or_else(invalid), error }
 }
 
-/// An upper bound of the values in a JSON text: a string's content is counted too, which errs on the safe side.
 fn separators(bytes: &[u8]) -> usize {
     let mut count = 0;
     let (mut in_string, mut escaped) = (false, false);

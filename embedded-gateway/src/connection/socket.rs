@@ -9,12 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// The server's end of a connection.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    /// `http://`, `ws://`
     Plain(TcpStream),
-    /// `https://`, `wss://`
     Encrypted(Box<TlsStream<TcpStream>>),
 }
 

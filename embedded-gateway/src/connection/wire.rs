@@ -20,27 +20,22 @@ const BATCH: usize = 32 * 1024;
 /// Read from the socket at a time, in bytes.
 const READ_AT_ONCE: usize = 8 * 1024;
 
-/// How long a close frame may take to leave.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long the client has to answer a close.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Longest reason of a close frame (RFC 6455: 125 bytes with the code).
 const MAX_REASON: usize = 123;
 
-/// Why reading ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadEnd {
     /// The client hung up without a close frame, or the network did.
     #[error("the connection was lost")]
     Lost,
-    /// The client broke the rules.
     #[error(transparent)]
     Fault(#[from] FrameFault),
 }
 
-/// What comes in.
 #[derive(Debug)]
 pub(super) struct Receiver {
     half: ReadHalf<Socket>,
@@ -54,7 +49,6 @@ pub(super) struct Receiver {
 pub(super) struct Sender {
     half: WriteHalf<Socket>,
     buffer: BytesMut,
-    /// What the buffer's content counts for.
     shares: Vec<UnreadShare>,
 }
 
@@ -81,12 +75,10 @@ impl Receiver {
         }
     }
 
-    /// Changes the largest message.
     pub(super) fn set_cap(&mut self, bytes: usize) {
         self.reader.set_cap(bytes);
     }
 
-    /// Gives the buffer's memory back when a large message has passed.
     pub(super) fn trim(&mut self) {
         if self.source.is_empty() && self.source.capacity() > 2 * READ_AT_ONCE {
             self.source = BytesMut::new();
@@ -100,27 +92,22 @@ impl Sender {
         self.buffer.len() < BATCH
     }
 
-    /// Encodes a text message.
     pub(super) fn text(&mut self, text: &str) {
         Parser::write_message(&mut self.buffer, text, OpCode::Text, true, false);
     }
 
-    /// What was encoded last counts as unread until it is written.
     pub(super) fn keep_until_written(&mut self, share: UnreadShare) {
         self.shares.push(share);
     }
 
-    /// Encodes a ping.
     pub(super) fn ping(&mut self) {
         Parser::write_message(&mut self.buffer, "", OpCode::Ping, true, false);
     }
 
-    /// Encodes the answer to a ping.
     pub(super) fn pong(&mut self, payload: &[u8]) {
         Parser::write_message(&mut self.buffer, payload, OpCode::Pong, true, false);
     }
 
-    /// Writes what was encoded.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         // Looked at first: what is written is no part of the capacity any more, and takes memory all the same.
         let is_large = self.buffer.capacity() > 2 * BATCH;
@@ -157,7 +144,6 @@ pub(super) async fn close(mut receiver: Receiver, mut sender: Sender, code: Opti
     }
 }
 
-/// Closes without another word.
 pub(super) fn drop_now(receiver: Receiver, sender: Sender) {
     receiver.half.unsplit(sender.half).discard_when_closed();
 }

@@ -32,7 +32,6 @@ impl Children {
         Self { launcher: Launcher::new(StateMark::of(&config.state_dir), sender), news: Some(news), deadline }
     }
 
-    /// Passes news and deadlines on to the core actor for as long as it lives.
     pub(super) fn attend(&mut self, core: Addr<CoreActor>) {
         if let Some(mut news) = self.news.take() {
             let core = core.clone();

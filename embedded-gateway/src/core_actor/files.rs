@@ -13,7 +13,6 @@ use crate::turn::ReplyTo;
 struct FilesSay(FilesNews);
 
 impl CoreActor {
-    /// Starts the thread. Where that fails, every change fails and is said.
     pub(super) fn start_files(&mut self, ctx: &Context<Self>) {
         let core = ctx.address();
         match Files::start(self.machine.config.state_dir.clone(), move |news| core.do_send(FilesSay(news))) {

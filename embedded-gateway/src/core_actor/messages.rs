@@ -88,13 +88,9 @@ pub struct Stop;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct CheckWebhook {
-    /// Where the request comes from.
     pub(crate) peer: Peer,
-    /// The webhook's id.
     pub(crate) webhook: String,
-    /// What it showed.
     pub(crate) shown: Shown,
-    /// Where the decision goes.
     pub(crate) answer: oneshot::Sender<Result<(), CallError>>,
 }
 
@@ -102,33 +98,23 @@ pub(crate) struct CheckWebhook {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Trigger {
-    /// The webhook's id.
     pub(crate) webhook: String,
-    /// Who gets the message.
     pub(crate) agent_id: String,
-    /// The message.
     pub(crate) text: String,
     /// The sender's name for this delivery: sent again, it starts no second run.
     pub(crate) delivery: Option<String>,
-    /// Where the run or the error goes.
     pub(crate) answer: oneshot::Sender<Result<Value, CallError>>,
 }
 
-/// From the status page: how much there is of what.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Count {
-    /// Where the numbers go.
     pub(crate) answer: oneshot::Sender<Numbers>,
 }
 
-/// The numbers of the status page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numbers {
-    /// Configured and created ones.
     pub(crate) agents: usize,
-    /// All that are kept.
     pub(crate) sessions: usize,
-    /// Those with a run under way.
     pub(crate) busy_sessions: usize,
 }

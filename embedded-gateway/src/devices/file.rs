@@ -21,7 +21,6 @@ pub enum DevicesFileError {
         "devices.json can't be read as a list of devices ({0}); restore it from a backup, or remove it to pair all devices anew"
     )]
     Malformed(serde_json::Error),
-    /// Written by a newer release.
     #[error(
         "devices.json is of version {0}, and this release knows version 1 only; run the newer release, or remove the file to pair all devices anew"
     )]
@@ -85,7 +84,6 @@ impl Devices {
     }
 }
 
-/// The text of the file.
 pub(super) fn write(devices: &Devices) -> String {
     let file = File { version: 1, devices: devices.iter().map(Entry::of).collect() };
     // Texts and numbers only: this can't fail.

@@ -6,16 +6,12 @@ use crate::auth::scopes;
 /// Why a device must be approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PairingReason {
-    /// It is unknown.
     NotPaired,
-    /// It asks for more than was approved.
     ScopeUpgrade,
-    /// It says to be another platform or device family than when it was approved.
     MetadataUpgrade,
 }
 
 impl PairingReason {
-    /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotPaired => "not-paired",
@@ -25,20 +21,15 @@ impl PairingReason {
     }
 }
 
-/// A device that waits for somebody to approve it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairingRequest {
     /// What is approved: another content of the request always has another id, so that nobody approves what he did not see.
     pub id: String,
     /// The device; its proof was good.
     pub device_id: String,
-    /// What it says of itself.
     pub introduction: Introduction,
-    /// What it asks for.
     pub scopes: Vec<String>,
-    /// Why it has to ask.
     pub reason: PairingReason,
-    /// Where it comes from.
     pub remote: String,
     /// First asked, in wall ms.
     pub asked_at_ms: i64,
@@ -46,27 +37,19 @@ pub struct PairingRequest {
     pub repeated_at_ms: i64,
 }
 
-/// What a device asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
-    /// The device.
     pub device_id: &'a str,
-    /// What it says of itself.
     pub introduction: &'a Introduction,
-    /// The scopes.
     pub scopes: &'a [String],
-    /// Why.
     pub reason: PairingReason,
-    /// Where it comes from.
     pub remote: &'a str,
 }
 
 /// A request as it stands after it was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
-    /// The request.
     pub request: PairingRequest,
-    /// It is new: those who may approve it are to be told.
     pub is_new: bool,
 }
 
@@ -79,7 +62,6 @@ pub enum Unapprovable {
     /// Who approves may not give what he doesn't have.
     #[error("missing scope: {0}")]
     MissingScope(String),
-    /// The limit is reached.
     #[error("device limit reached: {} devices with this name are paired already", .0.0)]
     NoRoom(NoRoom),
 }
@@ -154,7 +136,6 @@ impl Devices {
         self.paired.get(&request.device_id).cloned().ok_or(Unapprovable::Unknown)
     }
 
-    /// Turns a request down.
     pub fn reject(&mut self, request_id: &str, now_ms: i64) -> Option<PairingRequest> {
         let request = self.waiting(request_id, now_ms)?.clone();
         self.pending.retain(|other| other.id != request_id);

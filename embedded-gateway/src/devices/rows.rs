@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::{Device, PairingReason, PairingRequest};
 
-/// A request that waits.
 pub(crate) fn pending_row(request: &PairingRequest) -> Value {
     let who = &request.introduction;
     let mut row = json!({

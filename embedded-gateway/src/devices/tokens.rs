@@ -12,13 +12,10 @@ use super::{Device, Devices};
 /// device gets a new one while another program with the same device may still use the old.
 const MAX_TOKENS: usize = 4;
 
-/// A token that a device was given.
 #[derive(Clone, PartialEq)]
 pub struct DeviceToken {
     pub(super) hash: [u8; 32],
-    /// The clear text, until the gateway ends.
     pub(super) clear: Option<Secret>,
-    /// What it is good for.
     pub scopes: Vec<String>,
     /// When it was issued, in wall ms.
     pub issued_at_ms: i64,
@@ -32,23 +29,17 @@ impl fmt::Debug for DeviceToken {
     }
 }
 
-/// A token as it is handed out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Issued {
-    /// The token.
     pub token: Secret,
     /// When it was issued, in wall ms.
     pub issued_at_ms: i64,
-    /// It was made just now: the registry is to be saved.
     pub is_fresh: bool,
 }
 
-/// What a token turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenState {
-    /// Good, for these scopes.
     Good(Vec<String>),
-    /// It was good once.
     Expired,
     /// Not one of the device's.
     Unknown,
@@ -131,7 +122,6 @@ impl Device {
         !self.tokens.is_empty()
     }
 
-    /// Its tokens, oldest first.
     pub fn tokens(&self) -> &[DeviceToken] {
         &self.tokens
     }

@@ -7,7 +7,6 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::effect::FileChange;
 
-/// Carries out a change. An error leaves the file as it was, as far as the operating system lets it.
 pub(super) fn carry_out(state_dir: &Path, change: &FileChange) -> io::Result<()> {
     let path = inside(state_dir, change.file())?;
     match change {

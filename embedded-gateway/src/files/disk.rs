@@ -7,12 +7,9 @@ use serde_json::Value;
 use super::{tail, workspace};
 use crate::reply::CallError;
 
-/// A question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiskQuery {
-    /// `logs.tail`.
     LogTail {
-        /// The log file.
         file: PathBuf,
         /// After this offset in bytes; none: the last lines.
         cursor: Option<u64>,
@@ -21,41 +18,29 @@ pub enum DiskQuery {
         /// At most so many bytes.
         bytes: u64,
     },
-    /// `agents.files.list`.
     WorkspaceList(Workspace),
-    /// `agents.files.get`.
     WorkspaceGet {
-        /// Whose.
         workspace: Workspace,
-        /// Which file.
         name: &'static str,
     },
-    /// `agents.files.set`.
     WorkspaceSet {
-        /// Whose.
         workspace: Workspace,
-        /// Which file.
         name: &'static str,
-        /// Its new content.
         content: String,
         /// Refuse unless the file's content has this SHA-256 (hex).
         expected_hash: Option<String>,
     },
 }
 
-/// The folder of an agent's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
-    /// The agent.
     pub agent: String,
-    /// Its folder.
     pub folder: PathBuf,
     /// The folder must be below this one once links are resolved: set for agents that were created over the wire.
     pub below: Option<PathBuf>,
 }
 
 impl DiskQuery {
-    /// Bytes that it holds.
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::WorkspaceSet { content, .. } => content.len(),
@@ -64,7 +49,6 @@ impl DiskQuery {
     }
 }
 
-/// Answers a question.
 pub(super) fn answer(query: DiskQuery) -> Result<Value, CallError> {
     match query {
         DiskQuery::LogTail { file, cursor, limit, bytes } => tail::tail(&file, cursor, limit, bytes)

@@ -12,7 +12,6 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Files remembered as broken; there are never more of ours.
 const MOST: usize = 10_000;
 
-/// The files that lack a change.
 #[derive(Debug, Default)]
 pub(crate) struct FilesHealth {
     broken: BTreeSet<PathBuf>,
@@ -57,7 +56,6 @@ impl FilesHealth {
         }
     }
 
-    /// The files that lack a change.
     pub(crate) fn broken(&self) -> impl Iterator<Item = &Path> {
         self.broken.iter().map(PathBuf::as_path)
     }

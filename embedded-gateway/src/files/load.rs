@@ -22,17 +22,13 @@ pub enum LoadError {
     /// The operating system doesn't let it be read.
     #[error("{path} of the gateway's state could not be read: {source}; correct its permissions or restore it")]
     Unreadable {
-        /// What was to be read.
         path: PathBuf,
-        /// The operating system's words.
         source: io::Error,
     },
     /// The list of devices makes no sense: to go on would lock everybody out without a word.
     #[error("in the state directory {state_dir}: {source}")]
     Devices {
-        /// Where.
         state_dir: PathBuf,
-        /// What is wrong, and what to do.
         source: DevicesFileError,
     },
 }

@@ -14,14 +14,12 @@ use super::{Workspace, changes};
 use crate::agents::workspace_files::{FILE_BYTES, NAMES};
 use crate::reply::CallError;
 
-/// `agents.files.list`.
 pub(super) fn list(whose: &Workspace) -> Result<Value, CallError> {
     let folder = folder(whose)?;
     let files: Vec<Value> = NAMES.iter().map(|name| Value::Object(described(&folder.join(name), name))).collect();
     Ok(json!({"agentId": whose.agent, "workspace": folder.display().to_string(), "files": files}))
 }
 
-/// `agents.files.get`.
 pub(super) fn get(whose: &Workspace, name: &str) -> Result<Value, CallError> {
     let folder = folder(whose)?;
     let path = folder.join(name);
@@ -34,7 +32,6 @@ pub(super) fn get(whose: &Workspace, name: &str) -> Result<Value, CallError> {
     Ok(json!({"agentId": whose.agent, "workspace": folder.display().to_string(), "file": file}))
 }
 
-/// `agents.files.set`.
 pub(super) fn set(whose: &Workspace, name: &str, text: &str, expected_hash: Option<&str>) -> Result<Value, CallError> {
     let folder = folder(whose)?;
     let path = folder.join(name);
@@ -56,7 +53,6 @@ pub(super) fn set(whose: &Workspace, name: &str, text: &str, expected_hash: Opti
     Ok(json!({"ok": true, "agentId": whose.agent, "workspace": folder.display().to_string(), "file": file}))
 }
 
-/// The folder itself, made where it is missing, with all links resolved.
 fn folder(whose: &Workspace) -> Result<PathBuf, CallError> {
     let failed = |error: &io::Error| refused("opened", &whose.folder, error);
     if let Some(root) = &whose.below {

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::reply::CallError;
 
-/// A JSON answer that nobody may keep.
 pub(crate) fn json_answer(status: StatusCode, body: &Value) -> HttpResponse {
     HttpResponseBuilder::new(status)
         .insert_header((CACHE_CONTROL, "no-store"))
@@ -20,7 +19,6 @@ pub(crate) fn refusal(status: StatusCode, kind: &str, message: &str) -> HttpResp
     json_answer(status, &json!({"error": {"message": message, "type": kind}}))
 }
 
-/// An error of a method.
 pub(crate) fn call_error(error: &CallError) -> HttpResponse {
     let status = status_of(error);
     let mut body = error.to_value();
@@ -44,7 +42,6 @@ fn status_of(error: &CallError) -> StatusCode {
     }
 }
 
-/// No such path.
 pub(crate) async fn not_found() -> HttpResponse {
     refusal(StatusCode::NOT_FOUND, "not_found", "no such path")
 }

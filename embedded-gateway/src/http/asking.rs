@@ -20,7 +20,6 @@ use crate::turn::Call;
 /// How long a request waits for its answer. Methods answer at once, or when a process was started.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Tells the core actor that nobody waits any more, however the request ended.
 struct Asked {
     context: Data<Rc<GatewayContext>>,
     caller: Arc<Caller>,

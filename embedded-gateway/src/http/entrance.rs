@@ -25,10 +25,8 @@ use crate::auth::{FORWARDING_HEADERS, Peer, origin_is_allowed};
 use crate::config::GatewayConfig;
 use crate::connection::GatewayContext;
 
-/// How long a request may take in all, the arrival of its body included: nobody holds a connection by sending slowly.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Headers that every answer has.
 const ALWAYS: [(HeaderName, &str); 3] =
     [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer"), (X_FRAME_OPTIONS, "DENY")];
 
@@ -91,7 +89,6 @@ fn refused(request: &ServiceRequest) -> Option<HttpResponse> {
     None
 }
 
-/// Where a request comes from.
 pub(super) fn peer_of(request: &HttpRequest, context: &GatewayContext) -> Option<Peer> {
     let (remote, headers) = (request.peer_addr()?.ip(), request.headers());
     let text = |name| headers.get(name).map(|value| value.to_str().map(str::to_owned).unwrap_or_default());
@@ -100,7 +97,6 @@ pub(super) fn peer_of(request: &HttpRequest, context: &GatewayContext) -> Option
     Some(Peer { remote, origin: text(ORIGIN), host: text(HOST), forwarded })
 }
 
-/// Who is counted and written down for what a socket brings: its other end, or whom a trusted proxy there speaks for.
 pub(crate) fn client_address(remote: IpAddr, headers: &HeaderMap, config: &GatewayConfig) -> IpAddr {
     let lines = headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = lines.flat_map(|line| line.split(',')).collect();

@@ -8,7 +8,6 @@ use url::{Host, Url};
 
 use crate::config::GatewayConfig;
 
-/// The names that are allowed.
 #[derive(Debug)]
 pub(crate) struct HostGuard {
     bound: IpAddr,
@@ -16,7 +15,6 @@ pub(crate) struct HostGuard {
 }
 
 impl HostGuard {
-    /// Loopback names, the address that the gateway listens at, and what is configured.
     pub(crate) fn new(bound: IpAddr, config: &GatewayConfig) -> Self {
         let names = config.allowed_hosts.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
         Self { bound, names }

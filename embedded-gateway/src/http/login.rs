@@ -20,7 +20,6 @@ use crate::reply::CallError;
 /// Longest credential that is looked at, in bytes.
 const MAX_TOKEN: usize = 4_096;
 
-/// The caller of a request, or the answer that refuses it.
 pub(super) async fn caller(
     request: &HttpRequest,
     context: &Data<Rc<GatewayContext>>,
@@ -32,12 +31,10 @@ pub(super) async fn caller(
     answered.await.map_err(|_| stopping())?.map_err(|error| unauthorized(&error))
 }
 
-/// The client hung up so early that its connection has no address any more.
 pub(super) fn no_peer() -> HttpResponse {
     refusal(StatusCode::BAD_REQUEST, "no_peer", "the connection has no address")
 }
 
-/// The token of the `Authorization` header, where it has one.
 pub(super) fn bearer(request: &HttpRequest) -> Option<Secret> {
     let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -60,7 +57,6 @@ pub(super) fn unauthorized(error: &CallError) -> HttpResponse {
     answer
 }
 
-/// The gateway is about to end.
 pub(super) fn stopping() -> HttpResponse {
     refusal(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gateway is stopping")
 }

@@ -9,7 +9,6 @@ use actix_web::web::{self, Data, ServiceConfig};
 use super::answer::wrong_method;
 use crate::connection::GatewayContext;
 
-/// The exposition format that every Prometheus reads.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn routes(service: &mut ServiceConfig) {

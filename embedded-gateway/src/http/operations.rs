@@ -18,7 +18,6 @@ use crate::connection::GatewayContext;
 /// The parameters of an operation, or what is wrong with them: a stranger isn't told.
 type Body = Result<Json<Map<String, Value>>, actix_web::Error>;
 
-/// Longest body, in bytes.
 const MAX_BODY: usize = 256 * 1024;
 
 /// Sessions where no limit is named (document 000), and at most.

@@ -24,7 +24,6 @@ th,td{text-align:left;padding:.35rem .5rem;border-bottom:1px solid #d8dee4}th{fo
 td{font-variant-numeric:tabular-nums}p{color:#57606a}\
 @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}th,td{border-color:#30363d}th,p{color:#8b949e}}";
 
-/// The page, where it is switched on.
 pub(super) fn routes(service: &mut ServiceConfig, base_path: &str) {
     let base = base_path.trim_end_matches('/');
     let paths = if base.is_empty() { vec!["/".to_owned()] } else { vec![base.to_owned(), format!("{base}/")] };

@@ -21,7 +21,6 @@ use crate::core_actor::messages::{CheckWebhook, Trigger};
 
 pub(crate) use secret::Shown;
 
-/// Longest body, in bytes.
 const MAX_BODY: usize = 256 * 1024;
 
 /// Longest delivery id that is taken as idempotency key, in bytes.
@@ -30,7 +29,6 @@ const MAX_DELIVERY: usize = 128;
 /// Headers in which senders name a delivery: sent again, it starts no second run.
 const DELIVERY_HEADERS: [&str; 3] = ["idempotency-key", "x-github-delivery", "x-delivery-id"];
 
-/// One route for each configured webhook.
 pub(super) fn routes(service: &mut ServiceConfig, webhooks: &[Webhook]) {
     for webhook in webhooks {
         let webhook = Data::new(webhook.clone());
@@ -90,7 +88,6 @@ async fn started(
     Ok(json_answer(StatusCode::ACCEPTED, &json!({"ok": true, "status": "accepted", "runId": run})))
 }
 
-/// The sender's name for this delivery, where it has one.
 fn delivery(request: &HttpRequest) -> Option<String> {
     let named = DELIVERY_HEADERS.iter().find_map(|name| request.headers().get(*name)?.to_str().ok());
     named.filter(|name| !name.is_empty() && name.len() <= MAX_DELIVERY).map(str::to_owned)

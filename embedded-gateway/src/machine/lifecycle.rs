@@ -24,7 +24,6 @@ impl GatewayMachine {
         turn.tell(numbers(others), "tick", json!({"ts": now}));
     }
 
-    /// Whether nothing is begun any more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
     }

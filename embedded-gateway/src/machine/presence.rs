@@ -17,7 +17,6 @@ use crate::turn::Turn;
 
 /// Most rows of a list (as in real releases); the gateway's own comes first.
 const MOST_ROWS: usize = 200;
-/// How long a change waits for others.
 const TOGETHER: Duration = Duration::from_millis(250);
 /// Modes of clients that are not shown.
 const PASSING: [&str; 3] = ["cli", "backend", "probe"];
@@ -33,7 +32,6 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    /// When it is to be told.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due
     }
@@ -44,14 +42,12 @@ impl Presence {
 }
 
 impl GatewayMachine {
-    /// Somebody was let in.
     pub(crate) fn has_come(&mut self, caller: &Caller, now: Now) {
         if is_shown(caller) {
             self.presence.changed(now.at);
         }
     }
 
-    /// Somebody is about to be forgotten.
     pub(super) fn has_left(&mut self, caller: Arc<Caller>, now: Now) {
         if is_shown(&caller) {
             self.presence.changed(now.at);
@@ -80,7 +76,6 @@ impl GatewayMachine {
         turn.push(Effect::TellPresence { to, payload, version: self.presence.version });
     }
 
-    /// The gateway itself, then everybody who is shown.
     pub(crate) fn presence_rows(&self, now: Now) -> Vec<Value> {
         let own = json!({
             "host": "gatewarden",

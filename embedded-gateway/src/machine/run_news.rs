@@ -13,7 +13,6 @@ use crate::sessions::SessionKey;
 use crate::turn::Turn;
 
 impl GatewayMachine {
-    /// The runs, and what they work with.
     pub(crate) fn runs(&mut self) -> (&mut Runs, Parts<'_>) {
         let parts = Parts {
             sessions: &mut self.sessions,
@@ -24,13 +23,11 @@ impl GatewayMachine {
         (&mut self.runs, parts)
     }
 
-    /// News of a process.
     pub(crate) fn process_news(&mut self, run: &RunId, news: ProcessNews, turn: &mut Turn<'_>) {
         let (runs, mut parts) = self.runs();
         runs.on_news(run, news, &mut parts, turn);
     }
 
-    /// A webhook was called by somebody who may. Each has a session of its own with its agent.
     pub(crate) fn triggered(
         &mut self,
         webhook: &str,
@@ -47,19 +44,16 @@ impl GatewayMachine {
         send_delivery(self, agent_id, session, text, &format!("webhook:{webhook}"), delivery, turn)
     }
 
-    /// Says in the log what a gateway that crashed left running.
     pub(crate) fn report_orphans(&mut self, turn: &mut Turn<'_>) {
         for orphan in &self.orphans {
             turn.log(LogLevel::Warn, "processes", None, orphan.sentence());
         }
     }
 
-    /// When [`GatewayMachine::on_time`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         [self.runs.next_deadline(), self.presence.deadline()].into_iter().flatten().min()
     }
 
-    /// A deadline has passed.
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) {
         let (runs, parts) = self.runs();
         runs.on_time(&parts, turn);

@@ -11,7 +11,6 @@ use crate::turn::Turn;
 
 /// What is known of the wall clock, in the state directory.
 pub(crate) const CLOCK_FILE: &str = "clock.json";
-/// How often that is written though nothing happened.
 const WRITE_EVERY: Duration = Duration::from_secs(600);
 
 /// What the gateway knows of the wall clock.
@@ -22,7 +21,6 @@ pub(super) struct WallClock {
 }
 
 impl WallClock {
-    /// Goes on from what a former life of the gateway wrote.
     pub(super) fn resume(stored: Option<&str>, boot: &str, turn: &mut Turn<'_>) -> Self {
         let (steady, jump) = SteadyTime::resume(stored, boot.trim(), turn.now.reading());
         if let Some(by_ms) = jump {
@@ -42,7 +40,6 @@ impl WallClock {
 }
 
 impl GatewayMachine {
-    /// Compares the clocks.
     pub(super) fn look_at_clocks(&mut self, turn: &mut Turn<'_>) {
         let clock = &mut self.wall_clock;
         let jump = clock.steady.look(turn.now.reading());

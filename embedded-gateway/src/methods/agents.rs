@@ -15,7 +15,6 @@ use crate::machine::GatewayMachine;
 use crate::reply::{Answer, CallError, Outcome};
 use crate::turn::{Call, Turn};
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "agents.list", scope: Scope::Read, run: list },
     Method { name: "agents.create", scope: Scope::Admin, run: create },

@@ -15,7 +15,6 @@ use crate::machine::GatewayMachine;
 use crate::reply::Outcome;
 use crate::turn::{Call, Turn};
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[Method { name: "config.get", scope: Scope::Read, run: config_get }];
 
 /// What stands in the place of a secret, as real gateways have it.
@@ -189,7 +188,6 @@ fn arguments_shown(arguments: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// `scheme://user:password@host`
 fn names_a_password(value: &str) -> bool {
     value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }

@@ -15,7 +15,6 @@ use crate::turn::{Call, Turn};
 /// Code of the close that a device gets which may not come in any more. Clients don't try again after it.
 const DEVICE_GONE: u16 = 4001;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "device.pair.list", scope: Scope::Pairing, run: list },
     Method { name: "device.pair.approve", scope: Scope::Pairing, run: approve },
@@ -143,7 +142,6 @@ fn check_own(caller: &Caller, device_id: &str, denied: &str) -> Result<(), CallE
     Err(CallError::forbidden(denied).with_details(json!({"code": "MISSING_SCOPE", "missingScope": "operator.admin"})))
 }
 
-/// There are operators only.
 fn check_role(params: &Params<'_>) -> Result<(), CallError> {
     match params.name("role")? {
         None | Some("operator") => Ok(()),
@@ -155,7 +153,6 @@ fn unknown(what: &str) -> CallError {
     CallError::invalid(format!("unknown {what}"))
 }
 
-/// Who did it, for the audit log.
 fn name_of(caller: &Caller) -> String {
     match (&caller.device_id, &caller.display_name) {
         (Some(device), _) => format!("{} {device}", caller.client_id),

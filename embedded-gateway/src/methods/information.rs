@@ -18,7 +18,6 @@ use crate::reply::{Answer, Outcome};
 use crate::sessions::{Session, transcript};
 use crate::turn::{Call, Turn};
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "health", scope: Scope::Connected, run: health },
     Method { name: "status", scope: Scope::Read, run: status },
@@ -29,7 +28,6 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "logs.tail", scope: Scope::Read, run: logs_tail },
 ];
 
-/// Sessions named in `health` and `status`.
 const RECENT: usize = 5;
 
 fn health(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
@@ -103,7 +101,6 @@ fn kept(machine: &GatewayMachine, caller: &Caller, now: i64, wanted: impl Fn(&Se
     json!({"path": sessions_path(machine, caller), "count": sessions.len(), "recent": recent})
 }
 
-/// Where things lie on the host is for administrators.
 fn sessions_path(machine: &GatewayMachine, caller: &Caller) -> String {
     if caller.holds(Scope::Admin) {
         machine.config.state_dir.join(transcript::FOLDER).display().to_string()
@@ -209,7 +206,6 @@ pub(super) fn bind_word(bind: Bind) -> String {
     }
 }
 
-/// This gateway has no channels, and says so in the form that clients expect.
 fn channels_status(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     Params::read(call, &["probe", "timeoutMs"])?;
     Ok(json!({

@@ -8,7 +8,6 @@ use crate::machine::GatewayMachine;
 use crate::reply::Outcome;
 use crate::turn::{Call, Turn};
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[Method { name: "ping", scope: Scope::Connected, run: ping }];
 
 fn ping(_: &mut GatewayMachine, _: &Call, turn: &mut Turn<'_>) -> Outcome {

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use crate::reply::CallError;
 use crate::turn::Call;
 
-/// The parameters of one call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Params<'a> {
     method: &'a str,
@@ -15,7 +14,6 @@ pub(super) struct Params<'a> {
 }
 
 impl<'a> Params<'a> {
-    /// The parameters of a call to a method that knows these properties and no others.
     pub(super) fn read(call: &'a Call, known: &[&str]) -> Result<Self, CallError> {
         let params = Self { method: &call.method, fields: call.params.as_object() };
         if params.fields.is_none() && !call.params.is_null() {
@@ -32,7 +30,6 @@ impl<'a> Params<'a> {
         self.fields?.get(name).filter(|value| !value.is_null())
     }
 
-    /// A text.
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, CallError> {
         match self.value(name) {
             None => Ok(None),
@@ -41,7 +38,6 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// A text of at least one character.
     pub(super) fn name(&self, name: &str) -> Result<Option<&'a str>, CallError> {
         match self.text(name)? {
             Some("") => Err(self.wrong(&format!("at /{name}: must NOT have fewer than 1 characters"))),
@@ -62,7 +58,6 @@ impl<'a> Params<'a> {
         Ok(self.text(name)?.map(|text| Some(text.to_owned())))
     }
 
-    /// Yes or no.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, CallError> {
         match self.value(name) {
             None => Ok(None),
@@ -100,7 +95,6 @@ impl<'a> Params<'a> {
         texts.collect::<Result<Vec<_>, _>>().map(Some)
     }
 
-    /// One of a few words.
     pub(super) fn one_of(&self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, CallError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         match words.iter().find(|word| **word == text) {

@@ -10,7 +10,6 @@ use crate::machine::GatewayMachine;
 use crate::reply::CallError;
 use crate::sessions::SessionKey;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "sessions.list", scope: Scope::Read, run: reading::list },
     Method { name: "sessions.get", scope: Scope::Read, run: reading::get },

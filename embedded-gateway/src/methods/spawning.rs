@@ -19,13 +19,11 @@ use crate::runs::{Asked, ControlAction, NewRun, Replay, fingerprint};
 use crate::sessions::{Opening, SessionKey};
 use crate::turn::{Call, Turn};
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "spawn", scope: Scope::Write, run: spawn },
     Method { name: "control", scope: Scope::Write, run: control },
 ];
 
-/// A request's id that is at least this long is taken for unique, and becomes the run's.
 const UNIQUE_FROM: usize = 16;
 
 /// Who had what run, or tried to: arguments and variables may hold secrets and aren't written.
@@ -51,7 +49,6 @@ fn spawn(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
     outcome
 }
 
-/// A caller's word for the audit log, at a length that fills no disk.
 fn shortened(text: &str) -> String {
     text.chars().take(256).collect()
 }
@@ -161,7 +158,6 @@ fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
     }
 }
 
-/// The request's id, where it can be the run's.
 fn unique_request(machine: &GatewayMachine, call: &Call) -> Option<RunId> {
     let request = call.request.as_ref()?;
     let fits = (UNIQUE_FROM..=256).contains(&request.len()) && !request.chars().any(char::is_control);

@@ -16,7 +16,6 @@ use crate::reply::{Answer, CallError, Outcome};
 use crate::sessions::{NewMessage, Opening, Role, SessionKey};
 use crate::turn::{ReplyTo, Turn};
 
-/// Longest message, in bytes.
 pub(crate) const MESSAGE_LIMIT: usize = 1024 * 1024;
 
 /// A run that is asked for, checked against the allow-list.
@@ -24,36 +23,25 @@ pub(crate) const MESSAGE_LIMIT: usize = 1024 * 1024;
 pub(crate) struct NewRun {
     /// Its id; not in use.
     pub id: RunId,
-    /// By which method.
     pub asked: Asked,
-    /// See [`super::memory::fingerprint`].
     pub fingerprint: String,
-    /// Where it is answered.
     pub reply: ReplyTo,
-    /// The caller's client id, told with the message.
     pub from: String,
     /// The session, which is made where it doesn't exist.
     pub session: SessionKey,
-    /// What a new session begins with.
     pub opening: Opening,
     /// The agent; the template's name for a command.
     pub agent_id: String,
-    /// What is run.
     pub command: AllowedCommand,
-    /// Where.
     pub cwd: PathBuf,
-    /// The directory is the gateway's own to make.
     pub make_cwd: bool,
-    /// The message, which is given on standard input.
     pub message: Option<String>,
     /// Ended after this, or after the template's own timeout if that is shorter.
     pub timeout: Option<Duration>,
-    /// The id that `spawn_result` events to the caller carry.
     pub spawn_request: Option<String>,
 }
 
 impl Runs {
-    /// Takes a run in. An error means that nothing was begun.
     pub(crate) fn begin(&mut self, new: NewRun, parts: &mut Parts<'_>, turn: &mut Turn<'_>) -> Outcome {
         let busy = self.check_room(&new, parts)?;
         if new.message.as_ref().is_some_and(|message| message.len() > MESSAGE_LIMIT) {
@@ -122,7 +110,6 @@ impl Runs {
         Ok(false)
     }
 
-    /// Starts the next message of a session that has come to rest.
     pub(super) fn start_next(&mut self, key: &str, turn: &mut Turn<'_>) {
         let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.active.is_none()) else { return };
         let Some(next) = lane.queue.pop_front() else {
@@ -139,7 +126,6 @@ impl Runs {
     }
 }
 
-/// The run and what is to be started for it.
 fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>) -> (ProcessOrder, Run) {
     let limits = &parts.config.limits;
     let mut env = new.command.env.clone();

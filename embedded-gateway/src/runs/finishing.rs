@@ -11,7 +11,6 @@ use crate::sessions::{NewMessage, Role, RunEnd};
 use crate::turn::Turn;
 
 impl Runs {
-    /// Ends a run, whatever it was waiting for.
     pub(super) fn finish(&mut self, id: &RunId, end: End, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
         let Some(run) = self.by_id.get_mut(id) else { return };
         let herald = Herald::new(parts.subscribers, turn);

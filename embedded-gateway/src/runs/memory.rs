@@ -21,23 +21,19 @@ pub(super) struct Finished {
     bytes: usize,
 }
 
-/// What an idempotency key says.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Replay {
     /// It wasn't used, as far as is remembered.
     New,
-    /// It was, for the same: this is the answer.
     Answer(Outcome),
 }
 
-/// What tells one request from another under the same key.
 pub(crate) fn fingerprint(method: &str, params: &Value) -> String {
     let digest = Sha256::digest(format!("{method}\n{params}").as_bytes());
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Runs {
-    /// Looks an idempotency key up. `asked` is how it is asked for this time.
     pub(crate) fn replay(
         &mut self,
         id: &RunId,

@@ -63,7 +63,6 @@ impl Runs {
         }
     }
 
-    /// Tells what waited for its time: pieces of answers, and that nobody need wait longer.
     pub(crate) fn on_time(&mut self, parts: &Parts<'_>, turn: &mut Turn<'_>) {
         let herald = Herald::new(parts.subscribers, turn);
         let now = turn.now.at;

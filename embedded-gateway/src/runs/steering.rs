@@ -10,7 +10,6 @@ use crate::effect::{Effect, ProcessSignal, RunId};
 use crate::reply::{Answer, CallError, Outcome};
 use crate::turn::{ReplyTo, Turn};
 
-/// Callers that may wait for one signal.
 const CONTROLS: usize = 32;
 
 impl Runs {
@@ -54,7 +53,6 @@ impl Runs {
         wanted
     }
 
-    /// The gateway is stopping: everything ends. The processes themselves are ended by their launcher.
     pub(crate) fn stop(&mut self, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
         let keys: Vec<String> = self.lanes.keys().cloned().collect();
         for key in keys {
@@ -62,7 +60,6 @@ impl Runs {
         }
     }
 
-    /// `control`: answered when the signal was delivered to the process group.
     pub(crate) fn control(
         &mut self,
         key: &str,
@@ -134,7 +131,6 @@ impl Runs {
     }
 }
 
-/// Reply to `control`.
 pub(super) fn controlled(run: &Run, action: ControlAction) -> Value {
     let mut reply = json!({
         "ok": true,

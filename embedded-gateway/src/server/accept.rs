@@ -21,13 +21,10 @@ use super::{CONNECTIONS_END_WITHIN, StartError};
 use crate::connection::{GatewayContext, Socket, upgrade};
 use crate::http;
 
-/// Connections beyond the limit of WebSockets: those that ask something over HTTP.
 const HTTP_CONNECTIONS: usize = 128;
 
-/// Connections to the metrics at a time.
 const METRICS_CONNECTIONS: usize = 16;
 
-/// An idle HTTP connection is kept for this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Memory for what clients were sent and don't read, for all together.
@@ -36,7 +33,6 @@ const UNREAD_BYTES: usize = 32 * 1024 * 1024;
 /// Wait after a failure to accept (too many open files), so that it isn't repeated at full speed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Serves WebSocket and HTTP until the gateway stops.
 pub(super) async fn gateway(
     listener: TcpListener,
     encryption: Option<TlsAcceptor>,
@@ -65,7 +61,6 @@ pub(super) async fn gateway(
     Ok(actix_rt::spawn(serve(listener, encryption, most, service, context)))
 }
 
-/// Serves the metrics until the gateway stops.
 pub(super) async fn metrics(listener: TcpListener, context: Rc<GatewayContext>) -> Result<JoinHandle<()>, StartError> {
     let service = HttpService::build()
         .keep_alive(KEEP_ALIVE)
@@ -81,7 +76,6 @@ pub(super) async fn metrics(listener: TcpListener, context: Rc<GatewayContext>) 
     Ok(actix_rt::spawn(serve(listener, None, METRICS_CONNECTIONS, service, context)))
 }
 
-/// Requests know their connection.
 fn introduce(stream: &GuardedStream<Socket>, data: &mut Extensions) {
     data.insert(Arc::clone(stream.connection()));
 }

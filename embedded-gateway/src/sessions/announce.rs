@@ -13,43 +13,31 @@ use crate::effect::RunId;
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-/// What happened to a session.
 #[derive(Debug)]
 pub(crate) enum Change<'a> {
-    /// It was made.
     Created,
-    /// Label, model or levels were set.
     Patched,
-    /// A message was added.
     Message(&'a Message),
-    /// A run began.
     RunBegan(&'a RunId),
     /// A run was suspended (true) or goes on.
     Paused(bool),
-    /// A run ended.
     RunEnded(&'a RunId, &'a RunEnd),
     /// It begins anew; `reset` or `new`.
     Reset(&'static str),
-    /// Older messages were dropped.
     Compacted {
-        /// How many.
         dropped: usize,
-        /// How many are left.
         kept: usize,
     },
-    /// It was deleted on request.
     Deleted,
     /// It was removed because it was old.
     Pruned,
 }
 
-/// How `sessions.changed` names the change.
 enum Word {
     Reason(&'static str),
     Phase(&'static str),
 }
 
-/// Tells everybody who wants to know.
 pub(crate) fn announce(change: &Change<'_>, session: &Session, subscribers: &Subscribers, turn: &mut Turn<'_>) {
     let now = turn.now.wall_ms;
     for protocol in [4, 3] {

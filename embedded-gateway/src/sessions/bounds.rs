@@ -14,7 +14,6 @@ pub(crate) const HISTORY_BYTES: usize = 4 * 1024 * 1024;
 /// Text kept of all sessions together, in bytes; beyond it the oldest inactive sessions are pruned.
 pub(crate) const ALL_BYTES: usize = 256 * 1024 * 1024;
 
-/// Lines from which a transcript with this many messages is written anew.
 pub(super) fn superfluous_from(messages: usize) -> usize {
     messages.saturating_mul(2).saturating_add(256)
 }
@@ -49,7 +48,6 @@ pub(super) fn compact(
 }
 
 impl Sessions {
-    /// How long an inactive session is kept.
     pub fn age(&self) -> Duration {
         self.bounds.age
     }
@@ -84,7 +82,6 @@ impl Sessions {
         gone
     }
 
-    /// Makes room for one more session.
     pub(super) fn make_room(&mut self, subscribers: &Subscribers, turn: &mut Turn<'_>) -> Result<(), CallError> {
         while self.len() >= self.bounds.sessions {
             let oldest = self.iter().filter(|session| !session.is_busy()).min_by_key(|session| session.updated_at);

@@ -6,10 +6,8 @@ use gatewarden_protocol::sessions::agent_of_key;
 
 use crate::reply::CallError;
 
-/// Longest key, in bytes.
 pub(crate) const KEY_BYTES: usize = 256;
 
-/// A whole session key: `agent:<agentId>:<rest>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(String);
 
@@ -34,22 +32,18 @@ impl SessionKey {
         }
     }
 
-    /// The main session of an agent.
     pub fn main_of(agent: &str) -> Self {
         Self(format!("agent:{agent}:main"))
     }
 
-    /// A session of an agent.
     pub fn of(agent: &str, rest: &str) -> Self {
         Self(format!("agent:{agent}:{rest}"))
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The agent in it.
     pub fn agent(&self) -> String {
         agent_of_key(&self.0).unwrap_or_default()
     }

@@ -8,14 +8,11 @@ use crate::effect::FileChange;
 /// Said of runs that were under way when the gateway ended without a word.
 const CUT_OFF: &str = "the gateway ended while this run was under way";
 
-/// What was found.
 #[derive(Debug)]
 pub(crate) struct LoadedSessions {
-    /// The sessions.
     pub sessions: Sessions,
     /// What puts the files in order, to be carried out before anything else is written.
     pub repairs: Vec<FileChange>,
-    /// Sentences for the log.
     pub remarks: Vec<String>,
 }
 

@@ -4,17 +4,12 @@ use serde_json::{Map, Value, json};
 
 use super::{Message, Role, Session, Sessions};
 
-/// Sessions in one `tick`.
 const TICK_SESSIONS: usize = 100;
-/// Longest text of a preview's item, in characters.
 const PREVIEW_CHARS: usize = 240;
 
-/// How a message is worded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageForm {
-    /// A person's text is a plain string.
     Protocol4,
-    /// All text is in parts.
     Protocol3,
 }
 
@@ -91,7 +86,6 @@ pub(crate) fn row(session: &Session, protocol: u32, now: i64) -> Value {
     Value::Object(fields)
 }
 
-/// A message.
 pub(crate) fn message(message: &Message, form: MessageForm) -> Value {
     let plain = form == MessageForm::Protocol4 && message.role == Role::User;
     let content: Value =

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::session::{Message, Session};
 
-/// The folder of the transcripts, below the state directory.
 pub(crate) const FOLDER: &str = "sessions";
 
 #[derive(Serialize)]
@@ -32,12 +31,10 @@ pub(crate) fn path(session_id: &str) -> PathBuf {
     PathBuf::from(FOLDER).join(format!("{session_id}.jsonl"))
 }
 
-/// The line that tells the session as it is.
 pub(super) fn session_line(session: &Session) -> String {
     line(&LineOut::Session(session))
 }
 
-/// The line of a message.
 pub(super) fn message_line(message: &Message) -> String {
     line(&LineOut::Message(message))
 }
@@ -47,7 +44,6 @@ fn line(out: &LineOut<'_>) -> String {
     serde_json::to_string(out).unwrap_or_default()
 }
 
-/// The whole transcript: the session, then the messages that are kept.
 pub(super) fn whole(session: &Session) -> String {
     let mut text = session_line(session);
     text.push('\n');
@@ -58,10 +54,8 @@ pub(super) fn whole(session: &Session) -> String {
     text
 }
 
-/// A transcript that was read.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// The session with its messages.
     pub(super) session: Session,
     /// Lines that make no sense were left out, or the last one has no end: the file must be written anew before anything
     /// is added to it.

@@ -9,14 +9,11 @@ use subtle::ConstantTimeEq as _;
 /// Where the hex HMAC-SHA256 of the body may stand, alone or after `sha256=`. The second is GitHub's.
 const SIGNATURE_HEADERS: [&str; 2] = ["x-signature", "x-hub-signature-256"];
 
-/// What a sender showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
-    /// The secret, or a signature made with it.
     Right,
     /// Another secret, or a signature that doesn't hold.
     Wrong,
-    /// Nothing.
     Nothing,
 }
 

@@ -98,7 +98,6 @@ pub(super) fn patch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'
     .into())
 }
 
-/// `sessions.reset`: a missing session is made.
 pub(super) fn reset(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["key", "sessionKey", "reason"])?;
     let reason = params.one_of("reason", &["new", "reset"])?.unwrap_or("reset");
@@ -148,7 +147,6 @@ pub(super) fn compact(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn
     Ok(payload.into())
 }
 
-/// Ends the runs of a session that is going to be reset or deleted.
 fn end_runs(machine: &mut GatewayMachine, key: &SessionKey, turn: &mut Turn<'_>) {
     let (runs, mut parts) = machine.runs();
     runs.abort(key.as_str(), None, "rpc", &mut parts, turn);

@@ -11,15 +11,11 @@ use crate::turn::{Call, Turn};
 
 /// Rows where the caller names no number, as on protocol 4.
 const ROWS: u64 = 100;
-/// Rows at a time.
 const MOST_ROWS: u64 = 1_000;
-/// Messages where the caller names no number.
 const MESSAGES: u64 = 200;
-/// Messages at a time.
 const MOST_MESSAGES: u64 = 1_000;
 /// Text of the messages at a time, in bytes: well below what a client may leave unread.
 const MESSAGES_BYTES: usize = 1024 * 1024;
-/// Sessions whose messages one connection may follow, and previews at a time.
 const MOST_KEYS: usize = 200;
 
 /// `sessions.list`: newest first. What callers may narrow the list by is what rows have.
@@ -149,7 +145,6 @@ fn newest(session: &Session, limit: usize, protocol: u32) -> (Vec<Value>, bool) 
     (messages, has_more)
 }
 
-/// `sessions.preview`
 pub(super) fn preview(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["keys", "limit", "maxChars"])?;
     let keys = params.texts("keys", MOST_KEYS)?.ok_or_else(|| params.missing("keys"))?;
@@ -172,21 +167,18 @@ pub(super) fn preview(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn
     Ok(json!({"ts": turn.now.wall_ms, "previews": previews}).into())
 }
 
-/// `sessions.subscribe`
 pub(super) fn subscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
     let subscribed = machine.subscribers.follow_sessions(call.caller.connection, true);
     Ok(json!({"subscribed": subscribed}).into())
 }
 
-/// `sessions.unsubscribe`
 pub(super) fn unsubscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
     machine.subscribers.follow_sessions(call.caller.connection, false);
     Ok(json!({"subscribed": false}).into())
 }
 
-/// `sessions.messages.subscribe`
 pub(super) fn messages_subscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["key", "sessionKey"])?;
     let key = key(machine, &params)?;
@@ -198,7 +190,6 @@ pub(super) fn messages_subscribe(machine: &mut GatewayMachine, call: &Call, _: &
     Ok(json!({"subscribed": true, "key": key.as_str()}).into())
 }
 
-/// `sessions.messages.unsubscribe`
 pub(super) fn messages_unsubscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["key", "sessionKey"])?;
     let key = key(machine, &params)?;
