@@ -13,9 +13,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::call::CallError;
 use crate::config::GatewayConfig;
 use crate::effect::FileChange;
-use crate::reply::CallError;
 use crate::sessions::is_agent_id;
 use crate::turn::Turn;
 
@@ -27,9 +27,10 @@ pub(crate) const CREATED: usize = 200;
 /// Longest name, model, emoji or avatar, in bytes.
 const TEXT_BYTES: usize = 512;
 
+/// An agent that was created over the wire, as kept in `agents.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CreatedAgent {
+pub(crate) struct CreatedAgent {
     pub name: String,
     /// `workspaces/<id>` of the state directory where none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,6 +76,7 @@ pub(crate) struct Agents {
 }
 
 impl Agents {
+    /// Those of the configuration, and the created ones. A configured agent hides a created one of the same id.
     pub(crate) fn new(config: Arc<GatewayConfig>, created: BTreeMap<String, CreatedAgent>) -> Self {
         Self { config, created }
     }

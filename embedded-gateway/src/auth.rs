@@ -5,44 +5,47 @@
 //! where [`crate::machine::GatewayMachine::admit`] decides with the one registry of devices and the one list of lock-outs.
 
 mod admit;
-mod approval;
-mod bearer;
 mod connect_params;
 mod credential;
-mod entry;
-mod failure_log;
 mod handshake;
 mod hello;
-pub(crate) mod lockout;
+mod host_guard;
+mod lockout;
 mod origin;
-mod proof;
+mod peer;
 mod refusals;
 pub(crate) mod report;
-pub(crate) mod scopes;
-mod shared;
 #[cfg(test)]
 mod tests;
+pub(crate) mod webhook_secret;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use gatewarden_protocol::{Dialect, Secret};
 use serde_json::Value;
 
+use crate::call::CallError;
 use crate::caller::{Caller, ConnectionId};
 use crate::config::GatewayConfig;
-use crate::reply::CallError;
 
-pub(crate) use connect_params::{Client, ConnectParams, Credentials, DeviceClaim};
-pub(crate) use failure_log::FailureLog;
+pub(crate) use connect_params::{Client, ConnectParams};
 pub(crate) use handshake::{FirstStep, Handshake};
-pub(crate) use lockout::{LockOutKey, LockOuts};
+pub(crate) use host_guard::{HOST_NOT_ALLOWED, HostGuard};
+use lockout::{FailureLog, LockOuts};
 pub(crate) use origin::origin_is_allowed;
+pub(crate) use peer::Peer;
 
+/// The newest protocol that this gateway speaks.
+const NEWEST_PROTOCOL: u32 = 4;
+/// The oldest protocol that this gateway speaks.
+const OLDEST_PROTOCOL: u32 = 3;
+
+/// What the gateway remembers of those who tried to log in.
 #[derive(Debug)]
 pub(crate) struct AuthState {
-    pub lock_outs: LockOuts,
-    pub failure_log: FailureLog,
+    pub(crate) lock_outs: LockOuts,
+    /// Whose failures fill the logs.
+    pub(crate) failure_log: FailureLog,
 }
 
 impl AuthState {
@@ -54,105 +57,74 @@ impl AuthState {
     }
 }
 
-/// The newest protocol that this gateway speaks.
-pub(crate) const NEWEST_PROTOCOL: u32 = 4;
-/// The oldest protocol that this gateway speaks.
-pub(crate) const OLDEST_PROTOCOL: u32 = 3;
-/// Most that a `signedAt` may differ from the gateway's clock, in ms (2026.3.24 and 2026.9.6: 110 s pass, 130 s don't).
-pub(crate) const SIGNATURE_SKEW_MS: u64 = 120_000;
-
-/// Where a connection or a request comes from, as its HTTP head said. `host` has been checked against the allowed names
-/// before (an unlisted one is refused at the upgrade).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    pub remote: IpAddr,
-    /// The `Origin` header: only browsers send one.
-    pub origin: Option<String>,
-    /// The `Host` header (or the authority of the URL), with its port.
-    pub host: Option<String>,
-    /// It came with a header in which a proxy names the client that it speaks for: the other end of the socket is not who asks.
-    /// Whoever sent it, and whatever it says, it makes nobody local.
-    pub forwarded: bool,
-}
-
-/// Headers that proxies add (the same that real releases look for).
-pub(crate) const FORWARDING_HEADERS: [&str; 5] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
-
-impl Peer {
-    /// On this machine, named as such, and no browser: the one kind of peer that is trusted without an approval, if it
-    /// shows the shared credential. (A loopback peer that asks for another host name is a proxy's client, and so is one whose
-    /// proxy says so: many proxies name the gateway by its loopback address.)
-    pub fn is_local(&self) -> bool {
-        self.is_near() && self.origin.is_none()
-    }
-
-    /// On this machine, and named as such; perhaps a browser.
-    fn is_near(&self) -> bool {
-        !self.forwarded
-            && self.remote.to_canonical().is_loopback()
-            && self.host.as_deref().is_none_or(origin::is_loopback_authority)
-    }
-}
-
 /// Who a connection says to be, after everything that needs no registry has been checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Attempt {
-    pub connection: ConnectionId,
-    pub peer: Peer,
+pub(crate) struct Attempt {
+    pub(crate) connection: ConnectionId,
+    pub(crate) peer: Peer,
     /// The request's id as sent; none where it had none (`auth` of the `rpc` dialect).
-    pub request: Option<String>,
-    pub claim: Claim,
+    pub(crate) request: Option<String>,
+    pub(crate) claim: Claim,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Claim {
+pub(crate) enum Claim {
+    /// `connect` of the `openclaw` dialect.
     Connect {
         params: Box<ConnectParams>,
         /// The protocol chosen from its range: 3 or 4.
         protocol: u32,
-        /// The device that it proved to be, where it did: its id is that of its key, and the key signed this connection's
-        /// nonce.
         proven: Option<ProvenDevice>,
     },
     /// Refused already, without the registry: a device that is not the one it says to be, a page that may not come in. The
     /// core counts and writes it.
-    Refused {
-        client_id: String,
-        refusal: Box<Refusal>,
-        /// A wrong proof: it counts towards the lock-out.
-        counts: bool,
-    },
+    Refused { client_id: String, dialect: Dialect, rejection: Box<Rejection> },
     /// `auth` of the `rpc` dialect (document 004).
-    Auth {
-        token: Option<Secret>,
-        password: Option<Secret>,
-    },
+    Auth { token: Option<Secret>, password: Option<Secret> },
 }
 
+/// A device whose proof holds: its id is that of its key, and the key signed this connection's nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProvenDevice {
+pub(crate) struct ProvenDevice {
     /// Lowercase hex SHA-256 of the public key.
-    pub id: String,
+    pub(crate) id: String,
     /// Raw public key, base64url without padding.
-    pub public_key: String,
+    pub(crate) public_key: String,
 }
 
 impl Attempt {
-    pub fn dialect(&self) -> Dialect {
+    pub(crate) fn dialect(&self) -> Dialect {
         match &self.claim {
             Claim::Connect { .. } => Dialect::Openclaw,
             Claim::Auth { .. } => Dialect::Rpc,
-            Claim::Refused { refusal, .. } => refusal.dialect,
+            Claim::Refused { dialect, .. } => *dialect,
         }
     }
 }
 
+/// How an attempt fails.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Admission {
+pub(crate) struct Rejection {
+    pub(crate) error: CallError,
+    /// The reason of the close, where it isn't the error's message.
+    pub(crate) close_reason: Option<String>,
+    /// A wrong credential or proof was shown: it counts towards the lock-out.
+    pub(crate) counts: bool,
+}
+
+type Decision<T> = Result<T, Box<Rejection>>;
+
+fn reject<T>(error: CallError, counts: bool) -> Decision<T> {
+    Err(Box::new(Rejection { error, close_reason: None, counts }))
+}
+
+/// What becomes of an [`Attempt`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Admission {
     /// Let in. The connection sends the hello first of all, then what waits in its queue.
     In {
         caller: Arc<Caller>,
+        /// The id of the request that the hello answers.
         request: Option<String>,
         hello: Value,
         /// A client as document 002 has it, which looks for a reply's content under `result`: this is that of the hello.
@@ -162,12 +134,21 @@ pub enum Admission {
     Refused(Refusal),
 }
 
+/// How a connection is refused: an error reply, then a close.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Refusal {
-    pub dialect: Dialect,
-    pub request: Option<String>,
-    pub error: CallError,
-    pub close_code: u16,
-    /// Reason of the close (cut at 123 bytes on the wire).
-    pub close_reason: String,
+pub(crate) struct Refusal {
+    pub(crate) dialect: Dialect,
+    pub(crate) request: Option<String>,
+    pub(crate) error: CallError,
+    pub(crate) close_code: u16,
+    /// Cut at 123 bytes on the wire.
+    pub(crate) close_reason: String,
+}
+
+impl Refusal {
+    /// A refusal whose close reason is the message, with code 1008.
+    fn new(dialect: Dialect, request: Option<String>, error: CallError) -> Self {
+        let close_reason = error.message.clone();
+        Self { dialect, request, error, close_code: 1008, close_reason }
+    }
 }

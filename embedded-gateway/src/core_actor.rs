@@ -1,53 +1,100 @@
 //! The one actor that owns the gateway's state: it feeds the machine and carries out its effects, in order.
 //!
-//! Connections, HTTP requests and child processes talk to it through [`messages`]; it talks back through each
-//! connection's bounded [`Outbound`] queue.
+//! Connections, HTTP requests and child processes send it messages; it talks back through each connection's bounded
+//! [`Outbound`] queue.
 
 mod children;
-mod files;
-pub mod messages;
-mod process_memory;
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture as _,
-};
+use actix::prelude::*;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::oneshot;
 
-use crate::auth::Admission;
+use crate::auth::{Admission, Attempt};
+use crate::call::{Call, CallError, ReplyTo};
 use crate::caller::ConnectionId;
 use crate::clock::{Now, SystemChance};
 use crate::config::GatewayConfig;
-use crate::connection::{Outbound, OutboundItem, Overflow, STOPPING};
-use crate::effect::{Effect, ProcessNews};
-use crate::files::Files;
-use crate::loaded::Loaded;
+use crate::effect::{DiskQuery, Effect, FileChange, ProcessNews};
+use crate::files::{Files, FilesNews};
+use crate::loading::Loaded;
 use crate::log_sinks::LogSinks;
 use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
-use crate::reply::CallError;
-use crate::turn::{Call, Turn};
+use crate::outbound::{Outbound, OutboundItem, Overflow, STOPPING};
+use crate::turn::Turn;
 use children::Children;
-use messages::{Admit, Ask, CallMethod, CheckBearer, CheckWebhook, Count, Disconnected, Numbers, Stop, Trigger};
 
 /// Reason of the close that a client gets which leaves too much unread (real gateways say the same).
 const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
-
-/// Messages that wait for the core actor; who sends more waits.
+/// Messages that wait for the actor; who sends more waits.
 const MAILBOX: usize = 256;
-
+/// Between two rounds of [`GatewayMachine::upkeep`].
 const UPKEEP: Duration = Duration::from_secs(60);
 
+/// One turn of the machine on somebody's behalf, who is sent what was decided.
+pub(crate) struct InTurn<F, T> {
+    decide: F,
+    decided: PhantomData<fn() -> T>,
+}
+
+impl<F: FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T, T> InTurn<F, T> {
+    pub(crate) fn new(decide: F) -> Self {
+        Self { decide, decided: PhantomData }
+    }
+}
+
+impl<F, T: 'static> Message for InTurn<F, T> {
+    type Result = T;
+}
+
+/// From a connection's task, once, after its first frame: may it come in? If so, its queue gets events from now on, and the
+/// connection sends the hello before them. `answer` is dropped unanswered only when the gateway stops; a connection that
+/// doesn't wait for it any more is forgotten at once.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Admit {
+    pub(crate) attempt: Box<Attempt>,
+    pub(crate) outbound: Outbound,
+    pub(crate) answer: oneshot::Sender<Admission>,
+}
+
+/// From a connection's task: a request of an authenticated caller. Answered through the connection's queue. A full mailbox
+/// makes the connection wait, so a flood slows its sender down.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct CallMethod(pub(crate) Call);
+
+/// From an HTTP handler: one call of a caller that has no socket, and whose connection id is used for this call alone.
+/// `answer` gets the first response; it is dropped unanswered only when the gateway stops.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ask {
+    pub(crate) call: Call,
+    pub(crate) answer: oneshot::Sender<Result<Value, CallError>>,
+}
+
+/// From a connection's task, once, at its end.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Disconnected(pub(crate) ConnectionId);
+
+/// From the server, once: tell everybody, end every child process, close every connection. Answered when that is done.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop;
+
 #[derive(Debug)]
-pub struct CoreActor {
+pub(crate) struct CoreActor {
     machine: GatewayMachine,
     chance: SystemChance,
     sockets: HashMap<ConnectionId, Outbound>,
+    /// HTTP requests that wait for the answer of their one call.
     asking: HashMap<ConnectionId, oneshot::Sender<Result<Value, CallError>>>,
     metrics: GatewayMetrics,
     /// None before the start, and where the thread could not be started. Dropping it writes what is still waiting.
@@ -59,7 +106,13 @@ pub struct CoreActor {
 }
 
 impl CoreActor {
-    pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, metrics: GatewayMetrics) -> Self {
+    /// The core of a gateway that starts now.
+    pub(crate) fn new(
+        config: Arc<GatewayConfig>,
+        loaded: Loaded,
+        metrics: GatewayMetrics,
+        log_sinks: LogSinks,
+    ) -> Self {
         let mut chance = SystemChance;
         let mut turn = Turn::new(Now::read(), &mut chance);
         let children = Children::new(&config);
@@ -73,17 +126,12 @@ impl CoreActor {
             metrics,
             files: None,
             first_effects,
-            log_sinks: LogSinks::default(),
+            log_sinks,
             children,
         }
     }
 
-    #[must_use]
-    pub fn with_log_sinks(mut self, log_sinks: LogSinks) -> Self {
-        self.log_sinks = log_sinks;
-        self
-    }
-
+    /// One turn of the machine, and everything that it wants done.
     fn turn<T>(&mut self, decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T) -> T {
         let now = Now::read();
         let mut turn = Turn::new(now, &mut self.chance);
@@ -150,6 +198,59 @@ impl CoreActor {
         }
     }
 
+    fn close(&mut self, connection: ConnectionId, code: u16, reason: String) {
+        if let Some(socket) = self.sockets.remove(&connection) {
+            socket.close(code, reason);
+        }
+        // Its task says so once more when it has ended; who has left is told then.
+        self.machine.disconnected(connection, Now::read());
+    }
+
+    /// A call comes in from somebody who may call.
+    fn call(&mut self, call: &Call) {
+        if call.method == "spawn" {
+            self.metrics.spawn_requests.inc();
+        }
+        self.turn(|machine, turn| machine.call(call, turn));
+    }
+
+    /// Starts the files' thread. Where that fails, every change fails and is said.
+    fn start_files(&mut self, ctx: &Context<Self>) {
+        let core = ctx.address();
+        // Bounded by what was wanted done: at most one piece of news for each change or question.
+        let tell = move |news| core.do_send(InTurn::new(|machine, turn| machine.files_news(news, turn)));
+        match Files::start(self.machine.config.state_dir.clone(), tell) {
+            Ok(files) => self.files = Some(files),
+            Err(error) => tracing::error!(%error, "the thread that writes files could not be started"),
+        }
+    }
+
+    fn change_file(&mut self, change: FileChange) {
+        let file = change.file().to_owned();
+        let news = match &self.files {
+            Some(files) => files.change(change),
+            None => Some(FilesNews::Failed { file, error: "no thread writes files; restart the gateway".to_owned() }),
+        };
+        self.hear_files(news);
+    }
+
+    fn ask_disk(&mut self, to: ReplyTo, query: DiskQuery) {
+        let news = match &self.files {
+            Some(files) => files.ask(to, query),
+            None => {
+                let outcome = Err(CallError::unavailable("no thread reads files; restart the gateway"));
+                Some(FilesNews::Answered { to, outcome })
+            }
+        };
+        self.hear_files(news);
+    }
+
+    fn hear_files(&mut self, news: Option<FilesNews>) {
+        if let Some(news) = news {
+            self.turn(|machine, turn| machine.files_news(news, turn));
+        }
+    }
+
     /// The last turn of all: nobody is served after it.
     fn stop(&mut self) {
         for connection in self.sockets.keys().copied().collect::<Vec<_>>() {
@@ -160,23 +261,9 @@ impl CoreActor {
         // Waits until everything is written.
         self.files = None;
     }
-
-    /// Counts what is asked most.
-    fn count(&self, call: &Call) {
-        if call.method == "spawn" {
-            self.metrics.spawn_requests.inc();
-        }
-    }
-
-    fn close(&mut self, connection: ConnectionId, code: u16, reason: String) {
-        if let Some(socket) = self.sockets.remove(&connection) {
-            let _ = socket.send(OutboundItem::Close { code, reason });
-        }
-        // Its task says so once more when it has ended; who has left is told then.
-        self.machine.disconnected(connection, Now::read());
-    }
 }
 
+/// An answer, or what is said in its place where no client of ours would take it.
 fn sendable(answer: Arc<RawValue>, most: usize) -> Result<Arc<RawValue>, Arc<RawValue>> {
     let length = answer.get().len();
     // What the frame adds.
@@ -193,23 +280,43 @@ fn raw(value: &Value) -> Arc<RawValue> {
     to_raw_value(value).map_or_else(|_| Arc::from(RawValue::NULL.to_owned()), Arc::from)
 }
 
+/// Resident memory of this process in bytes; none where the system doesn't tell. The kernel answers from memory: no disk is
+/// touched.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
+}
+
 impl Actor for CoreActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         self.start_files(ctx);
-        self.machine.resident_bytes = process_memory::resident_bytes();
+        self.machine.resident_bytes = resident_bytes();
         for effect in std::mem::take(&mut self.first_effects) {
             self.carry_out(effect);
         }
         ctx.run_interval(UPKEEP, |core, _| {
-            core.machine.resident_bytes = process_memory::resident_bytes();
+            core.machine.resident_bytes = resident_bytes();
             core.turn(GatewayMachine::upkeep);
         });
         self.children.attend(ctx.address());
         self.turn(GatewayMachine::report_orphans);
         ctx.run_interval(self.machine.config.limits.tick, |core, _| core.turn(GatewayMachine::tick));
+    }
+}
+
+impl<F, T> Handler<InTurn<F, T>> for CoreActor
+where
+    F: FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T,
+    T: 'static,
+{
+    type Result = MessageResult<InTurn<F, T>>;
+
+    fn handle(&mut self, wanted: InTurn<F, T>, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.turn(wanted.decide))
     }
 }
 
@@ -229,52 +336,11 @@ impl Handler<Admit> for CoreActor {
     }
 }
 
-impl Handler<CheckBearer> for CoreActor {
-    type Result = ();
-
-    fn handle(&mut self, CheckBearer { connection, peer, token, answer }: CheckBearer, _: &mut Self::Context) {
-        let _ = answer.send(self.turn(|machine, turn| machine.bearer(connection, &peer, token.as_ref(), turn)));
-    }
-}
-
-impl Handler<CheckWebhook> for CoreActor {
-    type Result = ();
-
-    fn handle(&mut self, CheckWebhook { peer, webhook, shown, answer }: CheckWebhook, _: &mut Self::Context) {
-        let decided = self.turn(|machine, turn| machine.webhook(&peer, &webhook, shown, turn));
-        let _ = answer.send(decided);
-    }
-}
-
-impl Handler<Trigger> for CoreActor {
-    type Result = ();
-
-    fn handle(&mut self, trigger: Trigger, _: &mut Self::Context) {
-        let Trigger { webhook, agent_id, text, delivery, answer } = trigger;
-        let begun = self.turn(|machine, turn| machine.triggered(&webhook, &agent_id, text, delivery, turn));
-        let _ = answer.send(begun);
-    }
-}
-
-impl Handler<Count> for CoreActor {
-    type Result = ();
-
-    fn handle(&mut self, Count { answer }: Count, _: &mut Self::Context) {
-        let (agents, sessions) = (&self.machine.agents, &self.machine.sessions);
-        let _ = answer.send(Numbers {
-            agents: agents.list().len(),
-            sessions: sessions.len(),
-            busy_sessions: sessions.busy(),
-        });
-    }
-}
-
 impl Handler<CallMethod> for CoreActor {
     type Result = ();
 
     fn handle(&mut self, CallMethod(call): CallMethod, _: &mut Self::Context) {
-        self.count(&call);
-        self.turn(|machine, turn| machine.call(&call, turn));
+        self.call(&call);
     }
 }
 
@@ -282,9 +348,8 @@ impl Handler<Ask> for CoreActor {
     type Result = ();
 
     fn handle(&mut self, Ask { call, answer }: Ask, _: &mut Self::Context) {
-        self.count(&call);
         self.asking.insert(call.caller.connection, answer);
-        self.turn(|machine, turn| machine.call(&call, turn));
+        self.call(&call);
     }
 }
 

@@ -17,9 +17,9 @@ use crate::effect::FileChange;
 use crate::turn::Turn;
 
 pub(crate) use file::{DEVICES_FILE, DevicesFileError};
-pub(crate) use pairing::{Asked, Asking, PairingReason, PairingRequest, Unapprovable};
+pub(crate) use pairing::{Asking, PairingReason, PairingRequest, Unapprovable};
 pub(crate) use rows::{device_row, pending_row};
-pub(crate) use tokens::{DeviceToken, Issued, TokenState};
+pub(crate) use tokens::{DeviceToken, TokenState};
 
 /// Most devices that are kept.
 pub(crate) const MAX_DEVICES: usize = 1_000;
@@ -31,7 +31,7 @@ pub(crate) const PENDING_LIFE: Duration = Duration::from_secs(3_600);
 const SUPERSEDABLE_AFTER_MS: i64 = 60_000;
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Device {
+pub(crate) struct Device {
     /// Lowercase hex SHA-256 of the public key.
     pub id: String,
     pub introduction: Introduction,
@@ -48,7 +48,7 @@ pub struct Device {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Introduction {
+pub(crate) struct Introduction {
     /// Raw public key, base64url without padding.
     pub public_key: String,
     pub client_id: String,
@@ -79,10 +79,10 @@ impl Introduction {
 /// No room for another device: so many are the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} devices are the most")]
-pub struct NoRoom(pub usize);
+pub(crate) struct NoRoom(pub usize);
 
 #[derive(Debug)]
-pub struct Devices {
+pub(crate) struct Devices {
     token_ttl: Duration,
     most_of_a_user: usize,
     paired: BTreeMap<String, Device>,
@@ -90,7 +90,7 @@ pub struct Devices {
 }
 
 impl Devices {
-    pub fn new(config: &DeviceAuth) -> Self {
+    pub(crate) fn new(config: &DeviceAuth) -> Self {
         Self {
             token_ttl: config.token_ttl,
             most_of_a_user: config.max_devices_per_user.clamp(1, MAX_DEVICES),
@@ -99,27 +99,18 @@ impl Devices {
         }
     }
 
-    pub fn get(&self, id: &str) -> Option<&Device> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Device> {
         self.paired.get(id)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Device> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Device> {
         self.paired.values()
-    }
-
-    pub fn len(&self) -> usize {
-        self.paired.len()
-    }
-
-    /// Whether none is approved.
-    pub fn is_empty(&self) -> bool {
-        self.paired.is_empty()
     }
 
     /// Approves a device that is new, without asking anybody. Where its identity has too many devices already, the oldest of
     /// those that were approved like this and are not `connected` gives way; it is returned. (Real releases drop all such
     /// at once, so that two installations of equal name take turns in losing their tokens.)
-    pub fn approve_silently(
+    pub(crate) fn approve_silently(
         &mut self,
         id: &str,
         introduction: Introduction,
@@ -146,24 +137,24 @@ impl Devices {
     }
 
     /// Gives a device more scopes, without asking anybody.
-    pub fn widen(&mut self, id: &str, scopes: &[String]) {
+    pub(crate) fn widen(&mut self, id: &str, scopes: &[String]) {
         let Some(device) = self.paired.get_mut(id) else { return };
         add_scopes(&mut device.scopes, scopes);
     }
 
     /// Notes that a device was let in. (Not written by itself.)
-    pub fn seen(&mut self, id: &str, now_ms: i64) {
+    pub(crate) fn seen(&mut self, id: &str, now_ms: i64) {
         if let Some(device) = self.paired.get_mut(id) {
             device.last_seen_at_ms = now_ms;
         }
     }
 
-    pub fn remove(&mut self, id: &str) -> Option<Device> {
+    pub(crate) fn remove(&mut self, id: &str) -> Option<Device> {
         self.pending.retain(|request| request.device_id != id);
         self.paired.remove(id)
     }
 
-    pub fn save(&self, turn: &mut Turn<'_>) {
+    pub(crate) fn save(&self, turn: &mut Turn<'_>) {
         turn.write(FileChange::Replace { file: DEVICES_FILE.into(), text: file::write(self) });
     }
 

@@ -158,6 +158,7 @@ pub fn record_level(text: &str) -> Option<LogLevel> {
     }
 }
 
+/// Output of children ends up in the log: nothing of it may steer a terminal.
 fn visible(text: &str) -> String {
     text.chars().map(|char| if char.is_control() && char != '\t' { '\u{fffd}' } else { char }).collect()
 }

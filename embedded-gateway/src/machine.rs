@@ -11,22 +11,22 @@ use std::sync::Arc;
 
 use crate::agents::{self, Agents};
 use crate::auth::AuthState;
+use crate::call::Call;
+use crate::call::{Answer, CallError};
 use crate::caller::ConnectionId;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
 use crate::devices::Devices;
 use crate::effect::{FileChange, LogLevel};
 use crate::files::{FilesHealth, FilesNews};
-use crate::loaded::Loaded;
+use crate::loading::{CLOCK_FILE, Loaded};
 use crate::methods;
 use crate::processes::Orphan;
-use crate::reply::{Answer, CallError};
 use crate::runs::Runs;
 use crate::sessions::{Sessions, transcript};
 use crate::subscribers::Subscribers;
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 use presence::Presence;
-pub(crate) use wall_clock::CLOCK_FILE;
 use wall_clock::WallClock;
 
 const STOPPING_RETRY_MS: u64 = 1_000;
@@ -40,6 +40,7 @@ pub(crate) struct GatewayMachine {
     pub boot_id: String,
     pub subscribers: Subscribers,
     pub auth: AuthState,
+    /// The devices that were approved, and those that wait for it.
     pub devices: Devices,
     pub sessions: Sessions,
     pub agents: Agents,
@@ -49,6 +50,7 @@ pub(crate) struct GatewayMachine {
     pub resident_bytes: Option<u64>,
     pub presence: Presence,
     pub runs: Runs,
+    /// Processes that a gateway which crashed left running on this state directory.
     pub orphans: Vec<Orphan>,
     /// What is known of the wall clock.
     wall_clock: WallClock,

@@ -6,19 +6,21 @@ mod devices;
 mod information;
 mod liveness;
 pub(crate) mod messages;
-mod params;
+
 mod sessions;
 mod spawning;
 
 pub(crate) use information::health_payload;
 
+use crate::call::Call;
+use crate::call::{CallError, Outcome};
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
-use crate::reply::{CallError, Outcome};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
 pub(crate) use messages::send_delivery;
 
+/// One method: its name, what it asks of the caller, and what it does.
 pub(crate) struct Method {
     pub name: &'static str,
     /// What the caller must hold.
@@ -26,6 +28,7 @@ pub(crate) struct Method {
     pub run: fn(&mut GatewayMachine, &Call, &mut Turn<'_>) -> Outcome,
 }
 
+/// The families. Each file has its own table, in the order in which the hello names them.
 const FAMILIES: &[&[Method]] = &[
     information::METHODS,
     liveness::METHODS,

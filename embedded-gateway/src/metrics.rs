@@ -3,7 +3,7 @@
 use prometheus::{Encoder as _, IntCounter, IntGauge, Registry, TextEncoder};
 
 #[derive(Debug, Clone)]
-pub struct GatewayMetrics {
+pub(crate) struct GatewayMetrics {
     registry: Registry,
     /// WebSocket connections accepted. (Document 002 calls it "active connections"; a name in `_total` is a counter, so the
     /// connections of this moment are `connections` below.)
@@ -31,7 +31,7 @@ impl GatewayMetrics {
     ///
     /// # Errors
     /// Never with the names below; the crate checks them at run time.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
             let counter = IntCounter::new(format!("openclaw_gateway_{name}"), help)?;
@@ -60,7 +60,7 @@ impl GatewayMetrics {
         })
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics could not be written");

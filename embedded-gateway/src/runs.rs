@@ -32,9 +32,9 @@ use crate::sessions::Sessions;
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-pub(crate) use beginning::{MESSAGE_LIMIT, NewRun};
+pub(crate) use beginning::NewRun;
 pub(crate) use memory::{Replay, fingerprint};
-pub(crate) use run::{Asked, ControlAction, End, Ending, Run, RunState};
+pub(crate) use run::{Asked, ControlAction, Run};
 
 pub(crate) const QUEUE: usize = 8;
 /// Bytes of all messages that wait, together.

@@ -16,13 +16,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::auth::HostGuard;
 use crate::clock::Now;
 use crate::config::{Bind, GatewayConfig};
-use crate::connection::{ConnectionLimits, GatewayContext, MemoryBudget, Phase};
-use crate::core_actor::CoreActor;
-use crate::core_actor::messages::Stop;
-use crate::files::{LoadError, read_state};
-use crate::http::guard::HostGuard;
+use crate::connection_limits::{ConnectionLimits, MemoryBudget};
+use crate::context::{GatewayContext, Phase};
+use crate::core_actor::{CoreActor, Stop};
+use crate::loading::{LoadError, read_state};
 use crate::log_sinks::LogSinks;
 use crate::metrics::GatewayMetrics;
 use crate::private_dir::make_private;
@@ -109,10 +109,10 @@ pub async fn start_with(config: GatewayConfig, log_sinks: LogSinks) -> Result<Ru
     let loaded = read_state(&config)?;
     let (phase, present) = watch::channel(Phase::Serving);
     let context = Rc::new(GatewayContext {
-        core: CoreActor::new(Arc::clone(&config), loaded, metrics.clone()).with_log_sinks(log_sinks).start(),
+        core: CoreActor::new(Arc::clone(&config), loaded, metrics.clone(), log_sinks).start(),
         budget: MemoryBudget::default(),
         unread: MemoryBudget::new(config.limits.max_buffered_total),
-        connection_limits: ConnectionLimits::new(&config.limits, metrics.connections.clone()),
+        limits: ConnectionLimits::new(&config.limits, metrics.connections.clone()),
         hosts: HostGuard::new(address.ip(), &config),
         phase: present,
         started: started.at,
@@ -168,6 +168,7 @@ impl Running {
         format!("{}://{}", if self.encrypted { "wss" } else { "ws" }, self.reachable())
     }
 
+    /// An address that a client on this machine can connect to.
     fn reachable(&self) -> SocketAddr {
         let mut address = self.address;
         if address.ip().is_unspecified() {

@@ -22,25 +22,25 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::call::CallError;
 use crate::config::Limits;
 use crate::effect::{FileChange, RunId};
-use crate::reply::CallError;
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
 pub(crate) use announce::{Change, announce};
-pub(crate) use bounds::{ALL_BYTES, HISTORY_BYTES};
+pub(crate) use bounds::HISTORY_BYTES;
 pub(crate) use keys::{KEY_BYTES, SessionKey, is_agent_id};
-pub(crate) use load::{LoadedSessions, load};
+pub(crate) use load::load;
 pub(crate) use rows::{MessageForm, message, preview, row, tick_snapshot};
-pub(crate) use session::{CUT_MARK, MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage};
+pub(crate) use session::{MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage};
 
 /// Longest label, model or level, in bytes.
 const LABEL_BYTES: usize = 256;
 
 /// What bounds the sessions; from the configuration's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionBounds {
+pub(crate) struct SessionBounds {
     /// Sessions kept, at least 1.
     pub sessions: usize,
     /// Inactive sessions are pruned when they weren't changed for this long.
@@ -56,7 +56,7 @@ impl From<&Limits> for SessionBounds {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// `direct` where none is given.
     pub kind: Option<String>,
     /// Its label; only [`Sessions::check_label`] looks whether it is free.
@@ -67,7 +67,7 @@ pub struct Opening {
 
 /// Fields of `sessions.patch`: none leaves as it is, `Some(None)` clears.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Patch {
+pub(crate) struct Patch {
     pub label: Option<Option<String>>,
     pub model: Option<Option<String>>,
     /// Kept, without meaning to the gateway.
@@ -77,60 +77,51 @@ pub struct Patch {
 }
 
 #[derive(Debug)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     by_key: BTreeMap<String, Session>,
     bounds: SessionBounds,
 }
 
 impl Sessions {
-    pub fn new(bounds: SessionBounds) -> Self {
+    pub(crate) fn new(bounds: SessionBounds) -> Self {
         Self { by_key: BTreeMap::new(), bounds }
     }
 
-    pub fn get(&self, key: &str) -> Option<&Session> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Session> {
         self.by_key.get(key)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.by_key.values()
     }
 
     /// All, the one changed last first.
-    pub fn newest_first(&self) -> Vec<&Session> {
+    pub(crate) fn newest_first(&self) -> Vec<&Session> {
         let mut all: Vec<&Session> = self.by_key.values().collect();
         all.sort_by(|one, other| other.updated_at.cmp(&one.updated_at).then_with(|| one.key.cmp(&other.key)));
         all
     }
 
     /// The change that writes a transcript as it should be; none where the file is no session's.
-    pub fn as_file(&self, file: &Path) -> Option<FileChange> {
+    pub(crate) fn as_file(&self, file: &Path) -> Option<FileChange> {
         let session = self.by_key.values().find(|session| transcript::path(&session.session_id) == file)?;
         Some(FileChange::Replace { file: file.to_owned(), text: transcript::whole(session) })
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
-    pub fn busy(&self) -> usize {
+    pub(crate) fn busy(&self) -> usize {
         self.by_key.values().filter(|session| session.is_busy()).count()
     }
 
-    pub fn by_id(&self, session_id: &str) -> Option<&Session> {
+    pub(crate) fn by_id(&self, session_id: &str) -> Option<&Session> {
         self.by_key.values().find(|session| session.session_id == session_id)
     }
 
-    pub fn of_run(&self, run: &RunId) -> Option<&Session> {
-        self.by_key.values().find(|session| session.active_runs.contains(run))
-    }
-
     /// The session of a key; made where there is none. Errors: as many as are allowed, and every one is at work.
-    pub fn open(
+    pub(crate) fn open(
         &mut self,
         key: &SessionKey,
         opening: Opening,
@@ -178,7 +169,8 @@ impl Sessions {
         self.by_key.get(key.as_str()).ok_or_else(|| CallError::unavailable(format!("session {key} could not be made")))
     }
 
-    pub fn check_label(&self, label: &str, key: &str) -> Result<(), CallError> {
+    /// Whether a label is free for the session of this key.
+    pub(crate) fn check_label(&self, label: &str, key: &str) -> Result<(), CallError> {
         match self.by_key.values().find(|session| session.label.as_deref() == Some(label) && session.key != key) {
             Some(_) => Err(CallError::invalid(format!("label already in use: {label}"))),
             None => Ok(()),
@@ -186,7 +178,7 @@ impl Sessions {
     }
 
     /// Adds a message. None where there is no such session.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         key: &str,
         message: NewMessage,
@@ -218,7 +210,8 @@ impl Sessions {
         Some(message)
     }
 
-    pub fn begin_run(&mut self, key: &str, run: &RunId, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
+    /// A run of a session begins. False where there is no such session, or the run is already under way in it.
+    pub(crate) fn begin_run(&mut self, key: &str, run: &RunId, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
         if session.active_runs.contains(run) {
             return false;
@@ -235,7 +228,7 @@ impl Sessions {
     }
 
     /// A run is suspended or goes on. False where it isn't under way in that session.
-    pub fn pause_run(
+    pub(crate) fn pause_run(
         &mut self,
         key: &str,
         run: &RunId,
@@ -260,7 +253,7 @@ impl Sessions {
     }
 
     /// A run of a session ended. False where it isn't under way in that session (for instance after a reset).
-    pub fn end_run(
+    pub(crate) fn end_run(
         &mut self,
         key: &str,
         run: &RunId,
@@ -295,7 +288,7 @@ impl Sessions {
 
     /// Adds tokens to a session's sums. Told and written with its next change (at the latest with the end of the run).
     /// False where there is no such session.
-    pub fn count_tokens(&mut self, key: &str, usage: &Usage) -> bool {
+    pub(crate) fn count_tokens(&mut self, key: &str, usage: &Usage) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
         session.input_tokens = session.input_tokens.saturating_add(usage.input);
         session.output_tokens = session.output_tokens.saturating_add(usage.output);
@@ -308,14 +301,15 @@ impl Sessions {
         true
     }
 
-    pub fn report_model(&mut self, key: &str, model: &str) {
+    /// The model that the agent itself reports. Told and written with the session's next change.
+    pub(crate) fn report_model(&mut self, key: &str, model: &str) {
         if let Some(session) = self.by_key.get_mut(key) {
             session.model = Some(session::cut(model.to_owned(), LABEL_BYTES));
         }
     }
 
     /// `sessions.patch`. None where there is no such session.
-    pub fn patch(
+    pub(crate) fn patch(
         &mut self,
         key: &str,
         patch: Patch,
@@ -344,7 +338,7 @@ impl Sessions {
 
     /// Begins a session anew: no messages, no counts, a new id. Label, levels and model stay. Runs under way are forgotten
     /// here; ending them is up to the caller, beforehand. None where there is no such session.
-    pub fn reset(
+    pub(crate) fn reset(
         &mut self,
         key: &str,
         reason: &'static str,
@@ -380,7 +374,7 @@ impl Sessions {
 
     /// Removes a session and its transcript. Runs under way are forgotten here; ending them is up to the caller,
     /// beforehand. False where there is no such session.
-    pub fn delete(&mut self, key: &str, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn delete(&mut self, key: &str, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.remove(key) else { return false };
         turn.write(FileChange::Remove { file: transcript::path(&session.session_id) });
         announce(&Change::Deleted, &session, subscribers, turn);
@@ -388,7 +382,7 @@ impl Sessions {
     }
 
     /// Drops all but the newest `keep` messages. `Some((dropped, kept))`; none where there is no such session.
-    pub fn compact(
+    pub(crate) fn compact(
         &mut self,
         key: &str,
         keep: usize,
@@ -404,6 +398,7 @@ fn write_session(session: &mut Session, turn: &mut Turn<'_>) {
     append(session, transcript::session_line(session), turn);
 }
 
+/// Adds a line to the transcript, or writes it anew where lines of past states have piled up in it.
 fn append(session: &mut Session, line: String, turn: &mut Turn<'_>) {
     let file = transcript::path(&session.session_id);
     if session.lines > bounds::superfluous_from(session.history.len()) {

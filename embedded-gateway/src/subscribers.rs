@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::caller::{Caller, ConnectionId, Scope};
 
 #[derive(Debug, Default)]
-pub struct Subscribers {
+pub(crate) struct Subscribers {
     listeners: BTreeMap<ConnectionId, Listener>,
 }
 
@@ -18,32 +18,28 @@ struct Listener {
 }
 
 impl Subscribers {
-    pub fn join(&mut self, caller: Arc<Caller>) {
+    pub(crate) fn join(&mut self, caller: Arc<Caller>) {
         self.listeners
             .insert(caller.connection, Listener { caller, all_sessions: false, session_messages: BTreeSet::new() });
     }
 
-    pub fn leave(&mut self, connection: ConnectionId) -> Option<Arc<Caller>> {
+    pub(crate) fn leave(&mut self, connection: ConnectionId) -> Option<Arc<Caller>> {
         self.listeners.remove(&connection).map(|listener| listener.caller)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.listeners.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.listeners.is_empty()
-    }
-
-    pub fn callers(&self) -> impl Iterator<Item = &Arc<Caller>> {
+    pub(crate) fn callers(&self) -> impl Iterator<Item = &Arc<Caller>> {
         self.listeners.values().map(|listener| &listener.caller)
     }
 
-    pub fn caller(&self, connection: ConnectionId) -> Option<&Arc<Caller>> {
+    pub(crate) fn caller(&self, connection: ConnectionId) -> Option<&Arc<Caller>> {
         self.listeners.get(&connection).map(|listener| &listener.caller)
     }
 
-    pub fn holding(&self, scope: Scope) -> Vec<ConnectionId> {
+    pub(crate) fn holding(&self, scope: Scope) -> Vec<ConnectionId> {
         self.listeners
             .iter()
             .filter(|(_, listener)| listener.caller.holds(scope))
@@ -51,12 +47,12 @@ impl Subscribers {
             .collect()
     }
 
-    pub fn follow_sessions(&mut self, connection: ConnectionId, follow: bool) -> bool {
+    pub(crate) fn follow_sessions(&mut self, connection: ConnectionId, follow: bool) -> bool {
         self.listeners.get_mut(&connection).map(|listener| listener.all_sessions = follow).is_some()
     }
 
     /// Those who follow all sessions (`sessions.changed`).
-    pub fn session_followers(&self) -> Vec<ConnectionId> {
+    pub(crate) fn session_followers(&self) -> Vec<ConnectionId> {
         self.listeners
             .iter()
             .filter(|(_, listener)| listener.all_sessions && listener.caller.holds(Scope::Read))
@@ -65,7 +61,7 @@ impl Subscribers {
     }
 
     /// `sessions.messages.subscribe` and `.unsubscribe`. At most `most` keys a connection; false where that is exceeded.
-    pub fn follow_messages(&mut self, connection: ConnectionId, key: &str, follow: bool, most: usize) -> bool {
+    pub(crate) fn follow_messages(&mut self, connection: ConnectionId, key: &str, follow: bool, most: usize) -> bool {
         let Some(listener) = self.listeners.get_mut(&connection) else { return false };
         if !follow {
             listener.session_messages.remove(key);
@@ -79,7 +75,7 @@ impl Subscribers {
     }
 
     /// Those who follow the messages of one session (`session.message`), or all sessions.
-    pub fn message_followers(&self, key: &str) -> Vec<ConnectionId> {
+    pub(crate) fn message_followers(&self, key: &str) -> Vec<ConnectionId> {
         self.listeners
             .iter()
             .filter(|(_, listener)| {

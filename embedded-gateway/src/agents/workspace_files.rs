@@ -7,6 +7,7 @@ pub(crate) const FILE_BYTES: u64 = 1024 * 1024;
 pub(crate) const NAMES: &[&str] =
     &["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md"];
 
+/// The name as on the list, where it is on it.
 pub(crate) fn known(name: &str) -> Option<&'static str> {
     NAMES.iter().copied().find(|known| *known == name)
 }

@@ -1,7 +1,10 @@
 //! The parameters of `connect`, read against the closed schema of real releases and refused in their words.
 
 use gatewarden_protocol::Secret;
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::call::CallError;
+use crate::params::Params;
 
 /// Longest text of one field, in characters (tokens, user agents and paths included).
 const MAX_TEXT: usize = 4_096;
@@ -33,7 +36,7 @@ const MODES_OF_3: &[&str] = &["webchat", "cli", "ui", "backend", "node", "probe"
 const MODES_OF_4: &[&str] = &["worker"];
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct ConnectParams {
+pub(crate) struct ConnectParams {
     /// Lowest protocol that it speaks.
     pub min_protocol: u32,
     /// Highest protocol that it speaks.
@@ -48,7 +51,7 @@ pub struct ConnectParams {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Client {
+pub(crate) struct Client {
     pub id: String,
     pub mode: String,
     pub version: String,
@@ -60,7 +63,7 @@ pub struct Client {
 
 /// `params.auth`, and document 002's `params.deviceToken`. Empty texts are none.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     pub token: Option<Secret>,
     pub password: Option<Secret>,
     pub device_token: Option<Secret>,
@@ -71,7 +74,7 @@ pub struct Credentials {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceClaim {
+pub(crate) struct DeviceClaim {
     pub id: String,
     pub public_key: String,
     pub signature: String,
@@ -86,11 +89,9 @@ pub(super) fn range(params: &Value) -> Option<(u32, u32)> {
     Some((of("minProtocol")?, of("maxProtocol")?))
 }
 
-/// Reads the parameters. `protocol` is the one whose closed lists and words count. The error is the sentence after
-/// `invalid connect params: `.
-pub(super) fn read(params: &Value, protocol: u32) -> Result<ConnectParams, String> {
-    let root = Object::at("root", params)?;
-    root.closed(&[
+/// Reads the parameters. `protocol` is the one whose closed lists and words count.
+pub(super) fn read(params: &Value, protocol: u32) -> Result<ConnectParams, CallError> {
+    let known = [
         "minProtocol",
         "maxProtocol",
         "client",
@@ -106,170 +107,91 @@ pub(super) fn read(params: &Value, protocol: u32) -> Result<ConnectParams, Strin
         "userAgent",
         // Document 002; real releases refuse it.
         "deviceToken",
-    ])?;
-    root.required(&["minProtocol", "maxProtocol", "client"])?;
-    let min_protocol = root.version("minProtocol")?;
-    let max_protocol = root.version("maxProtocol")?;
-    let client = client(root.value("client").unwrap_or(&Value::Null), protocol)?;
-    let role = root.text("role", MAX_NAME)?.unwrap_or_else(|| "operator".to_owned());
-    let scopes = root.names("scopes")?;
-    root.names("caps")?;
-    root.names("commands")?;
+    ];
+    let root = Params::strict("connect", params, &known, &["minProtocol", "maxProtocol", "client"])?;
+    let version = |name: &str| {
+        let number = root.value(name).and_then(Value::as_u64);
+        let number = number.ok_or_else(|| root.fault(name, "must be integer"))?;
+        let version = u32::try_from(number).ok().filter(|number| *number >= 1);
+        version.ok_or_else(|| root.fault(name, "must be >= 1"))
+    };
+    let (min_protocol, max_protocol) = (version("minProtocol")?, version("maxProtocol")?);
+    let client = client(root, root.value("client").unwrap_or(&Value::Null), protocol)?;
+    let role = root.short("role", MAX_NAME)?.unwrap_or_else(|| "operator".to_owned());
+    let scopes = root.names("scopes", MAX_ENTRIES, MAX_NAME)?;
+    root.names("caps", MAX_ENTRIES, MAX_NAME)?;
+    root.names("commands", MAX_ENTRIES, MAX_NAME)?;
     for name in ["pathEnv", "locale", "userAgent"] {
-        root.text(name, MAX_TEXT)?;
+        root.short(name, MAX_TEXT)?;
     }
     if root.value("permissions").is_some_and(|value| !value.is_object()) {
-        return Err("at /permissions: must be object".to_owned());
+        return Err(root.fault("permissions", "must be object"));
     }
-    let device = root.value("device").map(device).transpose()?;
-    let mut credentials = root.value("auth").map(credentials).transpose()?.unwrap_or_default();
-    credentials.documented_device_token = secret(root.text("deviceToken", MAX_TEXT)?);
+    let device = root.value("device").map(|value| device(root, value)).transpose()?;
+    let mut credentials = root.value("auth").map(|value| credentials(root, value)).transpose()?.unwrap_or_default();
+    credentials.documented_device_token = secret(root.short("deviceToken", MAX_TEXT)?);
     Ok(ConnectParams { min_protocol, max_protocol, client, role, scopes, credentials, device })
 }
 
-fn client(value: &Value, protocol: u32) -> Result<Client, String> {
-    let fields = Object::at("/client", value)?;
-    let mut allowed =
+fn client(root: Params<'_>, value: &Value, protocol: u32) -> Result<Client, CallError> {
+    let mut known =
         vec!["id", "displayName", "version", "platform", "deviceFamily", "modelIdentifier", "mode", "instanceId"];
     if protocol >= 4 {
-        allowed.extend(["buildId", "timeZone"]);
+        known.extend(["buildId", "timeZone"]);
     }
-    fields.closed(&allowed)?;
-    fields.required(&["id", "version", "platform", "mode"])?;
-    let id = fields.one_of("id", IDS_OF_3, IDS_OF_4, protocol)?;
-    let mode = fields.one_of("mode", MODES_OF_3, MODES_OF_4, protocol)?;
+    let fields = root.inside("/client", value, &known, &["id", "version", "platform", "mode"])?;
+    let one_of = |name: &str, of_3: &[&str], of_4: &[&str]| {
+        let text = fields.value(name).and_then(Value::as_str).unwrap_or_default();
+        match (of_3.contains(&text) || (protocol >= 4 && of_4.contains(&text)), protocol >= 4) {
+            (true, _) => Ok(text.to_owned()),
+            (false, true) => Err(fields.fault(name, "must be equal to one of the allowed values")),
+            (false, false) => {
+                let what = format!("must be equal to constant; at /client/{name}: must match a schema in anyOf");
+                Err(fields.fault(name, &what))
+            }
+        }
+    };
+    let id = one_of("id", IDS_OF_3, IDS_OF_4)?;
+    let mode = one_of("mode", MODES_OF_3, MODES_OF_4)?;
     for name in ["modelIdentifier", "instanceId", "buildId", "timeZone"] {
-        fields.text(name, MAX_NAME)?;
+        fields.short(name, MAX_NAME)?;
     }
     Ok(Client {
         id,
         mode,
-        version: fields.needed("version", MAX_NAME)?,
-        platform: fields.needed("platform", MAX_NAME)?,
-        device_family: fields.text("deviceFamily", MAX_NAME)?,
-        display_name: fields.text("displayName", MAX_NAME)?,
+        version: fields.short_name("version", MAX_NAME)?,
+        platform: fields.short_name("platform", MAX_NAME)?,
+        device_family: fields.short("deviceFamily", MAX_NAME)?,
+        display_name: fields.short("displayName", MAX_NAME)?,
     })
 }
 
-fn device(value: &Value) -> Result<DeviceClaim, String> {
-    let fields = Object::at("/device", value)?;
-    fields.closed(&["id", "publicKey", "signature", "signedAt", "nonce"])?;
-    fields.required(&["id", "publicKey", "signature", "signedAt", "nonce"])?;
+fn device(root: Params<'_>, value: &Value) -> Result<DeviceClaim, CallError> {
+    let names = ["id", "publicKey", "signature", "signedAt", "nonce"];
+    let fields = root.inside("/device", value, &names, &names)?;
     let signed_at = fields.value("signedAt").and_then(Value::as_i64).filter(|ms| *ms >= 0);
     Ok(DeviceClaim {
-        id: fields.needed("id", MAX_NAME)?,
-        public_key: fields.needed("publicKey", MAX_TEXT)?,
-        signature: fields.needed("signature", MAX_TEXT)?,
-        signed_at_ms: signed_at.ok_or("at /device/signedAt: must be integer")?,
-        nonce: fields.needed("nonce", MAX_NAME)?,
+        id: fields.short_name("id", MAX_NAME)?,
+        public_key: fields.short_name("publicKey", MAX_TEXT)?,
+        signature: fields.short_name("signature", MAX_TEXT)?,
+        signed_at_ms: signed_at.ok_or_else(|| fields.fault("signedAt", "must be integer"))?,
+        nonce: fields.short_name("nonce", MAX_NAME)?,
     })
 }
 
-fn credentials(value: &Value) -> Result<Credentials, String> {
-    let fields = Object::at("/auth", value)?;
-    fields.closed(&["token", "password", "deviceToken", "bootstrapToken"])?;
+fn credentials(root: Params<'_>, value: &Value) -> Result<Credentials, CallError> {
+    let fields = root.inside("/auth", value, &["token", "password", "deviceToken", "bootstrapToken"], &[])?;
     Ok(Credentials {
-        token: secret(fields.text("token", MAX_TEXT)?),
-        password: secret(fields.text("password", MAX_TEXT)?),
-        device_token: secret(fields.text("deviceToken", MAX_TEXT)?),
-        bootstrap_token: secret(fields.text("bootstrapToken", MAX_TEXT)?),
+        token: secret(fields.short("token", MAX_TEXT)?),
+        password: secret(fields.short("password", MAX_TEXT)?),
+        device_token: secret(fields.short("deviceToken", MAX_TEXT)?),
+        bootstrap_token: secret(fields.short("bootstrapToken", MAX_TEXT)?),
         documented_device_token: None,
     })
 }
 
 fn secret(text: Option<String>) -> Option<Secret> {
     text.map(Secret::new).filter(|secret| !secret.is_empty())
-}
-
-struct Object<'a> {
-    place: &'static str,
-    fields: &'a Map<String, Value>,
-}
-
-impl<'a> Object<'a> {
-    fn at(place: &'static str, value: &'a Value) -> Result<Self, String> {
-        value.as_object().map(|fields| Self { place, fields }).ok_or_else(|| format!("at {place}: must be object"))
-    }
-
-    fn path(&self, name: &str) -> String {
-        if self.place == "root" { format!("/{name}") } else { format!("{}/{name}", self.place) }
-    }
-
-    fn value(&self, name: &str) -> Option<&'a Value> {
-        self.fields.get(name)
-    }
-
-    fn closed(&self, allowed: &[&str]) -> Result<(), String> {
-        match self.fields.keys().find(|name| !allowed.contains(&name.as_str())) {
-            Some(name) => {
-                let name: String = name.chars().take(64).collect();
-                Err(format!("at {}: unexpected property '{name}'", self.place))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn required(&self, names: &[&str]) -> Result<(), String> {
-        match names.iter().find(|name| !self.fields.contains_key(**name)) {
-            Some(name) => Err(format!("at {}: must have required property '{name}'", self.place)),
-            None => Ok(()),
-        }
-    }
-
-    fn version(&self, name: &str) -> Result<u32, String> {
-        let number = self.value(name).and_then(Value::as_u64).ok_or_else(|| format!("at /{name}: must be integer"))?;
-        u32::try_from(number).ok().filter(|number| *number >= 1).ok_or_else(|| format!("at /{name}: must be >= 1"))
-    }
-
-    fn text(&self, name: &str, most: usize) -> Result<Option<String>, String> {
-        let Some(value) = self.value(name) else { return Ok(None) };
-        let text = value.as_str().ok_or_else(|| format!("at {}: must be string", self.path(name)))?;
-        if text.len() > most && text.chars().count() > most {
-            return Err(format!("at {}: must NOT have more than {most} characters", self.path(name)));
-        }
-        Ok(Some(text.to_owned()))
-    }
-
-    /// A text that must be there and not be empty.
-    fn needed(&self, name: &str, most: usize) -> Result<String, String> {
-        self.text(name, most)?
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| format!("at {}: must NOT have fewer than 1 characters", self.path(name)))
-    }
-
-    fn one_of(&self, name: &str, of_3: &[&str], of_4: &[&str], protocol: u32) -> Result<String, String> {
-        let path = self.path(name);
-        let text = self.value(name).and_then(Value::as_str).unwrap_or_default();
-        let known = of_3.contains(&text) || (protocol >= 4 && of_4.contains(&text));
-        match (known, protocol >= 4) {
-            (true, _) => Ok(text.to_owned()),
-            (false, true) => Err(format!("at {path}: must be equal to one of the allowed values")),
-            (false, false) => {
-                Err(format!("at {path}: must be equal to constant; at {path}: must match a schema in anyOf"))
-            }
-        }
-    }
-
-    fn names(&self, name: &str) -> Result<Vec<String>, String> {
-        let Some(value) = self.value(name) else { return Ok(Vec::new()) };
-        let path = self.path(name);
-        let entries = value.as_array().ok_or_else(|| format!("at {path}: must be array"))?;
-        if entries.len() > MAX_ENTRIES {
-            return Err(format!("at {path}: must NOT have more than {MAX_ENTRIES} items"));
-        }
-        let mut names = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.iter().enumerate() {
-            let text = entry.as_str().ok_or_else(|| format!("at {path}/{index}: must be string"))?;
-            if text.is_empty() {
-                return Err(format!("at {path}/{index}: must NOT have fewer than 1 characters"));
-            }
-            if text.len() > MAX_NAME {
-                return Err(format!("at {path}/{index}: must NOT have more than {MAX_NAME} characters"));
-            }
-            names.push(text.to_owned());
-        }
-        Ok(names)
-    }
 }
 
 #[cfg(test)]

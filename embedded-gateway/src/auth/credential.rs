@@ -3,14 +3,63 @@
 use gatewarden_protocol::Secret;
 use serde_json::json;
 
-use super::entry::{Connect, Decision, EnteringDevice, Entry};
-use super::refusals::{self, Unauthorized};
-use super::{ProvenDevice, origin, scopes};
+use super::admit::check_shared;
+use super::refusals::{self, Told, Unauthorized};
+use super::{Attempt, ConnectParams, Decision, ProvenDevice, origin, reject};
+use crate::caller::{covers, covers_all};
 use crate::config::Auth;
 use crate::devices::PairingReason::{NotPaired, ScopeUpgrade};
 use crate::devices::{Asking, Introduction, TokenState};
 use crate::machine::GatewayMachine;
 use crate::turn::Turn;
+
+/// A `connect` on its way through the checks.
+pub(super) struct Connect<'a> {
+    pub(super) attempt: &'a Attempt,
+    pub(super) params: &'a ConnectParams,
+    pub(super) protocol: u32,
+    pub(super) proven: Option<&'a ProvenDevice>,
+}
+
+/// What the checks found.
+pub(super) struct Entry {
+    /// `auth.method` of the hello.
+    pub(super) method: &'static str,
+    /// The shared credential was shown.
+    pub(super) by_shared: bool,
+    pub(super) device: Option<EnteringDevice>,
+    /// The scopes that it gets.
+    pub(super) scopes: Vec<String>,
+}
+
+pub(super) struct EnteringDevice {
+    pub(super) id: String,
+    /// Approved, so that it gets a token for these scopes.
+    pub(super) token_scopes: Option<Vec<String>>,
+}
+
+impl Connect<'_> {
+    fn check_shared(&self, auth: &Auth) -> Result<&'static str, Unauthorized> {
+        let shown = &self.params.credentials;
+        check_shared(auth, shown.token.as_ref(), shown.password.as_ref(), self.protocol)
+    }
+
+    /// A client as document 002 has it: protocol 3, and either its place for the device token, which real releases refuse,
+    /// or the sample's introduction, which no known client of real releases uses.
+    pub(super) fn is_documented(&self) -> bool {
+        let (client, shown) = (&self.params.client, &self.params.credentials);
+        let is_sample = client.id == "gateway-client" && client.mode == "ui";
+        self.protocol == 3 && (shown.documented_device_token.is_some() || is_sample)
+    }
+
+    /// Refuses a credential. It counts as a failed login unless there was none.
+    fn reject_credential<T>(&self, why: Unauthorized) -> Decision<T> {
+        let told =
+            Told { client_id: &self.params.client.id, protocol: self.protocol, has_device: self.proven.is_some() };
+        let missing = matches!(why, Unauthorized::TokenMissing | Unauthorized::PasswordMissing);
+        reject(refusals::unauthorized(why, told), !missing)
+    }
+}
 
 impl GatewayMachine {
     /// Whether a client shows a right credential that nobody can have guessed: the shared one where it is long enough, else a
@@ -46,12 +95,12 @@ impl GatewayMachine {
         };
         let is_control_ui = origin::is_control_ui(client);
         if (is_control_ui && self.config.control_ui.require_device_auth) || client.id == "openclaw-tui" {
-            return connect.reject(refusals::control_ui_device_required(), false);
+            return reject(refusals::control_ui_device_required(), false);
         }
         let is_backend = client.id == "gateway-client" && client.mode == "backend";
         let is_cli = client.id == "cli" && client.mode == "cli";
         if rules.require_signature || (matches!(self.config.auth, Auth::None) && !(is_backend && local)) {
-            return connect.reject(refusals::device_required(), false);
+            return reject(refusals::device_required(), false);
         }
         // What 2026.9.6 does, for protocol 3 too: releases of that time let such clients in and took all scopes away
         // without a word, which helps nobody.
@@ -65,7 +114,7 @@ impl GatewayMachine {
         let params = connect.params;
         let documented = params.credentials.documented_device_token.as_ref();
         let Some(token) = documented.filter(|_| !self.config.device_auth.require_signature) else {
-            return connect.reject(refusals::device_required(), false);
+            return reject(refusals::device_required(), false);
         };
         let Some((device, held)) = self.devices.owner_of(token, turn.now.wall_ms) else {
             return connect.reject_credential(Unauthorized::DeviceTokenMismatch);
@@ -119,7 +168,7 @@ impl GatewayMachine {
                     reason,
                     remote: &attempt.peer.remote.to_string(),
                 };
-                return self.ask_for_approval(connect, asking, turn);
+                return self.ask_for_approval(connect.protocol, asking, turn);
             }
         }
         let approved = self.devices.get(&device.id).map(|device| device.scopes.clone());
@@ -149,7 +198,7 @@ impl GatewayMachine {
                     let approved =
                         self.devices.get(&device.id).map(|device| device.scopes.as_slice()).unwrap_or_default();
                     // A token may be narrower than its device; what the device itself may not have must be asked for.
-                    let asked = if scopes::covers_all(approved, &params.scopes) {
+                    let asked = if covers_all(approved, &params.scopes) {
                         covered(&params.scopes, &held)
                     } else {
                         params.scopes.clone()
@@ -173,5 +222,5 @@ impl GatewayMachine {
 }
 
 fn covered(wanted: &[String], held: &[String]) -> Vec<String> {
-    wanted.iter().filter(|scope| scopes::covers(held, scope)).cloned().collect()
+    wanted.iter().filter(|scope| covers(held, scope)).cloned().collect()
 }

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use crate::COMPATIBLE_VERSION;
 use crate::caller::{Caller, Scope};
-use crate::config::Auth;
 use crate::machine::GatewayMachine;
 use crate::methods;
 use crate::turn::Turn;
@@ -17,6 +16,7 @@ pub(super) struct Granted<'a> {
     pub(super) method: &'static str,
     /// The device token that it gets, and when that was issued (wall ms).
     pub(super) device_token: Option<(Secret, i64)>,
+    /// The scopes that the device was approved for, where it was.
     pub(super) approved: Option<Vec<String>>,
 }
 
@@ -114,7 +114,7 @@ fn snapshot(machine: &GatewayMachine, caller: &Caller, turn: &Turn<'_>) -> Value
             fields.insert("configPath".into(), file.display().to_string().into());
         }
         fields.insert("stateDir".into(), machine.config.state_dir.display().to_string().into());
-        fields.insert("authMode".into(), auth_mode(&machine.config.auth).into());
+        fields.insert("authMode".into(), machine.config.auth.as_str().into());
     }
     snapshot
 }
@@ -142,12 +142,4 @@ fn policy(machine: &GatewayMachine) -> Value {
         "maxBufferedBytes": limits.max_buffered,
         "tickIntervalMs": u64::try_from(limits.tick.as_millis()).unwrap_or(u64::MAX),
     })
-}
-
-fn auth_mode(auth: &Auth) -> &'static str {
-    match auth {
-        Auth::Token(_) => "token",
-        Auth::Password(_) => "password",
-        Auth::None => "none",
-    }
 }

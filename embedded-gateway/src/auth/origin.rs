@@ -22,6 +22,7 @@ pub(super) fn check(peer: &Peer, client: &Client, config: &GatewayConfig) -> Res
     }
 }
 
+/// The check of what carries an `Origin`, whoever it says to be.
 pub(super) fn of_page(peer: &Peer, config: &GatewayConfig) -> Result<(), &'static str> {
     let Some(origin) = &peer.origin else { return Ok(()) };
     if parse(origin).is_none() {

@@ -5,17 +5,12 @@ use std::time::Duration;
 use gatewarden_protocol::Dialect;
 use serde_json::{Value, json};
 
-use super::{NEWEST_PROTOCOL, OLDEST_PROTOCOL, Refusal};
+use super::{NEWEST_PROTOCOL, OLDEST_PROTOCOL, Refusal, Rejection};
 use crate::COMPATIBLE_VERSION;
-use crate::devices::PairingReason;
-use crate::reply::CallError;
+use crate::call::CallError;
+use crate::devices::{NoRoom, PairingReason, PairingRequest};
 
-/// A refusal whose close reason is the message, with code 1008.
-pub(super) fn plain(dialect: Dialect, request: Option<String>, error: CallError) -> Refusal {
-    let close_reason = error.message.clone();
-    Refusal { dialect, request, error, close_code: 1008, close_reason }
-}
-
+/// The range that a client speaks has nothing that we speak.
 pub(super) fn protocol_mismatch(request: &str, min: u32, max: u32) -> Refusal {
     let details = if max < OLDEST_PROTOCOL {
         json!({"expectedProtocol": OLDEST_PROTOCOL})
@@ -29,7 +24,7 @@ pub(super) fn protocol_mismatch(request: &str, min: u32, max: u32) -> Refusal {
         })
     };
     let error = CallError::invalid("protocol mismatch").with_details(details);
-    Refusal { close_code: 1002, ..plain(Dialect::Openclaw, Some(request.to_owned()), error) }
+    Refusal { close_code: 1002, ..Refusal::new(Dialect::Openclaw, Some(request.to_owned()), error) }
 }
 
 /// The page is not one that may talk to the gateway. `reason` says why.
@@ -51,6 +46,7 @@ pub(super) fn device_required() -> CallError {
         .with_details(json!({"code": "DEVICE_IDENTITY_REQUIRED"}))
 }
 
+/// The same for clients that run in a browser or stand in for one.
 pub(super) fn control_ui_device_required() -> CallError {
     CallError::invalid("control ui requires device identity (use HTTPS or localhost secure context)")
         .with_details(json!({"code": "CONTROL_UI_DEVICE_IDENTITY_REQUIRED"}))
@@ -82,6 +78,7 @@ pub(super) enum Unauthorized {
 pub(super) struct Told<'a> {
     pub(super) client_id: &'a str,
     pub(super) protocol: u32,
+    /// Whether the client has proven to be a device, and so may have a device token to try.
     pub(super) has_device: bool,
 }
 
@@ -150,18 +147,9 @@ pub(super) fn rate_limited(left: Duration, protocol: u32) -> CallError {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PairingRequired<'a> {
-    pub(super) reason: PairingReason,
-    pub(super) request_id: &'a str,
-    pub(super) device_id: &'a str,
-    pub(super) scopes: &'a [String],
-    /// What was approved before, where it was.
-    pub(super) approved: Option<&'a [String]>,
-}
-
-pub(super) fn pairing_required(request: Option<String>, protocol: u32, pairing: PairingRequired<'_>) -> Refusal {
-    let PairingRequired { reason, request_id, device_id, scopes, approved } = pairing;
+/// A refusal until the device is approved. `approved` is what it was approved for before.
+pub(super) fn pairing_required(protocol: u32, request: &PairingRequest, approved: Option<&[String]>) -> Rejection {
+    let PairingRequest { id: request_id, device_id, scopes, reason, .. } = request;
     // Ours: real releases have no version here. By it clients can tell which command approves.
     let hint = format!("On the gateway's machine run: gatewarden gateway devices approve {request_id}");
     let (message, details) = if protocol >= 4 {
@@ -179,7 +167,7 @@ pub(super) fn pairing_required(request: Option<String>, protocol: u32, pairing: 
             fields.insert("approvedRoles".to_owned(), json!(["operator"]));
             fields.insert("approvedScopes".to_owned(), json!(approved));
         }
-        (format!("pairing required: {}", sentence(reason)), details)
+        (format!("pairing required: {}", sentence(*reason)), details)
     } else {
         let details = json!({
             "code": "PAIRING_REQUIRED",
@@ -192,7 +180,7 @@ pub(super) fn pairing_required(request: Option<String>, protocol: u32, pairing: 
     };
     let close_reason = if protocol >= 4 { format!("{message} (requestId: {request_id})") } else { message.clone() };
     let error = CallError { code: "NOT_PAIRED", ..CallError::invalid(message) }.with_details(details);
-    Refusal { close_reason, ..plain(Dialect::Openclaw, request, error) }
+    Rejection { error, close_reason: Some(close_reason), counts: false }
 }
 
 fn sentence(reason: PairingReason) -> &'static str {
@@ -203,7 +191,7 @@ fn sentence(reason: PairingReason) -> &'static str {
     }
 }
 
-pub(super) fn too_many_devices(limit: usize) -> CallError {
+pub(super) fn too_many_devices(NoRoom(limit): NoRoom) -> CallError {
     CallError {
         code: "NOT_PAIRED",
         ..CallError::invalid(format!(

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::Peer;
-use super::failure_log::LeftOut;
+use super::lockout::LeftOut;
+use crate::call::CallError;
 use crate::caller::Caller;
 use crate::devices::Device;
 use crate::effect::{Effect, LogLevel, LogLine};
 use crate::machine::GatewayMachine;
-use crate::reply::CallError;
 use crate::turn::Turn;
 
 const LONGEST_ORIGIN: usize = 256;

@@ -182,6 +182,7 @@ fn auth(reader: &mut Reader<'_>, gateway: &mut Section<'_>, config: &mut Gateway
     credential(reader, mode, token, password)
 }
 
+/// The file wins over the environment, which every child process would inherit and anybody can forget.
 fn credential(
     reader: &mut Reader<'_>,
     mode: Option<String>,
@@ -358,6 +359,7 @@ pub(super) fn check_exposure(reader: &mut Reader<'_>, config: &GatewayConfig, au
     }
 }
 
+/// A file that others may read is no place for a secret.
 pub(super) fn check_privacy(reader: &mut Reader<'_>, file: &Path, holds_secret: bool) {
     use std::os::unix::fs::PermissionsExt as _;
     let Ok(metadata) = std::fs::metadata(file) else { return };

@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 
 /// A configuration file is at most this long, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
+/// Nobody nests deeper. Keeps the readers' recursion far from the end of the stack.
 const MAX_DEPTH: usize = 64;
 
 /// Reads a file.
@@ -68,6 +69,7 @@ fn first_line(text: &str) -> &str {
     text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it cannot be read").trim()
 }
 
+/// Any value. serde_json's own type would let the last of two equal keys win.
 struct Written(Value);
 
 impl<'de> Deserialize<'de> for Written {

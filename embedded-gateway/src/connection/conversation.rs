@@ -12,26 +12,23 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::frames::{FrameFault, Incoming};
-use super::outbound::{Outbound, OutboundItem, Outgoing};
 use super::requests::{self, ClientFrame};
-use super::socket::Socket;
-use super::wire::{self, ReadEnd, Receiver, Sender};
+use super::wire::{self, ReadEnd, Receiver, Sender, Socket};
 use super::wording::Wording;
-use super::{ConnectionSlot, GatewayContext};
 use crate::auth::{Admission, FirstStep, Handshake, Peer, Refusal};
+use crate::call::Call;
 use crate::caller::{Caller, ConnectionId};
 use crate::clock::{Chance as _, Now, SystemChance};
-use crate::core_actor::messages::{Admit, CallMethod, Disconnected};
-use crate::turn::Call;
+use crate::connection_limits::ConnectionSlot;
+use crate::context::GatewayContext;
+use crate::core_actor::{Admit, CallMethod, Disconnected};
+use crate::outbound::{Next, Outbound, OutboundItem, Outgoing, STOPPING};
 
 /// Largest message before the hello, in bytes: real gateways have the same limit.
 const CAP_BEFORE_HELLO: usize = 64 * 1024;
 
 /// What the listening half leaves for the speaking half before it stops to wait.
 const NOTES: usize = 8;
-
-/// Close code and reason of a gateway that stops: real ones say this even where nothing comes back.
-pub(crate) const STOPPING: (u16, &str) = (1012, "service restart");
 
 #[derive(Debug)]
 enum Ending {
@@ -185,6 +182,7 @@ async fn refuse(sender: &mut Sender, refusal: Refusal, deadline: Instant, contex
     }
 }
 
+/// Both directions of an admitted connection, until one of them ends.
 async fn talk(receiver: &mut Receiver, sender: &mut Sender, admitted: Admitted, context: &GatewayContext) -> Ending {
     let Admitted { caller, wording, outgoing } = admitted;
     let (notes, noted) = mpsc::channel(NOTES);
@@ -253,7 +251,7 @@ async fn speak(
         if sender.flush().await.is_err() {
             return Ending::Lost;
         }
-        let mut item = tokio::select! {
+        let mut next = tokio::select! {
             biased;
             note = noted.recv() => {
                 match note {
@@ -267,26 +265,28 @@ async fn speak(
                 }
                 continue;
             }
-            item = outgoing.next() => match item {
-                Some(item) => Some(item),
-                // The core is gone.
+            next = outgoing.next() => match next {
+                Some(next) => Some(next),
+                // The core actor is gone.
                 None => return Ending::stopping(),
             },
         };
-        while let Some((present, share)) = item {
-            let text = match present {
+        while let Some(present) = next {
+            let (item, share) = match present {
+                Next::Send(item, share) => (item, share),
+                Next::Close(code, reason) => return Ending::close(code, reason),
+            };
+            sender.text(&match item {
                 OutboundItem::Response { request, outcome } => {
                     wording.response(request.as_deref(), outcome.as_deref().map_err(AsRef::as_ref))
                 }
                 OutboundItem::Event { name, payload, presence_version } => {
                     wording.event(&name, &payload, presence_version)
                 }
-                OutboundItem::Close { code, reason } => return Ending::close(code, reason),
-            };
-            sender.text(&text);
+            });
             sender.keep_until_written(share);
             context.metrics.messages_sent.inc();
-            item = if sender.has_room() { outgoing.next_waiting() } else { None };
+            next = if sender.has_room() { outgoing.next_waiting() } else { None };
         }
     }
 }

@@ -7,7 +7,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use gatewarden_protocol::frame_header::{FrameHeader, FrameSender, Opcode};
 
-use super::memory_budget::{COUNTED_FROM, MemoryBudget, MemoryPermit};
+use crate::connection_limits::{COUNTED_FROM, MemoryBudget, MemoryPermit};
 
 /// Memory that a message is given at first.
 const FIRST_RESERVE: usize = 4 * 1024;
@@ -31,10 +31,7 @@ pub(super) struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FrameFault {
     #[error("a message of {announced} bytes or more, where {cap} are allowed")]
-    TooLarge {
-        announced: u64,
-        cap: usize,
-    },
+    TooLarge { announced: u64, cap: usize },
     /// Too many large messages at once, of all clients together.
     #[error("too many large messages at once")]
     Overloaded,
@@ -145,6 +142,7 @@ impl FrameReader {
         Ok(())
     }
 
+    /// The length of a frame that may come on top of `so_far`.
     fn admit(&self, so_far: usize, length: u64) -> Result<usize, FrameFault> {
         let announced = u64::try_from(so_far).unwrap_or(u64::MAX).saturating_add(length);
         match usize::try_from(announced) {

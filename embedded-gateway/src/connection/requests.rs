@@ -3,7 +3,7 @@
 use gatewarden_protocol::Dialect;
 use serde_json::{Map, Value};
 
-use crate::reply::CallError;
+use crate::call::CallError;
 
 /// Longest request id that is kept and echoed, in bytes.
 const MAX_ID: usize = 1024;
@@ -90,6 +90,7 @@ fn malformed(id: Option<String>, why: String) -> ClientFrame {
     ClientFrame::Malformed { id: id.unwrap_or_else(invalid), error }
 }
 
+/// An upper bound of the values in a JSON text: a string's content is counted too, which errs on the safe side.
 fn separators(bytes: &[u8]) -> usize {
     let mut count = 0;
     let (mut in_string, mut escaped) = (false, false);

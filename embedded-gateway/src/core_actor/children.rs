@@ -6,10 +6,9 @@ use std::time::Instant;
 use actix::prelude::*;
 use tokio::sync::{mpsc, watch};
 
-use super::CoreActor;
-use super::messages::{News, Wake};
+use super::{CoreActor, InTurn};
 use crate::config::GatewayConfig;
-use crate::effect::ProcessNews;
+use crate::effect::{News, ProcessNews};
 use crate::machine::GatewayMachine;
 use crate::processes::{Launcher, StateMark};
 
@@ -32,13 +31,14 @@ impl Children {
         Self { launcher: Launcher::new(StateMark::of(&config.state_dir), sender), news: Some(news), deadline }
     }
 
+    /// Passes news and deadlines on to the core actor for as long as it lives.
     pub(super) fn attend(&mut self, core: Addr<CoreActor>) {
         if let Some(mut news) = self.news.take() {
             let core = core.clone();
             actix::spawn(async move {
                 while let Some(news) = news.recv().await {
                     // One at a time: the core actor's pace is theirs.
-                    if core.send(news).await.is_err() {
+                    if core.send(ChildNews(news)).await.is_err() {
                         break;
                     }
                 }
@@ -50,7 +50,7 @@ impl Children {
                 let due = *deadline.borrow_and_update();
                 let changed = tokio::select! {
                     changed = deadline.changed() => changed.is_ok(),
-                    () = until(due) => core.send(Wake).await.is_ok(),
+                    () = until(due) => core.send(InTurn::new(GatewayMachine::on_time)).await.is_ok(),
                 };
                 if !changed {
                     break;
@@ -72,10 +72,15 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-impl Handler<News> for CoreActor {
+/// From the task of a child process.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct ChildNews(News);
+
+impl Handler<ChildNews> for CoreActor {
     type Result = ();
 
-    fn handle(&mut self, News { run, news }: News, _: &mut Self::Context) {
+    fn handle(&mut self, ChildNews(News { run, news }): ChildNews, _: &mut Self::Context) {
         match &news {
             ProcessNews::Started { .. } => {
                 self.metrics.processes_started.inc();
@@ -85,14 +90,6 @@ impl Handler<News> for CoreActor {
             _ => {}
         }
         self.turn(|machine, turn| machine.process_news(&run, news, turn));
-    }
-}
-
-impl Handler<Wake> for CoreActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Wake, _: &mut Self::Context) {
-        self.turn(GatewayMachine::on_time);
     }
 }
 

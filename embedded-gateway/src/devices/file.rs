@@ -66,7 +66,7 @@ struct TokenEntry {
 
 impl Devices {
     /// The registry that a file holds; `text` is none where there is no file.
-    pub fn read(config: &DeviceAuth, text: Option<&str>) -> Result<Self, DevicesFileError> {
+    pub(crate) fn read(config: &DeviceAuth, text: Option<&str>) -> Result<Self, DevicesFileError> {
         let mut devices = Self::new(config);
         let Some(text) = text else { return Ok(devices) };
         let file: File = serde_json::from_str(text).map_err(DevicesFileError::Malformed)?;

@@ -1,18 +1,19 @@
 //! Requests for an approval.
 
 use super::{Device, Devices, Introduction, MAX_PENDING, NoRoom, PENDING_LIFE, add_scopes};
-use crate::auth::scopes;
+use crate::caller::{covers, covers_all};
 
 /// Why a device must be approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PairingReason {
+pub(crate) enum PairingReason {
     NotPaired,
     ScopeUpgrade,
+    /// It says to be another platform or device family than when it was approved.
     MetadataUpgrade,
 }
 
 impl PairingReason {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::NotPaired => "not-paired",
             Self::ScopeUpgrade => "scope-upgrade",
@@ -22,7 +23,7 @@ impl PairingReason {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct PairingRequest {
+pub(crate) struct PairingRequest {
     /// What is approved: another content of the request always has another id, so that nobody approves what he did not see.
     pub id: String,
     /// The device; its proof was good.
@@ -38,7 +39,7 @@ pub struct PairingRequest {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
+pub(crate) struct Asking<'a> {
     pub device_id: &'a str,
     pub introduction: &'a Introduction,
     pub scopes: &'a [String],
@@ -48,14 +49,15 @@ pub struct Asking<'a> {
 
 /// A request as it stands after it was asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub request: PairingRequest,
+    /// It is new: those who may approve it are to be told.
     pub is_new: bool,
 }
 
 /// Why a request can't be approved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unapprovable {
+pub(crate) enum Unapprovable {
     /// There is none with this id (any more).
     #[error("unknown requestId")]
     Unknown,
@@ -68,21 +70,21 @@ pub enum Unapprovable {
 
 impl Devices {
     /// Whether a device has to ask for what it wants: none where it has been approved for it.
-    pub fn must_ask(&self, id: &str, introduction: &Introduction, wanted: &[String]) -> Option<PairingReason> {
+    pub(crate) fn must_ask(&self, id: &str, introduction: &Introduction, wanted: &[String]) -> Option<PairingReason> {
         let Some(device) = self.paired.get(id) else { return Some(PairingReason::NotPaired) };
         if !introduction.keeps_to(&device.introduction) {
             return Some(PairingReason::MetadataUpgrade);
         }
-        (!scopes::covers_all(&device.scopes, wanted)).then_some(PairingReason::ScopeUpgrade)
+        (!covers_all(&device.scopes, wanted)).then_some(PairingReason::ScopeUpgrade)
     }
 
     /// The requests that wait, oldest first.
-    pub fn pending(&self, now_ms: i64) -> impl Iterator<Item = &PairingRequest> {
+    pub(crate) fn pending(&self, now_ms: i64) -> impl Iterator<Item = &PairingRequest> {
         self.pending.iter().filter(move |request| is_alive(request, now_ms))
     }
 
     /// A device asks, perhaps again. A device has one request at a time.
-    pub fn ask(&mut self, asking: Asking<'_>, now_ms: i64, new_id: impl FnOnce() -> String) -> Asked {
+    pub(crate) fn ask(&mut self, asking: Asking<'_>, now_ms: i64, new_id: impl FnOnce() -> String) -> Asked {
         self.pending.retain(|request| is_alive(request, now_ms));
         let same = |request: &&mut PairingRequest| {
             request.device_id == asking.device_id
@@ -114,9 +116,14 @@ impl Devices {
     }
 
     /// Approves a request on behalf of somebody with these scopes. The device keeps what it was approved for before.
-    pub fn approve(&mut self, request_id: &str, approver: &[String], now_ms: i64) -> Result<Device, Unapprovable> {
+    pub(crate) fn approve(
+        &mut self,
+        request_id: &str,
+        approver: &[String],
+        now_ms: i64,
+    ) -> Result<Device, Unapprovable> {
         let request = self.waiting(request_id, now_ms).ok_or(Unapprovable::Unknown)?.clone();
-        if let Some(scope) = request.scopes.iter().find(|scope| !scopes::covers(approver, scope)) {
+        if let Some(scope) = request.scopes.iter().find(|scope| !covers(approver, scope)) {
             return Err(Unapprovable::MissingScope(scope.clone()));
         }
         let known = self.paired.get(&request.device_id);
@@ -136,7 +143,7 @@ impl Devices {
         self.paired.get(&request.device_id).cloned().ok_or(Unapprovable::Unknown)
     }
 
-    pub fn reject(&mut self, request_id: &str, now_ms: i64) -> Option<PairingRequest> {
+    pub(crate) fn reject(&mut self, request_id: &str, now_ms: i64) -> Option<PairingRequest> {
         let request = self.waiting(request_id, now_ms)?.clone();
         self.pending.retain(|other| other.id != request_id);
         Some(request)

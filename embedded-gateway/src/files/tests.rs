@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::caller::ConnectionId;
+use crate::effect::Workspace;
 
 struct Fixture {
     folder: TempDir,

@@ -10,9 +10,10 @@ use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Workspace, changes};
+use super::replace;
 use crate::agents::workspace_files::{FILE_BYTES, NAMES};
-use crate::reply::CallError;
+use crate::call::CallError;
+use crate::effect::Workspace;
 
 pub(super) fn list(whose: &Workspace) -> Result<Value, CallError> {
     let folder = folder(whose)?;
@@ -46,13 +47,14 @@ pub(super) fn set(whose: &Workspace, name: &str, text: &str, expected_hash: Opti
             .with_details(json!({"code": "HASH_MISMATCH", "hash": found})));
         }
     }
-    changes::replace(&path, text.as_bytes()).map_err(|error| refused("written", &path, &error))?;
+    replace(&path, text.as_bytes()).map_err(|error| refused("written", &path, &error))?;
     let mut file = described(&path, name);
     file.insert("hash".into(), hash(text.as_bytes()).into());
     file.insert("content".into(), text.into());
     Ok(json!({"ok": true, "agentId": whose.agent, "workspace": folder.display().to_string(), "file": file}))
 }
 
+/// The folder itself, made where it is missing, with all links resolved.
 fn folder(whose: &Workspace) -> Result<PathBuf, CallError> {
     let failed = |error: &io::Error| refused("opened", &whose.folder, error);
     if let Some(root) = &whose.below {

@@ -1,19 +1,14 @@
 //! The operations of document 000: `POST /spawn`, `POST /control`, `GET /sessions`, `GET /config`. Each is the method of the same
 //! name (or the one that lists), with the rights of whoever holds the shared token.
 
-use std::rc::Rc;
-
 use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
-use actix_web::web::{self, Data, Json, JsonConfig, Query, ServiceConfig};
+use actix_web::web::{self, Json, JsonConfig, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, error};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{json_answer, refusal, wrong_method};
-use super::asking::ask;
-use super::login;
-use crate::connection::GatewayContext;
+use super::{SharedContext, ask, caller, json_answer, refusal, wrong_method};
 
 /// The parameters of an operation, or what is wrong with them: a stranger isn't told.
 type Body = Result<Json<Map<String, Value>>, actix_web::Error>;
@@ -43,21 +38,21 @@ fn unreadable(problem: JsonPayloadError) -> actix_web::Error {
     error::InternalError::from_response(problem, answer).into()
 }
 
-async fn spawn(request: HttpRequest, context: Data<Rc<GatewayContext>>, body: Body) -> HttpResponse {
+async fn spawn(request: HttpRequest, context: SharedContext, body: Body) -> HttpResponse {
     forward(&request, &context, "spawn", body).await
 }
 
-async fn control(request: HttpRequest, context: Data<Rc<GatewayContext>>, body: Body) -> HttpResponse {
+async fn control(request: HttpRequest, context: SharedContext, body: Body) -> HttpResponse {
     forward(&request, &context, "control", body).await
 }
 
-async fn config(request: HttpRequest, context: Data<Rc<GatewayContext>>) -> HttpResponse {
+async fn config(request: HttpRequest, context: SharedContext) -> HttpResponse {
     forward(&request, &context, "config.get", Ok(Json(Map::new()))).await
 }
 
-async fn forward(request: &HttpRequest, context: &Data<Rc<GatewayContext>>, method: &str, body: Body) -> HttpResponse {
+async fn forward(request: &HttpRequest, context: &SharedContext, method: &str, body: Body) -> HttpResponse {
     let outcome = async {
-        let caller = login::caller(request, context).await?;
+        let caller = caller(request, context).await?;
         let params = body.map_err(|problem| problem.error_response())?.into_inner();
         ask(context, &caller, method, Value::Object(params)).await
     };
@@ -71,7 +66,7 @@ struct Wanted {
     limit: Option<u32>,
 }
 
-async fn sessions(request: HttpRequest, context: Data<Rc<GatewayContext>>) -> HttpResponse {
+async fn sessions(request: HttpRequest, context: SharedContext) -> HttpResponse {
     let Ok(Query(wanted)) = Query::<Wanted>::from_query(request.query_string()) else {
         return refusal(StatusCode::BAD_REQUEST, "invalid_query", "limit must be a number");
     };
@@ -81,7 +76,7 @@ async fn sessions(request: HttpRequest, context: Data<Rc<GatewayContext>>) -> Ht
         fields.insert("agentId".to_owned(), agent.into());
     }
     let listed = async {
-        let caller = login::caller(&request, &context).await?;
+        let caller = caller(&request, &context).await?;
         ask(&context, &caller, "sessions.list", params).await
     };
     match listed.await {

@@ -48,7 +48,7 @@ mod tests {
     use crate::clock::{CountingChance, Now};
     use crate::config::{Auth, GatewayConfig};
     use crate::effect::Effect;
-    use crate::loaded::Loaded;
+    use crate::loading::Loaded;
 
     fn told(decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>)) -> Vec<(u64, String, serde_json::Value)> {
         let config = Arc::new(GatewayConfig::defaults(PathBuf::from("state"), Auth::None));

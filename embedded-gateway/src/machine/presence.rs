@@ -124,7 +124,7 @@ mod tests {
     use crate::caller::{ConnectionId, caller_with};
     use crate::clock::CountingChance;
     use crate::config::{Auth, GatewayConfig};
-    use crate::loaded::Loaded;
+    use crate::loading::Loaded;
 
     struct House {
         machine: GatewayMachine,

@@ -5,9 +5,9 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::GatewayMachine;
+use crate::call::CallError;
 use crate::effect::{LogLevel, ProcessNews, RunId};
 use crate::methods::send_delivery;
-use crate::reply::CallError;
 use crate::runs::{Parts, Runs};
 use crate::sessions::SessionKey;
 use crate::turn::Turn;
@@ -28,6 +28,7 @@ impl GatewayMachine {
         runs.on_news(run, news, &mut parts, turn);
     }
 
+    /// A webhook was called by somebody who may. Each has a session of its own with its agent.
     pub(crate) fn triggered(
         &mut self,
         webhook: &str,
@@ -44,6 +45,7 @@ impl GatewayMachine {
         send_delivery(self, agent_id, session, text, &format!("webhook:{webhook}"), delivery, turn)
     }
 
+    /// Says in the log what a gateway that crashed left running.
     pub(crate) fn report_orphans(&mut self, turn: &mut Turn<'_>) {
         for orphan in &self.orphans {
             turn.log(LogLevel::Warn, "processes", None, orphan.sentence());

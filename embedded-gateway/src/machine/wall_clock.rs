@@ -7,10 +7,9 @@ use gatewarden_protocol::steady_time::SteadyTime;
 use super::GatewayMachine;
 use crate::clock::Now;
 use crate::effect::{FileChange, LogLevel};
+use crate::loading::CLOCK_FILE;
 use crate::turn::Turn;
 
-/// What is known of the wall clock, in the state directory.
-pub(crate) const CLOCK_FILE: &str = "clock.json";
 const WRITE_EVERY: Duration = Duration::from_secs(600);
 
 /// What the gateway knows of the wall clock.
@@ -21,6 +20,7 @@ pub(super) struct WallClock {
 }
 
 impl WallClock {
+    /// Goes on from what a former life of the gateway wrote.
     pub(super) fn resume(stored: Option<&str>, boot: &str, turn: &mut Turn<'_>) -> Self {
         let (steady, jump) = SteadyTime::resume(stored, boot.trim(), turn.now.reading());
         if let Some(by_ms) = jump {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::clock::CountingChance;
     use crate::effect::Effect;
-    use crate::loaded::Loaded;
+    use crate::loading::Loaded;
     use crate::sessions::{Opening, SessionKey};
     use crate::tests::fixture::config;
 

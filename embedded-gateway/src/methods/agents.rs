@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::Method;
-use super::params::Params;
 use crate::agents::workspace_files::{FILE_BYTES, known};
 use crate::agents::{Agent, AgentFields, not_found};
+use crate::call::Call;
+use crate::call::{Answer, CallError, Outcome};
 use crate::caller::Scope;
-use crate::effect::Effect;
-use crate::files::{DiskQuery, Workspace};
+use crate::effect::{DiskQuery, Effect, Workspace};
 use crate::machine::GatewayMachine;
-use crate::reply::{Answer, CallError, Outcome};
-use crate::turn::{Call, Turn};
+use crate::params::Params;
+use crate::turn::Turn;
 
 pub(super) const METHODS: &[Method] = &[
     Method { name: "agents.list", scope: Scope::Read, run: list },

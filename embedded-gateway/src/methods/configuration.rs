@@ -8,12 +8,13 @@ use sha2::{Digest, Sha256};
 
 use super::Method;
 use super::information::bind_word;
-use super::params::Params;
+use crate::call::Call;
+use crate::call::Outcome;
 use crate::caller::Scope;
 use crate::config::{Auth, GatewayConfig};
 use crate::machine::GatewayMachine;
-use crate::reply::Outcome;
-use crate::turn::{Call, Turn};
+use crate::params::Params;
+use crate::turn::Turn;
 
 pub(super) const METHODS: &[Method] = &[Method { name: "config.get", scope: Scope::Read, run: config_get }];
 

@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use super::Method;
-use super::params::Params;
-use crate::auth::{report, scopes};
-use crate::caller::{Caller, Scope};
+use crate::auth::report;
+use crate::call::Call;
+use crate::call::{Answer, CallError, Outcome};
+use crate::caller::{Caller, Scope, covers};
 use crate::devices::{Unapprovable, device_row, pending_row};
 use crate::effect::Effect;
 use crate::machine::GatewayMachine;
-use crate::reply::{Answer, CallError, Outcome};
-use crate::turn::{Call, Turn};
+use crate::params::Params;
+use crate::turn::Turn;
 
 /// Code of the close that a device gets which may not come in any more. Clients don't try again after it.
 const DEVICE_GONE: u16 = 4001;
@@ -86,12 +87,12 @@ fn rotate(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let device = machine.devices.get(id).ok_or_else(|| unknown("deviceId/role"))?;
     let wanted: Vec<String> =
         wanted.map_or_else(|| device.scopes.clone(), |scopes| scopes.into_iter().map(str::to_owned).collect());
-    if let Some(scope) = wanted.iter().find(|scope| !scopes::covers(&device.scopes, scope)) {
+    if let Some(scope) = wanted.iter().find(|scope| !covers(&device.scopes, scope)) {
         return Err(CallError::invalid(format!(
             "the device is not approved for {scope}; let it connect with that scope and approve its request"
         )));
     }
-    if let Some(scope) = wanted.iter().find(|scope| !scopes::covers(&call.caller.scopes, scope)) {
+    if let Some(scope) = wanted.iter().find(|scope| !covers(&call.caller.scopes, scope)) {
         return Err(CallError::forbidden(format!("missing scope: {scope}"))
             .with_details(json!({"code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope]})));
     }

@@ -6,17 +6,18 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::Method;
-use super::params::Params;
 use crate::COMPATIBLE_VERSION;
+use crate::call::Call;
+use crate::call::{Answer, Outcome};
 use crate::caller::{Caller, Scope};
 use crate::config::Bind;
-use crate::effect::Effect;
-use crate::files::{DEFAULT_BYTES, DiskQuery, MOST_BYTES, MOST_LINES};
+use crate::effect::{DiskQuery, Effect};
+use crate::files::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
 use crate::machine::GatewayMachine;
+use crate::params::Params;
 use crate::processes::Orphan;
-use crate::reply::{Answer, Outcome};
 use crate::sessions::{Session, transcript};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
 pub(super) const METHODS: &[Method] = &[
     Method { name: "health", scope: Scope::Connected, run: health },
@@ -206,6 +207,7 @@ pub(super) fn bind_word(bind: Bind) -> String {
     }
 }
 
+/// This gateway has no channels, and says so in the form that clients expect.
 fn channels_status(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     Params::read(call, &["probe", "timeoutMs"])?;
     Ok(json!({

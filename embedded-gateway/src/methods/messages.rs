@@ -6,16 +6,17 @@ use gatewarden_protocol::Dialect;
 use serde_json::{Value, json};
 
 use super::Method;
-use super::params::Params;
 use crate::agents::Agent;
+use crate::call::{Answer, CallError, Outcome};
+use crate::call::{Call, ReplyTo};
 use crate::caller::Scope;
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
+use crate::params::Params;
 use crate::processes::command_templates::{SpawnWish, allow};
-use crate::reply::{Answer, CallError, Outcome};
 use crate::runs::{Asked, NewRun, Replay, fingerprint};
 use crate::sessions::{Opening, SessionKey};
-use crate::turn::{Call, ReplyTo, Turn};
+use crate::turn::Turn;
 
 pub(super) const METHODS: &[Method] = &[
     Method { name: "agent", scope: Scope::Write, run: agent },
@@ -230,6 +231,7 @@ fn addressee(
     Ok((session, agent))
 }
 
+/// A run's id as the last part of a session key: lower case, bounded.
 pub(super) fn in_a_key(id: &str) -> String {
     id.chars().take(100).flat_map(char::to_lowercase).collect()
 }

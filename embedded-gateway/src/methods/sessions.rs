@@ -4,10 +4,10 @@ mod changing;
 mod reading;
 
 use super::Method;
-use super::params::Params;
+use crate::call::CallError;
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
-use crate::reply::CallError;
+use crate::params::Params;
 use crate::sessions::SessionKey;
 
 pub(super) const METHODS: &[Method] = &[

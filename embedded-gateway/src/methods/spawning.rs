@@ -8,22 +8,24 @@ use serde_json::{Value, json};
 
 use super::Method;
 use super::messages::{AgentMessage, deliver, in_a_key, key_of, text_of};
-use super::params::Params;
 use crate::agents::slug::slug;
+use crate::call::Call;
+use crate::call::{CallError, Outcome};
 use crate::caller::Scope;
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
+use crate::params::Params;
 use crate::processes::command_templates::{SpawnWish, allow};
-use crate::reply::{CallError, Outcome};
 use crate::runs::{Asked, ControlAction, NewRun, Replay, fingerprint};
 use crate::sessions::{Opening, SessionKey};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
 pub(super) const METHODS: &[Method] = &[
     Method { name: "spawn", scope: Scope::Write, run: spawn },
     Method { name: "control", scope: Scope::Write, run: control },
 ];
 
+/// A request's id that is at least this long is taken for unique, and becomes the run's.
 const UNIQUE_FROM: usize = 16;
 
 /// Who had what run, or tried to: arguments and variables may hold secrets and aren't written.
@@ -49,6 +51,7 @@ fn spawn(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
     outcome
 }
 
+/// A caller's word for the audit log, at a length that fills no disk.
 fn shortened(text: &str) -> String {
     text.chars().take(256).collect()
 }

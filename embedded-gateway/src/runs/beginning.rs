@@ -9,12 +9,13 @@ use super::answer::Answer as Text;
 use super::events::Herald;
 use super::run::{Asked, Run, RunState};
 use super::{Parts, QUEUE, QUEUED_BYTES, Runs, replies};
+use crate::call::ReplyTo;
+use crate::call::{Answer, CallError, Outcome};
 use crate::caller::ConnectionId;
 use crate::effect::{Effect, LogLevel, ProcessOrder, RunId};
 use crate::processes::command_templates::AllowedCommand;
-use crate::reply::{Answer, CallError, Outcome};
 use crate::sessions::{NewMessage, Opening, Role, SessionKey};
-use crate::turn::{ReplyTo, Turn};
+use crate::turn::Turn;
 
 pub(crate) const MESSAGE_LIMIT: usize = 1024 * 1024;
 
@@ -42,6 +43,7 @@ pub(crate) struct NewRun {
 }
 
 impl Runs {
+    /// Takes a run in. An error means that nothing was begun.
     pub(crate) fn begin(&mut self, new: NewRun, parts: &mut Parts<'_>, turn: &mut Turn<'_>) -> Outcome {
         let busy = self.check_room(&new, parts)?;
         if new.message.as_ref().is_some_and(|message| message.len() > MESSAGE_LIMIT) {
@@ -110,6 +112,7 @@ impl Runs {
         Ok(false)
     }
 
+    /// Starts the next message of a session that has come to rest.
     pub(super) fn start_next(&mut self, key: &str, turn: &mut Turn<'_>) {
         let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.active.is_none()) else { return };
         let Some(next) = lane.queue.pop_front() else {

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::events::Herald;
 use super::run::{Asked, End, Ending, RunState};
 use super::{Parts, Runs, log, replies, steering, tell_agent_status};
+use crate::call::CallError;
 use crate::effect::{LogLevel, RunId};
-use crate::reply::CallError;
 use crate::sessions::{NewMessage, Role, RunEnd};
 use crate::turn::Turn;
 

@@ -7,9 +7,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::run::{Asked, Run};
 use super::{Runs, replies};
+use crate::call::ReplyTo;
+use crate::call::{Answer, CallError, Outcome};
 use crate::effect::RunId;
-use crate::reply::{Answer, CallError, Outcome};
-use crate::turn::{ReplyTo, Turn};
+use crate::turn::Turn;
 
 /// Answers that are remembered, in bytes together.
 const FINISHED_BYTES: usize = 16 * 1024 * 1024;
@@ -34,6 +35,7 @@ pub(crate) fn fingerprint(method: &str, params: &Value) -> String {
 }
 
 impl Runs {
+    /// Looks an idempotency key up. `asked` is how it is asked for this time.
     pub(crate) fn replay(
         &mut self,
         id: &RunId,

@@ -7,8 +7,8 @@ use super::events::Herald;
 use super::memory::shown;
 use super::run::{Asked, ControlAction, End, Ending, Run, RunState};
 use super::{Parts, Runs, log, replies, tell_agent_status};
+use crate::call::CallError;
 use crate::effect::{LogLevel, OutputStream, ProcessNews, ProcessSignal, RunId};
-use crate::reply::CallError;
 use crate::sessions::Usage;
 use crate::turn::Turn;
 
@@ -63,6 +63,7 @@ impl Runs {
         }
     }
 
+    /// Tells what waited for its time: pieces of answers, and that nobody need wait longer.
     pub(crate) fn on_time(&mut self, parts: &Parts<'_>, turn: &mut Turn<'_>) {
         let herald = Herald::new(parts.subscribers, turn);
         let now = turn.now.at;

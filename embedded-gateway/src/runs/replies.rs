@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::run::{Ending, Run, RunState};
-use crate::reply::CallError;
+use crate::call::CallError;
 
 pub(super) fn accepted(run: &Run) -> Value {
     json!({
@@ -121,6 +121,7 @@ pub(super) fn still_waiting(run_id: &str) -> Value {
     json!({"runId": run_id, "status": "timeout"})
 }
 
+/// The payload of `spawn_result`, and the reply to `spawn`. `id` is the request's for who asked, the run's for all others.
 pub(super) fn spawn_result(run: &Run, id: &str) -> Value {
     let end = run.state.end();
     let (error, result) = match end {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::answer::Answer;
+use crate::call::ReplyTo;
 use crate::caller::ConnectionId;
 use crate::effect::{ProcessOrder, RunId};
 use crate::sessions::Usage;
-use crate::turn::ReplyTo;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -68,6 +68,7 @@ impl RunState {
         }
     }
 
+    /// Whether it has a process, or is about to have one.
     pub(crate) fn has_process(&self) -> bool {
         matches!(self, Self::Starting | Self::Running | Self::Paused)
     }
@@ -120,6 +121,7 @@ pub(crate) struct Run {
     pub agent_id: String,
     pub template: String,
     pub asked: Asked,
+    /// Of the method and its parameters: the same idempotency key with another one is a mistake.
     pub(super) fingerprint: String,
     pub state: RunState,
     pub pid: Option<u32>,
@@ -132,12 +134,15 @@ pub(crate) struct Run {
     pub(super) order: Option<ProcessOrder>,
     pub(super) json_lines: bool,
     pub(super) timeout: Option<Duration>,
+    /// Replies still due: the second ones of `agent`, the one of `spawn`.
     pub(super) replies: Vec<ReplyTo>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) controls: Vec<Controlled>,
+    /// Who asked for `spawn`, and the id of that request: `spawn_result` events name it.
     pub(super) spawner: Option<(ConnectionId, String)>,
     pub(super) answer: Answer,
     pub(super) reported_error: Option<String>,
+    /// The last line on standard error, for the sentence of a failure.
     pub(super) last_words: Option<String>,
     pub(super) kill_asked: Option<String>,
     pub(super) seq: u64,

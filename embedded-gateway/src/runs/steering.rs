@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::run::{ControlAction, Controlled, End, Ending, Run, RunState, Waiter};
 use super::{Parts, Runs, WAITERS, replies};
+use crate::call::ReplyTo;
+use crate::call::{Answer, CallError, Outcome};
 use crate::effect::{Effect, ProcessSignal, RunId};
-use crate::reply::{Answer, CallError, Outcome};
-use crate::turn::{ReplyTo, Turn};
+use crate::turn::Turn;
 
 const CONTROLS: usize = 32;
 
@@ -53,6 +54,7 @@ impl Runs {
         wanted
     }
 
+    /// The gateway is stopping: everything ends. The processes themselves are ended by their launcher.
     pub(crate) fn stop(&mut self, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
         let keys: Vec<String> = self.lanes.keys().cloned().collect();
         for key in keys {
@@ -60,6 +62,7 @@ impl Runs {
         }
     }
 
+    /// `control`: answered when the signal was delivered to the process group.
     pub(crate) fn control(
         &mut self,
         key: &str,

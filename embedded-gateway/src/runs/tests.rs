@@ -13,14 +13,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::call::Call;
+use crate::call::CallError;
 use crate::caller::{Caller, caller_with};
 use crate::clock::{CountingChance, Now};
 use crate::config::{Auth, CommandTemplate, ConfiguredAgent};
 use crate::effect::{Effect, OutputStream, ProcessNews, ProcessOrder, ProcessSignal};
-use crate::loaded::Loaded;
+use crate::loading::Loaded;
 use crate::machine::GatewayMachine;
-use crate::reply::CallError;
-use crate::turn::Call;
 
 /// A gateway without a network and without processes, on a clock that is moved by hand.
 struct World {

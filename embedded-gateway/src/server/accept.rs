@@ -18,9 +18,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::{CONNECTIONS_END_WITHIN, StartError};
-use crate::connection::{GatewayContext, Socket, upgrade};
+use crate::connection::{Socket, upgrade};
+use crate::context::GatewayContext;
 use crate::http;
 
+/// Connections beyond the limit of WebSockets: those that ask something over HTTP.
 const HTTP_CONNECTIONS: usize = 128;
 
 const METRICS_CONNECTIONS: usize = 16;

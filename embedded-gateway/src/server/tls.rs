@@ -18,23 +18,13 @@ use crate::config::{GatewayConfig, Tls};
 pub enum TlsError {
     /// A file can't be read.
     #[error("{what} {path} can't be read: {reason}; check `gateway.tls`, or set `autoGenerate` to make one")]
-    Unreadable {
-        what: &'static str,
-        path: PathBuf,
-        reason: String,
-    },
+    Unreadable { what: &'static str, path: PathBuf, reason: String },
     /// Certificate and key don't fit, or are of a kind that can't be used.
     #[error("the certificate {path} can't be used with its key: {reason}")]
-    Unusable {
-        path: PathBuf,
-        reason: String,
-    },
+    Unusable { path: PathBuf, reason: String },
     /// A certificate could not be made.
     #[error("no certificate could be made at {path}: {reason}")]
-    NotMade {
-        path: PathBuf,
-        reason: String,
-    },
+    NotMade { path: PathBuf, reason: String },
 }
 
 /// What encrypts accepted connections. Where neither file exists and `autoGenerate` is set, both are made first.

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::{Change, Session, Sessions, announce, transcript};
+use crate::call::CallError;
 use crate::effect::{FileChange, LogLevel};
-use crate::reply::CallError;
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
@@ -14,6 +14,7 @@ pub(crate) const HISTORY_BYTES: usize = 4 * 1024 * 1024;
 /// Text kept of all sessions together, in bytes; beyond it the oldest inactive sessions are pruned.
 pub(crate) const ALL_BYTES: usize = 256 * 1024 * 1024;
 
+/// Lines from which a transcript with this many messages is written anew.
 pub(super) fn superfluous_from(messages: usize) -> usize {
     messages.saturating_mul(2).saturating_add(256)
 }
@@ -48,14 +49,14 @@ pub(super) fn compact(
 }
 
 impl Sessions {
-    pub fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.bounds.age
     }
 
     /// Prunes inactive sessions: those not changed for longer than allowed, then the oldest ones until no more than
     /// allowed are left. To be called now and then, with the wall time by which to judge what is kept for [`Self::age`].
     /// Returns how many went.
-    pub fn prune(&mut self, judged_ms: i64, subscribers: &Subscribers, turn: &mut Turn<'_>) -> usize {
+    pub(crate) fn prune(&mut self, judged_ms: i64, subscribers: &Subscribers, turn: &mut Turn<'_>) -> usize {
         let age = i64::try_from(self.bounds.age.as_millis()).unwrap_or(i64::MAX);
         let oldest = judged_ms.saturating_sub(age);
         let mut inactive: Vec<(i64, String, usize)> = self

@@ -4,16 +4,16 @@ use std::fmt;
 
 use gatewarden_protocol::sessions::agent_of_key;
 
-use crate::reply::CallError;
+use crate::call::CallError;
 
 pub(crate) const KEY_BYTES: usize = 256;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(String);
+pub(crate) struct SessionKey(String);
 
 impl SessionKey {
     /// Reads what a caller names. `main` and everything else that doesn't begin with `agent:` belongs to `default_agent`.
-    pub fn read(given: &str, default_agent: &str) -> Result<Self, CallError> {
+    pub(crate) fn read(given: &str, default_agent: &str) -> Result<Self, CallError> {
         let given = given.trim();
         if given.is_empty() {
             return Err(CallError::invalid("session key required"));
@@ -32,19 +32,19 @@ impl SessionKey {
         }
     }
 
-    pub fn main_of(agent: &str) -> Self {
+    pub(crate) fn main_of(agent: &str) -> Self {
         Self(format!("agent:{agent}:main"))
     }
 
-    pub fn of(agent: &str, rest: &str) -> Self {
+    pub(crate) fn of(agent: &str, rest: &str) -> Self {
         Self(format!("agent:{agent}:{rest}"))
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    pub fn agent(&self) -> String {
+    pub(crate) fn agent(&self) -> String {
         agent_of_key(&self.0).unwrap_or_default()
     }
 }

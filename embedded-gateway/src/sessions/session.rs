@@ -11,7 +11,7 @@ pub(crate) const MESSAGE_BYTES: usize = 256 * 1024;
 pub(crate) const CUT_MARK: &str = "\n[cut]";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RunEnd {
+pub(crate) enum RunEnd {
     Done,
     /// Badly; a sentence for people.
     Failed(String),
@@ -21,7 +21,7 @@ pub enum RunEnd {
 /// What a session's row says in `status`. A session that never ran has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum RowStatus {
+pub(crate) enum RowStatus {
     Running,
     Done,
     Failed,
@@ -29,7 +29,7 @@ pub enum RowStatus {
 }
 
 impl RowStatus {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Done => "done",
@@ -42,7 +42,7 @@ impl RowStatus {
 /// Tokens that an agent reports. All counts are of this report alone; they are added to the session's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Usage {
+pub(crate) struct Usage {
     #[serde(default)]
     pub input: u64,
     #[serde(default)]
@@ -58,14 +58,14 @@ pub struct Usage {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub(crate) enum Role {
     User,
     Assistant,
     System,
 }
 
 impl Role {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Assistant => "assistant",
@@ -75,7 +75,7 @@ impl Role {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct NewMessage {
+pub(crate) struct NewMessage {
     pub role: Role,
     pub text: String,
     pub run: Option<RunId>,
@@ -85,7 +85,7 @@ pub struct NewMessage {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Message {
+pub(crate) struct Message {
     pub id: String,
     /// Counts from 1 within the session; never used twice, also when older messages are dropped.
     pub seq: u64,
@@ -105,7 +105,7 @@ pub struct Message {
 /// One conversation with one agent. Changed through [`super::Sessions`] alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Session {
+pub(crate) struct Session {
     pub key: String,
     /// A UUID; new after each reset. Names the transcript.
     pub session_id: String,
@@ -177,26 +177,26 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         !self.active_runs.is_empty()
     }
 
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.is_busy() && self.active_runs.iter().all(|run| self.paused_runs.contains(run))
     }
 
     /// Whether it is the main session of its agent, which can be reset but not deleted.
-    pub fn is_main(&self) -> bool {
+    pub(crate) fn is_main(&self) -> bool {
         self.key == super::SessionKey::main_of(&self.agent_id).as_str()
     }
 
     /// The messages that are kept, oldest first.
-    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Message> + ExactSizeIterator {
+    pub(crate) fn history(&self) -> impl DoubleEndedIterator<Item = &Message> + ExactSizeIterator {
         self.history.iter()
     }
 
     /// `active`, `paused` or `completed`; none where it never ran.
-    pub fn state(&self) -> Option<&'static str> {
+    pub(crate) fn state(&self) -> Option<&'static str> {
         match (self.is_busy(), self.is_paused()) {
             (true, true) => Some("paused"),
             (true, false) => Some("active"),
@@ -204,7 +204,7 @@ impl Session {
         }
     }
 
-    pub fn model_parts(&self) -> (Option<&str>, Option<&str>) {
+    pub(crate) fn model_parts(&self) -> (Option<&str>, Option<&str>) {
         match self.model.as_deref().map(|model| (model, model.split_once('/'))) {
             None => (None, None),
             Some((_, Some((provider, model)))) => (Some(provider), Some(model)),

@@ -260,7 +260,7 @@ fn huge_messages_are_cut_and_a_huge_history_is_compacted() {
     room.sessions.bounds.history = 1_000;
     let key = room.open("a");
     let message = room.say(&key, &"ä".repeat(MESSAGE_BYTES)).expect("there");
-    assert!(message.text.len() <= MESSAGE_BYTES && message.text.ends_with(CUT_MARK));
+    assert!(message.text.len() <= MESSAGE_BYTES && message.text.ends_with(session::CUT_MARK));
     for _ in 0..40 {
         room.say(&key, &"x".repeat(MESSAGE_BYTES));
     }

@@ -44,6 +44,7 @@ fn line(out: &LineOut<'_>) -> String {
     serde_json::to_string(out).unwrap_or_default()
 }
 
+/// The whole transcript: the session, then the messages that are kept.
 pub(super) fn whole(session: &Session) -> String {
     let mut text = session_line(session);
     text.push('\n');

@@ -10,14 +10,15 @@ use gatewarden_protocol::{DeviceIdentity, Secret};
 use serde_json::{Map, Value, json};
 
 use crate::auth::{Admission, FirstStep, Handshake, Peer, Refusal};
+use crate::call::Call;
+use crate::call::CallError;
 use crate::caller::{Caller, ConnectionId};
 use crate::clock::{CountingChance, Now};
 use crate::config::{Auth, GatewayConfig};
 use crate::effect::Effect;
-use crate::loaded::Loaded;
+use crate::loading::Loaded;
 use crate::machine::GatewayMachine;
-use crate::reply::CallError;
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
 /// The shared token of all test gateways.
 pub(crate) const SHARED: &str = "shared-token-of-the-test-gateway";

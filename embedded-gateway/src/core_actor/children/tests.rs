@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use crate::call::Call;
+use crate::call::CallError;
 use crate::caller::{Caller, ConnectionId, caller_with};
 use crate::config::{Auth, CommandTemplate, ConfiguredAgent, GatewayConfig};
 use crate::core_actor::CoreActor;
-use crate::core_actor::messages::{Ask, Stop};
-use crate::loaded::Loaded;
+use crate::core_actor::{Ask, Stop};
+use crate::loading::Loaded;
 use crate::metrics::GatewayMetrics;
 use crate::processes::{StateMark, find_orphans};
-use crate::reply::CallError;
-use crate::turn::Call;
 
 /// Far beyond what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ impl Stage {
         }
         let config = Arc::new(config);
         let loaded = Loaded::nothing(&config);
-        let core = CoreActor::new(config, loaded, GatewayMetrics::new().unwrap()).start();
+        let core = CoreActor::new(config, loaded, GatewayMetrics::new().unwrap(), Default::default()).start();
         Self { state, core, next: 100 }
     }
 

@@ -3,13 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::{key, not_found};
+use crate::call::Call;
+use crate::call::{CallError, Outcome};
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
 use crate::methods::messages::send_unasked;
-use crate::methods::params::Params;
-use crate::reply::{CallError, Outcome};
+use crate::params::Params;
 use crate::sessions::{Opening, Patch, Session, SessionKey, transcript};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
 /// Messages that stay after `sessions.compact` where the caller names no number.
 const KEPT: u64 = 50;
@@ -147,6 +148,7 @@ pub(super) fn compact(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn
     Ok(payload.into())
 }
 
+/// Ends the runs of a session that is going to be reset or deleted.
 fn end_runs(machine: &mut GatewayMachine, key: &SessionKey, turn: &mut Turn<'_>) {
     let (runs, mut parts) = machine.runs();
     runs.abort(key.as_str(), None, "rpc", &mut parts, turn);

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{key, not_found};
+use crate::call::Call;
+use crate::call::{CallError, Outcome};
 use crate::machine::GatewayMachine;
-use crate::methods::params::Params;
-use crate::reply::{CallError, Outcome};
+use crate::params::Params;
 use crate::sessions::{self, MessageForm, Session, SessionKey, message, row};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
 /// Rows where the caller names no number, as on protocol 4.
 const ROWS: u64 = 100;
@@ -16,6 +17,7 @@ const MESSAGES: u64 = 200;
 const MOST_MESSAGES: u64 = 1_000;
 /// Text of the messages at a time, in bytes: well below what a client may leave unread.
 const MESSAGES_BYTES: usize = 1024 * 1024;
+/// Sessions whose messages one connection may follow, and previews at a time.
 const MOST_KEYS: usize = 200;
 
 /// `sessions.list`: newest first. What callers may narrow the list by is what rows have.

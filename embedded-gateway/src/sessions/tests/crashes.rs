@@ -34,7 +34,7 @@ impl Disk {
         }
     }
 
-    fn load(&self) -> LoadedSessions {
+    fn load(&self) -> load::LoadedSessions {
         load(
             BOUNDS,
             self.0

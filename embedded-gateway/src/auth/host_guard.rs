@@ -8,6 +8,10 @@ use url::{Host, Url};
 
 use crate::config::GatewayConfig;
 
+/// What is said to who asks for the gateway by another name.
+pub(crate) const HOST_NOT_ALLOWED: &str =
+    "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
+
 #[derive(Debug)]
 pub(crate) struct HostGuard {
     bound: IpAddr,
@@ -15,6 +19,7 @@ pub(crate) struct HostGuard {
 }
 
 impl HostGuard {
+    /// Loopback names, the address that the gateway listens at, and what is configured.
     pub(crate) fn new(bound: IpAddr, config: &GatewayConfig) -> Self {
         let names = config.allowed_hosts.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
         Self { bound, names }

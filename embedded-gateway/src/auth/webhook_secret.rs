@@ -1,10 +1,11 @@
 //! The secret of a webhook: shown as a bearer token, or used to sign the body.
 
-use actix_web::http::header::HeaderMap;
+use actix_http::header::HeaderMap;
 use gatewarden_protocol::Secret;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+use sha2::Sha256;
+
+use super::admit::same_secret;
 
 /// Where the hex HMAC-SHA256 of the body may stand, alone or after `sha256=`. The second is GitHub's.
 const SIGNATURE_HEADERS: [&str; 2] = ["x-signature", "x-hub-signature-256"];
@@ -18,9 +19,9 @@ pub(crate) enum Shown {
 }
 
 /// Looks at a request's bearer token and signature. Where it has both, both must be right.
-pub(super) fn shown(headers: &HeaderMap, bearer: Option<Secret>, secret: &Secret, body: &[u8]) -> Shown {
+pub(crate) fn shown(headers: &HeaderMap, bearer: Option<Secret>, secret: &Secret, body: &[u8]) -> Shown {
     let signature = SIGNATURE_HEADERS.iter().find_map(|name| headers.get(*name));
-    let token_holds = bearer.map(|token| same(token.expose().as_bytes(), secret.expose().as_bytes()));
+    let token_holds = bearer.map(|token| same_secret(&token, secret));
     let signature_holds = signature.map(|value| value.to_str().is_ok_and(|value| signed(value, secret, body)));
     match (token_holds, signature_holds) {
         _ if secret.is_empty() => Shown::Wrong,
@@ -28,11 +29,6 @@ pub(super) fn shown(headers: &HeaderMap, bearer: Option<Secret>, secret: &Secret
         (token, signature) if token != Some(false) && signature != Some(false) => Shown::Right,
         _ => Shown::Wrong,
     }
-}
-
-/// In constant time, also where the lengths differ.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    Sha256::digest(one).ct_eq(&Sha256::digest(other)).into()
 }
 
 fn signed(value: &str, secret: &Secret, body: &[u8]) -> bool {
@@ -57,7 +53,7 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_http::header::{HeaderName, HeaderValue};
 
     use super::*;
 

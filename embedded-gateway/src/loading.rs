@@ -1,4 +1,4 @@
-//! Reading the state directory when the gateway starts, before anything is written.
+//! What a gateway finds of its former life when it starts, read before anything is written.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,29 +8,54 @@ use std::path::{Path, PathBuf};
 use crate::agents::{self, CreatedAgent};
 use crate::config::GatewayConfig;
 use crate::devices::{DEVICES_FILE, Devices, DevicesFileError};
-use crate::loaded::Loaded;
-use crate::machine::CLOCK_FILE;
-use crate::processes::{StateMark, find_orphans};
-use crate::sessions::{self, SessionBounds, is_agent_id, transcript};
+use crate::effect::FileChange;
+use crate::processes::{Orphan, StateMark, find_orphans};
+use crate::sessions::{self, SessionBounds, Sessions, is_agent_id, transcript};
 
+/// What is known of the wall clock, in the state directory.
+pub(crate) const CLOCK_FILE: &str = "clock.json";
 /// Largest transcript that is read, in bytes. Ours stay far below it.
 const TRANSCRIPT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What was read before the core actor starts.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub devices: Devices,
+    pub sessions: Sessions,
+    pub agents: BTreeMap<String, CreatedAgent>,
+    /// What puts the files in order; carried out before anything else is written.
+    pub repairs: Vec<FileChange>,
+    pub remarks: Vec<String>,
+    pub orphans: Vec<Orphan>,
+    /// What was known of the wall clock, where anything was.
+    pub steady_time: Option<String>,
+    pub boot: String,
+}
+
+impl Loaded {
+    pub(crate) fn nothing(config: &GatewayConfig) -> Self {
+        Self {
+            devices: Devices::new(&config.device_auth),
+            sessions: Sessions::new(SessionBounds::from(&config.limits)),
+            agents: BTreeMap::new(),
+            repairs: Vec::new(),
+            remarks: Vec::new(),
+            orphans: Vec::new(),
+            steady_time: None,
+            boot: String::new(),
+        }
+    }
+}
 
 /// Why the state can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The operating system doesn't let it be read.
     #[error("{path} of the gateway's state could not be read: {source}; correct its permissions or restore it")]
-    Unreadable {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// The list of devices makes no sense: to go on would lock everybody out without a word.
     #[error("in the state directory {state_dir}: {source}")]
-    Devices {
-        state_dir: PathBuf,
-        source: DevicesFileError,
-    },
+    Devices { state_dir: PathBuf, source: DevicesFileError },
 }
 
 /// Reads devices, sessions and created agents. A transcript that makes no sense is left alone with a remark, a file that can't

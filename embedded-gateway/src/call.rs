@@ -1,8 +1,32 @@
-//! What a call is answered with: a payload, or an error worded as real gateways word theirs.
+//! A call, and what it is answered with: a payload, or an error worded as real gateways word theirs.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::caller::Scope;
+use crate::caller::{Caller, ConnectionId, Scope};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ReplyTo {
+    pub connection: ConnectionId,
+    /// The request's id as sent; none in the `rpc` dialect, where it may be missing.
+    pub request: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Call {
+    pub caller: Arc<Caller>,
+    pub request: Option<String>,
+    pub method: String,
+    /// With what; always an object (missing parameters are an empty one).
+    pub params: Value,
+}
+
+impl Call {
+    pub(crate) fn reply_to(&self) -> ReplyTo {
+        ReplyTo { connection: self.caller.connection, request: self.request.clone() }
+    }
+}
 
 /// An error on the wire: `{"code","message","details"?,"retryable"?,"retryAfterMs"?}`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -38,7 +62,7 @@ impl CallError {
     }
 
     /// A scope is missing: protocol 4's form; protocol 3 clients read the sentence.
-    pub fn missing_scope(scope: Scope) -> Self {
+    pub(crate) fn missing_scope(scope: Scope) -> Self {
         let name = scope.as_str();
         Self::forbidden(format!("missing scope: {name}"))
             .with_details(json!({"code": "MISSING_SCOPE", "missingScope": name, "requiredScopes": [name]}))
@@ -75,7 +99,7 @@ impl CallError {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
     Payload(Value),
-    /// Not at once: the method has kept the call's [`crate::turn::ReplyTo`] and responds through
+    /// Not at once: the method has kept the call's [`ReplyTo`] and responds through
     /// [`crate::turn::Turn::respond`] later (or more than once, as `agent` does).
     Later,
 }
