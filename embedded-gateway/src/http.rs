@@ -26,6 +26,7 @@ use crate::caller::Caller;
 use crate::clock::Now;
 use crate::context::{GatewayContext, Phase};
 use crate::core_actor::{Ask, Disconnected};
+use crate::payload::joined;
 
 /// How long a request waits for its answer. Methods answer at once, or when a process was started.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
@@ -170,10 +171,7 @@ fn call_error(error: &CallError) -> HttpResponse {
         _ if error.message.contains("not found") => StatusCode::NOT_FOUND,
         _ => StatusCode::BAD_REQUEST,
     };
-    let mut body = error.to_value();
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("type".to_owned(), error.code.to_ascii_lowercase().into());
-    }
+    let body = joined(error.to_value(), json!({"type": error.code.to_ascii_lowercase()}));
     let mut answer = json_answer(status, &json!({"error": body}));
     if let Some(ms) = error.retry_after_ms {
         answer.headers_mut().insert(RETRY_AFTER, ms.div_ceil(1_000).max(1).into());

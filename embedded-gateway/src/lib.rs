@@ -41,6 +41,7 @@ mod methods;
 mod metrics;
 mod outbound;
 mod params;
+mod payload;
 mod private_dir;
 pub mod processes;
 

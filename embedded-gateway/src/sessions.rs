@@ -32,8 +32,8 @@ pub(crate) use announce::{Change, announce};
 pub(crate) use bounds::HISTORY_BYTES;
 pub(crate) use keys::{KEY_BYTES, SessionKey, is_agent_id};
 pub(crate) use load::load;
-pub(crate) use rows::{MessageForm, message, preview, row, tick_snapshot};
-pub(crate) use session::{MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage};
+pub(crate) use rows::{message, preview, row, tick_snapshot};
+pub(crate) use session::{MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage, model_parts};
 
 /// Longest label, model or level, in bytes.
 const LABEL_BYTES: usize = 256;

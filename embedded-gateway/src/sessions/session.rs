@@ -28,17 +28,6 @@ pub(crate) enum RowStatus {
     Killed,
 }
 
-impl RowStatus {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-        }
-    }
-}
-
 /// Tokens that an agent reports. All counts are of this report alone; they are added to the session's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -62,16 +51,6 @@ pub(crate) enum Role {
     User,
     Assistant,
     System,
-}
-
-impl Role {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Assistant => "assistant",
-            Self::System => "system",
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -205,11 +184,16 @@ impl Session {
     }
 
     pub(crate) fn model_parts(&self) -> (Option<&str>, Option<&str>) {
-        match self.model.as_deref().map(|model| (model, model.split_once('/'))) {
-            None => (None, None),
-            Some((_, Some((provider, model)))) => (Some(provider), Some(model)),
-            Some((model, None)) => (None, Some(model)),
-        }
+        model_parts(self.model.as_deref())
+    }
+}
+
+/// Provider and model of `provider/model`, or of a model alone.
+pub(crate) fn model_parts(model: Option<&str>) -> (Option<&str>, Option<&str>) {
+    match model.map(|model| model.split_once('/').ok_or(model)) {
+        Some(Ok((provider, model))) => (Some(provider), Some(model)),
+        Some(Err(model)) => (None, Some(model)),
+        None => (None, None),
     }
 }
 
