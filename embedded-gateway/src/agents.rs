@@ -35,7 +35,6 @@ pub(crate) struct AgentFields {
     /// A folder below the state directory's `workspaces`; `workspaces/<id>` where none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) workspace: Option<PathBuf>,
-    /// Shown as its sessions' model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,7 +53,6 @@ pub(crate) struct CreatedAgent {
     created_at: i64,
 }
 
-/// An agent of either kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Agent {
     pub(crate) id: String,
@@ -248,7 +246,6 @@ impl Agents {
 }
 
 impl Agent {
-    /// The row of `agents.list`.
     pub(crate) fn row(&self, protocol: u32) -> Value {
         let identity = without_nulls(json!({"name": self.name, "emoji": self.emoji, "avatar": self.avatar}));
         let row = json!({"id": self.id, "name": self.name, "identity": identity});

@@ -33,7 +33,6 @@ pub(crate) const PENDING_LIFE: Duration = Duration::from_secs(3_600);
 /// A device that was approved without asking may give way to another of the same name after this.
 const SUPERSEDABLE_AFTER_MS: i64 = 60_000;
 
-/// An approved device, in memory and in the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Device {
@@ -54,7 +53,6 @@ pub(crate) struct Device {
     pub(crate) tokens: Vec<DeviceToken>,
 }
 
-/// What a device says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Introduction {
@@ -248,7 +246,6 @@ impl Devices {
         Ok(devices)
     }
 
-    /// Writes the registry.
     pub(crate) fn save(&self, turn: &mut Turn<'_>) {
         let file = File { version: 1, devices: self.iter().collect::<Vec<_>>() };
         // Texts and numbers only: this can't fail.

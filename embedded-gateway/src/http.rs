@@ -32,12 +32,10 @@ use crate::payload::joined;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 /// Longest credential that is looked at, in bytes.
 const MAX_TOKEN: usize = 4_096;
-/// The exposition format that every Prometheus reads.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type SharedContext = Data<Rc<GatewayContext>>;
 
-/// The routes of the gateway's own port.
 pub(crate) fn routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let context = Rc::clone(context);
     move |service| {
@@ -149,7 +147,6 @@ async fn ask(
     }
 }
 
-/// A JSON answer that nobody may keep.
 fn json_answer(status: StatusCode, body: &Value) -> HttpResponse {
     HttpResponseBuilder::new(status)
         .insert_header((CACHE_CONTROL, "no-store"))
@@ -162,7 +159,6 @@ fn refusal(status: StatusCode, kind: &str, message: &str) -> HttpResponse {
     json_answer(status, &json!({"error": {"message": message, "type": kind}}))
 }
 
-/// An error of a method.
 fn call_error(error: &CallError) -> HttpResponse {
     let status = match error.code {
         "FORBIDDEN" => StatusCode::FORBIDDEN,

@@ -10,7 +10,6 @@ pub(crate) fn joined(mut payload: Value, more: Value) -> Value {
     payload
 }
 
-/// The same where that is wanted.
 pub(crate) fn joined_if(payload: Value, wanted: bool, more: impl FnOnce() -> Value) -> Value {
     if wanted { joined(payload, more()) } else { payload }
 }

@@ -25,7 +25,7 @@ use std::time::Instant;
 use crate::agents::Agents;
 use crate::caller::ConnectionId;
 use crate::config::GatewayConfig;
-use crate::effect::{LogLevel, LogLine, RunId};
+use crate::effect::{LogLevel, RunId};
 use crate::sessions::Sessions;
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
@@ -116,13 +116,7 @@ impl Runs {
 }
 
 fn log(run: &Run, level: LogLevel, message: String, extra: serde_json::Value, turn: &mut Turn<'_>) {
-    turn.push(crate::effect::Effect::Log(LogLine {
-        level,
-        source: run.agent_id.clone(),
-        session: Some(run.session_key.clone()),
-        message,
-        extra,
-    }));
+    turn.log_with(level, &run.agent_id, Some(&run.session_key), message, extra);
 }
 
 /// Tells what an agent is at (document 002). A command that runs for no agent counts after all agents.

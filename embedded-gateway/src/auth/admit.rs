@@ -267,7 +267,6 @@ impl GatewayMachine {
         Err(Box::new(refusals::pairing_required(protocol, &asked.request, approved)))
     }
 
-    /// The event that ends a request.
     pub(crate) fn tell_resolved(&self, request_id: &str, device_id: &str, decision: &str, turn: &mut Turn<'_>) {
         let payload =
             json!({"requestId": request_id, "deviceId": device_id, "decision": decision, "ts": turn.now.wall_ms});

@@ -14,7 +14,6 @@ use crate::devices::{Asking, Introduction, TokenState};
 use crate::machine::GatewayMachine;
 use crate::turn::Turn;
 
-/// A `connect` on its way through the checks.
 pub(super) struct Connect<'a> {
     pub(super) attempt: &'a Attempt,
     pub(super) params: &'a ConnectParams,
@@ -22,14 +21,11 @@ pub(super) struct Connect<'a> {
     pub(super) proven: Option<&'a ProvenDevice>,
 }
 
-/// What the checks found.
 pub(super) struct Entry {
     /// `auth.method` of the hello.
     pub(super) method: &'static str,
-    /// The shared credential was shown.
     pub(super) by_shared: bool,
     pub(super) device: Option<EnteringDevice>,
-    /// The scopes that it gets.
     pub(super) scopes: Vec<String>,
 }
 

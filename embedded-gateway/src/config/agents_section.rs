@@ -14,7 +14,6 @@ use super::{ArgumentPattern, CommandTemplate, ConfiguredAgent, GatewayConfig};
 
 /// Most entries of each kind.
 const MAX_ENTRIES: usize = 1_000;
-/// Longest run of a process that can be configured.
 const MAX_RUN: Duration = Duration::from_secs(30 * 86_400);
 const ENV_NAME: &str = "an environment name is letters, digits and underscores, not beginning with a digit";
 

@@ -17,14 +17,12 @@ const FOREIGN: &str = "remote reload http nodes allowRealIpFallback tools channe
     cliCommands";
 const NO_TAILSCALE: &str = "Tailscale is not supported by this gateway; ";
 
-/// How the shared credential is to be had.
 pub(super) enum Credential {
     Known(Auth),
     /// The token of the state directory, made at the first start.
     TokenFile,
 }
 
-/// Reads the section into `config`.
 pub(super) fn read(root: &Section<'_>, config: &mut GatewayConfig) -> Credential {
     let gateway = root.section("gateway");
     let _ = gateway.parsed("mode", |mode| match mode {
@@ -57,7 +55,6 @@ pub(super) fn read(root: &Section<'_>, config: &mut GatewayConfig) -> Credential
     credential
 }
 
-/// What `gateway.bind` and `--bind` may say.
 pub(super) fn parse_bind(text: &str) -> Result<Bind, String> {
     match text {
         // Real releases prefer loopback for `auto`; this one never leaves it unasked.

@@ -122,7 +122,6 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// One that is of no key.
     pub(super) fn of(origin: &str, value: Option<&Path>, cure: impl Into<String>) -> Self {
         let value = value.map(|value| format!("{:?}", value.display().to_string()));
         Self { origin: origin.to_owned(), key: None, value, cure: cure.into() }

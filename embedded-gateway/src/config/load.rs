@@ -73,7 +73,6 @@ pub fn load(inputs: &Inputs) -> Result<Draft, ConfigError> {
     read_tree(inputs, file, &tree, state_dir)
 }
 
-/// The same from a tree.
 pub(super) fn read_tree(
     inputs: &Inputs,
     file: Option<PathBuf>,
@@ -138,7 +137,6 @@ pub(super) fn read_tree(
     Ok(Draft { config, token_file, warnings })
 }
 
-/// Environment, then flags, over the file.
 fn from_outside(findings: &Findings<'_>, config: &mut GatewayConfig) {
     let inputs = findings.inputs;
     if let Some(level) = inputs.variable("LOG_LEVEL") {
@@ -168,7 +166,6 @@ fn outside<T>(findings: &Findings<'_>, field: &mut T, read: Result<T, Problem>) 
     }
 }
 
-/// What the sections say of each other.
 fn check_whole(findings: &Findings<'_>, config: &GatewayConfig) {
     if let Some(metrics) = config.metrics
         && metrics.port == config.port

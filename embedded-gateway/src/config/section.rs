@@ -13,10 +13,8 @@ use serde_json::{Map, Value};
 
 use super::inputs::{Inputs, Problem};
 
-/// What is found while sections are read.
 pub(super) struct Findings<'a> {
     pub(super) inputs: &'a Inputs,
-    /// The file, for sentences.
     pub(super) origin: String,
     pub(super) problems: RefCell<Vec<Problem>>,
     /// Keys of real OpenClaw that mean nothing here.
@@ -25,7 +23,6 @@ pub(super) struct Findings<'a> {
     pub(super) warnings: RefCell<Vec<String>>,
 }
 
-/// What becomes of keys that nobody asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Others {
     /// All are mistakes but these, which real OpenClaw knows and this gateway doesn't use (separated by spaces).
@@ -34,7 +31,6 @@ pub(super) enum Others {
     Ignored,
 }
 
-/// One object of the file.
 pub(super) struct Section<'a> {
     pub(super) findings: &'a Findings<'a>,
     /// `gateway.auth`
@@ -43,7 +39,6 @@ pub(super) struct Section<'a> {
     asked: RefCell<BTreeSet<&'static str>>,
 }
 
-/// Sets what was read.
 pub(super) fn set<T>(field: &mut T, read: Option<T>) {
     if let Some(read) = read {
         *field = read;
@@ -65,7 +60,6 @@ impl<'a> Section<'a> {
         Self { findings, path, fields, asked: RefCell::default() }
     }
 
-    /// The path of one of its keys.
     pub(super) fn key(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -126,7 +120,6 @@ impl<'a> Section<'a> {
         parse(&text).map_err(|cure| self.wrong(name, Some(&text.clone().into()), cure)).ok()
     }
 
-    /// A list of texts, each of which says something.
     pub(super) fn list<T, E: Into<String>>(
         &self,
         name: &'static str,
@@ -173,7 +166,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A whole number in a range.
     pub(super) fn number<T: TryFrom<u64>>(&self, name: &'static str, range: RangeInclusive<u64>) -> Option<T> {
         let value = self.value(name)?;
         let number = value.as_u64().filter(|number| range.contains(number));
@@ -316,7 +308,6 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The key that somebody probably meant.
 pub(super) fn closest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     known
         .map(|key| (strsim::damerau_levenshtein(&name.to_lowercase(), &key.to_lowercase()), key))

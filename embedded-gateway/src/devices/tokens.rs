@@ -19,7 +19,6 @@ pub(crate) struct DeviceToken {
     /// SHA-256 of the token; base64url without padding in the file.
     #[serde(rename = "sha256", with = "hash_text")]
     pub(super) hash: [u8; 32],
-    /// The clear text, until the gateway ends.
     #[serde(skip)]
     pub(super) clear: Option<Secret>,
     pub scopes: Vec<String>,

@@ -16,7 +16,6 @@ use super::{SharedContext, ask, caller, json_answer, refusal, wrong_method};
 type Body = Result<Json<Map<String, Value>>, actix_web::Error>;
 
 const MAX_BODY: usize = 256 * 1024;
-
 /// Sessions where no limit is named (document 000), and at most.
 const SESSIONS: (u32, u32) = (50, 1_000);
 

@@ -31,7 +31,6 @@ const KEY_BYTES: usize = 256;
 /// Longest that a caller may wait or let a run last, in ms: a day.
 const LONGEST_MS: u64 = 24 * 3_600 * 1_000;
 
-/// A message to an agent, however it came in.
 pub(super) struct AgentMessage<'a> {
     pub(super) session: SessionKey,
     pub(super) opening: Opening,
@@ -40,7 +39,6 @@ pub(super) struct AgentMessage<'a> {
     pub(super) cwd: Option<&'a str>,
 }
 
-/// Gives a message to the agent's program.
 pub(super) fn deliver(
     machine: &mut GatewayMachine,
     request: RunRequest,

@@ -35,10 +35,8 @@ pub(super) struct Finished {
 pub(crate) struct RunRequest {
     pub(crate) id: RunId,
     pub(crate) asked: Asked,
-    /// See [`fingerprint`].
     pub(crate) fingerprint: String,
     pub(crate) reply: ReplyTo,
-    /// The caller's client id, told with the message.
     pub(crate) from: String,
     /// Ended after this, or after the template's own timeout if that is shorter.
     pub(crate) timeout: Option<Duration>,
@@ -63,9 +61,7 @@ pub(crate) struct NewRun {
     pub(crate) agent_id: String,
     pub(crate) command: AllowedCommand,
     pub(crate) cwd: PathBuf,
-    /// The directory is the gateway's own to make.
     pub(crate) make_cwd: bool,
-    /// Given on standard input.
     pub(crate) message: Option<String>,
 }
 

@@ -116,7 +116,6 @@ pub(super) fn still_waiting(run_id: &str) -> Value {
     json!({"runId": run_id, "status": "timeout"})
 }
 
-/// The same for who asked.
 pub(super) fn spawn_result_for(run: &Run, reply: &ReplyTo) -> Value {
     spawn_result(run, reply.request.as_deref().unwrap_or(&run.id.0))
 }

@@ -113,7 +113,6 @@ pub(crate) enum ControlAction {
 }
 
 impl ControlAction {
-    /// The word on the wire.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Pause => "pause",
@@ -166,7 +165,6 @@ impl Run {
         512 + self.session_key.len() + self.id.0.len() + self.answer.text().len()
     }
 
-    /// What is said of it in lists.
     pub(crate) fn to_value(&self) -> Value {
         let row = json!({
             "runId": self.id.0,

@@ -222,7 +222,6 @@ impl Runs {
     }
 }
 
-/// Reply to `control`.
 pub(super) fn controlled(run: &Run, action: ControlAction) -> Value {
     let kills = action == ControlAction::Kill;
     let status = if kills && run.state.end().is_none() { "ending" } else { run.state.as_str() };
