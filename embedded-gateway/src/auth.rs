@@ -12,7 +12,6 @@ mod hello;
 mod host_guard;
 mod lockout;
 mod origin;
-mod peer;
 mod refusals;
 pub(crate) mod report;
 #[cfg(test)]
@@ -32,8 +31,7 @@ pub(crate) use connect_params::{Client, ConnectParams};
 pub(crate) use handshake::{FirstStep, Handshake};
 pub(crate) use host_guard::{HOST_NOT_ALLOWED, HostGuard};
 use lockout::{FailureLog, LockOuts};
-pub(crate) use origin::origin_is_allowed;
-pub(crate) use peer::Peer;
+pub(crate) use origin::{Peer, origin_is_allowed};
 
 /// The newest protocol that this gateway speaks.
 const NEWEST_PROTOCOL: u32 = 4;

@@ -4,7 +4,6 @@
 pub(crate) mod entrance;
 mod operations;
 mod status_page;
-mod webhook_template;
 mod webhooks;
 
 use std::rc::Rc;

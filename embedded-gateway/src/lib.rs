@@ -41,7 +41,7 @@ mod metrics;
 mod outbound;
 mod params;
 mod payload;
-mod private_dir;
+mod private_files;
 pub mod processes;
 
 mod runs;

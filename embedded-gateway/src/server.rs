@@ -25,7 +25,7 @@ use crate::core_actor::{CoreActor, Stop};
 use crate::loading::{LoadError, read_state};
 use crate::log_sinks::LogSinks;
 use crate::metrics::GatewayMetrics;
-use crate::private_dir::make_private;
+use crate::private_files::make_private;
 use crate::processes::subreaper::adopt_descendants;
 
 /// How long connections may take to end after they were told to.

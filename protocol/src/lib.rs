@@ -21,6 +21,7 @@ pub mod hello;
 pub mod identity;
 pub mod limits;
 pub mod logs;
+pub mod message_reader;
 pub mod pending;
 pub mod quirks;
 pub mod refusal;

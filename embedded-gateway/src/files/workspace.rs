@@ -10,10 +10,10 @@ use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::replace;
 use crate::agents::{FILE_BYTES, WORKSPACE_FILES};
 use crate::call::CallError;
 use crate::effect::Workspace;
+use crate::private_files::replace;
 
 pub(super) fn list(whose: &Workspace) -> Result<Value, CallError> {
     let folder = folder(whose)?;

@@ -8,9 +8,8 @@ use actix_web::{HttpRequest, HttpResponse, error};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::payload::without_nulls;
-
 use super::{SharedContext, ask, caller, json_answer, refusal, wrong_method};
+use crate::payload::without_nulls;
 
 /// The parameters of an operation, or what is wrong with them: a stranger isn't told.
 type Body = Result<Json<Map<String, Value>>, actix_web::Error>;

@@ -6,8 +6,7 @@ use serde_json::json;
 
 use super::Method;
 use crate::agents::{Agent, AgentFields, FILE_BYTES, not_found, workspace_file};
-use crate::call::Call;
-use crate::call::{Answer, CallError, Outcome};
+use crate::call::{Answer, Call, CallError, Outcome};
 use crate::caller::Scope;
 use crate::effect::{DiskQuery, Effect, Workspace};
 use crate::machine::GatewayMachine;

@@ -8,8 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Method;
 use super::information::bind_word;
-use crate::call::Call;
-use crate::call::Outcome;
+use crate::call::{Call, Outcome};
 use crate::caller::Scope;
 use crate::config::{Auth, GatewayConfig};
 use crate::machine::GatewayMachine;

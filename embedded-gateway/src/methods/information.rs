@@ -7,8 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Method;
 use crate::COMPATIBLE_VERSION;
-use crate::call::Call;
-use crate::call::{Answer, Outcome};
+use crate::call::{Answer, Call, Outcome};
 use crate::caller::{Caller, Scope};
 use crate::config::Bind;
 use crate::effect::{DiskQuery, Effect};

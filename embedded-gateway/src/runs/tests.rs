@@ -13,8 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::Call;
-use crate::call::CallError;
+use crate::call::{Call, CallError};
 use crate::caller::{Caller, caller_with};
 use crate::clock::{CountingChance, Now};
 use crate::config::{Auth, CommandTemplate, ConfiguredAgent};

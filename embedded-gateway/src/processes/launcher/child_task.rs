@@ -20,8 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::clock::Now;
-use crate::effect::News;
-use crate::effect::{OutputStream, ProcessNews, ProcessOrder, ProcessSignal, RunId};
+use crate::effect::{News, OutputStream, ProcessNews, ProcessOrder, ProcessSignal, RunId};
 use crate::processes::line_splitter::{Line, LineSplitter};
 use crate::processes::not_started;
 use crate::processes::output_budget::OutputBudget;

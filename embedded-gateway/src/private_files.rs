@@ -1,10 +1,10 @@
 //! The state directory: made for its owner alone, and nobody else's to change. Who can write in it can put links, tokens and
-//! devices of his own there.
+//! devices of his own there. And files in it, which are never seen half written.
 
-use std::fs::{DirBuilder, Permissions, metadata, set_permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, metadata, set_permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Many users write there on purpose (the sticky bit).
@@ -37,6 +37,43 @@ pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
         set_permissions(dir, Permissions::from_mode(found.mode() & 0o7777 & !WRITABLE_BY_OTHERS))?;
     }
     Ok(())
+}
+
+/// Writes beside the file, syncs, and renames over it: either the old or the new content is there, also after a crash.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    make_folder(path)?;
+    let beside = beside(path);
+    let written = write_new(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // What a crash left behind. Never written through: it could be a link.
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Named so that no loader takes it for a real one.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.is_dir() => DirBuilder::new().recursive(true).mode(0o700).create(folder),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

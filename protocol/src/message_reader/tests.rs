@@ -23,17 +23,31 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn reader() -> FrameReader {
-    FrameReader::new(64 * 1024, MemoryBudget::default())
+const CAP: usize = 64 * 1024;
+const FIRST_RESERVE: usize = 4 * 1024;
+
+type Read = Result<Option<WsMessage<usize>>, ReadFault<&'static str>>;
+
+fn reader() -> MessageReader<usize> {
+    MessageReader::new(FrameSender::Client, FIRST_RESERVE)
 }
 
-fn read_one(bytes: &[u8]) -> Result<Option<Incoming>, FrameFault> {
-    reader().read(&mut BytesMut::from(bytes))
+/// Reads with a memory of two MiB.
+fn read(reader: &mut MessageReader<usize>, source: &mut BytesMut, cap: usize) -> Read {
+    reader.read(source, cap, |permit, bytes| {
+        *permit = Some(bytes);
+        if bytes <= 2 * 1024 * 1024 { Ok(()) } else { Err("no memory") }
+    })
 }
 
-fn message(incoming: Option<Incoming>) -> Vec<u8> {
-    match incoming {
-        Some(Incoming::Message(held)) => held.bytes,
+fn read_one(bytes: &[u8]) -> Read {
+    read(&mut reader(), &mut BytesMut::from(bytes), CAP)
+}
+
+fn message(read: Option<WsMessage<usize>>) -> Vec<u8> {
+    match read {
+        Some(WsMessage::Text(text, _)) => text.into_bytes(),
+        Some(WsMessage::Binary(bytes, _)) => bytes,
         other => panic!("no message: {other:?}"),
     }
 }
@@ -53,9 +67,11 @@ fn a_fragmented_message_is_joined_with_a_ping_between_its_parts() {
     source.extend_from_slice(&frame(0x00, b"two "));
     source.extend_from_slice(&frame(0x80, b"three"));
     let mut reader = reader();
-    assert!(matches!(reader.read(&mut source).unwrap(), Some(Incoming::Ping(payload)) if payload == "are you there"));
-    assert_eq!(message(reader.read(&mut source).unwrap()), b"one two three");
-    assert!(reader.read(&mut source).unwrap().is_none());
+    assert!(
+        matches!(read(&mut reader, &mut source, CAP).unwrap(), Some(WsMessage::Ping(payload)) if payload == "are you there")
+    );
+    assert_eq!(message(read(&mut reader, &mut source, CAP).unwrap()), b"one two three");
+    assert!(read(&mut reader, &mut source, CAP).unwrap().is_none());
 }
 
 #[test]
@@ -63,41 +79,39 @@ fn a_frame_that_announces_too_much_is_refused_by_its_header_alone() {
     let mut header = vec![0x82, 0x80 | 127];
     header.extend((1_u64 << 40).to_be_bytes());
     header.extend(MASK);
-    assert_eq!(read_one(&header).unwrap_err(), FrameFault::TooLarge { announced: 1 << 40, cap: 64 * 1024 });
+    assert_eq!(read_one(&header).unwrap_err(), ReadFault::TooLarge { announced: 1 << 40, cap: 64 * 1024 });
 }
 
 #[test]
 fn continuations_count_under_the_same_cap() {
     let mut reader = reader();
     let mut source = BytesMut::from(frame(0x02, &vec![0; 40_000]).as_slice());
-    assert!(reader.read(&mut source).unwrap().is_none());
+    assert!(read(&mut reader, &mut source, CAP).unwrap().is_none());
     source.extend_from_slice(&frame(0x80, &vec![0; 40_000]));
-    assert!(matches!(reader.read(&mut source), Err(FrameFault::TooLarge { announced: 80_000, .. })));
+    assert!(matches!(read(&mut reader, &mut source, CAP), Err(ReadFault::TooLarge { announced: 80_000, .. })));
 }
 
 #[test]
 fn memory_grows_with_what_came_and_not_with_what_was_announced() {
-    let mut reader = FrameReader::new(usize::MAX, MemoryBudget::default());
+    let mut reader = reader();
     let mut source = BytesMut::new();
     source.extend_from_slice(&[0x82, 0x80 | 127]);
     source.extend_from_slice(&(1_u64 << 40).to_be_bytes());
     source.extend_from_slice(&MASK);
     source.extend_from_slice(b"ten bytes.");
-    assert!(reader.read(&mut source).unwrap().is_none());
-    assert!(reader.message.as_ref().unwrap().content.capacity() <= FIRST_RESERVE);
+    assert!(read(&mut reader, &mut source, usize::MAX).unwrap().is_none());
+    assert!(reader.held_bytes() <= FIRST_RESERVE);
 }
 
 #[test]
-fn large_messages_of_all_connections_share_a_budget() {
-    let budget = MemoryBudget::new(3 * 1024 * 1024);
+fn a_message_is_covered_before_it_grows() {
     let large = frame(0x82, &vec![1; 2 * 1024 * 1024]);
-    let mut one = FrameReader::new(usize::MAX, budget.clone());
-    let first = one.read(&mut BytesMut::from(large.as_slice())).unwrap();
-    let mut other = FrameReader::new(usize::MAX, budget);
-    assert_eq!(other.read(&mut BytesMut::from(large.as_slice())).unwrap_err(), FrameFault::Overloaded);
-    drop(first);
-    other.message = None;
-    assert_eq!(message(other.read(&mut BytesMut::from(large.as_slice())).unwrap()).len(), 2 * 1024 * 1024);
+    let mut source = BytesMut::from(large.as_slice());
+    let Ok(Some(WsMessage::Binary(bytes, permit))) = read(&mut reader(), &mut source, usize::MAX) else { panic!() };
+    assert_eq!((bytes.len(), permit), (2 * 1024 * 1024, Some(2 * 1024 * 1024)));
+    let larger = frame(0x82, &vec![1; 2 * 1024 * 1024 + 1]);
+    let mut source = BytesMut::from(larger.as_slice());
+    assert_eq!(read(&mut reader(), &mut source, usize::MAX), Err(ReadFault::Memory("no memory")));
 }
 
 #[test]
@@ -114,8 +128,8 @@ fn breaches_of_the_protocol_are_faults() {
         (frame(0x88, &[3]), "half a code"),
         (frame(0x81, &[0xff, 0xfe]), "UTF-8"),
     ] {
-        let fault = read_one(&bytes).unwrap_err();
-        assert!(fault.to_string().contains(what), "{fault}");
+        let Err(ReadFault::Protocol(fault)) = read_one(&bytes) else { panic!("{what}") };
+        assert!(fault.contains(what), "{fault}");
     }
     let mut nested = frame(0x01, b"a");
     nested.extend(frame(0x81, b"b"));
@@ -124,8 +138,9 @@ fn breaches_of_the_protocol_are_faults() {
 
 #[test]
 fn a_close_with_and_without_a_code_is_read() {
-    assert!(matches!(read_one(&frame(0x88, b"")), Ok(Some(Incoming::Close(None)))));
-    assert!(matches!(read_one(&frame(0x88, &[0x03, 0xe8, b'b'])), Ok(Some(Incoming::Close(Some(1000))))));
+    assert!(matches!(read_one(&frame(0x88, b"")), Ok(Some(WsMessage::Close { code: None, .. }))));
+    let closed = read_one(&frame(0x88, &[0x03, 0xe8, b'b'])).unwrap();
+    assert_eq!(closed, Some(WsMessage::Close { code: Some(1000), reason: "b".to_owned() }));
 }
 
 proptest! {
@@ -136,23 +151,23 @@ proptest! {
     ) {
         let bytes = frame(0x82, &payload);
         let (mut reader, mut source, mut rest) = (reader(), BytesMut::new(), bytes.as_slice());
-        let mut read = None;
+        let mut found = None;
         for cut in cuts.into_iter().chain([usize::MAX]) {
             let (part, after) = rest.split_at(cut.min(rest.len()));
             source.extend_from_slice(part);
             rest = after;
-            if let Some(incoming) = reader.read(&mut source).unwrap() {
-                read = Some(incoming);
+            if let Some(incoming) = read(&mut reader, &mut source, CAP).unwrap() {
+                found = Some(incoming);
             }
         }
-        prop_assert_eq!(message(read), payload);
+        prop_assert_eq!(message(found), payload);
     }
 
     #[test]
     fn garbage_never_panics_and_never_grows(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut reader = reader();
         let mut source = BytesMut::from(bytes.as_slice());
-        while let Ok(Some(_)) = reader.read(&mut source) {}
-        prop_assert!(reader.message.as_ref().is_none_or(|message| message.content.capacity() <= 64 * 1024));
+        while let Ok(Some(_)) = read(&mut reader, &mut source, CAP) {}
+        prop_assert!(reader.held_bytes() <= CAP);
     }
 }
