@@ -4,7 +4,6 @@
 //! | file | does |
 //! | --- | --- |
 //! | `messages` | what it may be told, and what it tells |
-//! | `run_messages` | the same about runs and sessions |
 //! | `handlers` | message in, link, effects out |
 //! | `run_handlers` | the same for runs and sessions |
 //! | `effects` | carries out what the link says |
@@ -24,7 +23,6 @@ pub mod log_messages;
 pub mod messages;
 mod probe;
 mod run_handlers;
-pub mod run_messages;
 mod socket;
 mod timer;
 
@@ -38,14 +36,16 @@ use tokio::sync::oneshot;
 
 use self::http_dialect::HttpConversation;
 use self::log_handlers::Followers;
-use self::messages::{FromGateway, GatewayNotice, ProbeOutcome};
+use self::messages::FromGateway;
 use self::socket::Socket;
 use self::timer::Timer;
 use crate::clock::Clock;
 use crate::dialing::memory_budget::{Decoding, MemoryPermit};
 use crate::dialing::{Dialer, Held, MemoryAccount, SocketError};
 use crate::error::Failure;
+use crate::gateway_notice::GatewayNotice;
 use crate::gateway_record::SharedRecord;
+use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::machines::link::{CallToken, Link, LinkParts, Moment, ProbeToken};
 use crate::metrics::Metrics;

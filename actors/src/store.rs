@@ -23,7 +23,7 @@ pub mod open_error;
 pub mod options;
 mod pulse;
 mod queue;
-pub mod records;
+pub use gatewarden_core::records;
 mod schema;
 pub mod sealing;
 mod startup;

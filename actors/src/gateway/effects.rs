@@ -4,8 +4,8 @@ use actix::prelude::*;
 use tracing::debug;
 
 use super::GatewayActor;
-use super::messages::GatewayNotice;
 use crate::dialing::Held;
+use crate::gateway_notice::GatewayNotice;
 use crate::gateway_report::Phase;
 use crate::machines::link::{Count, Effect};
 

@@ -5,9 +5,10 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::GatewayActor;
-use super::messages::{AuthPermit, Call, Probe, ProbeOutcome, Reconnect, ShutDown, UpdateRecord};
+use super::messages::{Call, Permit, Probe, Reconnect, ShutDown, UpdateRecord};
 use crate::dialing::Held;
 use crate::error::Failure;
+use crate::gateway_report::ProbeOutcome;
 use crate::machines::link::{CallToken, Link, ProbeToken};
 
 impl Handler<UpdateRecord> for GatewayActor {
@@ -68,10 +69,10 @@ impl Handler<ShutDown> for GatewayActor {
     }
 }
 
-impl Handler<AuthPermit> for GatewayActor {
+impl Handler<Permit> for GatewayActor {
     type Result = ();
 
-    fn handle(&mut self, permit: AuthPermit, ctx: &mut Self::Context) {
+    fn handle(&mut self, Permit(permit): Permit, ctx: &mut Self::Context) {
         self.feed(ctx, |link, moment| link.on_permit(moment, permit));
     }
 }

@@ -1,20 +1,20 @@
-//! The messages of [`super::run_messages`], in their order.
+//! Runs and sessions, as the registry asks for them.
 
 use actix::prelude::*;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::GatewayActor;
-use super::run_messages::{ControlSession, LookUpRun, StartRun};
+use super::messages::{Control, LookUp, Start};
 use crate::dialing::Held;
 use crate::error::Failure;
 use crate::machines::link::CallToken;
 use crate::run::{Accepted, Certainty, LookedUp, NotAccepted};
 
-impl Handler<StartRun> for GatewayActor {
+impl Handler<Start> for GatewayActor {
     type Result = ResponseFuture<Result<Accepted, NotAccepted>>;
 
-    fn handle(&mut self, start: StartRun, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Start(start): Start, ctx: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
         let call = CallToken(self.next_token());
         self.starters.insert(call, answer);
@@ -27,10 +27,10 @@ impl Handler<StartRun> for GatewayActor {
     }
 }
 
-impl Handler<LookUpRun> for GatewayActor {
+impl Handler<LookUp> for GatewayActor {
     type Result = ResponseFuture<Result<LookedUp, Failure>>;
 
-    fn handle(&mut self, wanted: LookUpRun, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, LookUp(wanted): LookUp, ctx: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
         let call = CallToken(self.next_token());
         self.seekers.insert(call, answer);
@@ -39,10 +39,10 @@ impl Handler<LookUpRun> for GatewayActor {
     }
 }
 
-impl Handler<ControlSession> for GatewayActor {
+impl Handler<Control> for GatewayActor {
     type Result = ResponseFuture<Result<Held<Value>, Failure>>;
 
-    fn handle(&mut self, control: ControlSession, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Control(control): Control, ctx: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
         let call = CallToken(self.next_token());
         self.callers.insert(call, answer);

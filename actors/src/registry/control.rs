@@ -8,7 +8,8 @@ use super::messages::ControlSessionAt;
 use super::requests::GRACE;
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::run_messages::ControlSession;
+use crate::gateway::messages::Control;
+use crate::run::ControlSession;
 
 impl Handler<ControlSessionAt> for RegistryActor {
     type Result = ResponseFuture<Result<Held<Value>, Failure>>;
@@ -23,7 +24,7 @@ impl Handler<ControlSessionAt> for RegistryActor {
             let failure = super::requests::unusable(&name, &entry.report);
             return Box::pin(async { Err(failure) });
         };
-        let sent = door.control.send(ControlSession { session_key, action, timeout });
+        let sent = door.control.send(Control(ControlSession { session_key, action, timeout }));
         Box::pin(async move {
             match tokio::time::timeout(timeout + GRACE, sent).await {
                 Ok(Ok(answer)) => answer,

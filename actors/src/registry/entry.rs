@@ -9,8 +9,8 @@ use gatewarden_protocol::address::GatewayAddress;
 use tokio::sync::watch;
 
 use crate::gateway::log_messages::WatchLogs;
-use crate::gateway::messages::{AuthPermit, Call, Probe, Reconnect, ShutDown, UpdateRecord};
-use crate::gateway::run_messages::{ControlSession, LookUpRun, StartRun};
+use crate::gateway::messages::{Call, Permit, Probe, Reconnect, ShutDown, UpdateRecord};
+use crate::gateway::messages::{Control, LookUp, Start};
 use crate::gateway_record::{GatewayRecord, SharedRecord};
 use crate::gateway_report::GatewayReport;
 use crate::machines::election::Candidate;
@@ -27,11 +27,11 @@ pub struct GatewayDoor {
     pub(super) reconnect: Recipient<Reconnect>,
     pub(super) probe: Recipient<Probe>,
     pub(super) call: Recipient<Call>,
-    pub(super) start_run: Recipient<StartRun>,
-    pub(super) look_up_run: Recipient<LookUpRun>,
-    pub(super) control: Recipient<ControlSession>,
+    pub(super) start_run: Recipient<Start>,
+    pub(super) look_up_run: Recipient<LookUp>,
+    pub(super) control: Recipient<Control>,
     pub(super) watch_logs: Recipient<WatchLogs>,
-    pub(super) permit: Recipient<AuthPermit>,
+    pub(super) permit: Recipient<Permit>,
     pub(super) shut_down: Recipient<ShutDown>,
 }
 
@@ -44,21 +44,21 @@ impl GatewayDoor {
             + Handler<Reconnect>
             + Handler<Probe>
             + Handler<Call>
-            + Handler<StartRun>
-            + Handler<LookUpRun>
-            + Handler<ControlSession>
+            + Handler<Start>
+            + Handler<LookUp>
+            + Handler<Control>
             + Handler<WatchLogs>
-            + Handler<AuthPermit>
+            + Handler<Permit>
             + Handler<ShutDown>,
         A::Context: ToEnvelope<A, UpdateRecord>
             + ToEnvelope<A, Reconnect>
             + ToEnvelope<A, Probe>
             + ToEnvelope<A, Call>
-            + ToEnvelope<A, StartRun>
-            + ToEnvelope<A, LookUpRun>
-            + ToEnvelope<A, ControlSession>
+            + ToEnvelope<A, Start>
+            + ToEnvelope<A, LookUp>
+            + ToEnvelope<A, Control>
             + ToEnvelope<A, WatchLogs>
-            + ToEnvelope<A, AuthPermit>
+            + ToEnvelope<A, Permit>
             + ToEnvelope<A, ShutDown>,
     {
         Self {

@@ -4,7 +4,10 @@ use actix::prelude::*;
 use tracing::{error, warn};
 
 use super::RegistryActor;
-use crate::gateway::messages::{AuthPermit, FromGateway, GatewayNotice};
+use crate::gateway::messages::FromGateway;
+use crate::gateway::messages::Permit;
+use crate::gateway_notice::AuthPermit;
+use crate::gateway_notice::GatewayNotice;
 use crate::gateway_record::{DeviceToken, GatewayChange};
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
@@ -110,7 +113,7 @@ impl RegistryActor {
         };
         if let Some(door) = self.entries.get(&id).and_then(|entry| entry.door.as_ref()) {
             // One permit is under way per gateway, so this never piles up; a dead actor's reservation expires by itself.
-            door.permit.do_send(permit);
+            door.permit.do_send(Permit(permit));
         }
     }
 

@@ -7,9 +7,10 @@ use tracing::info;
 
 use super::RegistryActor;
 use super::entry::Entry;
-use crate::gateway::run_messages::{LookUpRun, RunNotice};
+use crate::gateway::messages::LookUp;
 use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState;
+use crate::run::{LookUpRun, RunNotice};
 use crate::run::{LookedUp, RunFinding};
 use crate::store::records::SpawnRecord;
 
@@ -78,7 +79,7 @@ impl RegistryActor {
                 .entries
                 .get(&gateway)
                 .and_then(|entry| entry.door.as_ref())
-                .map(|door| door.look_up_run.send(question));
+                .map(|door| door.look_up_run.send(LookUp(question)));
             let ask = async move {
                 match sent {
                     Some(sent) => tokio::time::timeout(QUESTION_TIMEOUT * 2, sent).await.ok().and_then(Result::ok),

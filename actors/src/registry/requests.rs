@@ -13,7 +13,8 @@ use super::messages::{CallGateway, Drain, Ping, ProbeGateways, ReconnectGateway}
 use super::roster::GatewayView;
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::messages::{Call, Probe, ProbeOutcome, Reconnect, ShutDown};
+use crate::gateway::messages::{Call, Probe, Reconnect, ShutDown};
+use crate::gateway_report::ProbeOutcome;
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::ids::GatewayId;
 use std::sync::Arc;

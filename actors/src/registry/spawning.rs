@@ -19,10 +19,11 @@ use super::RegistryActor;
 use super::messages::{SpawnAnswer, SpawnWork};
 use super::requests::GRACE;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::run_messages::StartRun;
+use crate::gateway::messages::Start;
 use crate::ids::GatewayId;
 use crate::machines::routing::{self, NoRoute, RouteCandidate, RouteReason, RouteWish};
 use crate::machines::spawn_state::SpawnState;
+use crate::run::StartRun;
 use crate::run::{Accepted, Certainty, NotAccepted, Work};
 use crate::store::records::{Idempotency, NewSpawn, Recorded, SpawnRecord};
 
@@ -121,7 +122,7 @@ impl RegistryActor {
         };
         let sent = self.entries.get(&attempt.gateway).and_then(|entry| {
             let usable = entry.report.is_usable();
-            entry.door.as_ref().filter(|_| usable).map(|door| door.start_run.send(start))
+            entry.door.as_ref().filter(|_| usable).map(|door| door.start_run.send(Start(start)))
         });
         let timeout = attempt.timeout;
         let send = async move {

@@ -4,7 +4,7 @@
 //! Points are observations, not commands: nobody waits for them, and the last second of them may be lost. While the store
 //! can't write, 10,000 are kept and tried again; beyond that the oldest go, and the log says how many went.
 
-use crate::gateway::messages::HealthPoint;
+use crate::gateway_report::HealthPoint;
 use crate::ids::GatewayId;
 use crate::store::batching::{Appending, Batched, Batcher};
 use crate::store::handle::StoreHandle;

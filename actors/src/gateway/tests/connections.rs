@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::world::{Line, World, hello, record};
 use crate::dialing::{DialFailure, SocketError};
-use crate::gateway::messages::AuthResult;
+use crate::gateway_notice::AuthResult;
 use crate::gateway_record::{GatewayRecord, Transport};
 use crate::gateway_report::{BreakerState, Phase, Status};
 use crate::machines::auth_budget::{MAX_FAILURES, WINDOW};

@@ -18,9 +18,10 @@ use crate::dialing::MemoryAccount;
 use crate::dialing::{
     DialFailure, DialRequest, Dialed, Dialer, HttpReply, HttpRequest, Incoming, ScriptedPeer, Sent, SocketError,
 };
-use crate::gateway::messages::{Probe, ProbeOutcome};
+use crate::gateway::messages::Probe;
 use crate::gateway::{GatewayActor, GatewayParts};
 use crate::gateway_record::{GatewayRecord, NewGateway};
+use crate::gateway_report::ProbeOutcome;
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
 use crate::machines::auth_budget::AuthBudget;

@@ -13,13 +13,16 @@ use crate::dialing::Held;
 use crate::error::Failure;
 use crate::gateway::log_messages::WatchLogs;
 use crate::gateway::messages::*;
-use crate::gateway::run_messages::{ControlSession, LookUpRun, StartRun};
+use crate::gateway::messages::{Control, LookUp, Permit, Start};
+use crate::gateway_notice::{AuthPermit, GatewayNotice};
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
+use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::log_watch::LogSubscription;
 use crate::registry::{GatewayDoor, SpawnGateway};
 use crate::run::{Accepted, LookedUp, NotAccepted, RunFinding};
+use crate::run::{ControlSession, LookUpRun, StartRun};
 
 /// What a scripted gateway heard from the registry.
 #[derive(Debug)]
@@ -189,10 +192,10 @@ impl Handler<Reconnect> for ScriptedGateway {
     }
 }
 
-impl Handler<AuthPermit> for ScriptedGateway {
+impl Handler<Permit> for ScriptedGateway {
     type Result = ();
 
-    fn handle(&mut self, permit: AuthPermit, _: &mut Self::Context) {
+    fn handle(&mut self, Permit(permit): Permit, _: &mut Self::Context) {
         self.tell(Heard::Permit(permit));
     }
 }
@@ -237,10 +240,10 @@ impl Handler<WatchLogs> for ScriptedGateway {
     }
 }
 
-impl Handler<StartRun> for ScriptedGateway {
+impl Handler<Start> for ScriptedGateway {
     type Result = Result<Accepted, NotAccepted>;
 
-    fn handle(&mut self, start: StartRun, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Start(start): Start, _: &mut Self::Context) -> Self::Result {
         let run_id = start.spawn_id.clone();
         self.tell(Heard::Start(start));
         let scripted = self.answers.borrow().start.get(&self.id).cloned();
@@ -257,20 +260,20 @@ impl Handler<StartRun> for ScriptedGateway {
     }
 }
 
-impl Handler<LookUpRun> for ScriptedGateway {
+impl Handler<LookUp> for ScriptedGateway {
     type Result = Result<LookedUp, Failure>;
 
-    fn handle(&mut self, look_up: LookUpRun, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, LookUp(look_up): LookUp, _: &mut Self::Context) -> Self::Result {
         self.tell(Heard::LookUp(look_up));
         let finding = self.answers.borrow().finding.get(&self.id).cloned().unwrap_or(Ok(RunFinding::NotKnown));
         finding.map(|finding| LookedUp { finding, session_key: Some("agent:main:found".to_owned()) })
     }
 }
 
-impl Handler<ControlSession> for ScriptedGateway {
+impl Handler<Control> for ScriptedGateway {
     type Result = Result<Held<Value>, Failure>;
 
-    fn handle(&mut self, control: ControlSession, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Control(control): Control, _: &mut Self::Context) -> Self::Result {
         let action = control.action.as_str();
         self.tell(Heard::Control(control));
         self.answers

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{StoreHandle, span_ms};
 use crate::error::Failure;
-use crate::gateway::messages::HealthPoint;
+use crate::gateway_report::HealthPoint;
 use crate::ids::GatewayId;
 use crate::store::records::{HealthEntry, Thinned};
 use crate::store::tables::health_log;

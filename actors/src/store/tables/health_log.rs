@@ -4,7 +4,7 @@ mod fold;
 
 use diesel::prelude::*;
 
-use crate::gateway::messages::HealthPoint;
+use crate::gateway_report::HealthPoint;
 use crate::gateway_report::Status;
 use crate::ids::GatewayId;
 use crate::store::error::StoreError;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::gateway::messages::HealthPoint;
+use crate::gateway_report::HealthPoint;
 use crate::gateway_report::Status;
 use crate::ids::GatewayId;
 use crate::store::health_log::HealthLogWriter;
