@@ -179,25 +179,6 @@ impl Metrics {
         }
     }
 
-    /// Jobs admitted to the store and not finished: `writer` or `reader`.
-    pub fn set_store_queue(&self, which: &'static str, depth: usize) {
-        self.pool(which).queued.store(depth, Ordering::Relaxed);
-    }
-
-    /// One job of the store has run: on a thread of `writer` or `reader`, for so long, and whether it did what it should.
-    pub fn observe_store_job(&self, which: &'static str, took: Duration, done: bool) {
-        let pool = self.pool(which);
-        pool.took.observe(took);
-        if !done {
-            pool.failures.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Where the database is. Once, when it is opened.
-    pub fn set_database(&self, path: &Path) {
-        let _ = self.database.set(path.to_owned());
-    }
-
     /// Says where it is counted what gateways make us hold.
     pub fn set_gateway_memory(&self, memory: MemoryBudget) {
         let _ = self.gateway_memory.set(memory);
@@ -466,4 +447,22 @@ fn as_f64(count: usize) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double exactly")]
 fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
+}
+
+impl gatewarden_store::metrics::StoreMetrics for Metrics {
+    fn set_database(&self, path: &Path) {
+        let _ = self.database.set(path.to_owned());
+    }
+
+    fn set_store_queue(&self, which: &'static str, depth: usize) {
+        self.pool(which).queued.store(depth, Ordering::Relaxed);
+    }
+
+    fn observe_store_job(&self, which: &'static str, took: Duration, done: bool) {
+        let pool = self.pool(which);
+        pool.took.observe(took);
+        if !done {
+            pool.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
