@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::run_marker::StateMark;
 use super::strays;
 use super::subreaper::Leaders;
-use crate::desk::messages::News;
+use crate::effect::News;
 use crate::effect::{ProcessNews, ProcessOrder, ProcessSignal, RunId};
 
 /// Orders to one child that may wait.

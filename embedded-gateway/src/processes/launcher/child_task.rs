@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::clock::Now;
-use crate::desk::messages::News;
+use crate::effect::News;
 use crate::effect::{OutputStream, ProcessNews, ProcessOrder, ProcessSignal, RunId};
 use crate::processes::line_splitter::{Line, LineSplitter};
 use crate::processes::not_started;
@@ -122,7 +122,7 @@ fn by_descriptor(held: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }
 
-/// Tells the desk.
+/// Tells the core actor.
 #[derive(Clone)]
 struct Teller {
     run: RunId,
