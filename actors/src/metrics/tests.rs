@@ -4,8 +4,8 @@ use super::*;
 use crate::dialing::MemoryBudget;
 use crate::gateway_record::ProcessSource;
 use crate::gateway_report::{BreakerState, Status};
-use crate::processes::Usage;
 use crate::processes::view::ProcessState;
+use gatewarden_processes::usage::Usage;
 use gatewarden_protocol::Dialect;
 
 const FIRST: GatewayId = GatewayId(1);

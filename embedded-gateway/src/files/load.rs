@@ -10,7 +10,7 @@ use crate::config::GatewayConfig;
 use crate::devices::{DEVICES_FILE, Devices, DevicesFileError};
 use crate::loaded::Loaded;
 use crate::machine::CLOCK_FILE;
-use crate::processes::{StateMark, find_orphans};
+use crate::processes::find_orphans;
 use crate::sessions::{self, SessionBounds, is_agent_id, transcript};
 
 /// Largest transcript that is read, in bytes. Ours stay far below it.
@@ -66,7 +66,7 @@ pub fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
     loaded.sessions = found.sessions;
     loaded.repairs.extend(found.repairs);
     loaded.remarks.extend(found.remarks);
-    loaded.orphans = find_orphans(&StateMark::of(&config.state_dir));
+    loaded.orphans = find_orphans(&config.state_dir);
     // Without them the clock is believed as it is now: no reason not to start.
     loaded.steady_time = fs::read_to_string(config.state_dir.join(CLOCK_FILE)).ok();
     loaded.boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
