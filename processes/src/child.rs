@@ -100,8 +100,7 @@ where
 }
 
 fn unreadable(pid: i32) -> Process {
-    let (parent, state) = (proc_table::own_pid(), 'R');
-    Process { pid, parent, group: pid, session: pid, state, cpu_ticks: 0, start_ticks: 0, resident_pages: 0 }
+    Process { pid, parent: proc_table::own_pid(), group: pid, state: 'R', ..Process::default() }
 }
 
 /// The process that counts: the child, or what took its place.

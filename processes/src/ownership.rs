@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32, group: i32) -> Process {
-        Process { pid, parent, group, session: group, state: 'S', cpu_ticks: 0, start_ticks: 1, resident_pages: 1 }
+        Process { pid, parent, group, session: group, state: 'S', ..Process::default() }
     }
 
     #[test]

@@ -4,12 +4,13 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How much of an environment is read; the tag comes early.
 const MAX_ENVIRON: u64 = 1024 * 1024;
 
 /// One process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Process {
     /// Its id.
     pub pid: i32,
@@ -25,6 +26,10 @@ pub struct Process {
     pub cpu_ticks: u64,
     /// When it started, in clock ticks since boot: with the id, this tells a process from all others since then.
     pub start_ticks: u64,
+    /// How many threads it has.
+    pub threads: u64,
+    /// Address space that it uses.
+    pub virtual_bytes: u64,
     /// Resident memory in pages.
     pub resident_pages: u64,
 }
@@ -33,6 +38,17 @@ impl Process {
     /// Whether it has ended and only waits to be reaped.
     pub fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
+    }
+
+    /// Processor time so far, user and system.
+    pub fn cpu_time(&self) -> Duration {
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        Duration::from_millis(self.cpu_ticks.saturating_mul(1000) / per_second)
+    }
+
+    /// Resident memory.
+    pub fn resident_bytes(&self) -> u64 {
+        self.resident_pages.saturating_mul(u64::try_from(rustix::param::page_size()).unwrap_or(4096))
     }
 
     /// Whether it still lives: its id may have been given to another process since it was read.
@@ -54,7 +70,9 @@ impl Process {
             group: id(2)?,
             session: id(3)?,
             cpu_ticks: number(11)?.saturating_add(number(12)?),
+            threads: number(17)?,
             start_ticks: number(19)?,
+            virtual_bytes: number(20)?,
             resident_pages: number(21)?,
         })
     }
@@ -146,6 +164,7 @@ mod tests {
         let read = Process::parse(line).unwrap();
         assert_eq!((read.pid, read.parent, read.group, read.session, read.state), (123, 1, 77, 76, 'S'));
         assert_eq!((read.cpu_ticks, read.start_ticks, read.resident_pages), (57, 8765, 42));
+        assert_eq!((read.threads, read.virtual_bytes), (9, 1000));
         for bad in ["", "123", "123 (x", "x (x) S 1 2", "1 (x) S", "1 (x) S a b"] {
             assert_eq!(Process::parse(bad), None, "{bad}");
         }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::ownership::family;
+use crate::proc_table::Process;
 
 /// What it uses.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,13 +33,9 @@ impl Sample {
         if family.is_empty() {
             return None;
         }
-        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
-        let pages: u64 = family.iter().map(|process| process.resident_pages).sum();
-        let ticks: u64 = family.iter().map(|process| process.cpu_ticks).sum();
         Some(Self {
-            memory_bytes: pages.saturating_mul(page),
-            cpu: Duration::from_millis(ticks.saturating_mul(1000) / per_second),
+            memory_bytes: family.iter().map(Process::resident_bytes).sum(),
+            cpu: family.iter().map(Process::cpu_time).sum(),
             processes: u32::try_from(family.len()).unwrap_or(u32::MAX),
         })
     }
