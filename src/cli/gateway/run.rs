@@ -9,6 +9,7 @@ use gatewarden_embedded_gateway::lock_file::{Holder, LockError, LockFile};
 use gatewarden_embedded_gateway::log_sinks::LogSinks;
 use gatewarden_embedded_gateway::processes;
 use gatewarden_embedded_gateway::server::{self, StartError};
+use gatewarden_processes::subreaper::adopt_descendants;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
@@ -97,7 +98,7 @@ async fn until_stopped(
         Ok(wishes) => wishes,
         Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
     };
-    if let Err(error) = processes::subreaper::adopt_descendants() {
+    if let Err(error) = adopt_descendants() {
         tracing::warn!(%error, "processes that leave their parents won't become children of the gateway");
     }
     let running = match server::start_with(config, outlets.clone()).await {

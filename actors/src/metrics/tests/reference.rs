@@ -2,7 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::catalogue::{GROUPS, Kind, Label, families};
+use super::super::catalogue::{Family, GROUPS, Kind, Label};
+
+/// All families.
+pub(super) fn families() -> impl Iterator<Item = &'static Family> {
+    GROUPS.iter().flat_map(|(_, families)| families.iter().copied())
+}
 
 const HEAD: &str = "\
 # Metrics
@@ -22,14 +27,14 @@ This page is made from the code; a test fails when it isn't true any more
 ";
 
 /// The whole page, in Markdown.
-pub fn reference() -> String {
+pub(super) fn reference() -> String {
     let mut page = HEAD.to_owned();
-    for (title, families) in GROUPS {
+    for (title, families) in GROUPS.iter().copied() {
         // Writing to a text cannot fail.
         let _ = write!(page, "\n## {title}\n\n| metric | type | labels | means |\n| --- | --- | --- | --- |\n");
         for family in families {
-            let labels: Vec<_> = family.labels.iter().map(|label| format!("`{}`", label.name)).collect();
-            let (kind, labels) = (family.kind.as_str(), labels.join(", "));
+            let labels: Vec<_> = family.labels.iter().map(|label| format!("`{}`", label.0)).collect();
+            let (kind, labels) = (word(family.kind), labels.join(", "));
             let _ = writeln!(page, "| `{}` | {kind} | {labels} | {} |", family.name, family.help);
         }
     }
@@ -49,13 +54,21 @@ pub fn reference() -> String {
             [first, second] => format!("`{first}`, `{second}`"),
             _ => "all that have it".to_owned(),
         };
-        let _ = writeln!(page, "| `{}` | {of} | {} |", label.name, label.values);
+        let _ = writeln!(page, "| `{}` | {of} | {} |", label.0, label.1);
     }
     page
 }
 
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Gauge => "gauge",
+        Kind::Counter => "counter",
+        Kind::Histogram => "histogram",
+    }
+}
+
 /// Names of series that a family may show, for whoever checks rules and dashboards against the families.
-pub fn series_names() -> Vec<String> {
+pub(super) fn series_names() -> Vec<String> {
     let mut names = Vec::new();
     for family in families() {
         names.push(family.name.to_owned());

@@ -28,22 +28,22 @@ struct Waiting {
     answer: oneshot::Sender<Outcome>,
 }
 
-/// The mouth of one process's actor.
-pub(super) struct Teller {
+/// Reports of one process.
+pub(super) struct ProcessReporter {
     shared: Arc<Shared>,
     registry: JoinRegistry,
     pub(super) record: SharedRecord,
     pub(super) view: ProcessView,
-    told: Option<ProcessView>,
+    published: Option<ProcessView>,
     link: LinkSeen,
     verification: Option<Verification>,
     waiting: Vec<Waiting>,
 }
 
-impl Teller {
+impl ProcessReporter {
     pub(super) fn new(shared: Arc<Shared>, registry: JoinRegistry, record: SharedRecord, view: ProcessView) -> Self {
         let link = LinkSeen { gateway: record.id, ready_since_ms: None, obstacle: None };
-        Self { shared, registry, record, view, told: None, link, verification: None, waiting: Vec::new() }
+        Self { shared, registry, record, view, published: None, link, verification: None, waiting: Vec::new() }
     }
 
     pub(super) fn id(&self) -> GatewayId {
@@ -60,10 +60,10 @@ impl Teller {
 
     /// Gives the registry what is to be shown, where that changed, and the metrics their figures.
     pub(super) fn publish(&mut self) {
-        if self.told.as_ref() == Some(&self.view) {
+        if self.published.as_ref() == Some(&self.view) {
             return;
         }
-        self.told = Some(self.view.clone());
+        self.published = Some(self.view.clone());
         self.shared.metrics.publish_process(self.id(), &self.view);
         let notice = ProcessNotice { gateway: self.id(), view: Some(Arc::new(self.view.clone())) };
         // One a change and one a sample.
@@ -71,7 +71,7 @@ impl Teller {
     }
 
     /// Says that something happened: `change` is a stable word, `message` a sentence.
-    pub(super) fn tell(&self, change: &'static str, message: &str) {
+    pub(super) fn report(&self, change: &'static str, message: &str) {
         let (id, name) = (self.id().0, &self.record.name);
         let (process, pid) = (self.view.source.name(), self.view.pid);
         match change {
@@ -179,11 +179,11 @@ impl Teller {
             Some(Verdict::Verified) => {
                 self.verification = None;
                 self.view.verified = Some(Verified::Yes);
-                self.tell("verified", "verified: a new process, and a new connection to the gateway in it");
+                self.report("verified", "verified: a new process, and a new connection to the gateway in it");
             }
             Some(Verdict::Failed(missing)) => {
                 self.verification = None;
-                self.tell("unverified", &format!("the start could not be verified: {}", missing.join("; ")));
+                self.report("unverified", &format!("the start could not be verified: {}", missing.join("; ")));
                 self.view.verified = Some(Verified::No(missing));
             }
             Some(Verdict::Pending) | None => {}

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::kinship;
+use crate::ownership::family;
+use crate::proc_table::Process;
 
 /// What it uses.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,28 +18,24 @@ pub struct Usage {
     pub processes: u32,
 }
 
-/// One look.
+/// One look at memory and processor time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sample {
-    pub(super) memory_bytes: u64,
-    pub(super) cpu: Duration,
-    pub(super) processes: u32,
+pub struct Sample {
+    memory_bytes: u64,
+    cpu: Duration,
+    processes: u32,
 }
 
 impl Sample {
     /// Looks at a process and all of its family; none where it is gone. Blocking.
-    pub(super) fn take(leader: i32) -> Option<Self> {
-        let family = kinship::family(leader);
+    pub fn take(leader: i32) -> Option<Self> {
+        let family = family(leader);
         if family.is_empty() {
             return None;
         }
-        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
-        let pages: u64 = family.iter().map(|process| process.resident_pages).sum();
-        let ticks: u64 = family.iter().map(|process| process.cpu_ticks).sum();
         Some(Self {
-            memory_bytes: pages.saturating_mul(page),
-            cpu: Duration::from_millis(ticks.saturating_mul(1000) / per_second),
+            memory_bytes: family.iter().map(Process::resident_bytes).sum(),
+            cpu: family.iter().map(Process::cpu_time).sum(),
             processes: u32::try_from(family.len()).unwrap_or(u32::MAX),
         })
     }
@@ -46,7 +43,7 @@ impl Sample {
 
 /// Turns samples into use.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub struct Meter {
     before: Option<(Instant, Duration)>,
     total: Duration,
 }
@@ -54,7 +51,7 @@ pub(super) struct Meter {
 impl Meter {
     /// The use as of a sample at `now`. Time of a process that has ended since then is no longer seen, and never
     /// subtracted.
-    pub(super) fn take(&mut self, now: Instant, sample: Sample) -> Usage {
+    pub fn take(&mut self, now: Instant, sample: Sample) -> Usage {
         let spent = self.before.map_or(sample.cpu, |(_, cpu)| sample.cpu.saturating_sub(cpu));
         self.total += spent;
         let cpu_percent = self.before.and_then(|(at, _)| {
