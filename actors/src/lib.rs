@@ -13,7 +13,6 @@
 pub mod agent_book;
 pub mod agent_sync;
 pub mod audit_trail;
-pub mod clock;
 pub mod clock_watch;
 pub mod dialing;
 pub mod direct;
@@ -23,9 +22,10 @@ pub mod log_relay;
 pub mod log_watch;
 pub mod metrics;
 pub mod notifier;
-pub mod overdue;
 pub mod processes;
 pub mod registry;
-pub mod store;
 
 pub use gatewarden_core::{error, event, gateway_notice, gateway_record, gateway_report, ids, machines, run, settings};
+
+pub use gatewarden_clock::{clock, overdue};
+pub use gatewarden_store as store;

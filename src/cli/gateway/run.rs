@@ -6,9 +6,10 @@ use gatewarden_embedded_gateway::clock::Now;
 use gatewarden_embedded_gateway::config::{GatewayConfig, Inputs};
 use gatewarden_embedded_gateway::effect::{AuditEntry, LogLevel, LogLine};
 use gatewarden_embedded_gateway::lock_file::{Holder, LockError, LockFile};
-use gatewarden_embedded_gateway::outlets::Outlets;
+use gatewarden_embedded_gateway::log_sinks::LogSinks;
 use gatewarden_embedded_gateway::processes;
 use gatewarden_embedded_gateway::server::{self, StartError};
+use gatewarden_processes::subreaper::adopt_descendants;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
@@ -53,7 +54,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Err(error) => return fail(EXIT_CONFIG, error),
     };
     config.log.stderr = args.verbose;
-    let outlets = match Outlets::open(&config) {
+    let outlets = match LogSinks::open(&config) {
         Ok(outlets) => outlets,
         Err(error) => return fail(EXIT_FAILURE, error),
     };
@@ -88,7 +89,7 @@ fn say_first(inputs: &Inputs, lock: &LockFile, warnings: &[String]) {
 async fn until_stopped(
     args: &RunArgs,
     config: GatewayConfig,
-    outlets: Outlets,
+    outlets: LogSinks,
     holder: &mut Holder,
     lock: &mut LockFile,
 ) -> u8 {
@@ -97,7 +98,7 @@ async fn until_stopped(
         Ok(wishes) => wishes,
         Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
     };
-    if let Err(error) = processes::subreaper::adopt_descendants() {
+    if let Err(error) = adopt_descendants() {
         tracing::warn!(%error, "processes that leave their parents won't become children of the gateway");
     }
     let running = match server::start_with(config, outlets.clone()).await {
@@ -144,7 +145,7 @@ async fn until_stopped(
     }
 }
 
-fn audit(outlets: &Outlets, event: &'static str, fields: Value) {
+fn audit(outlets: &LogSinks, event: &'static str, fields: Value) {
     outlets.audit(&AuditEntry { event, fields }, Now::read().wall_ms);
 }
 
