@@ -153,8 +153,6 @@ struct IdentityArgs {
     import: Option<PathBuf>,
 }
 
-pub(crate) use client::VARIABLES as CLIENT_VARIABLES;
-
 /// Reads the arguments of this process and carries them out.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -222,6 +220,8 @@ fn load_config(inputs: &Inputs) -> Result<Config, u8> {
 mod tests {
     use clap::CommandFactory as _;
 
+    use crate::config::{API_KEY_VARIABLE, URL_VARIABLE};
+
     use super::*;
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
         for code in [EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_LATER, EXIT_DENIED, EXIT_CONFIG] {
             assert!(PAGE.contains(&format!("\n| {code} | ")), "docs/command-line.md says nothing of {code}");
         }
-        for variable in CLIENT_VARIABLES {
+        for variable in [URL_VARIABLE, API_KEY_VARIABLE] {
             assert!(PAGE.contains(variable), "docs/command-line.md says nothing of {variable}");
         }
     }

@@ -41,9 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A stream that says nothing for so long is dead: a comment comes every 15 s.
 const STREAM_PATIENCE: Duration = Duration::from_secs(45);
 
-/// Variables that are for these commands alone: the daemon passes them over.
-pub(crate) const VARIABLES: [&str; 2] = [place::VARIABLE, key::VARIABLE];
-
 /// What every command takes that talks to a daemon.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "The daemon, and how it is shown")]

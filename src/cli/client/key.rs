@@ -11,8 +11,7 @@ use super::Trouble;
 use super::place::Place;
 use crate::config::{Config, Inputs};
 
-/// Holds the key itself.
-pub(super) const VARIABLE: &str = "GATEWARDEN_API_KEY";
+use crate::config::API_KEY_VARIABLE as VARIABLE;
 /// Where the service keeps its state.
 const SERVICE_STATE: &str = "/var/lib/gatewarden";
 /// A key or token is one line; nothing longer is read.

@@ -9,8 +9,7 @@ use super::Trouble;
 use crate::cli::http_client::Trust;
 use crate::config::{Config, Inputs};
 
-/// Names the place where `--url` doesn't.
-pub(super) const VARIABLE: &str = "GATEWARDEN_URL";
+use crate::config::URL_VARIABLE as VARIABLE;
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
 
 /// A daemon's URL, resolved.
