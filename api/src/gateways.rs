@@ -1,0 +1,463 @@
+//! Gateways: what is known of them, checks of their health, their logs and their processes on this machine.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A gateway as readers see it. Times are Unix seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Gateway {
+    /// Never used again after a delete.
+    #[schema(example = 1)]
+    pub id: i64,
+    /// The stable id of the organization API.
+    pub uuid: String,
+    /// Unique.
+    #[schema(example = "production")]
+    pub name: String,
+    /// Host name, address or URL, as given.
+    #[schema(example = "gateway.example.com")]
+    pub host: String,
+    /// Port.
+    #[schema(example = 18789)]
+    pub port: u16,
+    /// `--------` where a token is set, else empty; never the token.
+    #[schema(example = "--------")]
+    pub token: String,
+    /// Whether a token is set.
+    pub token_set: bool,
+    /// The configured primary; at most one.
+    pub is_primary: bool,
+    /// Whether it acts as primary right now.
+    pub acting_primary: bool,
+    /// Higher is preferred when a primary is elected.
+    pub priority: i32,
+    /// `online`, `degraded`, `timeout`, `offline` or `unknown`.
+    #[schema(example = "online")]
+    pub status: String,
+    /// When the status took its present value.
+    pub since: i64,
+    /// Of the knowledge behind the status.
+    pub as_of: i64,
+    /// `heartbeat`, `probe`, `event` or `external`.
+    pub source: String,
+    /// Since when it has been connected and authenticated without a break.
+    pub healthy_since: Option<i64>,
+    /// When anything last failed.
+    pub last_failure: Option<i64>,
+    /// When it last answered.
+    pub last_seen: Option<i64>,
+    /// Last round trip in milliseconds.
+    pub latency: Option<i64>,
+    /// Active sessions.
+    pub sessions_count: i64,
+    /// Agents.
+    pub agents_count: i64,
+    /// The gateway's release.
+    #[schema(example = "2026.9.6")]
+    pub version: Option<String>,
+    /// The protocol that was agreed on.
+    #[schema(example = 4)]
+    pub protocol: Option<u32>,
+    /// `openclaw`, `rpc` or `http`.
+    pub dialect: Option<String>,
+    /// Phase of the connection.
+    #[schema(example = "ready")]
+    pub phase: String,
+    /// Circuit breaker.
+    pub breaker: Breaker,
+    /// Why the status is not online.
+    pub last_error: Option<LastError>,
+    /// Attempts since the last stable connection.
+    pub reconnect_attempts: u32,
+    /// When the next attempt is due, while waiting for one.
+    pub next_attempt: Option<i64>,
+    /// Present while the gateway waits for somebody to approve this installation.
+    pub pairing: Option<Pairing>,
+    /// Scopes that the gateway granted, where it says so.
+    pub scopes: Vec<String>,
+    /// No new work is routed here.
+    pub drained: bool,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// `auto`, `ws` or `http`.
+    pub transport: String,
+    /// Whom to trust on TLS.
+    pub tls: Tls,
+    /// Control-UI mode without a device.
+    pub disable_device_pairing: bool,
+    /// The system unit that runs it on this machine.
+    pub unit: Option<String>,
+    /// The command of the configuration that runs it on this machine.
+    pub command: Option<String>,
+    /// Its process on this machine, where it names a unit or a command.
+    pub process: Option<Process>,
+    /// Of the record.
+    pub created_at: i64,
+    /// Of the record.
+    pub updated_at: i64,
+}
+
+/// State of the circuit breaker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Breaker {
+    /// `closed`, `open` or `half_open`.
+    pub state: String,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When it opened, while it is not closed.
+    pub opened_at: Option<i64>,
+    /// When its state last changed.
+    pub changed_at: Option<i64>,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LastError {
+    /// Stable code.
+    #[schema(example = "token_mismatch")]
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+    /// What to change, and where.
+    pub help: String,
+}
+
+/// A pairing request that waits on the gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Pairing {
+    /// What to approve, where the gateway said it.
+    pub request_id: Option<String>,
+    /// This installation's device.
+    pub device_id: String,
+    /// The command that approves it, to be run on the gateway's machine.
+    pub command: Option<String>,
+}
+
+/// Whom to trust on TLS. There is nothing secret in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Tls {
+    /// `system`, `ca`, `pins` or `none`.
+    pub trust: String,
+    /// Certificate authorities, where `trust` is `ca`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_pem: Option<String>,
+    /// SHA-256 of leaf certificates, where `trust` is `pins`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pins: Option<Vec<String>>,
+}
+
+/// A list of gateways: the configured primary first, then by name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GatewayList {
+    /// All of them, or the part that was asked for.
+    pub gateways: Vec<Gateway>,
+    /// How many there are; only where a part was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<usize>,
+    /// Largest size of the part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// How many come before the part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<usize>,
+}
+
+/// One gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GatewayAnswer {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// How many agents were registered with it; only for a new gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents_registered: Option<usize>,
+    /// Worth knowing: for instance that other gateways have the same address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Whether there was something to delete.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Deleted {
+    /// False where there was none.
+    pub deleted: bool,
+}
+
+/// What a browser needs.
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GatewayAddressAnswer {
+    /// The gateway.
+    pub id: i64,
+    /// Where to connect.
+    #[schema(example = "wss://gateway.example.com")]
+    pub ws_url: String,
+    /// The gateway's token, for operators and admins; else empty.
+    pub token: String,
+    /// Whether `token` holds one.
+    pub token_set: bool,
+}
+
+/// What a check of one gateway found, or of all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum HealthAnswer {
+    /// One gateway was named.
+    One(OneHealth),
+    /// None was named.
+    All(AllHealth),
+}
+
+/// What a check of one gateway found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OneHealth {
+    /// Whether it is authenticated and answering.
+    pub healthy: bool,
+    /// Round trip, where it answered.
+    pub latency_ms: Option<f64>,
+    /// What is known of it.
+    pub details: HealthDetails,
+}
+
+/// What is known of a checked gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HealthDetails {
+    /// `online`, `degraded`, `timeout`, `offline` or `unknown`.
+    pub status: String,
+    /// Release.
+    pub version: Option<String>,
+    /// Protocol.
+    pub protocol: Option<u32>,
+    /// Seconds since its start.
+    pub uptime: Option<u64>,
+    /// Active sessions.
+    pub sessions: Option<u32>,
+    /// Agents.
+    pub agents: Option<u32>,
+    /// The step that failed, for instance `connect` or `authenticate`.
+    pub failed_step: Option<String>,
+    /// What it said.
+    pub error: Option<String>,
+    /// Stable code of what is wrong.
+    pub code: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// What a check of all gateways found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AllHealth {
+    /// In the order of the list of gateways.
+    pub results: Vec<HealthResult>,
+    /// Wall milliseconds at the end of the check.
+    pub probed_at: i64,
+}
+
+/// One gateway of a check of all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HealthResult {
+    /// Which.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// `online`, `offline` (no answer) or `error` (reachable, but refused or not a gateway).
+    #[schema(example = "online")]
+    pub status: String,
+    /// Milliseconds.
+    pub latency: Option<i64>,
+    /// Names.
+    pub agents: Vec<String>,
+    /// Active sessions.
+    pub sessions_count: u32,
+    /// Release.
+    pub gateway_version: Option<String>,
+    /// Where its protocol is not ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compatibility_warning: Option<String>,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The health log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HealthHistory {
+    /// One element for each gateway.
+    pub history: Vec<GatewayHistory>,
+}
+
+/// The health log of one gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayHistory {
+    /// Which.
+    pub gateway_id: i64,
+    /// Its name.
+    pub name: String,
+    /// Newest first.
+    pub entries: Vec<HealthHistoryEntry>,
+}
+
+/// One point: a change of status, or what a probe interval came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HealthHistoryEntry {
+    /// `online`, `offline` or `error`.
+    #[schema(example = "online")]
+    pub status: String,
+    /// Milliseconds.
+    pub latency: Option<i64>,
+    /// Unix seconds.
+    pub probed_at: i64,
+    /// What was wrong.
+    pub error: Option<String>,
+    /// Smallest latency of the interval, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_min: Option<f64>,
+    /// Average latency of the interval, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_avg: Option<f64>,
+    /// Largest latency of the interval, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_max: Option<f64>,
+    /// Heartbeats missed in the interval.
+    pub misses: u32,
+}
+
+/// Entries of a gateway's log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GatewayLogs {
+    /// Oldest first.
+    pub logs: Vec<LogEntry>,
+    /// The gateway.
+    pub gateway_id: i64,
+    /// Place in the gateway's log after the last entry.
+    pub cursor: Option<u64>,
+    /// Whether the gateway left older entries out.
+    pub truncated: bool,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LogEntry {
+    /// When the gateway wrote it, Unix ms.
+    pub timestamp: Option<i64>,
+    /// `fatal`, `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: Option<String>,
+    /// Part of the gateway, or an agent.
+    pub source: Option<String>,
+    /// The session that it is about, where the gateway says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The text, cut to 4,000 characters.
+    pub message: String,
+    /// Values that the gateway attached; `{"left_out_bytes": n}` where they are larger than 4 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Value>,
+}
+
+/// The process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProcessAnswer {
+    /// As it is now.
+    pub process: Process,
+}
+
+/// A gateway's process on this machine. Times are Unix seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Process {
+    /// `unit` or `command`.
+    #[schema(example = "command")]
+    pub kind: String,
+    /// The unit's or the command's name.
+    #[schema(example = "openclaw")]
+    pub name: String,
+    /// `stopped`, `starting`, `running`, `stopping`, `waiting` (ended, and started again soon), `gave_up` (ended too often, or as
+    /// only a person can put right) or `unknown`.
+    #[schema(example = "running")]
+    pub state: String,
+    /// When the state took its present value.
+    pub since: i64,
+    /// The main process.
+    pub pid: Option<i32>,
+    /// When that started.
+    pub started_at: Option<i64>,
+    /// Restarts that nobody asked for.
+    pub restarts: u64,
+    /// How it last ended.
+    pub last_end: Option<LastEnd>,
+    /// When it is started again, while it waits for that.
+    pub next_start: Option<i64>,
+    /// Why it doesn't run, and what to do.
+    pub reason: Option<String>,
+    /// Whether the last start was verified by a new process and a new connection: `pending`, `yes`, `no`; none where there was
+    /// no start.
+    pub verified: Option<String>,
+    /// What the verification missed.
+    pub missing: Vec<String>,
+    /// Resident memory of all its processes.
+    pub memory_bytes: Option<u64>,
+    /// Share of one processor lately.
+    pub cpu_percent: Option<f64>,
+    /// Processor time since the start.
+    pub cpu_seconds: Option<f64>,
+    /// How many processes it is.
+    pub processes: Option<u32>,
+    /// Only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LastEnd {
+    /// When.
+    pub at: i64,
+    /// In words.
+    #[schema(example = "exited with code 1")]
+    pub message: String,
+    /// The exit code, where it exited.
+    pub code: Option<i32>,
+    /// The signal, where that ended it.
+    pub signal: Option<i32>,
+}
+
+/// A closer look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Diagnosis {
+    /// What is wrong and what to do, a sentence each.
+    pub findings: Vec<String>,
+    /// What is executed.
+    pub program: Option<String>,
+    /// The processes that belong to it.
+    pub members: Vec<Member>,
+    /// What it said last, oldest first. Empty for a unit: that is in the journal.
+    pub output: Vec<OutputLine>,
+    /// Lines that it said before.
+    pub output_dropped: u64,
+}
+
+/// One process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Member {
+    /// Its id.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// The program's name.
+    pub name: String,
+    /// As in `ps`.
+    #[schema(example = "S")]
+    pub state: String,
+}
+
+/// A line of output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OutputLine {
+    /// When it was read, Unix milliseconds.
+    pub timestamp: i64,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// Its text.
+    pub text: String,
+}
