@@ -4,6 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use gatewarden_protocol::Secret;
+
+use crate::gateways::MAX_TIME;
+use crate::request::request;
+use crate::rules::{capped, integer, secret, text, word};
+
 /// All keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct KeyList {
@@ -116,4 +122,39 @@ pub struct AuditedBy {
     pub name: String,
     /// What the key may do.
     pub role: Option<String>,
+}
+
+request! {
+    /// A new key.
+    NewKeyBody {
+        /// What it is for; 1 to 200 characters.
+        name: String = text(1..=200) => "dashboard";
+        /// `viewer`, `operator` or `admin`.
+        role: String = word(&["viewer", "operator", "admin"]) => "viewer";
+        /// Unix seconds after which it is no longer good; never by default.
+        expires_at: Option<i64> = integer(0..=MAX_TIME);
+    }
+    /// A key to log in with.
+    LoginBody {
+        /// The key.
+        api_key: Secret = secret(1..=1000);
+    }
+    /// Which part of the audit log is wanted.
+    AuditQuery {
+        /// Newest entries; 50 by default, more than 200 is capped
+        limit: Option<usize> = capped(200);
+        /// Not older than this, Unix seconds
+        since: Option<i64> = integer(0..=i64::MAX);
+        /// Only entries with an id below this: the next page
+        before: Option<i64> = integer(1..=i64::MAX);
+    }
+    /// Which events are wanted.
+    EventsQuery {
+        /// Types to be sent, separated by commas; all but log by default
+        types: Option<String> = crate::rules::raw() => "gateway.status,gateway.primary";
+        /// Log entries of these gateways only, separated by commas; other types are not affected
+        gateway_id: Option<String> = crate::rules::raw() => "1,2";
+        /// Go on after this number, for clients that cannot set headers
+        last_event_id: Option<i64> = integer(0..=i64::MAX);
+    }
 }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::request::{Rule, request};
+use crate::rules::{action, as_array, by, check_text, id, text};
+
 /// Proof of life.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
@@ -153,4 +156,60 @@ pub struct NodesDone {
     /// Its answer. After rotate-token it holds the device's new token, this once.
     #[schema(value_type = Object)]
     pub result: Value,
+}
+
+const OF_A_TOKEN: [&str; 2] = ["rotate-token", "revoke-token"];
+
+request! {
+    /// A decision on a device.
+    NodesBody {
+        /// `approve`, `reject`, `rotate-token` or `revoke-token`.
+        action: String = action(
+            &["approve", "reject", "rotate-token", "revoke-token"],
+            "Invalid action: it must be approve, reject, rotate-token or revoke-token",
+        ) => "approve";
+        /// With approve and reject.
+        request_id "requestId": Option<String> = with(&["approve", "reject"], true, text(1..=200));
+        /// With rotate-token and revoke-token.
+        device_id "deviceId": Option<String> = with(&OF_A_TOKEN, true, text(1..=200));
+        /// With rotate-token and revoke-token: whose token; `operator` by default.
+        role: Option<String> = with(&OF_A_TOKEN, false, text(1..=100));
+        /// With rotate-token: scopes of the new token; as before by default.
+        scopes: Option<Vec<String>> = with(&OF_A_TOKEN, false, scopes());
+        /// The gateway; else the acting primary.
+        gateway_id: Option<i64> = id();
+    }
+    /// What of a gateway is wanted.
+    NodesQuery {
+        /// list (default) or devices
+        action: Option<String> = action(&["list", "devices"], "Unknown action: it must be list or devices");
+        /// The gateway; else the acting primary
+        gateway_id: Option<i64> = id();
+    }
+}
+
+/// A field that counts with these actions only, and may be needed there.
+fn with<R: Rule>(actions: &'static [&'static str], is_needed: bool, rule: R) -> impl Rule<Out = R::Out> {
+    by(move |fields, name| {
+        let action = fields.value("action").and_then(Value::as_str).unwrap_or_default();
+        if !actions.contains(&action) {
+            return None;
+        }
+        if is_needed && fields.value(name).is_none() {
+            rule.note_missing(fields, name);
+        }
+        rule.read(fields, name)
+    })
+}
+
+fn scopes() -> impl Rule<Out = Vec<String>> {
+    by(|fields, name| {
+        let array = as_array(fields, name)?;
+        let texts = array.iter().filter_map(Value::as_str).filter(|scope| check_text(scope, 1..=100).is_ok());
+        let scopes: Vec<String> = texts.map(str::to_owned).collect();
+        if scopes.len() != array.len() || scopes.len() > 50 {
+            fields.wrong(name, "must be at most 50 texts");
+        }
+        Some(scopes)
+    })
 }

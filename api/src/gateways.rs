@@ -6,6 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use gatewarden_protocol::{LogLevel, Secret};
+
+use crate::request::{Fields, Rule, request};
+use crate::rules::{
+    action, as_array, by, capped, check_text, flag, id, integer, nested, nested_list, raw, secret, small, text,
+    text_or_nothing, word,
+};
+
 /// A gateway as readers see it. Times are Unix seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Gateway {
@@ -460,4 +468,316 @@ pub struct OutputLine {
     pub stream: String,
     /// Its text.
     pub text: String,
+}
+
+/// What reads show in place of a token: sent back, it means "as it is".
+pub const REDACTED: &str = "--------";
+/// Longest token, characters.
+pub const MAX_TOKEN: usize = 4_096;
+/// The last second of the year 9999.
+pub const MAX_TIME: i64 = 253_402_300_799;
+/// Longest list of certificates, bytes.
+const MAX_CA_PEM: usize = 256 * 1024;
+/// How gateways are spoken to.
+pub const TRANSPORTS: [&str; 3] = ["auto", "ws", "http"];
+/// What is known of a gateway.
+pub const STATUSES: [&str; 5] = ["online", "degraded", "timeout", "offline", "unknown"];
+
+request! {
+    /// A new gateway.
+    NewGatewayBody {
+        /// Unique; 1 to 200 characters.
+        name: String = text(1..=200) => "production";
+        /// Host name, IP address, or a ws, wss, http or https URL. A port in the URL wins; user info is refused. Link-local and
+        /// cloud metadata addresses are refused.
+        host: String = host() => "gateway.example.com";
+        /// May be left out where host is a URL.
+        port: Option<u16> = small::<u16>(1..=65_535) => 18_789;
+        /// Sealed at rest, never shown.
+        token: Option<Option<Secret>> = new_token();
+        /// Makes this the configured primary and unsets the other. 1 and 0 work too.
+        is_primary: Option<bool> = flag();
+        /// Higher is preferred when a primary is elected; 0 by default.
+        priority: Option<i32> = small::<i32>(-10_000..=10_000);
+        /// At most 64.
+        labels: Option<BTreeMap<String, String>> = labels();
+        /// `auto`, `ws` or `http`.
+        transport: Option<String> = word(&TRANSPORTS) => "auto";
+        /// Whom to trust on TLS.
+        tls: Option<TlsBody> = nested::<TlsBody>();
+        /// Control-UI mode without a device.
+        disable_device_pairing: Option<bool> = flag();
+        /// The system unit that runs it on this machine: an instance of `gatewarden-gateway@.service`, or one that the configuration
+        /// lists. Not together with `command`.
+        unit: Option<Option<String>> = process_name() => "gatewarden-gateway@main.service";
+        /// The command of the configuration (`[commands.NAME]`) that runs it on this machine, by its name: it is started at once.
+        command: Option<Option<String>> = process_name() => "openclaw";
+        /// Agents to register with it; at most 50 are used.
+        agents: Option<Vec<AgentBody>> = nested_list::<AgentBody>(50, "must be an object with a name");
+    }
+    /// Whom to trust on TLS.
+    TlsBody {
+        /// `system`, `ca`, `pins` or `none` (development only).
+        trust: String = word(&["system", "ca", "pins", "none"]) => "system";
+        /// Needed with `ca`: one or more certificates.
+        ca_pem: Option<String> = ca_pem();
+        /// Needed with `pins`: SHA-256 of leaf certificates, 64 hex digits each.
+        pins: Option<Vec<String>> = pins();
+    }
+    /// An agent of a new gateway.
+    AgentBody {
+        /// Unique.
+        name: String = text(1..=200) => "researcher";
+        /// In the owner's words.
+        role: Option<String> = text_or_nothing(200);
+    }
+    /// What can be changed of a gateway; what is left out stays as it is.
+    GatewayFields {
+        /// New name.
+        name: Option<String> = text(1..=200);
+        /// New host.
+        host: Option<String> = text(1..=2048);
+        /// New port.
+        port: Option<u16> = small::<u16>(1..=65_535);
+        /// New token; empty or null clears it, `--------` leaves it.
+        token: Option<Option<Secret>> = token();
+        /// True moves the primary here. 1 and 0 work too.
+        is_primary: Option<bool> = flag();
+        /// New priority.
+        priority: Option<i32> = small::<i32>(-10_000..=10_000);
+        /// All labels anew.
+        labels: Option<BTreeMap<String, String>> = labels();
+        /// `auto`, `ws` or `http`.
+        transport: Option<String> = word(&TRANSPORTS);
+        /// New trust.
+        tls: Option<TlsBody> = nested::<TlsBody>();
+        /// New pairing mode.
+        disable_device_pairing: Option<bool> = flag();
+        /// New unit; null or empty for none. It takes the place of a command.
+        unit: Option<Option<String>> = process_name();
+        /// New command; null or empty for none. It takes the place of a unit.
+        command: Option<Option<String>> = process_name();
+        /// No new work is routed here.
+        drained: Option<bool> = flag();
+        /// Observation of an external health checker, until our next own one.
+        status: Option<String> = word(&STATUSES);
+        /// Observation: Unix seconds.
+        last_seen: Option<i64> = integer(0..=MAX_TIME);
+        /// Observation: milliseconds.
+        latency: Option<i64> = integer(0..=86_400_000);
+        /// Observation.
+        sessions_count: Option<i64> = integer(0..=1_000_000_000);
+        /// Observation.
+        agents_count: Option<i64> = integer(0..=1_000_000_000);
+    }
+    /// A gateway by its id.
+    GatewayIdBody {
+        /// Which.
+        id: i64 = id() => 2;
+    }
+    /// A gateway by its id, where the query may have it instead.
+    GatewayChoiceBody {
+        /// Which.
+        id: Option<i64> = id() => 2;
+    }
+    /// Which gateway to check; without one all are checked.
+    HealthBody {
+        /// Which.
+        gateway_id: Option<i64> = id() => 1;
+    }
+    /// What is to be done.
+    ProcessBody {
+        /// `start`, `stop`, `restart`, `diagnose` or `status`.
+        action: String = action(
+            &["start", "stop", "restart", "diagnose", "status"],
+            "Invalid action: it must be start, stop, restart, diagnose or status",
+        ) => "restart";
+        /// Whether to wait for the outcome of a start, stop or restart; true by default.
+        wait: Option<bool> = flag();
+    }
+    /// Which gateway to delete.
+    GatewayChoiceQuery {
+        /// Instead of a body
+        id: Option<i64> = integer(1..=i64::MAX);
+    }
+    /// Which part of the health log is wanted.
+    HistoryQuery {
+        /// One gateway; else all
+        gateway_id: Option<i64> = id();
+        /// How far back; 24 by default
+        hours: Option<i64> = integer(1..=168);
+        /// Entries a gateway; 300 by default, more than 3000 is capped
+        limit: Option<usize> = capped(3000);
+    }
+    /// What of a gateway's log is wanted.
+    LogsQuery {
+        /// Newest entries; 200 by default, more than 5000 is capped
+        limit: Option<usize> = capped(gatewarden_protocol::limits::MAX_LOG_LINES);
+        /// This level and graver ones: fatal, error, warn, info, debug or trace
+        level: Option<String> = level();
+        /// Whether the answer goes on with what the gateway writes
+        follow: Option<bool> = flag();
+        /// With follow: go on after this id, for clients that cannot set headers
+        last_event_id: Option<String> = raw();
+    }
+}
+
+/// Which gateway to change, and what.
+#[derive(Debug, Clone, Default, PartialEq, ToSchema)]
+pub struct ChangeGatewayBody {
+    /// Which.
+    #[schema(example = 2, minimum = 1)]
+    pub id: i64,
+    /// What.
+    #[serde(flatten)]
+    pub fields: GatewayFields,
+}
+
+fn host() -> impl Rule<Out = String> {
+    by(|fields, name| {
+        let host = fields.value(name)?.as_str();
+        if host.is_none() {
+            fields.wrong(name, "must be a text: a host name, an IP address or a URL");
+        }
+        host.map(str::to_owned)
+    })
+}
+
+/// A gateway's token: `Some(None)` where it is to be cleared, and nothing where it is to stay.
+pub fn token() -> impl Rule<Out = Option<Secret>> {
+    by(|fields, name| {
+        if !fields.has(name) {
+            return None;
+        }
+        match fields.value(name) {
+            None => Some(None),
+            Some(value) if value.as_str() == Some(REDACTED) => None,
+            Some(_) => {
+                secret(0..=MAX_TOKEN).read(fields, name).map(|token| Some(token).filter(|token| !token.is_empty()))
+            }
+        }
+    })
+}
+
+/// The same of a new gateway, which has none that could stay.
+pub fn new_token() -> impl Rule<Out = Option<Secret>> {
+    by(|fields, name| {
+        if fields.value(name).and_then(Value::as_str) == Some(REDACTED) {
+            fields.wrong(name, "is the placeholder that reads show, not a token");
+        }
+        token().read(fields, name)
+    })
+}
+
+/// The name of a unit or a command; `Some(None)` where there is to be none.
+fn process_name() -> impl Rule<Out = Option<String>> {
+    by(|fields, name| {
+        if !fields.has(name) {
+            return None;
+        }
+        if fields.value(name).is_none() {
+            return Some(None);
+        }
+        text(0..=255).read(fields, name).map(|process| Some(process).filter(|process| !process.is_empty()))
+    })
+}
+
+fn labels() -> impl Rule<Out = BTreeMap<String, String>> {
+    const MAX_LABELS: usize = 64;
+    by(|fields, name| {
+        let value = fields.value(name)?;
+        let Some(object) = value.as_object() else {
+            fields.wrong(name, format_args!("must be an object, not {}", crate::rules::kind_of(value)));
+            return None;
+        };
+        if object.len() > MAX_LABELS {
+            fields.wrong(name, format_args!("must have at most {MAX_LABELS} entries"));
+            return None;
+        }
+        let mut labels = BTreeMap::new();
+        for (key, value) in object {
+            let shown: String = key.chars().filter(|character| !character.is_control()).take(40).collect();
+            if let Err(what) = check_text(key, 1..=100) {
+                fields.wrong(name, format_args!("has a key \"{shown}\" that {what}"));
+                continue;
+            }
+            match value.as_str().map(|text| (text, check_text(text, 0..=1000))) {
+                Some((text, Ok(()))) => {
+                    labels.insert(key.clone(), text.to_owned());
+                }
+                Some((_, Err(what))) => fields.wrong(name, format_args!("has a value of \"{shown}\" that {what}")),
+                None => fields.wrong(name, format_args!("must have texts as values, and \"{shown}\" has none")),
+            }
+        }
+        Some(labels)
+    })
+}
+
+fn is_trust(fields: &Fields<'_>, trust: &str) -> bool {
+    fields.value("trust").and_then(Value::as_str) == Some(trust)
+}
+
+/// Whether the certificates can be read is for the daemon to say.
+fn ca_pem() -> impl Rule<Out = String> {
+    by(|fields, name| {
+        if !is_trust(fields, "ca") {
+            return None;
+        }
+        let Some(value) = fields.value(name) else {
+            fields.wrong(name, "is missing: with trust \"ca\" it holds the certificates of the authorities");
+            return None;
+        };
+        let text = value.as_str().filter(|text| text.len() <= MAX_CA_PEM);
+        if text.is_none() {
+            fields.wrong(name, format_args!("must be a text of at most {MAX_CA_PEM} bytes"));
+        }
+        text.map(str::to_owned)
+    })
+}
+
+fn pins() -> impl Rule<Out = Vec<String>> {
+    const MAX_PINS: usize = 16;
+    by(|fields, name| {
+        if !is_trust(fields, "pins") {
+            return None;
+        }
+        if fields.value(name).is_none() {
+            fields.wrong(name, "is missing: with trust \"pins\" it lists SHA-256 fingerprints of certificates");
+            return None;
+        }
+        let array = as_array(fields, name)?;
+        if array.is_empty() || array.len() > MAX_PINS {
+            fields.wrong(name, format_args!("must have 1 to {MAX_PINS} entries"));
+            return None;
+        }
+        let mut pins = Vec::with_capacity(array.len());
+        for (place, value) in array.iter().enumerate() {
+            match value.as_str().and_then(pin) {
+                Some(pin) => pins.push(pin),
+                None => fields.wrong(&format!("{name}[{place}]"), "must be a SHA-256 fingerprint: 64 hex digits"),
+            }
+        }
+        Some(pins)
+    })
+}
+
+/// Takes the spellings that tools print: upper case, and colons between bytes.
+fn pin(text: &str) -> Option<String> {
+    // Longer than any spelling of a fingerprint: not worth a copy.
+    if text.len() > 128 {
+        return None;
+    }
+    let digits: String = text.chars().filter(|character| *character != ':').collect::<String>().to_ascii_lowercase();
+    (digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digits)
+}
+
+fn level() -> impl Rule<Out = String> {
+    by(|fields, name| {
+        let level = LogLevel::from_name(fields.value(name)?.as_str().unwrap_or_default());
+        if level.is_none() {
+            let known = LogLevel::ALL.map(LogLevel::as_str).join(", ");
+            fields.wrong(name, format_args!("must be one of {known}"));
+        }
+        level.map(|level| level.as_str().to_owned())
+    })
 }

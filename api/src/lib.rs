@@ -6,6 +6,8 @@ pub mod agents;
 pub mod daemon;
 pub mod gateways;
 pub mod organization;
+pub mod request;
+pub mod rules;
 pub mod sessions;
 pub mod spawn;
 

@@ -4,6 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use gatewarden_protocol::Secret;
+
+use crate::gateways::{new_token, token};
+use crate::request::{Rule, request};
+use crate::rules::{as_text, by, capped, flag, kind_of, raw, text};
+
 /// A gateway. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GatewayRead {
@@ -208,4 +214,88 @@ pub struct TemplatesSyncError {
     pub agent_name: String,
     /// One sentence.
     pub message: String,
+}
+
+request! {
+    /// A new gateway.
+    GatewayCreate {
+        /// Unique; 1 to 200 characters.
+        name: String = text(1..=200) => "Production Gateway";
+        /// `ws://` or `wss://` with a host. Without a port: 18789, and 443 for wss. Link-local and cloud metadata addresses are
+        /// refused.
+        url: String = url() => "ws://gateway-host:18789";
+        /// An absolute path on the gateway's host.
+        workspace_root: String = workspace_root() => "/home/ubuntu/.openclaw/workspaces";
+        /// Sealed at rest, never shown.
+        token: Option<Option<Secret>> = new_token();
+        /// Take any TLS certificate (development only); false by default.
+        allow_insecure_tls: Option<bool> = flag();
+        /// Control-UI mode without a device; the gateway must allow it. False by default.
+        disable_device_pairing: Option<bool> = flag();
+    }
+    /// What can be changed of a gateway; what is left out stays as it is.
+    GatewayUpdate {
+        /// New name.
+        name: Option<String> = text(1..=200);
+        /// New URL.
+        url: Option<String> = url();
+        /// New root of the workspaces.
+        workspace_root: Option<String> = workspace_root();
+        /// New token; empty or null clears it.
+        token: Option<Option<Secret>> = token();
+        /// True: take any certificate. False: those of the system's authorities, unless others were set.
+        allow_insecure_tls: Option<bool> = flag();
+        /// New pairing mode.
+        disable_device_pairing: Option<bool> = flag();
+    }
+    /// What a sync is to do; the body goes before the query.
+    TemplatesSyncBody {
+        /// Also the gateway's main agent, which is made where there is none; true.
+        include_main: Option<bool> = flag();
+        /// Also files that somebody else has written or changed; false.
+        overwrite: Option<bool> = flag();
+        /// Begin each agent's main session anew, which ends what runs in it; false.
+        reset_sessions: Option<bool> = flag();
+        /// Rotate our device token on the gateway first; false.
+        rotate_tokens: Option<bool> = flag();
+    }
+    /// Which gateway is meant.
+    GatewayQuery {
+        /// The gateway's UUID; of reads of one session, needed where several gateways hold one of this key
+        gateway_id: Option<String> = raw();
+    }
+    /// How much of a session's history is wanted.
+    HistoryLimitQuery {
+        /// The newest so many, 1 to 200 (more is capped); 50 by default
+        limit: Option<usize> = capped(200);
+    }
+    /// What is to be dialled instead of a registered gateway.
+    DialQuery {
+        /// ws or wss URL to dial instead, without a token
+        gateway_url: Option<String> = raw();
+        /// With gateway_url: take any certificate
+        gateway_allow_insecure_tls: Option<bool> = flag();
+        /// With gateway_url: control-UI mode
+        gateway_disable_device_pairing: Option<bool> = flag();
+    }
+}
+
+/// Whether a gateway can be at that address is for the daemon to say.
+fn url() -> impl Rule<Out = String> {
+    by(|fields, name| {
+        let value = fields.value(name)?;
+        let text = value.as_str();
+        if text.is_none() {
+            fields.wrong(name, format_args!("must be a text: a ws or wss URL, not {}", kind_of(value)));
+        }
+        text.map(str::to_owned)
+    })
+}
+
+/// Whether it is an absolute path is for the daemon to say.
+fn workspace_root() -> impl Rule<Out = String> {
+    by(|fields, name| {
+        fields.value(name)?;
+        as_text(fields, name).map(|text| text.trim().to_owned())
+    })
 }

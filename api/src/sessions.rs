@@ -4,6 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use gatewarden_protocol::limits::MAX_NAME;
+
+use crate::request::{Fields, Rule, request};
+use crate::rules::{action, as_text, by, capped, check_text, flag, id, kind_of, raw, text, word};
+
 /// One page of the sessions of all gateways, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionList {
@@ -176,4 +181,174 @@ pub struct MessageTaken {
     pub gateway: String,
     /// The gateway's id.
     pub gateway_id: i64,
+}
+
+/// Longest message, in characters.
+const MAX_MESSAGE: usize = 200_000;
+/// Longest label, in characters.
+const MAX_LABEL: usize = 100;
+
+request! {
+    /// A change of one setting.
+    ChangeBody {
+        /// The session's key.
+        session_key "sessionKey": String = session_key() => "agent:main:main";
+        /// With set-thinking: off, minimal, low, medium, high, xhigh, or another that the gateway lists. With set-verbose: off, on or
+        /// full.
+        level: Option<String> = raw();
+        /// With set-label: up to 100 characters; empty or null clears.
+        label: Option<Option<String>> = label();
+        /// The gateway; needed where several hold a session of this key.
+        gateway_id: Option<i64> = id();
+    }
+    /// Which session is to go.
+    DeleteBody {
+        /// The session's key.
+        session_key "sessionKey": String = session_key() => "agent:main:old";
+        /// The gateway; needed where several hold a session of this key.
+        gateway_id: Option<i64> = id();
+    }
+    /// What is to be done.
+    ControlBody {
+        /// `pause`, `resume` or `kill` (`terminate` is the same).
+        action: String = action(
+            &["pause", "resume", "kill", "terminate"],
+            "Invalid action: it must be pause, resume or kill (terminate is the same)",
+        ) => "kill";
+        /// The gateway; needed where several hold a session of this key.
+        gateway_id: Option<i64> = id();
+    }
+    /// A message.
+    MessageBody {
+        /// What to say, up to 200,000 characters.
+        content: String = message() => "How far are you?";
+        /// The gateway; needed where several hold a session of this key.
+        gateway_id: Option<i64> = id();
+    }
+    /// Something to say.
+    OrganizationMessage {
+        /// Up to 200,000 characters.
+        content: String = message() => "How far are you?";
+    }
+    /// Which sessions are wanted.
+    ListSessionsQuery {
+        /// Only of this agent, by its name on the gateway
+        agent: Option<String> = text(1..=512);
+        /// Only of this gateway, by its id or its name
+        gateway: Option<String> = text(1..=200);
+        /// Only with this status: active, paused or completed
+        status: Option<String> = word(&["active", "paused", "completed"]);
+        /// false leaves the list of gateways out
+        gateways: Option<bool> = flag();
+    }
+    /// What of a session's history is wanted.
+    SessionHistoryQuery {
+        /// The newest so many, 1 to 200 (more is capped); 50 by default
+        limit: Option<usize> = capped(200);
+        /// The gateway; needed where several hold a session of this key
+        gateway_id: Option<i64> = id();
+    }
+}
+
+/// What is wrong with a text as a session's key, which looks like `researcher:main` or `agent:main:telegram:default:user123`:
+/// printable text that can't be taken for a path.
+pub fn session_key_problem(key: &str) -> Option<&'static str> {
+    if key.is_empty() {
+        Some("must not be empty")
+    } else if key.chars().take(MAX_NAME + 1).count() > MAX_NAME {
+        Some("must have at most 512 characters")
+    } else if key.chars().any(char::is_control) {
+        Some("must not contain control characters")
+    } else if key.contains(char::REPLACEMENT_CHARACTER) {
+        Some("must be valid UTF-8")
+    } else if key.contains(['/', '\\']) {
+        Some("must not contain / or \\")
+    } else if key == "." || key.contains("..") {
+        Some("must not be . or contain ..")
+    } else if key.trim().is_empty() {
+        Some("must not be blank")
+    } else {
+        None
+    }
+}
+
+fn session_key() -> impl Rule<Out = String> {
+    struct Key;
+    impl Rule for Key {
+        type Out = String;
+
+        fn read(&self, fields: &mut Fields<'_>, name: &str) -> Option<String> {
+            let value = fields.value(name)?;
+            let problem = match value.as_str().map(|key| (key, session_key_problem(key))) {
+                Some((key, None)) => return Some(key.to_owned()),
+                Some((_, Some(what))) => format!("is not a session key: it {what}"),
+                None => format!("must be a session key, which is a text, not {}", kind_of(value)),
+            };
+            fields.wrong(name, problem);
+            None
+        }
+
+        fn note_missing(&self, fields: &mut Fields<'_>, name: &str) {
+            fields.wrong(name, "is missing: give the session key");
+        }
+    }
+    Key
+}
+
+/// Read whether or not it is asked for: the daemon says that it is missing where it is.
+fn label() -> impl Rule<Out = Option<String>> {
+    by(|fields, name| {
+        let problem = match fields.value(name).map(Value::as_str) {
+            None if fields.has(name) => return Some(None),
+            None => return None,
+            Some(Some("")) => return Some(None),
+            Some(Some(text)) => match check_text(text, 1..=MAX_LABEL) {
+                Ok(()) => return Some(Some(text.to_owned())),
+                Err(what) => format!("is wrong: Label {what}"),
+            },
+            Some(None) => "is wrong: Label must be a text".to_owned(),
+        };
+        fields.wrong(name, problem);
+        None
+    })
+}
+
+/// A message may have lines, so it is read by rules of its own.
+fn message() -> impl Rule<Out = String> {
+    by(|fields, name| {
+        fields.value(name)?;
+        let text = as_text(fields, name)?;
+        if text.trim().is_empty() {
+            fields.wrong(name, "must not be blank");
+        } else if text.contains('\0') {
+            fields.wrong(name, "must not contain the character NUL");
+        } else if text.chars().take(MAX_MESSAGE + 1).count() > MAX_MESSAGE {
+            fields.wrong(name, format_args!("must have at most {MAX_MESSAGE} characters"));
+        }
+        Some(text.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::session_key_problem;
+
+    #[test]
+    fn keys_of_real_gateways_pass() {
+        for key in
+            ["researcher:main", "agent:main:telegram:default:user123", "main", "a b", "ключ", "a.b", &"x".repeat(512)]
+        {
+            assert_eq!(session_key_problem(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_could_be_a_path_or_break_a_line_does_not() {
+        let long = "x".repeat(513);
+        let wrong =
+            ["", " ", ".", "..", "a..b", "a/b", "/", "a\\b", "a\nb", "a\u{0}", "\u{7f}", "\u{85}", "a\u{fffd}", &long];
+        for key in wrong {
+            assert!(session_key_problem(key).is_some(), "{key:?}");
+        }
+    }
 }

@@ -1,8 +1,15 @@
 //! Spawns: work that gateways were given.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+
+use gatewarden_protocol::Secret;
+
+use crate::request::{Rule, request};
+use crate::rules::{as_text, by, id, small, text, texts, texts_by_name};
 
 /// A gateway took the work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -96,4 +103,70 @@ pub struct Spawn {
     pub updated_at: i64,
     /// When it ended.
     pub completed_at: Option<i64>,
+}
+
+/// Longest task, in bytes.
+const MAX_TASK: usize = 256 * 1024;
+/// Longest argument or value, in bytes.
+const MAX_PART: usize = 32 * 1024;
+/// Arguments and environment variables of a command.
+const MAX_PARTS: usize = 256;
+
+request! {
+    /// A spawn: exactly one of `task` and `command`.
+    SpawnBody {
+        /// What an agent is to do.
+        task: Option<String> = task() => "Summarise the open issues";
+        /// The agent; the gateway's default agent where left out. A registered agent's preferred gateway is honoured.
+        agent: Option<String> = text(1..=200);
+        /// Model, as the gateway names it.
+        model: Option<String> = text(1..=200);
+        /// A label for people.
+        label: Option<String> = text(1..=200);
+        /// The session to run in; a new one where left out.
+        session_key "sessionKey": Option<String> = text(1..=512);
+        /// After so many seconds the gateway should give up.
+        timeout_seconds "timeoutSeconds": Option<u32> = small::<u32>(1..=604_800);
+        /// The gateway that must take it.
+        gateway_id: Option<i64> = id();
+        /// Labels that the gateway must have.
+        selector: Option<BTreeMap<String, String>> =
+            texts_by_name::<String>(64, is_part, "must be an object of at most 64 texts by name");
+        /// A program on the gateway's host.
+        command: Option<String> = text(1..=4_096);
+        /// Its arguments.
+        args: Option<Vec<String>> = texts(
+            MAX_PARTS,
+            |text| text.len() <= MAX_PART && !text.contains('\0'),
+            "must be at most 256 texts of at most 32768 bytes each",
+        );
+        /// Its environment; the values are kept sealed.
+        env: Option<BTreeMap<String, Secret>> =
+            texts_by_name::<Secret>(MAX_PARTS, is_part, "must be an object of at most 256 texts by name");
+        /// Its working directory.
+        cwd: Option<String> = text(1..=4_096);
+    }
+}
+
+/// A text that may have several lines.
+fn task() -> impl Rule<Out = String> {
+    by(|fields, name| {
+        match (fields.value(name).is_some(), fields.value("command").is_some()) {
+            (false, false) => fields.wrong(name, "is missing (or command, for a program)"),
+            (true, true) => fields.wrong(name, "and command exclude each other"),
+            _ => {}
+        }
+        fields.value(name)?;
+        let text = as_text(fields, name)?;
+        if text.trim().is_empty() || text.len() > MAX_TASK {
+            fields.wrong(name, format_args!("must have 1 to {MAX_TASK} bytes and not be blank"));
+        } else if text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t')) {
+            fields.wrong(name, "must not contain control characters other than line ends and tabs");
+        }
+        Some(text.to_owned())
+    })
+}
+
+fn is_part(name: &str, value: &str) -> bool {
+    (1..=200).contains(&name.len()) && !name.contains(['=', '\0']) && value.len() <= MAX_PART && !value.contains('\0')
 }
