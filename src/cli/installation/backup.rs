@@ -6,13 +6,15 @@ use clap::Args;
 use gatewarden_actors::store::care::backup::{Wanted, make};
 use serde_json::json;
 
-use super::care::{Done, InstallationArgs, Refusal, counted, key, size, stamp};
-use super::{EXIT_CONFIG, EXIT_FAILURE};
+use super::{Done, InstallationArgs, key, stamp};
 use crate::app::backups;
+use crate::cli::EXIT_CONFIG;
+use crate::cli::error::CliError;
+use crate::cli::output::{counted, size};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
-pub(super) struct BackupArgs {
+pub(in crate::cli) struct BackupArgs {
     /// File to write, which must not exist, or a directory to write it into [default: backups in the state directory]
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
@@ -27,11 +29,11 @@ pub(super) struct BackupArgs {
 }
 
 /// Makes one.
-pub(super) fn run(args: &BackupArgs) -> u8 {
-    args.installation.run(|config| back_up(args, config))
+pub(in crate::cli) fn back_up(args: &BackupArgs) -> u8 {
+    args.installation.run(|config| make_backup(args, config))
 }
 
-fn back_up(args: &BackupArgs, config: &Config) -> Result<Done, Refusal> {
+fn make_backup(args: &BackupArgs, config: &Config) -> Result<Done, CliError> {
     let named = args.key.as_deref();
     let found = key(config, named)?;
     let source = found.path().display().to_string();
@@ -41,9 +43,9 @@ fn back_up(args: &BackupArgs, config: &Config) -> Result<Done, Refusal> {
             "There is no encryption key at {source}, so it cannot be put into the backup. Where the service gets its key as a \
              credential, name the file that the credential is made of with --key FILE."
         );
-        return Err(Refusal::new(EXIT_CONFIG, sentence));
+        return Err(CliError::coded(EXIT_CONFIG, sentence));
     }
-    let to = place(args.to.as_deref(), config)?;
+    let to = target(args.to.as_deref(), config)?;
     let backup = make(Wanted { database: &config.store.path, to: &to, key: found, with_key: args.with_key })?;
     let contents = &backup.contents;
     let mut lines = vec![format!(
@@ -82,10 +84,10 @@ fn back_up(args: &BackupArgs, config: &Config) -> Result<Done, Refusal> {
 }
 
 /// The file to write. Only the default directory is made where there is none.
-fn place(named: Option<&Path>, config: &Config) -> Result<PathBuf, Refusal> {
+fn target(named: Option<&Path>, config: &Config) -> Result<PathBuf, CliError> {
     let name = backups::file_name(&stamp());
     let unusable = |path: &Path, error: std::io::Error| {
-        Refusal::new(EXIT_FAILURE, format!("{} cannot be used: {error}. Name another place with --to.", path.display()))
+        CliError::new(format!("{} cannot be used: {error}. Name another place with --to.", path.display()))
     };
     match named {
         None => {

@@ -1,6 +1,13 @@
-//! A gateway's address as it is typed: `HOST`, `HOST:PORT`, `[IPv6]:PORT` or a URL.
+//! A gateway on the command line: its address (`HOST`, `HOST:PORT`, `[IPv6]:PORT` or a URL), and whom to trust on TLS towards it.
 
+use std::path::PathBuf;
+
+use clap::Args;
+use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
+
+use super::error::CliError;
+use super::files::read_pem;
 
 /// Host and port as the API takes them: of a URL the port may be left out, of anything else it is 18789 then.
 ///
@@ -27,6 +34,43 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), String>
             .ok_or_else(|| format!("The port after {host} must be a number from 1 to 65535."))?,
     };
     Ok((host.to_owned(), Some(port)))
+}
+
+/// At most one of them.
+#[derive(Debug, Clone, Default, Args)]
+#[group(multiple = false)]
+pub(super) struct TrustArgs {
+    /// Trust this machine's certificate authorities
+    #[arg(long)]
+    system_trust: bool,
+    /// Trust this certificate alone: SHA-256 of the gateway's own, 64 hex digits; several may be given
+    #[arg(long = "pin", value_name = "SHA256")]
+    pins: Vec<String>,
+    /// Trust the certificate authorities in this PEM file, and no others
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Trust anybody: for development only
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl TrustArgs {
+    /// What was chosen, if anything.
+    pub(super) fn chosen(&self) -> Result<Option<TlsTrust>, CliError> {
+        if self.system_trust {
+            return Ok(Some(TlsTrust::System));
+        }
+        if self.insecure {
+            return Ok(Some(TlsTrust::None));
+        }
+        if !self.pins.is_empty() {
+            return Ok(Some(TlsTrust::Pins { pins: self.pins.clone() }));
+        }
+        let Some(file) = &self.ca else { return Ok(None) };
+        let unreadable = |error| CliError::usage(format!("{} cannot be read: {error}.", file.display()));
+        let pem = read_pem(file).map_err(unreadable)?;
+        Ok(Some(TlsTrust::Ca { ca_pem: pem.to_string() }))
+    }
 }
 
 #[cfg(test)]

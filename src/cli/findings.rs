@@ -1,14 +1,17 @@
-//! What a finding is, and how findings are shown.
+//! What `gatewarden doctor` and `gatewarden gateway doctor` found: what is well, what is worth knowing, what is wrong and its cure.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use rustix::fs::{Access, access};
 use serde_json::{Value, json};
 
-use crate::cli::client::{Paint, Tone};
-use crate::cli::terminal;
+use super::output::{Paint, Tone, plain_lines};
+use super::{EXIT_FAILURE, EXIT_OK};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
-    /// All is well.
     Fine,
     /// Good to know; nothing is broken.
     Note,
@@ -38,10 +41,24 @@ impl Level {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) level: Level,
-    pub(super) area: &'static str,
-    pub(super) text: String,
+    area: &'static str,
+    text: String,
     /// What to do; empty where there is nothing to do.
     pub(super) cure: String,
+}
+
+impl Finding {
+    pub(super) fn fine(area: &'static str, text: impl Into<String>) -> Self {
+        Self { level: Level::Fine, area, text: text.into(), cure: String::new() }
+    }
+
+    pub(super) fn note(area: &'static str, text: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { level: Level::Note, area, text: text.into(), cure: cure.into() }
+    }
+
+    pub(super) fn problem(area: &'static str, text: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { level: Level::Problem, area, text: text.into(), cure: cure.into() }
+    }
 }
 
 /// Everything that was looked at, in order.
@@ -56,30 +73,32 @@ impl Report {
     }
 
     pub(super) fn fine(&mut self, area: &'static str, text: impl Into<String>) {
-        self.add(Finding { level: Level::Fine, area, text: text.into(), cure: String::new() });
+        self.add(Finding::fine(area, text));
     }
 
     pub(super) fn note(&mut self, area: &'static str, text: impl Into<String>, cure: impl Into<String>) {
-        self.add(Finding { level: Level::Note, area, text: text.into(), cure: cure.into() });
+        self.add(Finding::note(area, text, cure));
     }
 
     pub(super) fn problem(&mut self, area: &'static str, text: impl Into<String>, cure: impl Into<String>) {
-        self.add(Finding { level: Level::Problem, area, text: text.into(), cure: cure.into() });
+        self.add(Finding::problem(area, text, cure));
     }
 
     pub(super) fn problems(&self) -> usize {
         self.findings.iter().filter(|finding| finding.level == Level::Problem).count()
     }
 
+    /// 1 where something is wrong.
+    pub(super) fn exit_code(&self) -> u8 {
+        if self.problems() == 0 { EXIT_OK } else { EXIT_FAILURE }
+    }
+
     pub(super) fn json(&self) -> Value {
-        let findings: Vec<Value> = self
-            .findings
-            .iter()
-            .map(|Finding { level, area, text, cure }| {
-                let cure = (!cure.is_empty()).then_some(cure);
-                json!({ "level": level.word(), "area": area, "text": text, "cure": cure })
-            })
-            .collect();
+        let shown = |Finding { level, area, text, cure }: &Finding| {
+            let cure = (!cure.is_empty()).then_some(cure);
+            json!({ "level": level.word(), "area": area, "text": text, "cure": cure })
+        };
+        let findings: Vec<Value> = self.findings.iter().map(shown).collect();
         json!({ "ok": self.problems() == 0, "problems": self.problems(), "findings": findings })
     }
 
@@ -87,9 +106,9 @@ impl Report {
         let mut lines = Vec::new();
         for Finding { level, area, text, cure } in &self.findings {
             let word = paint.paint(level.tone(), &format!("{:8}", level.word()));
-            lines.push(format!("{word} {area}: {}", terminal::plain_lines(text)));
+            lines.push(format!("{word} {area}: {}", plain_lines(text)));
             if !cure.is_empty() {
-                lines.push(format!("         cure: {}", terminal::plain_lines(cure)));
+                lines.push(format!("         cure: {}", plain_lines(cure)));
             }
         }
         lines.push(match self.problems() {
@@ -98,6 +117,23 @@ impl Report {
             many => format!("{many} problems found"),
         });
         lines.join("\n")
+    }
+
+    /// A file or directory that is there must be its owner's alone.
+    pub(super) fn must_be_private(&mut self, area: &'static str, path: &Path) {
+        let Ok(metadata) = std::fs::metadata(path) else { return };
+        let (shown, mode) = (path.display(), metadata.permissions().mode() & 0o777);
+        if mode & 0o077 != 0 {
+            let (verb, right) = if metadata.is_dir() { ("entered", 700) } else { ("read", 600) };
+            let text = format!("{shown} may be {verb} by others (mode {mode:04o})");
+            self.problem(area, text, format!("chmod {right} {shown}"));
+        }
+    }
+
+    pub(super) fn must_be_writable(&mut self, area: &'static str, dir: &Path, cure: &str) {
+        if access(dir, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+            self.problem(area, format!("{} cannot be written to", dir.display()), cure);
+        }
     }
 }
 

@@ -1,26 +1,23 @@
 //! Whose device a check logs in with, and what is stored of the gateway. A gateway pairs devices, so a check with the daemon's
 //! own one says what the daemon would meet; a device of its own is kept, so that checks leave one pairing at most.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use gatewarden_actors::clock::Clock;
 use gatewarden_actors::gateway_record::TlsTrust;
-use gatewarden_actors::metrics::Metrics;
-use gatewarden_actors::store::handle::StoreHandle;
-use gatewarden_actors::store::key_file::{KEY_FILE_NAME, SealingKey};
+use gatewarden_actors::store::key_file::KEY_FILE_NAME;
 use gatewarden_protocol::{DeviceIdentity, GatewayAddress, Secret};
 use zeroize::Zeroizing;
 
-use crate::cli::client::Trouble;
+use crate::cli::error::CliError;
+use crate::cli::files::{read_pem, write_private};
+use crate::cli::installation::open_store;
 use crate::config::Config;
 
 /// The device made for checks, in the state directory.
 const FILE: &str = "check-device.pem";
-const LONGEST_PEM: u64 = 16 * 1024;
 
 /// What a check logs in with.
 #[derive(Debug)]
@@ -43,7 +40,7 @@ pub(super) async fn find(
     config: Option<&Config>,
     address: &GatewayAddress,
     own_device: bool,
-) -> Result<Known, Trouble> {
+) -> Result<Known, CliError> {
     let stored = match config {
         Some(config) if !own_device => stored(config, address).await,
         _ => None,
@@ -54,7 +51,7 @@ pub(super) async fn find(
     let (device, whose) = match config.and_then(|config| kept(&config.state_dir).ok()) {
         Some(device) => (device, "a device made for checks"),
         None => {
-            let drawn = drawn().map_err(|error| Trouble::new(format!("No device can be made: {error}."), ""))?;
+            let drawn = drawn().map_err(|error| CliError::new(format!("No device can be made: {error}.")))?;
             (drawn, "a device made for this check")
         }
     };
@@ -67,8 +64,7 @@ async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
     if !key_is_there || !config.store.path.is_file() {
         return None;
     }
-    let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), &config.state_dir).ok()?;
-    let store = StoreHandle::open(config.store.clone(), key, Clock::system(), Arc::new(Metrics::new())).ok()?;
+    let store = open_store(config).ok()?;
     let seed = store.load_or_create_device_seed().await.ok()?;
     let records = store.load_gateways().await.ok()?;
     let key = address.key();
@@ -89,21 +85,14 @@ async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
 
 /// The device of earlier checks; made at the first.
 fn kept(state_dir: &Path) -> std::io::Result<DeviceIdentity> {
-    use std::io::Read as _;
-    let malformed = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
     let path = state_dir.join(FILE);
-    let mut pem = Zeroizing::new(String::new());
-    match std::fs::File::open(&path) {
-        Ok(file) => {
-            file.take(LONGEST_PEM).read_to_string(&mut pem)?;
-            DeviceIdentity::from_pkcs8_pem(&pem).map_err(|error| malformed(&error))
-        }
+    match read_pem(&path) {
+        Ok(pem) => DeviceIdentity::from_pkcs8_pem(&pem).map_err(std::io::Error::other),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let device = drawn()?;
-            let pem = device.to_pkcs8_pem().map_err(|error| malformed(&error))?;
+            let pem = device.to_pkcs8_pem().map_err(std::io::Error::other)?;
             DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            file.write_all(pem.expose().as_bytes())?;
+            write_private(&path, pem.expose())?;
             Ok(device)
         }
         Err(error) => Err(error),

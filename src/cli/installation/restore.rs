@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gatewarden_actors::store::care::backup::KEY_SUFFIX;
 use gatewarden_actors::store::care::error::CareError;
-use gatewarden_actors::store::care::restore::{Restore, restore};
+use gatewarden_actors::store::care::restore::{self, Restore};
 use gatewarden_actors::store::open_error::StoreOpenError;
 use serde_json::json;
 
-use super::care::{Done, InstallationArgs, Refusal, claim, counted, key, size, stamp};
-use super::{EXIT_CONFIG, EXIT_FAILURE};
+use super::{Done, InstallationArgs, claim, key, stamp};
+use crate::cli::EXIT_CONFIG;
+use crate::cli::error::CliError;
+use crate::cli::output::{counted, size};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
-pub(super) struct RestoreArgs {
+pub(in crate::cli) struct RestoreArgs {
     /// The backup
     #[arg(value_name = "FILE")]
     from: PathBuf,
@@ -26,14 +28,14 @@ pub(super) struct RestoreArgs {
 }
 
 /// Restores.
-pub(super) fn run(args: &RestoreArgs) -> u8 {
+pub(in crate::cli) fn restore(args: &RestoreArgs) -> u8 {
     args.installation.run(|config| put_back(args, config))
 }
 
-fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, Refusal> {
+fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
     if !args.from.is_file() {
         let sentence = format!("There is no file {}. Nothing was changed.", args.from.display());
-        return Err(Refusal::new(EXIT_FAILURE, sentence));
+        return Err(CliError::new(sentence));
     }
     let named = args.key.as_deref();
     let wanted = key(config, named)?;
@@ -46,11 +48,11 @@ fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, Refusal> {
              into that credential first, then restore without --key. Nothing was changed.",
             present.path().display()
         );
-        return Err(Refusal::new(EXIT_CONFIG, sentence));
+        return Err(CliError::coded(EXIT_CONFIG, sentence));
     }
     let claimed = claim(config)?;
     let stamp = stamp();
-    let done = restore(Restore {
+    let done = restore::restore(Restore {
         state_dir: claimed.path(),
         database: &config.store.path,
         from: &args.from,
@@ -83,18 +85,18 @@ fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, Refusal> {
 }
 
 /// A backup that was made with its key has that beside it.
-fn with_hint(error: CareError, from: &Path, named: Option<&Path>) -> Refusal {
+fn with_hint(error: CareError, from: &Path, named: Option<&Path>) -> CliError {
     let is_about_key =
         matches!(&error, CareError::Database(StoreOpenError::WrongKey { .. } | StoreOpenError::KeyMissing { .. }));
-    let refusal = Refusal::from(error);
+    let error = CliError::from(error);
     let mut beside = from.as_os_str().to_owned();
     beside.push(KEY_SUFFIX);
     let beside = PathBuf::from(beside);
     match (is_about_key, named) {
         (true, None) if beside.is_file() => {
-            refusal.and(&format!("Its own key seems to be there: --key {}.", beside.display()))
+            error.and(&format!("Its own key seems to be there: --key {}.", beside.display()))
         }
-        (true, None) => refusal.and("Name the backup's key with --key FILE. Nothing was changed."),
-        _ => refusal.and("Nothing was changed."),
+        (true, None) => error.and("Name the backup's key with --key FILE. Nothing was changed."),
+        _ => error.and("Nothing was changed."),
     }
 }

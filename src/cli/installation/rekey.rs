@@ -4,17 +4,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gatewarden_actors::store::care::error::CareError;
-use gatewarden_actors::store::care::rekey::{Rekey, rekey};
+use gatewarden_actors::store::care::rekey::{self, Rekey};
 use gatewarden_actors::store::key_file::SealingKey;
 use serde_json::json;
 
-use super::EXIT_CONFIG;
-use super::care::{Done, InstallationArgs, Refusal, claim, counted, key, stamp};
+use super::{Done, InstallationArgs, claim, key, stamp};
 use crate::app::StartError;
+use crate::cli::EXIT_CONFIG;
+use crate::cli::error::CliError;
+use crate::cli::output::counted;
 use crate::config::Config;
 
 #[derive(Debug, Args)]
-pub(super) struct RekeyArgs {
+pub(in crate::cli) struct RekeyArgs {
     /// The present encryption key, where the service gets it as a credential [default: the state directory's]
     #[arg(long, value_name = "FILE", requires = "new_key")]
     key: Option<PathBuf>,
@@ -26,11 +28,11 @@ pub(super) struct RekeyArgs {
 }
 
 /// Changes the key.
-pub(super) fn run(args: &RekeyArgs) -> u8 {
+pub(in crate::cli) fn rekey(args: &RekeyArgs) -> u8 {
     args.installation.run(|config| change(args, config))
 }
 
-fn change(args: &RekeyArgs, config: &Config) -> Result<Done, Refusal> {
+fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
     let old = key(config, args.key.as_deref())?;
     let old_source = old.path().display().to_string();
     if !old.is_of(&config.state_dir) && args.new_key.is_none() {
@@ -39,7 +41,7 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, Refusal> {
              (`openssl rand -hex 32 > FILE`, mode 0600), name it with --new-key FILE, and put it into the credential afterwards. \
              Nothing was changed."
         );
-        return Err(Refusal::new(EXIT_CONFIG, sentence));
+        return Err(CliError::coded(EXIT_CONFIG, sentence));
     }
     if !config.store.path.exists() {
         // Before a state directory is made for nothing.
@@ -52,7 +54,8 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, Refusal> {
     let new = new.map_err(StartError::from)?;
     let claimed = claim(config)?;
     let stamp = stamp();
-    let done = rekey(Rekey { state_dir: claimed.path(), database: &config.store.path, old, new, stamp: &stamp })?;
+    let done =
+        rekey::rekey(Rekey { state_dir: claimed.path(), database: &config.store.path, old, new, stamp: &stamp })?;
     let mut lines =
         vec![format!("rekeyed  {} sealed anew in {}", counted(done.count, "secret"), config.store.path.display())];
     if let Some(kept) = &done.kept {

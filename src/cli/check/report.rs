@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::client::{Paint, Tone};
-use crate::cli::terminal;
+use crate::cli::output::{Paint, Tone, plain};
 
 /// What is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Problem {
     /// Stable; those of gateways in general, and `clock_skew` and `tls_expected`.
     pub(super) code: String,
@@ -25,6 +25,24 @@ pub(super) enum Outcome {
     Failed(Problem),
     /// Not needed, or not come to.
     Skipped,
+}
+
+impl Outcome {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Odd => "odd",
+            Self::Failed(_) => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Failed(problem) => Some(problem),
+            Self::Ok | Self::Odd | Self::Skipped => None,
+        }
+    }
 }
 
 /// One step.
@@ -54,21 +72,25 @@ pub(super) struct Report {
 }
 
 impl Report {
+    fn add(&mut self, name: &'static str, outcome: Outcome, detail: impl Into<String>, took: Option<Duration>) {
+        self.steps.push(Step { name, outcome, detail: detail.into(), took });
+    }
+
     pub(super) fn ok(&mut self, name: &'static str, detail: impl Into<String>, took: Option<Duration>) {
-        self.steps.push(Step { name, outcome: Outcome::Ok, detail: detail.into(), took });
+        self.add(name, Outcome::Ok, detail, took);
     }
 
     pub(super) fn odd(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.steps.push(Step { name, outcome: Outcome::Odd, detail: detail.into(), took: None });
+        self.add(name, Outcome::Odd, detail, None);
     }
 
     pub(super) fn skipped(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.steps.push(Step { name, outcome: Outcome::Skipped, detail: detail.into(), took: None });
+        self.add(name, Outcome::Skipped, detail, None);
     }
 
     pub(super) fn failed(&mut self, name: &'static str, problem: Problem) {
         let detail = problem.message.clone();
-        self.steps.push(Step { name, outcome: Outcome::Failed(problem), detail, took: None });
+        self.add(name, Outcome::Failed(problem), detail, None);
     }
 
     /// Steps that were not come to, so that each report names all of them.
@@ -84,49 +106,36 @@ impl Report {
 
     /// The first failure; a clock that is off before the login that fails because of it.
     pub(super) fn cause(&self) -> Option<&Problem> {
-        let problems = || {
-            self.steps.iter().filter_map(|step| match &step.outcome {
-                Outcome::Failed(problem) => Some((step.name, problem)),
-                Outcome::Ok | Outcome::Odd | Outcome::Skipped => None,
-            })
-        };
+        let problems = || self.steps.iter().filter_map(|step| Some((step.name, step.outcome.problem()?)));
         let (_, first) = problems().next()?;
         let clock = problems().find(|(name, _)| *name == "clock").map(|(_, problem)| problem);
         Some(clock.filter(|_| first.code == "device_signature_expired").unwrap_or(first))
     }
 
     pub(super) fn json(&self) -> Value {
-        let shown = |problem: &Problem| json!({"code": problem.code, "message": problem.message, "help": problem.help});
-        let steps: Vec<Value> = self
-            .steps
-            .iter()
-            .map(|step| {
-                json!({
-                    "step": step.name,
-                    "result": word(&step.outcome),
-                    "detail": step.detail,
-                    "took_ms": step.took.map(|took| (took.as_secs_f64() * 1_000_000.0).round() / 1_000.0),
-                    "problem": match &step.outcome {
-                        Outcome::Failed(problem) => shown(problem),
-                        _ => Value::Null,
-                    },
-                })
+        let step = |step: &Step| {
+            json!({
+                "step": step.name,
+                "result": step.outcome.word(),
+                "detail": step.detail,
+                "took_ms": step.took.map(|took| (took.as_secs_f64() * 1_000_000.0).round() / 1_000.0),
+                "problem": step.outcome.problem(),
             })
-            .collect();
+        };
         json!({
             "address": self.address,
             "registered_as": self.name,
             "device": {"id": self.device_id, "whose": self.whose},
             "ok": self.cause().is_none(),
-            "cause": self.cause().map(shown),
+            "cause": self.cause(),
             "gateway": self.gateway,
-            "steps": steps,
+            "steps": self.steps.iter().map(step).collect::<Vec<_>>(),
         })
     }
 
     pub(super) fn for_people(&self, paint: Paint) -> String {
         let known = self.name.as_ref().map(|name| format!(" (registered here as {name})")).unwrap_or_default();
-        let mut lines = vec![terminal::plain(&format!("{}{known}, with {}", self.address, self.whose))];
+        let mut lines = vec![plain(&format!("{}{known}, with {}", self.address, self.whose))];
         for step in &self.steps {
             let (mark, tone) = match &step.outcome {
                 Outcome::Ok => ("ok", Tone::Good),
@@ -141,26 +150,17 @@ impl Report {
                 Outcome::Failed(problem) => &problem.code,
                 _ => &step.detail,
             };
-            lines.push(format!("  {mark} {:<10} {}{took}", step.name, terminal::plain(detail)));
+            lines.push(format!("  {mark} {:<10} {}{took}", step.name, plain(detail)));
         }
         match self.cause() {
             None => lines.push(paint.paint(Tone::Good, "Everything is fine.")),
             Some(problem) => {
                 let cause = format!("Cause: {} ({})", problem.message, problem.code);
-                lines.push(paint.paint(Tone::Bad, &terminal::plain(&cause)));
-                lines.push(terminal::plain(&format!("Cure:  {}", problem.help)));
+                lines.push(paint.paint(Tone::Bad, &plain(&cause)));
+                lines.push(plain(&format!("Cure:  {}", problem.help)));
             }
         }
         lines.join("\n")
-    }
-}
-
-fn word(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => "ok",
-        Outcome::Odd => "odd",
-        Outcome::Failed(_) => "failed",
-        Outcome::Skipped => "skipped",
     }
 }
 
