@@ -113,7 +113,7 @@ pub struct CallGateway {
 }
 
 /// From HTTP and from the event hub's relay: follow one gateway's log. Replies once the first entries are there; the
-/// following ends with the subscription. `gateway_not_found`, and what [`crate::gateway::log_messages::WatchLogs`] fails with.
+/// following ends with the subscription. `gateway_not_found`, and what the gateway's actor fails with.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "Result<LogSubscription, Failure>")]
 pub struct WatchGatewayLogs {

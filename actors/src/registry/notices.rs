@@ -4,8 +4,7 @@ use actix::prelude::*;
 use tracing::{error, warn};
 
 use super::RegistryActor;
-use crate::gateway::messages::FromGateway;
-use crate::gateway::messages::Permit;
+use crate::gateway::messages::{FromGateway, GatewayCommand};
 use crate::gateway_notice::AuthPermit;
 use crate::gateway_notice::GatewayNotice;
 use crate::gateway_record::{DeviceToken, GatewayChange};
@@ -111,9 +110,9 @@ impl RegistryActor {
             Ok(device_token) => AuthPermit::Granted { device_token },
             Err(retry_at) => AuthPermit::Denied { retry_at },
         };
-        if let Some(door) = self.entries.get(&id).and_then(|entry| entry.door.as_ref()) {
+        if let Some(handle) = self.entries.get(&id).and_then(|entry| entry.handle.as_ref()) {
             // One permit is under way per gateway, so this never piles up; a dead actor's reservation expires by itself.
-            door.permit.do_send(Permit(permit));
+            handle.tell(GatewayCommand::Permit(permit));
         }
     }
 
