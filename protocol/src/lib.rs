@@ -42,7 +42,7 @@ pub use health_document::HealthDocument;
 pub use hello::{HealthSnapshot, Hello, HelloForm, IssuedToken};
 pub use identity::DeviceIdentity;
 pub use logs::{LogEntry, LogLevel, LogTail, read_log_event, read_log_line, read_log_tail};
-pub use pending::{Matched, PendingRequests, ReplyMode, ReplyStep, Settled, Unmatched};
+pub use pending::{PendingRequests, Settled, Unmatched};
 pub use quirks::Quirk;
 pub use refusal::{
     Pairing, Refusal, RefusalClass, RefusalCode, UpgradeAnswer, classify_close, classify_error, classify_http_reply,

@@ -11,65 +11,66 @@
 //!
 //! 1. One socket at a time. Each attempt has an [`Epoch`]; what an older one still says is ignored.
 //! 2. No credential leaves without a permit, and every permit is settled once.
-//! 3. Something is always due ([`Link::next_deadline`]) until the link is stopped: no state waits for good.
+//! 3. Something is always due ([`Connection::next_deadline`]) until the connection is stopped: no state waits for good.
 //! 4. `Ready` comes only from an accepted handshake (or, over HTTP, a health document and an accepted token).
 //! 5. Every failure waits: no path leads from a failure to the next attempt without a delay or a permit.
 //!
-//! The shell feeds inputs with a [`Moment`] and carries out the [`Effect`]s that [`Link::take_effects`] gives.
+//! The shell feeds each [`Input`] with its [`Moment`], and carries out what [`Connection::take_effects`] gives.
 
+mod active;
 mod attempt;
-mod calls;
-mod control;
-mod deadlines;
-mod effect;
 mod ending;
 mod frames;
-mod handshaking;
 mod http_dialect;
-mod http_runs;
-mod knowledge;
-mod live;
 mod log_following;
-mod look_up;
-mod outcomes;
-mod probing;
-mod reading;
-mod run_watch;
+mod look_ups;
+mod peer;
+mod probes;
+mod run_tracker;
 mod run_words;
 mod runs;
-mod snapshot;
+mod session_publisher;
+mod status_tracker;
+mod turn;
 mod work_request;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gatewarden_protocol::DeviceIdentity;
+use gatewarden_protocol::Secret;
 use gatewarden_protocol::address::GatewayAddress;
-use gatewarden_protocol::{DeviceIdentity, Dialect};
+use gatewarden_protocol::health_document::HealthDocument;
+use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer};
 
-use self::attempt::Asked;
-pub use self::effect::{
-    CallToken, Count, Effect, Epoch, HttpAnswer, HttpAsk, HttpOperation, LogNews, Moment, ProbeToken,
-};
-use self::ending::{Blocked, Grace};
-use self::handshaking::Handshaking;
-use self::http_dialect::HttpTalk;
-use self::knowledge::Knowledge;
-use self::live::Live;
-use self::probing::Probes;
-pub use self::probing::{MAX_PROBES, ProbeFinding};
+use self::active::ActiveConnection;
+use self::attempt::{Handshaking, Login, Permission};
+use self::ending::Verdict;
+use self::log_following::LogFollowing;
+use self::peer::Peer;
+use self::probes::Probes;
+pub use self::probes::{MAX_PROBES, ProbeFinding};
 use self::runs::Runs;
-use self::snapshot::Telling;
-use crate::gateway_record::{DeviceToken, SharedRecord};
+use self::session_publisher::SessionPublisher;
+use self::status_tracker::StatusTracker;
+pub use self::turn::{
+    CallToken, Count, Effect, Epoch, HttpAnswer, HttpOperation, Input, LogNews, Moment, ProbeToken, SocketInput,
+};
+use self::turn::{Turn, Until};
+use crate::dialing::DialFailure;
+use crate::gateway_record::SharedRecord;
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::machines::backoff::Backoff;
 use crate::machines::breaker::Breaker;
-use crate::machines::heartbeat::Heartbeat;
-use crate::machines::log_tail::LogTail;
 use crate::settings::GatewaySettings;
 
-/// What a link is made of.
+/// What is due at one deadline is bounded: each round does at least one thing, and none comes back within the same instant.
+const MAX_ROUNDS: u32 = 8;
+
+/// What a connection is made of.
 #[derive(Debug, Clone)]
-pub struct LinkParts {
+pub struct ConnectionParts {
     /// The stored record.
     pub record: SharedRecord,
     /// Times and bounds.
@@ -82,135 +83,151 @@ pub struct LinkParts {
     pub instance_id: String,
 }
 
-/// Whether an authentication may be tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Permit {
-    /// Not asked for.
-    None,
-    /// Asked for; asked again then if no answer comes.
-    Asked { again_at: Instant },
-    /// Refused until then.
-    Denied { until: Instant },
-    /// Held and to be settled; whether credentials have left with it.
-    Held { spent: bool },
-}
-
-/// What is under way within a phase.
 #[derive(Debug)]
-enum Stage {
-    /// Not started, or waiting for a permit.
-    Idle,
-    /// A socket is being opened.
-    Dialing { due: Instant },
-    /// Upgraded; the gateway speaks first.
-    AwaitingChallenge { due: Instant },
-    /// The connect request (or `auth`) is out; a silent gateway is given up then.
-    Authenticating { due: Instant },
-    /// Speaking HTTP: a health document is awaited, then the token's acceptance.
-    TryingHttp { due: Instant },
+enum State {
+    /// Not started, or waiting for a permit to authenticate.
+    Idle(Permission),
+    /// A socket is being opened. Over HTTP a health document is awaited instead: without one, it is this refusal.
+    Dialing {
+        due: Instant,
+        http: Option<Refusal>,
+    },
+    /// The socket is open; the login isn't done.
+    Handshaking(Box<Handshaking>),
+    /// The health document is there; whether the token is taken isn't known.
+    HttpLogin {
+        due: Instant,
+        document: HealthDocument,
+        token_sent: bool,
+    },
     /// Authenticated.
-    Ready,
+    Live(Box<ActiveConnection>),
     /// Waiting for the next attempt.
-    Waiting { until: Instant },
-    /// Nothing will happen any more.
+    Waiting(Until),
     Stopped,
 }
 
-/// See the module.
+/// One connection to one gateway.
 #[derive(Debug)]
-pub struct Link {
-    record: SharedRecord,
-    settings: Arc<GatewaySettings>,
-    identity: Arc<DeviceIdentity>,
-    version: String,
-    instance_id: String,
-    /// None where the stored host is no address that may be dialled.
-    address: Option<GatewayAddress>,
-    /// The address in its canonical form: what permits and device tokens belong to.
-    key: String,
-
+pub struct Connection {
+    peer: Peer,
+    login: Login,
+    state: State,
+    /// What `state` and `verdict` come to; kept to tell each change of it.
     phase: Phase,
-    stage: Stage,
+    verdict: Verdict,
     epoch: Epoch,
-    /// Whether a socket of the present epoch is open or being opened.
-    has_socket: bool,
-    permit: Permit,
-    asked: Asked,
+    /// Addresses that permits were asked for, oldest first: answers come in that order.
+    asked: VecDeque<String>,
     /// Whether there was an attempt before: the next one is a reconnect.
     attempted: bool,
-    handshaking: Option<Handshaking>,
-    http: Option<HttpTalk>,
-    live: Option<Box<Live>>,
-
-    device_token: Option<DeviceToken>,
-    /// The gateway rejected the device token: not to be used until something changes.
-    without_device_token: bool,
-    /// The build that a control UI must claim, once the gateway named it.
-    build_id: Option<String>,
-    /// The dialect of the last success.
-    dialect: Option<Dialect>,
-
     backoff: Backoff,
     breaker: Breaker,
-    heartbeat: Heartbeat,
-    blocked: Option<Blocked>,
-    grace: Option<Grace>,
-    knowledge: Knowledge,
+    tracker: StatusTracker,
     probes: Probes,
     runs: Runs,
-    telling: Telling,
-    logs: LogTail,
+    publisher: SessionPublisher,
+    logs: LogFollowing,
     effects: Vec<Effect>,
 }
 
-impl Link {
-    /// A link that waits for [`Link::start`].
-    pub fn new(parts: LinkParts, moment: Moment) -> Self {
-        let LinkParts { record, settings, identity, version, instance_id } = parts;
-        let (address, key) = attempt::resolve(&record);
+/// The machines within a connection, and the turn that they are handed.
+struct Machines<'a> {
+    turn: Turn<'a>,
+    active: Option<&'a mut ActiveConnection>,
+    runs: &'a mut Runs,
+    publisher: &'a mut SessionPublisher,
+    logs: &'a mut LogFollowing,
+}
+
+impl Connection {
+    /// A connection that waits for [`Input::Start`].
+    pub fn new(parts: ConnectionParts, moment: Moment) -> Self {
+        let ConnectionParts { record, settings, identity, version, instance_id } = parts;
         Self {
             backoff: Backoff::new(settings.backoff.clone(), settings.stable_after),
             breaker: Breaker::new(settings.breaker_failures),
-            heartbeat: Heartbeat::new(
-                settings.heartbeat_interval,
-                settings.heartbeat_timeout,
-                settings.missed_heartbeats,
-                settings.degraded_latency,
-            ),
-            knowledge: Knowledge::new(moment, settings.probe_interval, record.dialect),
-            dialect: record.dialect,
-            record,
-            settings,
-            identity,
-            version,
-            instance_id,
-            address,
-            key,
+            tracker: StatusTracker::new(moment, settings.probe_interval, record.dialect),
+            login: Login::new(identity, version, instance_id),
+            peer: Peer::new(record, settings),
+            state: State::Idle(Permission::NotAsked),
             phase: Phase::Idle,
-            stage: Stage::Idle,
+            verdict: Verdict::None,
             epoch: Epoch(0),
-            has_socket: false,
-            permit: Permit::None,
-            asked: Asked::default(),
+            asked: VecDeque::new(),
             attempted: false,
-            handshaking: None,
-            http: None,
-            live: None,
-            device_token: None,
-            without_device_token: false,
-            build_id: None,
-            blocked: None,
-            grace: None,
             probes: Probes::default(),
             runs: Runs::default(),
-            telling: Telling::default(),
-            logs: LogTail::default(),
+            publisher: SessionPublisher::default(),
+            logs: LogFollowing::default(),
             effects: Vec::new(),
         }
     }
 
-    /// What the shell must do now, in order.
-    pub fn take_effects(&mut self) -> Vec<Effect> {
+    /// Takes an input in. What it leads to is in [`Connection::take_effects`].
+    pub fn on(&mut self, moment: Moment, input: Input<'_>) {
+        match input {
+            Input::Socket(epoch, input) => {
+                if self.has_socket() && self.epoch == epoch {
+                    self.on_socket(moment, input);
+                }
+                return;
+            }
+            Input::Start => {
+                if matches!(self.state, State::Idle(Permission::NotAsked)) {
+                    self.begin(moment, "start");
+                }
+            }
+            Input::Reconnect => self.reconnect(moment),
+            Input::ShutDown => self.shut_down(moment),
+            Input::Deadline => self.on_deadline(moment),
+            Input::Record(record) => self.update_record(moment, record),
+            Input::Permit(permit) => self.on_permit(moment, permit),
+            Input::Call { call, method, params, timeout } => {
+                let Machines { mut turn, active, .. } = self.machines(moment);
+                active::call(&mut turn, active, call, method, params, timeout);
+            }
+            Input::StartRun(call, start) => {
+                let Machines { mut turn, active, runs, .. } = self.machines(moment);
+                runs.start(&mut turn, active, call, start);
+            }
+            Input::RunUnsent(call) => {
+                let Machines { mut turn, runs, .. } = self.machines(moment);
+                runs.unsent(&mut turn, call);
+            }
+            Input::LookUpRun(call, wanted) => {
+                let Machines { mut turn, active, runs, .. } = self.machines(moment);
+                runs.look_up(&mut turn, active, call, wanted);
+            }
+            Input::Control(call, control) => {
+                let Machines { mut turn, active, runs, .. } = self.machines(moment);
+                runs.control(&mut turn, active, call, &control);
+            }
+            Input::Probe(probe, timeout) => self.on_probe(moment, probe, timeout),
+            Input::ProbeFinding(round, finding) => self.on_probe_finding(moment, round, finding),
+            Input::WatchLogs(watch, begin) => {
+                let Machines { mut turn, active, logs, .. } = self.machines(moment);
+                logs.join(&mut turn, active, watch, begin);
+            }
+            Input::UnwatchLogs(watch) => return self.logs.leave(watch),
+        }
+        self.tracker.mark();
+    }
+
+    /// What the shell must do now, in order. Tells what changed in the report since the last time.
+    pub fn take_effects(&mut self, moment: Moment) -> Vec<Effect> {
+        let Machines { mut turn, active, publisher, .. } = self.machines(moment);
+        publisher.publish(&mut turn, active);
+        // Stopping says nothing about the gateway: what was last known stays as it was told.
+        let status = self.facts(moment).status(moment.now);
+        if !self.is_stopped() && self.tracker.has_news(moment, status) {
+            let report = self.report_as(moment, status);
+            self.tracker.publish(moment, report, &mut self.effects);
+        }
+        if self.probes.has_answers() {
+            let report = self.current(moment);
+            self.probes.flush(moment.wall_ms, &report, &mut self.effects);
+        }
         std::mem::take(&mut self.effects)
     }
 
@@ -224,81 +241,159 @@ impl Link {
         self.epoch
     }
 
-    /// The last report that was given out.
-    pub fn report(&self) -> &GatewayReport {
-        self.knowledge.report()
+    /// Whether the socket of this attempt is awaited.
+    pub fn is_dialing(&self, epoch: Epoch) -> bool {
+        self.epoch == epoch && matches!(self.state, State::Dialing { http: None, .. })
     }
 
-    /// The record that the link works from.
+    /// The last report that was given out.
+    pub fn report(&self) -> &GatewayReport {
+        self.tracker.report()
+    }
+
+    /// The record that the connection works from.
     pub fn record(&self) -> &SharedRecord {
-        &self.record
+        &self.peer.record
     }
 
     /// The address that dials go to, if the stored host is one.
     pub fn address(&self) -> Option<&GatewayAddress> {
-        self.address.as_ref()
+        self.peer.address.as_ref()
     }
 
-    /// The only way to another phase. `reason` is a stable code, for the log.
-    fn enter(&mut self, moment: Moment, phase: Phase, stage: Stage, reason: &'static str) {
-        debug_assert!(
-            is_legal(self.phase, phase),
-            "a link must not go from {} to {} ({reason})",
-            self.phase.as_str(),
-            phase.as_str()
-        );
-        self.knowledge.next_attempt_ms = match &stage {
-            Stage::Waiting { until } => Some(moment.wall_of(*until)),
-            _ => None,
-        };
-        self.stage = stage;
-        if self.phase != phase {
-            self.effects.push(Effect::StateChanged { from: self.phase, to: phase, reason });
-            self.phase = phase;
+    /// The gateway's shared token: its own field, else the one that came in its URL.
+    pub fn shared_token(&self) -> Option<Secret> {
+        self.peer.shared_token()
+    }
+
+    /// What a failed dial means for this gateway.
+    pub fn read_dial_failure(&self, failure: &DialFailure) -> UpgradeAnswer {
+        failure.classify(self.peer.dialect.is_some())
+    }
+
+    /// Something that isn't a gateway's answer: from an address that never was a gateway it says that there is none,
+    /// from a known gateway it is a fault that may pass.
+    pub fn strange_code(&self) -> RefusalCode {
+        self.peer.strange_code()
+    }
+
+    /// What is kept of this gateway between two messages, bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.active().map_or(0, ActiveConnection::held_bytes) + self.publisher.held_bytes() + self.logs.held_bytes()
+    }
+
+    /// When [`Input::Deadline`] is due. There is always such a time until the connection is stopped.
+    pub fn next_deadline(&self, moment: Moment) -> Option<Instant> {
+        if self.is_stopped() {
+            return None;
+        }
+        let telling = [
+            self.tracker.next_deadline(&self.facts(moment), moment.now),
+            self.publisher.next_deadline(self.active(), moment.now),
+        ];
+        telling.into_iter().flatten().chain(self.own_deadline()).min()
+    }
+
+    /// When there is more to do than to tell what is known.
+    fn own_deadline(&self) -> Option<Instant> {
+        let logs = (self.phase == Phase::Ready).then(|| self.logs.next_deadline()).flatten();
+        let own = [
+            self.state_due(),
+            self.backoff.stable_at(),
+            self.verdict.next_deadline(),
+            self.probes.next_deadline(),
+            self.runs.next_deadline(),
+            logs,
+            self.active().and_then(ActiveConnection::next_deadline),
+        ];
+        own.into_iter().flatten().min()
+    }
+
+    fn on_deadline(&mut self, moment: Moment) {
+        for _ in 0..MAX_ROUNDS {
+            self.run_due(moment);
+            if self.is_stopped() || self.own_deadline().is_none_or(|next| next > moment.now) {
+                break;
+            }
         }
     }
 
-    /// Whether `epoch` is the present one and its socket is wanted.
-    fn is_current(&self, epoch: Epoch) -> bool {
-        self.has_socket && self.epoch == epoch
+    fn run_due(&mut self, moment: Moment) {
+        self.expire_requests(moment);
+        let Machines { mut turn, runs, .. } = self.machines(moment);
+        runs.on_deadline(&mut turn);
+        self.run_heartbeat(moment);
+        self.expire_probes(moment);
+        self.grace_over(moment);
+        self.backoff.on_tick(moment.now);
+        let Machines { mut turn, active, logs, .. } = self.machines(moment);
+        if let Some(active) = active {
+            active.on_deadline(&mut turn);
+            logs.ask(&mut turn, active);
+        }
+        self.state_over(moment);
+    }
+
+    fn is_stopped(&self) -> bool {
+        matches!(self.state, State::Stopped)
+    }
+
+    fn has_socket(&self) -> bool {
+        matches!(self.state, State::Dialing { .. } | State::Handshaking(_) | State::HttpLogin { .. } | State::Live(_))
+    }
+
+    fn active(&self) -> Option<&ActiveConnection> {
+        match &self.state {
+            State::Live(active) => Some(active),
+            _ => None,
+        }
+    }
+
+    fn machines(&mut self, moment: Moment) -> Machines<'_> {
+        let turn = Turn {
+            moment,
+            epoch: self.epoch,
+            peer: &self.peer,
+            phase: self.phase,
+            verdict: &self.verdict,
+            effects: &mut self.effects,
+        };
+        let active = match &mut self.state {
+            State::Live(active) => Some(&mut **active),
+            _ => None,
+        };
+        Machines { turn, active, runs: &mut self.runs, publisher: &mut self.publisher, logs: &mut self.logs }
+    }
+
+    /// The only way to another state. `reason` is a stable code, for the log.
+    fn enter(&mut self, state: State, reason: &'static str) {
+        self.state = state;
+        self.note_phase(reason);
+    }
+
+    /// Tells the phase if the state or the verdict has changed it.
+    fn note_phase(&mut self, reason: &'static str) {
+        self.tracker.mark();
+        let to = match &self.state {
+            State::Idle(_) => Phase::Idle,
+            State::Dialing { .. } => Phase::Dialing,
+            State::Handshaking(handshaking) if handshaking.is_authenticating() => Phase::Authenticating,
+            State::Handshaking(_) => Phase::AwaitingChallenge,
+            State::HttpLogin { .. } => Phase::Authenticating,
+            // Still connected while the restart is only announced.
+            State::Live(_) if matches!(self.verdict, Verdict::Restarting(_)) => Phase::Restarting,
+            State::Live(_) => Phase::Ready,
+            State::Waiting(_) => self.verdict.waiting_phase(),
+            State::Stopped => Phase::Stopping,
+        };
+        let from = std::mem::replace(&mut self.phase, to);
+        if from != to {
+            self.push(Effect::PhaseChanged { from, to, reason });
+        }
     }
 
     fn push(&mut self, effect: Effect) {
         self.effects.push(effect);
-    }
-
-    /// Ends every input: derives status, health point and report from what is known now.
-    fn settle(&mut self, moment: Moment) {
-        self.tell_sessions(moment);
-        // Stopping says nothing about the gateway: what was last known stays as it was told.
-        if self.phase != Phase::Stopping {
-            let facts = self.facts(moment);
-            let view = self.view(moment);
-            self.knowledge.publish(moment, facts, view, &mut self.effects);
-        }
-        self.probes.flush(moment.wall_ms, self.knowledge.current(), &mut self.effects);
-    }
-}
-
-/// The transitions that make sense; a phase may always stay what it is.
-fn is_legal(from: Phase, to: Phase) -> bool {
-    use Phase::{
-        Authenticating, AwaitingChallenge, Backoff, Blocked, Dialing, Idle, Parked, Ready, Restarting, Starting,
-        Stopping,
-    };
-    let ends = matches!(to, Idle | Backoff | Blocked | Starting | Restarting | Stopping);
-    match from {
-        Idle => matches!(to, Idle | Dialing | Blocked | Stopping),
-        Dialing => ends || matches!(to, Dialing | AwaitingChallenge | Authenticating),
-        AwaitingChallenge => ends || matches!(to, AwaitingChallenge | Authenticating),
-        Authenticating => ends || matches!(to, Authenticating | Ready),
-        Ready => ends || to == Ready,
-        // Still connected while the restart is only announced: anything may end it.
-        Restarting => ends,
-        Backoff | Starting | Blocked => {
-            to == from || matches!(to, Idle | Stopping) || (from == Starting && to == Backoff)
-        }
-        Parked | Stopping => to == from,
     }
 }
 

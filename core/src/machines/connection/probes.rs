@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use gatewarden_protocol::refusal::{Refusal, RefusalClass, RefusalCode};
 
 use super::ending::last_attempt;
-use super::knowledge::milliseconds;
-use super::{Count, Effect, Link, Moment, ProbeToken};
-use crate::gateway_report::ProbeOutcome;
-use crate::gateway_report::{GatewayReport, Phase, StatusSource};
+use super::status_tracker::milliseconds;
+use super::{Connection, Count, Effect, Moment, ProbeToken, State};
+use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome, StatusSource};
 
 /// Probes that may wait for one gateway at the same time.
 pub const MAX_PROBES: usize = 64;
@@ -23,13 +22,14 @@ pub struct ProbeFinding {
     pub failure: Option<(&'static str, Refusal)>,
 }
 
+/// What a probe waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// Waits for the reply to a heartbeat.
+    /// The reply to a heartbeat.
     Live,
-    /// Waits for the attempt under way.
+    /// The attempt under way.
     Attempt,
-    /// Waits for a try beside the connection.
+    /// A try beside the connection.
     Beside,
 }
 
@@ -48,12 +48,6 @@ struct Answered {
     failed_step: Option<(String, String)>,
 }
 
-impl Answered {
-    fn failed(probe: ProbeToken, step: &str, words: impl Into<String>) -> Self {
-        Self { probe, latency: None, failed_step: Some((step.to_owned(), words.into())) }
-    }
-}
-
 /// Probes that wait, and those that have their answer.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
@@ -70,15 +64,33 @@ impl Probes {
     }
 
     fn answer(&mut self, which: impl Fn(&Waiting) -> bool, latency: Option<Duration>, failed: Option<(&str, &str)>) {
-        let answered = &mut self.answered;
-        self.waiting.retain(|waiting| {
-            let hit = which(waiting);
-            if hit {
-                let failed_step = failed.map(|(step, words)| (step.to_owned(), words.to_owned()));
-                answered.push(Answered { probe: waiting.probe, latency, failed_step });
-            }
-            !hit
-        });
+        for Waiting { probe, .. } in self.waiting.extract_if(.., |waiting| which(waiting)) {
+            let failed_step = failed.map(|(step, words)| (step.to_owned(), words.to_owned()));
+            self.answered.push(Answered { probe, latency, failed_step });
+        }
+    }
+
+    fn refuse(&mut self, probe: ProbeToken, step: &str, words: String) {
+        self.answered.push(Answered { probe, latency: None, failed_step: Some((step.to_owned(), words)) });
+    }
+
+    /// Whoever waits for one thing waits for another from now on.
+    fn shift(&mut self, from: Mode, to: Mode) {
+        self.waiting.iter_mut().filter(|waiting| waiting.mode == from).for_each(|waiting| waiting.mode = to);
+    }
+
+    /// A connection is up: whoever waited for it now waits for its first heartbeat.
+    pub(super) fn go_live(&mut self) {
+        self.shift(Mode::Attempt, Mode::Live);
+    }
+
+    /// A heartbeat was answered.
+    pub(super) fn answered(&mut self, round_trip: Duration) {
+        self.answer(|one| one.mode == Mode::Live, Some(round_trip), None);
+    }
+
+    pub(super) fn has_answers(&self) -> bool {
+        !self.answered.is_empty()
     }
 
     /// The answers, with the report that they are part of.
@@ -90,119 +102,89 @@ impl Probes {
                 latency_ms: latency.map(milliseconds),
                 failed_step,
             });
-            effects.push(Effect::AnswerProbe { probe, outcome });
+            effects.push(Effect::AnswerProbe(probe, outcome));
         }
     }
 }
 
-impl Link {
-    /// Somebody wants to know now. Answered once, within `timeout`, with [`Effect::AnswerProbe`].
-    pub fn on_probe(&mut self, moment: Moment, probe: ProbeToken, timeout: Duration) {
-        let deadline = moment.now + timeout;
-        let mode = match self.phase {
-            Phase::Ready => Mode::Live,
-            Phase::Dialing | Phase::AwaitingChallenge | Phase::Authenticating => Mode::Attempt,
-            Phase::Idle | Phase::Backoff | Phase::Starting | Phase::Restarting | Phase::Blocked => Mode::Beside,
-            Phase::Parked | Phase::Stopping => {
-                self.probes.answered.push(Answered::failed(probe, "connect", "the gateway is being stopped"));
-                return self.settle(moment);
+impl Connection {
+    pub(super) fn on_probe(&mut self, moment: Moment, probe: ProbeToken, timeout: Duration) {
+        let mode = match &self.state {
+            State::Live(_) if self.phase == Phase::Ready => Mode::Live,
+            State::Dialing { .. } | State::Handshaking(_) | State::HttpLogin { .. } => Mode::Attempt,
+            State::Idle(_) | State::Waiting(_) | State::Live(_) => Mode::Beside,
+            State::Stopped => {
+                return self.probes.refuse(probe, "connect", "the gateway is being stopped".to_owned());
             }
         };
         if self.probes.waiting.len() >= MAX_PROBES {
             let words = format!("{MAX_PROBES} probes of this gateway already wait");
-            self.probes.answered.push(Answered::failed(probe, "request", words));
-            return self.settle(moment);
+            return self.probes.refuse(probe, "request", words);
         }
-        self.probes.waiting.push(Waiting { probe, started: moment.now, deadline, mode });
-        match mode {
-            Mode::Live => {
-                self.heartbeat.hasten(moment.now);
-                self.run_heartbeat(moment);
-            }
-            Mode::Attempt => {}
-            Mode::Beside => {
-                if self.probes.round.is_none() {
-                    self.probes.rounds += 1;
-                    let round = self.probes.rounds;
-                    self.probes.round = Some(round);
-                    self.push(Effect::ProbeUnconnected { round, timeout });
-                }
-            }
+        self.probes.waiting.push(Waiting { probe, started: moment.now, deadline: moment.now + timeout, mode });
+        if mode == Mode::Beside && self.probes.round.is_none() {
+            self.probes.rounds += 1;
+            let round = self.probes.rounds;
+            self.probes.round = Some(round);
+            self.push(Effect::ProbeUnconnected { round, timeout });
         }
-        self.settle(moment);
+        if let State::Live(active) = &mut self.state
+            && mode == Mode::Live
+        {
+            active.heartbeat.hasten(moment.now);
+            self.run_heartbeat(moment);
+        }
     }
 
-    /// What the try beside the connection found.
-    pub fn on_probe_finding(&mut self, moment: Moment, round: u64, finding: ProbeFinding) {
+    pub(super) fn on_probe_finding(&mut self, moment: Moment, round: u64, finding: ProbeFinding) {
         if self.probes.round != Some(round) {
             return;
         }
         self.probes.round = None;
-        let waiting = self.live.is_none() && !self.has_socket && self.phase != Phase::Stopping;
         match finding.failure {
-            None => self.probe_found_it(moment, finding.latency, waiting),
-            Some((step, refusal)) => self.probe_failed(moment, step, &refusal, waiting),
+            None => self.probe_found_it(moment, finding.latency),
+            Some((step, refusal)) => self.probe_failed(moment, step, &refusal),
         }
-        self.settle(moment);
     }
 
-    fn probe_found_it(&mut self, moment: Moment, latency: Option<Duration>, waiting: bool) {
+    fn probe_found_it(&mut self, moment: Moment, latency: Option<Duration>) {
         if let Some(latency) = latency {
             self.push(Effect::Count(Count::Latency(latency)));
         }
-        if let Some(blocked) = &self.blocked {
+        if let Some(blocked) = self.verdict.blocked() {
             // It is there, and refuses as before: only the slow re-check spends a login on finding out more.
-            let message = blocked.problem.message.clone();
-            self.probes.answer(|one| one.mode == Mode::Beside, latency, Some(("authenticate", &message)));
-            return;
+            let failed = Some(("authenticate", blocked.problem.message.as_str()));
+            return self.probes.answer(|one| one.mode == Mode::Beside, latency, failed);
         }
-        for one in &mut self.probes.waiting {
-            if one.mode == Mode::Beside {
-                one.mode = Mode::Attempt;
-            }
-        }
-        if waiting && matches!(self.phase, Phase::Backoff | Phase::Starting | Phase::Restarting) {
+        self.probes.shift(Mode::Beside, Mode::Attempt);
+        if matches!(self.state, State::Waiting(_)) {
             self.begin(moment, "probe_found_it");
         }
     }
 
-    fn probe_failed(&mut self, moment: Moment, step: &'static str, refusal: &Refusal, waiting: bool) {
-        let problem = self.problem(refusal);
-        if waiting && self.phase == Phase::Backoff && refusal.class == RefusalClass::Retryable {
-            self.knowledge.fail(moment, last_attempt(refusal.code), problem.clone(), StatusSource::Probe);
+    fn probe_failed(&mut self, moment: Moment, step: &'static str, refusal: &Refusal) {
+        let problem = self.peer.problem(refusal);
+        let is_away = matches!(self.state, State::Waiting(_)) && refusal.class == RefusalClass::Retryable;
+        if is_away && self.phase == Phase::Backoff {
+            self.tracker.fail(moment, last_attempt(refusal.code), problem.clone(), StatusSource::Probe);
             self.breaker.on_attempt(moment.wall_ms);
             self.breaker.on_failure(moment.wall_ms);
         }
         self.probes.answer(|one| one.mode == Mode::Beside, None, Some((step, &problem.message)));
         // It used to refuse; now it isn't even there. The next attempt fails before any login, and says so.
-        if waiting && self.phase == Phase::Blocked && refusal.class == RefusalClass::Retryable {
+        if is_away && self.phase == Phase::Blocked {
             self.begin(moment, "probe_found_it_gone");
         }
     }
 
-    /// A connection is up: whoever waited for it now waits for its first heartbeat.
-    pub(super) fn probes_go_live(&mut self, _moment: Moment) {
-        for one in &mut self.probes.waiting {
-            if one.mode == Mode::Attempt {
-                one.mode = Mode::Live;
-            }
-        }
-    }
-
-    /// A heartbeat was answered.
-    pub(super) fn probes_answered(&mut self, _moment: Moment, round_trip: std::time::Duration) {
-        self.probes.answer(|one| one.mode == Mode::Live, Some(round_trip), None);
-    }
-
     /// An attempt or a connection ended.
-    pub(super) fn probes_after_ending(&mut self, _moment: Moment, refusal: &Refusal) {
-        let message = self.problem(refusal).message;
-        let step = step_of(refusal.code);
-        self.probes.answer(|one| one.mode != Mode::Beside, None, Some((step, &message)));
+    pub(super) fn probes_after_ending(&mut self, refusal: &Refusal) {
+        let message = self.peer.problem(refusal).message;
+        self.probes.answer(|one| one.mode != Mode::Beside, None, Some((step_of(refusal.code), &message)));
     }
 
     /// All that wait are told why they get nothing.
-    pub(super) fn fail_probes_by(&mut self, code: RefusalCode, words: &str) {
+    pub(super) fn fail_probes(&mut self, code: RefusalCode, words: &str) {
         self.probes.answer(|_| true, None, Some((step_of(code), words)));
         self.probes.round = None;
     }
@@ -211,15 +193,16 @@ impl Link {
     pub(super) fn expire_probes(&mut self, moment: Moment) {
         let now = moment.now;
         let due = |one: &Waiting| now >= one.deadline;
-        let silent_since =
-            self.probes.waiting.iter().filter(|one| due(one) && one.mode == Mode::Live).map(|one| one.started).max();
+        let mut overdue = self.probes.waiting.iter().filter(|one| due(one)).peekable();
+        if overdue.peek().is_none() {
+            return;
+        }
+        let silent_since = overdue.filter(|one| one.mode == Mode::Live).map(|one| one.started).max();
         if let Some(since) = silent_since
-            && self.live.is_some()
-            && self.heartbeat.is_asking()
-            && !self.knowledge.seen_since(since)
+            && self.active().is_some_and(|active| active.heartbeat.is_asking())
+            && !self.tracker.seen_since(since)
         {
-            self.knowledge.missed(moment, StatusSource::Probe);
-            self.knowledge.probe_silent = true;
+            self.tracker.probe_missed(moment);
             self.breaker.on_failure(moment.wall_ms);
         }
         let step = match self.phase {
@@ -228,13 +211,13 @@ impl Link {
             Phase::Ready => "request",
             _ => "connect",
         };
-        let words = format!("gateway \"{}\" gave no answer within the probe's time", self.record.name);
+        let words = format!("gateway \"{}\" gave no answer within the probe's time", self.peer.record.name);
         self.probes.answer(due, None, Some((step, &words)));
     }
 }
 
 /// The step of a connection that a reason belongs to.
-pub(super) fn step_of(code: RefusalCode) -> &'static str {
+fn step_of(code: RefusalCode) -> &'static str {
     match code {
         RefusalCode::NameNotResolved | RefusalCode::AddressForbidden => "resolve",
         RefusalCode::ConnectionRefused

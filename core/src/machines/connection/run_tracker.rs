@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::run_words::{News, Weight, Word};
+use super::run_words::{Confidence, RunProgress, RunUpdate};
 use super::work_request::is_own_session;
-use crate::run::RunNotice;
-use crate::run::RunStage;
+use crate::run::{RunNotice, RunStage};
 
 /// Runs that are followed at a time; beyond that the oldest is given up, an ended one first.
 pub(super) const MAX_RUNS: usize = 1024;
@@ -21,10 +20,9 @@ const RETRY_GRACE: Duration = Duration::from_secs(15);
 /// How long after a kill an end is put down to it, where the gateway says only that it ended.
 const KILL_REMEMBERED: Duration = Duration::from_secs(60);
 
-/// See the module.
 #[derive(Debug, Default)]
-pub(super) struct RunWatch {
-    runs: BTreeMap<u64, Watched>,
+pub(super) struct RunTracker {
+    runs: BTreeMap<u64, TrackedRun>,
     numbers: HashMap<String, u64>,
     dues: BTreeSet<(Instant, u64)>,
     last_number: u64,
@@ -32,7 +30,7 @@ pub(super) struct RunWatch {
 }
 
 #[derive(Debug)]
-struct Watched {
+struct TrackedRun {
     run_id: String,
     session_key: Option<String>,
     /// Whether nothing else runs in its session.
@@ -42,12 +40,12 @@ struct Watched {
     second_reply_due: bool,
     kill_asked: Option<Instant>,
     /// An end that may still be bettered, and when it is told as it is.
-    candidate: Option<(Weight, RunStage)>,
+    candidate: Option<(Confidence, RunStage)>,
     ended: bool,
     due: Option<Instant>,
 }
 
-impl RunWatch {
+impl RunTracker {
     /// Follows a run from now on. Known already: only its session is taken over.
     pub(super) fn follow(&mut self, run_id: &str, session_key: Option<&str>) {
         if let Some(run) = self.get_mut(run_id) {
@@ -65,7 +63,7 @@ impl RunWatch {
         self.last_number += 1;
         self.numbers.insert(run_id.to_owned(), self.last_number);
         self.open += 1;
-        let run = Watched {
+        let run = TrackedRun {
             run_id: run_id.to_owned(),
             session_key: session_key.map(str::to_owned),
             own_session: session_key.is_some_and(|key| is_own_session(key, run_id)),
@@ -174,25 +172,25 @@ impl RunWatch {
             .collect();
         for number in numbers {
             let stage = RunStage::Killed { reason: "aborted (asked for here)".to_owned() };
-            self.better(number, Weight::Text, stage, now + FULLER_WORDS);
+            self.better(number, Confidence::Text, stage, now + FULLER_WORDS);
         }
     }
 
-    /// A word about a run. Says what is to be told of it.
-    pub(super) fn on_word(&mut self, word: Word, now: Instant) -> Option<RunNotice> {
-        let number = *self.numbers.get(&word.run_id)?;
+    /// An update of a run. Says what is to be told of it.
+    pub(super) fn on_update(&mut self, update: RunUpdate, now: Instant) -> Option<RunNotice> {
+        let number = *self.numbers.get(&update.run_id)?;
         let run = self.runs.get_mut(&number)?;
         run.heard = true;
         if run.ended {
             return None;
         }
-        if word.session_key.is_some() && run.session_key.is_none() {
-            run.session_key = word.session_key;
+        if update.session_key.is_some() && run.session_key.is_none() {
+            run.session_key = update.session_key;
         }
-        match word.news {
-            News::Running { pid } => {
+        match update.progress {
+            RunProgress::Running { pid } => {
                 // A new try: the failure before it was none of the run's.
-                if run.candidate.as_ref().is_some_and(|(weight, _)| *weight == Weight::MayBeRetried) {
+                if run.candidate.as_ref().is_some_and(|(confidence, _)| *confidence == Confidence::MayBeRetried) {
                     run.candidate = None;
                     self.set_due(number, None);
                 }
@@ -202,16 +200,16 @@ impl RunWatch {
                 }
                 Some(run.notice(RunStage::Running { pid }))
             }
-            News::Ended { stage, weight } => {
+            RunProgress::Ended { stage, confidence } => {
                 let stage = run.put_down_to_kill(stage, now);
-                let fuller_to_come = run.second_reply_due && weight < Weight::Certain;
-                let wait = match weight {
-                    Weight::MayBeRetried => RETRY_GRACE,
-                    Weight::Bare => FULLER_WORDS,
-                    Weight::Text if fuller_to_come => FULLER_WORDS,
-                    Weight::Text | Weight::Certain => return self.end(number, stage, now),
+                let fuller_to_come = run.second_reply_due && confidence < Confidence::Certain;
+                let wait = match confidence {
+                    Confidence::MayBeRetried => RETRY_GRACE,
+                    Confidence::Bare => FULLER_WORDS,
+                    Confidence::Text if fuller_to_come => FULLER_WORDS,
+                    Confidence::Text | Confidence::Certain => return self.end(number, stage, now),
                 };
-                self.better(number, weight, stage, now + wait);
+                self.better(number, confidence, stage, now + wait);
                 None
             }
         }
@@ -236,15 +234,15 @@ impl RunWatch {
         notices
     }
 
-    fn get_mut(&mut self, run_id: &str) -> Option<&mut Watched> {
+    fn get_mut(&mut self, run_id: &str) -> Option<&mut TrackedRun> {
         self.numbers.get(run_id).and_then(|number| self.runs.get_mut(number))
     }
 
     /// Keeps an end that says more than the one known; of two that say as much, the first.
-    fn better(&mut self, number: u64, weight: Weight, stage: RunStage, due: Instant) {
+    fn better(&mut self, number: u64, confidence: Confidence, stage: RunStage, due: Instant) {
         let Some(run) = self.runs.get_mut(&number) else { return };
-        if run.candidate.as_ref().is_none_or(|(known, _)| weight > *known) {
-            run.candidate = Some((weight, stage));
+        if run.candidate.as_ref().is_none_or(|(known, _)| confidence > *known) {
+            run.candidate = Some((confidence, stage));
             self.set_due(number, Some(due));
         }
     }
@@ -281,7 +279,7 @@ impl RunWatch {
     }
 }
 
-impl Watched {
+impl TrackedRun {
     fn notice(&self, stage: RunStage) -> RunNotice {
         RunNotice { run_id: self.run_id.clone(), session_key: self.session_key.clone(), stage }
     }

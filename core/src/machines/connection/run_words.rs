@@ -13,26 +13,25 @@ const MAX_TEXT: usize = 48 * 1024;
 /// How protocol 3 words the failure of a `chat.send` run, which it reports as a final answer.
 const FAILED_BEFORE_REPLY: &str = "\u{26a0}\u{fe0f} Agent failed before reply:";
 
-/// One word about one run.
+/// What an event says of one run.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Word {
+pub(super) struct RunUpdate {
     pub(super) run_id: String,
     pub(super) session_key: Option<String>,
-    pub(super) news: News,
+    pub(super) progress: RunProgress,
 }
 
-/// What it says.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum News {
+pub(super) enum RunProgress {
     /// It runs; also a new try after a failure.
     Running { pid: Option<i64> },
     /// It ended, or so it seems.
-    Ended { stage: RunStage, weight: Weight },
+    Ended { stage: RunStage, confidence: Confidence },
 }
 
 /// How much an end counts, lightest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Weight {
+pub(super) enum Confidence {
     /// The gateway may try again with another model.
     MayBeRetried,
     /// The bare fact: fuller words follow within moments.
@@ -67,18 +66,18 @@ pub(super) fn progress(payload: &Value) -> Option<Progress> {
 
 /// An event about a run of a real release, or of one that words its events alike. `failures_read_as_final` is the quirk
 /// of that name.
-pub(super) fn read_event(event: &Event, failures_read_as_final: bool) -> Option<Word> {
+pub(super) fn read_event(event: &Event, failures_read_as_final: bool) -> Option<RunUpdate> {
     let payload = &event.payload;
-    let news = match event.name.as_str() {
+    let progress = match event.name.as_str() {
         "agent" => lifecycle(payload)?,
         "chat" => chat(payload, failures_read_as_final)?,
         _ => return None,
     };
     let run_id = payload.get("runId")?.as_str()?.to_owned();
-    Some(Word { run_id, session_key: text(payload, &["sessionKey"]), news })
+    Some(RunUpdate { run_id, session_key: text(payload, &["sessionKey"]), progress })
 }
 
-fn lifecycle(payload: &Value) -> Option<News> {
+fn lifecycle(payload: &Value) -> Option<RunProgress> {
     if payload.get("stream").and_then(Value::as_str) != Some("lifecycle") {
         return None;
     }
@@ -86,24 +85,27 @@ fn lifecycle(payload: &Value) -> Option<News> {
     let aborted = data.get("aborted").and_then(Value::as_bool) == Some(true)
         || data.get("status").and_then(Value::as_str) == Some("cancelled");
     match data.get("phase").and_then(Value::as_str)? {
-        "start" => Some(News::Running { pid: None }),
+        "start" => Some(RunProgress::Running { pid: None }),
         "end" | "error" if aborted => Some(certain(killed(data))),
         "end" => {
             let said = data.get("terminalReply").and_then(|reply| text(reply, &["text"]));
             let result = said.map_or(Value::Null, |text| json!({ "text": text }));
-            Some(News::Ended { stage: RunStage::Completed { result: cut(result) }, weight: Weight::Bare })
+            Some(RunProgress::Ended {
+                stage: RunStage::Completed { result: cut(result) },
+                confidence: Confidence::Bare,
+            })
         }
         "error" => {
             // Settled: there won't be another try.
             let settled = data.get("executionSettled").and_then(Value::as_bool) == Some(true);
-            let weight = if settled { Weight::Bare } else { Weight::MayBeRetried };
-            Some(News::Ended { stage: failed(data, Value::Null), weight })
+            let confidence = if settled { Confidence::Bare } else { Confidence::MayBeRetried };
+            Some(RunProgress::Ended { stage: failed(data, Value::Null), confidence })
         }
         _ => None,
     }
 }
 
-fn chat(payload: &Value, failures_read_as_final: bool) -> Option<News> {
+fn chat(payload: &Value, failures_read_as_final: bool) -> Option<RunProgress> {
     match payload.get("state").and_then(Value::as_str)? {
         "final" => {
             // Without a message: it was handed to the run under way in its session, or had nothing to say.
@@ -112,16 +114,21 @@ fn chat(payload: &Value, failures_read_as_final: bool) -> Option<News> {
                 return Some(certain(RunStage::Failed { error: words::shown(&said), result: Value::Null }));
             }
             let result = if said.is_empty() { Value::Null } else { json!({ "text": said }) };
-            Some(News::Ended { stage: RunStage::Completed { result: cut(result) }, weight: Weight::Text })
+            Some(RunProgress::Ended {
+                stage: RunStage::Completed { result: cut(result) },
+                confidence: Confidence::Text,
+            })
         }
-        "error" => Some(News::Ended { stage: failed(payload, Value::Null), weight: Weight::MayBeRetried }),
+        "error" => {
+            Some(RunProgress::Ended { stage: failed(payload, Value::Null), confidence: Confidence::MayBeRetried })
+        }
         "aborted" => Some(certain(killed(payload))),
         _ => None,
     }
 }
 
-fn certain(stage: RunStage) -> News {
-    News::Ended { stage, weight: Weight::Certain }
+fn certain(stage: RunStage) -> RunProgress {
+    RunProgress::Ended { stage, confidence: Confidence::Certain }
 }
 
 /// Whether the last words of a session are those of a failure.
@@ -176,7 +183,7 @@ fn is_abort(payload: &Value) -> bool {
 }
 
 /// A `spawn_result` of document 002, or the answer to `POST /spawn`, which is worded alike.
-pub(super) fn read_spawn_result(payload: &Value) -> News {
+pub(super) fn read_spawn_result(payload: &Value) -> RunProgress {
     let result = payload.get("result").cloned().unwrap_or_default();
     let has_result = !result.is_null() || payload.get("completedAt").is_some_and(|at| !at.is_null());
     let exit_code = ["exitCode", "exit_code", "code"].iter().find_map(|field| result.get(*field)?.as_i64());
@@ -192,7 +199,7 @@ pub(super) fn read_spawn_result(payload: &Value) -> News {
         Some(Progress::Completed) if exit_code.is_some_and(|code| code != 0) => certain(failed_so(result)),
         Some(Progress::Completed) => certain(RunStage::Completed { result: cut(result) }),
         None if has_result => certain(RunStage::Completed { result: cut(result) }),
-        Some(Progress::Accepted | Progress::Running) | None => News::Running { pid: pid(payload) },
+        Some(Progress::Accepted | Progress::Running) | None => RunProgress::Running { pid: pid(payload) },
     }
 }
 

@@ -15,5 +15,5 @@ mod run_invariants;
 mod run_requests;
 mod run_sim;
 mod run_stages;
+mod sessions;
 mod sim;
-mod snapshots;

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::super::*;
 use super::sim::{START_MS, Sim, hello_4, record};
+use crate::gateway_notice::GatewayNotice;
 use crate::gateway_report::{BreakerState, Status};
 use crate::settings::GatewaySettings;
 use std::time::Duration;
@@ -13,7 +14,7 @@ fn an_unknown_ping_teaches_the_heartbeat_to_use_socket_pings() {
     sim.news();
     sim.pass_s(30);
     let news = sim.news();
-    assert!(news.iter().any(|effect| matches!(effect, Effect::Ping { .. })));
+    assert!(news.iter().any(|effect| matches!(effect, Effect::Ping(..))));
     assert!(!news.iter().any(|effect| matches!(effect, Effect::Send { .. })));
 }
 
@@ -41,7 +42,7 @@ fn a_frozen_gateway_shows_within_40_s_and_is_dropped_within_a_minute() {
     assert_eq!(sim.status(), Status::Online);
     sim.pass(Duration::from_millis(1_100));
     assert_eq!((sim.status(), sim.code().as_deref()), (Status::Timeout, Some("heartbeat_missed")));
-    assert_eq!(sim.link.phase(), Phase::Ready);
+    assert_eq!(sim.connection.phase(), Phase::Ready);
     sim.pass(Duration::from_secs_f64(begun + 60.1 - sim.seconds()));
     assert_eq!((sim.status(), sim.code().as_deref()), (Status::Offline, Some("heartbeat_lost")));
     assert_eq!(sim.current().breaker.state, BreakerState::Open);
@@ -56,7 +57,7 @@ fn a_busy_gateway_whose_events_still_come_is_not_dropped() {
         sim.pass_s(5);
         sim.says(json!({"type":"event","event":"tick","payload":{"ts":1},"seq":tick}));
     }
-    assert_eq!(sim.link.phase(), Phase::Ready);
+    assert_eq!(sim.connection.phase(), Phase::Ready);
     assert_eq!((sim.status(), sim.code().as_deref()), (Status::Degraded, Some("heartbeat_missed")));
     sim.pong();
     assert_eq!(sim.dials(), 1);
@@ -83,8 +84,8 @@ fn the_gateways_pings_are_answered_at_once() {
     let mut sim = Sim::online();
     sim.news();
     let epoch = sim.epoch();
-    sim.feed(|link, moment| link.on_ping(moment, epoch, bytes::Bytes::from_static(b"x")));
-    assert!(matches!(&sim.news()[0], Effect::Pong { payload, .. } if &payload[..] == b"x"));
+    sim.feed(Input::Socket(epoch, SocketInput::Ping(bytes::Bytes::from_static(b"x"))));
+    assert!(matches!(&sim.news()[0], Effect::Pong(_, payload) if &payload[..] == b"x"));
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn heavy_lists_are_read_again_only_slowly() {
         let epoch = sim.epoch();
         for effect in sim.news() {
             match effect {
-                Effect::Ping { payload, .. } => sim.feed(|link, moment| link.on_pong(moment, epoch, &payload)),
+                Effect::Ping(_, payload) => sim.feed(Input::Socket(epoch, SocketInput::Pong(&payload))),
                 Effect::Send { text, .. } => {
                     let frame: serde_json::Value = serde_json::from_str(&text).unwrap();
                     lists += u32::from(frame["method"] == "sessions.list");
@@ -177,7 +178,7 @@ fn heavy_lists_are_read_again_only_slowly() {
             }
         }
     }
-    assert_eq!(sim.link.phase(), Phase::Ready);
+    assert_eq!(sim.connection.phase(), Phase::Ready);
     assert!((1..=2).contains(&lists), "{lists} lists in ten minutes");
 }
 
@@ -251,11 +252,11 @@ fn garbage_on_a_live_connection_is_counted_and_a_flood_of_it_ends_the_connection
     for _ in 0..50 {
         sim.says_text("not json");
     }
-    assert_eq!(sim.link.phase(), Phase::Ready);
+    assert_eq!(sim.connection.phase(), Phase::Ready);
     for _ in 0..50 {
         sim.says_text("not json");
     }
-    assert_eq!((sim.link.phase(), sim.code().as_deref()), (Phase::Backoff, Some("garbage")));
+    assert_eq!((sim.connection.phase(), sim.code().as_deref()), (Phase::Backoff, Some("garbage")));
 }
 
 #[test]
@@ -286,11 +287,13 @@ fn reports_are_told_at_once_for_states_and_rarely_for_numbers() {
         sim.says(json!({"type":"event","event":"sessions.changed","payload":{"sessionKey":key,"session":{"key":key,"hasActiveRun":true}}}));
         sim.pass(Duration::from_millis(10));
     }
-    let reports = sim.news().iter().filter(|effect| matches!(effect, Effect::Report(_))).count();
+    let reports = sim.news().iter().filter(|effect| matches!(effect, Effect::Notify(GatewayNotice::Report(_)))).count();
     assert!((2..=7).contains(&reports), "{reports} reports in a second");
     sim.closes(None, "");
-    assert!(matches!(sim.news().iter().rev().find(|effect| matches!(effect, Effect::Report(_))),
-        Some(Effect::Report(report)) if report.status == Status::Offline));
+    assert!(
+        matches!(sim.news().iter().rev().find(|effect| matches!(effect, Effect::Notify(GatewayNotice::Report(_)))),
+        Some(Effect::Notify(GatewayNotice::Report(report))) if report.status == Status::Offline)
+    );
 }
 
 #[test]

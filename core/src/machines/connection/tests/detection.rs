@@ -9,6 +9,7 @@ use crate::dialing::{Health, HealthFailure};
 use crate::gateway_notice::AuthResult;
 use crate::gateway_record::{GatewayRecord, Transport};
 use crate::gateway_report::Status;
+use gatewarden_protocol::Dialect;
 use std::time::Duration;
 
 fn upgrade_answered(status: u16) -> DialFailure {
@@ -34,27 +35,36 @@ pub(super) fn reply(status: u16, body: &'static str) -> HttpAnswer {
     }))
 }
 
-pub(super) fn last_ask(sim: &Sim) -> HttpAsk {
-    sim.log
-        .iter()
-        .rev()
-        .find_map(|effect| match effect {
-            Effect::Http { ask, .. } => Some(ask.clone()),
-            _ => None,
-        })
-        .expect("something was asked over HTTP")
+/// What is asked over HTTP.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) id: String,
+    pub(super) operation: HttpOperation,
 }
 
-pub(super) fn answers(sim: &mut Sim, ask: &HttpAsk, answer: HttpAnswer) {
+impl Ask {
+    fn of(effect: &Effect) -> Option<Self> {
+        match effect {
+            Effect::Http { id, operation, .. } => Some(Self { id: id.clone(), operation: operation.clone() }),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn last_ask(sim: &Sim) -> Ask {
+    sim.log.iter().rev().find_map(Ask::of).expect("something was asked over HTTP")
+}
+
+pub(super) fn answers(sim: &mut Sim, ask: &Ask, answer: HttpAnswer) {
     let epoch = sim.epoch();
-    sim.feed(|link, moment| link.on_http(moment, epoch, ask.number, answer, &mut super::sim::ample()));
+    sim.feed(Input::Socket(epoch, SocketInput::Http(&ask.id, answer, &mut super::sim::ample())));
 }
 
 /// Answers what an `http` gateway is asked until it is online.
 pub(super) fn http_online(record: GatewayRecord) -> Sim {
     let mut sim = Sim::of(record);
     sim.start();
-    if sim.link.record().transport == Transport::Auto {
+    if sim.connection.record().transport == Transport::Auto {
         sim.dial_failed(upgrade_answered(404));
     }
     let ask = last_ask(&sim);
@@ -66,7 +76,7 @@ pub(super) fn http_online(record: GatewayRecord) -> Sim {
     answers(&mut sim, &ask, reply(200, r#"{"sessions":[]}"#));
     for _ in 0..5 {
         for effect in sim.news() {
-            let Effect::Http { ask, .. } = effect else { continue };
+            let Some(ask) = Ask::of(&effect) else { continue };
             let answer = match ask.operation {
                 HttpOperation::Health => health(),
                 HttpOperation::Sessions => reply(200, r#"{"sessions":[{"key":"a:b","active":true}]}"#),
@@ -109,12 +119,12 @@ fn a_web_server_that_answers_200_to_everything_is_offline_as_not_a_gateway_and_n
     let page = HealthFailure::NotAHealthDocument { status: 200, content_type: Some("text/html".into()) };
     answers(&mut sim, &ask, HttpAnswer::Health(Err(page)));
     assert_eq!((sim.status(), sim.code().as_deref()), (Status::Offline, Some("not_a_gateway")));
-    assert_eq!(sim.link.phase(), Phase::Blocked);
+    assert_eq!(sim.connection.phase(), Phase::Blocked);
     assert_eq!(sim.settlements(), [AuthResult::NotFailed]);
     assert!(
         sim.log
             .iter()
-            .all(|effect| !matches!(effect, Effect::Http { ask, .. } if ask.operation != HttpOperation::Detect))
+            .all(|effect| !matches!(effect, Effect::Http { operation, .. } if *operation != HttpOperation::Detect))
     );
 }
 
@@ -138,14 +148,14 @@ fn an_http_gateway_that_goes_away_is_noticed_by_its_heartbeat_and_comes_back() {
     let ask = last_ask(&sim);
     assert_eq!(ask.operation, HttpOperation::Health);
     answers(&mut sim, &ask, HttpAnswer::Health(Err(DialFailure::Refused.into())));
-    assert_eq!((sim.status(), sim.link.phase()), (Status::Offline, Phase::Backoff));
+    assert_eq!((sim.status(), sim.connection.phase()), (Status::Offline, Phase::Backoff));
     sim.until_next_dial();
     sim.dial_failed(upgrade_answered(404));
     let ask = last_ask(&sim);
     answers(&mut sim, &ask, health());
     let ask = last_ask(&sim);
     answers(&mut sim, &ask, reply(200, "[]"));
-    assert_eq!(sim.link.phase(), Phase::Ready);
+    assert_eq!(sim.connection.phase(), Phase::Ready);
 }
 
 #[test]
@@ -160,7 +170,7 @@ fn calls_over_http_reach_their_operation_and_others_are_not_supported() {
     let ask = last_ask(&sim);
     answers(&mut sim, &ask, reply(501, "{}"));
     sim.call(4, "spawn");
-    sim.feed(Link::reconnect);
+    sim.feed(Input::Reconnect);
     let codes: Vec<_> =
         sim.answers().into_iter().map(|(_, result)| result.map_err(|failure| failure.code.as_str())).collect();
     assert_eq!(
@@ -182,7 +192,7 @@ fn the_rpc_dialect_is_found_when_no_challenge_comes() {
     sim.pass_s(5);
     assert_eq!(sim.last_sent(), json!({"method":"auth","params":{"token":"shared-token"}}));
     sim.says(json!({"result":{"ok":true}}));
-    assert_eq!(sim.link.phase(), Phase::Ready);
+    assert_eq!(sim.connection.phase(), Phase::Ready);
     assert_eq!(sim.current().dialect, Some(Dialect::Rpc));
     let asked = sim.unanswered();
     assert_eq!(asked[0].1, "gateway.info");
@@ -212,9 +222,9 @@ fn a_gateway_once_seen_to_challenge_is_given_ten_seconds() {
     sim.start();
     sim.dialed();
     sim.pass_s(9);
-    assert_eq!(sim.link.phase(), Phase::AwaitingChallenge);
+    assert_eq!(sim.connection.phase(), Phase::AwaitingChallenge);
     sim.challenges();
-    assert_eq!(sim.link.phase(), Phase::Authenticating);
+    assert_eq!(sim.connection.phase(), Phase::Authenticating);
 }
 
 #[test]
@@ -234,7 +244,7 @@ fn a_known_gateway_that_sends_garbage_is_tried_again_soon() {
     sim.until_next_dial();
     sim.dialed();
     sim.says_text("<html>502</html>");
-    assert_eq!((sim.link.phase(), sim.code().as_deref()), (Phase::Backoff, Some("garbage")));
+    assert_eq!((sim.connection.phase(), sim.code().as_deref()), (Phase::Backoff, Some("garbage")));
 }
 
 #[test]
@@ -245,7 +255,7 @@ fn a_few_strange_json_frames_are_borne_but_not_ten() {
     for _ in 0..9 {
         sim.says(json!({"hello": "world"}));
     }
-    assert_eq!(sim.link.phase(), Phase::AwaitingChallenge);
+    assert_eq!(sim.connection.phase(), Phase::AwaitingChallenge);
     sim.says(json!({"hello": "world"}));
     assert_eq!(sim.code().as_deref(), Some("not_a_gateway"));
 }
@@ -257,7 +267,7 @@ fn a_giant_frame_before_the_login_is_offline_with_its_own_code_and_tried_again()
     sim.dialed();
     let epoch = sim.epoch();
     let giant = SocketError::FrameTooLarge { announced: 30_000_000, cap: 65_536 };
-    sim.feed(|link, moment| link.on_socket_error(moment, epoch, &giant));
+    sim.feed(Input::Socket(epoch, SocketInput::Failed(&giant)));
     assert_eq!((sim.status(), sim.code().as_deref()), (Status::Offline, Some("frame_too_large")));
     sim.until_next_dial();
     sim.let_in();
@@ -269,10 +279,10 @@ fn a_proxy_that_cannot_reach_the_gateway_is_backed_off_from_not_blocked() {
         let mut sim = Sim::new();
         sim.start();
         sim.dial_failed(upgrade_answered(status));
-        assert_eq!((sim.link.phase(), sim.status()), (Phase::Backoff, Status::Offline), "HTTP {status}");
+        assert_eq!((sim.connection.phase(), sim.status()), (Phase::Backoff, Status::Offline), "HTTP {status}");
     }
     let mut sim = Sim::new();
     sim.start();
     sim.dial_failed(upgrade_answered(403));
-    assert_eq!((sim.link.phase(), sim.status()), (Phase::Blocked, Status::Degraded));
+    assert_eq!((sim.connection.phase(), sim.status()), (Phase::Blocked, Status::Degraded));
 }

@@ -16,14 +16,14 @@ fn a_starting_gateway_is_degraded_asked_again_when_it_says_and_no_failure() {
         json!({"code":"UNAVAILABLE","message":"gateway starting; retry shortly","retryable":true,"retryAfterMs":500,
         "details":{"reason":"startup-sidecars"}}),
     );
-    assert_eq!((sim.status(), sim.link.phase()), (Status::Degraded, Phase::Starting));
+    assert_eq!((sim.status(), sim.connection.phase()), (Status::Degraded, Phase::Starting));
     assert_eq!(sim.code().as_deref(), Some("gateway_starting"));
     assert_eq!(sim.current().breaker.failures, 0);
     sim.until_next_dial();
     assert!(sim.seconds() - begun <= 0.7);
     assert_eq!(sim.status(), Status::Degraded, "still within its grace while it is tried");
     sim.let_in();
-    assert_eq!(sim.link.phase(), Phase::Ready);
+    assert_eq!(sim.connection.phase(), Phase::Ready);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_gateway_that_stops_while_it_starts_is_offline() {
     sim.closes(Some(1013), "gateway starting");
     sim.until_next_dial();
     sim.dial_failed(DialFailure::Refused);
-    assert_eq!((sim.status(), sim.link.phase()), (Status::Offline, Phase::Backoff));
+    assert_eq!((sim.status(), sim.connection.phase()), (Status::Offline, Phase::Backoff));
 }
 
 #[test]
@@ -63,10 +63,10 @@ fn an_announced_restart_is_degraded_and_counts_as_failure_only_when_it_is_overdu
     sim.says(
         json!({"type":"event","event":"shutdown","payload":{"reason":"gateway restarting","restartExpectedMs":1500}}),
     );
-    assert_eq!((sim.link.phase(), sim.status()), (Phase::Restarting, Status::Degraded));
+    assert_eq!((sim.connection.phase(), sim.status()), (Phase::Restarting, Status::Degraded));
     assert!(!sim.current().is_usable(), "nothing new is sent to it");
     sim.closes(Some(1012), "service restart");
-    assert_eq!((sim.link.phase(), sim.status()), (Phase::Restarting, Status::Degraded));
+    assert_eq!((sim.connection.phase(), sim.status()), (Phase::Restarting, Status::Degraded));
     while sim.seconds() < 20.0 {
         sim.until_next_dial();
         sim.dial_failed(DialFailure::Refused);
@@ -105,6 +105,6 @@ fn a_gateway_that_announced_a_restart_and_never_closes_is_left_when_it_is_overdu
     sim.call(1, "agent");
     assert_eq!(sim.answers().len(), 1, "nothing new goes to it");
     sim.pass_s(31);
-    assert_ne!(sim.link.phase(), Phase::Ready);
+    assert_ne!(sim.connection.phase(), Phase::Ready);
     assert_eq!(sim.status(), Status::Offline);
 }

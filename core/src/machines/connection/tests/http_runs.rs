@@ -82,13 +82,13 @@ fn the_end_of_a_run_is_read_from_the_list_which_is_looked_at_more_often_while_on
     let asks = sim
         .log
         .iter()
-        .filter(|effect| matches!(effect, Effect::Http { ask, .. } if ask.operation == HttpOperation::Sessions))
+        .filter(|effect| matches!(effect, Effect::Http { operation, .. } if *operation == HttpOperation::Sessions))
         .count();
     sim.pass_s(28);
     let later = sim
         .log
         .iter()
-        .filter(|effect| matches!(effect, Effect::Http { ask, .. } if ask.operation == HttpOperation::Sessions))
+        .filter(|effect| matches!(effect, Effect::Http { operation, .. } if *operation == HttpOperation::Sessions))
         .count();
     assert_eq!(later, asks, "nothing is open any more");
 }

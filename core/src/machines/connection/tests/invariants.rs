@@ -7,7 +7,7 @@ use super::super::*;
 use super::sim::{Sim, hello_4, record};
 use crate::dialing::HealthFailure;
 use crate::dialing::{DialFailure, DialStep, SocketError};
-use crate::gateway_notice::{AuthPermit, AuthResult};
+use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::GatewayRecord;
 use crate::machines::auth_budget::{AuthBudget, MAX_FAILURES, WINDOW};
 use gatewarden_protocol::Secret;
@@ -15,7 +15,7 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone)]
-enum Input {
+enum Act {
     Pass(u64),
     NextDeadline,
     Dialed,
@@ -42,36 +42,36 @@ enum Input {
     OldEpoch,
 }
 
-fn input() -> impl Strategy<Value = Input> {
+fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        4 => (0_u64..40_000).prop_map(Input::Pass),
-        8 => Just(Input::NextDeadline),
-        8 => Just(Input::Dialed),
-        4 => (0_u8..9).prop_map(Input::DialFailed),
-        8 => Just(Input::Challenge),
-        8 => Just(Input::HelloOk),
-        1 => Just(Input::RpcOk),
-        6 => (0_u8..9).prop_map(Input::Refuse),
-        2 => Just(Input::Garbage),
-        6 => any::<bool>().prop_map(Input::Answer),
-        3 => (0_u8..8).prop_map(Input::Close),
-        1 => (0_u8..4).prop_map(Input::SocketError),
-        1 => Just(Input::Ping),
-        3 => Just(Input::Pong),
-        3 => (0_u8..4).prop_map(Input::Http),
-        1 => Just(Input::Shutdown),
-        1 => (0_u64..50).prop_map(Input::Sequence),
-        2 => Just(Input::Call),
-        2 => Just(Input::Probe),
-        2 => any::<bool>().prop_map(Input::ProbeFound),
-        1 => Just(Input::Reconnect),
-        1 => (0_u8..4).prop_map(Input::Record),
-        1 => any::<bool>().prop_map(Input::StrayPermit),
-        1 => Just(Input::OldEpoch),
+        4 => (0_u64..40_000).prop_map(Act::Pass),
+        8 => Just(Act::NextDeadline),
+        8 => Just(Act::Dialed),
+        4 => (0_u8..9).prop_map(Act::DialFailed),
+        8 => Just(Act::Challenge),
+        8 => Just(Act::HelloOk),
+        1 => Just(Act::RpcOk),
+        6 => (0_u8..9).prop_map(Act::Refuse),
+        2 => Just(Act::Garbage),
+        6 => any::<bool>().prop_map(Act::Answer),
+        3 => (0_u8..8).prop_map(Act::Close),
+        1 => (0_u8..4).prop_map(Act::SocketError),
+        1 => Just(Act::Ping),
+        3 => Just(Act::Pong),
+        3 => (0_u8..4).prop_map(Act::Http),
+        1 => Just(Act::Shutdown),
+        1 => (0_u64..50).prop_map(Act::Sequence),
+        2 => Just(Act::Call),
+        2 => Just(Act::Probe),
+        2 => any::<bool>().prop_map(Act::ProbeFound),
+        1 => Just(Act::Reconnect),
+        1 => (0_u8..4).prop_map(Act::Record),
+        1 => any::<bool>().prop_map(Act::StrayPermit),
+        1 => Just(Act::OldEpoch),
     ]
 }
 
-/// Watches everything that the link asks for, and keeps the registry's budget.
+/// Watches everything that the connection asks for, and keeps the registry's budget.
 struct Watch {
     sim: Sim,
     looked: usize,
@@ -87,7 +87,7 @@ struct Watch {
     accepted: Option<Epoch>,
     unanswered_ids: Vec<String>,
     pings: Vec<bytes::Bytes>,
-    asks: Vec<HttpAsk>,
+    asks: Vec<super::detection::Ask>,
     rounds: Vec<u64>,
     operator: u32,
 }
@@ -117,21 +117,21 @@ impl Watch {
         }
     }
 
-    fn apply(&mut self, input: &Input) {
+    fn apply(&mut self, input: &Act) {
         let sim = &mut self.sim;
         let epoch = sim.epoch();
-        let accepts = matches!(input, Input::HelloOk | Input::RpcOk | Input::Answer(_) | Input::Http(_));
-        if accepts && sim.link.phase() == Phase::Authenticating {
+        let accepts = matches!(input, Act::HelloOk | Act::RpcOk | Act::Answer(_) | Act::Http(_));
+        if accepts && sim.connection.phase() == Phase::Authenticating {
             self.accepted = Some(epoch);
         }
         match input {
-            Input::Pass(ms) => {
+            Act::Pass(ms) => {
                 let until = sim.now + Duration::from_millis(*ms);
                 for _ in 0..2_000 {
-                    match self.sim.link.next_deadline(self.sim.moment()).filter(|due| *due <= until) {
+                    match self.sim.connection.next_deadline(self.sim.moment()).filter(|due| *due <= until) {
                         Some(due) => {
                             self.sim.now = self.sim.now.max(due);
-                            self.sim.feed(Link::on_deadline);
+                            self.sim.feed(Input::Deadline);
                             self.look();
                         }
                         None => break,
@@ -139,14 +139,14 @@ impl Watch {
                 }
                 self.sim.now = until;
             }
-            Input::NextDeadline => {
-                if let Some(due) = sim.link.next_deadline(sim.moment()) {
+            Act::NextDeadline => {
+                if let Some(due) = sim.connection.next_deadline(sim.moment()) {
                     sim.now = sim.now.max(due);
-                    sim.feed(Link::on_deadline);
+                    sim.feed(Input::Deadline);
                 }
             }
-            Input::Dialed => drop(sim.feed(|link, moment| link.on_dialed(moment, epoch))),
-            Input::DialFailed(which) => {
+            Act::Dialed => sim.feed(Input::Socket(epoch, SocketInput::Dialed)),
+            Act::DialFailed(which) => {
                 let failure = match which {
                     0 => DialFailure::Refused,
                     1 => DialFailure::Timeout { step: DialStep::Connect },
@@ -161,16 +161,16 @@ impl Watch {
                 };
                 sim.dial_failed(failure);
             }
-            Input::Challenge => sim.challenges(),
-            Input::HelloOk => {
+            Act::Challenge => sim.challenges(),
+            Act::HelloOk => {
                 let mut hello = hello_4();
                 hello["payload"]["auth"]["deviceToken"] = json!("issued");
                 sim.says(hello);
             }
-            Input::RpcOk => {
+            Act::RpcOk => {
                 sim.says(json!({"result":{"ok":true}}));
             }
-            Input::Refuse(which) => sim.refuses(match which {
+            Act::Refuse(which) => sim.refuses(match which {
                 0 => json!({"code":"INVALID_REQUEST","message":"x","details":{"code":"AUTH_TOKEN_MISMATCH"}}),
                 1 => json!({"code":"INVALID_REQUEST","message":"x","details":{"code":"AUTH_DEVICE_TOKEN_MISMATCH"}}),
                 2 => json!({"code":"NOT_PAIRED","message":"pairing required"}),
@@ -181,8 +181,8 @@ impl Watch {
                 7 => json!({"code":"INTERNAL","message":"oops","retryable":true,"retryAfterMs":0}),
                 _ => json!("no"),
             }),
-            Input::Garbage => sim.says_text("\u{0}{[garbage"),
-            Input::Answer(ok) => {
+            Act::Garbage => sim.says_text("\u{0}{[garbage"),
+            Act::Answer(ok) => {
                 if let Some(id) = self.unanswered_ids.pop() {
                     let reply = if *ok {
                         json!({"type":"res","id":id,"ok":true,"payload":{"agents":[],"sessions":[],"status":"accepted"}})
@@ -192,25 +192,25 @@ impl Watch {
                     sim.says(reply);
                 }
             }
-            Input::Close(which) => {
+            Act::Close(which) => {
                 let codes = [None, Some(1000), Some(1002), Some(1008), Some(1012), Some(1013), Some(4001), Some(1006)];
                 sim.closes(codes[usize::from(*which)], "x");
             }
-            Input::SocketError(which) => {
+            Act::SocketError(which) => {
                 let error = match which {
                     0 => SocketError::FrameTooLarge { announced: 1, cap: 0 },
                     1 => SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own),
                     2 => SocketError::SlowPeer,
                     _ => SocketError::Closed,
                 };
-                sim.feed(|link, moment| link.on_socket_error(moment, epoch, &error));
+                sim.feed(Input::Socket(epoch, SocketInput::Failed(&error)));
             }
-            Input::Ping => sim.feed(|link, moment| link.on_ping(moment, epoch, bytes::Bytes::new())),
-            Input::Pong => {
+            Act::Ping => sim.feed(Input::Socket(epoch, SocketInput::Ping(bytes::Bytes::new()))),
+            Act::Pong => {
                 let payload = self.pings.pop().unwrap_or_default();
-                sim.feed(|link, moment| link.on_pong(moment, epoch, &payload));
+                sim.feed(Input::Socket(epoch, SocketInput::Pong(&payload)));
             }
-            Input::Http(which) => {
+            Act::Http(which) => {
                 if let Some(ask) = self.asks.pop() {
                     let reply = |status| {
                         HttpAnswer::Reply(Ok(crate::dialing::HttpReply {
@@ -235,30 +235,30 @@ impl Watch {
                         (false, 1) => HttpAnswer::Reply(Err(DialFailure::Timeout { step: DialStep::Request })),
                         (false, _) => reply(200),
                     };
-                    sim.feed(|link, moment| link.on_http(moment, epoch, ask.number, answer, &mut super::sim::ample()));
+                    sim.feed(Input::Socket(epoch, SocketInput::Http(&ask.id, answer, &mut super::sim::ample())));
                 }
             }
-            Input::Shutdown => sim.says(json!({"type":"event","event":"shutdown","payload":{"restartExpectedMs":1500}})),
-            Input::Sequence(seq) => sim.says(json!({"type":"event","event":"sessions.changed","payload":{},"seq":seq})),
-            Input::Call => {
+            Act::Shutdown => sim.says(json!({"type":"event","event":"shutdown","payload":{"restartExpectedMs":1500}})),
+            Act::Sequence(seq) => sim.says(json!({"type":"event","event":"sessions.changed","payload":{},"seq":seq})),
+            Act::Call => {
                 self.callers += 1;
                 sim.call(self.callers, "chat.send");
             }
-            Input::Probe => {
+            Act::Probe => {
                 self.probers += 1;
                 sim.probe(self.probers);
             }
-            Input::ProbeFound(found) => {
+            Act::ProbeFound(found) => {
                 if let Some(round) = self.rounds.pop() {
                     let failure = (!found).then(|| ("connect", Refusal::new(RefusalCode::ConnectionRefused, "")));
-                    sim.feed(|link, moment| link.on_probe_finding(moment, round, ProbeFinding { latency: None, failure }));
+                    sim.feed(Input::ProbeFinding(round, ProbeFinding { latency: None, failure }));
                 }
             }
-            Input::Reconnect => {
+            Act::Reconnect => {
                 self.operator += 1;
-                sim.feed(Link::reconnect);
+                sim.feed(Input::Reconnect);
             }
-            Input::Record(which) => {
+            Act::Record(which) => {
                 self.operator += 1;
                 let changed = match which {
                     0 => record(),
@@ -266,9 +266,9 @@ impl Watch {
                     2 => GatewayRecord { name: "renamed".into(), ..record() },
                     _ => GatewayRecord { token: None, ..record() },
                 };
-                sim.feed(|link, moment| link.update_record(moment, Arc::new(changed)));
+                sim.feed(Input::Record(Arc::new(changed)));
             }
-            Input::StrayPermit(grant) => {
+            Act::StrayPermit(grant) => {
                 let retry_at = sim.now + Duration::from_secs(1);
                 let permit =
                     if *grant { AuthPermit::Granted { device_token: None } } else { AuthPermit::Denied { retry_at } };
@@ -277,13 +277,13 @@ impl Watch {
                 if *grant && self.budget.reserve(sim.now).is_err() {
                     self.permits -= 1;
                 } else {
-                    sim.feed(|link, moment| link.on_permit(moment, permit));
+                    sim.feed(Input::Permit(permit));
                 }
             }
-            Input::OldEpoch => {
+            Act::OldEpoch => {
                 let old = Epoch(epoch.0.saturating_sub(1));
-                sim.feed(|link, moment| link.on_closed(moment, old, None, ""));
-                assert!(!sim.feed(|link, moment| link.on_dialed(moment, old)));
+                sim.feed(Input::Socket(old, SocketInput::Closed(None, "")));
+                assert!(!sim.connection.is_dialing(old));
             }
         }
         self.look();
@@ -296,7 +296,7 @@ impl Watch {
             self.looked += 1;
             let now = self.sim.now;
             match effect {
-                Effect::WantPermit { .. } => {
+                Effect::Notify(GatewayNotice::PermitWanted { .. }) => {
                     let permit = match self.budget.reserve(now) {
                         Ok(()) => {
                             self.permits += 1;
@@ -304,9 +304,9 @@ impl Watch {
                         }
                         Err(retry_at) => AuthPermit::Denied { retry_at },
                     };
-                    self.sim.feed(|link, moment| link.on_permit(moment, permit));
+                    self.sim.feed(Input::Permit(permit));
                 }
-                Effect::SettleAuth { result, .. } => {
+                Effect::Notify(GatewayNotice::AuthSettled { result, .. }) => {
                     self.permits -= 1;
                     assert!(self.permits >= 0, "a permit is settled once");
                     self.budget.settle(now, result);
@@ -316,16 +316,16 @@ impl Watch {
                         AuthResult::Accepted => self.failures.retain(|(_, result)| *result == AuthResult::Failed),
                     }
                 }
-                Effect::Dial { epoch, .. } => {
+                Effect::Dial(epoch, _) => {
                     assert_eq!(self.open, None, "never two sockets");
                     assert!(self.permits > 0, "no dial without a permit");
                     self.open = Some(epoch);
                     self.attempts.push(now);
                 }
-                Effect::Http { epoch, ask } => {
+                Effect::Http { epoch, id, operation, .. } => {
                     assert!(self.open.is_none_or(|open| open == epoch), "never two conversations");
                     self.open = Some(epoch);
-                    self.asks.push(ask);
+                    self.asks.push(super::detection::Ask { id, operation });
                 }
                 Effect::Close { epoch, .. } => {
                     assert_eq!(self.open, Some(epoch), "what is closed was open");
@@ -333,33 +333,32 @@ impl Watch {
                     self.unanswered_ids.clear();
                     self.asks.clear();
                 }
-                Effect::Send { epoch, text } => {
+                Effect::Send { epoch, text, .. } => {
                     assert_eq!(self.open, Some(epoch), "nothing is sent over an older socket");
                     let frame: serde_json::Value = serde_json::from_str(&text).unwrap();
                     if let Some(id) = frame["id"].as_str() {
                         self.unanswered_ids.push(id.to_owned());
                     }
                 }
-                Effect::Ping { payload, .. } => self.pings.push(payload),
-                Effect::Answer { call, .. } => {
+                Effect::Ping(_, payload) => self.pings.push(payload),
+                Effect::Answer(call, _) => {
                     assert!(!self.answered.contains(&call), "a caller is answered once");
                     self.answered.push(call);
                 }
-                Effect::AnswerProbe { probe, .. } => {
+                Effect::AnswerProbe(probe, _) => {
                     assert!(!self.probed.contains(&probe), "a probe is answered once");
                     self.probed.push(probe);
                 }
                 Effect::ProbeUnconnected { round, .. } => self.rounds.push(round),
-                Effect::StateChanged { to: Phase::Ready, .. } => {
+                Effect::PhaseChanged { to: Phase::Ready, .. } => {
                     assert_eq!(self.accepted, Some(self.sim.epoch()), "ready only after an accepted login");
                 }
                 _ => {}
             }
         }
         let moment = self.sim.moment();
-        let phase = self.sim.link.phase();
-        assert!(self.sim.link.next_deadline(moment).is_some(), "nothing is due in {}", phase.as_str());
-        assert_eq!(self.sim.link.live.is_some(), matches!(self.sim.link.stage, Stage::Ready));
+        let phase = self.sim.connection.phase();
+        assert!(self.sim.connection.next_deadline(moment).is_some(), "nothing is due in {}", phase.as_str());
         if matches!(phase, Phase::Backoff | Phase::Blocked | Phase::Starting) {
             assert_eq!(self.open, None, "{} holds no socket", phase.as_str());
         }
@@ -372,7 +371,7 @@ impl Watch {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
-    fn whatever_comes_in_the_rules_of_the_link_hold(inputs in prop::collection::vec(input(), 1..150)) {
+    fn whatever_comes_in_the_rules_of_the_connection_hold(inputs in prop::collection::vec(act(), 1..150)) {
         let mut watch = Watch::new();
         watch.sim.start();
         watch.look();
@@ -388,10 +387,10 @@ proptest! {
             prop_assert!(window[MAX_FAILURES].0 - window[0].0 > WINDOW);
         }
         // Time alone answers whoever still waits.
-        watch.apply(&Input::Pass(40_000));
+        watch.apply(&Act::Pass(40_000));
         prop_assert_eq!(watch.answered.len(), usize::try_from(watch.callers).unwrap());
         prop_assert_eq!(watch.probed.len(), usize::try_from(watch.probers).unwrap());
-        watch.sim.feed(Link::shut_down);
-        prop_assert_eq!(watch.sim.link.next_deadline(watch.sim.moment()), None);
+        watch.sim.feed(Input::ShutDown);
+        prop_assert_eq!(watch.sim.connection.next_deadline(watch.sim.moment()), None);
     }
 }

@@ -3,9 +3,10 @@ use serde_json::json;
 
 use super::super::*;
 use super::sim::{Sim, hello_4, record};
-use crate::gateway_notice::AuthResult;
+use crate::gateway_notice::{AuthResult, GatewayNotice};
 use crate::gateway_record::{DeviceToken, GatewayRecord};
 use crate::gateway_report::{BreakerState, Status};
+use gatewarden_protocol::Dialect;
 use std::time::Duration;
 
 const TOKEN_MISMATCH: &str = r#"{"code":"INVALID_REQUEST","message":"unauthorized: gateway token mismatch",
@@ -40,10 +41,10 @@ fn larger_frames_are_let_through_only_once_the_connect_is_out() {
     let mut sim = Sim::new();
     sim.start();
     sim.dialed();
-    assert!(!sim.log.iter().any(|effect| matches!(effect, Effect::RaiseCap { .. })));
+    assert!(!sim.log.iter().any(|effect| matches!(effect, Effect::RaiseCap(..))));
     sim.challenges();
-    assert!(matches!(sim.log.iter().find(|effect| matches!(effect, Effect::RaiseCap { .. })),
-        Some(Effect::RaiseCap { bytes, .. }) if *bytes == 26 * 1024 * 1024));
+    assert!(matches!(sim.log.iter().find(|effect| matches!(effect, Effect::RaiseCap(..))),
+        Some(Effect::RaiseCap(_, bytes)) if *bytes == 26 * 1024 * 1024));
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn each_class_of_refusal_is_shown_as_what_it_is() {
         sim.refuses(error);
         assert_eq!(sim.code().as_deref(), Some(code));
         assert_eq!(sim.status(), status, "{code}");
-        assert_eq!(sim.link.phase(), Phase::Blocked, "{code}");
+        assert_eq!(sim.connection.phase(), Phase::Blocked, "{code}");
         assert!(!sim.current().last_error.as_ref().unwrap().help.is_empty());
     }
 }
@@ -170,10 +171,15 @@ fn an_issued_device_token_is_handed_over_to_be_kept_once() {
     let mut hello = hello_4();
     hello["payload"]["auth"]["deviceToken"] = json!("device-token");
     sim.says(hello.clone());
-    let issued_tokens = |sim: &Sim| sim.log.iter().filter(|effect| matches!(effect, Effect::IssueToken { .. })).count();
+    let issued_tokens = |sim: &Sim| {
+        sim.log
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Notify(GatewayNotice::DeviceTokenIssued { .. })))
+            .count()
+    };
     assert_eq!(issued_tokens(&sim), 1);
     sim.device_token = Some(issued());
-    sim.feed(Link::reconnect);
+    sim.feed(Input::Reconnect);
     sim.reach_login();
     sim.says(hello);
     assert_eq!(issued_tokens(&sim), 1, "the same token again is no news");
@@ -206,12 +212,12 @@ fn a_rejected_device_token_is_forgotten_tried_without_once_and_then_it_stops() {
     let mismatch = json!({"code":"INVALID_REQUEST","message":"unauthorized: device token mismatch",
         "details":{"code":"AUTH_DEVICE_TOKEN_MISMATCH"}});
     sim.refuses(mismatch);
-    assert!(sim.log.iter().any(|effect| matches!(effect, Effect::ForgetToken { .. })));
+    assert!(sim.log.iter().any(|effect| matches!(effect, Effect::Notify(GatewayNotice::DeviceTokenRejected { .. }))));
     assert_eq!(sim.dials(), 2, "tried again at once, with a permit of its own");
     sim.reach_login();
     assert!(sim.last_sent()["params"].get("auth").is_none());
     sim.refuses(json!({"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISSING"}}));
-    assert_eq!(sim.link.phase(), Phase::Blocked);
+    assert_eq!(sim.connection.phase(), Phase::Blocked);
     assert_eq!(sim.dials(), 2);
     assert_eq!(sim.settlements(), [AuthResult::Failed, AuthResult::Failed]);
 }
@@ -232,8 +238,8 @@ fn an_old_release_that_calls_a_wrong_shared_token_a_device_token_is_understood()
 fn control_ui_mode_has_an_origin_no_device_and_one_retry_with_the_gateways_build() {
     let mut sim = Sim::of(GatewayRecord { disable_device_pairing: true, ..record() });
     sim.start();
-    assert!(matches!(&sim.log.iter().rev().find(|effect| matches!(effect, Effect::Dial { .. })),
-        Some(Effect::Dial { request, .. }) if request.origin.as_deref() == Some("http://127.0.0.1:18789")));
+    assert!(matches!(&sim.log.iter().rev().find(|effect| matches!(effect, Effect::Dial(..))),
+        Some(Effect::Dial(_, request)) if request.origin.as_deref() == Some("http://127.0.0.1:18789")));
     sim.reach_login();
     assert!(sim.last_sent()["params"].get("device").is_none());
     let mismatch = json!({"code":"UNAVAILABLE","message":"protocol mismatch: Control UI updated",
@@ -244,7 +250,7 @@ fn control_ui_mode_has_an_origin_no_device_and_one_retry_with_the_gateways_build
     assert_eq!(sim.last_sent()["params"]["client"]["buildId"], "build-9");
     sim.refuses(mismatch);
     assert_eq!(sim.dials(), 2);
-    assert_eq!(sim.link.phase(), Phase::Blocked);
+    assert_eq!(sim.connection.phase(), Phase::Blocked);
     assert_eq!(sim.code().as_deref(), Some("control_ui_build_mismatch"));
 }
 
@@ -252,7 +258,7 @@ fn control_ui_mode_has_an_origin_no_device_and_one_retry_with_the_gateways_build
 fn an_ordinary_client_sends_no_origin() {
     let mut sim = Sim::new();
     sim.start();
-    assert!(sim.log.iter().all(|effect| !matches!(effect, Effect::Dial { request, .. } if request.origin.is_some())));
+    assert!(sim.log.iter().all(|effect| !matches!(effect, Effect::Dial(_, request) if request.origin.is_some())));
 }
 
 #[test]
@@ -275,7 +281,7 @@ fn scopes_taken_away_without_a_word_are_found_out_by_the_first_read() {
     sim.let_in();
     let (id, _) = sim.unanswered().into_iter().find(|(_, method)| method == "agents.list").unwrap();
     sim.says(json!({"type":"res","id":id,"ok":false,"error":{"code":"INVALID_REQUEST","message":"missing scope: operator.read"}}));
-    assert_eq!(sim.link.phase(), Phase::Blocked);
+    assert_eq!(sim.connection.phase(), Phase::Blocked);
     assert_eq!(sim.code().as_deref(), Some("missing_scope"));
     assert_eq!(sim.settlements(), [AuthResult::Accepted]);
 }

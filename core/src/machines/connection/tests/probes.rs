@@ -16,7 +16,7 @@ fn round(sim: &Sim) -> Option<u64> {
 fn finds(sim: &mut Sim, failure: Option<(&'static str, Refusal)>) {
     let round = round(sim).expect("a try beside the connection was asked for");
     let latency = failure.is_none().then_some(Duration::from_millis(4));
-    sim.feed(|link, moment| link.on_probe_finding(moment, round, ProbeFinding { latency, failure }));
+    sim.feed(Input::ProbeFinding(round, ProbeFinding { latency, failure }));
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn two_probes_at_once_cost_one_heartbeat() {
     sim.news();
     sim.probe(1);
     sim.probe(2);
-    let pings = sim.news().iter().filter(|effect| matches!(effect, Effect::Ping { .. })).count();
+    let pings = sim.news().iter().filter(|effect| matches!(effect, Effect::Ping(..))).count();
     assert_eq!(pings, 1);
 }
 
@@ -70,10 +70,10 @@ fn a_gateway_in_backoff_that_a_probe_finds_is_connected_at_once_and_the_probe_wa
             sim.until_next_dial();
         }
     }
-    assert_eq!(sim.link.phase(), Phase::Backoff);
+    assert_eq!(sim.connection.phase(), Phase::Backoff);
     sim.probe(1);
     finds(&mut sim, None);
-    assert_eq!(sim.link.phase(), Phase::Dialing);
+    assert_eq!(sim.connection.phase(), Phase::Dialing);
     sim.let_in();
     sim.answer_all();
     let (_, outcome) = sim.outcomes().remove(0);
@@ -138,7 +138,7 @@ fn a_probe_is_answered_in_time_whatever_the_phase_and_whoever_forgets() {
             5 => sim.let_in(),
             _ => {}
         }
-        phases.push(sim.link.phase());
+        phases.push(sim.connection.phase());
         sim.probe(9);
         sim.pass(Duration::from_millis(5_001));
         let outcomes = sim.outcomes();
@@ -162,7 +162,7 @@ fn too_many_probes_are_answered_at_once() {
 fn stopping_answers_every_probe() {
     let mut sim = Sim::online();
     sim.probe(1);
-    sim.feed(Link::shut_down);
+    sim.feed(Input::ShutDown);
     sim.probe(2);
     assert_eq!(sim.outcomes().len(), 2);
 }

@@ -63,10 +63,9 @@ fn a_frame_that_the_socket_refused_was_not_taken() {
     let mut sim = Sim::release(4);
     sim.starts(1, task());
     let epoch = sim.epoch();
-    sim.feed(|link, moment| {
-        link.on_run_unsent(moment, CallToken(1));
-        link.on_socket_error(moment, epoch, &SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own));
-    });
+    sim.feed(Input::RunUnsent(CallToken(1)));
+    let error = SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own);
+    sim.feed(Input::Socket(epoch, SocketInput::Failed(&error)));
     assert_eq!(sim.started().len(), 1);
     assert_eq!(sim.not_accepted().certainty, Certainty::NotTaken);
 }
@@ -103,7 +102,7 @@ fn an_answer_that_never_comes_leaves_it_open() {
 
     let mut stopped = Sim::documented();
     stopped.starts(1, command());
-    stopped.feed(Link::shut_down);
+    stopped.feed(Input::ShutDown);
     assert_eq!(stopped.not_accepted().certainty, Certainty::Unknown);
 }
 

@@ -13,7 +13,7 @@ use super::sim::Sim;
 use crate::run::{Certainty, SessionAction};
 
 #[derive(Debug, Clone)]
-enum Input {
+enum Act {
     Start,
     Reply(u8, u8),
     Lifecycle(u8, u8),
@@ -27,20 +27,20 @@ enum Input {
     Return,
 }
 
-fn input() -> impl Strategy<Value = Input> {
+fn act() -> impl Strategy<Value = Act> {
     let run = 0_u8..6;
     prop_oneof![
-        6 => Just(Input::Start),
-        8 => (0_u8..8, 0_u8..7).prop_map(|(back, which)| Input::Reply(back, which)),
-        6 => (run.clone(), 0_u8..6).prop_map(|(run, which)| Input::Lifecycle(run, which)),
-        6 => (run.clone(), 0_u8..6).prop_map(|(run, which)| Input::Chat(run, which)),
-        4 => (run.clone(), 0_u8..6).prop_map(|(run, which)| Input::SpawnResult(run, which)),
-        2 => run.clone().prop_map(Input::Kill),
-        2 => run.clone().prop_map(Input::LookUp),
-        1 => run.prop_map(Input::Unsent),
-        4 => (0_u64..20_000).prop_map(Input::Pass),
-        1 => Just(Input::Cut),
-        2 => Just(Input::Return),
+        6 => Just(Act::Start),
+        8 => (0_u8..8, 0_u8..7).prop_map(|(back, which)| Act::Reply(back, which)),
+        6 => (run.clone(), 0_u8..6).prop_map(|(run, which)| Act::Lifecycle(run, which)),
+        6 => (run.clone(), 0_u8..6).prop_map(|(run, which)| Act::Chat(run, which)),
+        4 => (run.clone(), 0_u8..6).prop_map(|(run, which)| Act::SpawnResult(run, which)),
+        2 => run.clone().prop_map(Act::Kill),
+        2 => run.clone().prop_map(Act::LookUp),
+        1 => run.prop_map(Act::Unsent),
+        4 => (0_u64..20_000).prop_map(Act::Pass),
+        1 => Just(Act::Cut),
+        2 => Just(Act::Return),
     ]
 }
 
@@ -63,15 +63,15 @@ fn asked(sim: &Sim) -> Vec<Value> {
         .collect()
 }
 
-fn apply(sim: &mut Sim, kind: u8, started: &mut u64, input: &Input) {
+fn apply(sim: &mut Sim, kind: u8, started: &mut u64, input: &Act) {
     let run = |number: u8| format!("run-{number}");
     match input {
-        Input::Start => {
+        Act::Start => {
             let work = if kind == 0 { command() } else { task() };
             sim.starts_as(*started, &run(u8::try_from(*started % 250).unwrap()), work);
             *started += 1;
         }
-        Input::Reply(back, which) => {
+        Act::Reply(back, which) => {
             let Some(id) = asked(sim).get(usize::from(*back)).cloned() else { return };
             let payload = match which {
                 0 => json!({"status":"accepted"}),
@@ -84,7 +84,7 @@ fn apply(sim: &mut Sim, kind: u8, started: &mut u64, input: &Input) {
             };
             sim.says(json!({"type":"res","id":id,"ok":true,"payload":payload}));
         }
-        Input::Lifecycle(number, which) => {
+        Act::Lifecycle(number, which) => {
             let data = match which {
                 0 => json!({"phase":"start"}),
                 1 => json!({"phase":"end"}),
@@ -95,7 +95,7 @@ fn apply(sim: &mut Sim, kind: u8, started: &mut u64, input: &Input) {
             };
             sim.event("agent", json!({"runId":run(*number),"stream":"lifecycle","data":data}));
         }
-        Input::Chat(number, which) => {
+        Act::Chat(number, which) => {
             let mut payload = match which {
                 0 => json!({"state":"delta"}),
                 1 => json!({"state":"final"}),
@@ -107,33 +107,28 @@ fn apply(sim: &mut Sim, kind: u8, started: &mut u64, input: &Input) {
             payload["runId"] = json!(run(*number));
             sim.event("chat", payload);
         }
-        Input::SpawnResult(number, which) => {
+        Act::SpawnResult(number, which) => {
             let status = ["accepted", "running", "completed", "failed", "killed", "?"][usize::from(*which)];
             sim.event("spawn_result", json!({"id":run(*number),"status":status,"result":{"exitCode":which}}));
         }
-        Input::Kill(number) => {
+        Act::Kill(number) => {
             let key = format!("agent:main:gatewarden-{}", run(*number));
             sim.controls(1_000, &key, SessionAction::Kill);
         }
-        Input::LookUp(number) => sim.looks_up(2_000, &run(*number), None),
-        Input::Unsent(number) => {
+        Act::LookUp(number) => sim.looks_up(2_000, &run(*number), None),
+        Act::Unsent(number) => {
             let open = sim.started().len() < usize::try_from(*started).unwrap();
             if open {
                 let epoch = sim.epoch();
-                sim.feed(|link, moment| {
-                    link.on_run_unsent(moment, CallToken(u64::from(*number)));
-                    link.on_socket_error(
-                        moment,
-                        epoch,
-                        &crate::dialing::SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own),
-                    );
-                });
+                sim.feed(Input::RunUnsent(CallToken(u64::from(*number))));
+                let error = crate::dialing::SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own);
+                sim.feed(Input::Socket(epoch, SocketInput::Failed(&error)));
             }
         }
-        Input::Pass(ms) => sim.pass(Duration::from_millis(*ms)),
-        Input::Cut => sim.closes(None, ""),
-        Input::Return => {
-            if sim.link.phase() == Phase::Dialing {
+        Act::Pass(ms) => sim.pass(Duration::from_millis(*ms)),
+        Act::Cut => sim.closes(None, ""),
+        Act::Return => {
+            if sim.connection.phase() == Phase::Dialing {
                 sim.reach_login();
                 sim.says(super::run_sim::hello_of(4));
             }
@@ -146,7 +141,7 @@ proptest! {
     #[test]
     fn a_run_ends_at_most_once_and_work_that_left_unrefused_is_never_said_not_to_be_taken(
         kind in prop::sample::select(vec![0_u8, 1, 3, 4]),
-        inputs in prop::collection::vec(input(), 1..120),
+        inputs in prop::collection::vec(act(), 1..120),
     ) {
         let mut sim = connect(kind);
         let mut started = 0;
@@ -155,7 +150,7 @@ proptest! {
             apply(&mut sim, kind, &mut started, input);
             // Work that has left is only said not to be taken when the gateway refuses it or the socket didn't take it.
             let told: Vec<_> = sim.started().split_off(before.0);
-            let may_say_so = matches!(input, Input::Start | Input::Reply(_, 6) | Input::Unsent(_));
+            let may_say_so = matches!(input, Act::Start | Act::Reply(_, 6) | Act::Unsent(_));
             for answer in told.into_iter().filter_map(Result::err) {
                 prop_assert!(answer.certainty == Certainty::Unknown || may_say_so, "{input:?}: {answer:?}");
             }

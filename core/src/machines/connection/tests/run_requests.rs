@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::*;
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
+use crate::gateway_notice::GatewayNotice;
 use crate::run::{Certainty, Work};
 
 fn full_task() -> Work {
@@ -126,7 +127,10 @@ fn document_004_answers_once_and_that_answer_is_the_outcome() {
     assert_eq!(sim.accepted().run_id, SPAWN);
     let Some(crate::run::RunStage::Completed { result }) = sim.stages().pop() else { panic!("{:?}", sim.stages()) };
     assert_eq!(result, json!({"text":"hello"}));
-    let told: Vec<&Effect> =
-        sim.log.iter().filter(|one| matches!(one, Effect::AnswerRun { .. } | Effect::RunMoved(_))).collect();
+    let told: Vec<&Effect> = sim
+        .log
+        .iter()
+        .filter(|one| matches!(one, Effect::AnswerRun { .. } | Effect::Notify(GatewayNotice::Run(_))))
+        .collect();
     assert!(matches!(told[0], Effect::AnswerRun { .. }), "the acceptance comes first");
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use super::sim::{Sim, hello_4};
 use crate::error::Failure;
+use crate::gateway_notice::GatewayNotice;
 use crate::run::{Accepted, NotAccepted, RunFinding, RunStage, SessionAction, SharedSessions, Work};
 use crate::run::{ControlSession, LookUpRun, RunNotice, StartRun};
 
@@ -94,7 +95,7 @@ impl Sim {
         sim.dialed();
         sim.pass_s(5);
         sim.says(json!({"result":{"ok":true}}));
-        assert_eq!(sim.link.phase(), Phase::Ready);
+        assert_eq!(sim.connection.phase(), Phase::Ready);
         sim.news();
         sim
     }
@@ -105,7 +106,7 @@ impl Sim {
 
     pub(super) fn starts_as(&mut self, token: u64, spawn_id: &str, work: Work) {
         let start = StartRun { spawn_id: spawn_id.to_owned(), work, timeout: Duration::from_secs(30) };
-        self.feed(|link, moment| link.on_start_run(moment, CallToken(token), start));
+        self.feed(Input::StartRun(CallToken(token), start));
     }
 
     pub(super) fn looks_up(&mut self, token: u64, run_id: &str, session_key: Option<&str>) {
@@ -114,12 +115,12 @@ impl Sim {
             session_key: session_key.map(str::to_owned),
             timeout: Duration::from_secs(10),
         };
-        self.feed(|link, moment| link.on_look_up_run(moment, CallToken(token), wanted));
+        self.feed(Input::LookUpRun(CallToken(token), wanted));
     }
 
     pub(super) fn controls(&mut self, token: u64, session_key: &str, action: SessionAction) {
         let control = ControlSession { session_key: session_key.to_owned(), action, timeout: Duration::from_secs(30) };
-        self.feed(|link, moment| link.on_control(moment, CallToken(token), control));
+        self.feed(Input::Control(CallToken(token), control));
     }
 
     /// The last frame that went out, whatever it was for.
@@ -132,7 +133,7 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Send { text, .. } | Effect::SendRun { text, .. } => Some(serde_json::from_str(text).unwrap()),
+                Effect::Send { text, .. } => Some(serde_json::from_str(text).unwrap()),
                 _ => None,
             })
             .collect()
@@ -140,7 +141,7 @@ impl Sim {
 
     /// How many frames went out that start a run.
     pub(super) fn runs_sent(&self) -> usize {
-        self.log.iter().filter(|effect| matches!(effect, Effect::SendRun { .. })).count()
+        self.log.iter().filter(|effect| matches!(effect, Effect::Send { starts: Some(_), .. })).count()
     }
 
     /// Answers the last frame.
@@ -163,7 +164,7 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::AnswerRun { result, .. } => Some(result.clone()),
+                Effect::AnswerRun(_, result) => Some(result.clone()),
                 _ => None,
             })
             .collect()
@@ -181,7 +182,7 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::AnswerFinding { result, .. } => Some(result.clone().map(|answer| answer.finding)),
+                Effect::AnswerFinding(_, result) => Some(result.clone().map(|answer| answer.finding)),
                 _ => None,
             })
             .collect()
@@ -191,7 +192,7 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::RunMoved(notice) => Some((**notice).clone()),
+                Effect::Notify(GatewayNotice::Run(notice)) => Some(notice.clone()),
                 _ => None,
             })
             .collect()
@@ -205,7 +206,7 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Sessions(sessions) => Some(sessions.clone()),
+                Effect::Notify(GatewayNotice::Sessions(sessions)) => Some(sessions.clone()),
                 _ => None,
             })
             .collect()

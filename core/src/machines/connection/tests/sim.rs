@@ -1,4 +1,4 @@
-//! A link, its clock, and what its shell would do with the effects.
+//! A connection, its clock, and what its shell would do with the effects.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use crate::dialing::DialFailure;
-use crate::gateway_notice::{AuthPermit, AuthResult};
+use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
+use crate::gateway_record::DeviceToken;
 use crate::gateway_record::{GatewayRecord, NewGateway};
 use crate::gateway_report::Status;
 use crate::gateway_report::{HealthPoint, ProbeOutcome};
@@ -29,7 +30,7 @@ pub(super) fn record() -> GatewayRecord {
 }
 
 pub(super) struct Sim {
-    pub(super) link: Link,
+    pub(super) connection: Connection,
     begin: Instant,
     pub(super) now: Instant,
     /// Everything that happened, oldest first.
@@ -52,21 +53,21 @@ impl Sim {
 
     pub(super) fn with(record: GatewayRecord, settings: GatewaySettings) -> Self {
         let begin = crate::any_instant();
-        let parts = LinkParts {
+        let parts = ConnectionParts {
             record: Arc::new(record),
             settings: Arc::new(settings),
             identity: Arc::new(DeviceIdentity::from_seed(&[7; 32])),
             version: "0.1.0".into(),
             instance_id: "run-1".into(),
         };
-        let moment = Moment { now: begin, wall_ms: START_MS, chance: 0.0 };
-        let link = Link::new(parts, moment);
-        Self { link, begin, now: begin, log: Vec::new(), seen: 0, grants: true, device_token: None }
+        let moment = Moment { now: begin, wall_ms: START_MS, jitter: 0.0 };
+        let connection = Connection::new(parts, moment);
+        Self { connection, begin, now: begin, log: Vec::new(), seen: 0, grants: true, device_token: None }
     }
 
     pub(super) fn moment(&self) -> Moment {
         let passed = i64::try_from((self.now - self.begin).as_millis()).unwrap();
-        Moment { now: self.now, wall_ms: START_MS + passed, chance: 0.0 }
+        Moment { now: self.now, wall_ms: START_MS + passed, jitter: 0.0 }
     }
 
     /// Seconds since the start.
@@ -75,25 +76,24 @@ impl Sim {
     }
 
     /// Feeds an input and answers permits as the registry would.
-    pub(super) fn feed<T>(&mut self, input: impl FnOnce(&mut Link, Moment) -> T) -> T {
-        let moment = self.moment();
-        let answer = input(&mut self.link, moment);
+    pub(super) fn feed(&mut self, input: Input<'_>) {
+        self.connection.on(self.moment(), input);
         self.drain();
-        answer
     }
 
     fn drain(&mut self) {
         loop {
-            let effects = self.link.take_effects();
+            let effects = self.connection.take_effects(self.moment());
             if effects.is_empty() {
                 return;
             }
             for effect in effects {
-                let asks = matches!(effect, Effect::WantPermit { .. });
+                let asks = matches!(effect, Effect::Notify(GatewayNotice::PermitWanted { .. }));
                 self.log.push(effect);
                 if asks && self.grants {
                     let moment = self.moment();
-                    self.link.on_permit(moment, AuthPermit::Granted { device_token: self.device_token.clone() });
+                    let permit = AuthPermit::Granted { device_token: self.device_token.clone() };
+                    self.connection.on(moment, Input::Permit(permit));
                 }
             }
         }
@@ -102,12 +102,12 @@ impl Sim {
     /// Lets time pass, with every deadline on its way.
     pub(super) fn pass(&mut self, duration: Duration) {
         let until = self.now + duration;
-        while let Some(due) = self.link.next_deadline(self.moment()) {
+        while let Some(due) = self.connection.next_deadline(self.moment()) {
             if due > until {
                 break;
             }
             self.now = self.now.max(due);
-            self.feed(Link::on_deadline);
+            self.feed(Input::Deadline);
         }
         self.now = until;
     }
@@ -124,21 +124,22 @@ impl Sim {
     }
 
     pub(super) fn start(&mut self) {
-        self.feed(Link::start);
+        self.feed(Input::Start);
     }
 
     pub(super) fn epoch(&self) -> Epoch {
-        self.link.epoch()
+        self.connection.epoch()
     }
 
     pub(super) fn dialed(&mut self) {
         let epoch = self.epoch();
-        assert!(self.feed(|link, moment| link.on_dialed(moment, epoch)), "the dial was wanted");
+        assert!(self.connection.is_dialing(epoch), "the dial was wanted");
+        self.feed(Input::Socket(epoch, SocketInput::Dialed));
     }
 
     pub(super) fn dial_failed(&mut self, failure: DialFailure) {
         let epoch = self.epoch();
-        self.feed(|link, moment| link.on_dial_failed(moment, epoch, &failure));
+        self.feed(Input::Socket(epoch, SocketInput::DialFailed(&failure)));
     }
 
     pub(super) fn says(&mut self, frame: Value) {
@@ -147,12 +148,12 @@ impl Sim {
 
     pub(super) fn says_text(&mut self, text: &str) {
         let epoch = self.epoch();
-        self.feed(|link, moment| link.on_message(moment, epoch, text.as_bytes(), &mut ample()));
+        self.feed(Input::Socket(epoch, SocketInput::Message(text.as_bytes(), &mut ample())));
     }
 
     pub(super) fn closes(&mut self, code: Option<u16>, reason: &str) {
         let epoch = self.epoch();
-        self.feed(|link, moment| link.on_closed(moment, epoch, code, reason));
+        self.feed(Input::Socket(epoch, SocketInput::Closed(code, reason)));
     }
 
     pub(super) fn challenges(&mut self) {
@@ -167,14 +168,14 @@ impl Sim {
     pub(super) fn reach_login(&mut self) {
         self.dialed();
         self.challenges();
-        assert_eq!(self.link.phase(), Phase::Authenticating);
+        assert_eq!(self.connection.phase(), Phase::Authenticating);
     }
 
     /// A protocol 4 gateway lets us in; nothing of what it is asked then is answered.
     pub(super) fn let_in(&mut self) {
         self.reach_login();
         self.says(hello_4());
-        assert_eq!(self.link.phase(), Phase::Ready);
+        assert_eq!(self.connection.phase(), Phase::Ready);
     }
 
     /// Started, connected, all first reads answered, heartbeat learned.
@@ -218,7 +219,7 @@ impl Sim {
         self.news()
             .into_iter()
             .filter_map(|effect| match effect {
-                Effect::Send { text, .. } => {
+                Effect::Send { text, starts: None, .. } => {
                     let frame: Value = serde_json::from_str(&text).unwrap();
                     let method = frame["method"].as_str().unwrap().to_owned();
                     (method != "connect" && method != "auth")
@@ -236,12 +237,12 @@ impl Sim {
             .news()
             .into_iter()
             .filter_map(|effect| match effect {
-                Effect::Ping { payload, .. } => Some(payload),
+                Effect::Ping(_, payload) => Some(payload),
                 _ => None,
             })
             .collect();
         for payload in pings {
-            self.feed(|link, moment| link.on_pong(moment, epoch, &payload));
+            self.feed(Input::Socket(epoch, SocketInput::Pong(&payload)));
         }
     }
 
@@ -251,26 +252,26 @@ impl Sim {
             .iter()
             .rev()
             .find_map(|effect| match effect {
-                Effect::Send { text, .. } => Some(serde_json::from_str(text).unwrap()),
+                Effect::Send { text, starts: None, .. } => Some(serde_json::from_str(text).unwrap()),
                 _ => None,
             })
             .expect("something was sent")
     }
 
     pub(super) fn status(&self) -> Status {
-        self.link.knowledge.current().status
+        self.current().status
     }
 
     pub(super) fn code(&self) -> Option<String> {
-        self.link.knowledge.current().last_error.as_ref().map(|problem| problem.code.clone())
+        self.current().last_error.map(|problem| problem.code)
     }
 
-    pub(super) fn current(&self) -> &GatewayReport {
-        self.link.knowledge.current()
+    pub(super) fn current(&self) -> GatewayReport {
+        self.connection.current(self.moment())
     }
 
     pub(super) fn dials(&self) -> usize {
-        self.log.iter().filter(|effect| matches!(effect, Effect::Dial { .. })).count()
+        self.log.iter().filter(|effect| matches!(effect, Effect::Dial(..))).count()
     }
 
     /// Lets time pass until the next socket is wanted.
@@ -289,7 +290,7 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::SettleAuth { result, .. } => Some(*result),
+                Effect::Notify(GatewayNotice::AuthSettled { result, .. }) => Some(*result),
                 _ => None,
             })
             .collect()
@@ -299,7 +300,7 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Answer { call, result } => Some((*call, result.clone())),
+                Effect::Answer(call, result) => Some((*call, result.clone())),
                 _ => None,
             })
             .collect()
@@ -309,7 +310,7 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::AnswerProbe { probe, outcome } => Some((*probe, (**outcome).clone())),
+                Effect::AnswerProbe(probe, outcome) => Some((*probe, (**outcome).clone())),
                 _ => None,
             })
             .collect()
@@ -319,28 +320,25 @@ impl Sim {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Health(point) => Some(point.clone()),
+                Effect::Notify(GatewayNotice::Health(point)) => Some(point.clone()),
                 _ => None,
             })
             .collect()
     }
 
     pub(super) fn call(&mut self, token: u64, method: &str) {
-        self.feed(|link, moment| {
-            link.on_call(moment, CallToken(token), method, &json!({}), Duration::from_secs(30));
-        });
+        let timeout = Duration::from_secs(30);
+        self.feed(Input::Call { call: CallToken(token), method, params: &json!({}), timeout });
     }
 
     pub(super) fn probe(&mut self, token: u64) {
-        self.feed(|link, moment| link.on_probe(moment, ProbeToken(token), Duration::from_secs(5)));
+        self.feed(Input::Probe(ProbeToken(token), Duration::from_secs(5)));
     }
 
     /// A refusal ends the present attempt.
     pub(super) fn ends(&mut self, refusal: Refusal) {
-        self.feed(|link, moment| {
-            link.end(moment, refusal);
-            link.settle(moment);
-        });
+        self.connection.end(self.moment(), refusal);
+        self.drain();
     }
 }
 
