@@ -5,6 +5,9 @@
 //! embedded gateway and the tests share this one definition. Beside the protocol stands what both sides must judge alike: for
 //! whom a proxy speaks ([`forwarded`]), and how old things are though a clock was set ([`steady_time`]).
 
+#[macro_use]
+mod named;
+
 pub mod address;
 pub mod agents;
 pub mod capabilities;
