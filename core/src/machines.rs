@@ -3,12 +3,12 @@
 pub mod auth_budget;
 pub mod backoff;
 pub mod breaker;
+pub mod connection;
 pub mod election;
 pub mod event_places;
 pub mod flap;
 pub mod heartbeat;
 pub mod latency_fold;
-pub mod link;
 pub mod log_tail;
 pub mod notification;
 pub mod notification_outbox;
