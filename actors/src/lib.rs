@@ -15,6 +15,7 @@ pub mod agent_sync;
 pub mod audit_trail;
 pub mod clock;
 pub mod clock_watch;
+mod deadline_timer;
 pub mod dialing;
 pub mod direct;
 pub mod event_hub;
