@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn two_records_of_one_address_share_budget_and_token() {
-        let now = tokio::time::Instant::now().into_std();
+        let now = crate::any_instant();
         let mut addresses = Addresses::new(vec![("h:1".into(), token())]);
         addresses.join("h:1", GatewayId(1));
         addresses.join("h:1", GatewayId(2));
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn deleting_and_creating_a_record_doesnt_refill_the_budget() {
-        let now = tokio::time::Instant::now().into_std();
+        let now = crate::any_instant();
         let mut addresses = Addresses::new(Vec::new());
         addresses.join("h:1", GatewayId(1));
         for _ in 0..5 {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_last_record_takes_the_token_with_it() {
-        let now = tokio::time::Instant::now().into_std();
+        let now = crate::any_instant();
         let mut addresses = Addresses::new(vec![("h:1".into(), token())]);
         addresses.join("h:1", GatewayId(1));
         addresses.join("h:1", GatewayId(2));
