@@ -33,7 +33,7 @@ use gatewarden_actors::settings::{
 use gatewarden_actors::store::options::StoreOptions;
 use gatewarden_protocol::Secret;
 
-use crate::http::HttpSettings;
+use crate::http::settings::HttpSettings;
 
 pub use effective::{Change, Effect, EffectiveValue};
 pub use layers::{DEFAULT_FILE, Inputs};

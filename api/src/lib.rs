@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod gateways;
 pub mod organization;
 pub mod request;
+pub mod responses;
 pub mod rules;
 pub mod sessions;
 pub mod spawn;

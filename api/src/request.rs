@@ -173,6 +173,25 @@ pub trait Request: Sized + Default {
     fn described() -> Vec<Described>;
 }
 
+/// Two that are read from the same query or body.
+impl<A: Request, B: Request> Request for (A, B) {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        (A::read(fields), B::read(fields))
+    }
+
+    fn json(&self) -> Value {
+        let mut both = self.0.json();
+        if let (Value::Object(both), Value::Object(other)) = (&mut both, self.1.json()) {
+            both.extend(other);
+        }
+        both
+    }
+
+    fn described() -> Vec<Described> {
+        A::described().into_iter().chain(B::described()).collect()
+    }
+}
+
 /// A field, as the document describes it.
 pub struct Described {
     name: &'static str,

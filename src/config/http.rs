@@ -10,7 +10,7 @@ use gatewarden_actors::settings::GatewaySettings;
 use gatewarden_protocol::Secret;
 
 use super::reading::Reader;
-use crate::http::HttpSettings;
+use crate::http::settings::HttpSettings;
 use crate::http::settings::{MetricsAccess, Network, RateLimits, connection_limits};
 use crate::templates::Templates;
 
