@@ -6,6 +6,7 @@ pub mod agents;
 pub mod daemon;
 pub mod gateways;
 pub mod organization;
+pub mod pages;
 pub mod request;
 pub mod responses;
 pub mod rules;

@@ -13,7 +13,8 @@ use gatewarden_api::access::{
     AuditPage, AuditQuery, AuditRow, AuditedBy, Key, KeyList, LoginAnswer, LoginBody, LogoutAnswer, NewKeyAnswer,
     NewKeyBody, Revoked,
 };
-use gatewarden_api::request::{PageQuery, Request as _};
+use gatewarden_api::pages::PageQuery;
+use gatewarden_api::request::Request as _;
 use gatewarden_api::responses::KeyErrors;
 
 use super::audit::context::AuditContext;

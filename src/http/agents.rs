@@ -14,7 +14,7 @@ use gatewarden_api::agents::{
     SyncAnswer, SyncBody, TokenUsageWords, Tokens,
 };
 use gatewarden_api::gateways::Deleted;
-use gatewarden_api::request::PageQuery;
+use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::{GatewayErrors, NoGateway};
 use serde_json::Value;
 

@@ -9,7 +9,8 @@ use gatewarden_api::agents::{
     AgentCosts, ConnectAnswer, ConnectBody, Connection, ConnectionList, CostStats, DisconnectBody, DisconnectQuery,
     Disconnected, ListConnectionsQuery, TokenAnswer, TokenBody, TokenReport, TokensAnswer, TokensQuery,
 };
-use gatewarden_api::request::{PartQuery, Request as _};
+use gatewarden_api::pages::PartQuery;
+use gatewarden_api::request::Request as _;
 use serde_json::Value;
 
 use super::auth::{Authorized, GatewayOperator, GatewayViewer};

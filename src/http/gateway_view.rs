@@ -11,7 +11,7 @@ use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_api::gateways::{
     Breaker, Diagnosis, Gateway, LastEnd, LastError, Member, OutputLine, Pairing, Process, REDACTED, Tls,
 };
-use gatewarden_api::request::Page;
+use gatewarden_api::pages::Page;
 use gatewarden_protocol::Dialect;
 use serde::Serialize;
 

@@ -22,7 +22,7 @@ use gatewarden_api::gateways::{
     ChangeGatewayBody, Deleted, GatewayAddressAnswer, GatewayAnswer, GatewayChoiceBody, GatewayChoiceQuery,
     GatewayFields, GatewayIdBody, GatewayList, NewGatewayBody, Process, ProcessAnswer, ProcessBody,
 };
-use gatewarden_api::request::PartQuery;
+use gatewarden_api::pages::PartQuery;
 use gatewarden_api::responses::NoGateway;
 use gatewarden_protocol::GatewayAddress;
 

@@ -15,6 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_api::request::{self, Fields, Query, Request};
 use gatewarden_api::rules::kind_of;
+use gatewarden_listener::announced_length;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use utoipa::IntoParams;
@@ -24,7 +25,6 @@ use super::auth::was_admitted;
 use super::context::App;
 use super::error::{ApiError, invalid};
 use super::limits::BodyPermit;
-use super::peer::announced_length;
 
 /// How long a body may take to arrive: a client that trickles must not hold a connection for good.
 const PATIENCE: Duration = Duration::from_secs(15);

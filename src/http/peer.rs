@@ -1,14 +1,13 @@
 //! The other end of a request: who it really comes from (forwarding headers count only where a trusted proxy sent them), and
-//! what its connection is told: that it is being served, how much of its body is read, and that a good key came with it.
+//! what its connection is told of the key that came with it.
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use actix_web::dev::{Payload, ServiceRequest};
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
-use actix_web::{HttpMessage as _, HttpRequest};
-use gatewarden_listener::{BeingServed, Connection, RequestPayload};
+use actix_web::HttpRequest;
+use actix_web::http::header::HeaderMap;
+use gatewarden_listener::Connection;
 use gatewarden_protocol::forwarded::{client_behind, is_trusted};
 
 use super::keyring::KeyHolder;
@@ -41,26 +40,6 @@ pub(crate) fn is_direct_loopback(request: &HttpRequest) -> bool {
 
 fn text_values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
-}
-
-/// The request is served from here on; its body is read only as fast as its handler takes it. None where there is no connection,
-/// in tests.
-pub(crate) fn begin_serving(request: &mut ServiceRequest) -> Option<BeingServed> {
-    let connection = request.conn_data::<Arc<Connection>>()?.clone();
-    let serving = connection.begin();
-    match request.take_payload() {
-        Payload::None => {}
-        body => {
-            let body = RequestPayload::new(body, connection, announced_length(request.request()));
-            request.set_payload(Payload::Stream { payload: Box::pin(body) });
-        }
-    }
-    Some(serving)
-}
-
-/// The length of the body, where the client has said it.
-pub(crate) fn announced_length(request: &HttpRequest) -> Option<u64> {
-    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// A good key came in on the request's connection: it isn't ended in favour of strangers.

@@ -22,7 +22,6 @@ use super::context::{App, AppContext};
 use super::error::{ApiError, add_detail, detailed, has_detail};
 use super::headers::{self, REQUEST_ID};
 use super::limits::LimitState;
-use super::peer;
 
 /// The wrapper.
 pub(crate) async fn run<B: MessageBody + 'static>(
@@ -30,7 +29,7 @@ pub(crate) async fn run<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<AnswerBody<EitherBody<B>>>, Error> {
-    let serving = peer::begin_serving(&mut request);
+    let serving = gatewarden_listener::begin(&mut request);
     let started = app.clock.now();
     let request_id = app.request_ids.assign(request.headers());
     let method = request.method().clone();

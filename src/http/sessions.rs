@@ -8,7 +8,8 @@ use gatewarden_actors::error::Failure;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::ControlSessionAt;
 use gatewarden_actors::run::SessionAction;
-use gatewarden_api::request::{PageQuery, Query, Request as _};
+use gatewarden_api::pages::PageQuery;
+use gatewarden_api::request::{Query, Request as _};
 use gatewarden_api::responses::{GatewayErrors, NoGateway, SessionErrors};
 use gatewarden_api::sessions::{
     ChangeBody, ControlBody, DeleteBody, GatewayAge, ListSessionsQuery, MessageBody, MessageTaken, Session,

@@ -12,7 +12,7 @@ use gatewarden_actors::registry::messages::SpawnWork;
 use gatewarden_actors::run::Work;
 use gatewarden_actors::store::records::{Idempotency, NewSpawn, SpawnKind, SpawnRecord};
 use gatewarden_api::ErrorBody;
-use gatewarden_api::request::PageQuery;
+use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::GatewayErrors;
 use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnHistory};
 use gatewarden_protocol::Secret;

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, get, post};
 use gatewarden_actors::error::Failure;
-use gatewarden_actors::gateway::messages::{HealthPoint, ProbeOutcome};
-use gatewarden_actors::gateway_report::{GatewayReport, Phase, Status};
+use gatewarden_actors::gateway_report::{GatewayReport, HealthPoint, Phase, ProbeOutcome, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::ProbeGateways;
 use gatewarden_actors::registry::roster::GatewayView;

@@ -9,7 +9,7 @@ use gatewarden_actors::registry::messages::{DeleteGateway, GatewayCommitted};
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_api::ErrorBody;
 use gatewarden_api::organization::{Done, GatewayCreate, GatewayPage, GatewayRead, GatewayUpdate};
-use gatewarden_api::request::PageQuery;
+use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::NoGateway;
 use gatewarden_protocol::{GatewayAddress, wall_time};
 

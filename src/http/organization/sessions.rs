@@ -9,7 +9,7 @@ use gatewarden_api::organization::{
     GatewayQuery, HistoryLimitQuery, OrganizationHistory, OrganizationMessageTaken, OrganizationSession,
     OrganizationSessions,
 };
-use gatewarden_api::request::{Page, PageQuery};
+use gatewarden_api::pages::{Page, PageQuery};
 use gatewarden_api::responses::{GatewayErrors, NoGateway, SessionErrors};
 use gatewarden_api::sessions::OrganizationMessage;
 use gatewarden_protocol::wall_time;

@@ -10,7 +10,7 @@ use gatewarden_actors::gateway_report::Phase;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_actors::run::{SessionSnapshot, SharedSessions};
-use gatewarden_api::request::Page;
+use gatewarden_api::pages::Page;
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
 use serde_json::json;
 
