@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A stream of a child's output.
+pub use gatewarden_processes::Stream as OutputStream;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -152,15 +154,6 @@ pub enum ProcessNews {
         /// It ran into its timeout.
         timed_out: bool,
     },
-}
-
-/// A stream of a child's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
 }
 
 /// A change of one file; the path is relative to the state directory. Modes are 0600, directories 0700.

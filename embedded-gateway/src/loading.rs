@@ -9,7 +9,7 @@ use crate::agents::{self, CreatedAgent};
 use crate::config::GatewayConfig;
 use crate::devices::{DEVICES_FILE, Devices, DevicesFileError};
 use crate::effect::FileChange;
-use crate::processes::{Orphan, StateMark, find_orphans};
+use crate::processes::{Orphan, find_orphans};
 use crate::sessions::{self, SessionBounds, Sessions, is_agent_id, transcript};
 
 /// What is known of the wall clock, in the state directory.
@@ -87,7 +87,7 @@ pub(crate) fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
     loaded.sessions = found.sessions;
     loaded.repairs.extend(found.repairs);
     loaded.remarks.extend(found.remarks);
-    loaded.orphans = find_orphans(&StateMark::of(&config.state_dir));
+    loaded.orphans = find_orphans(&config.state_dir);
     // Without them the clock is believed as it is now: no reason not to start.
     loaded.steady_time = fs::read_to_string(config.state_dir.join(CLOCK_FILE)).ok();
     loaded.boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Actor as _;
+use gatewarden_processes::subreaper::adopt_descendants;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -26,7 +27,6 @@ use crate::loading::{LoadError, read_state};
 use crate::log_sinks::LogSinks;
 use crate::metrics::GatewayMetrics;
 use crate::private_files::make_private;
-use crate::processes::subreaper::adopt_descendants;
 
 /// How long connections may take to end after they were told to.
 const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(5);

@@ -7,9 +7,9 @@ mod adopting {
     use std::time::Duration;
 
     use gatewarden_embedded_gateway::effect::{ProcessNews, ProcessOrder, RunId};
-    use gatewarden_embedded_gateway::processes::proc_table::{self, Process};
-    use gatewarden_embedded_gateway::processes::subreaper::adopt_descendants;
-    use gatewarden_embedded_gateway::processes::{Launcher, StateMark};
+    use gatewarden_embedded_gateway::processes::{Launcher, owner_of};
+    use gatewarden_processes::proc_table::{self, Process};
+    use gatewarden_processes::subreaper::adopt_descendants;
     use tokio::sync::mpsc;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,7 +76,7 @@ mod adopting {
         let dir = tempfile::tempdir().unwrap();
         let home = std::fs::canonicalize(dir.path()).unwrap();
         let (sender, mut news) = mpsc::channel(64);
-        let mut launcher = Launcher::new(StateMark::of(dir.path()), sender);
+        let mut launcher = Launcher::new(owner_of(dir.path()), sender);
         let own = i32::try_from(std::process::id()).unwrap();
 
         // A daemon that shed even its environment, so that nothing but its parent tells whose it is.

@@ -10,7 +10,7 @@ use super::{CoreActor, InTurn};
 use crate::config::GatewayConfig;
 use crate::effect::{News, ProcessNews};
 use crate::machine::GatewayMachine;
-use crate::processes::{Launcher, StateMark};
+use crate::processes::{Launcher, owner_of};
 
 /// News that wait for the core actor; while there are as many, the output of all children waits in its pipes.
 const NEWS: usize = 256;
@@ -24,11 +24,11 @@ pub(super) struct Children {
 }
 
 impl Children {
-    /// None yet. Their mark is that of the state directory.
+    /// None yet. They are the state directory's.
     pub(super) fn new(config: &GatewayConfig) -> Self {
         let (sender, news) = mpsc::channel(NEWS);
         let (deadline, _) = watch::channel(None);
-        Self { launcher: Launcher::new(StateMark::of(&config.state_dir), sender), news: Some(news), deadline }
+        Self { launcher: Launcher::new(owner_of(&config.state_dir), sender), news: Some(news), deadline }
     }
 
     /// Passes news and deadlines on to the core actor for as long as it lives.

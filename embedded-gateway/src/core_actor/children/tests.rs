@@ -16,7 +16,7 @@ use crate::core_actor::CoreActor;
 use crate::core_actor::{Ask, Stop};
 use crate::loading::Loaded;
 use crate::metrics::GatewayMetrics;
-use crate::processes::{StateMark, find_orphans};
+use crate::processes::find_orphans;
 
 /// Far beyond what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ impl Stage {
 
     async fn end(self) {
         tokio::time::timeout(PATIENCE, self.core.send(Stop)).await.expect("it stops in time").unwrap();
-        assert!(find_orphans(&StateMark::of(self.state.path())).is_empty(), "nothing is left");
+        assert!(find_orphans(self.state.path()).is_empty(), "nothing is left");
     }
 }
 
@@ -104,7 +104,7 @@ async fn a_spawned_process_is_paused_resumed_and_killed() {
     let running = stage.ask("spawn", json!({"command": "busy", "idempotencyKey": "k1"})).await.unwrap();
     let pid = i32::try_from(running["pid"].as_i64().unwrap()).unwrap();
     let key = running["sessionKey"].as_str().unwrap().to_owned();
-    let state = || crate::processes::proc_table::Process::read(pid).map(|process| process.state);
+    let state = || gatewarden_processes::Process::read(pid).map(|process| process.state);
     for (action, status) in [("pause", "paused"), ("resume", "running")] {
         let reply = stage.ask("control", json!({"sessionKey": key, "action": action})).await.unwrap();
         assert_eq!(reply["status"], status);
