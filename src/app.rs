@@ -33,7 +33,7 @@ use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
 use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::token_addresses;
-use gatewarden_actors::registry::{GatewayDoor, RegistryActor, RegistryParts, SpawnGateway};
+use gatewarden_actors::registry::{RegistryActor, RegistryParts, SpawnGateway};
 use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::health_log::HealthLogWriter;
@@ -333,6 +333,6 @@ fn spawner(
             Some(arbiter) => GatewayActor::start_in(&arbiter.handle(), parts),
             None => actix::Actor::start(GatewayActor::new(parts)),
         };
-        GatewayDoor::of(&actor)
+        actor.into()
     })
 }

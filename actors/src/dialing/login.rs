@@ -1,5 +1,5 @@
 //! One login on an open socket, by hand: for checks that want to know each step and keep no connection. Gateways that are
-//! supervised are logged in to by `machines::link`, on the same handshake.
+//! supervised are logged in to by `machines::connection`, on the same handshake.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::Dialed;
+use super::Incoming;
 use super::failure::SocketError;
-use super::incoming::Incoming;
 use crate::clock::Clock;
 
 /// JSON that is no frame: after this many it isn't believed to become one.

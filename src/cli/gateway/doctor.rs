@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gatewarden_embedded_gateway::config::{Draft, GatewayConfig, load};
 use gatewarden_embedded_gateway::lock_file::{Holder, running};
-use gatewarden_embedded_gateway::processes::{StateMark, find_orphans};
+use gatewarden_embedded_gateway::processes::find_orphans;
 use serde_json::Value;
 
 use super::super::error::CliError;
@@ -204,7 +204,7 @@ fn json_file(report: &mut Report, file: &Path, without: &str) {
 }
 
 fn orphans(report: &mut Report, state_dir: &Path) {
-    for orphan in find_orphans(&StateMark::of(state_dir)).into_iter().take(MAX_LISTED) {
+    for orphan in find_orphans(state_dir).into_iter().take(MAX_LISTED) {
         report.problem("orphans", orphan.sentence(), format!("kill -TERM -- -{}", orphan.group));
     }
 }

@@ -6,9 +6,10 @@ use gatewarden_embedded_gateway::clock::Now;
 use gatewarden_embedded_gateway::config::{GatewayConfig, Inputs};
 use gatewarden_embedded_gateway::effect::{AuditEntry, LogLevel, LogLine};
 use gatewarden_embedded_gateway::lock_file::{Holder, LockError, LockFile};
-use gatewarden_embedded_gateway::outlets::Outlets;
+use gatewarden_embedded_gateway::log_sinks::LogSinks;
 use gatewarden_embedded_gateway::processes;
 use gatewarden_embedded_gateway::server::{self, StartError};
+use gatewarden_processes::subreaper::adopt_descendants;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
@@ -49,7 +50,7 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
     // The lock is ours: of two first starts at one time, one makes the token.
     let mut config = draft.settle().map_err(|error| CliError::coded(EXIT_CONFIG, error))?;
     config.log.stderr = args.verbose;
-    let outlets = Outlets::open(&config).map_err(CliError::new)?;
+    let outlets = LogSinks::open(&config).map_err(CliError::new)?;
     if let Some(log) = &outlets.log {
         log_layer::start(log.clone());
     }
@@ -81,13 +82,13 @@ fn say_first(inputs: &Inputs, lock: &LockFile, warnings: &[String]) {
 async fn until_stopped(
     args: &RunArgs,
     config: GatewayConfig,
-    outlets: Outlets,
+    outlets: LogSinks,
     holder: &mut Holder,
     lock: &mut LockFile,
 ) -> Result<u8, CliError> {
     // Before anything is written: a stop during the start must not be lost.
     let mut signals = listen_for_signals()?;
-    if let Err(error) = processes::subreaper::adopt_descendants() {
+    if let Err(error) = adopt_descendants() {
         tracing::warn!(%error, "processes that leave their parents won't become children of the gateway");
     }
     let running = match server::start_with(config, outlets.clone()).await {
@@ -134,7 +135,7 @@ async fn until_stopped(
     }
 }
 
-fn audit(outlets: &Outlets, event: &'static str, fields: Value) {
+fn audit(outlets: &LogSinks, event: &'static str, fields: Value) {
     outlets.audit(&AuditEntry { event, fields }, Now::read().wall_ms);
 }
 

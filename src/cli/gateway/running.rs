@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use gatewarden_actors::dialing::http_probe::{HealthFailure, HttpGateway};
+use gatewarden_actors::dialing::HealthFailure;
+use gatewarden_actors::dialing::http_probe::HttpGateway;
 use gatewarden_actors::dialing::{DialRequest, Dialed, Dialer as _, Incoming, MemoryAccount, NetworkDialer};
 use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_embedded_gateway::config::{Draft, Inputs, load};

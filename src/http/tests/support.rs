@@ -23,8 +23,8 @@ use gatewarden_actors::dialing::Held;
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
-use gatewarden_actors::gateway::messages::ProbeOutcome;
 use gatewarden_actors::gateway_record::{GatewayRecord, NewGateway};
+use gatewarden_actors::gateway_report::ProbeOutcome;
 use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
@@ -32,13 +32,13 @@ use gatewarden_actors::log_watch::LogSubscription;
 use gatewarden_actors::machines::routing::RouteWish;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
+use gatewarden_actors::registry::messages::Trial;
 use gatewarden_actors::registry::messages::{
     AbandonGateway, CallGateway, ConfirmGateway, ControlSessionAt, CreateGateway, DeleteGateway, GatewayCommitted,
     ProbeGateways, ReconnectGateway, ReserveGateway, SpawnAnswer, SpawnWork, TryGateway, UpdateGateway,
     WatchGatewayLogs,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
-use gatewarden_actors::registry::trials::Trial;
 use gatewarden_actors::settings::RestartSettings;
 use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;

@@ -1,0 +1,179 @@
+//! Which gateway takes a piece of work.
+//!
+//! In order (`docs/architecture.md`, "Election and routing"): the agent's preferred gateway if it can take work; a gateway
+//! that the request names, and no other; the acting primary; with the policy `least_loaded` the gateway with the fewest
+//! active sessions instead. A label selector restricts all of these. A drained gateway takes nothing, nor does one that
+//! is at its bound of spawns in flight.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::GatewayId;
+
+/// Where work goes that names no gateway (`routing.policy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoutingPolicy {
+    /// To the acting primary.
+    #[default]
+    Primary,
+    /// To the usable gateway with the fewest active sessions.
+    LeastLoaded,
+}
+
+/// What a request says about its gateway.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RouteWish {
+    /// The agent's preferred gateway, by id or name.
+    pub preferred: Option<String>,
+    /// A gateway that the request names.
+    pub requested: Option<GatewayId>,
+    /// Labels that the gateway must have.
+    pub selector: BTreeMap<String, String>,
+    /// Gateways that have certainly refused this work already.
+    pub excluded: Vec<GatewayId>,
+}
+
+/// What routing needs to know of one gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteCandidate<'a> {
+    /// Which.
+    pub id: GatewayId,
+    /// Its name.
+    pub name: &'a str,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Whether it is the configured primary.
+    pub configured: bool,
+    /// Ready, breaker closed.
+    pub usable: bool,
+    /// Takes no new work.
+    pub drained: bool,
+    /// At its bound of spawns in flight.
+    pub full: bool,
+    /// Active sessions and spawns in flight.
+    pub load: u32,
+    /// Higher is preferred among equally loaded.
+    pub priority: i32,
+}
+
+gatewarden_protocol::named! {
+    /// Why a gateway was chosen.
+    pub enum RouteReason {
+        /// The agent prefers it.
+        Preferred = "preferred",
+        /// The request names it.
+        Requested = "requested",
+        /// It is the configured primary and acts.
+        Primary = "primary",
+        /// It stands in for the configured primary.
+        ActingPrimary = "acting_primary",
+        /// It has the fewest active sessions.
+        LeastLoaded = "least_loaded",
+    }
+}
+
+/// Why nobody takes the work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoRoute {
+    /// The request names a gateway that doesn't exist.
+    UnknownGateway(GatewayId),
+    /// The request names a gateway that isn't usable.
+    NotUsable(GatewayId),
+    /// The request names a gateway that takes no new work.
+    Drained(GatewayId),
+    /// The request names a gateway that is at its bound.
+    Full(GatewayId),
+    /// The request names a gateway that doesn't match its own selector.
+    NotSelected(GatewayId),
+    /// No gateway matches the selector.
+    NothingSelected,
+    /// Gateways match, but none can take work now.
+    NoneUsable,
+    /// All usable ones are at their bound.
+    AllFull,
+}
+
+/// Chooses. O(candidates).
+///
+/// # Errors
+/// Why nobody takes the work.
+pub fn choose(
+    wish: &RouteWish,
+    policy: RoutingPolicy,
+    acting: Option<GatewayId>,
+    candidates: &[RouteCandidate<'_>],
+) -> Result<(GatewayId, RouteReason), NoRoute> {
+    let selected: Vec<&RouteCandidate<'_>> =
+        candidates.iter().filter(|candidate| matches_selector(candidate, &wish.selector)).collect();
+    let open = |candidate: &RouteCandidate<'_>| {
+        candidate.usable && !candidate.drained && !candidate.full && !wish.excluded.contains(&candidate.id)
+    };
+    if let Some(preferred) = &wish.preferred
+        && let Some(candidate) = find_named(&selected, preferred).filter(|candidate| open(candidate))
+    {
+        return Ok((candidate.id, RouteReason::Preferred));
+    }
+    if let Some(id) = wish.requested {
+        return requested(id, wish, candidates, &selected).map(|()| (id, RouteReason::Requested));
+    }
+    if selected.is_empty() && !wish.selector.is_empty() {
+        return Err(NoRoute::NothingSelected);
+    }
+    let primary = acting.and_then(|id| selected.iter().find(|candidate| candidate.id == id && open(candidate)));
+    if policy == RoutingPolicy::Primary
+        && let Some(primary) = primary
+    {
+        let reason = if primary.configured { RouteReason::Primary } else { RouteReason::ActingPrimary };
+        return Ok((primary.id, reason));
+    }
+    // A selector or an exclusion asks for a choice among the rest; without either the acting primary is the only one.
+    let may_choose = policy == RoutingPolicy::LeastLoaded || !wish.selector.is_empty() || !wish.excluded.is_empty();
+    let least_loaded = selected
+        .iter()
+        .filter(|candidate| open(candidate))
+        .min_by_key(|candidate| (candidate.load, std::cmp::Reverse(candidate.priority), candidate.id));
+    match least_loaded.filter(|_| may_choose) {
+        Some(candidate) => Ok((candidate.id, RouteReason::LeastLoaded)),
+        None if selected.iter().any(|candidate| candidate.usable && !candidate.drained && candidate.full) => {
+            Err(NoRoute::AllFull)
+        }
+        None => Err(NoRoute::NoneUsable),
+    }
+}
+
+fn requested(
+    id: GatewayId,
+    wish: &RouteWish,
+    candidates: &[RouteCandidate<'_>],
+    selected: &[&RouteCandidate<'_>],
+) -> Result<(), NoRoute> {
+    let candidate = candidates.iter().find(|candidate| candidate.id == id).ok_or(NoRoute::UnknownGateway(id))?;
+    if !selected.iter().any(|selected| selected.id == id) {
+        return Err(NoRoute::NotSelected(id));
+    }
+    if candidate.drained {
+        return Err(NoRoute::Drained(id));
+    }
+    if !candidate.usable || wish.excluded.contains(&id) {
+        return Err(NoRoute::NotUsable(id));
+    }
+    if candidate.full {
+        return Err(NoRoute::Full(id));
+    }
+    Ok(())
+}
+
+fn matches_selector(candidate: &RouteCandidate<'_>, selector: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(label, value)| candidate.labels.get(label) == Some(value))
+}
+
+/// By id if the text is a number and a gateway has it, else by name.
+fn find_named<'a, 'b>(candidates: &[&'a RouteCandidate<'b>], text: &str) -> Option<&'a RouteCandidate<'b>> {
+    let by_id = text.parse().ok().and_then(|id| candidates.iter().find(|candidate| candidate.id == GatewayId(id)));
+    by_id.or_else(|| candidates.iter().find(|candidate| candidate.name == text)).copied()
+}
+
+#[cfg(test)]
+mod tests;
