@@ -26,6 +26,7 @@ mod status;
 mod up;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -183,6 +184,30 @@ impl ServeArgs {
 /// Says what went wrong, if anything; the exit code.
 fn finish(ended: Result<u8, CliError>) -> u8 {
     ended.unwrap_or_else(|error| error.say(Output::of_process(false, false)))
+}
+
+/// Between two looks at another process or at a file: nothing else runs in a command.
+#[expect(clippy::disallowed_methods, reason = "commands are no actors, and what they wait for has no state to await")]
+fn sleep(span: Duration) {
+    std::thread::sleep(span);
+}
+
+/// Looks at something that takes a moment or a while: twice as long between them each time, up to a bound, since looks count against
+/// the limit of requests.
+struct Looks {
+    pause: Duration,
+    longest: Duration,
+}
+
+impl Looks {
+    fn new(pause: Duration, longest: Duration) -> Self {
+        Self { pause, longest }
+    }
+
+    fn wait(&mut self) {
+        sleep(self.pause);
+        self.pause = (self.pause * 2).min(self.longest);
+    }
 }
 
 #[cfg(test)]
