@@ -44,12 +44,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::http::agents::sync::SYNCS;
-use crate::http::direct_door::DirectDoor;
-use crate::http::events::joining::RELAYS;
-use crate::http::registry_door::{Door, RegistryDoor};
+use crate::http::agents::SYNCS;
+use crate::http::context::{AppState, InstallationIdentity, Readiness};
+use crate::http::events::RELAYS;
+use crate::http::keyring::Keyring;
+use crate::http::mutations::Mutations;
+use crate::http::senders::{BoundedSender, DirectSender, RegistrySender};
 use crate::http::settings::{connection_limits, event_places};
-use crate::http::{AppState, InstallationIdentity, Keyring, Mutations, Readiness};
 use crate::systemd::Notifier;
 
 pub(crate) use start_error::StartError;
@@ -246,16 +247,16 @@ impl App {
         let mutations = Mutations::default();
         let state = AppState {
             roster: roster.clone(),
-            registry: RegistryDoor::new(&registry),
+            registry: RegistrySender::new(&registry),
             event_hub: event_hub.clone(),
-            log_relay: Door::to("relay of log entries", log_relay.recipient(), RELAYS),
+            log_relay: BoundedSender::new("relay of log entries", log_relay.recipient(), RELAYS),
             audit: audit.clone(),
             store: store.clone(),
             agents,
-            agent_sync: Door::to("sync of agents", agent_sync.clone().recipient(), SYNCS),
-            processes: Door::to("processes", processes.clone().recipient(), PROCESS_ORDERS),
+            agent_sync: BoundedSender::new("sync of agents", agent_sync.clone().recipient(), SYNCS),
+            processes: BoundedSender::new("processes", processes.clone().recipient(), PROCESS_ORDERS),
             process_settings: config.processes.clone(),
-            direct: DirectDoor::new(&direct, config.work.heartbeat_timeout),
+            direct: DirectSender::new(&direct, config.work.heartbeat_timeout),
             keys: Keyring::open(&store, admin_key.key()).await?,
             metrics: metrics.clone(),
             identity: installation,

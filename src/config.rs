@@ -30,7 +30,7 @@ use gatewarden_actors::settings::{
 use gatewarden_actors::store::options::StoreOptions;
 use gatewarden_protocol::Secret;
 
-use crate::http::HttpSettings;
+use crate::http::settings::HttpSettings;
 
 pub(crate) use effective::{Effect, EffectiveValue};
 pub(crate) use gateway::WorkSettings;

@@ -9,6 +9,7 @@
 //! Nothing here knows actors: requests go through [`GatewayCaller`], so that the tests can script the gateway.
 
 pub(crate) mod agent_files;
+pub(crate) mod creation;
 pub(crate) mod main_agent;
 pub(crate) mod registry_caller;
 pub(crate) mod sync;

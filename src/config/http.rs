@@ -9,7 +9,7 @@ use gatewarden_protocol::Secret;
 
 use super::reader::{Reader, or};
 use super::{DAY, HOUR, SECOND, SHORTEST};
-use crate::http::HttpSettings;
+use crate::http::settings::HttpSettings;
 use crate::http::settings::{MetricsAccess, Network, RateLimits, connection_limits};
 use crate::templates::Templates;
 
