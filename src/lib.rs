@@ -3,7 +3,7 @@
 mod app;
 pub mod cli;
 mod config;
-#[expect(unreachable_pub, dead_code, unused_imports, reason = "its items are not yet as private as the module")]
+#[expect(unreachable_pub, reason = "its items are not yet as private as the module")]
 mod http;
 mod provisioning;
 mod shutdown;

@@ -19,7 +19,7 @@ use self::sources::Wanted;
 use super::daemon::{Daemon, DaemonArgs, address_of};
 use super::error::CliError;
 use super::output::{Cell, Table, Tone, complain, plain, print};
-use super::{EXIT_FAILURE, EXIT_OK};
+use super::{EXIT_FAILURE, EXIT_OK, sleep};
 
 /// A refusal for too many requests is waited for, but not for ever.
 const MAX_WAIT_S: u64 = 120;
@@ -167,8 +167,7 @@ fn patiently(daemon: &Daemon, method: &str, path: &str, body: Option<&Value>) ->
                     if !daemon.output.is_quiet() {
                         complain(&format!("too many requests; it goes on in {seconds} s"));
                     }
-                    #[expect(clippy::disallowed_methods, reason = "the daemon said how long")]
-                    std::thread::sleep(Duration::from_secs(seconds.max(1)));
+                    sleep(Duration::from_secs(seconds.max(1)));
                 }
                 _ => return Err(error),
             },

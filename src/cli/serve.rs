@@ -18,15 +18,9 @@ use crate::telemetry::{self, LogControl};
 /// Runs the daemon to its end.
 pub(super) fn run(inputs: &Inputs) -> Result<u8, CliError> {
     // First of all: it takes variables out of the environment, while there is one thread.
-    let bad_config = |sentence: String| CliError::coded(EXIT_CONFIG, sentence);
-    let passed = take_passed_socket().map_err(bad_config)?;
+    let passed = take_passed_socket().map_err(|sentence| CliError::coded(EXIT_CONFIG, sentence))?;
     let config = Config::load(inputs)?;
-    let logs = telemetry::start(&config.log).map_err(bad_config)?;
-    let metrics = Arc::new(Metrics::new());
-    telemetry::watch(&logs, metrics.clone());
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
+    let (logs, metrics) = start_log(&config)?;
     let code = actix_rt::System::new().block_on(until_stopped(inputs, config, logs.clone(), metrics, passed));
     logs.flush();
     code
@@ -55,6 +49,17 @@ async fn until_stopped(
             Ok(EXIT_FAILURE)
         }
     }
+}
+
+/// Starts logging, with what the configuration warns of, and counting.
+pub(super) fn start_log(config: &Config) -> Result<(LogControl, Arc<Metrics>), CliError> {
+    let logs = telemetry::start(&config.log).map_err(|sentence| CliError::coded(EXIT_CONFIG, sentence))?;
+    let metrics = Arc::new(Metrics::new());
+    telemetry::watch(&logs, metrics.clone());
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((logs, metrics))
 }
 
 /// Takes the process's signals, from now on.

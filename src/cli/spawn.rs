@@ -11,11 +11,7 @@ use super::daemon::{Answer, Daemon, DaemonArgs, path_part};
 use super::error::CliError;
 use super::files::read_text;
 use super::output::{Cell, Details, Table, at_ms, complain_as_is, plain};
-use super::{EXIT_FAILURE, EXIT_OK};
-
-/// Between two looks at a spawn.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+use super::{EXIT_FAILURE, EXIT_OK, Looks};
 
 /// What is to be done, and where.
 #[derive(Debug, Args)]
@@ -178,7 +174,7 @@ fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<SpawnBody, CliError> {
 /// Looks until it has ended.
 fn wait(daemon: &Daemon, id: &str) -> Result<u8, CliError> {
     let mut said = String::new();
-    let mut pause = FIRST_PAUSE;
+    let mut looks = Looks::new(Duration::from_millis(200), Duration::from_secs(2));
     loop {
         let answer = daemon.get(&path_of(id))?;
         let Spawn { status, gateway, .. } = daemon.read(&answer)?;
@@ -191,9 +187,7 @@ fn wait(daemon: &Daemon, id: &str) -> Result<u8, CliError> {
             return Ok(if status == "completed" { EXIT_OK } else { EXIT_FAILURE });
         }
         said = status;
-        #[expect(clippy::disallowed_methods, reason = "between two looks at another process's state")]
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(MAX_PAUSE);
+        looks.wait();
     }
 }
 
