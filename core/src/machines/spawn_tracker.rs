@@ -9,7 +9,7 @@
 //!    gateway that knows nothing of it for some time after its return (ten minutes, a setting) makes it `lost`, as do 24 hours
 //!    without the gateway, and the gateway's deletion.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::spawn_state::SpawnState;
@@ -68,7 +68,8 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) struct SpawnTracker {
     lost_after: Duration,
-    open: HashMap<String, OpenSpawn>,
+    /// In order, so that the same history always asks the same.
+    open: BTreeMap<String, OpenSpawn>,
     in_flight: HashMap<GatewayId, usize>,
     by_run: HashMap<(GatewayId, String), String>,
     early: VecDeque<(GatewayId, String, Option<String>, RunStage)>,
@@ -81,7 +82,7 @@ impl SpawnTracker {
     pub(crate) fn new(lost_after: Duration) -> Self {
         Self {
             lost_after,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             in_flight: HashMap::new(),
             by_run: HashMap::new(),
             early: VecDeque::new(),
