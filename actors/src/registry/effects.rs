@@ -1,7 +1,7 @@
 //! Carries out what the fleet says, in order, and tells people: log, subscribers, audit.
 
 use actix::prelude::*;
-use gatewarden_core::fleet::{Effect, Fleet, Notice, RunAnswer, SpawnBatch};
+use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, RunAnswer, SpawnBatch};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
@@ -11,7 +11,7 @@ use super::{RegistryActor, moment_of};
 use crate::error::Failure;
 use crate::event::EventKind;
 use crate::gateway::messages::{GatewayCommand, NoAnswer};
-use crate::gateway_record::{GatewayChange, GatewayRecord};
+use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord};
 use crate::gateway_report::{GatewayReport, Status};
 use crate::ids::GatewayId;
 use crate::machines::election::PrimaryChange;
@@ -127,27 +127,22 @@ impl RegistryActor {
         &self,
         work: impl Future<Output = T> + 'static,
         ctx: &mut Context<Self>,
-        input: impl FnOnce(&mut Fleet, gatewarden_core::fleet::Moment, T) + 'static,
+        input: impl FnOnce(&mut Fleet, Moment, T) + 'static,
     ) {
         ctx.spawn(work.into_actor(self).map(move |outcome, registry, ctx| {
             registry.feed(ctx, |fleet, time| input(fleet, time, outcome));
         }));
     }
 
-    fn store_token(&self, address: String, token: Option<crate::gateway_record::DeviceToken>, ctx: &mut Context<Self>) {
+    fn store_token(&self, address: String, token: Option<DeviceToken>, ctx: &mut Context<Self>) {
         let store = self.store.clone();
         let write = async move {
-            match token {
-                Some(token) => {
-                    if let Err(failure) = store.put_device_token(address.clone(), token).await {
-                        error!(address, %failure, "a device token could not be stored: it is kept in memory until the next one");
-                    }
-                }
-                None => {
-                    if let Err(failure) = store.delete_device_token(address.clone()).await {
-                        warn!(address, %failure, "a rejected device token could not be deleted from the store");
-                    }
-                }
+            let written = match token {
+                Some(token) => store.put_device_token(address.clone(), token).await,
+                None => store.delete_device_token(address.clone()).await.map(|_| ()),
+            };
+            if let Err(failure) = written {
+                error!(address, %failure, "a device token could not be stored or deleted: only memory is right until the next one");
             }
         };
         ctx.spawn(write.into_actor(self));

@@ -25,10 +25,8 @@ pub(crate) const DOUBT_CHECK: Duration = Duration::from_secs(15);
 pub(crate) const LOST_AT_LATEST: Duration = Duration::from_secs(24 * 3600);
 /// Why a spawn failed that no gateway took.
 pub(crate) const NOT_ACCEPTED: &str = "it was not accepted";
-/// Words on runs that nobody knows yet; the oldest is dropped beyond this.
+/// Words on runs that nobody knows, or knows to be accepted, yet; the oldest is dropped beyond this.
 const MAX_EARLY: usize = 1_024;
-/// Words on one spawn that wait for its acceptance; a gateway's actor tells each stage once.
-const MAX_EARLY_OF_ONE: usize = 8;
 
 /// One spawn under way.
 #[derive(Debug, Clone)]
@@ -52,7 +50,6 @@ pub(crate) struct OpenSpawn {
     doubted_again: bool,
     /// Whether the gateway has yet to say if it takes it.
     awaiting: bool,
-    early: Vec<(Option<String>, RunStage)>,
 }
 
 /// A question to a gateway: what became of a spawn's run?
@@ -64,6 +61,15 @@ pub(crate) struct Question {
     pub(crate) session_key: Option<String>,
 }
 
+/// What a gateway said of a run too early.
+#[derive(Debug, Clone)]
+struct EarlyWord {
+    gateway: GatewayId,
+    run_id: String,
+    session_key: Option<String>,
+    stage: RunStage,
+}
+
 /// Keeps all spawns from the moment they are recorded until their end is written down.
 #[derive(Debug)]
 pub(crate) struct SpawnTracker {
@@ -72,7 +78,7 @@ pub(crate) struct SpawnTracker {
     open: BTreeMap<String, OpenSpawn>,
     in_flight: HashMap<GatewayId, usize>,
     by_run: HashMap<(GatewayId, String), String>,
-    early: VecDeque<(GatewayId, String, Option<String>, RunStage)>,
+    early: Vec<EarlyWord>,
     /// Spawns with steps to write and none being written, each once, the longest waiting first.
     line: VecDeque<String>,
 }
@@ -85,7 +91,7 @@ impl SpawnTracker {
             open: BTreeMap::new(),
             in_flight: HashMap::new(),
             by_run: HashMap::new(),
-            early: VecDeque::new(),
+            early: Vec::new(),
             line: VecDeque::new(),
         }
     }
@@ -166,7 +172,6 @@ impl SpawnTracker {
                 doubt_since: None,
                 doubted_again: false,
                 awaiting: false,
-                early: Vec::new(),
             })
             .into_mut()
     }
@@ -177,8 +182,8 @@ impl SpawnTracker {
         let former = std::mem::replace(&mut spawn.gateway, gateway);
         // What the former gateway said, or failed to say, is of no concern any more.
         (spawn.doubt_since, spawn.check_at) = (None, None);
-        spawn.early.clear();
         let run_id = spawn.run_id.clone();
+        self.take_early(former, |run| run == run_id);
         self.leave(former, &run_id);
         *self.in_flight.entry(gateway).or_default() += 1;
         self.by_run.insert((gateway, run_id), spawn_id.to_owned());
@@ -198,7 +203,8 @@ impl SpawnTracker {
     ) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         let gateway = spawn.gateway;
-        if spawn.run_id != run_id {
+        let own_id = spawn.run_id.clone();
+        if own_id != run_id {
             self.by_run.remove(&(gateway, std::mem::replace(&mut spawn.run_id, run_id.to_owned())));
             self.by_run.insert((gateway, run_id.to_owned()), spawn_id.to_owned());
         }
@@ -206,27 +212,20 @@ impl SpawnTracker {
             spawn.session_key.clone_from(&session_key);
         }
         spawn.awaiting = false;
-        let mut early = std::mem::take(&mut spawn.early);
         // Its connection may have been lost meanwhile: then it is still to be asked about.
         spawn.check_at.get_or_insert(now + QUIET_CHECK);
         let to = if running { SpawnState::Running } else { SpawnState::Accepted };
         let run = Some(run_id.to_owned());
         self.note(spawn_id, to, SpawnChange { run_id: run, session_key, pid, ..SpawnChange::default() });
-        self.early.retain(|(at, run, session, stage)| {
-            let ours = *at == gateway && run == run_id;
-            if ours {
-                early.push((session.clone(), stage.clone()));
-            }
-            !ours
-        });
-        self.catch_up(spawn_id, early);
+        self.catch_up(spawn_id, gateway, |run| run == run_id || run == own_id);
     }
 
     /// The gateway refused it for good, or nobody could take it.
     pub(crate) fn fail(&mut self, spawn_id: &str, code: &str, error: &str) {
         if let Some(spawn) = self.open.get_mut(spawn_id) {
             spawn.awaiting = false;
-            spawn.early.clear();
+            let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
+            self.take_early(gateway, |run| run == run_id);
         }
         let (error, error_code) = (Some(error.to_owned()), Some(code.to_owned()));
         self.note(spawn_id, SpawnState::Failed, SpawnChange { error, error_code, ..because(NOT_ACCEPTED) });
@@ -238,8 +237,8 @@ impl SpawnTracker {
         self.doubt(now, spawn_id);
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         spawn.awaiting = false;
-        let early = std::mem::take(&mut spawn.early);
-        self.catch_up(spawn_id, early);
+        let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
+        self.catch_up(spawn_id, gateway, |run| run == run_id);
     }
 
     /// A run moved on. Words on a run that isn't known yet are kept until its acceptance is.
@@ -251,30 +250,28 @@ impl SpawnTracker {
         session_key: Option<String>,
         stage: RunStage,
     ) {
-        let Some(spawn_id) = self.by_run.get(&(gateway, run_id.to_owned())).cloned() else {
-            self.early.push_back((gateway, run_id.to_owned(), session_key, stage));
+        let spawn_id = self.by_run.get(&(gateway, run_id.to_owned())).cloned();
+        let spawn = spawn_id.as_ref().and_then(|spawn_id| self.open.get_mut(spawn_id));
+        let (Some(spawn_id), Some(spawn)) = (&spawn_id, spawn.filter(|spawn| !spawn.awaiting)) else {
+            self.early.push(EarlyWord { gateway, run_id: run_id.to_owned(), session_key, stage });
             if self.early.len() > MAX_EARLY {
-                self.early.pop_front();
+                self.early.remove(0);
             }
             return;
         };
-        if let Some(spawn) = self.open.get_mut(&spawn_id) {
-            if spawn.awaiting {
-                if spawn.early.len() < MAX_EARLY_OF_ONE {
-                    spawn.early.push((session_key, stage));
-                }
-                return;
-            }
-            spawn.doubt_since = None;
-            spawn.check_at = Some(now + QUIET_CHECK);
-        }
-        self.move_on(&spawn_id, session_key, stage);
+        spawn.doubt_since = None;
+        spawn.check_at = Some(now + QUIET_CHECK);
+        self.move_on(spawn_id, session_key, stage);
+    }
+
+    fn take_early(&mut self, gateway: GatewayId, is_its_run: impl Fn(&str) -> bool) -> Vec<EarlyWord> {
+        self.early.extract_if(.., |word| word.gateway == gateway && is_its_run(&word.run_id)).collect()
     }
 
     /// The words that waited for the acceptance. They are as old as that: a connection lost since leaves its doubt.
-    fn catch_up(&mut self, spawn_id: &str, words: Vec<(Option<String>, RunStage)>) {
-        for (session_key, stage) in words {
-            self.move_on(spawn_id, session_key, stage);
+    fn catch_up(&mut self, spawn_id: &str, gateway: GatewayId, is_its_run: impl Fn(&str) -> bool) {
+        for word in self.take_early(gateway, is_its_run) {
+            self.move_on(spawn_id, word.session_key, word.stage);
         }
     }
 
