@@ -52,6 +52,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often logs and histories are thinned.
 const THIN_INTERVAL: Duration = Duration::from_secs(600);
+/// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
+const GRACE: Duration = Duration::from_millis(500);
 /// Messages that may wait for the registry before senders are told that it is busy.
 const MAILBOX: usize = 4_096;
 

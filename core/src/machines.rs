@@ -5,7 +5,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod election;
 pub mod event_places;
-pub mod flap;
+pub(crate) mod flap;
 pub mod heartbeat;
 pub mod latency_fold;
 pub mod link;

@@ -52,7 +52,9 @@ impl GatewayActor {
             Effect::Sessions(sessions) => self.tell(GatewayNotice::Sessions(sessions)),
             Effect::Logs(news) => self.tell_followers(news),
             Effect::AnswerProbe { probe, outcome } => {
-                let _ = self.probers.remove(&probe).map(|waiter| waiter.send(*outcome));
+                if let Some(waiter) = self.probers.remove(&probe) {
+                    let _ = waiter.send(*outcome);
+                }
             }
             Effect::ProbeUnconnected { round, timeout } => self.probe_beside(round, timeout, ctx),
             Effect::Report(report) => self.tell(GatewayNotice::Report(report)),

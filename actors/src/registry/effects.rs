@@ -5,10 +5,8 @@ use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, RunAnswer, SpawnBatc
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use super::requests::GRACE;
 use super::roster::ActingPrimary;
-use super::{RegistryActor, moment_of};
-use crate::error::Failure;
+use super::{GRACE, RegistryActor, moment_of};
 use crate::event::EventKind;
 use crate::gateway::messages::{GatewayCommand, NoAnswer};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord};
@@ -109,8 +107,10 @@ impl RegistryActor {
                 });
             }
             Effect::AnswerSpawn(ticket, answer) => {
-                // Who no longer waits needs no answer.
-                let _ = self.spawners.remove(&ticket).map(|spawner| spawner.send(*answer));
+                if let Some(spawner) = self.spawners.remove(&ticket) {
+                    // Who no longer waits needs no answer.
+                    let _ = spawner.send(*answer);
+                }
             }
             Effect::Notify(notice) => self.notify(notice),
         }
@@ -282,9 +282,4 @@ fn spawn_event(record: &SpawnRecord) -> Value {
         "error": record.error,
         "reason": record.reason,
     })
-}
-
-/// For whom there is no registry any more.
-pub(super) fn gone() -> Failure {
-    Failure::unavailable("registry")
 }

@@ -72,7 +72,7 @@ pub enum RunAnswer {
     Lost,
 }
 
-/// A request whose record is being written.
+/// A request whose record is being written, and where it is to go.
 #[derive(Debug)]
 pub(super) struct Recording {
     wish: RouteWish,
