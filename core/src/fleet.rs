@@ -208,7 +208,11 @@ impl Fleet {
             fleet.insert(record, time);
         }
         for spawn in &stored.open_spawns {
-            fleet.resume_spawn(time, spawn);
+            fleet.spawns.resume(time.now, spawn);
+            let gateway = spawn.gateway_id.unwrap_or(GatewayId(0));
+            if !fleet.members.contains_key(&gateway) {
+                fleet.spawns.on_gateway_deleted(gateway);
+            }
         }
         fleet
     }
@@ -422,17 +426,19 @@ impl Fleet {
         self.reserved.remove(address);
     }
 
-    /// What would be stored of a gateway that is only tried.
+    /// Dials a gateway that is stored nowhere.
     ///
     /// # Errors
     /// `unavailable`.
-    pub fn unstored(&mut self, time: Moment, new: NewGateway) -> Result<GatewayRecord, Failure> {
+    pub fn try_unstored(&mut self, time: Moment, new: NewGateway) -> Result<GatewayId, Failure> {
         self.may_change()?;
         self.last_trial = self.last_trial.saturating_sub(1);
-        Ok(unstored(GatewayId(self.last_trial), new, time.wall_ms / 1_000))
+        let id = GatewayId(self.last_trial);
+        self.begin_trial(time, unstored(id, new, time.wall_ms / 1_000));
+        Ok(id)
     }
 
-    /// Dials a gateway that nobody sees.
+    /// Dials a reserved gateway, which nobody sees.
     pub fn begin_trial(&mut self, time: Moment, record: GatewayRecord) {
         let id = record.id;
         let member = Member::new(record, &self.settings.restarts, time.wall_ms);
@@ -527,7 +533,7 @@ impl Fleet {
             },
             GatewayNotice::Health(point) if !self.is_on_trial(id) => self.effects.push(Effect::Health(id, point)),
             GatewayNotice::Health(_) | GatewayNotice::AuthSettled { .. } => {}
-            GatewayNotice::Run(run) => self.on_run_notice(time, id, run),
+            GatewayNotice::Run(run) => self.spawns.on_stage(time.now, id, run),
         }
     }
 
@@ -667,4 +673,4 @@ fn unstored(id: GatewayId, new: NewGateway, now_s: i64) -> GatewayRecord {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

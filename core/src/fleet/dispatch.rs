@@ -183,10 +183,10 @@ impl Fleet {
 
     fn accepted(&mut self, time: Moment, ticket: Ticket, attempt: Attempt, accepted: Accepted) {
         let Attempt { mut record, gateway, .. } = attempt;
-        let Accepted { run_id, session_key, pid, running, method, reply } = accepted;
         let spawn_id = record.spawn_id.clone();
-        self.effects.push(Effect::Notify(Notice::SpawnAccepted(spawn_id.clone(), gateway, method)));
-        self.spawns.accept(time.now, &spawn_id, &run_id, session_key.clone(), pid, running);
+        self.effects.push(Effect::Notify(Notice::SpawnAccepted(spawn_id.clone(), gateway, accepted.method)));
+        self.spawns.accept(time.now, &spawn_id, &accepted);
+        let Accepted { run_id, session_key, pid, reply, .. } = accepted;
         // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
         let is_found_again = run_id == spawn_id;
         record.state = self.spawns.get(&spawn_id).map_or(SpawnState::Accepted, |spawn| spawn.state);
@@ -215,7 +215,8 @@ impl Fleet {
         let spawn_id = attempt.record.spawn_id.clone();
         let unreachable = matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::GatewayBusy);
         let may_move = certainty == Certainty::NotTaken && unreachable && attempt.wish.requested.is_none();
-        if may_move && attempt.number < MAX_ATTEMPTS {
+        // Its gateway may have been deleted meanwhile: then the record says that it is lost.
+        if may_move && attempt.number < MAX_ATTEMPTS && self.spawns.is_open(&spawn_id) {
             attempt.wish.excluded.push(attempt.gateway);
             if let Ok((to, reason)) = self.route(&attempt.wish) {
                 let (from, why) = (std::mem::replace(&mut attempt.gateway, to), failure.message);
@@ -413,25 +414,6 @@ impl Fleet {
         }
     }
 
-    /// Takes over a spawn that an earlier run of the daemon left open.
-    pub(super) fn resume_spawn(&mut self, time: Moment, record: &SpawnRecord) {
-        if record.state == SpawnState::Recorded && record.gateway_name.is_none() {
-            self.spawns.end_unsent(&record.spawn_id);
-            return;
-        }
-        let gateway = record.gateway_id.unwrap_or(GatewayId(0));
-        let (spawn_id, run_id, session_key) = (&record.spawn_id, record.run_id.as_deref(), record.session_key.clone());
-        self.spawns.resume(time.now, spawn_id, gateway, run_id, session_key, record.state);
-        if !self.members.contains_key(&gateway) {
-            self.spawns.on_gateway_deleted(gateway);
-        }
-    }
-
-    /// A gateway tells how a run moved on.
-    pub(super) fn on_run_notice(&mut self, time: Moment, gateway: GatewayId, notice: RunNotice) {
-        self.spawns.on_stage(time.now, gateway, &notice.run_id, notice.session_key, notice.stage);
-    }
-
     /// Asks about doubtful spawns.
     pub(super) fn look_at_spawns(&mut self, time: Moment) {
         let members = &self.members;
@@ -461,7 +443,7 @@ impl Fleet {
             }
             Some(LookedUp { finding: RunFinding::Ended(stage), session_key }) => {
                 self.spawns.answered(spawn_id);
-                self.spawns.on_stage(now, gateway, run_id, session_key, stage);
+                self.spawns.on_stage(now, gateway, RunNotice { run_id: run_id.to_owned(), session_key, stage });
             }
             Some(LookedUp { finding: RunFinding::NotKnown, .. }) => self.spawns.found_nothing(now, spawn_id, back),
             // It couldn't be asked: that says nothing about the run, however long the gateway has been back.

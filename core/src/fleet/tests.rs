@@ -75,7 +75,14 @@ fn task() -> SpawnRequest {
     }
 }
 
-fn as_recorded(spawn_id: &str, new: NewSpawn) -> SpawnRecord {
+fn recorded(spawn_id: &str, new: NewSpawn) -> SpawnRecord {
+    let NewSpawn { gateway_id, gateway_name, route, .. } = new;
+    SpawnRecord { gateway_id, gateway_name, route, ..as_recorded(spawn_id) }
+}
+
+/// Without a gateway.
+pub(crate) fn as_recorded(spawn_id: &str) -> SpawnRecord {
+    let new = task().record;
     SpawnRecord {
         spawn_id: spawn_id.to_owned(),
         created_at_ms: 0,
@@ -170,7 +177,7 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
     before.spawn(Ticket(1), task());
     let effects = before.take_effects(time);
     let Some(Effect::RecordSpawn(ticket, new, _)) = effects.into_iter().next() else { panic!("not recorded first") };
-    let stored = as_recorded("s", *new);
+    let stored = recorded("s", *new);
     before.on_spawn_recorded(time, ticket, Ok(Recorded::New(stored.clone())));
     let effects = before.take_effects(time);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "it is on the wire");
@@ -207,6 +214,29 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
         }
     }
     assert_eq!((questions, after.open_spawns()), (1, 0), "asked once, and over");
+}
+
+#[test]
+fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
+    let time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP]);
+    say(&mut fleet, time, PROD, online());
+    say(&mut fleet, time, BACKUP, online());
+    fleet.spawn(Ticket(1), task());
+    let new = as_recorded("s");
+    let stored = SpawnRecord { gateway_id: Some(PROD), gateway_name: Some("gateway-1".into()), ..new };
+    fleet.on_spawn_recorded(time, Ticket(1), Ok(Recorded::New(stored)));
+    fleet.take_effects(time);
+    fleet.on_deleted(time, PROD);
+    fleet.on_run_answered(time, Ticket(1), RunAnswer::NotGiven);
+    let effects = fleet.take_effects(time);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "its record says that it is lost");
+    let ids: Vec<String> = vec!["s".into()];
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::WriteSpawns(batch) if batch.spawn_ids == ids)));
+    fleet.on_spawns_written(time, &ids, Ok(Vec::new()));
+    let effects = fleet.take_effects(time);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::AnswerSpawn(_, answer) if answer.is_err())));
+    assert_eq!((fleet.open_spawns(), fleet.spawns.in_flight(BACKUP), fleet.spawns.in_flight(PROD)), (0, 0, 0));
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl World {
     }
 
     fn record(&mut self, new: NewSpawn) -> SpawnRecord {
-        let record = as_recorded(&format!("spawn-{}", self.spawns.len()), new);
+        let record = recorded(&format!("spawn-{}", self.spawns.len()), new);
         self.spawns.insert(record.spawn_id.clone(), record.clone());
         record
     }
