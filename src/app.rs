@@ -33,7 +33,8 @@ use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
 use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::token_addresses;
-use gatewarden_actors::registry::{RegistryActor, RegistryParts, SpawnGateway};
+use gatewarden_actors::registry::SpawnGateway;
+use gatewarden_actors::registry::{FleetSettings, RegistryActor, RegistryParts, Stored};
 use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::health_log::HealthLogWriter;
@@ -192,20 +193,24 @@ impl App {
         .await?;
         let records = store.load_gateways().await?;
         let (registry, roster) = RegistryActor::start(RegistryParts {
-            device_tokens: token_addresses::device_tokens(&store, &records).await?,
-            records,
+            stored: Stored {
+                device_tokens: token_addresses::device_tokens(&store, &records).await?,
+                records,
+                open_spawns: store.open_spawns().await?,
+            },
+            settings: FleetSettings {
+                election: config.election.clone(),
+                routing: config.work.routing.clone(),
+                restarts: config.restarts.clone(),
+                heartbeat_interval: config.gateway.heartbeat_interval,
+            },
             store: store.clone(),
             health_log: health_log.clone(),
             seed: Some(config.seed.clone()),
             spawn: spawner(config, identity, dialer.clone(), &clock, &metrics),
-            election: config.election.clone(),
             events: events.clone(),
             audit: audit.clone(),
-            open_spawns: store.open_spawns().await?,
-            routing: config.work.routing.clone(),
-            restarts: config.restarts.clone(),
             retention: config.retention.clone(),
-            heartbeat_interval: config.gateway.heartbeat_interval,
             clock: clock.clone(),
             metrics: metrics.clone(),
             processes: Some(processes.clone()),

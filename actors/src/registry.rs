@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use gatewarden_core::fleet::{Fleet, FleetSettings, Member, Moment, SpawnAnswer, Stored, Ticket};
+use gatewarden_core::fleet::{Fleet, Member, Moment, SpawnAnswer, Ticket};
+pub use gatewarden_core::fleet::{FleetSettings, Stored};
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
@@ -36,15 +37,14 @@ use crate::deadline_timer::DeadlineTimer;
 use crate::error::Failure;
 use crate::event_hub::EventPublisher;
 use crate::gateway::messages::{FromGateway, GatewayHandle};
-use crate::gateway_record::{DeviceToken, GatewayRecord, NewGateway, SharedRecord};
+use crate::gateway_record::{NewGateway, SharedRecord};
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::metrics::Metrics;
 use crate::processes::ProcessesActor;
-use crate::settings::{ElectionSettings, RestartSettings, RetentionSettings, RoutingSettings};
+use crate::settings::RetentionSettings;
 use crate::store::handle::StoreHandle;
 use crate::store::health_log::HealthLogWriter;
-use crate::store::records::SpawnRecord;
 
 /// How often the registry looks for `Gateway` actors that died. O(gateways), one atomic read each.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -52,6 +52,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often logs and histories are thinned.
 const THIN_INTERVAL: Duration = Duration::from_secs(600);
+/// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
+const GRACE: Duration = Duration::from_millis(500);
 /// Messages that may wait for the registry before senders are told that it is busy.
 const MAILBOX: usize = 4_096;
 
@@ -64,30 +66,20 @@ pub struct RegistryParts {
     pub store: StoreHandle,
     /// Batches health points.
     pub health_log: HealthLogWriter,
-    /// The stored gateways at the start.
-    pub records: Vec<GatewayRecord>,
-    /// The stored device tokens at the start, by canonical address.
-    pub device_tokens: Vec<(String, DeviceToken)>,
+    /// What an earlier run of the daemon left.
+    pub stored: Stored,
+    /// Who acts as primary, where work goes, how often dead actors are started again.
+    pub settings: FleetSettings,
     /// What is registered when there is no gateway at all.
     pub seed: Option<NewGateway>,
     /// Starts a `Gateway` actor.
     pub spawn: SpawnGateway,
-    /// Who may act as primary, and when.
-    pub election: ElectionSettings,
     /// Where subscribers hear of changes.
     pub events: EventPublisher,
     /// Where changes of the acting primary are recorded.
     pub audit: AuditTrail,
-    /// The spawns that an earlier run of the daemon left open.
-    pub open_spawns: Vec<SpawnRecord>,
-    /// Where work goes.
-    pub routing: RoutingSettings,
-    /// How often a dead actor is started again.
-    pub restarts: RestartSettings,
     /// How long logs and histories are kept.
     pub retention: RetentionSettings,
-    /// The window in which a mass failure makes the daemon doubt its own network.
-    pub heartbeat_interval: Duration,
     /// Time.
     pub clock: Clock,
     /// Counters.
@@ -124,15 +116,7 @@ impl RegistryActor {
     /// Starts the registry on the current arbiter, with an actor for each stored gateway; seeds one where there is none.
     /// The reader is complete when this returns.
     pub fn start(parts: RegistryParts) -> (Addr<Self>, RosterReader) {
-        let settings = FleetSettings {
-            election: parts.election,
-            routing: parts.routing,
-            restarts: parts.restarts,
-            heartbeat_interval: parts.heartbeat_interval,
-        };
-        let stored =
-            Stored { records: parts.records, device_tokens: parts.device_tokens, open_spawns: parts.open_spawns };
-        let fleet = Fleet::new(settings, stored, moment_of(&parts.clock));
+        let fleet = Fleet::new(parts.settings, parts.stored, moment_of(&parts.clock));
         if fleet.open_spawns() > 0 {
             let spawns = fleet.open_spawns();
             info!(spawns, "spawns of an earlier run are open: their gateways are asked once connected");

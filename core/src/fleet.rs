@@ -31,7 +31,7 @@ use crate::gateway_notice::{AuthPermit, GatewayNotice};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, NewGateway, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
 use crate::ids::GatewayId;
-use crate::machines::election::Election;
+use crate::machines::election::{Election, PrimaryChange};
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::{DoubtChange, SelfDoubt};
 use crate::machines::spawn_tracker::SpawnTracker;
@@ -102,42 +102,16 @@ pub enum Effect {
     StoreChange(GatewayId, Box<GatewayChange>),
     /// Delete what was reserved for a gateway that is not confirmed any more.
     DeleteReserved(GatewayId),
-    /// Record a spawn; answered with [`Fleet::on_spawn_recorded`].
-    RecordSpawn {
-        /// Whose request it is.
-        ticket: Ticket,
-        /// What is recorded.
-        record: Box<NewSpawn>,
-        /// The client's key.
-        idempotency: Option<Idempotency>,
-    },
-    /// Give a recorded spawn to a gateway's actor; answered with [`Fleet::on_run_answered`].
-    StartRun {
-        /// Whose request it is.
-        ticket: Ticket,
-        /// Whose actor gets it.
-        gateway: GatewayId,
-        /// What it gets.
-        start: StartRun,
-    },
-    /// Ask a gateway's actor what became of a run; answered with [`Fleet::on_run_found`].
-    LookUpRun {
-        /// Whose run it is.
-        spawn_id: String,
-        /// Whose actor is asked.
-        gateway: GatewayId,
-        /// What it is asked.
-        question: LookUpRun,
-    },
+    /// Record a spawn, with the client's key; answered with [`Fleet::on_spawn_recorded`].
+    RecordSpawn(Ticket, Box<NewSpawn>, Option<Idempotency>),
+    /// Give a recorded spawn to this gateway's actor; answered with [`Fleet::on_run_answered`].
+    StartRun(Ticket, GatewayId, StartRun),
+    /// Ask this gateway's actor what became of a spawn's run; answered with [`Fleet::on_run_found`].
+    LookUpRun(String, GatewayId, LookUpRun),
     /// Write steps of spawns in one transaction; answered with [`Fleet::on_spawns_written`].
     WriteSpawns(SpawnBatch),
     /// Answer a request to spawn.
-    AnswerSpawn {
-        /// Whose request it is.
-        ticket: Ticket,
-        /// The answer.
-        answer: Box<Result<SpawnAnswer, Failure>>,
-    },
+    AnswerSpawn(Ticket, Box<Result<SpawnAnswer, Failure>>),
     /// Tell people: log, subscribers, audit, metrics.
     Notify(Notice),
 }
@@ -145,82 +119,26 @@ pub enum Effect {
 /// What happened that people are told of.
 #[derive(Debug)]
 pub enum Notice {
-    /// A gateway's status changed.
-    StatusChanged {
-        /// Whose.
-        record: SharedRecord,
-        /// From this.
-        from: Status,
-        /// To this one's.
-        report: Box<GatewayReport>,
-    },
-    /// A gateway refuses for a reason that only a change can cure.
-    Blocked {
-        /// Which.
-        record: SharedRecord,
-        /// With the reason.
-        report: Box<GatewayReport>,
-        /// Whether its status stayed the same.
-        same_status: bool,
-    },
-    /// A gateway bounces between usable and not.
-    HeldDown {
-        /// Which.
-        record: SharedRecord,
-        /// How long it can't act as primary.
-        held: Duration,
-    },
-    /// A gateway's actor died.
-    ActorDied {
-        /// Whose.
-        record: SharedRecord,
-        /// Its phase until then.
-        from: Phase,
-        /// Whether it died too often to be started again.
-        parked: bool,
-    },
+    /// A gateway's status changed, from this to that of the report.
+    StatusChanged(SharedRecord, Status, Box<GatewayReport>),
+    /// A gateway refuses for a reason that only a change can cure. True where its status is the same as before.
+    Blocked(SharedRecord, Box<GatewayReport>, bool),
+    /// A gateway bounces between usable and not, and can't act as primary for so long.
+    HeldDown(SharedRecord, Duration),
+    /// A gateway's actor died in this phase.
+    ActorDied(SharedRecord, Phase, RestartDecision),
     /// Another gateway acts as primary, or none.
-    PrimaryChanged {
-        /// Who acted before, by id and name.
-        from: Option<(GatewayId, Option<String>)>,
-        /// Who acts now.
-        to: Option<(GatewayId, Option<String>)>,
-        /// Why.
-        reason: &'static str,
-    },
+    PrimaryChanged(PrimaryChange),
     /// The daemon doubts its own network, or trusts it again.
     Doubt(DoubtChange),
-    /// A gateway took a spawn.
-    SpawnAccepted {
-        /// Which spawn.
-        spawn_id: String,
-        /// Which gateway.
-        gateway: GatewayId,
-        /// The method that took it.
-        method: &'static str,
-    },
-    /// A spawn goes to another gateway.
-    SpawnRerouted {
-        /// Which spawn.
-        spawn_id: String,
-        /// The gateway that didn't take it.
-        from: GatewayId,
-        /// The next one.
-        to: GatewayId,
-        /// Why.
-        reason: String,
-    },
+    /// A gateway took a spawn, by this method.
+    SpawnAccepted(String, GatewayId, &'static str),
+    /// A spawn goes from a gateway that didn't take it to the next one, and why.
+    SpawnRerouted(String, GatewayId, GatewayId, String),
     /// How a spawn moved is stored.
     SpawnStored(Box<SpawnRecord>),
-    /// How spawns moved could not be stored.
-    SpawnsNotStored {
-        /// How many.
-        spawns: usize,
-        /// One of them.
-        first: String,
-        /// Why.
-        failure: Failure,
-    },
+    /// How these spawns moved could not be stored.
+    SpawnsNotStored(Vec<String>, Failure),
 }
 
 /// A gateway that is dialled before anybody sees it: one that is being created through the organization API has reserved its
@@ -236,7 +154,7 @@ struct Trial {
 /// See the module.
 pub struct Fleet {
     settings: FleetSettings,
-    members: HashMap<GatewayId, Member>,
+    members: BTreeMap<GatewayId, Member>,
     trials: HashMap<GatewayId, Trial>,
     addresses: Addresses,
     /// Addresses of gateways that are being created.
@@ -253,8 +171,6 @@ pub struct Fleet {
     decide_at: Option<Instant>,
     spawns: SpawnTracker,
     coalescer: WriteCoalescer,
-    /// When gathered steps of spawns are written.
-    write_at: Option<Instant>,
     /// When doubtful spawns are looked at; none while there is no spawn.
     look_at: Option<Instant>,
     recording: HashMap<Ticket, Recording>,
@@ -268,7 +184,7 @@ impl Fleet {
     /// The fleet as the daemon finds it at its start; nothing is dialled before [`Fleet::start`].
     pub fn new(settings: FleetSettings, stored: Stored, time: Moment) -> Self {
         let mut fleet = Self {
-            members: HashMap::with_capacity(stored.records.len()),
+            members: BTreeMap::new(),
             trials: HashMap::new(),
             addresses: Addresses::new(stored.device_tokens),
             reserved: HashSet::new(),
@@ -281,7 +197,6 @@ impl Fleet {
             decide_at: None,
             spawns: SpawnTracker::new(settings.routing.lost_after),
             coalescer: WriteCoalescer::default(),
-            write_at: None,
             look_at: None,
             recording: HashMap::new(),
             attempts: HashMap::new(),
@@ -293,9 +208,12 @@ impl Fleet {
             fleet.insert(record, time);
         }
         for spawn in &stored.open_spawns {
-            fleet.resume_spawn(time, spawn);
+            fleet.spawns.resume(time.now, spawn);
+            let gateway = spawn.gateway_id.unwrap_or(GatewayId(0));
+            if !fleet.members.contains_key(&gateway) {
+                fleet.spawns.on_gateway_deleted(gateway);
+            }
         }
-        fleet.write_spawns(time, false);
         fleet
     }
 
@@ -308,8 +226,9 @@ impl Fleet {
         }
     }
 
-    /// What is to be done now.
-    pub fn take_effects(&mut self) -> Vec<Effect> {
+    /// What is to be done now. To be asked after each input, before [`Fleet::next_deadline`].
+    pub fn take_effects(&mut self, time: Moment) -> Vec<Effect> {
+        self.settle_spawns(time);
         std::mem::take(&mut self.effects)
     }
 
@@ -331,7 +250,7 @@ impl Fleet {
         self.members.get(&id).or_else(|| self.trials.get(&id).map(|trial| &trial.member))
     }
 
-    /// All gateways that everybody sees, in no order.
+    /// All gateways that everybody sees, by id.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }
@@ -449,7 +368,6 @@ impl Fleet {
         }
         self.dismiss(member);
         self.spawns.on_gateway_deleted(id);
-        self.write_spawns(time, false);
         let change = self.self_doubt.on_removed(time.now, id, usable);
         self.on_doubt_change(time, change);
         self.consider_election(time, Some(id));
@@ -508,17 +426,19 @@ impl Fleet {
         self.reserved.remove(address);
     }
 
-    /// What would be stored of a gateway that is only tried.
+    /// Dials a gateway that is stored nowhere.
     ///
     /// # Errors
     /// `unavailable`.
-    pub fn unstored(&mut self, time: Moment, new: NewGateway) -> Result<GatewayRecord, Failure> {
+    pub fn try_unstored(&mut self, time: Moment, new: NewGateway) -> Result<GatewayId, Failure> {
         self.may_change()?;
         self.last_trial = self.last_trial.saturating_sub(1);
-        Ok(unstored(GatewayId(self.last_trial), new, time.wall_ms / 1_000))
+        let id = GatewayId(self.last_trial);
+        self.begin_trial(time, unstored(id, new, time.wall_ms / 1_000));
+        Ok(id)
     }
 
-    /// Dials a gateway that nobody sees.
+    /// Dials a reserved gateway, which nobody sees.
     pub fn begin_trial(&mut self, time: Moment, record: GatewayRecord) {
         let id = record.id;
         let member = Member::new(record, &self.settings.restarts, time.wall_ms);
@@ -613,7 +533,7 @@ impl Fleet {
             },
             GatewayNotice::Health(point) if !self.is_on_trial(id) => self.effects.push(Effect::Health(id, point)),
             GatewayNotice::Health(_) | GatewayNotice::AuthSettled { .. } => {}
-            GatewayNotice::Run(run) => self.on_run_notice(time, id, run),
+            GatewayNotice::Run(run) => self.spawns.on_stage(time.now, id, run),
         }
     }
 
@@ -642,7 +562,7 @@ impl Fleet {
             {
                 self.held_down.insert((until, id));
                 let held = until.saturating_duration_since(now);
-                self.effects.push(Effect::Notify(Notice::HeldDown { record: member.record.clone(), held }));
+                self.effects.push(Effect::Notify(Notice::HeldDown(member.record.clone(), held)));
             }
             self.on_turned(time, id, usable);
         }
@@ -679,8 +599,7 @@ impl Fleet {
         let Some(Member { record, report: after, .. }) = self.members.get(&id) else { return };
         let same_status = after.status == before.status;
         if !same_status {
-            let report = Box::new(after.clone());
-            let notice = Notice::StatusChanged { record: record.clone(), from: before.status, report };
+            let notice = Notice::StatusChanged(record.clone(), before.status, Box::new(after.clone()));
             self.effects.push(Effect::Notify(notice));
         }
         if after.phase != Phase::Blocked {
@@ -689,8 +608,8 @@ impl Fleet {
         let code = after.last_error.as_ref().map(|problem| &problem.code);
         // The reason is kept while a blocked gateway is re-checked: finding it again is no news.
         if code.is_some() && code != before.last_error.as_ref().map(|problem| &problem.code) {
-            let report = Box::new(after.clone());
-            self.effects.push(Effect::Notify(Notice::Blocked { record: record.clone(), report, same_status }));
+            let notice = Notice::Blocked(record.clone(), Box::new(after.clone()), same_status);
+            self.effects.push(Effect::Notify(notice));
         }
     }
 
@@ -706,10 +625,9 @@ impl Fleet {
         }
         let Some(member) = self.members.get_mut(&id) else { return };
         let (before, decision) = member.on_death(time, &self.settings.restarts);
-        let parked = decision == RestartDecision::Park;
-        let record = member.record.clone();
-        self.effects.push(Effect::Notify(Notice::ActorDied { record, from: before.phase, parked }));
-        if !parked {
+        let notice = Notice::ActorDied(member.record.clone(), before.phase, decision);
+        self.effects.push(Effect::Notify(notice));
+        if decision == RestartDecision::Restart {
             self.start_actor(id);
         }
         if before.is_usable() {
@@ -755,4 +673,4 @@ fn unstored(id: GatewayId, new: NewGateway, now_s: i64) -> GatewayRecord {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,7 +6,7 @@ pub mod breaker;
 pub mod connection;
 pub mod election;
 pub mod event_places;
-pub mod flap;
+pub(crate) mod flap;
 pub mod heartbeat;
 pub mod latency_fold;
 pub mod log_tail;

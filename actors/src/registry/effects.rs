@@ -1,26 +1,26 @@
 //! Carries out what the fleet says, in order, and tells people: log, subscribers, audit.
 
 use actix::prelude::*;
-use gatewarden_core::fleet::{Effect, Fleet, Notice, RunAnswer, SpawnBatch};
+use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, RunAnswer, SpawnBatch};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use super::RegistryActor;
-use super::requests::GRACE;
 use super::roster::ActingPrimary;
-use crate::error::Failure;
+use super::{GRACE, RegistryActor, moment_of};
 use crate::event::EventKind;
 use crate::gateway::messages::{GatewayCommand, NoAnswer};
-use crate::gateway_record::{GatewayChange, GatewayRecord};
+use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord};
 use crate::gateway_report::{GatewayReport, Status};
 use crate::ids::GatewayId;
+use crate::machines::election::PrimaryChange;
+use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::DoubtChange;
 use crate::machines::spawn_state::SpawnState;
 use crate::store::records::{AuditActor, AuditEntry, AuditResult, SpawnRecord, Updated};
 
 impl RegistryActor {
     pub(super) fn perform(&mut self, ctx: &mut Context<Self>) {
-        for effect in self.fleet.take_effects() {
+        for effect in self.fleet.take_effects(moment_of(&self.clock)) {
             self.perform_one(effect, ctx);
         }
         self.metrics.set_spawns_open(self.fleet.open_spawns());
@@ -66,12 +66,12 @@ impl RegistryActor {
                 };
                 ctx.spawn(remove.into_actor(self));
             }
-            Effect::RecordSpawn { ticket, record, idempotency } => {
+            Effect::RecordSpawn(ticket, record, idempotency) => {
                 let store = self.store.clone();
                 let write = async move { store.record_spawn(*record, idempotency).await };
                 self.then(write, ctx, move |fleet, time, recorded| fleet.on_spawn_recorded(time, ticket, recorded));
             }
-            Effect::StartRun { ticket, gateway, start } => {
+            Effect::StartRun(ticket, gateway, start) => {
                 let within = start.timeout + GRACE;
                 let asked = self
                     .handles
@@ -88,7 +88,7 @@ impl RegistryActor {
                 };
                 self.then(asked, ctx, move |fleet, time, answer| fleet.on_run_answered(time, ticket, answer));
             }
-            Effect::LookUpRun { spawn_id, gateway, question } => {
+            Effect::LookUpRun(spawn_id, gateway, question) => {
                 let (within, run_id) = (question.timeout * 2, question.run_id.clone());
                 let asked = self
                     .handles
@@ -106,9 +106,11 @@ impl RegistryActor {
                     fleet.on_spawns_written(time, &spawn_ids, written);
                 });
             }
-            Effect::AnswerSpawn { ticket, answer } => {
-                // Who no longer waits needs no answer.
-                let _ = self.spawners.remove(&ticket).map(|spawner| spawner.send(*answer));
+            Effect::AnswerSpawn(ticket, answer) => {
+                if let Some(spawner) = self.spawners.remove(&ticket) {
+                    // Who no longer waits needs no answer.
+                    let _ = spawner.send(*answer);
+                }
             }
             Effect::Notify(notice) => self.notify(notice),
         }
@@ -125,27 +127,22 @@ impl RegistryActor {
         &self,
         work: impl Future<Output = T> + 'static,
         ctx: &mut Context<Self>,
-        input: impl FnOnce(&mut Fleet, gatewarden_core::fleet::Moment, T) + 'static,
+        input: impl FnOnce(&mut Fleet, Moment, T) + 'static,
     ) {
         ctx.spawn(work.into_actor(self).map(move |outcome, registry, ctx| {
             registry.feed(ctx, |fleet, time| input(fleet, time, outcome));
         }));
     }
 
-    fn store_token(&self, address: String, token: Option<crate::gateway_record::DeviceToken>, ctx: &mut Context<Self>) {
+    fn store_token(&self, address: String, token: Option<DeviceToken>, ctx: &mut Context<Self>) {
         let store = self.store.clone();
         let write = async move {
-            match token {
-                Some(token) => {
-                    if let Err(failure) = store.put_device_token(address.clone(), token).await {
-                        error!(address, %failure, "a device token could not be stored: it is kept in memory until the next one");
-                    }
-                }
-                None => {
-                    if let Err(failure) = store.delete_device_token(address.clone()).await {
-                        warn!(address, %failure, "a rejected device token could not be deleted from the store");
-                    }
-                }
+            let written = match token {
+                Some(token) => store.put_device_token(address.clone(), token).await,
+                None => store.delete_device_token(address.clone()).await.map(|_| ()),
+            };
+            if let Err(failure) = written {
+                error!(address, %failure, "a device token could not be stored or deleted: only memory is right until the next one");
             }
         };
         ctx.spawn(write.into_actor(self));
@@ -163,7 +160,7 @@ impl RegistryActor {
 
     pub(super) fn notify(&self, notice: Notice) {
         match notice {
-            Notice::StatusChanged { record, from, report } => {
+            Notice::StatusChanged(record, from, report) => {
                 log_status_change(&record, from, &report);
                 let change = json!({
                     "gateway_id": record.id,
@@ -177,7 +174,7 @@ impl RegistryActor {
                 });
                 self.events.publish(EventKind::GatewayStatus, change);
             }
-            Notice::Blocked { record, report, same_status } => {
+            Notice::Blocked(record, report, same_status) => {
                 if same_status {
                     log_status_change(&record, report.status, &report);
                 }
@@ -190,20 +187,20 @@ impl RegistryActor {
                 });
                 self.events.publish(EventKind::GatewayBlocked, blocked);
             }
-            Notice::HeldDown { record, held } => {
+            Notice::HeldDown(record, held) => {
                 warn!(gateway.id = record.id.0, gateway.name = %record.name, held_s = held.as_secs(),
                     "gateway bounces between usable and not: held down from acting as primary");
             }
-            Notice::ActorDied { record, from, parked: true } => {
+            Notice::ActorDied(record, from, RestartDecision::Park) => {
                 error!(gateway.id = record.id.0, gateway.name = %record.name, from = from.as_str(),
                     to = "parked", reason = "its actor died too often", "gateway parked");
             }
-            Notice::ActorDied { record, from, parked: false } => {
+            Notice::ActorDied(record, from, RestartDecision::Restart) => {
                 warn!(gateway.id = record.id.0, gateway.name = %record.name, from = from.as_str(),
                     to = "idle", reason = "its actor died and is started again", "gateway actor restarted");
                 self.metrics.count_actor_restart(record.id);
             }
-            Notice::PrimaryChanged { from, to, reason } => self.announce_primary(from, to, reason),
+            Notice::PrimaryChanged(change) => self.announce_primary(&change),
             Notice::Doubt(DoubtChange::Began { reason }) => {
                 warn!(reason, "the daemon doubts its own network: nothing fails back until this is over");
                 self.roster.publish_self_doubt(Some(reason));
@@ -214,38 +211,31 @@ impl RegistryActor {
                 self.roster.publish_self_doubt(None);
                 self.metrics.set_self_doubt(false);
             }
-            Notice::SpawnAccepted { spawn_id, gateway, method } => {
+            Notice::SpawnAccepted(spawn_id, gateway, method) => {
                 info!(spawn.id = %spawn_id, gateway.id = gateway.0, method, "spawn accepted");
             }
-            Notice::SpawnRerouted { spawn_id, from, to, reason } => {
+            Notice::SpawnRerouted(spawn_id, from, to, reason) => {
                 info!(spawn.id = %spawn_id, from = from.0, to = to.0, %reason, "spawn moves to another gateway");
             }
             Notice::SpawnStored(record) => {
                 self.metrics.count_spawn(record.state);
                 self.events.publish(EventKind::SpawnResult, spawn_event(&record));
             }
-            Notice::SpawnsNotStored { spawns, first, failure } => {
-                warn!(spawn.id = first, spawns, %failure, "how spawns moved could not be stored: tried again");
+            Notice::SpawnsNotStored(spawn_ids, failure) => {
+                let first = spawn_ids.first().map(String::as_str).unwrap_or_default();
+                warn!(spawn.id = first, spawns = spawn_ids.len(), %failure, "how spawns moved could not be stored: tried again");
             }
         }
     }
 
-    fn announce_primary(
-        &self,
-        from: Option<(GatewayId, Option<String>)>,
-        to: Option<(GatewayId, Option<String>)>,
-        reason: &'static str,
-    ) {
-        let name = |gateway: &Option<(GatewayId, Option<String>)>| {
-            gateway.as_ref().and_then(|(_, name)| name.clone()).unwrap_or_else(|| "none".to_owned())
-        };
-        info!(from = name(&from), to = name(&to), reason, "acting primary changed");
+    fn announce_primary(&self, change: &PrimaryChange) {
+        let name = |id: GatewayId| self.fleet.get(id).map(|member| member.record.name.clone());
+        let shown = |id: Option<GatewayId>| id.and_then(name).unwrap_or_else(|| "none".to_owned());
+        let (from, to, reason) = (shown(change.from), shown(change.to), change.reason);
+        info!(from, to, reason, "acting primary changed");
         self.metrics.count_primary_change();
-        let named = |gateway: &Option<(GatewayId, Option<String>)>| match gateway {
-            Some((id, name)) => json!({ "id": id, "name": name }),
-            None => Value::Null,
-        };
-        let details = json!({ "from": named(&from), "to": named(&to), "reason": reason });
+        let named = |id: Option<GatewayId>| id.map_or(Value::Null, |id| json!({ "id": id, "name": name(id) }));
+        let details = json!({ "from": named(change.from), "to": named(change.to), "reason": reason });
         self.events.publish(EventKind::GatewayPrimary, details.clone());
         self.audit.note(AuditEntry {
             at_ms: self.clock.wall_ms(),
@@ -253,12 +243,11 @@ impl RegistryActor {
             address: None,
             request_id: None,
             action: "gateway.primary".to_owned(),
-            target: to.as_ref().map(|(id, _)| format!("gateway {id}")),
+            target: change.to.map(|id| format!("gateway {id}")),
             result: AuditResult::Ok,
             details,
         });
-        let acting = to.as_ref().map(|(id, _)| *id);
-        self.roster.publish_acting(acting.map(|id| ActingPrimary { id, name: name(&to), reason: reason.to_owned() }));
+        self.roster.publish_acting(change.to.map(|id| ActingPrimary { id, name: to, reason: reason.to_owned() }));
     }
 }
 
@@ -293,9 +282,4 @@ fn spawn_event(record: &SpawnRecord) -> Value {
         "error": record.error,
         "reason": record.reason,
     })
-}
-
-/// For whom there is no registry any more.
-pub(super) fn gone() -> Failure {
-    Failure::unavailable("registry")
 }

@@ -10,7 +10,6 @@ use super::messages::{
     UpdateGateway,
 };
 use crate::error::{ErrorCode, Failure};
-use crate::gateway_record::GatewayRecord;
 use crate::ids::GatewayId;
 use crate::store::records::{Created, DeleteOutcome, MainRecorded, Updated};
 
@@ -35,12 +34,11 @@ impl RegistryActor {
         Ok(GatewayCommitted { view, same_address: self.fleet.of_same_address(id), agents_registered })
     }
 
-    fn begin_trial(&mut self, record: GatewayRecord, ctx: &mut Context<Self>) -> Result<Trial, Failure> {
-        let id = record.id;
-        let (owner, reports) = watch::channel(crate::gateway_report::GatewayReport::unknown(self.clock.wall_ms()));
-        self.trials.insert(id, owner);
-        self.feed(ctx, |fleet, time| fleet.begin_trial(time, record));
+    /// Whoever began the trial follows its reports, and ends it by going away.
+    fn follow_trial(&mut self, id: GatewayId) -> Result<Trial, Failure> {
         let member = self.fleet.dialled(id).ok_or_else(|| Failure::gateway_not_found(id))?;
+        let (owner, reports) = watch::channel(member.report.clone());
+        self.trials.insert(id, owner);
         Ok(Trial { record: member.record.clone(), reports })
     }
 
@@ -154,7 +152,11 @@ impl Handler<ReserveGateway> for RegistryActor {
         let store = self.store.clone();
         let write = async move { store.create_provisional_gateway(new, workspace_root).await };
         Box::pin(write.into_actor(self).map(move |stored, registry, ctx| match stored {
-            Ok(record) => registry.begin_trial(record, ctx),
+            Ok(record) => {
+                let id = record.id;
+                registry.feed(ctx, |fleet, time| fleet.begin_trial(time, record));
+                registry.follow_trial(id)
+            }
             Err(failure) => {
                 registry.fleet.unreserve(&address);
                 Err(failure)
@@ -167,8 +169,8 @@ impl Handler<TryGateway> for RegistryActor {
     type Result = Result<Trial, Failure>;
 
     fn handle(&mut self, TryGateway(new): TryGateway, ctx: &mut Self::Context) -> Self::Result {
-        let record = self.feed(ctx, |fleet, time| fleet.unstored(time, new))?;
-        self.begin_trial(record, ctx)
+        let id = self.feed(ctx, |fleet, time| fleet.try_unstored(time, new))?;
+        self.follow_trial(id)
     }
 }
 

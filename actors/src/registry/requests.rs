@@ -10,12 +10,11 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::RegistryActor;
-use super::effects::gone;
 use super::messages::{
     CallGateway, ControlSessionAt, Drain, Ping, ProbeGateways, ReconnectGateway, SpawnWork, WatchGatewayLogs,
 };
 use super::roster::GatewayView;
+use super::{GRACE, RegistryActor};
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::messages::{GatewayCommand, NoAnswer, Reply};
@@ -25,8 +24,6 @@ use crate::log_watch::LogSubscription;
 use crate::machines::spawn_state::SpawnState;
 use crate::run::{ControlSession, SessionAction};
 
-/// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
-pub(super) const GRACE: Duration = Duration::from_millis(500);
 /// How long gateways may take to close their sockets when the daemon stops.
 const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
 
@@ -173,7 +170,7 @@ impl Handler<SpawnWork> for RegistryActor {
         self.spawners.insert(ticket, answer);
         let request = SpawnRequest { wish, work, record, idempotency, timeout };
         self.feed(ctx, |fleet, _| fleet.spawn(ticket, request));
-        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(gone())) })
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("registry"))) })
     }
 }
 

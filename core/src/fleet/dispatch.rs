@@ -17,7 +17,6 @@ use crate::ids::GatewayId;
 use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish};
 use crate::machines::spawn_state::SpawnState;
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
-use crate::machines::write_coalescer::{GATHER, Pace};
 use crate::records::{Idempotency, NewSpawn, Recorded, SpawnRecord, SpawnStep};
 use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NotAccepted, RunFinding, RunNotice, StartRun, Work};
 
@@ -73,7 +72,7 @@ pub enum RunAnswer {
     Lost,
 }
 
-/// A request whose record is being written.
+/// A request whose record is being written, and where it is to go.
 #[derive(Debug)]
 pub(super) struct Recording {
     wish: RouteWish,
@@ -119,7 +118,7 @@ impl Fleet {
             Err(reason) => Err(reason),
         };
         self.recording.insert(ticket, Recording { wish, work, timeout, chosen });
-        self.effects.push(Effect::RecordSpawn { ticket, record: Box::new(record), idempotency });
+        self.effects.push(Effect::RecordSpawn(ticket, Box::new(record), idempotency));
     }
 
     /// The record of a spawn is stored, or not.
@@ -135,7 +134,6 @@ impl Fleet {
             Ok(Recorded::New(record)) => match chosen {
                 Ok(gateway) => {
                     self.spawns.open(&record.spawn_id, gateway);
-                    self.write_spawns(time, false);
                     return self.send(time, ticket, Attempt { record, wish, work, timeout, gateway, number: 1 });
                 }
                 Err(reason) => {
@@ -159,7 +157,7 @@ impl Fleet {
         }
         let (spawn_id, work, timeout) = (attempt.record.spawn_id.clone(), attempt.work.clone(), attempt.timeout);
         self.attempts.insert(ticket, attempt);
-        self.effects.push(Effect::StartRun { ticket, gateway, start: StartRun { spawn_id, work, timeout } });
+        self.effects.push(Effect::StartRun(ticket, gateway, StartRun { spawn_id, work, timeout }));
     }
 
     /// What came of [`Effect::StartRun`].
@@ -185,10 +183,10 @@ impl Fleet {
 
     fn accepted(&mut self, time: Moment, ticket: Ticket, attempt: Attempt, accepted: Accepted) {
         let Attempt { mut record, gateway, .. } = attempt;
-        let Accepted { run_id, session_key, pid, running, method, reply } = accepted;
         let spawn_id = record.spawn_id.clone();
-        self.effects.push(Effect::Notify(Notice::SpawnAccepted { spawn_id: spawn_id.clone(), gateway, method }));
-        self.spawns.accept(time.now, &spawn_id, &run_id, session_key.clone(), pid, running);
+        self.effects.push(Effect::Notify(Notice::SpawnAccepted(spawn_id.clone(), gateway, accepted.method)));
+        self.spawns.accept(time.now, &spawn_id, &accepted);
+        let Accepted { run_id, session_key, pid, reply, .. } = accepted;
         // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
         let is_found_again = run_id == spawn_id;
         record.state = self.spawns.get(&spawn_id).map_or(SpawnState::Accepted, |spawn| spawn.state);
@@ -203,7 +201,6 @@ impl Fleet {
         } else {
             self.once_written(time, ticket, &spawn_id, OnceWritten::Answer(Box::new(answer)));
         }
-        self.write_spawns(time, false);
     }
 
     /// Goes on to another gateway where that is certainly harmless; else it is answered.
@@ -218,12 +215,12 @@ impl Fleet {
         let spawn_id = attempt.record.spawn_id.clone();
         let unreachable = matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::GatewayBusy);
         let may_move = certainty == Certainty::NotTaken && unreachable && attempt.wish.requested.is_none();
-        if may_move && attempt.number < MAX_ATTEMPTS {
+        // Its gateway may have been deleted meanwhile: then the record says that it is lost.
+        if may_move && attempt.number < MAX_ATTEMPTS && self.spawns.is_open(&spawn_id) {
             attempt.wish.excluded.push(attempt.gateway);
             if let Ok((to, reason)) = self.route(&attempt.wish) {
                 let (from, why) = (std::mem::replace(&mut attempt.gateway, to), failure.message);
-                let notice = Notice::SpawnRerouted { spawn_id: spawn_id.clone(), from, to, reason: why.clone() };
-                self.effects.push(Effect::Notify(notice));
+                self.effects.push(Effect::Notify(Notice::SpawnRerouted(spawn_id.clone(), from, to, why.clone())));
                 self.spawns.reroute(&spawn_id, to, &self.name_of(to), why);
                 attempt.record.route = Some(reason.as_str().to_owned());
                 attempt.number += 1;
@@ -256,7 +253,7 @@ impl Fleet {
     fn once_written(&mut self, time: Moment, ticket: Ticket, spawn_id: &str, then: OnceWritten) {
         if self.spawns.has_unwritten(spawn_id) {
             self.awaiting_write.insert(spawn_id.to_owned(), (ticket, then));
-            self.write_spawns(time, true);
+            self.coalescer.hurry(time.now);
         } else {
             self.go_on(time, ticket, then, None);
         }
@@ -274,7 +271,7 @@ impl Fleet {
     }
 
     fn answer_spawn(&mut self, ticket: Ticket, answer: Result<SpawnAnswer, Failure>) {
-        self.effects.push(Effect::AnswerSpawn { ticket, answer: Box::new(answer) });
+        self.effects.push(Effect::AnswerSpawn(ticket, Box::new(answer)));
     }
 
     /// What was answered before is answered again: a refusal as a refusal, anything else with what has become of it.
@@ -365,42 +362,22 @@ impl Fleet {
         }
     }
 
-    /// To be called after each decision about spawns. `urgent`: somebody waits for it to be stored.
-    pub(super) fn write_spawns(&mut self, time: Moment, urgent: bool) {
-        if self.look_at.is_none() && !self.spawns.is_empty() {
-            self.look_at = Some(time.now + LOOK_INTERVAL);
+    /// After each input: what is to be written is written, now or soon, and doubtful spawns are looked at.
+    pub(super) fn settle_spawns(&mut self, time: Moment) {
+        if let Some(max) = self.coalescer.begin(time.now, self.spawns.has_line()) {
+            let batch = SpawnBatch::of(self.spawns.take_batch(max));
+            self.effects.push(Effect::WriteSpawns(batch));
         }
-        // What somebody waits for may be in the write under way, or behind it.
-        if urgent || self.spawns.has_line() {
-            let pace = self.coalescer.on_step(urgent);
-            self.keep_pace(time, pace);
-        }
-    }
-
-    /// The time for gathering steps is over.
-    pub(super) fn write_gathered(&mut self, time: Moment) {
-        let pace = self.coalescer.gathered();
-        self.keep_pace(time, pace);
-    }
-
-    fn keep_pace(&mut self, time: Moment, pace: Pace) {
-        match pace {
-            Pace::Now => {
-                let batch = self.spawns.take_batch(self.coalescer.begin());
-                if batch.is_empty() {
-                    self.coalescer.ended(0, true, false);
-                } else {
-                    self.effects.push(Effect::WriteSpawns(SpawnBatch::of(batch)));
-                }
-            }
-            Pace::Soon => self.write_at = Some(time.now + GATHER),
-            Pace::Wait => {}
+        if self.spawns.is_empty() {
+            self.look_at = None;
+        } else {
+            self.look_at.get_or_insert(time.now + LOOK_INTERVAL);
         }
     }
 
     /// What is in line, for the daemon's stop. What can't be written now is found open at the next start.
     pub fn last_batch(&mut self) -> SpawnBatch {
-        SpawnBatch::of(self.spawns.take_batch(self.coalescer.begin()))
+        SpawnBatch::of(self.spawns.take_batch(usize::MAX))
     }
 
     /// What came of [`Effect::WriteSpawns`]: the records as they are stored now.
@@ -427,50 +404,26 @@ impl Fleet {
                 None
             }
             Err(failure) => {
-                let (spawns, first) = (spawn_ids.len(), spawn_ids.first().cloned().unwrap_or_default());
-                let notice = Notice::SpawnsNotStored { spawns, first, failure: failure.clone() };
-                self.effects.push(Effect::Notify(notice));
+                self.effects.push(Effect::Notify(Notice::SpawnsNotStored(spawn_ids.to_vec(), failure.clone())));
                 Some(failure)
             }
         };
-        let pace = self.coalescer.ended(spawn_ids.len(), done, self.spawns.has_line());
-        self.keep_pace(time, pace);
+        self.coalescer.ended(time.now, spawn_ids.len(), done);
         for (ticket, then) in waited {
             self.go_on(time, ticket, then, failure.clone());
         }
     }
 
-    /// Takes over a spawn that an earlier run of the daemon left open.
-    pub(super) fn resume_spawn(&mut self, time: Moment, record: &SpawnRecord) {
-        if record.state == SpawnState::Recorded && record.gateway_name.is_none() {
-            self.spawns.end_unsent(&record.spawn_id);
-            return;
-        }
-        let gateway = record.gateway_id.unwrap_or(GatewayId(0));
-        let (spawn_id, run_id, session_key) = (&record.spawn_id, record.run_id.as_deref(), record.session_key.clone());
-        self.spawns.resume(time.now, spawn_id, gateway, run_id, session_key, record.state);
-        if !self.members.contains_key(&gateway) {
-            self.spawns.on_gateway_deleted(gateway);
-        }
-    }
-
-    /// A gateway tells how a run moved on.
-    pub(super) fn on_run_notice(&mut self, time: Moment, gateway: GatewayId, notice: RunNotice) {
-        self.spawns.on_stage(time.now, gateway, &notice.run_id, notice.session_key, notice.stage);
-        self.write_spawns(time, false);
-    }
-
-    /// Asks about doubtful spawns, and tries again what could not be written.
+    /// Asks about doubtful spawns.
     pub(super) fn look_at_spawns(&mut self, time: Moment) {
         let members = &self.members;
         let usable_since = |id: GatewayId| members.get(&id).and_then(super::Member::usable_since);
         let due = self.spawns.due(time.now, MAX_QUESTIONS, usable_since);
         for Question { spawn_id, gateway, run_id, session_key } in due {
             let question = LookUpRun { run_id, session_key, timeout: QUESTION_TIMEOUT };
-            self.effects.push(Effect::LookUpRun { spawn_id, gateway, question });
+            self.effects.push(Effect::LookUpRun(spawn_id, gateway, question));
         }
         self.look_at = None;
-        self.write_spawns(time, self.spawns.has_line());
     }
 
     /// What came of [`Effect::LookUpRun`]; none where the gateway couldn't be asked.
@@ -490,13 +443,12 @@ impl Fleet {
             }
             Some(LookedUp { finding: RunFinding::Ended(stage), session_key }) => {
                 self.spawns.answered(spawn_id);
-                self.spawns.on_stage(now, gateway, run_id, session_key, stage);
+                self.spawns.on_stage(now, gateway, RunNotice { run_id: run_id.to_owned(), session_key, stage });
             }
             Some(LookedUp { finding: RunFinding::NotKnown, .. }) => self.spawns.found_nothing(now, spawn_id, back),
             // It couldn't be asked: that says nothing about the run, however long the gateway has been back.
             None => self.spawns.found_nothing(now, spawn_id, None),
         }
-        self.write_spawns(time, false);
     }
 }
 

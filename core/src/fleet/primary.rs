@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Effect, Fleet, Member, Moment, Notice};
+use super::{Effect, Fleet, Moment, Notice};
 use crate::ids::GatewayId;
-use crate::machines::election::{Candidate, PrimaryChange};
+use crate::machines::election::Candidate;
 use crate::machines::self_doubt::DoubtChange;
 
 /// Changes that can't unseat the acting primary are gathered for this long: an election is O(gateways), and a whole
@@ -34,12 +34,11 @@ impl Fleet {
     fn decide(&mut self, time: Moment) {
         self.decide_at = None;
         let candidates: Vec<Candidate> = self.members.values().map(|member| member.candidate(time.now)).collect();
-        let Some(change) = self.election.decide(time.now, &candidates, self.self_doubt.doubts()) else { return };
-        let PrimaryChange { from, to, reason } = change;
-        let named = |id: GatewayId| (id, self.members.get(&id).map(|member: &Member| member.record.name.clone()));
-        let notice = Notice::PrimaryChanged { from: from.map(named), to: to.map(named), reason };
-        self.effects.push(Effect::Notify(notice));
-        self.effects.extend([from, to].into_iter().flatten().map(Effect::Publish));
+        if let Some(change) = self.election.decide(time.now, &candidates, self.self_doubt.doubts()) {
+            let concerned = [change.from, change.to].into_iter().flatten().map(Effect::Publish);
+            self.effects.push(Effect::Notify(Notice::PrimaryChanged(change.clone())));
+            self.effects.extend(concerned);
+        }
     }
 
     pub(super) fn on_doubt_change(&mut self, time: Moment, change: Option<DoubtChange>) {
@@ -56,7 +55,7 @@ impl Fleet {
     pub fn next_deadline(&self) -> Option<Instant> {
         let held_until = self.held_down.first().map(|(until, _)| *until);
         let elections = [self.election.next_deadline(), self.self_doubt.next_deadline(), held_until, self.decide_at];
-        elections.into_iter().chain([self.write_at, self.look_at]).flatten().min()
+        elections.into_iter().chain([self.coalescer.next_deadline(), self.look_at]).flatten().min()
     }
 
     /// A deadline may have passed.
@@ -73,10 +72,6 @@ impl Fleet {
         }
         if decides {
             self.decide(time);
-        }
-        if is_due(self.write_at) {
-            self.write_at = None;
-            self.write_gathered(time);
         }
         if is_due(self.look_at) {
             self.look_at_spawns(time);

@@ -9,13 +9,13 @@
 //!    gateway that knows nothing of it for some time after its return (ten minutes, a setting) makes it `lost`, as do 24 hours
 //!    without the gateway, and the gateway's deletion.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::spawn_state::SpawnState;
 use crate::ids::GatewayId;
-use crate::records::{SpawnChange, SpawnStep};
-use crate::run::RunStage;
+use crate::records::{SpawnChange, SpawnRecord, SpawnStep};
+use crate::run::{Accepted, RunNotice, RunStage};
 
 /// A quiet running spawn is asked about this often: an event may have been missed.
 pub(crate) const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);
@@ -25,10 +25,8 @@ pub(crate) const DOUBT_CHECK: Duration = Duration::from_secs(15);
 pub(crate) const LOST_AT_LATEST: Duration = Duration::from_secs(24 * 3600);
 /// Why a spawn failed that no gateway took.
 pub(crate) const NOT_ACCEPTED: &str = "it was not accepted";
-/// Words on runs that nobody knows yet; the oldest is dropped beyond this.
+/// Words on runs that nobody knows, or knows to be accepted, yet; the oldest is dropped beyond this.
 const MAX_EARLY: usize = 1_024;
-/// Words on one spawn that wait for its acceptance; a gateway's actor tells each stage once.
-const MAX_EARLY_OF_ONE: usize = 8;
 
 /// One spawn under way.
 #[derive(Debug, Clone)]
@@ -52,7 +50,6 @@ pub(crate) struct OpenSpawn {
     doubted_again: bool,
     /// Whether the gateway has yet to say if it takes it.
     awaiting: bool,
-    early: Vec<(Option<String>, RunStage)>,
 }
 
 /// A question to a gateway: what became of a spawn's run?
@@ -68,10 +65,12 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) struct SpawnTracker {
     lost_after: Duration,
-    open: HashMap<String, OpenSpawn>,
+    /// In order, so that the same history always asks the same.
+    open: BTreeMap<String, OpenSpawn>,
     in_flight: HashMap<GatewayId, usize>,
     by_run: HashMap<(GatewayId, String), String>,
-    early: VecDeque<(GatewayId, String, Option<String>, RunStage)>,
+    /// What gateways said of runs too early.
+    early: Vec<(GatewayId, RunNotice)>,
     /// Spawns with steps to write and none being written, each once, the longest waiting first.
     line: VecDeque<String>,
 }
@@ -81,10 +80,10 @@ impl SpawnTracker {
     pub(crate) fn new(lost_after: Duration) -> Self {
         Self {
             lost_after,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             in_flight: HashMap::new(),
             by_run: HashMap::new(),
-            early: VecDeque::new(),
+            early: Vec::new(),
             line: VecDeque::new(),
         }
     }
@@ -101,6 +100,11 @@ impl SpawnTracker {
         self.open.is_empty()
     }
 
+    /// Whether nothing has ended it yet.
+    pub(crate) fn is_open(&self, spawn_id: &str) -> bool {
+        self.get(spawn_id).is_some_and(|spawn| !spawn.state.is_final())
+    }
+
     /// Spawns under way on a gateway.
     pub(crate) fn in_flight(&self, gateway: GatewayId) -> usize {
         self.in_flight.get(&gateway).copied().unwrap_or(0)
@@ -112,24 +116,17 @@ impl SpawnTracker {
         self.note(spawn_id, SpawnState::Sent, SpawnChange::default());
     }
 
-    /// A spawn of an earlier run of the daemon that had no gateway yet: it was certainly not sent.
-    pub(crate) fn end_unsent(&mut self, spawn_id: &str) {
-        self.insert(spawn_id, GatewayId(0), spawn_id, None, SpawnState::Recorded);
-        self.fail(spawn_id, "no_usable_gateway", "The daemon ended before a gateway could take it");
-    }
-
     /// An open spawn of an earlier run of the daemon: in doubt until its gateway has been asked. One that is `recorded` may have
-    /// been sent too: that it is `sent` is written a moment after the request is given to the connection.
-    pub(crate) fn resume(
-        &mut self,
-        now: Instant,
-        spawn_id: &str,
-        gateway: GatewayId,
-        run_id: Option<&str>,
-        session_key: Option<String>,
-        state: SpawnState,
-    ) {
-        self.insert(spawn_id, gateway, run_id.unwrap_or(spawn_id), session_key, state);
+    /// been sent too: that it is `sent` is written a moment after the request is given to the connection. One that had no
+    /// gateway yet was certainly not sent.
+    pub(crate) fn resume(&mut self, now: Instant, record: &SpawnRecord) {
+        let (spawn_id, state) = (&record.spawn_id, record.state);
+        let gateway = record.gateway_id.unwrap_or(GatewayId(0));
+        let run_id = record.run_id.as_ref().unwrap_or(spawn_id);
+        self.insert(spawn_id, gateway, run_id, record.session_key.clone(), state);
+        if state == SpawnState::Recorded && record.gateway_name.is_none() {
+            return self.fail(spawn_id, "no_usable_gateway", "The daemon ended before a gateway could take it");
+        }
         let change = because("the daemon was restarted while it was under way");
         if state == SpawnState::Recorded {
             self.note(spawn_id, SpawnState::Sent, change.clone());
@@ -165,19 +162,18 @@ impl SpawnTracker {
                 doubt_since: None,
                 doubted_again: false,
                 awaiting: false,
-                early: Vec::new(),
             })
             .into_mut()
     }
 
     /// The gateway certainly didn't take it: it goes to another one.
     pub(crate) fn reroute(&mut self, spawn_id: &str, gateway: GatewayId, name: &str, reason: String) {
-        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        let Some(spawn) = self.open.get_mut(spawn_id).filter(|spawn| !spawn.state.is_final()) else { return };
         let former = std::mem::replace(&mut spawn.gateway, gateway);
         // What the former gateway said, or failed to say, is of no concern any more.
         (spawn.doubt_since, spawn.check_at) = (None, None);
-        spawn.early.clear();
         let run_id = spawn.run_id.clone();
+        self.take_early(former, |run| *run == run_id);
         self.leave(former, &run_id);
         *self.in_flight.entry(gateway).or_default() += 1;
         self.by_run.insert((gateway, run_id), spawn_id.to_owned());
@@ -186,46 +182,33 @@ impl SpawnTracker {
     }
 
     /// The gateway took it. What it had said of the run before is taken into account now.
-    pub(crate) fn accept(
-        &mut self,
-        now: Instant,
-        spawn_id: &str,
-        run_id: &str,
-        session_key: Option<String>,
-        pid: Option<i64>,
-        running: bool,
-    ) {
+    pub(crate) fn accept(&mut self, now: Instant, spawn_id: &str, accepted: &Accepted) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        let Accepted { run_id, session_key, pid, running, .. } = accepted;
         let gateway = spawn.gateway;
-        if spawn.run_id != run_id {
-            self.by_run.remove(&(gateway, std::mem::replace(&mut spawn.run_id, run_id.to_owned())));
-            self.by_run.insert((gateway, run_id.to_owned()), spawn_id.to_owned());
+        let own_id = std::mem::replace(&mut spawn.run_id, run_id.clone());
+        if own_id != *run_id && !spawn.state.is_final() {
+            self.by_run.remove(&(gateway, own_id.clone()));
+            self.by_run.insert((gateway, run_id.clone()), spawn_id.to_owned());
         }
         if session_key.is_some() {
-            spawn.session_key.clone_from(&session_key);
+            spawn.session_key.clone_from(session_key);
         }
         spawn.awaiting = false;
-        let mut early = std::mem::take(&mut spawn.early);
         // Its connection may have been lost meanwhile: then it is still to be asked about.
         spawn.check_at.get_or_insert(now + QUIET_CHECK);
-        let to = if running { SpawnState::Running } else { SpawnState::Accepted };
-        let run = Some(run_id.to_owned());
-        self.note(spawn_id, to, SpawnChange { run_id: run, session_key, pid, ..SpawnChange::default() });
-        self.early.retain(|(at, run, session, stage)| {
-            let ours = *at == gateway && run == run_id;
-            if ours {
-                early.push((session.clone(), stage.clone()));
-            }
-            !ours
-        });
-        self.catch_up(spawn_id, early);
+        let to = if *running { SpawnState::Running } else { SpawnState::Accepted };
+        let (run, session_key) = (Some(run_id.clone()), session_key.clone());
+        self.note(spawn_id, to, SpawnChange { run_id: run, session_key, pid: *pid, ..SpawnChange::default() });
+        self.catch_up(spawn_id, gateway, |run| run == run_id || *run == own_id);
     }
 
     /// The gateway refused it for good, or nobody could take it.
     pub(crate) fn fail(&mut self, spawn_id: &str, code: &str, error: &str) {
         if let Some(spawn) = self.open.get_mut(spawn_id) {
             spawn.awaiting = false;
-            spawn.early.clear();
+            let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
+            self.take_early(gateway, |run| *run == run_id);
         }
         let (error, error_code) = (Some(error.to_owned()), Some(code.to_owned()));
         self.note(spawn_id, SpawnState::Failed, SpawnChange { error, error_code, ..because(NOT_ACCEPTED) });
@@ -237,43 +220,34 @@ impl SpawnTracker {
         self.doubt(now, spawn_id);
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         spawn.awaiting = false;
-        let early = std::mem::take(&mut spawn.early);
-        self.catch_up(spawn_id, early);
+        let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
+        self.catch_up(spawn_id, gateway, |run| *run == run_id);
     }
 
     /// A run moved on. Words on a run that isn't known yet are kept until its acceptance is.
-    pub(crate) fn on_stage(
-        &mut self,
-        now: Instant,
-        gateway: GatewayId,
-        run_id: &str,
-        session_key: Option<String>,
-        stage: RunStage,
-    ) {
-        let Some(spawn_id) = self.by_run.get(&(gateway, run_id.to_owned())).cloned() else {
-            self.early.push_back((gateway, run_id.to_owned(), session_key, stage));
+    pub(crate) fn on_stage(&mut self, now: Instant, gateway: GatewayId, notice: RunNotice) {
+        let spawn_id = self.by_run.get(&(gateway, notice.run_id.clone())).cloned();
+        let spawn = spawn_id.as_ref().and_then(|spawn_id| self.open.get_mut(spawn_id));
+        let (Some(spawn_id), Some(spawn)) = (&spawn_id, spawn.filter(|spawn| !spawn.awaiting)) else {
+            self.early.push((gateway, notice));
             if self.early.len() > MAX_EARLY {
-                self.early.pop_front();
+                self.early.remove(0);
             }
             return;
         };
-        if let Some(spawn) = self.open.get_mut(&spawn_id) {
-            if spawn.awaiting {
-                if spawn.early.len() < MAX_EARLY_OF_ONE {
-                    spawn.early.push((session_key, stage));
-                }
-                return;
-            }
-            spawn.doubt_since = None;
-            spawn.check_at = Some(now + QUIET_CHECK);
-        }
-        self.move_on(&spawn_id, session_key, stage);
+        spawn.doubt_since = None;
+        spawn.check_at = Some(now + QUIET_CHECK);
+        self.move_on(spawn_id, notice.session_key, notice.stage);
+    }
+
+    fn take_early(&mut self, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) -> Vec<(GatewayId, RunNotice)> {
+        self.early.extract_if(.., |(at, notice)| *at == gateway && is_its_run(&notice.run_id)).collect()
     }
 
     /// The words that waited for the acceptance. They are as old as that: a connection lost since leaves its doubt.
-    fn catch_up(&mut self, spawn_id: &str, words: Vec<(Option<String>, RunStage)>) {
-        for (session_key, stage) in words {
-            self.move_on(spawn_id, session_key, stage);
+    fn catch_up(&mut self, spawn_id: &str, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) {
+        for (_, notice) in self.take_early(gateway, is_its_run) {
+            self.move_on(spawn_id, notice.session_key, notice.stage);
         }
     }
 

@@ -5,82 +5,64 @@
 //!
 //! After a batch has failed its spawns are tried one by one: one that can never be written must not hold up the others.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a step that nobody waits for may be gathered. Short enough for a person, long against a commit (about 1 ms).
 pub(crate) const GATHER: Duration = Duration::from_millis(20);
-/// Moves in one transaction.
+/// How long after a failure the store is tried again, unless somebody asks for something new.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
+/// Steps in one transaction.
 pub(crate) const MAX_STEPS: usize = 500;
 
-/// What to do now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// Take a batch and write it.
-    Now,
-    /// Ask again with [`WriteCoalescer::gathered`] after [`GATHER`].
-    Soon,
-    /// Nothing: a write or a timer is under way.
-    Wait,
-}
-
-/// Decides when the next batch is written.
+/// One write at a time.
 #[derive(Debug, Default)]
 pub(crate) struct WriteCoalescer {
     writing: bool,
-    gathering: bool,
-    urgent: bool,
+    write_at: Option<Instant>,
     one_by_one: usize,
 }
 
 impl WriteCoalescer {
-    /// Something is to be written. `urgent`: somebody waits for it.
-    pub(crate) fn on_step(&mut self, urgent: bool) -> Pace {
-        self.urgent |= urgent;
+    /// Somebody waits for what is in line or in the write under way.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.write_at = Some(now);
+    }
+
+    /// To be asked after each input: how many steps may be written now, if a batch is due. `waiting`: whether steps are in line.
+    pub(crate) fn begin(&mut self, now: Instant, waiting: bool) -> Option<usize> {
         if self.writing {
-            Pace::Wait
-        } else if self.urgent {
-            Pace::Now
-        } else if std::mem::replace(&mut self.gathering, true) {
-            Pace::Wait
-        } else {
-            Pace::Soon
+            return None;
         }
-    }
-
-    /// The time for gathering is over.
-    pub(crate) fn gathered(&mut self) -> Pace {
-        self.gathering = false;
-        if self.writing { Pace::Wait } else { Pace::Now }
-    }
-
-    /// A batch is taken now: how many steps it may hold.
-    pub(crate) fn begin(&mut self) -> usize {
-        self.writing = true;
-        self.urgent = false;
+        if !waiting {
+            (self.write_at, self.one_by_one) = (None, 0);
+            return None;
+        }
+        if *self.write_at.get_or_insert(now + GATHER) > now {
+            return None;
+        }
+        (self.writing, self.write_at) = (true, None);
         if self.one_by_one == 0 {
-            return MAX_STEPS;
+            return Some(MAX_STEPS);
         }
         self.one_by_one -= 1;
-        1
+        Some(1)
     }
 
-    /// A batch of so many spawns (0: there was nothing to write) ended. `more`: whether other steps wait.
-    pub(crate) fn ended(&mut self, spawns: usize, done: bool, more: bool) -> Pace {
+    /// The batch, of so many spawns, was written or not.
+    pub(crate) fn ended(&mut self, now: Instant, spawns: usize, done: bool) {
         self.writing = false;
         if !done {
             self.one_by_one = if spawns > 1 { spawns } else { self.one_by_one };
-            // The store can't write now: the caller's next look tries again, however urgent it is.
-            self.urgent = false;
-            return Pace::Wait;
+            // However urgent it is: the store can't write now.
+            self.write_at = Some(now + RETRY);
+        } else if self.one_by_one > 0 {
+            self.write_at = Some(now);
         }
-        if !more {
-            self.one_by_one = 0;
-            return Pace::Wait;
-        }
-        if self.urgent || self.one_by_one > 0 {
-            return Pace::Now;
-        }
-        if std::mem::replace(&mut self.gathering, true) { Pace::Wait } else { Pace::Soon }
+    }
+
+    /// When a batch is due, if none is under way.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.write_at.filter(|_| !self.writing)
     }
 }
 
@@ -91,75 +73,83 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_waits_for_is_gathered_and_the_timer_is_armed_once() {
-        let mut pace = WriteCoalescer::default();
-        assert_eq!(pace.on_step(false), Pace::Soon);
-        assert_eq!(pace.on_step(false), Pace::Wait);
-        assert_eq!(pace.gathered(), Pace::Now);
-        assert_eq!(pace.begin(), MAX_STEPS);
+    fn what_nobody_waits_for_is_gathered() {
+        let now = crate::any_instant();
+        let mut coalescer = WriteCoalescer::default();
+        assert_eq!(coalescer.begin(now, true), None);
+        assert_eq!(coalescer.begin(now + GATHER / 2, true), None);
+        assert_eq!(coalescer.next_deadline(), Some(now + GATHER));
+        assert_eq!(coalescer.begin(now + GATHER, true), Some(MAX_STEPS));
     }
 
     #[test]
     fn what_somebody_waits_for_is_written_at_once_or_right_after_the_write_under_way() {
-        let mut pace = WriteCoalescer::default();
-        pace.on_step(false);
-        assert_eq!(pace.on_step(true), Pace::Now);
-        pace.begin();
-        assert_eq!(pace.on_step(true), Pace::Wait);
-        assert_eq!(pace.gathered(), Pace::Wait);
-        assert_eq!(pace.ended(1, true, true), Pace::Now);
+        let now = crate::any_instant();
+        let mut coalescer = WriteCoalescer::default();
+        coalescer.begin(now, true);
+        coalescer.hurry(now);
+        assert!(coalescer.begin(now, true).is_some());
+        coalescer.hurry(now);
+        assert_eq!(coalescer.begin(now, true), None);
+        coalescer.ended(now, 1, true);
+        assert!(coalescer.begin(now, true).is_some());
     }
 
     #[test]
     fn the_spawns_of_a_failed_batch_are_tried_one_by_one() {
-        let mut pace = WriteCoalescer::default();
-        pace.begin();
-        assert_eq!(pace.ended(3, false, true), Pace::Wait);
+        let mut now = crate::any_instant();
+        let mut coalescer = WriteCoalescer::default();
+        coalescer.hurry(now);
+        coalescer.begin(now, true);
+        coalescer.ended(now, 3, false);
         for turn in 0..3 {
-            assert_eq!(pace.on_step(true), Pace::Now, "{turn}");
-            assert_eq!(pace.begin(), 1);
             // One of them can't be written at all, and does not start the count anew.
-            pace.ended(1, turn != 1, true);
+            now = coalescer.next_deadline().unwrap();
+            assert_eq!(coalescer.begin(now, true), Some(1), "{turn}");
+            coalescer.ended(now, 1, turn != 1);
         }
-        assert_eq!(pace.begin(), MAX_STEPS);
+        coalescer.hurry(now);
+        assert_eq!(coalescer.begin(now, true), Some(MAX_STEPS));
     }
 
     #[test]
     fn a_failure_of_the_store_is_not_answered_with_a_storm_of_attempts() {
-        let mut pace = WriteCoalescer::default();
-        pace.begin();
-        pace.on_step(true);
-        assert_eq!(pace.ended(1, false, true), Pace::Wait);
+        let now = crate::any_instant();
+        let mut coalescer = WriteCoalescer::default();
+        coalescer.hurry(now);
+        coalescer.begin(now, true);
+        coalescer.hurry(now);
+        coalescer.ended(now, 1, false);
+        assert_eq!(coalescer.begin(now, true), None);
+        assert_eq!(coalescer.next_deadline(), Some(now + RETRY));
     }
 
     proptest! {
-        /// Whatever comes in whatever order: where steps wait, a write or a timer is under way, unless the last write failed.
+        /// Whatever comes in whatever order: where steps wait, a write is under way or due within a second.
         #[test]
-        fn nothing_is_forgotten(steps in proptest::collection::vec((0..4_u8, any::<bool>()), 1..60)) {
-            let mut pace = WriteCoalescer::default();
-            let (mut waiting, mut writing, mut armed, mut failed) = (0_usize, 0_usize, false, false);
-            for (step, flag) in steps {
-                let said = match step {
-                    0 => { waiting += 1; failed = false; pace.on_step(flag) }
-                    1 if armed => { armed = false; pace.gathered() }
-                    2 | 3 if writing > 0 => {
-                        let (taken, done) = (std::mem::take(&mut writing), step == 2);
-                        if !done { waiting += taken; failed = true; }
-                        pace.ended(taken, done, waiting > 0)
+        fn nothing_is_forgotten(inputs in proptest::collection::vec((0..4_u8, 0..3_000_u64), 1..60)) {
+            let mut now = crate::any_instant();
+            let mut coalescer = WriteCoalescer::default();
+            let (mut waiting, mut writing) = (0_usize, None);
+            for (input, wait) in inputs {
+                now += Duration::from_millis(wait);
+                match input {
+                    0 => waiting += 1,
+                    1 => { waiting += 1; coalescer.hurry(now); }
+                    _ => if let Some(taken) = writing.take() {
+                        let done = input == 2;
+                        waiting += if done { 0 } else { taken };
+                        coalescer.ended(now, taken, done);
                     }
-                    _ => continue,
-                };
-                match said {
-                    Pace::Now => {
-                        prop_assert_eq!(writing, 0);
-                        writing = waiting.min(pace.begin());
-                        waiting -= writing;
-                        if writing == 0 { pace.ended(0, true, false); }
-                    }
-                    Pace::Soon => { prop_assert!(!armed); armed = true; }
-                    Pace::Wait => {}
                 }
-                prop_assert!(waiting == 0 || writing > 0 || armed || failed);
+                if let Some(max) = coalescer.begin(now, waiting > 0) {
+                    prop_assert!(writing.is_none());
+                    let taken = waiting.min(max);
+                    waiting -= taken;
+                    writing = Some(taken);
+                }
+                let due = coalescer.next_deadline().is_some_and(|at| at <= now + RETRY);
+                prop_assert!(waiting == 0 || writing.is_some() || due);
             }
         }
     }

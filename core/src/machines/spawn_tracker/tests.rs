@@ -11,6 +11,36 @@ fn start() -> Instant {
     crate::any_instant()
 }
 
+fn hear(
+    tracker: &mut SpawnTracker,
+    now: Instant,
+    gateway: GatewayId,
+    run_id: &str,
+    session_key: Option<String>,
+    stage: RunStage,
+) {
+    tracker.on_stage(now, gateway, RunNotice { run_id: run_id.to_owned(), session_key, stage });
+}
+
+fn take(
+    tracker: &mut SpawnTracker,
+    now: Instant,
+    spawn_id: &str,
+    run_id: &str,
+    session_key: Option<String>,
+    pid: Option<i64>,
+    running: bool,
+) {
+    let run_id = run_id.to_owned();
+    let accepted = Accepted { run_id, session_key, pid, running, method: "agent", reply: Value::Null };
+    tracker.accept(now, spawn_id, &accepted);
+}
+
+fn stored(gateway: Option<GatewayId>, state: SpawnState) -> SpawnRecord {
+    let gateway_name = gateway.map(|id| id.to_string());
+    SpawnRecord { gateway_id: gateway, gateway_name, state, ..crate::fleet::tests::as_recorded("s") }
+}
+
 /// Writes everything that is to be written, and says which states were of this spawn.
 fn write_all(tracker: &mut SpawnTracker, spawn_id: &str) -> Vec<SpawnState> {
     let mut written = Vec::new();
@@ -31,7 +61,7 @@ fn begun(tracker: &mut SpawnTracker) -> Vec<SpawnState> {
 fn accepted(now: Instant) -> SpawnTracker {
     let mut tracker = SpawnTracker::new(LOST_AFTER);
     tracker.open("s", PROD);
-    tracker.accept(now, "s", "s", Some("agent:main:s".into()), None, false);
+    take(&mut tracker, now, "s", "s", Some("agent:main:s".into()), None, false);
     tracker
 }
 
@@ -39,8 +69,8 @@ fn accepted(now: Instant) -> SpawnTracker {
 fn the_moves_of_a_spawn_are_written_in_order_and_the_last_one_ends_it() {
     let now = start();
     let mut tracker = accepted(now);
-    tracker.on_stage(now, PROD, "s", None, RunStage::Running { pid: Some(7) });
-    tracker.on_stage(now, PROD, "s", None, RunStage::Completed { result: json!("ok") });
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Running { pid: Some(7) });
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Completed { result: json!("ok") });
     assert_eq!(tracker.in_flight(PROD), 0, "a finished spawn counts no more, though it isn't written yet");
     assert_eq!(
         write_all(&mut tracker, "s"),
@@ -55,12 +85,12 @@ fn a_spawn_is_written_once_at_a_time_and_what_failed_is_tried_again_before_what_
     let mut tracker = SpawnTracker::new(LOST_AFTER);
     tracker.open("s", PROD);
     assert_eq!(begun(&mut tracker), [SpawnState::Sent]);
-    tracker.accept(now, "s", "s", None, None, false);
+    take(&mut tracker, now, "s", "s", None, None, false);
     assert_eq!(begun(&mut tracker), []);
     assert!(!tracker.written("s", false));
     assert!(tracker.has_line());
     assert_eq!(begun(&mut tracker), [SpawnState::Sent, SpawnState::Accepted]);
-    tracker.on_stage(now, PROD, "s", None, RunStage::Running { pid: None });
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Running { pid: None });
     assert!(!tracker.written("s", true));
     assert_eq!(begun(&mut tracker), [SpawnState::Running]);
     assert!(!tracker.written("s", true));
@@ -73,7 +103,7 @@ fn a_batch_takes_whole_spawns_in_the_order_of_their_moves() {
     let mut tracker = SpawnTracker::new(LOST_AFTER);
     for spawn_id in ["a", "b", "c"] {
         tracker.open(spawn_id, PROD);
-        tracker.accept(now, spawn_id, spawn_id, None, None, true);
+        take(&mut tracker, now, spawn_id, spawn_id, None, None, true);
     }
     let ids = |batch: Vec<(String, Vec<SpawnStep>)>| batch.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
     assert_eq!(ids(tracker.take_batch(3)), ["a", "b"], "the second one makes it three, and is not torn");
@@ -85,8 +115,8 @@ fn a_batch_takes_whole_spawns_in_the_order_of_their_moves() {
 fn the_first_final_stage_counts_and_later_ones_are_ignored() {
     let now = start();
     let mut tracker = accepted(now);
-    tracker.on_stage(now, PROD, "s", None, RunStage::Killed { reason: "rpc".into() });
-    tracker.on_stage(now, PROD, "s", None, RunStage::Failed { error: "aborted".into(), result: Value::Null });
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Killed { reason: "rpc".into() });
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Failed { error: "aborted".into(), result: Value::Null });
     assert_eq!(write_all(&mut tracker, "s").last(), Some(&SpawnState::Killed));
 }
 
@@ -95,10 +125,10 @@ fn what_a_gateway_says_before_its_acceptance_is_known_is_not_lost() {
     let now = start();
     let mut tracker = SpawnTracker::new(LOST_AFTER);
     tracker.open("s", PROD);
-    tracker.on_stage(now, PROD, "request-7", None, RunStage::Running { pid: None });
-    tracker.on_stage(now, PROD, "request-7", None, RunStage::Completed { result: json!(1) });
-    tracker.on_stage(now, BACKUP, "request-7", None, RunStage::Killed { reason: "of another gateway".into() });
-    tracker.accept(now, "s", "request-7", None, None, false);
+    hear(&mut tracker, now, PROD, "request-7", None, RunStage::Running { pid: None });
+    hear(&mut tracker, now, PROD, "request-7", None, RunStage::Completed { result: json!(1) });
+    hear(&mut tracker, now, BACKUP, "request-7", None, RunStage::Killed { reason: "of another gateway".into() });
+    take(&mut tracker, now, "s", "request-7", None, None, false);
     assert_eq!(write_all(&mut tracker, "s").last(), Some(&SpawnState::Completed));
 }
 
@@ -108,13 +138,13 @@ fn the_record_tells_of_the_acceptance_before_an_end_that_overtook_it() {
     let ended = RunStage::Completed { result: json!(1) };
     let mut taken = SpawnTracker::new(LOST_AFTER);
     taken.open("s", PROD);
-    taken.on_stage(now, PROD, "s", None, ended.clone());
+    hear(&mut taken, now, PROD, "s", None, ended.clone());
     assert_eq!(taken.get("s").unwrap().state, SpawnState::Sent);
-    taken.accept(now, "s", "s", Some("agent:main:s".into()), None, false);
+    take(&mut taken, now, "s", "s", Some("agent:main:s".into()), None, false);
     assert_eq!(write_all(&mut taken, "s"), [SpawnState::Sent, SpawnState::Accepted, SpawnState::Completed]);
     let mut unanswered = SpawnTracker::new(LOST_AFTER);
     unanswered.open("s", PROD);
-    unanswered.on_stage(now, PROD, "s", None, ended);
+    hear(&mut unanswered, now, PROD, "s", None, ended);
     unanswered.mark_unknown(now, "s", "no answer");
     assert_eq!(write_all(&mut unanswered, "s"), [SpawnState::Sent, SpawnState::Unknown, SpawnState::Completed]);
 }
@@ -126,8 +156,8 @@ fn what_is_on_its_way_is_not_asked_about_and_a_loss_meanwhile_is_not_forgotten()
     tracker.open("s", PROD);
     tracker.on_gateway_lost(now, PROD);
     assert!(tracker.due(now, 100, |_| Some(now)).is_empty(), "the answer may still come");
-    tracker.on_stage(now, PROD, "s", None, RunStage::Running { pid: None });
-    tracker.accept(now, "s", "s", None, None, false);
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Running { pid: None });
+    take(&mut tracker, now, "s", "s", None, None, false);
     assert_eq!(tracker.get("s").unwrap().state, SpawnState::Running);
     assert_eq!(tracker.due(now, 100, |_| Some(now)).len(), 1, "taken, and its connection lost since");
 }
@@ -136,7 +166,7 @@ fn what_is_on_its_way_is_not_asked_about_and_a_loss_meanwhile_is_not_forgotten()
 fn what_an_acceptance_that_was_lost_had_told_is_stored_with_the_next_news() {
     let now = start();
     let mut tracker = SpawnTracker::new(LOST_AFTER);
-    tracker.resume(now, "s", PROD, None, None, SpawnState::Recorded);
+    tracker.resume(now, &stored(Some(PROD), SpawnState::Recorded));
     write_all(&mut tracker, "s");
     tracker.due(now, 100, |_| Some(now));
     tracker.found_running(now, "s", Some("agent:main:s".into()));
@@ -165,7 +195,7 @@ fn the_doubt_about_a_gateway_that_took_nothing_does_not_follow_a_spawn_to_the_ne
     tracker.open("s", PROD);
     tracker.on_gateway_lost(now, PROD);
     tracker.reroute("s", BACKUP, "backup", "the first was not connected".into());
-    tracker.accept(now, "s", "s", None, None, false);
+    take(&mut tracker, now, "s", "s", None, None, false);
     assert!(tracker.due(now, 100, |_| Some(now)).is_empty());
     for Question { spawn_id, .. } in tracker.due(now + LOST_AFTER, 100, |_| Some(now)) {
         tracker.found_nothing(now + LOST_AFTER, &spawn_id, Some(now));
@@ -229,8 +259,8 @@ fn a_rerouted_spawn_belongs_to_the_other_gateway_only() {
     tracker.open("s", PROD);
     tracker.reroute("s", BACKUP, "backup", "the first was not connected".into());
     assert_eq!((tracker.in_flight(PROD), tracker.in_flight(BACKUP)), (0, 1));
-    tracker.accept(now, "s", "s", None, None, true);
-    tracker.on_stage(now, PROD, "s", None, RunStage::Killed { reason: "not ours".into() });
+    take(&mut tracker, now, "s", "s", None, None, true);
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Killed { reason: "not ours".into() });
     assert_eq!(tracker.get("s").unwrap().state, SpawnState::Running);
     let (_, moves) = tracker.take_batch(1).remove(0);
     assert_eq!(moves[1].change.gateway, Some((BACKUP, "backup".to_owned())));
@@ -241,7 +271,7 @@ fn an_open_spawn_of_an_earlier_run_is_in_doubt_and_never_sent_again() {
     let now = start();
     for state in SpawnState::OPEN {
         let mut tracker = SpawnTracker::new(LOST_AFTER);
-        tracker.resume(now, "s", PROD, None, None, state);
+        tracker.resume(now, &stored(Some(PROD), state));
         assert_eq!(tracker.due(now, 100, |_| Some(now)).len(), 1, "{state:?}");
         let written = write_all(&mut tracker, "s");
         match state {
@@ -286,7 +316,7 @@ proptest! {
         let mut written = vec![SpawnState::Recorded];
         for step in steps {
             match step {
-                Step::Accept(running) => tracker.accept(now, "s", "run", None, None, running),
+                Step::Accept(running) => take(&mut tracker, now, "s", "run", None, None, running),
                 Step::Stage(stage, prod) => {
                     let stage = match stage {
                         0 => RunStage::Running { pid: None },
@@ -294,7 +324,7 @@ proptest! {
                         2 => RunStage::Failed { error: "x".into(), result: Value::Null },
                         _ => RunStage::Killed { reason: "x".into() },
                     };
-                    tracker.on_stage(now, if prod { PROD } else { BACKUP }, "run", None, stage);
+                    hear(&mut tracker, now, if prod { PROD } else { BACKUP }, "run", None, stage);
                 }
                 Step::MarkUnknown => tracker.mark_unknown(now, "s", "x"),
                 Step::GatewayLost(prod) => tracker.on_gateway_lost(now, if prod { PROD } else { BACKUP }),
@@ -340,7 +370,7 @@ proptest! {
 fn a_lost_spawn_names_the_run_that_its_gateway_was_asked_about() {
     let now = start();
     let mut tracker = SpawnTracker::new(LOST_AFTER);
-    tracker.resume(now, "s", PROD, None, None, SpawnState::Sent);
+    tracker.resume(now, &stored(Some(PROD), SpawnState::Sent));
     write_all(&mut tracker, "s");
     tracker.on_gateway_deleted(PROD);
     let (_, moves) = tracker.take_batch(1).remove(0);
@@ -350,7 +380,7 @@ fn a_lost_spawn_names_the_run_that_its_gateway_was_asked_about() {
 #[test]
 fn what_was_recorded_without_a_gateway_and_left_by_a_crash_ends_as_not_taken() {
     let mut tracker = SpawnTracker::new(LOST_AFTER);
-    tracker.end_unsent("s");
+    tracker.resume(start(), &stored(None, SpawnState::Recorded));
     let (_, moves) = tracker.take_batch(1).remove(0);
     let states: Vec<_> = moves.iter().map(|step| step.to).collect();
     assert_eq!((states, moves[0].change.reason.as_deref()), (vec![SpawnState::Failed], Some(NOT_ACCEPTED)));
