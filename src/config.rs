@@ -25,12 +25,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gatewarden_actors::gateway_record::NewGateway;
+use gatewarden_actors::gateway_record::GatewaySpec;
 use gatewarden_actors::notifier::destination::Destination;
 use gatewarden_actors::settings::{
     ElectionSettings, GatewaySettings, ProcessSettings, RestartSettings, RetentionSettings, RoutingSettings,
 };
-use gatewarden_actors::store::options::StoreOptions;
+use gatewarden_actors::store::StoreOptions;
 use gatewarden_protocol::Secret;
 
 use crate::http::HttpSettings;
@@ -71,7 +71,7 @@ pub struct Config {
     /// Gateways that are processes of this machine.
     pub processes: Arc<ProcessSettings>,
     /// The gateway that is made where there is none.
-    pub seed: NewGateway,
+    pub seed: GatewaySpec,
     /// Where notifications go.
     pub notifications: Vec<Destination>,
     /// Log lines.

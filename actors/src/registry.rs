@@ -54,7 +54,7 @@ use crate::clock::Clock;
 use crate::error::Failure;
 use crate::event_hub::EventPublisher;
 use crate::gateway::messages::FromGateway;
-use crate::gateway_record::{DeviceToken, GatewayRecord, NewGateway, SharedRecord};
+use crate::gateway_record::{DeviceToken, GatewayRecord, GatewaySpec, SharedRecord};
 use crate::ids::GatewayId;
 use crate::machines::election::Election;
 use crate::machines::self_doubt::SelfDoubt;
@@ -63,8 +63,8 @@ use crate::machines::write_pace::WritePace;
 use crate::metrics::Metrics;
 use crate::processes::ProcessesActor;
 use crate::settings::{ElectionSettings, RestartSettings, RetentionSettings, RoutingSettings};
+use crate::store::batching::HealthLogWriter;
 use crate::store::handle::StoreHandle;
-use crate::store::health_log::HealthLogWriter;
 use crate::store::records::SpawnRecord;
 
 /// How often the registry looks for `Gateway` actors that died. O(gateways), one atomic read each.
@@ -86,7 +86,7 @@ pub struct RegistryParts {
     /// The stored device tokens at the start, by canonical address.
     pub device_tokens: Vec<(String, DeviceToken)>,
     /// What is registered when there is no gateway at all.
-    pub seed: Option<NewGateway>,
+    pub seed: Option<GatewaySpec>,
     /// Starts a `Gateway` actor.
     pub spawn: SpawnGateway,
     /// Who may act as primary, and when.
@@ -117,7 +117,7 @@ pub struct RegistryParts {
 pub struct RegistryActor {
     store: StoreHandle,
     health_log: HealthLogWriter,
-    seed: Option<NewGateway>,
+    seed: Option<GatewaySpec>,
     spawn: SpawnGateway,
     restarts: RestartSettings,
     retention: RetentionSettings,

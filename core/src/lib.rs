@@ -8,7 +8,6 @@ pub mod gateway_record;
 pub mod gateway_report;
 pub mod ids;
 pub mod machines;
-pub mod records;
 pub mod run;
 pub mod settings;
 

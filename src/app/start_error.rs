@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use gatewarden_actors::error::Failure;
-use gatewarden_actors::store::key_file::KeyError;
-use gatewarden_actors::store::open_error::StoreOpenError;
+use gatewarden_actors::store::StoreError;
 
 /// What went wrong before the daemon was ready.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +51,9 @@ pub enum StartError {
         /// The system's words.
         source: std::io::Error,
     },
-    /// The sealing key.
+    /// The database, or its sealing key.
     #[error(transparent)]
-    SealingKey(#[from] KeyError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreOpenError),
+    Store(#[from] StoreError),
     /// The database opened and then failed.
     #[error("The database failed while the daemon started: {0}")]
     StoreFailed(#[from] Failure),
@@ -67,7 +63,6 @@ impl StartError {
     /// 78 where configuration, key or database must change first, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::SealingKey(error) => error.exit_code(),
             Self::Store(error) => error.exit_code(),
             Self::Listen { .. }
             | Self::StateDir { .. }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatewarden_actors::clock::Clock;
-use gatewarden_actors::store::care::error::CareError;
+use gatewarden_actors::store::StoreError;
 use gatewarden_actors::store::key_file::SealingKey;
 use serde_json::{Value, json};
 
@@ -50,8 +50,8 @@ impl Refusal {
     }
 }
 
-impl From<CareError> for Refusal {
-    fn from(error: CareError) -> Self {
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
         Self::new(error.exit_code(), error.to_string())
     }
 }

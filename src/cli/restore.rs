@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatewarden_actors::store::care::backup::KEY_SUFFIX;
-use gatewarden_actors::store::care::error::CareError;
-use gatewarden_actors::store::care::restore::{Restore, restore};
-use gatewarden_actors::store::open_error::StoreOpenError;
+use gatewarden_actors::store::StoreError;
+use gatewarden_actors::store::maintenance::backup::KEY_SUFFIX;
+use gatewarden_actors::store::maintenance::restore::{Restore, restore};
 use serde_json::json;
 
 use super::care::{Done, InstallationArgs, Refusal, claim, counted, key, size, stamp};
@@ -83,9 +82,8 @@ fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, Refusal> {
 }
 
 /// A backup that was made with its key has that beside it.
-fn with_hint(error: CareError, from: &Path, named: Option<&Path>) -> Refusal {
-    let is_about_key =
-        matches!(&error, CareError::Database(StoreOpenError::WrongKey { .. } | StoreOpenError::KeyMissing { .. }));
+fn with_hint(error: StoreError, from: &Path, named: Option<&Path>) -> Refusal {
+    let is_about_key = matches!(&error, StoreError::WrongKey { .. } | StoreError::KeyMissing { .. });
     let refusal = Refusal::from(error);
     let mut beside = from.as_os_str().to_owned();
     beside.push(KEY_SUFFIX);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gatewarden_actors::gateway_record::NewGateway;
+use gatewarden_actors::gateway_record::GatewaySpec;
 use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
 use gatewarden_protocol::{GatewayAddress, ParsedHost, Secret};
 
@@ -10,7 +10,7 @@ use super::layers::read_file;
 use super::reading::Reader;
 
 /// The gateway to seed, always as primary.
-pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
+pub(super) fn gateway(reader: &mut Reader<'_>) -> GatewaySpec {
     let name = reader.text("seed.name");
     if name.chars().count() > 200 || name.chars().any(char::is_control) {
         reader.wrong("seed.name", "must be 1 to 200 characters without control characters");
@@ -20,7 +20,7 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
     let port = address.as_ref().map_or(DEFAULT_GATEWAY_PORT, ParsedHost::port);
     let (host, url_token) = address.map(|parsed| (parsed.host_text, parsed.url_token)).unwrap_or_default();
     let token = reader.optional_text("seed.token").map(Secret::new).or(local.token);
-    NewGateway { token, url_token, is_primary: true, ..NewGateway::at(name, host, port) }
+    GatewaySpec { token, url_token, is_primary: true, ..GatewaySpec::at(name, host, port) }
 }
 
 /// Where the gateway is. A URL given as `seed.url` wins over host and port.

@@ -123,7 +123,7 @@ pub(crate) async fn create(
     body: JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let mut new = input::new_gateway(&body.0)?;
-    new.process = process_source::read(&body.0, &front.app.process_settings)?.flatten();
+    new.spec.process = process_source::read(&body.0, &front.app.process_settings)?.flatten();
     let committed = front.app.registry.create.send(CreateGateway(new), front.settings.request_deadline).await?;
     audit(&by.caller, "created", &committed.view);
     let mut response = HttpResponse::Created();

@@ -3,6 +3,16 @@
 //! A batch is written a second after its first row, or as soon as it has 200 rows, or at once where somebody waits for it.
 //! While the store can't write, 10,000 rows are kept and tried again every five seconds; beyond that the oldest go. What
 //! that means is the owner's business: it is told of each row that goes, and may leave a row in the log in their place.
+//!
+//! Health points are observations: nobody waits for them, and the last second of them may be lost. Of audit entries, no mutation's
+//! goes without a trace:
+//!
+//! - A mutation calls [`AuditLogWriter::write`] and waits until its entry is on disk (many that wait at the same time share
+//!   a transaction). Where that fails, the caller knows, and the entry stays in the buffer and is tried again.
+//! - A refusal, an election and other things that nobody waits for call [`AuditLogWriter::push`]. Of these a power cut or
+//!   `kill -9` may cost the last second.
+//! - Entries that go for want of room are written to the daemon's own log as errors at that moment, and as soon as the store
+//!   works again the audit log itself gets an entry `audit.lost` of the actor `system` with how many are missing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,9 +20,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use gatewarden_core::error::Failure;
+use gatewarden_core::gateway_report::HealthPoint;
+use gatewarden_core::ids::GatewayId;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use gatewarden_core::error::Failure;
+use crate::handle::StoreHandle;
+use crate::tables::audit_log::{AuditActor, AuditEntry, AuditResult};
 
 /// A batch is written at the latest this long after its first row.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -26,10 +41,10 @@ const KEPT: usize = 10_000;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A write under way.
-pub(super) type Appending = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+type Appending = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// What the owner of the rows decides.
-pub(super) trait Batched: Unpin + 'static {
+trait Batched: Unpin + 'static {
     /// A row.
     type Row: Clone + Send + Unpin + 'static;
 
@@ -46,9 +61,9 @@ pub(super) trait Batched: Unpin + 'static {
     fn say_lost(lost: u64);
 }
 
-/// The door to a batching actor. Clones share one mailbox slot, so that its bound holds. When the last one is dropped, the
+/// The handle of a batching actor. Clones share one mailbox slot, so that its bound holds. When the last one is dropped, the
 /// actor ends: flush first.
-pub(super) struct Batcher<B: Batched> {
+struct Batcher<B: Batched> {
     actor: Arc<Addr<BatchActor<B>>>,
     /// Rows that the mailbox had no room for.
     refused: Arc<AtomicU64>,
@@ -68,7 +83,7 @@ impl<B: Batched> std::fmt::Debug for Batcher<B> {
 
 impl<B: Batched> Batcher<B> {
     /// Starts the actor on the current arbiter.
-    pub(super) fn start(owner: B) -> Self {
+    fn start(owner: B) -> Self {
         let refused = Arc::new(AtomicU64::new(0));
         let actor = BatchActor {
             owner,
@@ -88,7 +103,7 @@ impl<B: Batched> Batcher<B> {
     }
 
     /// Takes one row; never blocks, never fails.
-    pub(super) fn push(&self, row: B::Row) {
+    fn push(&self, row: B::Row) {
         if let Err(SendError::Full(Push(row)) | SendError::Closed(Push(row))) = self.actor.try_send(Push(row)) {
             B::lost(&row);
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +112,7 @@ impl<B: Batched> Batcher<B> {
 
     /// Takes one row and answers once it is written. After an error it is not written yet: it stays and is tried again,
     /// unless the actor has ended or has no room.
-    pub(super) async fn write(&self, row: B::Row) -> Result<(), Failure> {
+    async fn write(&self, row: B::Row) -> Result<(), Failure> {
         let (done, written) = oneshot::channel();
         let sent = self.actor.try_send(Write { row, done });
         if let Err(SendError::Full(Write { row, .. }) | SendError::Closed(Write { row, .. })) = sent {
@@ -109,7 +124,7 @@ impl<B: Batched> Batcher<B> {
     }
 
     /// Answers once everything pushed before is written, or couldn't be at the first attempt: for the daemon's stop.
-    pub(super) async fn flush(&self) {
+    async fn flush(&self) {
         // A closed mailbox has nothing left to write.
         let _ = self.actor.send(Flush).await;
     }
@@ -122,7 +137,7 @@ struct Queued<R> {
 }
 
 /// The buffer and its timer.
-pub(super) struct BatchActor<B: Batched> {
+struct BatchActor<B: Batched> {
     owner: B,
     rows: VecDeque<Queued<B::Row>>,
     /// Rows that went and that no gap row tells of yet.
@@ -299,3 +314,149 @@ impl<B: Batched> Handler<Flush> for BatchActor<B> {
         })
     }
 }
+
+/// The action of the entry that stands for lost ones.
+pub const LOST: &str = "audit.lost";
+
+/// Where everybody puts audit entries. Cheap to clone. When the last clone is dropped, the actor behind it ends: flush first.
+#[derive(Clone, Debug)]
+pub struct AuditLogWriter {
+    batcher: Batcher<Entries>,
+}
+
+impl AuditLogWriter {
+    /// Starts the writer on the current arbiter.
+    pub fn start(store: StoreHandle) -> Self {
+        let clock = store.clone();
+        Self::start_with(
+            move |entries| {
+                let store = store.clone();
+                Box::pin(async move { store.append_audit(entries).await })
+            },
+            move || clock.now_ms(),
+        )
+    }
+
+    fn start_with(append: impl Fn(Vec<AuditEntry>) -> Appending + 'static, now_ms: impl Fn() -> i64 + 'static) -> Self {
+        Self { batcher: Batcher::start(Entries { append: Box::new(append), now_ms: Box::new(now_ms) }) }
+    }
+
+    /// Takes one entry: written within a second or so while the store works. Never blocks, never fails.
+    pub fn push(&self, entry: AuditEntry) {
+        self.batcher.push(entry);
+    }
+
+    /// Takes one entry and answers once it is on disk. `store_unavailable`, `unavailable`: it is not there yet, and is tried
+    /// again; see the module's documentation.
+    pub async fn write(&self, entry: AuditEntry) -> Result<(), Failure> {
+        self.batcher.write(entry).await
+    }
+
+    /// Answers once everything pushed before is written, or couldn't be at the first attempt: for the daemon's stop.
+    pub async fn flush(&self) {
+        self.batcher.flush().await;
+    }
+}
+
+struct Entries {
+    append: Box<dyn Fn(Vec<AuditEntry>) -> Appending>,
+    now_ms: Box<dyn Fn() -> i64>,
+}
+
+impl Batched for Entries {
+    type Row = AuditEntry;
+
+    fn append(&self, rows: Vec<AuditEntry>) -> Appending {
+        (self.append)(rows)
+    }
+
+    fn lost(entry: &AuditEntry) {
+        tracing::error!(
+            audit.at_ms = entry.at_ms,
+            audit.actor = %entry.actor.name,
+            audit.action = %entry.action,
+            audit.target = entry.target.as_deref().unwrap_or_default(),
+            audit.result = entry.result.as_str(),
+            request.id = entry.request_id.as_deref().unwrap_or_default(),
+            "an audit entry is lost to the audit log, which the store can't write"
+        );
+    }
+
+    fn gap(&self, lost: u64) -> Option<AuditEntry> {
+        Some(AuditEntry {
+            at_ms: (self.now_ms)(),
+            actor: AuditActor::system(),
+            address: None,
+            request_id: None,
+            action: LOST.to_owned(),
+            target: None,
+            result: AuditResult::Failed,
+            details: json!({ "entries": Value::from(lost) }),
+        })
+    }
+
+    fn say_lost(lost: u64) {
+        tracing::error!(entries.dropped = lost, "the audit log lacks {lost} entries; they are in this log as errors");
+    }
+}
+
+/// One point with the gateway that it belongs to.
+type Point = (GatewayId, HealthPoint);
+
+/// Where the registry puts health points. Cheap to clone; never blocks, never fails. When the last clone is dropped, the
+/// actor behind it ends: flush first.
+#[derive(Clone, Debug)]
+pub struct HealthLogWriter {
+    batcher: Batcher<Points>,
+}
+
+impl HealthLogWriter {
+    /// Starts the writer on the current arbiter.
+    pub fn start(store: StoreHandle) -> Self {
+        Self::start_with(move |points| {
+            let store = store.clone();
+            Box::pin(async move { store.append_health(points).await })
+        })
+    }
+
+    fn start_with(append: impl Fn(Vec<Point>) -> Appending + 'static) -> Self {
+        Self { batcher: Batcher::start(Points { append: Box::new(append) }) }
+    }
+
+    /// Takes one point: written within a second or so while the store works.
+    pub fn push(&self, id: GatewayId, point: HealthPoint) {
+        self.batcher.push((id, point));
+    }
+
+    /// Answers once everything pushed before is written, or couldn't be at the first attempt: for the daemon's stop.
+    pub async fn flush(&self) {
+        self.batcher.flush().await;
+    }
+}
+
+struct Points {
+    append: Box<dyn Fn(Vec<Point>) -> Appending>,
+}
+
+impl Batched for Points {
+    type Row = Point;
+
+    fn append(&self, rows: Vec<Point>) -> Appending {
+        (self.append)(rows)
+    }
+
+    fn lost(_: &Point) {}
+
+    fn gap(&self, _: u64) -> Option<Point> {
+        None
+    }
+
+    fn say_lost(lost: u64) {
+        tracing::warn!(points.dropped = lost, "the health log lacks {lost} points");
+    }
+}
+
+#[cfg(test)]
+mod audit_tests;
+#[cfg(test)]
+mod health_tests;

@@ -10,7 +10,7 @@ use super::trials::Trial;
 use crate::dialing::Held;
 use crate::error::Failure;
 use crate::gateway::messages::FromGateway;
-use crate::gateway_record::{GatewayChange, NewGateway};
+use crate::gateway_record::{GatewayChange, GatewaySpec, NewGateway};
 use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::log_watch::{LogSubscription, LogWish};
@@ -56,7 +56,7 @@ pub struct DeleteGateway(pub GatewayId);
 #[rtype(result = "Result<Trial, Failure>")]
 pub struct ReserveGateway {
     /// Never becomes primary by this; agents are not registered.
-    pub new: NewGateway,
+    pub new: GatewaySpec,
     /// See [`crate::gateway_record::GatewayRecord::workspace_root`].
     pub workspace_root: String,
 }
@@ -64,7 +64,7 @@ pub struct ReserveGateway {
 /// From the organization API: dial what is not stored, to see whether it could be.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<Trial, Failure>")]
-pub struct TryGateway(pub NewGateway);
+pub struct TryGateway(pub GatewaySpec);
 
 /// From the organization API: the gateway has this main agent. A reserved gateway becomes one that everybody sees, in the same
 /// write. `gateway_not_found`, `store_unavailable`.

@@ -13,7 +13,7 @@ use crate::gateway::messages::{ShutDown, UpdateRecord};
 use crate::gateway_record::{GatewayChange, GatewayRecord};
 use crate::gateway_report::{Status, StatusSource};
 use crate::ids::GatewayId;
-use crate::store::records::{Created, DeleteOutcome, Updated};
+use crate::store::records::{Committed, DeleteOutcome};
 
 impl Handler<CreateGateway> for RegistryActor {
     type Result = ResponseActFuture<Self, Result<GatewayCommitted, Failure>>;
@@ -25,7 +25,7 @@ impl Handler<CreateGateway> for RegistryActor {
         let store = self.store.clone();
         let write = async move { store.create_gateway(message.0).await };
         Box::pin(write.into_actor(self).map(|created, registry, ctx| {
-            let Created { record, demoted, agents_registered } = created?;
+            let Committed { record, demoted, agents_registered } = created?;
             debug!(gateway.id = record.id.0, gateway.name = %record.name, "gateway registered");
             let id = record.id;
             if let Some(demoted) = demoted {
@@ -52,7 +52,7 @@ impl Handler<UpdateGateway> for RegistryActor {
         let observed = change.clone();
         let write = async move { store.update_gateway(id, change).await };
         Box::pin(write.into_actor(self).map(move |updated, registry, ctx| {
-            let Updated { record, demoted } = updated?.ok_or_else(|| Failure::gateway_not_found(id))?;
+            let Committed { record, demoted, .. } = updated?.ok_or_else(|| Failure::gateway_not_found(id))?;
             if let Some(demoted) = demoted {
                 registry.take_record(demoted, ctx);
             }
@@ -179,7 +179,7 @@ impl RegistryActor {
         let store = self.store.clone();
         let write = async move { store.update_gateway(id, change).await };
         ctx.spawn(write.into_actor(self).map(move |updated, registry, ctx| match updated {
-            Ok(Some(Updated { record, .. })) => registry.take_record(record, ctx),
+            Ok(Some(Committed { record, .. })) => registry.take_record(record, ctx),
             Ok(None) => {}
             Err(failure) => error!(gateway.id = id.0, %failure, "the gateway's dialect could not be stored"),
         }));

@@ -7,10 +7,9 @@ use tracing::warn;
 use super::RegistryActor;
 use crate::error::Failure;
 use crate::event::EventKind;
-use crate::machines::spawn_book::SpawnMove;
 use crate::machines::spawn_state::SpawnState;
 use crate::machines::write_pace::{GATHER, Pace};
-use crate::store::records::{SpawnChange, SpawnRecord, SpawnStep};
+use crate::store::records::SpawnRecord;
 
 impl RegistryActor {
     /// To be called after each decision about spawns. `urgent`: somebody waits for it to be stored.
@@ -49,11 +48,9 @@ impl RegistryActor {
             let pace = self.write_pace.ended(0, true, false);
             return Box::pin(async move { pace }.into_actor(self));
         }
-        let steps: Vec<SpawnStep> = batch
+        let steps = batch
             .iter()
-            .flat_map(|(spawn_id, moves)| {
-                moves.iter().map(|step| SpawnStep { spawn_id: spawn_id.clone(), to: step.to, change: change_of(step) })
-            })
+            .flat_map(|(spawn_id, moves)| moves.iter().map(|step| (spawn_id.clone(), step.clone())))
             .collect();
         let spawn_ids: Vec<String> = batch.into_iter().map(|(spawn_id, _)| spawn_id).collect();
         let store = self.store.clone();
@@ -92,21 +89,6 @@ impl RegistryActor {
             }
         }
         self.write_pace.ended(spawn_ids.len(), done, self.spawns.has_line())
-    }
-}
-
-fn change_of(step: &SpawnMove) -> SpawnChange {
-    SpawnChange {
-        gateway: step.gateway.clone(),
-        route: None,
-        session_key: step.session_key.clone(),
-        run_id: step.run_id.clone(),
-        pid: step.pid,
-        result: step.result.clone().filter(|result| !result.is_null()),
-        error_code: step.error_code.clone(),
-        error: step.error.clone(),
-        reason: step.reason.clone(),
-        completed_at_ms: None,
     }
 }
 

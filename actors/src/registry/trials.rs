@@ -15,7 +15,7 @@ use super::messages::{AbandonGateway, ConfirmGateway, GatewayCommitted, ReserveG
 use super::record_changes::refuse_while_stopping;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::messages::UpdateRecord;
-use crate::gateway_record::{GatewayRecord, NewGateway, SharedRecord};
+use crate::gateway_record::{GatewayRecord, GatewaySpec, SharedRecord};
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::store::records::MainRecorded;
@@ -47,7 +47,8 @@ impl Handler<ReserveGateway> for RegistryActor {
             return Box::pin(async { Err(failure) }.into_actor(self));
         }
         let store = self.store.clone();
-        let write = async move { store.create_provisional_gateway(new, workspace_root).await };
+        let spec = GatewaySpec { workspace_root: Some(workspace_root), ..new };
+        let write = async move { store.create_provisional_gateway(spec).await };
         Box::pin(write.into_actor(self).map(move |stored, registry, ctx| match stored {
             Ok(record) => Ok(registry.begin_trial(record, ctx)),
             Err(failure) => {
@@ -204,8 +205,8 @@ impl RegistryActor {
 }
 
 /// What would be stored, as a trial: dialled, and seen by nobody.
-fn unstored(id: GatewayId, new: NewGateway, now_s: i64) -> GatewayRecord {
+fn unstored(id: GatewayId, new: GatewaySpec, now_s: i64) -> GatewayRecord {
     // Whatever it is to be: a trial is nobody's primary, has no labels, and starts no process.
-    let new = NewGateway { is_primary: false, labels: BTreeMap::new(), process: None, ..new };
+    let new = GatewaySpec { is_primary: false, labels: BTreeMap::new(), process: None, drained: false, ..new };
     GatewayRecord { provisioning: true, ..new.into_record(id, "", now_s) }
 }

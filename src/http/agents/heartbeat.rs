@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use gatewarden_actors::direct::messages::{Heartbeat, TokensUsed};
-use gatewarden_actors::store::records::Beat;
+use gatewarden_actors::store::records::AgentHeartbeat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -114,7 +114,7 @@ pub(crate) async fn heartbeat(
     let status = status(&mut fields);
     let tokens = tokens(&mut fields);
     fields.problems.into_result()?;
-    let message = Heartbeat { agent, beat: Beat { connection_id, status }, tokens };
+    let message = Heartbeat { agent, beat: AgentHeartbeat { connection_id, status }, tokens };
     let heard = front.app.direct.heartbeat.send(message, front.settings.request_deadline).await?;
     Ok(HttpResponse::Ok().json(HeartbeatAnswer {
         status: "HEARTBEAT_OK",

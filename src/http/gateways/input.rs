@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, NewGateway};
+use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, GatewaySpec, NewGateway};
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_protocol::{AddressError, GatewayAddress, ParsedHost, Secret};
@@ -214,10 +214,8 @@ pub fn new_gateway(body: &Map<String, Value>) -> Result<NewGateway, ApiError> {
     let (Some(name), Some(Ok(parsed))) = (name, parsed) else {
         return Err(invalid("name and host are needed"));
     };
-    Ok(NewGateway {
-        name,
-        port: parsed.port(),
-        host: parsed.host_text,
+    let port = parsed.port();
+    let spec = GatewaySpec {
         token,
         url_token: parsed.url_token,
         is_primary,
@@ -226,10 +224,10 @@ pub fn new_gateway(body: &Map<String, Value>) -> Result<NewGateway, ApiError> {
         transport,
         tls,
         disable_device_pairing,
-        // Read beside: what may be named depends on the configuration.
-        process: None,
-        agents,
-    })
+        // What runs it is read beside: what may be named depends on the configuration.
+        ..GatewaySpec::at(name, parsed.host_text, port)
+    };
+    Ok(NewGateway { spec, agents })
 }
 
 /// Reads a change of a gateway that is stored as `present`. The change may turn out empty.

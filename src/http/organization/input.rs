@@ -2,7 +2,7 @@
 //! workspace root that is none is a 422, as document 003 has it.
 
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, NewGateway, TlsTrust};
+use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, GatewaySpec, TlsTrust};
 use gatewarden_protocol::{AddressError, GatewayAddress, ParsedHost, Secret};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -62,7 +62,7 @@ pub struct GatewayUpdate {
 }
 
 /// Reads a new gateway and its workspace root.
-pub fn new_gateway(body: &Map<String, Value>) -> Result<(NewGateway, String), ApiError> {
+pub fn new_gateway(body: &Map<String, Value>) -> Result<(GatewaySpec, String), ApiError> {
     let mut fields = Fields::new(body);
     for name in ["name", "url", "workspace_root"] {
         if fields.value(name).is_none() {
@@ -93,14 +93,14 @@ pub fn to_dial(
     token: Option<Secret>,
     insecure: bool,
     disable_device_pairing: bool,
-) -> NewGateway {
+) -> GatewaySpec {
     let port = parsed.port();
-    NewGateway {
+    GatewaySpec {
         token,
         url_token: parsed.url_token,
         tls: if insecure { TlsTrust::None } else { TlsTrust::System },
         disable_device_pairing,
-        ..NewGateway::at(name, parsed.host_text, port)
+        ..GatewaySpec::at(name, parsed.host_text, port)
     }
 }
 
@@ -130,7 +130,7 @@ pub fn change(body: &Map<String, Value>, present: &GatewayRecord) -> Result<Gate
         tls,
         disable_device_pairing,
         process: None,
-        workspace_root: root.transpose()?,
+        workspace_root: root.transpose()?.map(Some),
         ..GatewayChange::default()
     })
 }

@@ -132,7 +132,7 @@ async fn run(front: &Front, view: &GatewayView, options: Options) -> Result<Sync
         gateway = gateway.expecting_it_back();
     }
     let filter = AgentFilter { gateway_id: Some(record.id), ..AgentFilter::default() };
-    let (known, _) = front.app.store.list_agents(filter, 1, usize::MAX).await?;
+    let (known, _) = front.app.store.list_agents_after(filter, 0, usize::MAX).await?;
     let known: Vec<String> = known.into_iter().map(|agent| agent.name).collect();
     let facts = facts_of(front, record);
     let writing = Writing { templates: &front.settings.templates, overwrite: options.overwrite };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::health_log::HealthLogWriter;
+use crate::batching::HealthLogWriter;
 use gatewarden_core::gateway_report::HealthPoint;
 use gatewarden_core::gateway_report::Status;
 use gatewarden_core::ids::GatewayId;

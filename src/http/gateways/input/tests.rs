@@ -3,8 +3,8 @@ use serde_json::json;
 
 use super::*;
 
-fn new(body: Value) -> Result<NewGateway, Failure> {
-    new_gateway(body.as_object().unwrap()).map_err(|error| error.0)
+fn new(body: Value) -> Result<GatewaySpec, Failure> {
+    new_gateway(body.as_object().unwrap()).map(|new| new.spec).map_err(|error| error.0)
 }
 
 fn changed(body: Value, present: &GatewayRecord) -> Result<GatewayChange, Failure> {
@@ -12,7 +12,7 @@ fn changed(body: Value, present: &GatewayRecord) -> Result<GatewayChange, Failur
 }
 
 fn record(host: &str, port: u16) -> GatewayRecord {
-    let new = NewGateway { token: Some(Secret::new("secret")), ..NewGateway::at("prod", host, port) };
+    let new = GatewaySpec { token: Some(Secret::new("secret")), ..GatewaySpec::at("prod", host, port) };
     GatewayRecord { revision: 1, ..new.into_record(GatewayId(1), "u", 0) }
 }
 
@@ -67,8 +67,8 @@ fn a_forbidden_address_has_its_own_code_unless_more_is_wrong() {
 #[test]
 fn agents_are_read_and_more_than_fifty_are_left_aside() {
     let many: Vec<Value> = (0..60).map(|number| json!({"name": format!("a{number}")})).collect();
-    let gateway = new(json!({"name": "a", "host": "h", "port": 1, "agents": many})).unwrap();
-    assert_eq!(gateway.agents.len(), 50);
+    let body = json!({"name": "a", "host": "h", "port": 1, "agents": many});
+    assert_eq!(new_gateway(body.as_object().unwrap()).map_err(|error| error.0).unwrap().agents.len(), 50);
     let failure = new(json!({"name": "a", "host": "h", "port": 1, "agents": [{"role": "x"}, "y"]})).unwrap_err();
     assert!(failure.message.contains("agents[0].name is missing"), "{}", failure.message);
     assert!(failure.message.contains("agents[1] must be an object"), "{}", failure.message);

@@ -11,7 +11,7 @@ fn with(field: &str, value: Value) -> Value {
     body
 }
 
-fn read(body: &Value) -> Result<(NewGateway, String), Failure> {
+fn read(body: &Value) -> Result<(GatewaySpec, String), Failure> {
     new_gateway(body.as_object().unwrap()).map_err(|error| error.0)
 }
 
