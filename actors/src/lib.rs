@@ -14,6 +14,7 @@ pub mod agent_book;
 pub mod agent_sync;
 pub mod audit_trail;
 pub mod clock_watch;
+mod deadline_timer;
 pub mod dialing;
 pub mod direct;
 pub mod event_hub;
@@ -25,7 +26,9 @@ pub mod notifier;
 pub mod processes;
 pub mod registry;
 
-pub use gatewarden_core::{error, event, gateway_notice, gateway_record, gateway_report, ids, machines, run, settings};
+pub use gatewarden_core::{
+    error, event, gateway_notice, gateway_record, gateway_report, ids, machines, run, settings, spawn,
+};
 
 pub use gatewarden_clock::{clock, overdue};
 pub use gatewarden_store as store;

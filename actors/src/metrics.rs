@@ -1,106 +1,171 @@
-//! Every metric of the daemon, declared once. The tree and the HTTP front count here; the daemon only renders it.
+//! Every metric of the daemon, declared once ([`catalogue`]). The tree and the HTTP front count here; the daemon only renders it.
 //!
 //! What belongs here: states that an alert can ask for, and counts that explain them. What doesn't: anything that a
 //! stranger could make grow (names, URLs, error texts, session keys). The label `gateway` is the record's id; its name
 //! is found in `gatewarden_gateway_info`.
-//!
-//! The series of a gateway live in one small struct each rather than in one vector per metric: a report costs one
-//! look-up, ten thousand gateways cost a few hundred bytes each, and a deleted gateway's series go in one step.
 
-mod backup_series;
-pub mod catalogue;
-mod connection_series;
+mod catalogue;
 mod exposition;
-mod gateway_series;
-mod histogram;
-mod http_series;
-mod local_process_series;
-mod notification_series;
-mod process;
-mod reference;
+mod gateways;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use gatewarden_processes::Process;
+use prometheus::core::Collector;
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use self::catalogue::Family;
+use self::exposition::Exposition;
+use self::gateways::Gateways;
 use crate::dialing::MemoryBudget;
 use crate::event::EventKind;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState;
 use crate::processes::view::ProcessView;
-use backup_series::BackupSeries;
-use connection_series::ConnectionSeries;
-use exposition::Exposition;
-use gateway_series::GatewaySeries;
-use histogram::DurationHistogram;
-use http_series::HttpSeries;
-use notification_series::NotificationSeries;
 
-pub use connection_series::ConnectionFigures;
-pub use notification_series::Attempt;
-pub use reference::{reference, series_names};
-
-/// How many deleted gateways are remembered, so that the last words of their actors don't bring series back.
-const FORGOTTEN_KEPT: usize = 1024;
+/// Route patterns kept; the daemon has a few dozen. A caller that passes paths instead ends in `other`.
+const MAX_ROUTES: usize = 256;
+/// Methods of requests that are counted by name: a request's method comes from outside.
+const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+/// Upper bounds in seconds: from a loopback answer to a heartbeat that used up its time.
+const BOUNDS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0];
+const POOLS: [&str; 2] = ["reader", "writer"];
 
 /// All metrics. Labels are bounded: `gateway` is the record's id, never a name, a URL or an error text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
-    gateways: RwLock<Gateways>,
-    http: HttpSeries,
-    connections: ConnectionSeries,
+    registry: Registry,
+    gateways: Gateways,
+    routes: RwLock<HashSet<Box<str>>>,
+    http_requests: IntCounterVec,
+    http_durations: HistogramVec,
+    connections: Mutex<ConnectionFigures>,
     /// The log's own count.
     log_lines_lost: OnceLock<Arc<AtomicU64>>,
-    notifications: NotificationSeries,
-    backups: BackupSeries,
-    writer: PoolSeries,
-    readers: PoolSeries,
+    notifications: IntCounterVec,
+    notifications_pending: IntGaugeVec,
+    notifications_delivered: GaugeVec,
+    backup_interval: GaugeVec,
+    backup_newest: GaugeVec,
+    backups: IntCounterVec,
+    store_queue: IntGaugeVec,
+    store_jobs: HistogramVec,
+    store_failures: IntCounterVec,
     /// Where the database is, so that its size can be told.
     database: OnceLock<PathBuf>,
-    primary_changes: AtomicU64,
-    spawns: [AtomicU64; SpawnState::ALL.len()],
-    spawns_open: AtomicUsize,
-    events: [AtomicU64; EventKind::ALL.len()],
-    events_hub_full: AtomicU64,
-    events_slow_subscriber: AtomicU64,
-    event_subscribers: AtomicUsize,
-    reload_failed: AtomicBool,
-    registry_notices: AtomicI64,
-    registry_requests: AtomicUsize,
-    log_watchers: AtomicUsize,
+    primary_changes: IntCounter,
+    spawns: IntCounterVec,
+    spawns_open: IntGauge,
+    events: IntCounterVec,
+    events_dropped: IntCounterVec,
+    event_subscribers: IntGauge,
+    config_reload: IntGauge,
+    registry_mailbox: IntGaugeVec,
+    log_watchers: IntGauge,
     /// What gateways make us hold; told by the dialer's budget itself.
     gateway_memory: OnceLock<MemoryBudget>,
-    self_doubt: AtomicBool,
-    panics: AtomicU64,
-    clock_jumps_ahead: AtomicU64,
-    clock_jumps_back: AtomicU64,
+    self_doubt: IntGauge,
+    panics: IntCounter,
+    clock_jumps: IntCounterVec,
     started_ms: AtomicI64,
 }
 
-/// What is counted of the store's threads of one kind.
-#[derive(Debug, Default)]
-struct PoolSeries {
-    queued: AtomicUsize,
-    took: DurationHistogram,
-    failures: AtomicU64,
+/// What the front tells of its clients' connections.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionFigures {
+    /// Open now.
+    pub open: usize,
+    /// Bytes held now for clients that don't read.
+    pub unread_bytes: usize,
+    /// Turned away since the start, by reason.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Ended by the daemon since the start, by reason.
+    pub ended: Vec<(&'static str, u64)>,
 }
 
-#[derive(Debug, Default)]
-struct Gateways {
-    series: HashMap<GatewayId, Arc<GatewaySeries>>,
-    /// The latest deleted ids, oldest first. Ids are never used again.
-    forgotten: VecDeque<GatewayId>,
+/// How an attempt to deliver a notification ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// The destination took it.
+    Delivered,
+    /// It didn't, and another attempt follows.
+    Failed,
+    /// No attempt follows: the notification is too old, or was tried too often.
+    GivenUp,
+}
+
+impl Attempt {
+    const OUTCOMES: [&str; 3] = ["delivered", "failed", "given_up"];
+
+    fn outcome(self) -> &'static str {
+        let [delivered, failed, given_up] = Self::OUTCOMES;
+        match self {
+            Self::Delivered => delivered,
+            Self::Failed => failed,
+            Self::GivenUp => given_up,
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Metrics {
-    /// Registers every metric.
+    /// Registers every metric that is counted here. What others count is asked for at each rendering.
     pub fn new() -> Self {
-        Self::default()
+        let registry = Registry::new();
+        let metrics = Self {
+            gateways: Gateways::default(),
+            routes: RwLock::default(),
+            http_requests: counters(&registry, &catalogue::HTTP_REQUESTS, []),
+            http_durations: durations(&registry, &catalogue::HTTP_DURATION),
+            connections: Mutex::default(),
+            log_lines_lost: OnceLock::new(),
+            notifications: counters(&registry, &catalogue::NOTIFICATIONS, []),
+            notifications_pending: gauges(&registry, &catalogue::NOTIFICATIONS_PENDING, []),
+            notifications_delivered: optional(&registry, &catalogue::NOTIFICATION_DELIVERED),
+            backup_interval: optional(&registry, &catalogue::BACKUP_INTERVAL),
+            backup_newest: optional(&registry, &catalogue::BACKUP_NEWEST),
+            backups: counters(&registry, &catalogue::BACKUPS, []),
+            store_queue: gauges(&registry, &catalogue::STORE_QUEUE, POOLS),
+            store_jobs: durations(&registry, &catalogue::STORE_JOBS),
+            store_failures: counters(&registry, &catalogue::STORE_FAILURES, POOLS),
+            database: OnceLock::new(),
+            primary_changes: counter(&registry, &catalogue::PRIMARY_CHANGES),
+            // That it was recorded is no news to anybody: `sent` follows at once, or `failed`.
+            spawns: counters(
+                &registry,
+                &catalogue::SPAWNS,
+                SpawnState::ALL.into_iter().filter(|state| *state != SpawnState::Recorded).map(SpawnState::as_str),
+            ),
+            spawns_open: gauge(&registry, &catalogue::SPAWNS_OPEN),
+            events: counters(&registry, &catalogue::EVENTS, EventKind::ALL.map(EventKind::as_str)),
+            events_dropped: counters(&registry, &catalogue::EVENTS_DROPPED, ["hub_full", "slow_subscriber"]),
+            event_subscribers: gauge(&registry, &catalogue::EVENT_SUBSCRIBERS),
+            config_reload: gauge(&registry, &catalogue::CONFIG_RELOAD),
+            registry_mailbox: gauges(&registry, &catalogue::REGISTRY_MAILBOX, ["notice", "request"]),
+            log_watchers: gauge(&registry, &catalogue::LOG_WATCHERS),
+            gateway_memory: OnceLock::new(),
+            self_doubt: gauge(&registry, &catalogue::SELF_DOUBT),
+            panics: counter(&registry, &catalogue::PANICS),
+            clock_jumps: counters(&registry, &catalogue::CLOCK_JUMPS, ["ahead", "back"]),
+            started_ms: AtomicI64::new(0),
+            registry,
+        };
+        metrics.config_reload.set(1);
+        metrics
     }
 
     /// Publishes what a report says: state, breaker, sessions, agents, version, acting primary. By the registry.
@@ -112,71 +177,52 @@ impl Metrics {
         drained: bool,
         acting_primary: bool,
     ) {
-        if let Some(series) = self.gateway(id) {
-            series.publish(name, report, drained, acting_primary);
-        }
+        self.gateways.change(id, |series| series.publish(name, report, drained, acting_primary));
     }
 
     /// Publishes what is known of a gateway's process on this machine. By its actor.
     pub fn publish_process(&self, id: GatewayId, view: &ProcessView) {
-        if let Some(series) = self.gateway(id) {
-            series.publish_process(Some(view));
-        }
+        self.gateways.change(id, |series| series.publish_process(Some(view)));
     }
 
     /// The gateway is no process of this machine any more.
     pub fn forget_process(&self, id: GatewayId) {
-        if let Some(series) = self.gateway(id) {
-            series.publish_process(None);
-        }
+        self.gateways.change(id, |series| series.publish_process(None));
     }
 
     /// Removes every series of a deleted gateway, for good: what its actor still says is not counted. By the registry.
     pub fn forget_gateway(&self, id: GatewayId) {
-        let mut gateways = self.gateways.write().unwrap_or_else(PoisonError::into_inner);
-        gateways.series.remove(&id);
-        if gateways.forgotten.contains(&id) {
-            return;
-        }
-        if gateways.forgotten.len() == FORGOTTEN_KEPT {
-            gateways.forgotten.pop_front();
-        }
-        gateways.forgotten.push_back(id);
+        self.gateways.forget(id);
     }
 
     /// One heartbeat's or probe's round trip.
     pub fn observe_latency(&self, id: GatewayId, round_trip: Duration) {
-        if let Some(series) = self.gateway(id) {
-            series.observe_latency(round_trip);
-        }
+        self.gateways.change(id, |series| series.observe_latency(id, round_trip));
     }
 
     /// One attempt to connect after the first.
     pub fn count_reconnect(&self, id: GatewayId) {
-        if let Some(series) = self.gateway(id) {
-            series.count_reconnect();
-        }
+        self.gateways.change(id, gateways::GatewaySeries::count_reconnect);
     }
 
     /// One refusal, by its stable code.
     pub fn count_refusal(&self, id: GatewayId, code: &str) {
-        if let Some(series) = self.gateway(id) {
-            series.count_refusal(code);
-        }
+        self.gateways.change(id, |series| series.count_refusal(code));
     }
 
     /// One request to a gateway: its method (unknown ones count as `other`) and `ok`, `refused`, `timeout`, `lost`.
     pub fn count_rpc(&self, id: GatewayId, method: &str, outcome: &'static str) {
-        if let Some(series) = self.gateway(id) {
-            series.count_rpc(method, outcome);
-        }
+        self.gateways.change(id, |series| series.count_rpc(method, outcome));
     }
 
     /// One frame that was dropped, by reason: `garbage`, `unmatched_reply`, `too_large`, `unknown_event`.
     pub fn count_dropped_frame(&self, id: GatewayId, reason: &'static str) {
-        if let Some(series) = self.gateway(id) {
-            series.count_dropped_frame(reason);
-        }
+        self.gateways.change(id, |series| series.count_dropped_frame(reason));
+    }
+
+    /// One `Gateway` actor was started again after its death.
+    pub fn count_actor_restart(&self, id: GatewayId) {
+        self.gateways.change(id, gateways::GatewaySeries::count_actor_restart);
     }
 
     /// Says where it is counted what gateways make us hold.
@@ -184,100 +230,109 @@ impl Metrics {
         let _ = self.gateway_memory.set(memory);
     }
 
-    fn pool(&self, which: &'static str) -> &PoolSeries {
-        if which == "writer" { &self.writer } else { &self.readers }
-    }
-
     /// Another gateway acts as primary, or none. By the registry.
     pub fn count_primary_change(&self) {
-        self.primary_changes.fetch_add(1, Ordering::Relaxed);
+        self.primary_changes.inc();
     }
 
     /// A spawn has reached this state, and so it is stored. By the registry.
     pub fn count_spawn(&self, state: SpawnState) {
-        if let Some(count) =
-            SpawnState::ALL.iter().zip(&self.spawns).find_map(|(of, count)| (*of == state).then_some(count))
-        {
-            count.fetch_add(1, Ordering::Relaxed);
+        if state != SpawnState::Recorded {
+            self.spawns.with_label_values(&[state.as_str()]).inc();
         }
     }
 
     /// Spawns whose end is not known. By the registry.
     pub fn set_spawns_open(&self, open: usize) {
-        self.spawns_open.store(open, Ordering::Relaxed);
+        self.spawns_open.set(whole(open));
     }
 
     /// One event was handed to the subscribers, of whom there are so many; these lost so many older ones because they
     /// read too slowly. By the hub.
     pub fn count_event(&self, kind: EventKind, subscribers: usize, dropped: u64) {
-        if let Some(count) =
-            EventKind::ALL.iter().zip(&self.events).find_map(|(of, count)| (*of == kind).then_some(count))
-        {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.event_subscribers.store(subscribers, Ordering::Relaxed);
-        self.events_slow_subscriber.fetch_add(dropped, Ordering::Relaxed);
+        self.events.with_label_values(&[kind.as_str()]).inc();
+        self.event_subscribers.set(whole(subscribers));
+        self.events_dropped.with_label_values(&["slow_subscriber"]).inc_by(dropped);
     }
 
     /// Events that never reached the hub, because it couldn't keep up. By the hub.
     pub fn count_events_lost(&self, lost: u64) {
-        self.events_hub_full.fetch_add(lost, Ordering::Relaxed);
+        self.events_dropped.with_label_values(&["hub_full"]).inc_by(lost);
     }
 
     /// Whether the last reload of the configuration went well.
     pub fn set_config_reload(&self, went_well: bool) {
-        self.reload_failed.store(!went_well, Ordering::Relaxed);
+        self.config_reload.set(i64::from(went_well));
     }
 
     /// Notifications that wait for this destination. By the notifier.
     pub fn set_notifications_pending(&self, destination: &str, pending: usize) {
-        self.notifications.set_pending(destination, pending);
+        self.show_destination(destination);
+        self.notifications_pending.with_label_values(&[destination]).set(whole(pending));
     }
 
     /// How an attempt at this destination ended, at this wall time in ms. By the notifier.
     pub fn count_notification(&self, destination: &str, attempt: Attempt, at_ms: i64) {
-        self.notifications.count(destination, attempt, at_ms);
+        self.show_destination(destination);
+        self.notifications.with_label_values(&[destination, attempt.outcome()]).inc();
+        if attempt == Attempt::Delivered {
+            self.notifications_delivered.with_label_values(&[destination]).set(seconds(at_ms));
+        }
     }
 
-    /// The daemon makes backups by itself, one each interval. Once, at start.
+    /// All of its series, from the first word about it on.
+    fn show_destination(&self, destination: &str) {
+        for outcome in Attempt::OUTCOMES {
+            self.notifications.with_label_values(&[destination, outcome]);
+        }
+        self.notifications_pending.with_label_values(&[destination]);
+    }
+
+    /// The daemon makes backups by itself, one each interval. Once, at start: nothing is told of backups before.
     pub fn set_backup_interval(&self, interval: Duration) {
-        self.backups.set_interval(interval);
+        self.backup_interval.with_label_values::<&str>(&[]).set(interval.as_secs_f64());
+        for outcome in ["made", "failed"] {
+            self.backups.with_label_values(&[outcome]);
+        }
     }
 
     /// When the newest backup was made, wall ms; 0 where there is none.
     pub fn set_newest_backup(&self, at_ms: i64) {
-        self.backups.set_newest(at_ms);
-    }
-
-    /// The wall clock jumped. By the one who watches it.
-    pub fn count_clock_jump(&self, ahead: bool) {
-        let counter = if ahead { &self.clock_jumps_ahead } else { &self.clock_jumps_back };
-        counter.fetch_add(1, Ordering::Relaxed);
+        if at_ms == 0 {
+            self.backup_newest.reset();
+        } else {
+            self.backup_newest.with_label_values::<&str>(&[]).set(seconds(at_ms));
+        }
     }
 
     /// One attempt at a backup, and whether it was made.
     pub fn count_backup(&self, made: bool) {
-        self.backups.count(made);
+        self.backups.with_label_values(&[if made { "made" } else { "failed" }]).inc();
+    }
+
+    /// The wall clock jumped. By the one who watches it.
+    pub fn count_clock_jump(&self, ahead: bool) {
+        self.clock_jumps.with_label_values(&[if ahead { "ahead" } else { "back" }]).inc();
     }
 
     /// A `Gateway` actor has sent the registry a notice. By the sender.
     pub fn notice_sent(&self) {
-        self.registry_notices.fetch_add(1, Ordering::Relaxed);
+        self.registry_mailbox.with_label_values(&["notice"]).inc();
     }
 
     /// The registry has taken a notice out of its mailbox. By the registry.
     pub fn notice_taken(&self) {
-        self.registry_notices.fetch_sub(1, Ordering::Relaxed);
+        self.registry_mailbox.with_label_values(&["notice"]).dec();
     }
 
     /// Requests that wait for the registry or for its answer. By the HTTP front, before it renders.
     pub fn set_registry_requests(&self, under_way: usize) {
-        self.registry_requests.store(under_way, Ordering::Relaxed);
+        self.registry_mailbox.with_label_values(&["request"]).set(whole(under_way));
     }
 
     /// What there is to tell of clients' connections. By the HTTP front, before it renders.
     pub fn set_connections(&self, figures: ConnectionFigures) {
-        self.connections.set(figures);
+        *self.connections.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
     /// Where the log counts the lines that it dropped. Once, at start.
@@ -287,34 +342,38 @@ impl Metrics {
 
     /// Somebody began to follow a gateway's log.
     pub fn log_watcher_came(&self) {
-        self.log_watchers.fetch_add(1, Ordering::Relaxed);
+        self.log_watchers.inc();
     }
 
     /// Somebody who followed a gateway's log is gone.
     pub fn log_watcher_left(&self) {
-        self.log_watchers.fetch_sub(1, Ordering::Relaxed);
+        self.log_watchers.dec();
     }
 
     /// Whether the daemon doubts its own network.
     pub fn set_self_doubt(&self, doubts: bool) {
-        self.self_doubt.store(doubts, Ordering::Relaxed);
-    }
-
-    /// One `Gateway` actor was started again after its death.
-    pub fn count_actor_restart(&self, id: GatewayId) {
-        if let Some(series) = self.gateway(id) {
-            series.count_actor_restart();
-        }
+        self.self_doubt.set(i64::from(doubts));
     }
 
     /// One HTTP request, by route pattern.
     pub fn observe_http(&self, method: &str, route: &str, status: u16, took: Duration) {
-        self.http.observe(method, route, status, took);
+        let route = if self.is_known_route(route) { route } else { "other" };
+        let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
+        self.http_requests.with_label_values(&[method, route, &status.to_string()]).inc();
+        self.http_durations.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    fn is_known_route(&self, route: &str) -> bool {
+        if self.routes.read().unwrap_or_else(PoisonError::into_inner).contains(route) {
+            return true;
+        }
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes.len() < MAX_ROUTES && routes.insert(route.into())
     }
 
     /// One panic anywhere in the process. By the panic hook.
     pub fn count_panic(&self) {
-        self.panics.fetch_add(1, Ordering::Relaxed);
+        self.panics.inc();
     }
 
     /// When the daemon started, wall ms. Once, at start.
@@ -325,123 +384,134 @@ impl Metrics {
     /// The text exposition, format 0.0.4. Gateways are sorted by id. Work grows with the number of gateways.
     pub fn render(&self) -> String {
         let mut out = Exposition::default();
-        out.gauges(&catalogue::BUILD_INFO, [(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)]);
-        let mut gateways: Vec<_> = {
-            let known = self.gateways.read().unwrap_or_else(PoisonError::into_inner);
-            known.series.iter().map(|(id, series)| (*id, series.clone())).collect()
-        };
-        gateways.sort_unstable_by_key(|(id, _)| *id);
-        gateway_series::render(&gateways, &mut out);
-        let notices = self.registry_notices.load(Ordering::Relaxed);
-        out.gauges(
-            &catalogue::REGISTRY_MAILBOX,
-            [
-                (vec![("kind", "notice".to_owned())], as_f64(usize::try_from(notices).unwrap_or_default())),
-                (vec![("kind", "request".to_owned())], as_f64(self.registry_requests.load(Ordering::Relaxed))),
-            ],
-        );
-        self.render_work(&mut out);
-        self.render_store(&mut out);
-        self.notifications.render(&mut out);
-        self.backups.render(&mut out);
-        out.counters(
-            &catalogue::CLOCK_JUMPS,
-            [("ahead", &self.clock_jumps_ahead), ("back", &self.clock_jumps_back)]
-                .map(|(direction, count)| (vec![("direction", direction.to_owned())], count.load(Ordering::Relaxed))),
-        );
-        let memory =
-            |of: fn(&MemoryBudget) -> usize| self.gateway_memory.get().map(|memory| (vec![], as_f64(of(memory))));
-        out.gauges(&catalogue::GATEWAY_MEMORY, memory(MemoryBudget::used));
-        out.gauges(&catalogue::GATEWAY_MEMORY_LIMIT, memory(MemoryBudget::limit));
-        out.gauges(&catalogue::LOG_WATCHERS, [(vec![], as_f64(self.log_watchers.load(Ordering::Relaxed)))]);
-        out.gauges(&catalogue::SELF_DOUBT, [(vec![], f64::from(u8::from(self.self_doubt.load(Ordering::Relaxed))))]);
-        out.counters(&catalogue::PANICS, [(vec![], self.panics.load(Ordering::Relaxed))]);
-        self.http.render(&mut out);
-        self.connections.render(&mut out);
-        out.counters(
-            &catalogue::LOG_LINES_LOST,
-            [(vec![], self.log_lines_lost.get().map_or(0, |lost| lost.load(Ordering::Relaxed)))],
-        );
-        process::render(self.started_ms.load(Ordering::Relaxed), &mut out);
+        out.samples(&catalogue::BUILD_INFO, [([env!("CARGO_PKG_VERSION").to_owned()], 1.0)]);
+        self.gateways.render(&mut out);
+        out.families(&self.registry.gather());
+        let memory = self.gateway_memory.get();
+        out.value(&catalogue::GATEWAY_MEMORY, memory.map(|memory| count(memory.used())));
+        out.value(&catalogue::GATEWAY_MEMORY_LIMIT, memory.map(|memory| count(memory.limit())));
+        self.render_connections(&mut out);
+        let lost = self.log_lines_lost.get().map_or(0, |lost| lost.load(Ordering::Relaxed));
+        out.value(&catalogue::LOG_LINES_LOST, as_f64(lost));
+        self.render_database(&mut out);
+        self.render_process(&mut out);
         out.into_text()
     }
 
-    fn render_work(&self, out: &mut Exposition) {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        out.counters(&catalogue::PRIMARY_CHANGES, [(vec![], count(&self.primary_changes))]);
-        out.counters(
-            &catalogue::SPAWNS,
-            // That it was recorded is no news to anybody: `sent` follows at once, or `failed`.
-            (SpawnState::ALL.iter().zip(&self.spawns))
-                .filter(|(state, _)| **state != SpawnState::Recorded)
-                .map(|(state, counter)| (vec![("state", state.as_str().to_owned())], count(counter))),
-        );
-        out.gauges(&catalogue::SPAWNS_OPEN, [(vec![], as_f64(self.spawns_open.load(Ordering::Relaxed)))]);
-        out.counters(
-            &catalogue::EVENTS,
-            (EventKind::ALL.iter().zip(&self.events))
-                .map(|(kind, counter)| (vec![("type", kind.as_str().to_owned())], count(counter))),
-        );
-        out.counters(
-            &catalogue::EVENTS_DROPPED,
-            [
-                (vec![("reason", "hub_full".to_owned())], count(&self.events_hub_full)),
-                (vec![("reason", "slow_subscriber".to_owned())], count(&self.events_slow_subscriber)),
-            ],
-        );
-        out.gauges(&catalogue::EVENT_SUBSCRIBERS, [(vec![], as_f64(self.event_subscribers.load(Ordering::Relaxed)))]);
-        let reload_failed = self.reload_failed.load(Ordering::Relaxed);
-        out.gauges(&catalogue::CONFIG_RELOAD, [(vec![], f64::from(u8::from(!reload_failed)))]);
+    fn render_connections(&self, out: &mut Exposition) {
+        let figures = self.connections.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        out.value(&catalogue::HTTP_CONNECTIONS, count(figures.open));
+        out.value(&catalogue::HTTP_UNREAD, count(figures.unread_bytes));
+        for (family, counts) in [(&catalogue::HTTP_REFUSED, figures.refused), (&catalogue::HTTP_ENDED, figures.ended)] {
+            out.samples(family, counts.into_iter().map(|(reason, count)| ([reason.to_owned()], as_f64(count))));
+        }
     }
 
-    fn render_store(&self, out: &mut Exposition) {
-        let pools = [("reader", &self.readers), ("writer", &self.writer)];
-        let label = |pool: &'static str| vec![("pool", pool.to_owned())];
-        out.gauges(
-            &catalogue::STORE_QUEUE,
-            pools.map(|(name, pool)| (label(name), as_f64(pool.queued.load(Ordering::Relaxed)))),
-        );
-        out.histograms(
-            &catalogue::STORE_JOBS,
-            pools.into_iter().filter_map(|(name, pool)| Some((label(name), pool.took.snapshot()?))),
-        );
-        out.counters(
-            &catalogue::STORE_FAILURES,
-            pools.map(|(name, pool)| (label(name), pool.failures.load(Ordering::Relaxed))),
-        );
-        let sizes = self.database.get().map(|database| {
-            let mut log = database.clone().into_os_string();
-            log.push("-wal");
-            [("database", database.clone()), ("wal", PathBuf::from(log))]
-        });
-        out.gauges(
-            &catalogue::STORE_SIZE,
-            sizes.into_iter().flatten().filter_map(|(file, path)| {
-                let size = usize::try_from(std::fs::metadata(path).ok()?.len()).ok()?;
-                Some((vec![("file", file.to_owned())], as_f64(size)))
-            }),
-        );
+    fn render_database(&self, out: &mut Exposition) {
+        let Some(database) = self.database.get() else { return };
+        let mut log = database.clone().into_os_string();
+        log.push("-wal");
+        let files = [("database", database.clone()), ("wal", PathBuf::from(log))];
+        let size =
+            |(file, path): (&str, PathBuf)| Some(([file.to_owned()], as_f64(std::fs::metadata(path).ok()?.len())));
+        out.samples(&catalogue::STORE_SIZE, files.into_iter().filter_map(size));
     }
 
-    /// The series of a gateway, made at the first word about it; none once it is deleted.
-    fn gateway(&self, id: GatewayId) -> Option<Arc<GatewaySeries>> {
-        {
-            let known = self.gateways.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(series) = known.series.get(&id) {
-                return Some(series.clone());
-            }
-        }
-        let mut gateways = self.gateways.write().unwrap_or_else(PoisonError::into_inner);
-        if gateways.forgotten.contains(&id) {
-            return None;
-        }
-        Some(gateways.series.entry(id).or_default().clone())
+    /// What the operating system says about the process. Absent where `/proc` is.
+    fn render_process(&self, out: &mut Exposition) {
+        let own = Process::own();
+        out.value(&catalogue::PROCESS_CPU, own.map(|own| own.cpu_time().as_secs_f64()));
+        out.value(&catalogue::PROCESS_MEMORY, own.map(|own| as_f64(own.resident_bytes())));
+        out.value(&catalogue::PROCESS_VIRTUAL, own.map(|own| as_f64(own.virtual_bytes)));
+        out.value(&catalogue::PROCESS_THREADS, own.map(|own| as_f64(own.threads)));
+        // The directory itself is open while it is read.
+        let files = std::fs::read_dir("/proc/self/fd").ok().map(|files| files.count().saturating_sub(1));
+        out.value(&catalogue::PROCESS_FDS, files.map(count));
+        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        out.value(&catalogue::PROCESS_MAX_FDS, most.map(as_f64));
+        let started_ms = self.started_ms.load(Ordering::Relaxed);
+        out.value(&catalogue::PROCESS_START, (started_ms > 0).then(|| seconds(started_ms)));
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of things in memory are far below 2^53")]
-fn as_f64(count: usize) -> f64 {
+impl Family {
+    fn options(&self) -> Opts {
+        Opts::new(self.name, self.help)
+    }
+
+    fn durations(&self) -> HistogramOpts {
+        HistogramOpts::new(self.name, self.help).buckets(BOUNDS.to_vec())
+    }
+
+    fn label_names(&self) -> Vec<&'static str> {
+        self.labels.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = made(metric);
+    made(registry.register(Box::new(metric.clone())));
+    metric
+}
+
+fn counter(registry: &Registry, family: &Family) -> IntCounter {
+    registered(registry, IntCounter::with_opts(family.options()))
+}
+
+fn gauge(registry: &Registry, family: &Family) -> IntGauge {
+    registered(registry, IntGauge::with_opts(family.options()))
+}
+
+/// Counters that are shown from the start for these values of the label.
+fn counters<'a>(registry: &Registry, family: &Family, shown: impl IntoIterator<Item = &'a str>) -> IntCounterVec {
+    let counters = registered(registry, IntCounterVec::new(family.options(), &family.label_names()));
+    for value in shown {
+        counters.with_label_values(&[value]);
+    }
+    counters
+}
+
+/// Gauges that are shown from the start for these values of the label.
+fn gauges<'a>(registry: &Registry, family: &Family, shown: impl IntoIterator<Item = &'a str>) -> IntGaugeVec {
+    let gauges = registered(registry, IntGaugeVec::new(family.options(), &family.label_names()));
+    for value in shown {
+        gauges.with_label_values(&[value]);
+    }
+    gauges
+}
+
+/// A gauge that isn't shown before it is set.
+fn optional(registry: &Registry, family: &Family) -> GaugeVec {
+    registered(registry, GaugeVec::new(family.options(), &family.label_names()))
+}
+
+fn durations(registry: &Registry, family: &Family) -> HistogramVec {
+    registered(registry, HistogramVec::new(family.durations(), &family.label_names()))
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "names, labels and buckets are constants, and a test makes every metric that there is"
+)]
+fn made<T>(metric: prometheus::Result<T>) -> T {
+    metric.expect("a metric that is declared well, once")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the format's numbers are doubles; counts stay far below 2^53")]
+fn as_f64(count: u64) -> f64 {
     count as f64
+}
+
+fn count(count: usize) -> f64 {
+    as_f64(u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn flag(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double exactly")]
@@ -455,14 +525,13 @@ impl gatewarden_store::StoreMetrics for Metrics {
     }
 
     fn set_store_queue(&self, which: &'static str, depth: usize) {
-        self.pool(which).queued.store(depth, Ordering::Relaxed);
+        self.store_queue.with_label_values(&[which]).set(whole(depth));
     }
 
     fn observe_store_job(&self, which: &'static str, took: Duration, done: bool) {
-        let pool = self.pool(which);
-        pool.took.observe(took);
+        self.store_jobs.with_label_values(&[which]).observe(took.as_secs_f64());
         if !done {
-            pool.failures.fetch_add(1, Ordering::Relaxed);
+            self.store_failures.with_label_values(&[which]).inc();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Gateways as processes of this machine: started, watched, started again, verified, given up, stopped.
 //!
 //! ```text
-//! HTTP --OrderProcess--> Processes --+--> Command (a child of ours) --> task: fork, pidfd, output, group
+//! HTTP --OrderProcess--> Processes --+--> Command (a child of ours) --> a task of the crate `processes`
 //! Registry --RecordSeen, LinkSeen--> |
 //!     ^                              +--> Unit (the service manager's) --> D-Bus
 //!     +------------- ProcessNotice --- of each of them
@@ -12,23 +12,16 @@
 //! is a new process *and* the gateway was connected anew after it had started
 //! ([`Verification`](crate::machines::process_verification::Verification)).
 //!
-//! Nothing runs unseen: all that is started carries a mark in its environment and is remembered in the store, so that the next
+//! Nothing runs unseen: all that is started carries a tag in its environment and is remembered in the store, so that the next
 //! daemon finds what one that was killed left behind, and ends it before it starts anything. It is not adopted: its output went
 //! into pipes whose other end died with the former daemon.
 
-mod child;
 mod command;
-mod diagnosis;
-mod kinship;
 pub mod messages;
 pub mod naming;
-mod output;
-mod proc_table;
+mod reporter;
 mod systemd_bus;
-mod teller;
 mod unit;
-mod unit_reading;
-mod usage;
 pub mod view;
 
 use std::collections::HashMap;
@@ -37,9 +30,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::future::join_all;
+use gatewarden_processes::{Owner, Process, proc_table};
 
 use self::command::CommandActor;
-use self::kinship::Mark;
 use self::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAnswer, ProcessNotice, RecordSeen};
 use self::systemd_bus::SystemdBus;
 use self::unit::UnitActor;
@@ -55,9 +48,8 @@ use crate::settings::{ProcessSettings, RestartSettings};
 use crate::store::handle::StoreHandle;
 use crate::store::records::LocalProcess;
 
-pub use output::OutputLine;
-pub use usage::Usage;
-
+/// In the environment of everything that runs for a gateway: `<installation>:<uuid of the gateway>`.
+const TAG_VARIABLE: &str = "GATEWARDEN_LOCAL_PROCESS";
 /// Between two looks whether the actors live.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// After the registry has joined: when to look for what runs for gateways that don't name it any more.
@@ -90,7 +82,7 @@ struct Shared {
     events: EventPublisher,
     metrics: Arc<Metrics>,
     clock: Clock,
-    installation: String,
+    owner: Owner,
     boot_id: Option<String>,
     units: Arc<SystemdBus>,
 }
@@ -132,7 +124,7 @@ impl ProcessesActor {
     pub async fn start(parts: ProcessParts) -> Result<Addr<Self>, Failure> {
         let remembered = parts.store.load_local_processes().await?.into_iter().collect();
         let shared = Shared {
-            installation: parts.store.installation_id().to_owned(),
+            owner: Owner::new(TAG_VARIABLE, parts.store.installation_id()),
             boot_id: proc_table::boot_id(),
             units: Arc::default(),
             settings: parts.settings,
@@ -187,11 +179,14 @@ impl ProcessesActor {
     /// Ends what an earlier daemon left running for a gateway that is deleted, or run by something else by now.
     fn end_strays(&self) {
         let known: Vec<String> = self.entries.values().map(|entry| entry.record.uuid.clone()).collect();
-        let installation = self.shared.installation.clone();
+        let owner = self.shared.owner.clone();
         // On a thread for blocking work; nobody waits for it.
         tokio::task::spawn_blocking(move || {
-            for (process, mark) in Mark::strays(&installation, &known) {
-                let ended = kinship::end_left_behind(None, &mark, STRAYS_GRACE);
+            let since = Process::own().map_or(0, |own| own.start_ticks);
+            let older = owner.processes().into_iter().filter(|(process, _)| process.start_ticks < since);
+            for (process, uuid) in older {
+                let Some(uuid) = uuid.filter(|uuid| !known.contains(uuid)) else { continue };
+                let ended = owner.tag(&uuid).end_former(None, STRAYS_GRACE);
                 tracing::warn!(
                     pid = process.pid,
                     ended,

@@ -3,6 +3,7 @@
 pub mod dialing;
 pub mod error;
 pub mod event;
+pub mod fleet;
 pub mod gateway_notice;
 pub mod gateway_record;
 pub mod gateway_report;
@@ -10,6 +11,7 @@ pub mod ids;
 pub mod machines;
 pub mod run;
 pub mod settings;
+pub mod spawn;
 
 /// Where the clock of a test starts: an [`std::time::Instant`] can't be made otherwise.
 #[cfg(test)]

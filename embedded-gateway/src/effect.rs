@@ -1,75 +1,59 @@
-//! What the machine wants done: the only way from a decision to the outside world. The desk carries these out in order.
+//! What the machine wants done: the only way from a decision to the outside world. The core carries these out in order.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A stream of a child's output.
+pub use gatewarden_processes::Stream as OutputStream;
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
-use crate::files::DiskQuery;
-use crate::reply::CallError;
-use crate::turn::ReplyTo;
 
-/// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Answer a request.
+pub(crate) enum Effect {
     Respond {
-        /// Which one.
         to: ReplyTo,
-        /// The payload or the error.
         outcome: Result<Value, CallError>,
     },
     /// Send an event to these connections. The payload is serialized once.
     Tell {
-        /// Who gets it.
         to: Vec<ConnectionId>,
-        /// The event's name.
         event: String,
-        /// Its payload.
         payload: Arc<Value>,
     },
     /// Send the event `presence` to these connections, with its version, which goes beside the payload.
     TellPresence {
-        /// Who gets it.
         to: Vec<ConnectionId>,
-        /// Its payload.
         payload: Arc<Value>,
-        /// How often it was told.
         version: u64,
     },
     /// Count a failed authentication, whether it is written to the logs or not.
     CountAuthFailure,
     /// Close a connection with a code and a reason (cut at 123 bytes on the wire).
     Close {
-        /// Which one.
         connection: ConnectionId,
         /// For instance 1008, 1012, 4001.
         code: u16,
-        /// Said to the client.
         reason: String,
     },
     /// Start a child process. Its news come back under `run`.
     Start(ProcessOrder),
     /// Do something to a child process and its whole group.
     Signal {
-        /// Whose.
         run: RunId,
-        /// What.
         signal: ProcessSignal,
     },
     /// Change a file of the state directory, in order with all others, off the actor's thread.
     Write(FileChange),
     /// Answer a request with something that is on disk, in order with all changes of files.
     Disk {
-        /// Which request.
         to: ReplyTo,
-        /// What is asked.
         query: DiskQuery,
     },
-    /// Write a line of the audit log.
     Audit(AuditEntry),
     /// Write a line of the gateway's log. It also goes to those who follow the log (`logs.tail`, event `log`).
     Log(LogLine),
@@ -172,18 +156,9 @@ pub enum ProcessNews {
     },
 }
 
-/// A stream of a child's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
 /// A change of one file; the path is relative to the state directory. Modes are 0600, directories 0700.
 #[derive(Debug, Clone, PartialEq)]
-pub enum FileChange {
+pub(crate) enum FileChange {
     /// Add a line (the line end is added).
     Append {
         /// Relative path.
@@ -195,10 +170,8 @@ pub enum FileChange {
     Replace {
         /// Relative path.
         file: PathBuf,
-        /// The whole content.
         text: String,
     },
-    /// Delete it, where it exists.
     Remove {
         /// Relative path.
         file: PathBuf,
@@ -206,8 +179,7 @@ pub enum FileChange {
 }
 
 impl FileChange {
-    /// The file that it changes.
-    pub fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         match self {
             Self::Append { file, .. } | Self::Replace { file, .. } | Self::Remove { file } => file,
         }
@@ -224,7 +196,8 @@ pub struct AuditEntry {
 }
 
 /// How loud a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Only for those who look for it.
     Debug,
@@ -261,4 +234,63 @@ pub struct LogLine {
     pub message: String,
     /// More, for programs; null for none.
     pub extra: Value,
+}
+
+/// Events that the audit log knows: all that are ever written (`Turn::audit` sees to it). `*` at the end stands for any rest.
+pub(crate) const AUDIT_EVENTS: &[&str] = &[
+    "auth.success",
+    "auth.failure",
+    "device.registered",
+    "device.revoked",
+    "device.pairing_requested",
+    "device.pairing_rejected",
+    "device.widened",
+    "device.token_rotated",
+    "spawn.accepted",
+    "spawn.refused",
+    "control",
+    "gateway.started",
+    "gateway.stopped",
+];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DiskQuery {
+    LogTail {
+        file: PathBuf,
+        /// After this offset in bytes; none: the last lines.
+        cursor: Option<u64>,
+        /// At most so many lines.
+        limit: usize,
+        /// At most so many bytes.
+        bytes: u64,
+    },
+    WorkspaceList(Workspace),
+    WorkspaceGet {
+        workspace: Workspace,
+        name: &'static str,
+    },
+    WorkspaceSet {
+        workspace: Workspace,
+        name: &'static str,
+        content: String,
+        /// Refuse unless the file's content has this SHA-256 (hex).
+        expected_hash: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Workspace {
+    pub agent: String,
+    pub folder: PathBuf,
+    /// The folder must be below this one once links are resolved: set for agents that were created over the wire.
+    pub below: Option<PathBuf>,
+}
+
+/// News of one run's process.
+#[derive(Debug)]
+pub struct News {
+    /// Whose.
+    pub run: RunId,
+    /// What.
+    pub news: ProcessNews,
 }

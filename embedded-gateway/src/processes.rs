@@ -1,32 +1,77 @@
-//! Agents as operating-system processes: what may be run, how it is run, and that nothing is left behind.
-//!
-//! [`command_templates`] decides (pure). [`launcher`] runs one task a child: it starts it in a process group of its own with
-//! nothing inherited, reads its output within bounds, signals the whole group, and ends what the leader leaves behind.
-//! [`strays`] finds descendants that left the group, by the marks of their run ([`run_marker`]) and by their parent; [`subreaper`]
-//! makes the gateway the parent of those that forked away, and reaps them. [`orphans`] finds at start what a crashed
-//! gateway of the same state directory left running.
-//!
-//! Where `/proc` can't be read, processes that left their group aren't found; all else works.
+//! Agents as operating-system processes: what may be run ([`command_templates`], pure), a task for each of them ([`launcher`]), and
+//! what a gateway that crashed left running.
 
 pub mod command_templates;
 pub mod launcher;
-pub mod line_splitter;
-pub mod not_started;
-pub mod orphans;
-pub mod output_budget;
-pub mod proc_table;
-pub mod run_marker;
-pub mod strays;
-pub mod subreaper;
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use gatewarden_processes::{Owner, proc_table};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
 pub use launcher::Launcher;
-pub use orphans::{Orphan, find_orphans};
-pub use run_marker::StateMark;
+
+/// In the environment of every child: `<state directory's id>:<run>`.
+const RUN_VARIABLE: &str = "GATEWARDEN_GATEWAY_RUN";
+/// Most orphans that are listed.
+const MAX_ORPHANS: usize = 100;
+/// What is shown of a run's id, in characters: ids are no longer than that.
+const MAX_RUN: usize = 256;
+
+/// The owner of all processes of a state directory: the same for every gateway that is started on it.
+pub fn owner_of(state_dir: &Path) -> Owner {
+    let path = std::fs::canonicalize(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+    let digest = Sha256::digest(path.as_os_str().as_bytes());
+    let id: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Owner::new(RUN_VARIABLE, id).numbered()
+}
 
 /// Kills every process that belongs to a state directory, and every adopted one, at once: what is left to do where a gateway
 /// can't stop in order. Returns how many there were; none after an orderly stop. Blocking (reads `/proc`).
 pub fn end_everything(state_dir: &Path) -> u32 {
-    strays::end_all(&StateMark::of(state_dir), subreaper::Leaders::of_this_process())
+    owner_of(state_dir).end_all()
+}
+
+/// A process of a former gateway on this state directory. It is reported, and not ended: nobody asked for that, and its work may
+/// be wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its id.
+    pub pid: i32,
+    /// Its group's: what to signal.
+    pub group: i32,
+    /// The program's name.
+    pub program: String,
+    /// The run that it was started for; `unknown` where it has cleared its environment.
+    pub run: String,
+}
+
+impl Orphan {
+    /// How it is shown in `health` and `status`.
+    pub fn to_value(&self) -> Value {
+        json!({"pid": self.pid, "group": self.group, "program": self.program, "runId": self.run})
+    }
+
+    /// What the log says.
+    pub fn sentence(&self) -> String {
+        format!(
+            "process {} ({}) of run {} was left running by a gateway that crashed; it is not under control any more. To end it: \
+             kill -TERM -- -{}",
+            self.pid, self.program, self.run, self.group
+        )
+    }
+}
+
+/// The orphans of a state directory, at most 100. To be called at start, before anything is run. Blocking (reads `/proc`).
+pub fn find_orphans(state_dir: &Path) -> Vec<Orphan> {
+    let orphan = |(process, run): (proc_table::Process, Option<String>)| {
+        let program = proc_table::name(process.pid).unwrap_or_default();
+        // Any process can name itself anything there.
+        let run = run.unwrap_or_else(|| "unknown".to_owned());
+        let run = run.chars().filter(|char| !char.is_control()).take(MAX_RUN).collect();
+        Orphan { pid: process.pid, group: process.group, program, run }
+    };
+    owner_of(state_dir).processes().into_iter().map(orphan).take(MAX_ORPHANS).collect()
 }

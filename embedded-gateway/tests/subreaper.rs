@@ -7,9 +7,9 @@ mod adopting {
     use std::time::Duration;
 
     use gatewarden_embedded_gateway::effect::{ProcessNews, ProcessOrder, RunId};
-    use gatewarden_embedded_gateway::processes::proc_table::{self, Process};
-    use gatewarden_embedded_gateway::processes::subreaper::adopt_descendants;
-    use gatewarden_embedded_gateway::processes::{Launcher, StateMark};
+    use gatewarden_embedded_gateway::processes::{Launcher, owner_of};
+    use gatewarden_processes::proc_table::{self, Process};
+    use gatewarden_processes::subreaper::adopt_descendants;
     use tokio::sync::mpsc;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ mod adopting {
 
     /// Lines up to the exit, and the strays that were counted there.
     async fn life(
-        news: &mut mpsc::Receiver<gatewarden_embedded_gateway::desk::messages::News>,
+        news: &mut mpsc::Receiver<gatewarden_embedded_gateway::effect::News>,
     ) -> (Vec<String>, Option<i32>, u32) {
         let mut lines = Vec::new();
         loop {
@@ -59,7 +59,7 @@ mod adopting {
     }
 
     /// The id of a leader that has said its first line.
-    async fn started(news: &mut mpsc::Receiver<gatewarden_embedded_gateway::desk::messages::News>) -> i32 {
+    async fn started(news: &mut mpsc::Receiver<gatewarden_embedded_gateway::effect::News>) -> i32 {
         let mut leader = 0;
         loop {
             match tokio::time::timeout(PATIENCE, news.recv()).await.expect("in time").expect("news").news {
@@ -76,7 +76,7 @@ mod adopting {
         let dir = tempfile::tempdir().unwrap();
         let home = std::fs::canonicalize(dir.path()).unwrap();
         let (sender, mut news) = mpsc::channel(64);
-        let mut launcher = Launcher::new(StateMark::of(dir.path()), sender);
+        let mut launcher = Launcher::new(owner_of(dir.path()), sender);
         let own = i32::try_from(std::process::id()).unwrap();
 
         // A daemon that shed even its environment, so that nothing but its parent tells whose it is.

@@ -16,7 +16,7 @@ use crate::key_file::SealingKey;
 use crate::maintenance::backup::{Backup, make_with};
 use crate::queue::{Queue, StoreMetrics, StoreOptions};
 use crate::sealing::Sealer;
-use crate::sqlite::{self, Connection, Which};
+use crate::sqlite::{self, Connection, Pool};
 use crate::startup::{self, Installation};
 
 /// A log that is longer than this is emptied, where no reader is in the way. A burst leaves 16 MiB.
@@ -74,8 +74,8 @@ impl StoreHandle {
     ) -> Result<Self, StoreError> {
         let (installation, sealer) = startup::prepare(&options, key, clock.wall_ms() / 1000)?;
         metrics.set_database(&options.path);
-        let writer = Queue::start(Which::Writer, &options, clock.clone(), metrics.clone());
-        let readers = Queue::start(Which::Reader, &options, clock.clone(), metrics);
+        let writer = Queue::start(Pool::Writer, &options, clock.clone(), metrics.clone());
+        let readers = Queue::start(Pool::Reader, &options, clock.clone(), metrics);
         let (sealer, path) = (Arc::new(sealer), options.path);
         Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation, path }) })
     }

@@ -1,6 +1,8 @@
 //! The way of a job to a store thread and of its answer back: admission, deadline, and the watchdog's ping.
 //!
-//! `SyncArbiter` queues without bound, so a permit is taken before a job is sent and travels with it until it has run. A
+//! `SyncArbiter` queues without bound and can't be asked while its threads are busy. So what must be known of it stands beside
+//! it: a semaphore that admits, and what each thread publishes of itself ([`ThreadHealth`], [`WriteFault`]; nobody else writes
+//! those, and nobody waits for a lock). A permit is taken before a job is sent and travels with it until it has run. A
 //! job whose caller has gone before its turn is not run at all.
 //!
 //! A deadline never leaves a write in doubt. A job that has not begun by then is withdrawn: it will not run, and its caller
@@ -30,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::error::{StoreError, unavailable};
-use crate::sqlite::{self, Connection, Which};
+use crate::sqlite::{self, Connection, Pool};
 use crate::thread::{Activity, Job, Slot, StoreThread, ThreadHealth, WriteFault};
 
 /// Longest wait for admission, whatever the options say.
@@ -81,10 +83,10 @@ pub trait StoreMetrics: std::fmt::Debug + Send + Sync {
     fn set_database(&self, path: &Path);
 
     /// So many jobs are admitted and not finished on the threads of `writer` or `reader`.
-    fn set_store_queue(&self, which: &'static str, depth: usize);
+    fn set_store_queue(&self, pool: &'static str, depth: usize);
 
     /// A job has run, for so long, and whether it did what it should.
-    fn observe_store_job(&self, which: &'static str, took: Duration, done: bool);
+    fn observe_store_job(&self, pool: &'static str, took: Duration, done: bool);
 }
 
 /// Where nobody counts.
@@ -97,7 +99,7 @@ impl StoreMetrics for () {
 /// The threads of one kind, with their queue.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    which: Which,
+    pool: Pool,
     threads: Addr<StoreThread>,
     permits: Arc<Semaphore>,
     capacity: usize,
@@ -115,13 +117,13 @@ struct Admission {
     permit: Option<OwnedSemaphorePermit>,
     permits: Arc<Semaphore>,
     capacity: usize,
-    which: Which,
+    pool: Pool,
     metrics: Arc<dyn StoreMetrics>,
 }
 
 impl Admission {
     fn publish(&self) {
-        self.metrics.set_store_queue(self.which.name(), self.capacity.saturating_sub(self.permits.available_permits()));
+        self.metrics.set_store_queue(self.pool.name(), self.capacity.saturating_sub(self.permits.available_permits()));
     }
 }
 
@@ -134,10 +136,10 @@ impl Drop for Admission {
 
 impl Queue {
     /// Starts the threads. Inside a running actix system.
-    pub(crate) fn start(which: Which, options: &StoreOptions, clock: Clock, metrics: Arc<dyn StoreMetrics>) -> Self {
-        let threads = match which {
-            Which::Writer => 1,
-            Which::Reader => options.readers.max(1),
+    pub(crate) fn start(pool: Pool, options: &StoreOptions, clock: Clock, metrics: Arc<dyn StoreMetrics>) -> Self {
+        let threads = match pool {
+            Pool::Writer => 1,
+            Pool::Reader => options.readers.max(1),
         };
         let base = clock.now();
         let healths: Arc<[Arc<ThreadHealth>]> = (0..threads).map(|_| Arc::new(ThreadHealth::new(base))).collect();
@@ -147,12 +149,12 @@ impl Queue {
             SyncArbiter::start(threads, move || {
                 let turn = next.fetch_add(1, Ordering::Relaxed);
                 let health = healths.get(turn).cloned().unwrap_or_else(|| Arc::new(ThreadHealth::new(base)));
-                StoreThread::new(Slot::new(path.clone(), busy_timeout, which), health, clock.clone())
+                StoreThread::new(Slot::new(path.clone(), busy_timeout, pool), health, clock.clone())
             })
         };
         let capacity = options.max_queue.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            which,
+            pool,
             threads: address,
             permits: Arc::new(Semaphore::new(capacity)),
             capacity,
@@ -184,8 +186,8 @@ impl Queue {
     {
         let admission = self.admit(what).await?;
         let (reply, answer) = oneshot::channel();
-        let (clock, metrics, which) = (self.clock.clone(), self.metrics.clone(), self.which.name());
-        let (last_fault, is_writer) = (self.fault.clone(), self.which == Which::Writer);
+        let (clock, metrics, pool) = (self.clock.clone(), self.metrics.clone(), self.pool.name());
+        let (last_fault, is_writer) = (self.fault.clone(), self.pool == Pool::Writer);
         let taken = Arc::new(AtomicBool::new(false));
         let taken_by_thread = taken.clone();
         self.threads.do_send(Job(Box::new(move |slot| {
@@ -203,7 +205,7 @@ impl Queue {
                 changed = before.is_some_and(|before| before != sqlite::changes(connection));
                 Ok(done)
             });
-            metrics.observe_store_job(which, clock.now().saturating_duration_since(began), outcome.is_ok());
+            metrics.observe_store_job(pool, clock.now().saturating_duration_since(began), outcome.is_ok());
             let fault = outcome.as_ref().err().and_then(StoreError::fault);
             let outcome = outcome.map_err(|error| error.into_failure(what));
             if is_writer {
@@ -270,7 +272,7 @@ impl Queue {
             permit: Some(permit),
             permits: self.permits.clone(),
             capacity: self.capacity,
-            which: self.which,
+            pool: self.pool,
             metrics: self.metrics.clone(),
         };
         admission.publish();
@@ -292,12 +294,12 @@ impl Queue {
                     "Could not {what}: the store did not come to it in time, and will not do it"
                 )));
             }
-            None => match self.which {
-                Which::Reader => {
+            None => match self.pool {
+                Pool::Reader => {
                     tracing::warn!(store.job = what, "could not {what}: no answer in {:?}", self.job_deadline);
                     return Err(unavailable(format!("Could not {what}: the store did not answer in time")));
                 }
-                Which::Writer => {
+                Pool::Writer => {
                     tracing::warn!(
                         store.job = what,
                         "no answer in {:?}: waiting for the store's word",
@@ -311,7 +313,7 @@ impl Queue {
         match answered {
             Ok(outcome) => outcome,
             // The thread has ended: in the middle of it, or before.
-            Err(_) if self.which == Which::Writer && taken.load(Ordering::Acquire) => {
+            Err(_) if self.pool == Pool::Writer && taken.load(Ordering::Acquire) => {
                 self.dead("has ended");
                 Err(in_doubt(what))
             }
@@ -320,7 +322,7 @@ impl Queue {
     }
 
     fn dead(&self, how: &str) -> Failure {
-        let message = format!("The store's {} thread {how}", self.which.name());
+        let message = format!("The store's {} thread {how}", self.pool.name());
         tracing::error!("{message}");
         unavailable(message)
     }
@@ -339,7 +341,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut options = StoreOptions::at(dir.path().join("none.db"));
         options.job_deadline = Duration::from_secs(5);
-        let queue = Queue::start(Which::Writer, &options, Clock::system(), Arc::new(()));
+        let queue = Queue::start(Pool::Writer, &options, Clock::system(), Arc::new(()));
         (dir, queue)
     }
 

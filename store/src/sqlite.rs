@@ -29,12 +29,12 @@ const INCREMENTAL: i64 = 2;
 
 /// What a connection, a thread or a queue is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum Pool {
     Writer,
     Reader,
 }
 
-impl Which {
+impl Pool {
     /// The metric's label.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -51,9 +51,9 @@ pub(crate) fn open_plain(path: &Path, busy_timeout: Duration) -> Result<Connecti
 }
 
 /// Opens an existing database for its use.
-pub(crate) fn open(path: &Path, busy_timeout: Duration, which: Which) -> Result<Connection, StoreError> {
+pub(crate) fn open(path: &Path, busy_timeout: Duration, pool: Pool) -> Result<Connection, StoreError> {
     let mut connection = open_plain(path, busy_timeout)?;
-    configure(&mut connection, which)?;
+    configure(&mut connection, pool)?;
     Ok(connection)
 }
 
@@ -81,9 +81,9 @@ fn establish(uri: &str, busy_timeout: Duration) -> Result<Connection, StoreError
 }
 
 /// The settings after the lock timeout, one PRAGMA per call so that none hides another's failure.
-pub(crate) fn configure(connection: &mut Connection, which: Which) -> Result<(), StoreError> {
-    match which {
-        Which::Writer => {
+pub(crate) fn configure(connection: &mut Connection, pool: Pool) -> Result<(), StoreError> {
+    match pool {
+        Pool::Writer => {
             connection.batch_execute("PRAGMA journal_mode = WAL")?;
             // A commit is on disk before it is answered.
             connection.batch_execute("PRAGMA synchronous = FULL")?;
@@ -91,7 +91,7 @@ pub(crate) fn configure(connection: &mut Connection, which: Which) -> Result<(),
             // A burst doesn't leave a large log behind.
             connection.batch_execute("PRAGMA journal_size_limit = 16777216")?;
         }
-        Which::Reader => connection.batch_execute("PRAGMA query_only = ON")?,
+        Pool::Reader => connection.batch_execute("PRAGMA query_only = ON")?,
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use crate::files::{Unfinished, beside, directory_of};
 use crate::key_file::{SealingKey, promote_next};
 use crate::queue::StoreOptions;
 use crate::sealing::{Place, SealError, Sealer};
-use crate::sqlite::{self, Backend, Connection, HEADER, Which};
+use crate::sqlite::{self, Backend, Connection, HEADER, Pool};
 use crate::tables::credentials::{set, setting};
 
 /// All migrations, compiled in.
@@ -98,7 +98,7 @@ fn open(
     if schema.pending > 0 && !schema.applied.is_empty() {
         keep_copy(&mut connection, path)?;
     }
-    sqlite::configure(&mut connection, Which::Writer)?;
+    sqlite::configure(&mut connection, Pool::Writer)?;
     let installation = sqlite::write_transaction(&mut connection, |connection| {
         connection.run_pending_migrations(MIGRATIONS).map_err(|error| StoreError::NotWritable {
             path: path.clone(),

@@ -14,7 +14,7 @@ use gatewarden_clock::clock::Clock;
 use gatewarden_core::error::Failure;
 
 use crate::error::{Fault, StoreError};
-use crate::sqlite::{self, Connection, Which};
+use crate::sqlite::{self, Connection, Pool};
 
 /// A job: gets the thread's connection slot and sends its own answer.
 pub(crate) struct Job(pub(crate) Box<dyn FnOnce(&mut Slot) + Send>);
@@ -27,13 +27,13 @@ impl Message for Job {
 pub(crate) struct Slot {
     path: PathBuf,
     busy_timeout: Duration,
-    which: Which,
+    pool: Pool,
     connection: Option<Connection>,
 }
 
 impl Slot {
-    pub(crate) fn new(path: PathBuf, busy_timeout: Duration, which: Which) -> Self {
-        Self { path, busy_timeout, which, connection: None }
+    pub(crate) fn new(path: PathBuf, busy_timeout: Duration, pool: Pool) -> Self {
+        Self { path, busy_timeout, pool, connection: None }
     }
 
     /// Runs one job to its answer. A panic ends here.
@@ -44,7 +44,7 @@ impl Slot {
         // Taken out for the time of the job: a panic drops the connection with whatever state it is in.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => sqlite::open(&self.path, self.busy_timeout, self.which)?,
+            None => sqlite::open(&self.path, self.busy_timeout, self.pool)?,
         };
         let ran = catch_unwind(AssertUnwindSafe(move || {
             let outcome = job(&mut connection);

@@ -1,9 +1,10 @@
-//! What the registry sends to a `Gateway` actor, and what that actor says back.
+//! What the registry tells a `Gateway` actor, and what that actor says back.
 
 use std::time::Duration;
 
 use actix::prelude::*;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::dialing::Held;
 use crate::error::Failure;
@@ -11,64 +12,97 @@ use crate::gateway_notice::{AuthPermit, GatewayNotice};
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
+use crate::log_watch::{LogSubscription, LogWish};
 use crate::run::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, StartRun};
 
-/// From the registry: the stored record changed. A change of address, credentials, transport, trust or pairing mode
-/// reconnects at once; any other is only taken over. No reply; a dead actor is started again from the new record.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "()")]
-pub struct UpdateRecord(pub SharedRecord);
+/// Where the answer to a command goes. It is dropped unanswered where the actor ends before.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
 
-/// From the registry, for an operator: drop the connection and dial now, leaving blocked or backoff.
-#[derive(Message, Debug, Clone, Copy)]
+/// Everything that a `Gateway` actor may be told.
+#[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct Reconnect;
-
-/// From the registry: check the gateway now. Replies when it is known, at the latest after `timeout`.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "ProbeOutcome")]
-pub struct Probe {
-    /// Budget for all steps together.
-    pub timeout: Duration,
+pub(crate) enum GatewayCommand {
+    /// The stored record changed. A change of address, credentials, transport, trust or pairing mode reconnects at once; any
+    /// other is only taken over. A dead actor is started again from the new record.
+    UpdateRecord(SharedRecord),
+    /// For an operator: drop the connection and dial now, leaving blocked or backoff.
+    Reconnect,
+    /// In answer to [`GatewayNotice::PermitWanted`].
+    Permit(AuthPermit),
+    /// Check the gateway now; answered at the latest after `timeout`, for all steps together.
+    Probe { timeout: Duration, reply: Reply<ProbeOutcome> },
+    /// Send one request (`params` is an object) and wait for its first reply.
+    /// Fails with `gateway_unavailable`, `gateway_timeout`, `gateway_refused`, `gateway_busy` or `not_supported_by_gateway`.
+    Call { method: String, params: Value, timeout: Duration, reply: Reply<Result<Held<Value>, Failure>> },
+    /// Start a run. Answered with the acceptance; what follows comes as a notice.
+    StartRun(StartRun, Reply<Result<Accepted, NotAccepted>>),
+    /// What became of a run?
+    LookUpRun(LookUpRun, Reply<Result<LookedUp, Failure>>),
+    /// Control what runs in a session.
+    Control(ControlSession, Reply<Result<Held<Value>, Failure>>),
+    /// Follow the gateway's log. Answered once the first entries are there; what follows comes through the subscription, also
+    /// after the gateway was away, until it is dropped or this actor ends.
+    /// Fails with `not_supported_by_gateway`, `gateway_unavailable`, `gateway_busy`, `gateway_timeout` or `gateway_refused`.
+    WatchLogs(LogWish, Reply<Result<LogSubscription, Failure>>),
+    /// Close the socket with a reason, fail what is pending, stop. Answered when done.
+    ShutDown(Reply<()>),
 }
 
-/// From the registry: send one request and wait for its (first) reply.
-/// Fails with `gateway_unavailable`, `gateway_timeout`, `gateway_refused`, `gateway_busy` or `not_supported_by_gateway`.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Held<Value>, Failure>")]
-pub struct Call {
-    /// Method name on the wire.
-    pub method: String,
-    /// Its parameters (an object).
-    pub params: Value,
-    /// Deadline for the reply.
-    pub timeout: Duration,
+/// Why a command was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// The actor is gone, or more commands wait for it than it will ever work through in time: it never saw this one.
+    NotTaken,
+    /// The actor ended with the command in hand: nobody knows what came of it.
+    Ended,
+    /// The time was over.
+    Late,
 }
 
-/// From the registry: close the socket with a reason, fail what is pending, stop. Replies when done.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct ShutDown;
+/// The way to one `Gateway` actor.
+#[derive(Clone)]
+pub struct GatewayHandle {
+    commands: Recipient<GatewayCommand>,
+}
 
-/// From the registry, in answer to [`GatewayNotice::PermitWanted`].
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "()")]
-pub struct Permit(pub AuthPermit);
+impl GatewayHandle {
+    /// To the actor that takes these commands.
+    pub(crate) fn new(commands: Recipient<GatewayCommand>) -> Self {
+        Self { commands }
+    }
 
-/// From the registry: start a run. Replies with the acceptance; what follows comes as a notice.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Accepted, NotAccepted>")]
-pub struct Start(pub StartRun);
+    /// Whether the actor is alive. False for good once it stopped or panicked.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.commands.connected()
+    }
 
-/// From the registry: what became of a run?
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<LookedUp, Failure>")]
-pub struct LookUp(pub LookUpRun);
+    /// Hands over what needs no answer and must not be lost. Its sender sees to it that only few are under way.
+    pub(crate) fn tell(&self, command: GatewayCommand) {
+        self.commands.do_send(command);
+    }
 
-/// From the registry: control what runs in a session.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Held<Value>, Failure>")]
-pub struct Control(pub ControlSession);
+    /// Ends the actor, and doesn't wait for it.
+    pub(crate) fn shut_down(&self) {
+        self.tell(GatewayCommand::ShutDown(oneshot::channel().0));
+    }
+
+    /// Hands over a command and waits for its answer. It is handed over before this returns, if it is at all.
+    pub(crate) fn ask<T: 'static>(
+        &self,
+        within: Duration,
+        command: impl FnOnce(Reply<T>) -> GatewayCommand,
+    ) -> ResponseFuture<Result<T, NoAnswer>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.try_send(command(reply));
+        Box::pin(async move {
+            sent.map_err(|_| NoAnswer::NotTaken)?;
+            match tokio::time::timeout(within, answer).await {
+                Ok(answer) => answer.map_err(|_| NoAnswer::Ended),
+                Err(_) => Err(NoAnswer::Late),
+            }
+        })
+    }
+}
 
 /// From a `Gateway` actor to whoever supervises it (the registry; a recorder in tests).
 #[derive(Message, Debug, Clone)]

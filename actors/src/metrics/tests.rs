@@ -1,11 +1,13 @@
+mod reference;
+
 use std::collections::{HashMap, HashSet};
 
+use self::reference::{families, reference, series_names};
 use super::*;
-use crate::dialing::MemoryBudget;
 use crate::gateway_record::ProcessSource;
 use crate::gateway_report::{BreakerState, Status};
-use crate::processes::Usage;
 use crate::processes::view::ProcessState;
+use gatewarden_processes::usage::Usage;
 use gatewarden_protocol::Dialect;
 use gatewarden_store::StoreMetrics as _;
 
@@ -241,14 +243,14 @@ fn a_full_rendering_holds_every_declared_family_and_nothing_else() {
     let text = full().render();
     let rendered: HashSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let declared: HashSet<&str> = catalogue::families().map(|family| family.name).collect();
+    let declared: HashSet<&str> = families().map(|family| family.name).collect();
     assert_eq!(rendered, declared);
 }
 
 #[test]
 fn every_family_is_declared_once_with_a_sentence() {
     let mut seen = HashSet::new();
-    for family in catalogue::families() {
+    for family in families() {
         assert!(seen.insert(family.name), "{} twice", family.name);
         assert!(family.help.ends_with('.') && family.help.len() > 10, "{}", family.name);
         assert!(!family.help.contains('|'), "{}: would break the table", family.name);

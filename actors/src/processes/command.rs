@@ -1,23 +1,22 @@
 //! The actor of one command: a thin shell around [`Supervision`], with a task for the child.
 
-mod orders;
-
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::mpsc;
+use gatewarden_processes::ownership::family;
+use gatewarden_processes::usage::{Meter, Sample};
+use gatewarden_processes::{ChildEvent, Directory, Ended, Launch, Order, Process, ProcessTag, proc_table, supervise};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::Shared;
-use super::child::{self, ChildSaid, Launch, Order, Said};
-use super::kinship::{self, Mark};
-use super::messages::{JoinRegistry, LinkSeen};
-use super::output::{OutputLine, OutputRing};
-use super::proc_table::{self, Process};
-use super::teller::Teller;
-use super::usage::{Meter, Sample};
-use super::view::{LastEnd, ProcessState, ProcessView};
+use super::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAction, ProcessAnswer, RecordSeen};
+use super::reporter::ProcessReporter;
+use super::view::{Diagnosis, LastEnd, Member, OutputRing, ProcessState, ProcessView, findings};
+use crate::error::Failure;
 use crate::gateway_record::{ProcessSource, SharedRecord};
 use crate::machines::process_supervision::{Effect, Ending, GaveUpBecause, State, Supervision};
 use crate::settings::CommandDefinition;
@@ -27,13 +26,22 @@ use crate::store::records::LocalProcess;
 const ORDERS: usize = 16;
 /// How long what an earlier daemon left running may take to end.
 const ORPHAN_GRACE: Duration = Duration::from_secs(5);
+/// How long what a process left behind may take to end when asked.
+const LEFT_BEHIND_GRACE: Duration = Duration::from_secs(2);
+/// Variables of the daemon's environment that are passed on; nothing else is, least of all its secrets and what the service
+/// manager told it alone.
+const PASSED_ON: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+/// Lines of output in a diagnosis.
+const OUTPUT_LINES: usize = 200;
+/// Processes in a diagnosis.
+const MAX_MEMBERS: usize = 100;
 
 /// Supervises one command.
 pub(super) struct CommandActor {
     shared: Arc<Shared>,
     command: String,
     definition: Option<CommandDefinition>,
-    teller: Teller,
+    reporter: ProcessReporter,
     machine: Supervision,
     /// As last stored.
     stored: LocalProcess,
@@ -60,7 +68,7 @@ impl CommandActor {
         let view = ProcessView::unknown(ProcessSource::Command(command.clone()), shared.clock.wall_ms());
         Self {
             definition: shared.settings.commands.get(&command).cloned(),
-            teller: Teller::new(shared.clone(), registry, record, view),
+            reporter: ProcessReporter::new(shared.clone(), registry, record, view),
             machine: Supervision::new(shared.settings.supervision.clone()),
             stored: stored.unwrap_or(LocalProcess { wanted: true, pid: None, start_ticks: None, boot_id: None }),
             run: 0,
@@ -75,14 +83,14 @@ impl CommandActor {
         }
     }
 
-    fn mark(&self) -> Mark {
-        Mark::of(&self.shared.installation, &self.teller.record.uuid)
+    fn tag(&self) -> ProcessTag {
+        self.shared.owner.tag(&self.reporter.record.uuid)
     }
 
     /// Ends what an earlier daemon, or an actor that died, left running; then starts the command, if it shall run.
     fn sweep(&mut self, ctx: &mut Context<Self>) {
-        let (mark, former) = (self.mark(), self.stored.clone());
-        let sweep = async move { spawn_blocking(move || end_orphans(&mark, &former)).await.unwrap_or_default() };
+        let (tag, former) = (self.tag(), self.stored.clone());
+        let sweep = async move { spawn_blocking(move || end_orphans(&tag, &former)).await.unwrap_or_default() };
         // Nothing may be started before: the mailbox waits.
         ctx.wait(sweep.into_actor(self).map(|(pids, count), actor, ctx| {
             if count > 0 {
@@ -91,42 +99,42 @@ impl CommandActor {
                     "an earlier run of the daemon had left the gateway's process running ({count} in all, first {ids}): it was \
                      ended, because its output can't be read any more"
                 );
-                actor.teller.tell("orphan_ended", &words);
+                actor.reporter.report("orphan_ended", &words);
             }
             actor.remember(None, ctx);
             if actor.definition.is_none() {
                 actor.miss_definition();
             } else if actor.stored.wanted {
                 let effects = actor.machine.start();
-                actor.teller.begin_verification(actor.shared.clock.now());
+                actor.reporter.begin_verification(actor.shared.clock.now());
                 actor.carry_out(effects, ctx);
             } else {
-                actor.teller.view.reason = Some("it was stopped by an operator".to_owned());
+                actor.reporter.view.reason = Some("it was stopped by an operator".to_owned());
             }
             actor.show(ctx);
         }));
     }
 
     fn miss_definition(&mut self) {
-        self.teller.view.reason = Some(format!(
+        self.reporter.view.reason = Some(format!(
             "the configuration defines no command \"{}\": add a section [commands.{}] and restart the daemon, or name another \
              command in the gateway's record",
             self.command, self.command
         ));
-        let words = self.teller.view.reason.clone().unwrap_or_default();
-        self.teller.tell("unknown", &words);
+        let words = self.reporter.view.reason.clone().unwrap_or_default();
+        self.reporter.report("unknown", &words);
     }
 
-    /// Stores what is known of the process. A failure costs little: the mark finds it too.
-    fn remember(&mut self, process: Option<(i32, u64)>, ctx: &mut Context<Self>) {
+    /// Stores what is known of the process. A failure costs little: the tag finds it too.
+    fn remember(&mut self, process: Option<&Process>, ctx: &mut Context<Self>) {
         let now = LocalProcess {
             wanted: self.stored.wanted,
-            pid: process.map(|(pid, _)| pid),
-            start_ticks: process.map(|(_, ticks)| ticks),
+            pid: process.map(|process| process.pid),
+            start_ticks: process.map(|process| process.start_ticks),
             boot_id: process.and_then(|_| self.shared.boot_id.clone()),
         };
         self.stored = now.clone();
-        let (store, id) = (self.shared.store.clone(), self.teller.id());
+        let (store, id) = (self.shared.store.clone(), self.reporter.id());
         let write = async move {
             if let Err(failure) = store.put_local_process(id, now).await {
                 tracing::warn!(gateway.id = id.0, %failure, "the gateway's process could not be remembered");
@@ -141,7 +149,7 @@ impl CommandActor {
                 Effect::Spawn => self.spawn(ctx),
                 Effect::Terminate => self.order(Order::Terminate),
                 Effect::Kill => {
-                    self.teller.tell("killed", "it did not end in time and is killed with all of its group");
+                    self.reporter.report("killed", "it did not end in time and is killed with all of its group");
                     self.order(Order::Kill);
                 }
                 // Told where the end is.
@@ -151,71 +159,70 @@ impl CommandActor {
     }
 
     fn spawn(&mut self, ctx: &mut Context<Self>) {
-        let Some(definition) = self.definition.clone() else { return };
+        let Some(definition) = &self.definition else { return };
         self.run += 1;
         self.meter = Meter::default();
-        let launch = Launch {
-            program: definition.program,
-            args: definition.args,
-            env: definition.env,
-            directory: definition.directory,
-            mark: self.mark(),
-        };
         let (orders, queue) = mpsc::channel(ORDERS);
         self.orders = Some(orders);
+        let (run, to) = (self.run, ctx.address().recipient());
+        let report = move |event| {
+            let taken = to.send(ChildSaid { run, event });
+            // Waits until it was taken: while the actor is busy the output waits in its pipes.
+            async move {
+                let _ = taken.await;
+            }
+        };
         // A task of its own: where this actor dies, the closed queue tells it to end the child.
-        actix_rt::spawn(child::look_after(launch, self.run, ctx.address().recipient(), queue));
+        actix_rt::spawn(supervise(launch(definition, self.tag()), queue, report));
     }
 
     fn order(&mut self, order: Order) {
         if let Some(orders) = &self.orders
             && orders.try_send(order).is_err()
         {
-            tracing::debug!(gateway.id = self.teller.id().0, ?order, "the process is ending already");
+            tracing::debug!(gateway.id = self.reporter.id().0, ?order, "the process is ending already");
         }
     }
 
-    fn on_started(&mut self, pid: i32, start_ticks: u64, ctx: &mut Context<Self>) {
-        self.remember(Some((pid, start_ticks)), ctx);
-        let view = &mut self.teller.view;
+    fn on_started(&mut self, process: &Process, ctx: &mut Context<Self>) {
+        let pid = process.pid;
+        self.remember(Some(process), ctx);
+        let view = &mut self.reporter.view;
         view.pid = Some(pid);
         view.started_ms = Some(self.shared.clock.wall_ms());
         view.reason = None;
         view.usage = None;
-        self.teller.set_state(ProcessState::Running);
-        self.teller.tell("started", &format!("started as process {pid}"));
-        self.teller.on_process(pid);
+        self.reporter.set_state(ProcessState::Running);
+        self.reporter.report("started", &format!("started as process {pid}"));
+        self.reporter.on_process(pid);
         let effects = self.machine.started(self.shared.clock.now());
         self.carry_out(effects, ctx);
     }
 
-    fn on_replaced(&mut self, pid: i32, start_ticks: u64, ctx: &mut Context<Self>) {
-        self.remember(Some((pid, start_ticks)), ctx);
+    fn on_replaced(&mut self, process: &Process, ctx: &mut Context<Self>) {
+        let pid = process.pid;
+        self.remember(Some(process), ctx);
         self.meter = Meter::default();
-        self.teller.view.pid = Some(pid);
-        self.teller.view.started_ms = Some(self.shared.clock.wall_ms());
-        self.teller.tell("restarted_itself", &format!("the gateway restarted itself: process {pid} took its place"));
-        self.teller.begin_verification(self.shared.clock.now());
-        self.teller.on_process(pid);
+        self.reporter.view.pid = Some(pid);
+        self.reporter.view.started_ms = Some(self.shared.clock.wall_ms());
+        let words = format!("the gateway restarted itself: process {pid} took its place");
+        self.reporter.report("restarted_itself", &words);
+        self.reporter.begin_verification(self.shared.clock.now());
+        self.reporter.on_process(pid);
     }
 
     fn on_ended(&mut self, ending: &Ending, left: u32, ctx: &mut Context<Self>) {
         self.orders = None;
         self.remember(None, ctx);
         let now = self.shared.clock.now();
-        let was = self.teller.view.pid.take();
+        let was = self.reporter.view.pid.take();
         let effects = self.machine.ended(now, ending, self.shared.clock.random_unit());
-        self.teller.on_process_end();
-        let view = &mut self.teller.view;
+        self.reporter.on_process_end();
+        let view = &mut self.reporter.view;
         view.started_ms = None;
         view.usage = None;
         view.restarts = self.machine.restarts();
-        view.last_end = Some(LastEnd {
-            at_ms: self.shared.clock.wall_ms(),
-            words: ending.words(),
-            code: if let Ending::Code(code) = ending { Some(*code) } else { None },
-            signal: if let Ending::Signal(signal) = ending { Some(*signal) } else { None },
-        });
+        view.last_end = Some(LastEnd::new(self.shared.clock.wall_ms(), ending));
         let who = was.map_or_else(|| "its process".to_owned(), |pid| format!("process {pid}"));
         let besides =
             if left > 0 { format!("; {left} processes that it left behind were ended") } else { String::new() };
@@ -223,22 +230,24 @@ impl CommandActor {
         for effect in &effects {
             match effect {
                 Effect::RestartIn(pause) => {
-                    self.teller.set_state(ProcessState::Waiting);
-                    self.teller.view.reason = Some(end.clone());
+                    self.reporter.set_state(ProcessState::Waiting);
+                    self.reporter.view.reason = Some(end.clone());
                     let words = format!("{end}: it is started again in {} ms", pause.as_millis());
-                    self.teller.tell("exited", &words);
+                    self.reporter.report("exited", &words);
                     // A start that somebody waits for has no more time than it had.
-                    if self.teller.verification_deadline().is_none() {
-                        self.teller.begin_verification(now + *pause);
+                    if self.reporter.verification_deadline().is_none() {
+                        self.reporter.begin_verification(now + *pause);
                     }
                 }
                 Effect::GiveUp(because) => self.give_up(&end, *because),
                 Effect::Rests => {
-                    self.teller.set_state(ProcessState::Stopped);
-                    self.teller.view.reason = Some("it was stopped by an operator".to_owned());
-                    self.teller.tell("stopped", &end);
+                    self.reporter.set_state(ProcessState::Stopped);
+                    self.reporter.view.reason = Some("it was stopped by an operator".to_owned());
+                    self.reporter.report("stopped", &end);
                 }
-                Effect::Spawn => self.teller.tell("exited", &format!("{end}: it is started again, as was asked for")),
+                Effect::Spawn => {
+                    self.reporter.report("exited", &format!("{end}: it is started again, as was asked for"))
+                }
                 Effect::Terminate | Effect::Kill => {}
             }
         }
@@ -258,14 +267,14 @@ impl CommandActor {
             ),
             GaveUpBecause::Hopeless => "only a person can put that right".to_owned(),
         };
-        let id = self.teller.id();
+        let id = self.reporter.id();
         let words = format!(
             "{end}. Given up: {why}. Read what it said last with POST /api/gateways/{id}/process {{\"action\": \"diagnose\"}}, \
              put the cause right, then start it with {{\"action\": \"start\"}}"
         );
-        self.teller.set_state(ProcessState::GaveUp);
-        self.teller.view.reason = Some(words.clone());
-        self.teller.tell("gave_up", &words);
+        self.reporter.set_state(ProcessState::GaveUp);
+        self.reporter.view.reason = Some(words.clone());
+        self.reporter.report("gave_up", &words);
     }
 
     /// Brings everything that is shown up to date with the machine, and arms the timer.
@@ -280,13 +289,13 @@ impl CommandActor {
             State::Waiting => ProcessState::Waiting,
             State::GaveUp => ProcessState::GaveUp,
         };
-        self.teller.set_state(state);
+        self.reporter.set_state(state);
         let wait = self.machine.starts_at().map(|at| at.saturating_duration_since(now));
-        self.teller.view.next_start_ms = wait.map(|wait| {
+        self.reporter.view.next_start_ms = wait.map(|wait| {
             self.shared.clock.wall_ms().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
         });
-        self.teller.settle(now);
-        self.teller.publish();
+        self.reporter.settle(now);
+        self.reporter.publish();
         if self.orders.is_none() && !matches!(state, ProcessState::Starting) {
             for waiting in self.ended.drain(..) {
                 let _ = waiting.send(());
@@ -299,7 +308,7 @@ impl CommandActor {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        let due = [self.machine.next_deadline(), self.teller.verification_deadline()].into_iter().flatten().min();
+        let due = [self.machine.next_deadline(), self.reporter.verification_deadline()].into_iter().flatten().min();
         let Some(due) = due else { return };
         let wait = due.saturating_duration_since(self.shared.clock.now());
         self.timer = Some(ctx.run_later(wait, |actor, ctx| {
@@ -312,7 +321,7 @@ impl CommandActor {
 
     /// Looks at memory and processor time, one look at a time.
     fn sample(&mut self, ctx: &mut Context<Self>) {
-        let Some(pid) = self.teller.view.pid.filter(|_| !self.sampling) else { return };
+        let Some(pid) = self.reporter.view.pid.filter(|_| !self.sampling) else { return };
         self.sampling = true;
         let run = self.run;
         let look = async move { spawn_blocking(move || Sample::take(pid)).await.ok().flatten() };
@@ -320,35 +329,60 @@ impl CommandActor {
             actor.sampling = false;
             if let Some(sample) = sample
                 && run == actor.run
-                && actor.teller.view.pid == Some(pid)
+                && actor.reporter.view.pid == Some(pid)
             {
-                actor.teller.view.usage = Some(actor.meter.take(actor.shared.clock.now(), sample));
-                actor.teller.publish();
+                actor.reporter.view.usage = Some(actor.meter.take(actor.shared.clock.now(), sample));
+                actor.reporter.publish();
             }
         }));
     }
 }
 
-/// Ends what was left: the recorded process with its group, if it is still that, and all carriers of the mark. The first of
+fn launch(definition: &CommandDefinition, tag: ProcessTag) -> Launch {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && home.is_dir());
+    let directory = definition.directory.clone().or(home).unwrap_or_else(|| PathBuf::from("/"));
+    let mut command = Command::new(&definition.program);
+    command
+        .args(&definition.args)
+        .env_clear()
+        .envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        // A restart that an OpenClaw gateway decides on stays in its process, so that it stays our child.
+        .env("OPENCLAW_NO_RESPAWN", "1")
+        .envs(definition.env.iter().map(|(name, value)| (name, value.expose())));
+    Launch {
+        directory: Directory::At(directory),
+        left_behind_grace: LEFT_BEHIND_GRACE,
+        follows_restarts: true,
+        ..Launch::new(command, tag)
+    }
+}
+
+/// Ends what was left: the recorded process with its group, if it is still that, and all carriers of the tag. The first of
 /// them, and how many there were. Blocking.
-fn end_orphans(mark: &Mark, former: &LocalProcess) -> (Vec<i32>, u32) {
+fn end_orphans(tag: &ProcessTag, former: &LocalProcess) -> (Vec<i32>, u32) {
     let recorded = former.pid.and_then(Process::read).filter(|process| {
         !process.is_dead() && Some(process.start_ticks) == former.start_ticks && former.boot_id == proc_table::boot_id()
     });
-    let mut pids: Vec<i32> = mark.carriers().iter().map(|process| process.pid).collect();
-    pids.extend(recorded.iter().map(|process| process.pid));
+    let mut pids: Vec<i32> = tag.processes().iter().chain(&recorded).map(|process| process.pid).collect();
     pids.sort_unstable();
     pids.dedup();
-    let count = kinship::end_orphans(recorded.as_ref(), mark, ORPHAN_GRACE);
     pids.truncate(3);
-    (pids, count)
+    (pids, tag.end_former(recorded.as_ref(), ORPHAN_GRACE))
+}
+
+/// News of the child, of which of the actor's runs.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ChildSaid {
+    run: u64,
+    event: ChildEvent,
 }
 
 impl Actor for CommandActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.teller.publish();
+        self.reporter.publish();
         ctx.run_interval(self.shared.settings.sample_interval, |actor, ctx| actor.sample(ctx));
         self.sweep(ctx);
     }
@@ -361,22 +395,30 @@ impl Handler<ChildSaid> for CommandActor {
         if message.run != self.run {
             return;
         }
-        match message.said {
-            Said::Lines { stream, lines } => {
+        match message.event {
+            ChildEvent::Output(stream, lines) => {
                 let at_ms = self.shared.clock.wall_ms();
-                for text in lines {
-                    let text = self.teller.without_secrets(text);
-                    self.output.push(OutputLine { at_ms, stream, text });
+                for line in lines {
+                    self.output.push(at_ms, stream.as_str(), &self.reporter.without_secrets(line.text));
                 }
                 return;
             }
-            Said::Started { pid, start_ticks } => {
-                self.on_started(pid, start_ticks, ctx);
+            ChildEvent::Dropped(_) | ChildEvent::Signalled(..) => return,
+            ChildEvent::Started(process) => {
+                self.on_started(&process, ctx);
                 // The first look tells nothing of the processor yet; the next one does.
                 self.sample(ctx);
             }
-            Said::Replaced { pid, start_ticks } => self.on_replaced(pid, start_ticks, ctx),
-            Said::Ended { ending, left } => self.on_ended(&ending, left, ctx),
+            ChildEvent::Replaced(process) => self.on_replaced(&process, ctx),
+            ChildEvent::NotStarted(reason) => self.on_ended(&Ending::NotStarted(reason), 0, ctx),
+            ChildEvent::Ended(Ended { code, signal, left_behind, .. }) => {
+                let ending = match (code, signal) {
+                    (Some(code), _) => Ending::Code(code),
+                    (None, Some(signal)) => Ending::Signal(signal),
+                    (None, None) => Ending::Unknown,
+                };
+                self.on_ended(&ending, left_behind, ctx);
+            }
         }
         self.show(ctx);
     }
@@ -386,7 +428,159 @@ impl Handler<LinkSeen> for CommandActor {
     type Result = ();
 
     fn handle(&mut self, message: LinkSeen, ctx: &mut Self::Context) {
-        self.teller.on_link(message);
+        self.reporter.on_link(message);
         self.show(ctx);
+    }
+}
+
+type Answering = ResponseActFuture<CommandActor, Result<ProcessAnswer, Failure>>;
+
+impl Handler<OrderProcess> for CommandActor {
+    type Result = Answering;
+
+    fn handle(&mut self, order: OrderProcess, _: &mut Self::Context) -> Self::Result {
+        match order.action {
+            ProcessAction::Status => ready(self, Ok(self.reporter.answer())),
+            ProcessAction::Diagnose => self.diagnose(),
+            ProcessAction::Start | ProcessAction::Restart if self.definition.is_none() => {
+                let missing = self.reporter.view.reason.clone().unwrap_or_default();
+                ready(self, Err(self.reporter.failure(order.action, &[missing])))
+            }
+            ProcessAction::Start | ProcessAction::Stop | ProcessAction::Restart => self.change(order),
+        }
+    }
+}
+
+fn ready(actor: &CommandActor, answer: Result<ProcessAnswer, Failure>) -> Answering {
+    Box::pin(async move { answer }.into_actor(actor))
+}
+
+impl CommandActor {
+    /// Written, then done, then answered.
+    fn change(&mut self, order: OrderProcess) -> Answering {
+        let OrderProcess { action, wait, .. } = order;
+        let wanted = action != ProcessAction::Stop;
+        let (store, id) = (self.shared.store.clone(), self.reporter.id());
+        let changed = LocalProcess { wanted, ..self.stored.clone() };
+        let write = async move { store.put_local_process(id, changed).await };
+        Box::pin(write.into_actor(self).then(move |written, actor, ctx| {
+            if let Err(failure) = written {
+                return ready(actor, Err(failure));
+            }
+            actor.stored.wanted = wanted;
+            let outcome = actor.begin(action, ctx);
+            let begun = actor.reporter.answer();
+            match outcome.filter(|_| wait) {
+                None => ready(actor, Ok(begun)),
+                Some(outcome) => {
+                    let answer = async move { outcome.await.unwrap_or_else(|_| Err(Failure::unavailable("process"))) };
+                    Box::pin(answer.into_actor(actor))
+                }
+            }
+        }))
+    }
+
+    /// Does it; the outcome, where there is something to wait for.
+    fn begin(
+        &mut self,
+        action: ProcessAction,
+        ctx: &mut Context<Self>,
+    ) -> Option<oneshot::Receiver<Result<ProcessAnswer, Failure>>> {
+        let now = self.shared.clock.now();
+        if action == ProcessAction::Start && self.machine.state() == State::Running {
+            return None;
+        }
+        if action == ProcessAction::Stop && self.machine.state() == State::Stopped {
+            return None;
+        }
+        let effects = match action {
+            ProcessAction::Stop => self.machine.stop(now),
+            ProcessAction::Start => self.machine.start(),
+            _ => self.machine.restart(now),
+        };
+        let waits = effects.contains(&Effect::Rests);
+        if waits {
+            // It had ended already.
+            self.reporter.view.reason = Some("it was stopped by an operator".to_owned());
+            self.reporter.report("stopped", "it is not started again");
+        }
+        if action != ProcessAction::Stop {
+            self.reporter.begin_verification(now);
+            // So that nobody takes the state before for the outcome.
+            self.reporter.set_state(ProcessState::Starting);
+        }
+        let outcome = self.reporter.wait_for(action);
+        self.carry_out(effects, ctx);
+        self.show(ctx);
+        Some(outcome)
+    }
+
+    fn diagnose(&mut self) -> Answering {
+        let leader = self.reporter.view.pid;
+        let look = async move {
+            spawn_blocking(move || {
+                leader.map(family).unwrap_or_default().into_iter().take(MAX_MEMBERS).map(member).collect()
+            })
+            .await
+            .unwrap_or_default()
+        };
+        Box::pin(look.into_actor(self).map(|members: Vec<Member>, actor, _| {
+            let diagnosis = Diagnosis {
+                findings: actor.findings(),
+                program: actor.definition.as_ref().map(|definition| definition.program.display().to_string()),
+                members,
+                output: actor.output.newest(OUTPUT_LINES),
+                output_dropped: actor.output.dropped(),
+            };
+            Ok(ProcessAnswer { diagnosis: Some(diagnosis), ..actor.reporter.answer() })
+        }))
+    }
+
+    fn findings(&self) -> Vec<String> {
+        findings(&self.reporter.view, self.reporter.link())
+    }
+
+    /// Ends it for good, within the time that there is.
+    fn end(&mut self, within: std::time::Duration, ctx: &mut Context<Self>) -> oneshot::Receiver<()> {
+        let (told, ended) = oneshot::channel();
+        self.ended.push(told);
+        let effects = self.machine.stop(self.shared.clock.now());
+        self.carry_out(effects, ctx);
+        // The machine kills after its own grace; the daemon's stop has less time.
+        ctx.run_later(within.mul_f64(0.7), |actor, _| actor.order(Order::Kill));
+        self.show(ctx);
+        ended
+    }
+}
+
+fn member(process: Process) -> Member {
+    Member {
+        pid: process.pid,
+        parent: process.parent,
+        name: proc_table::name(process.pid).unwrap_or_default(),
+        state: process.state,
+    }
+}
+
+impl Handler<EndProcess> for CommandActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, message: EndProcess, ctx: &mut Self::Context) -> Self::Result {
+        let ended = self.end(message.within, ctx);
+        let within = message.within;
+        let wait = async move {
+            let _ = tokio::time::timeout(within, ended).await;
+        };
+        Box::pin(wait.into_actor(self).map(|(), _, ctx| ctx.stop()))
+    }
+}
+
+impl Handler<RecordSeen> for CommandActor {
+    type Result = ();
+
+    fn handle(&mut self, message: RecordSeen, _: &mut Self::Context) {
+        if let Some(record) = message.record {
+            self.reporter.record = record;
+        }
     }
 }

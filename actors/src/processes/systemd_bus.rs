@@ -48,7 +48,8 @@ pub(super) struct UnitStatus {
     pub(super) tasks: Option<u64>,
 }
 
-/// The way to the service manager: connected at the first use, and again after a failure.
+/// The way to the service manager: connected at the first use, and again after a failure. All actors of units share it. Its lock
+/// is held for no longer than a connection takes to be made, so that many units that are looked at at once share one.
 #[derive(Debug, Default)]
 pub(super) struct SystemdBus {
     connection: Mutex<Option<Connection>>,

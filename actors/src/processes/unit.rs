@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use gatewarden_processes::usage::Usage;
 
 use super::Shared;
-use super::diagnosis;
 use super::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAction, ProcessAnswer, RecordSeen};
+use super::reporter::ProcessReporter;
 use super::systemd_bus::{UnitAction, UnitStatus};
-use super::teller::Teller;
-use super::unit_reading::{Reading, read};
-use super::usage::Usage;
-use super::view::{Diagnosis, ProcessState, ProcessView};
+use super::view::{Diagnosis, LastEnd, ProcessState, ProcessView, findings};
 use crate::error::Failure;
 use crate::gateway_record::{ProcessSource, SharedRecord};
+use crate::machines::process_supervision::Ending;
 
 /// Between two looks while something is awaited.
 const SOON: Duration = Duration::from_millis(250);
@@ -23,7 +22,7 @@ const SOON: Duration = Duration::from_millis(250);
 pub(super) struct UnitActor {
     shared: Arc<Shared>,
     unit: String,
-    teller: Teller,
+    reporter: ProcessReporter,
     status: Option<UnitStatus>,
     /// Processor time as of the last look.
     cpu: Option<(Instant, u64)>,
@@ -36,8 +35,8 @@ pub(super) struct UnitActor {
 impl UnitActor {
     pub(super) fn new(shared: Arc<Shared>, registry: JoinRegistry, record: SharedRecord, unit: String) -> Self {
         let view = ProcessView::unknown(ProcessSource::Unit(unit.clone()), shared.clock.wall_ms());
-        let teller = Teller::new(shared.clone(), registry, record, view);
-        Self { shared, unit, teller, status: None, cpu: None, acting_until: None, looking: false, timer: None }
+        let reporter = ProcessReporter::new(shared.clone(), registry, record, view);
+        Self { shared, unit, reporter, status: None, cpu: None, acting_until: None, looking: false, timer: None }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -57,20 +56,20 @@ impl UnitActor {
         let now = self.shared.clock.now();
         match status {
             Err(words) => {
-                if self.teller.view.reason.as_ref() != Some(&words) {
-                    self.teller.tell("unknown", &format!("unit {} cannot be watched: {words}", self.unit));
+                if self.reporter.view.reason.as_ref() != Some(&words) {
+                    self.reporter.report("unknown", &format!("unit {} cannot be watched: {words}", self.unit));
                 }
-                self.teller.view.reason = Some(words);
-                self.teller.view.usage = None;
-                self.teller.set_state(ProcessState::Unknown);
+                self.reporter.view.reason = Some(words);
+                self.reporter.view.usage = None;
+                self.reporter.set_state(ProcessState::Unknown);
             }
             Ok(status) => self.take_status(status, now),
         }
-        self.teller.settle(now);
-        if self.teller.verification_deadline().is_none() {
+        self.reporter.settle(now);
+        if self.reporter.verification_deadline().is_none() {
             self.acting_until = None;
         }
-        self.teller.publish();
+        self.reporter.publish();
         self.arm(ctx);
     }
 
@@ -78,49 +77,49 @@ impl UnitActor {
         let acting = self.acting_until.is_some_and(|until| now < until);
         let Reading { state, reason, last_end } = read(&self.unit, &status, acting);
         let before = self.status.replace(status.clone());
-        let was = self.teller.view.state;
-        let former = self.teller.view.pid;
+        let was = self.reporter.view.state;
+        let former = self.reporter.view.pid;
         let usage = self.usage(&status, now);
-        let view = &mut self.teller.view;
+        let view = &mut self.reporter.view;
         view.pid = status.main_pid;
         view.started_ms = status.main_pid.and_then(|_| wall_ms(status.main_started_us));
         view.restarts = status.restarts;
         view.reason = reason;
         view.last_end = last_end.or(view.last_end.take());
         view.usage = usage;
-        self.teller.set_state(state);
+        self.reporter.set_state(state);
         // What was there at the first look is no news.
         if before.is_none() {
             return;
         }
         if former != status.main_pid {
-            self.tell_of_process(former, &status, state, now);
+            self.report_process(former, &status, state, now);
         }
         if was != state {
-            let words = self.teller.view.reason.clone().unwrap_or_default();
+            let words = self.reporter.view.reason.clone().unwrap_or_default();
             match state {
-                ProcessState::GaveUp => self.teller.tell("gave_up", &words),
-                ProcessState::Stopped => self.teller.tell("stopped", "the unit is inactive"),
+                ProcessState::GaveUp => self.reporter.report("gave_up", &words),
+                ProcessState::Stopped => self.reporter.report("stopped", "the unit is inactive"),
                 _ => {}
             }
         }
     }
 
-    fn tell_of_process(&mut self, former: Option<i32>, status: &UnitStatus, state: ProcessState, now: Instant) {
+    fn report_process(&mut self, former: Option<i32>, status: &UnitStatus, state: ProcessState, now: Instant) {
         if let Some(former) = former {
-            self.teller.on_process_end();
+            self.reporter.on_process_end();
             if !matches!(state, ProcessState::Stopped | ProcessState::GaveUp) {
-                let end = self.teller.view.last_end.as_ref().map_or("ended", |end| end.words.as_str()).to_owned();
-                self.teller.tell("exited", &format!("process {former} {end}"));
+                let end = self.reporter.view.last_end.as_ref().map_or("ended", |end| end.words.as_str()).to_owned();
+                self.reporter.report("exited", &format!("process {former} {end}"));
             }
         }
         if let Some(pid) = status.main_pid {
-            self.teller.tell("started", &format!("started by the service manager as process {pid}"));
+            self.reporter.report("started", &format!("started by the service manager as process {pid}"));
             // Somebody else's start, or the service manager's own, is verified as well.
-            if self.teller.verification_deadline().is_none() {
-                self.teller.begin_verification(now);
+            if self.reporter.verification_deadline().is_none() {
+                self.reporter.begin_verification(now);
             }
-            self.teller.on_process(pid);
+            self.reporter.on_process(pid);
         }
     }
 
@@ -145,7 +144,7 @@ impl UnitActor {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        let awaited = self.acting_until.is_some() || self.teller.verification_deadline().is_some();
+        let awaited = self.acting_until.is_some() || self.reporter.verification_deadline().is_some();
         let wait = if awaited { SOON } else { self.shared.settings.sample_interval };
         self.timer = Some(ctx.run_later(wait, |actor, ctx| {
             actor.timer = None;
@@ -168,11 +167,11 @@ impl UnitActor {
 
     fn change_known(&mut self, order: OrderProcess) -> ResponseActFuture<Self, Result<ProcessAnswer, Failure>> {
         let action = order.action;
-        let running = self.teller.view.state == ProcessState::Running;
+        let running = self.reporter.view.state == ProcessState::Running;
         if (action == ProcessAction::Start && running)
-            || (action == ProcessAction::Stop && self.teller.view.state == ProcessState::Stopped)
+            || (action == ProcessAction::Stop && self.reporter.view.state == ProcessState::Stopped)
         {
-            return ready(self, Ok(self.teller.answer()));
+            return ready(self, Ok(self.reporter.answer()));
         }
         let (manager, unit) = (self.shared.units.clone(), self.unit.clone());
         let wish = match action {
@@ -185,23 +184,23 @@ impl UnitActor {
         self.acting_until = Some(now + self.shared.settings.verify_within);
         if action == ProcessAction::Stop {
             self.acting_until = None;
-            self.teller.set_state(ProcessState::Stopping);
+            self.reporter.set_state(ProcessState::Stopping);
         } else {
-            self.teller.begin_verification(now);
-            self.teller.set_state(ProcessState::Starting);
+            self.reporter.begin_verification(now);
+            self.reporter.set_state(ProcessState::Starting);
         }
-        let outcome = self.teller.wait_for(action);
+        let outcome = self.reporter.wait_for(action);
         let asked = async move { manager.act(&unit, wish).await };
         Box::pin(asked.into_actor(self).then(move |asked, actor, ctx| {
             actor.look(ctx);
             if let Err(words) = asked {
                 actor.acting_until = None;
-                let failure = actor.teller.failure(action, &[words]);
-                actor.teller.give_verification_up();
+                let failure = actor.reporter.failure(action, &[words]);
+                actor.reporter.give_verification_up();
                 return ready(actor, Err(failure));
             }
             if !order.wait {
-                let answer = actor.teller.answer();
+                let answer = actor.reporter.answer();
                 return ready(actor, Ok(answer));
             }
             let answer = async move { outcome.await.unwrap_or_else(|_| Err(Failure::unavailable("process"))) };
@@ -225,7 +224,7 @@ impl Actor for UnitActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.teller.publish();
+        self.reporter.publish();
         self.look(ctx);
     }
 }
@@ -235,12 +234,12 @@ impl Handler<OrderProcess> for UnitActor {
 
     fn handle(&mut self, order: OrderProcess, _: &mut Self::Context) -> Self::Result {
         match order.action {
-            ProcessAction::Status => ready(self, Ok(self.teller.answer())),
+            ProcessAction::Status => ready(self, Ok(self.reporter.answer())),
             ProcessAction::Diagnose => {
-                let mut findings = diagnosis::findings(&self.teller.view, self.teller.link());
+                let mut findings = findings(&self.reporter.view, self.reporter.link());
                 findings.push(format!("What it said last: journalctl -u {} -n 100.", self.unit));
                 let diagnosis = Diagnosis { findings, program: Some(self.unit.clone()), ..Diagnosis::default() };
-                ready(self, Ok(ProcessAnswer { diagnosis: Some(diagnosis), ..self.teller.answer() }))
+                ready(self, Ok(ProcessAnswer { diagnosis: Some(diagnosis), ..self.reporter.answer() }))
             }
             ProcessAction::Start | ProcessAction::Stop | ProcessAction::Restart => self.change(order),
         }
@@ -251,9 +250,9 @@ impl Handler<LinkSeen> for UnitActor {
     type Result = ();
 
     fn handle(&mut self, message: LinkSeen, _: &mut Self::Context) {
-        self.teller.on_link(message);
-        self.teller.settle(self.shared.clock.now());
-        self.teller.publish();
+        self.reporter.on_link(message);
+        self.reporter.settle(self.shared.clock.now());
+        self.reporter.publish();
     }
 }
 
@@ -262,7 +261,7 @@ impl Handler<RecordSeen> for UnitActor {
 
     fn handle(&mut self, message: RecordSeen, _: &mut Self::Context) {
         if let Some(record) = message.record {
-            self.teller.record = record;
+            self.reporter.record = record;
         }
     }
 }
@@ -273,5 +272,109 @@ impl Handler<EndProcess> for UnitActor {
     /// A unit is the service manager's: it goes on without the daemon.
     fn handle(&mut self, _: EndProcess, ctx: &mut Self::Context) {
         ctx.stop();
+    }
+}
+
+/// What a status means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reading {
+    state: ProcessState,
+    reason: Option<String>,
+    last_end: Option<LastEnd>,
+}
+
+/// Reads a status. While somebody has asked for a start (`acting`), or a job waits, an inactive unit is on its way.
+fn read(unit: &str, status: &UnitStatus, acting: bool) -> Reading {
+    let last_end = last_end(status);
+    let end = last_end.as_ref().map(|end| format!(": its process {}", end.words)).unwrap_or_default();
+    let coming = acting || status.job;
+    let (state, reason) = match status.active.as_str() {
+        _ if status.load == "not-found" => (
+            ProcessState::Unknown,
+            Some(format!("there is no unit {unit}: install it, or correct the unit in the gateway's record")),
+        ),
+        _ if matches!(status.load.as_str(), "masked" | "error" | "bad-setting") => {
+            (ProcessState::Unknown, Some(format!("unit {unit} is {}: systemctl status {unit} says why", status.load)))
+        }
+        "active" | "reloading" => (ProcessState::Running, None),
+        "activating" if status.sub == "auto-restart" => {
+            (ProcessState::Waiting, Some(format!("the service manager starts it again soon{end}")))
+        }
+        "activating" => (ProcessState::Starting, None),
+        "deactivating" => (ProcessState::Stopping, None),
+        "inactive" | "failed" if coming => (ProcessState::Starting, None),
+        "inactive" => (ProcessState::Stopped, Some(format!("unit {unit} is inactive{end}"))),
+        "failed" => (ProcessState::GaveUp, Some(failed(unit, &status.result, &end))),
+        other => (ProcessState::Unknown, Some(format!("the service manager calls unit {unit} \"{other}\""))),
+    };
+    Reading { state, reason, last_end }
+}
+
+fn failed(unit: &str, result: &str, end: &str) -> String {
+    let why = match result {
+        "start-limit-hit" => "it was started too often in too short a time".to_owned(),
+        other => format!("{other}{end}"),
+    };
+    format!(
+        "unit {unit} failed ({why}). Given up by the service manager: read journalctl -u {unit}, then start it again"
+    )
+}
+
+fn last_end(status: &UnitStatus) -> Option<LastEnd> {
+    let (how, number) = status.main_exit;
+    let ending = match how {
+        1 => Ending::Code(number),
+        2 | 3 => Ending::Signal(number),
+        _ => return None,
+    };
+    Some(LastEnd::new(i64::try_from(status.main_exited_us / 1000).unwrap_or_default(), &ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(active: &str, sub: &str) -> UnitStatus {
+        UnitStatus { load: "loaded".into(), active: active.into(), sub: sub.into(), ..UnitStatus::default() }
+    }
+
+    fn state(status: &UnitStatus, acting: bool) -> ProcessState {
+        read("g.service", status, acting).state
+    }
+
+    #[test]
+    fn the_service_managers_words_become_states() {
+        for (active, sub, expected) in [
+            ("active", "running", ProcessState::Running),
+            ("reloading", "reload", ProcessState::Running),
+            ("activating", "start", ProcessState::Starting),
+            ("activating", "auto-restart", ProcessState::Waiting),
+            ("deactivating", "stop-sigterm", ProcessState::Stopping),
+            ("inactive", "dead", ProcessState::Stopped),
+            ("failed", "failed", ProcessState::GaveUp),
+            ("dreaming", "", ProcessState::Unknown),
+        ] {
+            assert_eq!(state(&status(active, sub), false), expected, "{active}");
+        }
+    }
+
+    #[test]
+    fn one_that_was_asked_to_start_is_on_its_way_while_it_is_inactive() {
+        assert_eq!(state(&status("inactive", "dead"), true), ProcessState::Starting);
+        let queued = UnitStatus { job: true, ..status("failed", "failed") };
+        assert_eq!(state(&queued, false), ProcessState::Starting);
+    }
+
+    #[test]
+    fn a_missing_unit_and_a_failed_one_say_what_to_do() {
+        let missing = UnitStatus { load: "not-found".into(), ..status("inactive", "dead") };
+        let reading = read("g.service", &missing, true);
+        assert_eq!(reading.state, ProcessState::Unknown);
+        assert!(reading.reason.unwrap().contains("install it"));
+        let failed = UnitStatus { result: "exit-code".into(), main_exit: (1, 78), ..status("failed", "failed") };
+        let reading = read("g.service", &failed, false);
+        let words = reading.reason.unwrap();
+        assert!(words.contains("exited with code 78") && words.contains("journalctl -u g.service"), "{words}");
+        assert_eq!(reading.last_end.unwrap().code, Some(78));
     }
 }

@@ -1,10 +1,18 @@
-//! What is shown of a local process.
+//! What is shown of a local process, and what a closer look finds.
 
+use std::collections::VecDeque;
+
+use gatewarden_processes::usage::Usage;
 use serde::Serialize;
 
-use super::output::OutputLine;
-use super::usage::Usage;
+use super::messages::LinkSeen;
 use crate::gateway_record::ProcessSource;
+use crate::machines::process_supervision::Ending;
+
+/// Lines of output that are kept.
+const MAX_OUTPUT_LINES: usize = 500;
+/// Bytes of output that are kept.
+const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 
 /// Where a local process is. For a unit, in the service manager's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -67,6 +75,17 @@ pub struct LastEnd {
     pub code: Option<i32>,
     /// Signal, where that ended it.
     pub signal: Option<i32>,
+}
+
+impl LastEnd {
+    pub(super) fn new(at_ms: i64, ending: &Ending) -> Self {
+        Self {
+            at_ms,
+            words: ending.words(),
+            code: if let Ending::Code(code) = ending { Some(*code) } else { None },
+            signal: if let Ending::Signal(signal) = ending { Some(*signal) } else { None },
+        }
+    }
 }
 
 /// Everything that is shown.
@@ -141,4 +160,138 @@ pub struct Diagnosis {
     pub output: Vec<OutputLine>,
     /// Lines that it said before and that are no longer kept.
     pub output_dropped: u64,
+}
+
+/// One line of what it wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputLine {
+    /// Wall ms at which it was read.
+    pub at_ms: i64,
+    /// `stdout` or `stderr`.
+    pub stream: &'static str,
+    /// Its text, without control characters.
+    pub text: String,
+}
+
+/// The newest lines, bounded in number and bytes.
+#[derive(Debug, Default)]
+pub(super) struct OutputRing {
+    lines: VecDeque<OutputLine>,
+    bytes: usize,
+    dropped: u64,
+}
+
+impl OutputRing {
+    /// Keeps a line: without colours and other control characters.
+    pub(super) fn push(&mut self, at_ms: i64, stream: &'static str, text: &str) {
+        let text = text.replace('\t', " ").chars().filter(|char| !char.is_control()).collect();
+        let line = OutputLine { at_ms, stream, text };
+        self.bytes += line.text.len();
+        self.lines.push_back(line);
+        while self.lines.len() > MAX_OUTPUT_LINES || self.bytes > MAX_OUTPUT_BYTES {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.bytes -= oldest.text.len();
+            self.dropped += 1;
+        }
+    }
+
+    /// The newest lines, oldest first.
+    pub(super) fn newest(&self, most: usize) -> Vec<OutputLine> {
+        self.lines.iter().skip(self.lines.len().saturating_sub(most)).cloned().collect()
+    }
+
+    /// Lines that are no longer kept.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+/// A sentence for each thing that is wrong; empty where nothing is.
+pub(super) fn findings(view: &ProcessView, link: &LinkSeen) -> Vec<String> {
+    let mut findings = Vec::new();
+    if view.state != ProcessState::Running {
+        findings.push(match &view.reason {
+            Some(reason) => format!("It is {}: {reason}.", view.state.as_str()),
+            None => format!("It is {}.", view.state.as_str()),
+        });
+    }
+    match (&link.ready_since_ms, &link.obstacle, view.state) {
+        (Some(_), _, ProcessState::Running) => {}
+        (Some(_), _, _) => findings.push(
+            "The gateway is connected all the same: something else listens at its address. Stop that, or correct the \
+             gateway's host and port."
+                .to_owned(),
+        ),
+        (None, Some(obstacle), ProcessState::Running) => findings.push(format!(
+            "The process runs, but the gateway is not connected: {obstacle}. It may still be coming up; else compare the port and \
+             the token that it is started with to those of the gateway's record."
+        )),
+        (None, None, ProcessState::Running) => {
+            findings.push("The process runs, but the gateway is not connected yet.".to_owned());
+        }
+        (None, _, _) => {}
+    }
+    if let Some(Verified::No(missing)) = &view.verified {
+        findings.push(format!("The last start could not be verified: {}.", missing.join("; ")));
+    }
+    if view.restarts > 0 && view.state != ProcessState::GaveUp {
+        let last = view.last_end.as_ref().map(|end| format!("; last it {}", end.words)).unwrap_or_default();
+        findings.push(format!("It was started again {} times without anybody's asking{last}.", view.restarts));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway_record::ProcessSource;
+    use crate::ids::GatewayId;
+
+    fn view(state: ProcessState) -> ProcessView {
+        ProcessView { state, ..ProcessView::unknown(ProcessSource::Command("x".into()), 1) }
+    }
+
+    fn link(ready: bool, obstacle: Option<&str>) -> LinkSeen {
+        LinkSeen { gateway: GatewayId(1), ready_since_ms: ready.then_some(5), obstacle: obstacle.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_process_that_runs_and_is_connected_has_nothing_wrong() {
+        assert!(findings(&view(ProcessState::Running), &link(true, None)).is_empty());
+    }
+
+    #[test]
+    fn each_trouble_is_a_sentence_of_its_own() {
+        let said = |view: &ProcessView, link: &LinkSeen| findings(view, link).join(" ");
+        assert!(
+            said(&view(ProcessState::Running), &link(false, Some("connection refused"))).contains("connection refused")
+        );
+        assert!(said(&view(ProcessState::Stopped), &link(true, None)).contains("something else listens"));
+        let looping =
+            ProcessView { restarts: 3, reason: Some("process 7 exited".into()), ..view(ProcessState::Waiting) };
+        let words = said(&looping, &link(false, None));
+        assert!(words.contains("process 7 exited") && words.contains("3 times"), "{words}");
+        let unverified =
+            ProcessView { verified: Some(Verified::No(vec!["a, b".into()])), ..view(ProcessState::Running) };
+        assert!(said(&unverified, &link(true, None)).contains("could not be verified: a, b"));
+    }
+
+    #[test]
+    fn the_newest_lines_are_kept_within_both_bounds_and_without_control_characters() {
+        let mut ring = OutputRing::default();
+        for number in 0..MAX_OUTPUT_LINES + 6 {
+            ring.push(1, "stdout", &number.to_string());
+        }
+        ring.push(1, "stdout", "\x1b[31mred\tand\rblue");
+        assert_eq!(ring.dropped(), 7);
+        assert_eq!(
+            ring.newest(2).iter().map(|line| line.text.as_str()).collect::<Vec<_>>(),
+            ["505", "[31mred andblue"]
+        );
+        for _ in 0..200 {
+            ring.push(1, "stdout", &"x".repeat(4096));
+        }
+        assert!(ring.bytes <= MAX_OUTPUT_BYTES);
+        assert_eq!(ring.newest(usize::MAX).len(), MAX_OUTPUT_BYTES / 4096);
+    }
 }

@@ -1,67 +1,154 @@
-//! Requests that go to gateways: probe, call, reconnect; and the end of all.
+//! What is passed on to gateways: calls, control, logs, probes, spawns; and reconnects, and the end of all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::future::join_all;
+use gatewarden_core::fleet::{Member, SpawnAnswer, SpawnRequest, Ticket, unusable};
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::RegistryActor;
-use super::entry::Entry;
-use super::messages::{CallGateway, Drain, Ping, ProbeGateways, ReconnectGateway};
+use super::effects::gone;
+use super::messages::{
+    CallGateway, ControlSessionAt, Drain, Ping, ProbeGateways, ReconnectGateway, SpawnWork, WatchGatewayLogs,
+};
 use super::roster::GatewayView;
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::messages::{Call, Probe, Reconnect, ShutDown};
-use crate::gateway_report::ProbeOutcome;
-use crate::gateway_report::{GatewayReport, Phase};
+use crate::gateway::messages::{GatewayCommand, NoAnswer, Reply};
+use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
-use std::sync::Arc;
+use crate::log_watch::LogSubscription;
+use crate::machines::spawn_state::SpawnState;
+use crate::run::{ControlSession, SessionAction};
 
 /// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 /// How long gateways may take to close their sockets when the daemon stops.
 const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
 
+impl RegistryActor {
+    /// Passes a command on to a gateway that is usable. `what` it then failed to do in time goes into the failure with `help`.
+    fn ask<T: 'static>(
+        &self,
+        member: &Member,
+        timeout: Duration,
+        (what, help): (&'static str, &'static str),
+        command: impl FnOnce(Reply<Result<T, Failure>>) -> GatewayCommand,
+    ) -> ResponseFuture<Result<T, Failure>> {
+        let name = member.record.name.clone();
+        let Some(handle) = self.handles.get(&member.record.id).filter(|_| member.is_usable()) else {
+            return refused(unusable(&name, &member.report));
+        };
+        let asked = handle.ask(timeout + GRACE, command);
+        Box::pin(async move {
+            match asked.await {
+                Ok(answer) => answer,
+                Err(NoAnswer::Late) => Err(Failure::new(
+                    ErrorCode::GatewayTimeout,
+                    format!("Gateway \"{name}\" did not {what} within {} ms", timeout.as_millis()),
+                )
+                .with_help(help)),
+                Err(NoAnswer::NotTaken | NoAnswer::Ended) => Err(Failure::new(
+                    ErrorCode::GatewayUnavailable,
+                    format!("The connection to gateway \"{name}\" is being set up anew"),
+                )
+                .with_help("Try again in a second.")
+                .with_retry_after(Duration::from_secs(1))),
+            }
+        })
+    }
+}
+
+fn refused<T: 'static>(failure: Failure) -> ResponseFuture<Result<T, Failure>> {
+    Box::pin(async { Err(failure) })
+}
+
+impl Handler<CallGateway> for RegistryActor {
+    type Result = ResponseFuture<Result<(GatewayId, Held<Value>), Failure>>;
+
+    fn handle(&mut self, message: CallGateway, _: &mut Self::Context) -> Self::Result {
+        let CallGateway { target, method, params, timeout } = message;
+        let Some(id) = target.or(self.fleet.acting()) else {
+            let failure = Failure::new(ErrorCode::NoUsableGateway, "No gateway can take the request: none is usable")
+                .with_help("GET /api/gateways shows each gateway's state and what to do about it.")
+                .with_retry_after(Duration::from_secs(5));
+            return refused(failure);
+        };
+        let Some(member) = self.fleet.dialled(id) else { return refused(Failure::gateway_not_found(id)) };
+        let words = ("answer", "The request may have been carried out: look before you repeat it.");
+        let called = self.ask(member, timeout, words, |reply| GatewayCommand::Call { method, params, timeout, reply });
+        Box::pin(async move { called.await.map(|value| (id, value)) })
+    }
+}
+
+impl Handler<ControlSessionAt> for RegistryActor {
+    type Result = ResponseFuture<Result<Held<Value>, Failure>>;
+
+    fn handle(&mut self, message: ControlSessionAt, _: &mut Self::Context) -> Self::Result {
+        let ControlSessionAt { gateway, session_key, action, timeout } = message;
+        let what = match action {
+            SessionAction::Pause => "answer the pause",
+            SessionAction::Resume => "answer the resume",
+            SessionAction::Kill => "answer the kill",
+        };
+        let words = (what, "It may have been carried out: look at the session before you repeat it.");
+        let control = ControlSession { session_key, action, timeout };
+        match self.fleet.visible(gateway) {
+            Ok(member) => self.ask(member, timeout, words, |reply| GatewayCommand::Control(control, reply)),
+            Err(failure) => refused(failure),
+        }
+    }
+}
+
+impl Handler<WatchGatewayLogs> for RegistryActor {
+    type Result = ResponseFuture<Result<LogSubscription, Failure>>;
+
+    fn handle(&mut self, message: WatchGatewayLogs, _: &mut Self::Context) -> Self::Result {
+        let WatchGatewayLogs { gateway, wish, timeout } = message;
+        let words = ("give out its log", "Try again; if it stays so, look at the gateway's load.");
+        match self.fleet.visible(gateway) {
+            Ok(member) if self.fleet.is_stopping() => refused(unusable(&member.record.name, &member.report)),
+            Ok(member) => self.ask(member, timeout, words, |reply| GatewayCommand::WatchLogs(wish, reply)),
+            Err(failure) => refused(failure),
+        }
+    }
+}
+
 impl Handler<ProbeGateways> for RegistryActor {
     type Result = ResponseFuture<Result<Vec<(GatewayId, ProbeOutcome)>, Failure>>;
 
     fn handle(&mut self, message: ProbeGateways, _: &mut Self::Context) -> Self::Result {
-        let ids: Vec<GatewayId> = match message.only {
-            Some(id) if self.entries.get(&id).is_none_or(Entry::is_hidden) => {
-                return Box::pin(async move { Err(Failure::gateway_not_found(id)) });
-            }
-            Some(id) => vec![id],
+        let ids: Vec<GatewayId> = match message.only.map(|id| (id, self.fleet.visible(id))) {
+            Some((_, Err(failure))) => return refused(failure),
+            Some((id, Ok(_))) => vec![id],
             None => self.roster.reader().list().iter().map(|view| view.record.id).collect(),
         };
+        let timeout = message.timeout;
+        let clock = self.clock.clone();
         // All at the same time: the answer takes one probe's timeout, however many gateways there are.
         let probes: Vec<_> = ids
             .into_iter()
-            .filter_map(|id| {
-                let entry = self.entries.get(&id)?;
-                let sent = entry.door.as_ref().map(|door| door.probe.send(Probe { timeout: message.timeout }));
-                Some((id, entry.report.clone(), sent))
-            })
-            .collect();
-        let clock = self.clock.clone();
-        Box::pin(async move {
-            let outcomes = join_all(probes.into_iter().map(|(id, report, sent)| {
-                let clock = clock.clone();
-                async move {
-                    let answered = match sent {
-                        Some(sent) => {
-                            tokio::time::timeout(message.timeout + GRACE, sent).await.ok().and_then(Result::ok)
-                        }
+            .filter_map(move |id| {
+                let member = self.fleet.get(id)?;
+                let asked = self
+                    .handles
+                    .get(&id)
+                    .map(|handle| handle.ask(timeout + GRACE, |reply| GatewayCommand::Probe { timeout, reply }));
+                let (report, clock) = (member.report.clone(), clock.clone());
+                Some(async move {
+                    let answered = match asked {
+                        Some(asked) => asked.await.ok(),
                         None => None,
                     };
-                    let outcome = answered.unwrap_or_else(|| unanswered(report, clock.wall_ms()));
-                    (id, outcome)
-                }
-            }))
-            .await;
-            Ok(outcomes)
-        })
+                    (id, answered.unwrap_or_else(|| unanswered(report, clock.wall_ms())))
+                })
+            })
+            .collect();
+        Box::pin(async move { Ok(join_all(probes).await) })
     }
 }
 
@@ -75,84 +162,29 @@ fn unanswered(report: GatewayReport, probed_at_ms: i64) -> ProbeOutcome {
     ProbeOutcome { probed_at_ms, report, latency_ms: None, failed_step: Some(("request".to_owned(), words.to_owned())) }
 }
 
-impl Handler<CallGateway> for RegistryActor {
-    type Result = ResponseFuture<Result<(GatewayId, Held<Value>), Failure>>;
+impl Handler<SpawnWork> for RegistryActor {
+    type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
 
-    fn handle(&mut self, message: CallGateway, _: &mut Self::Context) -> Self::Result {
-        let CallGateway { target, method, params, timeout } = message;
-        let Some(id) = target.or(self.election.acting()) else {
-            let failure = Failure::new(ErrorCode::NoUsableGateway, "No gateway can take the request: none is usable")
-                .with_help("GET /api/gateways shows each gateway's state and what to do about it.")
-                .with_retry_after(Duration::from_secs(5));
-            return Box::pin(async { Err(failure) });
-        };
-        let Some(entry) = self.entries.get(&id) else {
-            return Box::pin(async move { Err(Failure::gateway_not_found(id)) });
-        };
-        let name = entry.record.name.clone();
-        if !entry.report.is_usable() {
-            let failure = unusable(&name, &entry.report);
-            return Box::pin(async { Err(failure) });
-        }
-        let Some(door) = &entry.door else {
-            let failure = unusable(&name, &entry.report);
-            return Box::pin(async { Err(failure) });
-        };
-        let sent = door.call.send(Call { method, params, timeout });
-        Box::pin(async move {
-            match tokio::time::timeout(timeout + GRACE, sent).await {
-                Ok(Ok(answer)) => answer.map(|value| (id, value)),
-                Ok(Err(_)) => Err(Failure::new(
-                    ErrorCode::GatewayUnavailable,
-                    format!("The connection to gateway \"{name}\" is being set up anew"),
-                )
-                .with_help("Try again in a second.")
-                .with_retry_after(Duration::from_secs(1))),
-                Err(_) => Err(Failure::new(
-                    ErrorCode::GatewayTimeout,
-                    format!("Gateway \"{name}\" did not answer within {} ms", timeout.as_millis()),
-                )
-                .with_help("The request may have been carried out: look before you repeat it.")),
-            }
-        })
-    }
-}
-
-/// The failure for a request to a gateway that isn't to be trusted with work.
-pub(super) fn unusable(name: &str, report: &GatewayReport) -> Failure {
-    let failure = Failure::new(
-        ErrorCode::GatewayUnavailable,
-        format!(
-            "Gateway \"{name}\" is {} ({}) and cannot take requests",
-            report.status.as_str(),
-            report.phase.as_str()
-        ),
-    )
-    .with_retry_after(Duration::from_secs(5));
-    match &report.last_error {
-        Some(problem) => failure.with_help(format!("{} {}", problem.message, problem.help)),
-        None => failure.with_help("GET /api/gateways shows its state; it is retried automatically."),
+    fn handle(&mut self, message: SpawnWork, ctx: &mut Self::Context) -> Self::Result {
+        let SpawnWork { wish, work, record, idempotency, timeout } = message;
+        let (answer, answered) = oneshot::channel();
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.spawners.insert(ticket, answer);
+        let request = SpawnRequest { wish, work, record, idempotency, timeout };
+        self.feed(ctx, |fleet, _| fleet.spawn(ticket, request));
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(gone())) })
     }
 }
 
 impl Handler<ReconnectGateway> for RegistryActor {
     type Result = Result<Arc<GatewayView>, Failure>;
 
-    fn handle(&mut self, message: ReconnectGateway, ctx: &mut Self::Context) -> Self::Result {
-        let id = message.0;
-        let entry = self.entries.get_mut(&id).filter(|entry| !entry.is_hidden());
-        let entry = entry.ok_or_else(|| Failure::gateway_not_found(id))?;
-        info!(gateway.id = id.0, gateway.name = %entry.record.name, "reconnect asked for by an operator");
-        match &entry.door {
-            Some(door) => door.reconnect.do_send(Reconnect),
-            None => {
-                entry.intensity.forgive();
-                let last_seen_ms = entry.report.last_seen_ms;
-                entry.report = GatewayReport { last_seen_ms, ..GatewayReport::unknown(self.clock.wall_ms()) };
-                self.start_gateway(id, ctx);
-            }
-        }
-        self.publish(id).ok_or_else(|| Failure::gateway_not_found(id))
+    fn handle(&mut self, ReconnectGateway(id): ReconnectGateway, ctx: &mut Self::Context) -> Self::Result {
+        self.feed(ctx, |fleet, time| fleet.reconnect(time, id))?;
+        let view = self.roster.reader().get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
+        info!(gateway.id = id.0, gateway.name = %view.record.name, "reconnect asked for by an operator");
+        Ok(view)
     }
 }
 
@@ -166,19 +198,14 @@ impl Handler<Drain> for RegistryActor {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
-        self.stopping = true;
-        let closing: Vec<_> = self
-            .entries
-            .values()
-            .filter_map(|entry| entry.door.as_ref())
-            .map(|door| door.shut_down.send(ShutDown))
-            .collect();
+        self.fleet.stop();
+        let closing: Vec<_> =
+            self.handles.values().map(|handle| handle.ask(CLOSE_BUDGET, GatewayCommand::ShutDown)).collect();
         let count = closing.len();
-        let observed = self.take_unsaved();
-        let store = self.store.clone();
-        let health_log = self.health_log.clone();
+        let observed = self.fleet.take_unsaved();
+        let (store, health_log) = (self.store.clone(), self.health_log.clone());
         let drain = async move {
-            if tokio::time::timeout(CLOSE_BUDGET, join_all(closing)).await.is_err() {
+            if join_all(closing).await.contains(&Err(NoAnswer::Late)) {
                 warn!(gateways = count, "not every gateway connection could be closed in time");
             }
             if let Err(failure) = store.save_observed(observed).await {
@@ -187,5 +214,22 @@ impl Handler<Drain> for RegistryActor {
             health_log.flush().await;
         };
         Box::pin(drain.into_actor(self).then(|(), registry, _| registry.write_last_spawns()))
+    }
+}
+
+impl RegistryActor {
+    /// Once, for the daemon's stop.
+    fn write_last_spawns(&mut self) -> ResponseActFuture<Self, ()> {
+        let batch = self.fleet.last_batch();
+        let store = self.store.clone();
+        let write = async move {
+            if batch.steps.is_empty() {
+                return (batch.spawn_ids, Ok(Vec::new()));
+            }
+            (batch.spawn_ids, store.move_spawns(&SpawnState::OPEN, batch.steps).await)
+        };
+        Box::pin(write.into_actor(self).map(|(spawn_ids, written), registry, ctx| {
+            registry.feed(ctx, |fleet, time| fleet.on_spawns_written(time, &spawn_ids, written));
+        }))
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use gatewarden_protocol::Secret;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -12,13 +13,14 @@ use super::{Device, Devices};
 /// device gets a new one while another program with the same device may still use the old.
 const MAX_TOKENS: usize = 4;
 
-/// A token that a device was given.
-#[derive(Clone, PartialEq)]
-pub struct DeviceToken {
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeviceToken {
+    /// SHA-256 of the token; base64url without padding in the file.
+    #[serde(rename = "sha256", with = "hash_text")]
     pub(super) hash: [u8; 32],
-    /// The clear text, until the gateway ends.
+    #[serde(skip)]
     pub(super) clear: Option<Secret>,
-    /// What it is good for.
     pub scopes: Vec<String>,
     /// When it was issued, in wall ms.
     pub issued_at_ms: i64,
@@ -32,10 +34,8 @@ impl fmt::Debug for DeviceToken {
     }
 }
 
-/// A token as it is handed out.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Issued {
-    /// The token.
+pub(crate) struct Issued {
     pub token: Secret,
     /// When it was issued, in wall ms.
     pub issued_at_ms: i64,
@@ -43,12 +43,9 @@ pub struct Issued {
     pub is_fresh: bool,
 }
 
-/// What a token turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenState {
-    /// Good, for these scopes.
+pub(crate) enum TokenState {
     Good(Vec<String>),
-    /// It was good once.
     Expired,
     /// Not one of the device's.
     Unknown,
@@ -56,12 +53,12 @@ pub enum TokenState {
 
 impl Devices {
     /// What a token that a device shows is. Takes the same time whatever it is.
-    pub fn check_token(&self, id: &str, token: &Secret, now_ms: i64) -> TokenState {
+    pub(crate) fn check_token(&self, id: &str, token: &Secret, now_ms: i64) -> TokenState {
         self.paired.get(id).map_or(TokenState::Unknown, |device| device.check(&hash(token), now_ms))
     }
 
     /// Whose good token this is, where no device proves itself (document 002's reconnect).
-    pub fn owner_of(&self, token: &Secret, now_ms: i64) -> Option<(&Device, Vec<String>)> {
+    pub(crate) fn owner_of(&self, token: &Secret, now_ms: i64) -> Option<(&Device, Vec<String>)> {
         let hash = hash(token);
         let mut owner = None;
         for device in self.paired.values() {
@@ -74,7 +71,7 @@ impl Devices {
 
     /// The token that a device is given with its hello, for these scopes: the one that it has shown, or got before, if that
     /// is good for long enough yet; else a fresh one. None for a device that isn't approved.
-    pub fn token_for(
+    pub(crate) fn token_for(
         &mut self,
         id: &str,
         scopes: &[String],
@@ -106,7 +103,7 @@ impl Devices {
     }
 
     /// Gives a device a new token for these scopes and makes all others worthless. None for a device that isn't approved.
-    pub fn rotate(&mut self, id: &str, scopes: Vec<String>, now_ms: i64, fresh: Secret) -> Option<DeviceToken> {
+    pub(crate) fn rotate(&mut self, id: &str, scopes: Vec<String>, now_ms: i64, fresh: Secret) -> Option<DeviceToken> {
         let ttl = self.ttl_ms();
         let device = self.paired.get_mut(id)?;
         device.tokens.clear();
@@ -115,7 +112,7 @@ impl Devices {
     }
 
     /// Makes all tokens of a device worthless. How many there were; none for an unknown device.
-    pub fn revoke(&mut self, id: &str) -> Option<usize> {
+    pub(crate) fn revoke(&mut self, id: &str) -> Option<usize> {
         let device = self.paired.get_mut(id)?;
         Some(std::mem::take(&mut device.tokens).len())
     }
@@ -127,12 +124,11 @@ impl Devices {
 
 impl Device {
     /// Whether it was given a token that has not been withdrawn since, good or expired.
-    pub fn has_tokens(&self) -> bool {
+    pub(crate) fn has_tokens(&self) -> bool {
         !self.tokens.is_empty()
     }
 
-    /// Its tokens, oldest first.
-    pub fn tokens(&self) -> &[DeviceToken] {
+    pub(crate) fn tokens(&self) -> &[DeviceToken] {
         &self.tokens
     }
 
@@ -170,4 +166,21 @@ fn hash(token: &Secret) -> [u8; 32] {
 
 fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
     bool::from(one.as_slice().ct_eq(other.as_slice()))
+}
+
+mod hash_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(hash))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let hash = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        hash.ok_or_else(|| D::Error::custom("a hash of a token was damaged"))
+    }
 }

@@ -1,17 +1,14 @@
 //! Starts children and looks after each in a task of its own.
 
-mod child_task;
-
 use std::collections::HashMap;
+use std::process::Command;
 use std::time::Duration;
 
+use gatewarden_processes::{ChildEvent, Directory, Ended, Input, Launch, Order, OutputRate, Owner, supervise};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::run_marker::StateMark;
-use super::strays;
-use super::subreaper::Leaders;
-use crate::desk::messages::News;
+use crate::effect::News;
 use crate::effect::{ProcessNews, ProcessOrder, ProcessSignal, RunId};
 
 /// Orders to one child that may wait.
@@ -25,7 +22,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(3);
 /// pipes. Needs a tokio runtime with time and IO.
 #[derive(Debug)]
 pub struct Launcher {
-    mark: StateMark,
+    owner: Owner,
     news: mpsc::Sender<News>,
     running: HashMap<RunId, Running>,
     stopping: bool,
@@ -33,15 +30,15 @@ pub struct Launcher {
 
 #[derive(Debug)]
 struct Running {
-    signals: mpsc::Sender<ProcessSignal>,
+    orders: mpsc::Sender<Order>,
     task: JoinHandle<()>,
     kill_grace: Duration,
 }
 
 impl Launcher {
     /// A launcher without children.
-    pub fn new(mark: StateMark, news: mpsc::Sender<News>) -> Self {
-        Self { mark, news, running: HashMap::new(), stopping: false }
+    pub fn new(owner: Owner, news: mpsc::Sender<News>) -> Self {
+        Self { owner, news, running: HashMap::new(), stopping: false }
     }
 
     /// Starts a child. Its news say whether that worked. How many there may be is the caller's to decide.
@@ -51,15 +48,30 @@ impl Launcher {
             return self.tell(News { run: order.run, news: ProcessNews::NotStarted { reason } });
         }
         self.running.retain(|_, running| !running.task.is_finished());
-        let (signals, orders) = mpsc::channel(SIGNAL_QUEUE);
+        let (orders, queue) = mpsc::channel(SIGNAL_QUEUE);
         let (run, kill_grace) = (order.run.clone(), order.kill_grace);
-        let task = tokio::spawn(child_task::look_after(order, self.mark.clone(), self.news.clone(), orders));
-        self.running.insert(run, Running { signals, task, kill_grace });
+        let (of, news) = (run.clone(), self.news.clone());
+        let report = move |event| {
+            let (run, news) = (of.clone(), news.clone());
+            async move {
+                for told in news_of(event) {
+                    // Nobody listens any more: the gateway is stopping, and the child is ended all the same.
+                    let _ = news.send(News { run: run.clone(), news: told }).await;
+                }
+            }
+        };
+        let task = tokio::spawn(supervise(launch(order, &self.owner), queue, report));
+        self.running.insert(run, Running { orders, task, kill_grace });
     }
 
     /// Signals a child's group. Its news say what came of it; a child that has ended is reported as such.
     pub fn signal(&mut self, run: &RunId, signal: ProcessSignal) {
-        let refused = match self.running.get(run).map(|running| running.signals.try_send(signal)) {
+        let order = match signal {
+            ProcessSignal::Pause => Order::Pause,
+            ProcessSignal::Resume => Order::Resume,
+            ProcessSignal::Terminate => Order::Terminate,
+        };
+        let refused = match self.running.get(run).map(|running| running.orders.try_send(order)) {
             Some(Ok(())) => return,
             Some(Err(mpsc::error::TrySendError::Full(_))) => "too many orders wait for this process",
             Some(Err(mpsc::error::TrySendError::Closed(_))) | None => "the process has ended",
@@ -91,13 +103,10 @@ impl Launcher {
     pub fn stop(&mut self) -> impl Future<Output = u32> + Send + 'static {
         let running: Vec<Running> = self.running.drain().map(|(_, running)| running).collect();
         self.stopping = true;
-        let (mark, news) = (self.mark.clone(), self.news.clone());
+        let (owner, news) = (self.owner.clone(), self.news.clone());
         async move {
-            for child in &running {
-                // Full or closed: dropping the queue below ends the child all the same.
-                let _ = child.signals.try_send(ProcessSignal::Terminate);
-            }
             let longest = running.iter().map(|child| child.kill_grace).max().unwrap_or_default();
+            // Closing their queues ends them.
             let tasks: Vec<JoinHandle<()>> = running.into_iter().map(|child| child.task).collect();
             let all = async {
                 for task in tasks {
@@ -105,8 +114,7 @@ impl Launcher {
                 }
             };
             let _ = tokio::time::timeout(longest + STOP_MARGIN, all).await;
-            let ended = tokio::task::spawn_blocking(move || strays::end_all(&mark, Leaders::of_this_process()));
-            let ended = ended.await.unwrap_or(0);
+            let ended = tokio::task::spawn_blocking(move || owner.end_all()).await.unwrap_or(0);
             let taken = async {
                 while !news.is_closed() && news.capacity() < news.max_capacity() {
                     tokio::task::yield_now().await;
@@ -116,6 +124,52 @@ impl Launcher {
             ended
         }
     }
+}
+
+fn launch(order: ProcessOrder, owner: &Owner) -> Launch {
+    let mut command = Command::new(&order.program);
+    command.args(&order.args).env_clear().envs(&order.env);
+    Launch {
+        // The allow-list has judged the path as it is written; a link on it may lead elsewhere.
+        directory: if order.make_cwd { Directory::Made(order.cwd) } else { Directory::WithoutLinks(order.cwd) },
+        input: order.stdin.map_or(Input::Empty, Input::Text),
+        open_files: order.open_files,
+        memory: order.memory,
+        max_line_bytes: order.max_line_bytes,
+        output_rate: OutputRate::Dropping(order.output_bytes_per_second),
+        timeout: order.timeout,
+        kill_after: Some(order.kill_grace),
+        ..Launch::new(command, owner.tag(&order.run.0))
+    }
+}
+
+fn news_of(event: ChildEvent) -> Vec<ProcessNews> {
+    vec![match event {
+        ChildEvent::Started(process) => ProcessNews::Started { pid: process.pid.unsigned_abs() },
+        ChildEvent::NotStarted(reason) => ProcessNews::NotStarted { reason },
+        ChildEvent::Output(stream, lines) => {
+            let news = |line: gatewarden_processes::Line| ProcessNews::Line { stream, text: line.text, cut: line.cut };
+            return lines.into_iter().map(news).collect();
+        }
+        ChildEvent::Dropped(bytes) => ProcessNews::Dropped { bytes },
+        ChildEvent::Signalled(order, outcome) => {
+            let signal = match order {
+                Order::Pause => ProcessSignal::Pause,
+                Order::Resume => ProcessSignal::Resume,
+                Order::Terminate | Order::Kill => ProcessSignal::Terminate,
+            };
+            ProcessNews::Signalled { signal, failed: outcome.err() }
+        }
+        // Only where it is asked for.
+        ChildEvent::Replaced(_) => return Vec::new(),
+        ChildEvent::Ended(Ended { code, signal, ran, left_behind, timed_out }) => ProcessNews::Exited {
+            code,
+            signal,
+            duration_ms: u64::try_from(ran.as_millis()).unwrap_or(u64::MAX),
+            strays: left_behind,
+            timed_out,
+        },
+    }]
 }
 
 #[cfg(test)]

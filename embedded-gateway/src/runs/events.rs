@@ -6,23 +6,22 @@ use serde_json::{Value, json};
 use super::answer::Piece;
 use super::replies;
 use super::run::{Asked, Ending, Run, RunState};
-use crate::audience::Audience;
 use crate::caller::{ConnectionId, Scope};
+use crate::payload::{joined, without_nulls};
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-/// Tells everybody who may read.
-pub(super) struct Herald<'a> {
+pub(super) struct EventEmitter<'a> {
     readers: Vec<ConnectionId>,
     now: i64,
-    audience: &'a Audience,
+    subscribers: &'a Subscribers,
 }
 
-impl<'a> Herald<'a> {
-    pub(super) fn new(audience: &'a Audience, turn: &Turn<'_>) -> Self {
-        Self { readers: audience.holding(Scope::Read), now: turn.now.wall_ms, audience }
+impl<'a> EventEmitter<'a> {
+    pub(super) fn new(subscribers: &'a Subscribers, turn: &Turn<'_>) -> Self {
+        Self { readers: subscribers.holding(Scope::Read), now: turn.now.wall_ms, subscribers }
     }
 
-    /// A message came in.
     pub(super) fn message(&self, run: &Run, text: &str, from: &str, turn: &mut Turn<'_>) {
         let payload = json!({
             "sessionKey": run.session_key,
@@ -37,7 +36,6 @@ impl<'a> Herald<'a> {
         self.tell("message", payload, turn);
     }
 
-    /// The program runs.
     pub(super) fn started(&self, run: &mut Run, turn: &mut Turn<'_>) {
         let data = json!({"phase": "start", "startedAt": self.now, "pid": run.pid});
         self.agent(run, "lifecycle", data, turn);
@@ -45,13 +43,11 @@ impl<'a> Herald<'a> {
         self.spawn_result(run, turn);
     }
 
-    /// It is stopped, or goes on.
     pub(super) fn paused(&self, run: &mut Run, paused: bool, turn: &mut Turn<'_>) {
         let data = json!({"phase": if paused { "paused" } else { "resumed" }});
         self.agent(run, "lifecycle", data, turn);
     }
 
-    /// More of the answer.
     pub(super) fn piece(&self, run: &mut Run, piece: &Piece, turn: &mut Turn<'_>) {
         if self.readers.is_empty() {
             return;
@@ -63,20 +59,17 @@ impl<'a> Herald<'a> {
         self.of_document_004("agent.text", run, fields, turn);
     }
 
-    /// Thoughts.
     pub(super) fn thinking(&self, run: &mut Run, text: &str, turn: &mut Turn<'_>) {
         self.agent(run, "thinking", json!({"text": text, "delta": text}), turn);
         self.of_document_004("agent.thinking", run, json!({"text": text, "delta": text}), turn);
     }
 
-    /// A tool is used.
     pub(super) fn tool_start(&self, run: &mut Run, name: &str, id: Option<&str>, args: &Value, turn: &mut Turn<'_>) {
         let data = json!({"phase": "start", "name": name, "toolCallId": id, "args": args});
         self.agent(run, "tool", data, turn);
         self.of_document_004("agent.tool.start", run, json!({"tool": name, "toolCallId": id, "args": args}), turn);
     }
 
-    /// A tool has answered.
     pub(super) fn tool_result(
         &self,
         run: &mut Run,
@@ -91,14 +84,12 @@ impl<'a> Herald<'a> {
         self.of_document_004("agent.tool.result", run, fields, turn);
     }
 
-    /// Tokens were used.
     pub(super) fn usage(&self, run: &mut Run, turn: &mut Turn<'_>) {
         let usage = run.usage.unwrap_or_default();
         let data = json!({"inputTokens": usage.input, "outputTokens": usage.output, "model": run.model});
         self.agent(run, "usage", data, turn);
     }
 
-    /// It is over.
     pub(super) fn ended(&self, run: &mut Run, turn: &mut Turn<'_>) {
         let Some(end) = run.state.end().cloned() else { return };
         let text = run.answer.text().to_owned();
@@ -116,7 +107,7 @@ impl<'a> Herald<'a> {
                     "terminalReply": {"disposition": "visible", "text": text},
                 });
                 self.agent(run, "lifecycle", data, turn);
-                self.chat(run, with_message(json!({"state": "final", "stopReason": "stop"}), message), turn);
+                self.chat(run, json!({"state": "final", "stopReason": "stop", "message": message}), turn);
                 ("ok", Value::Null)
             }
             Ending::Failed(error) => {
@@ -129,7 +120,7 @@ impl<'a> Herald<'a> {
                     "executionSettled": true,
                 });
                 self.agent(run, "lifecycle", data, turn);
-                self.chat(run, with_message(json!({"state": "error", "errorMessage": error}), message), turn);
+                self.chat(run, json!({"state": "error", "errorMessage": error, "message": message}), turn);
                 ("error", Value::from(error.clone()))
             }
             Ending::Killed(reason) => {
@@ -142,7 +133,7 @@ impl<'a> Herald<'a> {
                     "endedAt": end.at,
                 });
                 self.agent(run, "lifecycle", data, turn);
-                self.chat(run, with_message(json!({"state": "aborted", "stopReason": reason}), message), turn);
+                self.chat(run, json!({"state": "aborted", "stopReason": reason, "message": message}), turn);
                 ("aborted", Value::from(format!("killed on request ({reason})")))
             }
         };
@@ -178,7 +169,7 @@ impl<'a> Herald<'a> {
         if run.asked != Asked::Spawn || matches!(run.state, RunState::Queued | RunState::Starting) {
             return;
         }
-        let spawner = run.spawner.as_ref().filter(|(connection, _)| self.audience.caller(*connection).is_some());
+        let spawner = run.spawner.as_ref().filter(|(connection, _)| self.subscribers.caller(*connection).is_some());
         if let Some((connection, request)) = spawner {
             turn.tell(vec![*connection], "spawn_result", replies::spawn_result(run, request));
         }
@@ -214,7 +205,7 @@ impl<'a> Herald<'a> {
             "agentId": run.agent_id,
             "seq": run.seq,
         });
-        self.tell("chat", joined(payload, fields), turn);
+        self.tell("chat", joined(payload, without_nulls(fields)), turn);
     }
 
     fn of_document_004(&self, event: &str, run: &Run, fields: Value, turn: &mut Turn<'_>) {
@@ -234,20 +225,4 @@ impl<'a> Herald<'a> {
     fn tell(&self, event: &str, payload: Value, turn: &mut Turn<'_>) {
         turn.tell(self.readers.clone(), event, payload);
     }
-}
-
-fn with_message(mut fields: Value, message: Value) -> Value {
-    if let Some(object) = fields.as_object_mut()
-        && !message.is_null()
-    {
-        object.insert("message".into(), message);
-    }
-    fields
-}
-
-fn joined(mut payload: Value, fields: Value) -> Value {
-    if let (Some(object), Value::Object(fields)) = (payload.as_object_mut(), fields) {
-        object.extend(fields);
-    }
-    payload
 }

@@ -1,67 +1,46 @@
 //! One session and its messages, as they are kept in memory and in the session's transcript.
 
 use std::collections::VecDeque;
+use std::fmt;
 
+use gatewarden_protocol::sessions::agent_of_key;
 use serde::{Deserialize, Serialize};
 
+use crate::call::CallError;
 use crate::effect::RunId;
 
 /// Longest text of one message, in bytes; the rest is cut off and said so.
-pub const MESSAGE_BYTES: usize = 256 * 1024;
-/// What is put where a text was cut.
-pub const CUT_MARK: &str = "\n[cut]";
+pub(crate) const MESSAGE_BYTES: usize = 256 * 1024;
+pub(crate) const CUT_MARK: &str = "\n[cut]";
 
-/// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RunEnd {
-    /// Well.
+pub(crate) enum RunEnd {
     Done,
     /// Badly; a sentence for people.
     Failed(String),
-    /// On request.
     Killed,
 }
 
 /// What a session's row says in `status`. A session that never ran has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum RowStatus {
-    /// A run is under way.
+pub(crate) enum RowStatus {
     Running,
-    /// The last run ended well.
     Done,
-    /// The last run failed.
     Failed,
-    /// The last run was ended on request.
     Killed,
-}
-
-impl RowStatus {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-        }
-    }
 }
 
 /// Tokens that an agent reports. All counts are of this report alone; they are added to the session's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Usage {
-    /// Read by the model.
+pub(crate) struct Usage {
     #[serde(default)]
     pub input: u64,
-    /// Written by the model.
     #[serde(default)]
     pub output: u64,
-    /// Size of the last prompt, where the agent tells it apart from `input`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<u64>,
-    /// Size of the model's context window, where told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
     /// US dollars, where told; negative and infinite values are ignored.
@@ -69,81 +48,53 @@ pub struct Usage {
     pub cost_usd: Option<f64>,
 }
 
-/// Who wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The person or program that talks to the agent.
+pub(crate) enum Role {
     User,
-    /// The agent.
     Assistant,
-    /// The gateway itself, or who injected it.
     System,
 }
 
-impl Role {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Assistant => "assistant",
-            Self::System => "system",
-        }
-    }
-}
-
-/// A message to be added to a session.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NewMessage {
-    /// Who wrote it.
+pub(crate) struct NewMessage {
     pub role: Role,
-    /// What; cut at [`MESSAGE_BYTES`].
     pub text: String,
-    /// The run that it belongs to.
     pub run: Option<RunId>,
     /// Tokens that it cost, where known. Not added to the session's sums: that is [`super::Sessions::count_tokens`].
     pub usage: Option<Usage>,
 }
 
-/// A message of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Message {
-    /// Unique.
+pub(crate) struct Message {
     pub id: String,
     /// Counts from 1 within the session; never used twice, also when older messages are dropped.
     pub seq: u64,
-    /// Who wrote it.
     pub role: Role,
-    /// What.
     pub text: String,
     /// Wall ms.
     pub timestamp: i64,
-    /// The run that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
     /// The session's model at that time; of the agent's messages only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Tokens that it cost, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
 
 /// One conversation with one agent. Changed through [`super::Sessions`] alone.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Session {
-    /// `agent:<agentId>:<rest>`.
+pub(crate) struct Session {
     pub key: String,
     /// A UUID; new after each reset. Names the transcript.
     pub session_id: String,
-    /// The agent of the key.
     pub agent_id: String,
     /// Higher than that of the transcript which it replaced (reset).
     #[serde(default)]
     pub generation: u64,
-    /// `direct`, or `hook`, `spawn`: what made it.
     pub kind: String,
     /// The name that people gave it; unique among all sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,23 +105,18 @@ pub struct Session {
     /// As patched; the gateway only keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verbose_level: Option<String>,
-    /// `provider/model` or `model`, as configured, patched or reported by the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The session that this one was made from, where told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_key: Option<String>,
     /// Wall ms.
     pub created_at: i64,
     /// Wall ms of the last change.
     pub updated_at: i64,
-    /// How the last run stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<RowStatus>,
-    /// What the last run failed of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run_error: Option<String>,
-    /// The run that ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run_id: Option<String>,
     /// Wall ms of the last run's begin.
@@ -188,22 +134,18 @@ pub struct Session {
     /// Size of the last prompt (`totalTokens` of real rows); none until reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_tokens: Option<u64>,
-    /// Size of the context window, where reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
     /// US dollars so far; none until reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
-    /// Messages so far, dropped ones included.
     #[serde(default)]
     pub message_count: u64,
-    /// How often older messages were dropped.
     #[serde(default)]
     pub compactions: u64,
     /// The runs under way, oldest first.
     #[serde(skip)]
     pub active_runs: Vec<RunId>,
-    /// Those of them that are suspended.
     #[serde(skip)]
     pub paused_runs: Vec<RunId>,
     /// The messages that are kept, oldest first.
@@ -212,34 +154,31 @@ pub struct Session {
     /// Bytes of text in `history`.
     #[serde(skip)]
     pub(super) history_bytes: usize,
-    /// Lines of the transcript.
     #[serde(skip)]
     pub(super) lines: usize,
 }
 
 impl Session {
-    /// Whether a run is under way.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         !self.active_runs.is_empty()
     }
 
-    /// Whether all runs under way are suspended.
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.is_busy() && self.active_runs.iter().all(|run| self.paused_runs.contains(run))
     }
 
     /// Whether it is the main session of its agent, which can be reset but not deleted.
-    pub fn is_main(&self) -> bool {
-        self.key == super::SessionKey::main_of(&self.agent_id).as_str()
+    pub(crate) fn is_main(&self) -> bool {
+        self.key == SessionKey::main_of(&self.agent_id).as_str()
     }
 
     /// The messages that are kept, oldest first.
-    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Message> + ExactSizeIterator {
+    pub(crate) fn history(&self) -> impl DoubleEndedIterator<Item = &Message> + ExactSizeIterator {
         self.history.iter()
     }
 
     /// `active`, `paused` or `completed`; none where it never ran.
-    pub fn state(&self) -> Option<&'static str> {
+    pub(crate) fn state(&self) -> Option<&'static str> {
         match (self.is_busy(), self.is_paused()) {
             (true, true) => Some("paused"),
             (true, false) => Some("active"),
@@ -247,13 +186,17 @@ impl Session {
         }
     }
 
-    /// `provider` and `model` apart.
-    pub fn model_parts(&self) -> (Option<&str>, Option<&str>) {
-        match self.model.as_deref().map(|model| (model, model.split_once('/'))) {
-            None => (None, None),
-            Some((_, Some((provider, model)))) => (Some(provider), Some(model)),
-            Some((model, None)) => (None, Some(model)),
-        }
+    pub(crate) fn model_parts(&self) -> (Option<&str>, Option<&str>) {
+        model_parts(self.model.as_deref())
+    }
+}
+
+/// Provider and model of `provider/model`, or of a model alone.
+pub(crate) fn model_parts(model: Option<&str>) -> (Option<&str>, Option<&str>) {
+    match model.map(|model| model.split_once('/').ok_or(model)) {
+        Some(Ok((provider, model))) => (Some(provider), Some(model)),
+        Some(Err(model)) => (None, Some(model)),
+        None => (None, None),
     }
 }
 
@@ -268,4 +211,93 @@ pub(super) fn cut(mut text: String, most: usize) -> String {
         text.push_str(CUT_MARK);
     }
     text
+}
+
+pub(crate) const KEY_BYTES: usize = 256;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SessionKey(String);
+
+impl SessionKey {
+    /// Reads what a caller names. `main` and everything else that doesn't begin with `agent:` belongs to `default_agent`.
+    pub(crate) fn read(given: &str, default_agent: &str) -> Result<Self, CallError> {
+        let given = given.trim();
+        if given.is_empty() {
+            return Err(CallError::invalid("session key required"));
+        }
+        if given.len() > KEY_BYTES || given.chars().any(char::is_control) {
+            return Err(CallError::invalid(format!(
+                "invalid session key: at most {KEY_BYTES} bytes, without control characters"
+            )));
+        }
+        let Some(rest) = given.strip_prefix("agent:") else {
+            return Ok(Self(format!("agent:{default_agent}:{given}")));
+        };
+        match rest.split_once(':') {
+            Some((agent, rest)) if is_agent_id(agent) && !rest.is_empty() => Ok(Self(given.to_owned())),
+            _ => Err(CallError::invalid(format!("invalid session key: {given} (form: agent:<agentId>:<name>)"))),
+        }
+    }
+
+    pub(crate) fn main_of(agent: &str) -> Self {
+        Self(format!("agent:{agent}:main"))
+    }
+
+    pub(crate) fn of(agent: &str, rest: &str) -> Self {
+        Self(format!("agent:{agent}:{rest}"))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn agent(&self) -> String {
+        agent_of_key(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether this can be an agent's id: 1 to 64 of `a-z`, `0-9`, `-`, `_`, beginning with a letter or digit. It names folders.
+pub(crate) fn is_agent_id(id: &str) -> bool {
+    let mut bytes = id.bytes();
+    id.len() <= 64
+        && bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_keys_belong_to_the_default_agent() {
+        for (given, whole) in [
+            ("main", "agent:coder:main"),
+            (" main ", "agent:coder:main"),
+            ("agent1:chat", "agent:coder:agent1:chat"),
+            ("agent:main:main", "agent:main:main"),
+            ("agent:main:telegram:default:user123", "agent:main:telegram:default:user123"),
+        ] {
+            assert_eq!(SessionKey::read(given, "coder").map(|key| key.to_string()).as_deref(), Ok(whole));
+        }
+    }
+
+    #[test]
+    fn keys_that_name_no_session_are_refused() {
+        let long = "k".repeat(KEY_BYTES + 1);
+        for given in ["", "  ", "agent:", "agent:main", "agent:main:", "agent::x", "agent:../x:main", "a\nb", &long] {
+            assert!(SessionKey::read(given, "main").is_err(), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn the_agent_of_a_key_is_its_second_part() {
+        assert_eq!(SessionKey::of("worker-one", "a:b").agent(), "worker-one");
+        assert_eq!(SessionKey::main_of("main").as_str(), "agent:main:main");
+    }
 }

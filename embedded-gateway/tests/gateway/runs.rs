@@ -4,9 +4,8 @@ use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use gatewarden_embedded_gateway::config::{CommandTemplate, ConfiguredAgent, GatewayConfig};
-use gatewarden_embedded_gateway::effect::RunId;
-use gatewarden_embedded_gateway::processes::StateMark;
-use gatewarden_embedded_gateway::processes::proc_table::{self, Process};
+use gatewarden_embedded_gateway::processes::owner_of;
+use gatewarden_processes::proc_table::{self, Process};
 use serde_json::json;
 
 use crate::support::{Client, Connect, Gateway, within};
@@ -121,11 +120,11 @@ async fn stopping_the_gateway_ends_its_processes_and_says_so_before_it_hangs_up(
 #[actix::test]
 async fn what_a_crashed_gateway_left_running_is_reported_by_the_next_one() {
     let state = tempfile::tempdir().unwrap();
-    let marker = StateMark::of(state.path()).value(&RunId("lost-run".into()));
+    let marker = owner_of(state.path()).tag("lost-run");
     // What is left of a crash: a process with the mark of the state directory, and nobody who knows of it.
     let mut left = std::process::Command::new("/bin/cat")
         .arg("/dev/zero")
-        .env("GATEWARDEN_GATEWAY_RUN", marker)
+        .env(marker.variable().0, marker.variable().1)
         .stdout(std::process::Stdio::null())
         .process_group(0)
         .spawn()

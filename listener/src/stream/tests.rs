@@ -71,12 +71,13 @@ async fn of_a_body_only_what_is_wanted_comes() {
     house.send("POST / HTTP/1.1\r\n\r\n0123456789").await;
     assert_eq!(house.read().await, "POST / HTTP/1.1\r\n\r\n");
     let serving = house.stream.connection().begin();
+    house.stream.connection().await_body(None);
     house.stream.connection().want(4);
     assert_eq!(house.read().await, "0123");
     assert!(house.reads_nothing().await);
     house.stream.connection().want(100);
     assert_eq!(house.read().await, "456789");
-    house.stream.connection().want(0);
+    house.stream.connection().body_is_over();
     house.send("GET").await;
     assert!(house.reads_nothing().await);
     drop(serving);
@@ -165,7 +166,7 @@ async fn the_rest_of_a_body_that_nobody_reads_is_no_head() {
     let request = house.stream.connection().begin();
     let connection = house.stream.connection().clone();
     let body = futures_util::stream::pending::<Result<bytes::Bytes, actix_http::error::PayloadError>>();
-    drop(crate::RequestPayload::new(body, connection, Some(length as u64)));
+    drop(crate::bodies::RequestBody::new(body, connection, Some(length as u64)));
     drop(request);
     house.send(&"x".repeat(length)).await;
     let mut rest = 0;
@@ -174,4 +175,61 @@ async fn the_rest_of_a_body_that_nobody_reads_is_no_head() {
     }
     house.send("GET /next HTTP/1.1\r\n\r\n").await;
     assert_eq!(house.read().await, "GET /next HTTP/1.1\r\n\r\n");
+}
+
+#[tokio::test]
+async fn what_looks_like_a_head_in_a_measured_body_is_none() {
+    let mut house = house().await;
+    let text = "GET /in-the-body HTTP/1.1\r\n\r\nand on";
+    house
+        .send(&format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{text}GET /next HTTP/1.1\r\n\r\n", text.len()))
+        .await;
+    assert!(house.read().await.starts_with("POST"));
+    let request = house.stream.connection().begin();
+    house.stream.connection().await_body(Some(text.len() as u64));
+    house.stream.connection().want(10);
+    assert_eq!(house.read().await, text[..10]);
+    house.stream.connection().want(1 << 20);
+    assert_eq!(house.read().await, text[10..], "in one piece, and nothing of what comes behind it");
+    assert!(house.reads_nothing().await);
+    house.stream.connection().abandon_body();
+    drop(request);
+    assert_eq!(house.read().await, "GET /next HTTP/1.1\r\n\r\n");
+}
+
+fn ends(text: &str) -> Vec<usize> {
+    let (mut head, mut rest, mut at, mut found) = (HeadEnd::default(), text.as_bytes(), 0, Vec::new());
+    while let Some(end) = head.find(rest) {
+        at += end;
+        found.push(at);
+        rest = &rest[end..];
+    }
+    found
+}
+
+#[test]
+fn a_head_ends_at_the_first_empty_line() {
+    assert_eq!(ends("GET / HTTP/1.1\r\nA: b\r\n\r\nrest"), [24]);
+    assert_eq!(ends("GET / HTTP/1.1\n\nGET"), [16]);
+    assert_eq!(ends("GET / HTTP/1.1\n\r\n"), [17]);
+    assert_eq!(ends("GET / HTTP/1.1\r\nA: b\r\n"), Vec::<usize>::new());
+    assert_eq!(ends("a\r\n\r\nb\r\n\r\n"), [5, 10]);
+}
+
+#[test]
+fn empty_lines_before_a_head_are_no_end() {
+    assert_eq!(ends("\r\n\r\n\n\r\na\r\n\r\n"), [12]);
+    assert_eq!(ends("\r\n\r\n"), Vec::<usize>::new());
+}
+
+#[test]
+fn the_end_is_found_wherever_the_bytes_are_cut() {
+    let text = b"\r\nGET / HTTP/1.1\r\nA: \r b\n\rx\r\n\r\nrest";
+    let whole = HeadEnd::default().find(text);
+    assert_eq!(whole, Some(31));
+    for cut in 0..=text.len() {
+        let mut head = HeadEnd::default();
+        let found = head.find(&text[..cut]).or_else(|| head.find(&text[cut..]).map(|end| end + cut));
+        assert_eq!(found, whole, "cut at {cut}");
+    }
 }

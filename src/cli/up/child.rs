@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use gatewarden_processes::{ChildEvent, Ended, Input, Launch, Order, Owner, supervise};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{EXIT_CONFIG, EXIT_USAGE, terminal};
@@ -21,13 +21,13 @@ const STOP: Duration = Duration::from_millis(7_500);
 /// How long the daemon may take to leave before its gateway is told to stop: with [`STOP`] below those 10 s, too.
 pub(super) const HEAD_START: Duration = Duration::from_secs(2);
 /// So many ends within the span are not chance.
-const MOST_ENDS: usize = 5;
+const MAX_ENDS: usize = 5;
 const SPAN: Duration = Duration::from_secs(60);
 /// Pauses between an end and the next start.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
-/// Its first line is never longer, in bytes.
-const LONGEST_LINE: u64 = 4096;
+/// Events that wait to be read, and orders that wait to be carried out.
+const QUEUE: usize = 16;
 
 /// Where it listens.
 #[derive(Debug, Clone, Copy)]
@@ -42,94 +42,144 @@ pub(super) struct Gateway {
     config: PathBuf,
     state_dir: PathBuf,
     port: u16,
-    child: Option<Child>,
-    /// Our end of the pipe whose end is the child's end, too. (Waiting for a child would close one left inside it.)
-    lifeline: Option<ChildStdin>,
+    child: Option<GatewayProcess>,
     ends: VecDeque<Instant>,
+}
+
+#[derive(Debug)]
+struct GatewayProcess {
+    events: mpsc::Receiver<ChildEvent>,
+    orders: mpsc::Sender<Order>,
+    task: JoinHandle<()>,
+}
+
+impl GatewayProcess {
+    /// The next line that it writes, or how it ended.
+    async fn line(&mut self) -> Result<String, End> {
+        loop {
+            match self.events.recv().await {
+                Some(ChildEvent::Output(_, lines)) => {
+                    if let Some(line) = lines.into_iter().next() {
+                        return Ok(line.text);
+                    }
+                }
+                Some(ChildEvent::NotStarted(reason)) => return Err(End::NotStarted(reason)),
+                Some(ChildEvent::Ended(ended)) => return Err(End::Ended(ended)),
+                Some(_) => {}
+                None => return Err(End::NotStarted("its supervision failed".to_owned())),
+            }
+        }
+    }
+
+    async fn end(&mut self) -> End {
+        loop {
+            // Beyond the first line it says nothing there.
+            if let Err(end) = self.line().await {
+                return end;
+            }
+        }
+    }
+}
+
+enum End {
+    NotStarted(String),
+    /// It ran, and never said where it listens.
+    Silent,
+    Ended(Ended),
+}
+
+impl End {
+    fn sentence(&self) -> String {
+        match self {
+            Self::NotStarted(reason) => format!("The gateway cannot be started: {reason}."),
+            Self::Silent => format!("The gateway did not listen within {} s.", START.as_secs()),
+            Self::Ended(Ended { code: Some(code), .. }) => format!("The gateway ended (exit status: {code})."),
+            Self::Ended(Ended { signal: Some(signal), .. }) => format!("The gateway ended (signal: {signal})."),
+            Self::Ended(_) => "The gateway ended.".to_owned(),
+        }
+    }
+
+    /// Wrong usage and wrong configuration stay wrong.
+    fn is_hopeless(&self) -> bool {
+        matches!(self, Self::Ended(Ended { code: Some(code), .. })
+            if [EXIT_USAGE, EXIT_CONFIG].map(i32::from).contains(code))
+    }
 }
 
 impl Gateway {
     /// One that isn't started yet.
     pub(super) fn new(config: &Path, state_dir: &Path, port: u16) -> Self {
-        Self {
-            config: config.to_owned(),
-            state_dir: state_dir.to_owned(),
-            port,
-            child: None,
-            lifeline: None,
-            ends: VecDeque::new(),
-        }
+        let (config, state_dir) = (config.to_owned(), state_dir.to_owned());
+        Self { config, state_dir, port, child: None, ends: VecDeque::new() }
     }
 
-    /// Starts it and waits until it listens. It keeps the port that it got.
+    /// Starts it and waits until it listens. It keeps the port that it got. The error is a sentence.
     pub(super) async fn start(&mut self) -> Result<Listening, String> {
-        let program =
-            std::env::current_exe().map_err(|error| format!("This program's path cannot be found: {error}."))?;
-        let mut child = Command::new(program)
+        self.try_start().await.map_err(|end| end.sentence())
+    }
+
+    async fn try_start(&mut self) -> Result<Listening, End> {
+        let program = std::env::current_exe()
+            .map_err(|error| End::NotStarted(format!("this program's path cannot be found: {error}")))?;
+        let mut command = Command::new(program);
+        command
             .args(["gateway", "run", "--supervised", "--port", &self.port.to_string()])
             .arg("--config")
             .arg(&self.config)
             .arg("--state-dir")
-            .arg(&self.state_dir)
+            .arg(&self.state_dir);
+        let tag = Owner::new("GATEWARDEN_LOCAL_PROCESS", format!("up-{}", std::process::id())).tag("gateway");
+        let launch = Launch {
+            input: Input::Lifeline,
+            captures_stderr: false,
             // It leaves the terminal's session by itself (see `--supervised`): Ctrl-C reaches this process, which ends the
             // gateway in order.
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| format!("The gateway cannot be started: {error}."))?;
-        self.lifeline = child.stdin.take();
-        let line = match child.stdout.take() {
-            None => String::new(),
-            Some(stdout) => {
-                let mut line = String::new();
-                let _ = timeout(START, BufReader::new(stdout.take(LONGEST_LINE)).read_line(&mut line)).await;
-                line
+            leads_group: false,
+            kill_after: Some(STOP),
+            ..Launch::new(command, tag)
+        };
+        let (orders, queue) = mpsc::channel(QUEUE);
+        let (told, events) = mpsc::channel(QUEUE);
+        let report = move |event| {
+            let told = told.clone();
+            async move {
+                let _ = told.send(event).await;
             }
         };
-        match parse(&line) {
-            Some(listening) => {
-                self.port = listening.address.port();
-                self.child = Some(child);
-                Ok(listening)
-            }
-            None => {
-                // It has said why on standard error, which is ours.
-                let ended = timeout(Duration::from_secs(1), child.wait()).await;
-                self.child = Some(child);
-                match ended {
-                    Ok(Ok(status)) => Err(sentence_of(status)),
-                    _ => Err(format!("The gateway did not listen within {} s.", START.as_secs())),
-                }
-            }
-        }
+        let task = tokio::spawn(supervise(launch, queue, report));
+        let child = self.child.insert(GatewayProcess { events, orders, task });
+        let line = match timeout(START, child.line()).await {
+            Ok(line) => line?,
+            Err(_) => String::new(),
+        };
+        let Some(listening) = parse(&line) else {
+            let _ = child.orders.try_send(Order::Kill);
+            child.end().await;
+            return Err(End::Silent);
+        };
+        self.port = listening.address.port();
+        Ok(listening)
     }
 
     /// Restarts it as often as is sensible. Returns when it is given up: the sentence to say.
     pub(super) async fn keep_running(&mut self) -> String {
+        let mut failed = None;
         loop {
-            let status = match &mut self.child {
-                Some(child) => child.wait().await,
-                None => return "The gateway is not there.".to_owned(),
+            let end = match (failed.take(), &mut self.child) {
+                (Some(end), _) => end,
+                (None, Some(child)) => child.end().await,
+                (None, None) => return "The gateway is not there.".to_owned(),
             };
-            let sentence = match &status {
-                Ok(status) => sentence_of(*status),
-                Err(error) => format!("The gateway cannot be watched: {error}."),
-            };
-            if let Ok(status) = status
-                && [EXIT_USAGE, EXIT_CONFIG].iter().any(|code| status.code() == Some(i32::from(*code)))
-            {
+            let sentence = end.sentence();
+            if end.is_hopeless() {
                 return format!("{sentence} It is given up: only a person can put that right. The daemon goes on.");
             }
             let now = Instant::now();
             self.ends.push_back(now);
-            while self.ends.front().is_some_and(|end| now.duration_since(*end) > SPAN) {
-                self.ends.pop_front();
-            }
-            let Some(pause) = PAUSES.get(self.ends.len().saturating_sub(1)).filter(|_| self.ends.len() < MOST_ENDS)
-            else {
+            self.ends.retain(|end| now.duration_since(*end) <= SPAN);
+            let Some(pause) = PAUSES.get(self.ends.len() - 1).filter(|_| self.ends.len() < MAX_ENDS) else {
                 return format!(
-                    "{sentence} That was its end number {MOST_ENDS} within {} s: it is given up. Its log is {}. The daemon \
+                    "{sentence} That was its end number {MAX_ENDS} within {} s: it is given up. Its log is {}. The daemon \
                      goes on; start the gateway with `gatewarden gateway run` once the cause is gone.",
                     SPAN.as_secs(),
                     self.state_dir.join("logs/gateway.log").display()
@@ -137,49 +187,20 @@ impl Gateway {
             };
             terminal::complain(&format!("{sentence} It is started again in {} ms.", pause.as_millis()));
             sleep(*pause).await;
-            if let Err(sentence) = self.start().await {
-                terminal::complain(&sentence);
-                self.kill();
-            }
+            failed = self.try_start().await.err();
         }
     }
 
     /// Ends it with its agents, politely first.
     pub(super) async fn stop(&mut self) {
-        let Some(child) = &mut self.child else { return };
-        if let Some(pid) = pid_of(child) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        if timeout(STOP, child.wait()).await.is_err() {
+        let Some(GatewayProcess { events, orders, mut task }) = self.child.take() else { return };
+        // A closed queue of orders ends it; it is killed after its time.
+        drop((events, orders));
+        if timeout(STOP, &mut task).await.is_err() {
             terminal::complain("the gateway did not stop in time and is killed");
-            self.kill();
-        }
-        self.child = None;
-        self.lifeline = None;
-    }
-
-    fn kill(&mut self) {
-        if let Some(child) = &mut self.child {
-            if let Some(pid) = pid_of(child) {
-                let _ = kill_process_group(pid, Signal::KILL);
-            }
-            let _ = child.start_kill();
+            let _ = timeout(Duration::from_secs(1), task).await;
         }
     }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn pid_of(child: &Child) -> Option<Pid> {
-    child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
-}
-
-fn sentence_of(status: ExitStatus) -> String {
-    format!("The gateway ended ({status}).")
 }
 
 /// `listening on ws://127.0.0.1:18789`

@@ -123,9 +123,9 @@ async fn the_log_itself_tells_how_many_entries_it_lacks() {
     writer.flush().await;
     writer.write(entry(12_000)).await.unwrap();
     let batches = recorder.batches.borrow().concat();
-    let (gaps, kept): (Vec<_>, Vec<_>) = batches.iter().partition(|entry| entry.action == LOST);
+    let (gaps, kept): (Vec<_>, Vec<_>) = batches.iter().partition(|entry| entry.action == "audit.lost");
     assert_eq!(kept.iter().map(|entry| entry.at_ms).collect::<Vec<_>>(), (2_000..=12_000).collect::<Vec<_>>());
     assert_eq!(gaps.len(), 1, "told once");
     assert_eq!((gaps[0].at_ms, gaps[0].details.clone()), (77, json!({"entries": 2_000})));
-    assert_eq!(batches[0].action, LOST, "before what came later");
+    assert_eq!(batches[0].action, "audit.lost", "before what came later");
 }

@@ -18,16 +18,19 @@ struct Recorder {
 impl Recorder {
     fn start(&self) -> HealthLogWriter {
         let recorder = self.clone();
-        HealthLogWriter::start_with(move |points| {
-            let recorder = recorder.clone();
-            Box::pin(async move {
-                if *recorder.broken.borrow() {
-                    return Err(Failure::new(ErrorCode::StoreUnavailable, "locked"));
-                }
-                recorder.batches.borrow_mut().push(points.iter().map(|(_, point)| point.at_ms).collect());
-                Ok(())
-            })
-        })
+        HealthLogWriter::start_with(
+            move |points| {
+                let recorder = recorder.clone();
+                Box::pin(async move {
+                    if *recorder.broken.borrow() {
+                        return Err(Failure::new(ErrorCode::StoreUnavailable, "locked"));
+                    }
+                    recorder.batches.borrow_mut().push(points.iter().map(|(_, point)| point.at_ms).collect());
+                    Ok(())
+                })
+            },
+            || 0,
+        )
     }
 
     fn stored(&self) -> Vec<i64> {
@@ -46,7 +49,7 @@ fn push(writer: &HealthLogWriter, at_ms: i64) {
         misses: 0,
         error: None,
     };
-    writer.push(GatewayId(1), point);
+    writer.push((GatewayId(1), point));
 }
 
 /// Lets the actor take what was pushed.

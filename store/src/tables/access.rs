@@ -9,14 +9,10 @@ use crate::schema::{api_keys, web_sessions};
 
 stored_enum! {
     /// What a key may do; each role may do what the smaller ones may.
-    #[derive(PartialOrd, Ord, serde::Deserialize)]
-    #[serde(rename_all = "snake_case")]
     pub enum Role {
-        /// Reads.
         Viewer = "viewer",
         /// Reads, and gives gateways work.
         Operator = "operator",
-        /// Everything.
         Admin = "admin",
     }
 }
@@ -27,7 +23,6 @@ stored_enum! {
 pub struct NewApiKey {
     /// What it is for, in its owner's words.
     pub name: String,
-    /// What it may do.
     pub role: Role,
     /// SHA-256 of the key, 64 lowercase hex digits; unique.
     pub sha256: String,
@@ -43,17 +38,13 @@ pub struct NewApiKey {
 pub struct ApiKey {
     /// The database's key; never used again after a delete.
     pub id: i64,
-    /// See [`NewApiKey::name`].
     pub name: String,
-    /// See [`NewApiKey::role`].
     pub role: Role,
     /// See [`NewApiKey::sha256`]. For comparison only, never shown.
     pub sha256: String,
-    /// See [`NewApiKey::prefix`].
     pub prefix: String,
     /// Unix seconds.
     pub created_at: i64,
-    /// See [`NewApiKey::expires_at`].
     pub expires_at: Option<i64>,
     /// Unix seconds of the last use that was written down; `None` for never.
     pub last_used_at: Option<i64>,

@@ -52,9 +52,7 @@ diesel::define_sql_function! {
 stored_enum! {
     /// What an agent is doing, as last heard.
     pub enum AgentStatus {
-        /// Not there.
         Offline = "offline",
-        /// There.
         Online = "online",
         /// There, without work.
         Idle = "idle",
@@ -89,7 +87,6 @@ pub struct AgentRecord {
     pub name: String,
     /// What it is for, in its owner's words.
     pub role: String,
-    /// As last heard.
     pub status: AgentStatus,
     /// The gateway that it belongs to. The gateway that its work goes to may be another one: see
     /// [`AgentRecord::preferred_gateway`].
@@ -131,22 +128,16 @@ impl AgentRecord {
     }
 }
 
-/// An agent to be created.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewAgent {
-    /// See [`AgentRecord::name`].
     pub name: String,
     /// `None` for the role `agent`.
     pub role: Option<String>,
-    /// See [`AgentRecord::status`].
     pub status: AgentStatus,
-    /// See [`AgentRecord::gateway_id`].
     pub gateway_id: Option<GatewayId>,
-    /// See [`AgentRecord::source`].
     pub source: AgentSource,
     /// Anything but a JSON object is stored as an empty object.
     pub config: Value,
-    /// See [`AgentRecord::is_gateway_main`].
     pub is_gateway_main: bool,
 }
 
@@ -168,11 +159,8 @@ impl NewAgent {
 /// A change of an agent: `None` leaves a field as it is, `Some(None)` clears it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AgentChange {
-    /// New name.
     pub name: Option<String>,
-    /// New role.
     pub role: Option<String>,
-    /// New status.
     pub status: Option<AgentStatus>,
     /// New gateway, or none.
     pub gateway_id: Option<Option<GatewayId>>,
@@ -204,11 +192,9 @@ impl AgentChange {
 /// Which agents to list; all conditions hold together.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AgentFilter {
-    /// With this status.
     pub status: Option<AgentStatus>,
     /// With exactly this role.
     pub role: Option<String>,
-    /// Of this gateway.
     pub gateway_id: Option<GatewayId>,
     /// With this text in the name or the role; upper and lower case of ASCII letters are the same.
     pub search: Option<String>,
@@ -217,7 +203,6 @@ pub struct AgentFilter {
 /// A sign of life of an agent, as heard from its gateway or itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentSeen {
-    /// Which agent.
     pub name: String,
     /// Only if it belongs to this gateway, so that a gateway speaks for its own agents alone; `None` for any.
     pub gateway_id: Option<GatewayId>,

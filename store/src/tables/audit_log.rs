@@ -34,7 +34,6 @@ pub struct AuditActor {
     /// The key's name; `system` for the daemon, `anonymous` for a request without a good key.
     #[diesel(column_name = actor_name)]
     pub name: String,
-    /// What that key may do.
     #[diesel(column_name = actor_role, deserialize_as = ActorRole)]
     pub role: Option<Role>,
 }
@@ -52,9 +51,7 @@ impl AuditActor {
 }
 
 stored_enum! {
-    /// How it ended.
     pub enum AuditResult {
-        /// Done.
         Ok = "ok",
         /// Not allowed, or malformed: nothing happened.
         Refused = "refused",
@@ -72,7 +69,6 @@ stored_enum! {
 pub struct AuditEntry {
     /// Unix milliseconds.
     pub at_ms: i64,
-    /// Who.
     #[diesel(embed)]
     pub actor: AuditActor,
     /// From where: the peer's IP address. At most 100 characters are kept.
@@ -83,7 +79,6 @@ pub struct AuditEntry {
     pub action: String,
     /// To what: such as `gateway 3` or `session agent:main`, at most 600 characters.
     pub target: Option<String>,
-    /// How it ended.
     pub result: AuditResult,
     /// More of it, a JSON object; one above 16 KiB is left out, and says so.
     #[diesel(deserialize_as = Json)]
@@ -96,7 +91,6 @@ pub struct AuditEntry {
 pub struct AuditRecord {
     /// Grows with each entry; the cursor of a list.
     pub id: i64,
-    /// The entry.
     #[serde(flatten)]
     #[diesel(embed)]
     pub entry: AuditEntry,

@@ -7,7 +7,6 @@ use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::machines::spawn_state::SpawnState;
 use serde_json::{Map, Value};
 
 /// An enum that is shown in the API and stored by the names of its values. With `else`, that is what an unknown name reads as;
@@ -16,38 +15,11 @@ macro_rules! stored_enum {
     ($(#[$meta:meta])* pub enum $name:ident {
         $($(#[$doc:meta])* $variant:ident = $text:literal),* $(,)?
     } $(else $unknown:ident)?) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[derive(diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
-        #[diesel(sql_type = diesel::sql_types::Text)]
-        pub enum $name {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: [Self; [$($text),*].len()] = [$(Self::$variant),*];
-
-            /// The stable name, as shown in the API and stored.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)*
-                }
-            }
-
-            /// Reads a name back.
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name {
-                    $($text => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
+        gatewarden_protocol::named! {
+            $(#[$meta])*
+            #[derive(diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            pub enum $name { $($(#[$doc])* $variant = $text),* }
         }
 
         impl<DB> diesel::deserialize::FromSql<diesel::sql_types::Text, DB> for $name
@@ -98,29 +70,6 @@ where
 impl From<GatewayKey> for Option<GatewayId> {
     fn from(key: GatewayKey) -> Self {
         key.0.map(GatewayId)
-    }
-}
-
-/// A column with the state of a spawn.
-#[derive(Debug, FromSqlRow)]
-pub struct StoredState(SpawnState);
-
-impl<DB: Backend> FromSql<Text, DB> for StoredState
-where
-    String: FromSql<Text, DB>,
-{
-    fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
-        let name = String::from_sql(bytes)?;
-        Ok(Self(SpawnState::from_name(&name).unwrap_or_else(|| {
-            tracing::error!(state = %name, "a stored spawn has an unknown state");
-            SpawnState::Unknown
-        })))
-    }
-}
-
-impl From<StoredState> for SpawnState {
-    fn from(stored: StoredState) -> Self {
-        stored.0
     }
 }
 

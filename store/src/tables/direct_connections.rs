@@ -41,7 +41,6 @@ stored_enum! {
     } else Closed
 }
 
-/// A tool that connects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewConnection {
     /// The agent that it works as; made where it is unknown.
@@ -50,7 +49,6 @@ pub struct NewConnection {
     pub agent_role: Option<String>,
     /// Such as `claude-code` or `codex`.
     pub tool_name: String,
-    /// Its version.
     pub tool_version: Option<String>,
     /// A JSON object in its words; one above 16 KiB is left out, and says so.
     pub metadata: Option<Value>,
@@ -60,21 +58,16 @@ pub struct NewConnection {
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = direct_connections)]
 pub struct ConnectionRecord {
-    /// The database's key.
     pub id: i64,
     /// The agent that the tool works as.
     pub agent_id: i64,
-    /// See [`NewConnection::tool_name`].
     pub tool_name: String,
-    /// See [`NewConnection::tool_version`].
     pub tool_version: Option<String>,
     /// What the tool names the connection by: `conn-` and 32 random hex digits.
     pub connection_id: String,
-    /// Whether the tool is there.
     pub status: ConnectionStatus,
     /// Unix seconds of the last heartbeat, at first of the connection itself.
     pub last_heartbeat: i64,
-    /// See [`NewConnection::metadata`].
     #[diesel(deserialize_as = Json)]
     pub metadata: Option<Value>,
     /// Unix seconds.
@@ -83,13 +76,10 @@ pub struct ConnectionRecord {
     pub disconnected_at: Option<i64>,
     /// Set exactly where it is disconnected.
     pub end_reason: Option<EndReason>,
-    /// Of its agent, now.
     #[diesel(select_expression = agents_table::name)]
     pub agent_name: String,
-    /// Of its agent, now.
     #[diesel(select_expression = agents_table::status)]
     pub agent_status: AgentStatus,
-    /// Of its agent, now.
     #[diesel(select_expression = agents_table::role)]
     pub agent_role: String,
 }
@@ -107,9 +97,7 @@ impl ConnectionRecord {
 /// A committed new connection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Opened {
-    /// As stored.
     pub connection: ConnectionRecord,
-    /// Its agent, online.
     pub agent: AgentRecord,
     /// Whether the agent was unknown.
     pub agent_is_new: bool,
@@ -124,7 +112,6 @@ pub enum Closed {
     Now(ConnectionRecord),
     /// It had ended before; nothing changed.
     Before(ConnectionRecord),
-    /// There is none.
     NotFound,
 }
 
@@ -140,7 +127,6 @@ pub struct AgentHeartbeat {
 /// A committed heartbeat.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentHeard {
-    /// The agent now.
     pub agent: AgentRecord,
     /// Whether its status was another before.
     pub status_changed: bool,

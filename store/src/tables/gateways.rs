@@ -23,7 +23,6 @@ use crate::sqlite;
 /// A committed new gateway, or a committed change of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Committed {
-    /// As stored.
     pub record: GatewayRecord,
     /// The gateway that was the configured primary until now, where this one took that place.
     pub demoted: Option<GatewayRecord>,
@@ -36,16 +35,13 @@ pub struct Committed {
 pub struct MainRecorded {
     /// The gateway, which is visible from now on.
     pub record: GatewayRecord,
-    /// Its main agent.
     pub agent: AgentRecord,
 }
 
 /// How a request to delete a gateway ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeleteOutcome {
-    /// It was there and is gone.
     Deleted,
-    /// No gateway has this id.
     NotFound,
     /// It is the configured primary, which can't be deleted; nothing changed.
     IsPrimary,

@@ -22,7 +22,6 @@ const HOUR_MS: i64 = 3_600_000;
 /// One stored point of the health log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthEntry {
-    /// Whose.
     pub gateway_id: GatewayId,
     /// The point. A thinned one stands for an hour: see [`StoreHandle::thin_health`].
     pub point: HealthPoint,

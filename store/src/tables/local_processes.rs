@@ -21,7 +21,6 @@ pub struct LocalProcess {
 }
 
 impl StoreHandle {
-    /// All of them.
     pub async fn load_local_processes(&self) -> Result<Vec<(GatewayId, LocalProcess)>, Failure> {
         self.read("load the local processes", |db| {
             let columns = (

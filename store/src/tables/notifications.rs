@@ -11,13 +11,10 @@ use crate::schema::{notification_episodes, notification_outbox};
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(table_name = notification_episodes)]
 pub struct EpisodeRecord {
-    /// The destination's name.
     pub destination: String,
     /// `gateway-<id>` or `fleet`.
     pub subject: String,
-    /// The condition's stable name.
     pub condition: String,
-    /// The episode's id.
     pub episode: String,
     /// Wall ms of its first announcement.
     pub began_ms: i64,
@@ -37,7 +34,6 @@ pub struct EpisodeRecord {
 pub struct NewNotification {
     /// Unique: what the receiver tells duplicates by.
     pub notification_id: String,
-    /// What is sent.
     pub body: String,
 }
 
@@ -70,15 +66,11 @@ pub struct OutboxRecord {
     /// The database's key; grows with time.
     #[diesel(column_name = id)]
     pub row: i64,
-    /// See [`NewNotification::notification_id`].
     pub notification_id: String,
-    /// The destination's name.
     pub destination: String,
     /// `gateway-<id>` or `fleet`.
     pub subject: String,
-    /// The condition's stable name.
     pub condition: String,
-    /// See [`NewNotification::body`].
     pub body: String,
     /// Wall ms.
     pub created_at_ms: i64,

@@ -34,11 +34,8 @@ pub struct TokenUsage {
     pub at_ms: i64,
     /// The agent, by name; at most 200 characters are kept, as of all texts here.
     pub agent: String,
-    /// The model.
     pub model: String,
-    /// Tokens read.
     pub input_tokens: i64,
-    /// Tokens written.
     pub output_tokens: i64,
     /// In US dollars, where it was reported.
     pub cost: Option<f64>,
@@ -71,7 +68,6 @@ impl TokenUsage {
 pub struct TokenRecord {
     /// Grows with each report.
     pub id: i64,
-    /// The report.
     #[serde(flatten)]
     #[diesel(embed)]
     pub usage: TokenUsage,
@@ -81,15 +77,11 @@ pub struct TokenRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenStats {
-    /// Both together.
     pub total_tokens: i64,
-    /// Tokens read.
     pub input_tokens: i64,
-    /// Tokens written.
     pub output_tokens: i64,
     /// In US dollars, of the reports that named a cost.
     pub total_cost: f64,
-    /// Reports.
     pub request_count: i64,
 }
 

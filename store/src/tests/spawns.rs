@@ -1,11 +1,10 @@
 use super::*;
-use crate::records::{Idempotency, NewSpawn, Recorded, SpawnKind, SpawnRecord};
 use crate::schema::spawns;
 use crate::tables::spawns::request_place;
 use diesel::prelude::*;
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::machines::spawn_book::SpawnMove;
 use gatewarden_core::machines::spawn_state::SpawnState::{self, *};
+use gatewarden_core::spawn::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnStep};
 use serde_json::json;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -37,11 +36,18 @@ async fn recorded(scratch: &Scratch, summary: &str) -> SpawnRecord {
 }
 
 async fn step(scratch: &Scratch, id: &str, from: &[SpawnState], to: SpawnState) -> Option<SpawnRecord> {
-    moved(scratch, id, from, SpawnMove::to(to, None)).await
+    moved(scratch, id, from, to, SpawnChange::default()).await
 }
 
-async fn moved(scratch: &Scratch, id: &str, from: &[SpawnState], step: SpawnMove) -> Option<SpawnRecord> {
-    scratch.store.move_spawns(from, vec![(id.to_owned(), step)]).await.unwrap().pop()
+async fn moved(
+    scratch: &Scratch,
+    id: &str,
+    from: &[SpawnState],
+    to: SpawnState,
+    change: SpawnChange,
+) -> Option<SpawnRecord> {
+    let step = SpawnStep { spawn_id: id.to_owned(), to, change };
+    scratch.store.move_spawns(from, vec![step]).await.unwrap().pop()
 }
 
 /// The request as it opens.
@@ -68,23 +74,24 @@ async fn a_spawn_is_recorded_whole_and_moves_to_its_end() {
     let id = made.spawn_id.as_str();
     assert_eq!(request(&scratch, id).await, Some(new("").request));
     assert_eq!(find(&scratch, id).await, made);
-    let to_b = SpawnMove { gateway: Some((GatewayId(4), "b".to_owned())), ..SpawnMove::to(Sent, None) };
-    let sent = moved(&scratch, id, &[Recorded], to_b).await.unwrap();
+    let to_b = SpawnChange { gateway: Some((GatewayId(4), "b".to_owned())), ..SpawnChange::default() };
+    let sent = moved(&scratch, id, &[Recorded], Sent, to_b).await.unwrap();
     assert_eq!((sent.state, sent.gateway_id, sent.gateway_name.as_deref()), (Sent, Some(GatewayId(4)), Some("b")));
     assert_eq!((sent.route.as_deref(), sent.agent.as_deref()), (Some("primary"), Some("researcher")));
-    let runs = SpawnMove {
+    let runs = SpawnChange {
         session_key: Some("agent:main".to_owned()),
         run_id: Some("run-1".to_owned()),
         pid: Some(12_345),
-        ..SpawnMove::to(Running, None)
+        ..SpawnChange::default()
     };
-    let running = moved(&scratch, id, &SpawnState::OPEN, runs).await.unwrap();
+    let running = moved(&scratch, id, &SpawnState::OPEN, Running, runs).await.unwrap();
     assert_eq!((running.pid, running.completed_at_ms), (Some(12_345), None), "an open spawn has no end");
-    let ends = SpawnMove {
+    let ends = SpawnChange {
         result: Some(json!({"exitCode": 0})),
-        ..SpawnMove::to(Completed, Some("the gateway said so".to_owned()))
+        reason: Some("the gateway said so".to_owned()),
+        ..SpawnChange::default()
     };
-    let ended = moved(&scratch, id, &[Running], ends).await.unwrap();
+    let ended = moved(&scratch, id, &[Running], Completed, ends).await.unwrap();
     assert_eq!((ended.state, ended.completed_at_ms), (Completed, Some(ended.updated_at_ms)));
     assert_eq!((&ended.result, ended.run_id.as_deref()), (&Some(json!({"exitCode": 0})), Some("run-1")));
     assert!(step(&scratch, id, &SpawnState::ALL, Failed).await.is_none());
@@ -187,7 +194,8 @@ async fn spawns_are_listed_newest_first_and_the_open_ones_oldest_first() {
     step(&scratch, &ids[0], &[Recorded], Sent).await.unwrap();
     step(&scratch, &ids[1], &[Recorded], Lost).await.unwrap();
     assert_eq!(summaries(scratch.store.open_spawns().await.unwrap()), vec!["0", "2", "3", "4"]);
-    let steps = ids.iter().map(|id| (id.clone(), SpawnMove::to(Unknown, None))).collect();
+    let steps =
+        ids.iter().map(|id| SpawnStep { spawn_id: id.clone(), to: Unknown, change: SpawnChange::default() }).collect();
     let moved = scratch.store.move_spawns(&SpawnState::OPEN, steps).await.unwrap();
     assert_eq!(moved.len(), 1, "what was never sent is in no doubt, and keeps nothing else from being written");
     assert_eq!((moved[0].summary.as_str(), moved[0].state), ("0", Unknown));
@@ -215,12 +223,13 @@ async fn long_texts_are_cut_and_a_huge_result_is_left_out() {
     let scratch = Scratch::open();
     let made = recorded(&scratch, &"s".repeat(9_000)).await;
     assert_eq!(made.summary.len(), 500);
-    let ends = SpawnMove {
+    let ends = SpawnChange {
         error: Some("e".repeat(9_000)),
         result: Some(json!("x".repeat(70_000))),
-        ..SpawnMove::to(Failed, Some("r".repeat(9_000)))
+        reason: Some("r".repeat(9_000)),
+        ..SpawnChange::default()
     };
-    let ended = moved(&scratch, &made.spawn_id, &[Recorded], ends).await.unwrap();
+    let ended = moved(&scratch, &made.spawn_id, &[Recorded], Failed, ends).await.unwrap();
     assert_eq!((ended.error.unwrap().len(), ended.reason.unwrap().len()), (4_000, 1_000));
     assert_eq!(ended.result, Some(json!({"left_out_bytes": 70_002})));
 }

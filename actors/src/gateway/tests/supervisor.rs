@@ -8,8 +8,7 @@ use actix::prelude::*;
 
 use crate::clock::Clock;
 use crate::gateway::GatewayActor;
-use crate::gateway::messages::FromGateway;
-use crate::gateway::messages::Permit;
+use crate::gateway::messages::{FromGateway, GatewayCommand};
 use crate::gateway_notice::AuthPermit;
 use crate::gateway_notice::AuthResult;
 use crate::gateway_notice::GatewayNotice;
@@ -73,7 +72,7 @@ impl Supervisor {
             self.waiting += 1;
             return;
         };
-        gateway.do_send(Permit(match self.budget.reserve(self.clock.now()) {
+        gateway.do_send(GatewayCommand::Permit(match self.budget.reserve(self.clock.now()) {
             Ok(()) => AuthPermit::Granted { device_token: self.heard.borrow().device_token.clone() },
             Err(retry_at) => AuthPermit::Denied { retry_at },
         }));

@@ -11,7 +11,7 @@ use crate::machines::routing::RouteWish;
 use crate::machines::spawn_state::SpawnState;
 use crate::run::RunNotice;
 use crate::run::{Accepted, Certainty, NotAccepted, RunFinding, RunStage, Work};
-use crate::store::records::{Idempotency, NewSpawn, SpawnKind};
+use crate::spawn::{Idempotency, NewSpawn, SpawnKind};
 
 fn task() -> SpawnWork {
     SpawnWork {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use gatewarden_processes::proc_table::{self, Process};
 use tempfile::TempDir;
 
 use super::*;
 use crate::effect::OutputStream;
-use crate::processes::proc_table::{self, Process};
+use crate::processes::{find_orphans, owner_of};
 
 /// Far beyond what anything here takes: a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ impl Stage {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (sender, news) = mpsc::channel(64);
-        let launcher = Launcher::new(StateMark::of(dir.path()), sender);
+        let launcher = Launcher::new(owner_of(dir.path()), sender);
         Self { dir, launcher, news }
     }
 
@@ -179,7 +180,7 @@ async fn nothing_is_inherited_and_the_directory_is_the_ordered_one() {
     order.env.insert("AGENT_NAME".into(), "agent1".into());
     let mut told = stage.whole_life(order).await;
     told.stdout.sort();
-    let marker = format!("GATEWARDEN_GATEWAY_RUN={}", StateMark::of(stage.dir.path()).value(&RunId("run-1".into())));
+    let marker = format!("GATEWARDEN_GATEWAY_RUN={}", owner_of(stage.dir.path()).tag("run-1").variable().1);
     assert_eq!(told.stdout, ["AGENT_NAME=agent1", marker.as_str(), "PATH=/usr/local/bin:/usr/bin:/bin"]);
     let order = stage.order("pwd -P");
     assert_eq!(stage.whole_life(order).await.stdout, [stage.home().to_str().unwrap()]);
@@ -199,7 +200,7 @@ async fn a_program_that_doesnt_exist_or_isnt_executable_is_never_running() {
     assert!(told.reason().contains("chmod +x"), "{}", told.reason());
     let with_nul = ProcessOrder { args: vec!["a\0b".into()], ..stage.order("") };
     assert!(stage.whole_life(with_nul).await.reason().contains("could not be executed"));
-    assert!(stage.launcher.running.values().all(|running| running.task.is_finished() || running.signals.is_closed()));
+    assert!(stage.launcher.running.values().all(|running| running.task.is_finished() || running.orders.is_closed()));
 }
 
 #[tokio::test]
@@ -406,11 +407,11 @@ async fn what_a_crashed_gateway_left_is_found_by_the_mark_of_its_state_directory
     stage.started().await;
     let away: i32 = stage.line().await.parse().unwrap();
     until("away", || proc_table::name(away).as_deref() == Some("cat")).await;
-    let orphans = crate::processes::find_orphans(&StateMark::of(stage.dir.path()));
+    let orphans = find_orphans(stage.dir.path());
     let orphan = orphans.iter().find(|orphan| orphan.pid == away).expect("found");
     assert_eq!((orphan.run.as_str(), orphan.program.as_str(), orphan.group), ("run-1", "cat", away));
     assert!(orphan.sentence().contains(&format!("kill -TERM -- -{away}")));
-    assert!(crate::processes::find_orphans(&StateMark::of(Path::new("/"))).is_empty());
+    assert!(find_orphans(Path::new("/")).is_empty());
     tokio::time::timeout(PATIENCE, stage.launcher.stop()).await.unwrap();
-    assert!(crate::processes::find_orphans(&StateMark::of(stage.dir.path())).is_empty());
+    assert!(find_orphans(stage.dir.path()).is_empty());
 }
