@@ -30,14 +30,15 @@ use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::notifier::{NotifierActor, NotifierParts, forget_others};
 use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
+use gatewarden_actors::registry::SpawnGateway;
 use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::token_addresses;
-use gatewarden_actors::registry::SpawnGateway;
 use gatewarden_actors::registry::{FleetSettings, RegistryActor, RegistryParts, Stored};
-use gatewarden_actors::store::audit_log::AuditLogWriter;
+
+use gatewarden_actors::store::batching::AuditLogWriter;
+use gatewarden_actors::store::batching::HealthLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
-use gatewarden_actors::store::health_log::HealthLogWriter;
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_listener::Limits;
 use gatewarden_protocol::{DeviceIdentity, Secret};

@@ -22,12 +22,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewarden_actors::gateway_record::NewGateway;
+use gatewarden_actors::gateway_record::GatewaySpec;
 use gatewarden_actors::notifier::destination::Destination;
 use gatewarden_actors::settings::{
     ElectionSettings, GatewaySettings, ProcessSettings, RestartSettings, RetentionSettings,
 };
-use gatewarden_actors::store::options::StoreOptions;
+use gatewarden_actors::store::StoreOptions;
 use gatewarden_protocol::Secret;
 
 use crate::http::settings::HttpSettings;
@@ -67,7 +67,7 @@ pub(crate) struct Config {
     /// Gateways that are processes of this machine.
     pub(crate) processes: Arc<ProcessSettings>,
     /// The gateway that is made where there is none.
-    pub(crate) seed: NewGateway,
+    pub(crate) seed: GatewaySpec,
     pub(crate) notifications: Vec<Destination>,
     pub(crate) log: LogSettings,
     /// What is odd and no reason not to start: to be logged.

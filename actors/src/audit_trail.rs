@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::error::Failure;
 use crate::event::EventKind;
 use crate::event_hub::EventPublisher;
-use crate::store::audit_log::AuditLogWriter;
+use crate::store::batching::AuditLogWriter;
 use crate::store::records::AuditEntry;
 
 /// The way to both. Cheap to clone.

@@ -26,7 +26,9 @@ pub mod notifier;
 pub mod processes;
 pub mod registry;
 
-pub use gatewarden_core::{error, event, gateway_notice, gateway_record, gateway_report, ids, machines, run, settings};
+pub use gatewarden_core::{
+    error, event, gateway_notice, gateway_record, gateway_report, ids, machines, run, settings, spawn,
+};
 
 pub use gatewarden_clock::{clock, overdue};
 pub use gatewarden_store as store;

@@ -519,7 +519,7 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-impl gatewarden_store::metrics::StoreMetrics for Metrics {
+impl gatewarden_store::StoreMetrics for Metrics {
     fn set_database(&self, path: &Path) {
         let _ = self.database.set(path.to_owned());
     }

@@ -37,14 +37,14 @@ use crate::deadline_timer::DeadlineTimer;
 use crate::error::Failure;
 use crate::event_hub::EventPublisher;
 use crate::gateway::messages::{FromGateway, GatewayHandle};
-use crate::gateway_record::{NewGateway, SharedRecord};
+use crate::gateway_record::{GatewaySpec, SharedRecord};
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::metrics::Metrics;
 use crate::processes::ProcessesActor;
 use crate::settings::RetentionSettings;
+use crate::store::batching::HealthLogWriter;
 use crate::store::handle::StoreHandle;
-use crate::store::health_log::HealthLogWriter;
 
 /// How often the registry looks for `Gateway` actors that died. O(gateways), one atomic read each.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -71,7 +71,7 @@ pub struct RegistryParts {
     /// Who acts as primary, where work goes, how often dead actors are started again.
     pub settings: FleetSettings,
     /// What is registered when there is no gateway at all.
-    pub seed: Option<NewGateway>,
+    pub seed: Option<GatewaySpec>,
     /// Starts a `Gateway` actor.
     pub spawn: SpawnGateway,
     /// Where subscribers hear of changes.
@@ -103,7 +103,7 @@ pub struct RegistryActor {
     processes: LocalProcesses,
     store: StoreHandle,
     health_log: HealthLogWriter,
-    seed: Option<NewGateway>,
+    seed: Option<GatewaySpec>,
     spawn: SpawnGateway,
     retention: RetentionSettings,
     events: EventPublisher,

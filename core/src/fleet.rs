@@ -28,7 +28,7 @@ pub use self::member::Member;
 use self::member::canonical_address;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway_notice::{AuthPermit, GatewayNotice};
-use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, NewGateway, Observed, SharedRecord};
+use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, GatewaySpec, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
 use crate::ids::GatewayId;
 use crate::machines::election::{Election, PrimaryChange};
@@ -36,9 +36,9 @@ use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::{DoubtChange, SelfDoubt};
 use crate::machines::spawn_tracker::SpawnTracker;
 use crate::machines::write_coalescer::WriteCoalescer;
-use crate::records::{Idempotency, NewSpawn, SpawnRecord};
 use crate::run::{LookUpRun, SharedSessions, StartRun};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
+use crate::spawn::{Idempotency, NewSpawn, SpawnRecord};
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy)]
@@ -410,7 +410,7 @@ impl Fleet {
     ///
     /// # Errors
     /// `address_taken`, `unavailable`.
-    pub fn reserve(&mut self, new: &NewGateway) -> Result<String, Failure> {
+    pub fn reserve(&mut self, new: &GatewaySpec) -> Result<String, Failure> {
         self.may_change()?;
         let address = canonical_address(&unstored(GatewayId(0), new.clone(), 0));
         if self.reserved.insert(address.clone()) {
@@ -430,7 +430,7 @@ impl Fleet {
     ///
     /// # Errors
     /// `unavailable`.
-    pub fn try_unstored(&mut self, time: Moment, new: NewGateway) -> Result<GatewayId, Failure> {
+    pub fn try_unstored(&mut self, time: Moment, new: GatewaySpec) -> Result<GatewayId, Failure> {
         self.may_change()?;
         self.last_trial = self.last_trial.saturating_sub(1);
         let id = GatewayId(self.last_trial);
@@ -666,9 +666,9 @@ impl Fleet {
 }
 
 /// What would be stored, as a trial: dialled, and seen by nobody.
-fn unstored(id: GatewayId, new: NewGateway, now_s: i64) -> GatewayRecord {
+fn unstored(id: GatewayId, new: GatewaySpec, now_s: i64) -> GatewayRecord {
     // Whatever it is to be: a trial is nobody's primary, has no labels, and starts no process.
-    let new = NewGateway { is_primary: false, labels: BTreeMap::new(), process: None, ..new };
+    let new = GatewaySpec { is_primary: false, labels: BTreeMap::new(), process: None, drained: false, ..new };
     GatewayRecord { provisioning: true, ..new.into_record(id, "", now_s) }
 }
 

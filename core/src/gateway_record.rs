@@ -68,46 +68,163 @@ impl ProcessSource {
     }
 }
 
-/// A registered gateway as stored. Secrets are opened here and sealed in the database.
+/// Declares what an operator sets of a gateway, once: the spec, and a change of it.
+macro_rules! gateway_spec {
+    ($($(#[$doc:meta])* $field:ident: $type:ty,)*) => {
+        /// What an operator sets of a gateway.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct GatewaySpec {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        /// A change to a gateway: `None` leaves a field as it is.
+        #[derive(Debug, Clone, PartialEq, Default)]
+        pub struct GatewayChange {
+            $($(#[$doc])* pub $field: Option<$type>,)*
+            /// The dialect of a success (set by the registry, never by a client).
+            pub dialect: Option<Dialect>,
+            /// External observation: status.
+            pub status: Option<String>,
+            /// External observation: Unix seconds.
+            pub last_seen: Option<i64>,
+            /// External observation: milliseconds.
+            pub latency: Option<i64>,
+            /// External observation.
+            pub sessions_count: Option<i64>,
+            /// External observation.
+            pub agents_count: Option<i64>,
+        }
+
+        impl From<GatewaySpec> for GatewayChange {
+            /// The change that sets all of it.
+            fn from(spec: GatewaySpec) -> Self {
+                Self { $($field: Some(spec.$field),)* ..Self::default() }
+            }
+        }
+
+        impl GatewayChange {
+            /// Changes what an operator sets.
+            pub fn apply(self, spec: &mut GatewaySpec) {
+                $(if let Some(value) = self.$field {
+                    spec.$field = value;
+                })*
+            }
+
+            /// Whether anything is in it that an operator sets: more than observations and the dialect.
+            pub fn touches_spec(&self) -> bool {
+                false $(|| self.$field.is_some())*
+            }
+        }
+    };
+}
+
+gateway_spec! {
+    /// Unique name, 1 to 200 characters.
+    name: String,
+    /// Host name, address or URL as given, without a `?token=`. Whoever changes it decides on port and URL token, too.
+    host: String,
+    /// 1 to 65535; a port in a URL host has been copied here.
+    port: u16,
+    /// Shared token, if one is set.
+    token: Option<Secret>,
+    /// The `?token=` of a URL host, kept apart because only `ws_url` gives it back.
+    url_token: Option<Secret>,
+    /// The configured primary: at most one in the database. `true` moves the place here; `false` only leaves it.
+    is_primary: bool,
+    /// Higher is preferred when a primary is elected.
+    priority: i32,
+    /// Free labels, at most 64.
+    labels: BTreeMap<String, String>,
+    /// Dialects allowed.
+    transport: Transport,
+    /// Whom to trust on TLS.
+    tls: TlsTrust,
+    /// Control-UI mode without a device (document 003).
+    disable_device_pairing: bool,
+    /// Where the gateway's host keeps the workspaces of agents: an absolute path there. None where the gateway was not
+    /// registered through the organization API and nobody has said it since.
+    workspace_root: Option<String>,
+    /// What runs it on this machine; none where that is somebody else's business.
+    process: Option<ProcessSource>,
+    /// No new work is routed here.
+    drained: bool,
+}
+
+impl GatewaySpec {
+    /// A gateway at this address without a token, everything else as it is where nobody says it: any dialect, the system's
+    /// certificates, priority 0, not the primary, not drained.
+    pub fn at(name: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
+        Self {
+            name: name.into(),
+            host: host.into(),
+            port,
+            token: None,
+            url_token: None,
+            is_primary: false,
+            priority: 0,
+            labels: BTreeMap::new(),
+            transport: Transport::Auto,
+            tls: TlsTrust::System,
+            disable_device_pairing: false,
+            workspace_root: None,
+            process: None,
+            drained: false,
+        }
+    }
+
+    /// What would be stored of it at `now_s` (Unix seconds): not provisional, never observed, at revision 0.
+    pub fn into_record(self, id: GatewayId, uuid: impl Into<String>, now_s: i64) -> GatewayRecord {
+        GatewayRecord {
+            id,
+            uuid: uuid.into(),
+            spec: self,
+            gateway_agent_id: None,
+            provisioning: false,
+            dialect: None,
+            observed: Observed::default(),
+            created_at: now_s,
+            updated_at: now_s,
+            revision: 0,
+        }
+    }
+}
+
+/// A gateway to be created.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewGateway {
+    /// What is set of it.
+    pub spec: GatewaySpec,
+    /// Agents to register with it: name and role, at most 50 are used.
+    pub agents: Vec<(String, Option<String>)>,
+}
+
+impl From<GatewaySpec> for NewGateway {
+    fn from(spec: GatewaySpec) -> Self {
+        Self { spec, agents: Vec::new() }
+    }
+}
+
+impl GatewayChange {
+    /// Whether nothing would change: a request with no known field.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A registered gateway as stored: what an operator set, which it dereferences to, and what became of it. Secrets are opened
+/// here and sealed in the database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GatewayRecord {
     /// The database's key.
     pub id: GatewayId,
     /// The stable id of the organization API.
     pub uuid: String,
-    /// Unique name, 1 to 200 characters.
-    pub name: String,
-    /// Host name, address or URL as given, without a `?token=`.
-    pub host: String,
-    /// 1 to 65535; a port in a URL host has been copied here.
-    pub port: u16,
-    /// Shared token, if one is set.
-    pub token: Option<Secret>,
-    /// The `?token=` of a URL host, kept apart because only `ws_url` gives it back.
-    pub url_token: Option<Secret>,
-    /// The configured primary: at most one in the database.
-    pub is_primary: bool,
-    /// Higher is preferred when a primary is elected.
-    pub priority: i32,
-    /// Free labels, at most 64.
-    pub labels: BTreeMap<String, String>,
-    /// Dialects allowed.
-    pub transport: Transport,
-    /// Whom to trust on TLS.
-    pub tls: TlsTrust,
-    /// Control-UI mode without a device (document 003).
-    pub disable_device_pairing: bool,
-    /// Where the gateway's host keeps the workspaces of agents: an absolute path there. None where the gateway was not
-    /// registered through the organization API and nobody has said it since.
-    pub workspace_root: Option<String>,
+    /// What an operator set.
+    pub spec: GatewaySpec,
     /// The main agent, by its id on the gateway; none where none was provisioned.
     pub gateway_agent_id: Option<String>,
     /// Being created through the organization API, or only tried: it is dialled, and nobody sees it.
     pub provisioning: bool,
-    /// What runs it on this machine; none where that is somebody else's business.
-    pub process: Option<ProcessSource>,
-    /// No new work is routed here.
-    pub drained: bool,
     /// The dialect of the last successful connection.
     pub dialect: Option<Dialect>,
     /// Observations kept across a restart and writable by external health checkers.
@@ -118,6 +235,23 @@ pub struct GatewayRecord {
     pub updated_at: i64,
     /// Grows by one with each committed change: a later revision wins.
     pub revision: i64,
+}
+
+impl std::ops::Deref for GatewayRecord {
+    type Target = GatewaySpec;
+
+    fn deref(&self) -> &GatewaySpec {
+        &self.spec
+    }
+}
+
+impl GatewayRecord {
+    /// The same with another spec.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut GatewaySpec)) -> Self {
+        change(&mut self.spec);
+        self
+    }
 }
 
 /// The observation columns of document 000, as last stored.
@@ -133,141 +267,6 @@ pub struct Observed {
     pub sessions_count: i64,
     /// Agents.
     pub agents_count: i64,
-}
-
-/// A gateway to be created. The store fills in the rest.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewGateway {
-    /// See [`GatewayRecord::name`].
-    pub name: String,
-    /// See [`GatewayRecord::host`].
-    pub host: String,
-    /// See [`GatewayRecord::port`].
-    pub port: u16,
-    /// See [`GatewayRecord::token`].
-    pub token: Option<Secret>,
-    /// See [`GatewayRecord::url_token`].
-    pub url_token: Option<Secret>,
-    /// Makes this the configured primary and unsets the other.
-    pub is_primary: bool,
-    /// See [`GatewayRecord::priority`].
-    pub priority: i32,
-    /// See [`GatewayRecord::labels`].
-    pub labels: BTreeMap<String, String>,
-    /// See [`GatewayRecord::transport`].
-    pub transport: Transport,
-    /// See [`GatewayRecord::tls`].
-    pub tls: TlsTrust,
-    /// See [`GatewayRecord::disable_device_pairing`].
-    pub disable_device_pairing: bool,
-    /// See [`GatewayRecord::process`].
-    pub process: Option<ProcessSource>,
-    /// Agents to register with it: name and role, at most 50 are used.
-    pub agents: Vec<(String, Option<String>)>,
-}
-
-impl NewGateway {
-    /// A gateway at this address without a token, everything else as it is where nobody says it: any dialect, the system's
-    /// certificates, priority 0, not the primary.
-    pub fn at(name: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
-        Self {
-            name: name.into(),
-            host: host.into(),
-            port,
-            token: None,
-            url_token: None,
-            is_primary: false,
-            priority: 0,
-            labels: BTreeMap::new(),
-            transport: Transport::Auto,
-            tls: TlsTrust::System,
-            disable_device_pairing: false,
-            process: None,
-            agents: Vec::new(),
-        }
-    }
-
-    /// What would be stored of it at `now_s` (Unix seconds): neither drained nor provisional, never observed, at revision 0. Its
-    /// agents are rows of their own.
-    pub fn into_record(self, id: GatewayId, uuid: impl Into<String>, now_s: i64) -> GatewayRecord {
-        GatewayRecord {
-            id,
-            uuid: uuid.into(),
-            name: self.name,
-            host: self.host,
-            port: self.port,
-            token: self.token,
-            url_token: self.url_token,
-            is_primary: self.is_primary,
-            priority: self.priority,
-            labels: self.labels,
-            transport: self.transport,
-            tls: self.tls,
-            disable_device_pairing: self.disable_device_pairing,
-            workspace_root: None,
-            gateway_agent_id: None,
-            provisioning: false,
-            process: self.process,
-            drained: false,
-            dialect: None,
-            observed: Observed::default(),
-            created_at: now_s,
-            updated_at: now_s,
-            revision: 0,
-        }
-    }
-}
-
-/// A change to a gateway: `None` leaves a field as it is; for tokens `Some(None)` clears.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct GatewayChange {
-    /// New name.
-    pub name: Option<String>,
-    /// New host, with its port and URL token decided by the caller.
-    pub host: Option<String>,
-    /// New port.
-    pub port: Option<u16>,
-    /// New shared token, or none.
-    pub token: Option<Option<Secret>>,
-    /// New URL token, or none (set together with `host`).
-    pub url_token: Option<Option<Secret>>,
-    /// `true` moves the primary here; `false` only unsets it.
-    pub is_primary: Option<bool>,
-    /// New priority.
-    pub priority: Option<i32>,
-    /// New labels (the whole map).
-    pub labels: Option<BTreeMap<String, String>>,
-    /// New transport.
-    pub transport: Option<Transport>,
-    /// New trust.
-    pub tls: Option<TlsTrust>,
-    /// New pairing mode.
-    pub disable_device_pairing: Option<bool>,
-    /// New root of the workspaces on the gateway's host.
-    pub workspace_root: Option<String>,
-    /// What runs it, or nothing.
-    pub process: Option<Option<ProcessSource>>,
-    /// Drain or undrain.
-    pub drained: Option<bool>,
-    /// The dialect of a success (set by the registry, never by a client).
-    pub dialect: Option<Dialect>,
-    /// External observation: status.
-    pub status: Option<String>,
-    /// External observation: Unix seconds.
-    pub last_seen: Option<i64>,
-    /// External observation: milliseconds.
-    pub latency: Option<i64>,
-    /// External observation.
-    pub sessions_count: Option<i64>,
-    /// External observation.
-    pub agents_count: Option<i64>,
-}
-
-impl GatewayChange {
-    /// Whether nothing would change: a request with no known field.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// A device token that a gateway issued to this installation, kept sealed and by address.

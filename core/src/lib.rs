@@ -9,9 +9,9 @@ pub mod gateway_record;
 pub mod gateway_report;
 pub mod ids;
 pub mod machines;
-pub mod records;
 pub mod run;
 pub mod settings;
+pub mod spawn;
 
 /// Where the clock of a test starts: an [`std::time::Instant`] can't be made otherwise.
 #[cfg(test)]

@@ -14,9 +14,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::metrics::Metrics;
-use gatewarden_actors::store::care::backup::KEY_SUFFIX;
-use gatewarden_actors::store::care::error::CareError;
+use gatewarden_actors::store::StoreError;
 use gatewarden_actors::store::handle::StoreHandle;
+use gatewarden_actors::store::maintenance::backup::KEY_SUFFIX;
 use gatewarden_protocol::wall_time;
 
 use crate::config::{BackupSettings, Config};
@@ -95,8 +95,8 @@ async fn again_and_again(
     }
 }
 
-async fn make(dir: &Path, store: &StoreHandle, now_ms: i64, keep: usize) -> Result<(), CareError> {
-    let file = |source| CareError::File { path: dir.to_owned(), what: "written", source };
+async fn make(dir: &Path, store: &StoreHandle, now_ms: i64, keep: usize) -> Result<(), StoreError> {
+    let file = |source| StoreError::File { path: dir.to_owned(), what: "written", source };
     make_directory(dir).map_err(file)?;
     let made = store.back_up(dir.join(file_name(&stamp(now_ms)))).await?;
     tracing::info!(backup = %made.path.display(), bytes = made.contents.bytes, "made a backup of the database");
@@ -230,7 +230,7 @@ mod tests {
 
     fn store_in(state: &Path) -> StoreHandle {
         let key = gatewarden_actors::store::key_file::SealingKey::load_or_create(None, state).unwrap();
-        let options = gatewarden_actors::store::options::StoreOptions::at(state.join("gatewarden.db"));
+        let options = gatewarden_actors::store::StoreOptions::at(state.join("gatewarden.db"));
         StoreHandle::open(options, key, Clock::system(), Arc::new(Metrics::new())).unwrap()
     }
 

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use gatewarden_actors::error::Failure;
-use gatewarden_actors::store::key_file::KeyError;
-use gatewarden_actors::store::open_error::StoreOpenError;
+use gatewarden_actors::store::StoreError;
 
 /// What went wrong before the daemon was ready.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +30,7 @@ pub(crate) enum StartError {
     #[error("The admin key {} cannot be used: {source}. Put a private, readable file there, or set auth.api_key.", path.display())]
     AdminKey { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    SealingKey(#[from] KeyError),
-    #[error(transparent)]
-    Store(#[from] StoreOpenError),
+    Store(#[from] StoreError),
     /// The database opened and then failed.
     #[error("The database failed while the daemon started: {0}")]
     StoreFailed(#[from] Failure),
@@ -43,7 +40,6 @@ impl StartError {
     /// 78 where configuration, key or database must change first, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::SealingKey(error) => error.exit_code(),
             Self::Store(error) => error.exit_code(),
             Self::Listen { .. }
             | Self::StateDir { .. }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gatewarden_actors::store::care::error::CareError;
+use gatewarden_actors::store::StoreError;
 use gatewarden_api::ErrorBody;
 use serde_json::{Value, json};
 
@@ -163,8 +163,8 @@ impl From<StartError> for CliError {
     }
 }
 
-impl From<CareError> for CliError {
-    fn from(error: CareError) -> Self {
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
         Self::coded(error.exit_code(), error)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gatewarden_actors::gateway_record::NewGateway;
+use gatewarden_actors::gateway_record::GatewaySpec;
 use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
 use gatewarden_protocol::{GatewayAddress, ParsedHost, Secret};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use super::reader::{Reader, or, read_file};
 const PORT_VARIABLES: [&str; 3] = ["OPENCLAW_GATEWAY_PORT", "GATEWAY_PORT", "NEXT_PUBLIC_GATEWAY_PORT"];
 
 /// The gateway to seed, always as primary.
-pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
+pub(super) fn gateway(reader: &mut Reader<'_>) -> GatewaySpec {
     let name = reader.text(or("seed.name", &["MC_DEFAULT_GATEWAY_NAME"]), "primary");
     if name.chars().count() > 200 || name.chars().any(char::is_control) {
         reader.wrong("seed.name", "must be 1 to 200 characters without control characters");
@@ -30,7 +30,7 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
     let address = address(reader, url, host, port, local.port);
     let port = address.as_ref().map_or(DEFAULT_GATEWAY_PORT, ParsedHost::port);
     let (host, url_token) = address.map(|parsed| (parsed.host_text, parsed.url_token)).unwrap_or_default();
-    NewGateway { token: token.or(local.token), url_token, is_primary: true, ..NewGateway::at(name, host, port) }
+    GatewaySpec { token: token.or(local.token), url_token, is_primary: true, ..GatewaySpec::at(name, host, port) }
 }
 
 /// Where the gateway is. A URL wins over host and port.

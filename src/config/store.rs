@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gatewarden_actors::settings::RetentionSettings;
-use gatewarden_actors::store::options::StoreOptions;
+use gatewarden_actors::store::StoreOptions;
 
 use super::reader::{Reader, or};
 use super::value::{DEFAULT, Setting};

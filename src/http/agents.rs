@@ -7,7 +7,7 @@ use gatewarden_actors::agent_sync::messages::{SyncAgents, SyncedGateway};
 use gatewarden_actors::direct::messages::{DeleteAgent, Heartbeat, TokensUsed};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::store::records::{AgentChange, AgentFilter, AgentRecord, AgentStatus, Beat, NewAgent};
+use gatewarden_actors::store::records::{AgentChange, AgentFilter, AgentHeartbeat, AgentRecord, AgentStatus, NewAgent};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::agents::{
     Agent, AgentAnswer, AgentFields, AgentList, HeartbeatAnswer, HeartbeatBody, ListAgentsQuery, NewAgentBody,
@@ -185,7 +185,7 @@ pub(crate) async fn heartbeat(
     let words =
         body.token_usage.map(|words: TokenUsageWords| used(words.model, words.input_tokens, words.output_tokens));
     let status = body.status.as_deref().and_then(AgentStatus::from_name);
-    let beat = Beat { connection_id: body.connection_id, status };
+    let beat = AgentHeartbeat { connection_id: body.connection_id, status };
     let heard = app.ask(&app.direct.heartbeat, Heartbeat { agent, beat, tokens: tokens.or(words) }).await?;
     Ok(HttpResponse::Ok().json(HeartbeatAnswer {
         status: "HEARTBEAT_OK".to_owned(),

@@ -10,7 +10,7 @@ use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::routing::RouteWish;
 use gatewarden_actors::registry::messages::SpawnWork;
 use gatewarden_actors::run::Work;
-use gatewarden_actors::store::records::{Idempotency, NewSpawn, SpawnKind, SpawnRecord};
+use gatewarden_actors::spawn::{Idempotency, NewSpawn, SpawnKind, SpawnRecord};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::GatewayErrors;

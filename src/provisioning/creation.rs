@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, NewGateway};
+use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, GatewaySpec};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::provisioning::{MinimumVersion, Named, Provisioning, Step};
 use gatewarden_actors::registry::messages::Trial;
@@ -22,7 +22,7 @@ use super::{GatewayFacts, Writing};
 use crate::http::context::{App, AppContext};
 
 /// Creates a gateway: all of it, or nothing.
-pub(crate) async fn create(app: App, new: NewGateway, workspace_root: String) -> Result<GatewayCommitted, Failure> {
+pub(crate) async fn create(app: App, new: GatewaySpec, workspace_root: String) -> Result<GatewayCommitted, Failure> {
     let reserve = ReserveGateway { new, workspace_root };
     let trial = app.ask(&app.registry.reserve, reserve).await?;
     let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
@@ -38,13 +38,13 @@ pub(crate) async fn change(
     change: GatewayChange,
 ) -> Result<(GatewayCommitted, Option<String>), Failure> {
     let record = &view.record;
-    let changed = merged(record, &change);
+    let changed = GatewayRecord::clone(record).with(|spec| change.clone().apply(spec));
     if !dials_differently(record, &changed) {
         let id = record.id;
         let committed = update(&app, UpdateGateway { id, change }).await?;
         return Ok(refresh_main_agent(&app, committed).await);
     }
-    let trial = app.ask(&app.registry.trial, TryGateway(as_new(&changed))).await?;
+    let trial = app.ask(&app.registry.trial, TryGateway(changed.spec.clone())).await?;
     // A gateway that was registered without a workspace root has no main agent of ours.
     let with_main_agent = changed.workspace_root.is_some();
     let known = GatewayRecord { id: trial.record.id, ..changed };
@@ -73,7 +73,7 @@ pub(crate) struct Dialled {
 }
 
 /// Dials what is not stored.
-pub(crate) async fn dial(app: App, new: NewGateway) -> Result<Dialled, Failure> {
+pub(crate) async fn dial(app: App, new: GatewaySpec) -> Result<Dialled, Failure> {
     // A read, and so nobody else's task.
     let dialled = actix_rt::spawn(async move {
         let trial = app.ask(&app.registry.trial, TryGateway(new)).await?;
@@ -218,31 +218,6 @@ async fn refresh_main_agent(app: &AppContext, committed: GatewayCommitted) -> (G
     }
 }
 
-fn merged(record: &GatewayRecord, change: &GatewayChange) -> GatewayRecord {
-    let mut merged = record.clone();
-    if let Some(name) = &change.name {
-        merged.name.clone_from(name);
-    }
-    if let Some(host) = &change.host {
-        merged.host.clone_from(host);
-    }
-    if let Some(token) = &change.token {
-        merged.token.clone_from(token);
-    }
-    if let Some(url_token) = &change.url_token {
-        merged.url_token.clone_from(url_token);
-    }
-    if let Some(tls) = &change.tls {
-        merged.tls.clone_from(tls);
-    }
-    if change.workspace_root.is_some() {
-        merged.workspace_root.clone_from(&change.workspace_root);
-    }
-    merged.port = change.port.unwrap_or(merged.port);
-    merged.disable_device_pairing = change.disable_device_pairing.unwrap_or(merged.disable_device_pairing);
-    merged
-}
-
 fn dials_differently(before: &GatewayRecord, after: &GatewayRecord) -> bool {
     before.host != after.host
         || before.port != after.port
@@ -250,18 +225,6 @@ fn dials_differently(before: &GatewayRecord, after: &GatewayRecord) -> bool {
         || before.url_token != after.url_token
         || before.tls != after.tls
         || before.disable_device_pairing != after.disable_device_pairing
-}
-
-fn as_new(record: &GatewayRecord) -> NewGateway {
-    NewGateway {
-        token: record.token.clone(),
-        url_token: record.url_token.clone(),
-        priority: record.priority,
-        transport: record.transport,
-        tls: record.tls.clone(),
-        disable_device_pairing: record.disable_device_pairing,
-        ..NewGateway::at(&record.name, &record.host, record.port)
-    }
 }
 
 /// The main agent as the gateway has it now. Files that somebody else has written stay as they are.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use gatewarden_actors::gateway_record::NewGateway;
+use gatewarden_actors::gateway_record::GatewaySpec;
 use gatewarden_actors::gateway_report::{GatewayReport, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
@@ -49,7 +49,7 @@ fn a_status_line_is_told_when_it_changes_and_at_most_once_a_second() {
 }
 
 fn view(id: i64, status: Status) -> GatewayView {
-    let record = NewGateway::at(format!("gateway {id}"), "127.0.0.1", 18789).into_record(GatewayId(id), "", 0);
+    let record = GatewaySpec::at(format!("gateway {id}"), "127.0.0.1", 18789).into_record(GatewayId(id), "", 0);
     let mut report = GatewayReport::unknown(0);
     report.status = status;
     GatewayView::new(Arc::new(record), report, false)

@@ -2,7 +2,17 @@
 //!
 //! A batch is written a second after its first row, or as soon as it has 200 rows, or at once where somebody waits for it.
 //! While the store can't write, 10,000 rows are kept and tried again every five seconds; beyond that the oldest go. What
-//! that means is the owner's business: it is told of each row that goes, and may leave a row in the log in their place.
+//! that means is the row's business ([`Batched`]): each that goes is told of, and one may be left in the log in their place.
+//!
+//! Health points are observations: nobody waits for them, and the last second of them may be lost. Of audit entries, no mutation's
+//! goes without a trace:
+//!
+//! - A mutation calls [`BatchWriter::write`] and waits until its entry is on disk (many that wait at the same time share
+//!   a transaction). Where that fails, the caller knows, and the entry stays in the buffer and is tried again.
+//! - A refusal, an election and other things that nobody waits for call [`BatchWriter::push`]. Of these a power cut or
+//!   `kill -9` may cost the last second.
+//! - Entries that go for want of room are written to the daemon's own log as errors at that moment, and as soon as the store
+//!   works again the audit log itself gets an entry `audit.lost` of the actor `system` with how many are missing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,9 +20,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use gatewarden_core::error::Failure;
+use gatewarden_core::gateway_report::HealthPoint;
+use gatewarden_core::ids::GatewayId;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use gatewarden_core::error::Failure;
+use crate::handle::StoreHandle;
+use crate::tables::audit_log::{AuditActor, AuditEntry, AuditResult};
 
 /// A batch is written at the latest this long after its first row.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -26,52 +41,62 @@ const KEPT: usize = 10_000;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A write under way.
-pub(super) type Appending = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+type Appending = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+/// Who waits for a row to be written.
+type Done = oneshot::Sender<Result<(), Failure>>;
 
-/// What the owner of the rows decides.
-pub(super) trait Batched: Unpin + 'static {
-    /// A row.
-    type Row: Clone + Send + Unpin + 'static;
-
+/// A row that is gathered.
+pub trait Batched: Clone + Send + Unpin + 'static {
     /// Writes rows, all or none.
-    fn append(&self, rows: Vec<Self::Row>) -> Appending;
+    fn append(store: StoreHandle, rows: Vec<Self>) -> impl Future<Output = Result<(), Failure>>;
 
-    /// A row went for want of room, unwritten.
-    fn lost(row: &Self::Row);
+    /// It went for want of room, unwritten.
+    fn lost(&self);
 
     /// The row to write in the place of so many lost ones, if any.
-    fn gap(&self, lost: u64) -> Option<Self::Row>;
+    fn gap(lost: u64, now_ms: i64) -> Option<Self>;
 
     /// The store works again, and so many rows were lost: for the log.
     fn say_lost(lost: u64);
 }
 
-/// The door to a batching actor. Clones share one mailbox slot, so that its bound holds. When the last one is dropped, the
-/// actor ends: flush first.
-pub(super) struct Batcher<B: Batched> {
-    actor: Arc<Addr<BatchActor<B>>>,
+/// Where audit entries are put.
+pub type AuditLogWriter = BatchWriter<AuditEntry>;
+/// Where the registry puts health points.
+pub type HealthLogWriter = BatchWriter<(GatewayId, HealthPoint)>;
+
+/// Where rows are put. Clones share one mailbox slot of the actor behind it, so that its bound holds. When the last one is
+/// dropped, the actor ends: flush first.
+pub struct BatchWriter<R: Batched> {
+    actor: Arc<Addr<BatchActor<R>>>,
     /// Rows that the mailbox had no room for.
     refused: Arc<AtomicU64>,
 }
 
-impl<B: Batched> Clone for Batcher<B> {
+impl<R: Batched> Clone for BatchWriter<R> {
     fn clone(&self) -> Self {
         Self { actor: self.actor.clone(), refused: self.refused.clone() }
     }
 }
 
-impl<B: Batched> std::fmt::Debug for Batcher<B> {
+impl<R: Batched> std::fmt::Debug for BatchWriter<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batcher").field("connected", &self.actor.connected()).finish_non_exhaustive()
+        f.debug_struct("BatchWriter").field("connected", &self.actor.connected()).finish_non_exhaustive()
     }
 }
 
-impl<B: Batched> Batcher<B> {
+impl<R: Batched> BatchWriter<R> {
     /// Starts the actor on the current arbiter.
-    pub(super) fn start(owner: B) -> Self {
+    pub fn start(store: StoreHandle) -> Self {
+        let clock = store.clone();
+        Self::start_with(move |rows| Box::pin(R::append(store.clone(), rows)), move || clock.now_ms())
+    }
+
+    fn start_with(append: impl Fn(Vec<R>) -> Appending + 'static, now_ms: impl Fn() -> i64 + 'static) -> Self {
         let refused = Arc::new(AtomicU64::new(0));
         let actor = BatchActor {
-            owner,
+            append: Box::new(append),
+            now_ms: Box::new(now_ms),
             rows: VecDeque::new(),
             lost: 0,
             refused: refused.clone(),
@@ -80,51 +105,55 @@ impl<B: Batched> Batcher<B> {
             waiting: Vec::new(),
         };
         // A burst may come within one turn of the arbiter; the capacity counts from the first message on.
-        let actor = Actor::create(move |context: &mut Context<BatchActor<B>>| {
+        let actor = Actor::create(move |context: &mut Context<BatchActor<R>>| {
             context.set_mailbox_capacity(KEPT);
             actor
         });
         Self { actor: Arc::new(actor), refused }
     }
 
-    /// Takes one row; never blocks, never fails.
-    pub(super) fn push(&self, row: B::Row) {
-        if let Err(SendError::Full(Push(row)) | SendError::Closed(Push(row))) = self.actor.try_send(Push(row)) {
-            B::lost(&row);
-            self.refused.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Takes one row: written within a second or so while the store works. Never blocks, never fails.
+    pub fn push(&self, row: R) {
+        self.put(row, None);
     }
 
-    /// Takes one row and answers once it is written. After an error it is not written yet: it stays and is tried again,
-    /// unless the actor has ended or has no room.
-    pub(super) async fn write(&self, row: B::Row) -> Result<(), Failure> {
+    /// Takes one row and answers once it is on disk. `store_unavailable`, `unavailable`: it is not there yet: it stays and is
+    /// tried again, unless the actor has ended or has no room.
+    pub async fn write(&self, row: R) -> Result<(), Failure> {
         let (done, written) = oneshot::channel();
-        let sent = self.actor.try_send(Write { row, done });
-        if let Err(SendError::Full(Write { row, .. }) | SendError::Closed(Write { row, .. })) = sent {
-            B::lost(&row);
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Failure::unavailable("store"));
-        }
+        self.put(row, Some(done));
         written.await.unwrap_or_else(|_| Err(Failure::unavailable("store")))
     }
 
+    fn put(&self, row: R, done: Option<Done>) {
+        if let Err(SendError::Full(refused) | SendError::Closed(refused)) = self.actor.try_send(Put { row, done }) {
+            refused.row.lost();
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Answers once everything pushed before is written, or couldn't be at the first attempt: for the daemon's stop.
-    pub(super) async fn flush(&self) {
+    pub async fn flush(&self) {
         // A closed mailbox has nothing left to write.
         let _ = self.actor.send(Flush).await;
     }
 }
 
 /// A row, and who waits for it to be written.
-struct Queued<R> {
+struct Put<R> {
     row: R,
-    done: Option<oneshot::Sender<Result<(), Failure>>>,
+    done: Option<Done>,
+}
+
+impl<R: 'static> Message for Put<R> {
+    type Result = ();
 }
 
 /// The buffer and its timer.
-pub(super) struct BatchActor<B: Batched> {
-    owner: B,
-    rows: VecDeque<Queued<B::Row>>,
+struct BatchActor<R: Batched> {
+    append: Box<dyn Fn(Vec<R>) -> Appending>,
+    now_ms: Box<dyn Fn() -> i64>,
+    rows: VecDeque<Put<R>>,
     /// Rows that went and that no gap row tells of yet.
     lost: u64,
     /// Rows that the mailbox had no room for, counted by the senders.
@@ -137,7 +166,7 @@ pub(super) struct BatchActor<B: Batched> {
     waiting: Vec<oneshot::Sender<()>>,
 }
 
-impl<B: Batched> Actor for BatchActor<B> {
+impl<R: Batched> Actor for BatchActor<R> {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
@@ -145,14 +174,14 @@ impl<B: Batched> Actor for BatchActor<B> {
     }
 }
 
-impl<B: Batched> BatchActor<B> {
+impl<R: Batched> BatchActor<R> {
     fn write(&mut self, context: &mut Context<Self>) {
         if self.writing || self.resting {
             return;
         }
         self.lost += self.refused.swap(0, Ordering::Relaxed);
         let told = self.lost;
-        let gap = if told > 0 { self.owner.gap(told) } else { None };
+        let gap = if told > 0 { R::gap(told, (self.now_ms)()) } else { None };
         if self.rows.is_empty() && gap.is_none() {
             self.say_lost(told);
             self.answer_waiting();
@@ -162,19 +191,13 @@ impl<B: Batched> BatchActor<B> {
         // What was lost is older than what was kept.
         let rows = gap.into_iter().chain(batch.iter().map(|queued| queued.row.clone())).collect();
         self.writing = true;
-        let appending = self.owner.append(rows);
+        let appending = (self.append)(rows);
         context.spawn(appending.into_actor(self).map(move |outcome, actor, context| {
             actor.written(outcome, batch, told, context);
         }));
     }
 
-    fn written(
-        &mut self,
-        outcome: Result<(), Failure>,
-        batch: Vec<Queued<B::Row>>,
-        told: u64,
-        context: &mut Context<Self>,
-    ) {
+    fn written(&mut self, outcome: Result<(), Failure>, batch: Vec<Put<R>>, told: u64, context: &mut Context<Self>) {
         self.writing = false;
         match outcome {
             Ok(()) => {
@@ -215,7 +238,7 @@ impl<B: Batched> BatchActor<B> {
     fn say_lost(&mut self, told: u64) {
         self.lost = self.lost.saturating_sub(told);
         if told > 0 {
-            B::say_lost(told);
+            R::say_lost(told);
         }
     }
 
@@ -233,7 +256,7 @@ impl<B: Batched> BatchActor<B> {
     fn shed(&mut self) {
         let surplus = self.rows.len().saturating_sub(KEPT);
         for queued in self.rows.drain(..surplus) {
-            B::lost(&queued.row);
+            queued.row.lost();
             self.lost += 1;
             if let Some(done) = queued.done {
                 let _ = done.send(Err(Failure::unavailable("store")));
@@ -242,42 +265,18 @@ impl<B: Batched> BatchActor<B> {
     }
 }
 
-struct Push<R>(R);
-
-impl<R: 'static> Message for Push<R> {
-    type Result = ();
-}
-
-impl<B: Batched> Handler<Push<B::Row>> for BatchActor<B> {
+impl<R: Batched> Handler<Put<R>> for BatchActor<R> {
     type Result = ();
 
-    fn handle(&mut self, Push(row): Push<B::Row>, context: &mut Self::Context) {
-        self.rows.push_back(Queued { row, done: None });
+    fn handle(&mut self, put: Put<R>, context: &mut Self::Context) {
+        let is_awaited = put.done.is_some();
+        self.rows.push_back(put);
         self.shed();
-        if self.rows.len() >= BATCH {
+        // For who waits one attempt now, even if the last one failed a moment ago; those who come meanwhile share the next one.
+        self.resting &= !is_awaited;
+        if is_awaited || self.rows.len() >= BATCH {
             self.write(context);
         }
-    }
-}
-
-struct Write<R> {
-    row: R,
-    done: oneshot::Sender<Result<(), Failure>>,
-}
-
-impl<R: 'static> Message for Write<R> {
-    type Result = ();
-}
-
-impl<B: Batched> Handler<Write<B::Row>> for BatchActor<B> {
-    type Result = ();
-
-    fn handle(&mut self, Write { row, done }: Write<B::Row>, context: &mut Self::Context) {
-        self.rows.push_back(Queued { row, done: Some(done) });
-        self.shed();
-        // One attempt now, even if the last one failed a moment ago; those who come while it runs share the next one.
-        self.resting = false;
-        self.write(context);
     }
 }
 
@@ -285,7 +284,7 @@ impl<B: Batched> Handler<Write<B::Row>> for BatchActor<B> {
 #[rtype(result = "()")]
 struct Flush;
 
-impl<B: Batched> Handler<Flush> for BatchActor<B> {
+impl<R: Batched> Handler<Flush> for BatchActor<R> {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Flush, context: &mut Self::Context) -> Self::Result {
@@ -299,3 +298,59 @@ impl<B: Batched> Handler<Flush> for BatchActor<B> {
         })
     }
 }
+
+impl Batched for AuditEntry {
+    async fn append(store: StoreHandle, rows: Vec<Self>) -> Result<(), Failure> {
+        store.append_audit(rows).await
+    }
+
+    fn lost(&self) {
+        tracing::error!(
+            audit.at_ms = self.at_ms,
+            audit.actor = %self.actor.name,
+            audit.action = %self.action,
+            audit.target = self.target.as_deref().unwrap_or_default(),
+            audit.result = self.result.as_str(),
+            request.id = self.request_id.as_deref().unwrap_or_default(),
+            "an audit entry is lost to the audit log, which the store can't write"
+        );
+    }
+
+    fn gap(lost: u64, now_ms: i64) -> Option<Self> {
+        Some(Self {
+            at_ms: now_ms,
+            actor: AuditActor::system(),
+            address: None,
+            request_id: None,
+            action: "audit.lost".to_owned(),
+            target: None,
+            result: AuditResult::Failed,
+            details: json!({ "entries": Value::from(lost) }),
+        })
+    }
+
+    fn say_lost(lost: u64) {
+        tracing::error!(entries.dropped = lost, "the audit log lacks {lost} entries; they are in this log as errors");
+    }
+}
+
+impl Batched for (GatewayId, HealthPoint) {
+    async fn append(store: StoreHandle, rows: Vec<Self>) -> Result<(), Failure> {
+        store.append_health(rows).await
+    }
+
+    fn lost(&self) {}
+
+    fn gap(_: u64, _: i64) -> Option<Self> {
+        None
+    }
+
+    fn say_lost(lost: u64) {
+        tracing::warn!(points.dropped = lost, "the health log lacks {lost} points");
+    }
+}
+
+#[cfg(test)]
+mod audit_tests;
+#[cfg(test)]
+mod health_tests;

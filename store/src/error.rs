@@ -1,31 +1,18 @@
-//! What a failed job means to the one who asked: every error of the database becomes a `Failure` here.
+//! Why the store can't do something: the one error of this crate. A job's error becomes a [`Failure`] for whoever asked; what
+//! keeps a database from being opened, copied or put back is a sentence for a person, who is told what to do.
 
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
-
-use super::sealing::SealError;
-use gatewarden_core::error::{ErrorCode, Failure};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why a job failed, inside of the store.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StoreError {
-    #[error("{0}")]
-    Database(#[from] DieselError),
-    /// The connection could not be opened (again).
-    #[error("{0}")]
-    Connection(#[from] diesel::ConnectionError),
-    /// A secret can't be sealed or opened; the text says which.
-    #[error("{what}: {error}")]
-    Sealed { what: &'static str, error: SealError },
-    /// An answer to the caller rather than a fault.
-    #[error("{0}")]
-    Refused(Box<Failure>),
-}
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use gatewarden_core::error::{ErrorCode, Failure};
 
-/// What kind of trouble the database is in, as far as its words tell. SQLite's extended codes don't get through diesel;
-/// these texts are those of `sqlite3_errstr`, unchanged for many years.
+use crate::sealing::SealError;
+
+/// What kind of trouble the database is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub enum Fault {
     /// Another process holds a lock.
     Locked,
     /// No space left.
@@ -38,24 +25,7 @@ pub(super) enum Trouble {
     Corrupt,
 }
 
-impl Trouble {
-    pub(super) fn of(message: &str) -> Option<Self> {
-        const TEXTS: [(&str, Trouble); 11] = [
-            ("database is locked", Trouble::Locked),
-            ("table is locked", Trouble::Locked),
-            ("schema is locked", Trouble::Locked),
-            ("locking protocol", Trouble::Locked),
-            ("disk is full", Trouble::Full),
-            ("readonly database", Trouble::ReadOnly),
-            ("disk I/O error", Trouble::Io),
-            ("unable to open database", Trouble::Io),
-            ("large file support", Trouble::Io),
-            ("malformed", Trouble::Corrupt),
-            ("not a database", Trouble::Corrupt),
-        ];
-        TEXTS.iter().find(|(text, _)| message.contains(text)).map(|(_, trouble)| *trouble)
-    }
-
+impl Fault {
     fn sentence(self) -> &'static str {
         match self {
             Self::Locked => "the database is locked by another process",
@@ -84,100 +54,234 @@ impl Trouble {
     }
 }
 
-impl StoreError {
-    /// Whether the connection is doubtful after this error, so that the next job gets a new one.
-    pub(super) fn spoils_connection(&self) -> bool {
-        match self {
-            Self::Database(DieselError::NotFound | DieselError::RollbackTransaction) => false,
-            Self::Database(DieselError::DatabaseError(DatabaseErrorKind::Unknown, info)) => {
-                Trouble::of(info.message()) != Some(Trouble::Locked)
-            }
-            Self::Database(DieselError::DatabaseError(..)) | Self::Sealed { .. } | Self::Refused(_) => false,
-            Self::Database(_) | Self::Connection(_) => true,
-        }
-    }
+/// Why something was not done. The display is a sentence; of those about files and keys it says what to do, and what was there
+/// before is still there.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
+pub enum StoreError {
+    /// The database refused; with what that means, where it is known.
+    #[error("{error}")]
+    Database { fault: Option<Fault>, error: DieselError },
+    /// A secret can't be sealed or opened; the text says which.
+    #[error("{what}: {error}")]
+    Sealed { what: &'static str, error: SealError },
+    /// An answer to whoever asked rather than a fault.
+    #[error("{0}")]
+    Refused(Box<Failure>),
+    /// The job panicked; with its words.
+    #[error("the job panicked: {0}")]
+    Panicked(String),
+    /// The sealing key is not the one that the database was sealed with.
+    #[error(
+        "The encryption key does not open the database {}: it was sealed with another key. Put back the key that belongs \
+         to it ({}), or restore a backup that was made together with the present key.",
+        path.display(), key_source
+    )]
+    WrongKey { path: PathBuf, key_source: String },
+    /// There is no sealing key, but the database was sealed with one.
+    #[error(
+        "The database {} was sealed with a key, but there is none at {}. Put the key file back from a backup. Without it the \
+         stored tokens and the device identity can't be read: to start afresh, move the database away.",
+        path.display(), key_path.display()
+    )]
+    KeyMissing { path: PathBuf, key_path: PathBuf },
+    /// The file isn't a database, or a damaged one.
+    #[error(
+        "The database {} is damaged or not a database ({detail}). Restore it from a backup, or move it away to start afresh; \
+         it was not changed.",
+        path.display()
+    )]
+    Corrupt { path: PathBuf, detail: String },
+    /// The database was written by a newer release.
+    #[error(
+        "The database {} was written by a newer release of gatewarden (it has the unknown migrations {}). Start that release \
+         or a later one, or restore a backup that was made before the upgrade.",
+        path.display(), unknown.join(", ")
+    )]
+    TooNew { path: PathBuf, unknown: Vec<String> },
+    /// The file can't be opened, locked or written.
+    #[error(
+        "The database {} cannot be opened for writing: {detail}. Check that its directory exists, belongs to the daemon's \
+         user, has free space and is not in use by another process.",
+        path.display()
+    )]
+    NotWritable { path: PathBuf, detail: String },
+    /// A key file is there and can't be read.
+    #[error("The encryption key {} cannot be read: {source}. Let the daemon's user read it.", path.display())]
+    KeyUnreadable { path: PathBuf, source: io::Error },
+    /// A key file isn't a key.
+    #[error(
+        "The encryption key {} is malformed: it must hold 32 bytes, raw, as 64 hex digits or as base64. Put the right file \
+         back from a backup.",
+        path.display()
+    )]
+    KeyMalformed { path: PathBuf },
+    /// Others may read the key file, and that can't be changed.
+    #[error(
+        "The encryption key {} can be read by other users (mode {mode:o}), and that could not be changed: {source}. Run \
+         chmod 600 on it as its owner.",
+        path.display()
+    )]
+    KeyTooOpen { path: PathBuf, mode: u32, source: io::Error },
+    /// A new key can't be written.
+    #[error(
+        "A new encryption key cannot be written to {}: {source}. Check that the state directory belongs to the daemon's user \
+         and has free space.",
+        path.display()
+    )]
+    KeyNotWritable { path: PathBuf, source: io::Error },
+    /// The system gives no random numbers.
+    #[error("A new encryption key cannot be drawn: the system gives no random numbers ({0}).")]
+    NoRandomness(getrandom::Error),
+    /// There is no database.
+    #[error("There is no database at {}. Name the state directory with --state-dir, or the configuration with --config.", path.display())]
+    NoDatabase { path: PathBuf },
+    /// The file to write is there already.
+    #[error("{} is there already and is not overwritten. Name a file that does not exist, or a directory.", path.display())]
+    Exists { path: PathBuf },
+    /// A file can't be read or written; `what` is what was to be done with it, in the past tense.
+    #[error("{} cannot be {what}: {source}. {}", path.display(), cure_of(source))]
+    File { path: PathBuf, what: &'static str, source: io::Error },
+    /// A key is needed, and there is none.
+    #[error(
+        "There is no encryption key at {}. Where the service gets its key as a credential, name the file that the credential \
+         is made of with --key FILE.", path.display()
+    )]
+    NoKey { path: PathBuf },
+    /// The new key is the old one.
+    #[error("The new encryption key is the present one. Nothing was changed: name another file with --new-key.")]
+    SameKey,
+    /// Something else is sealed with the old key than this release knows of.
+    #[error(
+        "The database holds {count} sealed values that this release does not know of ({}). Nothing was changed: use the \
+         release that wrote them.", columns.join(", ")
+    )]
+    UnknownSealed { count: usize, columns: Vec<String> },
+    /// The thread that did it has died.
+    #[error("It was broken off by a fault of ours, which is in the log. Please report it.")]
+    BrokenOff,
+}
 
-    /// A unique name that is taken is an answer; everything else stays what it is.
-    pub(super) fn for_gateway_name(error: DieselError, name: &str) -> Self {
-        match &error {
-            DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info)
-                if info.message().contains("gateways.name") || info.constraint_name() == Some("gateways_name_key") =>
-            {
-                Self::Refused(Box::new(
-                    Failure::new(ErrorCode::NameTaken, format!("Another gateway is already named \"{name}\""))
-                        .with_help(
-                            "Choose another name, or change the gateway that has it (GET /api/gateways lists them).",
-                        ),
-                ))
-            }
-            _ => Self::Database(error),
-        }
-    }
-
-    /// The same for agents.
-    pub(super) fn for_agent_name(error: DieselError, name: &str) -> Self {
-        match &error {
-            DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info)
-                if info.message().contains("agents.name") || info.constraint_name() == Some("agents_name_key") =>
-            {
-                Self::refused(
-                    Failure::new(ErrorCode::NameTaken, format!("Another agent is already named \"{name}\"")).with_help(
-                        "Choose another name, or change the agent that has it (GET /api/agents lists them).",
-                    ),
-                )
-            }
-            _ => Self::Database(error),
-        }
-    }
-
-    /// An answer to the caller.
-    pub(super) fn refused(failure: Failure) -> Self {
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
         Self::Refused(Box::new(failure))
+    }
+}
+
+impl StoreError {
+    /// A file that can't be written, read, and so on.
+    pub(crate) fn file(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { path: path.to_path_buf(), what, source }
+    }
+
+    pub(crate) fn corrupt(path: &Path, detail: &str) -> Self {
+        Self::Corrupt { path: path.to_path_buf(), detail: detail.to_owned() }
+    }
+
+    pub(crate) fn serialization(error: serde_json::Error) -> Self {
+        Self::Database { fault: None, error: DieselError::SerializationError(Box::new(error)) }
+    }
+
+    /// The same error, said of the database at this path: damage is told from an obstacle.
+    pub(crate) fn of(self, path: &Path) -> Self {
+        let path = path.to_path_buf();
+        match self {
+            Self::Database { fault: Some(Fault::Corrupt), error } => Self::Corrupt { path, detail: error.to_string() },
+            Self::Database { error, .. } => Self::NotWritable { path, detail: error.to_string() },
+            Self::Sealed { what, error } => Self::NotWritable { path, detail: format!("{what}: {error}") },
+            Self::WrongKey { key_source, .. } => Self::WrongKey { path, key_source },
+            Self::KeyMissing { key_path, .. } => Self::KeyMissing { path, key_path },
+            Self::Corrupt { detail, .. } => Self::Corrupt { path, detail },
+            Self::TooNew { unknown, .. } => Self::TooNew { path, unknown },
+            other => other,
+        }
+    }
+
+    /// What can't be written is the file that was asked for, whatever it is called while it is being made.
+    pub(crate) fn of_file(self, asked: &Path) -> Self {
+        match self {
+            Self::File { what, source, .. } => Self::File { path: asked.to_path_buf(), what, source },
+            other => other,
+        }
+    }
+
+    /// The exit code of a command, or of a daemon that can't start: 78 where a person must act on configuration, key or database
+    /// first, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::WrongKey { .. }
+            | Self::KeyMissing { .. }
+            | Self::Corrupt { .. }
+            | Self::TooNew { .. }
+            | Self::KeyMalformed { .. }
+            | Self::KeyTooOpen { .. }
+            | Self::NoKey { .. }
+            | Self::UnknownSealed { .. } => 78,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Database { fault, .. } => *fault,
+            _ => None,
+        }
+    }
+
+    /// Whether the connection is doubtful after this error, so that the next job gets a new one.
+    pub(crate) fn spoils_connection(&self) -> bool {
+        match self {
+            Self::Database { error: DieselError::NotFound | DieselError::RollbackTransaction, .. } => false,
+            Self::Database { error: DieselError::DatabaseError(kind, _), fault } => match kind {
+                DatabaseErrorKind::Unknown => *fault != Some(Fault::Locked),
+                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => true,
+                _ => false,
+            },
+            Self::Database { .. } | Self::Panicked(_) => true,
+            _ => false,
+        }
     }
 
     /// What the caller gets. `what` completes "Could not ..."; causes are logged here, once, and not carried on.
-    pub(super) fn into_failure(self, what: &'static str) -> Failure {
-        if let Self::Refused(failure) = self {
-            return *failure;
-        }
-        let cause = self.to_string();
-        match Trouble::of(&cause) {
-            Some(trouble) => {
-                tracing::warn!(store.job = what, error = %cause, "could not {what}: {}", trouble.sentence());
-                unavailable(format!("Could not {what}: {}", trouble.sentence())).with_help(trouble.help())
+    pub(crate) fn into_failure(self, what: &'static str) -> Failure {
+        match (self.fault(), self) {
+            (_, Self::Refused(failure)) => *failure,
+            (Some(fault), cause) => {
+                tracing::warn!(store.job = what, error = %cause, "could not {what}: {}", fault.sentence());
+                unavailable(format!("Could not {what}: {}", fault.sentence())).with_help(fault.help())
             }
-            None => {
+            (None, cause) => {
                 tracing::error!(store.job = what, error = %cause, "could not {what}");
-                internal(what)
+                Failure::new(ErrorCode::Internal, format!("Could not {what}: internal fault of the store"))
+                    .with_help("The cause is in the daemon's log; please report it.")
             }
         }
     }
 }
 
 /// The store can't do it now; trying again may help.
-pub(super) fn unavailable(message: String) -> Failure {
+pub(crate) fn unavailable(message: String) -> Failure {
     Failure::new(ErrorCode::StoreUnavailable, message)
         .with_help("Try again in a second; if it stays so, read the daemon's log.")
         .with_retry_after(Duration::from_secs(1))
 }
 
-/// Whether the database file itself is damaged.
-pub(super) fn is_damage(failure: &Failure) -> bool {
-    failure.message.ends_with(Trouble::Corrupt.sentence())
-}
-
-/// A fault of ours.
-pub(super) fn internal(what: &'static str) -> Failure {
-    Failure::new(ErrorCode::Internal, format!("Could not {what}: internal fault of the store"))
-        .with_help("The cause is in the daemon's log; please report it.")
+fn cure_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "Check that the file and its directory exist, or name another place.",
+        io::ErrorKind::PermissionDenied => "Run this as root or as the daemon's user, or name another place.",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Free some space there, or name another place.",
+        io::ErrorKind::ReadOnlyFilesystem => "Make the file system writable, or name another place.",
+        _ => "Check that its directory exists, is writable and has free space.",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn database(kind: DatabaseErrorKind, message: &str) -> DieselError {
-        DieselError::DatabaseError(kind, Box::new(message.to_owned()))
+    fn database(kind: DatabaseErrorKind, message: &str) -> StoreError {
+        DieselError::DatabaseError(kind, Box::new(message.to_owned())).into()
     }
 
     #[test]
@@ -192,8 +296,7 @@ mod tests {
             "database disk image is malformed",
             "file is not a database",
         ] {
-            let failure =
-                StoreError::Database(database(DatabaseErrorKind::Unknown, text)).into_failure("store the gateway");
+            let failure = database(DatabaseErrorKind::Unknown, text).into_failure("store the gateway");
             assert_eq!(failure.code, ErrorCode::StoreUnavailable, "{text}");
             assert!(failure.message.starts_with("Could not store the gateway: the"), "{}", failure.message);
             assert!(failure.help.is_some() && failure.retry_after.is_some());
@@ -202,20 +305,17 @@ mod tests {
 
     #[test]
     fn an_unknown_error_is_internal_and_does_not_leak_its_cause() {
-        let error = StoreError::Database(database(DatabaseErrorKind::Unknown, "no such column: tok-secret"));
-        let failure = error.into_failure("store the gateway");
+        let failure =
+            database(DatabaseErrorKind::Unknown, "no such column: tok-secret").into_failure("store the gateway");
         assert_eq!(failure.code, ErrorCode::Internal);
         assert!(!format!("{failure:?}").contains("tok-secret"));
     }
 
     #[test]
-    fn only_a_violation_of_the_name_means_a_taken_name() {
-        let taken = database(DatabaseErrorKind::UniqueViolation, "UNIQUE constraint failed: gateways.name");
-        let failure = StoreError::for_gateway_name(taken, "prod").into_failure("store the gateway");
-        assert_eq!(failure.code, ErrorCode::NameTaken);
-        assert!(failure.message.contains("\"prod\""));
-        let other = database(DatabaseErrorKind::UniqueViolation, "UNIQUE constraint failed: gateways.is_primary");
-        let failure = StoreError::for_gateway_name(other, "prod").into_failure("store the gateway");
-        assert_eq!(failure.code, ErrorCode::Internal);
+    fn a_connection_is_kept_after_a_refusal_and_a_lock_and_not_after_what_may_have_broken_it() {
+        assert!(!database(DatabaseErrorKind::UniqueViolation, "UNIQUE constraint failed").spoils_connection());
+        assert!(!database(DatabaseErrorKind::Unknown, "database is locked").spoils_connection());
+        assert!(database(DatabaseErrorKind::Unknown, "disk I/O error").spoils_connection());
+        assert!(database(DatabaseErrorKind::UnableToSendCommand, "connection reset").spoils_connection());
     }
 }

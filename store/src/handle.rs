@@ -1,48 +1,52 @@
-//! What everybody else holds of the store: typed, bounded, cheap to clone.
-
-mod access;
-mod agents;
-mod audit;
-mod care;
-mod credentials;
-mod direct_connections;
-mod gateways;
-mod health;
-mod local_processes;
-mod notifications;
-mod provisioning;
-mod retention;
-mod spawns;
-mod steady_time;
-mod token_usage;
+//! What everybody else holds of the store: typed, bounded, cheap to clone. Its methods for a table stand with that table.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::SqliteConnection;
-use diesel::connection::SimpleConnection;
-
-use super::error::StoreError;
-use super::key_file::SealingKey;
-use super::open_error::StoreOpenError;
-use super::options::StoreOptions;
-use super::queue::{Queue, Which};
-use super::sealing::Sealer;
-use super::startup::{self, Installation};
-use super::write_fault;
-use crate::metrics::StoreMetrics;
+use diesel::Connection as _;
 use gatewarden_clock::clock::Clock;
 use gatewarden_core::error::Failure;
+use gatewarden_core::settings::RetentionSettings;
+use tokio::sync::oneshot;
 
-/// The store's door. Clones share one writer thread and the reader threads; when the last clone is dropped, they finish
+use crate::error::StoreError;
+use crate::files::beside;
+use crate::key_file::SealingKey;
+use crate::maintenance::backup::{Backup, make_with};
+use crate::queue::{Queue, StoreMetrics, StoreOptions};
+use crate::sealing::Sealer;
+use crate::sqlite::{self, Connection, Pool};
+use crate::startup::{self, Installation};
+
+/// A log that is longer than this is emptied, where no reader is in the way. A burst leaves 16 MiB.
+const LONG_LOG: u64 = 64 * 1024 * 1024;
+/// Turns of giving space back in one run: 200 MiB at most, so that the next run's work isn't kept waiting.
+const MAX_TURNS: usize = 100;
+
+/// What a job works with: a connection in a transaction, the key, and the time at which the job was asked for.
+pub(crate) struct Db<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) sealer: &'a Sealer,
+    /// Wall time, Unix ms.
+    pub(crate) now_ms: i64,
+}
+
+impl Db<'_> {
+    /// Unix seconds.
+    pub(crate) fn now_s(&self) -> i64 {
+        self.now_ms / 1000
+    }
+}
+
+/// The store's handle. Clones share one writer thread and the reader threads; when the last clone is dropped, they finish
 /// what is queued and end.
 ///
 /// Reads, and writes whose turn doesn't come, are answered within the options' `admission_wait` + `job_deadline`. A write that
 /// has begun is answered when it has ended, however long that takes: committed and on disk, or certainly not done. Whoever must
-/// not wait so long is told by [`gatewarden_clock::overdue`]. Common failures: `store_unavailable` (too many jobs, database locked, full or
-/// read-only, no turn in time: nothing was done; try again), `internal` (a fault of ours, logged) and `outcome_unknown` (the
-/// writer thread died in the middle; only a restart helps).
+/// not wait so long is told by [`gatewarden_clock::overdue`]. Common failures: `store_unavailable` (too many jobs, database
+/// locked, full or read-only, no turn in time: nothing was done; try again), `internal` (a fault of ours, logged) and
+/// `outcome_unknown` (the writer thread died in the middle; only a restart helps).
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     shared: Arc<Shared>,
@@ -67,13 +71,12 @@ impl StoreHandle {
         key: SealingKey,
         clock: Clock,
         metrics: Arc<dyn StoreMetrics>,
-    ) -> Result<Self, StoreOpenError> {
+    ) -> Result<Self, StoreError> {
         let (installation, sealer) = startup::prepare(&options, key, clock.wall_ms() / 1000)?;
-        let sealer = Arc::new(sealer);
         metrics.set_database(&options.path);
-        let path = options.path.clone();
-        let writer = Queue::start(Which::Writer, &options, clock.clone(), metrics.clone());
-        let readers = Queue::start(Which::Reader, &options, clock.clone(), metrics);
+        let writer = Queue::start(Pool::Writer, &options, clock.clone(), metrics.clone());
+        let readers = Queue::start(Pool::Reader, &options, clock.clone(), metrics);
+        let (sealer, path) = (Arc::new(sealer), options.path);
         Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation, path }) })
     }
 
@@ -115,7 +118,7 @@ impl StoreHandle {
 
     /// Writes something without meaning, to find out whether a database that could not be written can be again.
     pub async fn try_a_write(&self) -> Result<(), Failure> {
-        self.write("write to the database", |connection, _| write_fault::trial(connection)).await
+        self.write("write to the database", |db| Ok(sqlite::write_trial(db.connection)?)).await
     }
 
     /// For the watchdog: whether the writer thread is alive, without touching the database. A locked, full or slow
@@ -131,55 +134,130 @@ impl StoreHandle {
 
     /// Makes the write-ahead log empty where no reader is in the way: for the daemon's stop, after [`Self::flush`].
     pub async fn checkpoint(&self) -> Result<(), Failure> {
-        self.shared
-            .writer
-            .run("tidy up the database", |connection| {
-                connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").map_err(StoreError::from)
-            })
-            .await
+        self.maintain(sqlite::empty_log).await
     }
 
-    /// One write, all or nothing: takes the write lock first, so that it can't lose against another one half-way.
-    pub(super) async fn write<T, F>(&self, what: &'static str, job: F) -> Result<T, Failure>
+    /// Gives unused space of the database back, in short transactions, and keeps its statistics and its log in order.
+    pub async fn tidy(&self) -> Result<(), Failure> {
+        for _ in 0..MAX_TURNS {
+            if self.maintain(sqlite::give_back).await? == 0 {
+                break;
+            }
+        }
+        let log = std::fs::metadata(beside(&self.shared.path, "-wal")).map_or(0, |metadata| metadata.len());
+        if log > LONG_LOG {
+            self.checkpoint().await?;
+        }
+        self.maintain(sqlite::optimize).await
+    }
+
+    /// On the writer's connection, outside of a transaction.
+    async fn maintain<T: Send + 'static>(
+        &self,
+        work: fn(&mut Connection) -> diesel::QueryResult<T>,
+    ) -> Result<T, Failure> {
+        self.shared.writer.run("tidy up the database", move |connection| Ok(work(connection)?)).await
+    }
+
+    /// Makes a verified backup without the key in a new file: see [`crate::maintenance::backup`].
+    ///
+    /// It works on a thread and a connection of its own, since a large database takes longer than any job may. A daemon that
+    /// stops meanwhile doesn't wait for it.
+    pub async fn back_up(&self, to: PathBuf) -> Result<Backup, StoreError> {
+        let (database, sealer) = (self.shared.path.clone(), self.shared.sealer.clone());
+        let (reply, answer) = oneshot::channel();
+        let place = to.clone();
+        std::thread::Builder::new()
+            .name("backup".to_owned())
+            .spawn(move || {
+                let _ = reply.send(make_with(&database, &to, &sealer));
+            })
+            .map_err(StoreError::file(&place, "written"))?;
+        answer.await.unwrap_or(Err(StoreError::BrokenOff))
+    }
+
+    /// Thins the health log and forgets old audit entries, spawns, idempotency keys, direct connections and token usage, each
+    /// in short transactions, by the clock's judgement of each span ([`Clock::judged_ms`]). One that fails doesn't keep the
+    /// others from it; the answer is the first failure, and the next run goes on from there.
+    pub async fn forget_old(&self, retention: &RetentionSettings) -> Result<(), Failure> {
+        let judged = |kept| self.shared.clock.judged_ms(kept);
+        let outcomes = [
+            self.thin_health(judged(retention.thinned.max(retention.full)), retention.full, retention.thinned)
+                .await
+                .map(|_| 0),
+            self.thin_audit(judged(retention.audit), retention.audit).await,
+            self.purge_idempotency_keys(judged(Self::IDEMPOTENCY_KEPT)).await,
+            self.thin_spawns(judged(retention.spawns), retention.spawns).await,
+            self.thin_connections(judged(Self::CONNECTIONS_KEPT), Self::CONNECTIONS_KEPT).await,
+            self.thin_tokens(judged(Self::TOKENS_KEPT), Self::TOKENS_KEPT).await,
+            self.cut_logs(Self::MOST_LOGGED, Self::MOST_SPAWNS).await,
+            self.tidy().await.map(|()| 0),
+        ];
+        outcomes.into_iter().map(|outcome| outcome.map(drop)).collect()
+    }
+
+    /// One write, all or nothing.
+    pub(crate) async fn write<T, F>(&self, what: &'static str, job: F) -> Result<T, Failure>
     where
         T: Send + 'static,
-        F: FnOnce(&mut SqliteConnection, &Sealer) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&mut Db<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        let sealer = self.shared.sealer.clone();
-        self.shared
-            .writer
-            .run(what, move |connection| connection.immediate_transaction(|connection| job(connection, &sealer)))
-            .await
+        let (sealer, now_ms) = (self.shared.sealer.clone(), self.now_ms());
+        let work = move |connection: &mut Connection| {
+            sqlite::write_transaction(connection, |connection| job(&mut Db { connection, sealer: &sealer, now_ms }))
+        };
+        self.shared.writer.run(what, work).await
     }
 
     /// One read on any reader, all of it from one state of the database.
-    pub(super) async fn read<T, F>(&self, what: &'static str, job: F) -> Result<T, Failure>
+    pub(crate) async fn read<T, F>(&self, what: &'static str, job: F) -> Result<T, Failure>
     where
         T: Send + 'static,
-        F: FnOnce(&mut SqliteConnection, &Sealer) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&mut Db<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        use diesel::Connection;
-        let sealer = self.shared.sealer.clone();
-        self.shared
-            .readers
-            .run(what, move |connection| connection.transaction(|connection| job(connection, &sealer)))
-            .await
+        let (sealer, now_ms) = (self.shared.sealer.clone(), self.now_ms());
+        let work = move |connection: &mut Connection| {
+            connection.transaction(|connection| job(&mut Db { connection, sealer: &sealer, now_ms }))
+        };
+        self.shared.readers.run(what, work).await
+    }
+
+    /// Repeats a write that does a part of its work, each part in a transaction of its own, until it has none left; the sum
+    /// of what the parts say they did. Stops at the first failure.
+    pub(crate) async fn write_in_turns<F>(&self, what: &'static str, part: F) -> Result<usize, Failure>
+    where
+        F: Fn(&mut Db<'_>) -> Result<usize, StoreError> + Clone + Send + 'static,
+    {
+        let mut sum = 0;
+        loop {
+            let done = self.write(what, part.clone()).await?;
+            if done == 0 {
+                return Ok(sum);
+            }
+            sum += done;
+        }
+    }
+
+    /// Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.shared.clock.wall_ms()
+    }
+
+    /// The wall time by which what is kept for so long is too old or not.
+    pub(crate) fn judged_ms(&self, kept: Duration) -> i64 {
+        self.shared.clock.judged_ms(kept)
     }
 
     /// Does something to the writer's connection, outside of a transaction.
     #[cfg(test)]
-    pub(super) async fn shared_writer_for_test(&self, act: fn(&mut SqliteConnection) -> diesel::QueryResult<()>) {
-        self.shared
-            .writer
-            .run("act for a test", move |connection| act(connection).map_err(StoreError::from))
-            .await
-            .unwrap();
+    pub(crate) async fn shared_writer_for_test(&self, act: fn(&mut Connection) -> diesel::QueryResult<()>) {
+        self.maintain(act).await.unwrap();
     }
 
     /// Closes the connections of all threads, so that a test may look at the files.
     #[cfg(test)]
-    pub(super) async fn close_for_test(&self) {
-        let spoiled = || StoreError::Database(diesel::result::Error::NotInTransaction);
+    pub(crate) async fn close_for_test(&self) {
+        let spoiled = || StoreError::Panicked("not at all".to_owned());
         let _ = self.shared.writer.run::<(), _>("close", move |_| Err(spoiled())).await;
         // One job for each of the two threads: neither ends before both have one.
         let both = Arc::new(std::sync::Barrier::new(2));
@@ -191,40 +269,14 @@ impl StoreHandle {
         };
         let _ = futures_util::future::join(close(both.clone()), close(both)).await;
     }
-
-    /// Repeats a write that does a part of its work, each part in a transaction of its own, until it has none left; the sum
-    /// of what the parts say they did. Stops at the first failure.
-    pub(super) async fn write_in_turns<F>(&self, what: &'static str, part: F) -> Result<usize, Failure>
-    where
-        F: Fn(&mut SqliteConnection) -> Result<usize, StoreError> + Clone + Send + 'static,
-    {
-        let mut sum = 0;
-        loop {
-            let part = part.clone();
-            let done = self.write(what, move |connection, _| part(connection)).await?;
-            if done == 0 {
-                return Ok(sum);
-            }
-            sum += done;
-        }
-    }
-
-    /// Unix milliseconds.
-    pub(super) fn now_ms(&self) -> i64 {
-        self.shared.clock.wall_ms()
-    }
-
-    /// Unix seconds.
-    fn now_s(&self) -> i64 {
-        self.shared.clock.wall_ms() / 1000
-    }
 }
 
-fn span_ms(span: Duration) -> i64 {
-    i64::try_from(Clock::millis(span)).unwrap_or(i64::MAX)
+/// Milliseconds for the database.
+pub(crate) fn span_ms(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A count for the database.
-fn whole(number: usize) -> i64 {
+pub(crate) fn whole(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -18,6 +18,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
+use crate::error::StoreError;
+
 /// Name of the credential and of the file.
 pub const KEY_FILE_NAME: &str = "gatewarden.key";
 
@@ -41,71 +43,9 @@ impl std::fmt::Debug for SealingKey {
     }
 }
 
-/// Why there is no usable key.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The file is there and can't be read.
-    #[error("The encryption key {} cannot be read: {source}. Let the daemon's user read it.", path.display())]
-    Unreadable {
-        /// The key file.
-        path: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
-    /// The file isn't a key.
-    #[error(
-        "The encryption key {} is malformed: it must hold 32 bytes, raw, as 64 hex digits or as base64. Put the right file \
-         back from a backup.",
-        path.display()
-    )]
-    Malformed {
-        /// The key file.
-        path: PathBuf,
-    },
-    /// Others may read the file, and that can't be changed.
-    #[error(
-        "The encryption key {} can be read by other users (mode {mode:o}), and that could not be changed: {source}. Run \
-         chmod 600 on it as its owner.",
-        path.display()
-    )]
-    TooOpen {
-        /// The key file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-        /// The system's words.
-        source: io::Error,
-    },
-    /// A new key can't be written.
-    #[error(
-        "A new encryption key cannot be written to {}: {source}. Check that the state directory belongs to the daemon's user \
-         and has free space.",
-        path.display()
-    )]
-    NotWritable {
-        /// The key file.
-        path: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
-    /// The system gives no random numbers.
-    #[error("A new encryption key cannot be drawn: the system gives no random numbers ({0}).")]
-    NoRandomness(getrandom::Error),
-}
-
-impl KeyError {
-    /// The daemon's exit code: 78 where the key itself must change first, else 1.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Malformed { .. } | Self::TooOpen { .. } => 78,
-            Self::Unreadable { .. } | Self::NotWritable { .. } | Self::NoRandomness(_) => 1,
-        }
-    }
-}
-
 impl SealingKey {
     /// Loads the key, or draws a new one that is written when the store opens. Reads files: not for an arbiter that serves.
-    pub fn load_or_create(credentials_dir: Option<&Path>, state_dir: &Path) -> Result<Self, KeyError> {
+    pub fn load_or_create(credentials_dir: Option<&Path>, state_dir: &Path) -> Result<Self, StoreError> {
         if let Some(dir) = credentials_dir {
             let path = dir.join(KEY_FILE_NAME);
             if let Some(text) = read_key_file(&path)? {
@@ -126,8 +66,8 @@ impl SealingKey {
     ///
     /// # Errors
     /// The file isn't there, can't be read, or is no key.
-    pub fn from_file(path: &Path) -> Result<Self, KeyError> {
-        let missing = || KeyError::Unreadable { path: path.to_path_buf(), source: ErrorKind::NotFound.into() };
+    pub fn from_file(path: &Path) -> Result<Self, StoreError> {
+        let missing = || StoreError::KeyUnreadable { path: path.to_path_buf(), source: ErrorKind::NotFound.into() };
         let text = read_key_file(path)?.ok_or_else(missing)?;
         Self::parse(path.to_path_buf(), &text)
     }
@@ -136,9 +76,9 @@ impl SealingKey {
     ///
     /// # Errors
     /// The system gives no random numbers.
-    pub fn draw(state_dir: &Path) -> Result<Self, KeyError> {
+    pub fn draw(state_dir: &Path) -> Result<Self, StoreError> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
-        getrandom::fill(bytes.as_mut_slice()).map_err(KeyError::NoRandomness)?;
+        getrandom::fill(bytes.as_mut_slice()).map_err(StoreError::NoRandomness)?;
         Ok(Self { bytes, path: state_dir.join(KEY_FILE_NAME), new: true, next: None })
     }
 
@@ -158,13 +98,13 @@ impl SealingKey {
     }
 
     /// The key that is about to take this one's place, if one is.
-    pub(super) fn next(&self) -> Option<Self> {
+    pub(crate) fn next(&self) -> Option<Self> {
         let path = self.path.with_file_name(NEXT_KEY_FILE_NAME);
         self.next.clone().map(|bytes| Self { bytes, path, new: false, next: None })
     }
 
     /// Writes this key to a file that isn't there yet: mode 0600, on disk when this returns.
-    pub(super) fn write_to(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn write_to(&self, path: &Path) -> io::Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
         let mut text = Zeroizing::new(String::with_capacity(65));
         for byte in self.bytes.iter() {
@@ -191,17 +131,17 @@ impl SealingKey {
         self.new
     }
 
-    pub(super) fn bytes(&self) -> &[u8; 32] {
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
 
     /// Writes a new key: never over an existing file, mode 0600, synced to disk together with its directory before this
     /// returns. Does nothing for a key that was loaded.
-    pub(super) fn write_if_new(&mut self) -> Result<(), KeyError> {
+    pub(crate) fn write_if_new(&mut self) -> Result<(), StoreError> {
         if !self.new {
             return Ok(());
         }
-        self.write().map_err(|source| KeyError::NotWritable { path: self.path.clone(), source })?;
+        self.write().map_err(|source| StoreError::KeyNotWritable { path: self.path.clone(), source })?;
         self.new = false;
         tracing::info!(key.path = %self.path.display(), "made a new encryption key; back it up together with the database");
         Ok(())
@@ -212,15 +152,15 @@ impl SealingKey {
         self.write_to(&self.path)
     }
 
-    fn parse(path: PathBuf, content: &[u8]) -> Result<Self, KeyError> {
-        let bytes = decode_key(content).ok_or_else(|| KeyError::Malformed { path: path.clone() })?;
+    fn parse(path: PathBuf, content: &[u8]) -> Result<Self, StoreError> {
+        let bytes = decode_key(content).ok_or_else(|| StoreError::KeyMalformed { path: path.clone() })?;
         Ok(Self { bytes, path, new: false, next: None })
     }
 }
 
 /// Puts the key in its place that is about to take it. To be called once the database opens with it and, where the one
 /// before is still wanted, that is kept elsewhere. Somebody else may have done it meanwhile: a start beside us.
-pub(super) fn promote_next(state_dir: &Path) -> io::Result<()> {
+pub(crate) fn promote_next(state_dir: &Path) -> io::Result<()> {
     match fs::rename(state_dir.join(NEXT_KEY_FILE_NAME), state_dir.join(KEY_FILE_NAME)) {
         Err(error) if error.kind() == ErrorKind::NotFound && state_dir.join(KEY_FILE_NAME).exists() => Ok(()),
         renamed => renamed.and_then(|()| File::open(state_dir)?.sync_all()),
@@ -245,8 +185,8 @@ fn decode_key(content: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
 }
 
 /// The content, or `None` where there is no such file.
-fn read_key_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
-    let unreadable = |source| KeyError::Unreadable { path: path.to_path_buf(), source };
+fn read_key_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    let unreadable = |source| StoreError::KeyUnreadable { path: path.to_path_buf(), source };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -257,13 +197,14 @@ fn read_key_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
     Ok(Some(content))
 }
 
-fn narrow_mode(path: &Path) -> Result<(), KeyError> {
-    let metadata = fs::metadata(path).map_err(|source| KeyError::Unreadable { path: path.to_path_buf(), source })?;
+fn narrow_mode(path: &Path) -> Result<(), StoreError> {
+    let metadata =
+        fs::metadata(path).map_err(|source| StoreError::KeyUnreadable { path: path.to_path_buf(), source })?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|source| KeyError::TooOpen {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|source| StoreError::KeyTooOpen {
         path: path.to_path_buf(),
         mode,
         source,

@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::{QueryableByName, SqliteConnection};
 use gatewarden_protocol::Secret;
 
-use super::connection::uri_path;
+use crate::sqlite::uri_path;
 
 /// How long a writer of theirs is waited for.
 const BUSY: Duration = Duration::from_secs(5);

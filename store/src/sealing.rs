@@ -9,18 +9,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
+use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// Where a secret is stored: part of what is authenticated.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// Table.
-    pub table: &'static str,
+pub(crate) struct Place<'a> {
+    pub(crate) table: &'static str,
     /// What names the row, unchanged for its whole life.
-    pub row: &'a str,
-    /// Column.
-    pub column: &'static str,
+    pub(crate) row: &'a str,
+    pub(crate) column: &'static str,
 }
 
 impl Place<'_> {
@@ -49,7 +48,7 @@ pub enum SealError {
 
 /// Seals and opens with one key.
 #[derive(Clone)]
-pub struct Sealer {
+pub(crate) struct Sealer {
     cipher: XChaCha20Poly1305,
     key_id: String,
 }
@@ -62,7 +61,7 @@ impl std::fmt::Debug for Sealer {
 
 impl Sealer {
     /// A sealer for a 32-byte key.
-    pub fn new(key: &[u8; 32]) -> Self {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
         let mut hash = Sha256::new();
         hash.update(b"gatewarden sealing key id\0");
         hash.update(key);
@@ -71,12 +70,12 @@ impl Sealer {
     }
 
     /// What every envelope of this key begins with.
-    pub(super) fn prefix(&self) -> String {
+    pub(crate) fn prefix(&self) -> String {
         format!("v1:{}:", self.key_id)
     }
 
     /// Seals a secret for one place, under a nonce drawn anew.
-    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<String, SealError> {
+    pub(crate) fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<String, SealError> {
         let mut nonce = [0_u8; 24];
         getrandom::fill(&mut nonce).map_err(|_| SealError::CannotSeal)?;
         let sealed = self
@@ -87,7 +86,7 @@ impl Sealer {
     }
 
     /// Opens what was sealed for this place.
-    pub fn open(&self, place: Place<'_>, envelope: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub(crate) fn open(&self, place: Place<'_>, envelope: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let mut parts = envelope.split(':');
         let (Some("v1"), Some(key_id), Some(nonce), Some(sealed), None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
@@ -104,6 +103,11 @@ impl Sealer {
             .decrypt(&XNonce::from(nonce), Payload { msg: &sealed, aad: &place.associated_data() })
             .map(Zeroizing::new)
             .map_err(|_| SealError::NotAuthentic)
+    }
+
+    /// The same for text.
+    pub(crate) fn open_text(&self, place: Place<'_>, envelope: &str) -> Result<Secret, SealError> {
+        self.open(place, envelope).map(|plain| Secret::new(String::from_utf8_lossy(&plain)))
     }
 }
 

@@ -25,12 +25,12 @@ use std::time::Duration;
 use diesel::{Connection, SqliteConnection};
 use gatewarden_protocol::Secret;
 
+use super::error::StoreError;
 use super::handle::StoreHandle;
 use super::key_file::SealingKey;
-use super::open_error::StoreOpenError;
-use super::options::StoreOptions;
+use super::queue::StoreOptions;
 use gatewarden_clock::clock::Clock;
-use gatewarden_core::gateway_record::NewGateway;
+use gatewarden_core::gateway_record::GatewaySpec;
 use gatewarden_core::settings::RetentionSettings;
 
 /// A state directory and the store in it.
@@ -83,7 +83,7 @@ impl Scratch {
 }
 
 /// Opens the store of a state directory as the daemon does, with a lock timeout that suits tests.
-pub(super) fn open_in(dir: &Path, adjust: impl FnOnce(&mut StoreOptions)) -> Result<StoreHandle, StoreOpenError> {
+pub(super) fn open_in(dir: &Path, adjust: impl FnOnce(&mut StoreOptions)) -> Result<StoreHandle, StoreError> {
     let mut options = StoreOptions::at(dir.join("gatewarden.db"));
     options.busy_timeout = Duration::from_millis(50);
     adjust(&mut options);
@@ -91,6 +91,6 @@ pub(super) fn open_in(dir: &Path, adjust: impl FnOnce(&mut StoreOptions)) -> Res
     StoreHandle::open(options, key, Clock::system(), Arc::new(()))
 }
 
-pub(super) fn new_gateway(name: &str) -> NewGateway {
-    NewGateway { token: Some(Secret::new(format!("token-of-{name}"))), ..NewGateway::at(name, "127.0.0.1", 18789) }
+pub(super) fn new_gateway(name: &str) -> GatewaySpec {
+    GatewaySpec { token: Some(Secret::new(format!("token-of-{name}"))), ..GatewaySpec::at(name, "127.0.0.1", 18789) }
 }

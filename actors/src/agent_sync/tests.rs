@@ -11,13 +11,13 @@ use crate::event::{EventFilter, EventKind};
 use crate::event_hub::EventHubActor;
 use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::{Delivery, Subscription};
-use crate::gateway_record::NewGateway;
+use crate::gateway_record::GatewaySpec;
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::machines::event_places::Holder;
 use crate::metrics::Metrics;
 use crate::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
+use crate::store::StoreOptions;
 use crate::store::key_file::SealingKey;
-use crate::store::options::StoreOptions;
 use crate::store::records::{AgentChange, AgentFilter, AgentRecord, AgentSource, AgentStatus, NewAgent, SyncStats};
 
 type Replies = Arc<Mutex<HashMap<(GatewayId, &'static str), Result<Value, Failure>>>>;
@@ -82,7 +82,7 @@ impl House {
 
     /// A usable gateway with these replies.
     async fn gateway(&self, name: &str, replies: &[(&'static str, Result<Value, Failure>)]) -> GatewayId {
-        let new = NewGateway::at(name, "127.0.0.1", 1);
+        let new = GatewaySpec::at(name, "127.0.0.1", 1);
         let record = self.store.create_gateway(new).await.unwrap().record;
         let id = record.id;
         for (method, reply) in replies {
@@ -177,7 +177,7 @@ async fn a_gateway_that_fails_changes_nothing() {
         assert_eq!(failure.code, code, "{name}: {failure}");
         assert!(failure.help.is_some() || name == "gone" || name == "half", "{failure:?}");
     }
-    assert_eq!(house.store.list_agents(AgentFilter::default(), 1, 10).await.unwrap().1, 0);
+    assert_eq!(house.store.list_agents_after(AgentFilter::default(), 0, 10).await.unwrap().1, 0);
     let unknown = house.sync(Some(GatewayId(99))).await.unwrap_err();
     assert_eq!(unknown.code, ErrorCode::GatewayNotFound);
 }

@@ -6,10 +6,11 @@ use serde_json::Value;
 use super::*;
 use crate::event_hub::EventHubActor;
 use crate::settings::RetentionSettings;
-use crate::store::audit_log::AuditLogWriter;
+use crate::spawn::{Idempotency, NewSpawn, Recorded, SpawnKind};
+use crate::store::StoreOptions;
+use crate::store::batching::AuditLogWriter;
 use crate::store::key_file::SealingKey;
-use crate::store::options::StoreOptions;
-use crate::store::records::{Idempotency, NewSpawn, Recorded, SpawnKind, TokenUsage};
+use crate::store::records::TokenUsage;
 
 const DAY: i64 = 86_400_000;
 

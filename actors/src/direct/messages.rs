@@ -4,7 +4,7 @@ use actix::prelude::*;
 
 use crate::agent_book::AgentKey;
 use crate::error::Failure;
-use crate::store::records::{AgentRecord, Beat, ConnectionRecord, NewConnection, Opened};
+use crate::store::records::{AgentHeartbeat, AgentRecord, ConnectionRecord, NewConnection, Opened};
 
 /// From HTTP: a tool connects. Its agent is made where it is unknown, and the connection that the agent had ends.
 /// `unavailable` where there are too many connections, `store_unavailable`.
@@ -26,7 +26,7 @@ pub struct Heartbeat {
     /// Whose.
     pub agent: AgentKey,
     /// Over which connection, and what it is doing.
-    pub beat: Beat,
+    pub beat: AgentHeartbeat,
     /// What it used since the last report.
     pub tokens: Option<TokensUsed>,
 }

@@ -17,9 +17,9 @@ use crate::event_hub::subscriber::{Delivery, Subscription};
 use crate::machines::event_places::Holder;
 use crate::machines::silence::Overdue;
 use crate::metrics::Metrics;
+use crate::store::StoreOptions;
 use crate::store::key_file::SealingKey;
-use crate::store::options::StoreOptions;
-use crate::store::records::{Beat, ConnectionStatus, NewAgent, NewConnection, Opened};
+use crate::store::records::{AgentHeartbeat, ConnectionStatus, NewAgent, NewConnection, Opened};
 
 const SHORT: Duration = Duration::from_millis(300);
 const NEVER: Duration = Duration::from_secs(86_400);
@@ -61,7 +61,7 @@ impl House {
     }
 
     async fn beat(&self, agent: &str, connection: Option<&str>) -> Result<Heard, Failure> {
-        let beat = Beat { connection_id: connection.map(str::to_owned), status: None };
+        let beat = AgentHeartbeat { connection_id: connection.map(str::to_owned), status: None };
         let tokens = Some(TokensUsed { model: "m1".to_owned(), input: 10, output: 2 });
         self.direct.send(Heartbeat { agent: AgentKey::Name(agent.to_owned()), beat, tokens }).await.unwrap()
     }

@@ -6,7 +6,7 @@ use crate::event::EventFilter;
 use crate::event_hub::EventHubActor;
 use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::{Delivery, Subscription};
-use crate::gateway_record::NewGateway;
+use crate::gateway_record::GatewaySpec;
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::log_watch::{LogFeed, LogSubscription, pair};
 use crate::machines::event_places::Holder;
@@ -40,7 +40,7 @@ struct World {
 }
 
 fn view(id: i64) -> GatewayView {
-    let new = NewGateway::at(format!("gateway-{id}"), "127.0.0.1", 18789);
+    let new = GatewaySpec::at(format!("gateway-{id}"), "127.0.0.1", 18789);
     let record = new.into_record(GatewayId(id), format!("uuid-{id}"), 0);
     let report = GatewayReport { status: Status::Online, phase: Phase::Ready, ..GatewayReport::unknown(0) };
     GatewayView::new(Arc::new(record), report, false)

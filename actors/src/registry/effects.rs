@@ -16,7 +16,8 @@ use crate::machines::election::PrimaryChange;
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::DoubtChange;
 use crate::machines::spawn_state::SpawnState;
-use crate::store::records::{AuditActor, AuditEntry, AuditResult, SpawnRecord, Updated};
+use crate::spawn::SpawnRecord;
+use crate::store::records::{AuditActor, AuditEntry, AuditResult, Committed};
 
 impl RegistryActor {
     pub(super) fn perform(&mut self, ctx: &mut Context<Self>) {
@@ -54,7 +55,7 @@ impl RegistryActor {
                     owner.send_replace(*report);
                 }
             }
-            Effect::Health(id, point) => self.health_log.push(id, point),
+            Effect::Health(id, point) => self.health_log.push((id, point)),
             Effect::StoreToken(address, token) => self.store_token(address, token, ctx),
             Effect::StoreChange(id, change) => self.store_change(id, *change, ctx),
             Effect::DeleteReserved(id) => {
@@ -152,7 +153,7 @@ impl RegistryActor {
         let store = self.store.clone();
         let write = async move { store.update_gateway(id, change).await };
         self.then(write, ctx, move |fleet, time, updated| match updated {
-            Ok(Some(Updated { record, .. })) => fleet.on_updated(time, record),
+            Ok(Some(Committed { record, .. })) => fleet.on_updated(time, record),
             Ok(None) => {}
             Err(failure) => error!(gateway.id = id.0, %failure, "the gateway's dialect could not be stored"),
         });

@@ -11,13 +11,14 @@ use tokio::sync::watch;
 use super::roster::GatewayView;
 use crate::dialing::Held;
 use crate::error::Failure;
-use crate::gateway_record::{GatewayChange, NewGateway, SharedRecord};
+use crate::gateway_record::{GatewayChange, GatewaySpec, NewGateway, SharedRecord};
 use crate::gateway_report::{GatewayReport, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogSubscription, LogWish};
 use crate::machines::routing::RouteWish;
 use crate::run::{SessionAction, Work};
-use crate::store::records::{Idempotency, MainAgent, NewSpawn};
+use crate::spawn::{Idempotency, NewSpawn};
+use crate::store::records::MainAgent;
 
 /// A gateway was created or changed, and how.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ pub struct DeleteGateway(pub GatewayId);
 #[rtype(result = "Result<Trial, Failure>")]
 pub struct ReserveGateway {
     /// Never becomes primary by this; agents are not registered.
-    pub new: NewGateway,
+    pub new: GatewaySpec,
     /// See [`crate::gateway_record::GatewayRecord::workspace_root`].
     pub workspace_root: String,
 }
@@ -73,7 +74,7 @@ pub struct Trial {
 /// From the organization API: dial what is not stored, to see whether it could be.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<Trial, Failure>")]
-pub struct TryGateway(pub NewGateway);
+pub struct TryGateway(pub GatewaySpec);
 
 /// From the organization API: the gateway has this main agent. A reserved gateway becomes one that everybody sees, in the same
 /// write. `gateway_not_found`, `store_unavailable`.

@@ -10,8 +10,9 @@ use super::messages::{
     UpdateGateway,
 };
 use crate::error::{ErrorCode, Failure};
+use crate::gateway_record::GatewaySpec;
 use crate::ids::GatewayId;
-use crate::store::records::{Created, DeleteOutcome, MainRecorded, Updated};
+use crate::store::records::{Committed, DeleteOutcome, MainRecorded};
 
 type Answer<T> = ResponseActFuture<RegistryActor, Result<T, Failure>>;
 
@@ -70,7 +71,7 @@ impl Handler<CreateGateway> for RegistryActor {
         }
         let store = self.store.clone();
         self.commit(async move { store.create_gateway(new).await }, |registry, created, ctx| {
-            let Created { record, demoted, agents_registered } = created;
+            let Committed { record, demoted, agents_registered } = created;
             let id = record.id;
             debug!(gateway.id = id.0, gateway.name = %record.name, "gateway registered");
             registry.feed(ctx, |fleet, time| fleet.on_created(time, record, demoted));
@@ -93,7 +94,7 @@ impl Handler<UpdateGateway> for RegistryActor {
         }
         let (store, stored) = (self.store.clone(), change.clone());
         self.commit(async move { store.update_gateway(id, stored).await }, move |registry, updated, ctx| {
-            let Updated { record, demoted } = updated.ok_or_else(|| Failure::gateway_not_found(id))?;
+            let Committed { record, demoted, .. } = updated.ok_or_else(|| Failure::gateway_not_found(id))?;
             registry.feed(ctx, |fleet, time| {
                 for record in demoted.into_iter().chain([record]) {
                     fleet.on_updated(time, record);
@@ -150,7 +151,8 @@ impl Handler<ReserveGateway> for RegistryActor {
             Err(failure) => return self.answer(Err(failure)),
         };
         let store = self.store.clone();
-        let write = async move { store.create_provisional_gateway(new, workspace_root).await };
+        let spec = GatewaySpec { workspace_root: Some(workspace_root), ..new };
+        let write = async move { store.create_provisional_gateway(spec).await };
         Box::pin(write.into_actor(self).map(move |stored, registry, ctx| match stored {
             Ok(record) => {
                 let id = record.id;

@@ -25,9 +25,9 @@ use crate::gateway_record::{DeviceToken, GatewayChange};
 use crate::gateway_report::{BreakerState, BreakerView, GatewayReport, Phase, Problem, Status, StatusSource};
 use crate::machines::event_places::Holder;
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use crate::store::audit_log::AuditLogWriter;
+use crate::store::StoreOptions;
+use crate::store::batching::AuditLogWriter;
 use crate::store::key_file::SealingKey;
-use crate::store::options::StoreOptions;
 
 /// A registry under test, with what its gateways hear.
 struct House {
@@ -45,14 +45,14 @@ impl House {
         Self::open_with(election, RestartSettings::default(), None).await
     }
 
-    async fn open_with(election: ElectionSettings, restarts: RestartSettings, seed: Option<NewGateway>) -> Self {
+    async fn open_with(election: ElectionSettings, restarts: RestartSettings, seed: Option<GatewaySpec>) -> Self {
         Self::open_on(election, restarts, seed, |_| {}).await
     }
 
     async fn open_on(
         election: ElectionSettings,
         restarts: RestartSettings,
-        seed: Option<NewGateway>,
+        seed: Option<GatewaySpec>,
         adjust: impl FnOnce(&mut StoreOptions),
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -92,7 +92,7 @@ impl House {
     }
 
     async fn create(&self, name: &str, port: u16) -> GatewayCommitted {
-        self.registry.send(CreateGateway(gateway(name, port))).await.unwrap().unwrap()
+        self.registry.send(CreateGateway(gateway(name, port).into())).await.unwrap().unwrap()
     }
 
     async fn say(&mut self, id: GatewayId, notice: GatewayNotice) {
@@ -114,8 +114,8 @@ impl House {
     }
 }
 
-fn gateway(name: &str, port: u16) -> NewGateway {
-    NewGateway { token: Some(Secret::new("tok")), ..NewGateway::at(name, "127.0.0.1", port) }
+fn gateway(name: &str, port: u16) -> GatewaySpec {
+    GatewaySpec { token: Some(Secret::new("tok")), ..GatewaySpec::at(name, "127.0.0.1", port) }
 }
 
 fn online() -> GatewayReport {
@@ -157,7 +157,7 @@ async fn a_created_gateway_is_stored_started_and_published_before_the_answer() {
 async fn a_taken_name_is_refused_and_changes_nothing() {
     let house = House::open(at_once()).await;
     house.create("prod", 18_789).await;
-    let failure = house.registry.send(CreateGateway(gateway("prod", 1))).await.unwrap().unwrap_err();
+    let failure = house.registry.send(CreateGateway(gateway("prod", 1).into())).await.unwrap().unwrap_err();
     assert_eq!(failure.code, ErrorCode::NameTaken);
     assert_eq!(house.roster.len(), 1);
 }
@@ -169,8 +169,8 @@ async fn at_most_one_gateway_is_the_configured_primary() {
     first.is_primary = true;
     let mut second = gateway("b", 2);
     second.is_primary = true;
-    let first = house.registry.send(CreateGateway(first)).await.unwrap().unwrap().view.record.id;
-    let second = house.registry.send(CreateGateway(second)).await.unwrap().unwrap().view.record.id;
+    let first = house.registry.send(CreateGateway(first.into())).await.unwrap().unwrap().view.record.id;
+    let second = house.registry.send(CreateGateway(second.into())).await.unwrap().unwrap().view.record.id;
     assert!(!house.roster.get(first).unwrap().record.is_primary);
     assert!(house.roster.get(second).unwrap().record.is_primary);
     assert_eq!(house.roster.list()[0].record.id, second, "the primary comes first");
@@ -259,7 +259,7 @@ async fn failover_is_immediate_and_failback_follows() {
     let mut house = House::open(at_once()).await;
     let mut primary = gateway("prod", 1);
     primary.is_primary = true;
-    let primary = house.registry.send(CreateGateway(primary)).await.unwrap().unwrap().view.record.id;
+    let primary = house.registry.send(CreateGateway(primary.into())).await.unwrap().unwrap().view.record.id;
     let backup = house.create("backup", 2).await.view.record.id;
     house.ready(primary).await;
     house.ready(backup).await;
@@ -279,7 +279,7 @@ async fn failover_is_immediate_and_failback_follows() {
 async fn six_failed_authentications_of_two_records_of_one_address_are_never_permitted_in_a_minute() {
     let mut house = House::open(at_once()).await;
     let first = house.create("a", 18_789).await.view.record.id;
-    let second = house.registry.send(CreateGateway(gateway("b", 18_789))).await.unwrap().unwrap();
+    let second = house.registry.send(CreateGateway(gateway("b", 18_789).into())).await.unwrap().unwrap();
     assert_eq!(second.same_address, ["a"]);
     let second = second.view.record.id;
     house.script.heard().await;
@@ -401,7 +401,7 @@ async fn draining_stops_every_gateway_stores_what_was_seen_and_refuses_changes()
     let stored = house.store.load_gateways().await.unwrap();
     assert_eq!(stored[0].observed.last_seen, Some(7));
     assert_eq!(stored[0].observed.status.as_deref(), Some("online"));
-    let refused = house.registry.send(CreateGateway(gateway("late", 2))).await.unwrap().unwrap_err();
+    let refused = house.registry.send(CreateGateway(gateway("late", 2).into())).await.unwrap().unwrap_err();
     assert_eq!(refused.code, ErrorCode::Unavailable);
 }
 

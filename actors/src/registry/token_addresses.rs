@@ -78,13 +78,13 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::gateway_record::NewGateway;
+    use crate::gateway_record::GatewaySpec;
     use crate::ids::GatewayId;
+    use crate::store::StoreOptions;
     use crate::store::key_file::SealingKey;
-    use crate::store::options::StoreOptions;
 
     fn record(name: &str, host: &str, port: u16) -> GatewayRecord {
-        NewGateway::at(name, host, port).into_record(GatewayId(1), "", 0)
+        GatewaySpec::at(name, host, port).into_record(GatewayId(1), "", 0)
     }
 
     #[test]

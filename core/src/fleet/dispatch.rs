@@ -17,8 +17,8 @@ use crate::ids::GatewayId;
 use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish};
 use crate::machines::spawn_state::SpawnState;
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
-use crate::records::{Idempotency, NewSpawn, Recorded, SpawnRecord, SpawnStep};
 use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NotAccepted, RunFinding, RunNotice, StartRun, Work};
+use crate::spawn::{Idempotency, NewSpawn, Recorded, SpawnRecord, SpawnStep};
 
 /// Gateways that are tried for one spawn.
 const MAX_ATTEMPTS: usize = 3;

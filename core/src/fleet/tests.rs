@@ -6,12 +6,13 @@ use gatewarden_protocol::Secret;
 use serde_json::Value;
 
 use super::*;
+use crate::gateway_record::GatewaySpec;
 use crate::gateway_report::{BreakerState, BreakerView};
 use crate::machines::flap;
 use crate::machines::routing::RouteWish;
 use crate::machines::spawn_state::SpawnState;
-use crate::records::{Recorded, SpawnKind};
 use crate::run::{LookedUp, RunFinding, RunStage, Work};
+use crate::spawn::{Recorded, SpawnKind};
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
@@ -37,9 +38,9 @@ fn settings() -> FleetSettings {
 }
 
 fn record(id: GatewayId) -> GatewayRecord {
-    let new = NewGateway {
+    let new = GatewaySpec {
         is_primary: id == PROD,
-        ..NewGateway::at(format!("gateway-{id}"), "127.0.0.1", 18_000 + u16::try_from(id.0).unwrap())
+        ..GatewaySpec::at(format!("gateway-{id}"), "127.0.0.1", 18_000 + u16::try_from(id.0).unwrap())
     };
     GatewayRecord { revision: 1, ..new.into_record(id, "uuid", 0) }
 }
@@ -88,7 +89,6 @@ pub(crate) fn as_recorded(spawn_id: &str) -> SpawnRecord {
         created_at_ms: 0,
         updated_at_ms: 0,
         kind: new.kind,
-        request: Some(new.request),
         summary: new.summary,
         model: new.model,
         gateway_id: new.gateway_id,

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use super::spawn_state::SpawnState;
 use crate::ids::GatewayId;
-use crate::records::{SpawnChange, SpawnRecord, SpawnStep};
 use crate::run::{Accepted, RunNotice, RunStage};
+use crate::spawn::{SpawnChange, SpawnRecord, SpawnStep};
 
 /// A quiet running spawn is asked about this often: an event may have been missed.
 pub(crate) const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);

@@ -78,7 +78,7 @@ async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
         whose: "the daemon's device",
         name: record.as_ref().map(|record| record.name.clone()),
         token: record.as_ref().and_then(|record| record.token.clone().or_else(|| record.url_token.clone())),
-        trust: record.map(|record| record.tls),
+        trust: record.map(|record| record.spec.tls),
         device_token,
     })
 }

@@ -1,7 +1,7 @@
 //! The database and its key.
 
-use gatewarden_actors::store::care::error::CareError;
-use gatewarden_actors::store::care::inspection::{Inspection, inspect};
+use gatewarden_actors::store::StoreError;
+use gatewarden_actors::store::maintenance::backup::{Inspection, inspect};
 
 use super::DoctorArgs;
 use crate::cli::findings::Report;
@@ -29,7 +29,7 @@ pub(super) fn look(report: &mut Report, config: &Config, args: &DoctorArgs, runn
     let key_source = key.as_ref().map(|key| key.path().display().to_string()).unwrap_or_default();
     let is_missing = key.as_ref().is_some_and(|key| key.is_missing());
     match inspect(path, key.filter(|key| !key.is_missing()), args.deep) {
-        Err(CareError::NoDatabase { .. }) => {
+        Err(StoreError::NoDatabase { .. }) => {
             report.note(AREA, format!("there is none at {}; the first start makes it", path.display()), "");
             0
         }

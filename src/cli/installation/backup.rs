@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatewarden_actors::store::care::backup::{Wanted, make};
+use gatewarden_actors::store::maintenance::backup::{Wanted, make};
 use serde_json::json;
 
 use super::{Done, InstallationArgs, key, stamp};

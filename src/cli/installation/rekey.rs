@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gatewarden_actors::store::care::error::CareError;
-use gatewarden_actors::store::care::rekey::{self, Rekey};
+use gatewarden_actors::store::StoreError;
 use gatewarden_actors::store::key_file::SealingKey;
+use gatewarden_actors::store::maintenance::rekey::{self, Rekey};
 use serde_json::json;
 
 use super::{Done, InstallationArgs, claim, key, stamp};
@@ -45,7 +45,7 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
     }
     if !config.store.path.exists() {
         // Before a state directory is made for nothing.
-        return Err(CareError::NoDatabase { path: config.store.path.clone() }.into());
+        return Err(StoreError::NoDatabase { path: config.store.path.clone() }.into());
     }
     let new = match &args.new_key {
         Some(file) => SealingKey::from_file(file),

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatewarden_actors::store::care::backup::KEY_SUFFIX;
-use gatewarden_actors::store::care::error::CareError;
-use gatewarden_actors::store::care::restore::{self, Restore};
-use gatewarden_actors::store::open_error::StoreOpenError;
+use gatewarden_actors::store::StoreError;
+use gatewarden_actors::store::maintenance::backup::KEY_SUFFIX;
+use gatewarden_actors::store::maintenance::restore::{self, Restore};
 use serde_json::json;
 
 use super::{Done, InstallationArgs, claim, key, stamp};
@@ -85,9 +84,8 @@ fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
 }
 
 /// A backup that was made with its key has that beside it.
-fn with_hint(error: CareError, from: &Path, named: Option<&Path>) -> CliError {
-    let is_about_key =
-        matches!(&error, CareError::Database(StoreOpenError::WrongKey { .. } | StoreOpenError::KeyMissing { .. }));
+fn with_hint(error: StoreError, from: &Path, named: Option<&Path>) -> CliError {
+    let is_about_key = matches!(&error, StoreError::WrongKey { .. } | StoreError::KeyMissing { .. });
     let error = CliError::from(error);
     let mut beside = from.as_os_str().to_owned();
     beside.push(KEY_SUFFIX);

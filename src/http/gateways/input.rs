@@ -1,7 +1,9 @@
 //! What clients of both APIs say of a gateway, made into the records that are stored: the one place where they are.
 
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, NewGateway, ProcessSource, TlsTrust, Transport};
+use gatewarden_actors::gateway_record::{
+    GatewayChange, GatewayRecord, GatewaySpec, NewGateway, ProcessSource, TlsTrust, Transport,
+};
 use gatewarden_actors::processes::naming::{self, NameFault};
 use gatewarden_actors::settings::ProcessSettings;
 use gatewarden_api::gateways::{GatewayFields, NewGatewayBody, TlsBody};
@@ -41,7 +43,7 @@ pub(crate) fn new_gateway(body: &JsonBody, processes: &ProcessSettings) -> Resul
     let process = process(&mut fields, new.unit, new.command, processes);
     let address = finish(fields, "host", address)?;
     let agents = new.agents.unwrap_or_default();
-    Ok(NewGateway {
+    let spec = GatewaySpec {
         token: new.token.flatten(),
         is_primary: new.is_primary.unwrap_or(false),
         priority: new.priority.unwrap_or_default(),
@@ -50,9 +52,9 @@ pub(crate) fn new_gateway(body: &JsonBody, processes: &ProcessSettings) -> Resul
         tls: tls.unwrap_or_default(),
         disable_device_pairing: new.disable_device_pairing.unwrap_or(false),
         process: process?.flatten(),
-        agents: agents.into_iter().map(|agent| (agent.name, agent.role)).collect(),
         ..at(new.name, address)
-    })
+    };
+    Ok(NewGateway { spec, agents: agents.into_iter().map(|agent| (agent.name, agent.role)).collect() })
 }
 
 /// Reads a change of a gateway that is stored as `present`. The change may turn out empty.
@@ -114,7 +116,7 @@ pub(crate) fn change(
 }
 
 /// Reads a new gateway of the organization API, and its workspace root.
-pub(crate) fn organization_gateway(body: &JsonBody) -> Result<(NewGateway, String), ApiError> {
+pub(crate) fn organization_gateway(body: &JsonBody) -> Result<(GatewaySpec, String), ApiError> {
     let mut fields = body.fields();
     let new = GatewayCreate::read(&mut fields);
     let address = url(&mut fields);
@@ -131,8 +133,8 @@ pub(crate) fn to_dial(
     token: Option<Secret>,
     insecure: Option<bool>,
     disable_device_pairing: Option<bool>,
-) -> NewGateway {
-    NewGateway {
+) -> GatewaySpec {
+    GatewaySpec {
         token,
         tls: if insecure == Some(true) { TlsTrust::None } else { TlsTrust::System },
         disable_device_pairing: disable_device_pairing.unwrap_or(false),
@@ -159,19 +161,19 @@ pub(crate) fn organization_change(body: &JsonBody, present: &GatewayRecord) -> R
         token: new.token,
         tls,
         disable_device_pairing: new.disable_device_pairing,
-        workspace_root: new.workspace_root.map(workspace_root).transpose()?,
+        workspace_root: new.workspace_root.map(workspace_root).transpose()?.map(Some),
         ..GatewayChange::default()
     })
 }
 
-fn at(name: String, address: Option<ParsedHost>) -> NewGateway {
+fn at(name: String, address: Option<ParsedHost>) -> GatewaySpec {
     match address {
         Some(address) => {
             let port = address.port();
-            NewGateway { url_token: address.url_token, ..NewGateway::at(name, address.host_text, port) }
+            GatewaySpec { url_token: address.url_token, ..GatewaySpec::at(name, address.host_text, port) }
         }
         // Whoever has no address was refused before.
-        None => NewGateway::at(name, String::new(), 0),
+        None => GatewaySpec::at(name, String::new(), 0),
     }
 }
 

@@ -85,7 +85,7 @@ async fn run(app: &AppContext, view: &GatewayView, options: Options) -> Result<S
         gateway = gateway.expecting_it_back();
     }
     let filter = AgentFilter { gateway_id: Some(record.id), ..AgentFilter::default() };
-    let (known, _) = app.store.list_agents(filter, 1, usize::MAX).await?;
+    let (known, _) = app.store.list_agents_after(filter, 0, usize::MAX).await?;
     let known: Vec<String> = known.into_iter().map(|agent| agent.name).collect();
     let facts = facts_of(app, record);
     let writing = Writing { templates: &app.settings.templates, overwrite: options.overwrite };

@@ -107,7 +107,7 @@ async fn a_key_lets_nobody_in_from_the_moment_its_revocation_begins() {
 
 #[actix_web::test]
 async fn a_key_that_certainly_could_not_be_deleted_lets_in_again() {
-    let quick = |options: &mut gatewarden_actors::store::options::StoreOptions| {
+    let quick = |options: &mut gatewarden_actors::store::StoreOptions| {
         options.busy_timeout = Duration::from_millis(50);
     };
     let harness = Harness::with_store(settings(), quick).await;
@@ -148,7 +148,7 @@ async fn agents_connections_and_token_usage_that_are_stored_late() {
     let agents = |harness: &Harness| {
         let store = harness.store.clone();
         async move {
-            let (agents, _) = store.list_agents(AgentFilter::default(), 1, 100).await.unwrap();
+            let (agents, _) = store.list_agents_after(AgentFilter::default(), 0, 100).await.unwrap();
             agents.into_iter().map(|agent| agent.name).collect::<BTreeSet<_>>()
         }
     };

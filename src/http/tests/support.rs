@@ -22,7 +22,7 @@ use gatewarden_actors::dialing::Held;
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
-use gatewarden_actors::gateway_record::{GatewayRecord, NewGateway};
+use gatewarden_actors::gateway_record::{GatewayRecord, GatewaySpec};
 use gatewarden_actors::gateway_report::ProbeOutcome;
 use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
 use gatewarden_actors::ids::GatewayId;
@@ -39,11 +39,12 @@ use gatewarden_actors::registry::messages::{
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
 use gatewarden_actors::settings::RestartSettings;
-use gatewarden_actors::store::audit_log::AuditLogWriter;
+use gatewarden_actors::spawn::Recorded;
+use gatewarden_actors::store::StoreOptions;
+use gatewarden_actors::store::batching::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
-use gatewarden_actors::store::options::StoreOptions;
-use gatewarden_actors::store::records::{DeleteOutcome, Recorded, Role};
+use gatewarden_actors::store::records::{DeleteOutcome, Role};
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
@@ -546,8 +547,12 @@ impl Harness {
     }
 }
 
-fn first_gateway() -> NewGateway {
-    NewGateway { token: Some(Secret::new("tok-18789")), is_primary: true, ..NewGateway::at("prod", "127.0.0.1", 18789) }
+fn first_gateway() -> GatewaySpec {
+    GatewaySpec {
+        token: Some(Secret::new("tok-18789")),
+        is_primary: true,
+        ..GatewaySpec::at("prod", "127.0.0.1", 18789)
+    }
 }
 
 /// A request being put together.

@@ -26,7 +26,7 @@ fn a_new_key_never_replaces_a_file_that_appeared_meanwhile() {
     let mut other = load(dir.path());
     other.write_if_new().unwrap();
     let error = mine.write_if_new().unwrap_err();
-    assert!(matches!(error, KeyError::NotWritable { .. }), "{error}");
+    assert!(matches!(error, StoreError::KeyNotWritable { .. }), "{error}");
     assert_eq!(load(dir.path()).bytes(), other.bytes());
 }
 
@@ -61,7 +61,7 @@ fn a_malformed_key_is_refused_and_left_alone() {
     for content in ["", "short", &"g".repeat(64), &"+1".repeat(32), &"a".repeat(5000)] {
         fs::write(&path, content).unwrap();
         let error = SealingKey::load_or_create(None, dir.path()).unwrap_err();
-        assert!(matches!(error, KeyError::Malformed { .. }), "{error}");
+        assert!(matches!(error, StoreError::KeyMalformed { .. }), "{error}");
         assert_eq!(error.exit_code(), 78);
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use diesel::prelude::*;
 
+use crate::error::StoreError;
 use crate::key_file::KEY_FILE_NAME;
-use crate::open_error::StoreOpenError;
 use crate::tests::{Scratch, new_gateway, open_in};
 
 fn execute(scratch: &Scratch, query: &str) {
@@ -60,7 +60,7 @@ async fn a_wrong_key_is_told_and_nothing_is_changed() {
     fs::write(&key_path, [1_u8; 32]).unwrap();
     let before = fs::read(dir.path().join("gatewarden.db")).unwrap();
     let error = open_in(dir.path(), |_| {}).unwrap_err();
-    assert!(matches!(error, StoreOpenError::WrongKey { .. }), "{error}");
+    assert!(matches!(error, StoreError::WrongKey { .. }), "{error}");
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("gatewarden.key"), "{error}");
     assert_eq!(fs::read(dir.path().join("gatewarden.db")).unwrap(), before);
@@ -74,7 +74,7 @@ async fn a_missing_key_is_told_and_no_new_one_is_made() {
     let key_path = dir.path().join(KEY_FILE_NAME);
     fs::remove_file(&key_path).unwrap();
     let error = open_in(dir.path(), |_| {}).unwrap_err();
-    assert!(matches!(error, StoreOpenError::KeyMissing { .. }), "{error}");
+    assert!(matches!(error, StoreError::KeyMissing { .. }), "{error}");
     assert_eq!(error.exit_code(), 78);
     assert!(!key_path.exists());
 }
@@ -86,7 +86,7 @@ async fn a_file_that_is_no_database_is_told_and_left_alone() {
         let path = dir.path().join("gatewarden.db");
         fs::write(&path, garbage).unwrap();
         let error = open_in(dir.path(), |_| {}).unwrap_err();
-        assert!(matches!(error, StoreOpenError::Corrupt { .. }), "{error}");
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
         assert_eq!(error.exit_code(), 78);
         assert_eq!(fs::read(&path).unwrap(), garbage);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no key was made for it either");
@@ -108,7 +108,7 @@ async fn damaged_pages_are_found_at_the_start() {
     bytes[4096..].fill(0xa5);
     fs::write(&path, &bytes).unwrap();
     let error = open_in(dir.path(), |_| {}).unwrap_err();
-    assert!(matches!(error, StoreOpenError::Corrupt { .. }), "{error}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
@@ -118,7 +118,7 @@ async fn a_database_of_a_newer_release_is_refused_by_name_of_its_migrations() {
     execute(&scratch, "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')");
     let dir = end(scratch).await;
     let error = open_in(dir.path(), |_| {}).unwrap_err();
-    assert!(matches!(&error, StoreOpenError::TooNew { unknown, .. } if unknown == &["20991231000000"]), "{error}");
+    assert!(matches!(&error, StoreError::TooNew { unknown, .. } if unknown == &["20991231000000"]), "{error}");
     assert_eq!(error.exit_code(), 78);
 }
 
@@ -141,7 +141,7 @@ async fn a_locked_database_is_not_writable_rather_than_corrupt() {
     let mut outsider = scratch.outsider();
     diesel::sql_query("BEGIN IMMEDIATE").execute(&mut outsider).unwrap();
     let error = open_in(scratch.dir.path(), |_| {}).unwrap_err();
-    assert!(matches!(error, StoreOpenError::NotWritable { .. }), "{error}");
+    assert!(matches!(error, StoreError::NotWritable { .. }), "{error}");
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("locked"), "{error}");
 }
@@ -165,9 +165,9 @@ async fn a_failed_first_start_leaves_no_half_made_database() {
     let key = crate::key_file::SealingKey::load_or_create(None, &state).unwrap();
     // The key can't be written: somebody else made one meanwhile.
     fs::write(state.join(KEY_FILE_NAME), [3_u8; 32]).unwrap();
-    let options = crate::options::StoreOptions::at(state.join("gatewarden.db"));
+    let options = crate::queue::StoreOptions::at(state.join("gatewarden.db"));
     let error = super::prepare(&options, key, 0).unwrap_err();
-    assert!(matches!(error, StoreOpenError::Key(_)), "{error}");
+    assert!(matches!(error, StoreError::KeyNotWritable { .. }), "{error}");
     assert_eq!(fs::read_dir(&state).unwrap().count(), 1, "only the other's key is there");
 }
 
@@ -181,7 +181,7 @@ async fn before_an_upgrade_a_copy_is_kept_in_the_place_of_the_one_before() {
     let dir = scratch.dir;
     let path = |name: &str| dir.path().join(name);
     let mut outsider = SqliteConnection::establish(path("gatewarden.db").to_str().unwrap()).unwrap();
-    let newest = outsider.revert_last_migration(crate::verification::MIGRATIONS).unwrap().to_string();
+    let newest = outsider.revert_last_migration(crate::startup::MIGRATIONS).unwrap().to_string();
     drop(outsider);
     let (ours, not_ours) = ("gatewarden.db.before-0.0.1", "gatewarden.db.before-restore-20260101T000000Z");
     fs::write(path(ours), "of an earlier upgrade").unwrap();
@@ -192,7 +192,7 @@ async fn before_an_upgrade_a_copy_is_kept_in_the_place_of_the_one_before() {
     let kept = path(concat!("gatewarden.db.before-", env!("CARGO_PKG_VERSION")));
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
     let mut copy = SqliteConnection::establish(kept.to_str().unwrap()).unwrap();
-    let schema = crate::verification::schema(&mut copy, &kept).unwrap();
+    let schema = crate::startup::schema(&mut copy, &kept).unwrap();
     assert!(schema.pending == 1 && !schema.applied.contains(&newest), "{schema:?}");
     assert!(!path(ours).exists() && path(not_ours).exists());
     store.close_for_test().await;
@@ -213,13 +213,13 @@ async fn without_room_for_a_copy_there_is_no_upgrade() {
     let dir = scratch.dir;
     let database = dir.path().join("gatewarden.db");
     let mut outsider = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
-    outsider.revert_last_migration(crate::verification::MIGRATIONS).unwrap();
+    outsider.revert_last_migration(crate::startup::MIGRATIONS).unwrap();
     drop(outsider);
     // Its place can't be had.
     fs::create_dir(dir.path().join(concat!("gatewarden.db.before-", env!("CARGO_PKG_VERSION")))).unwrap();
     let error = open_in(dir.path(), |_| {}).unwrap_err();
-    assert!(matches!(error, StoreOpenError::NotWritable { .. }), "{error}");
+    assert!(matches!(error, StoreError::NotWritable { .. }), "{error}");
     assert!(error.to_string().contains("a copy of it"), "{error}");
     let mut outsider = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
-    assert_eq!(crate::verification::schema(&mut outsider, &database).unwrap().pending, 1);
+    assert_eq!(crate::startup::schema(&mut outsider, &database).unwrap().pending, 1);
 }

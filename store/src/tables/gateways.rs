@@ -1,141 +1,458 @@
-//! Gateways: the writes that keep exactly what `GatewayRecord` promises.
-
-mod provisioning;
-mod row;
+//! Gateways: the writes that keep exactly what `GatewayRecord` promises. A row is sealed where a record is open.
+//!
+//! A gateway that is being created through the organization API is provisional: it reserves its name, is loaded by nobody, and
+//! either becomes a gateway together with its main agent or leaves nothing behind.
 
 use diesel::prelude::*;
-
-use super::agents;
-use crate::error::StoreError;
-use crate::records::{Created, DeleteOutcome, Updated};
-use crate::schema::gateways;
-use crate::sealing::Sealer;
-use gatewarden_core::gateway_record::{GatewayChange, GatewayRecord, NewGateway, Observed};
+use gatewarden_core::error::{ErrorCode, Failure};
+use gatewarden_core::gateway_record::{
+    GatewayChange, GatewayRecord, GatewaySpec, NewGateway, Observed, ProcessSource, Transport,
+};
 use gatewarden_core::ids::GatewayId;
-pub(crate) use provisioning::{abandon, create_provisional, purge_provisional, record_main_agent};
-use row::{Changes, NewRow, Row};
+use gatewarden_protocol::{Dialect, Secret};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-pub(crate) fn load_all(connection: &mut SqliteConnection, sealer: &Sealer) -> Result<Vec<GatewayRecord>, StoreError> {
-    let rows: Vec<Row> = gateways::table
-        .filter(gateways::provisioning.eq(false))
-        .order(gateways::id)
-        .select(Row::as_select())
-        .load(connection)?;
-    Ok(rows.into_iter().map(|row| row.into_record(sealer)).collect())
+use super::agents::{self, AgentRecord, MainAgent};
+use crate::error::StoreError;
+use crate::handle::{Db, StoreHandle};
+use crate::schema::gateways;
+use crate::sealing::{Place, Sealer};
+use crate::sqlite;
+
+/// A committed new gateway, or a committed change of one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Committed {
+    pub record: GatewayRecord,
+    /// The gateway that was the configured primary until now, where this one took that place.
+    pub demoted: Option<GatewayRecord>,
+    /// How many agents were registered with a new one.
+    pub agents_registered: usize,
 }
 
-pub(crate) fn create(
-    connection: &mut SqliteConnection,
-    sealer: &Sealer,
-    new: &NewGateway,
-    now_s: i64,
-) -> Result<Created, StoreError> {
-    // The uuid is drawn before the insert, so that the sealed columns can be bound to it.
-    let values = NewRow::of(new, uuid::Uuid::new_v4().to_string(), sealer, now_s)?;
-    let demoted = if new.is_primary { demote(connection, sealer, None, now_s)? } else { None };
-    let row: Row = diesel::insert_into(gateways::table)
-        .values(&values)
-        .returning(Row::as_returning())
-        .get_result(connection)
-        .map_err(|error| StoreError::for_gateway_name(error, &new.name))?;
-    let record = row.into_record(sealer);
-    let agents_registered = agents::register(connection, record.id, &new.agents, now_s)?;
-    Ok(Created { record, demoted, agents_registered })
+/// The main agent of a gateway was recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MainRecorded {
+    /// The gateway, which is visible from now on.
+    pub record: GatewayRecord,
+    pub agent: AgentRecord,
 }
 
-pub(crate) fn update(
-    connection: &mut SqliteConnection,
-    sealer: &Sealer,
-    id: GatewayId,
-    change: &GatewayChange,
-    now_s: i64,
-) -> Result<Option<Updated>, StoreError> {
-    let present: Option<Row> = gateways::table.find(id.0).select(Row::as_select()).first(connection).optional()?;
-    let Some(present) = present else { return Ok(None) };
-    if change.is_empty() {
-        return Ok(Some(Updated { record: present.into_record(sealer), demoted: None }));
+/// How a request to delete a gateway ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    Deleted,
+    NotFound,
+    /// It is the configured primary, which can't be deleted; nothing changed.
+    IsPrimary,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = gateways)]
+struct Row {
+    id: i64,
+    uuid: String,
+    name: String,
+    host: String,
+    port: i32,
+    token: Option<String>,
+    url_token: Option<String>,
+    is_primary: bool,
+    priority: i32,
+    labels: String,
+    transport: String,
+    tls: String,
+    disable_device_pairing: bool,
+    drained: bool,
+    dialect: Option<String>,
+    status: Option<String>,
+    last_seen: Option<i64>,
+    latency: Option<i64>,
+    sessions_count: i64,
+    agents_count: i64,
+    created_at: i64,
+    updated_at: i64,
+    revision: i64,
+    workspace_root: Option<String>,
+    gateway_agent_id: Option<String>,
+    provisioning: bool,
+    unit: Option<String>,
+    command: Option<String>,
+}
+
+impl Row {
+    /// What doesn't open or parse is logged and left at its strictest: no token, TLS by the system's authorities. One damaged
+    /// row must not keep the daemon from the other gateways.
+    fn into_record(self, sealer: &Sealer) -> GatewayRecord {
+        GatewayRecord {
+            id: GatewayId(self.id),
+            spec: GatewaySpec {
+                token: self.open(sealer, "token", self.token.as_deref()),
+                url_token: self.open(sealer, "url_token", self.url_token.as_deref()),
+                labels: self.parse("labels", &self.labels),
+                transport: transport_from(&self.transport),
+                tls: self.parse("tls", &self.tls),
+                name: self.name,
+                host: self.host,
+                port: u16::try_from(self.port).unwrap_or_default(),
+                is_primary: self.is_primary,
+                priority: self.priority,
+                disable_device_pairing: self.disable_device_pairing,
+                workspace_root: self.workspace_root,
+                process: self.unit.map(ProcessSource::Unit).or(self.command.map(ProcessSource::Command)),
+                drained: self.drained,
+            },
+            uuid: self.uuid,
+            gateway_agent_id: self.gateway_agent_id,
+            provisioning: self.provisioning,
+            dialect: self.dialect.as_deref().and_then(Dialect::from_name),
+            observed: Observed {
+                status: self.status,
+                last_seen: self.last_seen,
+                latency: self.latency,
+                sessions_count: self.sessions_count,
+                agents_count: self.agents_count,
+            },
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            revision: self.revision,
+        }
     }
-    let changes = Changes::of(change, &present, sealer, now_s)?;
-    let demoted = match change.is_primary {
-        Some(true) => demote(connection, sealer, Some(id), now_s)?,
-        Some(false) | None => None,
-    };
-    let row: Row = diesel::update(gateways::table.find(id.0))
-        .set(&changes)
+
+    fn open(&self, sealer: &Sealer, column: &'static str, sealed: Option<&str>) -> Option<Secret> {
+        match sealer.open_text(place(&self.uuid, column), sealed?) {
+            Ok(plain) => Some(plain),
+            Err(error) => {
+                tracing::error!(
+                    gateway.id = self.id, gateway.name = %self.name, column, %error,
+                    "a stored secret of gateway {} does not open and is not used: set its token again", self.name
+                );
+                None
+            }
+        }
+    }
+
+    fn parse<T: DeserializeOwned + Default>(&self, column: &'static str, json: &str) -> T {
+        serde_json::from_str(json).unwrap_or_else(|error| {
+            tracing::error!(
+                gateway.id = self.id, gateway.name = %self.name, column, %error,
+                "stored {column} of gateway {} are malformed; the default is used", self.name
+            );
+            T::default()
+        })
+    }
+}
+
+/// The columns that a change sets, of a new gateway all; `None` leaves a column, `Some(None)` clears it.
+#[derive(Insertable, AsChangeset)]
+#[diesel(table_name = gateways)]
+struct Columns {
+    name: Option<String>,
+    host: Option<String>,
+    port: Option<i32>,
+    token: Option<Option<String>>,
+    url_token: Option<Option<String>>,
+    is_primary: Option<bool>,
+    priority: Option<i32>,
+    labels: Option<String>,
+    transport: Option<&'static str>,
+    tls: Option<String>,
+    disable_device_pairing: Option<bool>,
+    workspace_root: Option<Option<String>>,
+    unit: Option<Option<String>>,
+    command: Option<Option<String>>,
+    drained: Option<bool>,
+    dialect: Option<&'static str>,
+    status: Option<String>,
+    last_seen: Option<i64>,
+    latency: Option<i64>,
+    sessions_count: Option<i64>,
+    agents_count: Option<i64>,
+    updated_at: Option<i64>,
+}
+
+impl Columns {
+    fn of(change: GatewayChange, uuid: &str, db: &Db<'_>) -> Result<Self, StoreError> {
+        let updated_at = change.touches_spec().then(|| db.now_s());
+        let sealed = |column, token: Option<Option<Secret>>| {
+            token.map(|token| seal(db.sealer, place(uuid, column), token)).transpose()
+        };
+        let (unit, command) = match change.process {
+            None => (None, None),
+            Some(None) => (Some(None), Some(None)),
+            Some(Some(ProcessSource::Unit(name))) => (Some(Some(name)), Some(None)),
+            Some(Some(ProcessSource::Command(name))) => (Some(None), Some(Some(name))),
+        };
+        Ok(Self {
+            name: change.name,
+            host: change.host,
+            port: change.port.map(i32::from),
+            token: sealed("token", change.token)?,
+            url_token: sealed("url_token", change.url_token)?,
+            is_primary: change.is_primary,
+            priority: change.priority,
+            labels: change.labels.as_ref().map(json).transpose()?,
+            transport: change.transport.map(transport_name),
+            tls: change.tls.as_ref().map(json).transpose()?,
+            disable_device_pairing: change.disable_device_pairing,
+            workspace_root: change.workspace_root,
+            unit,
+            command,
+            drained: change.drained,
+            dialect: change.dialect.map(Dialect::as_str),
+            status: change.status,
+            last_seen: change.last_seen,
+            latency: change.latency,
+            sessions_count: change.sessions_count,
+            agents_count: change.agents_count,
+            updated_at,
+        })
+    }
+}
+
+impl StoreHandle {
+    /// All gateways by id. A token that doesn't open (changed or moved) is left out of its record and logged as an error:
+    /// that gateway is supervised without it, and all others are not affected.
+    pub async fn load_gateways(&self) -> Result<Vec<GatewayRecord>, Failure> {
+        self.read("load the gateways", |db| {
+            let seen = gateways::table.filter(gateways::provisioning.eq(false)).order(gateways::id);
+            let rows: Vec<Row> = seen.select(Row::as_select()).load(db.connection)?;
+            Ok(rows.into_iter().map(|row| row.into_record(db.sealer)).collect())
+        })
+        .await
+    }
+
+    /// Stores a new gateway and registers its agents. As primary it takes the place of the present one in the same
+    /// transaction. `name_taken`.
+    pub async fn create_gateway(&self, new: impl Into<NewGateway>) -> Result<Committed, Failure> {
+        let new = new.into();
+        self.write("store the gateway", move |db| create(db, new)).await
+    }
+
+    /// Changes a gateway; `None` where there is none. `is_primary: true` unsets the other one in the same transaction. The
+    /// revision grows by one, on the demoted gateway too. `updated_at` follows only where something that an operator sets
+    /// has changed: observations and the dialect leave it. A change of nothing answers the record as it is. `name_taken`.
+    pub async fn update_gateway(&self, id: GatewayId, change: GatewayChange) -> Result<Option<Committed>, Failure> {
+        self.write("change the gateway", move |db| {
+            let Some(present) = find(db, id)? else { return Ok(None) };
+            if change.is_empty() {
+                let record = present.into_record(db.sealer);
+                return Ok(Some(Committed { record, demoted: None, agents_registered: 0 }));
+            }
+            let demoted = if change.is_primary == Some(true) { demote(db, Some(id))? } else { None };
+            let name = change.name.clone().unwrap_or_default();
+            let columns = Columns::of(change, &present.uuid, db)?;
+            let row: Row = diesel::update(gateways::table.find(id.0))
+                .set((columns, gateways::revision.eq(gateways::revision + 1)))
+                .returning(Row::as_returning())
+                .get_result(db.connection)
+                .map_err(|error| or_taken(error, &name))?;
+            Ok(Some(Committed { record: row.into_record(db.sealer), demoted, agents_registered: 0 }))
+        })
+        .await
+    }
+
+    /// Deletes a gateway with its health log, unless it is the configured primary. Its agents stay, without a gateway.
+    pub async fn delete_gateway(&self, id: GatewayId) -> Result<DeleteOutcome, Failure> {
+        self.write("delete the gateway", move |db| {
+            let is_primary = gateways::table.find(id.0).select(gateways::is_primary);
+            match is_primary.first(db.connection).optional()? {
+                None => Ok(DeleteOutcome::NotFound),
+                Some(true) => Ok(DeleteOutcome::IsPrimary),
+                Some(false) => {
+                    agents::detach(db, id)?;
+                    diesel::delete(gateways::table.find(id.0)).execute(db.connection)?;
+                    Ok(DeleteOutcome::Deleted)
+                }
+            }
+        })
+        .await
+    }
+
+    /// Stores own observations, all at once. Ids that are gone are skipped; revisions and `updated_at` stay.
+    pub async fn save_observed(&self, observed: Vec<(GatewayId, Observed)>) -> Result<(), Failure> {
+        if observed.is_empty() {
+            return Ok(());
+        }
+        self.write("store observations", move |db| {
+            for (id, seen) in &observed {
+                diesel::update(gateways::table.find(id.0))
+                    .set((
+                        gateways::status.eq(&seen.status),
+                        gateways::last_seen.eq(seen.last_seen),
+                        gateways::latency.eq(seen.latency),
+                        gateways::sessions_count.eq(seen.sessions_count),
+                        gateways::agents_count.eq(seen.agents_count),
+                    ))
+                    .execute(db.connection)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stores a gateway if there is none at all; `None` where there was one.
+    pub async fn seed_gateway_if_empty(&self, spec: GatewaySpec) -> Result<Option<GatewayRecord>, Failure> {
+        self.write("store the first gateway", move |db| {
+            let any = gateways::table.filter(gateways::provisioning.eq(false)).select(gateways::id);
+            let any: Option<i64> = any.first(db.connection).optional()?;
+            if any.is_some() { Ok(None) } else { create(db, spec.into()).map(|created| Some(created.record)) }
+        })
+        .await
+    }
+
+    /// Stores a gateway as provisional: it reserves its name and is loaded by nobody until [`Self::record_main_agent`]. It is
+    /// never primary: that is decided about gateways that everybody sees. `name_taken`.
+    pub async fn create_provisional_gateway(&self, spec: GatewaySpec) -> Result<GatewayRecord, Failure> {
+        let spec = GatewaySpec { is_primary: false, ..spec };
+        self.write("reserve the gateway", move |db| insert(db, spec, true)).await
+    }
+
+    /// Records the main agent of a gateway; for a provisional one this is what makes it a gateway, all in one transaction.
+    /// Again with the same agent it only refreshes the agent's record. `None` where there is no such gateway.
+    pub async fn record_main_agent(&self, id: GatewayId, main: MainAgent) -> Result<Option<MainRecorded>, Failure> {
+        self.write("record the gateway's main agent", move |db| {
+            let Some(present) = find(db, id)?.map(|row| row.into_record(db.sealer)) else { return Ok(None) };
+            let agent = agents::record_main(db, &present, &main)?;
+            if !present.provisioning && present.gateway_agent_id.as_ref() == Some(&main.agent_id) {
+                return Ok(Some(MainRecorded { record: present, agent }));
+            }
+            let row: Row = diesel::update(gateways::table.find(id.0))
+                .set((
+                    gateways::gateway_agent_id.eq(&main.agent_id),
+                    gateways::provisioning.eq(false),
+                    gateways::updated_at.eq(db.now_s()),
+                    gateways::revision.eq(gateways::revision + 1),
+                ))
+                .returning(Row::as_returning())
+                .get_result(db.connection)?;
+            Ok(Some(MainRecorded { record: row.into_record(db.sealer), agent }))
+        })
+        .await
+    }
+
+    /// Removes a provisional gateway. False where there is none, or it has become a gateway.
+    pub async fn abandon_provisional_gateway(&self, id: GatewayId) -> Result<bool, Failure> {
+        self.write("remove the half-made gateway", move |db| {
+            let provisional = gateways::table.find(id.0).filter(gateways::provisioning.eq(true));
+            Ok(diesel::delete(provisional).execute(db.connection)? > 0)
+        })
+        .await
+    }
+
+    /// Removes all provisional gateways: those that a crash left half-made. Answers their names.
+    pub async fn purge_provisional_gateways(&self) -> Result<Vec<String>, Failure> {
+        self.write("remove half-made gateways", |db| {
+            let provisional = gateways::table.filter(gateways::provisioning.eq(true));
+            Ok(diesel::delete(provisional).returning(gateways::name).get_results(db.connection)?)
+        })
+        .await
+    }
+}
+
+fn find(db: &mut Db<'_>, id: GatewayId) -> Result<Option<Row>, StoreError> {
+    Ok(gateways::table.find(id.0).select(Row::as_select()).first(db.connection).optional()?)
+}
+
+fn create(db: &mut Db<'_>, new: NewGateway) -> Result<Committed, StoreError> {
+    let demoted = if new.spec.is_primary { demote(db, None)? } else { None };
+    let record = insert(db, new.spec, false)?;
+    let agents_registered = agents::register(db, record.id, &new.agents)?;
+    Ok(Committed { record, demoted, agents_registered })
+}
+
+fn insert(db: &mut Db<'_>, spec: GatewaySpec, provisioning: bool) -> Result<GatewayRecord, StoreError> {
+    // The uuid is drawn before the insert, so that the sealed columns can be bound to it.
+    let uuid = uuid::Uuid::new_v4().to_string();
+    let name = spec.name.clone();
+    let columns = Columns::of(spec.into(), &uuid, db)?;
+    let row: Row = diesel::insert_into(gateways::table)
+        .values((
+            columns,
+            gateways::uuid.eq(&uuid),
+            gateways::provisioning.eq(provisioning),
+            gateways::created_at.eq(db.now_s()),
+        ))
         .returning(Row::as_returning())
-        .get_result(connection)
-        .map_err(|error| StoreError::for_gateway_name(error, change.name.as_deref().unwrap_or_default()))?;
-    Ok(Some(Updated { record: row.into_record(sealer), demoted }))
+        .get_result(db.connection)
+        .map_err(|error| or_taken(error, &name))?;
+    Ok(row.into_record(db.sealer))
 }
 
 /// Unsets the configured primary, unless it is `except`.
-fn demote(
-    connection: &mut SqliteConnection,
-    sealer: &Sealer,
-    except: Option<GatewayId>,
-    now_s: i64,
-) -> Result<Option<GatewayRecord>, StoreError> {
+fn demote(db: &mut Db<'_>, except: Option<GatewayId>) -> Result<Option<GatewayRecord>, StoreError> {
     let spared = except.map_or(0, |id| id.0);
-    let row: Option<Row> =
-        diesel::update(gateways::table.filter(gateways::is_primary.eq(true)).filter(gateways::id.ne(spared)))
-            .set((
-                gateways::is_primary.eq(false),
-                gateways::revision.eq(gateways::revision + 1),
-                gateways::updated_at.eq(now_s),
-            ))
-            .returning(Row::as_returning())
-            .get_result(connection)
-            .optional()?;
-    Ok(row.map(|row| row.into_record(sealer)))
+    let others = gateways::table.filter(gateways::is_primary.eq(true)).filter(gateways::id.ne(spared));
+    let row: Option<Row> = diesel::update(others)
+        .set((
+            gateways::is_primary.eq(false),
+            gateways::revision.eq(gateways::revision + 1),
+            gateways::updated_at.eq(db.now_s()),
+        ))
+        .returning(Row::as_returning())
+        .get_result(db.connection)
+        .optional()?;
+    Ok(row.map(|row| row.into_record(db.sealer)))
 }
 
-pub(crate) fn delete(
-    connection: &mut SqliteConnection,
-    id: GatewayId,
-    now_s: i64,
-) -> Result<DeleteOutcome, StoreError> {
-    let is_primary: Option<bool> =
-        gateways::table.find(id.0).select(gateways::is_primary).first(connection).optional()?;
-    match is_primary {
-        None => Ok(DeleteOutcome::NotFound),
-        Some(true) => Ok(DeleteOutcome::IsPrimary),
-        Some(false) => {
-            agents::delete_main(connection, id)?;
-            agents::detach(connection, id, now_s)?;
-            diesel::delete(gateways::table.find(id.0)).execute(connection)?;
-            Ok(DeleteOutcome::Deleted)
-        }
+/// A name that is taken is an answer; everything else stays what it is.
+fn or_taken(error: diesel::result::Error, name: &str) -> StoreError {
+    if !sqlite::is_taken(&error, "gateways.name") {
+        return error.into();
+    }
+    Failure::new(ErrorCode::NameTaken, format!("Another gateway is already named \"{name}\""))
+        .with_help("Choose another name, or change the gateway that has it (GET /api/gateways lists them).")
+        .into()
+}
+
+fn place<'a>(uuid: &'a str, column: &'static str) -> Place<'a> {
+    Place { table: "gateways", row: uuid, column }
+}
+
+/// An empty secret is no secret, here as everywhere.
+fn seal(sealer: &Sealer, place: Place<'_>, secret: Option<Secret>) -> Result<Option<String>, StoreError> {
+    secret
+        .filter(|secret| !secret.is_empty())
+        .map(|secret| sealer.seal(place, secret.expose().as_bytes()))
+        .transpose()
+        .map_err(|error| StoreError::Sealed { what: "the gateway's token cannot be sealed", error })
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(StoreError::serialization)
+}
+
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Auto => "auto",
+        Transport::Ws => "ws",
+        Transport::Http => "http",
     }
 }
 
-pub(crate) fn save_observed(
-    connection: &mut SqliteConnection,
-    observed: &[(GatewayId, Observed)],
-) -> Result<(), StoreError> {
-    for (id, seen) in observed {
-        diesel::update(gateways::table.find(id.0))
-            .set((
-                gateways::status.eq(&seen.status),
-                gateways::last_seen.eq(seen.last_seen),
-                gateways::latency.eq(seen.latency),
-                gateways::sessions_count.eq(seen.sessions_count),
-                gateways::agents_count.eq(seen.agents_count),
-            ))
-            .execute(connection)?;
+fn transport_from(name: &str) -> Transport {
+    match name {
+        "ws" => Transport::Ws,
+        "http" => Transport::Http,
+        _ => Transport::Auto,
     }
-    Ok(())
 }
 
-pub(crate) fn seed_if_empty(
-    connection: &mut SqliteConnection,
-    sealer: &Sealer,
-    new: &NewGateway,
-    now_s: i64,
-) -> Result<Option<GatewayRecord>, StoreError> {
-    let any: Option<i64> =
-        gateways::table.filter(gateways::provisioning.eq(false)).select(gateways::id).first(connection).optional()?;
-    if any.is_some() {
-        return Ok(None);
+#[cfg(test)]
+mod tests {
+    use diesel::result::{DatabaseErrorKind, Error};
+
+    use super::*;
+
+    #[test]
+    fn only_a_violation_of_the_name_means_a_taken_name() {
+        let violated = |column: &str| {
+            let words = format!("UNIQUE constraint failed: gateways.{column}");
+            or_taken(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, Box::new(words)), "prod")
+                .into_failure("store the gateway")
+        };
+        assert_eq!(violated("name").code, ErrorCode::NameTaken);
+        assert!(violated("name").message.contains("\"prod\""));
+        assert_eq!(violated("is_primary").code, ErrorCode::Internal);
     }
-    create(connection, sealer, new, now_s).map(|created| Some(created.record))
 }

@@ -1,64 +1,70 @@
-//! What was started for gateways on this machine.
+//! What is remembered of processes that the daemon started for gateways on this machine.
 
 use diesel::prelude::*;
-
-use crate::error::StoreError;
-use crate::records::LocalProcess;
-use crate::schema::{gateways, local_processes};
+use gatewarden_core::error::Failure;
 use gatewarden_core::ids::GatewayId;
 
-#[derive(Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = local_processes)]
-#[diesel(treat_none_as_null = true)]
-struct Row {
-    gateway_id: i64,
-    wanted: bool,
-    pid: Option<i64>,
-    start_ticks: Option<i64>,
-    boot_id: Option<String>,
-    updated_at: i64,
+use crate::handle::StoreHandle;
+use crate::schema::{gateways, local_processes};
+
+/// A local process as stored: enough to find it again, and to tell it from a later one with its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalProcess {
+    /// Whether it shall run: false once an operator stopped it.
+    pub wanted: bool,
+    /// The process, while there is one.
+    pub pid: Option<i32>,
+    /// When it started, in clock ticks since the machine's start.
+    pub start_ticks: Option<u64>,
+    /// Which start of the machine.
+    pub boot_id: Option<String>,
 }
 
-pub(crate) fn load_all(connection: &mut SqliteConnection) -> Result<Vec<(GatewayId, LocalProcess)>, StoreError> {
-    let rows: Vec<Row> = local_processes::table.select(Row::as_select()).load(connection)?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let process = LocalProcess {
-                wanted: row.wanted,
-                pid: row.pid.and_then(|pid| i32::try_from(pid).ok()),
-                start_ticks: row.start_ticks.and_then(|ticks| u64::try_from(ticks).ok()),
-                boot_id: row.boot_id,
-            };
-            (GatewayId(row.gateway_id), process)
+impl StoreHandle {
+    pub async fn load_local_processes(&self) -> Result<Vec<(GatewayId, LocalProcess)>, Failure> {
+        self.read("load the local processes", |db| {
+            let columns = (
+                local_processes::gateway_id,
+                local_processes::wanted,
+                local_processes::pid,
+                local_processes::start_ticks,
+                local_processes::boot_id,
+            );
+            let rows: Vec<(i64, bool, Option<i64>, Option<i64>, Option<String>)> =
+                local_processes::table.select(columns).load(db.connection)?;
+            let processes = rows.into_iter().map(|(id, wanted, pid, ticks, boot_id)| {
+                let pid = pid.and_then(|pid| i32::try_from(pid).ok());
+                let start_ticks = ticks.and_then(|ticks| u64::try_from(ticks).ok());
+                (GatewayId(id), LocalProcess { wanted, pid, start_ticks, boot_id })
+            });
+            Ok(processes.collect())
         })
-        .collect())
-}
-
-pub(crate) fn put(
-    connection: &mut SqliteConnection,
-    id: GatewayId,
-    process: &LocalProcess,
-    now_s: i64,
-) -> Result<(), StoreError> {
-    // Deleted meanwhile: there is nothing to remember.
-    let there: Option<i64> = gateways::table.find(id.0).select(gateways::id).first(connection).optional()?;
-    if there.is_none() {
-        return Ok(());
+        .await
     }
-    let row = Row {
-        gateway_id: id.0,
-        wanted: process.wanted,
-        pid: process.pid.map(i64::from),
-        start_ticks: process.start_ticks.and_then(|ticks| i64::try_from(ticks).ok()),
-        boot_id: process.boot_id.clone(),
-        updated_at: now_s,
-    };
-    diesel::insert_into(local_processes::table)
-        .values(&row)
-        .on_conflict(local_processes::gateway_id)
-        .do_update()
-        .set(&row)
-        .execute(connection)?;
-    Ok(())
+
+    /// Remembers one, in the place of what was known of this gateway's. It goes with the gateway.
+    pub async fn put_local_process(&self, id: GatewayId, process: LocalProcess) -> Result<(), Failure> {
+        self.write("remember the local process", move |db| {
+            // Deleted meanwhile: there is nothing to remember.
+            let there: Option<i64> = gateways::table.find(id.0).select(gateways::id).first(db.connection).optional()?;
+            if there.is_none() {
+                return Ok(());
+            }
+            let row = (
+                local_processes::wanted.eq(process.wanted),
+                local_processes::pid.eq(process.pid.map(i64::from)),
+                local_processes::start_ticks.eq(process.start_ticks.and_then(|ticks| i64::try_from(ticks).ok())),
+                local_processes::boot_id.eq(&process.boot_id),
+                local_processes::updated_at.eq(db.now_s()),
+            );
+            diesel::insert_into(local_processes::table)
+                .values((local_processes::gateway_id.eq(id.0), row))
+                .on_conflict(local_processes::gateway_id)
+                .do_update()
+                .set(row)
+                .execute(db.connection)?;
+            Ok(())
+        })
+        .await
+    }
 }

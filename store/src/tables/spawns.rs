@@ -1,122 +1,276 @@
-//! Spawns: recorded once, moved only as [`SpawnState::may_follow`] allows.
+//! Spawns: what was asked for, where it went and what became of it. Recorded before they are sent and at each step, moved only as
+//! [`SpawnState::may_follow`] allows, so that each ends in exactly one final state. And which spawn a client's idempotency key
+//! stands for, for a day.
 
-mod row;
+use std::time::Duration;
 
 use diesel::prelude::*;
-
-use super::idempotency_keys::{self, Found};
-use crate::error::StoreError;
-use crate::records::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnRecord};
-use crate::schema::spawns;
-use crate::sealing::Sealer;
+use gatewarden_core::error::Failure;
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::spawn_state::SpawnState;
-use row::{Changes, NewRow, Row, open_request};
+use gatewarden_core::spawn::{Idempotency, NewSpawn, Recorded, SpawnKind, SpawnRecord, SpawnStep};
+use sha2::{Digest, Sha256};
 
-/// Rows removed in one transaction.
-const ROWS_A_CHUNK: i64 = 1_000;
+use super::{cut_text, delete_beyond, delete_some, json_text, not_found};
+use crate::error::StoreError;
+use crate::handle::{Db, StoreHandle, span_ms, whole};
+use crate::schema::{idempotency_keys, spawns};
+use crate::sealing::Place;
 
-pub(crate) fn record(
-    connection: &mut SqliteConnection,
-    sealer: &Sealer,
-    new: &NewSpawn,
-    idempotency: Option<&Idempotency>,
-    now_ms: i64,
-    judged_ms: i64,
-) -> Result<Recorded, StoreError> {
-    if let Some(idempotency) = idempotency {
-        match idempotency_keys::look_up(connection, idempotency, judged_ms)? {
-            Found::Nothing => {}
-            Found::OtherBody => return Ok(Recorded::Mismatch),
-            Found::Spawn(spawn_id) => {
-                let found = find(connection, sealer, &spawn_id)?;
-                // The reference in the database keeps the spawn there.
-                return found.map(Recorded::Replay).ok_or(StoreError::Database(diesel::result::Error::NotFound));
-            }
+/// Spawns in one answer.
+const MAX_LISTED: usize = 1_000;
+const LONGEST_SUMMARY: usize = 500;
+const LONGEST_ERROR: usize = 4_000;
+const LONGEST_REASON: usize = 1_000;
+/// Largest result in bytes of JSON.
+const LARGEST_RESULT: usize = 64 * 1024;
+
+/// All but the sealed request, which may be large.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = spawns)]
+struct Row {
+    spawn_id: String,
+    created_at_ms: i64,
+    updated_at_ms: i64,
+    kind: String,
+    summary: String,
+    model: Option<String>,
+    gateway_id: Option<i64>,
+    gateway_name: Option<String>,
+    route: Option<String>,
+    agent: Option<String>,
+    label: Option<String>,
+    session_key: Option<String>,
+    run_id: Option<String>,
+    state: String,
+    pid: Option<i64>,
+    result: Option<String>,
+    error_code: Option<String>,
+    error: Option<String>,
+    completed_at_ms: Option<i64>,
+    reason: Option<String>,
+    key_id: Option<i64>,
+}
+
+impl From<Row> for SpawnRecord {
+    fn from(row: Row) -> Self {
+        let state = SpawnState::from_name(&row.state).unwrap_or_else(|| {
+            tracing::error!(spawn.id = %row.spawn_id, state = %row.state, "a stored spawn has an unknown state");
+            if row.completed_at_ms.is_some() { SpawnState::Lost } else { SpawnState::Unknown }
+        });
+        Self {
+            kind: SpawnKind::from_name(&row.kind).unwrap_or(SpawnKind::Command),
+            gateway_id: row.gateway_id.map(GatewayId),
+            state,
+            result: row.result.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+            spawn_id: row.spawn_id,
+            created_at_ms: row.created_at_ms,
+            updated_at_ms: row.updated_at_ms,
+            summary: row.summary,
+            model: row.model,
+            gateway_name: row.gateway_name,
+            route: row.route,
+            agent: row.agent,
+            label: row.label,
+            session_key: row.session_key,
+            run_id: row.run_id,
+            pid: row.pid,
+            error_code: row.error_code,
+            error: row.error,
+            completed_at_ms: row.completed_at_ms,
+            reason: row.reason,
+            key_id: row.key_id,
         }
     }
+}
+
+impl StoreHandle {
+    /// How long an idempotency key is good for: 24 h.
+    pub(crate) const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3_600);
+
+    /// Records a spawn, to be called before anything is sent. With an idempotency key that was used in the last 24 hours it
+    /// answers with that spawn, or with the mismatch, and records nothing; of two requests at the same time one is new.
+    pub async fn record_spawn(&self, new: NewSpawn, idempotency: Option<Idempotency>) -> Result<Recorded, Failure> {
+        let expired_ms = self.judged_ms(Self::IDEMPOTENCY_KEPT).saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT));
+        self.write("record the spawn", move |db| {
+            let Some(idempotency) = idempotency else { return Ok(Recorded::New(insert(db, &new)?)) };
+            let used: Option<(String, String)> = idempotency_keys::table
+                .find((idempotency.key_id, key_hash(&idempotency.key)))
+                .filter(idempotency_keys::created_at_ms.gt(expired_ms))
+                .select((idempotency_keys::spawn_id, idempotency_keys::body_hash))
+                .first(db.connection)
+                .optional()?;
+            match used {
+                Some((_, body)) if body != idempotency.body_hash => Ok(Recorded::Mismatch),
+                // The reference in the database keeps the spawn there.
+                Some((spawn_id, _)) => find(db, &spawn_id)?.map(Recorded::Replay).ok_or_else(not_found),
+                None => {
+                    let record = insert(db, &new)?;
+                    remember(db, &idempotency, &record.spawn_id)?;
+                    Ok(Recorded::New(record))
+                }
+            }
+        })
+        .await
+    }
+
+    /// Moves spawns that are in one of the states `from`, and notes what became known: all steps in order and in one
+    /// transaction. Answers the spawns as they are after each step that was done. A step changes nothing, and keeps none of the
+    /// others from being done, where its spawn is in another state, where `to` may not follow ([`SpawnState::may_follow`]), or
+    /// where there is no such spawn. With a final state the time of its end is set.
+    pub async fn move_spawns(&self, from: &[SpawnState], steps: Vec<SpawnStep>) -> Result<Vec<SpawnRecord>, Failure> {
+        let from = from.to_vec();
+        self.write("write down the spawns' states", move |db| {
+            let mut moved = Vec::with_capacity(steps.len());
+            for step in &steps {
+                moved.extend(carry_out(db, &from, step)?);
+            }
+            Ok(moved)
+        })
+        .await
+    }
+
+    /// All spawns that aren't final, oldest first: what is to be reconciled at the daemon's start.
+    pub async fn open_spawns(&self) -> Result<Vec<SpawnRecord>, Failure> {
+        self.read("load the open spawns", |db| {
+            let open = spawns::table.filter(spawns::completed_at_ms.is_null()).order(spawns::id);
+            Ok(records(open.select(Row::as_select()).load(db.connection)?))
+        })
+        .await
+    }
+
+    /// Spawns newest first; `limit` is 1 to 1,000.
+    pub async fn list_spawns(&self, limit: usize, offset: usize) -> Result<Vec<SpawnRecord>, Failure> {
+        let (limit, offset) = (whole(limit.clamp(1, MAX_LISTED)), whole(offset));
+        self.read("list the spawns", move |db| {
+            let newest = spawns::table.order(spawns::id.desc()).limit(limit).offset(offset);
+            Ok(records(newest.select(Row::as_select()).load(db.connection)?))
+        })
+        .await
+    }
+
+    /// One spawn.
+    pub async fn find_spawn(&self, spawn_id: String) -> Result<Option<SpawnRecord>, Failure> {
+        self.read("look up the spawn", move |db| find(db, &spawn_id)).await
+    }
+
+    /// Forgets idempotency keys that are older than 24 hours; how many there were. To be called now and then; an expired key
+    /// is not looked at anyway.
+    pub async fn purge_idempotency_keys(&self, now_ms: i64) -> Result<usize, Failure> {
+        let expired_ms = now_ms.saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT));
+        self.write("forget old idempotency keys", move |db| {
+            let expired = idempotency_keys::table.filter(idempotency_keys::created_at_ms.le(expired_ms));
+            Ok(diesel::delete(expired).execute(db.connection)?)
+        })
+        .await
+    }
+
+    /// Forgets spawns that ended longer than `keep` ago, with their idempotency keys; how many there were. One that isn't final
+    /// is never forgotten.
+    pub async fn thin_spawns(&self, now_ms: i64, keep: Duration) -> Result<usize, Failure> {
+        let before = now_ms.saturating_sub(span_ms(keep));
+        self.write_in_turns("forget old spawns", move |db| {
+            Ok(delete_some!(db, spawns, spawns::table.filter(spawns::completed_at_ms.lt(before))))
+        })
+        .await
+    }
+}
+
+fn key_hash(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where a request is sealed.
+pub(crate) fn request_place(spawn_id: &str) -> Place<'_> {
+    Place { table: "spawns", row: spawn_id, column: "request" }
+}
+
+fn insert(db: &mut Db<'_>, new: &NewSpawn) -> Result<SpawnRecord, StoreError> {
     let spawn_id = uuid::Uuid::new_v4().to_string();
+    let request = db
+        .sealer
+        .seal(request_place(&spawn_id), new.request.expose().as_bytes())
+        .map_err(|error| StoreError::Sealed { what: "the spawn's request cannot be sealed", error })?;
     let row: Row = diesel::insert_into(spawns::table)
-        .values(&NewRow::of(new, &spawn_id, sealer, now_ms)?)
+        .values((
+            spawns::spawn_id.eq(&spawn_id),
+            spawns::created_at_ms.eq(db.now_ms),
+            spawns::updated_at_ms.eq(db.now_ms),
+            spawns::kind.eq(new.kind.as_str()),
+            spawns::request.eq(request),
+            spawns::summary.eq(cut_text(&new.summary, LONGEST_SUMMARY)),
+            spawns::model.eq(&new.model),
+            spawns::gateway_id.eq(new.gateway_id.map(|id| id.0)),
+            spawns::gateway_name.eq(&new.gateway_name),
+            spawns::route.eq(&new.route),
+            spawns::agent.eq(&new.agent),
+            spawns::label.eq(&new.label),
+            spawns::state.eq(SpawnState::Recorded.as_str()),
+            spawns::key_id.eq(new.key_id),
+        ))
         .returning(Row::as_returning())
-        .get_result(connection)?;
-    if let Some(idempotency) = idempotency {
-        idempotency_keys::put(connection, idempotency, &spawn_id, now_ms)?;
-    }
-    Ok(Recorded::New(SpawnRecord { request: Some(new.request.clone()), ..row.into_record() }))
+        .get_result(db.connection)?;
+    Ok(row.into())
 }
 
-pub(crate) fn find(
-    connection: &mut SqliteConnection,
-    sealer: &Sealer,
-    spawn_id: &str,
-) -> Result<Option<SpawnRecord>, StoreError> {
-    let found: Option<(Row, String)> = spawns::table
-        .filter(spawns::spawn_id.eq(spawn_id))
-        .select((Row::as_select(), spawns::request))
-        .first(connection)
-        .optional()?;
-    Ok(found.map(|(row, sealed)| SpawnRecord { request: open_request(sealer, spawn_id, &sealed), ..row.into_record() }))
+fn records(rows: Vec<Row>) -> Vec<SpawnRecord> {
+    rows.into_iter().map(SpawnRecord::from).collect()
 }
 
-pub(crate) fn list(connection: &mut SqliteConnection, limit: i64, offset: i64) -> Result<Vec<SpawnRecord>, StoreError> {
-    let rows: Vec<Row> =
-        spawns::table.order(spawns::id.desc()).limit(limit).offset(offset).select(Row::as_select()).load(connection)?;
-    Ok(rows.into_iter().map(Row::into_record).collect())
+/// Stores what an idempotency key stands for, in the place of an expired one.
+fn remember(db: &mut Db<'_>, idempotency: &Idempotency, spawn_id: &str) -> Result<(), StoreError> {
+    let stands_for = (
+        idempotency_keys::body_hash.eq(&idempotency.body_hash),
+        idempotency_keys::spawn_id.eq(spawn_id),
+        idempotency_keys::created_at_ms.eq(db.now_ms),
+    );
+    diesel::insert_into(idempotency_keys::table)
+        .values((
+            idempotency_keys::key_id.eq(idempotency.key_id),
+            idempotency_keys::key_sha256.eq(key_hash(&idempotency.key)),
+            stands_for,
+        ))
+        .on_conflict((idempotency_keys::key_id, idempotency_keys::key_sha256))
+        .do_update()
+        .set(stands_for)
+        .execute(db.connection)?;
+    Ok(())
 }
 
-/// The spawns that aren't final, of one gateway or of all, oldest first.
-pub(crate) fn open(connection: &mut SqliteConnection, only: Option<GatewayId>) -> Result<Vec<SpawnRecord>, StoreError> {
-    let mut query =
-        spawns::table.filter(spawns::completed_at_ms.is_null()).order(spawns::id).select(Row::as_select()).into_boxed();
-    if let Some(gateway) = only {
-        query = query.filter(spawns::gateway_id.eq(gateway.0));
-    }
-    Ok(query.load(connection)?.into_iter().map(Row::into_record).collect())
+fn find(db: &mut Db<'_>, spawn_id: &str) -> Result<Option<SpawnRecord>, StoreError> {
+    let found = spawns::table.filter(spawns::spawn_id.eq(spawn_id)).select(Row::as_select());
+    Ok(found.first(db.connection).optional()?.map(SpawnRecord::from))
 }
 
 /// Moves a spawn that is in one of these states, if the state may follow; answers it as it is then.
-pub(crate) fn step(
-    connection: &mut SqliteConnection,
-    spawn_id: &str,
+fn carry_out(
+    db: &mut Db<'_>,
     from: &[SpawnState],
-    to: SpawnState,
-    change: &SpawnChange,
-    now_ms: i64,
+    SpawnStep { spawn_id, to, change }: &SpawnStep,
 ) -> Result<Option<SpawnRecord>, StoreError> {
-    let moved: Option<Row> = diesel::update(
-        spawns::table.filter(spawns::spawn_id.eq(spawn_id)).filter(spawns::state.eq_any(legal(from, to))),
-    )
-    .set(&Changes::of(to, change, now_ms))
-    .returning(Row::as_returning())
-    .get_result(connection)
-    .optional()?;
-    Ok(moved.map(Row::into_record))
+    let legal = from.iter().filter(|earlier| to.may_follow(**earlier)).map(|earlier| earlier.as_str());
+    let moved: Option<Row> =
+        diesel::update(spawns::table.filter(spawns::spawn_id.eq(spawn_id)).filter(spawns::state.eq_any(legal)))
+            .set((
+                spawns::state.eq(to.as_str()),
+                spawns::updated_at_ms.eq(db.now_ms),
+                change.gateway.as_ref().map(|(id, name)| (spawns::gateway_id.eq(id.0), spawns::gateway_name.eq(name))),
+                change.session_key.as_ref().map(|key| spawns::session_key.eq(key)),
+                change.run_id.as_ref().map(|id| spawns::run_id.eq(id)),
+                change.pid.map(|pid| spawns::pid.eq(pid)),
+                change.result.as_ref().map(|result| spawns::result.eq(json_text(result, LARGEST_RESULT))),
+                change.error_code.as_ref().map(|code| spawns::error_code.eq(code)),
+                change.error.as_ref().map(|text| spawns::error.eq(cut_text(text, LONGEST_ERROR))),
+                change.reason.as_ref().map(|text| spawns::reason.eq(cut_text(text, LONGEST_REASON))),
+                to.is_final().then(|| spawns::completed_at_ms.eq(db.now_ms)),
+            ))
+            .returning(Row::as_returning())
+            .get_result(db.connection)
+            .optional()?;
+    Ok(moved.map(SpawnRecord::from))
 }
 
-fn legal(from: &[SpawnState], to: SpawnState) -> Vec<&'static str> {
-    from.iter().filter(|earlier| to.may_follow(**earlier)).map(|earlier| earlier.as_str()).collect()
-}
-
-/// Removes some spawns that ended before `before_ms`, with their idempotency keys; 0 when there are none left.
-pub(crate) fn remove(connection: &mut SqliteConnection, before_ms: i64) -> Result<usize, StoreError> {
-    let ids: Vec<i64> = spawns::table
-        .filter(spawns::completed_at_ms.lt(before_ms))
-        .select(spawns::id)
-        .limit(ROWS_A_CHUNK)
-        .load(connection)?;
-    Ok(diesel::delete(spawns::table.filter(spawns::id.eq_any(ids))).execute(connection)?)
-}
-
-/// Removes some of the oldest beyond `most`, by the newest id; 0 when there are none left. One that isn't final stays.
-pub(crate) fn remove_beyond(connection: &mut SqliteConnection, most: i64) -> Result<usize, StoreError> {
-    let newest: Option<i64> = spawns::table.select(diesel::dsl::max(spawns::id)).first(connection)?;
-    let Some(newest) = newest.filter(|newest| *newest > most) else { return Ok(0) };
-    let ids: Vec<i64> = spawns::table
-        .filter(spawns::id.le(newest - most))
-        .filter(spawns::completed_at_ms.is_not_null())
-        .select(spawns::id)
-        .limit(ROWS_A_CHUNK)
-        .load(connection)?;
-    Ok(diesel::delete(spawns::table.filter(spawns::id.eq_any(ids))).execute(connection)?)
+/// Removes some of the oldest beyond so many; 0 when there are none left. One that isn't final stays.
+pub(super) fn cut(db: &mut Db<'_>, most: i64) -> Result<usize, StoreError> {
+    Ok(delete_beyond!(db, spawns, most, spawns::table.filter(spawns::completed_at_ms.is_not_null())))
 }

@@ -1,102 +1,139 @@
-//! Token usage: append, sum by agent, list newest first, forget what is old.
+//! What agents report of their use of tokens: append, sum by agent, list newest first, forget what is old.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double};
+use gatewarden_core::error::Failure;
+use serde::Serialize;
 
+use super::{ROWS_AN_INSERT, cut_text, delete_beyond, delete_some};
 use crate::error::StoreError;
-use crate::records::{TokenRecord, TokenStats, TokenUsage};
+use crate::handle::{Db, StoreHandle, span_ms, whole};
 use crate::schema::token_usage;
 
-/// Rows in one insert statement.
-const ROWS_AN_INSERT: usize = 500;
-/// Rows removed in one transaction.
-const ROWS_A_CHUNK: i64 = 2_000;
+/// Reports in one answer.
+const MAX_LISTED: usize = 1_000;
 /// Agents in one answer.
-const MOST_AGENTS: i64 = 10_000;
+const MAX_AGENTS: i64 = 10_000;
 const LONGEST_TEXT: usize = 200;
 const LONGEST_SESSION: usize = 512;
 /// So that sums of millions of reports don't overflow.
-const MOST_TOKENS: i64 = 1_000_000_000_000;
-const HIGHEST_COST: f64 = 1e12;
+const MAX_TOKENS: i64 = 1_000_000_000_000;
+const MAX_COST: f64 = 1e12;
 
-#[derive(Queryable, Selectable, Insertable)]
-#[diesel(table_name = token_usage)]
-#[diesel(treat_none_as_default_value = false)]
-struct Row {
-    at_ms: i64,
-    agent: String,
-    model: String,
-    input_tokens: i64,
-    output_tokens: i64,
-    cost: Option<f64>,
-    session_key: Option<String>,
-    source: String,
+/// One report. Numbers outside of 0 to 10^12 are brought into that range when stored; a cost that is no such number is left
+/// out.
+#[derive(Debug, Clone, PartialEq, Serialize, Queryable, Selectable, Insertable)]
+#[serde(rename_all = "camelCase")]
+#[diesel(table_name = token_usage, treat_none_as_default_value = false)]
+pub struct TokenUsage {
+    /// Unix milliseconds.
+    pub at_ms: i64,
+    /// The agent, by name; at most 200 characters are kept, as of all texts here.
+    pub agent: String,
+    pub model: String,
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    /// In US dollars, where it was reported.
+    pub cost: Option<f64>,
+    /// The session, where it was reported; at most 512 characters.
+    pub session_key: Option<String>,
+    /// How the report came: `heartbeat` or `api`.
+    pub source: String,
 }
 
-impl Row {
-    fn of(usage: &TokenUsage) -> Self {
+impl TokenUsage {
+    /// As it is stored.
+    fn within_limits(&self) -> Self {
         Self {
-            at_ms: usage.at_ms,
-            agent: cut(&usage.agent, LONGEST_TEXT),
-            model: cut(&usage.model, LONGEST_TEXT),
-            input_tokens: usage.input_tokens.clamp(0, MOST_TOKENS),
-            output_tokens: usage.output_tokens.clamp(0, MOST_TOKENS),
-            cost: usage.cost.filter(|cost| (0.0..=HIGHEST_COST).contains(cost)),
-            session_key: usage.session_key.as_deref().map(|text| cut(text, LONGEST_SESSION)),
-            source: cut(&usage.source, LONGEST_TEXT),
-        }
-    }
-
-    fn into_usage(self) -> TokenUsage {
-        TokenUsage {
             at_ms: self.at_ms,
-            agent: self.agent,
-            model: self.model,
-            input_tokens: self.input_tokens,
-            output_tokens: self.output_tokens,
-            cost: self.cost,
-            session_key: self.session_key,
-            source: self.source,
+            agent: cut_text(&self.agent, LONGEST_TEXT),
+            model: cut_text(&self.model, LONGEST_TEXT),
+            input_tokens: self.input_tokens.clamp(0, MAX_TOKENS),
+            output_tokens: self.output_tokens.clamp(0, MAX_TOKENS),
+            cost: self.cost.filter(|cost| (0.0..=MAX_COST).contains(cost)),
+            session_key: self.session_key.as_deref().map(|text| cut_text(text, LONGEST_SESSION)),
+            source: cut_text(&self.source, LONGEST_TEXT),
         }
     }
 }
 
-fn cut(text: &str, longest: usize) -> String {
-    text.chars().take(longest).collect()
+/// A stored report.
+#[derive(Debug, Clone, PartialEq, Serialize, Queryable, Selectable)]
+#[serde(rename_all = "camelCase")]
+#[diesel(table_name = token_usage)]
+pub struct TokenRecord {
+    /// Grows with each report.
+    pub id: i64,
+    #[serde(flatten)]
+    #[diesel(embed)]
+    pub usage: TokenUsage,
 }
 
-pub(crate) fn append(connection: &mut SqliteConnection, usage: &[TokenUsage]) -> Result<(), StoreError> {
-    for chunk in usage.chunks(ROWS_AN_INSERT) {
-        let rows: Vec<Row> = chunk.iter().map(Row::of).collect();
-        diesel::insert_into(token_usage::table).values(&rows).execute(connection)?;
+/// What an agent used over a time; serializes to `stats` of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenStats {
+    pub total_tokens: i64,
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    /// In US dollars, of the reports that named a cost.
+    pub total_cost: f64,
+    pub request_count: i64,
+}
+
+impl StoreHandle {
+    /// How long token usage is kept: 90 days.
+    pub const TOKENS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+    /// Appends reports, all or none.
+    pub async fn append_token_usage(&self, usage: Vec<TokenUsage>) -> Result<(), Failure> {
+        if usage.is_empty() {
+            return Ok(());
+        }
+        self.write("store the token usage", move |db| {
+            for chunk in usage.chunks(ROWS_AN_INSERT) {
+                let rows: Vec<TokenUsage> = chunk.iter().map(TokenUsage::within_limits).collect();
+                diesel::insert_into(token_usage::table).values(&rows).execute(db.connection)?;
+            }
+            Ok(())
+        })
+        .await
     }
-    Ok(())
-}
 
-pub(crate) fn list(
-    connection: &mut SqliteConnection,
-    limit: i64,
-    since_ms: Option<i64>,
-) -> Result<Vec<TokenRecord>, StoreError> {
-    let mut query = token_usage::table
-        .select((token_usage::id, Row::as_select()))
-        .order(token_usage::id.desc())
-        .limit(limit)
-        .into_boxed();
-    if let Some(since) = since_ms {
-        query = query.filter(token_usage::at_ms.ge(since));
+    /// What each agent used since `since_ms` (Unix milliseconds), by its name; agents without a report are not in it.
+    pub async fn agent_costs(&self, since_ms: i64) -> Result<BTreeMap<String, TokenStats>, Failure> {
+        self.read("sum up the token usage", move |db| by_agent(db, since_ms)).await
     }
-    let rows: Vec<(i64, Row)> = query.load(connection)?;
-    Ok(rows.into_iter().map(|(id, row)| TokenRecord { id, usage: row.into_usage() }).collect())
+
+    /// Reports newest first, not older than `since_ms`; `limit` is 1 to 1,000.
+    pub async fn list_tokens(&self, limit: usize, since_ms: Option<i64>) -> Result<Vec<TokenRecord>, Failure> {
+        let limit = whole(limit.clamp(1, MAX_LISTED));
+        self.read("list the token usage", move |db| {
+            let newest = token_usage::table.select(TokenRecord::as_select()).order(token_usage::id.desc()).limit(limit);
+            let mut query = newest.into_boxed();
+            if let Some(since) = since_ms {
+                query = query.filter(token_usage::at_ms.ge(since));
+            }
+            Ok(query.load(db.connection)?)
+        })
+        .await
+    }
+
+    /// Forgets reports older than `keep`; how many there were.
+    pub async fn thin_tokens(&self, now_ms: i64, keep: Duration) -> Result<usize, Failure> {
+        let before = now_ms.saturating_sub(span_ms(keep));
+        self.write_in_turns("forget old token usage", move |db| {
+            Ok(delete_some!(db, token_usage, token_usage::table.filter(token_usage::at_ms.lt(before))))
+        })
+        .await
+    }
 }
 
-pub(crate) fn by_agent(
-    connection: &mut SqliteConnection,
-    since_ms: i64,
-) -> Result<BTreeMap<String, TokenStats>, StoreError> {
+fn by_agent(db: &mut Db<'_>, since_ms: i64) -> Result<BTreeMap<String, TokenStats>, StoreError> {
     // The type of a sum differs between databases; the casts make it the same. Each row is clamped as it was when it was
     // written: a sum of what a damaged database holds must not overflow.
     let rows: Vec<(String, i64, i64, f64, i64)> = token_usage::table
@@ -109,8 +146,8 @@ pub(crate) fn by_agent(
             sql::<Double>("CAST(COALESCE(SUM(cost), 0) AS DOUBLE PRECISION)"),
             diesel::dsl::count_star(),
         ))
-        .limit(MOST_AGENTS)
-        .load(connection)?;
+        .limit(MAX_AGENTS)
+        .load(db.connection)?;
     let stats = rows.into_iter().map(|(agent, input_tokens, output_tokens, total_cost, request_count)| {
         let total_tokens = input_tokens.saturating_add(output_tokens);
         (agent, TokenStats { total_tokens, input_tokens, output_tokens, total_cost, request_count })
@@ -120,28 +157,11 @@ pub(crate) fn by_agent(
 
 fn clamped_sum(column: &str) -> String {
     format!(
-        "CAST(SUM(CASE WHEN {column} > {MOST_TOKENS} THEN {MOST_TOKENS} WHEN {column} < 0 THEN 0 ELSE {column} END) AS BIGINT)"
+        "CAST(SUM(CASE WHEN {column} > {MAX_TOKENS} THEN {MAX_TOKENS} WHEN {column} < 0 THEN 0 ELSE {column} END) AS BIGINT)"
     )
 }
 
-/// Removes some reports older than `before_ms`; 0 when there are none left.
-pub(crate) fn remove(connection: &mut SqliteConnection, before_ms: i64) -> Result<usize, StoreError> {
-    let ids: Vec<i64> = token_usage::table
-        .filter(token_usage::at_ms.lt(before_ms))
-        .select(token_usage::id)
-        .limit(ROWS_A_CHUNK)
-        .load(connection)?;
-    Ok(diesel::delete(token_usage::table.filter(token_usage::id.eq_any(ids))).execute(connection)?)
-}
-
-/// Removes some of the oldest beyond `most`, by the newest id; 0 when there are none left.
-pub(crate) fn remove_beyond(connection: &mut SqliteConnection, most: i64) -> Result<usize, StoreError> {
-    let newest: Option<i64> = token_usage::table.select(diesel::dsl::max(token_usage::id)).first(connection)?;
-    let Some(newest) = newest.filter(|newest| *newest > most) else { return Ok(0) };
-    let ids: Vec<i64> = token_usage::table
-        .filter(token_usage::id.le(newest - most))
-        .select(token_usage::id)
-        .limit(ROWS_A_CHUNK)
-        .load(connection)?;
-    Ok(diesel::delete(token_usage::table.filter(token_usage::id.eq_any(ids))).execute(connection)?)
+/// Removes some of the oldest beyond so many; 0 when there are none left.
+pub(super) fn cut(db: &mut Db<'_>, most: i64) -> Result<usize, StoreError> {
+    Ok(delete_beyond!(db, token_usage, most, token_usage::table))
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::records::{
-    AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, NewAgent, SyncStats, SyncedAgent,
+    AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, NewAgent, NewConnection, SyncStats,
+    SyncedAgent,
 };
 use diesel::RunQueryDsl;
 use gatewarden_core::error::ErrorCode;
@@ -74,7 +75,7 @@ async fn a_taken_name_and_an_unknown_gateway_are_refused_and_change_nothing() {
     let lost = NewAgent { gateway_id: Some(GatewayId(99)), ..NewAgent::manual("c") };
     assert_eq!(scratch.store.create_agent(lost).await.unwrap_err().code, ErrorCode::GatewayNotFound);
     assert_eq!(scratch.store.sync_agents(GatewayId(99), vec![]).await.unwrap_err().code, ErrorCode::GatewayNotFound);
-    assert_eq!(scratch.store.list_agents(AgentFilter::default(), 1, 50).await.unwrap(), (vec![a, b], 2));
+    assert_eq!(scratch.store.list_agents_after(AgentFilter::default(), 0, 50).await.unwrap(), (vec![a, b], 2));
 }
 
 #[actix::test]
@@ -90,11 +91,11 @@ async fn agents_are_listed_by_name_in_pages_with_the_total_of_the_filter() {
         let role = Some(role.to_owned());
         scratch.store.create_agent(NewAgent { role, gateway_id, status, ..NewAgent::manual(name) }).await.unwrap();
     }
-    let list = |filter: AgentFilter, page, limit| scratch.store.list_agents(filter, page, limit);
-    let (page, total) = list(AgentFilter::default(), 2, 3).await.unwrap();
+    let list = |filter: AgentFilter, offset, limit| scratch.store.list_agents_after(filter, offset, limit);
+    let (page, total) = list(AgentFilter::default(), 3, 3).await.unwrap();
     assert_eq!((names(&page), total), (vec!["delta"], 4));
     let (page, total) = list(AgentFilter::default(), 0, 0).await.unwrap();
-    assert_eq!((names(&page), total), (vec!["alpha"], 4), "page and limit are brought into range");
+    assert_eq!((names(&page), total), (vec!["alpha"], 4), "the limit is brought into range");
     assert_eq!(list(AgentFilter::default(), usize::MAX, usize::MAX).await.unwrap(), (vec![], 4));
     let search = |text: &str| AgentFilter { search: Some(text.to_owned()), ..AgentFilter::default() };
     for (filter, expected) in [
@@ -106,7 +107,7 @@ async fn agents_are_listed_by_name_in_pages_with_the_total_of_the_filter() {
         (search("\\"), vec![]),
         (search("A_"), vec![]),
     ] {
-        let (page, total) = list(filter.clone(), 1, 50).await.unwrap();
+        let (page, total) = list(filter.clone(), 0, 50).await.unwrap();
         assert_eq!((names(&page), total), (expected.clone(), expected.len()), "{filter:?}");
     }
 }
@@ -147,7 +148,7 @@ async fn a_sync_takes_nothing_from_another_gateway_a_tool_or_an_operator() {
     let scratch = Scratch::open();
     let (home, other) = (gateway(&scratch, "a").await, gateway(&scratch, "b").await);
     scratch.store.sync_agents(other, vec![listed("theirs", None, json!({"x": 1}))]).await.unwrap();
-    scratch.store.upsert_cli_agent("tool".to_owned(), None).await.unwrap();
+    tool_connects(&scratch, "tool", None).await;
     let ours = json!({"gateway_config": {"preferred_gateway": "b"}, "note": "mine", "model": "old"});
     scratch.store.create_agent(NewAgent { config: ours, ..NewAgent::manual("manual") }).await.unwrap();
     let list = ["theirs", "tool", "manual"]
@@ -165,17 +166,29 @@ async fn a_sync_takes_nothing_from_another_gateway_a_tool_or_an_operator() {
     assert_eq!((again.synced, again.updated), (1, 0), "what was merged stays");
 }
 
+async fn tool_connects(scratch: &Scratch, agent: &str, role: Option<&str>) -> (AgentRecord, bool) {
+    let new = NewConnection {
+        agent_name: agent.to_owned(),
+        agent_role: role.map(str::to_owned),
+        tool_name: "codex".to_owned(),
+        tool_version: None,
+        metadata: None,
+    };
+    let opened = scratch.store.open_connection(new).await.unwrap();
+    (opened.agent, opened.agent_is_new)
+}
+
 #[actix::test]
 async fn a_tools_agent_is_made_once_and_only_tools_agents_take_its_role() {
     let scratch = Scratch::open();
-    let (made, is_new) = scratch.store.upsert_cli_agent("codex".to_owned(), Some("coder".to_owned())).await.unwrap();
+    let (made, is_new) = tool_connects(&scratch, "codex", Some("coder")).await;
     assert!(is_new);
     assert_eq!((made.source, made.status, made.role.as_str()), (AgentSource::Cli, AgentStatus::Online, "coder"));
     assert!(made.last_seen.is_some());
-    let (again, is_new) = scratch.store.upsert_cli_agent("codex".to_owned(), Some("tester".to_owned())).await.unwrap();
+    let (again, is_new) = tool_connects(&scratch, "codex", Some("tester")).await;
     assert_eq!((is_new, again.id, again.role.as_str()), (false, made.id, "tester"));
     scratch.store.create_agent(NewAgent::manual("manual")).await.unwrap();
-    let (manual, is_new) = scratch.store.upsert_cli_agent("manual".to_owned(), Some("x".to_owned())).await.unwrap();
+    let (manual, is_new) = tool_connects(&scratch, "manual", Some("x")).await;
     assert_eq!((is_new, manual.role.as_str(), manual.status), (false, "agent", AgentStatus::Online));
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::audit_log::AuditLogWriter;
+use crate::batching::AuditLogWriter;
 use crate::records::{AuditActor, AuditEntry, AuditResult, NewApiKey, Role};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::records::{
-    AgentStatus, Beat, Closed, ConnectionRecord, ConnectionStatus, EndReason, NewAgent, NewConnection, Opened,
+    AgentHeartbeat, AgentStatus, Closed, ConnectionRecord, ConnectionStatus, EndReason, NewAgent, NewConnection, Opened,
 };
 use diesel::RunQueryDsl;
 use serde_json::json;
@@ -26,8 +26,8 @@ async fn status_of(scratch: &Scratch, agent: &str) -> AgentStatus {
     scratch.store.find_agent_by_name(agent.to_owned()).await.unwrap().unwrap().status
 }
 
-fn over(opened: &Opened) -> Beat {
-    Beat { connection_id: Some(opened.connection.connection_id.clone()), status: None }
+fn over(opened: &Opened) -> AgentHeartbeat {
+    AgentHeartbeat { connection_id: Some(opened.connection.connection_id.clone()), status: None }
 }
 
 fn silent(opened: &Opened) -> Vec<(String, i64)> {
@@ -107,7 +107,7 @@ async fn a_connection_with_a_heartbeat_since_is_not_given_up() {
     let opened = opened(&scratch, "a").await;
     let past = "UPDATE direct_connections SET last_heartbeat = 100";
     diesel::sql_query(past).execute(&mut scratch.outsider()).unwrap();
-    scratch.store.beat_connection(opened.agent.id, Beat::default()).await.unwrap().unwrap();
+    scratch.store.beat_connection(opened.agent.id, AgentHeartbeat::default()).await.unwrap().unwrap();
     let stale = vec![(opened.connection.connection_id.clone(), 100), ("conn-x".to_owned(), i64::MAX)];
     assert_eq!(scratch.store.close_stale_connections(stale).await.unwrap(), vec![]);
     assert_eq!(found(&scratch, &opened).await.status, ConnectionStatus::Connected);
@@ -134,19 +134,19 @@ async fn what_was_given_up_does_not_come_back_once_it_is_replaced_or_closed() {
 async fn a_heartbeat_says_what_the_agent_does_and_speaks_over_its_own_connection_alone() {
     let scratch = Scratch::open();
     let (a, b) = (opened(&scratch, "a").await, opened(&scratch, "b").await);
-    let busy = Beat { status: Some(AgentStatus::Busy), ..over(&a) };
+    let busy = AgentHeartbeat { status: Some(AgentStatus::Busy), ..over(&a) };
     let beaten = scratch.store.beat_connection(a.agent.id, busy).await.unwrap().unwrap();
     assert_eq!((beaten.agent.status, beaten.status_changed), (AgentStatus::Busy, true));
-    let beaten = scratch.store.beat_connection(a.agent.id, Beat::default()).await.unwrap().unwrap();
+    let beaten = scratch.store.beat_connection(a.agent.id, AgentHeartbeat::default()).await.unwrap().unwrap();
     assert_eq!((beaten.agent.status, beaten.status_changed), (AgentStatus::Busy, false), "silence changes nothing");
     assert_eq!(beaten.connection.unwrap().id, a.connection.id);
-    let foreign = Beat { status: Some(AgentStatus::Error), ..over(&b) };
+    let foreign = AgentHeartbeat { status: Some(AgentStatus::Error), ..over(&b) };
     let foreign = scratch.store.beat_connection(a.agent.id, foreign).await.unwrap().unwrap();
     assert_eq!((foreign.connection, foreign.agent.status), (None, AgentStatus::Busy));
     let manual = scratch.store.create_agent(NewAgent::manual("m")).await.unwrap();
-    let beaten = scratch.store.beat_connection(manual.id, Beat::default()).await.unwrap().unwrap();
+    let beaten = scratch.store.beat_connection(manual.id, AgentHeartbeat::default()).await.unwrap().unwrap();
     assert_eq!((beaten.agent.status, beaten.connection), (AgentStatus::Online, None));
-    assert_eq!(scratch.store.beat_connection(999, Beat::default()).await.unwrap(), None);
+    assert_eq!(scratch.store.beat_connection(999, AgentHeartbeat::default()).await.unwrap(), None);
 }
 
 #[actix::test]

@@ -22,9 +22,9 @@ async fn occupy(store: &StoreHandle, writer: bool) -> mpsc::Sender<()> {
             Ok(())
         };
         let _ = if writer {
-            store.write("wait for the test", move |_, _| job()).await
+            store.write("wait for the test", move |_| job()).await
         } else {
-            store.read("wait for the test", move |_, _| job()).await
+            store.read("wait for the test", move |_| job()).await
         };
     });
     running.await.unwrap();
@@ -50,10 +50,10 @@ async fn a_locked_database_fails_writes_with_advice_while_reads_go_on() {
 #[actix::test]
 async fn a_full_disk_fails_writes_as_a_whole_until_there_is_space_again() {
     let scratch = Scratch::open();
-    scratch.store.create_gateway(NewGateway { is_primary: true, ..new_gateway("a") }).await.unwrap();
+    scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("a") }).await.unwrap();
     let full = |connection: &mut SqliteConnection| connection.batch_execute("PRAGMA max_page_count = 1");
     scratch.store.shared_writer_for_test(full).await;
-    let huge = NewGateway {
+    let huge = GatewaySpec {
         labels: BTreeMap::from([("k".to_owned(), "v".repeat(200_000))]),
         is_primary: true,
         ..new_gateway("b")
@@ -88,8 +88,8 @@ async fn a_database_that_became_read_only_fails_writes_while_reads_go_on() {
 #[actix::test]
 async fn readers_can_not_write() {
     let scratch = Scratch::open();
-    let attempt = scratch.store.read("write from a reader", |connection, _| {
-        diesel::sql_query("DELETE FROM meta").execute(connection)?;
+    let attempt = scratch.store.read("write from a reader", |db| {
+        diesel::sql_query("DELETE FROM meta").execute(db.connection)?;
         Ok(())
     });
     assert_eq!(attempt.await.unwrap_err().code, ErrorCode::StoreUnavailable);
@@ -99,14 +99,14 @@ async fn readers_can_not_write() {
 async fn a_panic_in_a_job_fails_that_job_and_undoes_its_writes() {
     let scratch = Scratch::open_with(|options| options.readers = 1);
     for _ in 0..3 {
-        let write = scratch.store.write("panic", |connection, _| -> Result<(), _> {
-            diesel::sql_query("DELETE FROM meta").execute(connection)?;
+        let write = scratch.store.write("panic", |db| -> Result<(), _> {
+            diesel::sql_query("DELETE FROM meta").execute(db.connection)?;
             panic!("on purpose, in the writer")
         });
         let failure = write.await.unwrap_err();
         assert_eq!(failure.code, ErrorCode::Internal);
         assert!(!failure.to_string().contains("on purpose"));
-        let read = scratch.store.read("panic", |_, _| -> Result<(), _> { panic!("on purpose, in a reader") });
+        let read = scratch.store.read("panic", |_| -> Result<(), _> { panic!("on purpose, in a reader") });
         assert_eq!(read.await.unwrap_err().code, ErrorCode::Internal);
     }
     scratch.store.ping_writer().await.unwrap();
@@ -183,7 +183,7 @@ async fn a_write_that_has_begun_is_waited_for_to_its_end_while_its_client_is_tol
 async fn a_read_that_takes_too_long_is_given_up() {
     let scratch = Scratch::open_with(|options| options.job_deadline = Duration::from_millis(30));
     let (_release, wait) = mpsc::channel::<()>();
-    let read = scratch.store.read("wait for the test", move |_, _| {
+    let read = scratch.store.read("wait for the test", move |_| {
         let _ = wait.recv_timeout(Duration::from_secs(20));
         Ok(())
     });
@@ -220,7 +220,7 @@ async fn a_file_that_vanished_is_not_replaced_by_an_empty_one() {
         let _ = std::fs::remove_file(format!("{}{suffix}", scratch.path().display()));
     }
     // Whatever the open connections still say: nothing may be acknowledged into a new, empty file.
-    let panic = scratch.store.write("panic", |_, _| -> Result<(), _> { panic!("to lose the connection") });
+    let panic = scratch.store.write("panic", |_| -> Result<(), _> { panic!("to lose the connection") });
     assert!(panic.await.is_err());
     let failure = scratch.store.create_gateway(new_gateway("a")).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::StoreUnavailable);

@@ -2,13 +2,13 @@ use super::*;
 use crate::records::DeleteOutcome;
 use diesel::RunQueryDsl;
 use gatewarden_core::error::ErrorCode;
-use gatewarden_core::gateway_record::{GatewayChange, Observed, TlsTrust, Transport};
+use gatewarden_core::gateway_record::{GatewayChange, NewGateway, Observed, TlsTrust, Transport};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_protocol::Dialect;
 use std::collections::BTreeMap;
 
-fn full_gateway() -> NewGateway {
-    NewGateway {
+fn full_gateway() -> GatewaySpec {
+    GatewaySpec {
         url_token: Some(Secret::new("url-token-1")),
         is_primary: true,
         priority: -3,
@@ -52,9 +52,9 @@ async fn no_token_is_found_in_the_files() {
 #[actix::test]
 async fn a_taken_name_is_refused_and_changes_nothing() {
     let scratch = Scratch::open();
-    let first = scratch.store.create_gateway(NewGateway { is_primary: true, ..new_gateway("prod") }).await.unwrap();
+    let first = scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("prod") }).await.unwrap();
     let refused =
-        scratch.store.create_gateway(NewGateway { is_primary: true, ..new_gateway("prod") }).await.unwrap_err();
+        scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("prod") }).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::NameTaken);
     assert!(refused.message.contains("\"prod\""));
     let second = scratch.store.create_gateway(new_gateway("dev")).await.unwrap();
@@ -66,8 +66,9 @@ async fn a_taken_name_is_refused_and_changes_nothing() {
 #[actix::test]
 async fn a_new_primary_unsets_the_old_one_in_the_same_write() {
     let scratch = Scratch::open();
-    let old = scratch.store.create_gateway(NewGateway { is_primary: true, ..new_gateway("old") }).await.unwrap().record;
-    let created = scratch.store.create_gateway(NewGateway { is_primary: true, ..new_gateway("new") }).await.unwrap();
+    let old =
+        scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("old") }).await.unwrap().record;
+    let created = scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("new") }).await.unwrap();
     let demoted = created.demoted.unwrap();
     assert_eq!((demoted.id, demoted.is_primary, demoted.revision), (old.id, false, old.revision + 1));
     let back = GatewayChange { is_primary: Some(true), ..GatewayChange::default() };
@@ -104,7 +105,7 @@ async fn there_is_one_primary_whatever_happens_at_the_same_time() {
 #[actix::test]
 async fn the_database_itself_refuses_a_second_primary() {
     let scratch = Scratch::open();
-    scratch.store.create_gateway(NewGateway { is_primary: true, ..new_gateway("a") }).await.unwrap();
+    scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("a") }).await.unwrap();
     scratch.store.create_gateway(new_gateway("b")).await.unwrap();
     let forced = diesel::sql_query("UPDATE gateways SET is_primary = TRUE").execute(&mut scratch.outsider());
     assert!(forced.unwrap_err().to_string().contains("UNIQUE"));
@@ -131,7 +132,7 @@ async fn a_change_touches_only_what_it_names() {
     assert_eq!((&after.uuid, &after.name, &after.tls), (&before.uuid, &before.name, &before.tls));
     let retoken = GatewayChange { token: Some(Some(Secret::new("next"))), ..GatewayChange::default() };
     let after = scratch.store.update_gateway(before.id, retoken).await.unwrap().unwrap().record;
-    assert_eq!(after.token.unwrap().expose(), "next");
+    assert_eq!(after.spec.token.unwrap().expose(), "next");
     let cleared = GatewayChange { token: Some(Some(Secret::new(""))), ..GatewayChange::default() };
     assert_eq!(scratch.store.update_gateway(before.id, cleared).await.unwrap().unwrap().record.token, None);
     let unknown = scratch.store.update_gateway(GatewayId(999), GatewayChange::default()).await.unwrap();
@@ -175,7 +176,7 @@ async fn a_deleted_gateway_is_gone_and_its_id_is_never_used_again() {
     let id = scratch.store.create_gateway(new_gateway("a")).await.unwrap().record.id;
     assert_eq!(scratch.store.delete_gateway(id).await.unwrap(), DeleteOutcome::Deleted);
     assert_eq!(scratch.store.delete_gateway(id).await.unwrap(), DeleteOutcome::NotFound);
-    let next = scratch.store.create_gateway(NewGateway { is_primary: true, ..new_gateway("a") }).await.unwrap().record;
+    let next = scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("a") }).await.unwrap().record;
     assert!(next.id > id);
     assert_eq!(scratch.store.delete_gateway(next.id).await.unwrap(), DeleteOutcome::IsPrimary);
     assert_eq!(scratch.store.load_gateways().await.unwrap(), vec![next]);
@@ -185,7 +186,7 @@ async fn a_deleted_gateway_is_gone_and_its_id_is_never_used_again() {
 async fn agents_are_registered_once_and_stay_with_their_gateway() {
     let scratch = Scratch::open();
     let agent = |name: &str| (name.to_owned(), None);
-    let with = |name: &str, agents| NewGateway { agents, ..new_gateway(name) };
+    let with = |name: &str, agents| NewGateway { spec: new_gateway(name), agents };
     let first = scratch.store.create_gateway(with("a", vec![agent("coder"), agent("writer"), agent("coder")])).await;
     let first = first.unwrap();
     assert_eq!(first.agents_registered, 2);
@@ -201,7 +202,7 @@ async fn agents_are_registered_once_and_stay_with_their_gateway() {
 #[actix::test]
 async fn seeding_happens_only_while_there_is_no_gateway() {
     let scratch = Scratch::open();
-    let seed = NewGateway { is_primary: true, ..new_gateway("primary") };
+    let seed = GatewaySpec { is_primary: true, ..new_gateway("primary") };
     let seeded = scratch.store.seed_gateway_if_empty(seed.clone()).await.unwrap().unwrap();
     assert!(seeded.is_primary);
     assert_eq!(scratch.store.seed_gateway_if_empty(seed.clone()).await.unwrap(), None);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::health_log::HealthLogWriter;
+use crate::batching::HealthLogWriter;
 use gatewarden_core::gateway_report::HealthPoint;
 use gatewarden_core::gateway_report::Status;
 use gatewarden_core::ids::GatewayId;
@@ -107,7 +107,7 @@ async fn the_writer_brings_points_into_the_database() {
     let id = gateway(&scratch, "a").await;
     let writer = HealthLogWriter::start(scratch.store.clone());
     for at in 0..500 {
-        writer.push(id, point(at));
+        writer.push((id, point(at)));
     }
     writer.flush().await;
     assert_eq!(times(&scratch, id).await.len(), 500);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::records::LocalProcess;
-use gatewarden_core::gateway_record::{GatewayChange, NewGateway, ProcessSource};
+use gatewarden_core::gateway_record::{GatewayChange, GatewaySpec, ProcessSource};
 
 #[actix::test]
 async fn a_local_process_is_remembered_with_its_gateway_and_forgotten_with_it() {
@@ -23,7 +23,7 @@ async fn a_local_process_is_remembered_with_its_gateway_and_forgotten_with_it() 
 async fn what_runs_a_gateway_is_stored_changed_and_cleared() {
     let scratch = Scratch::open();
     let unit = ProcessSource::Unit("gatewarden-gateway@a.service".to_owned());
-    let new = NewGateway { process: Some(unit.clone()), ..new_gateway("local") };
+    let new = GatewaySpec { process: Some(unit.clone()), ..new_gateway("local") };
     let record = scratch.store.create_gateway(new).await.unwrap().record;
     assert_eq!(record.process, Some(unit));
     let command = ProcessSource::Command("openclaw".to_owned());

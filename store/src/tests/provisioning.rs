@@ -8,12 +8,16 @@ fn main_agent(id: &str) -> MainAgent {
     MainAgent { agent_id: id.to_owned(), role: None, config: json!({"workspace": "/w"}) }
 }
 
+fn rooted(name: &str) -> GatewaySpec {
+    GatewaySpec { workspace_root: Some("/srv/w".to_owned()), ..new_gateway(name) }
+}
+
 async fn provisional(scratch: &Scratch, name: &str) -> GatewayRecord {
-    scratch.store.create_provisional_gateway(new_gateway(name), "/srv/w".to_owned()).await.unwrap()
+    scratch.store.create_provisional_gateway(rooted(name)).await.unwrap()
 }
 
 async fn agents(scratch: &Scratch) -> Vec<AgentRecord> {
-    scratch.store.list_agents(AgentFilter::default(), 1, 100).await.unwrap().0
+    scratch.store.list_agents_after(AgentFilter::default(), 0, 100).await.unwrap().0
 }
 
 #[actix::test]
@@ -25,7 +29,7 @@ async fn a_provisional_gateway_reserves_its_name_and_is_loaded_by_nobody() {
     assert!(scratch.store.load_gateways().await.unwrap().is_empty());
     let taken = scratch.store.create_gateway(new_gateway("prod")).await.unwrap_err();
     assert_eq!(taken.code, ErrorCode::NameTaken);
-    let again = scratch.store.create_provisional_gateway(new_gateway("prod"), "/w".to_owned()).await.unwrap_err();
+    let again = scratch.store.create_provisional_gateway(rooted("prod")).await.unwrap_err();
     assert_eq!(again.code, ErrorCode::NameTaken);
     // It is none that would keep the first one from being seeded.
     assert!(scratch.store.seed_gateway_if_empty(new_gateway("first")).await.unwrap().is_some());

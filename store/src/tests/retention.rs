@@ -86,7 +86,7 @@ async fn a_database_that_could_not_give_space_back_can_from_the_next_start_on() 
     let scratch = Scratch::open();
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
     scratch.outsider().batch_execute("PRAGMA auto_vacuum = NONE; VACUUM").unwrap();
-    let can = |scratch: &Scratch| crate::care::space::can_shrink(&mut scratch.outsider()).unwrap();
+    let can = |scratch: &Scratch| crate::sqlite::can_shrink(&mut scratch.outsider()).unwrap();
     assert!(!can(&scratch));
     let scratch = scratch.reopen().await;
     assert!(can(&scratch));

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
 use diesel_migrations::MigrationHarness;
 
-use crate::verification::MIGRATIONS;
+use crate::startup::MIGRATIONS;
 
 /// Table -> columns as (name, type in schema.rs, nullable).
 type Schema = BTreeMap<String, Vec<(String, String, bool)>>;

@@ -97,7 +97,7 @@ async fn a_web_server_that_answers_200_to_everything_is_not_a_gateway() {
 async fn an_http_gateway_is_online_and_sees_the_token_only_after_its_health_document() {
     tokio::time::pause();
     let health = (200, "application/json", r#"{"status":"ok","version":"2026.2.19","uptime":3600}"#);
-    let over_http = GatewayRecord { transport: Transport::Http, ..record() };
+    let over_http = record().with(|spec| spec.transport = Transport::Http);
     let world = World::on(over_http, [], Some(health)).await;
     let report = world.until_status(Status::Online).await;
     assert_eq!((report.dialect, report.version.as_deref()), (Some(Dialect::Http), Some("2026.2.19")));
@@ -152,7 +152,7 @@ async fn a_wrong_token_never_costs_more_than_five_failed_logins_a_minute_however
 
 #[actix::test]
 async fn a_device_token_is_used_where_no_shared_one_is_set_and_forgotten_when_rejected() {
-    let world = World::of(GatewayRecord { token: None, ..record() }, [Line::Opens]).await;
+    let world = World::of(record().with(|spec| spec.token = None), [Line::Opens]).await;
     let mut peer = world.peer().await;
     assert!(peer.challenge().await["params"].get("auth").is_none());
     peer.says(&hello());
@@ -203,7 +203,7 @@ async fn early_closes_and_broken_sockets_at_every_step_recover_by_themselves() {
 #[actix::test]
 async fn a_changed_token_reconnects_with_it() {
     let (world, _peer) = World::online().await;
-    let changed = GatewayRecord { token: Some(Secret::new("new")), revision: 2, ..record() };
+    let changed = GatewayRecord { revision: 2, ..record().with(|spec| spec.token = Some(Secret::new("new"))) };
     world
         .gateway
         .send(crate::gateway::messages::GatewayCommand::UpdateRecord(std::sync::Arc::new(changed)))

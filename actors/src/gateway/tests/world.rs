@@ -20,7 +20,7 @@ use crate::dialing::{
 };
 use crate::gateway::messages::{GatewayCommand, GatewayHandle, Reply};
 use crate::gateway::{GatewayActor, GatewayParts};
-use crate::gateway_record::{GatewayRecord, NewGateway};
+use crate::gateway_record::{GatewayRecord, GatewaySpec};
 use crate::gateway_report::ProbeOutcome;
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
@@ -106,7 +106,7 @@ pub(super) struct World {
 }
 
 pub(super) fn record() -> GatewayRecord {
-    let new = NewGateway { token: Some(Secret::new("shared-token")), ..NewGateway::at("prod", "127.0.0.1", 18789) };
+    let new = GatewaySpec { token: Some(Secret::new("shared-token")), ..GatewaySpec::at("prod", "127.0.0.1", 18789) };
     GatewayRecord { revision: 1, ..new.into_record(GatewayId(7), "uuid", 0) }
 }
 

@@ -98,7 +98,7 @@ fn a_gateway_that_turns_from_down_to_blocked_is_not_told_to_have_recovered() {
 
 #[test]
 fn a_drained_gateway_is_left_alone() {
-    let drained = GatewayRecord { drained: true, ..record(1) };
+    let drained = record(1).with(|spec| spec.drained = true);
     let views = [viewed(drained, report(Phase::Backoff, Status::Offline))];
     let seen = observe(&destination(), &look(&views, None));
     assert!(seen.sights.values().all(|sight| *sight == Sight::Unclear), "{seen:?}");
@@ -127,8 +127,8 @@ fn a_process_that_is_given_up_is_told_until_it_runs_again() {
 
 #[test]
 fn only_gateways_that_matter_are_seen() {
-    let mut record_of_prod = record(1);
-    record_of_prod.labels.insert("environment".to_owned(), "production".to_owned());
+    let labels = [("environment".to_owned(), "production".to_owned())];
+    let record_of_prod = record(1).with(|spec| spec.labels.extend(labels));
     let views = [
         viewed(record_of_prod, report(Phase::Backoff, Status::Offline)),
         view(2, report(Phase::Backoff, Status::Offline)),
@@ -168,7 +168,7 @@ fn a_doubt_stands_for_all_that_failed_with_it() {
 
 #[test]
 fn a_failover_is_that_another_acts_than_the_configured_primary() {
-    let primary = GatewayRecord { is_primary: true, ..record(1) };
+    let primary = record(1).with(|spec| spec.is_primary = true);
     let views = [viewed(primary, well()), view(2, well())];
     let topic = fleet_wide(Condition::Failover);
     let sight = |acting: Option<&ActingPrimary>, elected| {

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::gateway_record::GatewayRecord;
 use crate::gateway_report::{GatewayReport, Phase, Problem, Status};
 use crate::machines::notification::{Episode, Topic};
 use crate::notifier::tests_support::record;
@@ -36,7 +35,7 @@ fn rendered(step: &Step, acting: Option<&ActingPrimary>) -> Value {
         message: "Gateway gw1 at 127.0.0.1:18789: the connection was refused.".to_owned(),
         help: "Start the gateway.".to_owned(),
     });
-    let primary = GatewayRecord { is_primary: true, ..record(1) };
+    let primary = record(1).with(|spec| spec.is_primary = true);
     let views = [Arc::new(GatewayView::new(Arc::new(primary), report, false))];
     let fleet = Fleet { views: &views, acting, elected: true, doubts: false, now_ms: 9 };
     let story = Story {

@@ -11,7 +11,7 @@ use crate::machines::routing::RouteWish;
 use crate::machines::spawn_state::SpawnState;
 use crate::run::RunNotice;
 use crate::run::{Accepted, Certainty, NotAccepted, RunFinding, RunStage, Work};
-use crate::store::records::{Idempotency, NewSpawn, SpawnKind};
+use crate::spawn::{Idempotency, NewSpawn, SpawnKind};
 
 fn task() -> SpawnWork {
     SpawnWork {
@@ -59,7 +59,7 @@ fn answer_lost() -> Result<Accepted, NotAccepted> {
 pub(super) async fn two_ready(house: &mut House) -> (GatewayId, GatewayId) {
     let mut primary = gateway("prod", 1);
     primary.is_primary = true;
-    let prod = house.registry.send(CreateGateway(primary)).await.unwrap().unwrap().view.record.id;
+    let prod = house.registry.send(CreateGateway(primary.into())).await.unwrap().unwrap().view.record.id;
     let backup = house.create("backup", 2).await.view.record.id;
     house.ready(prod).await;
     house.ready(backup).await;

@@ -56,7 +56,7 @@ async fn a_gateway_that_is_created_changed_or_deleted_late_is_so_in_memory_too()
 
     let stall = Stall::of(&house).await;
     let (created, ()) =
-        futures_util::future::join(house.registry.send(CreateGateway(gateway("late", 2))), stall.end()).await;
+        futures_util::future::join(house.registry.send(CreateGateway(gateway("late", 2).into())), stall.end()).await;
     let late = created.unwrap().unwrap().view.record.id;
     assert!(matches!(house.script.heard().await, (id, Heard::Started { .. }) if id == late));
     let (seen, stored) = both(&house).await;

@@ -56,7 +56,7 @@ async fn name_and_address_are_reserved_while_it_lasts_and_free_after_it() {
     assert_eq!(same_address.code, ErrorCode::AddressTaken);
     let same_name = house.registry.send(reserve("prod", 18_790)).await.unwrap().unwrap_err();
     assert_eq!(same_name.code, ErrorCode::NameTaken);
-    let by_the_other_api = house.registry.send(CreateGateway(gateway("prod", 1))).await.unwrap().unwrap_err();
+    let by_the_other_api = house.registry.send(CreateGateway(gateway("prod", 1).into())).await.unwrap().unwrap_err();
     assert_eq!(by_the_other_api.code, ErrorCode::NameTaken);
     // A refused name leaves its address free.
     let second = house.reserve("second", 18_790).await;

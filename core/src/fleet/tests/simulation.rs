@@ -299,7 +299,7 @@ impl World {
             13 => {
                 let record = self.records.get_mut(&gateway).unwrap();
                 record.revision += 1;
-                record.drained = !record.drained;
+                record.spec.drained = !record.drained;
                 self.fleet.on_updated(self.time, record.clone());
                 self.carry_out();
             }

@@ -5,7 +5,11 @@ use gatewarden_api::gateways::{STATUSES, TRANSPORTS};
 use super::*;
 use crate::http::error::status_of;
 
-fn new(body: Value) -> Result<NewGateway, Failure> {
+fn new(body: Value) -> Result<GatewaySpec, Failure> {
+    whole(body).map(|new| new.spec)
+}
+
+fn whole(body: Value) -> Result<NewGateway, Failure> {
     new_gateway(&body.into(), &ProcessSettings::default()).map_err(|error| error.0)
 }
 
@@ -14,7 +18,7 @@ fn changed(body: Value, present: &GatewayRecord) -> Result<GatewayChange, Failur
 }
 
 fn record(host: &str, port: u16) -> GatewayRecord {
-    let new = NewGateway { token: Some(Secret::new("secret")), ..NewGateway::at("prod", host, port) };
+    let new = GatewaySpec { token: Some(Secret::new("secret")), ..GatewaySpec::at("prod", host, port) };
     GatewayRecord { revision: 1, ..new.into_record(GatewayId(1), "u", 0) }
 }
 
@@ -69,7 +73,7 @@ fn a_forbidden_address_has_its_own_code_unless_more_is_wrong() {
 #[test]
 fn agents_are_read_and_more_than_fifty_are_left_aside() {
     let many: Vec<Value> = (0..60).map(|number| json!({"name": format!("a{number}")})).collect();
-    let gateway = new(json!({"name": "a", "host": "h", "port": 1, "agents": many})).unwrap();
+    let gateway = whole(json!({"name": "a", "host": "h", "port": 1, "agents": many})).unwrap();
     assert_eq!(gateway.agents.len(), 50);
     let failure = new(json!({"name": "a", "host": "h", "port": 1, "agents": [{"role": "x"}, "y"]})).unwrap_err();
     assert!(failure.message.contains("agents[0].name is missing"), "{}", failure.message);
@@ -153,7 +157,7 @@ fn with(field: &str, value: Value) -> Value {
     body
 }
 
-fn read(body: &Value) -> Result<(NewGateway, String), Failure> {
+fn read(body: &Value) -> Result<(GatewaySpec, String), Failure> {
     organization_gateway(&body.clone().into()).map_err(|error| error.0)
 }
 

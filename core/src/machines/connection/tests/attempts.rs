@@ -117,10 +117,14 @@ fn an_operators_reconnect_leaves_backoff_at_once() {
 #[test]
 fn another_name_does_not_reconnect_but_another_token_does() {
     let mut sim = Sim::online();
-    let renamed = GatewayRecord { name: "other".into(), revision: 2, dialect: Some(Dialect::Openclaw), ..record() };
+    let renamed = GatewayRecord {
+        revision: 2,
+        dialect: Some(Dialect::Openclaw),
+        ..record().with(|spec| spec.name = "other".into())
+    };
     sim.feed(Input::Record(Arc::new(renamed)));
     assert_eq!(sim.connection.phase(), Phase::Ready);
-    let retokened = GatewayRecord { token: Some(Secret::new("new")), ..record() };
+    let retokened = record().with(|spec| spec.token = Some(Secret::new("new")));
     sim.feed(Input::Record(Arc::new(retokened)));
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     assert_eq!(sim.status(), Status::Unknown);
@@ -133,7 +137,7 @@ fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
     let mut sim = Sim::new();
     sim.start();
     sim.reach_login();
-    let moved = GatewayRecord { port: 18_809, ..record() };
+    let moved = record().with(|spec| spec.port = 18_809);
     sim.feed(Input::Record(Arc::new(moved)));
     let settled: Vec<_> = sim
         .log
@@ -155,7 +159,7 @@ fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address() {
     let mut sim = Sim::new();
     sim.grants = false;
     sim.start();
-    let moved = GatewayRecord { port: 18_809, ..record() };
+    let moved = record().with(|spec| spec.port = 18_809);
     sim.feed(Input::Record(Arc::new(moved)));
     sim.feed(Input::Permit(AuthPermit::Granted { device_token: None }));
     assert_eq!(sim.dials(), 0);

@@ -101,9 +101,9 @@ fn the_http_dialect_is_found_by_a_refused_upgrade_and_a_health_document() {
 
 #[test]
 fn transport_http_never_dials_a_socket_and_ws_never_asks_over_http() {
-    let sim = http_online(GatewayRecord { transport: Transport::Http, ..record() });
+    let sim = http_online(record().with(|spec| spec.transport = Transport::Http));
     assert_eq!((sim.dials(), sim.status()), (0, Status::Online));
-    let mut sim = Sim::of(GatewayRecord { transport: Transport::Ws, ..record() });
+    let mut sim = Sim::of(record().with(|spec| spec.transport = Transport::Ws));
     sim.start();
     sim.dial_failed(upgrade_answered(404));
     assert!(!sim.log.iter().any(|effect| matches!(effect, Effect::Http { .. })));
@@ -130,7 +130,7 @@ fn a_web_server_that_answers_200_to_everything_is_offline_as_not_a_gateway_and_n
 
 #[test]
 fn a_refused_token_over_http_is_degraded() {
-    let mut sim = Sim::of(GatewayRecord { transport: Transport::Http, ..record() });
+    let mut sim = Sim::of(record().with(|spec| spec.transport = Transport::Http));
     sim.start();
     let ask = last_ask(&sim);
     answers(&mut sim, &ask, health());

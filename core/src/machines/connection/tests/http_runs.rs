@@ -7,11 +7,11 @@ use super::detection::{answers, http_online, last_ask, reply};
 use super::run_sim::{SPAWN, command, task};
 use super::sim::{Sim, record};
 use crate::dialing::{DialFailure, DialStep};
-use crate::gateway_record::{GatewayRecord, Transport};
+use crate::gateway_record::Transport;
 use crate::run::{Certainty, RunFinding, RunStage, SessionAction};
 
 fn online() -> Sim {
-    http_online(GatewayRecord { transport: Transport::Http, ..record() })
+    http_online(record().with(|spec| spec.transport = Transport::Http))
 }
 
 fn answer(sim: &mut Sim, status: u16, body: &'static str) {

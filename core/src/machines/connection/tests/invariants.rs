@@ -8,7 +8,6 @@ use super::sim::{Sim, hello_4, record};
 use crate::dialing::HealthFailure;
 use crate::dialing::{DialFailure, DialStep, SocketError};
 use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
-use crate::gateway_record::GatewayRecord;
 use crate::machines::auth_budget::{AuthBudget, MAX_FAILURES, WINDOW};
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
@@ -262,9 +261,9 @@ impl Watch {
                 self.operator += 1;
                 let changed = match which {
                     0 => record(),
-                    1 => GatewayRecord { token: Some(Secret::new("t2")), ..record() },
-                    2 => GatewayRecord { name: "renamed".into(), ..record() },
-                    _ => GatewayRecord { token: None, ..record() },
+                    1 => record().with(|spec| spec.token = Some(Secret::new("t2"))),
+                    2 => record().with(|spec| spec.name = "renamed".into()),
+                    _ => record().with(|spec| spec.token = None),
                 };
                 sim.feed(Input::Record(Arc::new(changed)));
             }

@@ -17,7 +17,7 @@ fn issued() -> DeviceToken {
 }
 
 fn without_shared_token() -> GatewayRecord {
-    GatewayRecord { token: None, ..record() }
+    record().with(|spec| spec.token = None)
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn an_old_release_that_calls_a_wrong_shared_token_a_device_token_is_understood()
 
 #[test]
 fn control_ui_mode_has_an_origin_no_device_and_one_retry_with_the_gateways_build() {
-    let mut sim = Sim::of(GatewayRecord { disable_device_pairing: true, ..record() });
+    let mut sim = Sim::of(record().with(|spec| spec.disable_device_pairing = true));
     sim.start();
     assert!(matches!(&sim.log.iter().rev().find(|effect| matches!(effect, Effect::Dial(..))),
         Some(Effect::Dial(_, request)) if request.origin.as_deref() == Some("http://127.0.0.1:18789")));

@@ -97,7 +97,7 @@ fn sessions_of_document_002_come_with_its_ticks() {
 #[test]
 fn another_address_is_another_gateway_whose_sessions_are_told_even_if_they_look_the_same() {
     let mut sim = Sim::release(4);
-    let moved = crate::gateway_record::GatewayRecord { port: 18_790, ..record() };
+    let moved = record().with(|spec| spec.port = 18_790);
     sim.feed(Input::Record(Arc::new(moved)));
     sim.reach_login();
     sim.says(hello_of(4));

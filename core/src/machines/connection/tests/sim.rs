@@ -12,7 +12,7 @@ use super::super::*;
 use crate::dialing::DialFailure;
 use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::DeviceToken;
-use crate::gateway_record::{GatewayRecord, NewGateway};
+use crate::gateway_record::{GatewayRecord, GatewaySpec};
 use crate::gateway_report::Status;
 use crate::gateway_report::{HealthPoint, ProbeOutcome};
 use crate::ids::GatewayId;
@@ -25,7 +25,7 @@ pub(super) fn ample() -> Allowance {
 pub(super) const START_MS: i64 = 1_795_253_714_000;
 
 pub(super) fn record() -> GatewayRecord {
-    let new = NewGateway { token: Some(Secret::new("shared-token")), ..NewGateway::at("prod", "127.0.0.1", 18789) };
+    let new = GatewaySpec { token: Some(Secret::new("shared-token")), ..GatewaySpec::at("prod", "127.0.0.1", 18789) };
     GatewayRecord { revision: 1, ..new.into_record(GatewayId(7), "uuid", 0) }
 }
 

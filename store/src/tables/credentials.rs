@@ -1,0 +1,152 @@
+//! What this installation authenticates with towards gateways: its device seed, and device tokens by canonical address. Sealed.
+//! And single values of the installation.
+
+use diesel::prelude::*;
+use gatewarden_core::error::Failure;
+use gatewarden_core::gateway_record::DeviceToken;
+use zeroize::Zeroizing;
+
+use crate::error::StoreError;
+use crate::handle::{Db, StoreHandle};
+use crate::schema::{device_tokens, identity, meta};
+use crate::sealing::{Place, SealError};
+use crate::sqlite::Connection;
+
+const ONLY: i64 = 1;
+const SEED: Place<'static> = Place { table: "identity", row: "device", column: "seed" };
+const STEADY_TIME: &str = "steady_time";
+
+fn token_place(address: &str) -> Place<'_> {
+    Place { table: "device_tokens", row: address, column: "token" }
+}
+
+impl StoreHandle {
+    /// The 32-byte seed of this installation's device identity: drawn and committed at the first call, the same ever after.
+    pub async fn load_or_create_device_seed(&self) -> Result<Zeroizing<[u8; 32]>, Failure> {
+        self.write("load the device identity", |db| {
+            let broken = |error| StoreError::Sealed { what: "the stored device identity does not open", error };
+            let sealed = identity::table.find(ONLY).select(identity::seed);
+            let sealed: Option<String> = sealed.first(db.connection).optional()?;
+            let mut seed = Zeroizing::new([0_u8; 32]);
+            if let Some(sealed) = sealed {
+                let opened = db.sealer.open(SEED, &sealed).map_err(broken)?;
+                if opened.len() != seed.len() {
+                    return Err(broken(SealError::NotAnEnvelope));
+                }
+                seed.copy_from_slice(&opened);
+            } else {
+                getrandom::fill(seed.as_mut_slice()).map_err(|_| broken(SealError::CannotSeal))?;
+                replace_seed(db, &seed)?;
+            }
+            Ok(seed)
+        })
+        .await
+    }
+
+    /// Replaces the seed: for the import of an identity. All device tokens were issued to the old one and go with it.
+    pub async fn replace_device_seed(&self, seed: Zeroizing<[u8; 32]>) -> Result<(), Failure> {
+        self.write("replace the device identity", move |db| {
+            diesel::delete(device_tokens::table).execute(db.connection)?;
+            replace_seed(db, &seed)
+        })
+        .await
+    }
+
+    /// All device tokens with the canonical address that each belongs to (of an earlier release: `host:port`). One that doesn't
+    /// open is left out and logged: the gateway issues another.
+    pub async fn load_device_tokens(&self) -> Result<Vec<(String, DeviceToken)>, Failure> {
+        self.read("load the device tokens", |db| {
+            let columns =
+                (device_tokens::address, device_tokens::token, device_tokens::role, device_tokens::scopes, device_tokens::issued_at_ms);
+            let rows: Vec<(String, String, String, String, i64)> =
+                device_tokens::table.order(device_tokens::address).select(columns).load(db.connection)?;
+            let opened = rows.into_iter().filter_map(|(address, sealed, role, scopes, issued_at_ms)| {
+                let token = match db.sealer.open_text(token_place(&address), &sealed) {
+                    Ok(token) => token,
+                    Err(error) => {
+                        tracing::error!(gateway.address = %address, %error, "a stored device token does not open; it is not used");
+                        return None;
+                    }
+                };
+                let scopes = serde_json::from_str(&scopes).unwrap_or_default();
+                Some((address, DeviceToken { token, role, scopes, issued_at_ms }))
+            });
+            Ok(opened.collect())
+        })
+        .await
+    }
+
+    /// Stores a device token for a canonical address, in the place of an earlier one.
+    pub async fn put_device_token(&self, address: String, token: DeviceToken) -> Result<(), Failure> {
+        self.write("store the device token", move |db| {
+            let sealed = db
+                .sealer
+                .seal(token_place(&address), token.token.expose().as_bytes())
+                .map_err(|error| StoreError::Sealed { what: "the device token cannot be sealed", error })?;
+            let row = (
+                device_tokens::token.eq(sealed),
+                device_tokens::role.eq(&token.role),
+                device_tokens::scopes.eq(serde_json::Value::from(token.scopes.clone()).to_string()),
+                device_tokens::issued_at_ms.eq(token.issued_at_ms),
+                device_tokens::updated_at.eq(db.now_s()),
+            );
+            diesel::insert_into(device_tokens::table)
+                .values((device_tokens::address.eq(&address), row.clone()))
+                .on_conflict(device_tokens::address)
+                .do_update()
+                .set(row)
+                .execute(db.connection)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets the device token of an address; false where there was none.
+    pub async fn delete_device_token(&self, address: String) -> Result<bool, Failure> {
+        self.write("forget the device token", move |db| {
+            Ok(diesel::delete(device_tokens::table.find(&address)).execute(db.connection)? > 0)
+        })
+        .await
+    }
+
+    /// What the last run knew of the wall clock's past; none at the first start.
+    pub async fn load_steady_time(&self) -> Result<Option<String>, Failure> {
+        self.read("read what is known of the wall clock", |db| Ok(setting(db.connection, STEADY_TIME)?)).await
+    }
+
+    /// Stores it in the place of the last one.
+    pub async fn save_steady_time(&self, steady: String) -> Result<(), Failure> {
+        self.write("store what is known of the wall clock", move |db| Ok(set(db.connection, STEADY_TIME, &steady)?))
+            .await
+    }
+}
+
+fn replace_seed(db: &mut Db<'_>, seed: &[u8; 32]) -> Result<(), StoreError> {
+    let sealed = db
+        .sealer
+        .seal(SEED, seed)
+        .map_err(|error| StoreError::Sealed { what: "the device identity cannot be sealed", error })?;
+    let row = (identity::seed.eq(&sealed), identity::created_at.eq(db.now_s()));
+    diesel::insert_into(identity::table)
+        .values((identity::id.eq(ONLY), row))
+        .on_conflict(identity::id)
+        .do_update()
+        .set(row)
+        .execute(db.connection)?;
+    Ok(())
+}
+
+/// A single value of the installation.
+pub(crate) fn setting(connection: &mut Connection, name: &str) -> QueryResult<Option<String>> {
+    meta::table.find(name).select(meta::value).first(connection).optional()
+}
+
+pub(crate) fn set(connection: &mut Connection, name: &str, value: &str) -> QueryResult<()> {
+    diesel::insert_into(meta::table)
+        .values((meta::name.eq(name), meta::value.eq(value)))
+        .on_conflict(meta::name)
+        .do_update()
+        .set(meta::value.eq(value))
+        .execute(connection)?;
+    Ok(())
+}
