@@ -24,6 +24,7 @@ pub mod gateway;
 pub mod gateway_record;
 pub mod gateway_report;
 pub mod ids;
+mod lagging_queue;
 pub mod log_relay;
 pub mod log_watch;
 pub mod machines;

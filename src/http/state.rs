@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use actix::Addr;
 use gatewarden_actors::agent_book::AgentBook;
-use gatewarden_actors::agent_sync::messages::SyncAgents;
+use gatewarden_actors::agent_sync::SyncAgents;
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::event_hub::EventHubActor;

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use super::Shared;
 use super::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAction, ProcessAnswer, RecordSeen};
 use super::reporter::ProcessReporter;
-use super::view::{Diagnosis, LastEnd, Member, OutputRing, ProcessState, ProcessView, findings};
+use super::view::{Diagnosis, LastEnd, Member, OutputRing, ProcessState, ProcessView};
 use crate::error::Failure;
 use crate::gateway_record::{ProcessSource, SharedRecord};
 use crate::machines::process_supervision::{Effect, Ending, GaveUpBecause, State, Supervision};
@@ -526,7 +526,7 @@ impl CommandActor {
         };
         Box::pin(look.into_actor(self).map(|members: Vec<Member>, actor, _| {
             let diagnosis = Diagnosis {
-                findings: actor.findings(),
+                findings: actor.reporter.findings(),
                 program: actor.definition.as_ref().map(|definition| definition.program.display().to_string()),
                 members,
                 output: actor.output.newest(OUTPUT_LINES),
@@ -534,10 +534,6 @@ impl CommandActor {
             };
             Ok(ProcessAnswer { diagnosis: Some(diagnosis), ..actor.reporter.answer() })
         }))
-    }
-
-    fn findings(&self) -> Vec<String> {
-        findings(&self.reporter.view, self.reporter.link())
     }
 
     /// Ends it for good, within the time that there is.

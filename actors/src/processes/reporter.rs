@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::messages::{JoinRegistry, LinkSeen, ProcessAction, ProcessAnswer, ProcessNotice};
-use super::view::{ProcessState, ProcessView, Verified};
+use super::view::{ProcessState, ProcessView, Verified, findings};
 use crate::error::{ErrorCode, Failure};
 use crate::event::EventKind;
 use crate::gateway_record::SharedRecord;
@@ -163,9 +163,9 @@ impl ProcessReporter {
         self.link = link;
     }
 
-    /// How the connection is.
-    pub(super) fn link(&self) -> &LinkSeen {
-        &self.link
+    /// What is wrong with it, a sentence each.
+    pub(super) fn findings(&self) -> Vec<String> {
+        findings(&self.view, self.link.ready_since_ms.is_some(), self.link.obstacle.as_deref())
     }
 
     /// Looks whether a verification is decided, and tells everybody who waits for what has come.

@@ -10,7 +10,7 @@ use super::Shared;
 use super::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAction, ProcessAnswer, RecordSeen};
 use super::reporter::ProcessReporter;
 use super::systemd_bus::{UnitAction, UnitStatus};
-use super::view::{Diagnosis, LastEnd, ProcessState, ProcessView, findings};
+use super::view::{Diagnosis, LastEnd, ProcessState, ProcessView};
 use crate::error::Failure;
 use crate::gateway_record::{ProcessSource, SharedRecord};
 use crate::machines::process_supervision::Ending;
@@ -236,7 +236,7 @@ impl Handler<OrderProcess> for UnitActor {
         match order.action {
             ProcessAction::Status => ready(self, Ok(self.reporter.answer())),
             ProcessAction::Diagnose => {
-                let mut findings = findings(&self.reporter.view, self.reporter.link());
+                let mut findings = self.reporter.findings();
                 findings.push(format!("What it said last: journalctl -u {} -n 100.", self.unit));
                 let diagnosis = Diagnosis { findings, program: Some(self.unit.clone()), ..Diagnosis::default() };
                 ready(self, Ok(ProcessAnswer { diagnosis: Some(diagnosis), ..self.reporter.answer() }))

@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError as _, post, web};
-use gatewarden_actors::agent_sync::messages::{SyncAgents, SyncedGateway};
+use gatewarden_actors::agent_sync::{SyncAgents, SyncedGateway};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use serde::{Deserialize, Serialize};
