@@ -34,12 +34,9 @@ use crate::gateway_record::TlsTrust;
 pub mod channel;
 mod connect;
 mod exchange;
-pub mod failure;
 pub mod frame_cap;
 pub mod http_probe;
-pub mod incoming;
 pub mod login;
-pub mod memory_budget;
 pub mod network;
 pub mod outgoing;
 mod resolver;
@@ -48,10 +45,11 @@ mod tls;
 pub mod unconnected_probe;
 mod upgrade;
 
-pub use failure::{DialFailure, DialStep, SocketError};
 pub use frame_cap::FrameCap;
-pub use incoming::{Held, Incoming};
-pub use memory_budget::{MemoryAccount, MemoryBudget};
+pub use gatewarden_core::dialing::{
+    DialFailure, DialRequest, DialStep, Health, HealthFailure, Held, HttpReply, Incoming, MemoryAccount, MemoryBudget,
+    MemoryPermit, SocketError, failure, memory_budget, read_health,
+};
 pub use network::NetworkDialer;
 pub use outgoing::{Outgoing, Sent};
 pub use upgrade::refusal_text;
@@ -77,19 +75,6 @@ pub trait Dialer: Send + Sync {
     fn memory(&self) -> MemoryBudget {
         MemoryBudget::default()
     }
-}
-
-/// A WebSocket to open.
-#[derive(Debug, Clone)]
-pub struct DialRequest {
-    /// Where.
-    pub address: GatewayAddress,
-    /// Whom to trust, where the address says TLS.
-    pub tls: TlsTrust,
-    /// Budget of all steps together.
-    pub timeout: Duration,
-    /// An `Origin` header: for control-UI mode only. Real gateways turn on lock-outs when they see one.
-    pub origin: Option<String>,
 }
 
 /// Method of an HTTP request.
@@ -161,23 +146,6 @@ impl HttpRequest {
     pub fn bearer(&self) -> Option<&Secret> {
         self.bearer.as_ref()
     }
-}
-
-/// An HTTP answer.
-#[derive(Debug, PartialEq, Eq)]
-pub struct HttpReply {
-    /// Status code.
-    pub status: u16,
-    /// `Content-Type`, lower-case, at most 200 characters.
-    pub content_type: Option<String>,
-    /// `Retry-After` where it is a number of seconds, at most a day.
-    pub retry_after: Option<Duration>,
-    /// The answering clock, wall ms, where it tells it (`Date`, to the second).
-    pub date_ms: Option<i64>,
-    /// The whole body.
-    pub body: Held<Bytes>,
-    /// From the start of the dial to the body's last byte.
-    pub took: Duration,
 }
 
 /// How long each step took; none where there was no such step.

@@ -4,12 +4,10 @@
 //! | file | does |
 //! | --- | --- |
 //! | `messages` | what it may be told, and what it tells |
-//! | `run_messages` | the same about runs and sessions |
 //! | `handlers` | message in, link, effects out |
-//! | `run_handlers` | the same for runs and sessions |
 //! | `effects` | carries out what the link says |
 //! | `socket` | dials, and reads what comes in |
-//! | `log_messages`, `log_handlers` | followers of the gateway's log |
+//! | `log_handlers` | followers of the gateway's log |
 //! | `http_dialect` | HTTP conversations |
 //! | `probe` | tries beside the connection |
 //! | `timer` | the one armed deadline |
@@ -20,11 +18,8 @@ mod effects;
 mod handlers;
 mod http_dialect;
 mod log_handlers;
-pub mod log_messages;
 pub mod messages;
 mod probe;
-mod run_handlers;
-pub mod run_messages;
 mod socket;
 mod timer;
 
@@ -34,18 +29,19 @@ use std::sync::Arc;
 use actix::prelude::*;
 use gatewarden_protocol::DeviceIdentity;
 use serde_json::Value;
-use tokio::sync::oneshot;
 
 use self::http_dialect::HttpConversation;
 use self::log_handlers::Followers;
-use self::messages::{FromGateway, GatewayNotice, ProbeOutcome};
+use self::messages::{FromGateway, GatewayHandle, Reply};
 use self::socket::Socket;
 use self::timer::Timer;
 use crate::clock::Clock;
 use crate::dialing::memory_budget::{Decoding, MemoryPermit};
 use crate::dialing::{Dialer, Held, MemoryAccount, SocketError};
 use crate::error::Failure;
+use crate::gateway_notice::GatewayNotice;
 use crate::gateway_record::SharedRecord;
+use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::machines::link::{CallToken, Link, LinkParts, Moment, ProbeToken};
 use crate::metrics::Metrics;
@@ -97,10 +93,10 @@ pub struct GatewayActor {
     socket: Socket,
     http: HttpConversation,
     timer: Timer,
-    callers: HashMap<CallToken, oneshot::Sender<Result<Held<Value>, Failure>>>,
-    starters: HashMap<CallToken, oneshot::Sender<Result<Accepted, NotAccepted>>>,
-    seekers: HashMap<CallToken, oneshot::Sender<Result<LookedUp, Failure>>>,
-    probers: HashMap<ProbeToken, oneshot::Sender<Box<ProbeOutcome>>>,
+    callers: HashMap<CallToken, Reply<Result<Held<Value>, Failure>>>,
+    starters: HashMap<CallToken, Reply<Result<Accepted, NotAccepted>>>,
+    seekers: HashMap<CallToken, Reply<Result<LookedUp, Failure>>>,
+    probers: HashMap<ProbeToken, Reply<ProbeOutcome>>,
     followers: Followers,
     last_token: u64,
 }
@@ -199,6 +195,12 @@ impl GatewayActor {
     fn next_token(&mut self) -> u64 {
         self.last_token += 1;
         self.last_token
+    }
+}
+
+impl From<Addr<GatewayActor>> for GatewayHandle {
+    fn from(actor: Addr<GatewayActor>) -> Self {
+        Self::new(actor.recipient())
     }
 }
 

@@ -13,26 +13,20 @@
 pub mod agent_book;
 pub mod agent_sync;
 pub mod audit_trail;
-pub mod clock;
 pub mod clock_watch;
 pub mod dialing;
 pub mod direct;
-pub mod error;
-pub mod event;
 pub mod event_hub;
 pub mod gateway;
-pub mod gateway_record;
-pub mod gateway_report;
-pub mod ids;
 mod lagging_queue;
 pub mod log_relay;
 pub mod log_watch;
-pub mod machines;
 pub mod metrics;
 pub mod notifier;
-pub mod overdue;
 pub mod processes;
 pub mod registry;
-pub mod run;
-pub mod settings;
-pub mod store;
+
+pub use gatewarden_core::{error, event, gateway_notice, gateway_record, gateway_report, ids, machines, run, settings};
+
+pub use gatewarden_clock::{clock, overdue};
+pub use gatewarden_store as store;

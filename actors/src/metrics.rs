@@ -218,24 +218,6 @@ impl Metrics {
         self.gateways.change(id, gateways::GatewaySeries::count_actor_restart);
     }
 
-    /// Jobs admitted to the store and not finished: `writer` or `reader`.
-    pub fn set_store_queue(&self, which: &'static str, depth: usize) {
-        self.store_queue.with_label_values(&[which]).set(whole(depth));
-    }
-
-    /// One job of the store has run: on a thread of `writer` or `reader`, for so long, and whether it did what it should.
-    pub fn observe_store_job(&self, which: &'static str, took: Duration, done: bool) {
-        self.store_jobs.with_label_values(&[which]).observe(took.as_secs_f64());
-        if !done {
-            self.store_failures.with_label_values(&[which]).inc();
-        }
-    }
-
-    /// Where the database is. Once, when it is opened.
-    pub fn set_database(&self, path: &Path) {
-        let _ = self.database.set(path.to_owned());
-    }
-
     /// Says where it is counted what gateways make us hold.
     pub fn set_gateway_memory(&self, memory: MemoryBudget) {
         let _ = self.gateway_memory.set(memory);
@@ -447,4 +429,21 @@ impl Metrics {
 
 fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl gatewarden_store::metrics::StoreMetrics for Metrics {
+    fn set_database(&self, path: &Path) {
+        let _ = self.database.set(path.to_owned());
+    }
+
+    fn set_store_queue(&self, which: &'static str, depth: usize) {
+        self.store_queue.with_label_values(&[which]).set(whole(depth));
+    }
+
+    fn observe_store_job(&self, which: &'static str, took: Duration, done: bool) {
+        self.store_jobs.with_label_values(&[which]).observe(took.as_secs_f64());
+        if !done {
+            self.store_failures.with_label_values(&[which]).inc();
+        }
+    }
 }

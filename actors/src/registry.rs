@@ -6,11 +6,9 @@
 //! | `roster` | the published view that readers use without a message |
 //! | `entry` | what the registry knows of one gateway, and the way to its actor |
 //! | `record_changes` | create, update, delete: write, then act, then answer |
-//! | `requests` | probe, call, reconnect, drain |
+//! | `requests` | probe, call, control, logs, reconnect, drain |
 //! | `spawning` | route, record, send, answer; never run twice |
 //! | `reconciliation` | what became of spawns: stages, questions, writing it down |
-//! | `control` | pause, resume, kill at the gateway that holds the session |
-//! | `log_watching` | followers of a gateway's log |
 //! | `notices` | what gateways say: reports, permits, device tokens, health points |
 //! | `announcements` | what subscribers are told |
 //! | `trials` | gateways that are dialled before anybody sees them: created or changed through the organization API |
@@ -21,10 +19,8 @@
 
 mod addresses;
 mod announcements;
-mod control;
 mod entry;
 mod local_processes;
-mod log_watching;
 pub mod messages;
 mod notices;
 mod observations;
@@ -47,13 +43,12 @@ use actix::prelude::*;
 
 use self::addresses::Addresses;
 use self::entry::Entry;
-pub use self::entry::GatewayDoor;
 use self::roster::{GatewayView, RosterReader, RosterWriter};
 use crate::audit_trail::AuditTrail;
 use crate::clock::Clock;
 use crate::error::Failure;
 use crate::event_hub::EventPublisher;
-use crate::gateway::messages::FromGateway;
+use crate::gateway::messages::{FromGateway, GatewayHandle};
 use crate::gateway_record::{DeviceToken, GatewayRecord, NewGateway, SharedRecord};
 use crate::ids::GatewayId;
 use crate::machines::election::Election;
@@ -73,7 +68,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 const MAILBOX: usize = 4_096;
 
 /// Starts one `Gateway` actor from its record and incarnation; notices go to the given recipient.
-pub type SpawnGateway = Box<dyn Fn(SharedRecord, u64, Recipient<FromGateway>) -> GatewayDoor>;
+pub type SpawnGateway = Box<dyn Fn(SharedRecord, u64, Recipient<FromGateway>) -> GatewayHandle>;
 
 /// What a registry is made of.
 pub struct RegistryParts {
@@ -218,7 +213,7 @@ impl RegistryActor {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         self.incarnations += 1;
         entry.incarnation = self.incarnations;
-        entry.door = Some((self.spawn)(entry.record.clone(), entry.incarnation, ctx.address().recipient()));
+        entry.handle = Some((self.spawn)(entry.record.clone(), entry.incarnation, ctx.address().recipient()));
     }
 
     /// Takes a stored record into the roster and starts its actor.

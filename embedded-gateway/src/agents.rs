@@ -1,10 +1,10 @@
 //! The agents: those of the configuration, and those that were created over the wire (`agents.json`). A created agent has no
 //! command, so nothing runs for it until the configuration names it.
 
-pub mod slug;
+pub(crate) mod slug;
 #[cfg(test)]
 mod tests;
-pub mod workspace_files;
+pub(crate) mod workspace_files;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,99 +13,81 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::call::CallError;
 use crate::config::GatewayConfig;
 use crate::effect::FileChange;
-use crate::reply::CallError;
 use crate::sessions::is_agent_id;
 use crate::turn::Turn;
 
 /// The agent that is there where none is configured.
-pub const MAIN: &str = "main";
+pub(crate) const MAIN: &str = "main";
 /// Where created agents are kept, relative to the state directory.
-pub const FILE: &str = "agents.json";
-/// Created agents at a time.
-pub const CREATED: usize = 200;
+pub(crate) const FILE: &str = "agents.json";
+pub(crate) const CREATED: usize = 200;
 /// Longest name, model, emoji or avatar, in bytes.
 const TEXT_BYTES: usize = 512;
 
 /// An agent that was created over the wire, as kept in `agents.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CreatedAgent {
-    /// Shown to people.
+pub(crate) struct CreatedAgent {
     pub name: String,
     /// `workspaces/<id>` of the state directory where none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<PathBuf>,
-    /// Shown as its sessions' model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Shown to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emoji: Option<String>,
-    /// Shown to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub avatar: Option<String>,
     /// Wall ms.
     pub created_at: i64,
 }
 
-/// An agent of either kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Agent {
-    /// Its id.
+pub(crate) struct Agent {
     pub id: String,
-    /// Shown to people.
     pub name: String,
     /// The entry of the configuration's `commands` that runs for it; none: nothing can run.
     pub command: Option<String>,
-    /// Its folder of files.
     pub workspace: PathBuf,
-    /// Shown as its sessions' model.
     pub model: Option<String>,
-    /// Shown to people.
     pub emoji: Option<String>,
-    /// Shown to people.
     pub avatar: Option<String>,
     /// Wall ms; none for configured ones.
     pub created_at: Option<i64>,
 }
 
-/// Fields of `agents.create` and `agents.update`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AgentFields {
-    /// Shown to people.
+pub(crate) struct AgentFields {
     pub name: Option<String>,
     /// An absolute path below the state directory's `workspaces`.
     pub workspace: Option<PathBuf>,
-    /// Shown as its sessions' model.
     pub model: Option<String>,
-    /// Shown to people.
     pub emoji: Option<String>,
-    /// Shown to people.
     pub avatar: Option<String>,
 }
 
-/// All agents.
 #[derive(Debug)]
-pub struct Agents {
+pub(crate) struct Agents {
     config: Arc<GatewayConfig>,
     created: BTreeMap<String, CreatedAgent>,
 }
 
 impl Agents {
     /// Those of the configuration, and the created ones. A configured agent hides a created one of the same id.
-    pub fn new(config: Arc<GatewayConfig>, created: BTreeMap<String, CreatedAgent>) -> Self {
+    pub(crate) fn new(config: Arc<GatewayConfig>, created: BTreeMap<String, CreatedAgent>) -> Self {
         Self { config, created }
     }
 
     /// The agent that is meant where none is named.
-    pub fn default_id(&self) -> &str {
+    pub(crate) fn default_id(&self) -> &str {
         self.config.default_agent.as_deref().unwrap_or(MAIN)
     }
 
     /// All, the configured ones first.
-    pub fn list(&self) -> Vec<Agent> {
+    pub(crate) fn list(&self) -> Vec<Agent> {
         let mut ids: Vec<&str> = self.config.agents.keys().map(String::as_str).collect();
         if ids.is_empty() {
             ids.push(MAIN);
@@ -114,8 +96,7 @@ impl Agents {
         ids.into_iter().filter_map(|id| self.find(id)).collect()
     }
 
-    /// The agent with this id.
-    pub fn find(&self, id: &str) -> Option<Agent> {
+    pub(crate) fn find(&self, id: &str) -> Option<Agent> {
         if let Some(agent) = self.config.agents.get(id) {
             return Some(Agent {
                 id: id.to_owned(),
@@ -153,13 +134,12 @@ impl Agents {
     }
 
     /// The agent with this id, or the default one where none is named; the error names the one that is missing.
-    pub fn resolve(&self, id: Option<&str>) -> Result<Agent, CallError> {
+    pub(crate) fn resolve(&self, id: Option<&str>) -> Result<Agent, CallError> {
         let id = id.unwrap_or_else(|| self.default_id());
         self.find(id).ok_or_else(|| CallError::invalid(format!("Unknown agent id \"{}\"", shown(id))))
     }
 
-    /// `agents.create`: the new agent's id is made from its name.
-    pub fn create(&mut self, fields: AgentFields, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
+    pub(crate) fn create(&mut self, fields: AgentFields, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
         let name = fields.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let Some(name) = name else { return Err(CallError::invalid("agent name required")) };
         let Some(id) = slug::slug(name).filter(|id| is_agent_id(id)) else {
@@ -192,8 +172,7 @@ impl Agents {
         self.resolve(Some(&id))
     }
 
-    /// `agents.update`: what is given is set.
-    pub fn update(&mut self, id: &str, fields: AgentFields, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
+    pub(crate) fn update(&mut self, id: &str, fields: AgentFields, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
         self.refuse_configured(id, "changed")?;
         let workspace = fields.workspace.map(|path| self.checked_workspace(&path)).transpose()?;
         let Some(mut agent) = self.created.get(id).cloned() else { return Err(not_found(id)) };
@@ -216,7 +195,7 @@ impl Agents {
     }
 
     /// `agents.delete`. Its files are left; its sessions are up to the caller. Returns what was removed.
-    pub fn delete(&mut self, id: &str, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
+    pub(crate) fn delete(&mut self, id: &str, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
         if id == MAIN {
             return Err(CallError::invalid(format!("\"{MAIN}\" cannot be deleted")));
         }
@@ -227,8 +206,7 @@ impl Agents {
         Ok(agent)
     }
 
-    /// The change that writes `agents.json` as it should be.
-    pub fn as_file(&self) -> FileChange {
+    pub(crate) fn as_file(&self) -> FileChange {
         let text = serde_json::to_string_pretty(&self.created).unwrap_or_default();
         FileChange::Replace { file: PathBuf::from(FILE), text: text + "\n" }
     }
@@ -254,7 +232,6 @@ impl Agents {
         }))
     }
 
-    /// Below the state directory.
     fn workspace_of(&self, id: &str) -> PathBuf {
         self.config.state_dir.join("workspaces").join(id)
     }
@@ -279,8 +256,7 @@ impl Agents {
 }
 
 impl Agent {
-    /// The row of `agents.list`.
-    pub fn row(&self, protocol: u32) -> Value {
+    pub(crate) fn row(&self, protocol: u32) -> Value {
         let mut row = json!({"id": self.id, "name": self.name});
         let Some(fields) = row.as_object_mut() else { return row };
         let mut identity = json!({"name": self.name});
@@ -310,7 +286,7 @@ impl Agent {
 }
 
 /// The error of methods about an agent that isn't there.
-pub fn not_found(id: &str) -> CallError {
+pub(crate) fn not_found(id: &str) -> CallError {
     CallError::invalid(format!("agent \"{}\" not found", shown(id)))
 }
 

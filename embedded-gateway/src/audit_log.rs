@@ -13,10 +13,8 @@ use crate::effect::AuditEntry;
 
 /// Size at which the file is set aside, in bytes: refused strangers must not fill the disk.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// Set-aside files that are kept.
 const KEPT: u32 = 8;
 
-/// A handle to the audit log.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     writer: LineWriter,
@@ -45,7 +43,6 @@ impl AuditLog {
         Ok(Some(Self { writer, events: audit.events.clone() }))
     }
 
-    /// Queues an entry, where the configuration wants its event.
     pub fn write(&self, entry: &AuditEntry, wall_ms: i64) {
         if wanted(&self.events, entry.event) {
             self.writer.write(record(entry, wall_ms));
@@ -58,7 +55,6 @@ impl AuditLog {
     }
 }
 
-/// No events listed: all. `auth.*` stands for whatever begins so.
 fn wanted(events: &BTreeSet<String>, event: &str) -> bool {
     events.is_empty()
         || events.iter().any(|wanted| match wanted.strip_suffix('*') {

@@ -4,26 +4,21 @@ use gatewarden_protocol::Dialect;
 
 /// One connection for as long as the process lives; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub u64);
+pub(crate) struct ConnectionId(pub u64);
 
-/// What a method asks of its caller. `Write` implies `Read`, `Admin` implies all (openclaw-wire: "Agents and scopes").
+/// What a method asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// No scope at all: anybody who is connected.
     Connected,
-    /// `operator.read`
     Read,
-    /// `operator.write`
     Write,
-    /// `operator.pairing`
     Pairing,
-    /// `operator.admin`
     Admin,
 }
 
 impl Scope {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Connected => "",
             Self::Read => "operator.read",
@@ -34,40 +29,65 @@ impl Scope {
     }
 }
 
+/// All scopes of an operator: what a login has that names none (HTTP, the `rpc` dialect).
+pub(crate) fn operator_scopes() -> Vec<String> {
+    ["operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.pairing"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// Whether who holds `held` may have `wanted`: admin covers all of an operator's scopes, write covers read (openclaw-wire:
+/// "Agents and scopes").
+pub(crate) fn covers(held: &[String], wanted: &str) -> bool {
+    held.iter().any(|scope| {
+        scope == wanted
+            || (scope == "operator.admin" && wanted.starts_with("operator."))
+            || (scope == "operator.write" && wanted == "operator.read")
+    })
+}
+
+pub(crate) fn covers_all(held: &[String], wanted: &[String]) -> bool {
+    wanted.iter().all(|scope| covers(held, scope))
+}
+
 /// An authenticated caller: a WebSocket connection after its hello, or one HTTP request with the right token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// The connection; HTTP requests get one of their own, which takes no events.
-    pub connection: ConnectionId,
-    /// How its frames are worded.
-    pub dialect: Dialect,
+pub(crate) struct Caller {
+    /// HTTP requests get one of their own, which takes no events.
+    pub(crate) connection: ConnectionId,
+    pub(crate) dialect: Dialect,
     /// Negotiated protocol (3 or 4); 0 outside the `openclaw` dialect.
-    pub protocol: u32,
-    /// `client.id`, or `http`.
-    pub client_id: String,
+    pub(crate) protocol: u32,
+    /// `client.id`, or `http`, or `rpc`.
+    pub(crate) client_id: String,
     /// `client.mode`: `cli`, `backend`, `ui`, ...; `rpc` or `http` in those dialects.
-    pub mode: String,
-    /// `client.displayName`, where given.
-    pub display_name: Option<String>,
+    pub(crate) mode: String,
+    pub(crate) display_name: Option<String>,
     /// The device that it proved to be, where it did.
-    pub device_id: Option<String>,
-    /// The scopes that it holds, as named on the wire.
-    pub scopes: Vec<String>,
+    pub(crate) device_id: Option<String>,
+    pub(crate) scopes: Vec<String>,
     /// Where it comes from, for the audit log.
-    pub remote: String,
+    pub(crate) remote: String,
 }
 
 impl Caller {
-    /// Whether the caller may do what `scope` guards.
-    pub fn holds(&self, scope: Scope) -> bool {
-        let has = |wanted: Scope| self.scopes.iter().any(|held| held == wanted.as_str());
-        match scope {
-            Scope::Connected => true,
-            Scope::Read => has(Scope::Read) || has(Scope::Write) || has(Scope::Admin),
-            Scope::Write => has(Scope::Write) || has(Scope::Admin),
-            Scope::Pairing => has(Scope::Pairing) || has(Scope::Admin),
-            Scope::Admin => has(Scope::Admin),
+    /// One that shows the shared credential in a dialect without devices: it has all scopes.
+    pub(crate) fn plain(connection: ConnectionId, dialect: Dialect, name: &str, remote: String) -> Self {
+        Self {
+            connection,
+            dialect,
+            protocol: 0,
+            client_id: name.to_owned(),
+            mode: name.to_owned(),
+            display_name: None,
+            device_id: None,
+            scopes: operator_scopes(),
+            remote,
         }
+    }
+
+    pub(crate) fn holds(&self, scope: Scope) -> bool {
+        scope == Scope::Connected || covers(&self.scopes, scope.as_str())
     }
 }
 
@@ -108,5 +128,20 @@ mod tests {
             assert_eq!(pairing.holds(scope), by_pairing, "{scope:?}");
             assert_eq!(nobody.holds(scope), by_nobody, "{scope:?}");
         }
+    }
+
+    fn texts(scopes: &[&str]) -> Vec<String> {
+        scopes.iter().map(|scope| (*scope).to_owned()).collect()
+    }
+
+    #[test]
+    fn admin_covers_every_operator_scope_and_write_covers_read() {
+        let (admin, write, read) = (texts(&["operator.admin"]), texts(&["operator.write"]), texts(&["operator.read"]));
+        assert!(covers_all(&admin, &operator_scopes()));
+        assert!(covers(&write, "operator.read"));
+        assert!(!covers(&read, "operator.write"));
+        assert!(!covers(&write, "operator.admin"));
+        assert!(!covers(&admin, "node.invoke"), "only what is an operator's");
+        assert!(covers_all(&[], &[]));
     }
 }

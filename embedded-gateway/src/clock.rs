@@ -71,7 +71,6 @@ impl Chance for SystemChance {
     }
 }
 
-/// A repeatable sequence for tests.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CountingChance(pub(crate) u64);

@@ -25,7 +25,6 @@ use std::time::Duration;
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::forwarded::Network;
 
-pub use hooks_section::AUDIT_EVENTS;
 pub use inputs::Inputs;
 pub use load::{Draft, load};
 pub use problem::{ConfigError, Problem};
@@ -125,6 +124,15 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// Its word in the configuration and on the wire.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Password(_) => "password",
+            Self::None => "none",
+        }
+    }
+
     /// Whether no number of tries finds the shared credential ([`is_unguessable`]).
     pub fn is_unguessable(&self) -> bool {
         match self {

@@ -2,99 +2,82 @@
 //!
 //! ```text
 //! accepted socket -> upgrade (Host, handshake, limits) -> conversation
-//!                                                          listen: frames -> requests -> desk
+//!                                                          listen: frames -> requests -> core
 //!                                                          speak:  Outgoing -> wording -> frames
 //!                                                          watch:  pings
 //! ```
 
 mod conversation;
 mod frames;
-mod memory_budget;
-mod outbound;
 mod requests;
-mod slots;
-mod socket;
-mod upgrade;
 mod wire;
 mod wording;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
 
-use actix::Addr;
-use tokio::sync::watch;
+use actix_codec::Framed;
+use actix_http::body::BodySize;
+use actix_http::{Request, h1, ws};
+use futures_util::SinkExt as _;
+use gatewarden_listener::{ClientSocket as _, GuardedStream};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
-use crate::caller::ConnectionId;
-use crate::clock::Now;
-use crate::config::GatewayConfig;
-use crate::desk::DeskActor;
-use crate::http::guard::HostGuard;
-use crate::metrics::GatewayMetrics;
+use crate::auth::{HOST_NOT_ALLOWED, Peer};
+use crate::context::GatewayContext;
+pub(crate) use wire::Socket;
 
-pub(crate) use conversation::STOPPING;
-pub(crate) use memory_budget::MemoryBudget;
-pub use outbound::{Outbound, OutboundItem, Outgoing, Overflow};
-pub(crate) use slots::{ConnectionSlot, Slots};
-pub(crate) use socket::Socket;
-pub(crate) use upgrade::upgrade;
-
-/// Where in its life a gateway is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// Everybody is welcome.
-    Serving,
-    /// Nobody new is let in; those who are in hear how their runs end.
-    Draining,
-    /// Every connection ends.
-    Stopped,
+/// Takes over a connection whose request asked for an upgrade. The path doesn't matter: real gateways take any.
+pub(crate) async fn upgrade(
+    context: Rc<GatewayContext>,
+    request: Request,
+    mut framed: Framed<GuardedStream<Socket>, h1::Codec>,
+) {
+    if !context.hosts.allows(request.head()) {
+        return refuse(framed, "403 Forbidden", "host_not_allowed", HOST_NOT_ALLOWED).await;
+    }
+    let Ok(remote) = framed.io_ref().socket().tcp().peer_addr() else { return };
+    let mut response = match ws::handshake(request.head()) {
+        Ok(response) => response,
+        Err(error @ ws::HandshakeError::UnsupportedVersion) => {
+            let status = "426 Upgrade Required\r\nsec-websocket-version: 13";
+            return refuse(framed, status, "websocket_version", &error.to_string()).await;
+        }
+        Err(error) => return refuse(framed, "400 Bad Request", "invalid_upgrade", &error.to_string()).await,
+    };
+    let peer = Peer::of_request(remote.ip(), request.head(), &context.config);
+    let slot = match context.limits.take(peer.remote) {
+        Ok(slot) => slot,
+        Err(full) => {
+            let status = "503 Service Unavailable\r\nretry-after: 5";
+            return refuse(framed, status, "too_many_connections", &full.to_string()).await;
+        }
+    };
+    context.metrics.connections_total.inc();
+    let accepted = response.finish().drop_body();
+    if framed.send(h1::Message::Item((accepted, BodySize::None))).await.is_err() {
+        return;
+    }
+    let parts = framed.into_parts();
+    let (socket, held, _occupied) = parts.io.into_parts();
+    let mut early = parts.read_buf;
+    early.extend_from_slice(&held);
+    let connection = context.limits.next_connection();
+    conversation::serve(socket, early, peer, connection, slot, context).await;
 }
 
-/// What all connections and requests of one gateway share.
-#[derive(Debug)]
-pub(crate) struct Premises {
-    /// The configuration.
-    pub(crate) config: Arc<GatewayConfig>,
-    /// Who decides.
-    pub(crate) desk: Addr<DeskActor>,
-    /// What is counted.
-    pub(crate) metrics: GatewayMetrics,
-    /// Memory for large messages.
-    pub(crate) budget: MemoryBudget,
-    /// Memory for what clients leave unread.
-    pub(crate) unread: MemoryBudget,
-    /// Places for connections.
-    pub(crate) slots: Slots,
-    /// Names under which the gateway may be asked for.
-    pub(crate) hosts: HostGuard,
-    /// Whether the gateway serves, or is about to end.
-    pub(crate) phase: watch::Receiver<Phase>,
-    /// When it started.
-    pub(crate) started: Instant,
-}
-
-impl Premises {
-    /// A number for a new connection or request.
-    pub(crate) fn next_connection(&self) -> ConnectionId {
-        self.slots.next_connection()
-    }
-
-    /// For how long the gateway has been up.
-    pub(crate) fn uptime(&self, now: Now) -> Duration {
-        now.at.saturating_duration_since(self.started)
-    }
-
-    /// Resolves when the gateway lets nobody in any more.
-    pub(crate) async fn draining(&self) {
-        self.reached(Phase::Draining).await;
-    }
-
-    /// Resolves when every connection has been told to end.
-    pub(crate) async fn stopped(&self) {
-        self.reached(Phase::Stopped).await;
-    }
-
-    async fn reached(&self, wanted: Phase) {
-        // A sender that is gone has stopped, too.
-        let _ = self.phase.clone().wait_for(|phase| *phase >= wanted).await;
-    }
+/// Answers with an error instead. The connection isn't used for another request.
+async fn refuse(framed: Framed<GuardedStream<Socket>, h1::Codec>, status: &str, kind: &str, message: &str) {
+    let body = json!({"error": {"message": message, "type": kind}}).to_string();
+    let mut socket = framed.into_parts().io;
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\
+         cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let saying = async {
+        socket.write_all(answer.as_bytes()).await?;
+        socket.shutdown().await
+    };
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(3), saying).await;
 }

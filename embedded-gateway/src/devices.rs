@@ -16,28 +16,25 @@ use crate::config::DeviceAuth;
 use crate::effect::FileChange;
 use crate::turn::Turn;
 
-pub use file::{DEVICES_FILE, DevicesFileError};
-pub use pairing::{Asked, Asking, PairingReason, PairingRequest, Unapprovable};
-pub use rows::{device_row, pending_row};
-pub use tokens::{DeviceToken, Issued, TokenState};
+pub(crate) use file::{DEVICES_FILE, DevicesFileError};
+pub(crate) use pairing::{Asking, PairingReason, PairingRequest, Unapprovable};
+pub(crate) use rows::{device_row, pending_row};
+pub(crate) use tokens::{DeviceToken, TokenState};
 
 /// Most devices that are kept.
-pub const MAX_DEVICES: usize = 1_000;
+pub(crate) const MAX_DEVICES: usize = 1_000;
 /// Most requests that wait for an approval; the oldest goes when another comes.
-pub const MAX_PENDING: usize = 64;
+pub(crate) const MAX_PENDING: usize = 64;
 /// A request that was not repeated for so long is forgotten.
-pub const PENDING_LIFE: Duration = Duration::from_secs(3_600);
+pub(crate) const PENDING_LIFE: Duration = Duration::from_secs(3_600);
 /// A device that was approved without asking may give way to another of the same name after this.
 const SUPERSEDABLE_AFTER_MS: i64 = 60_000;
 
-/// An approved device.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Device {
+pub(crate) struct Device {
     /// Lowercase hex SHA-256 of the public key.
     pub id: String,
-    /// What it said of itself when it was approved.
     pub introduction: Introduction,
-    /// The scopes that it may have.
     pub scopes: Vec<String>,
     /// Approved without asking: it was local and held the shared credential.
     pub silent: bool,
@@ -47,20 +44,15 @@ pub struct Device {
     pub approved_at_ms: i64,
     /// Last time that it was let in, in wall ms, as far as it was written.
     pub last_seen_at_ms: i64,
-    /// Its tokens, newest last.
     pub(crate) tokens: Vec<DeviceToken>,
 }
 
-/// What a device says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Introduction {
+pub(crate) struct Introduction {
     /// Raw public key, base64url without padding.
     pub public_key: String,
-    /// `client.id`
     pub client_id: String,
-    /// `client.mode`
     pub client_mode: String,
-    /// `client.displayName`
     pub display_name: Option<String>,
     /// Pinned: another one later needs an approval.
     pub platform: String,
@@ -87,11 +79,10 @@ impl Introduction {
 /// No room for another device: so many are the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} devices are the most")]
-pub struct NoRoom(pub usize);
+pub(crate) struct NoRoom(pub usize);
 
-/// All devices.
 #[derive(Debug)]
-pub struct Devices {
+pub(crate) struct Devices {
     token_ttl: Duration,
     most_of_a_user: usize,
     paired: BTreeMap<String, Device>,
@@ -99,8 +90,7 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// No devices.
-    pub fn new(config: &DeviceAuth) -> Self {
+    pub(crate) fn new(config: &DeviceAuth) -> Self {
         Self {
             token_ttl: config.token_ttl,
             most_of_a_user: config.max_devices_per_user.clamp(1, MAX_DEVICES),
@@ -109,30 +99,18 @@ impl Devices {
         }
     }
 
-    /// An approved device.
-    pub fn get(&self, id: &str) -> Option<&Device> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Device> {
         self.paired.get(id)
     }
 
-    /// All approved devices, by id.
-    pub fn iter(&self) -> impl Iterator<Item = &Device> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Device> {
         self.paired.values()
-    }
-
-    /// How many are approved.
-    pub fn len(&self) -> usize {
-        self.paired.len()
-    }
-
-    /// Whether none is approved.
-    pub fn is_empty(&self) -> bool {
-        self.paired.is_empty()
     }
 
     /// Approves a device that is new, without asking anybody. Where its identity has too many devices already, the oldest of
     /// those that were approved like this and are not `connected` gives way; it is returned. (Real releases drop all such
     /// at once, so that two installations of equal name take turns in losing their tokens.)
-    pub fn approve_silently(
+    pub(crate) fn approve_silently(
         &mut self,
         id: &str,
         introduction: Introduction,
@@ -159,36 +137,32 @@ impl Devices {
     }
 
     /// Gives a device more scopes, without asking anybody.
-    pub fn widen(&mut self, id: &str, scopes: &[String]) {
+    pub(crate) fn widen(&mut self, id: &str, scopes: &[String]) {
         let Some(device) = self.paired.get_mut(id) else { return };
         add_scopes(&mut device.scopes, scopes);
     }
 
     /// Notes that a device was let in. (Not written by itself.)
-    pub fn seen(&mut self, id: &str, now_ms: i64) {
+    pub(crate) fn seen(&mut self, id: &str, now_ms: i64) {
         if let Some(device) = self.paired.get_mut(id) {
             device.last_seen_at_ms = now_ms;
         }
     }
 
-    /// Forgets a device, its tokens and what it asked for.
-    pub fn remove(&mut self, id: &str) -> Option<Device> {
+    pub(crate) fn remove(&mut self, id: &str) -> Option<Device> {
         self.pending.retain(|request| request.device_id != id);
         self.paired.remove(id)
     }
 
-    /// Writes the registry.
-    pub fn save(&self, turn: &mut Turn<'_>) {
+    pub(crate) fn save(&self, turn: &mut Turn<'_>) {
         turn.write(FileChange::Replace { file: DEVICES_FILE.into(), text: file::write(self) });
     }
 
-    /// Whether one more device fits.
     fn room_for(&self, introduction: &Introduction) -> Result<(), NoRoom> {
         self.room_of_user(introduction)?;
         if self.paired.len() >= MAX_DEVICES { Err(NoRoom(MAX_DEVICES)) } else { Ok(()) }
     }
 
-    /// Whether an identity may have one more device.
     fn room_of_user(&self, introduction: &Introduction) -> Result<(), NoRoom> {
         let of_user = self.paired.values().filter(|device| device.introduction.same_user(introduction)).count();
         if of_user >= self.most_of_a_user { Err(NoRoom(self.most_of_a_user)) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! What the machine wants done: the only way from a decision to the outside world. The desk carries these out in order.
+//! What the machine wants done: the only way from a decision to the outside world. The core carries these out in order.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,12 @@ use std::time::Duration;
 pub use gatewarden_processes::Stream as OutputStream;
 use serde_json::Value;
 
+use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
-use crate::files::DiskQuery;
-use crate::reply::CallError;
-use crate::turn::ReplyTo;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Answer a request.
     Respond {
         /// Which one.
@@ -176,7 +174,7 @@ pub enum ProcessNews {
 
 /// A change of one file; the path is relative to the state directory. Modes are 0600, directories 0700.
 #[derive(Debug, Clone, PartialEq)]
-pub enum FileChange {
+pub(crate) enum FileChange {
     /// Add a line (the line end is added).
     Append {
         /// Relative path.
@@ -200,7 +198,7 @@ pub enum FileChange {
 
 impl FileChange {
     /// The file that it changes.
-    pub fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         match self {
             Self::Append { file, .. } | Self::Replace { file, .. } | Self::Remove { file } => file,
         }
@@ -254,4 +252,63 @@ pub struct LogLine {
     pub message: String,
     /// More, for programs; null for none.
     pub extra: Value,
+}
+
+/// Events that the audit log knows: all that are ever written (`Turn::audit` sees to it). `*` at the end stands for any rest.
+pub(crate) const AUDIT_EVENTS: &[&str] = &[
+    "auth.success",
+    "auth.failure",
+    "device.registered",
+    "device.revoked",
+    "device.pairing_requested",
+    "device.pairing_rejected",
+    "device.widened",
+    "device.token_rotated",
+    "spawn.accepted",
+    "spawn.refused",
+    "control",
+    "gateway.started",
+    "gateway.stopped",
+];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DiskQuery {
+    LogTail {
+        file: PathBuf,
+        /// After this offset in bytes; none: the last lines.
+        cursor: Option<u64>,
+        /// At most so many lines.
+        limit: usize,
+        /// At most so many bytes.
+        bytes: u64,
+    },
+    WorkspaceList(Workspace),
+    WorkspaceGet {
+        workspace: Workspace,
+        name: &'static str,
+    },
+    WorkspaceSet {
+        workspace: Workspace,
+        name: &'static str,
+        content: String,
+        /// Refuse unless the file's content has this SHA-256 (hex).
+        expected_hash: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Workspace {
+    pub agent: String,
+    pub folder: PathBuf,
+    /// The folder must be below this one once links are resolved: set for agents that were created over the wire.
+    pub below: Option<PathBuf>,
+}
+
+/// News of one run's process.
+#[derive(Debug)]
+pub struct News {
+    /// Whose.
+    pub run: RunId,
+    /// What.
+    pub news: ProcessNews,
 }

@@ -1,21 +1,20 @@
 //! The files of the gateway: one thread carries out all changes and questions, in the order in which the machine wanted them.
 //!
-//! A change that fails (a full disk) stops nothing: the desk is told, says it in the log and in `health`, and the machine
+//! A change that fails (a full disk) stops nothing: the core actor is told, says it in the log and in `health`, and the machine
 //! writes the file anew later. Until that has worked, nothing is added to a file that lacks a line, so that a transcript never
 //! has a hole.
 
-mod changes;
-mod disk;
 mod health;
-mod load;
 mod tail;
 #[cfg(test)]
 mod tests;
 mod workspace;
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::PathBuf;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,19 +22,15 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::effect::FileChange;
-use crate::reply::CallError;
-use crate::turn::ReplyTo;
+use crate::call::{CallError, ReplyTo};
+use crate::effect::{DiskQuery, FileChange};
 
-pub use disk::{DiskQuery, Workspace};
-pub use health::FilesHealth;
-pub use load::{LoadError, read_state};
-pub use tail::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
+pub(crate) use health::FilesHealth;
+pub(crate) use tail::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
 
 /// What may wait for a slow disk, in bytes of text; further changes count as failed.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
-/// Something for the files' thread to do.
 #[derive(Debug)]
 enum Order {
     Change(FileChange),
@@ -48,32 +43,26 @@ impl Order {
         256 + match self {
             Self::Change(FileChange::Append { line, .. }) => line.len(),
             Self::Change(FileChange::Replace { text, .. }) => text.len(),
-            Self::Query { query, .. } => query.weight(),
-            Self::Change(FileChange::Remove { .. }) | Self::Stop => 0,
+            Self::Query { query: DiskQuery::WorkspaceSet { content, .. }, .. } => content.len(),
+            Self::Change(FileChange::Remove { .. }) | Self::Query { .. } | Self::Stop => 0,
         }
     }
 }
 
-/// What the files' thread has to tell.
 #[derive(Debug, Clone, PartialEq)]
-pub enum FilesNews {
+pub(crate) enum FilesNews {
     /// A change could not be carried out.
     Failed {
         /// Which file, relative to the state directory.
         file: PathBuf,
-        /// The operating system's words.
         error: String,
     },
     /// A file that had failed is as it should be again.
     Restored {
-        /// Which file.
         file: PathBuf,
     },
-    /// The answer of a question.
     Answered {
-        /// Of which request.
         to: ReplyTo,
-        /// The payload or the error.
         outcome: Result<Value, CallError>,
     },
 }
@@ -81,7 +70,7 @@ pub enum FilesNews {
 /// The way to the files' thread. Nothing of it ever waits, except its end: dropping it blocks until everything that waits is
 /// carried out.
 #[derive(Debug)]
-pub struct Files {
+pub(crate) struct Files {
     orders: Sender<Order>,
     waiting: Arc<AtomicUsize>,
     thread: Option<thread::JoinHandle<()>>,
@@ -89,7 +78,7 @@ pub struct Files {
 
 impl Files {
     /// Starts the thread for a state directory. `tell` is called on that thread.
-    pub fn start(state_dir: PathBuf, tell: impl Fn(FilesNews) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(state_dir: PathBuf, tell: impl Fn(FilesNews) + Send + 'static) -> io::Result<Self> {
         let (orders, receiver) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&waiting);
@@ -100,14 +89,14 @@ impl Files {
     }
 
     /// Changes a file, after everything else that was wanted before. None: taken; else what to tell the machine at once.
-    pub fn change(&self, change: FileChange) -> Option<FilesNews> {
+    pub(crate) fn change(&self, change: FileChange) -> Option<FilesNews> {
         let file = change.file().to_owned();
         let error = self.send(Order::Change(change)).err()?;
         Some(FilesNews::Failed { file, error })
     }
 
     /// Asks something; the answer comes as news. None: taken; else the answer.
-    pub fn ask(&self, to: ReplyTo, query: DiskQuery) -> Option<FilesNews> {
+    pub(crate) fn ask(&self, to: ReplyTo, query: DiskQuery) -> Option<FilesNews> {
         let error = self.send(Order::Query { to: to.clone(), query }).err()?;
         Some(FilesNews::Answered { to, outcome: Err(CallError::unavailable(error).retry_after(1_000)) })
     }
@@ -153,7 +142,7 @@ impl<Tell: Fn(FilesNews)> Worker<Tell> {
             match order {
                 Order::Change(change) => self.change(&change),
                 Order::Query { to, query } => {
-                    let outcome = disk::answer(query);
+                    let outcome = answer(query);
                     (self.tell)(FilesNews::Answered { to, outcome });
                 }
                 Order::Stop => return,
@@ -168,7 +157,7 @@ impl<Tell: Fn(FilesNews)> Worker<Tell> {
             // Said already; the machine will write the whole file.
             return;
         }
-        match changes::carry_out(&self.state_dir, change) {
+        match carry_out(&self.state_dir, change) {
             Ok(()) => {
                 if self.broken.remove(file) {
                     (self.tell)(FilesNews::Restored { file: file.to_owned() });
@@ -179,5 +168,91 @@ impl<Tell: Fn(FilesNews)> Worker<Tell> {
                 (self.tell)(FilesNews::Failed { file: file.to_owned(), error: error.to_string() });
             }
         }
+    }
+}
+
+fn answer(query: DiskQuery) -> Result<Value, CallError> {
+    match query {
+        DiskQuery::LogTail { file, cursor, limit, bytes } => tail::tail(&file, cursor, limit, bytes)
+            .map_err(|error| CallError::unavailable(format!("the log {} could not be read: {error}", file.display()))),
+        DiskQuery::WorkspaceList(whose) => workspace::list(&whose),
+        DiskQuery::WorkspaceGet { workspace, name } => workspace::get(&workspace, name),
+        DiskQuery::WorkspaceSet { workspace, name, content, expected_hash } => {
+            workspace::set(&workspace, name, &content, expected_hash.as_deref())
+        }
+    }
+}
+
+/// Carries out a change. An error leaves the file as it was, as far as the operating system lets it.
+fn carry_out(state_dir: &Path, change: &FileChange) -> io::Result<()> {
+    let path = inside(state_dir, change.file())?;
+    match change {
+        FileChange::Append { line, .. } => append(&path, line),
+        FileChange::Replace { text, .. } => replace(&path, text.as_bytes()),
+        FileChange::Remove { .. } => match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// The absolute path of a relative one that stays inside.
+fn inside(state_dir: &Path, file: &Path) -> io::Result<PathBuf> {
+    if file.as_os_str().is_empty() || !file.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} is not a path inside the state directory", file.display()),
+        ));
+    }
+    Ok(state_dir.join(file))
+}
+
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    make_folder(path)?;
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let before = file.metadata()?.len();
+    let mut bytes = Vec::with_capacity(line.len() + 1);
+    bytes.extend_from_slice(line.as_bytes());
+    bytes.push(b'\n');
+    file.write_all(&bytes).inspect_err(|_| {
+        // A full disk may have taken the half of it.
+        let _ = file.set_len(before);
+    })
+}
+
+/// Writes beside the file, syncs, and renames over it: either the old or the new content is there, also after a crash.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    make_folder(path)?;
+    let beside = beside(path);
+    let written = write_new(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // What a crash left behind. Never written through: it could be a link.
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Named so that no loader takes it for a real one.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.is_dir() => DirBuilder::new().recursive(true).mode(0o700).create(folder),
+        _ => Ok(()),
     }
 }

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::config::Log;
 use crate::effect::{LogLevel, LogLine};
 
-/// Set-aside files that are kept beside the present one.
 const KEPT: u32 = 3;
 
 /// A handle to the log.
@@ -106,7 +105,6 @@ pub fn record(line: &LogLine, wall_ms: i64) -> String {
     record.to_string()
 }
 
-/// tslog's numbers.
 fn level_id(level: LogLevel) -> u8 {
     match level {
         LogLevel::Debug => 2,

@@ -10,83 +10,71 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::agents::{self, Agents};
-use crate::audience::Audience;
+use crate::auth::AuthState;
+use crate::call::Call;
+use crate::call::{Answer, CallError};
 use crate::caller::ConnectionId;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
 use crate::devices::Devices;
-use crate::door::Door;
 use crate::effect::{FileChange, LogLevel};
 use crate::files::{FilesHealth, FilesNews};
-use crate::loaded::Loaded;
+use crate::loading::{CLOCK_FILE, Loaded};
 use crate::methods;
 use crate::processes::Orphan;
-use crate::reply::{Answer, CallError};
 use crate::runs::Runs;
 use crate::sessions::{Sessions, transcript};
-use crate::turn::{Call, Turn};
+use crate::subscribers::Subscribers;
+use crate::turn::Turn;
 use presence::Presence;
-pub(crate) use wall_clock::CLOCK_FILE;
 use wall_clock::WallClock;
 
-/// When a client may look whether the gateway is back.
 const STOPPING_RETRY_MS: u64 = 1_000;
 
-/// Everything that the gateway knows. Owned by the desk actor; its parts are changed by methods and by news alone.
+/// Everything that the gateway knows. Owned by the core actor actor; its parts are changed by methods and by news alone.
 #[derive(Debug)]
-pub struct GatewayMachine {
+pub(crate) struct GatewayMachine {
     /// The configuration; it doesn't change while the gateway runs.
     pub config: Arc<GatewayConfig>,
-    /// When the gateway started.
     pub started: Now,
-    /// New for each start.
     pub boot_id: String,
-    /// Who listens.
-    pub audience: Audience,
-    /// Who may come in.
-    pub door: Door,
+    pub subscribers: Subscribers,
+    pub auth: AuthState,
     /// The devices that were approved, and those that wait for it.
     pub devices: Devices,
-    /// All conversations.
     pub sessions: Sessions,
-    /// Who can be talked to.
     pub agents: Agents,
     /// Which of its files could not be written.
     pub files: FilesHealth,
     /// Memory of the process, in bytes, as of the last upkeep; none where unknown.
     pub resident_bytes: Option<u64>,
-    /// Who comes and goes.
     pub presence: Presence,
-    /// What runs for them.
     pub runs: Runs,
     /// Processes that a gateway which crashed left running on this state directory.
     pub orphans: Vec<Orphan>,
     /// What is known of the wall clock.
     wall_clock: WallClock,
-    /// How many `log` events there were.
     logged: u64,
-    /// Nothing is begun any more.
     stopping: bool,
 }
 
 impl GatewayMachine {
-    /// A gateway that just started, with what it had kept.
-    pub fn new(config: Arc<GatewayConfig>, loaded: Loaded, turn: &mut Turn<'_>) -> Self {
+    pub(crate) fn new(config: Arc<GatewayConfig>, loaded: Loaded, turn: &mut Turn<'_>) -> Self {
         for repair in loaded.repairs {
             turn.write(repair);
         }
         for remark in loaded.remarks {
             turn.log(LogLevel::Warn, "files", None, remark);
         }
-        let door = Door::new(&config);
+        let auth = AuthState::new(&config);
         let wall_clock = WallClock::resume(loaded.steady_time.as_deref(), &loaded.boot, turn);
         Self {
             agents: Agents::new(Arc::clone(&config), loaded.agents),
             config,
             started: turn.now,
             boot_id: turn.uuid(),
-            audience: Audience::default(),
-            door,
+            subscribers: Subscribers::default(),
+            auth,
             devices: loaded.devices,
             sessions: loaded.sessions,
             files: FilesHealth::default(),
@@ -100,12 +88,11 @@ impl GatewayMachine {
         }
     }
 
-    /// What is to be done every minute.
-    pub fn upkeep(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn upkeep(&mut self, turn: &mut Turn<'_>) {
         self.report_left_out_failures(turn);
         self.look_at_clocks(turn);
         let judged_ms = self.wall_clock.judged_ms(turn.now, self.sessions.age());
-        self.sessions.prune(judged_ms, &self.audience, turn);
+        self.sessions.prune(judged_ms, &self.subscribers, turn);
         let broken: Vec<PathBuf> = self.files.broken().map(Path::to_owned).collect();
         for file in broken {
             let change = if file == Path::new(agents::FILE) {
@@ -124,8 +111,7 @@ impl GatewayMachine {
         }
     }
 
-    /// News of the files' thread.
-    pub fn files_news(&mut self, news: FilesNews, turn: &mut Turn<'_>) {
+    pub(crate) fn files_news(&mut self, news: FilesNews, turn: &mut Turn<'_>) {
         match news {
             FilesNews::Failed { file, error } => self.files.failed(&file, &error, turn),
             FilesNews::Restored { file } => self.files.restored(&file, turn),
@@ -134,7 +120,7 @@ impl GatewayMachine {
     }
 
     /// A caller asks for something. The answer is among the effects, at once or in a later turn.
-    pub fn call(&mut self, call: &Call, turn: &mut Turn<'_>) {
+    pub(crate) fn call(&mut self, call: &Call, turn: &mut Turn<'_>) {
         if self.stopping {
             let error = CallError::unavailable("the gateway is stopping").retry_after(STOPPING_RETRY_MS);
             return turn.respond(&call.reply_to(), Err(error));
@@ -147,15 +133,15 @@ impl GatewayMachine {
     }
 
     /// A connection is gone; nothing more can be sent to it.
-    pub fn disconnected(&mut self, connection: ConnectionId, now: Now) {
-        if let Some(caller) = self.audience.leave(connection) {
+    pub(crate) fn disconnected(&mut self, connection: ConnectionId, now: Now) {
+        if let Some(caller) = self.subscribers.leave(connection) {
             self.has_left(caller, now);
         }
         self.runs.disconnected(connection);
     }
 
     /// How long the gateway has been up, in ms.
-    pub fn uptime_ms(&self, now: Now) -> u64 {
+    pub(crate) fn uptime_ms(&self, now: Now) -> u64 {
         u64::try_from(now.at.saturating_duration_since(self.started.at).as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -5,27 +5,26 @@ mod configuration;
 mod devices;
 mod information;
 mod liveness;
-pub mod messages;
-mod params;
+pub(crate) mod messages;
+
 mod sessions;
 mod spawning;
 
 pub(crate) use information::health_payload;
 
+use crate::call::Call;
+use crate::call::{CallError, Outcome};
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
-use crate::reply::{CallError, Outcome};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
 pub(crate) use messages::send_delivery;
 
 /// One method: its name, what it asks of the caller, and what it does.
-pub struct Method {
-    /// The name on the wire.
+pub(crate) struct Method {
     pub name: &'static str,
     /// What the caller must hold.
     pub scope: Scope,
-    /// What it does.
     pub run: fn(&mut GatewayMachine, &Call, &mut Turn<'_>) -> Outcome,
 }
 
@@ -41,14 +40,13 @@ const FAMILIES: &[&[Method]] = &[
     spawning::METHODS,
 ];
 
-/// The events that the hello names.
-pub const EVENTS: &[&str] = &[
+pub(crate) const EVENTS: &[&str] = &[
     "connect.challenge",
     "tick",
     "shutdown",
     // machine/presence.rs
     "presence",
-    // door/admit.rs, methods/devices.rs
+    // auth/admit.rs, methods/devices.rs
     "device.pair.requested",
     "device.pair.resolved",
     // sessions/announce.rs
@@ -74,14 +72,13 @@ pub const EVENTS: &[&str] = &[
     "log",
 ];
 
-/// The names of all methods, for the hello.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().flat_map(|family| family.iter()).map(|method| method.name)
 }
 
 /// Carries out a call: unknown methods and missing scopes are answered as real gateways answer them. (One who isn't admin
 /// learns of an unknown method only that a scope is missing.)
-pub fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+pub(crate) fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let found = FAMILIES.iter().flat_map(|family| family.iter()).find(|method| method.name == call.method);
     let Some(method) = found else {
         return Err(if call.caller.holds(Scope::Admin) {

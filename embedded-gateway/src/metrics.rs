@@ -2,32 +2,25 @@
 
 use prometheus::{Encoder as _, IntCounter, IntGauge, Registry, TextEncoder};
 
-/// The counters and gauges of one gateway. Clones share them.
 #[derive(Debug, Clone)]
-pub struct GatewayMetrics {
+pub(crate) struct GatewayMetrics {
     registry: Registry,
     /// WebSocket connections accepted. (Document 002 calls it "active connections"; a name in `_total` is a counter, so the
     /// connections of this moment are `connections` below.)
     pub connections_total: IntCounter,
-    /// WebSocket connections at this moment.
     pub connections: IntGauge,
     /// Messages sent to clients, without control frames.
     pub messages_sent: IntCounter,
     /// Messages received from clients, without control frames.
     pub messages_received: IntCounter,
-    /// Spawn requests over WebSocket and HTTP, whatever became of them.
     pub spawn_requests: IntCounter,
-    /// Failed authentications.
     pub auth_failures: IntCounter,
     /// HTTP requests answered, without upgrades and metrics.
     pub http_requests: IntCounter,
-    /// Webhooks that were accepted.
     pub webhooks: IntCounter,
     /// Clients closed because they left too much unread.
     pub slow_consumers: IntCounter,
-    /// Processes started.
     pub processes_started: IntCounter,
-    /// Processes running at this moment.
     pub processes: IntGauge,
     /// Since when the gateway runs, in seconds since the Unix epoch.
     pub start_time: IntGauge,
@@ -38,7 +31,7 @@ impl GatewayMetrics {
     ///
     /// # Errors
     /// Never with the names below; the crate checks them at run time.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
             let counter = IntCounter::new(format!("openclaw_gateway_{name}"), help)?;
@@ -67,8 +60,7 @@ impl GatewayMetrics {
         })
     }
 
-    /// The text that Prometheus reads.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics could not be written");

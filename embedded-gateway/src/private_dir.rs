@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Others may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Many users write there on purpose (the sticky bit).
@@ -17,7 +16,7 @@ const SHARED: u32 = 0o1000;
 ///
 /// # Errors
 /// It can't be made, or is another user's.
-pub fn make_private(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let found = metadata(dir)?;
     let own = rustix::process::geteuid().as_raw();

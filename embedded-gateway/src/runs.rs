@@ -8,7 +8,7 @@
 //!   memory and never run twice, as long as the run is remembered (`limits.finishedRuns`).
 //! - A run is `running` only after its program was executed; it ends with its process.
 
-pub mod agent_lines;
+pub(crate) mod agent_lines;
 mod answer;
 mod beginning;
 mod events;
@@ -25,47 +25,39 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::agents::Agents;
-use crate::audience::Audience;
 use crate::caller::ConnectionId;
 use crate::config::GatewayConfig;
 use crate::effect::{LogLevel, LogLine, RunId};
 use crate::sessions::Sessions;
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-pub use beginning::{MESSAGE_LIMIT, NewRun};
-pub use memory::{Replay, fingerprint};
-pub use run::{Asked, ControlAction, End, Ending, Run, RunState};
+pub(crate) use beginning::NewRun;
+pub(crate) use memory::{Replay, fingerprint};
+pub(crate) use run::{Asked, ControlAction, Run};
 
-/// Messages that may wait in one session.
-pub const QUEUE: usize = 8;
+pub(crate) const QUEUE: usize = 8;
 /// Bytes of all messages that wait, together.
-pub const QUEUED_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const QUEUED_BYTES: usize = 32 * 1024 * 1024;
 /// Callers that may wait for ends (`agent.wait`), together.
-pub const WAITERS: usize = 4_096;
+pub(crate) const WAITERS: usize = 4_096;
 
-/// What runs work with.
 #[derive(Debug)]
-pub struct Parts<'a> {
-    /// Where messages and states are kept.
+pub(crate) struct Parts<'a> {
     pub sessions: &'a mut Sessions,
-    /// For their names.
     pub agents: &'a Agents,
-    /// Who is told.
-    pub audience: &'a Audience,
-    /// For the limits.
+    pub subscribers: &'a Subscribers,
     pub config: &'a GatewayConfig,
 }
 
-/// The runs of one session.
 #[derive(Debug, Default)]
 struct Lane {
     active: Option<RunId>,
     queue: VecDeque<RunId>,
 }
 
-/// All runs: those under way and the last ones that ended.
 #[derive(Debug, Default)]
-pub struct Runs {
+pub(crate) struct Runs {
     by_id: HashMap<RunId, Run>,
     lanes: BTreeMap<String, Lane>,
     finished: memory::Finished,
@@ -73,33 +65,30 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// None yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// A run that is under way or remembered.
-    pub fn get(&self, id: &RunId) -> Option<&Run> {
+    pub(crate) fn get(&self, id: &RunId) -> Option<&Run> {
         self.by_id.get(id)
     }
 
-    /// How many have a process.
-    pub fn processes(&self) -> usize {
+    pub(crate) fn processes(&self) -> usize {
         self.under_way().filter(|run| run.state.has_process()).count()
     }
 
     /// How many wait for the run before them.
-    pub fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.lanes.values().map(|lane| lane.queue.len()).sum()
     }
 
     /// Those that have not ended, in order of their sessions.
-    pub fn under_way(&self) -> impl Iterator<Item = &Run> {
+    pub(crate) fn under_way(&self) -> impl Iterator<Item = &Run> {
         self.lanes.values().flat_map(|lane| lane.active.iter().chain(&lane.queue)).filter_map(|id| self.by_id.get(id))
     }
 
     /// Those of one session that have not ended, the one with the process first.
-    pub fn of_session(&self, key: &str) -> Vec<&Run> {
+    pub(crate) fn of_session(&self, key: &str) -> Vec<&Run> {
         let lane = self.lanes.get(key);
         lane.into_iter()
             .flat_map(|lane| lane.active.iter().chain(&lane.queue))
@@ -107,8 +96,7 @@ impl Runs {
             .collect()
     }
 
-    /// When [`Runs::on_time`] has something to do.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.under_way()
             .filter_map(|run| {
                 run.answer.due().into_iter().chain(run.waiters.iter().map(|waiter| waiter.deadline)).min()
@@ -117,7 +105,7 @@ impl Runs {
     }
 
     /// A connection is gone: what was owed to it isn't any more. Its runs go on.
-    pub fn disconnected(&mut self, connection: ConnectionId) {
+    pub(crate) fn disconnected(&mut self, connection: ConnectionId) {
         for run in self.by_id.values_mut().filter(|run| run.state.end().is_none()) {
             run.replies.retain(|reply| reply.connection != connection);
             run.waiters.retain(|waiter| waiter.reply.connection != connection);
@@ -130,7 +118,6 @@ impl Runs {
     }
 }
 
-/// A log line of a run.
 fn log(run: &Run, level: LogLevel, message: String, extra: serde_json::Value, turn: &mut Turn<'_>) {
     turn.push(crate::effect::Effect::Log(LogLine {
         level,
@@ -147,6 +134,6 @@ fn tell_agent_status(run: &Run, status: &str, activity: &str, parts: &Parts<'_>,
     let place = agents.iter().position(|agent| agent.id == run.agent_id).or_else(|| {
         parts.config.commands.keys().position(|name| *name == run.template).map(|place| agents.len() + place)
     });
-    let herald = events::Herald::new(parts.audience, turn);
+    let herald = events::Herald::new(parts.subscribers, turn);
     herald.agent_status(place.map_or(0, |place| place + 1), &run.agent_id, status, activity, turn);
 }

@@ -16,7 +16,6 @@ const LONGEST: u64 = 64 * 1024;
 const MOST_WORDS: usize = 200;
 /// How far it counts at most.
 const MOST_NUMBERS: u64 = 600;
-/// Between two words.
 const PACE: Duration = Duration::from_millis(400);
 
 /// Answers the message on `input` with JSON lines on `output`. `wait` is called between two words; [`wait_blocking`] fits a
@@ -59,7 +58,6 @@ pub fn answer(input: impl Read, mut output: impl Write, mut wait: impl FnMut(Dur
     Ok(0)
 }
 
-/// The pieces of the answer, with their spaces.
 fn answer_to(words: &[&str]) -> Vec<String> {
     match words {
         [] => vec!["You ".into(), "said ".into(), "nothing.".into()],

@@ -17,15 +17,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::auth::HostGuard;
 use crate::clock::Now;
 use crate::config::{Bind, GatewayConfig};
-use crate::connection::{MemoryBudget, Phase, Premises, Slots};
-use crate::desk::DeskActor;
-use crate::desk::messages::Stop;
-use crate::files::{LoadError, read_state};
-use crate::http::guard::HostGuard;
+use crate::connection_limits::{ConnectionLimits, MemoryBudget};
+use crate::context::{GatewayContext, Phase};
+use crate::core_actor::{CoreActor, Stop};
+use crate::loading::{LoadError, read_state};
+use crate::log_sinks::LogSinks;
 use crate::metrics::GatewayMetrics;
-use crate::outlets::Outlets;
 use crate::private_dir::make_private;
 
 /// How long connections may take to end after they were told to.
@@ -79,7 +79,7 @@ pub struct Running {
     pub metrics_address: Option<SocketAddr>,
     /// Whether WebSocket and HTTP are encrypted.
     pub encrypted: bool,
-    premises: Rc<Premises>,
+    context: Rc<GatewayContext>,
     phase: watch::Sender<Phase>,
     serving: Vec<JoinHandle<()>>,
 }
@@ -89,14 +89,14 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`].
 pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
-    start_with(config, Outlets::default()).await
+    start_with(config, LogSinks::default()).await
 }
 
 /// The same with a log and an audit log.
 ///
 /// # Errors
 /// See [`StartError`].
-pub async fn start_with(config: GatewayConfig, outlets: Outlets) -> Result<Running, StartError> {
+pub async fn start_with(config: GatewayConfig, log_sinks: LogSinks) -> Result<Running, StartError> {
     make_state_directory(&config)?;
     let address = SocketAddr::new(bind_address(config.bind), config.port);
     let (listener, address) = listen(address).await?;
@@ -108,11 +108,11 @@ pub async fn start_with(config: GatewayConfig, outlets: Outlets) -> Result<Runni
     let config = Arc::new(GatewayConfig { port: address.port(), ..config });
     let loaded = read_state(&config)?;
     let (phase, present) = watch::channel(Phase::Serving);
-    let premises = Rc::new(Premises {
-        desk: DeskActor::new(Arc::clone(&config), loaded, metrics.clone()).with_outlets(outlets).start(),
+    let context = Rc::new(GatewayContext {
+        core: CoreActor::new(Arc::clone(&config), loaded, metrics.clone(), log_sinks).start(),
         budget: MemoryBudget::default(),
         unread: MemoryBudget::new(config.limits.max_buffered_total),
-        slots: Slots::new(&config.limits, metrics.connections.clone()),
+        limits: ConnectionLimits::new(&config.limits, metrics.connections.clone()),
         hosts: HostGuard::new(address.ip(), &config),
         phase: present,
         started: started.at,
@@ -120,20 +120,20 @@ pub async fn start_with(config: GatewayConfig, outlets: Outlets) -> Result<Runni
         config,
     });
     let encrypted = encryption.is_some();
-    let mut serving = vec![accept::gateway(listener, encryption, Rc::clone(&premises)).await?];
+    let mut serving = vec![accept::gateway(listener, encryption, Rc::clone(&context)).await?];
     let mut metrics_address = None;
-    if let Some(metrics) = premises.config.metrics {
+    if let Some(metrics) = context.config.metrics {
         // A gateway is of use without its metrics; their default port is also that of Prometheus itself.
         match listen(SocketAddr::new(metrics.address, metrics.port)).await {
             Ok((listener, address)) => {
-                serving.push(accept::metrics(listener, Rc::clone(&premises)).await?);
+                serving.push(accept::metrics(listener, Rc::clone(&context)).await?);
                 metrics_address = Some(address);
             }
             Err(error) => tracing::warn!(%error, "there will be no metrics; choose another metrics port"),
         }
     }
     tracing::info!(%address, encrypted, "the gateway listens");
-    Ok(Running { address, metrics_address, encrypted, premises, phase, serving })
+    Ok(Running { address, metrics_address, encrypted, context, phase, serving })
 }
 
 /// Runs a gateway until SIGTERM or SIGINT, then stops it in order.
@@ -181,7 +181,7 @@ impl Running {
     /// with 1012; everything written.
     pub async fn stop(self) {
         self.phase.send_replace(Phase::Draining);
-        let _ = self.premises.desk.send(Stop).await;
+        let _ = self.context.core.send(Stop).await;
         self.phase.send_replace(Phase::Stopped);
         for serving in self.serving {
             let _ = serving.await;

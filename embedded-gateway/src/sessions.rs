@@ -16,31 +16,31 @@ mod rows;
 mod session;
 #[cfg(test)]
 mod tests;
-pub mod transcript;
+pub(crate) mod transcript;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::audience::Audience;
+use crate::call::CallError;
 use crate::config::Limits;
 use crate::effect::{FileChange, RunId};
-use crate::reply::CallError;
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-pub use announce::{Change, announce};
-pub use bounds::{ALL_BYTES, HISTORY_BYTES};
-pub use keys::{KEY_BYTES, SessionKey, is_agent_id};
-pub use load::{LoadedSessions, load};
-pub use rows::{MessageForm, message, preview, row, tick_snapshot};
-pub use session::{CUT_MARK, MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage};
+pub(crate) use announce::{Change, announce};
+pub(crate) use bounds::HISTORY_BYTES;
+pub(crate) use keys::{KEY_BYTES, SessionKey, is_agent_id};
+pub(crate) use load::load;
+pub(crate) use rows::{MessageForm, message, preview, row, tick_snapshot};
+pub(crate) use session::{MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage};
 
 /// Longest label, model or level, in bytes.
 const LABEL_BYTES: usize = 256;
 
 /// What bounds the sessions; from the configuration's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionBounds {
+pub(crate) struct SessionBounds {
     /// Sessions kept, at least 1.
     pub sessions: usize,
     /// Inactive sessions are pruned when they weren't changed for this long.
@@ -55,25 +55,20 @@ impl From<&Limits> for SessionBounds {
     }
 }
 
-/// What a new session begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// `direct` where none is given.
     pub kind: Option<String>,
     /// Its label; only [`Sessions::check_label`] looks whether it is free.
     pub label: Option<String>,
-    /// Its model.
     pub model: Option<String>,
-    /// The session that it was made from.
     pub parent_key: Option<String>,
 }
 
 /// Fields of `sessions.patch`: none leaves as it is, `Some(None)` clears.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Patch {
-    /// The name that people give it.
+pub(crate) struct Patch {
     pub label: Option<Option<String>>,
-    /// `provider/model` or `model`.
     pub model: Option<Option<String>>,
     /// Kept, without meaning to the gateway.
     pub thinking_level: Option<Option<String>>,
@@ -81,77 +76,60 @@ pub struct Patch {
     pub verbose_level: Option<Option<String>>,
 }
 
-/// All sessions.
 #[derive(Debug)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     by_key: BTreeMap<String, Session>,
     bounds: SessionBounds,
 }
 
 impl Sessions {
-    /// None yet.
-    pub fn new(bounds: SessionBounds) -> Self {
+    pub(crate) fn new(bounds: SessionBounds) -> Self {
         Self { by_key: BTreeMap::new(), bounds }
     }
 
-    /// The session of a key.
-    pub fn get(&self, key: &str) -> Option<&Session> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Session> {
         self.by_key.get(key)
     }
 
-    /// All, in order of their keys.
-    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.by_key.values()
     }
 
     /// All, the one changed last first.
-    pub fn newest_first(&self) -> Vec<&Session> {
+    pub(crate) fn newest_first(&self) -> Vec<&Session> {
         let mut all: Vec<&Session> = self.by_key.values().collect();
         all.sort_by(|one, other| other.updated_at.cmp(&one.updated_at).then_with(|| one.key.cmp(&other.key)));
         all
     }
 
     /// The change that writes a transcript as it should be; none where the file is no session's.
-    pub fn as_file(&self, file: &Path) -> Option<FileChange> {
+    pub(crate) fn as_file(&self, file: &Path) -> Option<FileChange> {
         let session = self.by_key.values().find(|session| transcript::path(&session.session_id) == file)?;
         Some(FileChange::Replace { file: file.to_owned(), text: transcript::whole(session) })
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
-    /// How many have a run under way.
-    pub fn busy(&self) -> usize {
+    pub(crate) fn busy(&self) -> usize {
         self.by_key.values().filter(|session| session.is_busy()).count()
     }
 
-    /// The session with this id.
-    pub fn by_id(&self, session_id: &str) -> Option<&Session> {
+    pub(crate) fn by_id(&self, session_id: &str) -> Option<&Session> {
         self.by_key.values().find(|session| session.session_id == session_id)
     }
 
-    /// The session in which a run is under way.
-    pub fn of_run(&self, run: &RunId) -> Option<&Session> {
-        self.by_key.values().find(|session| session.active_runs.contains(run))
-    }
-
     /// The session of a key; made where there is none. Errors: as many as are allowed, and every one is at work.
-    pub fn open(
+    pub(crate) fn open(
         &mut self,
         key: &SessionKey,
         opening: Opening,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> Result<&Session, CallError> {
         if !self.by_key.contains_key(key.as_str()) {
-            self.make_room(audience, turn)?;
+            self.make_room(subscribers, turn)?;
             let now = turn.now.wall_ms;
             let session = Session {
                 key: key.as_str().to_owned(),
@@ -186,13 +164,13 @@ impl Sessions {
             };
             let session = self.by_key.entry(session.key.clone()).or_insert(session);
             write_session(session, turn);
-            announce(&Change::Created, session, audience, turn);
+            announce(&Change::Created, session, subscribers, turn);
         }
         self.by_key.get(key.as_str()).ok_or_else(|| CallError::unavailable(format!("session {key} could not be made")))
     }
 
     /// Whether a label is free for the session of this key.
-    pub fn check_label(&self, label: &str, key: &str) -> Result<(), CallError> {
+    pub(crate) fn check_label(&self, label: &str, key: &str) -> Result<(), CallError> {
         match self.by_key.values().find(|session| session.label.as_deref() == Some(label) && session.key != key) {
             Some(_) => Err(CallError::invalid(format!("label already in use: {label}"))),
             None => Ok(()),
@@ -200,11 +178,11 @@ impl Sessions {
     }
 
     /// Adds a message. None where there is no such session.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         key: &str,
         message: NewMessage,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> Option<Message> {
         let history = self.bounds.history;
@@ -225,15 +203,15 @@ impl Sessions {
         session.history_bytes = session.history_bytes.saturating_add(message.text.len());
         session.history.push_back(message.clone());
         append(session, transcript::message_line(&message), turn);
-        announce(&Change::Message(&message), session, audience, turn);
+        announce(&Change::Message(&message), session, subscribers, turn);
         if session.history.len() > history || session.history_bytes > HISTORY_BYTES {
-            bounds::compact(session, history - history / 4, HISTORY_BYTES - HISTORY_BYTES / 4, audience, turn);
+            bounds::compact(session, history - history / 4, HISTORY_BYTES - HISTORY_BYTES / 4, subscribers, turn);
         }
         Some(message)
     }
 
     /// A run of a session begins. False where there is no such session, or the run is already under way in it.
-    pub fn begin_run(&mut self, key: &str, run: &RunId, audience: &Audience, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn begin_run(&mut self, key: &str, run: &RunId, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
         if session.active_runs.contains(run) {
             return false;
@@ -245,17 +223,17 @@ impl Sessions {
         session.ended_at = None;
         session.updated_at = turn.now.wall_ms;
         write_session(session, turn);
-        announce(&Change::RunBegan(run), session, audience, turn);
+        announce(&Change::RunBegan(run), session, subscribers, turn);
         true
     }
 
     /// A run is suspended or goes on. False where it isn't under way in that session.
-    pub fn pause_run(
+    pub(crate) fn pause_run(
         &mut self,
         key: &str,
         run: &RunId,
         paused: bool,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
@@ -269,13 +247,20 @@ impl Sessions {
                 session.paused_runs.push(run.clone());
             }
             session.updated_at = turn.now.wall_ms;
-            announce(&Change::Paused(paused), session, audience, turn);
+            announce(&Change::Paused(paused), session, subscribers, turn);
         }
         true
     }
 
     /// A run of a session ended. False where it isn't under way in that session (for instance after a reset).
-    pub fn end_run(&mut self, key: &str, run: &RunId, end: RunEnd, audience: &Audience, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn end_run(
+        &mut self,
+        key: &str,
+        run: &RunId,
+        end: RunEnd,
+        subscribers: &Subscribers,
+        turn: &mut Turn<'_>,
+    ) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
         if !session.active_runs.contains(run) {
             return false;
@@ -297,13 +282,13 @@ impl Sessions {
         };
         session.updated_at = turn.now.wall_ms;
         write_session(session, turn);
-        announce(&Change::RunEnded(run, &end), session, audience, turn);
+        announce(&Change::RunEnded(run, &end), session, subscribers, turn);
         true
     }
 
     /// Adds tokens to a session's sums. Told and written with its next change (at the latest with the end of the run).
     /// False where there is no such session.
-    pub fn count_tokens(&mut self, key: &str, usage: &Usage) -> bool {
+    pub(crate) fn count_tokens(&mut self, key: &str, usage: &Usage) -> bool {
         let Some(session) = self.by_key.get_mut(key) else { return false };
         session.input_tokens = session.input_tokens.saturating_add(usage.input);
         session.output_tokens = session.output_tokens.saturating_add(usage.output);
@@ -317,14 +302,20 @@ impl Sessions {
     }
 
     /// The model that the agent itself reports. Told and written with the session's next change.
-    pub fn report_model(&mut self, key: &str, model: &str) {
+    pub(crate) fn report_model(&mut self, key: &str, model: &str) {
         if let Some(session) = self.by_key.get_mut(key) {
             session.model = Some(session::cut(model.to_owned(), LABEL_BYTES));
         }
     }
 
     /// `sessions.patch`. None where there is no such session.
-    pub fn patch(&mut self, key: &str, patch: Patch, audience: &Audience, turn: &mut Turn<'_>) -> Option<&Session> {
+    pub(crate) fn patch(
+        &mut self,
+        key: &str,
+        patch: Patch,
+        subscribers: &Subscribers,
+        turn: &mut Turn<'_>,
+    ) -> Option<&Session> {
         let session = self.by_key.get_mut(key)?;
         let bounded = |text: Option<String>| text.map(|text| session::cut(text, LABEL_BYTES));
         if let Some(label) = patch.label {
@@ -341,17 +332,17 @@ impl Sessions {
         }
         session.updated_at = turn.now.wall_ms;
         write_session(session, turn);
-        announce(&Change::Patched, session, audience, turn);
+        announce(&Change::Patched, session, subscribers, turn);
         Some(session)
     }
 
     /// Begins a session anew: no messages, no counts, a new id. Label, levels and model stay. Runs under way are forgotten
     /// here; ending them is up to the caller, beforehand. None where there is no such session.
-    pub fn reset(
+    pub(crate) fn reset(
         &mut self,
         key: &str,
         reason: &'static str,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> Option<&Session> {
         let session = self.by_key.get_mut(key)?;
@@ -377,33 +368,32 @@ impl Sessions {
         // The new transcript first: a crash in between leaves both, and the higher generation counts.
         write_session(session, turn);
         turn.write(FileChange::Remove { file: transcript::path(&old) });
-        announce(&Change::Reset(reason), session, audience, turn);
+        announce(&Change::Reset(reason), session, subscribers, turn);
         Some(session)
     }
 
     /// Removes a session and its transcript. Runs under way are forgotten here; ending them is up to the caller,
     /// beforehand. False where there is no such session.
-    pub fn delete(&mut self, key: &str, audience: &Audience, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn delete(&mut self, key: &str, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.remove(key) else { return false };
         turn.write(FileChange::Remove { file: transcript::path(&session.session_id) });
-        announce(&Change::Deleted, &session, audience, turn);
+        announce(&Change::Deleted, &session, subscribers, turn);
         true
     }
 
     /// Drops all but the newest `keep` messages. `Some((dropped, kept))`; none where there is no such session.
-    pub fn compact(
+    pub(crate) fn compact(
         &mut self,
         key: &str,
         keep: usize,
-        audience: &Audience,
+        subscribers: &Subscribers,
         turn: &mut Turn<'_>,
     ) -> Option<(usize, usize)> {
         let session = self.by_key.get_mut(key)?;
-        Some(bounds::compact(session, keep.max(1), usize::MAX, audience, turn))
+        Some(bounds::compact(session, keep.max(1), usize::MAX, subscribers, turn))
     }
 }
 
-/// Writes the session's line.
 fn write_session(session: &mut Session, turn: &mut Turn<'_>) {
     append(session, transcript::session_line(session), turn);
 }

@@ -6,44 +6,12 @@ use std::sync::Arc;
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
-use crate::caller::{Caller, ConnectionId};
+use crate::call::{CallError, ReplyTo};
+use crate::caller::ConnectionId;
 use crate::clock::{Chance, Now};
-use crate::config::AUDIT_EVENTS;
-use crate::effect::{AuditEntry, Effect, FileChange, LogLevel, LogLine};
-use crate::reply::CallError;
+use crate::effect::{AUDIT_EVENTS, AuditEntry, Effect, FileChange, LogLevel, LogLine};
 
-/// Where the answer of a request goes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ReplyTo {
-    /// The connection that asked.
-    pub connection: ConnectionId,
-    /// The request's id as sent; none in the `rpc` dialect, where it may be missing.
-    pub request: Option<String>,
-}
-
-/// A request of an authenticated caller.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Call {
-    /// Who asks.
-    pub caller: Arc<Caller>,
-    /// The request's id.
-    pub request: Option<String>,
-    /// What is asked.
-    pub method: String,
-    /// With what; always an object (missing parameters are an empty one).
-    pub params: Value,
-}
-
-impl Call {
-    /// Where its answer goes.
-    pub fn reply_to(&self) -> ReplyTo {
-        ReplyTo { connection: self.caller.connection, request: self.request.clone() }
-    }
-}
-
-/// One turn of the machine.
-pub struct Turn<'a> {
-    /// The moment of this turn.
+pub(crate) struct Turn<'a> {
     pub now: Now,
     chance: &'a mut dyn Chance,
     effects: Vec<Effect>,
@@ -56,57 +24,48 @@ impl fmt::Debug for Turn<'_> {
 }
 
 impl<'a> Turn<'a> {
-    /// A turn at this moment.
-    pub fn new(now: Now, chance: &'a mut dyn Chance) -> Self {
+    pub(crate) fn new(now: Now, chance: &'a mut dyn Chance) -> Self {
         Self { now, chance, effects: Vec::new() }
     }
 
-    /// What is to be done, in order.
-    pub fn into_effects(self) -> Vec<Effect> {
+    pub(crate) fn into_effects(self) -> Vec<Effect> {
         self.effects
     }
 
-    /// Adds something to do.
-    pub fn push(&mut self, effect: Effect) {
+    pub(crate) fn push(&mut self, effect: Effect) {
         self.effects.push(effect);
     }
 
-    /// A fresh UUID.
-    pub fn uuid(&mut self) -> String {
+    pub(crate) fn uuid(&mut self) -> String {
         self.chance.uuid()
     }
 
     /// A fresh secret of 43 characters.
-    pub fn secret(&mut self) -> Secret {
+    pub(crate) fn secret(&mut self) -> Secret {
         self.chance.secret()
     }
 
-    /// Answers a request whose method said [`crate::reply::Answer::Later`].
-    pub fn respond(&mut self, to: &ReplyTo, outcome: Result<Value, CallError>) {
+    pub(crate) fn respond(&mut self, to: &ReplyTo, outcome: Result<Value, CallError>) {
         self.push(Effect::Respond { to: to.clone(), outcome });
     }
 
-    /// Sends an event.
-    pub fn tell(&mut self, to: Vec<ConnectionId>, event: &str, payload: Value) {
+    pub(crate) fn tell(&mut self, to: Vec<ConnectionId>, event: &str, payload: Value) {
         if !to.is_empty() {
             self.push(Effect::Tell { to, event: event.to_owned(), payload: Arc::new(payload) });
         }
     }
 
-    /// Changes a file of the state directory.
-    pub fn write(&mut self, change: FileChange) {
+    pub(crate) fn write(&mut self, change: FileChange) {
         self.push(Effect::Write(change));
     }
 
-    /// Writes the audit log.
-    pub fn audit(&mut self, event: &'static str, fields: Value) {
+    pub(crate) fn audit(&mut self, event: &'static str, fields: Value) {
         // Else `audit.events` couldn't ask for it, and would leave it out without a word.
         debug_assert!(AUDIT_EVENTS.contains(&event), "{event} is not in AUDIT_EVENTS");
         self.push(Effect::Audit(AuditEntry { event, fields }));
     }
 
-    /// Writes the gateway's log.
-    pub fn log(&mut self, level: LogLevel, source: &str, session: Option<&str>, message: impl Into<String>) {
+    pub(crate) fn log(&mut self, level: LogLevel, source: &str, session: Option<&str>, message: impl Into<String>) {
         self.push(Effect::Log(LogLine {
             level,
             source: source.to_owned(),

@@ -44,7 +44,7 @@ mod adopting {
 
     /// Lines up to the exit, and the strays that were counted there.
     async fn life(
-        news: &mut mpsc::Receiver<gatewarden_embedded_gateway::desk::messages::News>,
+        news: &mut mpsc::Receiver<gatewarden_embedded_gateway::effect::News>,
     ) -> (Vec<String>, Option<i32>, u32) {
         let mut lines = Vec::new();
         loop {
@@ -59,7 +59,7 @@ mod adopting {
     }
 
     /// The id of a leader that has said its first line.
-    async fn started(news: &mut mpsc::Receiver<gatewarden_embedded_gateway::desk::messages::News>) -> i32 {
+    async fn started(news: &mut mpsc::Receiver<gatewarden_embedded_gateway::effect::News>) -> i32 {
         let mut leader = 0;
         loop {
             match tokio::time::timeout(PATIENCE, news.recv()).await.expect("in time").expect("news").news {

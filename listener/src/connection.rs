@@ -5,12 +5,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use futures_util::task::AtomicWaker;
-
-use crate::connections::Shared;
 
 /// What the kernel holds for a client that doesn't read, about.
 const KERNEL_BUFFER: usize = 64 * 1024;
@@ -52,23 +50,32 @@ impl WhyEnded {
 pub(crate) enum Allowance {
     /// The next request's head.
     Head,
-    /// So many bytes of the body of the request that is being served.
-    Body(usize),
+    /// At most so many bytes of a body; where that is `measured`, no head is among them.
+    Body { most: usize, measured: bool },
+    /// At most so many bytes of a body that nobody reads.
+    Rest(usize),
+}
+
+/// The body of the present request, as far as it came from the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Body {
+    /// There is none, or it is there to its end.
+    Over,
+    /// Its client is waited for. `wanted` bytes of it may be read; `left` are still to come, where the client said so.
+    Awaited { wanted: usize, left: Option<u64> },
+    /// Nobody reads on, though so many bytes are still to come: actix-http throws them away.
+    Abandoned { left: u64 },
 }
 
 /// One connection. Its requests are served on one thread; it may be ended from any.
 pub struct Connection {
     pub(crate) id: u64,
     pub(crate) network: IpAddr,
-    all: Weak<Shared>,
     /// Whose key came in on it; 0: nobody's.
     holder: AtomicU64,
     served: AtomicUsize,
-    wanted: AtomicUsize,
-    /// The body of a request that is being served is not there to its end.
-    awaits_body: AtomicBool,
-    /// Bytes of a body that nobody reads and that are still to come: actix-http throws them away.
-    left_of_body: AtomicU64,
+    /// Under a lock, since its parts change together; it is held for no more than that.
+    body: Mutex<Body>,
     /// Something was read from the socket and is held back.
     pub(crate) holds_back: AtomicBool,
     /// Milliseconds at which bytes came that are no request yet, and at which a write began to wait; 0: none.
@@ -81,16 +88,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(id: u64, network: IpAddr, all: Weak<Shared>) -> Self {
+    pub(crate) fn new(id: u64, network: IpAddr) -> Self {
         Self {
             id,
             network,
-            all,
             holder: AtomicU64::new(0),
             served: AtomicUsize::new(0),
-            wanted: AtomicUsize::new(0),
-            awaits_body: AtomicBool::new(false),
-            left_of_body: AtomicU64::new(0),
+            body: Mutex::new(Body::Over),
             holds_back: AtomicBool::new(false),
             unanswered_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
@@ -106,44 +110,79 @@ impl Connection {
         self.holder.store(holder.get(), Ordering::Relaxed);
     }
 
-    /// A request begins to be served. Until the returned value is dropped nothing is read but what is asked for by
-    /// [`Connection::want`].
+    /// A good key doesn't stand for it any more.
+    pub fn mark_unknown(&self) {
+        self.holder.store(0, Ordering::Relaxed);
+    }
+
+    /// A request begins to be served. Until the returned value is dropped nothing is read but what is wanted of its body.
     pub fn begin(self: &Arc<Self>) -> BeingServed {
         self.served.fetch_add(1, Ordering::Relaxed);
         self.unanswered_since.store(0, Ordering::Relaxed);
         BeingServed(self.clone())
     }
 
-    /// So many bytes of the present request's body may be read from here on.
-    pub fn want(&self, bytes: usize) {
-        if self.wanted.swap(bytes, Ordering::Relaxed) < bytes {
+    fn body(&self) -> MutexGuard<'_, Body> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request with a body begins; until [`Connection::body_is_over`] or [`Connection::abandon_body`] its client is waited for.
+    pub(crate) fn await_body(&self, length: Option<u64>) {
+        *self.body() = Body::Awaited { wanted: 0, left: length };
+    }
+
+    /// So many bytes of the present request's body may be read from here on, as far as there are as many.
+    pub(crate) fn want(&self, bytes: usize) {
+        let is_more = match &mut *self.body() {
+            Body::Awaited { wanted, left } => {
+                let left = left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+                std::mem::replace(wanted, bytes.min(left)) < bytes.min(left)
+            }
+            Body::Over | Body::Abandoned { .. } => false,
+        };
+        if is_more {
             self.reader.wake();
         }
     }
 
-    /// A request with a body begins; until [`Connection::body_is_over`] its client is waited for.
-    pub(crate) fn awaits_body(&self) {
-        self.awaits_body.store(true, Ordering::Relaxed);
+    /// The body is there to its end.
+    pub(crate) fn body_is_over(&self) {
+        *self.body() = Body::Over;
     }
 
-    /// The body is there to its end, or nobody reads on though so many bytes are still to come.
-    pub(crate) fn body_is_over(&self, left: u64) {
-        self.want(0);
-        self.awaits_body.store(false, Ordering::Relaxed);
-        self.left_of_body.store(left, Ordering::Relaxed);
+    /// Nobody reads the body on. Of one in chunks nobody knows what is still to come: after a head's length of it the connection
+    /// ends.
+    pub(crate) fn abandon_body(&self) {
+        let mut body = self.body();
+        if let Body::Awaited { left, .. } = *body {
+            *body = left.filter(|left| *left > 0).map_or(Body::Over, |left| Body::Abandoned { left });
+        }
     }
 
-    /// So many bytes came; how many of them are not the rest of a body that nobody reads.
-    pub(crate) fn beyond_body(&self, bytes: usize) -> usize {
-        let left = self.left_of_body.load(Ordering::Relaxed);
-        let of_body = left.min(u64::try_from(bytes).unwrap_or(u64::MAX));
-        self.left_of_body.store(left - of_body, Ordering::Relaxed);
-        bytes.saturating_sub(usize::try_from(of_body).unwrap_or(usize::MAX))
+    pub(crate) fn allowance(&self) -> Allowance {
+        let is_served = self.served.load(Ordering::Relaxed) > 0;
+        match *self.body() {
+            Body::Awaited { wanted, left } if is_served => Allowance::Body { most: wanted, measured: left.is_some() },
+            _ if is_served => Allowance::Body { most: 0, measured: true },
+            Body::Abandoned { left } | Body::Awaited { left: Some(left @ 1..), .. } => {
+                Allowance::Rest(usize::try_from(left).unwrap_or(usize::MAX))
+            }
+            Body::Over | Body::Awaited { .. } => Allowance::Head,
+        }
     }
 
-    /// A good key doesn't stand for it any more.
-    pub fn mark_unknown(&self) {
-        self.holder.store(0, Ordering::Relaxed);
+    /// So many bytes of the body were handed over.
+    pub(crate) fn took_of_body(&self, bytes: usize) {
+        let mut body = self.body();
+        let came = u64::try_from(bytes).unwrap_or(u64::MAX);
+        *body = match *body {
+            Body::Awaited { wanted, left } => {
+                let left = left.map(|left| left.saturating_sub(came));
+                Body::Awaited { wanted: wanted.saturating_sub(bytes), left }
+            }
+            Body::Abandoned { left } if left > came => Body::Abandoned { left: left - came },
+            Body::Abandoned { .. } | Body::Over => Body::Over,
+        };
     }
 
     /// Why it was ended, where it was.
@@ -163,57 +202,33 @@ impl Connection {
         .await;
     }
 
-    pub(crate) fn allowance(&self) -> Allowance {
-        if self.served.load(Ordering::Relaxed) == 0 {
-            Allowance::Head
-        } else {
-            Allowance::Body(self.wanted.load(Ordering::Relaxed))
-        }
-    }
-
-    pub(crate) fn took_of_body(&self, bytes: usize) {
-        let wanted = self.wanted.load(Ordering::Relaxed);
-        self.wanted.store(wanted.saturating_sub(bytes), Ordering::Relaxed);
-    }
-
     /// Whoever reads is woken when it is ended, or when there is something that may be read after all.
     pub(crate) fn register(&self, waker: &Waker) {
         self.reader.register(waker);
     }
 
     /// Bytes came in that are no request yet.
-    pub(crate) fn received(&self) {
-        if self.unanswered_since.load(Ordering::Relaxed) == 0
-            && let Some(all) = self.all.upgrade()
-        {
-            self.unanswered_since.store(all.now_ms(), Ordering::Relaxed);
-        }
+    pub(crate) fn received(&self, now_ms: u64) {
+        let _ = self.unanswered_since.compare_exchange(0, now_ms, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// A write of so many bytes waits for the client.
-    pub(crate) fn blocked(&self, offered: usize) {
-        let Some(all) = self.all.upgrade() else { return };
-        self.blocked_since.store(all.now_ms(), Ordering::Relaxed);
+    /// A write of so many bytes waits for the client. How many bytes it held before, and holds now.
+    pub(crate) fn blocked(&self, offered: usize, now_ms: u64) -> (usize, usize) {
+        self.blocked_since.store(now_ms, Ordering::Relaxed);
         let held = offered.saturating_add(KERNEL_BUFFER);
-        let before = self.bytes.swap(held, Ordering::Relaxed);
-        all.count_bytes(before, held);
+        (self.bytes.swap(held, Ordering::Relaxed), held)
     }
 
-    /// The client takes bytes again.
-    pub(crate) fn unblocked(&self) {
+    /// The client takes bytes again. How many it held.
+    pub(crate) fn unblocked(&self) -> usize {
         self.blocked_since.store(0, Ordering::Relaxed);
-        self.give_bytes_back();
         // Nothing was read meanwhile.
         self.reader.wake();
+        self.give_bytes_back()
     }
 
-    pub(crate) fn give_bytes_back(&self) {
-        let before = self.bytes.swap(0, Ordering::Relaxed);
-        if before > 0
-            && let Some(all) = self.all.upgrade()
-        {
-            all.count_bytes(before, 0);
-        }
+    pub(crate) fn give_bytes_back(&self) -> usize {
+        self.bytes.swap(0, Ordering::Relaxed)
     }
 
     /// Since when a write waits, in milliseconds.
@@ -226,7 +241,6 @@ impl Connection {
         Some(self.unanswered_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
     }
 
-    /// Whose key came in on it, where one did.
     pub(crate) fn holder(&self) -> Option<NonZeroU64> {
         NonZeroU64::new(self.holder.load(Ordering::Relaxed))
     }
@@ -234,7 +248,7 @@ impl Connection {
     /// Whether it is the client that is waited for, be it for a request, for the rest of its body, or to read the answer.
     pub(crate) fn waits_for_client(&self) -> bool {
         self.served.load(Ordering::Relaxed) == 0
-            || self.awaits_body.load(Ordering::Relaxed)
+            || matches!(*self.body(), Body::Awaited { .. })
             || self.blocked_since().is_some()
     }
 
@@ -244,7 +258,6 @@ impl Connection {
         let number = u8::try_from(number).unwrap_or_default().saturating_add(1);
         let is_first = self.ended.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if is_first {
-            self.give_bytes_back();
             self.reader.wake();
         }
         is_first
@@ -263,7 +276,7 @@ pub struct BeingServed(Arc<Connection>);
 
 impl Drop for BeingServed {
     fn drop(&mut self) {
-        self.0.wanted.store(0, Ordering::Relaxed);
+        self.0.want(0);
         if self.0.served.fetch_sub(1, Ordering::Relaxed) == 1 && self.0.holds_back.load(Ordering::Relaxed) {
             self.0.reader.wake();
         }

@@ -10,9 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::connection::{Connection, WhyEnded};
-use crate::network::network_of;
-use crate::places::{Decision, Present, Refused, decide};
-use crate::refusal_log::RefusalLog;
+use crate::places::{Decision, Present, RefusalLog, Refused, decide, network_of};
 
 /// How often connections are looked after.
 const EVERY: Duration = Duration::from_secs(1);
@@ -66,7 +64,7 @@ type IsShared = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 #[derive(Clone)]
 pub struct Connections(Arc<Shared>);
 
-pub(crate) struct Shared {
+struct Shared {
     limits: Limits,
     is_shared: IsShared,
     open: Mutex<Open>,
@@ -138,7 +136,7 @@ impl Connections {
             }
         }
         open.next += 1;
-        let connection = Arc::new(Connection::new(open.next, network, Arc::downgrade(&self.0)));
+        let connection = Arc::new(Connection::new(open.next, network));
         open.connections.insert(connection.id, connection.clone());
         *open.by_network.entry(network).or_default() += 1;
         Some(Place { connection, shared: self.0.clone() })
@@ -186,12 +184,12 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn now_ms(&self) -> u64 {
+    fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// A connection holds `now` bytes where it held `before`. Over the budget, those that wait for the longest have to go.
-    pub(crate) fn count_bytes(&self, before: usize, now: usize) {
+    fn count_bytes(&self, before: usize, now: usize) {
         // Two threads may report one connection in the wrong order: that must not wrap around.
         let count = |bytes: usize| Some(bytes.saturating_add(now).saturating_sub(before));
         let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
@@ -234,6 +232,7 @@ impl Shared {
 
     fn end(&self, connection: &Connection, why: WhyEnded) {
         if connection.end(why) {
+            self.count_bytes(connection.give_bytes_back(), 0);
             let counter = WhyEnded::ALL.iter().position(|one| *one == why).and_then(|at| self.ended.get(at));
             if let Some(counter) = counter {
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -283,11 +282,27 @@ impl Place {
     pub(crate) fn end(&self, why: WhyEnded) {
         self.shared.end(&self.connection, why);
     }
+
+    /// Bytes came in that are no request yet.
+    pub(crate) fn received(&self) {
+        self.connection.received(self.shared.now_ms());
+    }
+
+    /// A write of so many bytes waits for the client.
+    pub(crate) fn blocked(&self, offered: usize) {
+        let (before, now) = self.connection.blocked(offered, self.shared.now_ms());
+        self.shared.count_bytes(before, now);
+    }
+
+    /// The client takes bytes again.
+    pub(crate) fn unblocked(&self) {
+        self.shared.count_bytes(self.connection.unblocked(), 0);
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connection.give_bytes_back();
+        self.shared.count_bytes(self.connection.give_bytes_back(), 0);
         self.shared.open().remove(self.connection.id);
     }
 }
@@ -361,9 +376,9 @@ mod tests {
         let all = connections();
         let places: Vec<Place> = (1..=4).map(|last| all.enter(address(last)).unwrap()).collect();
         let _requests: Vec<_> = places.iter().map(served).collect();
-        places[1].connection().awaits_body();
-        places[2].connection().blocked(10);
-        places[3].connection().awaits_body();
+        places[1].connection().await_body(None);
+        places[2].blocked(10);
+        places[3].connection().await_body(None);
         places[3].connection().mark_known(std::num::NonZeroU64::MIN);
         let _newcomers = [
             all.enter(address(8)).map(|one| (served(&one), one)),
@@ -382,7 +397,7 @@ mod tests {
         let places: Vec<Place> = (1..=4).map(|last| all.enter(address(last)).unwrap()).collect();
         let _requests: Vec<_> = places.iter().map(served).collect();
         let body = || futures_util::stream::pending::<Result<bytes::Bytes, actix_http::error::PayloadError>>();
-        let payload = crate::RequestPayload::new(body(), places[2].connection().clone(), None);
+        let payload = crate::bodies::RequestBody::new(body(), places[2].connection().clone(), None);
         // All that was asked for came, and none of it was of the body: the lines between chunks may be as long as they like.
         places[2].connection().took_of_body(1 << 20);
         assert!(all.enter(address(9)).is_some());
@@ -395,13 +410,13 @@ mod tests {
         let all = connections();
         let places: Vec<Place> = (1..=4).map(|last| all.enter(address(last)).unwrap()).collect();
         for place in &places {
-            place.connection().blocked(16 * 1024);
+            place.blocked(16 * 1024);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(places[0].connection().why_ended(), Some(WhyEnded::OverBudget));
         assert!(places[1..].iter().all(|one| one.connection().why_ended().is_none()));
         assert_eq!(all.figures().bytes, 3 * 80 * 1024);
-        places[1].connection().unblocked();
+        places[1].unblocked();
         assert_eq!(all.figures().bytes, 2 * 80 * 1024);
         drop(places);
         assert_eq!(all.figures().bytes, 0);
@@ -413,9 +428,9 @@ mod tests {
         let looking = tokio::spawn(all.look_after());
         let (stalled, half, fine) =
             (all.enter(address(1)).unwrap(), all.enter(address(2)).unwrap(), all.enter(address(3)).unwrap());
-        stalled.connection().blocked(1);
-        half.connection().received();
-        fine.connection().received();
+        stalled.blocked(1);
+        half.received();
+        fine.received();
         let _serving = served(&fine);
         tokio::time::sleep(Duration::from_millis(9_500)).await;
         assert_eq!((stalled.connection().why_ended(), half.connection().why_ended()), (None, None));

@@ -4,30 +4,25 @@
 //! ```text
 //! accepted socket -> Connections::enter (a place, or none) -> GuardedStream (paces reading, watches writing) -> actix-http
 //!                                                                    ^ Connection
-//!                                            middleware: Connection::begin, RequestPayload, AnswerBody
+//!                                            middleware: begin, AnswerBody
 //! ```
 //!
 //! actix-http reads ahead of the answers that it has given, answers ahead of a client that doesn't read, and wakes itself without
 //! a pause while its read buffer is full. So the stream below it hands over one request's head at a time, of its body only what
 //! is asked for, and nothing at all while a write is blocked. Answers are handed to it in small slices.
 
-mod answer_body;
+mod bodies;
 mod connection;
 mod connections;
 mod head_end;
-mod network;
 mod places;
-mod refusal_log;
-mod request_payload;
 mod socket;
 mod stream;
 
-pub use answer_body::AnswerBody;
+pub use bodies::{AnswerBody, announced_length, begin};
 pub use connection::{BeingServed, Connection, WhyEnded};
 pub use connections::{Connections, Figures, Limits, Place};
-pub use network::network_of;
-pub use places::Refused;
-pub use request_payload::RequestPayload;
+pub use places::{Refused, network_of};
 pub use socket::{ClientSocket, prepare};
 pub use stream::GuardedStream;
 

@@ -70,7 +70,7 @@ impl<S: ClientSocket> GuardedStream<S> {
     pub fn into_parts(self) -> (S, BytesMut, Occupied) {
         let serving = self.place.connection().begin();
         if self.is_write_blocked {
-            self.place.connection().unblocked();
+            self.place.unblocked();
         }
         (self.socket, self.held, Occupied { _serving: serving, _place: self.place })
     }
@@ -85,9 +85,16 @@ impl<S: ClientSocket> GuardedStream<S> {
         }
     }
 
-    /// Reads into `buf`, at most `limit` bytes and not beyond the end of a head, from what is held or from the socket.
-    fn hand_over(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<usize>> {
-        if self.held.is_empty() {
+    /// Reads into `buf` from what is held or from the socket, at most `limit` bytes. Not beyond the end of a head, where one may be
+    /// among them (`has_heads`).
+    fn hand_over(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        limit: usize,
+        has_heads: bool,
+    ) -> Poll<io::Result<usize>> {
+        let given = if self.held.is_empty() {
             if self.is_at_end {
                 return Poll::Ready(Ok(0));
             }
@@ -95,28 +102,30 @@ impl<S: ClientSocket> GuardedStream<S> {
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut part))?;
             let read = part.filled();
             self.is_at_end = read.is_empty();
-            let end = self.head.find(read);
+            let end = if has_heads { self.head.find(read) } else { None };
             let given = end.unwrap_or(read.len());
+            self.is_round_over = end.is_some();
             self.held.extend_from_slice(read.get(given..).unwrap_or_default());
             buf.advance(given);
+            given
+        } else {
+            let part = self.held.get(..limit.min(self.held.len()).min(buf.remaining())).unwrap_or_default();
+            let end = if has_heads { self.head.find(part) } else { None };
+            let given = end.unwrap_or(part.len());
             self.is_round_over = end.is_some();
-            return Poll::Ready(Ok(given));
-        }
-        let part = self.held.get(..limit.min(self.held.len()).min(buf.remaining())).unwrap_or_default();
-        let end = self.head.find(part);
-        let given = end.unwrap_or(part.len());
-        buf.put_slice(part.get(..given).unwrap_or_default());
-        self.held.advance(given);
-        if self.held.is_empty() {
-            self.held = BytesMut::new();
-        }
-        self.is_round_over = end.is_some();
+            buf.put_slice(part.get(..given).unwrap_or_default());
+            self.held.advance(given);
+            if self.held.is_empty() {
+                self.held = BytesMut::new();
+            }
+            given
+        };
         Poll::Ready(Ok(given))
     }
 
     /// Ends the connection where a head grows too long.
     fn count_head(&mut self, cx: &mut Context<'_>, bytes: usize) -> io::Result<()> {
-        let length = self.head_bytes.saturating_add(self.place.connection().beyond_body(bytes));
+        let length = self.head_bytes.saturating_add(bytes);
         self.head_bytes = if self.is_round_over { 0 } else { length };
         if length <= MAX_HEAD {
             return Ok(());
@@ -174,20 +183,29 @@ impl<S: ClientSocket> AsyncRead for GuardedStream<S> {
         }
         let handed = match connection.allowance() {
             Allowance::Head => {
-                let handed = this.hand_over(cx, buf, usize::MAX);
+                let handed = this.hand_over(cx, buf, usize::MAX, true);
                 if let Poll::Ready(Ok(bytes @ 1..)) = handed {
-                    connection.received();
+                    this.place.received();
                     this.count_head(cx, bytes)?;
                 }
                 handed
             }
-            Allowance::Body(0) => {
+            Allowance::Body { most: 0, .. } => {
                 let looked = this.look_ahead(cx);
                 this.note_held();
                 return looked;
             }
-            Allowance::Body(wanted) => {
-                let handed = this.hand_over(cx, buf, wanted);
+            Allowance::Rest(most) => {
+                let handed = this.hand_over(cx, buf, most, false);
+                if let Poll::Ready(Ok(bytes @ 1..)) = handed {
+                    this.place.received();
+                    connection.took_of_body(bytes);
+                }
+                handed
+            }
+            // Behind a body of unknown length the next head may come.
+            Allowance::Body { most, measured } => {
+                let handed = this.hand_over(cx, buf, most, !measured);
                 if let Poll::Ready(Ok(bytes)) = handed {
                     connection.took_of_body(bytes);
                 }
@@ -207,12 +225,12 @@ impl<S: ClientSocket> GuardedStream<S> {
             Poll::Pending if !self.is_write_blocked => {
                 self.is_write_blocked = true;
                 connection.register(cx.waker());
-                connection.blocked(offered);
+                self.place.blocked(offered);
                 self.check()?;
             }
             Poll::Ready(_) if self.is_write_blocked => {
                 self.is_write_blocked = false;
-                connection.unblocked();
+                self.place.unblocked();
             }
             Poll::Pending => connection.register(cx.waker()),
             Poll::Ready(_) => {}

@@ -8,7 +8,7 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_actors::dialing::Dialer;
 use gatewarden_actors::gateway::{GatewayActor, GatewayParts};
 use gatewarden_actors::metrics::Metrics;
-use gatewarden_actors::registry::{GatewayDoor, SpawnGateway};
+use gatewarden_actors::registry::SpawnGateway;
 use gatewarden_protocol::DeviceIdentity;
 
 use crate::config::Config;
@@ -48,6 +48,6 @@ pub(super) fn spawner(
             Some(arbiter) => GatewayActor::start_in(&arbiter.handle(), parts),
             None => actix::Actor::start(GatewayActor::new(parts)),
         };
-        GatewayDoor::of(&actor)
+        actor.into()
     })
 }

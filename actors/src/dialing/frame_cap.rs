@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Buf, Bytes, BytesMut};
 use gatewarden_protocol::frame_header::{FrameHeader, FrameSender, Opcode};
 
+use super::Held;
+use super::Incoming;
 use super::failure::SocketError;
-use super::incoming::{Held, Incoming};
 use super::memory_budget::{COUNTED_FROM, MemoryAccount, MemoryPermit};
 
 /// Largest message before the connect reply: real gateways apply the same to us.

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewarden_protocol::health_document::HealthDocument;
 use gatewarden_protocol::{GatewayAddress, Secret};
 use serde_json::Value;
 
 use super::failure::DialFailure;
-use super::{Dialer, HttpMethod, HttpReply, HttpRequest, MemoryAccount};
+use super::{Dialer, Health, HealthFailure, HttpMethod, HttpReply, HttpRequest, MemoryAccount, read_health};
 use crate::gateway_record::TlsTrust;
 
 /// Longest health document, bytes.
@@ -20,58 +19,6 @@ pub const MAX_HEALTH_BODY: usize = 1024 * 1024;
 
 /// Longest list or configuration, bytes.
 pub const MAX_LIST_BODY: usize = 8 * 1024 * 1024;
-
-/// What `GET /health` said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    /// The document.
-    pub document: HealthDocument,
-    /// Whether the gateway is well: the document says so, under status 200.
-    pub is_healthy: bool,
-    /// From the start of the dial to the last byte.
-    pub took: Duration,
-}
-
-/// Why there is no health document.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HealthFailure {
-    /// No HTTP answer at all.
-    #[error(transparent)]
-    Unreached(#[from] DialFailure),
-    /// An answer, but no gateway's: many releases serve their web page on `/health`.
-    #[error("GET /health was answered with HTTP {status}, but with no health document ({})", content_type.as_deref().unwrap_or("no content type"))]
-    NotAHealthDocument {
-        /// The status.
-        status: u16,
-        /// `Content-Type`, lower-case.
-        content_type: Option<String>,
-    },
-}
-
-impl HealthFailure {
-    /// The failing step: that of the dial, or `health_document`.
-    pub fn step(&self) -> &'static str {
-        match self {
-            Self::Unreached(failure) => failure.step().as_str(),
-            Self::NotAHealthDocument { .. } => "health_document",
-        }
-    }
-}
-
-/// Reads an answer to `GET /health`, under 200 or (a gateway that is not well) 503. The status code alone proves nothing.
-///
-/// # Errors
-/// [`HealthFailure::NotAHealthDocument`].
-pub fn read_health(reply: &HttpReply) -> Result<Health, HealthFailure> {
-    matches!(reply.status, 200 | 503)
-        .then(|| HealthDocument::read(reply.content_type.as_deref(), &reply.body))
-        .flatten()
-        .map(|document| Health { is_healthy: document.healthy && reply.status == 200, document, took: reply.took })
-        .ok_or_else(|| HealthFailure::NotAHealthDocument {
-            status: reply.status,
-            content_type: reply.content_type.clone(),
-        })
-}
 
 /// `GET /health` without credentials.
 ///

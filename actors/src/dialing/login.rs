@@ -12,8 +12,8 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::Dialed;
+use super::Incoming;
 use super::failure::SocketError;
-use super::incoming::Incoming;
 use crate::clock::Clock;
 
 /// JSON that is no frame: after this many it isn't believed to become one.

@@ -10,11 +10,11 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use gatewarden_protocol::GatewayAddress;
 use tokio::time::{Instant, timeout_at};
 
+use super::Held;
 use super::channel::{self, Reached};
 use super::exchange::{Body, exchange, request_head, set_header};
 use super::failure::{DialFailure, DialStep};
 use super::frame_cap::FrameCap;
-use super::incoming::Held;
 use super::memory_budget::{COUNTED_FROM, MemoryAccount, MemoryBudget};
 use super::resolver::Resolver;
 use super::socket::open_halves;

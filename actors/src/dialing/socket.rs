@@ -18,9 +18,9 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+use super::Incoming;
 use super::failure::SocketError;
 use super::frame_cap::{FrameCap, FrameReader};
-use super::incoming::Incoming;
 use super::memory_budget::{Connected, MemoryAccount};
 use super::outgoing::{MAX_QUEUED_BYTES, Outgoing, Sent};
 

@@ -8,9 +8,11 @@ use gatewarden_protocol::GatewayAddress;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
+use super::Health;
+use super::HealthFailure;
+use super::Incoming;
 use super::failure::{DialFailure, SocketError};
-use super::http_probe::{Health, HealthFailure, health};
-use super::incoming::Incoming;
+use super::http_probe::health;
 use super::{DialRequest, DialTimings, Dialer, MemoryAccount};
 use crate::gateway_record::{TlsTrust, Transport};
 

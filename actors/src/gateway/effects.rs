@@ -4,8 +4,8 @@ use actix::prelude::*;
 use tracing::debug;
 
 use super::GatewayActor;
-use super::messages::GatewayNotice;
 use crate::dialing::Held;
+use crate::gateway_notice::GatewayNotice;
 use crate::gateway_report::Phase;
 use crate::machines::link::{Count, Effect};
 
@@ -52,7 +52,7 @@ impl GatewayActor {
             Effect::Sessions(sessions) => self.tell(GatewayNotice::Sessions(sessions)),
             Effect::Logs(news) => self.tell_followers(news),
             Effect::AnswerProbe { probe, outcome } => {
-                let _ = self.probers.remove(&probe).map(|waiter| waiter.send(outcome));
+                let _ = self.probers.remove(&probe).map(|waiter| waiter.send(*outcome));
             }
             Effect::ProbeUnconnected { round, timeout } => self.probe_beside(round, timeout, ctx),
             Effect::Report(report) => self.tell(GatewayNotice::Report(report)),

@@ -1,78 +1,53 @@
-//! The messages of [`super::messages`], in their order.
+//! The commands of [`super::messages`], in their order: each is an input of the link.
 
 use actix::prelude::*;
-use serde_json::Value;
-use tokio::sync::oneshot;
 
 use super::GatewayActor;
-use super::messages::{AuthPermit, Call, Probe, ProbeOutcome, Reconnect, ShutDown, UpdateRecord};
-use crate::dialing::Held;
-use crate::error::Failure;
+use super::messages::GatewayCommand;
 use crate::machines::link::{CallToken, Link, ProbeToken};
 
-impl Handler<UpdateRecord> for GatewayActor {
+impl Handler<GatewayCommand> for GatewayActor {
     type Result = ();
 
-    fn handle(&mut self, UpdateRecord(record): UpdateRecord, ctx: &mut Self::Context) {
-        self.feed(ctx, |link, moment| link.update_record(moment, record));
-    }
-}
-
-impl Handler<Reconnect> for GatewayActor {
-    type Result = ();
-
-    fn handle(&mut self, Reconnect: Reconnect, ctx: &mut Self::Context) {
-        self.feed(ctx, Link::reconnect);
-    }
-}
-
-impl Handler<Probe> for GatewayActor {
-    type Result = ResponseFuture<ProbeOutcome>;
-
-    fn handle(&mut self, Probe { timeout }: Probe, ctx: &mut Self::Context) -> Self::Result {
-        let (answer, answered) = oneshot::channel();
-        let token = ProbeToken(self.next_token());
-        self.probers.insert(token, answer);
-        self.feed(ctx, |link, moment| link.on_probe(moment, token, timeout));
-        let unanswered = ProbeOutcome {
-            probed_at_ms: self.clock.wall_ms(),
-            report: self.link.report().clone(),
-            latency_ms: None,
-            failed_step: Some(("request".to_owned(), "the supervision of this gateway ended meanwhile".to_owned())),
-        };
-        Box::pin(async move { answered.await.map_or(unanswered, |outcome| *outcome) })
-    }
-}
-
-impl Handler<Call> for GatewayActor {
-    type Result = ResponseFuture<Result<Held<Value>, Failure>>;
-
-    fn handle(&mut self, Call { method, params, timeout }: Call, ctx: &mut Self::Context) -> Self::Result {
-        let (answer, answered) = oneshot::channel();
-        let token = CallToken(self.next_token());
-        self.callers.insert(token, answer);
-        self.feed(ctx, |link, moment| link.on_call(moment, token, &method, &params, timeout));
-        Box::pin(
-            async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("supervision of this gateway"))) },
-        )
-    }
-}
-
-impl Handler<ShutDown> for GatewayActor {
-    type Result = ();
-
-    fn handle(&mut self, ShutDown: ShutDown, ctx: &mut Self::Context) {
-        self.feed(ctx, Link::shut_down);
-        // The close frame is queued; the socket's own task writes it after this actor is gone.
-        ctx.stop();
-    }
-}
-
-impl Handler<AuthPermit> for GatewayActor {
-    type Result = ();
-
-    fn handle(&mut self, permit: AuthPermit, ctx: &mut Self::Context) {
-        self.feed(ctx, |link, moment| link.on_permit(moment, permit));
+    fn handle(&mut self, command: GatewayCommand, ctx: &mut Self::Context) {
+        match command {
+            GatewayCommand::UpdateRecord(record) => self.feed(ctx, |link, moment| link.update_record(moment, record)),
+            GatewayCommand::Reconnect => self.feed(ctx, Link::reconnect),
+            GatewayCommand::Permit(permit) => self.feed(ctx, |link, moment| link.on_permit(moment, permit)),
+            GatewayCommand::Probe { timeout, reply } => {
+                let token = ProbeToken(self.next_token());
+                self.probers.insert(token, reply);
+                self.feed(ctx, |link, moment| link.on_probe(moment, token, timeout));
+            }
+            GatewayCommand::Call { method, params, timeout, reply } => {
+                let token = CallToken(self.next_token());
+                self.callers.insert(token, reply);
+                self.feed(ctx, |link, moment| link.on_call(moment, token, &method, &params, timeout));
+            }
+            GatewayCommand::StartRun(start, reply) => {
+                let token = CallToken(self.next_token());
+                self.starters.insert(token, reply);
+                self.feed(ctx, |link, moment| link.on_start_run(moment, token, start));
+            }
+            GatewayCommand::LookUpRun(wanted, reply) => {
+                let token = CallToken(self.next_token());
+                self.seekers.insert(token, reply);
+                self.feed(ctx, |link, moment| link.on_look_up_run(moment, token, wanted));
+            }
+            GatewayCommand::Control(control, reply) => {
+                let token = CallToken(self.next_token());
+                self.callers.insert(token, reply);
+                self.feed(ctx, |link, moment| link.on_control(moment, token, control));
+            }
+            GatewayCommand::WatchLogs(wish, reply) => self.let_follower_in(wish, reply, ctx),
+            GatewayCommand::ShutDown(reply) => {
+                self.feed(ctx, Link::shut_down);
+                // Whoever only wanted it stopped doesn't wait.
+                let _ = reply.send(());
+                // The close frame is queued; the socket's own task writes it after this actor is gone.
+                ctx.stop();
+            }
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use super::GatewayActor;
-use crate::dialing::http_probe::{HealthFailure, HttpGateway};
+use crate::dialing::HealthFailure;
+use crate::dialing::http_probe::HttpGateway;
 use crate::dialing::{DialFailure, DialStep};
 use crate::machines::link::{Epoch, HttpAnswer, HttpAsk, HttpOperation};
 

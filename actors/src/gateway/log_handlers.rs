@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 
 use actix::prelude::*;
-use tokio::sync::oneshot;
 
 use super::GatewayActor;
-use super::log_messages::WatchLogs;
+use super::messages::Reply;
 use crate::error::Failure;
 use crate::log_watch::{LogBegin, LogDelivery, LogFeed, LogSubscription, LogWish, pair};
 use crate::machines::link::LogNews;
@@ -16,17 +15,20 @@ use crate::machines::log_tail::{Begin, POLL_LIMIT, WatchToken};
 #[derive(Default)]
 pub(super) struct Followers {
     feeds: HashMap<WatchToken, LogFeed>,
-    joining: HashMap<WatchToken, (LogWish, oneshot::Sender<Result<LogSubscription, Failure>>)>,
+    joining: HashMap<WatchToken, (LogWish, Reply<Result<LogSubscription, Failure>>)>,
 }
 
-impl Handler<WatchLogs> for GatewayActor {
-    type Result = ResponseFuture<Result<LogSubscription, Failure>>;
-
-    fn handle(&mut self, WatchLogs(wish): WatchLogs, ctx: &mut Self::Context) -> Self::Result {
-        let (answer, answered) = oneshot::channel();
+impl GatewayActor {
+    /// It follows once the first entries are there.
+    pub(super) fn let_follower_in(
+        &mut self,
+        wish: LogWish,
+        reply: Reply<Result<LogSubscription, Failure>>,
+        ctx: &mut Context<Self>,
+    ) {
         let watch = WatchToken(self.next_token());
         self.drop_gone_followers();
-        self.followers.joining.insert(watch, (wish, answer));
+        self.followers.joining.insert(watch, (wish, reply));
         let begin = match (wish.begin, wish.level) {
             (LogBegin::Now, _) => Begin::Now,
             (LogBegin::After(cursor), _) => Begin::After(cursor),
@@ -35,13 +37,8 @@ impl Handler<WatchLogs> for GatewayActor {
             (LogBegin::Newest(_), Some(_)) => Begin::Newest(POLL_LIMIT),
         };
         self.feed(ctx, |link, moment| link.on_watch_logs(moment, watch, begin));
-        Box::pin(
-            async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("supervision of this gateway"))) },
-        )
     }
-}
 
-impl GatewayActor {
     pub(super) fn tell_followers(&mut self, news: LogNews) {
         match news {
             LogNews::Welcome { watch, entries, cursor, gap } => {

@@ -1,96 +1,102 @@
-//! What the registry sends to a `Gateway` actor, and what that actor says back.
+//! What the registry tells a `Gateway` actor, and what that actor says back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::*;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
-use super::run_messages::RunNotice;
 use crate::dialing::Held;
 use crate::error::Failure;
-use crate::gateway_record::{DeviceToken, SharedRecord};
-use crate::gateway_report::{GatewayReport, Status};
+use crate::gateway_notice::{AuthPermit, GatewayNotice};
+use crate::gateway_record::SharedRecord;
+use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
-use crate::run::SharedSessions;
+use crate::log_watch::{LogSubscription, LogWish};
+use crate::run::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, StartRun};
 
-/// From the registry: the stored record changed. A change of address, credentials, transport, trust or pairing mode
-/// reconnects at once; any other is only taken over. No reply; a dead actor is started again from the new record.
-#[derive(Message, Debug, Clone)]
+/// Where the answer to a command goes. It is dropped unanswered where the actor ends before.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// Everything that a `Gateway` actor may be told.
+#[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct UpdateRecord(pub SharedRecord);
-
-/// From the registry, for an operator: drop the connection and dial now, leaving blocked or backoff.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct Reconnect;
-
-/// From the registry: check the gateway now. Replies when it is known, at the latest after `timeout`.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "ProbeOutcome")]
-pub struct Probe {
-    /// Budget for all steps together.
-    pub timeout: Duration,
+pub(crate) enum GatewayCommand {
+    /// The stored record changed. A change of address, credentials, transport, trust or pairing mode reconnects at once; any
+    /// other is only taken over. A dead actor is started again from the new record.
+    UpdateRecord(SharedRecord),
+    /// For an operator: drop the connection and dial now, leaving blocked or backoff.
+    Reconnect,
+    /// In answer to [`GatewayNotice::PermitWanted`].
+    Permit(AuthPermit),
+    /// Check the gateway now; answered at the latest after `timeout`, for all steps together.
+    Probe { timeout: Duration, reply: Reply<ProbeOutcome> },
+    /// Send one request (`params` is an object) and wait for its first reply.
+    /// Fails with `gateway_unavailable`, `gateway_timeout`, `gateway_refused`, `gateway_busy` or `not_supported_by_gateway`.
+    Call { method: String, params: Value, timeout: Duration, reply: Reply<Result<Held<Value>, Failure>> },
+    /// Start a run. Answered with the acceptance; what follows comes as a notice.
+    StartRun(StartRun, Reply<Result<Accepted, NotAccepted>>),
+    /// What became of a run?
+    LookUpRun(LookUpRun, Reply<Result<LookedUp, Failure>>),
+    /// Control what runs in a session.
+    Control(ControlSession, Reply<Result<Held<Value>, Failure>>),
+    /// Follow the gateway's log. Answered once the first entries are there; what follows comes through the subscription, also
+    /// after the gateway was away, until it is dropped or this actor ends.
+    /// Fails with `not_supported_by_gateway`, `gateway_unavailable`, `gateway_busy`, `gateway_timeout` or `gateway_refused`.
+    WatchLogs(LogWish, Reply<Result<LogSubscription, Failure>>),
+    /// Close the socket with a reason, fail what is pending, stop. Answered when done.
+    ShutDown(Reply<()>),
 }
 
-/// What a probe found. It also feeds the gateway's status.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProbeOutcome {
-    /// Wall ms at the end of the probe.
-    pub probed_at_ms: i64,
-    /// The report after this probe was taken into account.
-    pub report: GatewayReport,
-    /// Round trip in ms, where the gateway answered.
-    pub latency_ms: Option<f64>,
-    /// The step that failed (`resolve`, `connect`, `tls`, `upgrade`, `challenge`, `authenticate`, `request`,
-    /// `health_document`), with its words.
-    pub failed_step: Option<(String, String)>,
-}
-
-/// From the registry: send one request and wait for its (first) reply.
-/// Fails with `gateway_unavailable`, `gateway_timeout`, `gateway_refused`, `gateway_busy` or `not_supported_by_gateway`.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Held<Value>, Failure>")]
-pub struct Call {
-    /// Method name on the wire.
-    pub method: String,
-    /// Its parameters (an object).
-    pub params: Value,
-    /// Deadline for the reply.
-    pub timeout: Duration,
-}
-
-/// From the registry: close the socket with a reason, fail what is pending, stop. Replies when done.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct ShutDown;
-
-/// From the registry, in answer to [`GatewayNotice::PermitWanted`]: whether one authentication may be tried now.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "()")]
-pub enum AuthPermit {
-    /// Dial and authenticate; the outcome must be told with [`GatewayNotice::AuthSettled`].
-    Granted {
-        /// The device token kept for this address, if any.
-        device_token: Option<DeviceToken>,
-    },
-    /// The address has used up its failed authentications; ask again then.
-    Denied {
-        /// When a permit may be had.
-        retry_at: Instant,
-    },
-}
-
-/// How a permitted authentication ended.
+/// Why a command was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthResult {
-    /// The gateway let us in.
-    Accepted,
-    /// Nothing was tried: the attempt ended before any credential was sent, or with a refusal that is not about them.
-    NotFailed,
-    /// The gateway refused the credentials.
-    Failed,
-    /// Credentials were sent and the answer never came: counts as failed, to be safe, until one is accepted.
-    Unknown,
+pub(crate) enum NoAnswer {
+    /// The actor is gone, or more commands wait for it than it will ever work through in time: it never saw this one.
+    NotTaken,
+    /// The actor ended with the command in hand: nobody knows what came of it.
+    Ended,
+    /// The time was over.
+    Late,
+}
+
+/// The way to one `Gateway` actor.
+#[derive(Clone)]
+pub struct GatewayHandle {
+    commands: Recipient<GatewayCommand>,
+}
+
+impl GatewayHandle {
+    /// To the actor that takes these commands.
+    pub(crate) fn new(commands: Recipient<GatewayCommand>) -> Self {
+        Self { commands }
+    }
+
+    /// Whether the actor is alive. False for good once it stopped or panicked.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.commands.connected()
+    }
+
+    /// Hands over what needs no answer and must not be lost. Its sender sees to it that only few are under way.
+    pub(crate) fn tell(&self, command: GatewayCommand) {
+        self.commands.do_send(command);
+    }
+
+    /// Hands over a command and waits for its answer. It is handed over before this returns, if it is at all.
+    pub(crate) fn ask<T: 'static>(
+        &self,
+        within: Duration,
+        command: impl FnOnce(Reply<T>) -> GatewayCommand,
+    ) -> ResponseFuture<Result<T, NoAnswer>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.try_send(command(reply));
+        Box::pin(async move {
+            sent.map_err(|_| NoAnswer::NotTaken)?;
+            match tokio::time::timeout(within, answer).await {
+                Ok(answer) => answer.map_err(|_| NoAnswer::Ended),
+                Err(_) => Err(NoAnswer::Late),
+            }
+        })
+    }
 }
 
 /// From a `Gateway` actor to whoever supervises it (the registry; a recorder in tests).
@@ -103,62 +109,4 @@ pub struct FromGateway {
     pub incarnation: u64,
     /// What it says.
     pub notice: GatewayNotice,
-}
-
-/// What a `Gateway` actor says.
-#[derive(Debug, Clone)]
-pub enum GatewayNotice {
-    /// The report changed (any field).
-    Report(Box<GatewayReport>),
-    /// One authentication is wanted for `address`; answered with [`AuthPermit`].
-    PermitWanted {
-        /// The address in its canonical form.
-        address: String,
-    },
-    /// The permitted authentication has ended.
-    AuthSettled {
-        /// The address in its canonical form.
-        address: String,
-        /// How.
-        result: AuthResult,
-    },
-    /// The gateway issued a device token: keep it for this address.
-    DeviceTokenIssued {
-        /// The address in its canonical form.
-        address: String,
-        /// The token.
-        token: DeviceToken,
-    },
-    /// The gateway rejected the device token: forget it.
-    DeviceTokenRejected {
-        /// The address in its canonical form.
-        address: String,
-    },
-    /// One point for the health log.
-    Health(HealthPoint),
-    /// A run that this gateway took moved on.
-    Run(RunNotice),
-    /// The sessions changed; at most a few times a second.
-    Sessions(SharedSessions),
-}
-
-/// One entry of the health log: a status change, or a fold of the heartbeats of one probe interval.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HealthPoint {
-    /// Wall ms.
-    pub at_ms: i64,
-    /// Status at that time.
-    pub status: Status,
-    /// Last latency, ms.
-    pub latency_ms: Option<f64>,
-    /// Minimum since the previous point.
-    pub latency_min_ms: Option<f64>,
-    /// Average since the previous point.
-    pub latency_avg_ms: Option<f64>,
-    /// Maximum since the previous point.
-    pub latency_max_ms: Option<f64>,
-    /// Heartbeats missed since the previous point.
-    pub misses: u32,
-    /// The sentence of the problem, if any.
-    pub error: Option<String>,
 }

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_close};
 
 use super::GatewayActor;
-use crate::dialing::http_probe::HealthFailure;
+use crate::dialing::HealthFailure;
 use crate::dialing::unconnected_probe::{Findings, NoGreeting, probe_unconnected};
 use crate::machines::link::{Link, ProbeFinding};
 

@@ -9,6 +9,7 @@ use crate::gateway_report::{BreakerState, Status};
 use crate::processes::view::ProcessState;
 use gatewarden_processes::usage::Usage;
 use gatewarden_protocol::Dialect;
+use gatewarden_store::metrics::StoreMetrics as _;
 
 const FIRST: GatewayId = GatewayId(1);
 const SECOND: GatewayId = GatewayId(2);

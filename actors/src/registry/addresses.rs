@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-use crate::gateway::messages::AuthResult;
+use crate::gateway_notice::AuthResult;
 use crate::gateway_record::DeviceToken;
 use crate::ids::GatewayId;
 use crate::machines::auth_budget::AuthBudget;

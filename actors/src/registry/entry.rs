@@ -3,14 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::dev::ToEnvelope;
-use actix::prelude::*;
 use gatewarden_protocol::address::GatewayAddress;
 use tokio::sync::watch;
 
-use crate::gateway::log_messages::WatchLogs;
-use crate::gateway::messages::{AuthPermit, Call, Probe, Reconnect, ShutDown, UpdateRecord};
-use crate::gateway::run_messages::{ControlSession, LookUpRun, StartRun};
+use crate::gateway::messages::GatewayHandle;
 use crate::gateway_record::{GatewayRecord, SharedRecord};
 use crate::gateway_report::GatewayReport;
 use crate::machines::election::Candidate;
@@ -19,67 +15,6 @@ use crate::machines::restart_intensity::RestartIntensity;
 use crate::processes::view::ProcessView;
 use crate::run::SharedSessions;
 use crate::settings::RestartSettings;
-
-/// The way to one `Gateway` actor. Commands go down, answers come back; the actor speaks up only with notices.
-#[derive(Clone)]
-pub struct GatewayDoor {
-    pub(super) update: Recipient<UpdateRecord>,
-    pub(super) reconnect: Recipient<Reconnect>,
-    pub(super) probe: Recipient<Probe>,
-    pub(super) call: Recipient<Call>,
-    pub(super) start_run: Recipient<StartRun>,
-    pub(super) look_up_run: Recipient<LookUpRun>,
-    pub(super) control: Recipient<ControlSession>,
-    pub(super) watch_logs: Recipient<WatchLogs>,
-    pub(super) permit: Recipient<AuthPermit>,
-    pub(super) shut_down: Recipient<ShutDown>,
-}
-
-impl GatewayDoor {
-    /// The door of an actor that takes all of a gateway's messages.
-    pub fn of<A>(addr: &Addr<A>) -> Self
-    where
-        A: Actor
-            + Handler<UpdateRecord>
-            + Handler<Reconnect>
-            + Handler<Probe>
-            + Handler<Call>
-            + Handler<StartRun>
-            + Handler<LookUpRun>
-            + Handler<ControlSession>
-            + Handler<WatchLogs>
-            + Handler<AuthPermit>
-            + Handler<ShutDown>,
-        A::Context: ToEnvelope<A, UpdateRecord>
-            + ToEnvelope<A, Reconnect>
-            + ToEnvelope<A, Probe>
-            + ToEnvelope<A, Call>
-            + ToEnvelope<A, StartRun>
-            + ToEnvelope<A, LookUpRun>
-            + ToEnvelope<A, ControlSession>
-            + ToEnvelope<A, WatchLogs>
-            + ToEnvelope<A, AuthPermit>
-            + ToEnvelope<A, ShutDown>,
-    {
-        Self {
-            update: addr.clone().recipient(),
-            reconnect: addr.clone().recipient(),
-            probe: addr.clone().recipient(),
-            call: addr.clone().recipient(),
-            start_run: addr.clone().recipient(),
-            look_up_run: addr.clone().recipient(),
-            control: addr.clone().recipient(),
-            watch_logs: addr.clone().recipient(),
-            permit: addr.clone().recipient(),
-            shut_down: addr.clone().recipient(),
-        }
-    }
-
-    /// Whether the actor is alive. False for good once it stopped or panicked.
-    pub(super) fn is_alive(&self) -> bool {
-        self.permit.connected()
-    }
-}
 
 /// One gateway of the roster.
 pub(super) struct Entry {
@@ -90,7 +25,7 @@ pub(super) struct Entry {
     /// As last reported.
     pub(super) report: GatewayReport,
     /// The living actor; none while parked.
-    pub(super) door: Option<GatewayDoor>,
+    pub(super) handle: Option<GatewayHandle>,
     /// Which start of the actor this is; late words of an earlier one are ignored.
     pub(super) incarnation: u64,
     /// How often it died lately.
@@ -122,7 +57,7 @@ impl Entry {
             address: canonical_address(&record),
             record,
             report,
-            door: None,
+            handle: None,
             incarnation: 0,
             intensity: RestartIntensity::new(restarts.max_restarts, restarts.window),
             flaps: FlapDamper::default(),

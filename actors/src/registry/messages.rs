@@ -9,8 +9,9 @@ use super::roster::GatewayView;
 use super::trials::Trial;
 use crate::dialing::Held;
 use crate::error::Failure;
-use crate::gateway::messages::{FromGateway, ProbeOutcome};
+use crate::gateway::messages::FromGateway;
 use crate::gateway_record::{GatewayChange, NewGateway};
+use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::log_watch::{LogSubscription, LogWish};
 use crate::machines::routing::RouteWish;
@@ -112,7 +113,7 @@ pub struct CallGateway {
 }
 
 /// From HTTP and from the event hub's relay: follow one gateway's log. Replies once the first entries are there; the
-/// following ends with the subscription. `gateway_not_found`, and what [`crate::gateway::log_messages::WatchLogs`] fails with.
+/// following ends with the subscription. `gateway_not_found`, and what the gateway's actor fails with.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "Result<LogSubscription, Failure>")]
 pub struct WatchGatewayLogs {

@@ -4,7 +4,9 @@ use actix::prelude::*;
 use tracing::{error, warn};
 
 use super::RegistryActor;
-use crate::gateway::messages::{AuthPermit, FromGateway, GatewayNotice};
+use crate::gateway::messages::{FromGateway, GatewayCommand};
+use crate::gateway_notice::AuthPermit;
+use crate::gateway_notice::GatewayNotice;
 use crate::gateway_record::{DeviceToken, GatewayChange};
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
@@ -108,9 +110,9 @@ impl RegistryActor {
             Ok(device_token) => AuthPermit::Granted { device_token },
             Err(retry_at) => AuthPermit::Denied { retry_at },
         };
-        if let Some(door) = self.entries.get(&id).and_then(|entry| entry.door.as_ref()) {
+        if let Some(handle) = self.entries.get(&id).and_then(|entry| entry.handle.as_ref()) {
             // One permit is under way per gateway, so this never piles up; a dead actor's reservation expires by itself.
-            door.permit.do_send(permit);
+            handle.tell(GatewayCommand::Permit(permit));
         }
     }
 

@@ -7,9 +7,10 @@ use tracing::info;
 
 use super::RegistryActor;
 use super::entry::Entry;
-use crate::gateway::run_messages::{LookUpRun, RunNotice};
+use crate::gateway::messages::GatewayCommand;
 use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState;
+use crate::run::{LookUpRun, RunNotice};
 use crate::run::{LookedUp, RunFinding};
 use crate::store::records::SpawnRecord;
 
@@ -77,11 +78,11 @@ impl RegistryActor {
             let sent = self
                 .entries
                 .get(&gateway)
-                .and_then(|entry| entry.door.as_ref())
-                .map(|door| door.look_up_run.send(question));
+                .and_then(|entry| entry.handle.as_ref())
+                .map(|handle| handle.ask(QUESTION_TIMEOUT * 2, |reply| GatewayCommand::LookUpRun(question, reply)));
             let ask = async move {
                 match sent {
-                    Some(sent) => tokio::time::timeout(QUESTION_TIMEOUT * 2, sent).await.ok().and_then(Result::ok),
+                    Some(sent) => sent.await.ok(),
                     None => None,
                 }
             };

@@ -9,7 +9,7 @@ use super::RegistryActor;
 use super::entry::{Entry, canonical_address};
 use super::messages::{CreateGateway, DeleteGateway, GatewayCommitted, UpdateGateway};
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::messages::{ShutDown, UpdateRecord};
+use crate::gateway::messages::GatewayCommand;
 use crate::gateway_record::{GatewayChange, GatewayRecord};
 use crate::gateway_report::{Status, StatusSource};
 use crate::ids::GatewayId;
@@ -126,10 +126,10 @@ impl RegistryActor {
             }
         }
         if let Some(entry) = self.entries.get(&id)
-            && let Some(door) = &entry.door
+            && let Some(handle) = &entry.handle
         {
             // At most one message per committed change; a dead actor is started from the record anyway.
-            door.update.do_send(UpdateRecord(entry.record.clone()));
+            handle.tell(GatewayCommand::UpdateRecord(entry.record.clone()));
         }
         self.tell_processes_of_record(id);
         self.publish(id);
@@ -187,8 +187,8 @@ impl RegistryActor {
 
     pub(super) fn dismiss(&mut self, id: GatewayId, ctx: &mut Context<Self>) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        if let Some(door) = entry.door {
-            door.shut_down.do_send(ShutDown);
+        if let Some(handle) = entry.handle {
+            handle.tell(GatewayCommand::ShutDown(tokio::sync::oneshot::channel().0));
         }
         if self.addresses.leave(&entry.address, id) {
             self.delete_stored_token(entry.address, ctx);

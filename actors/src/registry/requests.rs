@@ -9,13 +9,16 @@ use tracing::{info, warn};
 
 use super::RegistryActor;
 use super::entry::Entry;
-use super::messages::{CallGateway, Drain, Ping, ProbeGateways, ReconnectGateway};
+use super::messages::{CallGateway, ControlSessionAt, Drain, Ping, ProbeGateways, ReconnectGateway, WatchGatewayLogs};
 use super::roster::GatewayView;
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::messages::{Call, Probe, ProbeOutcome, Reconnect, ShutDown};
+use crate::gateway::messages::{GatewayCommand, NoAnswer, Reply};
+use crate::gateway_report::ProbeOutcome;
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::ids::GatewayId;
+use crate::log_watch::LogSubscription;
+use crate::run::{ControlSession, SessionAction};
 use std::sync::Arc;
 
 /// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
@@ -23,55 +26,46 @@ pub(super) const GRACE: Duration = Duration::from_millis(500);
 /// How long gateways may take to close their sockets when the daemon stops.
 const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
 
-impl Handler<ProbeGateways> for RegistryActor {
-    type Result = ResponseFuture<Result<Vec<(GatewayId, ProbeOutcome)>, Failure>>;
-
-    fn handle(&mut self, message: ProbeGateways, _: &mut Self::Context) -> Self::Result {
-        let ids: Vec<GatewayId> = match message.only {
-            Some(id) if self.entries.get(&id).is_none_or(Entry::is_hidden) => {
-                return Box::pin(async move { Err(Failure::gateway_not_found(id)) });
-            }
-            Some(id) => vec![id],
-            None => self.roster.reader().list().iter().map(|view| view.record.id).collect(),
+impl RegistryActor {
+    /// Passes a command on to a gateway that is usable. `what` it then failed to do in time goes into the failure with `help`.
+    fn ask<T: 'static>(
+        &self,
+        entry: &Entry,
+        timeout: Duration,
+        (what, help): (&'static str, &'static str),
+        command: impl FnOnce(Reply<Result<T, Failure>>) -> GatewayCommand,
+    ) -> ResponseFuture<Result<T, Failure>> {
+        let name = entry.record.name.clone();
+        let Some(handle) = entry.handle.as_ref().filter(|_| entry.report.is_usable()) else {
+            return refused(unusable(&name, &entry.report));
         };
-        // All at the same time: the answer takes one probe's timeout, however many gateways there are.
-        let probes: Vec<_> = ids
-            .into_iter()
-            .filter_map(|id| {
-                let entry = self.entries.get(&id)?;
-                let sent = entry.door.as_ref().map(|door| door.probe.send(Probe { timeout: message.timeout }));
-                Some((id, entry.report.clone(), sent))
-            })
-            .collect();
-        let clock = self.clock.clone();
+        let asked = handle.ask(timeout + GRACE, command);
         Box::pin(async move {
-            let outcomes = join_all(probes.into_iter().map(|(id, report, sent)| {
-                let clock = clock.clone();
-                async move {
-                    let answered = match sent {
-                        Some(sent) => {
-                            tokio::time::timeout(message.timeout + GRACE, sent).await.ok().and_then(Result::ok)
-                        }
-                        None => None,
-                    };
-                    let outcome = answered.unwrap_or_else(|| unanswered(report, clock.wall_ms()));
-                    (id, outcome)
-                }
-            }))
-            .await;
-            Ok(outcomes)
+            match asked.await {
+                Ok(answer) => answer,
+                Err(NoAnswer::Late) => Err(Failure::new(
+                    ErrorCode::GatewayTimeout,
+                    format!("Gateway \"{name}\" did not {what} within {} ms", timeout.as_millis()),
+                )
+                .with_help(help)),
+                Err(NoAnswer::NotTaken | NoAnswer::Ended) => Err(Failure::new(
+                    ErrorCode::GatewayUnavailable,
+                    format!("The connection to gateway \"{name}\" is being set up anew"),
+                )
+                .with_help("Try again in a second.")
+                .with_retry_after(Duration::from_secs(1))),
+            }
         })
+    }
+
+    /// A gateway that everybody sees.
+    fn visible(&self, id: GatewayId) -> Result<&Entry, Failure> {
+        self.entries.get(&id).filter(|entry| !entry.is_hidden()).ok_or_else(|| Failure::gateway_not_found(id))
     }
 }
 
-/// The outcome where the actor itself couldn't answer: what was last known, and that this is all.
-fn unanswered(report: GatewayReport, probed_at_ms: i64) -> ProbeOutcome {
-    let words = if report.phase == Phase::Parked {
-        "its supervision is parked after repeated crashes"
-    } else {
-        "its supervisor did not answer in time"
-    };
-    ProbeOutcome { probed_at_ms, report, latency_ms: None, failed_step: Some(("request".to_owned(), words.to_owned())) }
+fn refused<T: 'static>(failure: Failure) -> ResponseFuture<Result<T, Failure>> {
+    Box::pin(async { Err(failure) })
 }
 
 impl Handler<CallGateway> for RegistryActor {
@@ -83,38 +77,89 @@ impl Handler<CallGateway> for RegistryActor {
             let failure = Failure::new(ErrorCode::NoUsableGateway, "No gateway can take the request: none is usable")
                 .with_help("GET /api/gateways shows each gateway's state and what to do about it.")
                 .with_retry_after(Duration::from_secs(5));
-            return Box::pin(async { Err(failure) });
+            return refused(failure);
         };
-        let Some(entry) = self.entries.get(&id) else {
-            return Box::pin(async move { Err(Failure::gateway_not_found(id)) });
-        };
-        let name = entry.record.name.clone();
-        if !entry.report.is_usable() {
-            let failure = unusable(&name, &entry.report);
-            return Box::pin(async { Err(failure) });
-        }
-        let Some(door) = &entry.door else {
-            let failure = unusable(&name, &entry.report);
-            return Box::pin(async { Err(failure) });
-        };
-        let sent = door.call.send(Call { method, params, timeout });
-        Box::pin(async move {
-            match tokio::time::timeout(timeout + GRACE, sent).await {
-                Ok(Ok(answer)) => answer.map(|value| (id, value)),
-                Ok(Err(_)) => Err(Failure::new(
-                    ErrorCode::GatewayUnavailable,
-                    format!("The connection to gateway \"{name}\" is being set up anew"),
-                )
-                .with_help("Try again in a second.")
-                .with_retry_after(Duration::from_secs(1))),
-                Err(_) => Err(Failure::new(
-                    ErrorCode::GatewayTimeout,
-                    format!("Gateway \"{name}\" did not answer within {} ms", timeout.as_millis()),
-                )
-                .with_help("The request may have been carried out: look before you repeat it.")),
-            }
-        })
+        let Some(entry) = self.entries.get(&id) else { return refused(Failure::gateway_not_found(id)) };
+        let words = ("answer", "The request may have been carried out: look before you repeat it.");
+        let called = self.ask(entry, timeout, words, |reply| GatewayCommand::Call { method, params, timeout, reply });
+        Box::pin(async move { called.await.map(|value| (id, value)) })
     }
+}
+
+impl Handler<ControlSessionAt> for RegistryActor {
+    type Result = ResponseFuture<Result<Held<Value>, Failure>>;
+
+    fn handle(&mut self, message: ControlSessionAt, _: &mut Self::Context) -> Self::Result {
+        let ControlSessionAt { gateway, session_key, action, timeout } = message;
+        let what = match action {
+            SessionAction::Pause => "answer the pause",
+            SessionAction::Resume => "answer the resume",
+            SessionAction::Kill => "answer the kill",
+        };
+        let words = (what, "It may have been carried out: look at the session before you repeat it.");
+        let control = ControlSession { session_key, action, timeout };
+        match self.visible(gateway) {
+            Ok(entry) => self.ask(entry, timeout, words, |reply| GatewayCommand::Control(control, reply)),
+            Err(failure) => refused(failure),
+        }
+    }
+}
+
+impl Handler<WatchGatewayLogs> for RegistryActor {
+    type Result = ResponseFuture<Result<LogSubscription, Failure>>;
+
+    fn handle(&mut self, message: WatchGatewayLogs, _: &mut Self::Context) -> Self::Result {
+        let WatchGatewayLogs { gateway, wish, timeout } = message;
+        let words = ("give out its log", "Try again; if it stays so, look at the gateway's load.");
+        match self.visible(gateway) {
+            Ok(entry) if self.stopping => refused(unusable(&entry.record.name, &entry.report)),
+            Ok(entry) => self.ask(entry, timeout, words, |reply| GatewayCommand::WatchLogs(wish, reply)),
+            Err(failure) => refused(failure),
+        }
+    }
+}
+
+impl Handler<ProbeGateways> for RegistryActor {
+    type Result = ResponseFuture<Result<Vec<(GatewayId, ProbeOutcome)>, Failure>>;
+
+    fn handle(&mut self, message: ProbeGateways, _: &mut Self::Context) -> Self::Result {
+        let ids: Vec<GatewayId> = match message.only.map(|id| (id, self.visible(id))) {
+            Some((_, Err(failure))) => return refused(failure),
+            Some((id, Ok(_))) => vec![id],
+            None => self.roster.reader().list().iter().map(|view| view.record.id).collect(),
+        };
+        let timeout = message.timeout;
+        let clock = self.clock.clone();
+        // All at the same time: the answer takes one probe's timeout, however many gateways there are.
+        let probes: Vec<_> = ids
+            .into_iter()
+            .filter_map(move |id| {
+                let entry = self.entries.get(&id)?;
+                let handle = entry.handle.as_ref();
+                let asked =
+                    handle.map(|handle| handle.ask(timeout + GRACE, |reply| GatewayCommand::Probe { timeout, reply }));
+                let (report, clock) = (entry.report.clone(), clock.clone());
+                Some(async move {
+                    let answered = match asked {
+                        Some(asked) => asked.await.ok(),
+                        None => None,
+                    };
+                    (id, answered.unwrap_or_else(|| unanswered(report, clock.wall_ms())))
+                })
+            })
+            .collect();
+        Box::pin(async move { Ok(join_all(probes).await) })
+    }
+}
+
+/// The outcome where the actor itself couldn't answer: what was last known, and that this is all.
+fn unanswered(report: GatewayReport, probed_at_ms: i64) -> ProbeOutcome {
+    let words = if report.phase == Phase::Parked {
+        "its supervision is parked after repeated crashes"
+    } else {
+        "its supervisor did not answer in time"
+    };
+    ProbeOutcome { probed_at_ms, report, latency_ms: None, failed_step: Some(("request".to_owned(), words.to_owned())) }
 }
 
 /// The failure for a request to a gateway that isn't to be trusted with work.
@@ -142,8 +187,8 @@ impl Handler<ReconnectGateway> for RegistryActor {
         let entry = self.entries.get_mut(&id).filter(|entry| !entry.is_hidden());
         let entry = entry.ok_or_else(|| Failure::gateway_not_found(id))?;
         info!(gateway.id = id.0, gateway.name = %entry.record.name, "reconnect asked for by an operator");
-        match &entry.door {
-            Some(door) => door.reconnect.do_send(Reconnect),
+        match &entry.handle {
+            Some(handle) => handle.tell(GatewayCommand::Reconnect),
             None => {
                 entry.intensity.forgive();
                 let last_seen_ms = entry.report.last_seen_ms;
@@ -169,15 +214,15 @@ impl Handler<Drain> for RegistryActor {
         let closing: Vec<_> = self
             .entries
             .values()
-            .filter_map(|entry| entry.door.as_ref())
-            .map(|door| door.shut_down.send(ShutDown))
+            .filter_map(|entry| entry.handle.as_ref())
+            .map(|handle| handle.ask(CLOSE_BUDGET, GatewayCommand::ShutDown))
             .collect();
         let count = closing.len();
         let observed = self.take_unsaved();
         let store = self.store.clone();
         let health_log = self.health_log.clone();
         let drain = async move {
-            if tokio::time::timeout(CLOSE_BUDGET, join_all(closing)).await.is_err() {
+            if join_all(closing).await.contains(&Err(NoAnswer::Late)) {
                 warn!(gateways = count, "not every gateway connection could be closed in time");
             }
             if let Err(failure) = store.save_observed(observed).await {

@@ -19,10 +19,11 @@ use super::RegistryActor;
 use super::messages::{SpawnAnswer, SpawnWork};
 use super::requests::GRACE;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::run_messages::StartRun;
+use crate::gateway::messages::{GatewayCommand, NoAnswer};
 use crate::ids::GatewayId;
 use crate::machines::routing::{self, NoRoute, RouteCandidate, RouteReason, RouteWish};
 use crate::machines::spawn_state::SpawnState;
+use crate::run::StartRun;
 use crate::run::{Accepted, Certainty, NotAccepted, Work};
 use crate::store::records::{Idempotency, NewSpawn, Recorded, SpawnRecord};
 
@@ -114,6 +115,7 @@ impl RegistryActor {
     /// Sends one attempt and deals with its end; goes on to another gateway where that is certainly harmless.
     fn attempt(&self, attempt: Attempt, number: usize) -> ResponseActFuture<Self, Result<SpawnAnswer, Failure>> {
         let name = self.name_of(attempt.gateway).unwrap_or_default();
+        let timeout = attempt.timeout;
         let start = StartRun {
             spawn_id: attempt.record.spawn_id.clone(),
             work: attempt.work.clone(),
@@ -121,16 +123,17 @@ impl RegistryActor {
         };
         let sent = self.entries.get(&attempt.gateway).and_then(|entry| {
             let usable = entry.report.is_usable();
-            entry.door.as_ref().filter(|_| usable).map(|door| door.start_run.send(start))
+            let handle = entry.handle.as_ref().filter(|_| usable)?;
+            Some(handle.ask(timeout + GRACE, |reply| GatewayCommand::StartRun(start, reply)))
         });
-        let timeout = attempt.timeout;
         let send = async move {
             let Some(sent) = sent else { return Outcome::Refused(not_connected(&name)) };
-            match tokio::time::timeout(timeout + GRACE, sent).await {
-                Ok(Ok(Ok(accepted))) => Outcome::Taken(accepted),
-                Ok(Ok(Err(refused))) => Outcome::Refused(refused),
+            match sent.await {
+                Ok(Ok(accepted)) => Outcome::Taken(accepted),
+                Ok(Err(refused)) => Outcome::Refused(refused),
+                Err(NoAnswer::NotTaken) => Outcome::Refused(not_connected(&name)),
                 // The actor died with the request in hand, or is stuck: nobody can tell whether it was sent.
-                Ok(Err(_)) | Err(_) => {
+                Err(NoAnswer::Ended | NoAnswer::Late) => {
                     Outcome::Refused(NotAccepted { failure: no_answer(&name, timeout), certainty: Certainty::Unknown })
                 }
             }
@@ -277,7 +280,7 @@ impl RegistryActor {
                     name: &entry.record.name,
                     labels: &entry.record.labels,
                     configured: entry.record.is_primary,
-                    usable: entry.report.is_usable() && entry.door.is_some(),
+                    usable: entry.report.is_usable() && entry.handle.is_some(),
                     drained: entry.record.drained,
                     full: in_flight >= bound,
                     load: entry.report.sessions_count.unwrap_or(0).max(u32::try_from(in_flight).unwrap_or(u32::MAX)),

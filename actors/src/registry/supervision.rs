@@ -18,7 +18,7 @@ impl RegistryActor {
         let dead: Vec<GatewayId> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.door.as_ref().is_some_and(|door| !door.is_alive()))
+            .filter(|(_, entry)| entry.handle.as_ref().is_some_and(|handle| !handle.is_alive()))
             .map(|(id, _)| *id)
             .collect();
         for id in dead {
@@ -31,7 +31,7 @@ impl RegistryActor {
         let now = self.clock.now();
         let wall_ms = self.clock.wall_ms();
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.door = None;
+        entry.handle = None;
         entry.ready_since = None;
         let was_usable = entry.report.is_usable();
         let decision = entry.intensity.on_death(now);

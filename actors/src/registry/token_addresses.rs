@@ -72,9 +72,16 @@ pub async fn device_tokens(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use gatewarden_protocol::Secret;
+
     use super::*;
+    use crate::clock::Clock;
     use crate::gateway_record::NewGateway;
     use crate::ids::GatewayId;
+    use crate::store::key_file::SealingKey;
+    use crate::store::options::StoreOptions;
 
     fn record(name: &str, host: &str, port: u16) -> GatewayRecord {
         NewGateway::at(name, host, port).into_record(GatewayId(1), "", 0)
@@ -98,5 +105,34 @@ mod tests {
         assert_eq!(whose("h:1", &paths), Whose::Ambiguous(vec!["a".into(), "b".into()]));
         let schemes = [record("a", "h", 1), record("b", "wss://h", 1)];
         assert_eq!(whose("h:1", &schemes), Whose::Ambiguous(vec!["a".into(), "b".into()]));
+    }
+
+    fn device_token(text: &str) -> DeviceToken {
+        DeviceToken { token: Secret::new(text), role: "operator".into(), scopes: Vec::new(), issued_at_ms: 1 }
+    }
+
+    #[actix::test]
+    async fn tokens_of_host_and_port_move_to_the_address_that_is_in_use_there_or_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = SealingKey::load_or_create(None, dir.path()).unwrap();
+        let options = StoreOptions::at(dir.path().join("gatewarden.db"));
+        let store = &StoreHandle::open(options, key, Clock::system(), Arc::new(())).unwrap();
+        let records = [("a", "ws://h/a"), ("b", "ws://h/b"), ("c", "ws://other/c/"), ("d", "ws://other/c")];
+        let records = records.map(|(name, host)| record(name, host, 18789));
+        for (address, token) in
+            [("h:18789", "anybody's"), ("other:18789", "c's"), ("gone:18789", "nobody's"), ("ws://h:18789/a", "a's")]
+        {
+            store.put_device_token(address.into(), device_token(token)).await.unwrap();
+        }
+        let expected = vec![
+            ("ws://h:18789/a".to_owned(), device_token("a's")),
+            ("ws://other:18789/c".to_owned(), device_token("c's")),
+        ];
+        for _ in 0..2 {
+            assert_eq!(device_tokens(store, &records).await.unwrap(), expected);
+        }
+        // The earlier release came back for a while, and was issued another one.
+        store.put_device_token("other:18789".into(), device_token("newer")).await.unwrap();
+        assert_eq!(device_tokens(store, &records).await.unwrap()[1].1, device_token("newer"));
     }
 }

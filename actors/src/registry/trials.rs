@@ -14,7 +14,7 @@ use super::entry::{Entry, canonical_address};
 use super::messages::{AbandonGateway, ConfirmGateway, GatewayCommitted, ReserveGateway, TryGateway};
 use super::record_changes::refuse_while_stopping;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::messages::UpdateRecord;
+use crate::gateway::messages::GatewayCommand;
 use crate::gateway_record::{GatewayRecord, NewGateway, SharedRecord};
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
@@ -149,8 +149,8 @@ impl RegistryActor {
         entry.was_usable = usable;
         let dialect = entry.report.dialect;
         let sessions = entry.unseen_sessions.take();
-        if let Some(door) = &entry.door {
-            door.update.do_send(UpdateRecord(entry.record.clone()));
+        if let Some(handle) = &entry.handle {
+            handle.tell(GatewayCommand::UpdateRecord(entry.record.clone()));
         }
         info!(gateway.id = id.0, gateway.name = %entry.record.name, "gateway registered with its main agent");
         self.reserved.remove(&entry.address);

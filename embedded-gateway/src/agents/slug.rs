@@ -1,10 +1,9 @@
 //! An id from a name: `Worker One` becomes `worker-one`.
 
-/// Longest id, in bytes.
 const MOST: usize = 64;
 
 /// Lower-case letters and digits; everything else becomes one dash. None where nothing is left.
-pub fn slug(name: &str) -> Option<String> {
+pub(crate) fn slug(name: &str) -> Option<String> {
     let mut id = String::new();
     for character in name.chars().flat_map(char::to_lowercase) {
         if id.len() >= MOST {

@@ -1,13 +1,13 @@
 //! The files of an agent's workspace: a fixed list of names.
 
 /// Largest content that is taken or shown, in bytes.
-pub const FILE_BYTES: u64 = 1024 * 1024;
+pub(crate) const FILE_BYTES: u64 = 1024 * 1024;
 
 /// The names that protocol 3 knows.
-pub const NAMES: &[&str] =
+pub(crate) const NAMES: &[&str] =
     &["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md"];
 
 /// The name as on the list, where it is on it.
-pub fn known(name: &str) -> Option<&'static str> {
+pub(crate) fn known(name: &str) -> Option<&'static str> {
     NAMES.iter().copied().find(|known| *known == name)
 }

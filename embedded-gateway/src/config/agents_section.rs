@@ -13,10 +13,8 @@ use super::{ArgumentPattern, CommandTemplate, ConfiguredAgent, GatewayConfig};
 
 /// Most entries of each kind.
 const MOST_ENTRIES: usize = 1_000;
-/// Longest run of a process that can be configured.
 const LONGEST_RUN: Duration = Duration::from_secs(30 * 86_400);
 
-/// `gatewarden.commands`.
 pub(super) fn commands(reader: &mut Reader<'_>, ours: &mut Section<'_>, config: &mut GatewayConfig) {
     for (name, value) in ours.entries(reader, "commands").into_iter().take(MOST_ENTRIES) {
         let path = format!("gatewarden.commands.{name}");

@@ -1,7 +1,6 @@
 //! Names of environment variables that no caller may set, whatever the configuration allows: they make a loader, a shell
 //! or an interpreter run other code than the template's program.
 
-/// Whole families.
 const PREFIXES: &[&str] = &[
     "BASH_",
     "BUN_",
@@ -31,7 +30,6 @@ const PREFIXES: &[&str] = &[
     "_",
 ];
 
-/// Single names.
 const NAMES: &[&str] = &[
     "BASHOPTS",
     "BROWSER",

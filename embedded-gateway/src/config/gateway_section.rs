@@ -31,15 +31,12 @@ const FOREIGN: &[&str] = &[
     "cliCommands",
 ];
 
-/// How the shared credential is to be had.
 pub(super) enum Credential {
-    /// It is known.
     Known(Auth),
     /// The token of the state directory, made at the first start.
     TokenFile,
 }
 
-/// Reads the section into `config`.
 pub(super) fn read(reader: &mut Reader<'_>, root: &mut Section<'_>, config: &mut GatewayConfig) -> Credential {
     let mut gateway = root.section(reader, "gateway");
     if let Some(mode) = gateway.text(reader, "mode")
@@ -105,7 +102,6 @@ fn bind(reader: &mut Reader<'_>, gateway: &mut Section<'_>, config: &mut Gateway
     }
 }
 
-/// What `gateway.bind` and `--bind` may say.
 pub(super) fn parse_bind(text: &str) -> Result<Bind, String> {
     match text {
         // Real releases prefer loopback for `auto`; this one never leaves it unasked.

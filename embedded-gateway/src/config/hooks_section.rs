@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::section::{Others, Reader, Section};
 use super::{Audit, GatewayConfig, Log, Webhook};
-use crate::effect::LogLevel;
+use crate::effect::{AUDIT_EVENTS, LogLevel};
 
 /// No webhook secret is shorter: it is all that stands between the network and an agent.
 const SHORTEST_SECRET: usize = 16;
@@ -16,24 +16,6 @@ const MOST_WEBHOOKS: usize = 100;
 /// No secret is longer, in bytes.
 const LONGEST_SECRET: u64 = 4096;
 
-/// Events that the audit log knows: all that are ever written (`Turn::audit` sees to it). `*` at the end stands for any rest.
-pub const AUDIT_EVENTS: &[&str] = &[
-    "auth.success",
-    "auth.failure",
-    "device.registered",
-    "device.revoked",
-    "device.pairing_requested",
-    "device.pairing_rejected",
-    "device.widened",
-    "device.token_rotated",
-    "spawn.accepted",
-    "spawn.refused",
-    "control",
-    "gateway.started",
-    "gateway.stopped",
-];
-
-/// `hooks.webhooks[]`.
 pub(super) fn webhooks(reader: &mut Reader<'_>, root: &mut Section<'_>, config: &mut GatewayConfig) {
     let mut hooks = root.section(reader, "hooks");
     let items = hooks.items(reader, "webhooks");

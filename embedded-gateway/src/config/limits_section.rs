@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::section::{Others, Reader, Section};
 use super::{GatewayConfig, Limits, Metrics};
 
-/// Our own section, but for its commands.
 pub(super) fn read(reader: &mut Reader<'_>, ours: &mut Section<'_>, config: &mut GatewayConfig) {
     limits(reader, ours, &mut config.limits);
     let mut metrics = ours.section(reader, "metrics");

@@ -13,10 +13,8 @@ use serde_json::{Map, Value};
 use super::inputs::Inputs;
 use super::problem::Problem;
 
-/// What is gathered while sections are read.
 pub(super) struct Reader<'a> {
     pub(super) inputs: &'a Inputs,
-    /// The file, for sentences.
     pub(super) origin: String,
     pub(super) problems: Vec<Problem>,
     /// Keys of real OpenClaw that mean nothing here.
@@ -25,7 +23,6 @@ pub(super) struct Reader<'a> {
     pub(super) warnings: Vec<String>,
 }
 
-/// What becomes of keys that nobody asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Others {
     /// All are mistakes but these, which real OpenClaw knows and this gateway doesn't use.
@@ -34,7 +31,6 @@ pub(super) enum Others {
     Ignored,
 }
 
-/// One object of the file.
 pub(super) struct Section<'a> {
     path: String,
     fields: Option<&'a Map<String, Value>>,
@@ -56,17 +52,14 @@ impl<'a> Section<'a> {
         Self { path, fields, asked: BTreeSet::new() }
     }
 
-    /// Its path: `gateway.auth`.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
 
-    /// The path of one of its keys.
     pub(super) fn key(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// Whether it is written at all.
     pub(super) fn is_written(&self) -> bool {
         self.fields.is_some()
     }
@@ -77,20 +70,17 @@ impl<'a> Section<'a> {
         self.fields?.get(name).filter(|value| !value.is_null())
     }
 
-    /// A section within.
     pub(super) fn section(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Section<'a> {
         let path = self.key(name);
         Section::open(reader, self.value(name), path)
     }
 
-    /// A section whose keys are names that somebody chose.
     pub(super) fn entries(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Vec<(&'a str, &'a Value)> {
         let path = self.key(name);
         let section = Section::open(reader, self.value(name), path);
         section.fields.map(|fields| fields.iter().map(|(id, value)| (id.as_str(), value)).collect()).unwrap_or_default()
     }
 
-    /// A list of anything.
     pub(super) fn items(&mut self, reader: &mut Reader<'_>, name: &'static str) -> &'a [Value] {
         match self.value(name) {
             None => &[],
@@ -130,7 +120,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// `true` or `false`.
     pub(super) fn switch(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Option<bool> {
         match self.value(name)? {
             Value::Bool(switch) => Some(*switch),
@@ -141,7 +130,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A whole number in a range.
     pub(super) fn number(
         &mut self,
         reader: &mut Reader<'_>,
@@ -189,7 +177,6 @@ impl<'a> Section<'a> {
         reader.path(&path, &text)
     }
 
-    /// An IP address.
     pub(super) fn address(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Option<IpAddr> {
         let text = self.text(reader, name)?;
         let address = text.parse().ok();
@@ -199,7 +186,6 @@ impl<'a> Section<'a> {
         address
     }
 
-    /// A list of texts.
     pub(super) fn texts(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Vec<String> {
         let path = self.key(name);
         self.items(reader, name)
@@ -249,7 +235,6 @@ impl Reader<'_> {
         });
     }
 
-    /// A text at a path.
     pub(super) fn text(&mut self, path: &str, value: &Value) -> Option<String> {
         match value {
             Value::String(text) => self.substituted(path, text),
@@ -315,7 +300,6 @@ fn scalar(value: &Value) -> Option<&Value> {
     (!value.is_object() && !value.is_array()).then_some(value)
 }
 
-/// A value for people: JSON, cut where it is long.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(80) {
@@ -324,7 +308,6 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The key that somebody probably meant.
 pub(super) fn closest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     known
         .map(|key| (strsim::damerau_levenshtein(&name.to_lowercase(), &key.to_lowercase()), key))

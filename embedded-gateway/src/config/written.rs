@@ -29,12 +29,10 @@ pub(super) fn read(path: &Path) -> Result<Value, String> {
     parse(&text, is_yaml(path))
 }
 
-/// Whether a file is taken for YAML: `.yml` or `.yaml`.
 pub(super) fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
 }
 
-/// Reads a text. An empty one is an empty object.
 pub(super) fn parse(text: &str, yaml: bool) -> Result<Value, String> {
     if too_deep(text) {
         return Err(format!("brackets are nested deeper than {MAX_DEPTH} levels"));

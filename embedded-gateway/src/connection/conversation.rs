@@ -12,17 +12,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::frames::{FrameFault, Incoming};
-use super::outbound::{Outbound, OutboundItem, Outgoing};
 use super::requests::{self, ClientFrame};
-use super::socket::Socket;
-use super::wire::{self, ReadEnd, Receiver, Sender};
+use super::wire::{self, ReadEnd, Receiver, Sender, Socket};
 use super::wording::Wording;
-use super::{ConnectionSlot, Premises};
+use crate::auth::{Admission, FirstStep, Handshake, Peer, Refusal};
+use crate::call::Call;
 use crate::caller::{Caller, ConnectionId};
 use crate::clock::{Chance as _, Now, SystemChance};
-use crate::desk::messages::{Admit, CallMethod, Disconnected};
-use crate::door::{Admission, FirstStep, Handshake, Peer, Refusal};
-use crate::turn::Call;
+use crate::connection_limits::ConnectionSlot;
+use crate::context::GatewayContext;
+use crate::core_actor::{Admit, CallMethod, Disconnected};
+use crate::outbound::{Next, Outbound, OutboundItem, Outgoing, STOPPING};
 
 /// Largest message before the hello, in bytes: real gateways have the same limit.
 const CAP_BEFORE_HELLO: usize = 64 * 1024;
@@ -30,15 +30,10 @@ const CAP_BEFORE_HELLO: usize = 64 * 1024;
 /// What the listening half leaves for the speaking half before it stops to wait.
 const NOTES: usize = 8;
 
-/// Close code and reason of a gateway that stops: real ones say this even where nothing comes back.
-pub(crate) const STOPPING: (u16, &str) = (1012, "service restart");
-
-/// How a conversation ends.
 #[derive(Debug)]
 enum Ending {
     /// By a close frame of ours; without a code where it answers one that had none.
     Close(Option<u16>, String),
-    /// There is nobody to say anything to.
     Lost,
 }
 
@@ -64,46 +59,43 @@ impl From<ReadEnd> for Ending {
     }
 }
 
-/// What the listening half wants sent.
 enum Note {
     Pong(Bytes),
     Ping,
     Reply(String, Box<RawValue>),
 }
 
-/// A client that was let in.
 struct Admitted {
     caller: Arc<Caller>,
     wording: Wording,
     outgoing: Outgoing,
 }
 
-/// Serves one connection to its end.
 pub(super) async fn serve(
     socket: Socket,
     early: BytesMut,
     peer: Peer,
     connection: ConnectionId,
     mut slot: ConnectionSlot,
-    premises: Rc<Premises>,
+    context: Rc<GatewayContext>,
 ) {
-    let (mut receiver, mut sender) = wire::open(socket, early, CAP_BEFORE_HELLO, premises.budget.clone());
+    let (mut receiver, mut sender) = wire::open(socket, early, CAP_BEFORE_HELLO, context.budget.clone());
     let admitted = {
-        let shaking = shake_hands(&mut receiver, &mut sender, peer, connection, &slot, &premises);
+        let shaking = shake_hands(&mut receiver, &mut sender, peer, connection, &slot, &context);
         tokio::select! {
             biased;
             () = slot.replaced() => Err(Ending::Lost),
             admitted = shaking => admitted,
-            () = premises.draining() => Err(Ending::stopping()),
+            () = context.draining() => Err(Ending::stopping()),
         }
     };
     let ending = match admitted {
         Ok(admitted) => {
             slot.admitted();
-            receiver.set_cap(premises.config.limits.max_payload);
-            let ending = talk(&mut receiver, &mut sender, admitted, &premises).await;
-            // Should the desk be gone, so is what it knew.
-            let _ = premises.desk.send(Disconnected(connection)).await;
+            receiver.set_cap(context.config.limits.max_payload);
+            let ending = talk(&mut receiver, &mut sender, admitted, &context).await;
+            // Should the core actor be gone, so is what it knew.
+            let _ = context.core.send(Disconnected(connection)).await;
             ending
         }
         Err(ending) => ending,
@@ -122,31 +114,31 @@ async fn shake_hands(
     peer: Peer,
     connection: ConnectionId,
     slot: &ConnectionSlot,
-    premises: &Premises,
+    context: &GatewayContext,
 ) -> Result<Admitted, Ending> {
-    let deadline = Instant::now() + premises.config.limits.handshake;
+    let deadline = Instant::now() + context.config.limits.handshake;
     // Real gateways hang up without a reason on who never says anything.
     let too_late = |_| Ending::close(1000, "");
     let handshake = Handshake::new(connection, peer, SystemChance.uuid());
-    let challenge = raw(&handshake.challenge(&premises.config, Now::read()));
+    let challenge = raw(&handshake.challenge(&context.config, Now::read()));
     sender.text(&Wording::of_unknown().challenge(&challenge));
-    premises.metrics.messages_sent.inc();
+    context.metrics.messages_sent.inc();
     timeout_at(deadline, sender.flush()).await.map_err(too_late)?.map_err(|_| Ending::Lost)?;
     let first = timeout_at(deadline, first_message(receiver, sender)).await.map_err(too_late)??;
-    premises.metrics.messages_received.inc();
+    context.metrics.messages_received.inc();
     let judged = slot.judged();
-    let attempt = match handshake.first_frame(&first, &premises.config, Now::read()) {
+    let attempt = match handshake.first_frame(&first, &context.config, Now::read()) {
         FirstStep::Ask(attempt) => attempt,
         FirstStep::Close { code, reason } => return Err(Ending::close(code, reason)),
         FirstStep::Refuse(refusal) => {
             drop(judged);
-            return Err(refuse(sender, refusal, deadline, premises).await);
+            return Err(refuse(sender, refusal, deadline, context).await);
         }
     };
-    let (outbound, outgoing) = Outbound::new(premises.config.limits.max_buffered, &premises.unread);
+    let (outbound, outgoing) = Outbound::new(context.config.limits.max_buffered, &context.unread);
     let dialect = attempt.dialect();
     let (answer, answered) = oneshot::channel();
-    premises.desk.send(Admit { attempt, outbound, answer }).await.map_err(|_| Ending::stopping())?;
+    context.core.send(Admit { attempt, outbound, answer }).await.map_err(|_| Ending::stopping())?;
     let admission = answered.await.map_err(|_| Ending::stopping())?;
     drop(judged);
     match admission {
@@ -157,10 +149,10 @@ async fn shake_hands(
                 (Some(documented), Some(request)) => wording.documented_hello(request, &hello, &raw(documented)),
                 _ => wording.response(request.as_deref(), Ok(&hello)),
             });
-            premises.metrics.messages_sent.inc();
+            context.metrics.messages_sent.inc();
             Ok(Admitted { caller, wording, outgoing })
         }
-        Admission::Refused(refusal) => Err(refuse(sender, refusal, deadline, premises).await),
+        Admission::Refused(refusal) => Err(refuse(sender, refusal, deadline, context).await),
     }
 }
 
@@ -179,11 +171,11 @@ async fn first_message(receiver: &mut Receiver, sender: &mut Sender) -> Result<V
     }
 }
 
-async fn refuse(sender: &mut Sender, refusal: Refusal, deadline: Instant, premises: &Premises) -> Ending {
+async fn refuse(sender: &mut Sender, refusal: Refusal, deadline: Instant, context: &GatewayContext) -> Ending {
     let error = raw(&refusal.error.to_value());
     let wording = Wording::new(refusal.dialect, false);
     sender.text(&wording.response(refusal.request.as_deref(), Err(&error)));
-    premises.metrics.messages_sent.inc();
+    context.metrics.messages_sent.inc();
     match timeout_at(deadline, sender.flush()).await {
         Ok(Ok(())) => Ending::close(refusal.close_code, refusal.close_reason),
         _ => Ending::Lost,
@@ -191,7 +183,7 @@ async fn refuse(sender: &mut Sender, refusal: Refusal, deadline: Instant, premis
 }
 
 /// Both directions of an admitted connection, until one of them ends.
-async fn talk(receiver: &mut Receiver, sender: &mut Sender, admitted: Admitted, premises: &Premises) -> Ending {
+async fn talk(receiver: &mut Receiver, sender: &mut Sender, admitted: Admitted, context: &GatewayContext) -> Ending {
     let Admitted { caller, wording, outgoing } = admitted;
     let (notes, noted) = mpsc::channel(NOTES);
     let heard = Cell::new(true);
@@ -199,19 +191,19 @@ async fn talk(receiver: &mut Receiver, sender: &mut Sender, admitted: Admitted, 
     tokio::select! {
         biased;
         (code, reason) = cut => Ending::close(code, reason),
-        ending = speak(sender, outgoing, noted, wording, premises) => ending,
-        ending = listen(receiver, &caller, &notes, &heard, premises) => ending,
-        ending = watch(&notes, &heard, premises.config.limits.ping) => ending,
+        ending = speak(sender, outgoing, noted, wording, context) => ending,
+        ending = listen(receiver, &caller, &notes, &heard, context) => ending,
+        ending = watch(&notes, &heard, context.config.limits.ping) => ending,
     }
 }
 
-/// Reads requests and hands them to the desk, one at a time: a flood slows its sender down and nobody else.
+/// Reads requests and hands them to the core actor, one at a time: a flood slows its sender down and nobody else.
 async fn listen(
     receiver: &mut Receiver,
     caller: &Arc<Caller>,
     notes: &mpsc::Sender<Note>,
     heard: &Cell<bool>,
-    premises: &Premises,
+    context: &GatewayContext,
 ) -> Ending {
     loop {
         let incoming = match receiver.next().await {
@@ -224,7 +216,7 @@ async fn listen(
             Incoming::Close(code) => return Ending::Close(code, String::new()),
             Incoming::Ping(payload) => Note::Pong(payload),
             Incoming::Message(held) => {
-                premises.metrics.messages_received.inc();
+                context.metrics.messages_received.inc();
                 let frame = requests::read(caller.dialect, &held.bytes);
                 drop(held);
                 receiver.trim();
@@ -234,7 +226,7 @@ async fn listen(
                     Some(ClientFrame::Malformed { id, error }) => Note::Reply(id, raw(&error.to_value())),
                     Some(ClientFrame::Request { id, method, params }) => {
                         let call = Call { caller: Arc::clone(caller), request: id, method, params };
-                        if premises.desk.send(CallMethod(call)).await.is_err() {
+                        if context.core.send(CallMethod(call)).await.is_err() {
                             return Ending::stopping();
                         }
                         continue;
@@ -248,19 +240,18 @@ async fn listen(
     }
 }
 
-/// Sends what is to be sent, in batches.
 async fn speak(
     sender: &mut Sender,
     mut outgoing: Outgoing,
     mut noted: mpsc::Receiver<Note>,
     mut wording: Wording,
-    premises: &Premises,
+    context: &GatewayContext,
 ) -> Ending {
     loop {
         if sender.flush().await.is_err() {
             return Ending::Lost;
         }
-        let mut item = tokio::select! {
+        let mut next = tokio::select! {
             biased;
             note = noted.recv() => {
                 match note {
@@ -268,32 +259,34 @@ async fn speak(
                     Some(Note::Ping) => sender.ping(),
                     Some(Note::Reply(id, error)) => {
                         sender.text(&wording.response(Some(&id), Err(&error)));
-                        premises.metrics.messages_sent.inc();
+                        context.metrics.messages_sent.inc();
                     }
                     None => return Ending::Lost,
                 }
                 continue;
             }
-            item = outgoing.next() => match item {
-                Some(item) => Some(item),
-                // The desk is gone.
+            next = outgoing.next() => match next {
+                Some(next) => Some(next),
+                // The core actor is gone.
                 None => return Ending::stopping(),
             },
         };
-        while let Some((present, share)) = item {
-            let text = match present {
+        while let Some(present) = next {
+            let (item, share) = match present {
+                Next::Send(item, share) => (item, share),
+                Next::Close(code, reason) => return Ending::close(code, reason),
+            };
+            sender.text(&match item {
                 OutboundItem::Response { request, outcome } => {
                     wording.response(request.as_deref(), outcome.as_deref().map_err(AsRef::as_ref))
                 }
                 OutboundItem::Event { name, payload, presence_version } => {
                     wording.event(&name, &payload, presence_version)
                 }
-                OutboundItem::Close { code, reason } => return Ending::close(code, reason),
-            };
-            sender.text(&text);
+            });
             sender.keep_until_written(share);
-            premises.metrics.messages_sent.inc();
-            item = if sender.has_room() { outgoing.next_waiting() } else { None };
+            context.metrics.messages_sent.inc();
+            next = if sender.has_room() { outgoing.next_waiting() } else { None };
         }
     }
 }

@@ -7,25 +7,20 @@
 use bytes::{Buf, Bytes, BytesMut};
 use gatewarden_protocol::frame_header::{FrameHeader, FrameSender, Opcode};
 
-use super::memory_budget::{COUNTED_FROM, MemoryBudget, MemoryPermit};
+use crate::connection_limits::{COUNTED_FROM, MemoryBudget, MemoryPermit};
 
 /// Memory that a message is given at first.
 const FIRST_RESERVE: usize = 4 * 1024;
 
-/// What a client sent.
 #[derive(Debug)]
 pub(super) enum Incoming {
     /// A text or binary message: real gateways read both alike.
     Message(Held),
-    /// To be answered with its payload.
     Ping(Bytes),
-    /// The client is there.
     Pong,
-    /// The client wants to end.
     Close(Option<u16>),
 }
 
-/// A message with its share of the memory budget.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) bytes: Vec<u8>,
@@ -35,14 +30,8 @@ pub(super) struct Held {
 /// Why a connection can't go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FrameFault {
-    /// More than the cap.
     #[error("a message of {announced} bytes or more, where {cap} are allowed")]
-    TooLarge {
-        /// What the headers announced.
-        announced: u64,
-        /// What is allowed.
-        cap: usize,
-    },
+    TooLarge { announced: u64, cap: usize },
     /// Too many large messages at once, of all clients together.
     #[error("too many large messages at once")]
     Overloaded,
@@ -51,7 +40,6 @@ pub(super) enum FrameFault {
     Protocol(&'static str),
 }
 
-/// A message under way.
 #[derive(Debug)]
 struct Message {
     is_text: bool,
@@ -60,7 +48,6 @@ struct Message {
     announced: usize,
     /// Of the present frame: bytes still to come, and bytes that came (which is where its mask stands). None between two frames.
     frame: Option<FramePart>,
-    /// Whether the present frame is the last one.
     is_final: bool,
     permit: Option<MemoryPermit>,
 }
@@ -81,7 +68,6 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
-    /// A reader at the start of the stream of frames.
     pub(super) fn new(cap: usize, budget: MemoryBudget) -> Self {
         Self { cap, budget, message: None }
     }
@@ -165,7 +151,6 @@ impl FrameReader {
         }
     }
 
-    /// Moves what came of the present frame into the message.
     fn fill(&mut self, source: &mut BytesMut) -> Result<Filled, FrameFault> {
         let Some(message) = &mut self.message else { return Ok(Filled::NeedsMore) };
         let Some(frame) = message.frame else { return Ok(Filled::Frame) };
@@ -190,11 +175,9 @@ impl FrameReader {
 }
 
 enum Filled {
-    /// The frame isn't whole.
     NeedsMore,
     /// The frame is whole, the message isn't.
     Frame,
-    /// The message is whole.
     Whole(Incoming),
 }
 

@@ -3,7 +3,7 @@
 use gatewarden_protocol::Dialect;
 use serde_json::{Map, Value};
 
-use crate::reply::CallError;
+use crate::call::CallError;
 
 /// Longest request id that is kept and echoed, in bytes.
 const MAX_ID: usize = 1024;
@@ -17,23 +17,17 @@ const MAX_VALUES: usize = 200_000;
 /// Messages up to this length are not counted, in bytes.
 const COUNTED_FROM: usize = 256 * 1024;
 
-/// What a client's message is.
 #[derive(Debug, PartialEq)]
 pub(super) enum ClientFrame {
-    /// A request.
     Request {
         /// Its id; none only in the `rpc` dialect.
         id: Option<String>,
-        /// What is asked.
         method: String,
-        /// With what; an object.
         params: Value,
     },
-    /// JSON, but no request: to be answered under this id.
     Malformed {
         /// `invalid` where it has none.
         id: String,
-        /// Why.
         error: CallError,
     },
 }

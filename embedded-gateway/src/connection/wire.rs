@@ -1,18 +1,20 @@
-//! The two directions of a WebSocket: messages in, frames out.
+//! A client's socket, and the two directions of the WebSocket on it: messages in, frames out.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use gatewarden_listener::ClientSocket;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf, split};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::frames::{FrameFault, FrameReader, Incoming};
-use super::memory_budget::MemoryBudget;
-use super::outbound::UnreadShare;
-use gatewarden_listener::ClientSocket as _;
-
-use super::socket::Socket;
+use crate::connection_limits::MemoryBudget;
+use crate::outbound::UnreadShare;
 
 /// Encoded frames up to this length are collected into one write, in bytes.
 const BATCH: usize = 32 * 1024;
@@ -20,33 +22,75 @@ const BATCH: usize = 32 * 1024;
 /// Read from the socket at a time, in bytes.
 const READ_AT_ONCE: usize = 8 * 1024;
 
-/// How long a close frame may take to leave.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long the client has to answer a close.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Longest reason of a close frame (RFC 6455: 125 bytes with the code).
 const MAX_REASON: usize = 123;
 
-/// Why reading ended.
+/// One accepted TCP connection, plain or encrypted.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+impl ClientSocket for Socket {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Encrypted(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Encrypted(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Encrypted(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Encrypted(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Encrypted(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadEnd {
     /// The client hung up without a close frame, or the network did.
     #[error("the connection was lost")]
     Lost,
-    /// The client broke the rules.
     #[error(transparent)]
     Fault(#[from] FrameFault),
 }
 
-/// What comes in.
 #[derive(Debug)]
 pub(super) struct Receiver {
     half: ReadHalf<Socket>,
     source: BytesMut,
     reader: FrameReader,
-    received: u64,
 }
 
 /// What goes out. Cancelling a flush loses nothing: what wasn't written stays in the buffer.
@@ -54,14 +98,13 @@ pub(super) struct Receiver {
 pub(super) struct Sender {
     half: WriteHalf<Socket>,
     buffer: BytesMut,
-    /// What the buffer's content counts for.
     shares: Vec<UnreadShare>,
 }
 
 /// A socket after its upgrade, with what had been read beyond the HTTP head.
 pub(super) fn open(socket: Socket, early: BytesMut, cap: usize, budget: MemoryBudget) -> (Receiver, Sender) {
     let (read, write) = split(socket);
-    let receiver = Receiver { half: read, source: early, reader: FrameReader::new(cap, budget), received: 0 };
+    let receiver = Receiver { half: read, source: early, reader: FrameReader::new(cap, budget) };
     (receiver, Sender { half: write, buffer: BytesMut::new(), shares: Vec::new() })
 }
 
@@ -76,12 +119,11 @@ impl Receiver {
             let mut limited = (&mut self.half).take(READ_AT_ONCE as u64);
             match limited.read_buf(&mut self.source).await {
                 Ok(0) | Err(_) => return Err(ReadEnd::Lost),
-                Ok(count) => self.received = self.received.saturating_add(count as u64),
+                Ok(_) => {}
             }
         }
     }
 
-    /// Changes the largest message.
     pub(super) fn set_cap(&mut self, bytes: usize) {
         self.reader.set_cap(bytes);
     }
@@ -100,7 +142,6 @@ impl Sender {
         self.buffer.len() < BATCH
     }
 
-    /// Encodes a text message.
     pub(super) fn text(&mut self, text: &str) {
         Parser::write_message(&mut self.buffer, text, OpCode::Text, true, false);
     }
@@ -110,17 +151,14 @@ impl Sender {
         self.shares.push(share);
     }
 
-    /// Encodes a ping.
     pub(super) fn ping(&mut self) {
         Parser::write_message(&mut self.buffer, "", OpCode::Ping, true, false);
     }
 
-    /// Encodes the answer to a ping.
     pub(super) fn pong(&mut self, payload: &[u8]) {
         Parser::write_message(&mut self.buffer, payload, OpCode::Pong, true, false);
     }
 
-    /// Writes what was encoded.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         // Looked at first: what is written is no part of the capacity any more, and takes memory all the same.
         let is_large = self.buffer.capacity() > 2 * BATCH;
@@ -157,7 +195,6 @@ pub(super) async fn close(mut receiver: Receiver, mut sender: Sender, code: Opti
     }
 }
 
-/// Closes without another word.
 pub(super) fn drop_now(receiver: Receiver, sender: Sender) {
     receiver.half.unsplit(sender.half).discard_when_closed();
 }

@@ -4,7 +4,6 @@ use gatewarden_protocol::Dialect;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// How one connection's frames are worded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wording {
     dialect: Dialect,
@@ -50,11 +49,9 @@ struct TypedEvent<'a> {
     state_version: Option<StateVersion>,
 }
 
-/// Beside a `presence` event, so that a client can tell an older list from a newer one.
 #[derive(Serialize)]
 struct StateVersion {
     presence: u64,
-    /// There are no `health` events.
     health: u64,
 }
 
@@ -75,7 +72,6 @@ impl Wording {
         Self { dialect, both_names, seq: 0 }
     }
 
-    /// A reply.
     pub(super) fn response(self, id: Option<&str>, outcome: Result<&RawValue, &RawValue>) -> String {
         let (payload, error) = (outcome.ok(), outcome.err());
         if self.dialect == Dialect::Openclaw {
@@ -104,7 +100,6 @@ impl Wording {
         }
     }
 
-    /// The challenge, which no number goes with.
     pub(super) fn challenge(self, payload: &RawValue) -> String {
         text(&TypedEvent { kind: "event", event: "connect.challenge", payload, seq: None, state_version: None })
     }

@@ -11,7 +11,7 @@ use super::{Device, DeviceToken, Devices, Introduction, MAX_DEVICES};
 use crate::config::DeviceAuth;
 
 /// The file, relative to the state directory.
-pub const DEVICES_FILE: &str = "devices.json";
+pub(crate) const DEVICES_FILE: &str = "devices.json";
 
 /// Why a file can't be used. The gateway must not start then: it would forget all devices with the next change.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,6 @@ pub enum DevicesFileError {
         "devices.json can't be read as a list of devices ({0}); restore it from a backup, or remove it to pair all devices anew"
     )]
     Malformed(serde_json::Error),
-    /// Written by a newer release.
     #[error(
         "devices.json is of version {0}, and this release knows version 1 only; run the newer release, or remove the file to pair all devices anew"
     )]
@@ -67,7 +66,7 @@ struct TokenEntry {
 
 impl Devices {
     /// The registry that a file holds; `text` is none where there is no file.
-    pub fn read(config: &DeviceAuth, text: Option<&str>) -> Result<Self, DevicesFileError> {
+    pub(crate) fn read(config: &DeviceAuth, text: Option<&str>) -> Result<Self, DevicesFileError> {
         let mut devices = Self::new(config);
         let Some(text) = text else { return Ok(devices) };
         let file: File = serde_json::from_str(text).map_err(DevicesFileError::Malformed)?;
@@ -85,7 +84,6 @@ impl Devices {
     }
 }
 
-/// The text of the file.
 pub(super) fn write(devices: &Devices) -> String {
     let file = File { version: 1, devices: devices.iter().map(Entry::of).collect() };
     // Texts and numbers only: this can't fail.

@@ -1,22 +1,19 @@
 //! Requests for an approval.
 
 use super::{Device, Devices, Introduction, MAX_PENDING, NoRoom, PENDING_LIFE, add_scopes};
-use crate::door::scopes;
+use crate::caller::{covers, covers_all};
 
 /// Why a device must be approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PairingReason {
-    /// It is unknown.
+pub(crate) enum PairingReason {
     NotPaired,
-    /// It asks for more than was approved.
     ScopeUpgrade,
     /// It says to be another platform or device family than when it was approved.
     MetadataUpgrade,
 }
 
 impl PairingReason {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::NotPaired => "not-paired",
             Self::ScopeUpgrade => "scope-upgrade",
@@ -25,20 +22,15 @@ impl PairingReason {
     }
 }
 
-/// A device that waits for somebody to approve it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PairingRequest {
+pub(crate) struct PairingRequest {
     /// What is approved: another content of the request always has another id, so that nobody approves what he did not see.
     pub id: String,
     /// The device; its proof was good.
     pub device_id: String,
-    /// What it says of itself.
     pub introduction: Introduction,
-    /// What it asks for.
     pub scopes: Vec<String>,
-    /// Why it has to ask.
     pub reason: PairingReason,
-    /// Where it comes from.
     pub remote: String,
     /// First asked, in wall ms.
     pub asked_at_ms: i64,
@@ -46,25 +38,18 @@ pub struct PairingRequest {
     pub repeated_at_ms: i64,
 }
 
-/// What a device asks for.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
-    /// The device.
+pub(crate) struct Asking<'a> {
     pub device_id: &'a str,
-    /// What it says of itself.
     pub introduction: &'a Introduction,
-    /// The scopes.
     pub scopes: &'a [String],
-    /// Why.
     pub reason: PairingReason,
-    /// Where it comes from.
     pub remote: &'a str,
 }
 
 /// A request as it stands after it was asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
-    /// The request.
+pub(crate) struct Asked {
     pub request: PairingRequest,
     /// It is new: those who may approve it are to be told.
     pub is_new: bool,
@@ -72,35 +57,34 @@ pub struct Asked {
 
 /// Why a request can't be approved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unapprovable {
+pub(crate) enum Unapprovable {
     /// There is none with this id (any more).
     #[error("unknown requestId")]
     Unknown,
     /// Who approves may not give what he doesn't have.
     #[error("missing scope: {0}")]
     MissingScope(String),
-    /// The limit is reached.
     #[error("device limit reached: {} devices with this name are paired already", .0.0)]
     NoRoom(NoRoom),
 }
 
 impl Devices {
     /// Whether a device has to ask for what it wants: none where it has been approved for it.
-    pub fn must_ask(&self, id: &str, introduction: &Introduction, wanted: &[String]) -> Option<PairingReason> {
+    pub(crate) fn must_ask(&self, id: &str, introduction: &Introduction, wanted: &[String]) -> Option<PairingReason> {
         let Some(device) = self.paired.get(id) else { return Some(PairingReason::NotPaired) };
         if !introduction.keeps_to(&device.introduction) {
             return Some(PairingReason::MetadataUpgrade);
         }
-        (!scopes::covers_all(&device.scopes, wanted)).then_some(PairingReason::ScopeUpgrade)
+        (!covers_all(&device.scopes, wanted)).then_some(PairingReason::ScopeUpgrade)
     }
 
     /// The requests that wait, oldest first.
-    pub fn pending(&self, now_ms: i64) -> impl Iterator<Item = &PairingRequest> {
+    pub(crate) fn pending(&self, now_ms: i64) -> impl Iterator<Item = &PairingRequest> {
         self.pending.iter().filter(move |request| is_alive(request, now_ms))
     }
 
     /// A device asks, perhaps again. A device has one request at a time.
-    pub fn ask(&mut self, asking: Asking<'_>, now_ms: i64, new_id: impl FnOnce() -> String) -> Asked {
+    pub(crate) fn ask(&mut self, asking: Asking<'_>, now_ms: i64, new_id: impl FnOnce() -> String) -> Asked {
         self.pending.retain(|request| is_alive(request, now_ms));
         let same = |request: &&mut PairingRequest| {
             request.device_id == asking.device_id
@@ -132,9 +116,14 @@ impl Devices {
     }
 
     /// Approves a request on behalf of somebody with these scopes. The device keeps what it was approved for before.
-    pub fn approve(&mut self, request_id: &str, approver: &[String], now_ms: i64) -> Result<Device, Unapprovable> {
+    pub(crate) fn approve(
+        &mut self,
+        request_id: &str,
+        approver: &[String],
+        now_ms: i64,
+    ) -> Result<Device, Unapprovable> {
         let request = self.waiting(request_id, now_ms).ok_or(Unapprovable::Unknown)?.clone();
-        if let Some(scope) = request.scopes.iter().find(|scope| !scopes::covers(approver, scope)) {
+        if let Some(scope) = request.scopes.iter().find(|scope| !covers(approver, scope)) {
             return Err(Unapprovable::MissingScope(scope.clone()));
         }
         let known = self.paired.get(&request.device_id);
@@ -154,8 +143,7 @@ impl Devices {
         self.paired.get(&request.device_id).cloned().ok_or(Unapprovable::Unknown)
     }
 
-    /// Turns a request down.
-    pub fn reject(&mut self, request_id: &str, now_ms: i64) -> Option<PairingRequest> {
+    pub(crate) fn reject(&mut self, request_id: &str, now_ms: i64) -> Option<PairingRequest> {
         let request = self.waiting(request_id, now_ms)?.clone();
         self.pending.retain(|other| other.id != request_id);
         Some(request)

@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Device, PairingReason, PairingRequest};
 
-/// A request that waits.
-pub fn pending_row(request: &PairingRequest) -> Value {
+pub(crate) fn pending_row(request: &PairingRequest) -> Value {
     let who = &request.introduction;
     let mut row = json!({
         "requestId": request.id,
@@ -28,7 +27,7 @@ pub fn pending_row(request: &PairingRequest) -> Value {
 }
 
 /// An approved device. Its tokens are shown by their times only.
-pub fn device_row(device: &Device) -> Value {
+pub(crate) fn device_row(device: &Device) -> Value {
     let who = &device.introduction;
     let tokens: Vec<Value> = device
         .tokens()

@@ -12,13 +12,10 @@ use super::{Device, Devices};
 /// device gets a new one while another program with the same device may still use the old.
 const MAX_TOKENS: usize = 4;
 
-/// A token that a device was given.
 #[derive(Clone, PartialEq)]
-pub struct DeviceToken {
+pub(crate) struct DeviceToken {
     pub(super) hash: [u8; 32],
-    /// The clear text, until the gateway ends.
     pub(super) clear: Option<Secret>,
-    /// What it is good for.
     pub scopes: Vec<String>,
     /// When it was issued, in wall ms.
     pub issued_at_ms: i64,
@@ -32,10 +29,8 @@ impl fmt::Debug for DeviceToken {
     }
 }
 
-/// A token as it is handed out.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Issued {
-    /// The token.
+pub(crate) struct Issued {
     pub token: Secret,
     /// When it was issued, in wall ms.
     pub issued_at_ms: i64,
@@ -43,12 +38,9 @@ pub struct Issued {
     pub is_fresh: bool,
 }
 
-/// What a token turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenState {
-    /// Good, for these scopes.
+pub(crate) enum TokenState {
     Good(Vec<String>),
-    /// It was good once.
     Expired,
     /// Not one of the device's.
     Unknown,
@@ -56,12 +48,12 @@ pub enum TokenState {
 
 impl Devices {
     /// What a token that a device shows is. Takes the same time whatever it is.
-    pub fn check_token(&self, id: &str, token: &Secret, now_ms: i64) -> TokenState {
+    pub(crate) fn check_token(&self, id: &str, token: &Secret, now_ms: i64) -> TokenState {
         self.paired.get(id).map_or(TokenState::Unknown, |device| device.check(&hash(token), now_ms))
     }
 
     /// Whose good token this is, where no device proves itself (document 002's reconnect).
-    pub fn owner_of(&self, token: &Secret, now_ms: i64) -> Option<(&Device, Vec<String>)> {
+    pub(crate) fn owner_of(&self, token: &Secret, now_ms: i64) -> Option<(&Device, Vec<String>)> {
         let hash = hash(token);
         let mut owner = None;
         for device in self.paired.values() {
@@ -74,7 +66,7 @@ impl Devices {
 
     /// The token that a device is given with its hello, for these scopes: the one that it has shown, or got before, if that
     /// is good for long enough yet; else a fresh one. None for a device that isn't approved.
-    pub fn token_for(
+    pub(crate) fn token_for(
         &mut self,
         id: &str,
         scopes: &[String],
@@ -106,7 +98,7 @@ impl Devices {
     }
 
     /// Gives a device a new token for these scopes and makes all others worthless. None for a device that isn't approved.
-    pub fn rotate(&mut self, id: &str, scopes: Vec<String>, now_ms: i64, fresh: Secret) -> Option<DeviceToken> {
+    pub(crate) fn rotate(&mut self, id: &str, scopes: Vec<String>, now_ms: i64, fresh: Secret) -> Option<DeviceToken> {
         let ttl = self.ttl_ms();
         let device = self.paired.get_mut(id)?;
         device.tokens.clear();
@@ -115,7 +107,7 @@ impl Devices {
     }
 
     /// Makes all tokens of a device worthless. How many there were; none for an unknown device.
-    pub fn revoke(&mut self, id: &str) -> Option<usize> {
+    pub(crate) fn revoke(&mut self, id: &str) -> Option<usize> {
         let device = self.paired.get_mut(id)?;
         Some(std::mem::take(&mut device.tokens).len())
     }
@@ -127,12 +119,11 @@ impl Devices {
 
 impl Device {
     /// Whether it was given a token that has not been withdrawn since, good or expired.
-    pub fn has_tokens(&self) -> bool {
+    pub(crate) fn has_tokens(&self) -> bool {
         !self.tokens.is_empty()
     }
 
-    /// Its tokens, oldest first.
-    pub fn tokens(&self) -> &[DeviceToken] {
+    pub(crate) fn tokens(&self) -> &[DeviceToken] {
         &self.tokens
     }
 

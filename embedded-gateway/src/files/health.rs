@@ -12,9 +12,8 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Files remembered as broken; there are never more of ours.
 const MOST: usize = 10_000;
 
-/// The files that lack a change.
 #[derive(Debug, Default)]
-pub struct FilesHealth {
+pub(crate) struct FilesHealth {
     broken: BTreeSet<PathBuf>,
     failures: u64,
     last_error: Option<String>,
@@ -24,7 +23,7 @@ pub struct FilesHealth {
 
 impl FilesHealth {
     /// A change failed: counted, and said at most once a minute.
-    pub fn failed(&mut self, file: &Path, error: &str, turn: &mut Turn<'_>) {
+    pub(crate) fn failed(&mut self, file: &Path, error: &str, turn: &mut Turn<'_>) {
         self.failures = self.failures.saturating_add(1);
         if self.broken.len() < MOST {
             self.broken.insert(file.to_owned());
@@ -49,7 +48,7 @@ impl FilesHealth {
     }
 
     /// A file is as it should be again.
-    pub fn restored(&mut self, file: &Path, turn: &mut Turn<'_>) {
+    pub(crate) fn restored(&mut self, file: &Path, turn: &mut Turn<'_>) {
         if self.broken.remove(file) && self.broken.is_empty() {
             self.said = None;
             self.unsaid = 0;
@@ -57,18 +56,17 @@ impl FilesHealth {
         }
     }
 
-    /// The files that lack a change.
-    pub fn broken(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn broken(&self) -> impl Iterator<Item = &Path> {
         self.broken.iter().map(PathBuf::as_path)
     }
 
     /// Changes that failed since the start.
-    pub fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         self.failures
     }
 
     /// A sentence for `health`; none while all is well.
-    pub fn degraded(&self) -> Option<String> {
+    pub(crate) fn degraded(&self) -> Option<String> {
         if self.broken.is_empty() {
             return None;
         }

@@ -10,14 +10,15 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::caller::ConnectionId;
+use crate::effect::Workspace;
 
-struct Bench {
+struct Fixture {
     folder: TempDir,
     files: Option<Files>,
     news: Receiver<FilesNews>,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let (sender, news) = channel();
@@ -68,53 +69,53 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn changes_are_carried_out_in_order_and_nobody_else_may_read_the_files() {
-    let mut bench = Bench::new();
-    bench.append("sessions/a.jsonl", "one");
-    bench.append("sessions/a.jsonl", "two");
-    bench.replace("agents.json", "{}");
-    bench.replace("gone", "x");
-    bench.change(FileChange::Remove { file: "gone".into() });
-    bench.change(FileChange::Remove { file: "never-was".into() });
-    assert_eq!(bench.done(), []);
-    assert_eq!(bench.text("sessions/a.jsonl"), "one\ntwo\n");
-    assert!(!bench.folder.path().join("gone").exists());
-    assert!(!bench.folder.path().join("agents.json.new").exists());
-    assert_eq!(mode(&bench.folder.path().join("sessions")), 0o700);
-    assert_eq!(mode(&bench.folder.path().join("sessions/a.jsonl")), 0o600);
-    assert_eq!(mode(&bench.folder.path().join("agents.json")), 0o600);
+    let mut fixture = Fixture::new();
+    fixture.append("sessions/a.jsonl", "one");
+    fixture.append("sessions/a.jsonl", "two");
+    fixture.replace("agents.json", "{}");
+    fixture.replace("gone", "x");
+    fixture.change(FileChange::Remove { file: "gone".into() });
+    fixture.change(FileChange::Remove { file: "never-was".into() });
+    assert_eq!(fixture.done(), []);
+    assert_eq!(fixture.text("sessions/a.jsonl"), "one\ntwo\n");
+    assert!(!fixture.folder.path().join("gone").exists());
+    assert!(!fixture.folder.path().join("agents.json.new").exists());
+    assert_eq!(mode(&fixture.folder.path().join("sessions")), 0o700);
+    assert_eq!(mode(&fixture.folder.path().join("sessions/a.jsonl")), 0o600);
+    assert_eq!(mode(&fixture.folder.path().join("agents.json")), 0o600);
 }
 
 #[test]
 fn a_path_that_leads_out_is_refused() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     for file in ["../x", "/etc/x", "a/../../x", ""] {
-        bench.replace(file, "x");
+        fixture.replace(file, "x");
     }
-    let news = bench.done();
+    let news = fixture.done();
     assert_eq!(news.len(), 4);
     assert!(news.iter().all(|one| matches!(one, FilesNews::Failed { .. })));
 }
 
 #[test]
 fn a_file_that_lacks_a_line_takes_no_more_until_it_is_whole_again() {
-    let mut bench = Bench::new();
-    let path = bench.folder.path().join("sessions/a.jsonl");
-    bench.append("sessions/b.jsonl", "there");
+    let mut fixture = Fixture::new();
+    let path = fixture.folder.path().join("sessions/a.jsonl");
+    fixture.append("sessions/b.jsonl", "there");
     // A folder in its place: it can't be appended to.
-    while !bench.folder.path().join("sessions").exists() {
+    while !fixture.folder.path().join("sessions").exists() {
         std::thread::yield_now();
     }
     std::fs::create_dir(&path).expect("made");
-    bench.append("sessions/a.jsonl", "lost");
-    let failed = bench.news.recv_timeout(Duration::from_secs(20)).expect("told");
+    fixture.append("sessions/a.jsonl", "lost");
+    let failed = fixture.news.recv_timeout(Duration::from_secs(20)).expect("told");
     assert!(matches!(&failed, FilesNews::Failed { file, .. } if file == Path::new("sessions/a.jsonl")));
     std::fs::remove_dir(&path).expect("removed");
-    bench.append("sessions/a.jsonl", "would make a hole");
-    bench.replace("sessions/a.jsonl", "whole\n");
-    bench.append("sessions/a.jsonl", "goes on");
-    let news = bench.done();
+    fixture.append("sessions/a.jsonl", "would make a hole");
+    fixture.replace("sessions/a.jsonl", "whole\n");
+    fixture.append("sessions/a.jsonl", "goes on");
+    let news = fixture.done();
     assert_eq!(news, [FilesNews::Restored { file: "sessions/a.jsonl".into() }]);
-    assert_eq!(bench.text("sessions/a.jsonl"), "whole\ngoes on\n");
+    assert_eq!(fixture.text("sessions/a.jsonl"), "whole\ngoes on\n");
 }
 
 #[test]
@@ -130,13 +131,13 @@ fn what_waits_for_a_slow_disk_is_bounded() {
 
 #[test]
 fn the_files_of_an_agent_are_listed_written_and_read() {
-    let bench = Bench::new();
-    let listed = bench.ask(DiskQuery::WorkspaceList(bench.workspace("a"))).expect("listed");
+    let fixture = Fixture::new();
+    let listed = fixture.ask(DiskQuery::WorkspaceList(fixture.workspace("a"))).expect("listed");
     assert_eq!(listed["files"].as_array().map(Vec::len), Some(8));
     assert!(listed["files"].as_array().is_some_and(|files| files.iter().all(|file| file["missing"] == true)));
     let set = |content: &str, expected_hash: Option<String>| {
-        bench.ask(DiskQuery::WorkspaceSet {
-            workspace: bench.workspace("a"),
+        fixture.ask(DiskQuery::WorkspaceSet {
+            workspace: fixture.workspace("a"),
             name: "SOUL.md",
             content: content.into(),
             expected_hash,
@@ -144,7 +145,8 @@ fn the_files_of_an_agent_are_listed_written_and_read() {
     };
     let written = set("# soul\n", None).expect("written");
     assert_eq!((&written["ok"], &written["file"]["size"]), (&Value::Bool(true), &Value::from(7)));
-    let read = bench.ask(DiskQuery::WorkspaceGet { workspace: bench.workspace("a"), name: "SOUL.md" }).expect("read");
+    let read =
+        fixture.ask(DiskQuery::WorkspaceGet { workspace: fixture.workspace("a"), name: "SOUL.md" }).expect("read");
     assert_eq!((&read["file"]["content"], &read["file"]["missing"]), (&Value::from("# soul\n"), &Value::Bool(false)));
     let hash = read["file"]["hash"].as_str().map(str::to_owned);
     assert!(set("# other\n", hash.clone()).is_ok());
@@ -153,18 +155,18 @@ fn the_files_of_an_agent_are_listed_written_and_read() {
 
 #[test]
 fn links_lead_nowhere() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let outside = tempfile::tempdir().expect("folder");
     let secret = outside.path().join("secret");
     std::fs::write(&secret, "top secret").expect("written");
-    let workspace = bench.workspace("a");
+    let workspace = fixture.workspace("a");
     std::fs::create_dir_all(&workspace.folder).expect("made");
     symlink(&secret, workspace.folder.join("SOUL.md")).expect("linked");
-    let get = |name| bench.ask(DiskQuery::WorkspaceGet { workspace: bench.workspace("a"), name });
+    let get = |name| fixture.ask(DiskQuery::WorkspaceGet { workspace: fixture.workspace("a"), name });
     let refused = get("SOUL.md").expect_err("a link");
     assert!(!refused.message.contains("top secret"));
-    let set = bench.ask(DiskQuery::WorkspaceSet {
-        workspace: bench.workspace("a"),
+    let set = fixture.ask(DiskQuery::WorkspaceSet {
+        workspace: fixture.workspace("a"),
         name: "SOUL.md",
         content: "overwritten".into(),
         expected_hash: None,
@@ -173,11 +175,11 @@ fn links_lead_nowhere() {
     assert_eq!(std::fs::read_to_string(&secret).expect("there"), "top secret");
 
     // The whole workspace is a link, or its parent is.
-    symlink(outside.path(), bench.folder.path().join("workspaces/b")).expect("linked");
-    let whole = bench.ask(DiskQuery::WorkspaceList(bench.workspace("b")));
+    symlink(outside.path(), fixture.folder.path().join("workspaces/b")).expect("linked");
+    let whole = fixture.ask(DiskQuery::WorkspaceList(fixture.workspace("b")));
     assert!(whole.is_err_and(|error| error.message.contains("leads out")));
-    let below = bench.ask(DiskQuery::WorkspaceSet {
-        workspace: bench.workspace("b/deep"),
+    let below = fixture.ask(DiskQuery::WorkspaceSet {
+        workspace: fixture.workspace("b/deep"),
         name: "SOUL.md",
         content: "x".into(),
         expected_hash: None,
@@ -188,14 +190,14 @@ fn links_lead_nowhere() {
 
 #[test]
 fn pipes_and_oversized_files_are_refused_without_waiting() {
-    let bench = Bench::new();
-    let workspace = bench.workspace("a");
+    let fixture = Fixture::new();
+    let workspace = fixture.workspace("a");
     std::fs::create_dir_all(&workspace.folder).expect("made");
     std::fs::write(workspace.folder.join("USER.md"), vec![b'x'; 1_048_577]).expect("written");
     let pipe = workspace.folder.join("SOUL.md");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
         .expect("made");
     for name in ["USER.md", "SOUL.md"] {
-        assert!(bench.ask(DiskQuery::WorkspaceGet { workspace: bench.workspace("a"), name }).is_err(), "{name}");
+        assert!(fixture.ask(DiskQuery::WorkspaceGet { workspace: fixture.workspace("a"), name }).is_err(), "{name}");
     }
 }

@@ -10,18 +10,17 @@ use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Workspace, changes};
+use super::replace;
 use crate::agents::workspace_files::{FILE_BYTES, NAMES};
-use crate::reply::CallError;
+use crate::call::CallError;
+use crate::effect::Workspace;
 
-/// `agents.files.list`.
 pub(super) fn list(whose: &Workspace) -> Result<Value, CallError> {
     let folder = folder(whose)?;
     let files: Vec<Value> = NAMES.iter().map(|name| Value::Object(described(&folder.join(name), name))).collect();
     Ok(json!({"agentId": whose.agent, "workspace": folder.display().to_string(), "files": files}))
 }
 
-/// `agents.files.get`.
 pub(super) fn get(whose: &Workspace, name: &str) -> Result<Value, CallError> {
     let folder = folder(whose)?;
     let path = folder.join(name);
@@ -34,7 +33,6 @@ pub(super) fn get(whose: &Workspace, name: &str) -> Result<Value, CallError> {
     Ok(json!({"agentId": whose.agent, "workspace": folder.display().to_string(), "file": file}))
 }
 
-/// `agents.files.set`.
 pub(super) fn set(whose: &Workspace, name: &str, text: &str, expected_hash: Option<&str>) -> Result<Value, CallError> {
     let folder = folder(whose)?;
     let path = folder.join(name);
@@ -49,7 +47,7 @@ pub(super) fn set(whose: &Workspace, name: &str, text: &str, expected_hash: Opti
             .with_details(json!({"code": "HASH_MISMATCH", "hash": found})));
         }
     }
-    changes::replace(&path, text.as_bytes()).map_err(|error| refused("written", &path, &error))?;
+    replace(&path, text.as_bytes()).map_err(|error| refused("written", &path, &error))?;
     let mut file = described(&path, name);
     file.insert("hash".into(), hash(text.as_bytes()).into());
     file.insert("content".into(), text.into());

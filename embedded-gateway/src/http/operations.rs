@@ -1,24 +1,18 @@
 //! The operations of document 000: `POST /spawn`, `POST /control`, `GET /sessions`, `GET /config`. Each is the method of the same
 //! name (or the one that lists), with the rights of whoever holds the shared token.
 
-use std::rc::Rc;
-
 use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
-use actix_web::web::{self, Data, Json, JsonConfig, Query, ServiceConfig};
+use actix_web::web::{self, Json, JsonConfig, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, error};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{json_answer, refusal, wrong_method};
-use super::asking::ask;
-use super::login;
-use crate::connection::Premises;
+use super::{SharedContext, ask, caller, json_answer, refusal, wrong_method};
 
 /// The parameters of an operation, or what is wrong with them: a stranger isn't told.
 type Body = Result<Json<Map<String, Value>>, actix_web::Error>;
 
-/// Longest body, in bytes.
 const MAX_BODY: usize = 256 * 1024;
 
 /// Sessions where no limit is named (document 000), and at most.
@@ -44,23 +38,23 @@ fn unreadable(problem: JsonPayloadError) -> actix_web::Error {
     error::InternalError::from_response(problem, answer).into()
 }
 
-async fn spawn(request: HttpRequest, premises: Data<Rc<Premises>>, body: Body) -> HttpResponse {
-    forward(&request, &premises, "spawn", body).await
+async fn spawn(request: HttpRequest, context: SharedContext, body: Body) -> HttpResponse {
+    forward(&request, &context, "spawn", body).await
 }
 
-async fn control(request: HttpRequest, premises: Data<Rc<Premises>>, body: Body) -> HttpResponse {
-    forward(&request, &premises, "control", body).await
+async fn control(request: HttpRequest, context: SharedContext, body: Body) -> HttpResponse {
+    forward(&request, &context, "control", body).await
 }
 
-async fn config(request: HttpRequest, premises: Data<Rc<Premises>>) -> HttpResponse {
-    forward(&request, &premises, "config.get", Ok(Json(Map::new()))).await
+async fn config(request: HttpRequest, context: SharedContext) -> HttpResponse {
+    forward(&request, &context, "config.get", Ok(Json(Map::new()))).await
 }
 
-async fn forward(request: &HttpRequest, premises: &Data<Rc<Premises>>, method: &str, body: Body) -> HttpResponse {
+async fn forward(request: &HttpRequest, context: &SharedContext, method: &str, body: Body) -> HttpResponse {
     let outcome = async {
-        let caller = login::caller(request, premises).await?;
+        let caller = caller(request, context).await?;
         let params = body.map_err(|problem| problem.error_response())?.into_inner();
-        ask(premises, &caller, method, Value::Object(params)).await
+        ask(context, &caller, method, Value::Object(params)).await
     };
     outcome.await.map_or_else(|refusal| refusal, |payload| json_answer(StatusCode::OK, &payload))
 }
@@ -72,7 +66,7 @@ struct Wanted {
     limit: Option<u32>,
 }
 
-async fn sessions(request: HttpRequest, premises: Data<Rc<Premises>>) -> HttpResponse {
+async fn sessions(request: HttpRequest, context: SharedContext) -> HttpResponse {
     let Ok(Query(wanted)) = Query::<Wanted>::from_query(request.query_string()) else {
         return refusal(StatusCode::BAD_REQUEST, "invalid_query", "limit must be a number");
     };
@@ -82,8 +76,8 @@ async fn sessions(request: HttpRequest, premises: Data<Rc<Premises>>) -> HttpRes
         fields.insert("agentId".to_owned(), agent.into());
     }
     let listed = async {
-        let caller = login::caller(&request, &premises).await?;
-        ask(&premises, &caller, "sessions.list", params).await
+        let caller = caller(&request, &context).await?;
+        ask(&context, &caller, "sessions.list", params).await
     };
     match listed.await {
         Ok(mut listed) => {

@@ -1,22 +1,17 @@
 //! The status page at `controlUi.basePath`: one document without scripts. Without a login it tells what `/health` tells; the
 //! numbers are for who shows the token.
 
-use std::rc::Rc;
-
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::oneshot;
 
-use super::answer::wrong_method;
-use super::login;
+use super::{SharedContext, bearer, caller, reading};
 use crate::COMPATIBLE_VERSION;
 use crate::clock::Now;
-use crate::connection::Premises;
-use crate::desk::messages::{Count, Numbers};
+use crate::machine::GatewayMachine;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem;\
 color:#1b1f24;background:#fff}h1{font-size:1.4rem}table{border-collapse:collapse;width:100%}\
@@ -24,30 +19,24 @@ th,td{text-align:left;padding:.35rem .5rem;border-bottom:1px solid #d8dee4}th{fo
 td{font-variant-numeric:tabular-nums}p{color:#57606a}\
 @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}th,td{border-color:#30363d}th,p{color:#8b949e}}";
 
-/// The page, where it is switched on.
 pub(super) fn routes(service: &mut ServiceConfig, base_path: &str) {
     let base = base_path.trim_end_matches('/');
     let paths = if base.is_empty() { vec!["/".to_owned()] } else { vec![base.to_owned(), format!("{base}/")] };
     for path in paths {
-        service.service(
-            web::resource(path)
-                .route(web::get().to(page))
-                .route(web::head().to(page))
-                .default_service(web::to(|| async { wrong_method("GET, HEAD") })),
-        );
+        service.service(reading(path).route(web::get().to(page)).route(web::head().to(page)));
     }
 }
 
-async fn page(request: HttpRequest, premises: Data<Rc<Premises>>) -> HttpResponse {
-    let numbers = if login::bearer(&request).is_some() {
-        if let Err(refusal) = login::caller(&request, &premises).await {
+async fn page(request: HttpRequest, context: SharedContext) -> HttpResponse {
+    let numbers = if bearer(&request).is_some() {
+        if let Err(refusal) = caller(&request, &context).await {
             return refusal;
         }
-        count(&premises).await
+        context.in_turn(|machine, _| Numbers::of(machine)).await.ok()
     } else {
         None
     };
-    let up = uptime(premises.uptime(Now::read()).as_secs());
+    let up = uptime(context.uptime(Now::read()).as_secs());
     let hash = STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,13 +45,22 @@ async fn page(request: HttpRequest, premises: Data<Rc<Premises>>) -> HttpRespons
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header((CONTENT_SECURITY_POLICY, policy))
         .content_type("text/html; charset=utf-8")
-        .body(document(&up, numbers.map(|numbers| (numbers, premises.metrics.connections.get()))))
+        .body(document(&up, numbers.map(|numbers| (numbers, context.metrics.connections.get()))))
 }
 
-async fn count(premises: &Data<Rc<Premises>>) -> Option<Numbers> {
-    let (answer, answered) = oneshot::channel();
-    premises.desk.send(Count { answer }).await.ok()?;
-    answered.await.ok()
+/// How much there is of what.
+#[derive(Clone, Copy)]
+struct Numbers {
+    agents: usize,
+    sessions: usize,
+    busy_sessions: usize,
+}
+
+impl Numbers {
+    fn of(machine: &GatewayMachine) -> Self {
+        let (agents, sessions) = (&machine.agents, &machine.sessions);
+        Self { agents: agents.list().len(), sessions: sessions.len(), busy_sessions: sessions.busy() }
+    }
 }
 
 /// Everything in it is a number or a constant: there is nothing to escape.

@@ -10,10 +10,10 @@ use crate::turn::Turn;
 impl GatewayMachine {
     /// The `tick` event. Real releases send the time alone; document 002 shows the sessions with it. Those go only to who may
     /// read them.
-    pub fn tick(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.wall_ms;
         let (readers, others): (Vec<_>, Vec<_>) =
-            self.audience.callers().cloned().partition(|caller| caller.holds(crate::caller::Scope::Read));
+            self.subscribers.callers().cloned().partition(|caller| caller.holds(crate::caller::Scope::Read));
         let numbers = |callers: Vec<std::sync::Arc<crate::caller::Caller>>| -> Vec<ConnectionId> {
             callers.iter().map(|caller| caller.connection).collect()
         };
@@ -24,15 +24,14 @@ impl GatewayMachine {
         turn.tell(numbers(others), "tick", json!({"ts": now}));
     }
 
-    /// Whether nothing is begun any more.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
     }
 
     /// The gateway stops: everybody is told before anything is ended.
-    pub fn stopping(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn stopping(&mut self, turn: &mut Turn<'_>) {
         self.stopping = true;
-        let all = self.audience.callers().map(|caller| caller.connection).collect();
+        let all = self.subscribers.callers().map(|caller| caller.connection).collect();
         turn.tell(all, "shutdown", json!({"reason": "gateway stopping", "restartExpectedMs": null}));
         let (runs, mut parts) = self.runs();
         runs.stop(&mut parts, turn);
@@ -49,7 +48,7 @@ mod tests {
     use crate::clock::{CountingChance, Now};
     use crate::config::{Auth, GatewayConfig};
     use crate::effect::Effect;
-    use crate::loaded::Loaded;
+    use crate::loading::Loaded;
 
     fn told(decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>)) -> Vec<(u64, String, serde_json::Value)> {
         let config = Arc::new(GatewayConfig::defaults(PathBuf::from("state"), Auth::None));
@@ -60,7 +59,7 @@ mod tests {
         for (number, scope) in [(1, "operator.read"), (2, "operator.pairing")] {
             let mut caller = caller_with(&[scope]);
             caller.connection = ConnectionId(number);
-            machine.audience.join(Arc::new(caller));
+            machine.subscribers.join(Arc::new(caller));
         }
         decide(&mut machine, &mut turn);
         let mut told = Vec::new();

@@ -11,11 +11,11 @@ use crate::effect::{Effect, LogLine};
 
 impl GatewayMachine {
     /// The event for a line; none where nobody listens, or the line is below the configured level.
-    pub fn log_event(&mut self, line: &LogLine, now: Now) -> Option<Effect> {
+    pub(crate) fn log_event(&mut self, line: &LogLine, now: Now) -> Option<Effect> {
         if line.level < self.config.log.level {
             return None;
         }
-        let to = self.audience.holding(Scope::Read);
+        let to = self.subscribers.holding(Scope::Read);
         if to.is_empty() {
             return None;
         }

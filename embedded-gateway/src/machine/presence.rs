@@ -17,14 +17,13 @@ use crate::turn::Turn;
 
 /// Most rows of a list (as in real releases); the gateway's own comes first.
 const MOST_ROWS: usize = 200;
-/// How long a change waits for others.
 const TOGETHER: Duration = Duration::from_millis(250);
 /// Modes of clients that are not shown.
 const PASSING: [&str; 3] = ["cli", "backend", "probe"];
 
 /// What has changed and isn't told yet.
 #[derive(Debug, Default)]
-pub struct Presence {
+pub(crate) struct Presence {
     /// How often it was told; in the hello and with each event.
     pub version: u64,
     due: Option<Instant>,
@@ -33,7 +32,6 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// When it is to be told.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due
     }
@@ -44,14 +42,12 @@ impl Presence {
 }
 
 impl GatewayMachine {
-    /// Somebody was let in.
     pub(crate) fn has_come(&mut self, caller: &Caller, now: Now) {
         if is_shown(caller) {
             self.presence.changed(now.at);
         }
     }
 
-    /// Somebody is about to be forgotten.
     pub(super) fn has_left(&mut self, caller: Arc<Caller>, now: Now) {
         if is_shown(&caller) {
             self.presence.changed(now.at);
@@ -69,7 +65,7 @@ impl GatewayMachine {
         self.presence.due = None;
         self.presence.version += 1;
         let left = std::mem::take(&mut self.presence.left);
-        let to = self.audience.holding(Scope::Read);
+        let to = self.subscribers.holding(Scope::Read);
         if to.is_empty() {
             return;
         }
@@ -80,7 +76,6 @@ impl GatewayMachine {
         turn.push(Effect::TellPresence { to, payload, version: self.presence.version });
     }
 
-    /// The gateway itself, then everybody who is shown.
     pub(crate) fn presence_rows(&self, now: Now) -> Vec<Value> {
         let own = json!({
             "host": "gatewarden",
@@ -92,7 +87,7 @@ impl GatewayMachine {
             "text": format!("Gateway: gatewarden · app {COMPATIBLE_VERSION} · mode gateway · reason self"),
             "ts": now.wall_ms,
         });
-        let shown = self.audience.callers().filter(|caller| is_shown(caller));
+        let shown = self.subscribers.callers().filter(|caller| is_shown(caller));
         let others = shown.take(MOST_ROWS - 1).map(|caller| row(caller, &self.boot_id, "connect", now));
         std::iter::once(own).chain(others).collect()
     }
@@ -129,7 +124,7 @@ mod tests {
     use crate::caller::{ConnectionId, caller_with};
     use crate::clock::CountingChance;
     use crate::config::{Auth, GatewayConfig};
-    use crate::loaded::Loaded;
+    use crate::loading::Loaded;
 
     struct House {
         machine: GatewayMachine,
@@ -149,7 +144,7 @@ mod tests {
         fn comes(&mut self, number: u64, mode: &str, scope: &str) {
             let mut caller = caller_with(&[scope]);
             (caller.connection, caller.mode) = (ConnectionId(number), mode.to_owned());
-            self.machine.audience.join(Arc::new(caller.clone()));
+            self.machine.subscribers.join(Arc::new(caller.clone()));
             self.machine.has_come(&caller, self.now);
         }
 

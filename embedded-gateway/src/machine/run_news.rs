@@ -5,33 +5,31 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::GatewayMachine;
+use crate::call::CallError;
 use crate::effect::{LogLevel, ProcessNews, RunId};
 use crate::methods::send_delivery;
-use crate::reply::CallError;
 use crate::runs::{Parts, Runs};
 use crate::sessions::SessionKey;
 use crate::turn::Turn;
 
 impl GatewayMachine {
-    /// The runs, and what they work with.
-    pub fn runs(&mut self) -> (&mut Runs, Parts<'_>) {
+    pub(crate) fn runs(&mut self) -> (&mut Runs, Parts<'_>) {
         let parts = Parts {
             sessions: &mut self.sessions,
             agents: &self.agents,
-            audience: &self.audience,
+            subscribers: &self.subscribers,
             config: &self.config,
         };
         (&mut self.runs, parts)
     }
 
-    /// News of a process.
-    pub fn process_news(&mut self, run: &RunId, news: ProcessNews, turn: &mut Turn<'_>) {
+    pub(crate) fn process_news(&mut self, run: &RunId, news: ProcessNews, turn: &mut Turn<'_>) {
         let (runs, mut parts) = self.runs();
         runs.on_news(run, news, &mut parts, turn);
     }
 
     /// A webhook was called by somebody who may. Each has a session of its own with its agent.
-    pub fn triggered(
+    pub(crate) fn triggered(
         &mut self,
         webhook: &str,
         agent_id: &str,
@@ -48,19 +46,17 @@ impl GatewayMachine {
     }
 
     /// Says in the log what a gateway that crashed left running.
-    pub fn report_orphans(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn report_orphans(&mut self, turn: &mut Turn<'_>) {
         for orphan in &self.orphans {
             turn.log(LogLevel::Warn, "processes", None, orphan.sentence());
         }
     }
 
-    /// When [`GatewayMachine::on_time`] has something to do.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         [self.runs.next_deadline(), self.presence.deadline()].into_iter().flatten().min()
     }
 
-    /// A deadline has passed.
-    pub fn on_time(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) {
         let (runs, parts) = self.runs();
         runs.on_time(&parts, turn);
         self.tell_presence(turn);

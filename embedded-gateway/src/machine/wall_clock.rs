@@ -7,11 +7,9 @@ use gatewarden_protocol::steady_time::SteadyTime;
 use super::GatewayMachine;
 use crate::clock::Now;
 use crate::effect::{FileChange, LogLevel};
+use crate::loading::CLOCK_FILE;
 use crate::turn::Turn;
 
-/// What is known of the wall clock, in the state directory.
-pub(crate) const CLOCK_FILE: &str = "clock.json";
-/// How often that is written though nothing happened.
 const WRITE_EVERY: Duration = Duration::from_secs(600);
 
 /// What the gateway knows of the wall clock.
@@ -42,7 +40,6 @@ impl WallClock {
 }
 
 impl GatewayMachine {
-    /// Compares the clocks.
     pub(super) fn look_at_clocks(&mut self, turn: &mut Turn<'_>) {
         let clock = &mut self.wall_clock;
         let jump = clock.steady.look(turn.now.reading());
@@ -74,10 +71,10 @@ mod tests {
 
     use super::*;
     use crate::clock::CountingChance;
-    use crate::door::bench::config;
     use crate::effect::Effect;
-    use crate::loaded::Loaded;
+    use crate::loading::Loaded;
     use crate::sessions::{Opening, SessionKey};
+    use crate::tests::fixture::config;
 
     const DAY: i64 = 86_400_000;
 
@@ -107,9 +104,9 @@ mod tests {
 
         fn open(&mut self) {
             let mut turn = Turn::new(self.now, &mut self.chance);
-            let GatewayMachine { sessions, audience, .. } = &mut self.machine;
+            let GatewayMachine { sessions, subscribers, .. } = &mut self.machine;
             let key = SessionKey::of("main", "a");
-            assert!(sessions.open(&key, Opening::default(), audience, &mut turn).is_ok());
+            assert!(sessions.open(&key, Opening::default(), subscribers, &mut turn).is_ok());
         }
 
         /// A day of minutes would take long; what matters is how much time has passed.

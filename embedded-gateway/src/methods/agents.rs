@@ -5,17 +5,16 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::Method;
-use super::params::Params;
 use crate::agents::workspace_files::{FILE_BYTES, known};
 use crate::agents::{Agent, AgentFields, not_found};
+use crate::call::Call;
+use crate::call::{Answer, CallError, Outcome};
 use crate::caller::Scope;
-use crate::effect::Effect;
-use crate::files::{DiskQuery, Workspace};
+use crate::effect::{DiskQuery, Effect, Workspace};
 use crate::machine::GatewayMachine;
-use crate::reply::{Answer, CallError, Outcome};
-use crate::turn::{Call, Turn};
+use crate::params::Params;
+use crate::turn::Turn;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "agents.list", scope: Scope::Read, run: list },
     Method { name: "agents.create", scope: Scope::Admin, run: create },
@@ -88,7 +87,7 @@ fn delete(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
 
 /// `config.changed`, as real gateways of protocol 4 say it after a change of the agents.
 fn tell_changed(machine: &GatewayMachine, turn: &mut Turn<'_>) {
-    let readers = machine.audience.holding(Scope::Read);
+    let readers = machine.subscribers.holding(Scope::Read);
     turn.tell(readers, "config.changed", json!({"path": crate::agents::FILE, "ts": turn.now.wall_ms}));
 }
 

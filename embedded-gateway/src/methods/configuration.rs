@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 
 use super::Method;
 use super::information::bind_word;
-use super::params::Params;
+use crate::call::Call;
+use crate::call::Outcome;
 use crate::caller::Scope;
 use crate::config::{Auth, GatewayConfig};
 use crate::machine::GatewayMachine;
-use crate::reply::Outcome;
-use crate::turn::{Call, Turn};
+use crate::params::Params;
+use crate::turn::Turn;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[Method { name: "config.get", scope: Scope::Read, run: config_get }];
 
 /// What stands in the place of a secret, as real gateways have it.
@@ -189,7 +189,6 @@ fn arguments_shown(arguments: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// `scheme://user:password@host`
 fn names_a_password(value: &str) -> bool {
     value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }

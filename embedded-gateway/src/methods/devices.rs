@@ -3,19 +3,19 @@
 use serde_json::{Value, json};
 
 use super::Method;
-use super::params::Params;
-use crate::caller::{Caller, Scope};
+use crate::auth::report;
+use crate::call::Call;
+use crate::call::{Answer, CallError, Outcome};
+use crate::caller::{Caller, Scope, covers};
 use crate::devices::{Unapprovable, device_row, pending_row};
-use crate::door::{report, scopes};
 use crate::effect::Effect;
 use crate::machine::GatewayMachine;
-use crate::reply::{Answer, CallError, Outcome};
-use crate::turn::{Call, Turn};
+use crate::params::Params;
+use crate::turn::Turn;
 
 /// Code of the close that a device gets which may not come in any more. Clients don't try again after it.
 const DEVICE_GONE: u16 = 4001;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "device.pair.list", scope: Scope::Pairing, run: list },
     Method { name: "device.pair.approve", scope: Scope::Pairing, run: approve },
@@ -87,12 +87,12 @@ fn rotate(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let device = machine.devices.get(id).ok_or_else(|| unknown("deviceId/role"))?;
     let wanted: Vec<String> =
         wanted.map_or_else(|| device.scopes.clone(), |scopes| scopes.into_iter().map(str::to_owned).collect());
-    if let Some(scope) = wanted.iter().find(|scope| !scopes::covers(&device.scopes, scope)) {
+    if let Some(scope) = wanted.iter().find(|scope| !covers(&device.scopes, scope)) {
         return Err(CallError::invalid(format!(
             "the device is not approved for {scope}; let it connect with that scope and approve its request"
         )));
     }
-    if let Some(scope) = wanted.iter().find(|scope| !scopes::covers(&call.caller.scopes, scope)) {
+    if let Some(scope) = wanted.iter().find(|scope| !covers(&call.caller.scopes, scope)) {
         return Err(CallError::forbidden(format!("missing scope: {scope}"))
             .with_details(json!({"code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope]})));
     }
@@ -129,7 +129,7 @@ fn revoke(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
 /// Closes the connections of a device: after the answer, since the caller's own may be among them.
 fn close_all(machine: &GatewayMachine, device_id: &str, reason: &str, turn: &mut Turn<'_>) {
     let of_device = |caller: &&std::sync::Arc<Caller>| caller.device_id.as_deref() == Some(device_id);
-    for caller in machine.audience.callers().filter(of_device) {
+    for caller in machine.subscribers.callers().filter(of_device) {
         turn.push(Effect::Close { connection: caller.connection, code: DEVICE_GONE, reason: reason.to_owned() });
     }
 }
@@ -143,7 +143,6 @@ fn check_own(caller: &Caller, device_id: &str, denied: &str) -> Result<(), CallE
     Err(CallError::forbidden(denied).with_details(json!({"code": "MISSING_SCOPE", "missingScope": "operator.admin"})))
 }
 
-/// There are operators only.
 fn check_role(params: &Params<'_>) -> Result<(), CallError> {
     match params.name("role")? {
         None | Some("operator") => Ok(()),
@@ -155,7 +154,6 @@ fn unknown(what: &str) -> CallError {
     CallError::invalid(format!("unknown {what}"))
 }
 
-/// Who did it, for the audit log.
 fn name_of(caller: &Caller) -> String {
     match (&caller.device_id, &caller.display_name) {
         (Some(device), _) => format!("{} {device}", caller.client_id),

@@ -6,19 +6,19 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::Method;
-use super::params::Params;
 use crate::COMPATIBLE_VERSION;
+use crate::call::Call;
+use crate::call::{Answer, Outcome};
 use crate::caller::{Caller, Scope};
 use crate::config::Bind;
-use crate::effect::Effect;
-use crate::files::{DEFAULT_BYTES, DiskQuery, MOST_BYTES, MOST_LINES};
+use crate::effect::{DiskQuery, Effect};
+use crate::files::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
 use crate::machine::GatewayMachine;
+use crate::params::Params;
 use crate::processes::Orphan;
-use crate::reply::{Answer, Outcome};
 use crate::sessions::{Session, transcript};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "health", scope: Scope::Connected, run: health },
     Method { name: "status", scope: Scope::Read, run: status },
@@ -29,7 +29,6 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "logs.tail", scope: Scope::Read, run: logs_tail },
 ];
 
-/// Sessions named in `health` and `status`.
 const RECENT: usize = 5;
 
 fn health(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
@@ -103,7 +102,6 @@ fn kept(machine: &GatewayMachine, caller: &Caller, now: i64, wanted: impl Fn(&Se
     json!({"path": sessions_path(machine, caller), "count": sessions.len(), "recent": recent})
 }
 
-/// Where things lie on the host is for administrators.
 fn sessions_path(machine: &GatewayMachine, caller: &Caller) -> String {
     if caller.holds(Scope::Admin) {
         machine.config.state_dir.join(transcript::FOLDER).display().to_string()
@@ -134,7 +132,7 @@ fn status(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
         "pid": std::process::id(),
         "uptimeMs": machine.uptime_ms(turn.now),
         "bootId": machine.boot_id,
-        "connections": machine.audience.len(),
+        "connections": machine.subscribers.len(),
         "activeSessions": machine.sessions.busy(),
         "heartbeat": {"defaultAgentId": machine.agents.default_id(), "agents": []},
         "channelSummary": [],
@@ -191,7 +189,7 @@ fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) 
         "bind": bind_word(machine.config.bind),
         "mode": "local",
         "tls": machine.config.tls.is_some(),
-        "connections": machine.audience.len(),
+        "connections": machine.subscribers.len(),
         "agents": machine.agents.list().len(),
         "sessions": machine.sessions.len(),
         "activeSessions": machine.sessions.busy(),

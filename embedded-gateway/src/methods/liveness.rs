@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::Method;
+use crate::call::Call;
+use crate::call::Outcome;
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
-use crate::reply::Outcome;
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[Method { name: "ping", scope: Scope::Connected, run: ping }];
 
 fn ping(_: &mut GatewayMachine, _: &Call, turn: &mut Turn<'_>) -> Outcome {

@@ -6,18 +6,18 @@ use gatewarden_protocol::Dialect;
 use serde_json::{Value, json};
 
 use super::Method;
-use super::params::Params;
 use crate::agents::Agent;
+use crate::call::{Answer, CallError, Outcome};
+use crate::call::{Call, ReplyTo};
 use crate::caller::Scope;
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
+use crate::params::Params;
 use crate::processes::command_templates::{SpawnWish, allow};
-use crate::reply::{Answer, CallError, Outcome};
 use crate::runs::{Asked, NewRun, Replay, fingerprint};
 use crate::sessions::{Opening, SessionKey};
-use crate::turn::{Call, ReplyTo, Turn};
+use crate::turn::Turn;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "agent", scope: Scope::Write, run: agent },
     Method { name: "agent.wait", scope: Scope::Write, run: agent_wait },
@@ -32,15 +32,12 @@ const KEY_BYTES: usize = 256;
 /// Longest that a caller may wait or let a run last, in ms: a day.
 const LONGEST_MS: u64 = 24 * 3_600 * 1_000;
 
-/// A message to an agent, however it came in.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentMessage {
-    /// Its run.
     pub(crate) id: RunId,
     pub(crate) asked: Asked,
     pub(crate) fingerprint: String,
     pub(crate) reply: ReplyTo,
-    /// Who sends it.
     pub(crate) from: String,
     pub(crate) session: SessionKey,
     pub(crate) opening: Opening,
@@ -51,7 +48,6 @@ pub(crate) struct AgentMessage {
     pub(crate) spawn_request: Option<String>,
 }
 
-/// Gives a message to the agent's program.
 pub(crate) fn deliver(machine: &mut GatewayMachine, message: AgentMessage, turn: &mut Turn<'_>) -> Outcome {
     let agent = &message.agent;
     let Some(name) = &agent.command else {
@@ -88,7 +84,7 @@ pub(crate) fn deliver(machine: &mut GatewayMachine, message: AgentMessage, turn:
 
 /// Starts a run for a message that no caller waits for (a webhook, `sessions.create` with a message). The payload names the
 /// run. An error means that nothing was begun.
-pub fn send_unasked(
+pub(crate) fn send_unasked(
     machine: &mut GatewayMachine,
     agent_id: &str,
     session: SessionKey,
@@ -333,7 +329,6 @@ fn sessions_abort(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>
     Ok(json!({"ok": true, "abortedRunId": first, "status": status}).into())
 }
 
-/// The idempotency key, which is the run's id.
 pub(super) fn key_of(params: &Params<'_>) -> Result<Option<RunId>, CallError> {
     let Some(key) = params.name("idempotencyKey")? else { return Ok(None) };
     if key.len() > KEY_BYTES || key.chars().any(char::is_control) {
@@ -344,7 +339,6 @@ pub(super) fn key_of(params: &Params<'_>) -> Result<Option<RunId>, CallError> {
     Ok(Some(RunId(key.to_owned())))
 }
 
-/// A text that says something.
 pub(super) fn text_of(params: &Params<'_>, name: &str) -> Result<String, CallError> {
     let text = params.required(name)?;
     if text.trim().is_empty() {

@@ -4,13 +4,12 @@ mod changing;
 mod reading;
 
 use super::Method;
-use super::params::Params;
+use crate::call::CallError;
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
-use crate::reply::CallError;
+use crate::params::Params;
 use crate::sessions::SessionKey;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "sessions.list", scope: Scope::Read, run: reading::list },
     Method { name: "sessions.get", scope: Scope::Read, run: reading::get },

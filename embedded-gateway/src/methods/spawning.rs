@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 
 use super::Method;
 use super::messages::{AgentMessage, deliver, in_a_key, key_of, text_of};
-use super::params::Params;
 use crate::agents::slug::slug;
+use crate::call::Call;
+use crate::call::{CallError, Outcome};
 use crate::caller::Scope;
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
+use crate::params::Params;
 use crate::processes::command_templates::{SpawnWish, allow};
-use crate::reply::{CallError, Outcome};
 use crate::runs::{Asked, ControlAction, NewRun, Replay, fingerprint};
 use crate::sessions::{Opening, SessionKey};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
-/// This family.
 pub(super) const METHODS: &[Method] = &[
     Method { name: "spawn", scope: Scope::Write, run: spawn },
     Method { name: "control", scope: Scope::Write, run: control },
@@ -161,7 +161,6 @@ fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
     }
 }
 
-/// The request's id, where it can be the run's.
 fn unique_request(machine: &GatewayMachine, call: &Call) -> Option<RunId> {
     let request = call.request.as_ref()?;
     let fits = (UNIQUE_FROM..=256).contains(&request.len()) && !request.chars().any(char::is_control);

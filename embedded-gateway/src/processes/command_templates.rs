@@ -6,9 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::json;
 
+use crate::call::CallError;
 use crate::config::forbidden_env::{is_env_name, is_forbidden_env};
 use crate::config::{ArgumentPattern, CommandTemplate};
-use crate::reply::CallError;
 
 /// Most arguments and variables that a caller may give.
 const MAX_ITEMS: usize = 64;

@@ -5,56 +5,37 @@ use serde_json::{Map, Value};
 
 use crate::sessions::Usage;
 
-/// One line of an agent.
 #[derive(Debug, Clone, PartialEq)]
-pub enum AgentLine {
-    /// More of the answer.
+pub(crate) enum AgentLine {
     Delta(String),
-    /// The whole answer so far.
     Text(String),
-    /// Thoughts.
     Thinking(String),
-    /// A tool is used.
     ToolStart {
-        /// Its name.
         name: String,
-        /// Which use of it.
         id: Option<String>,
-        /// With what.
         args: Value,
     },
-    /// A tool has answered.
     ToolResult {
-        /// Its name.
         name: Option<String>,
-        /// Which use of it.
         id: Option<String>,
-        /// What it said.
         result: Value,
-        /// It failed.
         is_error: bool,
     },
     /// Tokens used since the last such line.
     Usage {
-        /// How many.
         usage: Usage,
-        /// By which model.
         model: Option<String>,
     },
-    /// The answer is complete.
     Done {
         /// The whole answer, where it wasn't said before.
         text: Option<String>,
     },
-    /// It failed.
     Error(String),
-    /// Not for the conversation.
     Log,
 }
 
 impl AgentLine {
-    /// Reads a line.
-    pub fn read(line: &str) -> Self {
+    pub(crate) fn read(line: &str) -> Self {
         match serde_json::from_str::<Value>(line) {
             Ok(Value::Object(fields)) => Self::of(&fields).unwrap_or(Self::Log),
             _ => Self::Log,

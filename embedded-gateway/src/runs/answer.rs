@@ -5,23 +5,18 @@ use std::time::{Duration, Instant};
 
 use crate::sessions::MESSAGE_BYTES;
 
-/// Between two pieces of a short text.
 const PIECE_EVERY: Duration = Duration::from_millis(100);
 
-/// The answer as it grows.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     text: String,
-    /// What of `text` was told.
     told: usize,
     told_at: Option<Instant>,
     cut: bool,
 }
 
-/// What is to be told now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// All so far.
     pub(super) text: String,
     /// What is new of it; all of it where the text was replaced.
     pub(super) delta: String,
@@ -53,7 +48,6 @@ impl Answer {
         self.text.trim()
     }
 
-    /// Whether some of it was lost.
     pub(super) fn is_cut(&self) -> bool {
         self.cut
     }
@@ -64,7 +58,6 @@ impl Answer {
         (self.told < self.text.len()).then(|| told_at + self.interval())
     }
 
-    /// The next piece, where one is due.
     pub(super) fn piece(&mut self, now: Instant) -> Option<Piece> {
         if self.told_at.is_some_and(|at| now < at + self.interval()) {
             return None;
@@ -80,7 +73,6 @@ impl Answer {
         Some(Piece { text: self.text.clone(), delta })
     }
 
-    /// At the longest text about three pieces a second.
     fn interval(&self) -> Duration {
         PIECE_EVERY + Duration::from_millis(u64::try_from(self.text.len() / 1024).unwrap_or(u64::MAX))
     }

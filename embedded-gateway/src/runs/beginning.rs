@@ -9,52 +9,42 @@ use super::answer::Answer as Text;
 use super::events::Herald;
 use super::run::{Asked, Run, RunState};
 use super::{Parts, QUEUE, QUEUED_BYTES, Runs, replies};
+use crate::call::ReplyTo;
+use crate::call::{Answer, CallError, Outcome};
 use crate::caller::ConnectionId;
 use crate::effect::{Effect, LogLevel, ProcessOrder, RunId};
 use crate::processes::command_templates::AllowedCommand;
-use crate::reply::{Answer, CallError, Outcome};
 use crate::sessions::{NewMessage, Opening, Role, SessionKey};
-use crate::turn::{ReplyTo, Turn};
+use crate::turn::Turn;
 
-/// Longest message, in bytes.
-pub const MESSAGE_LIMIT: usize = 1024 * 1024;
+pub(crate) const MESSAGE_LIMIT: usize = 1024 * 1024;
 
 /// A run that is asked for, checked against the allow-list.
 #[derive(Debug, Clone)]
-pub struct NewRun {
+pub(crate) struct NewRun {
     /// Its id; not in use.
     pub id: RunId,
-    /// By which method.
     pub asked: Asked,
-    /// See [`super::memory::fingerprint`].
     pub fingerprint: String,
-    /// Where it is answered.
     pub reply: ReplyTo,
-    /// The caller's client id, told with the message.
     pub from: String,
     /// The session, which is made where it doesn't exist.
     pub session: SessionKey,
-    /// What a new session begins with.
     pub opening: Opening,
     /// The agent; the template's name for a command.
     pub agent_id: String,
-    /// What is run.
     pub command: AllowedCommand,
-    /// Where.
     pub cwd: PathBuf,
-    /// The directory is the gateway's own to make.
     pub make_cwd: bool,
-    /// The message, which is given on standard input.
     pub message: Option<String>,
     /// Ended after this, or after the template's own timeout if that is shorter.
     pub timeout: Option<Duration>,
-    /// The id that `spawn_result` events to the caller carry.
     pub spawn_request: Option<String>,
 }
 
 impl Runs {
     /// Takes a run in. An error means that nothing was begun.
-    pub fn begin(&mut self, new: NewRun, parts: &mut Parts<'_>, turn: &mut Turn<'_>) -> Outcome {
+    pub(crate) fn begin(&mut self, new: NewRun, parts: &mut Parts<'_>, turn: &mut Turn<'_>) -> Outcome {
         let busy = self.check_room(&new, parts)?;
         if new.message.as_ref().is_some_and(|message| message.len() > MESSAGE_LIMIT) {
             return Err(CallError::invalid(format!("message is longer than {MESSAGE_LIMIT} bytes")));
@@ -65,20 +55,20 @@ impl Runs {
             parts.sessions.check_label(label, &key)?;
         }
         let is_new = parts.sessions.get(&key).is_none();
-        let session = parts.sessions.open(&new.session, new.opening.clone(), parts.audience, turn)?;
+        let session = parts.sessions.open(&new.session, new.opening.clone(), parts.subscribers, turn)?;
         let session_id = session.session_id.clone();
         if !is_new && label.is_some() && session.label != label {
             let patch = crate::sessions::Patch { label: Some(label), ..Default::default() };
-            parts.sessions.patch(&key, patch, parts.audience, turn);
+            parts.sessions.patch(&key, patch, parts.subscribers, turn);
         }
         let role = if new.message.is_some() { Role::User } else { Role::System };
         let text = new.message.clone().unwrap_or_else(|| format!("started command \"{}\"", new.command.template));
         let message = NewMessage { role, text, run: Some(new.id.clone()), usage: None };
-        let seq = parts.sessions.append(&key, message, parts.audience, turn).map(|message| message.seq);
+        let seq = parts.sessions.append(&key, message, parts.subscribers, turn).map(|message| message.seq);
 
         let (order, mut run) = made(&new, session_id, parts, turn);
         if let Some(text) = &new.message {
-            Herald::new(parts.audience, turn).message(&run, text, &new.from, turn);
+            Herald::new(parts.subscribers, turn).message(&run, text, &new.from, turn);
         }
         let lane = self.lanes.entry(key).or_default();
         if busy {
@@ -139,7 +129,6 @@ impl Runs {
     }
 }
 
-/// The run and what is to be started for it.
 fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>) -> (ProcessOrder, Run) {
     let limits = &parts.config.limits;
     let mut env = new.command.env.clone();

@@ -6,23 +6,21 @@ use serde_json::{Value, json};
 use super::answer::Piece;
 use super::replies;
 use super::run::{Asked, Ending, Run, RunState};
-use crate::audience::Audience;
 use crate::caller::{ConnectionId, Scope};
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-/// Tells everybody who may read.
 pub(super) struct Herald<'a> {
     readers: Vec<ConnectionId>,
     now: i64,
-    audience: &'a Audience,
+    subscribers: &'a Subscribers,
 }
 
 impl<'a> Herald<'a> {
-    pub(super) fn new(audience: &'a Audience, turn: &Turn<'_>) -> Self {
-        Self { readers: audience.holding(Scope::Read), now: turn.now.wall_ms, audience }
+    pub(super) fn new(subscribers: &'a Subscribers, turn: &Turn<'_>) -> Self {
+        Self { readers: subscribers.holding(Scope::Read), now: turn.now.wall_ms, subscribers }
     }
 
-    /// A message came in.
     pub(super) fn message(&self, run: &Run, text: &str, from: &str, turn: &mut Turn<'_>) {
         let payload = json!({
             "sessionKey": run.session_key,
@@ -37,7 +35,6 @@ impl<'a> Herald<'a> {
         self.tell("message", payload, turn);
     }
 
-    /// The program runs.
     pub(super) fn started(&self, run: &mut Run, turn: &mut Turn<'_>) {
         let data = json!({"phase": "start", "startedAt": self.now, "pid": run.pid});
         self.agent(run, "lifecycle", data, turn);
@@ -45,13 +42,11 @@ impl<'a> Herald<'a> {
         self.spawn_result(run, turn);
     }
 
-    /// It is stopped, or goes on.
     pub(super) fn paused(&self, run: &mut Run, paused: bool, turn: &mut Turn<'_>) {
         let data = json!({"phase": if paused { "paused" } else { "resumed" }});
         self.agent(run, "lifecycle", data, turn);
     }
 
-    /// More of the answer.
     pub(super) fn piece(&self, run: &mut Run, piece: &Piece, turn: &mut Turn<'_>) {
         if self.readers.is_empty() {
             return;
@@ -63,20 +58,17 @@ impl<'a> Herald<'a> {
         self.of_document_004("agent.text", run, fields, turn);
     }
 
-    /// Thoughts.
     pub(super) fn thinking(&self, run: &mut Run, text: &str, turn: &mut Turn<'_>) {
         self.agent(run, "thinking", json!({"text": text, "delta": text}), turn);
         self.of_document_004("agent.thinking", run, json!({"text": text, "delta": text}), turn);
     }
 
-    /// A tool is used.
     pub(super) fn tool_start(&self, run: &mut Run, name: &str, id: Option<&str>, args: &Value, turn: &mut Turn<'_>) {
         let data = json!({"phase": "start", "name": name, "toolCallId": id, "args": args});
         self.agent(run, "tool", data, turn);
         self.of_document_004("agent.tool.start", run, json!({"tool": name, "toolCallId": id, "args": args}), turn);
     }
 
-    /// A tool has answered.
     pub(super) fn tool_result(
         &self,
         run: &mut Run,
@@ -91,14 +83,12 @@ impl<'a> Herald<'a> {
         self.of_document_004("agent.tool.result", run, fields, turn);
     }
 
-    /// Tokens were used.
     pub(super) fn usage(&self, run: &mut Run, turn: &mut Turn<'_>) {
         let usage = run.usage.unwrap_or_default();
         let data = json!({"inputTokens": usage.input, "outputTokens": usage.output, "model": run.model});
         self.agent(run, "usage", data, turn);
     }
 
-    /// It is over.
     pub(super) fn ended(&self, run: &mut Run, turn: &mut Turn<'_>) {
         let Some(end) = run.state.end().cloned() else { return };
         let text = run.answer.text().to_owned();
@@ -178,7 +168,7 @@ impl<'a> Herald<'a> {
         if run.asked != Asked::Spawn || matches!(run.state, RunState::Queued | RunState::Starting) {
             return;
         }
-        let spawner = run.spawner.as_ref().filter(|(connection, _)| self.audience.caller(*connection).is_some());
+        let spawner = run.spawner.as_ref().filter(|(connection, _)| self.subscribers.caller(*connection).is_some());
         if let Some((connection, request)) = spawner {
             turn.tell(vec![*connection], "spawn_result", replies::spawn_result(run, request));
         }

@@ -5,16 +5,15 @@ use serde_json::json;
 use super::events::Herald;
 use super::run::{Asked, End, Ending, RunState};
 use super::{Parts, Runs, log, replies, steering, tell_agent_status};
+use crate::call::CallError;
 use crate::effect::{LogLevel, RunId};
-use crate::reply::CallError;
 use crate::sessions::{NewMessage, Role, RunEnd};
 use crate::turn::Turn;
 
 impl Runs {
-    /// Ends a run, whatever it was waiting for.
     pub(super) fn finish(&mut self, id: &RunId, end: End, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
         let Some(run) = self.by_id.get_mut(id) else { return };
-        let herald = Herald::new(parts.audience, turn);
+        let herald = Herald::new(parts.subscribers, turn);
         if let Some(piece) = run.answer.rest(turn.now.at) {
             herald.piece(run, &piece, turn);
         }
@@ -33,18 +32,18 @@ impl Runs {
                 run: Some(id.clone()),
                 usage: run.usage,
             };
-            parts.sessions.append(&key, message, parts.audience, turn);
+            parts.sessions.append(&key, message, parts.subscribers, turn);
         }
         if same && !ran && matches!(how, Ending::Failed(_)) {
             // Its row shall tell of the failure, too.
-            parts.sessions.begin_run(&key, id, parts.audience, turn);
+            parts.sessions.begin_run(&key, id, parts.subscribers, turn);
         }
         let row_end = match &how {
             Ending::Completed => RunEnd::Done,
             Ending::Failed(error) => RunEnd::Failed(error.clone()),
             Ending::Killed(_) => RunEnd::Killed,
         };
-        parts.sessions.end_run(&key, id, row_end, parts.audience, turn);
+        parts.sessions.end_run(&key, id, row_end, parts.subscribers, turn);
         // A spawn that never ran is refused before anybody hears that it failed: who asked may take it elsewhere.
         let owed = std::mem::take(&mut run.replies);
         let (spawns, others) = if run.asked == Asked::Spawn { (owed, Vec::new()) } else { (Vec::new(), owed) };

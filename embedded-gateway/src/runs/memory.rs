@@ -7,9 +7,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::run::{Asked, Run};
 use super::{Runs, replies};
+use crate::call::ReplyTo;
+use crate::call::{Answer, CallError, Outcome};
 use crate::effect::RunId;
-use crate::reply::{Answer, CallError, Outcome};
-use crate::turn::{ReplyTo, Turn};
+use crate::turn::Turn;
 
 /// Answers that are remembered, in bytes together.
 const FINISHED_BYTES: usize = 16 * 1024 * 1024;
@@ -21,24 +22,21 @@ pub(super) struct Finished {
     bytes: usize,
 }
 
-/// What an idempotency key says.
 #[derive(Debug, PartialEq)]
-pub enum Replay {
+pub(crate) enum Replay {
     /// It wasn't used, as far as is remembered.
     New,
-    /// It was, for the same: this is the answer.
     Answer(Outcome),
 }
 
-/// What tells one request from another under the same key.
-pub fn fingerprint(method: &str, params: &Value) -> String {
+pub(crate) fn fingerprint(method: &str, params: &Value) -> String {
     let digest = Sha256::digest(format!("{method}\n{params}").as_bytes());
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Runs {
     /// Looks an idempotency key up. `asked` is how it is asked for this time.
-    pub fn replay(
+    pub(crate) fn replay(
         &mut self,
         id: &RunId,
         fingerprint: &str,

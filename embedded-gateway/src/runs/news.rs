@@ -7,14 +7,14 @@ use super::events::Herald;
 use super::memory::shown;
 use super::run::{Asked, ControlAction, End, Ending, Run, RunState};
 use super::{Parts, Runs, log, replies, tell_agent_status};
+use crate::call::CallError;
 use crate::effect::{LogLevel, OutputStream, ProcessNews, ProcessSignal, RunId};
-use crate::reply::CallError;
 use crate::sessions::Usage;
 use crate::turn::Turn;
 
 impl Runs {
     /// News of a process. Those of a run that isn't known, or has ended, are late and tell nothing.
-    pub fn on_news(&mut self, id: &RunId, news: ProcessNews, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
+    pub(crate) fn on_news(&mut self, id: &RunId, news: ProcessNews, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
         let Some(run) = self.by_id.get_mut(id).filter(|run| run.state.has_process()) else { return };
         match news {
             ProcessNews::Started { pid } => started(run, pid, parts, turn),
@@ -64,8 +64,8 @@ impl Runs {
     }
 
     /// Tells what waited for its time: pieces of answers, and that nobody need wait longer.
-    pub fn on_time(&mut self, parts: &Parts<'_>, turn: &mut Turn<'_>) {
-        let herald = Herald::new(parts.audience, turn);
+    pub(crate) fn on_time(&mut self, parts: &Parts<'_>, turn: &mut Turn<'_>) {
+        let herald = Herald::new(parts.subscribers, turn);
         let now = turn.now.at;
         for run in self.by_id.values_mut().filter(|run| run.state.end().is_none()) {
             if run.answer.due().is_some_and(|due| due <= now)
@@ -89,7 +89,7 @@ fn started(run: &mut Run, pid: u32, parts: &mut Parts<'_>, turn: &mut Turn<'_>) 
     run.pid = Some(pid);
     run.started_at = Some(turn.now.wall_ms);
     run.state = RunState::Running;
-    parts.sessions.begin_run(&run.session_key, &run.id, parts.audience, turn);
+    parts.sessions.begin_run(&run.session_key, &run.id, parts.subscribers, turn);
     // The reply before the events: who asked knows the run by then.
     if run.asked == Asked::Spawn {
         for reply in std::mem::take(&mut run.replies) {
@@ -98,7 +98,7 @@ fn started(run: &mut Run, pid: u32, parts: &mut Parts<'_>, turn: &mut Turn<'_>) 
             turn.respond(&reply, Ok(payload));
         }
     }
-    Herald::new(parts.audience, turn).started(run, turn);
+    Herald::new(parts.subscribers, turn).started(run, turn);
     let activity = format!("Running \"{}\" in {}", run.template, run.session_key);
     tell_agent_status(run, "busy", &activity, parts, turn);
     log(
@@ -111,7 +111,7 @@ fn started(run: &mut Run, pid: u32, parts: &mut Parts<'_>, turn: &mut Turn<'_>) 
 }
 
 fn line(run: &mut Run, stream: OutputStream, text: &str, cut: bool, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
-    let herald = Herald::new(parts.audience, turn);
+    let herald = Herald::new(parts.subscribers, turn);
     let said = match stream {
         OutputStream::Stdout if run.json_lines => AgentLine::read(text),
         OutputStream::Stdout => {
@@ -199,8 +199,8 @@ fn signalled(run: &mut Run, signal: ProcessSignal, failed: Option<String>, parts
     {
         let paused = state == RunState::Paused;
         run.state = state;
-        parts.sessions.pause_run(&run.session_key, &run.id, paused, parts.audience, turn);
-        Herald::new(parts.audience, turn).paused(run, paused, turn);
+        parts.sessions.pause_run(&run.session_key, &run.id, paused, parts.subscribers, turn);
+        Herald::new(parts.subscribers, turn).paused(run, paused, turn);
         let activity = if paused { "Paused on request" } else { "Resumed on request" };
         tell_agent_status(run, if paused { "paused" } else { "busy" }, activity, parts, turn);
     }

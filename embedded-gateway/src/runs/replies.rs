@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use super::run::{Ending, Run, RunState};
-use crate::reply::CallError;
+use crate::call::CallError;
 
-/// First reply to `agent`.
 pub(super) fn accepted(run: &Run) -> Value {
     json!({
         "runId": run.id.0,
@@ -70,7 +69,6 @@ pub(super) fn outcome(run: &Run) -> Result<Value, CallError> {
     }
 }
 
-/// Provider and model of `provider/model`.
 fn model_of(run: &Run) -> (Option<&str>, Option<&str>) {
     match run.model.as_deref().map(|model| model.split_once('/').unwrap_or(("", model))) {
         Some(("", model)) => (None, Some(model)),
@@ -90,7 +88,6 @@ pub(super) fn sent_again(run: &Run) -> Result<Value, CallError> {
     }
 }
 
-/// Reply to `agent.wait` about a run that has ended.
 pub(super) fn waited(run: &Run) -> Value {
     let Some(end) = run.state.end() else { return still_waiting(&run.id.0) };
     match &end.how {

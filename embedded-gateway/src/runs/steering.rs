@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 
 use super::run::{ControlAction, Controlled, End, Ending, Run, RunState, Waiter};
 use super::{Parts, Runs, WAITERS, replies};
+use crate::call::ReplyTo;
+use crate::call::{Answer, CallError, Outcome};
 use crate::effect::{Effect, ProcessSignal, RunId};
-use crate::reply::{Answer, CallError, Outcome};
-use crate::turn::{ReplyTo, Turn};
+use crate::turn::Turn;
 
-/// Callers that may wait for one signal.
 const CONTROLS: usize = 32;
 
 impl Runs {
     /// Ends the run of a session and those that wait in it, or only the one that is named. Returns which: those that wait
     /// end at once, the one with a process when its process group is gone. `reason` is told as `stopReason` (`rpc` for a
     /// caller's wish).
-    pub fn abort(
+    pub(crate) fn abort(
         &mut self,
         key: &str,
         only: Option<&RunId>,
@@ -55,7 +55,7 @@ impl Runs {
     }
 
     /// The gateway is stopping: everything ends. The processes themselves are ended by their launcher.
-    pub fn stop(&mut self, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
+    pub(crate) fn stop(&mut self, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
         let keys: Vec<String> = self.lanes.keys().cloned().collect();
         for key in keys {
             self.abort(&key, None, "shutdown", parts, turn);
@@ -63,7 +63,7 @@ impl Runs {
     }
 
     /// `control`: answered when the signal was delivered to the process group.
-    pub fn control(
+    pub(crate) fn control(
         &mut self,
         key: &str,
         action: ControlAction,
@@ -117,7 +117,7 @@ impl Runs {
 
     /// `agent.wait`: answered at the end of the run, or when the time is up. A run that isn't known reads as a timeout, as it does at
     /// real gateways.
-    pub fn wait(&mut self, id: &RunId, timeout: Duration, reply: &ReplyTo, turn: &mut Turn<'_>) -> Outcome {
+    pub(crate) fn wait(&mut self, id: &RunId, timeout: Duration, reply: &ReplyTo, turn: &mut Turn<'_>) -> Outcome {
         let full = self.waiters() >= WAITERS;
         let Some(run) = self.by_id.get_mut(id) else { return Ok(replies::still_waiting(&id.0).into()) };
         if run.state.end().is_some() {
@@ -134,7 +134,6 @@ impl Runs {
     }
 }
 
-/// Reply to `control`.
 pub(super) fn controlled(run: &Run, action: ControlAction) -> Value {
     let mut reply = json!({
         "ok": true,

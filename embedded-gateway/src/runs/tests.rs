@@ -13,14 +13,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::call::Call;
+use crate::call::CallError;
 use crate::caller::{Caller, caller_with};
 use crate::clock::{CountingChance, Now};
 use crate::config::{Auth, CommandTemplate, ConfiguredAgent};
 use crate::effect::{Effect, OutputStream, ProcessNews, ProcessOrder, ProcessSignal};
-use crate::loaded::Loaded;
+use crate::loading::Loaded;
 use crate::machine::GatewayMachine;
-use crate::reply::CallError;
-use crate::turn::Call;
 
 /// A gateway without a network and without processes, on a clock that is moved by hand.
 struct World {
@@ -71,7 +71,7 @@ impl World {
         let loaded = Loaded::nothing(&config);
         let mut machine = GatewayMachine::new(config, loaded, &mut Turn::new(now, &mut chance));
         let caller = Arc::new(caller_with(&["operator.read", "operator.write"]));
-        machine.audience.join(Arc::clone(&caller));
+        machine.subscribers.join(Arc::clone(&caller));
         Self { machine, chance, now, caller, effects: Vec::new() }
     }
 

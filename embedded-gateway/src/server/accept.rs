@@ -18,16 +18,15 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::{CONNECTIONS_END_WITHIN, StartError};
-use crate::connection::{Premises, Socket, upgrade};
+use crate::connection::{Socket, upgrade};
+use crate::context::GatewayContext;
 use crate::http;
 
 /// Connections beyond the limit of WebSockets: those that ask something over HTTP.
 const HTTP_CONNECTIONS: usize = 128;
 
-/// Connections to the metrics at a time.
 const METRICS_CONNECTIONS: usize = 16;
 
-/// An idle HTTP connection is kept for this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Memory for what clients were sent and don't read, for all together.
@@ -36,14 +35,13 @@ const UNREAD_BYTES: usize = 32 * 1024 * 1024;
 /// Wait after a failure to accept (too many open files), so that it isn't repeated at full speed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Serves WebSocket and HTTP until the gateway stops.
 pub(super) async fn gateway(
     listener: TcpListener,
     encryption: Option<TlsAcceptor>,
-    premises: Rc<Premises>,
+    context: Rc<GatewayContext>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let deadline = premises.config.limits.handshake;
-    let to_upgrade = Rc::clone(&premises);
+    let deadline = context.config.limits.handshake;
+    let to_upgrade = Rc::clone(&context);
     let service = HttpService::build()
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(deadline)
@@ -51,37 +49,35 @@ pub(super) async fn gateway(
         .h1_write_buffer_size(WRITE_BUFFER)
         .on_connect_ext(introduce)
         .upgrade(fn_service(move |(request, framed): (Request, Framed<GuardedStream<Socket>, h1::Codec>)| {
-            let premises = Rc::clone(&to_upgrade);
+            let context = Rc::clone(&to_upgrade);
             async move {
-                upgrade(premises, request, framed).await;
+                upgrade(context, request, framed).await;
                 Ok::<(), actix_http::Error>(())
             }
         }))
-        .h1(map_config(App::new().wrap(from_fn(http::entrance::check)).configure(http::routes(&premises)), |()| {
+        .h1(map_config(App::new().wrap(from_fn(http::entrance::check)).configure(http::routes(&context)), |()| {
             AppConfig::default()
         }));
     let service = service.new_service(()).await.map_err(|()| not_built())?;
-    let most = premises.config.limits.connections.saturating_add(HTTP_CONNECTIONS);
-    Ok(actix_rt::spawn(serve(listener, encryption, most, service, premises)))
+    let most = context.config.limits.connections.saturating_add(HTTP_CONNECTIONS);
+    Ok(actix_rt::spawn(serve(listener, encryption, most, service, context)))
 }
 
-/// Serves the metrics until the gateway stops.
-pub(super) async fn metrics(listener: TcpListener, premises: Rc<Premises>) -> Result<JoinHandle<()>, StartError> {
+pub(super) async fn metrics(listener: TcpListener, context: Rc<GatewayContext>) -> Result<JoinHandle<()>, StartError> {
     let service = HttpService::build()
         .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(premises.config.limits.handshake)
+        .client_request_timeout(context.config.limits.handshake)
         .client_disconnect_timeout(Duration::from_secs(1))
         .h1_write_buffer_size(WRITE_BUFFER)
         .on_connect_ext(introduce)
         .h1(map_config(
-            App::new().wrap(from_fn(http::entrance::check)).configure(http::metrics_routes(&premises)),
+            App::new().wrap(from_fn(http::entrance::check)).configure(http::metrics_routes(&context)),
             |()| AppConfig::default(),
         ));
     let service = service.new_service(()).await.map_err(|()| not_built())?;
-    Ok(actix_rt::spawn(serve(listener, None, METRICS_CONNECTIONS, service, premises)))
+    Ok(actix_rt::spawn(serve(listener, None, METRICS_CONNECTIONS, service, context)))
 }
 
-/// Requests know their connection.
 fn introduce(stream: &GuardedStream<Socket>, data: &mut Extensions) {
     data.insert(Arc::clone(stream.connection()));
 }
@@ -95,7 +91,7 @@ async fn serve<S>(
     encryption: Option<TlsAcceptor>,
     most: usize,
     service: S,
-    premises: Rc<Premises>,
+    context: Rc<GatewayContext>,
 ) where
     S: Service<(GuardedStream<Socket>, Option<SocketAddr>), Response = ()> + 'static,
 {
@@ -106,11 +102,11 @@ async fn serve<S>(
     let places = Connections::new(Limits::shared_out(most, UNREAD_BYTES), |_| false);
     actix_rt::spawn(places.look_after());
     let mut accepts = true;
-    let handshake = premises.config.limits.handshake;
+    let handshake = context.config.limits.handshake;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = premises.draining() => break,
+            () = context.draining() => break,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -135,7 +131,7 @@ async fn serve<S>(
         }
     }
     drop(listener);
-    premises.stopped().await;
+    context.stopped().await;
     let ending = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(CONNECTIONS_END_WITHIN, ending).await.is_err() {
         tracing::debug!(left = connections.len(), "some connections did not end in time");

@@ -14,35 +14,17 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::{GatewayConfig, Tls};
 
-/// Why there is no certificate to serve with.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read.
     #[error("{what} {path} can't be read: {reason}; check `gateway.tls`, or set `autoGenerate` to make one")]
-    Unreadable {
-        /// Certificate or key.
-        what: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Unreadable { what: &'static str, path: PathBuf, reason: String },
     /// Certificate and key don't fit, or are of a kind that can't be used.
     #[error("the certificate {path} can't be used with its key: {reason}")]
-    Unusable {
-        /// The certificate.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Unusable { path: PathBuf, reason: String },
     /// A certificate could not be made.
     #[error("no certificate could be made at {path}: {reason}")]
-    NotMade {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    NotMade { path: PathBuf, reason: String },
 }
 
 /// What encrypts accepted connections. Where neither file exists and `autoGenerate` is set, both are made first.

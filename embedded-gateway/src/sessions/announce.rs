@@ -8,63 +8,51 @@ use serde_json::{Map, Value, json};
 
 use super::rows::{MessageForm, message, row};
 use super::{Message, RunEnd, Session};
-use crate::audience::Audience;
 use crate::caller::{ConnectionId, Scope};
 use crate::effect::RunId;
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-/// What happened to a session.
 #[derive(Debug)]
-pub enum Change<'a> {
-    /// It was made.
+pub(crate) enum Change<'a> {
     Created,
-    /// Label, model or levels were set.
     Patched,
-    /// A message was added.
     Message(&'a Message),
-    /// A run began.
     RunBegan(&'a RunId),
     /// A run was suspended (true) or goes on.
     Paused(bool),
-    /// A run ended.
     RunEnded(&'a RunId, &'a RunEnd),
     /// It begins anew; `reset` or `new`.
     Reset(&'static str),
-    /// Older messages were dropped.
     Compacted {
-        /// How many.
         dropped: usize,
-        /// How many are left.
         kept: usize,
     },
-    /// It was deleted on request.
     Deleted,
     /// It was removed because it was old.
     Pruned,
 }
 
-/// How `sessions.changed` names the change.
 enum Word {
     Reason(&'static str),
     Phase(&'static str),
 }
 
-/// Tells everybody who wants to know.
-pub fn announce(change: &Change<'_>, session: &Session, audience: &Audience, turn: &mut Turn<'_>) {
+pub(crate) fn announce(change: &Change<'_>, session: &Session, subscribers: &Subscribers, turn: &mut Turn<'_>) {
     let now = turn.now.wall_ms;
     for protocol in [4, 3] {
-        let to = speaking(protocol, audience.session_followers(), audience);
+        let to = speaking(protocol, subscribers.session_followers(), subscribers);
         if !to.is_empty() {
             turn.tell(to, "sessions.changed", changed(change, session, protocol, now));
         }
         if let Change::Message(new) = change {
-            let to = speaking(protocol, audience.message_followers(&session.key), audience);
+            let to = speaking(protocol, subscribers.message_followers(&session.key), subscribers);
             if !to.is_empty() {
                 turn.tell(to, "session.message", with_message(new, session, protocol, now));
             }
         }
     }
-    let readers = audience.holding(Scope::Read);
+    let readers = subscribers.holding(Scope::Read);
     if !readers.is_empty()
         && let Some((event, payload)) = document_004(change, session, now)
     {
@@ -73,9 +61,9 @@ pub fn announce(change: &Change<'_>, session: &Session, audience: &Audience, tur
 }
 
 /// Those of the connections who speak protocol 4, or those who don't.
-fn speaking(protocol: u32, mut connections: Vec<ConnectionId>, audience: &Audience) -> Vec<ConnectionId> {
+fn speaking(protocol: u32, mut connections: Vec<ConnectionId>, subscribers: &Subscribers) -> Vec<ConnectionId> {
     connections
-        .retain(|connection| audience.caller(*connection).is_some_and(|one| (one.protocol >= 4) == (protocol >= 4)));
+        .retain(|connection| subscribers.caller(*connection).is_some_and(|one| (one.protocol >= 4) == (protocol >= 4)));
     connections
 }
 

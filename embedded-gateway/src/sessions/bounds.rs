@@ -4,15 +4,15 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::{Change, Session, Sessions, announce, transcript};
-use crate::audience::Audience;
+use crate::call::CallError;
 use crate::effect::{FileChange, LogLevel};
-use crate::reply::CallError;
+use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
 /// Text kept of one session, in bytes.
-pub const HISTORY_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const HISTORY_BYTES: usize = 4 * 1024 * 1024;
 /// Text kept of all sessions together, in bytes; beyond it the oldest inactive sessions are pruned.
-pub const ALL_BYTES: usize = 256 * 1024 * 1024;
+pub(crate) const ALL_BYTES: usize = 256 * 1024 * 1024;
 
 /// Lines from which a transcript with this many messages is written anew.
 pub(super) fn superfluous_from(messages: usize) -> usize {
@@ -25,7 +25,7 @@ pub(super) fn compact(
     session: &mut Session,
     messages: usize,
     bytes: usize,
-    audience: &Audience,
+    subscribers: &Subscribers,
     turn: &mut Turn<'_>,
 ) -> (usize, usize) {
     let mut dropped = 0;
@@ -43,21 +43,20 @@ pub(super) fn compact(
             file: transcript::path(&session.session_id),
             text: transcript::whole(session),
         });
-        announce(&Change::Compacted { dropped, kept }, session, audience, turn);
+        announce(&Change::Compacted { dropped, kept }, session, subscribers, turn);
     }
     (dropped, kept)
 }
 
 impl Sessions {
-    /// How long an inactive session is kept.
-    pub fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.bounds.age
     }
 
     /// Prunes inactive sessions: those not changed for longer than allowed, then the oldest ones until no more than
     /// allowed are left. To be called now and then, with the wall time by which to judge what is kept for [`Self::age`].
     /// Returns how many went.
-    pub fn prune(&mut self, judged_ms: i64, audience: &Audience, turn: &mut Turn<'_>) -> usize {
+    pub(crate) fn prune(&mut self, judged_ms: i64, subscribers: &Subscribers, turn: &mut Turn<'_>) -> usize {
         let age = i64::try_from(self.bounds.age.as_millis()).unwrap_or(i64::MAX);
         let oldest = judged_ms.saturating_sub(age);
         let mut inactive: Vec<(i64, String, usize)> = self
@@ -73,7 +72,7 @@ impl Sessions {
             if updated_at >= oldest && count <= self.bounds.sessions && bytes <= ALL_BYTES {
                 break;
             }
-            self.forget(&key, audience, turn);
+            self.forget(&key, subscribers, turn);
             count -= 1;
             bytes = bytes.saturating_sub(its_bytes);
             gone += 1;
@@ -84,8 +83,7 @@ impl Sessions {
         gone
     }
 
-    /// Makes room for one more session.
-    pub(super) fn make_room(&mut self, audience: &Audience, turn: &mut Turn<'_>) -> Result<(), CallError> {
+    pub(super) fn make_room(&mut self, subscribers: &Subscribers, turn: &mut Turn<'_>) -> Result<(), CallError> {
         while self.len() >= self.bounds.sessions {
             let oldest = self.iter().filter(|session| !session.is_busy()).min_by_key(|session| session.updated_at);
             let Some(key) = oldest.map(|session| session.key.clone()) else {
@@ -94,15 +92,15 @@ impl Sessions {
                     self.bounds.sessions
                 )));
             };
-            self.forget(&key, audience, turn);
+            self.forget(&key, subscribers, turn);
         }
         Ok(())
     }
 
-    fn forget(&mut self, key: &str, audience: &Audience, turn: &mut Turn<'_>) {
+    fn forget(&mut self, key: &str, subscribers: &Subscribers, turn: &mut Turn<'_>) {
         if let Some(session) = self.by_key.remove(key) {
             turn.write(FileChange::Remove { file: transcript::path(&session.session_id) });
-            announce(&Change::Pruned, &session, audience, turn);
+            announce(&Change::Pruned, &session, subscribers, turn);
         }
     }
 }

@@ -4,18 +4,16 @@ use std::fmt;
 
 use gatewarden_protocol::sessions::agent_of_key;
 
-use crate::reply::CallError;
+use crate::call::CallError;
 
-/// Longest key, in bytes.
-pub const KEY_BYTES: usize = 256;
+pub(crate) const KEY_BYTES: usize = 256;
 
-/// A whole session key: `agent:<agentId>:<rest>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(String);
+pub(crate) struct SessionKey(String);
 
 impl SessionKey {
     /// Reads what a caller names. `main` and everything else that doesn't begin with `agent:` belongs to `default_agent`.
-    pub fn read(given: &str, default_agent: &str) -> Result<Self, CallError> {
+    pub(crate) fn read(given: &str, default_agent: &str) -> Result<Self, CallError> {
         let given = given.trim();
         if given.is_empty() {
             return Err(CallError::invalid("session key required"));
@@ -34,23 +32,19 @@ impl SessionKey {
         }
     }
 
-    /// The main session of an agent.
-    pub fn main_of(agent: &str) -> Self {
+    pub(crate) fn main_of(agent: &str) -> Self {
         Self(format!("agent:{agent}:main"))
     }
 
-    /// A session of an agent.
-    pub fn of(agent: &str, rest: &str) -> Self {
+    pub(crate) fn of(agent: &str, rest: &str) -> Self {
         Self(format!("agent:{agent}:{rest}"))
     }
 
-    /// The text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The agent in it.
-    pub fn agent(&self) -> String {
+    pub(crate) fn agent(&self) -> String {
         agent_of_key(&self.0).unwrap_or_default()
     }
 }
@@ -62,7 +56,7 @@ impl fmt::Display for SessionKey {
 }
 
 /// Whether this can be an agent's id: 1 to 64 of `a-z`, `0-9`, `-`, `_`, beginning with a letter or digit. It names folders.
-pub fn is_agent_id(id: &str) -> bool {
+pub(crate) fn is_agent_id(id: &str) -> bool {
     let mut bytes = id.bytes();
     id.len() <= 64
         && bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())

@@ -8,20 +8,17 @@ use crate::effect::FileChange;
 /// Said of runs that were under way when the gateway ended without a word.
 const CUT_OFF: &str = "the gateway ended while this run was under way";
 
-/// What was found.
 #[derive(Debug)]
-pub struct LoadedSessions {
-    /// The sessions.
+pub(crate) struct LoadedSessions {
     pub sessions: Sessions,
     /// What puts the files in order, to be carried out before anything else is written.
     pub repairs: Vec<FileChange>,
-    /// Sentences for the log.
     pub remarks: Vec<String>,
 }
 
 /// Reads transcripts: pairs of the file's name without `.jsonl`, and its bytes. Cut and senseless lines are left out, of two
 /// transcripts of one session the newer one counts.
-pub fn load(bounds: SessionBounds, transcripts: impl IntoIterator<Item = (String, Vec<u8>)>) -> LoadedSessions {
+pub(crate) fn load(bounds: SessionBounds, transcripts: impl IntoIterator<Item = (String, Vec<u8>)>) -> LoadedSessions {
     let mut by_key = BTreeMap::<String, Session>::new();
     let mut damaged = BTreeMap::<String, String>::new();
     let mut repairs = Vec::new();

@@ -4,29 +4,24 @@ use serde_json::{Map, Value, json};
 
 use super::{Message, Role, Session, Sessions};
 
-/// Sessions in one `tick`.
 const TICK_SESSIONS: usize = 100;
-/// Longest text of a preview's item, in characters.
 const PREVIEW_CHARS: usize = 240;
 
-/// How a message is worded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageForm {
-    /// A person's text is a plain string.
+pub(crate) enum MessageForm {
     Protocol4,
-    /// All text is in parts.
     Protocol3,
 }
 
 impl MessageForm {
     /// The form of a protocol.
-    pub fn of(protocol: u32) -> Self {
+    pub(crate) fn of(protocol: u32) -> Self {
         if protocol >= 4 { Self::Protocol4 } else { Self::Protocol3 }
     }
 }
 
 /// A session's row at wall time `now`.
-pub fn row(session: &Session, protocol: u32, now: i64) -> Value {
+pub(crate) fn row(session: &Session, protocol: u32, now: i64) -> Value {
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| {
         if !value.is_null() {
@@ -91,8 +86,7 @@ pub fn row(session: &Session, protocol: u32, now: i64) -> Value {
     Value::Object(fields)
 }
 
-/// A message.
-pub fn message(message: &Message, form: MessageForm) -> Value {
+pub(crate) fn message(message: &Message, form: MessageForm) -> Value {
     let plain = form == MessageForm::Protocol4 && message.role == Role::User;
     let content: Value =
         if plain { message.text.clone().into() } else { json!([{"type": "text", "text": message.text}]) };
@@ -123,7 +117,7 @@ pub fn message(message: &Message, form: MessageForm) -> Value {
 }
 
 /// The newest messages of a session in short, for `sessions.preview`.
-pub fn preview(session: &Session, items: usize) -> Value {
+pub(crate) fn preview(session: &Session, items: usize) -> Value {
     let skip = session.history().len().saturating_sub(items);
     session
         .history()
@@ -137,7 +131,7 @@ pub fn preview(session: &Session, items: usize) -> Value {
 
 /// `payload.snapshot` of a `tick` (document 002): the newest sessions, each also with the fields by which protocol 4
 /// tells the truth about its runs. `totalCount` tells how many there are in all.
-pub fn tick_snapshot(sessions: &Sessions, now: i64) -> Value {
+pub(crate) fn tick_snapshot(sessions: &Sessions, now: i64) -> Value {
     let newest = sessions.newest_first();
     let rows: Vec<Value> = newest
         .iter()

@@ -7,38 +7,29 @@ use serde::{Deserialize, Serialize};
 use crate::effect::RunId;
 
 /// Longest text of one message, in bytes; the rest is cut off and said so.
-pub const MESSAGE_BYTES: usize = 256 * 1024;
-/// What is put where a text was cut.
-pub const CUT_MARK: &str = "\n[cut]";
+pub(crate) const MESSAGE_BYTES: usize = 256 * 1024;
+pub(crate) const CUT_MARK: &str = "\n[cut]";
 
-/// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RunEnd {
-    /// Well.
+pub(crate) enum RunEnd {
     Done,
     /// Badly; a sentence for people.
     Failed(String),
-    /// On request.
     Killed,
 }
 
 /// What a session's row says in `status`. A session that never ran has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum RowStatus {
-    /// A run is under way.
+pub(crate) enum RowStatus {
     Running,
-    /// The last run ended well.
     Done,
-    /// The last run failed.
     Failed,
-    /// The last run was ended on request.
     Killed,
 }
 
 impl RowStatus {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Done => "done",
@@ -51,17 +42,13 @@ impl RowStatus {
 /// Tokens that an agent reports. All counts are of this report alone; they are added to the session's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Usage {
-    /// Read by the model.
+pub(crate) struct Usage {
     #[serde(default)]
     pub input: u64,
-    /// Written by the model.
     #[serde(default)]
     pub output: u64,
-    /// Size of the last prompt, where the agent tells it apart from `input`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<u64>,
-    /// Size of the model's context window, where told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
     /// US dollars, where told; negative and infinite values are ignored.
@@ -69,21 +56,16 @@ pub struct Usage {
     pub cost_usd: Option<f64>,
 }
 
-/// Who wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The person or program that talks to the agent.
+pub(crate) enum Role {
     User,
-    /// The agent.
     Assistant,
-    /// The gateway itself, or who injected it.
     System,
 }
 
 impl Role {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Assistant => "assistant",
@@ -92,40 +74,30 @@ impl Role {
     }
 }
 
-/// A message to be added to a session.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NewMessage {
-    /// Who wrote it.
+pub(crate) struct NewMessage {
     pub role: Role,
-    /// What; cut at [`MESSAGE_BYTES`].
     pub text: String,
-    /// The run that it belongs to.
     pub run: Option<RunId>,
     /// Tokens that it cost, where known. Not added to the session's sums: that is [`super::Sessions::count_tokens`].
     pub usage: Option<Usage>,
 }
 
-/// A message of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Message {
-    /// Unique.
+pub(crate) struct Message {
     pub id: String,
     /// Counts from 1 within the session; never used twice, also when older messages are dropped.
     pub seq: u64,
-    /// Who wrote it.
     pub role: Role,
-    /// What.
     pub text: String,
     /// Wall ms.
     pub timestamp: i64,
-    /// The run that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
     /// The session's model at that time; of the agent's messages only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Tokens that it cost, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
@@ -133,17 +105,14 @@ pub struct Message {
 /// One conversation with one agent. Changed through [`super::Sessions`] alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Session {
-    /// `agent:<agentId>:<rest>`.
+pub(crate) struct Session {
     pub key: String,
     /// A UUID; new after each reset. Names the transcript.
     pub session_id: String,
-    /// The agent of the key.
     pub agent_id: String,
     /// Higher than that of the transcript which it replaced (reset).
     #[serde(default)]
     pub generation: u64,
-    /// `direct`, or `hook`, `spawn`: what made it.
     pub kind: String,
     /// The name that people gave it; unique among all sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,23 +123,18 @@ pub struct Session {
     /// As patched; the gateway only keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verbose_level: Option<String>,
-    /// `provider/model` or `model`, as configured, patched or reported by the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The session that this one was made from, where told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_key: Option<String>,
     /// Wall ms.
     pub created_at: i64,
     /// Wall ms of the last change.
     pub updated_at: i64,
-    /// How the last run stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<RowStatus>,
-    /// What the last run failed of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run_error: Option<String>,
-    /// The run that ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run_id: Option<String>,
     /// Wall ms of the last run's begin.
@@ -188,22 +152,18 @@ pub struct Session {
     /// Size of the last prompt (`totalTokens` of real rows); none until reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_tokens: Option<u64>,
-    /// Size of the context window, where reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
     /// US dollars so far; none until reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
-    /// Messages so far, dropped ones included.
     #[serde(default)]
     pub message_count: u64,
-    /// How often older messages were dropped.
     #[serde(default)]
     pub compactions: u64,
     /// The runs under way, oldest first.
     #[serde(skip)]
     pub active_runs: Vec<RunId>,
-    /// Those of them that are suspended.
     #[serde(skip)]
     pub paused_runs: Vec<RunId>,
     /// The messages that are kept, oldest first.
@@ -212,34 +172,31 @@ pub struct Session {
     /// Bytes of text in `history`.
     #[serde(skip)]
     pub(super) history_bytes: usize,
-    /// Lines of the transcript.
     #[serde(skip)]
     pub(super) lines: usize,
 }
 
 impl Session {
-    /// Whether a run is under way.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         !self.active_runs.is_empty()
     }
 
-    /// Whether all runs under way are suspended.
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.is_busy() && self.active_runs.iter().all(|run| self.paused_runs.contains(run))
     }
 
     /// Whether it is the main session of its agent, which can be reset but not deleted.
-    pub fn is_main(&self) -> bool {
+    pub(crate) fn is_main(&self) -> bool {
         self.key == super::SessionKey::main_of(&self.agent_id).as_str()
     }
 
     /// The messages that are kept, oldest first.
-    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Message> + ExactSizeIterator {
+    pub(crate) fn history(&self) -> impl DoubleEndedIterator<Item = &Message> + ExactSizeIterator {
         self.history.iter()
     }
 
     /// `active`, `paused` or `completed`; none where it never ran.
-    pub fn state(&self) -> Option<&'static str> {
+    pub(crate) fn state(&self) -> Option<&'static str> {
         match (self.is_busy(), self.is_paused()) {
             (true, true) => Some("paused"),
             (true, false) => Some("active"),
@@ -247,8 +204,7 @@ impl Session {
         }
     }
 
-    /// `provider` and `model` apart.
-    pub fn model_parts(&self) -> (Option<&str>, Option<&str>) {
+    pub(crate) fn model_parts(&self) -> (Option<&str>, Option<&str>) {
         match self.model.as_deref().map(|model| (model, model.split_once('/'))) {
             None => (None, None),
             Some((_, Some((provider, model)))) => (Some(provider), Some(model)),

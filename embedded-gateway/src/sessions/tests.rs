@@ -17,7 +17,7 @@ const BOUNDS: SessionBounds = SessionBounds { sessions: 3, age: Duration::from_s
 /// Sessions, who listens to them, and what was wanted so far.
 struct Room {
     sessions: Sessions,
-    audience: Audience,
+    subscribers: Subscribers,
     chance: CountingChance,
     now: Now,
     effects: Vec<Effect>,
@@ -28,7 +28,7 @@ impl Room {
         let now = Now { wall_ms: 1_000_000, ..Now::read() };
         Self {
             sessions: Sessions::new(BOUNDS),
-            audience: Audience::default(),
+            subscribers: Subscribers::default(),
             chance: CountingChance::default(),
             now,
             effects: Vec::new(),
@@ -40,13 +40,13 @@ impl Room {
         let mut caller = caller_with(&[scope]);
         caller.connection = ConnectionId(connection);
         caller.protocol = protocol;
-        self.audience.join(Arc::new(caller));
-        self.audience.follow_sessions(ConnectionId(connection), true);
+        self.subscribers.join(Arc::new(caller));
+        self.subscribers.follow_sessions(ConnectionId(connection), true);
     }
 
-    fn act<T>(&mut self, act: impl FnOnce(&mut Sessions, &Audience, &mut Turn<'_>) -> T) -> T {
+    fn act<T>(&mut self, act: impl FnOnce(&mut Sessions, &Subscribers, &mut Turn<'_>) -> T) -> T {
         let mut turn = Turn::new(self.now, &mut self.chance);
-        let done = act(&mut self.sessions, &self.audience, &mut turn);
+        let done = act(&mut self.sessions, &self.subscribers, &mut turn);
         self.effects.extend(turn.into_effects());
         self.now.wall_ms += 1;
         done
@@ -54,25 +54,25 @@ impl Room {
 
     fn open(&mut self, name: &str) -> String {
         let key = SessionKey::of("main", name);
-        self.act(|sessions, audience, turn| {
-            sessions.open(&key, Opening::default(), audience, turn).map(|session| session.key.clone())
+        self.act(|sessions, subscribers, turn| {
+            sessions.open(&key, Opening::default(), subscribers, turn).map(|session| session.key.clone())
         })
         .expect("room")
     }
 
     fn say(&mut self, key: &str, text: &str) -> Option<Message> {
         let message = NewMessage { role: Role::User, text: text.to_owned(), run: None, usage: None };
-        self.act(|sessions, audience, turn| sessions.append(key, message, audience, turn))
+        self.act(|sessions, subscribers, turn| sessions.append(key, message, subscribers, turn))
     }
 
     fn begin(&mut self, key: &str, run: &str) -> bool {
         let run = RunId(run.to_owned());
-        self.act(|sessions, audience, turn| sessions.begin_run(key, &run, audience, turn))
+        self.act(|sessions, subscribers, turn| sessions.begin_run(key, &run, subscribers, turn))
     }
 
     fn end(&mut self, key: &str, run: &str, end: RunEnd) -> bool {
         let run = RunId(run.to_owned());
-        self.act(|sessions, audience, turn| sessions.end_run(key, &run, end, audience, turn))
+        self.act(|sessions, subscribers, turn| sessions.end_run(key, &run, end, subscribers, turn))
     }
 
     /// The events so far, in order: who, name, payload.
@@ -135,11 +135,11 @@ fn readers_hear_the_events_of_document_004_without_asking() {
     let mut room = Room::new();
     let mut caller = caller_with(&["operator.read"]);
     caller.connection = ConnectionId(7);
-    room.audience.join(Arc::new(caller));
+    room.subscribers.join(Arc::new(caller));
     let key = room.open("a");
     room.begin(&key, "r");
     room.say(&key, "not each message");
-    room.act(|sessions, audience, turn| sessions.delete(&key, audience, turn));
+    room.act(|sessions, subscribers, turn| sessions.delete(&key, subscribers, turn));
     let names: Vec<String> = room.told().into_iter().map(|(_, event, _)| event).collect();
     assert_eq!(names, ["session.created", "session.updated", "session.pruned"]);
 }
@@ -156,7 +156,7 @@ fn a_run_shows_in_the_row_from_begin_to_end() {
     assert_eq!((&running["status"], &running["hasActiveRun"]), (&json!("running"), &json!(true)));
     assert_eq!(running["activeRunIds"], json!(["r1"]));
     assert_eq!(running["state"], "active");
-    room.act(|sessions, audience, turn| sessions.pause_run(&key, &RunId("r1".into()), true, audience, turn));
+    room.act(|sessions, subscribers, turn| sessions.pause_run(&key, &RunId("r1".into()), true, subscribers, turn));
     assert_eq!((&row_of(&room)["paused"], &row_of(&room)["state"]), (&json!(true), &json!("paused")));
     assert!(room.end(&key, "r1", RunEnd::Killed));
     assert!(!room.end(&key, "r1", RunEnd::Killed), "ends only once");
@@ -193,8 +193,8 @@ fn our_own_client_reads_the_rows_as_they_are_meant() {
     for step in 0..5 {
         match step {
             1 => drop(room.begin(&key, "r")),
-            2 | 3 => drop(room.act(|sessions, audience, turn| {
-                sessions.pause_run(&key, &RunId("r".into()), step == 2, audience, turn)
+            2 | 3 => drop(room.act(|sessions, subscribers, turn| {
+                sessions.pause_run(&key, &RunId("r".into()), step == 2, subscribers, turn)
             })),
             4 => drop(room.end(&key, "r", RunEnd::Killed)),
             _ => {}
@@ -260,7 +260,7 @@ fn huge_messages_are_cut_and_a_huge_history_is_compacted() {
     room.sessions.bounds.history = 1_000;
     let key = room.open("a");
     let message = room.say(&key, &"ä".repeat(MESSAGE_BYTES)).expect("there");
-    assert!(message.text.len() <= MESSAGE_BYTES && message.text.ends_with(CUT_MARK));
+    assert!(message.text.len() <= MESSAGE_BYTES && message.text.ends_with(session::CUT_MARK));
     for _ in 0..40 {
         room.say(&key, &"x".repeat(MESSAGE_BYTES));
     }
@@ -278,8 +278,8 @@ fn the_oldest_idle_session_makes_room_and_busy_ones_never_do() {
     assert!(room.sessions.get(&a).is_some() && room.sessions.get(&b).is_none());
     room.begin(&c, "r2");
     room.begin(&d, "r3");
-    let refused = room.act(|sessions, audience, turn| {
-        sessions.open(&SessionKey::of("main", "e"), Opening::default(), audience, turn).err()
+    let refused = room.act(|sessions, subscribers, turn| {
+        sessions.open(&SessionKey::of("main", "e"), Opening::default(), subscribers, turn).err()
     });
     assert!(refused.is_some_and(|error| error.code == "UNAVAILABLE" && error.message.contains("limits.sessions")));
     assert_eq!(room.sessions.len(), 3);
@@ -292,7 +292,7 @@ fn old_sessions_are_pruned_unless_they_are_at_work() {
     room.begin(&busy, "r");
     room.now.wall_ms += 3_600_000;
     let fresh = room.open("fresh");
-    assert_eq!(room.act(|sessions, audience, turn| sessions.prune(turn.now.wall_ms, audience, turn)), 1);
+    assert_eq!(room.act(|sessions, subscribers, turn| sessions.prune(turn.now.wall_ms, subscribers, turn)), 1);
     assert!(room.sessions.get(&idle).is_none());
     assert!(room.sessions.get(&busy).is_some() && room.sessions.get(&fresh).is_some());
 }
@@ -303,10 +303,10 @@ fn a_reset_session_is_empty_has_a_new_id_and_keeps_its_name() {
     room.follower(4, 4, "operator.read");
     let key = room.open("a");
     let patch = Patch { label: Some(Some("Probe".into())), ..Patch::default() };
-    room.act(|sessions, audience, turn| sessions.patch(&key, patch, audience, turn).is_some());
+    room.act(|sessions, subscribers, turn| sessions.patch(&key, patch, subscribers, turn).is_some());
     room.say(&key, "hello");
     let before = room.sessions.get(&key).expect("there").clone();
-    room.act(|sessions, audience, turn| sessions.reset(&key, "reset", audience, turn).is_some());
+    room.act(|sessions, subscribers, turn| sessions.reset(&key, "reset", subscribers, turn).is_some());
     let after = room.sessions.get(&key).expect("there");
     assert_ne!(after.session_id, before.session_id);
     assert_eq!((after.history().len(), after.message_count), (0, 0));
@@ -319,7 +319,7 @@ fn a_label_belongs_to_one_session() {
     let mut room = Room::new();
     let (a, b) = (room.open("a"), room.open("b"));
     let patch = Patch { label: Some(Some("Probe".into())), ..Patch::default() };
-    room.act(|sessions, audience, turn| sessions.patch(&a, patch, audience, turn).is_some());
+    room.act(|sessions, subscribers, turn| sessions.patch(&a, patch, subscribers, turn).is_some());
     assert_eq!(room.sessions.check_label("Probe", &a), Ok(()));
     assert_eq!(
         room.sessions.check_label("Probe", &b).map_err(|error| error.message),
@@ -335,7 +335,8 @@ fn messages_are_worded_as_their_protocol_has_them() {
     assert_eq!(message(&person, MessageForm::of(4))["content"], "hello");
     assert_eq!(message(&person, MessageForm::of(3))["content"], json!([{"type": "text", "text": "hello"}]));
     let answer = NewMessage { role: Role::Assistant, text: "hi".into(), run: Some(RunId("r".into())), usage: None };
-    let answer = room.act(|sessions, audience, turn| sessions.append(&key, answer, audience, turn)).expect("there");
+    let answer =
+        room.act(|sessions, subscribers, turn| sessions.append(&key, answer, subscribers, turn)).expect("there");
     let shown = message(&answer, MessageForm::of(4));
     assert_eq!(shown["content"], json!([{"type": "text", "text": "hi"}]));
     assert_eq!((&shown["__openclaw"]["seq"], &shown["stopReason"]), (&json!(2), &json!("stop")));
@@ -346,9 +347,9 @@ fn those_who_follow_one_session_get_its_messages_only() {
     let mut room = Room::new();
     let mut caller = caller_with(&["operator.read"]);
     caller.connection = ConnectionId(5);
-    room.audience.join(Arc::new(caller));
+    room.subscribers.join(Arc::new(caller));
     let (a, b) = (room.open("a"), room.open("b"));
-    room.audience.follow_messages(ConnectionId(5), &a, true, 10);
+    room.subscribers.follow_messages(ConnectionId(5), &a, true, 10);
     room.say(&a, "for you");
     room.say(&b, "not for you");
     let told = room.events("session.message");

@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::session::{Message, Session};
 
-/// The folder of the transcripts, below the state directory.
-pub const FOLDER: &str = "sessions";
+pub(crate) const FOLDER: &str = "sessions";
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -28,16 +27,14 @@ enum LineIn {
 }
 
 /// Where a session's transcript is, relative to the state directory.
-pub fn path(session_id: &str) -> PathBuf {
+pub(crate) fn path(session_id: &str) -> PathBuf {
     PathBuf::from(FOLDER).join(format!("{session_id}.jsonl"))
 }
 
-/// The line that tells the session as it is.
 pub(super) fn session_line(session: &Session) -> String {
     line(&LineOut::Session(session))
 }
 
-/// The line of a message.
 pub(super) fn message_line(message: &Message) -> String {
     line(&LineOut::Message(message))
 }
@@ -58,10 +55,8 @@ pub(super) fn whole(session: &Session) -> String {
     text
 }
 
-/// A transcript that was read.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// The session with its messages.
     pub(super) session: Session,
     /// Lines that make no sense were left out, or the last one has no end: the file must be written anew before anything
     /// is added to it.

@@ -11,7 +11,7 @@ use crate::support::{Client, Connect, Gateway, Incoming, within};
 #[actix::test]
 async fn garbage_as_the_first_frame_is_closed_without_a_word() {
     let gateway = Gateway::start(|_| {}).await;
-    let mut client = Client::knock(&gateway, &[]).await.unwrap();
+    let mut client = Client::attempt(&gateway, &[]).await.unwrap();
     client.send_message(Message::text("GET / HTTP/1.1")).await;
     assert_eq!(client.closed().await, (1000, String::new()));
 }
@@ -19,14 +19,14 @@ async fn garbage_as_the_first_frame_is_closed_without_a_word() {
 #[actix::test]
 async fn who_never_connects_is_closed_at_the_deadline() {
     let gateway = Gateway::start(|config| config.limits.handshake = Duration::from_secs(1)).await;
-    let mut client = Client::knock(&gateway, &[]).await.unwrap();
+    let mut client = Client::attempt(&gateway, &[]).await.unwrap();
     assert_eq!(client.closed().await, (1000, String::new()));
 }
 
 #[actix::test]
 async fn one_byte_at_a_time_does_not_stretch_the_deadline() {
     let gateway = Gateway::start(|config| config.limits.handshake = Duration::from_millis(300)).await;
-    let mut client = Client::knock(&gateway, &[]).await.unwrap();
+    let mut client = Client::attempt(&gateway, &[]).await.unwrap();
     let drip = [0x81_u8, 0xfe, 0x10, 0x00, 1, 2, 3, 4];
     let mut dripping = drip.iter().cycle();
     let ended = within(async {
@@ -48,7 +48,7 @@ async fn one_byte_at_a_time_does_not_stretch_the_deadline() {
 #[actix::test]
 async fn before_the_hello_a_message_above_64_kib_is_refused_by_its_header() {
     let gateway = Gateway::start(|_| {}).await;
-    let mut client = Client::knock(&gateway, &[]).await.unwrap();
+    let mut client = Client::attempt(&gateway, &[]).await.unwrap();
     client.stream().write_all(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4]).await.unwrap();
     assert_eq!(client.closed().await, (1009, String::new()));
 }
@@ -204,20 +204,20 @@ async fn too_many_connections_are_turned_away_at_the_upgrade() {
     let gateway = Gateway::start(|config| config.limits.connections = 2).await;
     let one = Client::connect(&gateway).await;
     let two = Client::connect(&gateway).await;
-    let Err(Error::Http(answer)) = Client::knock(&gateway, &[]).await else { panic!("it was let in") };
+    let Err(Error::Http(answer)) = Client::attempt(&gateway, &[]).await else { panic!("it was let in") };
     assert_eq!(answer.status(), 503);
     assert!(answer.headers().contains_key("retry-after"));
     drop((one, two));
-    within(async { while Client::knock(&gateway, &[]).await.is_err() {} }).await;
+    within(async { while Client::attempt(&gateway, &[]).await.is_err() {} }).await;
 }
 
 #[actix::test]
 async fn strangers_cannot_take_all_places() {
     let gateway = Gateway::start(|config| config.limits.unauthenticated = 1).await;
-    let mut stranger = Client::knock(&gateway, &[]).await.unwrap();
+    let mut stranger = Client::attempt(&gateway, &[]).await.unwrap();
     let mut newcomer = Client::connect(&gateway).await;
     assert!(matches!(stranger.incoming().await, Incoming::Lost), "it went for the newcomer");
-    let mut another = Client::knock(&gateway, &[]).await.unwrap();
+    let mut another = Client::attempt(&gateway, &[]).await.unwrap();
     newcomer.call("ping", json!({})).await;
     let params = another.params(&Connect::default());
     another.call("connect", params).await;
@@ -233,7 +233,7 @@ async fn a_foreign_host_is_refused_at_the_upgrade() {
         ("localhost:1", true),
         ("[::1]", true),
     ] {
-        let knocked = Client::knock(&gateway, &[("host", host.to_owned())]).await;
+        let knocked = Client::attempt(&gateway, &[("host", host.to_owned())]).await;
         match knocked {
             Ok(_) => assert!(welcome, "{host}"),
             Err(Error::Http(answer)) => assert!(!welcome && answer.status() == 403, "{host}: {answer:?}"),

@@ -94,7 +94,7 @@ async fn a_wrong_token_is_refused_in_words_and_then_closed() {
 #[actix::test]
 async fn the_dialect_of_document_004_has_its_own_words() {
     let gateway = Gateway::start(|config| config.limits.tick = Duration::from_millis(20)).await;
-    let mut client = Client::knock(&gateway, &[]).await.unwrap();
+    let mut client = Client::attempt(&gateway, &[]).await.unwrap();
     client.send(json!({"method": "auth", "params": {"token": crate::support::TOKEN}})).await;
     let hello = client.frame_where(|frame| frame.get("ok").is_some()).await;
     assert!(hello.get("type").is_none() && hello["ok"] == true && hello.get("result").is_some(), "{hello}");
@@ -111,7 +111,7 @@ async fn the_dialect_of_document_004_has_its_own_words() {
 #[actix::test]
 async fn a_ping_is_answered_before_and_after_the_hello() {
     let gateway = Gateway::start(|_| {}).await;
-    let mut client = Client::knock(&gateway, &[]).await.unwrap();
+    let mut client = Client::attempt(&gateway, &[]).await.unwrap();
     client.send_message(Message::Ping("early".into())).await;
     assert!(matches!(client.incoming().await, Incoming::Pong));
     let params = client.params(&Connect::default());
@@ -143,7 +143,7 @@ async fn a_close_is_answered_with_its_own_code() {
 async fn stopping_says_so_and_closes_with_1012() {
     let gateway = Gateway::start(|_| {}).await;
     let mut client = Client::connect(&gateway).await;
-    let mut stranger = Client::knock(&gateway, &[]).await.unwrap();
+    let mut stranger = Client::attempt(&gateway, &[]).await.unwrap();
     let listening = async {
         let shutdown = client.event("shutdown").await;
         (shutdown, client.closed().await, stranger.closed().await)

@@ -96,7 +96,7 @@ async fn a_page_that_guesses_is_locked_out_alone() {
 #[actix::test]
 async fn a_client_of_document_002_finds_results_where_it_looks() {
     let gateway = Gateway::start(|_| {}).await;
-    let mut client = Client::knock(&gateway, &[]).await.unwrap();
+    let mut client = Client::attempt(&gateway, &[]).await.unwrap();
     assert_eq!(client.challenge["protocols"], json!([3, 4]));
     assert_eq!(client.challenge["deviceAuthRequired"], true);
     let sample = Connect { mode: "ui", protocols: (3, 3), scopes: vec!["operator.admin"], ..Connect::default() };

@@ -71,12 +71,13 @@ async fn of_a_body_only_what_is_wanted_comes() {
     house.send("POST / HTTP/1.1\r\n\r\n0123456789").await;
     assert_eq!(house.read().await, "POST / HTTP/1.1\r\n\r\n");
     let serving = house.stream.connection().begin();
+    house.stream.connection().await_body(None);
     house.stream.connection().want(4);
     assert_eq!(house.read().await, "0123");
     assert!(house.reads_nothing().await);
     house.stream.connection().want(100);
     assert_eq!(house.read().await, "456789");
-    house.stream.connection().want(0);
+    house.stream.connection().body_is_over();
     house.send("GET").await;
     assert!(house.reads_nothing().await);
     drop(serving);
@@ -165,7 +166,7 @@ async fn the_rest_of_a_body_that_nobody_reads_is_no_head() {
     let request = house.stream.connection().begin();
     let connection = house.stream.connection().clone();
     let body = futures_util::stream::pending::<Result<bytes::Bytes, actix_http::error::PayloadError>>();
-    drop(crate::RequestPayload::new(body, connection, Some(length as u64)));
+    drop(crate::bodies::RequestBody::new(body, connection, Some(length as u64)));
     drop(request);
     house.send(&"x".repeat(length)).await;
     let mut rest = 0;
@@ -173,5 +174,25 @@ async fn the_rest_of_a_body_that_nobody_reads_is_no_head() {
         rest += house.read().await.len();
     }
     house.send("GET /next HTTP/1.1\r\n\r\n").await;
+    assert_eq!(house.read().await, "GET /next HTTP/1.1\r\n\r\n");
+}
+
+#[tokio::test]
+async fn what_looks_like_a_head_in_a_measured_body_is_none() {
+    let mut house = house().await;
+    let text = "GET /in-the-body HTTP/1.1\r\n\r\nand on";
+    house
+        .send(&format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{text}GET /next HTTP/1.1\r\n\r\n", text.len()))
+        .await;
+    assert!(house.read().await.starts_with("POST"));
+    let request = house.stream.connection().begin();
+    house.stream.connection().await_body(Some(text.len() as u64));
+    house.stream.connection().want(10);
+    assert_eq!(house.read().await, text[..10]);
+    house.stream.connection().want(1 << 20);
+    assert_eq!(house.read().await, text[10..], "in one piece, and nothing of what comes behind it");
+    assert!(house.reads_nothing().await);
+    house.stream.connection().abandon_body();
+    drop(request);
     assert_eq!(house.read().await, "GET /next HTTP/1.1\r\n\r\n");
 }

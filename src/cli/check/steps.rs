@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::dialing::channel::Reached;
-use gatewarden_actors::dialing::http_probe::{HttpGateway, MAX_HEALTH_BODY, read_health};
+use gatewarden_actors::dialing::http_probe::{HttpGateway, MAX_HEALTH_BODY};
 use gatewarden_actors::dialing::login::{Login, LoginPatience, log_in};
+use gatewarden_actors::dialing::read_health;
 use gatewarden_actors::dialing::{
     DialFailure, DialRequest, DialStep, Dialed, Dialer as _, HttpReply, HttpRequest, MemoryAccount, NetworkDialer,
 };

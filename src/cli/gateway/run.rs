@@ -6,7 +6,7 @@ use gatewarden_embedded_gateway::clock::Now;
 use gatewarden_embedded_gateway::config::{GatewayConfig, Inputs};
 use gatewarden_embedded_gateway::effect::{AuditEntry, LogLevel, LogLine};
 use gatewarden_embedded_gateway::lock_file::{Holder, LockError, LockFile};
-use gatewarden_embedded_gateway::outlets::Outlets;
+use gatewarden_embedded_gateway::log_sinks::LogSinks;
 use gatewarden_embedded_gateway::processes;
 use gatewarden_embedded_gateway::server::{self, StartError};
 use gatewarden_processes::subreaper::adopt_descendants;
@@ -54,7 +54,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Err(error) => return fail(EXIT_CONFIG, error),
     };
     config.log.stderr = args.verbose;
-    let outlets = match Outlets::open(&config) {
+    let outlets = match LogSinks::open(&config) {
         Ok(outlets) => outlets,
         Err(error) => return fail(EXIT_FAILURE, error),
     };
@@ -89,7 +89,7 @@ fn say_first(inputs: &Inputs, lock: &LockFile, warnings: &[String]) {
 async fn until_stopped(
     args: &RunArgs,
     config: GatewayConfig,
-    outlets: Outlets,
+    outlets: LogSinks,
     holder: &mut Holder,
     lock: &mut LockFile,
 ) -> u8 {
@@ -145,7 +145,7 @@ async fn until_stopped(
     }
 }
 
-fn audit(outlets: &Outlets, event: &'static str, fields: Value) {
+fn audit(outlets: &LogSinks, event: &'static str, fields: Value) {
     outlets.audit(&AuditEntry { event, fields }, Now::read().wall_ms);
 }
 

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use gatewarden_actors::error::Failure;
-use gatewarden_actors::gateway::messages::ProbeOutcome;
+use gatewarden_actors::gateway_report::ProbeOutcome;
 use gatewarden_actors::gateway_report::{GatewayReport, Phase, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::ProbeGateways;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use gatewarden_actors::error::Failure;
-use gatewarden_actors::gateway::messages::HealthPoint;
+use gatewarden_actors::gateway_report::HealthPoint;
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
 use serde::Serialize;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway::messages::HealthPoint;
+use gatewarden_actors::gateway_report::HealthPoint;
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::store::records::Role;

@@ -7,8 +7,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::peer::*;
+use crate::dialing::HealthFailure;
 use crate::dialing::MemoryAccount;
-use crate::dialing::http_probe::{HealthFailure, HttpGateway};
+use crate::dialing::http_probe::HttpGateway;
 use crate::dialing::unconnected_probe::{NoGreeting, probe_unconnected};
 use crate::dialing::{DialFailure, DialStep, Dialer, HttpReply, HttpRequest, NetworkDialer};
 use crate::gateway_record::{TlsTrust, Transport};

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::world::{Line, World, hello, record};
 use crate::dialing::{DialFailure, SocketError};
-use crate::gateway::messages::AuthResult;
+use crate::gateway_notice::AuthResult;
 use crate::gateway_record::{GatewayRecord, Transport};
 use crate::gateway_report::{BreakerState, Phase, Status};
 use crate::machines::auth_budget::{MAX_FAILURES, WINDOW};
@@ -136,7 +136,7 @@ async fn a_wrong_token_never_costs_more_than_five_failed_logins_a_minute_however
             peer.says(&json!({"type":"res","id":"connect","ok":false,"error":{"code":"INVALID_REQUEST",
                 "message":"unauthorized: gateway token mismatch","details":{"code":"AUTH_TOKEN_MISMATCH"}}}));
         }
-        world.gateway.send(crate::gateway::messages::Reconnect).await.unwrap();
+        world.gateway.send(crate::gateway::messages::GatewayCommand::Reconnect).await.unwrap();
     }
     let failed: Vec<_> = world
         .heard
@@ -204,7 +204,11 @@ async fn early_closes_and_broken_sockets_at_every_step_recover_by_themselves() {
 async fn a_changed_token_reconnects_with_it() {
     let (world, _peer) = World::online().await;
     let changed = GatewayRecord { token: Some(Secret::new("new")), revision: 2, ..record() };
-    world.gateway.send(crate::gateway::messages::UpdateRecord(std::sync::Arc::new(changed))).await.unwrap();
+    world
+        .gateway
+        .send(crate::gateway::messages::GatewayCommand::UpdateRecord(std::sync::Arc::new(changed)))
+        .await
+        .unwrap();
     let mut peer = world.peer().await;
     assert_eq!(peer.challenge().await["params"]["auth"]["token"], "new");
 }

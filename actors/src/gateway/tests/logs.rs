@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::world::{Line, Peer, World, hello};
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::log_messages::WatchLogs;
+use crate::gateway::messages::GatewayCommand;
 use crate::gateway_report::Phase;
 use crate::log_watch::{LogBegin, LogDelivery, LogSubscription, LogWish};
 
@@ -91,7 +91,7 @@ async fn again(world: &World, log: &Log) -> tokio::task::JoinHandle<()> {
 }
 
 async fn watch(world: &World, begin: LogBegin) -> Result<LogSubscription, Failure> {
-    world.gateway.send(WatchLogs(LogWish { begin, level: None })).await.unwrap()
+    world.ask(|reply| GatewayCommand::WatchLogs(LogWish { begin, level: None }, reply)).await
 }
 
 async fn heard(subscription: &LogSubscription) -> String {
@@ -237,7 +237,7 @@ async fn the_end_of_the_actor_ends_the_following() {
     let log = Log::of(&["one"]);
     let (world, _task) = online(&log).await;
     let subscription = watch(&world, LogBegin::Now).await.unwrap();
-    world.gateway.send(crate::gateway::messages::ShutDown).await.unwrap();
+    world.ask(GatewayCommand::ShutDown).await;
     while let Some(last) = subscription.next().await {
         assert_eq!(last, LogDelivery::Interrupted);
     }

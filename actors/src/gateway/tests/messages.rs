@@ -6,12 +6,17 @@ use super::world::{Line, World};
 use crate::dialing::DialFailure;
 use crate::error::Failure;
 use crate::gateway::handlers::InducePanic;
-use crate::gateway::messages::{Call, ShutDown};
+use crate::gateway::messages::GatewayCommand;
 use crate::gateway_report::{Phase, Status};
 
 async fn call(world: &World, method: &str) -> Result<Value, Failure> {
-    let call = Call { method: method.to_owned(), params: json!({}), timeout: Duration::from_secs(3) };
-    world.gateway.send(call).await.unwrap().map(crate::dialing::Held::into_inner)
+    let call = |reply| GatewayCommand::Call {
+        method: method.to_owned(),
+        params: json!({}),
+        timeout: Duration::from_secs(3),
+        reply,
+    };
+    world.ask(call).await.map(crate::dialing::Held::into_inner)
 }
 
 #[actix::test]
@@ -76,7 +81,7 @@ async fn stopping_says_goodbye_answers_callers_and_ends_the_actor() {
     world.until(|report| report.phase == Phase::Ready).await;
     let (failed, ()) = futures_util::future::join(call(&world, "never"), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        world.gateway.send(ShutDown).await.unwrap();
+        world.ask(GatewayCommand::ShutDown).await;
     })
     .await;
     assert_eq!(failed.unwrap_err().code.as_str(), "gateway_unavailable");

@@ -8,8 +8,12 @@ use actix::prelude::*;
 
 use crate::clock::Clock;
 use crate::gateway::GatewayActor;
-use crate::gateway::messages::{AuthPermit, AuthResult, FromGateway, GatewayNotice, HealthPoint};
+use crate::gateway::messages::{FromGateway, GatewayCommand};
+use crate::gateway_notice::AuthPermit;
+use crate::gateway_notice::AuthResult;
+use crate::gateway_notice::GatewayNotice;
 use crate::gateway_record::DeviceToken;
+use crate::gateway_report::HealthPoint;
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::machines::auth_budget::AuthBudget;
 
@@ -68,10 +72,10 @@ impl Supervisor {
             self.waiting += 1;
             return;
         };
-        gateway.do_send(match self.budget.reserve(self.clock.now()) {
+        gateway.do_send(GatewayCommand::Permit(match self.budget.reserve(self.clock.now()) {
             Ok(()) => AuthPermit::Granted { device_token: self.heard.borrow().device_token.clone() },
             Err(retry_at) => AuthPermit::Denied { retry_at },
-        });
+        }));
     }
 }
 

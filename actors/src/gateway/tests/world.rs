@@ -18,9 +18,10 @@ use crate::dialing::MemoryAccount;
 use crate::dialing::{
     DialFailure, DialRequest, Dialed, Dialer, HttpReply, HttpRequest, Incoming, ScriptedPeer, Sent, SocketError,
 };
-use crate::gateway::messages::{Probe, ProbeOutcome};
+use crate::gateway::messages::{GatewayCommand, GatewayHandle, Reply};
 use crate::gateway::{GatewayActor, GatewayParts};
 use crate::gateway_record::{GatewayRecord, NewGateway};
+use crate::gateway_report::ProbeOutcome;
 use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
 use crate::machines::auth_budget::AuthBudget;
@@ -196,7 +197,13 @@ impl World {
     }
 
     pub(super) async fn probe(&self) -> ProbeOutcome {
-        self.gateway.send(Probe { timeout: Duration::from_secs(5) }).await.unwrap()
+        self.ask(|reply| GatewayCommand::Probe { timeout: Duration::from_secs(5), reply }).await
+    }
+
+    /// Asks the actor, and waits for as long as it takes.
+    pub(super) async fn ask<T: 'static>(&self, command: impl FnOnce(Reply<T>) -> GatewayCommand) -> T {
+        let handle = GatewayHandle::new(self.gateway.clone().recipient());
+        handle.ask(Duration::from_secs(3_600), command).await.unwrap()
     }
 
     pub(super) fn phase(&self) -> Option<Phase> {

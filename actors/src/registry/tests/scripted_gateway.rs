@@ -11,15 +11,15 @@ use tokio::sync::mpsc;
 
 use crate::dialing::Held;
 use crate::error::Failure;
-use crate::gateway::log_messages::WatchLogs;
 use crate::gateway::messages::*;
-use crate::gateway::run_messages::{ControlSession, LookUpRun, StartRun};
+use crate::gateway_notice::{AuthPermit, GatewayNotice};
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
+use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
-use crate::log_watch::LogSubscription;
-use crate::registry::{GatewayDoor, SpawnGateway};
+use crate::registry::SpawnGateway;
 use crate::run::{Accepted, LookedUp, NotAccepted, RunFinding};
+use crate::run::{ControlSession, LookUpRun, StartRun};
 
 /// What a scripted gateway heard from the registry.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ struct ScriptedGateway {
     heard: mpsc::UnboundedSender<(GatewayId, Heard)>,
     silent: Rc<RefCell<HashSet<GatewayId>>>,
     answers: Rc<RefCell<Answers>>,
+    unanswered: Vec<Reply<ProbeOutcome>>,
 }
 
 /// What scripted gateways answer about runs; none is what a good gateway says.
@@ -85,11 +86,12 @@ impl Script {
                 heard: heard.clone(),
                 silent: silent.clone(),
                 answers: answers.clone(),
+                unanswered: Vec::new(),
             };
             let addr = gateway.start();
             actors.borrow_mut().insert(id, addr.clone());
             heard.send((id, Heard::Started { incarnation })).unwrap();
-            GatewayDoor::of(&addr)
+            GatewayHandle::new(addr.recipient())
         })
     }
 
@@ -173,74 +175,48 @@ impl Handler<Act> for ScriptedGateway {
     }
 }
 
-impl Handler<UpdateRecord> for ScriptedGateway {
+impl Handler<GatewayCommand> for ScriptedGateway {
     type Result = ();
 
-    fn handle(&mut self, message: UpdateRecord, _: &mut Self::Context) {
-        self.tell(Heard::Record(message.0));
-    }
-}
-
-impl Handler<Reconnect> for ScriptedGateway {
-    type Result = ();
-
-    fn handle(&mut self, _: Reconnect, _: &mut Self::Context) {
-        self.tell(Heard::Reconnect);
-    }
-}
-
-impl Handler<AuthPermit> for ScriptedGateway {
-    type Result = ();
-
-    fn handle(&mut self, permit: AuthPermit, _: &mut Self::Context) {
-        self.tell(Heard::Permit(permit));
-    }
-}
-
-impl Handler<ShutDown> for ScriptedGateway {
-    type Result = ();
-
-    fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
-        self.tell(Heard::ShutDown);
-        ctx.stop();
-    }
-}
-
-impl Handler<Probe> for ScriptedGateway {
-    type Result = ResponseFuture<ProbeOutcome>;
-
-    fn handle(&mut self, _: Probe, _: &mut Self::Context) -> Self::Result {
-        let silent = self.silent.borrow().contains(&self.id);
-        Box::pin(async move {
-            if silent {
-                std::future::pending::<()>().await;
+    fn handle(&mut self, command: GatewayCommand, ctx: &mut Self::Context) {
+        match command {
+            GatewayCommand::UpdateRecord(record) => self.tell(Heard::Record(record)),
+            GatewayCommand::Reconnect => self.tell(Heard::Reconnect),
+            GatewayCommand::Permit(permit) => self.tell(Heard::Permit(permit)),
+            GatewayCommand::Probe { reply, .. } if self.silent.borrow().contains(&self.id) => {
+                self.unanswered.push(reply)
             }
-            let report = GatewayReport::unknown(3);
-            ProbeOutcome { probed_at_ms: 3, report, latency_ms: Some(1.0), failed_step: None }
-        })
+            GatewayCommand::Probe { reply, .. } => {
+                let report = GatewayReport::unknown(3);
+                let _ = reply.send(ProbeOutcome { probed_at_ms: 3, report, latency_ms: Some(1.0), failed_step: None });
+            }
+            GatewayCommand::Call { method, reply, .. } => drop(reply.send(Ok(json!({ "method": method }).into()))),
+            GatewayCommand::StartRun(start, reply) => drop(reply.send(self.start_run(start))),
+            GatewayCommand::LookUpRun(look_up, reply) => {
+                self.tell(Heard::LookUp(look_up));
+                let finding = self.answers.borrow().finding.get(&self.id).cloned().unwrap_or(Ok(RunFinding::NotKnown));
+                let session_key = Some("agent:main:found".to_owned());
+                let _ = reply.send(finding.map(|finding| LookedUp { finding, session_key }));
+            }
+            GatewayCommand::Control(control, reply) => {
+                let action = control.action.as_str();
+                self.tell(Heard::Control(control));
+                let scripted = self.answers.borrow().control.get(&self.id).cloned();
+                let answer = scripted.unwrap_or_else(|| Ok(json!({ "ok": true, "action": action })));
+                let _ = reply.send(answer.map(Held::from));
+            }
+            GatewayCommand::WatchLogs(_, reply) => drop(reply.send(Err(Failure::unavailable("log of this gateway")))),
+            GatewayCommand::ShutDown(reply) => {
+                self.tell(Heard::ShutDown);
+                let _ = reply.send(());
+                ctx.stop();
+            }
+        }
     }
 }
 
-impl Handler<Call> for ScriptedGateway {
-    type Result = Result<Held<Value>, Failure>;
-
-    fn handle(&mut self, call: Call, _: &mut Self::Context) -> Self::Result {
-        Ok(json!({ "method": call.method }).into())
-    }
-}
-
-impl Handler<WatchLogs> for ScriptedGateway {
-    type Result = Result<LogSubscription, Failure>;
-
-    fn handle(&mut self, _: WatchLogs, _: &mut Self::Context) -> Self::Result {
-        Err(Failure::unavailable("log of this gateway"))
-    }
-}
-
-impl Handler<StartRun> for ScriptedGateway {
-    type Result = Result<Accepted, NotAccepted>;
-
-    fn handle(&mut self, start: StartRun, _: &mut Self::Context) -> Self::Result {
+impl ScriptedGateway {
+    fn start_run(&self, start: StartRun) -> Result<Accepted, NotAccepted> {
         let run_id = start.spawn_id.clone();
         self.tell(Heard::Start(start));
         let scripted = self.answers.borrow().start.get(&self.id).cloned();
@@ -254,31 +230,5 @@ impl Handler<StartRun> for ScriptedGateway {
                 reply: json!({ "status": "accepted" }),
             })
         })
-    }
-}
-
-impl Handler<LookUpRun> for ScriptedGateway {
-    type Result = Result<LookedUp, Failure>;
-
-    fn handle(&mut self, look_up: LookUpRun, _: &mut Self::Context) -> Self::Result {
-        self.tell(Heard::LookUp(look_up));
-        let finding = self.answers.borrow().finding.get(&self.id).cloned().unwrap_or(Ok(RunFinding::NotKnown));
-        finding.map(|finding| LookedUp { finding, session_key: Some("agent:main:found".to_owned()) })
-    }
-}
-
-impl Handler<ControlSession> for ScriptedGateway {
-    type Result = Result<Held<Value>, Failure>;
-
-    fn handle(&mut self, control: ControlSession, _: &mut Self::Context) -> Self::Result {
-        let action = control.action.as_str();
-        self.tell(Heard::Control(control));
-        self.answers
-            .borrow()
-            .control
-            .get(&self.id)
-            .cloned()
-            .unwrap_or_else(|| Ok(json!({ "ok": true, "action": action })))
-            .map(Held::from)
     }
 }

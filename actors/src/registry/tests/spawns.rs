@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::event_hub::subscriber::Subscription;
-use crate::gateway::run_messages::RunNotice;
 use crate::machines::event_places::Holder;
 use crate::machines::routing::RouteWish;
 use crate::machines::spawn_state::SpawnState;
+use crate::run::RunNotice;
 use crate::run::{Accepted, Certainty, NotAccepted, RunFinding, RunStage, Work};
 use crate::store::records::{Idempotency, NewSpawn, SpawnKind};
 

@@ -3,13 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::{key, not_found};
+use crate::call::Call;
+use crate::call::{CallError, Outcome};
 use crate::caller::Scope;
 use crate::machine::GatewayMachine;
 use crate::methods::messages::send_unasked;
-use crate::methods::params::Params;
-use crate::reply::{CallError, Outcome};
+use crate::params::Params;
 use crate::sessions::{Opening, Patch, Session, SessionKey, transcript};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
 /// Messages that stay after `sessions.compact` where the caller names no number.
 const KEPT: u64 = 50;
@@ -37,7 +38,7 @@ pub(super) fn create(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<
         parent_key: params.name("parentSessionKey")?.map(str::to_owned),
     };
     let protocol = call.caller.protocol;
-    let session = machine.sessions.open(&key, opening, &machine.audience, turn)?;
+    let session = machine.sessions.open(&key, opening, &machine.subscribers, turn)?;
     let mut payload = json!({
         "ok": true,
         "key": session.key,
@@ -85,9 +86,9 @@ pub(super) fn patch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'
         machine.sessions.check_label(label, key.as_str())?;
     }
     let opening = Opening { model: agent.model, ..Opening::default() };
-    machine.sessions.open(&key, opening, &machine.audience, turn)?;
+    machine.sessions.open(&key, opening, &machine.subscribers, turn)?;
     let session =
-        machine.sessions.patch(key.as_str(), patch, &machine.audience, turn).ok_or_else(|| not_found(&key))?;
+        machine.sessions.patch(key.as_str(), patch, &machine.subscribers, turn).ok_or_else(|| not_found(&key))?;
     Ok(json!({
         "ok": true,
         "path": transcript::FOLDER,
@@ -98,7 +99,6 @@ pub(super) fn patch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'
     .into())
 }
 
-/// `sessions.reset`: a missing session is made.
 pub(super) fn reset(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["key", "sessionKey", "reason"])?;
     let reason = params.one_of("reason", &["new", "reset"])?.unwrap_or("reset");
@@ -106,9 +106,9 @@ pub(super) fn reset(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'
     machine.agents.resolve(Some(&key.agent()))?;
     end_runs(machine, &key, turn);
     if machine.sessions.get(key.as_str()).is_none() {
-        machine.sessions.open(&key, Opening::default(), &machine.audience, turn)?;
+        machine.sessions.open(&key, Opening::default(), &machine.subscribers, turn)?;
     } else {
-        machine.sessions.reset(key.as_str(), reason, &machine.audience, turn);
+        machine.sessions.reset(key.as_str(), reason, &machine.subscribers, turn);
     }
     let session = machine.sessions.get(key.as_str()).ok_or_else(|| not_found(&key))?;
     Ok(json!({"ok": true, "key": session.key, "entry": entry(session), "resolved": resolved(session)}).into())
@@ -124,7 +124,7 @@ pub(super) fn delete(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<
         return Err(CallError::invalid(format!("Cannot delete the main session ({key}).")));
     }
     end_runs(machine, &key, turn);
-    let deleted = machine.sessions.delete(key.as_str(), &machine.audience, turn);
+    let deleted = machine.sessions.delete(key.as_str(), &machine.subscribers, turn);
     Ok(json!({"ok": true, "key": key.as_str(), "deleted": deleted, "archived": []}).into())
 }
 
@@ -135,7 +135,7 @@ pub(super) fn compact(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn
     let keep = params.whole("keep", 1, 100_000)?.or(params.whole("maxLines", 1, 100_000)?).unwrap_or(KEPT);
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     let (dropped, kept) =
-        machine.sessions.compact(key.as_str(), keep, &machine.audience, turn).ok_or_else(|| not_found(&key))?;
+        machine.sessions.compact(key.as_str(), keep, &machine.subscribers, turn).ok_or_else(|| not_found(&key))?;
     let mut payload = json!({"ok": true, "key": key.as_str(), "compacted": dropped > 0, "kept": kept});
     // Protocol 4 says within a good answer that there was nothing to do.
     if dropped == 0

@@ -3,19 +3,17 @@
 use serde_json::{Value, json};
 
 use super::{key, not_found};
+use crate::call::Call;
+use crate::call::{CallError, Outcome};
 use crate::machine::GatewayMachine;
-use crate::methods::params::Params;
-use crate::reply::{CallError, Outcome};
+use crate::params::Params;
 use crate::sessions::{self, MessageForm, Session, SessionKey, message, row};
-use crate::turn::{Call, Turn};
+use crate::turn::Turn;
 
 /// Rows where the caller names no number, as on protocol 4.
 const ROWS: u64 = 100;
-/// Rows at a time.
 const MOST_ROWS: u64 = 1_000;
-/// Messages where the caller names no number.
 const MESSAGES: u64 = 200;
-/// Messages at a time.
 const MOST_MESSAGES: u64 = 1_000;
 /// Text of the messages at a time, in bytes: well below what a client may leave unread.
 const MESSAGES_BYTES: usize = 1024 * 1024;
@@ -149,7 +147,6 @@ fn newest(session: &Session, limit: usize, protocol: u32) -> (Vec<Value>, bool) 
     (messages, has_more)
 }
 
-/// `sessions.preview`
 pub(super) fn preview(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["keys", "limit", "maxChars"])?;
     let keys = params.texts("keys", MOST_KEYS)?.ok_or_else(|| params.missing("keys"))?;
@@ -172,25 +169,22 @@ pub(super) fn preview(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn
     Ok(json!({"ts": turn.now.wall_ms, "previews": previews}).into())
 }
 
-/// `sessions.subscribe`
 pub(super) fn subscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
-    let subscribed = machine.audience.follow_sessions(call.caller.connection, true);
+    let subscribed = machine.subscribers.follow_sessions(call.caller.connection, true);
     Ok(json!({"subscribed": subscribed}).into())
 }
 
-/// `sessions.unsubscribe`
 pub(super) fn unsubscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
-    machine.audience.follow_sessions(call.caller.connection, false);
+    machine.subscribers.follow_sessions(call.caller.connection, false);
     Ok(json!({"subscribed": false}).into())
 }
 
-/// `sessions.messages.subscribe`
 pub(super) fn messages_subscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["key", "sessionKey"])?;
     let key = key(machine, &params)?;
-    if !machine.audience.follow_messages(call.caller.connection, key.as_str(), true, MOST_KEYS) {
+    if !machine.subscribers.follow_messages(call.caller.connection, key.as_str(), true, MOST_KEYS) {
         return Err(CallError::unavailable(format!(
             "this connection can't follow one more session: at most {MOST_KEYS}; use sessions.subscribe to follow all"
         )));
@@ -198,11 +192,10 @@ pub(super) fn messages_subscribe(machine: &mut GatewayMachine, call: &Call, _: &
     Ok(json!({"subscribed": true, "key": key.as_str()}).into())
 }
 
-/// `sessions.messages.unsubscribe`
 pub(super) fn messages_unsubscribe(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["key", "sessionKey"])?;
     let key = key(machine, &params)?;
-    machine.audience.follow_messages(call.caller.connection, key.as_str(), false, MOST_KEYS);
+    machine.subscribers.follow_messages(call.caller.connection, key.as_str(), false, MOST_KEYS);
     Ok(json!({"subscribed": false, "key": key.as_str()}).into())
 }
 

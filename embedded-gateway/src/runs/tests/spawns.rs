@@ -34,7 +34,7 @@ fn other_readers_hear_of_a_spawn_under_the_id_of_its_run() {
     let mut world = World::new();
     let mut other = caller_with(&["operator.read"]);
     other.connection = ConnectionId(2);
-    world.machine.audience.join(Arc::new(other));
+    world.machine.subscribers.join(Arc::new(other));
     world.call("1", "spawn", json!({"command": "plain", "idempotencyKey": "k1"}));
     world.start("k1");
     let told: Vec<(Vec<ConnectionId>, Value)> = world
@@ -88,7 +88,7 @@ fn what_the_allow_list_refuses_is_never_begun() {
         world.call("r1", "spawn", params.clone());
         let error = world.refusal("r1");
         assert!(matches!(error.code, "FORBIDDEN" | "INVALID_REQUEST"), "{params}: {error}");
-        assert!(world.orders().is_empty() && world.machine.sessions.is_empty(), "{params}");
+        assert!(world.orders().is_empty() && world.machine.sessions.len() == 0, "{params}");
     }
 }
 
@@ -134,14 +134,14 @@ fn senseless_parameters_are_refused_by_name() {
         assert!(error.message.contains(says), "{method} {params}: {}", error.message);
         assert!(world.orders().is_empty());
     }
-    assert!(world.machine.sessions.is_empty());
+    assert!(world.machine.sessions.len() == 0);
 }
 
 #[test]
 fn a_message_that_is_too_long_is_refused() {
     let mut world = World::new();
     let mut params = message("k1");
-    params["message"] = "x".repeat(MESSAGE_LIMIT + 1).into();
+    params["message"] = "x".repeat(crate::runs::beginning::MESSAGE_LIMIT + 1).into();
     world.call("r1", "agent", params);
     assert!(world.refusal("r1").message.contains("longer than"));
     assert!(world.orders().is_empty());

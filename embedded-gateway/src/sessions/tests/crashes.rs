@@ -34,7 +34,7 @@ impl Disk {
         }
     }
 
-    fn load(&self) -> LoadedSessions {
+    fn load(&self) -> load::LoadedSessions {
         load(
             BOUNDS,
             self.0
@@ -77,27 +77,27 @@ fn perform(room: &mut Room, act: &Act) {
     match act {
         Act::Open(number) => {
             let key = SessionKey::of("main", &format!("k{number}"));
-            room.act(|sessions, audience, turn| sessions.open(&key, Opening::default(), audience, turn).is_ok());
+            room.act(|sessions, subscribers, turn| sessions.open(&key, Opening::default(), subscribers, turn).is_ok());
         }
         Act::Say(number, text) => drop(room.say(&key(number), text)),
         Act::Begin(number, run) => drop(room.begin(&key(number), &format!("r{run}"))),
         Act::End(number, run) => drop(room.end(&key(number), &format!("r{run}"), RunEnd::Done)),
         Act::Label(number, label) => {
             let patch = Patch { label: Some(Some(label.clone())), ..Patch::default() };
-            room.act(|sessions, audience, turn| sessions.patch(&key(number), patch, audience, turn).is_some());
+            room.act(|sessions, subscribers, turn| sessions.patch(&key(number), patch, subscribers, turn).is_some());
         }
         Act::Reset(number) => {
-            room.act(|sessions, audience, turn| sessions.reset(&key(number), "reset", audience, turn).is_some());
+            room.act(|sessions, subscribers, turn| sessions.reset(&key(number), "reset", subscribers, turn).is_some());
         }
         Act::Delete(number) => {
-            room.act(|sessions, audience, turn| sessions.delete(&key(number), audience, turn));
+            room.act(|sessions, subscribers, turn| sessions.delete(&key(number), subscribers, turn));
         }
         Act::Compact(number, keep) => {
-            room.act(|sessions, audience, turn| sessions.compact(&key(number), *keep, audience, turn));
+            room.act(|sessions, subscribers, turn| sessions.compact(&key(number), *keep, subscribers, turn));
         }
         Act::Prune(later) => {
             room.now.wall_ms += later;
-            room.act(|sessions, audience, turn| sessions.prune(turn.now.wall_ms, audience, turn));
+            room.act(|sessions, subscribers, turn| sessions.prune(turn.now.wall_ms, subscribers, turn));
         }
     }
 }

@@ -82,7 +82,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// Upgraded and challenged, not connected.
-    pub(crate) async fn knock(
+    pub(crate) async fn attempt(
         gateway: &Gateway,
         headers: &[(&'static str, String)],
     ) -> Result<Self, tungstenite::Error> {
@@ -104,7 +104,7 @@ impl Client {
 
     /// Somebody else.
     pub(crate) async fn connect_as(gateway: &Gateway, connect: Connect) -> Result<Self, Refused> {
-        let mut client = Self::knock(gateway, &connect.headers).await.unwrap();
+        let mut client = Self::attempt(gateway, &connect.headers).await.unwrap();
         let params = client.params(&connect);
         match client.try_call("connect", params).await {
             Ok(hello) => {

@@ -1,0 +1,138 @@
+//! The one seam to time and chance. Everything else in this crate is handed `now`, a wall time or a random number.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use gatewarden_protocol::steady_time::{Reading, SteadyTime};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Time and randomness as the actors see them. Cheap to clone; clones share the random sequence and what is known of the wall
+/// clock's jumps.
+///
+/// The monotonic clock is tokio's, so a paused test clock moves it; the wall clock advances with it from a fixed start in
+/// tests and is the system's otherwise.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    wall: Wall,
+    random: Arc<AtomicU64>,
+    /// None where nobody watches the wall clock, as in the commands: then it is believed.
+    steady: Arc<ArcSwapOption<SteadyTime>>,
+}
+
+#[derive(Clone, Debug)]
+enum Wall {
+    System,
+    Virtual { started: tokio::time::Instant, at_start_ms: i64, ahead_ms: Arc<AtomicI64> },
+}
+
+impl Clock {
+    /// The clock of a running daemon, seeded from the operating system.
+    pub fn system() -> Self {
+        let mut seed = [0_u8; 8];
+        // Without entropy the jitter is merely predictable; keys are drawn elsewhere and do fail.
+        let _ = getrandom::fill(&mut seed);
+        Self { wall: Wall::System, random: Arc::new(AtomicU64::new(u64::from_le_bytes(seed))), steady: Arc::default() }
+    }
+
+    /// A clock for tests: wall time follows tokio's clock from `at_start_ms`, randomness follows from `seed`.
+    pub fn simulated(at_start_ms: i64, seed: u64) -> Self {
+        Self {
+            wall: Wall::Virtual { started: tokio::time::Instant::now(), at_start_ms, ahead_ms: Arc::default() },
+            random: Arc::new(AtomicU64::new(seed)),
+            steady: Arc::default(),
+        }
+    }
+
+    /// Sets the wall clock of a simulated one ahead, or back, for all its clones. The system's is not ours to set.
+    pub fn jump(&self, by_ms: i64) {
+        if let Wall::Virtual { ahead_ms, .. } = &self.wall {
+            ahead_ms.fetch_add(by_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Monotonic now; follows a paused tokio clock.
+    pub fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    /// Wall time in milliseconds since the Unix epoch.
+    pub fn wall_ms(&self) -> i64 {
+        match &self.wall {
+            #[expect(clippy::disallowed_methods, reason = "this is the seam")]
+            Wall::System => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+            Wall::Virtual { started, at_start_ms, ahead_ms } => at_start_ms
+                .saturating_add(ahead_ms.load(Ordering::Relaxed))
+                .saturating_add(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX)),
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        let uptime_ms = match &self.wall {
+            Wall::System => {
+                // Unlike the monotonic clock of the standard library this one goes on while the machine is suspended.
+                let uptime = clock_gettime(ClockId::Boottime);
+                uptime.tv_sec.saturating_mul(1_000).saturating_add(uptime.tv_nsec / 1_000_000)
+            }
+            Wall::Virtual { started, .. } => i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX),
+        };
+        Reading { wall_ms: self.wall_ms(), uptime_ms }
+    }
+
+    /// From now on the wall clock's jumps are known, those since `stored` was stored included. Answers the one meanwhile, in ms,
+    /// where that is worth a word.
+    pub fn watch(&self, stored: Option<&str>, boot: &str) -> Option<i64> {
+        let (steady, jump) = SteadyTime::resume(stored, boot, self.reading());
+        self.steady.store(Some(Arc::new(steady)));
+        jump
+    }
+
+    /// Compares the clocks; by how many ms the wall clock jumped since the last time, where it did. For the one who watches.
+    pub fn look(&self) -> Option<i64> {
+        let mut steady = SteadyTime::clone(&*self.steady.load_full()?);
+        let jump = steady.look(self.reading());
+        self.steady.store(Some(Arc::new(steady)));
+        jump
+    }
+
+    /// What is known of the wall clock, for [`Self::watch`] of the next run.
+    pub fn stored(&self) -> Option<String> {
+        self.steady.load().as_ref().map(|steady| steady.stored())
+    }
+
+    /// The wall time by which what is kept for `kept` is too old or not: behind [`Self::wall_ms`] for as long after a jump ahead.
+    /// Whatever deletes by age asks for this.
+    pub fn judged_ms(&self, kept: Duration) -> i64 {
+        match &*self.steady.load() {
+            Some(steady) => steady.judged_ms(self.reading(), kept),
+            None => self.wall_ms(),
+        }
+    }
+
+    /// The wall time by which credentials expire: never before a time that was reached beyond doubt, so that a clock that is
+    /// put back revives none.
+    pub fn expiry_ms(&self) -> i64 {
+        self.wall_ms().max(self.steady.load().as_ref().map_or(i64::MIN, |steady| steady.reached_ms()))
+    }
+
+    /// A number in `[0, 1)` for jitter. Not for keys, nonces or tokens.
+    pub fn random_unit(&self) -> f64 {
+        // SplitMix64: one atomic add per draw, good enough to spread reconnects.
+        let state = self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^= mixed >> 31;
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+        let unit = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
+        unit
+    }
+
+    /// Milliseconds of a duration, saturating.
+    pub fn millis(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,72 @@
+//! What a gateway's actor says to the registry, and how an authentication is permitted.
+
+use std::time::Instant;
+
+use crate::gateway_record::DeviceToken;
+use crate::gateway_report::{GatewayReport, HealthPoint};
+use crate::run::{RunNotice, SharedSessions};
+
+/// What a `Gateway` actor says.
+#[derive(Debug, Clone)]
+pub enum GatewayNotice {
+    /// The report changed (any field).
+    Report(Box<GatewayReport>),
+    /// One authentication is wanted for `address`; answered with [`AuthPermit`].
+    PermitWanted {
+        /// The address in its canonical form.
+        address: String,
+    },
+    /// The permitted authentication has ended.
+    AuthSettled {
+        /// The address in its canonical form.
+        address: String,
+        /// How.
+        result: AuthResult,
+    },
+    /// The gateway issued a device token: keep it for this address.
+    DeviceTokenIssued {
+        /// The address in its canonical form.
+        address: String,
+        /// The token.
+        token: DeviceToken,
+    },
+    /// The gateway rejected the device token: forget it.
+    DeviceTokenRejected {
+        /// The address in its canonical form.
+        address: String,
+    },
+    /// One point for the health log.
+    Health(HealthPoint),
+    /// A run that this gateway took moved on.
+    Run(RunNotice),
+    /// The sessions changed; at most a few times a second.
+    Sessions(SharedSessions),
+}
+
+/// From the registry, in answer to [`GatewayNotice::PermitWanted`]: whether one authentication may be tried now.
+#[derive(Debug, Clone)]
+pub enum AuthPermit {
+    /// Dial and authenticate; the outcome must be told with [`GatewayNotice::AuthSettled`].
+    Granted {
+        /// The device token kept for this address, if any.
+        device_token: Option<DeviceToken>,
+    },
+    /// The address has used up its failed authentications; ask again then.
+    Denied {
+        /// When a permit may be had.
+        retry_at: Instant,
+    },
+}
+
+/// How a permitted authentication ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthResult {
+    /// The gateway let us in.
+    Accepted,
+    /// Nothing was tried: the attempt ended before any credential was sent, or with a refusal that is not about them.
+    NotFailed,
+    /// The gateway refused the credentials.
+    Failed,
+    /// Credentials were sent and the answer never came: counts as failed, to be safe, until one is accepted.
+    Unknown,
+}

@@ -1,0 +1,276 @@
+//! What is known of a gateway right now, as its actor says and readers see.
+
+use std::sync::Arc;
+
+use gatewarden_protocol::Dialect;
+use serde::Serialize;
+
+/// The status that the outside sees, derived by one pure function (`machines::status`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Authenticated and answering in time.
+    Online,
+    /// Reachable, but not to be fully trusted: refused, slow, starting.
+    Degraded,
+    /// The last attempt got no answer in time.
+    Timeout,
+    /// Refused, unresolvable, not a gateway, or failed too often.
+    Offline,
+    /// Never checked, or the knowledge is too old.
+    Unknown,
+}
+
+impl Status {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Degraded => "degraded",
+            Self::Timeout => "timeout",
+            Self::Offline => "offline",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// All, in the order of the enum: for metrics and documents.
+    pub const ALL: [Self; 5] = [Self::Online, Self::Degraded, Self::Timeout, Self::Offline, Self::Unknown];
+}
+
+/// The connection phase of a `Gateway` actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Not started yet, or waiting for a permit to authenticate.
+    Idle,
+    /// TCP, TLS and upgrade under way.
+    Dialing,
+    /// Upgraded; the gateway speaks first.
+    AwaitingChallenge,
+    /// The connect request is out.
+    Authenticating,
+    /// Authenticated.
+    Ready,
+    /// Waiting for the next attempt after a failure.
+    Backoff,
+    /// The gateway says that it is still coming up.
+    Starting,
+    /// The gateway announced a restart.
+    Restarting,
+    /// Refused for a reason that only a change can cure; re-checked slowly.
+    Blocked,
+    /// The actor died too often and was not started again.
+    Parked,
+    /// Being stopped.
+    Stopping,
+}
+
+impl Phase {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Dialing => "dialing",
+            Self::AwaitingChallenge => "awaiting_challenge",
+            Self::Authenticating => "authenticating",
+            Self::Ready => "ready",
+            Self::Backoff => "backoff",
+            Self::Starting => "starting",
+            Self::Restarting => "restarting",
+            Self::Blocked => "blocked",
+            Self::Parked => "parked",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Where the last knowledge came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusSource {
+    /// A heartbeat's reply or miss.
+    Heartbeat,
+    /// A health probe.
+    Probe,
+    /// A connection event: dial, handshake, close, refusal.
+    Event,
+    /// An external health checker wrote it.
+    External,
+}
+
+/// What is wrong, for a machine (`code`) and for a person (`message`, `help`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Stable snake_case code.
+    pub code: String,
+    /// One sentence: what happened, to which gateway.
+    pub message: String,
+    /// What to change, and where.
+    pub help: String,
+}
+
+/// State of the circuit breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Passes work.
+    Closed,
+    /// Blocks work after too many failures in a row.
+    Open,
+    /// One attempt is under way to find out.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// The breaker as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BreakerView {
+    /// Its state.
+    pub state: BreakerState,
+    /// Consecutive failures.
+    pub failures: u32,
+    /// Wall ms of the last opening, while not closed.
+    pub opened_at_ms: Option<i64>,
+    /// Wall ms of the last transition.
+    pub changed_at_ms: Option<i64>,
+}
+
+/// A pairing request that waits for an operator on the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PairingView {
+    /// What to approve, where the gateway said it.
+    pub request_id: Option<String>,
+    /// The command that approves it, on the gateway's machine.
+    pub command: Option<String>,
+    /// Our device id.
+    pub device_id: String,
+}
+
+/// Everything that a `Gateway` actor says about its gateway. Replaced as a whole; readers never see a mixture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewayReport {
+    /// Derived status.
+    pub status: Status,
+    /// Connection phase.
+    pub phase: Phase,
+    /// Wall ms at which the status took its present value.
+    pub since_ms: i64,
+    /// Wall ms of the knowledge behind the status.
+    pub as_of_ms: i64,
+    /// Where it came from.
+    pub source: StatusSource,
+    /// The reason for a status other than online; kept while it holds.
+    pub last_error: Option<Problem>,
+    /// Wall ms of the last failure of any kind.
+    pub last_failure_ms: Option<i64>,
+    /// Wall ms of the last success (any frame of an authenticated connection, a healthy probe).
+    pub last_seen_ms: Option<i64>,
+    /// Round trip of the last heartbeat or probe, ms with fraction.
+    pub latency_ms: Option<f64>,
+    /// Active sessions; none while unknown.
+    pub sessions_count: Option<u32>,
+    /// Agents; none while unknown.
+    pub agents_count: Option<u32>,
+    /// Names of agents, for the health sweep.
+    pub agent_names: Arc<[String]>,
+    /// Server version.
+    pub version: Option<String>,
+    /// Negotiated protocol.
+    pub protocol: Option<u32>,
+    /// Dialect in use or last used.
+    pub dialect: Option<Dialect>,
+    /// Gateway uptime in ms as of `as_of_ms`.
+    pub uptime_ms: Option<u64>,
+    /// Circuit breaker.
+    pub breaker: BreakerView,
+    /// Attempts since the last stable connection.
+    pub reconnect_attempts: u32,
+    /// Wall ms of the next attempt, while waiting for one.
+    pub next_attempt_ms: Option<i64>,
+    /// Present while pairing is required.
+    pub pairing: Option<PairingView>,
+    /// Scopes granted, where the gateway says.
+    pub scopes: Vec<String>,
+    /// Wall ms at which `Ready` was reached, while ready.
+    pub ready_since_ms: Option<i64>,
+}
+
+impl GatewayReport {
+    /// What is known before the first attempt: nothing.
+    pub fn unknown(now_ms: i64) -> Self {
+        Self {
+            status: Status::Unknown,
+            phase: Phase::Idle,
+            since_ms: now_ms,
+            as_of_ms: now_ms,
+            source: StatusSource::Event,
+            last_error: None,
+            last_failure_ms: None,
+            last_seen_ms: None,
+            latency_ms: None,
+            sessions_count: None,
+            agents_count: None,
+            agent_names: Arc::default(),
+            version: None,
+            protocol: None,
+            dialect: None,
+            uptime_ms: None,
+            breaker: BreakerView { state: BreakerState::Closed, failures: 0, opened_at_ms: None, changed_at_ms: None },
+            reconnect_attempts: 0,
+            next_attempt_ms: None,
+            pairing: None,
+            scopes: Vec::new(),
+            ready_since_ms: None,
+        }
+    }
+
+    /// Whether work may be sent: authenticated, and the breaker passes.
+    pub fn is_usable(&self) -> bool {
+        self.phase == Phase::Ready && self.breaker.state == BreakerState::Closed
+    }
+}
+
+/// One entry of the health log: a status change, or a fold of the heartbeats of one probe interval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthPoint {
+    /// Wall ms.
+    pub at_ms: i64,
+    /// Status at that time.
+    pub status: Status,
+    /// Last latency, ms.
+    pub latency_ms: Option<f64>,
+    /// Minimum since the previous point.
+    pub latency_min_ms: Option<f64>,
+    /// Average since the previous point.
+    pub latency_avg_ms: Option<f64>,
+    /// Maximum since the previous point.
+    pub latency_max_ms: Option<f64>,
+    /// Heartbeats missed since the previous point.
+    pub misses: u32,
+    /// The sentence of the problem, if any.
+    pub error: Option<String>,
+}
+
+/// What a probe found. It also feeds the gateway's status.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeOutcome {
+    /// Wall ms at the end of the probe.
+    pub probed_at_ms: i64,
+    /// The report after this probe was taken into account.
+    pub report: GatewayReport,
+    /// Round trip in ms, where the gateway answered.
+    pub latency_ms: Option<f64>,
+    /// The step that failed (`resolve`, `connect`, `tls`, `upgrade`, `challenge`, `authenticate`, `request`,
+    /// `health_document`), with its words.
+    pub failed_step: Option<(String, String)>,
+}

@@ -1,0 +1,20 @@
+//! The domain of gatewarden, and every decision about it: no actor, socket, clock, randomness or database.
+
+pub mod dialing;
+pub mod error;
+pub mod event;
+pub mod gateway_notice;
+pub mod gateway_record;
+pub mod gateway_report;
+pub mod ids;
+pub mod machines;
+pub mod records;
+pub mod run;
+pub mod settings;
+
+/// Where the clock of a test starts: an [`std::time::Instant`] can't be made otherwise.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "decisions are handed the time; a test has to begin somewhere")]
+fn any_instant() -> std::time::Instant {
+    std::time::Instant::now()
+}

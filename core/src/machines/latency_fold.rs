@@ -1,0 +1,136 @@
+//! Folds heartbeats into points for the health log: one at every change of status and one every probe interval.
+
+use std::time::{Duration, Instant};
+
+use crate::gateway_report::HealthPoint;
+use crate::gateway_report::Status;
+
+/// What happened since the last point.
+#[derive(Debug, Clone)]
+pub struct LatencyFold {
+    interval: Duration,
+    due: Option<Instant>,
+    last_status: Option<Status>,
+    samples: u32,
+    last_ms: Option<f64>,
+    min_ms: f64,
+    max_ms: f64,
+    sum_ms: f64,
+    misses: u32,
+}
+
+impl LatencyFold {
+    /// A point at least every `interval`.
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            due: None,
+            last_status: None,
+            samples: 0,
+            last_ms: None,
+            min_ms: 0.0,
+            max_ms: 0.0,
+            sum_ms: 0.0,
+            misses: 0,
+        }
+    }
+
+    /// One round trip.
+    pub fn on_latency(&mut self, round_trip_ms: f64) {
+        self.min_ms = if self.samples == 0 { round_trip_ms } else { self.min_ms.min(round_trip_ms) };
+        self.max_ms = if self.samples == 0 { round_trip_ms } else { self.max_ms.max(round_trip_ms) };
+        self.sum_ms += round_trip_ms;
+        self.samples = self.samples.saturating_add(1);
+        self.last_ms = Some(round_trip_ms);
+    }
+
+    /// One heartbeat without an answer.
+    pub fn on_miss(&mut self) {
+        self.misses = self.misses.saturating_add(1);
+    }
+
+    /// A point, if the status differs from the last point's or the interval is over. The very first point needs a
+    /// status other than unknown: a gateway that was never checked has no history.
+    pub fn on_status(
+        &mut self,
+        now: Instant,
+        wall_ms: i64,
+        status: Status,
+        error: Option<&str>,
+    ) -> Option<HealthPoint> {
+        let due = *self.due.get_or_insert(now + self.interval);
+        let changed = match self.last_status {
+            None => status != Status::Unknown,
+            Some(last) => last != status,
+        };
+        if !changed && now < due {
+            return None;
+        }
+        let point = HealthPoint {
+            at_ms: wall_ms,
+            status,
+            latency_ms: self.last_ms,
+            latency_min_ms: (self.samples > 0).then_some(self.min_ms),
+            latency_avg_ms: (self.samples > 0).then(|| self.sum_ms / f64::from(self.samples)),
+            latency_max_ms: (self.samples > 0).then_some(self.max_ms),
+            misses: self.misses,
+            error: error.map(str::to_owned),
+        };
+        *self = Self { due: Some(now + self.interval), last_status: Some(status), ..Self::new(self.interval) };
+        Some(point)
+    }
+
+    /// When the next point is due, whatever the status.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn start() -> Instant {
+        crate::any_instant()
+    }
+
+    #[test]
+    fn heartbeats_between_two_points_fold_into_minimum_average_maximum_and_misses() {
+        let begin = start();
+        let mut fold = LatencyFold::new(5 * MINUTE);
+        fold.on_status(begin, 0, Status::Online, None).unwrap();
+        for latency in [2.0, 4.0, 9.0] {
+            fold.on_latency(latency);
+        }
+        fold.on_miss();
+        assert_eq!(fold.on_status(begin + MINUTE, 60_000, Status::Online, None), None);
+        let point = fold.on_status(begin + 5 * MINUTE, 300_000, Status::Online, None).unwrap();
+        assert_eq!(point.latency_ms, Some(9.0));
+        assert_eq!(point.latency_min_ms, Some(2.0));
+        assert_eq!(point.latency_avg_ms, Some(5.0));
+        assert_eq!(point.latency_max_ms, Some(9.0));
+        assert_eq!(point.misses, 1);
+        let next = fold.on_status(begin + 10 * MINUTE, 600_000, Status::Online, None).unwrap();
+        assert_eq!((next.latency_ms, next.misses), (None, 0));
+    }
+
+    #[test]
+    fn every_change_of_status_is_a_point_at_once_with_its_reason() {
+        let now = start();
+        let mut fold = LatencyFold::new(5 * MINUTE);
+        assert!(fold.on_status(now, 1, Status::Online, None).is_some());
+        assert_eq!(fold.on_status(now, 2, Status::Online, None), None);
+        let point = fold.on_status(now, 3, Status::Offline, Some("refused")).unwrap();
+        assert_eq!((point.at_ms, point.status, point.error.as_deref()), (3, Status::Offline, Some("refused")));
+    }
+
+    #[test]
+    fn a_gateway_that_was_never_checked_has_no_point_at_once() {
+        let now = start();
+        let mut fold = LatencyFold::new(5 * MINUTE);
+        assert_eq!(fold.on_status(now, 1, Status::Unknown, None), None);
+        assert_eq!(fold.next_deadline(), Some(now + 5 * MINUTE));
+    }
+}

@@ -1,0 +1,191 @@
+//! Whether the supervisor should doubt its own network: when most of a fleet fails at once, the fault is more likely here.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::ids::GatewayId;
+
+/// The smallest fleet for which a mass failure says anything about ourselves.
+pub const SMALLEST_FLEET: usize = 4;
+
+/// The end or the start of a doubt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DoubtChange {
+    /// More than half of the fleet failed within one heartbeat interval.
+    Began {
+        /// One sentence for people.
+        reason: String,
+    },
+    /// Enough gateways are back, or it lasted so long that it must be the gateways after all.
+    Ended,
+}
+
+/// Watches usable gateways fail. The fleet is what was usable at the window's start: usable now, or failed within it.
+#[derive(Debug, Clone)]
+pub struct SelfDoubt {
+    window: Duration,
+    patience: Duration,
+    failed: HashMap<GatewayId, Instant>,
+    usable: usize,
+    doubting_since: Option<Instant>,
+    fleet_at_start: usize,
+}
+
+impl SelfDoubt {
+    /// Doubts when more than half fails within `heartbeat_interval`; gives the doubt up after ten of them.
+    pub fn new(heartbeat_interval: Duration) -> Self {
+        Self {
+            window: heartbeat_interval,
+            patience: heartbeat_interval * 10,
+            failed: HashMap::new(),
+            usable: 0,
+            doubting_since: None,
+            fleet_at_start: 0,
+        }
+    }
+
+    /// Whether the doubt holds.
+    pub fn doubts(&self) -> bool {
+        self.doubting_since.is_some()
+    }
+
+    /// A gateway became usable.
+    pub fn on_usable(&mut self, now: Instant, id: GatewayId) -> Option<DoubtChange> {
+        self.usable += 1;
+        self.failed.remove(&id);
+        self.evaluate(now)
+    }
+
+    /// A usable gateway failed.
+    pub fn on_failed(&mut self, now: Instant, id: GatewayId) -> Option<DoubtChange> {
+        self.usable = self.usable.saturating_sub(1);
+        self.failed.insert(id, now);
+        self.evaluate(now)
+    }
+
+    /// A gateway was deleted; `usable` says what it was. That is no failure.
+    pub fn on_removed(&mut self, now: Instant, id: GatewayId, usable: bool) -> Option<DoubtChange> {
+        if usable {
+            self.usable = self.usable.saturating_sub(1);
+        }
+        self.failed.remove(&id);
+        self.evaluate(now)
+    }
+
+    /// When the doubt is given up.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.doubting_since.map(|since| since + self.patience)
+    }
+
+    /// The deadline may have passed.
+    pub fn on_deadline(&mut self, now: Instant) -> Option<DoubtChange> {
+        self.evaluate(now)
+    }
+
+    fn evaluate(&mut self, now: Instant) -> Option<DoubtChange> {
+        match self.doubting_since {
+            None => {
+                let window = self.window;
+                self.failed.retain(|_, at| now.saturating_duration_since(*at) < window);
+                let fleet = self.usable + self.failed.len();
+                if fleet < SMALLEST_FLEET || self.failed.len() * 2 <= fleet {
+                    return None;
+                }
+                self.doubting_since = Some(now);
+                self.fleet_at_start = fleet;
+                Some(DoubtChange::Began {
+                    reason: format!(
+                        "{} of {fleet} gateways failed within {} s: this host's own network may be at fault",
+                        self.failed.len(),
+                        window.as_secs_f32()
+                    ),
+                })
+            }
+            Some(since) => {
+                let over = now.saturating_duration_since(since) >= self.patience;
+                if !over && self.failed.len() * 2 > self.fleet_at_start {
+                    return None;
+                }
+                self.doubting_since = None;
+                self.failed.clear();
+                Some(DoubtChange::Ended)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: Duration = Duration::from_secs(30);
+
+    fn fleet(size: i64) -> (SelfDoubt, Instant) {
+        let now = crate::any_instant();
+        let mut doubt = SelfDoubt::new(HEARTBEAT);
+        for id in 1..=size {
+            assert_eq!(doubt.on_usable(now, GatewayId(id)), None);
+        }
+        (doubt, now)
+    }
+
+    #[test]
+    fn more_than_half_of_four_within_an_interval_raises_the_doubt_once() {
+        let (mut doubt, now) = fleet(4);
+        assert_eq!(doubt.on_failed(now, GatewayId(1)), None);
+        assert_eq!(doubt.on_failed(now + Duration::from_secs(5), GatewayId(2)), None);
+        assert!(matches!(
+            doubt.on_failed(now + Duration::from_secs(29), GatewayId(3)),
+            Some(DoubtChange::Began { .. })
+        ));
+        assert_eq!(doubt.on_failed(now + Duration::from_secs(29), GatewayId(4)), None);
+        assert!(doubt.doubts());
+    }
+
+    #[test]
+    fn a_small_fleet_never_raises_it() {
+        let (mut doubt, now) = fleet(3);
+        for id in 1..=3 {
+            assert_eq!(doubt.on_failed(now, GatewayId(id)), None);
+        }
+    }
+
+    #[test]
+    fn failures_spread_over_time_never_raise_it() {
+        let (mut doubt, mut now) = fleet(6);
+        for id in 1..=6 {
+            now += HEARTBEAT;
+            assert_eq!(doubt.on_failed(now, GatewayId(id)), None);
+        }
+    }
+
+    #[test]
+    fn it_ends_when_half_are_back() {
+        let (mut doubt, now) = fleet(4);
+        for id in 1..=3 {
+            doubt.on_failed(now, GatewayId(id));
+        }
+        assert_eq!(doubt.on_usable(now + Duration::from_secs(60), GatewayId(1)), Some(DoubtChange::Ended));
+        assert!(!doubt.doubts());
+    }
+
+    #[test]
+    fn it_is_given_up_after_ten_intervals() {
+        let (mut doubt, now) = fleet(4);
+        for id in 1..=3 {
+            doubt.on_failed(now, GatewayId(id));
+        }
+        let deadline = doubt.next_deadline().unwrap();
+        assert_eq!(doubt.on_deadline(deadline - Duration::from_millis(1)), None);
+        assert_eq!(doubt.on_deadline(deadline), Some(DoubtChange::Ended));
+        assert_eq!(doubt.next_deadline(), None);
+    }
+
+    #[test]
+    fn deleting_gateways_is_no_failure() {
+        let (mut doubt, now) = fleet(6);
+        for id in 1..=6 {
+            assert_eq!(doubt.on_removed(now, GatewayId(id), true), None);
+        }
+    }
+}

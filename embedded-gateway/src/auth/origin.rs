@@ -1,0 +1,80 @@
+//! Which browser pages may talk to the gateway, and which names are this machine's own.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+use super::{Client, Peer};
+use crate::config::GatewayConfig;
+
+/// Whether a client is one that runs in a browser by its own word, and so must come with an `Origin`.
+pub(super) fn is_control_ui(client: &Client) -> bool {
+    matches!(client.id.as_str(), "webchat-ui" | "openclaw-control-ui") || client.mode == "webchat"
+}
+
+/// The check of a `connect`: a control UI must come from an allowed page, and so must everybody who sends an `Origin` at
+/// all. The error is `details.reason` of the refusal.
+pub(super) fn check(peer: &Peer, client: &Client, config: &GatewayConfig) -> Result<(), &'static str> {
+    match &peer.origin {
+        None if is_control_ui(client) => Err("origin missing or invalid"),
+        None => Ok(()),
+        Some(_) => of_page(peer, config),
+    }
+}
+
+/// The check of what carries an `Origin`, whoever it says to be.
+pub(super) fn of_page(peer: &Peer, config: &GatewayConfig) -> Result<(), &'static str> {
+    let Some(origin) = &peer.origin else { return Ok(()) };
+    if parse(origin).is_none() {
+        return Err("origin missing or invalid");
+    }
+    if origin_is_allowed(peer, config) { Ok(()) } else { Err("origin not allowed") }
+}
+
+/// Whether the page that a request comes from may talk to the gateway: it comes from the gateway's own address, or it is
+/// listed in `gateway.controlUi.allowedOrigins`, or it is served by this machine to this machine. True without an
+/// `Origin`. HTTP and WebSocket share this rule. A `*` in the list allows nothing.
+pub(crate) fn origin_is_allowed(peer: &Peer, config: &GatewayConfig) -> bool {
+    let Some(origin) = &peer.origin else { return true };
+    let Some(page) = parse(origin) else { return false };
+    let own = peer.host.as_deref().and_then(|host| parse(&format!("{}://{host}", page.scheme)));
+    own.is_some_and(|own| own == page)
+        || config.control_ui.allowed_origins.iter().filter_map(|allowed| parse(allowed)).any(|allowed| allowed == page)
+        || (peer.is_near() && is_loopback(&page.host))
+}
+
+/// An origin in comparable form: default ports filled in, names in lower case.
+#[derive(Debug, PartialEq, Eq)]
+struct Page {
+    scheme: String,
+    host: Host<String>,
+    port: u16,
+}
+
+fn parse(origin: &str) -> Option<Page> {
+    if origin.len() > 512 {
+        return None;
+    }
+    let url = Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let bare = url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/");
+    if !bare || url.query().is_some() || url.fragment().is_some() {
+        return None;
+    }
+    Some(Page { scheme: url.scheme().to_owned(), host: url.host()?.to_owned(), port: url.port_or_known_default()? })
+}
+
+fn is_loopback(host: &Host<String>) -> bool {
+    match host {
+        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => IpAddr::V6(*address).to_canonical().is_loopback(),
+    }
+}
+
+/// Whether a `Host` header names this machine: `localhost`, `127.0.0.1`, `[::1]`, with or without a port.
+pub(super) fn is_loopback_authority(authority: &str) -> bool {
+    parse(&format!("http://{authority}")).is_some_and(|page| is_loopback(&page.host))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+use super::*;
+use crate::tests::fixture::{config, page, remote};
+
+fn from(origin: &str, peer: Peer) -> Peer {
+    Peer { origin: Some(origin.to_owned()), ..peer }
+}
+
+#[test]
+fn own_listed_and_local_pages_may_talk_to_the_gateway() {
+    let mut config = config();
+    config.control_ui.allowed_origins =
+        vec!["https://mc.example.com".into(), "*".into(), "http://localhost:3000/".into()];
+    let own = Peer { host: Some("gateway.lan:18789".into()), ..remote(1) };
+    for (peer, allowed) in [
+        (page("http://localhost:5173"), true),
+        (page("http://127.0.0.1:18789"), true),
+        (page("https://[::1]:8443"), true),
+        (page("https://mc.example.com"), true),
+        (page("https://mc.example.com:443"), true),
+        (page("https://MC.example.com"), true),
+        (page("http://mc.example.com"), false),
+        (page("https://mc.example.com:8443"), false),
+        (page("https://mc.example.com.evil.example"), false),
+        (page("https://evil.example"), false),
+        (page("https://localhost.evil.example"), false),
+        (page("null"), false),
+        (page(""), false),
+        (page("*"), false),
+        (page("file:///index.html"), false),
+        (page("https://mc.example.com/path"), false),
+        (page("https://user@mc.example.com"), false),
+        // A page of the visitor's own machine is local only to that machine; here it is listed.
+        (from("http://localhost:3000", remote(1)), true),
+        (from("http://localhost:5173", remote(1)), false),
+        (from("http://gateway.lan:18789", own.clone()), true),
+        (from("http://gateway.lan:9999", own), false),
+    ] {
+        assert_eq!(origin_is_allowed(&peer, &config), allowed, "{peer:?}");
+    }
+    assert!(origin_is_allowed(&remote(1), &config), "without an origin there is no page");
+}
+
+#[test]
+fn local_means_this_machine_under_a_name_of_its_own() {
+    for (host, local) in [
+        ("127.0.0.1:18789", true),
+        ("localhost", true),
+        ("LOCALHOST:80", true),
+        ("[::1]:18789", true),
+        ("gateway.example:18789", false),
+        ("127.0.0.1.evil.example", false),
+        ("", false),
+    ] {
+        let peer = Peer { host: Some(host.into()), ..crate::tests::fixture::local() };
+        assert_eq!(peer.is_local(), local, "{host}");
+    }
+    assert!(!page("http://localhost:5173").is_local());
+    assert!(!remote(1).is_local());
+}

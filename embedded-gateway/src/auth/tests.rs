@@ -1,0 +1,3 @@
+//! The checks as a whole, seen from a client.
+
+mod own_client;

@@ -1,0 +1,70 @@
+//! What all connections and requests of one gateway share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Addr, MailboxError};
+use tokio::sync::watch;
+
+use crate::auth::HostGuard;
+use crate::clock::Now;
+use crate::config::GatewayConfig;
+use crate::connection_limits::{ConnectionLimits, MemoryBudget};
+use crate::core_actor::{CoreActor, InTurn};
+use crate::machine::GatewayMachine;
+use crate::metrics::GatewayMetrics;
+use crate::turn::Turn;
+
+/// Where in its life a gateway is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    /// Nobody new is let in; those who are in hear how their runs end.
+    Draining,
+    /// Every connection ends.
+    Stopped,
+}
+
+#[derive(Debug)]
+pub(crate) struct GatewayContext {
+    pub(crate) config: Arc<GatewayConfig>,
+    pub(crate) core: Addr<CoreActor>,
+    pub(crate) metrics: GatewayMetrics,
+    /// Memory for large messages.
+    pub(crate) budget: MemoryBudget,
+    /// Memory for what clients leave unread.
+    pub(crate) unread: MemoryBudget,
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) hosts: HostGuard,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) started: Instant,
+}
+
+impl GatewayContext {
+    /// Has the machine decide something in a turn of its own. The error: the gateway has stopped.
+    pub(crate) async fn in_turn<T: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T + Send + 'static,
+    ) -> Result<T, MailboxError> {
+        self.core.send(InTurn::new(decide)).await
+    }
+
+    pub(crate) fn uptime(&self, now: Now) -> Duration {
+        now.at.saturating_duration_since(self.started)
+    }
+
+    /// Resolves when the gateway lets nobody in any more.
+    pub(crate) async fn draining(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Resolves when every connection has been told to end.
+    pub(crate) async fn stopped(&self) {
+        self.reached(Phase::Stopped).await;
+    }
+
+    async fn reached(&self, wanted: Phase) {
+        // A sender that is gone has stopped, too.
+        let _ = self.phase.clone().wait_for(|phase| *phase >= wanted).await;
+    }
+}

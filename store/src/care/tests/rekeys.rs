@@ -1,0 +1,141 @@
+use std::fs;
+
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use gatewarden_protocol::Secret;
+
+use super::*;
+use crate::care::error::CareError;
+use crate::care::rekey::{Rekey, Rekeying, Step, rekey};
+use crate::open_error::StoreOpenError;
+use crate::sealing::Sealer;
+use gatewarden_core::gateway_record::DeviceToken;
+
+fn wanted<'a>(state: &'a Path, database: &'a Path, old: SealingKey) -> Rekey<'a> {
+    Rekey { state_dir: state, database, old, new: SealingKey::draw(state).unwrap(), stamp: "20260101T000000Z" }
+}
+
+/// Everything that is sealed is there.
+async fn full() -> Stopped {
+    let scratch = Scratch::open();
+    let with_both =
+        gatewarden_core::gateway_record::NewGateway { url_token: Some(Secret::new("url")), ..new_gateway("a") };
+    scratch.store.create_gateway(with_both).await.unwrap();
+    scratch.store.load_or_create_device_seed().await.unwrap();
+    let token =
+        DeviceToken { token: Secret::new("device"), role: "operator".to_owned(), scopes: Vec::new(), issued_at_ms: 1 };
+    scratch.store.put_device_token("127.0.0.1:1".to_owned(), token).await.unwrap();
+    scratch.store.record_spawn(crate::tests::new_spawn("x"), None).await.unwrap();
+    Stopped::of(scratch).await
+}
+
+#[actix::test]
+async fn everything_is_sealed_anew_and_nothing_of_the_old_key_is_left() {
+    let state = full().await;
+    let (database, old) = (state.database(), state.key());
+    let old_prefix = Sealer::new(old.bytes()).prefix();
+    let done = rekey(wanted(state.path(), &database, state.key())).unwrap();
+    assert_eq!((done.count, done.unreadable.len(), done.key_replaced, done.scrubbed), (6, 0, true, true));
+    assert!(!state.key().is_same_as(&old));
+    assert_eq!(state.starts_with().await, ["a"]);
+    for suffix in ["", "-wal"] {
+        let bytes = fs::read(format!("{}{suffix}", database.display())).unwrap_or_default();
+        assert!(!bytes.windows(old_prefix.len()).any(|window| window == old_prefix.as_bytes()), "{suffix}");
+    }
+    let kept = done.kept.unwrap();
+    assert!(SealingKey::from_file(&kept).unwrap().is_same_as(&old), "backups need it");
+    assert_eq!(state.files(), ["gatewarden.db", "gatewarden.key", "gatewarden.key.before-rekey-20260101T000000Z"]);
+}
+
+#[actix::test]
+async fn a_crash_at_any_step_leaves_a_pair_that_opens() {
+    for crash_before in 0..=Step::ALL.len() {
+        let state = full().await;
+        let (database, old) = (state.database(), state.key());
+        let mut rekeying = Rekeying::begin(wanted(state.path(), &database, state.key())).unwrap();
+        for step in &Step::ALL[..crash_before] {
+            rekeying.carry_out(*step).unwrap();
+        }
+        drop(rekeying);
+        assert_eq!(state.starts_with().await, ["a"], "after {crash_before} steps");
+        let resealed = Step::ALL[..crash_before].contains(&Step::Reseal);
+        assert_eq!(state.key().is_same_as(&old), !resealed, "after {crash_before} steps");
+        // It can be done again, also without a start in between.
+        let later = if resealed { "20260101T000001Z" } else { "20260101T000000Z" };
+        let again = Rekey { stamp: later, ..wanted(state.path(), &database, state.key()) };
+        assert_eq!(rekey(again).unwrap().count, 6, "after {crash_before} steps and once more");
+        assert_eq!(state.starts_with().await, ["a"]);
+    }
+}
+
+#[actix::test]
+async fn a_change_that_was_broken_off_is_finished_by_the_next_one() {
+    let state = full().await;
+    let database = state.database();
+    let mut rekeying = Rekeying::begin(wanted(state.path(), &database, state.key())).unwrap();
+    for step in [Step::StageKey, Step::KeepOld, Step::Reseal] {
+        rekeying.carry_out(step).unwrap();
+    }
+    drop(rekeying);
+    let again = Rekey { stamp: "20260101T000001Z", ..wanted(state.path(), &database, state.key()) };
+    assert_eq!(rekey(again).unwrap().count, 6);
+    assert_eq!(state.starts_with().await, ["a"]);
+}
+
+#[actix::test]
+async fn keys_that_an_operator_holds_are_left_to_the_operator() {
+    let state = full().await;
+    let (database, elsewhere) = (state.database(), tempfile::tempdir().unwrap());
+    let (old, new) = (elsewhere.path().join("old"), elsewhere.path().join("new"));
+    fs::rename(state.path().join("gatewarden.key"), &old).unwrap();
+    fs::write(&new, [9; 32]).unwrap();
+    let keys = |old: &Path, new: &Path| Rekey {
+        old: SealingKey::from_file(old).unwrap(),
+        new: SealingKey::from_file(new).unwrap(),
+        ..wanted(state.path(), &database, state.key())
+    };
+    let done = rekey(keys(&old, &new)).unwrap();
+    assert_eq!((done.count, done.key_replaced, done.kept), (6, false, None));
+    assert_eq!(state.files(), ["gatewarden.db"]);
+    let error = rekey(keys(&old, &new)).unwrap_err();
+    assert!(matches!(error, CareError::Database(StoreOpenError::WrongKey { .. })), "{error}");
+    assert!(matches!(rekey(keys(&new, &new)).unwrap_err(), CareError::SameKey));
+    assert!(matches!(rekey(wanted(state.path(), &database, state.key())).unwrap_err(), CareError::NoKey { .. }));
+    fs::copy(&new, state.path().join("gatewarden.key")).unwrap();
+    assert_eq!(state.starts_with().await, ["a"]);
+}
+
+#[actix::test]
+async fn a_value_that_does_not_open_is_named_and_left() {
+    let state = full().await;
+    let database = state.database();
+    let sealed = Sealer::new(state.key().bytes())
+        .seal(crate::sealing::Place { table: "gateways", row: "another", column: "token" }, b"x");
+    let mut connection = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
+    diesel::sql_query("UPDATE gateways SET url_token = ?")
+        .bind::<Text, _>(sealed.unwrap())
+        .execute(&mut connection)
+        .unwrap();
+    drop(connection);
+    let done = rekey(wanted(state.path(), &database, state.key())).unwrap();
+    assert_eq!((done.count, done.unreadable.len()), (5, 1));
+    assert!(done.unreadable[0].contains("url_token"), "{:?}", done.unreadable);
+    assert_eq!(state.starts_with().await, ["a"]);
+}
+
+#[actix::test]
+async fn a_sealed_column_that_nobody_told_of_stops_it_before_anything_is_changed() {
+    let state = full().await;
+    let database = state.database();
+    let sealed = Sealer::new(state.key().bytes())
+        .seal(crate::sealing::Place { table: "later", row: "1", column: "secret" }, b"x")
+        .unwrap();
+    let mut connection = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
+    diesel::sql_query("CREATE TABLE later (secret TEXT)").execute(&mut connection).unwrap();
+    diesel::sql_query("INSERT INTO later VALUES (?)").bind::<Text, _>(sealed).execute(&mut connection).unwrap();
+    drop(connection);
+    let error = rekey(wanted(state.path(), &database, state.key())).unwrap_err();
+    assert!(matches!(&error, CareError::UnknownSealed { count: 1, .. }), "{error}");
+    assert!(error.to_string().contains("later.secret"), "{error}");
+    assert_eq!(state.starts_with().await, ["a"]);
+}

@@ -1,0 +1,97 @@
+//! `schema.rs` against what the migrations make of an empty database.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Integer, Text};
+use diesel_migrations::MigrationHarness;
+
+use crate::verification::MIGRATIONS;
+
+/// Table -> columns as (name, type in schema.rs, nullable).
+type Schema = BTreeMap<String, Vec<(String, String, bool)>>;
+
+#[derive(QueryableByName)]
+struct Column {
+    #[diesel(sql_type = Text)]
+    table_name: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    declared: String,
+    #[diesel(sql_type = Integer)]
+    required: i32,
+    #[diesel(sql_type = Integer)]
+    key: i32,
+}
+
+fn migrated() -> SqliteConnection {
+    let mut connection = SqliteConnection::establish(":memory:").unwrap();
+    connection.run_pending_migrations(MIGRATIONS).unwrap();
+    connection
+}
+
+/// What the database says, in the words of `schema.rs`.
+fn of_database() -> (Schema, BTreeMap<String, Vec<String>>) {
+    let columns: Vec<Column> = diesel::sql_query(
+        "SELECT t.name AS table_name, c.name AS name, c.type AS declared, c.\"notnull\" AS required, c.pk AS key \
+         FROM sqlite_master t JOIN pragma_table_info(t.name) c \
+         WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' AND t.name <> '__diesel_schema_migrations' \
+         ORDER BY t.name, c.cid",
+    )
+    .load(&mut migrated())
+    .unwrap();
+    let (mut schema, mut keys) = (Schema::new(), BTreeMap::<String, Vec<String>>::new());
+    for column in columns {
+        let diesel_type = match (column.declared.as_str(), column.key > 0) {
+            // diesel.toml: an integer primary key is a BigInt.
+            ("INTEGER", true) | ("BIGINT", _) => "BigInt",
+            ("INTEGER", false) => "Integer",
+            ("TEXT", _) => "Text",
+            ("BOOLEAN", _) => "Bool",
+            ("DOUBLE PRECISION", _) => "Double",
+            (other, _) => panic!("{}.{} has the type {other}, which no rule allows", column.table_name, column.name),
+        };
+        if column.key > 0 {
+            keys.entry(column.table_name.clone()).or_default().push(column.name.clone());
+        }
+        let entry = (column.name, diesel_type.to_owned(), column.required == 0);
+        schema.entry(column.table_name).or_default().push(entry);
+    }
+    (schema, keys)
+}
+
+/// What `schema.rs` says, read from its text.
+fn of_schema_rs() -> (Schema, BTreeMap<String, Vec<String>>) {
+    let (mut schema, mut keys) = (Schema::new(), BTreeMap::new());
+    let mut table = None;
+    for line in include_str!("../schema.rs").lines().map(str::trim) {
+        if let Some((name, key)) = line.strip_suffix(") {").and_then(|head| head.split_once(" (")) {
+            keys.insert(name.to_owned(), key.split(", ").map(str::to_owned).collect());
+            table = Some(name.to_owned());
+        } else if let (Some(table), Some((name, kind))) = (&table, line.trim_end_matches(',').split_once(" -> ")) {
+            let inner = kind.strip_prefix("Nullable<").and_then(|inner| inner.strip_suffix('>'));
+            let entry = (name.to_owned(), inner.unwrap_or(kind).to_owned(), inner.is_some());
+            schema.entry(table.clone()).or_default().push(entry);
+        } else if line == "}" {
+            table = None;
+        }
+    }
+    (schema, keys)
+}
+
+#[test]
+fn schema_rs_is_what_the_migrations_make() {
+    let (database, database_keys) = of_database();
+    let (written, written_keys) = of_schema_rs();
+    assert!(database.len() >= 8, "the migrations made {} tables", database.len());
+    assert_eq!(database, written);
+    assert_eq!(database_keys, written_keys);
+}
+
+#[test]
+fn every_migration_can_be_undone_and_done_again() {
+    let mut connection = migrated();
+    connection.revert_all_migrations(MIGRATIONS).unwrap();
+    connection.run_pending_migrations(MIGRATIONS).unwrap();
+}

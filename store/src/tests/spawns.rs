@@ -1,0 +1,254 @@
+use super::*;
+use crate::records::{Idempotency, NewSpawn, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnStep};
+use diesel::RunQueryDsl;
+use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::spawn_state::SpawnState::{self, *};
+use serde_json::json;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+pub(crate) fn new(summary: &str) -> NewSpawn {
+    NewSpawn {
+        kind: SpawnKind::Command,
+        request: Secret::new(json!({"command": "python", "env": {"API": "env-secret-1"}}).to_string()),
+        summary: summary.to_owned(),
+        model: Some("m".to_owned()),
+        gateway_id: Some(GatewayId(3)),
+        gateway_name: Some("a".to_owned()),
+        route: Some("primary".to_owned()),
+        agent: Some("researcher".to_owned()),
+        label: Some("nightly".to_owned()),
+        key_id: Some(5),
+    }
+}
+
+fn key(key: &str, body: &str) -> Option<Idempotency> {
+    Some(Idempotency { key_id: 5, key: key.to_owned(), body_hash: body.to_owned() })
+}
+
+async fn recorded(scratch: &Scratch, summary: &str) -> SpawnRecord {
+    match scratch.store.record_spawn(new(summary), None).await.unwrap() {
+        Recorded::New(record) => record,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn step(scratch: &Scratch, id: &str, from: &[SpawnState], to: SpawnState) -> Option<SpawnRecord> {
+    moved(scratch, id, from, to, SpawnChange::default()).await
+}
+
+async fn moved(
+    scratch: &Scratch,
+    id: &str,
+    from: &[SpawnState],
+    to: SpawnState,
+    change: SpawnChange,
+) -> Option<SpawnRecord> {
+    let step = SpawnStep { spawn_id: id.to_owned(), to, change };
+    scratch.store.move_spawns(from, vec![step]).await.unwrap().pop()
+}
+
+async fn find(scratch: &Scratch, id: &str) -> SpawnRecord {
+    scratch.store.find_spawn(id.to_owned()).await.unwrap().unwrap()
+}
+
+#[actix::test]
+async fn a_spawn_is_recorded_whole_and_moves_to_its_end() {
+    let scratch = Scratch::open();
+    let made = recorded(&scratch, "python agent.py").await;
+    assert_eq!((made.state, made.completed_at_ms, made.created_at_ms), (Recorded, None, made.updated_at_ms));
+    assert_eq!(made.request, Some(new("").request));
+    let scratch = scratch.reopen().await;
+    let id = made.spawn_id.as_str();
+    assert_eq!(find(&scratch, id).await, made);
+    let change = SpawnChange {
+        gateway: Some((GatewayId(4), "b".to_owned())),
+        route: Some("least_loaded".to_owned()),
+        ..SpawnChange::default()
+    };
+    let sent = moved(&scratch, id, &[Recorded], Sent, change).await.unwrap();
+    assert_eq!((sent.state, sent.gateway_id, sent.gateway_name.as_deref()), (Sent, Some(GatewayId(4)), Some("b")));
+    assert_eq!(
+        (sent.route.as_deref(), sent.agent.as_deref(), sent.request),
+        (Some("least_loaded"), Some("researcher"), None)
+    );
+    let change = SpawnChange {
+        session_key: Some("agent:main".to_owned()),
+        run_id: Some("run-1".to_owned()),
+        pid: Some(12_345),
+        completed_at_ms: Some(1),
+        ..SpawnChange::default()
+    };
+    let running = moved(&scratch, id, &SpawnState::OPEN, Running, change).await.unwrap();
+    assert_eq!((running.pid, running.completed_at_ms), (Some(12_345), None), "an open spawn has no end");
+    let change = SpawnChange {
+        result: Some(json!({"exitCode": 0})),
+        reason: Some("the gateway said so".to_owned()),
+        completed_at_ms: Some(1_709_582_400_000),
+        ..SpawnChange::default()
+    };
+    let ended = moved(&scratch, id, &[Running], Completed, change).await.unwrap();
+    assert_eq!((ended.state, ended.completed_at_ms), (Completed, Some(1_709_582_400_000)));
+    assert_eq!((&ended.result, ended.run_id.as_deref()), (&Some(json!({"exitCode": 0})), Some("run-1")));
+    assert!(step(&scratch, id, &SpawnState::ALL, Failed).await.is_none());
+    let stored = find(&scratch, id).await;
+    assert_eq!(SpawnRecord { request: None, ..stored }, ended, "a final state never changes");
+}
+
+#[actix::test]
+async fn only_legal_steps_from_the_named_states_are_taken() {
+    let scratch = Scratch::open();
+    for earlier in SpawnState::ALL {
+        for later in SpawnState::ALL {
+            let made = recorded(&scratch, "x").await;
+            diesel::sql_query(format!("UPDATE spawns SET state = '{}'", earlier.as_str()))
+                .execute(&mut scratch.outsider())
+                .unwrap();
+            let others: Vec<_> = SpawnState::ALL.into_iter().filter(|state| *state != earlier).collect();
+            assert!(step(&scratch, &made.spawn_id, &others, later).await.is_none());
+            assert_eq!(find(&scratch, &made.spawn_id).await.state, earlier);
+            let moved = step(&scratch, &made.spawn_id, &SpawnState::ALL, later).await;
+            assert_eq!(moved.is_some(), later.may_follow(earlier), "{earlier:?} -> {later:?}");
+            if let Some(moved) = moved {
+                assert_eq!((moved.state, moved.completed_at_ms.is_some()), (later, later.is_final()));
+            }
+        }
+    }
+    assert!(step(&scratch, "nobody", &SpawnState::ALL, Lost).await.is_none());
+}
+
+#[actix::test]
+async fn two_results_at_the_same_time_leave_one_end() {
+    let scratch = Scratch::open();
+    let made = recorded(&scratch, "x").await;
+    step(&scratch, &made.spawn_id, &[Recorded], Sent).await.unwrap();
+    let ends = [Completed, Failed, Killed, Lost].map(|end| step(&scratch, &made.spawn_id, &SpawnState::OPEN, end));
+    let ended: Vec<_> = futures_util::future::join_all(ends).await.into_iter().flatten().collect();
+    assert_eq!(ended.len(), 1);
+    assert_eq!(find(&scratch, &made.spawn_id).await.state, ended[0].state);
+}
+
+#[actix::test]
+async fn the_same_idempotency_key_records_once_however_many_ask() {
+    let scratch = Scratch::open();
+    let ask = || scratch.store.record_spawn(new("x"), key("k", "body"));
+    let answers = futures_util::future::join_all((0..8).map(|_| ask())).await;
+    let (mut new_ones, mut replays) = (Vec::new(), Vec::new());
+    for answer in answers {
+        match answer.unwrap() {
+            Recorded::New(record) => new_ones.push(record),
+            Recorded::Replay(record) => replays.push(record),
+            Recorded::Mismatch => panic!("the body is the same"),
+        }
+    }
+    assert_eq!((new_ones.len(), replays.len()), (1, 7));
+    assert!(replays.iter().all(|replay| *replay == new_ones[0]));
+    step(&scratch, &new_ones[0].spawn_id, &[Recorded], Failed).await.unwrap();
+    let Recorded::Replay(replay) = ask().await.unwrap() else { panic!("a replay shows what became of it") };
+    assert_eq!(replay.state, Failed);
+    assert_eq!(scratch.store.record_spawn(new("x"), key("k", "other")).await.unwrap(), Recorded::Mismatch);
+    assert_eq!(scratch.store.list_spawns(50, 0).await.unwrap().len(), 1);
+    let another = Idempotency { key_id: 6, key: "k".to_owned(), body_hash: "other".to_owned() };
+    let answer = scratch.store.record_spawn(new("x"), Some(another)).await.unwrap();
+    assert!(matches!(answer, Recorded::New(_)), "keys belong to an API key");
+    assert!(!scratch.holds("\"k\""));
+}
+
+#[actix::test]
+async fn an_idempotency_key_is_good_for_a_day() {
+    let scratch = Scratch::open();
+    let now = Clock::system().wall_ms();
+    let age = |by: i64| {
+        diesel::sql_query(format!("UPDATE idempotency_keys SET created_at_ms = {}", now - by))
+            .execute(&mut scratch.outsider())
+            .unwrap();
+    };
+    scratch.store.record_spawn(new("x"), key("k", "body")).await.unwrap();
+    age(DAY_MS - 60_000);
+    assert_eq!(scratch.store.purge_idempotency_keys(now).await.unwrap(), 0);
+    assert_eq!(scratch.store.record_spawn(new("x"), key("k", "other")).await.unwrap(), Recorded::Mismatch);
+    age(DAY_MS);
+    let answer = scratch.store.record_spawn(new("x"), key("k", "other")).await.unwrap();
+    assert!(matches!(answer, Recorded::New(_)), "expired, though not purged");
+    let answer = scratch.store.record_spawn(new("x"), key("k", "other")).await.unwrap();
+    assert!(matches!(answer, Recorded::Replay(_)), "it took the place of the expired one");
+    age(DAY_MS);
+    assert_eq!(scratch.store.purge_idempotency_keys(now).await.unwrap(), 1);
+}
+
+#[actix::test]
+async fn spawns_are_listed_newest_first_and_the_open_ones_by_gateway() {
+    let scratch = Scratch::open();
+    let mut ids = Vec::new();
+    for turn in 0..5 {
+        let mut spawn = new(&turn.to_string());
+        spawn.gateway_id = [Some(GatewayId(3)), Some(GatewayId(4)), None][turn % 3];
+        let Recorded::New(record) = scratch.store.record_spawn(spawn, None).await.unwrap() else { panic!() };
+        ids.push(record.spawn_id);
+    }
+    let summaries = |records: Vec<SpawnRecord>| records.into_iter().map(|record| record.summary).collect::<Vec<_>>();
+    assert_eq!(summaries(scratch.store.list_spawns(2, 1).await.unwrap()), vec!["3", "2"]);
+    assert_eq!(summaries(scratch.store.open_spawns_of(GatewayId(3)).await.unwrap()), vec!["0", "3"]);
+    step(&scratch, &ids[0], &[Recorded], Sent).await.unwrap();
+    step(&scratch, &ids[1], &[Recorded], Lost).await.unwrap();
+    assert_eq!(summaries(scratch.store.open_spawns().await.unwrap()), vec!["0", "2", "3", "4"]);
+    let doubt = |id: &str| SpawnStep { spawn_id: id.to_owned(), to: Unknown, change: SpawnChange::default() };
+    let steps = ids.iter().map(|id| doubt(id)).collect();
+    let moved = scratch.store.move_spawns(&SpawnState::OPEN, steps).await.unwrap();
+    assert_eq!(moved.len(), 1, "what was never sent is in no doubt, and keeps nothing else from being written");
+    assert_eq!((moved[0].summary.as_str(), moved[0].state), ("0", Unknown));
+    assert_eq!(find(&scratch, &ids[3]).await.state, Recorded);
+    assert!(step(&scratch, &ids[0], &SpawnState::ALL, Sent).await.is_none(), "never sent twice");
+}
+
+#[actix::test]
+async fn secrets_of_a_request_are_not_in_the_files_and_open_only_in_their_row() {
+    let scratch = Scratch::open();
+    let (a, b) = (recorded(&scratch, "a").await, recorded(&scratch, "b").await);
+    scratch.store.flush().await.unwrap();
+    assert!(!scratch.holds("env-secret-1"));
+    assert!(!format!("{a:?}").contains("env-secret-1"));
+    diesel::sql_query("UPDATE spawns SET request = (SELECT request FROM spawns WHERE summary = 'a')")
+        .execute(&mut scratch.outsider())
+        .unwrap();
+    assert!(find(&scratch, &a.spawn_id).await.request.is_some());
+    assert_eq!(find(&scratch, &b.spawn_id).await, SpawnRecord { request: None, ..b });
+}
+
+#[actix::test]
+async fn long_texts_are_cut_and_a_huge_result_is_left_out() {
+    let scratch = Scratch::open();
+    let made = recorded(&scratch, &"s".repeat(9_000)).await;
+    assert_eq!(made.summary.len(), 500);
+    let change = SpawnChange {
+        error: Some("e".repeat(9_000)),
+        reason: Some("r".repeat(9_000)),
+        result: Some(json!("x".repeat(70_000))),
+        ..SpawnChange::default()
+    };
+    let ended = moved(&scratch, &made.spawn_id, &[Recorded], Failed, change).await.unwrap();
+    assert_eq!((ended.error.unwrap().len(), ended.reason.unwrap().len()), (4_000, 1_000));
+    assert_eq!(ended.result, Some(json!({"left_out_bytes": 70_002})));
+}
+
+#[actix::test]
+async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
+    let scratch = Scratch::open();
+    let now = Clock::system().wall_ms();
+    let open = recorded(&scratch, "open").await;
+    for (summary, ended_at) in [("old", now - 30 * DAY_MS - 1), ("young", now - 30 * DAY_MS)] {
+        let answer = scratch.store.record_spawn(new(summary), key(summary, "body")).await.unwrap();
+        let Recorded::New(record) = answer else { panic!("{answer:?}") };
+        let change = SpawnChange { completed_at_ms: Some(ended_at), ..SpawnChange::default() };
+        moved(&scratch, &record.spawn_id, &[Recorded], Lost, change).await.unwrap();
+    }
+    diesel::sql_query("UPDATE spawns SET created_at_ms = 0, updated_at_ms = 0")
+        .execute(&mut scratch.outsider())
+        .unwrap();
+    assert_eq!(scratch.store.thin_spawns(now, RetentionSettings::default().spawns).await.unwrap(), 1);
+    let left: Vec<_> =
+        scratch.store.list_spawns(9, 0).await.unwrap().into_iter().map(|record| record.summary).collect();
+    assert_eq!(left, vec!["young", open.summary.as_str()]);
+    let answer = scratch.store.record_spawn(new("old"), key("old", "body")).await.unwrap();
+    assert!(matches!(answer, Recorded::New(_)), "its key went with it");
+}
