@@ -1,39 +1,38 @@
 //! The command line: one binary, one file a command.
 
 mod agents;
-mod backup;
-mod care;
 mod check;
-mod check_config;
-mod client;
+mod daemon;
 mod doctor;
+mod error;
 mod events;
 mod export;
+mod files;
+mod findings;
 mod gateway;
-mod gateway_address;
+mod gateway_target;
 mod gateways;
 mod http_client;
 mod identity;
 mod import;
+mod installation;
 mod keys;
-mod openapi;
-mod rekey;
-mod restore;
+mod output;
 mod serve;
 mod sessions;
 mod shell;
 mod spawn;
 mod status;
-mod terminal;
-mod tls_trust;
 mod up;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Inputs};
+use self::error::CliError;
+use self::installation::{BackupArgs, ConfigArgs, RekeyArgs, RestoreArgs};
+use self::output::{self as terminal, Output};
+use crate::config::{Config, Inputs};
 
 /// Clean end.
 pub const EXIT_OK: u8 = 0;
@@ -70,15 +69,15 @@ enum Command {
         command: ConfigCommand,
     },
     /// Show, export or import this installation's device identity.
-    Identity(IdentityArgs),
+    Identity(identity::IdentityArgs),
     /// Look at one gateway step by step, without a daemon: what fails first, and what cures it.
     Check(check::CheckArgs),
     /// Make a verified copy of the database, also while the daemon runs.
-    Backup(backup::BackupArgs),
+    Backup(BackupArgs),
     /// Put a backup in the place of the database; the daemon must not run.
-    Restore(restore::RestoreArgs),
+    Restore(RestoreArgs),
     /// Seal all stored secrets anew with another encryption key; the daemon must not run.
-    Rekey(rekey::RekeyArgs),
+    Rekey(RekeyArgs),
     /// Look for what is wrong with the installation, and say what helps; ends with 1 where something is.
     Doctor(doctor::DoctorArgs),
     /// Say how a running daemon is.
@@ -126,34 +125,12 @@ enum ConfigCommand {
 /// What the daemon can be told on the command line.
 #[derive(Debug, Clone, Args)]
 struct ServeArgs {
-    /// Configuration file [default: /etc/gatewarden/gatewarden.toml, where it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Address to listen on, such as 127.0.0.1:3000; port 0 takes any free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Directory of database and keys
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
 }
-
-#[derive(Debug, Args)]
-struct IdentityArgs {
-    /// Configuration file [default: /etc/gatewarden/gatewarden.toml, where it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Directory of database and keys
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// Write the private key to a new file (PKCS#8 PEM, mode 0600)
-    #[arg(long, value_name = "FILE", conflicts_with = "import")]
-    export: Option<PathBuf>,
-    /// Take this private key (PKCS#8 PEM) in place of the present one; the daemon must not run
-    #[arg(long, value_name = "FILE")]
-    import: Option<PathBuf>,
-}
-
-pub(crate) use client::VARIABLES as CLIENT_VARIABLES;
 
 /// Reads the arguments of this process and carries them out.
 pub fn run() -> ExitCode {
@@ -168,13 +145,13 @@ pub fn run() -> ExitCode {
     };
     let code = match cli.command {
         Command::Up(args) => up::run(&args),
-        Command::Serve(args) => serve::run(&args.inputs()),
-        Command::Config { command: ConfigCommand::Check(args) } => check_config::run(&args.inputs()),
-        Command::Identity(args) => identity::run(&args),
+        Command::Serve(args) => finish(serve::run(&args.inputs())),
+        Command::Config { command: ConfigCommand::Check(args) } => finish(serve::check_config(&args.inputs())),
+        Command::Identity(args) => finish(identity::run(&args)),
         Command::Check(args) => check::run(&args),
-        Command::Backup(args) => backup::run(&args),
-        Command::Restore(args) => restore::run(&args),
-        Command::Rekey(args) => rekey::run(&args),
+        Command::Backup(args) => installation::back_up(&args),
+        Command::Restore(args) => installation::restore(&args),
+        Command::Rekey(args) => installation::rekey(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Gateways(args) => gateways::run(&args),
@@ -189,38 +166,40 @@ pub fn run() -> ExitCode {
         Command::Keys(args) => keys::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
-        Command::Gateway(args) => gateway::run(args),
-        Command::Openapi => openapi::run(),
+        Command::Gateway(args) => finish(gateway::run(args)),
+        Command::Openapi => finish(shell::openapi()),
         Command::Completions(args) => shell::completions(&args),
-        Command::Man(args) => shell::man(&args),
+        Command::Man(args) => finish(shell::man(&args)),
     };
     code.into()
 }
 
 impl ServeArgs {
     fn inputs(&self) -> Inputs {
-        Inputs {
-            config_file: self.config.clone(),
-            listen: self.listen.clone(),
-            state_dir: self.state_dir.clone(),
-            ..Inputs::of_process()
-        }
+        Inputs { listen: self.listen.clone(), ..self.config.inputs() }
     }
+}
+
+/// Says what went wrong, if anything; the exit code.
+fn finish(ended: Result<u8, CliError>) -> u8 {
+    ended.unwrap_or_else(|error| error.say(Output::of_process(false, false)))
 }
 
 /// Says a sentence about a failure; for every command the same way.
 fn fail(code: u8, error: impl std::fmt::Display) -> u8 {
-    terminal::complain(&error.to_string());
+    output::complain(&error.to_string());
     code
 }
 
 fn load_config(inputs: &Inputs) -> Result<Config, u8> {
-    Config::load(inputs).map_err(|error: ConfigError| fail(EXIT_CONFIG, error))
+    Config::load(inputs).map_err(|error| fail(EXIT_CONFIG, error))
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+
+    use crate::config::{API_KEY_VARIABLE, URL_VARIABLE};
 
     use super::*;
 
@@ -252,7 +231,7 @@ mod tests {
         for code in [EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_LATER, EXIT_DENIED, EXIT_CONFIG] {
             assert!(PAGE.contains(&format!("\n| {code} | ")), "docs/command-line.md says nothing of {code}");
         }
-        for variable in CLIENT_VARIABLES {
+        for variable in [URL_VARIABLE, API_KEY_VARIABLE] {
             assert!(PAGE.contains(variable), "docs/command-line.md says nothing of {variable}");
         }
     }

@@ -1,34 +1,30 @@
 //! The daemon's configuration: written values from several layers become settings that can't be wrong.
 //!
-//! [`layers`] gathers what was written and where, [`reading`] checks it, and one file a topic builds the settings. Every
-//! mistake is found before a port is bound or a file is made, and all of them are said at once.
+//! [`reader`] finds and checks single values, [`table`] the tables that stand for one thing each, and one file a topic declares the
+//! settings. Every mistake is found before a port is bound or a file is made, and all of them are said at once.
 
-mod byte_size;
-mod duration;
 mod effective;
 mod gateway;
 mod http;
-mod keys;
-mod layers;
-mod log;
 mod notifications;
-mod problem;
 mod processes;
-mod reading;
-mod secrets;
+mod reader;
 mod seed;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatewarden_actors::gateway_record::NewGateway;
 use gatewarden_actors::notifier::destination::Destination;
 use gatewarden_actors::settings::{
-    ElectionSettings, GatewaySettings, ProcessSettings, RestartSettings, RetentionSettings, RoutingSettings,
+    ElectionSettings, GatewaySettings, ProcessSettings, RestartSettings, RetentionSettings,
 };
 use gatewarden_actors::store::options::StoreOptions;
 use gatewarden_protocol::Secret;
@@ -36,10 +32,16 @@ use gatewarden_protocol::Secret;
 use crate::http::HttpSettings;
 
 pub use effective::{Change, Effect, EffectiveValue};
-pub use layers::{DEFAULT_FILE, Inputs};
-pub use log::{LogFormat, LogSettings};
-pub use problem::{ConfigError, Problem};
-pub use store::BackupSettings;
+pub use gateway::WorkSettings;
+pub(crate) use reader::{API_KEY_VARIABLE, URL_VARIABLE};
+pub use reader::{ConfigError, DEFAULT_FILE, Inputs, Problem};
+pub use store::{BackupSettings, LogFormat, LogSettings};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Short enough for any test, long enough that a slip of a unit isn't a flood.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// A configuration that has been checked.
 #[derive(Debug, Clone)]
@@ -78,58 +80,64 @@ pub struct Config {
     pub log: LogSettings,
     /// What is odd and no reason not to start: to be logged.
     pub warnings: Vec<String>,
-    /// Every key as it counts, for people.
+    /// Every setting as it counts, for people.
     pub effective: Vec<EffectiveValue>,
 }
 
-/// Settings of work given to gateways (sections `routing` and `rate_limit`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkSettings {
-    /// Where work goes that names no gateway, and how much of it one gateway gets.
-    pub routing: RoutingSettings,
-    /// How long a CLI tool may be silent, unless it announces longer intervals; 60 s.
-    pub heartbeat_timeout: std::time::Duration,
-    /// Between automatic syncs of agents; 15 min.
-    pub agent_sync_interval: std::time::Duration,
-    /// The oldest gateway version that the organization API accepts; 2026.02.9.
-    pub min_version: String,
-}
-
 impl Config {
-    /// Reads and checks everything. Touches nothing but the files that it reads.
+    /// Reads and checks everything, in the order in which settings are shown. Touches nothing but the files that it reads.
     ///
     /// # Errors
     /// Every unknown key and every wrong value, with its place.
     pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
-        let mut problems = Vec::new();
-        let (settings, written, named) = layers::gather(inputs, &mut problems);
-        let mut notifications = notifications::read(inputs, &written, &mut problems);
-        let commands = processes::commands(&named, &mut problems);
-        let warnings = std::mem::take(&mut notifications.warnings);
-        let mut reader = reading::Reader { settings: &settings, problems: &mut problems, warnings };
-        let state_dir = store::state_dir(&mut reader);
-        let gateway = gateway::gateway(&mut reader);
-        let work = gateway::work(&mut reader);
-        let config = Self {
-            credentials_dir: secrets::credentials_dir(inputs),
-            listen: http::listen(&mut reader),
-            http: HttpSettings { gateway_min_version: work.min_version.clone(), ..http::front(&mut reader, &gateway) },
-            api_key: http::api_key(&mut reader),
-            store: store::options(&mut reader, &state_dir),
-            backups: store::backups(&mut reader),
-            retention: store::retention(&mut reader),
-            election: gateway::election(&mut reader),
-            restarts: gateway::restarts(&mut reader),
-            work,
-            processes: Arc::new(processes::settings(&mut reader, commands)),
-            seed: seed::gateway(&mut reader),
-            log: log::settings(&mut reader),
-            warnings: reader.warnings,
-            effective: effective::values(&settings, &named, &state_dir, &notifications, &written.file),
-            notifications: notifications.destinations,
+        let reader = &mut reader::Reader::new(inputs);
+        let state_dir = store::state_dir(reader);
+        let listen = http::listen(reader);
+        let mut http = http::front(reader);
+        let store = store::options(reader, &state_dir);
+        let retention = store::retention(reader);
+        let backups = store::backups(reader);
+        let api_key = http::auth(reader, &mut http);
+        http.rate_limits = http::rate_limits(reader);
+        http.metrics_access = http::metrics_access(reader);
+        let log = store::log(reader);
+        let (gateway, agent_sync_interval, min_version) = gateway::gateway(reader);
+        let heartbeat_timeout = gateway::direct_heartbeat_timeout(reader);
+        http.templates = http::templates(reader);
+        http.gateway_min_version.clone_from(&min_version);
+        http.gateway_timeout = gateway.request_timeout;
+        http.restart_patience = gateway.restarting_grace.min(300 * SECOND);
+        http.probe_timeout = gateway.probe_timeout;
+        let election = gateway::election(reader);
+        let routing = gateway::routing(reader);
+        let restarts = gateway::supervision(reader);
+        let processes = processes::settings(reader);
+        let seed = seed::gateway(reader);
+        let notifications = notifications::destinations(reader);
+        let processes = ProcessSettings { commands: processes::commands(reader), ..processes };
+        reader.refuse_unknown();
+        if !reader.problems.is_empty() {
+            return Err(ConfigError { problems: std::mem::take(&mut reader.problems) });
+        }
+        Ok(Self {
             state_dir,
+            credentials_dir: inputs.credentials_dir(),
+            listen,
+            http,
+            api_key,
+            store,
+            backups,
+            retention,
             gateway,
-        };
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+            election,
+            restarts,
+            work: WorkSettings { routing, heartbeat_timeout, agent_sync_interval, min_version },
+            processes: Arc::new(processes),
+            seed,
+            notifications,
+            log,
+            warnings: std::mem::take(&mut reader.warnings),
+            effective: std::mem::take(&mut reader.effective),
+        })
     }
 }

@@ -18,7 +18,6 @@
 //! chance and what is to be done travel in a `Turn`.
 
 mod agents;
-mod audit_log;
 mod auth;
 mod call;
 mod caller;
@@ -41,6 +40,7 @@ mod methods;
 mod metrics;
 mod outbound;
 mod params;
+mod payload;
 mod private_dir;
 pub mod processes;
 

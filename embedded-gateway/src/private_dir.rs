@@ -7,7 +7,6 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::Path;
 
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-
 /// Many users write there on purpose (the sticky bit).
 const SHARED: u32 = 0o1000;
 

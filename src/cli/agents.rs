@@ -1,11 +1,14 @@
 //! `gatewarden agents …` and `gatewarden connections …`: who work is addressed to, and the tools that connect by themselves.
 
 use clap::{Args, Subcommand};
-use gatewarden_actors::clock::Clock;
-use serde_json::{Map, Value, json};
+use gatewarden_api::agents::{Agent, AgentAnswer, AgentList, Connection, ConnectionList, Disconnected, SyncAnswer};
+use gatewarden_api::gateways::Deleted;
+use serde_json::{Value, json};
 
-use super::client::{Cell, Daemon, DaemonArgs, Table, Trouble, ago, at, number, path_part, status_tone, text};
-use super::{EXIT_OK, terminal};
+use super::EXIT_OK;
+use super::daemon::{Daemon, DaemonArgs, Fields, now_s, path_part, with_query};
+use super::error::CliError;
+use super::output::{Cell, Details, Table, ago, at};
 
 /// Agents that this daemon knows.
 #[derive(Debug, Args)]
@@ -144,218 +147,163 @@ enum ConnectionsCommand {
 pub(super) fn run(args: &AgentsArgs) -> u8 {
     args.daemon.run(|daemon| match &args.command {
         AgentsCommand::List(args) => list(daemon, args),
-        AgentsCommand::Show(args) => show(daemon, &args.agent),
+        AgentsCommand::Show(args) => {
+            let answer = daemon.get(&path_of(&args.agent))?;
+            daemon.show(&answer, |AgentAnswer { agent, .. }| match daemon.output.is_quiet() {
+                true => agent.status.clone(),
+                false => page(agent),
+            })
+        }
         AgentsCommand::Add(args) => add(daemon, args),
         AgentsCommand::Update(args) => update(daemon, args),
-        AgentsCommand::Rm(args) => remove(daemon, &args.agents),
+        AgentsCommand::Rm(args) => {
+            for agent in &args.agents {
+                let answer = daemon.call("DELETE", &path_of(agent), None)?;
+                daemon.done(&answer, |_: &Deleted| format!("removed {agent}"))?;
+            }
+            Ok(EXIT_OK)
+        }
         AgentsCommand::Sync(args) => sync(daemon, args),
     })
 }
 
-fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, Trouble> {
-    let mut path = format!("/api/agents?limit={}&page={}", args.limit, args.page);
-    for (name, value) in [("status", &args.status), ("role", &args.role), ("search", &args.search)] {
-        if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", path_part(value)));
-        }
-    }
-    if let Some(named) = &args.gateway {
-        path.push_str(&format!("&gateway_id={}", daemon.gateway_id(named)?));
-    }
-    let answer = daemon.get(&path)?;
-    daemon.show(&answer, |seen| {
-        let mut table = Table::new(
-            &["NAME", "ID", "STATUS", "ROLE", "GATEWAY", "SOURCE", "SEEN"],
-            "There is no agent of this kind.",
-        );
-        let now_s = Clock::system().wall_ms() / 1000;
-        for row in seen.get("agents").and_then(Value::as_array).into_iter().flatten() {
-            let status = text(row, "/status").unwrap_or_default();
-            table.row(vec![
-                Cell::new(text(row, "/name").unwrap_or_default()),
-                Cell::maybe(number(row, "/id")),
-                Cell::toned(&status, status_tone(&status)),
-                Cell::maybe(text(row, "/role")),
-                Cell::maybe(number(row, "/gateway_id")),
-                Cell::maybe(text(row, "/source")),
-                Cell::maybe(number(row, "/last_seen").map(|then| format!("{} ago", ago(now_s, then)))),
-            ]);
-        }
-        table.shown(daemon.output)
-    });
-    Ok(EXIT_OK)
+fn path_of(agent: &str) -> String {
+    format!("/api/agents/{}", path_part(agent))
 }
 
-fn show(daemon: &Daemon, agent: &str) -> Result<u8, Trouble> {
-    let answer = daemon.get(&format!("/api/agents/{}", path_part(agent)))?;
-    daemon.show(&answer, |seen| {
-        let agent = seen.get("agent").unwrap_or(&Value::Null);
-        if daemon.output.is_quiet() {
-            return text(agent, "/status").unwrap_or_default();
-        }
-        let mut lines = Vec::new();
-        let mut put = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                lines.push(format!("{name:<14}{value}"));
-            }
+fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
+    let query = [
+        ("limit", Some(args.limit.to_string())),
+        ("page", Some(args.page.to_string())),
+        ("status", args.status.clone()),
+        ("role", args.role.clone()),
+        ("search", args.search.clone()),
+        ("gateway_id", daemon.maybe_gateway_id(args.gateway.as_deref())?.map(|id| id.to_string())),
+    ];
+    let answer = daemon.get(&with_query("/api/agents", &query))?;
+    daemon.show(&answer, |list: &AgentList| {
+        let now_s = now_s();
+        let row = |agent: &Agent| {
+            vec![
+                Cell::new(&agent.name),
+                Cell::new(agent.id.to_string()),
+                Cell::status(&agent.status),
+                Cell::maybe(Some(&agent.role)),
+                Cell::maybe(agent.gateway_id),
+                Cell::maybe(Some(&agent.source)),
+                Cell::maybe(agent.last_seen.map(|then| format!("{} ago", ago(now_s, then)))),
+            ]
         };
-        for (name, field) in [
-            ("name", "/name"),
-            ("role", "/role"),
-            ("status", "/status"),
-            ("source", "/source"),
-            ("last activity", "/last_activity"),
-        ] {
-            put(name, text(agent, field));
-        }
-        put("id", number(agent, "/id").map(|id| id.to_string()));
-        put("gateway", number(agent, "/gateway_id").map(|id| id.to_string()));
-        put("last seen", number(agent, "/last_seen").map(at));
-        put("changed", number(agent, "/updated_at").map(at));
-        put(
-            "config",
-            agent
-                .get("config")
-                .filter(|config| config.as_object().is_some_and(|map| !map.is_empty()))
-                .map(ToString::to_string),
-        );
-        terminal::plain_lines(&lines.join("\n"))
-    });
-    Ok(EXIT_OK)
+        let heading = ["NAME", "ID", "STATUS", "ROLE", "GATEWAY", "SOURCE", "SEEN"];
+        Table::of(&heading, list.agents.iter().map(row), "There is no agent of this kind.").shown(daemon.output)
+    })
 }
 
-fn put_fields(daemon: &Daemon, args: &FieldArgs, config: Value, body: &mut Map<String, Value>) -> Result<(), Trouble> {
-    for (name, value) in [("role", &args.role), ("status", &args.status)] {
-        if let Some(value) = value {
-            body.insert(name.to_owned(), value.clone().into());
-        }
-    }
-    if let Some(named) = &args.gateway {
-        body.insert("gateway_id".to_owned(), daemon.gateway_id(named)?.into());
-    }
-    if let Some(preferred) = &args.prefer {
-        // The rest of it stays: it is replaced as a whole.
-        let mut config = config;
-        if !config.is_object() {
-            config = json!({});
-        }
+fn page(agent: &Agent) -> String {
+    let config = agent.config.as_object().filter(|config| !config.is_empty()).map(|_| agent.config.to_string());
+    Details::new(14)
+        .put("name", &agent.name)
+        .put("role", &agent.role)
+        .put("status", &agent.status)
+        .put("source", &agent.source)
+        .maybe("last activity", agent.last_activity.as_deref())
+        .put("id", agent.id)
+        .maybe("gateway", agent.gateway_id)
+        .maybe("last seen", agent.last_seen.map(at))
+        .put("changed", at(agent.updated_at))
+        .maybe("config", config)
+        .shown()
+}
+
+/// The fields of a new agent, or of a change: `stored` is its present configuration, which is replaced as a whole.
+fn fields(daemon: &Daemon, args: &FieldArgs, stored: Value) -> Result<Fields, CliError> {
+    let config = args.prefer.as_ref().map(|preferred| {
+        let mut config = if stored.is_object() { stored } else { json!({}) };
         if let Some(fields) = config.as_object_mut() {
             let section = fields.entry("gateway_config").or_insert_with(|| json!({}));
             if let Some(section) = section.as_object_mut() {
                 section.insert("preferred_gateway".to_owned(), preferred.clone().into());
             }
         }
-        body.insert("config".to_owned(), config);
-    }
-    Ok(())
-}
-
-fn warn(daemon: &Daemon, said: &Value) {
-    if let Some(warning) = text(said, "/warning").filter(|_| !daemon.output.is_quiet()) {
-        terminal::complain(&terminal::plain(&warning));
-    }
-}
-
-fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, Trouble> {
-    let mut body = Map::new();
-    body.insert("name".to_owned(), args.name.clone().into());
-    put_fields(daemon, &args.fields, json!({}), &mut body)?;
-    let answer = daemon.call("POST", "/api/agents", Some(&Value::Object(body)))?;
-    warn(daemon, &answer.json());
-    daemon.done(&answer, |said| {
-        terminal::plain(&format!("added {} with id {}", args.name, number(said, "/agent/id").unwrap_or_default()))
+        config
     });
-    Ok(EXIT_OK)
+    let mut fields = Fields::default();
+    fields
+        .put("role", args.role.clone())
+        .put("status", args.status.clone())
+        .put("gateway_id", daemon.maybe_gateway_id(args.gateway.as_deref())?)
+        .put("config", config);
+    Ok(fields)
 }
 
-fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, Trouble> {
-    let path = format!("/api/agents/{}", path_part(&args.agent));
-    let config = match &args.fields.prefer {
-        Some(_) => daemon.get(&path)?.json().pointer("/agent/config").cloned().unwrap_or_default(),
+fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, CliError> {
+    let mut fields = fields(daemon, &args.fields, json!({}))?;
+    fields.put("name", Some(args.name.clone()));
+    let answer = daemon.call("POST", "/api/agents", Some(&fields.change()?))?;
+    let said: AgentAnswer = daemon.read(&answer)?;
+    daemon.warn(said.warning.as_deref());
+    daemon.done(&answer, |said| format!("added {} with id {}", args.name, said.agent.id))
+}
+
+fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, CliError> {
+    let path = path_of(&args.agent);
+    let stored = match &args.fields.prefer {
+        Some(_) => daemon.fetch::<AgentAnswer>(&path)?.agent.config,
         None => Value::Null,
     };
-    let mut body = Map::new();
-    if let Some(name) = &args.name {
-        body.insert("name".to_owned(), name.clone().into());
-    }
-    if args.no_gateway {
-        body.insert("gateway_id".to_owned(), Value::Null);
-    }
-    put_fields(daemon, &args.fields, config, &mut body)?;
-    if body.is_empty() {
-        return Err(Trouble::usage("There is nothing to change: give at least one of the options."));
-    }
-    let answer = daemon.call("PUT", &path, Some(&Value::Object(body)))?;
-    warn(daemon, &answer.json());
-    daemon.done(&answer, |said| terminal::plain(&format!("changed {}", text(said, "/agent/name").unwrap_or_default())));
-    Ok(EXIT_OK)
+    let mut fields = fields(daemon, &args.fields, stored)?;
+    fields.put("name", args.name.clone()).clear("gateway_id", args.no_gateway);
+    let answer = daemon.call("PUT", &path, Some(&fields.change()?))?;
+    let said: AgentAnswer = daemon.read(&answer)?;
+    daemon.warn(said.warning.as_deref());
+    daemon.done(&answer, |said| format!("changed {}", said.agent.name))
 }
 
-fn remove(daemon: &Daemon, agents: &[String]) -> Result<u8, Trouble> {
-    for agent in agents {
-        let answer = daemon.call("DELETE", &format!("/api/agents/{}", path_part(agent)), None)?;
-        daemon.done(&answer, |_| terminal::plain(&format!("removed {agent}")));
-    }
-    Ok(EXIT_OK)
-}
-
-fn sync(daemon: &Daemon, args: &SyncArgs) -> Result<u8, Trouble> {
-    let mut body = Map::new();
-    if let Some(named) = &args.gateway {
-        body.insert("gateway_id".to_owned(), daemon.gateway_id(named)?.into());
-    }
-    let answer = daemon.call("POST", "/api/agents/sync", Some(&Value::Object(body)))?;
-    daemon.done(&answer, |said| {
-        let count = |name: &str| number(said, name).unwrap_or_default();
+fn sync(daemon: &Daemon, args: &SyncArgs) -> Result<u8, CliError> {
+    let mut fields = Fields::default();
+    fields.put("gateway_id", daemon.maybe_gateway_id(args.gateway.as_deref())?);
+    let answer = daemon.call("POST", "/api/agents/sync", Some(&Value::Object(fields.0)))?;
+    daemon.done(&answer, |said: &SyncAnswer| {
         format!(
             "{} agents read: {} are new, {} changed, {} belong to somebody else",
-            count("/synced"),
-            count("/created"),
-            count("/updated"),
-            count("/skipped")
+            said.synced, said.created, said.updated, said.skipped
         )
-    });
-    Ok(EXIT_OK)
+    })
 }
 
 /// Lists or closes direct connections.
 pub(super) fn connections(args: &ConnectionsArgs) -> u8 {
-    args.daemon.run(|daemon| {
-        match &args.command {
-            ConnectionsCommand::List { all } => {
-                let path = if *all { "/api/connect" } else { "/api/connect?status=connected" };
-                let answer = daemon.get(path)?;
-                daemon.show(&answer, |seen| connection_table(seen).shown(daemon.output));
-            }
-            ConnectionsCommand::Close { ids } => {
-                for id in ids {
-                    let answer = daemon.call("DELETE", "/api/connect", Some(&json!({"connection_id": id})))?;
-                    daemon.done(&answer, |_| terminal::plain(&format!("closed {id}")));
-                }
-            }
+    args.daemon.run(|daemon| match &args.command {
+        ConnectionsCommand::List { all } => {
+            let path = if *all { "/api/connect" } else { "/api/connect?status=connected" };
+            daemon.show(&daemon.get(path)?, |list| connection_table(list).shown(daemon.output))
         }
-        Ok(EXIT_OK)
+        ConnectionsCommand::Close { ids } => {
+            for id in ids {
+                let answer = daemon.call("DELETE", "/api/connect", Some(&json!({"connection_id": id})))?;
+                daemon.done(&answer, |_: &Disconnected| format!("closed {id}"))?;
+            }
+            Ok(EXIT_OK)
+        }
     })
 }
 
-fn connection_table(seen: &Value) -> Table {
-    let heading = ["ID", "TOOL", "AGENT", "STATUS", "LAST HEARTBEAT", "ENDED BECAUSE"];
-    let mut table = Table::new(&heading, "No tool is connected.");
-    let now_s = Clock::system().wall_ms() / 1000;
-    for row in seen.get("connections").and_then(Value::as_array).into_iter().flatten() {
-        let status = text(row, "/status").unwrap_or_default();
-        let tool = match (text(row, "/tool_name"), text(row, "/tool_version")) {
-            (Some(name), Some(version)) => format!("{name} {version}"),
-            (name, _) => name.unwrap_or_default(),
+fn connection_table(list: &ConnectionList) -> Table {
+    let now_s = now_s();
+    let row = |connection: &Connection| {
+        let tool = match &connection.tool_version {
+            Some(version) => format!("{} {version}", connection.tool_name),
+            None => connection.tool_name.clone(),
         };
-        table.row(vec![
-            Cell::new(text(row, "/connection_id").unwrap_or_default()),
+        vec![
+            Cell::new(&connection.connection_id),
             Cell::new(tool),
-            Cell::maybe(text(row, "/agent_name")),
-            Cell::toned(&status, status_tone(&status)),
-            Cell::maybe(number(row, "/last_heartbeat").map(|then| format!("{} ago", ago(now_s, then)))),
-            Cell::maybe(text(row, "/end_reason")),
-        ]);
-    }
-    table
+            Cell::maybe(Some(&connection.agent_name)),
+            Cell::status(&connection.status),
+            Cell::maybe(connection.last_heartbeat.map(|then| format!("{} ago", ago(now_s, then)))),
+            Cell::maybe(connection.end_reason.as_ref()),
+        ]
+    };
+    let heading = ["ID", "TOOL", "AGENT", "STATUS", "LAST HEARTBEAT", "ENDED BECAUSE"];
+    Table::of(&heading, list.connections.iter().map(row), "No tool is connected.")
 }

@@ -4,12 +4,12 @@
 //! | file | does |
 //! | --- | --- |
 //! | `steps` | goes the way |
-//! | `verdict` | the report: steps, cause, cure; for people and as JSON |
-//! | `whose` | whose device and which stored credentials are used |
+//! | `report` | steps, cause, cure; for people and as JSON |
+//! | `identity` | whose device and which stored credentials are used |
 
+mod identity;
+mod report;
 mod steps;
-mod verdict;
-mod whose;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,10 +18,11 @@ use clap::Args;
 use gatewarden_protocol::{GatewayAddress, Secret};
 
 use self::steps::Plan;
-use super::client::{Output, Trouble, read_secret};
-use super::gateway_address::host_and_port;
-use super::tls_trust::TrustArgs;
-use super::{EXIT_FAILURE, EXIT_OK, terminal};
+use super::error::CliError;
+use super::files::read_secret;
+use super::gateway_target::{TrustArgs, host_and_port};
+use super::output::{Output, print};
+use super::{EXIT_FAILURE, EXIT_OK};
 use crate::config::{Config, Inputs};
 
 /// Holds the gateway's token where `--token-file` isn't given.
@@ -63,17 +64,14 @@ pub(super) struct CheckArgs {
 /// Goes the way and reports. 0: everything is fine.
 pub(super) fn run(args: &CheckArgs) -> u8 {
     let output = Output::of_process(args.json, args.quiet);
-    match check(args, output) {
-        Ok(code) => code,
-        Err(trouble) => trouble.say(output),
-    }
+    check(args, output).unwrap_or_else(|error| error.say(output))
 }
 
-fn check(args: &CheckArgs, output: Output) -> Result<u8, Trouble> {
-    let (host, port) = host_and_port(&args.address).map_err(Trouble::usage)?;
+fn check(args: &CheckArgs, output: Output) -> Result<u8, CliError> {
+    let (host, port) = host_and_port(&args.address).map_err(CliError::usage)?;
     // The address is not repeated: it may hold a secret.
-    let parsed =
-        GatewayAddress::parse(&host, port).map_err(|error| Trouble::usage(format!("ADDRESS is unusable: {error}.")))?;
+    let parsed = GatewayAddress::parse(&host, port)
+        .map_err(|error| CliError::usage(format!("ADDRESS is unusable: {error}.")))?;
     let inputs = Inputs { config_file: args.config.clone(), state_dir: args.state_dir.clone(), ..Inputs::of_process() };
     let named_token = match &args.token_file {
         Some(file) => Some(read_secret(file)?),
@@ -84,12 +82,12 @@ fn check(args: &CheckArgs, output: Output) -> Result<u8, Trouble> {
     let config = match Config::load(&inputs) {
         Ok(config) => Some(config),
         Err(error) if args.config.is_some() || args.state_dir.is_some() => {
-            return Err(Trouble::usage(error.to_string()));
+            return Err(CliError::usage(error));
         }
         Err(_) => None,
     };
     let report = actix_rt::System::new().block_on(async {
-        let known = whose::find(config.as_ref(), &parsed.address, args.own_device).await?;
+        let known = identity::find(config.as_ref(), &parsed.address, args.own_device).await?;
         let plan = Plan {
             trust: named_trust.or_else(|| known.trust.clone()).unwrap_or_default(),
             token: named_token.or(parsed.url_token).or_else(|| known.token.clone()),
@@ -97,14 +95,14 @@ fn check(args: &CheckArgs, output: Output) -> Result<u8, Trouble> {
             patience: Duration::from_secs(u64::from(args.timeout)),
             known,
         };
-        Ok::<_, Trouble>(steps::go(plan).await)
+        Ok::<_, CliError>(steps::go(plan).await)
     })?;
     if args.json {
-        terminal::print(&report.json().to_string());
+        print(&report.json().to_string());
     } else if args.quiet {
-        terminal::print(report.cause().map_or("ok", |cause| cause.code.as_str()));
+        print(report.cause().map_or("ok", |cause| cause.code.as_str()));
     } else {
-        terminal::print(&report.for_people(output.paint));
+        print(&report.for_people(output.paint));
     }
     Ok(if report.cause().is_some() { EXIT_FAILURE } else { EXIT_OK })
 }

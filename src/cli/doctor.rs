@@ -2,7 +2,6 @@
 //!
 //! | file | looks at |
 //! | --- | --- |
-//! | `finding` | what a finding is, and how findings are shown |
 //! | `state` | the state directory: modes, owners, what lies about |
 //! | `database` | the database and its key |
 //! | `daemon` | whether it runs, and what answers at its address |
@@ -10,7 +9,6 @@
 
 mod daemon;
 mod database;
-mod finding;
 mod machine;
 mod state;
 
@@ -19,10 +17,9 @@ use std::path::PathBuf;
 use clap::Args;
 use gatewarden_actors::clock::Clock;
 
-use self::finding::Report;
-use super::care::InstallationArgs;
-use super::client::Paint;
-use super::{EXIT_FAILURE, EXIT_OK, terminal};
+use super::findings::Report;
+use super::installation::InstallationArgs;
+use super::output::{Paint, print};
 use crate::config::{Config, DEFAULT_FILE};
 
 #[derive(Debug, Args)]
@@ -41,8 +38,8 @@ pub(super) struct DoctorArgs {
 pub(super) fn run(args: &DoctorArgs) -> u8 {
     let report = look(args);
     let text = if args.installation.json { report.json().to_string() } else { report.text(Paint::of_process()) };
-    terminal::print(&text);
-    if report.problems() == 0 { EXIT_OK } else { EXIT_FAILURE }
+    print(&text);
+    report.exit_code()
 }
 
 fn look(args: &DoctorArgs) -> Report {
@@ -52,11 +49,8 @@ fn look(args: &DoctorArgs) -> Report {
         Ok(config) => config,
         Err(error) => {
             for problem in error.problems {
-                report.problem(
-                    "configuration",
-                    problem.to_string(),
-                    "change it as the sentence says; `gatewarden config check` looks again",
-                );
+                let cure = "change it as the sentence says; `gatewarden config check` looks again";
+                report.problem("configuration", problem.to_string(), cure);
             }
             return report;
         }

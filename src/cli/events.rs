@@ -1,12 +1,14 @@
 //! `gatewarden events` and `gatewarden logs`: what happens, line by line as it comes.
 
 use clap::Args;
+use gatewarden_api::gateways::{GatewayLogs, LogEntry};
 use serde_json::Value;
 
-use super::client::{
-    Daemon, DaemonArgs, EventStream, Paint, StreamEvent, Tone, Trouble, at, number, status_tone, text,
-};
-use super::{EXIT_FAILURE, EXIT_OK, terminal};
+use super::daemon::{Daemon, DaemonArgs, with_query};
+use super::error::CliError;
+use super::http_client::{EventStream, StreamEvent};
+use super::output::{Paint, Tone, at_ms, complain, plain, try_print};
+use super::{EXIT_FAILURE, EXIT_OK};
 
 /// What to follow.
 #[derive(Debug, Args)]
@@ -52,17 +54,10 @@ pub(super) struct LogsArgs {
 /// Prints events until it is interrupted. A stream that ends is opened again where it ended.
 pub(super) fn run(args: &EventsArgs) -> u8 {
     args.daemon.run(|daemon| {
-        let mut path = "/api/events".to_owned();
-        let mut sign = '?';
-        if let Some(types) = &args.types {
-            path.push_str(&format!("?types={}", super::client::path_part(types)));
-            sign = '&';
-        }
-        if !args.gateways.is_empty() {
-            let ids = args.gateways.iter().map(|named| daemon.gateway_id(named)).collect::<Result<Vec<_>, _>>()?;
-            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            path.push_str(&format!("{sign}gateway_id={}", ids.join("%2C")));
-        }
+        let ids = args.gateways.iter().map(|named| Ok(daemon.gateway_id(named)?.to_string()));
+        let ids = ids.collect::<Result<Vec<_>, CliError>>()?;
+        let ids = (!ids.is_empty()).then(|| ids.join(","));
+        let path = with_query("/api/events", &[("types", args.types.clone()), ("gateway_id", ids)]);
         let mut left = args.count;
         follow(daemon, &path, args.since.map(|id| id.to_string()), |event| {
             if event.name.is_empty() || left == Some(0) {
@@ -70,7 +65,7 @@ pub(super) fn run(args: &EventsArgs) -> u8 {
             }
             let shown = if daemon.output.is_json() { line_of_json(event) } else { line(event, daemon.output.paint) };
             left = left.map(|left| left.saturating_sub(1));
-            terminal::try_print(&shown) && left != Some(0)
+            try_print(&shown) && left != Some(0)
         })
     })
 }
@@ -78,41 +73,40 @@ pub(super) fn run(args: &EventsArgs) -> u8 {
 /// Prints the newest entries, and goes on where that is wished for.
 pub(super) fn logs(args: &LogsArgs) -> u8 {
     args.daemon.run(|daemon| {
-        let id = daemon.gateway_id(&args.gateway)?;
-        let level = args.level.as_ref().map(|level| format!("&level={level}")).unwrap_or_default();
-        let path = format!("/api/gateways/{id}/logs?limit={}{level}", args.limit);
+        let path = format!("/api/gateways/{}/logs", daemon.gateway_id(&args.gateway)?);
+        let query = [
+            ("limit", Some(args.limit.to_string())),
+            ("level", args.level.clone()),
+            ("follow", args.follow.then(|| "true".to_owned())),
+        ];
+        let path = with_query(&path, &query);
+        let paint = daemon.output.paint;
         if !args.follow {
-            let answer = daemon.get(&path)?;
-            daemon.show(&answer, |seen| {
-                let entries = seen.get("logs").and_then(Value::as_array).into_iter().flatten();
-                entries.map(|entry| log_line(entry, daemon.output.paint)).collect::<Vec<_>>().join("\n")
+            return daemon.show(&daemon.get(&path)?, |seen: &GatewayLogs| {
+                seen.logs.iter().map(|entry| log_line(entry, paint)).collect::<Vec<_>>().join("\n")
             });
-            return Ok(EXIT_OK);
         }
-        let mut ended = None;
-        let code = follow(daemon, &format!("{path}&follow=true"), None, |event| {
+        let mut ended = false;
+        let code = follow(daemon, &path, None, |event| {
             let said = event.json();
             let data = said.get("data").unwrap_or(&said);
-            let go_on = match event.name.as_str() {
-                "" => true,
-                _ if daemon.output.is_json() => terminal::try_print(&line_of_json(event)),
-                "log" => terminal::try_print(&log_line(data, daemon.output.paint)),
+            let entry = serde_json::from_value::<LogEntry>(data.clone());
+            ended = event.name == "end";
+            let go_on = match (event.name.as_str(), entry) {
+                ("", _) => true,
+                _ if daemon.output.is_json() => try_print(&line_of_json(event)),
+                ("log", Ok(entry)) => try_print(&log_line(&entry, paint)),
                 _ => {
-                    let words = text(data, "/message").unwrap_or_else(|| match number(data, "/dropped") {
-                        Some(dropped) => format!("{dropped} entries were dropped: this reader is too slow"),
-                        None => event.name.clone(),
-                    });
-                    terminal::complain(&terminal::plain(&words));
+                    let dropped = data.get("dropped").and_then(Value::as_i64);
+                    let dropped = dropped.map(|n| format!("{n} entries were dropped: this reader is too slow"));
+                    complain(&plain(&word(data, "/message").or(dropped).unwrap_or_else(|| event.name.clone())));
                     true
                 }
             };
-            if event.name == "end" {
-                ended = Some(());
-            }
-            go_on && event.name != "end"
+            go_on && !ended
         })?;
         // The gateway, or our right to read its log, is gone: nobody has asked for that end.
-        Ok(if ended.is_some() { EXIT_FAILURE } else { code })
+        Ok(if ended { EXIT_FAILURE } else { code })
     })
 }
 
@@ -122,30 +116,29 @@ fn follow(
     path: &str,
     since: Option<String>,
     mut take: impl FnMut(&StreamEvent) -> bool,
-) -> Result<u8, Trouble> {
+) -> Result<u8, CliError> {
     let mut after = since;
-    let mut stream: EventStream = daemon.stream(path, after.as_deref())?;
+    let mut stream = daemon.stream(path, after.as_deref())?;
     loop {
-        match stream.next() {
-            Ok(Some(event)) => {
-                if event.id.is_some() {
-                    after.clone_from(&event.id);
-                }
-                if !take(&event) {
-                    return Ok(EXIT_OK);
-                }
-            }
-            Ok(None) | Err(_) => stream = reopen(daemon, path, after.as_deref())?,
+        let Some(event) = stream.next() else {
+            stream = reopen(daemon, path, after.as_deref())?;
+            continue;
+        };
+        if event.id.is_some() {
+            after.clone_from(&event.id);
+        }
+        if !take(&event) {
+            return Ok(EXIT_OK);
         }
     }
 }
 
 /// The daemon may be starting again: it is waited for, for a while.
-fn reopen(daemon: &Daemon, path: &str, after: Option<&str>) -> Result<EventStream, Trouble> {
+fn reopen(daemon: &Daemon, path: &str, after: Option<&str>) -> Result<EventStream, CliError> {
     const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
     const ATTEMPTS: u32 = 60;
     if !daemon.output.is_quiet() {
-        terminal::complain("the stream has ended; it is opened again");
+        complain("the stream has ended; it is opened again");
     }
     let mut attempt = 0;
     loop {
@@ -153,17 +146,15 @@ fn reopen(daemon: &Daemon, path: &str, after: Option<&str>) -> Result<EventStrea
         std::thread::sleep(PAUSE);
         attempt += 1;
         match daemon.stream(path, after) {
-            Ok(stream) => return Ok(stream),
-            Err(trouble) if attempt < ATTEMPTS && trouble.may_pass() => {}
-            Err(trouble) => return Err(trouble),
+            Err(error) if attempt < ATTEMPTS && error.may_pass() => {}
+            opened => return opened,
         }
     }
 }
 
 /// Type, number and content in one line; what the daemon itself says of the stream (`reset`, `lagged`) has no number.
 fn line_of_json(event: &StreamEvent) -> String {
-    let said = event.json();
-    let mut line = match said {
+    let mut line = match event.json() {
         Value::Object(fields) if fields.contains_key("type") => Value::Object(fields),
         other => serde_json::json!({"type": event.name, "data": other}),
     };
@@ -176,26 +167,38 @@ fn line_of_json(event: &StreamEvent) -> String {
 fn line(event: &StreamEvent, paint: Paint) -> String {
     let said = event.json();
     let data = said.get("data").unwrap_or(&said);
-    if event.name == "log" {
-        let gateway = text(data, "/gateway").unwrap_or_default();
-        return format!("{} {}", terminal::plain(&gateway), log_line(data, paint));
+    if event.name == "log"
+        && let Ok(entry) = serde_json::from_value(data.clone())
+    {
+        return format!("{} {}", plain(&word(data, "/gateway").unwrap_or_default()), log_line(&entry, paint));
     }
-    let when = number(&said, "/ts").map(|ms| at(ms / 1000)).unwrap_or_default();
-    let name = paint.paint(Tone::Faint, &format!("{:<22}", terminal::plain(&event.name)));
-    format!("{} {name} {}", paint.paint(Tone::Faint, &when), terminal::plain(&words(&event.name, data)))
+    let name = paint.paint(Tone::Faint, &format!("{:<22}", plain(&event.name)));
+    format!("{} {name} {}", paint.paint(Tone::Faint, &time_of(&said)), plain(&words(&event.name, data)))
+}
+
+/// When an event happened.
+pub(super) fn time_of(event: &Value) -> String {
+    event.get("ts").and_then(Value::as_i64).map(at_ms).unwrap_or_default()
+}
+
+/// A text of an event: its content depends on its type.
+pub(super) fn word(data: &Value, pointer: &str) -> Option<String> {
+    data.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// What an event says, in one line.
 pub(super) fn words(name: &str, data: &Value) -> String {
-    let word = |pointer: &str| text(data, pointer).unwrap_or_default();
-    let behind = |pointer: &str| text(data, pointer).map(|words| format!(" ({words})")).unwrap_or_default();
+    let behind = |pointer: &str| word(data, pointer).map(|words| format!(" ({words})")).unwrap_or_default();
+    let word = |pointer: &str| word(data, pointer).unwrap_or_default();
     match name {
         "gateway.status" => {
             format!("{}: {} -> {}{}", word("/gateway"), word("/from"), word("/to"), behind("/error/code"))
         }
         "gateway.primary" => {
-            let named = |pointer: &str| text(data, pointer).unwrap_or_else(|| "none".to_owned());
-            format!("{} -> {}{}", named("/from/name"), named("/to/name"), behind("/reason"))
+            let named = |pointer: &str| Some(word(pointer)).filter(|name| !name.is_empty());
+            let none = || "none".to_owned();
+            let (from, to) = (named("/from/name").unwrap_or_else(none), named("/to/name").unwrap_or_else(none));
+            format!("{from} -> {to}{}", behind("/reason"))
         }
         "gateway.blocked" => format!("{}: {}", word("/gateway"), word("/error/message")),
         "agent.status" => format!("{}: {} -> {}", word("/agent"), word("/from"), word("/to")),
@@ -208,22 +211,21 @@ pub(super) fn words(name: &str, data: &Value) -> String {
     }
 }
 
-fn log_line(entry: &Value, paint: Paint) -> String {
-    let when = number(entry, "/timestamp").map_or_else(|| "-".to_owned(), |ms| at(ms / 1000));
-    let level = text(entry, "/level").unwrap_or_default();
-    let tone = match level.as_str() {
+fn log_line(entry: &LogEntry, paint: Paint) -> String {
+    let when = entry.timestamp.map_or_else(|| "-".to_owned(), at_ms);
+    let level = entry.level.as_deref().unwrap_or_default();
+    let tone = match level {
         "fatal" | "error" => Tone::Bad,
         "warn" => Tone::Warning,
         "debug" | "trace" => Tone::Faint,
-        _ => status_tone("ok"),
+        _ => Tone::Good,
     };
-    let source = text(entry, "/source").map(|source| format!(" {source}")).unwrap_or_default();
-    let message = text(entry, "/message").unwrap_or_default();
+    let source = entry.source.as_ref().map(|source| format!(" {source}")).unwrap_or_default();
     format!(
         "{} {}{}",
         paint.paint(Tone::Faint, &when),
-        paint.paint(tone, &format!("{:<5}", terminal::plain(&level))),
-        terminal::plain(&format!("{source} {message}"))
+        paint.paint(tone, &format!("{:<5}", plain(level))),
+        plain(&format!("{source} {}", entry.message))
     )
 }
 
@@ -269,6 +271,7 @@ mod tests {
     fn a_log_entry_is_one_line_that_steers_nothing() {
         let entry =
             json!({"timestamp": 1_795_284_345_000_i64, "level": "warn", "source": "ws", "message": "a\n\u{1b}b"});
+        let entry = serde_json::from_value(entry).unwrap();
         assert_eq!(log_line(&entry, Paint::none()), "2026-11-21 18:05:45Z warn  ws a\u{fffd}\u{fffd}b");
     }
 }

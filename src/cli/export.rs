@@ -1,16 +1,19 @@
 //! `gatewarden export`: the gateways of a daemon as a list that `import` reads.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use gatewarden_api::gateways::{Gateway, GatewayAddressAnswer, Tls};
+use serde::Serialize;
+use serde_json::json;
 use url::Url;
 
-use super::client::{Daemon, DaemonArgs, Trouble, number, path_part, text};
-use super::{EXIT_OK, terminal};
+use super::EXIT_OK;
+use super::daemon::{Daemon, DaemonArgs, path_part};
+use super::error::CliError;
+use super::files::write_private;
+use super::output::{complain_as_is, print};
 
 /// What goes out, and where to.
 #[derive(Debug, Args)]
@@ -34,93 +37,86 @@ enum Format {
     Json,
 }
 
-/// Fields that are settings and not observations.
-const SETTINGS: [&str; 7] = ["name", "host", "port", "is_primary", "priority", "transport", "disable_device_pairing"];
+/// The settings of one gateway, as `import` reads them. Tables come last, as TOML wants them.
+#[derive(Debug, Serialize)]
+struct Exported {
+    name: String,
+    host: String,
+    port: u16,
+    is_primary: bool,
+    priority: i32,
+    transport: String,
+    disable_device_pairing: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    drained: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    tls: Tls,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    gateways: Vec<Exported>,
+}
 
 /// Writes the list.
 pub(super) fn run(args: &ExportArgs) -> u8 {
     args.daemon.run(|daemon| {
-        let list = daemon.get("/api/gateways")?.json();
-        let rows = list.get("gateways").and_then(Value::as_array).into_iter().flatten();
-        let gateways = rows.map(|row| entry(daemon, row, args.with_tokens)).collect::<Result<Vec<_>, _>>()?;
-        let count = gateways.len();
-        let json = args.format == Format::Json || daemon.output.is_json();
-        let document = json!({"gateways": gateways});
-        let written = if json {
-            serde_json::to_string_pretty(&document).map_err(|error| Trouble::new(error.to_string(), ""))?
+        let gateways = daemon.gateways()?.into_iter().map(|gateway| exported(daemon, gateway, args.with_tokens));
+        let document = Document { gateways: gateways.collect::<Result<_, _>>()? };
+        let written = if args.format == Format::Json || daemon.output.is_json() {
+            serde_json::to_string_pretty(&document).map_err(CliError::new)?
         } else {
-            let body = toml::to_string(&document).map_err(|error| Trouble::new(error.to_string(), ""))?;
-            format!(
-                "# The gateways of {}, by gatewarden {}. `gatewarden import` reads this.\n\n{body}",
-                daemon.url(),
-                env!("CARGO_PKG_VERSION")
-            )
+            let (url, version) = (daemon.url(), env!("CARGO_PKG_VERSION"));
+            let body = toml::to_string(&document).map_err(CliError::new)?;
+            format!("# The gateways of {url}, by gatewarden {version}. `gatewarden import` reads this.\n\n{body}")
         };
-        match &args.output {
-            None => terminal::print(&written),
-            Some(path) => {
-                OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)
-                    .and_then(|mut file| {
-                        file.write_all(written.as_bytes())?;
-                        file.write_all(b"\n")?;
-                        file.sync_all()
-                    })
-                    .map_err(|error| {
-                        let path = path.display();
-                        Trouble::new(
-                            format!("The list cannot be written to {path}: {error}."),
-                            "Name a file that does not exist.",
-                        )
-                    })?;
-                if !daemon.output.is_quiet() {
-                    let tokens = if args.with_tokens { "with their tokens" } else { "without tokens" };
-                    terminal::complain_as_is(&format!("{count} gateways, {tokens}, are in {}", path.display()));
-                }
-            }
+        let Some(path) = &args.output else {
+            print(&written);
+            return Ok(EXIT_OK);
+        };
+        write_private(path, &format!("{written}\n")).map_err(|error| {
+            CliError::new(format!("The list cannot be written to {}: {error}.", path.display()))
+                .cure("Name a file that does not exist.")
+        })?;
+        if !daemon.output.is_quiet() {
+            let tokens = if args.with_tokens { "with their tokens" } else { "without tokens" };
+            let count = document.gateways.len();
+            complain_as_is(&format!("{count} gateways, {tokens}, are in {}", path.display()));
         }
         Ok(EXIT_OK)
     })
 }
 
-fn entry(daemon: &Daemon, row: &Value, with_token: bool) -> Result<Value, Trouble> {
-    let mut entry = Map::new();
-    for name in SETTINGS {
-        if let Some(value) = row.get(name).filter(|value| !value.is_null()) {
-            entry.insert(name.to_owned(), value.clone());
-        }
-    }
-    if row.get("drained") == Some(&Value::Bool(true)) {
-        entry.insert("drained".to_owned(), true.into());
-    }
+fn exported(daemon: &Daemon, gateway: Gateway, with_token: bool) -> Result<Exported, CliError> {
+    let Gateway { id, name, mut host, port, is_primary, priority, transport, drained, labels, tls, .. } = gateway;
+    let mut token = None;
     if with_token {
-        put_token(daemon, row, &mut entry)?;
-    }
-    for name in ["labels", "tls"] {
-        let section = row.get(name).and_then(Value::as_object).filter(|section| !section.is_empty());
-        if let Some(section) = section {
-            entry.insert(name.to_owned(), Value::Object(section.clone()));
+        let answer = daemon.call("POST", "/api/gateways/connect", Some(&json!({"id": id})))?;
+        let GatewayAddressAnswer { ws_url, token: told, .. } = daemon.read(&answer)?;
+        token = Some(told).filter(|token| !token.is_empty());
+        // One that came in its URL goes back there.
+        let in_url = Url::parse(&ws_url)
+            .ok()
+            .and_then(|url| url.query_pairs().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned()));
+        if let (None, Some(in_url)) = (&token, in_url.filter(|token| !token.is_empty())) {
+            host = format!("{host}?token={}", path_part(&in_url));
         }
     }
-    Ok(Value::Object(entry))
-}
-
-/// Its token; one that came in its URL goes back there.
-fn put_token(daemon: &Daemon, row: &Value, entry: &mut Map<String, Value>) -> Result<(), Trouble> {
-    let body = json!({"id": number(row, "/id")});
-    let said = daemon.call("POST", "/api/gateways/connect", Some(&body))?.json();
-    if let Some(token) = text(&said, "/token") {
-        entry.insert("token".to_owned(), token.into());
-        return Ok(());
-    }
-    let url = text(&said, "/ws_url").and_then(|url| Url::parse(&url).ok());
-    let in_url =
-        url.and_then(|url| url.query_pairs().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned()));
-    if let (Some(token), Some(host)) = (in_url.filter(|token| !token.is_empty()), text(row, "/host")) {
-        entry.insert("host".to_owned(), format!("{host}?token={}", path_part(&token)).into());
-    }
-    Ok(())
+    let disable_device_pairing = gateway.disable_device_pairing;
+    Ok(Exported {
+        name,
+        host,
+        port,
+        is_primary,
+        priority,
+        transport,
+        disable_device_pairing,
+        drained,
+        token,
+        labels,
+        tls,
+    })
 }

@@ -1,20 +1,25 @@
-//! `gatewarden gateway …`: the embedded gateway's commands, one file a command.
+//! `gatewarden gateway …`: the embedded gateway's commands.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `run`, `log_layer` | runs it, and where its log goes |
+//! | `background`, `detached` | start, stop and restart, by a process of its own or by systemd |
+//! | `unit` | the systemd user unit |
+//! | `running` | calls of a gateway that runs |
+//! | `status`, `devices`, `doctor`, `logs` | what there is to see of it |
+//! | `sample_agent` | what the agent of `up` runs |
 
-mod call;
+mod background;
 mod detached;
 mod devices;
 mod doctor;
-mod install_daemon;
 mod log_layer;
 mod logs;
-mod restart;
 mod run;
+mod running;
 mod sample_agent;
-mod start;
 mod status;
-mod stop;
-mod user_unit;
-mod validate;
+mod unit;
 
 use std::path::PathBuf;
 
@@ -22,7 +27,10 @@ use clap::{Args, Subcommand};
 use gatewarden_embedded_gateway::config::{Draft, Inputs, load};
 use gatewarden_embedded_gateway::lock_file::{Holder, running};
 
-use super::{EXIT_CONFIG, EXIT_FAILURE, fail};
+use super::EXIT_CONFIG;
+use super::EXIT_OK;
+use super::error::CliError;
+use super::output::{complain, print};
 
 /// The embedded gateway. Without a command: run it.
 #[derive(Debug, Args)]
@@ -185,21 +193,36 @@ pub(super) struct InstallArgs {
 }
 
 /// Carries out a command.
-pub(super) fn run(args: GatewayArgs) -> u8 {
+pub(super) fn run(args: GatewayArgs) -> Result<u8, CliError> {
     match args.command {
         None => run::run(&args.run),
         Some(GatewayCommand::Run(args)) => run::run(&args),
-        Some(GatewayCommand::Start(args)) => start::run(&args),
+        Some(GatewayCommand::Start(args)) => background::start(&args),
         Some(GatewayCommand::Status(args)) => status::run(&args),
         Some(GatewayCommand::Logs(args)) => logs::run(&args),
-        Some(GatewayCommand::Restart(place)) => restart::run(&place),
-        Some(GatewayCommand::Stop(place)) => stop::run(&place),
+        Some(GatewayCommand::Restart(place)) => background::restart(&place),
+        Some(GatewayCommand::Stop(place)) => background::stop(&place),
         Some(GatewayCommand::Doctor(place)) => doctor::run(&place),
         Some(GatewayCommand::Devices { command }) => devices::run(&command),
-        Some(GatewayCommand::Config { command: ConfigCommand::Validate(place) }) => validate::run(&place),
-        Some(GatewayCommand::InstallDaemon(args)) => install_daemon::run(&args),
+        Some(GatewayCommand::Config { command: ConfigCommand::Validate(place) }) => validate(&place),
+        Some(GatewayCommand::InstallDaemon(args)) => unit::install(&args),
         Some(GatewayCommand::SampleAgent) => sample_agent::run(),
     }
+}
+
+/// Says that the configuration is fine and what is odd about it, or everything that is wrong.
+fn validate(place: &PlaceArgs) -> Result<u8, CliError> {
+    let draft = load_draft(&place.inputs())?;
+    let what = draft.settings().file.as_ref().map_or_else(
+        || "no configuration file, the defaults count".to_owned(),
+        |file| format!("{} is fine", file.display()),
+    );
+    let (agents, commands) = (draft.settings().agents.len(), draft.settings().commands.len());
+    print(&format!("{what}; agents: {agents}, commands: {commands}, warnings: {}", draft.warnings.len()));
+    for warning in &draft.warnings {
+        complain(warning);
+    }
+    Ok(EXIT_OK)
 }
 
 impl PlaceArgs {
@@ -239,18 +262,17 @@ fn absolute(path: &std::path::Path) -> String {
 }
 
 /// Reads the configuration, or says what is wrong with it.
-fn load_draft(inputs: &Inputs) -> Result<Draft, u8> {
-    load(inputs).map_err(|error| fail(EXIT_CONFIG, error))
+fn load_draft(inputs: &Inputs) -> Result<Draft, CliError> {
+    load(inputs).map_err(|error| CliError::coded(EXIT_CONFIG, error))
 }
 
 /// The state directory alone, for commands that must work with a broken configuration, too.
-fn state_dir(inputs: &Inputs) -> Result<PathBuf, u8> {
-    inputs.state_directory().map_err(|problem| fail(EXIT_CONFIG, problem))
+fn state_dir(inputs: &Inputs) -> Result<PathBuf, CliError> {
+    inputs.state_directory().map_err(|problem| CliError::coded(EXIT_CONFIG, problem))
 }
 
 /// Who runs on it.
-fn holder_of(state_dir: &std::path::Path) -> Result<Option<Holder>, u8> {
-    running(state_dir).map_err(|error| {
-        fail(EXIT_FAILURE, format!("The lock file in {} cannot be read: {error}.", state_dir.display()))
-    })
+fn holder_of(state_dir: &std::path::Path) -> Result<Option<Holder>, CliError> {
+    running(state_dir)
+        .map_err(|error| CliError::new(format!("The lock file in {} cannot be read: {error}.", state_dir.display())))
 }

@@ -2,26 +2,31 @@
 //!
 //! | file | does |
 //! | --- | --- |
-//! | `list` | the table, and everything about one |
+//! | `show` | the table, everything about one, and checks |
 //! | `change` | add and update |
-//! | `act` | remove, reconnect, drain, undrain |
-//! | `probe` | check them now |
 //! | `process` | start, stop, restart and examine those that run on the daemon's machine |
 //! | `watch` | a live table |
 
-mod act;
 mod change;
-mod list;
-mod probe;
 mod process;
-mod waiting;
+mod show;
 mod watch;
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
+use gatewarden_actors::clock::Clock;
+use gatewarden_api::gateways::{Deleted, Gateway, GatewayAnswer};
 
 use self::process::Order;
-use super::EXIT_OK;
-use super::client::DaemonArgs;
+use super::daemon::{Daemon, DaemonArgs};
+use super::error::CliError;
+use super::output::{complain_as_is, plain, plain_lines};
+use super::{EXIT_FAILURE, EXIT_OK};
+
+/// Between the first two looks; twice as long each time, up to a bound: looks count against the limit of requests.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Gateways of a running daemon.
 #[derive(Debug, Args)]
@@ -35,7 +40,7 @@ pub(super) struct GatewaysArgs {
 #[derive(Debug, Subcommand)]
 enum GatewaysCommand {
     /// List them: status, address, version, latency, sessions, and what is wrong
-    List(list::ListArgs),
+    List(ListArgs),
     /// Show everything about one, with the cure for what is wrong
     Show(OneArgs),
     /// Register one; it is dialled at once
@@ -45,9 +50,9 @@ enum GatewaysCommand {
     /// Remove some
     Rm(SomeArgs),
     /// Check some now, or all at the same time; ends with 1 unless all that were checked are online
-    Probe(probe::ProbeArgs),
+    Probe(ProbeArgs),
     /// Drop connections and dial again at once
-    Reconnect(act::ReconnectArgs),
+    Reconnect(ReconnectArgs),
     /// Route no new work to some
     Drain(SomeArgs),
     /// Route work to some again
@@ -78,22 +83,137 @@ struct SomeArgs {
     gateways: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only those with this status
+    #[arg(long, value_name = "STATUS", value_parser = ["online", "degraded", "timeout", "offline", "unknown"])]
+    status: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ProbeArgs {
+    /// Name or id; without one all are checked
+    #[arg(value_name = "GATEWAY")]
+    gateway: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ReconnectArgs {
+    /// Names or ids
+    #[arg(value_name = "GATEWAY", required = true)]
+    gateways: Vec<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+struct WaitArgs {
+    /// Wait until it is online, so many seconds at most; ends with 1 and the cure if it isn't then
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", require_equals = true)]
+    wait: Option<u32>,
+}
+
 /// Carries out a command.
 pub(super) fn run(args: &GatewaysArgs) -> u8 {
     args.daemon.run(|daemon| match &args.command {
-        GatewaysCommand::List(args) => list::list(daemon, args),
-        GatewaysCommand::Show(args) => list::show(daemon, &args.gateway),
+        GatewaysCommand::List(args) => show::list(daemon, args),
+        GatewaysCommand::Show(args) => show::one(daemon, &args.gateway),
         GatewaysCommand::Add(args) => change::add(daemon, args),
         GatewaysCommand::Update(args) => change::update(daemon, args),
-        GatewaysCommand::Rm(args) => act::remove(daemon, &args.gateways),
-        GatewaysCommand::Probe(args) => probe::run(daemon, args),
-        GatewaysCommand::Reconnect(args) => act::reconnect(daemon, args),
-        GatewaysCommand::Drain(args) => act::drain(daemon, &args.gateways).map(|()| EXIT_OK),
-        GatewaysCommand::Undrain(args) => act::undrain(daemon, &args.gateways).map(|()| EXIT_OK),
+        GatewaysCommand::Rm(args) => remove(daemon, &args.gateways),
+        GatewaysCommand::Probe(args) => show::probe(daemon, args),
+        GatewaysCommand::Reconnect(args) => {
+            let silent = args.wait.wait.is_some();
+            let gateways = each(daemon, &args.gateways, "reconnect", "is dialled again", silent)?;
+            if silent { until_online(daemon, &gateways, &args.wait) } else { Ok(EXIT_OK) }
+        }
+        GatewaysCommand::Drain(args) => {
+            each(daemon, &args.gateways, "drain", "gets no new work", false).map(|_| EXIT_OK)
+        }
+        GatewaysCommand::Undrain(args) => {
+            each(daemon, &args.gateways, "undrain", "gets work again", false).map(|_| EXIT_OK)
+        }
         GatewaysCommand::Start(args) => process::order(daemon, Order::Start, args),
         GatewaysCommand::Stop(args) => process::order(daemon, Order::Stop, args),
         GatewaysCommand::Restart(args) => process::order(daemon, Order::Restart, args),
         GatewaysCommand::Diagnose(args) => process::diagnose(daemon, &args.gateway),
         GatewaysCommand::Watch => watch::run(daemon),
     })
+}
+
+/// Removes each. What can't be removed is said, and the others go all the same.
+fn remove(daemon: &Daemon, named: &[String]) -> Result<u8, CliError> {
+    let mut code = EXIT_OK;
+    for named in named {
+        let removed = daemon.gateway(named).and_then(|gateway| {
+            let answer = daemon.call("DELETE", &format!("/api/gateways/{}", gateway.id), None)?;
+            daemon.done(&answer, |_: &Deleted| format!("removed {}", gateway.name))
+        });
+        match removed {
+            Err(error) if error.is_of_one() => {
+                error.say(daemon.output);
+                code = EXIT_FAILURE;
+            }
+            other => drop(other?),
+        }
+    }
+    Ok(code)
+}
+
+/// The same action for each that is named, in turn.
+fn each(daemon: &Daemon, named: &[String], action: &str, words: &str, silent: bool) -> Result<Vec<Gateway>, CliError> {
+    // A name that is wrong must not leave half of them done.
+    let ids = named.iter().map(|named| daemon.gateway_id(named)).collect::<Result<Vec<_>, _>>()?;
+    let mut gateways = Vec::new();
+    for id in ids {
+        let answer = daemon.call("POST", &format!("/api/gateways/{id}/{action}"), None)?;
+        if !silent {
+            daemon.done(&answer, |said: &GatewayAnswer| format!("{} {words}", said.gateway.name))?;
+        }
+        gateways.push(daemon.read(&answer)?.gateway);
+    }
+    Ok(gateways)
+}
+
+/// Waits until all of them are online. A refusal that only a change can cure ends it sooner.
+fn until_online(daemon: &Daemon, gateways: &[Gateway], args: &WaitArgs) -> Result<u8, CliError> {
+    let clock = Clock::system();
+    let deadline = clock.now() + Duration::from_secs(u64::from(args.wait.unwrap_or_default()));
+    let mut code = EXIT_OK;
+    for gateway in gateways {
+        let mut said = String::new();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let answer = daemon.get(&format!("/api/gateways/{}", gateway.id))?;
+            let Gateway { name, status, phase, .. } = daemon.read::<GatewayAnswer>(&answer)?.gateway;
+            let now = format!("{name}: {status}, {phase}");
+            if now != said && daemon.output.is_for_people() {
+                complain_as_is(&plain(&now));
+            }
+            said = now;
+            let is_settled = status == "online" || phase == "blocked" || phase == "parked";
+            if is_settled || clock.now() >= deadline {
+                if status != "online" {
+                    code = EXIT_FAILURE;
+                }
+                if !daemon.output.is_quiet() {
+                    daemon.show(&answer, |said| plain_lines(&outcome(&said.gateway)))?;
+                }
+                break;
+            }
+            #[expect(clippy::disallowed_methods, reason = "between two looks at another process's state")]
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+    Ok(code)
+}
+
+fn outcome(gateway: &Gateway) -> String {
+    match &gateway.last_error {
+        _ if gateway.status == "online" => format!("{} is online", gateway.name),
+        None => format!("{} is not online.", gateway.name),
+        Some(error) if error.help.is_empty() => error.message.clone(),
+        Some(error) => format!("{}\n  {}", error.message, error.help),
+    }
 }

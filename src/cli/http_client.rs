@@ -1,136 +1,220 @@
-//! A small HTTP client for commands: one request on a connection of its own, everything bounded. Blocking.
+//! HTTP for commands: one request on a connection of its own, everything bounded; and streams of server-sent events.
 
-mod answer;
-mod encryption;
-
-use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::ring;
 use serde_json::Value;
+use ureq::http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use ureq::http::{Request, Response, Uri};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body, Error};
 
-pub(super) use self::answer::{Body, Head};
-pub(super) use self::encryption::Trust;
-
-/// Longest wait for a connection, and for each piece of an answer, unless a request says otherwise.
-pub(super) const LIMIT: Duration = Duration::from_secs(15);
-/// Longest wait for one address to take the connection.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Longest answer that is read as a whole, in bytes.
-const LONGEST: u64 = 64 * 1024 * 1024;
-
-/// One request.
-#[derive(Debug, Clone)]
-pub(super) struct Request<'a> {
-    /// Tried in turn until one takes the connection.
-    pub(super) to: &'a [SocketAddr],
-    /// What stands in `Host`, and the name of the certificate; none: the first address.
-    pub(super) host: Option<&'a str>,
-    pub(super) trust: Trust<'a>,
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
-    /// Headers beside those of every request: the credential comes this way.
-    pub(super) headers: &'a [(&'a str, &'a str)],
-    pub(super) body: Option<&'a Value>,
-    /// Longest wait for each piece of the answer.
-    pub(super) patience: Duration,
-}
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Longest answer that is read as a whole, and longest line of a stream (an event is one line of data), in bytes.
+const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+const MAX_LINE: u64 = 8 * 1024 * 1024;
 
 /// An answer that was read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) head: Head,
+pub(super) struct Reply {
+    pub(super) status: u16,
+    /// `Retry-After`, where it has one.
+    pub(super) retry_after_s: Option<u64>,
     pub(super) text: String,
 }
 
-impl Answer {
-    pub(super) fn status(&self) -> u16 {
-        self.head.status
+impl Reply {
+    fn read(mut response: Response<Body>) -> Result<Self, Error> {
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        let bytes = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Self { status: response.status().as_u16(), retry_after_s: retry_after, text })
+    }
+}
+
+/// What to ask of a service beside the path.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ask<'a> {
+    /// Headers beside those of every request: the credential comes this way.
+    pub(super) headers: &'a [(&'a str, &'a str)],
+    pub(super) body: Option<&'a Value>,
+}
+
+/// A service at addresses that were looked up once: whom a key may be shown to is decided by them.
+#[derive(Debug, Clone)]
+pub(super) struct HttpClient {
+    agent: Agent,
+    /// `http://127.0.0.1:3000`, with what stands before each path.
+    base: String,
+}
+
+impl HttpClient {
+    /// `patience` is the longest wait for each piece of an answer.
+    pub(super) fn new(base: String, addresses: &[SocketAddr], patience: Duration) -> Result<Self, Error> {
+        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
+        if base.starts_with("https:") {
+            tls = tls.root_certs(authorities()?);
+        }
+        let config = Agent::config_builder()
+            .tls_config(tls.build())
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_idle_connections(0)
+            .user_agent(concat!("gatewarden/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT))
+            .timeout_per_read(Some(patience))
+            .timeout_per_write(Some(patience))
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::new(), Known(addresses.to_vec()));
+        Ok(Self { agent, base })
     }
 
-    /// The body; null where it is no JSON.
+    /// This machine's own service, without a credential.
+    pub(super) fn local(address: SocketAddr, patience: Duration) -> Result<Self, Error> {
+        Self::new(format!("http://{address}"), &[address], patience)
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(super) fn send(&self, method: &str, path: &str, ask: Ask<'_>) -> Result<Reply, Error> {
+        Reply::read(self.open(method, path, "application/json", ask)?)
+    }
+
+    pub(super) fn get(&self, path: &str) -> Result<Reply, Error> {
+        self.send("GET", path, Ask::default())
+    }
+
+    /// Opens a stream of events. An answer that is no stream is given as it is.
+    pub(super) fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Result<Result<EventStream, Reply>, Error> {
+        let response = self.open("GET", path, "text/event-stream", Ask { headers, body: None })?;
+        if response.status() == 200 {
+            let body: Box<dyn Read + Send> = Box::new(response.into_body().into_reader());
+            Ok(Ok(EventStream { from: BufReader::new(body) }))
+        } else {
+            Reply::read(response).map(Err)
+        }
+    }
+
+    fn open(&self, method: &str, path: &str, accept: &str, ask: Ask<'_>) -> Result<Response<Body>, Error> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        request = request.header(ACCEPT, accept).header(CONNECTION, "close");
+        for (name, value) in ask.headers {
+            request = request.header(*name, *value);
+        }
+        match ask.body {
+            None => self.agent.run(request.body(())?),
+            Some(body) => self.agent.run(request.header(CONTENT_TYPE, "application/json").body(body.to_string())?),
+        }
+    }
+}
+
+/// This machine's authorities; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
+fn authorities() -> Result<RootCerts, Error> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        return Err(Error::Tls("this machine has no certificate authorities installed; SSL_CERT_FILE can name some"));
+    }
+    Ok(found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect::<Vec<_>>().into())
+}
+
+#[derive(Debug)]
+struct Known(Vec<SocketAddr>);
+
+impl Resolver for Known {
+    fn resolve(&self, _: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let mut addresses = self.empty();
+        // It has room for as many.
+        for address in self.0.iter().take(16) {
+            addresses.push(*address);
+        }
+        if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
+    }
+}
+
+/// One server-sent event.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct StreamEvent {
+    /// Its type; empty for a mere number, with which a stream begins.
+    pub(super) name: String,
+    /// Its number, or its place in a log.
+    pub(super) id: Option<String>,
+    /// What it says, as it came.
+    pub(super) text: String,
+}
+
+impl StreamEvent {
+    /// What it says; null where it is no JSON.
     pub(super) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+        serde_json::from_str(&self.text).unwrap_or_default()
     }
 }
 
-/// What the bytes travel on.
-trait Wire: Read + Write {}
-impl<W: Read + Write> Wire for W {}
+/// An open stream of events.
+pub(super) struct EventStream {
+    from: BufReader<Box<dyn Read + Send>>,
+}
 
-impl<'a> Request<'a> {
-    /// A `GET` of this machine's own service, without a credential.
-    pub(super) fn get(to: &'a [SocketAddr], path: &'a str) -> Self {
-        Self { to, host: None, trust: Trust::Plain, method: "GET", path, headers: &[], body: None, patience: LIMIT }
-    }
-
-    /// Sends it and reads the whole answer.
-    pub(super) fn send(&self) -> std::io::Result<Answer> {
-        let (head, body) = self.open()?;
-        let mut bytes = Vec::new();
-        body.take(LONGEST + 1).read_to_end(&mut bytes)?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > LONGEST) {
-            return Err(std::io::Error::other(format!("the answer is longer than {} MiB", LONGEST / 1024 / 1024)));
-        }
-        Ok(Answer { head, text: String::from_utf8_lossy(&bytes).into_owned() })
-    }
-
-    /// Sends it; the answer's body is still to be read.
-    pub(super) fn open(&self) -> std::io::Result<(Head, Body)> {
-        let stream = connect(self.to)?;
-        let _ = stream.set_nodelay(true);
-        stream.set_read_timeout(Some(self.patience))?;
-        stream.set_write_timeout(Some(self.patience))?;
-        let mut wire: Box<dyn Wire> = match &self.trust {
-            Trust::Plain => Box::new(stream),
-            trust => {
-                let peer = stream.peer_addr()?;
-                Box::new(encryption::encrypted(trust, self.host, peer, stream)?)
+impl EventStream {
+    /// The next event; none where the stream has ended. Comments are passed over.
+    pub(super) fn next(&mut self) -> Option<StreamEvent> {
+        let mut event = StreamEvent::default();
+        let mut begun = false;
+        loop {
+            let mut line = Vec::new();
+            self.from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
+            // What was cut off in its midst is no event.
+            if line.pop() != Some(b'\n') {
+                return None;
             }
-        };
-        wire.write_all(&self.bytes()?)?;
-        wire.flush()?;
-        answer::read(BufReader::new(wire))
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end_matches('\r');
+            if line.is_empty() {
+                if begun {
+                    return Some(event);
+                }
+                continue;
+            }
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "event" => value.clone_into(&mut event.name),
+                "id" => event.id = Some(value.to_owned()),
+                "data" => value.clone_into(&mut event.text),
+                // Comments and the reconnect delay.
+                _ => continue,
+            }
+            begun = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(said: &'static str) -> EventStream {
+        EventStream { from: BufReader::new(Box::new(said.as_bytes())) }
     }
 
-    fn bytes(&self) -> std::io::Result<Vec<u8>> {
-        let address = self.to.first().map(SocketAddr::to_string).unwrap_or_default();
-        let mut text = format!(
-            "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: gatewarden/{}\r\nConnection: close\r\n",
-            self.method,
-            self.path,
-            self.host.unwrap_or(&address),
-            env!("CARGO_PKG_VERSION"),
+    #[test]
+    fn events_are_told_from_comments_and_a_cut_is_no_event() {
+        let mut stream_of_two = stream(
+            "retry: 3000\nid: 7\n\n: heartbeat\n\nevent: gateway.status\nid: 8\ndata: {\"ts\":1}\n\nevent: x\nda",
         );
-        if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
-            text.push_str("Accept: application/json\r\n");
-        }
-        for (name, value) in self.headers {
-            if value.bytes().any(|byte| byte.is_ascii_control()) {
-                return Err(std::io::Error::new(
-                    std::io::ErrorKind::InvalidInput,
-                    format!("the value for the header {name} holds control characters"),
-                ));
-            }
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        let body = self.body.map(Value::to_string).unwrap_or_default();
-        if self.body.is_some() {
-            text.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
-        }
-        text.push_str("\r\n");
-        text.push_str(&body);
-        Ok(text.into_bytes())
+        let first = stream_of_two.next().unwrap();
+        assert_eq!((first.name.as_str(), first.id.as_deref()), ("", Some("7")));
+        let second = stream_of_two.next().unwrap();
+        assert_eq!(
+            (second.name.as_str(), second.id.as_deref(), second.json()["ts"].as_i64()),
+            ("gateway.status", Some("8"), Some(1))
+        );
+        assert!(stream_of_two.next().is_none());
+        assert!(stream("\n\n: x\n").next().is_none());
     }
-}
-
-fn connect(to: &[SocketAddr]) -> std::io::Result<TcpStream> {
-    let mut failure = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no address to connect to");
-    for address in to {
-        match TcpStream::connect_timeout(address, CONNECT_LIMIT) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }

@@ -1,110 +1,70 @@
-//! `gatewarden identity`
+//! `gatewarden identity`: shows, exports or imports this installation's device identity.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use gatewarden_actors::clock::Clock;
-use gatewarden_actors::metrics::Metrics;
-use gatewarden_actors::store::handle::StoreHandle;
-use gatewarden_actors::store::key_file::SealingKey;
+use clap::Args;
 use gatewarden_protocol::DeviceIdentity;
-use zeroize::Zeroizing;
 
-use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, IdentityArgs, fail, load_config, terminal};
-use crate::app::{StartError, StateDir};
-use crate::config::{Config, Inputs};
+use super::error::CliError;
+use super::files::{read_pem, write_private};
+use super::installation::{ConfigArgs, open_store};
+use super::output::print;
+use super::{EXIT_CONFIG, EXIT_OK};
+use crate::app::StateDir;
+use crate::config::Config;
 
-/// A PEM file of one Ed25519 key has some 120 bytes.
-const MAX_PEM: u64 = 16 * 1024;
+#[derive(Debug, Args)]
+pub(super) struct IdentityArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Write the private key to a new file (PKCS#8 PEM, mode 0600)
+    #[arg(long, value_name = "FILE", conflicts_with = "import")]
+    export: Option<PathBuf>,
+    /// Take this private key (PKCS#8 PEM) in place of the present one; the daemon must not run
+    #[arg(long, value_name = "FILE")]
+    import: Option<PathBuf>,
+}
 
-/// Shows, exports or imports the identity.
-pub(super) fn run(args: &IdentityArgs) -> u8 {
-    let inputs = Inputs { config_file: args.config.clone(), state_dir: args.state_dir.clone(), ..Inputs::of_process() };
-    let config = match load_config(&inputs) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let done = actix_rt::System::new().block_on(async {
+pub(super) fn run(args: &IdentityArgs) -> Result<u8, CliError> {
+    let config = Config::load(&args.config.inputs())?;
+    let said = actix_rt::System::new().block_on(async {
         match (&args.import, &args.export) {
             (Some(file), _) => import(&config, file).await,
             (None, Some(file)) => export(&config, file).await,
-            (None, None) => show(&config).await,
+            (None, None) => Ok(describe(&present(&config).await?)),
         }
-    });
-    match done {
-        Ok(said) => {
-            terminal::print(&said);
-            EXIT_OK
-        }
-        Err(code) => code,
-    }
+    })?;
+    print(&said);
+    Ok(EXIT_OK)
 }
 
-async fn show(config: &Config) -> Result<String, u8> {
-    let store = open(config)?;
-    Ok(describe(&present(&store).await?))
-}
-
-async fn export(config: &Config, file: &Path) -> Result<String, u8> {
-    let store = open(config)?;
-    let identity = present(&store).await?;
-    let pem = identity.to_pkcs8_pem().map_err(|error| fail(EXIT_FAILURE, error))?;
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .and_then(|mut opened| {
-            opened.write_all(pem.expose().as_bytes())?;
-            opened.sync_all()
-        })
-        .map_err(|error| {
-            let file = file.display();
-            fail(
-                EXIT_FAILURE,
-                format!("The key cannot be written to {file}: {error}. Name a file that does not exist."),
-            )
-        })?;
-    Ok(format!("{}\nprivate key: written to {}; whoever has it is this device", describe(&identity), file.display()))
-}
-
-async fn import(config: &Config, file: &Path) -> Result<String, u8> {
-    let pem = read_pem(file)
-        .map_err(|error| fail(EXIT_FAILURE, format!("The key cannot be read from {}: {error}.", file.display())))?;
-    let identity = DeviceIdentity::from_pkcs8_pem(&pem)
-        .map_err(|error| fail(EXIT_CONFIG, format!("{} is {error}.", file.display())))?;
-    // A running daemon would go on with the old key, so it must not run.
-    let _claimed = StateDir::claim(&config.state_dir).map_err(|error| fail(error.exit_code(), error))?;
-    let store = open(config)?;
-    store.replace_device_seed(identity.seed()).await.map_err(|error| fail(EXIT_FAILURE, error))?;
-    store.flush().await.map_err(|error| fail(EXIT_FAILURE, error))?;
-    Ok(format!("{}\nimported: gateways may ask for this device to be paired", describe(&identity)))
-}
-
-fn read_pem(file: &Path) -> std::io::Result<Zeroizing<String>> {
-    use std::io::Read as _;
-    let mut pem = Zeroizing::new(String::new());
-    std::fs::File::open(file)?.take(MAX_PEM).read_to_string(&mut pem)?;
-    Ok(pem)
-}
-
-/// The store of this installation. Showing works beside a running daemon: the database lets several readers in.
-fn open(config: &Config) -> Result<StoreHandle, u8> {
-    let opened = SealingKey::load_or_create(config.credentials_dir.as_deref(), &config.state_dir)
-        .map_err(StartError::from)
-        .and_then(|key| {
-            let metrics = Arc::new(Metrics::new());
-            Ok(StoreHandle::open(config.store.clone(), key, Clock::system(), metrics)?)
-        });
-    opened.map_err(|error| fail(error.exit_code(), error))
-}
-
-async fn present(store: &StoreHandle) -> Result<DeviceIdentity, u8> {
-    let seed = store.load_or_create_device_seed().await.map_err(|error| fail(EXIT_FAILURE, error))?;
+async fn present(config: &Config) -> Result<DeviceIdentity, CliError> {
+    let seed = open_store(config)?.load_or_create_device_seed().await.map_err(CliError::new)?;
     Ok(DeviceIdentity::from_seed(&seed))
+}
+
+async fn export(config: &Config, file: &Path) -> Result<String, CliError> {
+    let identity = present(config).await?;
+    let pem = identity.to_pkcs8_pem().map_err(CliError::new)?;
+    let shown = file.display();
+    write_private(file, pem.expose()).map_err(|error| {
+        CliError::new(format!("The key cannot be written to {shown}: {error}. Name a file that does not exist."))
+    })?;
+    Ok(format!("{}\nprivate key: written to {shown}; whoever has it is this device", describe(&identity)))
+}
+
+async fn import(config: &Config, file: &Path) -> Result<String, CliError> {
+    let shown = file.display();
+    let pem =
+        read_pem(file).map_err(|error| CliError::new(format!("The key cannot be read from {shown}: {error}.")))?;
+    let identity = DeviceIdentity::from_pkcs8_pem(&pem)
+        .map_err(|error| CliError::coded(EXIT_CONFIG, format!("{shown} is {error}.")))?;
+    // A running daemon would go on with the old key, so it must not run.
+    let _claimed = StateDir::claim(&config.state_dir)?;
+    let store = open_store(config)?;
+    store.replace_device_seed(identity.seed()).await.map_err(CliError::new)?;
+    store.flush().await.map_err(CliError::new)?;
+    Ok(format!("{}\nimported: gateways may ask for this device to be paired", describe(&identity)))
 }
 
 fn describe(identity: &DeviceIdentity) -> String {

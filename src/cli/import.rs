@@ -10,12 +10,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use gatewarden_api::gateways::GatewayAnswer;
 use gatewarden_protocol::GatewayAddress;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::sources::Wanted;
-use super::client::{Cell, Daemon, DaemonArgs, Table, Tone, Trouble, address_of, number, text};
-use super::{EXIT_FAILURE, EXIT_OK, terminal};
+use super::daemon::{Daemon, DaemonArgs, address_of};
+use super::error::CliError;
+use super::output::{Cell, Table, Tone, complain, plain, print};
+use super::{EXIT_FAILURE, EXIT_OK};
 
 /// A refusal for too many requests is waited for, but not for ever.
 const LONGEST_WAIT_S: u64 = 120;
@@ -56,7 +60,7 @@ enum Kind {
 }
 
 /// What became of one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Outcome {
     name: String,
     address: String,
@@ -64,16 +68,29 @@ struct Outcome {
     reason: String,
 }
 
+/// A gateway that is registered already. None of them: what a dry run would add.
+struct Known {
+    id: Option<i64>,
+    name: String,
+    /// Its canonical address.
+    key: Option<String>,
+}
+
 /// Imports.
 pub(super) fn run(args: &ImportArgs) -> u8 {
     args.daemon.run(|daemon| {
         let wanted = sources::read(&args.file, args.from)?;
         let total = wanted.len();
-        let mut known = Known::of(&daemon.get("/api/gateways")?.json());
+        let known = daemon.gateways()?.into_iter().map(|gateway| Known {
+            id: Some(gateway.id),
+            key: key_of(&gateway.host, Some(gateway.port)).ok(),
+            name: gateway.name,
+        });
+        let mut known: Vec<Known> = known.collect();
         let mut outcomes = Vec::new();
         for (index, wanted) in wanted.into_iter().enumerate() {
             if index > 0 && index % 50 == 0 && !daemon.output.is_quiet() {
-                terminal::complain(&format!("{index} of {total}"));
+                complain(&format!("{index} of {total}"));
             }
             outcomes.push(one(daemon, args, &mut known, wanted)?);
         }
@@ -83,104 +100,77 @@ pub(super) fn run(args: &ImportArgs) -> u8 {
     })
 }
 
-/// What is registered already: id, name, and canonical address.
-struct Known(Vec<(i64, String, Option<String>)>);
-
-impl Known {
-    fn of(list: &Value) -> Self {
-        let rows = list.get("gateways").and_then(Value::as_array).into_iter().flatten();
-        Self(
-            rows.map(|row| {
-                (number(row, "/id").unwrap_or_default(), text(row, "/name").unwrap_or_default(), key_of(row))
-            })
-            .collect(),
-        )
-    }
-
-    fn by_name(&self, name: &str) -> Option<&(i64, String, Option<String>)> {
-        self.0.iter().find(|(_, known, _)| known == name)
-    }
-
-    fn by_key(&self, key: &str) -> Option<&(i64, String, Option<String>)> {
-        self.0.iter().find(|(.., known)| known.as_deref() == Some(key))
-    }
+fn key_of(host: &str, port: Option<u16>) -> Result<String, String> {
+    GatewayAddress::parse(host, port).map(|parsed| parsed.address.key()).map_err(|error| error.to_string())
 }
 
-/// The canonical address of a gateway object or of a body for one.
-fn key_of(gateway: &Value) -> Option<String> {
-    let port = number(gateway, "/port").and_then(|port| u16::try_from(port).ok());
-    GatewayAddress::parse(&text(gateway, "/host")?, port).ok().map(|parsed| parsed.address.key())
-}
-
-fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Known, wanted: Wanted) -> Result<Outcome, Trouble> {
-    let Wanted { mut body, mut remarks, drained } = wanted;
+fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Vec<Known>, wanted: Wanted) -> Result<Outcome, CliError> {
+    let Wanted { name, host, mut body, mut remarks, drained } = wanted;
     if !args.primary && body.remove("is_primary") == Some(Value::Bool(true)) {
         remarks.push("not made the primary: --primary does that".to_owned());
     }
-    let body = Value::Object(body);
-    let name = text(&body, "/name").unwrap_or_default();
+    let port = body.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
     // A URL may hold a secret in its query.
-    let address = address_of(&body).split(['?', '#']).next().unwrap_or_default().to_owned();
+    let address = address_of(&host, port).split(['?', '#']).next().unwrap_or_default().to_owned();
     let outcome = |result: &'static str, reason: String| {
         let reason = std::iter::once(reason).chain(remarks.iter().cloned());
         let reason = reason.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
         Outcome { name: name.clone(), address: address.clone(), result, reason }
     };
-    let Some(key) = key_of(&body) else {
-        let port = number(&body, "/port").and_then(|port| u16::try_from(port).ok());
-        let why = GatewayAddress::parse(&text(&body, "/host").unwrap_or_default(), port).err();
-        return Ok(outcome("failed", why.map(|error| error.to_string()).unwrap_or_default()));
+    let key = match key_of(&host, port) {
+        Ok(key) => key,
+        Err(reason) => return Ok(outcome("failed", reason)),
     };
-    let request = match known.by_name(&name) {
-        Some((id, ..)) if args.update => ("PUT", format!("/api/gateways/{id}")),
-        Some((.., there)) if there.as_deref() == Some(key.as_str()) => {
-            return Ok(outcome("skipped", "is registered already".to_owned()));
+    let changes = match known.iter().find(|known| known.name == name) {
+        Some(known) if args.update => Some(known.id.unwrap_or_default()),
+        Some(known) => {
+            let same = known.key.as_deref() == Some(key.as_str());
+            let why =
+                if same { "is registered already" } else { "another gateway has this name; --update would change it" };
+            return Ok(outcome("skipped", why.to_owned()));
         }
-        Some(_) => {
-            return Ok(outcome("skipped", "another gateway has this name; --update would change it".to_owned()));
-        }
-        None => match known.by_key(&key) {
-            Some((_, there, _)) => return Ok(outcome("skipped", format!("its address is registered as {there}"))),
-            None => ("POST", "/api/gateways".to_owned()),
+        None => match known.iter().find(|known| known.key.as_deref() == Some(key.as_str())) {
+            Some(known) => return Ok(outcome("skipped", format!("its address is registered as {}", known.name))),
+            None => None,
         },
     };
-    let adds = request.0 == "POST";
     if args.dry_run {
         // Two of one name in one file are met here as they would be met for good.
-        known.0.push((0, name.clone(), Some(key)));
-        return Ok(outcome(if adds { "would add" } else { "would update" }, String::new()));
+        known.push(Known { id: None, name: name.clone(), key: Some(key) });
+        return Ok(outcome(if changes.is_none() { "would add" } else { "would update" }, String::new()));
     }
-    match patiently(daemon, request.0, &request.1, Some(&body)) {
-        Ok(answer) => {
-            let id = number(&answer, "/gateway/id").unwrap_or_default();
-            known.0.retain(|(known, ..)| *known != id);
-            known.0.push((id, name.clone(), Some(key)));
+    let (method, path, done) = match changes {
+        None => ("POST", "/api/gateways".to_owned(), "added"),
+        Some(id) => ("PUT", format!("/api/gateways/{id}"), "updated"),
+    };
+    match patiently(daemon, method, &path, Some(&Value::Object(body))) {
+        Ok(GatewayAnswer { gateway, .. }) => {
+            known.retain(|known| known.id != Some(gateway.id));
+            known.push(Known { id: Some(gateway.id), name: name.clone(), key: Some(key) });
             if drained {
-                patiently(daemon, "POST", &format!("/api/gateways/{id}/drain"), None)?;
+                patiently(daemon, "POST", &format!("/api/gateways/{}/drain", gateway.id), None)?;
             }
-            Ok(outcome(if adds { "added" } else { "updated" }, String::new()))
+            Ok(outcome(done, String::new()))
         }
-        Err(trouble) if trouble.exit_code() == EXIT_FAILURE => {
-            Ok(outcome("failed", trouble.to_string().replace('\n', " ")))
-        }
-        Err(trouble) => Err(trouble),
+        Err(error) if error.is_of_one() => Ok(outcome("failed", error.to_string().replace('\n', " "))),
+        Err(error) => Err(error),
     }
 }
 
 /// A long list meets the limit on requests: it is waited for.
-fn patiently(daemon: &Daemon, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
+fn patiently(daemon: &Daemon, method: &str, path: &str, body: Option<&Value>) -> Result<GatewayAnswer, CliError> {
     loop {
         match daemon.call(method, path, body) {
-            Ok(answer) => return Ok(answer.json()),
-            Err(trouble) => match trouble.retry_after_s().filter(|seconds| *seconds <= LONGEST_WAIT_S) {
-                Some(seconds) if trouble.is_code("rate_limited") => {
+            Ok(answer) => return daemon.read(&answer),
+            Err(error) => match error.retry_after_s.filter(|seconds| *seconds <= LONGEST_WAIT_S) {
+                Some(seconds) if error.is_code("rate_limited") => {
                     if !daemon.output.is_quiet() {
-                        terminal::complain(&format!("too many requests; it goes on in {seconds} s"));
+                        complain(&format!("too many requests; it goes on in {seconds} s"));
                     }
                     #[expect(clippy::disallowed_methods, reason = "the daemon said how long")]
                     std::thread::sleep(Duration::from_secs(seconds.max(1)));
                 }
-                _ => return Err(trouble),
+                _ => return Err(error),
             },
         }
     }
@@ -188,40 +178,33 @@ fn patiently(daemon: &Daemon, method: &str, path: &str, body: Option<&Value>) ->
 
 fn show(daemon: &Daemon, dry_run: bool, outcomes: &[Outcome]) {
     if daemon.output.is_json() {
-        let results: Vec<Value> = outcomes
-            .iter()
-            .map(|outcome| {
-                json!({"name": outcome.name, "address": outcome.address, "result": outcome.result, "reason": outcome.reason})
-            })
-            .collect();
-        terminal::print(&json!({"dry_run": dry_run, "results": results}).to_string());
-        return;
+        return print(&json!({"dry_run": dry_run, "results": outcomes}).to_string());
     }
-    let changed = |outcome: &&Outcome| !["skipped", "failed"].contains(&outcome.result);
     if daemon.output.is_quiet() {
-        let names: Vec<String> =
-            outcomes.iter().filter(changed).map(|outcome| terminal::plain(&outcome.name)).collect();
+        let changed = outcomes.iter().filter(|outcome| !["skipped", "failed"].contains(&outcome.result));
+        let names: Vec<String> = changed.map(|outcome| plain(&outcome.name)).collect();
         if !names.is_empty() {
-            terminal::print(&names.join("\n"));
+            print(&names.join("\n"));
         }
         for outcome in outcomes.iter().filter(|outcome| outcome.result == "failed") {
-            terminal::complain(&terminal::plain(&format!("{}: {}", outcome.name, outcome.reason)));
+            complain(&plain(&format!("{}: {}", outcome.name, outcome.reason)));
         }
         return;
     }
-    let mut table = Table::new(&["NAME", "RESULT", "ADDRESS", "WHY"], "There is no gateway in this file.");
-    for outcome in outcomes {
+    let row = |outcome: &Outcome| {
         let tone = match outcome.result {
             "failed" => Tone::Bad,
             "skipped" => Tone::Faint,
             _ => Tone::Good,
         };
-        table.row(vec![
+        vec![
             Cell::new(&outcome.name),
             Cell::toned(outcome.result, tone),
             Cell::new(&outcome.address),
             Cell::new(&outcome.reason),
-        ]);
-    }
-    terminal::print(&table.shown(daemon.output));
+        ]
+    };
+    let heading = ["NAME", "RESULT", "ADDRESS", "WHY"];
+    let table = Table::of(&heading, outcomes.iter().map(row), "There is no gateway in this file.");
+    print(&table.shown(daemon.output));
 }

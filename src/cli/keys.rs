@@ -1,16 +1,17 @@
 //! `gatewarden keys …`: the API keys of a daemon.
 
-use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use gatewarden_actors::clock::Clock;
-use serde_json::{Value, json};
+use gatewarden_api::access::{Key, KeyList, NewKeyAnswer, Revoked};
+use serde_json::Value;
 
-use super::client::{Cell, Daemon, DaemonArgs, Table, Trouble, at, number, text};
-use super::{EXIT_OK, terminal};
+use super::EXIT_OK;
+use super::daemon::{Answer, Daemon, DaemonArgs, Fields, now_s};
+use super::error::CliError;
+use super::files::create_private;
+use super::output::{Cell, Table, at, complain_as_is};
 
 const DAY_S: i64 = 24 * 3600;
 
@@ -56,93 +57,70 @@ struct CreateArgs {
 /// Carries out a command.
 pub(super) fn run(args: &KeysArgs) -> u8 {
     args.daemon.run(|daemon| match &args.command {
-        KeysCommand::List => list(daemon),
+        KeysCommand::List => daemon.show(&daemon.get("/api/keys?limit=200")?, |list| table(list).shown(daemon.output)),
         KeysCommand::Create(args) => create(daemon, args),
         KeysCommand::Revoke { ids } => {
             for id in ids {
                 let answer = daemon.call("DELETE", &format!("/api/keys/{id}"), None)?;
-                daemon.done(&answer, |_| format!("revoked {id}"));
+                daemon.done(&answer, |_: &Revoked| format!("revoked {id}"))?;
             }
             Ok(EXIT_OK)
         }
     })
 }
 
-fn list(daemon: &Daemon) -> Result<u8, Trouble> {
-    let answer = daemon.get("/api/keys?limit=200")?;
-    daemon.show(&answer, |seen| {
-        let mut table =
-            Table::new(&["ID", "NAME", "ROLE", "BEGINS WITH", "MADE", "USED", "GOOD UNTIL"], "There is no key.");
-        for row in seen.get("keys").and_then(Value::as_array).into_iter().flatten() {
-            table.row(vec![
-                Cell::maybe(number(row, "/id")),
-                Cell::new(text(row, "/name").unwrap_or_default()),
-                Cell::new(text(row, "/role").unwrap_or_default()),
-                Cell::new(text(row, "/prefix").unwrap_or_default()),
-                Cell::maybe(number(row, "/created_at").map(at)),
-                Cell::maybe(number(row, "/last_used_at").map(at)),
-                Cell::maybe(number(row, "/expires_at").map(at)),
-            ]);
-        }
-        table.shown(daemon.output)
-    });
-    Ok(EXIT_OK)
-}
-
-fn create(daemon: &Daemon, args: &CreateArgs) -> Result<u8, Trouble> {
-    let mut file = args.output.as_deref().map(open).transpose()?;
-    let mut body = json!({"name": args.name, "role": args.role});
-    if let (Some(fields), Some(days)) = (body.as_object_mut(), args.days) {
-        let now_s = Clock::system().wall_ms() / 1000;
-        fields.insert("expires_at".to_owned(), (now_s + i64::from(days) * DAY_S).into());
-    }
-    let answer = match daemon.call("POST", "/api/keys", Some(&body)) {
-        Ok(answer) => answer,
-        Err(trouble) => {
-            // Nothing was made, so nothing is left behind.
-            if let Some(path) = &args.output {
-                let _ = std::fs::remove_file(path);
-            }
-            return Err(trouble);
-        }
+fn table(list: &KeyList) -> Table {
+    let row = |key: &Key| {
+        vec![
+            Cell::new(key.id.to_string()),
+            Cell::new(&key.name),
+            Cell::new(&key.role),
+            Cell::new(&key.prefix),
+            Cell::new(at(key.created_at)),
+            Cell::maybe(key.last_used_at.map(at)),
+            Cell::maybe(key.expires_at.map(at)),
+        ]
     };
-    let said = answer.json();
-    let key = text(&said, "/api_key").unwrap_or_default();
-    let id = number(&said, "/key/id").unwrap_or_default();
-    if let (Some(file), Some(path)) = (&mut file, &args.output) {
-        let written = file.write_all(format!("{key}\n").as_bytes()).and_then(|()| file.sync_all());
-        written.map_err(|error| {
-            Trouble::new(
-                format!("Key {id} was made and cannot be written to {}: {error}.", path.display()),
-                format!("Revoke it: `gatewarden keys revoke {id}`."),
-            )
-        })?;
-        daemon.done(&answer_without_key(&answer), |_| format!("key {id} is in {}", path.display()));
-        return Ok(EXIT_OK);
-    }
-    daemon.show(&answer, |_| {
-        if !daemon.output.is_quiet() {
-            terminal::complain_as_is(&format!("key {id}, shown this once:"));
-        }
-        key.clone()
+    let heading = ["ID", "NAME", "ROLE", "BEGINS WITH", "MADE", "USED", "GOOD UNTIL"];
+    Table::of(&heading, list.keys.iter().map(row), "There is no key.")
+}
+
+fn create(daemon: &Daemon, args: &CreateArgs) -> Result<u8, CliError> {
+    let file = args.output.as_deref().map(|path| {
+        let file = create_private(path).map_err(|error| {
+            let path = path.display();
+            CliError::usage(format!("The key cannot be written to {path}: {error}. Name a file that does not exist."))
+        });
+        file.map(|file| (file, path))
     });
-    Ok(EXIT_OK)
-}
-
-fn open(path: &Path) -> Result<std::fs::File, Trouble> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-        Trouble::usage(format!(
-            "The key cannot be written to {}: {error}. Name a file that does not exist.",
-            path.display()
-        ))
-    })
-}
-
-/// With `--json` the answer is printed, and the key has its place already.
-fn answer_without_key(answer: &super::http_client::Answer) -> super::http_client::Answer {
-    let mut body = answer.json();
-    if let Some(fields) = body.as_object_mut() {
+    let file = file.transpose()?;
+    let mut fields = Fields::default();
+    fields
+        .put("name", Some(args.name.clone()))
+        .put("role", Some(args.role.clone()))
+        .put("expires_at", args.days.map(|days| now_s() + i64::from(days) * DAY_S));
+    let answer = daemon.call("POST", "/api/keys", Some(&Value::Object(fields.0))).inspect_err(|_| {
+        // Nothing was made, so nothing is left behind.
+        if let Some((_, path)) = &file {
+            let _ = std::fs::remove_file(path);
+        }
+    })?;
+    let NewKeyAnswer { api_key, key } = daemon.read(&answer)?;
+    let Some((mut file, path)) = file else {
+        if daemon.output.is_for_people() {
+            complain_as_is(&format!("key {}, shown this once:", key.id));
+        }
+        return daemon.show(&answer, |_| api_key);
+    };
+    let (id, path) = (key.id, path.display());
+    file.write_all(format!("{api_key}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+        CliError::new(format!("Key {id} was made and cannot be written to {path}: {error}."))
+            .cure(format!("Revoke it: `gatewarden keys revoke {id}`."))
+    })?;
+    // With `--json` the answer is printed, and the key has its place already.
+    let mut without_key: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+    if let Some(fields) = without_key.as_object_mut() {
         fields.remove("api_key");
     }
-    super::http_client::Answer { text: body.to_string(), ..answer.clone() }
+    daemon.done(&Answer::<Value>::of(without_key.to_string()), |_| format!("key {id} is in {path}"))
 }

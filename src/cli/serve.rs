@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use gatewarden_actors::metrics::Metrics;
 
-use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, load_config, terminal};
+use super::error::CliError;
+use super::output::{complain, print};
+use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
 use crate::app::App;
 use crate::config::{Config, Effect, Inputs};
 use crate::shutdown::{self, Wish, Wishes};
@@ -14,20 +16,12 @@ use crate::systemd::{Notifier, passed_socket};
 use crate::telemetry::{self, LogControl};
 
 /// Runs the daemon to its end.
-pub(super) fn run(inputs: &Inputs) -> u8 {
+pub(super) fn run(inputs: &Inputs) -> Result<u8, CliError> {
     // First of all: it takes variables out of the environment, while there is one thread.
-    let passed = match passed_socket::take() {
-        Ok(passed) => passed,
-        Err(sentence) => return fail(EXIT_CONFIG, sentence),
-    };
-    let config = match load_config(inputs) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let logs = match telemetry::start(&config.log) {
-        Ok(logs) => logs,
-        Err(error) => return fail(EXIT_CONFIG, error),
-    };
+    let bad_config = |sentence: String| CliError::coded(EXIT_CONFIG, sentence);
+    let passed = passed_socket::take().map_err(|sentence| bad_config(sentence.to_string()))?;
+    let config = Config::load(inputs)?;
+    let logs = telemetry::start(&config.log).map_err(|error| bad_config(error.to_string()))?;
     let metrics = Arc::new(Metrics::new());
     telemetry::watch(&logs, metrics.clone());
     for warning in &config.warnings {
@@ -44,29 +38,38 @@ async fn until_stopped(
     logs: LogControl,
     metrics: Arc<Metrics>,
     passed: Option<TcpListener>,
-) -> u8 {
+) -> Result<u8, CliError> {
     // Before anything is written: a stop during the start must not be lost.
-    let mut wishes = match Wishes::listen() {
-        Ok(wishes) => wishes,
-        Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
-    };
+    let mut wishes = listen_for_signals()?;
     let notifier = Arc::new(Notifier::of_process());
     notifier.status("starting");
-    let mut app = match App::build(&config, metrics, notifier.clone(), passed).await {
-        Ok(app) => app,
-        // Said plainly and once: before it runs, the daemon speaks to whoever starts it.
-        Err(error) => return fail(error.exit_code(), error),
-    };
+    // Its failures are said plainly and once: before it runs, the daemon speaks to whoever starts it.
+    let mut app = App::build(&config, metrics, notifier.clone(), passed).await?;
     announce(&app);
 
     let code = work(inputs, config, &logs, &mut app, &mut wishes, &notifier).await;
     tokio::select! {
-        saved = shutdown::drain(&mut app) => if saved { code } else { EXIT_FAILURE },
+        saved = shutdown::drain(&mut app) => Ok(if saved { code } else { EXIT_FAILURE }),
         signal = wishes.stop() => {
             tracing::warn!(signal, "stopping at once");
-            EXIT_FAILURE
+            Ok(EXIT_FAILURE)
         }
     }
+}
+
+/// Takes the process's signals, from now on.
+pub(super) fn listen_for_signals() -> Result<Wishes, CliError> {
+    Wishes::listen().map_err(|error| CliError::new(format!("The system's signals cannot be had: {error}.")))
+}
+
+/// `gatewarden config check`: prints every setting with its source, or everything that is wrong.
+pub(super) fn check_config(inputs: &Inputs) -> Result<u8, CliError> {
+    let config = Config::load(inputs)?;
+    print(&config.describe());
+    for warning in &config.warnings {
+        complain(warning);
+    }
+    Ok(EXIT_OK)
 }
 
 /// The one line of standard output, so that port 0 is of use, and the key that nobody will see again.
@@ -80,7 +83,7 @@ fn announce(app: &App) {
         }
     }
     // On a thread of its own: whoever has standard output may not read it, and the daemon works all the same.
-    let printing = std::thread::Builder::new().name("announce".to_owned()).spawn(move || terminal::print(&said));
+    let printing = std::thread::Builder::new().name("announce".to_owned()).spawn(move || print(&said));
     if let Err(error) = printing {
         tracing::warn!(%error, "standard output does not say where the daemon listens");
     }

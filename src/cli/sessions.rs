@@ -1,13 +1,16 @@
 //! `gatewarden sessions …` and `gatewarden control`: the sessions of all gateways.
 
 use clap::{Args, Subcommand, ValueEnum};
-use gatewarden_actors::clock::Clock;
-use serde_json::{Map, Value, json};
-
-use super::client::{
-    Cell, Daemon, DaemonArgs, Table, Tone, Trouble, ago, at, number, path_part, read_text, status_tone, text,
+use gatewarden_api::sessions::{
+    HistoryEntry, MessageTaken, Session, SessionDeleted, SessionDone, SessionHistory, SessionList,
 };
-use super::{EXIT_OK, terminal};
+use serde_json::{Value, json};
+
+use super::EXIT_OK;
+use super::daemon::{Daemon, DaemonArgs, Fields, now_s, path_part, with_query};
+use super::error::CliError;
+use super::files::read_text;
+use super::output::{Cell, Table, Tone, ago, at_ms, complain, plain, plain_lines};
 
 /// Sessions of all gateways.
 #[derive(Debug, Args)]
@@ -151,122 +154,104 @@ pub(super) fn control(args: &ControlArgs) -> u8 {
             Action::Resume => "resume",
             Action::Kill => "kill",
         };
-        let mut body = Map::new();
-        body.insert("action".to_owned(), action.into());
-        put_gateway(daemon, &mut body, args.one.gateway.as_deref())?;
-        let path = format!("/api/sessions/{}/control", path_part(&args.one.key));
-        let answer = daemon.call("POST", &path, Some(&Value::Object(body)))?;
-        daemon.done(&answer, |said| {
-            let gateway = text(said, "/gateway").unwrap_or_default();
-            let result = said.get("result").map(ToString::to_string).unwrap_or_default();
-            terminal::plain(&format!("{action} of {} on {gateway}: {result}", args.one.key))
-        });
-        Ok(EXIT_OK)
+        let body = args.one.body(daemon, json!({"action": action}))?;
+        let answer = daemon.call("POST", &args.one.path("control"), Some(&body))?;
+        daemon.done(&answer, |said: &SessionDone| {
+            format!("{action} of {} on {}: {}", args.one.key, said.gateway, said.result)
+        })
     })
 }
 
-fn put_gateway(daemon: &Daemon, body: &mut Map<String, Value>, named: Option<&str>) -> Result<(), Trouble> {
-    if let Some(named) = named {
-        body.insert("gateway_id".to_owned(), daemon.gateway_id(named)?.into());
+impl OneArgs {
+    fn path(&self, what: &str) -> String {
+        format!("/api/sessions/{}/{what}", path_part(&self.key))
     }
-    Ok(())
+
+    /// A request with the gateway that was named, if any.
+    fn body(&self, daemon: &Daemon, body: Value) -> Result<Value, CliError> {
+        let mut fields = Fields(body.as_object().cloned().unwrap_or_default());
+        fields.put("gateway_id", daemon.maybe_gateway_id(self.gateway.as_deref())?);
+        Ok(Value::Object(fields.0))
+    }
 }
 
-fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, Trouble> {
-    let mut path = format!("/api/sessions?limit={}&offset={}", args.limit, args.offset);
-    for (name, value) in [("agent", &args.agent), ("gateway", &args.gateway), ("status", &args.status)] {
-        if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", path_part(value)));
-        }
-    }
-    let answer = daemon.get(&path)?;
-    daemon.show(&answer, |seen| table(seen, Clock::system().wall_ms()).shown(daemon.output));
-    if !daemon.output.is_json() && !daemon.output.is_quiet() {
-        remark(&answer.json(), args);
+fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
+    let query = [
+        ("limit", Some(args.limit.to_string())),
+        ("offset", Some(args.offset.to_string())),
+        ("agent", args.agent.clone()),
+        ("gateway", args.gateway.clone()),
+        ("status", args.status.clone()),
+    ];
+    let answer = daemon.get(&with_query("/api/sessions", &query))?;
+    daemon.show(&answer, |list| table(list, now_s()).shown(daemon.output))?;
+    if daemon.output.is_for_people() {
+        remark(&daemon.read(&answer)?, args);
     }
     Ok(EXIT_OK)
 }
 
-fn table(seen: &Value, now_ms: i64) -> Table {
+fn table(list: &SessionList, now_s: i64) -> Table {
+    let row = |session: &Session| {
+        vec![
+            Cell::new(&session.key),
+            Cell::maybe(Some(&session.gateway)),
+            Cell::maybe(session.agent.as_ref()),
+            session.status.as_ref().map_or_else(|| Cell::toned("", Tone::Faint), |status| Cell::status(status)),
+            Cell::maybe(session.model.as_ref()),
+            Cell::maybe(session.total_tokens),
+            Cell::maybe(session.updated_at.map(|ms| format!("{} ago", ago(now_s, ms / 1000)))),
+            Cell::maybe(session.label.as_ref()),
+        ]
+    };
     let heading = ["KEY", "GATEWAY", "AGENT", "STATUS", "MODEL", "TOKENS", "CHANGED", "LABEL"];
-    let mut table = Table::new(&heading, "There is no session of this kind.");
-    for row in seen.get("sessions").and_then(Value::as_array).into_iter().flatten() {
-        let status = text(row, "/status");
-        let changed = number(row, "/updatedAt").map(|ms| format!("{} ago", ago(now_ms / 1000, ms / 1000)));
-        table.row(vec![
-            Cell::new(text(row, "/key").unwrap_or_default()),
-            Cell::maybe(text(row, "/gateway")),
-            Cell::maybe(text(row, "/agent")),
-            status.map_or_else(|| Cell::toned("", Tone::Faint), |status| Cell::toned(&status, status_tone(&status))),
-            Cell::maybe(text(row, "/model")),
-            Cell::maybe(number(row, "/totalTokens")),
-            Cell::maybe(changed),
-            Cell::maybe(text(row, "/label")),
-        ]);
-    }
-    table
+    Table::of(&heading, list.sessions.iter().map(row), "There is no session of this kind.")
 }
 
 /// What the list can't show: more pages, and gateways that don't tell all of theirs.
-fn remark(seen: &Value, args: &ListArgs) {
-    let total = number(seen, "/total").unwrap_or_default();
-    let shown = seen.get("sessions").and_then(Value::as_array).map_or(0, Vec::len);
-    let after = i64::try_from(args.offset).unwrap_or(i64::MAX).saturating_add(i64::try_from(shown).unwrap_or_default());
-    if total > after {
-        terminal::complain(&format!("{} more: --offset {after}", total - after));
+fn remark(list: &SessionList, args: &ListArgs) {
+    let shown = u64::try_from(list.sessions.len()).unwrap_or_default();
+    let after = args.offset.saturating_add(shown);
+    let more = u64::try_from(list.total).unwrap_or_default().saturating_sub(after);
+    if more > 0 {
+        complain(&format!("{more} more: --offset {after}"));
     }
-    let gateways = seen.get("gateways").and_then(Value::as_array).into_iter().flatten();
-    let partial: Vec<String> = gateways
-        .filter(|gateway| gateway.get("complete") != Some(&Value::Bool(true)))
-        .filter_map(|gateway| text(gateway, "/name"))
-        .collect();
+    let partial = list.gateways.iter().flatten().filter(|gateway| !gateway.complete);
+    let partial: Vec<&str> = partial.map(|gateway| gateway.name.as_str()).collect();
     if !partial.is_empty() {
-        terminal::complain(&terminal::plain(&format!(
+        complain(&plain(&format!(
             "the sessions of {} are not known in full: it is not connected, or has not told them yet",
             partial.join(", ")
         )));
     }
 }
 
-fn history(daemon: &Daemon, args: &HistoryArgs) -> Result<u8, Trouble> {
-    let mut path = format!("/api/sessions/{}/history?limit={}", path_part(&args.one.key), args.limit);
-    if let Some(named) = &args.one.gateway {
-        path.push_str(&format!("&gateway_id={}", daemon.gateway_id(named)?));
-    }
-    let answer = daemon.get(&path)?;
-    daemon.show(&answer, |seen| {
-        let entries = seen.get("history").and_then(Value::as_array).into_iter().flatten();
-        entries.map(entry).collect::<Vec<_>>().join("\n")
-    });
-    Ok(EXIT_OK)
+fn history(daemon: &Daemon, args: &HistoryArgs) -> Result<u8, CliError> {
+    let gateway = daemon.maybe_gateway_id(args.one.gateway.as_deref())?;
+    let query = [("limit", Some(args.limit.to_string())), ("gateway_id", gateway.map(|id| id.to_string()))];
+    let answer = daemon.get(&with_query(&args.one.path("history"), &query))?;
+    daemon.show(&answer, |seen: &SessionHistory| seen.history.iter().map(entry).collect::<Vec<_>>().join("\n"))
 }
 
-fn entry(entry: &Value) -> String {
-    let when = number(entry, "/timestamp").map(|ms| at(ms / 1000)).unwrap_or_default();
-    let role = text(entry, "/role").unwrap_or_default();
-    let said = text(entry, "/content").or_else(|| text(entry, "/errorMessage")).unwrap_or_default();
-    let tools = entry.get("tools").and_then(Value::as_array).into_iter().flatten();
-    let tools: Vec<&str> = tools.filter_map(Value::as_str).collect();
-    let tools = if tools.is_empty() { String::new() } else { format!(" [{}]", tools.join(", ")) };
-    let said = terminal::plain_lines(&said).replace('\n', "\n    ");
-    format!("{} {}{}: {said}", when, terminal::plain(&role), terminal::plain(&tools)).trim().to_owned()
+fn entry(entry: &HistoryEntry) -> String {
+    let when = entry.timestamp.map(at_ms).unwrap_or_default();
+    let said = Some(entry.content.as_str()).filter(|content| !content.is_empty());
+    let said = said.or(entry.error_message.as_deref()).unwrap_or_default();
+    let tools = if entry.tools.is_empty() { String::new() } else { format!(" [{}]", entry.tools.join(", ")) };
+    let said = plain_lines(said).replace('\n', "\n    ");
+    format!("{when} {}{}: {said}", plain(&entry.role), plain(&tools)).trim().to_owned()
 }
 
-fn message(daemon: &Daemon, args: &MessageArgs) -> Result<u8, Trouble> {
-    let mut body = Map::new();
-    body.insert("content".to_owned(), read_text(&args.text)?.into());
-    put_gateway(daemon, &mut body, args.one.gateway.as_deref())?;
-    let path = format!("/api/sessions/{}/message", path_part(&args.one.key));
-    let headers: Vec<_> = args.idempotency_key.iter().map(|key| ("Idempotency-Key", key.as_str())).collect();
-    let answer = daemon.call_with("POST", &path, Some(&Value::Object(body)), &headers)?;
-    daemon.done(&answer, |said| {
-        let run = text(said, "/runId").map(|run| format!(" as run {run}")).unwrap_or_default();
-        terminal::plain(&format!("{} took it{run}", text(said, "/gateway").unwrap_or_default()))
-    });
-    Ok(EXIT_OK)
+fn message(daemon: &Daemon, args: &MessageArgs) -> Result<u8, CliError> {
+    let body = args.one.body(daemon, json!({"content": read_text(&args.text)?}))?;
+    let answer = daemon.post_once(&args.one.path("message"), &body, args.idempotency_key.as_deref())?;
+    daemon.done(&answer, |said: &MessageTaken| {
+        let run = said.run_id.as_ref().map(|run| format!(" as run {run}")).unwrap_or_default();
+        format!("{} took it{run}", said.gateway)
+    })
 }
 
-fn set(daemon: &Daemon, args: &SetArgs) -> Result<u8, Trouble> {
+fn set(daemon: &Daemon, args: &SetArgs) -> Result<u8, CliError> {
     let label = args.label.as_deref().or_else(|| args.no_label.then_some(""));
     let changes = [
         ("set-thinking", "level", args.thinking.as_deref()),
@@ -275,32 +260,23 @@ fn set(daemon: &Daemon, args: &SetArgs) -> Result<u8, Trouble> {
     ];
     for (action, field, value) in changes {
         let Some(value) = value else { continue };
-        let mut body = Map::new();
-        body.insert("sessionKey".to_owned(), args.one.key.clone().into());
-        body.insert(field.to_owned(), value.into());
-        put_gateway(daemon, &mut body, args.one.gateway.as_deref())?;
-        let answer = daemon.call("POST", &format!("/api/sessions?action={action}"), Some(&Value::Object(body)))?;
-        daemon.done(&answer, |said| {
-            let gateway = text(said, "/gateway").unwrap_or_default();
-            terminal::plain(&format!("{action} of {} on {gateway} is done", args.one.key))
-        });
+        let body = args.one.body(daemon, json!({"sessionKey": args.one.key, field: value}))?;
+        let answer = daemon.call("POST", &format!("/api/sessions?action={action}"), Some(&body))?;
+        daemon
+            .done(&answer, |said: &SessionDone| format!("{action} of {} on {} is done", args.one.key, said.gateway))?;
     }
     Ok(EXIT_OK)
 }
 
-fn remove(daemon: &Daemon, args: &RemoveArgs) -> Result<u8, Trouble> {
-    let gateway = args.gateway.as_deref().map(|named| daemon.gateway_id(named)).transpose()?;
+fn remove(daemon: &Daemon, args: &RemoveArgs) -> Result<u8, CliError> {
+    let gateway = daemon.maybe_gateway_id(args.gateway.as_deref())?;
     for key in &args.keys {
-        let mut body = json!({"sessionKey": key});
-        if let (Some(fields), Some(id)) = (body.as_object_mut(), gateway) {
-            fields.insert("gateway_id".to_owned(), id.into());
-        }
-        let answer = daemon.call("DELETE", "/api/sessions", Some(&body))?;
-        daemon.done(&answer, |said| {
-            let deleted = said.get("deleted") == Some(&Value::Bool(true));
-            let words = if deleted { "deleted" } else { "was not there any more:" };
-            terminal::plain(&format!("{words} {key}"))
-        });
+        let mut fields = Fields::default();
+        fields.put("sessionKey", Some(key.clone())).put("gateway_id", gateway);
+        let answer = daemon.call("DELETE", "/api/sessions", Some(&Value::Object(fields.0)))?;
+        daemon.done(&answer, |said: &SessionDeleted| {
+            format!("{} {key}", if said.deleted { "deleted" } else { "was not there any more:" })
+        })?;
     }
     Ok(EXIT_OK)
 }
@@ -312,6 +288,7 @@ mod tests {
     #[test]
     fn an_entry_of_several_lines_stays_one_entry_and_steers_nothing() {
         let said = json!({"role": "assistant", "content": "one\ntwo\u{1b}[2J", "timestamp": 1_795_284_345_000_i64, "tools": ["read"]});
+        let said = serde_json::from_value(said).unwrap();
         assert_eq!(entry(&said), "2026-11-21 18:05:45Z assistant [read]: one\n    two\u{fffd}[2J");
     }
 }

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnHistory};
 use serde_json::{Map, Value};
 
-use super::client::{Cell, Daemon, DaemonArgs, Table, Trouble, at, number, path_part, read_text, status_tone, text};
-use super::{EXIT_FAILURE, EXIT_OK, terminal};
+use super::daemon::{Answer, Daemon, DaemonArgs, Fields, path_part};
+use super::error::CliError;
+use super::files::read_text;
+use super::output::{Cell, Details, Table, at_ms, complain_as_is, plain};
+use super::{EXIT_FAILURE, EXIT_OK};
 
 /// Between two looks at a spawn.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -93,159 +97,139 @@ enum SpawnsCommand {
 pub(super) fn run(args: &SpawnArgs) -> u8 {
     args.daemon.run(|daemon| {
         let body = body(daemon, args)?;
-        let headers: Vec<_> = args.idempotency_key.iter().map(|key| ("Idempotency-Key", key.as_str())).collect();
-        let answer = daemon.call_with("POST", "/api/spawn", Some(&body), &headers)?;
-        let said = answer.json();
-        let id = text(&said, "/spawnId").unwrap_or_default();
+        let answer: Answer<SpawnAccepted> = daemon.post_once("/api/spawn", &body, args.idempotency_key.as_deref())?;
         if args.wait {
-            return wait(daemon, &id);
+            return wait(daemon, &daemon.read(&answer)?.spawn_id);
         }
         daemon.show(&answer, |said| {
             if daemon.output.is_quiet() {
-                return id.clone();
+                return said.spawn_id.clone();
             }
-            let session = text(said, "/sessionInfo").map(|key| format!(", session {key}")).unwrap_or_default();
-            terminal::plain(&format!(
-                "{id}: {} by {} ({}){session}",
-                text(said, "/status").unwrap_or_default(),
-                text(said, "/gateway/name").unwrap_or_default(),
-                text(said, "/route").unwrap_or_default()
+            let session = said.session_info.as_ref().map(|key| format!(", session {key}")).unwrap_or_default();
+            plain(&format!(
+                "{}: {} by {} ({}){session}",
+                said.spawn_id,
+                said.status,
+                name_of(said.gateway.as_ref()).unwrap_or_default(),
+                said.route.as_deref().unwrap_or_default()
             ))
-        });
-        Ok(EXIT_OK)
+        })
     })
 }
 
-fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<Value, Trouble> {
-    let mut body = Map::new();
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            body.insert(name.to_owned(), value);
+fn name_of(gateway: Option<&GatewayName>) -> Option<&str> {
+    gateway?.name.as_deref()
+}
+
+/// Lists or shows.
+pub(super) fn look(args: &SpawnsArgs) -> u8 {
+    args.daemon.run(|daemon| match &args.command {
+        SpawnsCommand::List { limit, offset } => {
+            let answer = daemon.get(&format!("/api/spawn?limit={limit}&offset={offset}"))?;
+            daemon.show(&answer, |seen| table(seen).shown(daemon.output))
         }
-    };
-    put("task", args.task.as_deref().map(read_text).transpose()?.map(Value::from));
-    for (name, value) in [
-        ("command", &args.command),
-        ("cwd", &args.cwd),
-        ("agent", &args.agent),
-        ("model", &args.model),
-        ("label", &args.label),
-        ("sessionKey", &args.session),
-    ] {
-        put(name, value.clone().map(Value::from));
-    }
-    put("args", (!args.args.is_empty()).then(|| args.args.clone().into()));
-    put("timeoutSeconds", args.timeout.map(Value::from));
-    put("gateway_id", args.gateway.as_deref().map(|named| daemon.gateway_id(named)).transpose()?.map(Value::from));
+        SpawnsCommand::Show { id } => show(daemon, &daemon.get(&path_of(id))?),
+    })
+}
+
+fn path_of(id: &str) -> String {
+    format!("/api/spawn/{}", path_part(id))
+}
+
+fn show(daemon: &Daemon, answer: &Answer<Spawn>) -> Result<u8, CliError> {
+    daemon.show(answer, |spawn| if daemon.output.is_quiet() { spawn.status.clone() } else { page(spawn) })
+}
+
+fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<Value, CliError> {
     let mut environment = Map::new();
     for variable in &args.environment {
         let (name, value) = match variable.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
             None => {
-                let value = std::env::var(variable)
-                    .map_err(|_| Trouble::usage(format!("--env {variable}: this shell has no such variable.")))?;
-                (variable.as_str(), value)
+                let missing = |_| CliError::usage(format!("--env {variable}: this shell has no such variable."));
+                (variable.as_str(), std::env::var(variable).map_err(missing)?)
             }
         };
         environment.insert(name.to_owned(), value.into());
     }
-    put("env", (!environment.is_empty()).then_some(Value::Object(environment)));
     let mut selector = Map::new();
     for label in &args.selector {
-        let (name, value) = label
-            .split_once('=')
-            .ok_or_else(|| Trouble::usage(format!("--selector {label}: it must be NAME=VALUE.")))?;
+        let wrong = || CliError::usage(format!("--selector {label}: it must be NAME=VALUE."));
+        let (name, value) = label.split_once('=').ok_or_else(wrong)?;
         selector.insert(name.to_owned(), value.into());
     }
-    put("selector", (!selector.is_empty()).then_some(Value::Object(selector)));
-    Ok(Value::Object(body))
+    let mut fields = Fields::default();
+    fields
+        .put("task", args.task.as_deref().map(read_text).transpose()?)
+        .put("command", args.command.clone())
+        .put("args", (!args.args.is_empty()).then(|| args.args.clone()))
+        .put("env", (!environment.is_empty()).then_some(environment))
+        .put("cwd", args.cwd.clone())
+        .put("agent", args.agent.clone())
+        .put("model", args.model.clone())
+        .put("label", args.label.clone())
+        .put("sessionKey", args.session.clone())
+        .put("timeoutSeconds", args.timeout)
+        .put("gateway_id", daemon.maybe_gateway_id(args.gateway.as_deref())?)
+        .put("selector", (!selector.is_empty()).then_some(selector));
+    Ok(Value::Object(fields.0))
 }
 
 /// Looks until it has ended.
-fn wait(daemon: &Daemon, id: &str) -> Result<u8, Trouble> {
+fn wait(daemon: &Daemon, id: &str) -> Result<u8, CliError> {
     let mut said = String::new();
     let mut pause = FIRST_PAUSE;
     loop {
-        let answer = daemon.get(&format!("/api/spawn/{}", path_part(id)))?;
-        let spawn = answer.json();
-        let status = text(&spawn, "/status").unwrap_or_default();
-        if status != said && !daemon.output.is_quiet() && !daemon.output.is_json() {
-            let gateway = text(&spawn, "/gateway/name").map(|name| format!(" on {name}")).unwrap_or_default();
-            terminal::complain_as_is(&terminal::plain(&format!("{id}: {status}{gateway}")));
+        let answer = daemon.get(&path_of(id))?;
+        let Spawn { status, gateway, .. } = daemon.read(&answer)?;
+        if status != said && daemon.output.is_for_people() {
+            let gateway = name_of(gateway.as_ref()).map(|name| format!(" on {name}")).unwrap_or_default();
+            complain_as_is(&plain(&format!("{id}: {status}{gateway}")));
         }
-        said.clone_from(&status);
         if ["completed", "failed", "killed", "lost"].contains(&status.as_str()) {
-            daemon.show(&answer, |_| if daemon.output.is_quiet() { status.clone() } else { page(&spawn) });
+            show(daemon, &answer)?;
             return Ok(if status == "completed" { EXIT_OK } else { EXIT_FAILURE });
         }
+        said = status;
         #[expect(clippy::disallowed_methods, reason = "between two looks at another process's state")]
         std::thread::sleep(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Lists or shows.
-pub(super) fn look(args: &SpawnsArgs) -> u8 {
-    args.daemon.run(|daemon| {
-        match &args.command {
-            SpawnsCommand::List { limit, offset } => {
-                let answer = daemon.get(&format!("/api/spawn?limit={limit}&offset={offset}"))?;
-                daemon.show(&answer, |seen| table(seen).shown(daemon.output));
-            }
-            SpawnsCommand::Show { id } => {
-                let answer = daemon.get(&format!("/api/spawn/{}", path_part(id)))?;
-                daemon.show(&answer, |spawn| {
-                    if daemon.output.is_quiet() { text(spawn, "/status").unwrap_or_default() } else { page(spawn) }
-                });
-            }
-        }
-        Ok(EXIT_OK)
-    })
-}
-
-fn table(seen: &Value) -> Table {
-    let mut table = Table::new(&["ID", "STATUS", "GATEWAY", "AGENT", "ASKED FOR", "TASK"], "No work was given yet.");
-    for row in seen.get("history").and_then(Value::as_array).into_iter().flatten() {
-        let status = text(row, "/status").unwrap_or_default();
-        let task: String = text(row, "/task").unwrap_or_default().chars().take(60).collect();
-        table.row(vec![
-            Cell::new(text(row, "/spawnId").unwrap_or_default()),
-            Cell::toned(&status, status_tone(&status)),
-            Cell::maybe(text(row, "/gateway/name")),
-            Cell::maybe(text(row, "/agent")),
-            Cell::maybe(number(row, "/createdAt").map(|ms| at(ms / 1000))),
+fn table(seen: &SpawnHistory) -> Table {
+    let row = |spawn: &Spawn| {
+        let task: String = spawn.task.chars().take(60).collect();
+        vec![
+            Cell::new(&spawn.spawn_id),
+            Cell::status(&spawn.status),
+            Cell::maybe(name_of(spawn.gateway.as_ref())),
+            Cell::maybe(spawn.agent.as_ref()),
+            Cell::new(at_ms(spawn.created_at)),
             Cell::new(task.lines().next().unwrap_or_default()),
-        ]);
-    }
-    table
+        ]
+    };
+    let heading = ["ID", "STATUS", "GATEWAY", "AGENT", "ASKED FOR", "TASK"];
+    Table::of(&heading, seen.history.iter().map(row), "No work was given yet.")
 }
 
-fn page(spawn: &Value) -> String {
-    let mut lines = Vec::new();
-    let mut put = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            lines.push(format!("{name:<10}{value}"));
-        }
-    };
-    for (name, field) in [
-        ("id", "/spawnId"),
-        ("status", "/status"),
-        ("reason", "/reason"),
-        ("error", "/error"),
-        ("gateway", "/gateway/name"),
-        ("route", "/route"),
-        ("agent", "/agent"),
-        ("model", "/model"),
-        ("label", "/label"),
-        ("session", "/sessionKey"),
-        ("run", "/runId"),
-        ("task", "/task"),
-    ] {
-        put(name, text(spawn, field));
-    }
-    put("result", spawn.get("result").filter(|result| !result.is_null()).map(ToString::to_string));
-    for (name, field) in [("asked for", "/createdAt"), ("changed", "/updatedAt"), ("ended", "/completedAt")] {
-        put(name, number(spawn, field).map(|ms| at(ms / 1000)));
-    }
-    terminal::plain_lines(&lines.join("\n"))
+fn page(spawn: &Spawn) -> String {
+    Details::new(10)
+        .put("id", &spawn.spawn_id)
+        .put("status", &spawn.status)
+        .maybe("reason", spawn.reason.as_deref())
+        .maybe("error", spawn.error.as_deref())
+        .maybe("gateway", name_of(spawn.gateway.as_ref()))
+        .maybe("route", spawn.route.as_deref())
+        .maybe("agent", spawn.agent.as_deref())
+        .maybe("model", spawn.model.as_deref())
+        .maybe("label", spawn.label.as_deref())
+        .maybe("session", spawn.session_key.as_deref())
+        .maybe("run", spawn.run_id.as_deref())
+        .put("task", &spawn.task)
+        .maybe("result", spawn.result.as_ref().map(ToString::to_string))
+        .put("asked for", at_ms(spawn.created_at))
+        .put("changed", at_ms(spawn.updated_at))
+        .maybe("ended", spawn.completed_at.map(at_ms))
+        .shown()
 }

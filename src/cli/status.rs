@@ -1,11 +1,10 @@
 //! `gatewarden status`: the daemon's own state.
 
 use clap::Args;
-use serde_json::Value;
+use gatewarden_api::daemon::DaemonStatus;
 
-use super::client::{DaemonArgs, Tone, number, seconds_of, status_tone, text};
-use super::{EXIT_OK, terminal};
-use crate::cli::client::Paint;
+use super::daemon::DaemonArgs;
+use super::output::{Paint, Tone, plain, seconds_of};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -16,60 +15,39 @@ pub(super) struct StatusArgs {
 /// Prints it.
 pub(super) fn run(args: &StatusArgs) -> u8 {
     args.daemon.run(|daemon| {
-        let answer = daemon.get("/api/status")?;
-        daemon.show(&answer, |seen| {
-            if daemon.output.is_quiet() {
-                return text(seen, "/status").unwrap_or_default();
-            }
-            page(&daemon.url(), seen, daemon.output.paint)
-        });
-        Ok(EXIT_OK)
+        daemon.show(&daemon.get("/api/status")?, |seen: &DaemonStatus| {
+            if daemon.output.is_quiet() { seen.status.clone() } else { page(&daemon.url(), seen, daemon.output.paint) }
+        })
     })
 }
 
-fn page(url: &str, seen: &Value, paint: Paint) -> String {
-    let word = |pointer: &str| terminal::plain(&text(seen, pointer).unwrap_or_default());
-    let count = |pointer: &str| number(seen, pointer).unwrap_or_default();
+fn page(url: &str, seen: &DaemonStatus, paint: Paint) -> String {
     let mut lines = Vec::new();
-    let status = word("/status");
     lines.push(format!(
         "daemon    {}, gatewarden {} at {url}, up for {}{}",
-        paint.paint(status_tone(&status), &status),
-        word("/version"),
-        seconds_of(count("/uptime")),
-        if seen.get("ready") == Some(&Value::Bool(true)) { "" } else { ", not ready" }
+        paint.paint(Tone::of_status(&seen.status), &plain(&seen.status)),
+        plain(&seen.version),
+        seconds_of(i64::try_from(seen.uptime).unwrap_or(i64::MAX)),
+        if seen.ready { "" } else { ", not ready" }
     ));
-    let by_status: Vec<String> = ["online", "degraded", "timeout", "offline", "unknown"]
-        .iter()
-        .map(|status| (*status, count(&format!("/gateways/by_status/{status}"))))
-        .filter(|(_, count)| *count > 0)
-        .map(|(status, count)| paint.paint(status_tone(status), &format!("{count} {status}")))
-        .collect();
-    lines.push(format!(
-        "gateways  {}{}",
-        count("/gateways/total"),
-        match by_status.as_slice() {
-            [] => String::new(),
-            some => format!(": {}", some.join(", ")),
-        }
-    ));
-    let acting = seen.pointer("/acting_primary").filter(|acting| acting.is_object());
-    let primary = seen.pointer("/primary").filter(|primary| primary.is_object());
-    lines.push(match (primary, acting) {
-        (_, Some(_)) => format!("primary   {} ({})", word("/acting_primary/name"), word("/acting_primary/reason")),
-        (Some(_), None) => {
-            let words =
-                format!("none acts; configured is {}, which is {}", word("/primary/name"), word("/primary/status"));
+    let by_status = paint.counts(|status| seen.gateways.by_status.get(status).copied().unwrap_or_default());
+    let by_status = if by_status.is_empty() { by_status } else { format!(": {by_status}") };
+    lines.push(format!("gateways  {}{by_status}", seen.gateways.total));
+    lines.push(match (&seen.primary, &seen.acting_primary) {
+        (_, Some(acting)) => format!("primary   {} ({})", plain(&acting.name), plain(&acting.reason)),
+        (Some(primary), None) => {
+            let (name, status) = (plain(&primary.name), plain(&primary.status));
+            let words = format!("none acts; configured is {name}, which is {status}");
             format!("primary   {}", paint.paint(Tone::Bad, &words))
         }
         (None, None) => "primary   none".to_owned(),
     });
-    lines.push(format!("sessions  {} active", count("/sessions")));
-    if let Some(error) = text(seen, "/store/error") {
-        lines.push(format!("store     {}", paint.paint(Tone::Bad, &terminal::plain(&error))));
+    lines.push(format!("sessions  {} active", seen.sessions));
+    if let Some(error) = &seen.store.error {
+        lines.push(format!("store     {}", paint.paint(Tone::Bad, &plain(error))));
     }
-    if let Some(doubt) = text(seen, "/self_doubt") {
-        lines.push(format!("network   {}", paint.paint(Tone::Warning, &terminal::plain(&doubt))));
+    if let Some(doubt) = &seen.self_doubt {
+        lines.push(format!("network   {}", paint.paint(Tone::Warning, &plain(doubt))));
     }
     lines.join("\n")
 }
@@ -85,7 +63,9 @@ mod tests {
         let seen = json!({"status": "degraded", "version": "1", "uptime": 61, "ready": true,
             "primary": {"id": 1, "name": "prod", "status": "offline"}, "acting_primary": null,
             "gateways": {"total": 3, "by_status": {"online": 2, "offline": 1, "timeout": 0}}, "sessions": 4,
-            "store": {"error": "the disk is full"}, "self_doubt": null});
+            "store": {"ok": false, "writer_queue": 0, "reader_queue": 0, "error": "the disk is full"}, "self_doubt": null,
+            "registry": {"ok": true, "in_flight": 0}});
+        let seen = serde_json::from_value(seen).unwrap();
         let page = page("http://x", &seen, Paint::none());
         for part in [
             "degraded, gatewarden 1 at http://x, up for 1m",

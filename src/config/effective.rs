@@ -1,20 +1,20 @@
-//! The configuration as it counts, for people: what each key is, where that came from, and what a reload would change.
+//! The configuration as it counts, for people: what each setting is, where that came from, and what a reload would change.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::keys::KEYS;
-use super::layers::{NAMED_SECTIONS, NamedSections, Settings};
-use super::notifications;
-use super::reading::{shown, written};
-use super::store::default_path;
+use super::reader::{DEFAULT, Setting};
 
-/// One key as it counts.
+/// What can change while the daemon runs.
+const LIVE: [&str; 1] = ["log.level"];
+const NOT_SET: &str = "(not set)";
+const REDACTED: &str = "(redacted)";
+
+/// One setting as it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectiveValue {
-    /// The key.
+    /// Section and name, as in the file.
     pub path: &'static str,
     /// Its value; a secret only says whether it is set.
     pub value: String,
@@ -24,64 +24,47 @@ pub struct EffectiveValue {
     fingerprint: Option<[u8; 32]>,
 }
 
-/// All keys, in the order of the table.
-pub(super) fn values(
-    settings: &Settings,
-    named: &NamedSections,
-    state_dir: &Path,
-    destinations: &notifications::Read,
-    file: &Path,
-) -> Vec<EffectiveValue> {
-    let sections = NAMED_SECTIONS.iter().map(|section| named_section(section, named));
-    let is_set = !destinations.shown.is_empty();
-    let notifications = EffectiveValue {
-        path: notifications::LIST,
-        value: if is_set { destinations.shown.clone() } else { "(none)".to_owned() },
-        origin: if is_set { file.display().to_string() } else { "default".to_owned() },
-        fingerprint: Some(destinations.fingerprint),
-    };
-    KEYS.iter()
-        .map(|key| {
-            let setting = settings.get(key.path);
-            let value = match setting {
-                Some(setting) if key.secret => {
-                    if shown(setting).is_empty() { "(not set)" } else { "(redacted)" }.to_owned()
-                }
-                Some(setting) => shown(setting),
-                None if key.path == "store.url" => format!("sqlite://{}", default_path(state_dir).display()),
-                None => "(not set)".to_owned(),
-            };
-            EffectiveValue {
-                path: key.path,
-                value,
-                origin: setting.map_or("default", |setting| &setting.origin).to_owned(),
-                fingerprint: setting.map(|setting| Sha256::digest(written(setting).as_bytes()).into()),
-            }
-        })
-        .chain([notifications])
-        .chain(sections)
-        .collect()
-}
+impl EffectiveValue {
+    pub(super) fn of(path: &'static str, setting: Option<&Setting>, is_secret: bool) -> Self {
+        let written = setting.map(|setting| setting.raw.to_string());
+        Self {
+            path,
+            value: match &written {
+                Some(text) if is_secret => if text.is_empty() { NOT_SET } else { REDACTED }.to_owned(),
+                Some(text) => without_secrets(text),
+                None => NOT_SET.to_owned(),
+            },
+            origin: setting.map_or(DEFAULT, |setting| &setting.origin).to_owned(),
+            fingerprint: written.map(|text| Sha256::digest(text.as_bytes()).into()),
+        }
+    }
 
-/// A section of names: only the names are shown, because what is in them may be secret.
-fn named_section(section: &'static str, named: &NamedSections) -> EffectiveValue {
-    let table = named.tables.get(section).filter(|table| !table.is_empty());
-    let names = |table: &std::collections::BTreeMap<String, _>| table.keys().cloned().collect::<Vec<_>>().join(",");
-    EffectiveValue {
-        path: section,
-        value: table.map_or_else(|| "(none)".to_owned(), names),
-        origin: table.map_or_else(|| "default".to_owned(), |_| named.origin.display().to_string()),
-        // The tables of a file come in no order of their own; their text does.
-        fingerprint: table.map(|table| {
-            let mut lines: Vec<String> =
-                table.iter().map(|(name, value)| super::layers::as_text(name, value)).collect();
-            lines.sort();
-            Sha256::digest(lines.join("\n").as_bytes()).into()
-        }),
+    /// A list or section of things with names. Only the names are shown, because what is in them may be secret; `content` has all.
+    pub(super) fn of_names(path: &'static str, names: &[String], file: &std::path::Path, content: &str) -> Self {
+        let is_set = !names.is_empty();
+        Self {
+            path,
+            value: if is_set { names.join(",") } else { "(none)".to_owned() },
+            origin: if is_set { file.display().to_string() } else { DEFAULT.to_owned() },
+            fingerprint: Some(Sha256::digest(content.as_bytes()).into()),
+        }
+    }
+
+    /// The value, where there is one that may be shown.
+    pub(super) fn shown(&self) -> Option<String> {
+        self.fingerprint.filter(|_| self.value != REDACTED).map(|_| self.value.clone())
     }
 }
 
-/// When a changed key counts.
+/// URLs lose what may be a secret in them.
+fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (address, query) = rest.split_once('?').map_or((rest, ""), |(address, _)| (address, "?(redacted)"));
+    let (user, host) = address.rsplit_once('@').map_or(("", address), |(_, host)| ("(redacted)@", host));
+    format!("{scheme}://{user}{host}{query}")
+}
+
+/// When a changed setting counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// At once.
@@ -90,24 +73,21 @@ pub enum Effect {
     AtRestart,
 }
 
-/// A key that another reading of the configuration has changed.
+/// A setting that another reading of the configuration has changed. Secrets are not shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The key, or the section of names.
+    /// The setting, or the section of names.
     pub path: &'static str,
-    /// As it counts now; a secret is not shown.
+    /// As it counts now.
     pub before: String,
-    /// As it was read; a secret is not shown.
+    /// As it was read.
     pub after: String,
     /// When that counts.
     pub effect: Effect,
 }
 
-/// What can change while the daemon runs.
-const LIVE: [&str; 1] = ["log.level"];
-
 impl super::Config {
-    /// What differs in a newer reading from what counts now, in the order of the table.
+    /// What differs in a newer reading from what counts now.
     pub fn changes_to(&self, newer: &Self) -> Vec<Change> {
         let pairs = self.effective.iter().zip(&newer.effective);
         pairs
@@ -131,7 +111,7 @@ impl super::Config {
         }
     }
 
-    /// Every key with its value and source, a line each: for `gatewarden config check`.
+    /// Every setting with its value and source, a line each: for `gatewarden config check`.
     pub fn describe(&self) -> String {
         let width = |of: fn(&EffectiveValue) -> usize| self.effective.iter().map(of).max().unwrap_or(0);
         let (paths, values) = (width(|key| key.path.len()), width(|key| key.value.len()).min(40));

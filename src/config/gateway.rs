@@ -1,93 +1,105 @@
-//! Sections `gateway`, `direct`, `election`, `supervision` and `routing`.
+//! Sections `gateway`, `direct`, `election`, `routing` and `supervision`.
 
 use std::time::Duration;
 
 use gatewarden_actors::machines::routing::RoutingPolicy;
 use gatewarden_actors::settings::{ElectionSettings, GatewaySettings, RestartSettings, RoutingSettings};
 
-use super::WorkSettings;
-use super::reading::Reader;
+use super::reader::{Reader, or};
+use super::{DAY, HOUR, SECOND, SHORTEST};
 
 const MIB: usize = 1024 * 1024;
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Short enough for any test, long enough that a slip of a unit isn't a flood.
-const SHORTEST: Duration = Duration::from_millis(10);
+const NONE: Duration = Duration::ZERO;
+/// Longest wait for a step of a connection.
+const STEP: Duration = Duration::from_secs(300);
 
-/// Settings of each connection.
-pub(super) fn gateway(reader: &mut Reader<'_>) -> GatewaySettings {
-    let heartbeat_interval = reader.duration("gateway.heartbeat_interval", SHORTEST..=HOUR);
-    let heartbeat_timeout = reader.duration("gateway.heartbeat_timeout", SHORTEST..=HOUR);
-    let (oldest, newest) =
-        (reader.number("gateway.min_protocol", 1..=1000), reader.number("gateway.max_protocol", 1..=1000));
-    let memory_each = reader.bytes("gateway.memory_each", 4 * MIB..=1024 * MIB);
-    let memory_total = reader.bytes("gateway.memory_total", 16 * MIB..=64 * 1024 * MIB);
-    if memory_each > memory_total {
-        reader.wrong("gateway.memory_each", "must not be above gateway.memory_total");
-    }
-    if oldest > newest {
-        reader.wrong("gateway.min_protocol", format!("must not be above gateway.max_protocol ({newest})"));
-    }
-    GatewaySettings {
+/// Settings of work given to gateways.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkSettings {
+    /// Where work goes that names no gateway, and how much of it one gateway gets.
+    pub routing: RoutingSettings,
+    /// How long a CLI tool may be silent, unless it announces longer intervals; 60 s.
+    pub heartbeat_timeout: Duration,
+    /// Between automatic syncs of agents; 15 min.
+    pub agent_sync_interval: Duration,
+    /// The oldest gateway version that the organization API accepts; 2026.02.9.
+    pub min_version: String,
+}
+
+/// Settings of each connection, then the ones of `gateway` that belong to work.
+pub(super) fn gateway(reader: &mut Reader<'_>) -> (GatewaySettings, Duration, String) {
+    let heartbeat_interval = reader.duration("gateway.heartbeat_interval", "30s", SHORTEST..=HOUR);
+    let heartbeat_timeout = reader.duration("gateway.heartbeat_timeout", "10s", SHORTEST..=HOUR);
+    let settings = GatewaySettings {
         heartbeat_interval,
         // Where the interval is short, the reply is due within a third of it, whatever the key says.
         heartbeat_timeout: heartbeat_timeout.min(heartbeat_interval / 3),
-        missed_heartbeats: reader.number("gateway.missed_heartbeats", 1..=100),
-        probe_interval: reader.duration("gateway.probe_interval", SHORTEST..=DAY),
-        probe_timeout: reader.duration("gateway.probe_timeout", SHORTEST..=60 * SECOND),
-        breaker_failures: reader.number("gateway.breaker_failures", 1..=1000),
-        backoff: reader.durations("gateway.backoff", SHORTEST..=HOUR, 32),
-        stable_after: reader.duration("gateway.stable_after", Duration::ZERO..=DAY),
-        starting_grace: reader.duration("gateway.starting_grace", Duration::ZERO..=DAY),
-        restarting_grace: reader.duration("gateway.restarting_grace", Duration::ZERO..=DAY),
-        degraded_latency: reader.duration("gateway.degraded_latency", Duration::from_millis(1)..=60 * SECOND),
-        dial_timeout: reader.duration("gateway.dial_timeout", SHORTEST..=300 * SECOND),
-        challenge_timeout: reader.duration("gateway.challenge_timeout", SHORTEST..=300 * SECOND),
-        known_challenge_timeout: reader.duration("gateway.known_challenge_timeout", SHORTEST..=300 * SECOND),
-        connect_timeout: reader.duration("gateway.connect_timeout", SHORTEST..=300 * SECOND),
-        request_timeout: reader.duration("gateway.request_timeout", SHORTEST..=HOUR),
-        blocked_recheck: reader.duration("gateway.blocked_recheck", SHORTEST..=DAY),
-        resync_interval: reader.duration("gateway.resync_interval", SHORTEST..=DAY),
-        protocols: oldest..=newest,
-        memory_each,
-        memory_total,
+        missed_heartbeats: reader.number("gateway.missed_heartbeats", 3, 1..=100),
+        probe_interval: reader.duration("gateway.probe_interval", "5m", SHORTEST..=DAY),
+        probe_timeout: reader.duration("gateway.probe_timeout", "5s", SHORTEST..=60 * SECOND),
+        breaker_failures: reader.number("gateway.breaker_failures", 3, 1..=1000),
+        backoff: reader.durations("gateway.backoff", "1s,2s,4s,8s,16s,30s", SHORTEST..=HOUR, 32),
+        stable_after: reader.duration("gateway.stable_after", "60s", NONE..=DAY),
+        starting_grace: reader.duration("gateway.starting_grace", "5m", NONE..=DAY),
+        restarting_grace: reader.duration("gateway.restarting_grace", "30s", NONE..=DAY),
+        degraded_latency: reader.duration("gateway.degraded_latency", "500ms", Duration::from_millis(1)..=60 * SECOND),
+        dial_timeout: reader.duration("gateway.dial_timeout", "10s", SHORTEST..=STEP),
+        challenge_timeout: reader.duration("gateway.challenge_timeout", "5s", SHORTEST..=STEP),
+        known_challenge_timeout: reader.duration("gateway.known_challenge_timeout", "10s", SHORTEST..=STEP),
+        connect_timeout: reader.duration("gateway.connect_timeout", "10s", SHORTEST..=STEP),
+        request_timeout: reader.duration("gateway.request_timeout", "30s", SHORTEST..=HOUR),
+        blocked_recheck: reader.duration("gateway.blocked_recheck", "10m", SHORTEST..=DAY),
+        resync_interval: reader.duration("gateway.resync_interval", "5m", SHORTEST..=DAY),
+        memory_each: reader.bytes("gateway.memory_each", "32MiB", 4 * MIB..=1024 * MIB),
+        memory_total: reader.bytes("gateway.memory_total", "256MiB", 16 * MIB..=64 * 1024 * MIB),
         ..GatewaySettings::default()
+    };
+    if settings.memory_each > settings.memory_total {
+        reader.wrong("gateway.memory_each", "must not be above gateway.memory_total");
     }
+    let agent_sync_interval = reader.duration("gateway.agent_sync_interval", "15m", SECOND..=30 * DAY);
+    let oldest = reader.number("gateway.min_protocol", 3, 1..=1000);
+    let newest = reader.number("gateway.max_protocol", 4, 1..=1000);
+    if oldest > newest {
+        reader.wrong("gateway.min_protocol", format!("must not be above gateway.max_protocol ({newest})"));
+    }
+    let min_version = reader.parsed(
+        or("gateway.min_version", &["GATEWAY_MIN_VERSION"]),
+        "2026.02.9",
+        String::new(),
+        calendar_version,
+    );
+    (GatewaySettings { protocols: oldest..=newest, ..settings }, agent_sync_interval, min_version)
 }
 
-/// Settings of the election.
+pub(super) fn direct_heartbeat_timeout(reader: &mut Reader<'_>) -> Duration {
+    reader.duration("direct.heartbeat_timeout", "60s", SECOND..=DAY)
+}
+
 pub(super) fn election(reader: &mut Reader<'_>) -> ElectionSettings {
     ElectionSettings {
-        auto_failover: reader.switch("election.auto_failover"),
-        failback_after: reader.duration("election.failback_after", Duration::ZERO..=DAY),
-        startup_hold: reader.duration("election.startup_hold", Duration::ZERO..=HOUR),
+        auto_failover: reader.switch("election.auto_failover", true),
+        failback_after: reader.duration("election.failback_after", "30s", NONE..=DAY),
+        startup_hold: reader.duration("election.startup_hold", "10s", NONE..=HOUR),
     }
 }
 
-/// Settings of supervision.
-pub(super) fn restarts(reader: &mut Reader<'_>) -> RestartSettings {
+pub(super) fn routing(reader: &mut Reader<'_>) -> RoutingSettings {
+    RoutingSettings {
+        policy: reader.parsed("routing.policy", "primary", RoutingPolicy::Primary, |text| match text {
+            "primary" => Ok(RoutingPolicy::Primary),
+            "least_loaded" => Ok(RoutingPolicy::LeastLoaded),
+            _ => Err("must be primary or least_loaded".to_owned()),
+        }),
+        max_in_flight: reader.count("routing.max_in_flight", 64, 1..=100_000),
+        lost_after: reader.duration("routing.lost_after", "10m", SECOND..=DAY),
+    }
+}
+
+pub(super) fn supervision(reader: &mut Reader<'_>) -> RestartSettings {
     RestartSettings {
-        max_restarts: reader.number("supervision.max_restarts", 0..=10_000),
-        window: reader.duration("supervision.window", SHORTEST..=DAY),
-    }
-}
-
-/// Settings of routing.
-pub(super) fn work(reader: &mut Reader<'_>) -> WorkSettings {
-    WorkSettings {
-        routing: RoutingSettings {
-            policy: reader.parsed("routing.policy", RoutingPolicy::Primary, |text| match text {
-                "primary" => Ok(RoutingPolicy::Primary),
-                "least_loaded" => Ok(RoutingPolicy::LeastLoaded),
-                _ => Err("must be primary or least_loaded".to_owned()),
-            }),
-            max_in_flight: usize::try_from(reader.number("routing.max_in_flight", 1..=100_000)).unwrap_or(usize::MAX),
-            lost_after: reader.duration("routing.lost_after", SECOND..=DAY),
-        },
-        heartbeat_timeout: reader.duration("direct.heartbeat_timeout", SECOND..=DAY),
-        agent_sync_interval: reader.duration("gateway.agent_sync_interval", SECOND..=30 * DAY),
-        min_version: reader.parsed("gateway.min_version", String::new(), calendar_version),
+        max_restarts: reader.number("supervision.max_restarts", 5, 0..=10_000),
+        window: reader.duration("supervision.window", "60s", SHORTEST..=DAY),
     }
 }
 

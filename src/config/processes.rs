@@ -5,79 +5,83 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{Value, ValueKind};
+use config::{Map, Value, ValueKind};
 use gatewarden_actors::machines::process_supervision::SupervisionSettings;
 use gatewarden_actors::settings::{CommandDefinition, ProcessSettings};
 use gatewarden_protocol::Secret;
 
-use super::layers::NamedSections;
-use super::problem::Problem;
-use super::reading::Reader;
+use super::effective::EffectiveValue;
+use super::reader::{ConfigFile, Problem, Reader};
+use super::table::TableReader;
+use super::{DAY, HOUR, SECOND, SHORTEST};
 
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
-const SHORTEST: Duration = Duration::from_millis(10);
+const SECTION: &str = "commands";
 /// Commands that may be defined.
 const MAX_COMMANDS: usize = 256;
 /// Arguments and variables of a command.
 const MAX_ITEMS: usize = 128;
-const KEYS: [&str; 4] = ["program", "args", "env", "directory"];
 
-/// Section `processes`, together with the commands.
-pub(super) fn settings(reader: &mut Reader<'_>, commands: BTreeMap<String, CommandDefinition>) -> ProcessSettings {
-    let units = reader.list("processes.units");
+/// Section `processes`, without the commands.
+pub(super) fn settings(reader: &mut Reader<'_>) -> ProcessSettings {
+    let units = reader.list("processes.units", "");
     if let Some(odd) = units.iter().find(|unit| !unit.ends_with(".service")) {
-        let odd = odd.clone();
-        reader
-            .wrong("processes.units", format!("must be names of units with their suffix .service; \"{odd}\" is none"));
+        let expected = format!("must be names of units with their suffix .service; \"{odd}\" is none");
+        reader.wrong("processes.units", expected);
     }
+    let fraction = Duration::from_millis(100);
     ProcessSettings {
-        commands,
         units,
         supervision: SupervisionSettings {
-            max_restarts: reader.number("processes.max_restarts", 0..=1000),
-            window: reader.duration("processes.window", SHORTEST..=24 * HOUR),
-            backoff: reader.durations("processes.backoff", SHORTEST..=HOUR, 32),
-            stable_after: reader.duration("processes.stable_after", SHORTEST..=24 * HOUR),
-            stop_grace: reader.duration("processes.stop_grace", Duration::from_millis(100)..=300 * SECOND),
+            max_restarts: reader.number("processes.max_restarts", 5, 0..=1000),
+            window: reader.duration("processes.window", "5m", SHORTEST..=DAY),
+            backoff: reader.durations("processes.backoff", "1s,2s,4s,8s,16s,30s", SHORTEST..=HOUR, 32),
+            stable_after: reader.duration("processes.stable_after", "60s", SHORTEST..=DAY),
+            stop_grace: reader.duration("processes.stop_grace", "10s", fraction..=300 * SECOND),
         },
-        verify_within: reader.duration("processes.verify_within", SECOND..=900 * SECOND),
-        sample_interval: reader.duration("processes.sample_interval", Duration::from_millis(100)..=HOUR),
+        verify_within: reader.duration("processes.verify_within", "90s", SECOND..=900 * SECOND),
+        sample_interval: reader.duration("processes.sample_interval", "5s", fraction..=HOUR),
+        commands: BTreeMap::new(),
     }
 }
 
 /// Every `[commands.NAME]`.
-pub(super) fn commands(named: &NamedSections, problems: &mut Vec<Problem>) -> BTreeMap<String, CommandDefinition> {
-    let Some(tables) = named.tables.get("commands").filter(|tables| !tables.is_empty()) else { return BTreeMap::new() };
-    let mut notes = Notes { origin: named.origin.display().to_string(), problems };
+pub(super) fn commands(reader: &mut Reader<'_>) -> BTreeMap<String, CommandDefinition> {
+    let ConfigFile { path: file, table } = &mut reader.file;
+    let origin = file.display().to_string();
+    let tables = match table.remove(SECTION).map(|value| value.kind) {
+        None => BTreeMap::new(),
+        Some(ValueKind::Table(tables)) => tables.into_iter().collect::<BTreeMap<String, Value>>(),
+        Some(_) => {
+            let expected = format!("{SECTION} must be a section: write [{SECTION}.NAME]");
+            reader.problems.push(Problem::of(origin.clone(), expected));
+            BTreeMap::new()
+        }
+    };
+    let mut problem = |expected| reader.problems.push(Problem::new(origin.clone(), SECTION, expected));
     if tables.len() > MAX_COMMANDS {
-        notes.add("commands", format!("at most {MAX_COMMANDS} commands may be defined"));
+        problem(format!("at most {MAX_COMMANDS} commands may be defined"));
     }
     // Whoever may write the file may run anything as the daemon's user.
-    if let Some(mode) = writable_by_others(&named.origin) {
-        notes.add(
-            "commands",
-            format!("other users may write this file (mode {mode:04o}), which says what is run; run chmod go-w on it"),
-        );
+    if let Some(mode) = writable_by_others(file).filter(|_| !tables.is_empty()) {
+        let cure = "run chmod go-w on it";
+        problem(format!("other users may write this file (mode {mode:04o}), which says what is run; {cure}"));
     }
+    let names: Vec<String> = tables.keys().cloned().collect();
     let mut commands = BTreeMap::new();
     for (name, value) in tables {
-        if let Some(definition) = command(name, value, &mut notes) {
-            commands.insert(name.clone(), definition);
+        if let Some(definition) = command(&name, value, file, &mut reader.problems) {
+            commands.insert(name, definition);
         }
     }
+    let content: Vec<String> = commands
+        .iter()
+        .map(|(name, command)| {
+            let env: Vec<_> = command.env.iter().map(|(name, value)| (name, value.expose())).collect();
+            format!("{name} {:?} {:?} {:?} {env:?}", command.program, command.args, command.directory)
+        })
+        .collect();
+    reader.effective.push(EffectiveValue::of_names(SECTION, &names, file, &content.join("\n")));
     commands
-}
-
-struct Notes<'a> {
-    origin: String,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl Notes<'_> {
-    fn add(&mut self, key: &str, expected: String) {
-        self.problems.push(Problem { origin: self.origin.clone(), key: Some(key.to_owned()), value: None, expected });
-    }
 }
 
 fn writable_by_others(file: &Path) -> Option<u32> {
@@ -85,86 +89,74 @@ fn writable_by_others(file: &Path) -> Option<u32> {
     (mode & 0o022 != 0).then_some(mode)
 }
 
-fn command(name: &str, value: &Value, notes: &mut Notes<'_>) -> Option<CommandDefinition> {
-    let path = format!("commands.{name}");
+fn command(name: &str, value: Value, file: &Path, problems: &mut Vec<Problem>) -> Option<CommandDefinition> {
+    let path = format!("{SECTION}.{name}");
     let legal = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || matches!(char, '-' | '_');
-    if !(1..=64).contains(&name.len()) || !name.chars().all(legal) {
-        notes.add(&path, "a command's name has 1 to 64 lowercase letters, digits, \"-\" and \"_\"".to_owned());
-        return None;
-    }
-    let ValueKind::Table(table) = &value.kind else {
-        notes.add(&path, format!("this is a section: write [{path}] and its keys {} below it", KEYS.join(", ")));
-        return None;
+    let named = (1..=64).contains(&name.len()) && name.chars().all(legal);
+    let table: Map<String, Value> = match value.kind {
+        ValueKind::Table(table) if named => table,
+        _ => {
+            let expected = if named {
+                format!("this is a section: write [{path}] and its keys program, args, env, directory below it")
+            } else {
+                "a command's name has 1 to 64 lowercase letters, digits, \"-\" and \"_\"".to_owned()
+            };
+            problems.push(Problem::new(file.display().to_string(), path, expected));
+            return None;
+        }
     };
-    for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-        notes.add(&format!("{path}.{key}"), format!("unknown key; a command has {}", KEYS.join(", ")));
-    }
-    let program = absolute(&path, "program", table.get("program"), notes);
-    if program.is_none() && !table.contains_key("program") {
-        notes.add(&format!("{path}.program"), "is missing: the absolute path of the program".to_owned());
-    }
-    Some(CommandDefinition {
-        args: args(&path, table.get("args"), notes),
-        env: env(&path, table.get("env"), notes),
-        directory: absolute(&path, "directory", table.get("directory"), notes),
-        program: program?,
-    })
+    let mut table = TableReader::new(path, file, table, problems);
+    let program = absolute(&mut table, "program");
+    let args = table.list("args", MAX_ITEMS, as_text).unwrap_or_default();
+    let env = environment(&mut table);
+    let directory = absolute(&mut table, "directory");
+    table.refuse_unknown("a command");
+    let program = match program {
+        Some(program) => program?,
+        None => {
+            table.wrong("program", "is missing: the absolute path of the program");
+            return None;
+        }
+    };
+    Some(CommandDefinition { program, args, env, directory: directory.flatten() })
 }
 
-fn absolute(path: &str, key: &str, value: Option<&Value>, notes: &mut Notes<'_>) -> Option<PathBuf> {
-    match &value?.kind {
+/// None: not there. Some(None): there, and wrong.
+fn absolute(table: &mut TableReader<'_>, key: &'static str) -> Option<Option<PathBuf>> {
+    Some(match table.take(key)? {
         ValueKind::String(text) if text.starts_with('/') && !text.contains('\0') => Some(PathBuf::from(text)),
         _ => {
-            notes.add(&format!("{path}.{key}"), "must be an absolute path, such as \"/usr/bin/openclaw\"".to_owned());
+            table.wrong(key, "must be an absolute path, such as \"/usr/bin/openclaw\"");
             None
         }
-    }
-}
-
-fn args(path: &str, value: Option<&Value>, notes: &mut Notes<'_>) -> Vec<String> {
-    let Some(value) = value else { return Vec::new() };
-    let texts = match &value.kind {
-        ValueKind::Array(items) if items.len() <= MAX_ITEMS => items.iter().map(text).collect::<Option<Vec<_>>>(),
-        _ => None,
-    };
-    texts.unwrap_or_else(|| {
-        notes.add(
-            &format!("{path}.args"),
-            format!("must be a list of at most {MAX_ITEMS} texts, one for each argument"),
-        );
-        Vec::new()
     })
 }
 
-fn env(path: &str, value: Option<&Value>, notes: &mut Notes<'_>) -> BTreeMap<String, Secret> {
-    let Some(value) = value else { return BTreeMap::new() };
-    let ValueKind::Table(table) = &value.kind else {
-        notes.add(
-            &format!("{path}.env"),
-            format!("this is a section: write [{path}.env] and NAME = \"value\" below it"),
-        );
+fn environment(table: &mut TableReader<'_>) -> BTreeMap<String, Secret> {
+    let Ok(variables) = table.names("env") else {
+        let expected = format!("this is a section: write [{}.env] and NAME = \"value\" below it", table.path);
+        table.wrong("env", expected);
         return BTreeMap::new();
     };
     let mut env = BTreeMap::new();
-    for (name, value) in table {
+    for (name, value) in variables {
         let legal = |char: char| char.is_ascii_alphanumeric() || char == '_';
         let named =
             !name.is_empty() && name.chars().all(legal) && !name.starts_with(|char: char| char.is_ascii_digit());
-        match text(value).filter(|_| named && !name.starts_with("GATEWARDEN_LOCAL_")) {
-            Some(value) if env.len() < MAX_ITEMS => {
-                env.insert(name.clone(), Secret::new(value));
+        match as_text(&value).filter(|_| named && !name.starts_with("GATEWARDEN_LOCAL_")) {
+            Some(value) if env.len() < MAX_ITEMS => drop(env.insert(name, Secret::new(value))),
+            _ => {
+                let expected =
+                    format!("must be the name of a variable with a text as value (at most {MAX_ITEMS} of them)");
+                table.wrong(&format!("env.{name}"), expected);
             }
-            _ => notes.add(
-                &format!("{path}.env.{name}"),
-                format!("must be the name of a variable with a text as value (at most {MAX_ITEMS} of them)"),
-            ),
         }
     }
     env
 }
 
-fn text(value: &Value) -> Option<String> {
-    match &value.kind {
+fn as_text(value: &ValueKind) -> Option<String> {
+    match value {
         ValueKind::String(text) if !text.contains('\0') => Some(text.clone()),
         ValueKind::I64(number) => Some(number.to_string()),
         ValueKind::Boolean(switch) => Some(switch.to_string()),

@@ -5,44 +5,53 @@ use std::path::Path;
 use gatewarden_actors::gateway_record::NewGateway;
 use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
 use gatewarden_protocol::{GatewayAddress, ParsedHost, Secret};
+use serde_json::Value;
 
-use super::layers::read_file;
-use super::reading::Reader;
+use super::reader::{Reader, or, read_file};
+
+const PORT_VARIABLES: [&str; 3] = ["OPENCLAW_GATEWAY_PORT", "GATEWAY_PORT", "NEXT_PUBLIC_GATEWAY_PORT"];
 
 /// The gateway to seed, always as primary.
 pub(super) fn gateway(reader: &mut Reader<'_>) -> NewGateway {
-    let name = reader.text("seed.name");
+    let name = reader.text(or("seed.name", &["MC_DEFAULT_GATEWAY_NAME"]), "primary");
     if name.chars().count() > 200 || name.chars().any(char::is_control) {
         reader.wrong("seed.name", "must be 1 to 200 characters without control characters");
     }
+    let host = reader.text(or("seed.host", &["OPENCLAW_GATEWAY_HOST"]), "127.0.0.1");
+    let port = reader.number(or("seed.port", &PORT_VARIABLES), u32::from(DEFAULT_GATEWAY_PORT), 1..=65535);
+    let port = u16::try_from(port).unwrap_or(DEFAULT_GATEWAY_PORT);
+    let url = reader.optional_text(or("seed.url", &["GATEWAY_URL"]));
+    let token = reader.secret(
+        or("seed.token", &["OPENCLAW_GATEWAY_TOKEN", "GATEWAY_TOKEN"]),
+        "seed.token_file",
+        "gateway_token",
+    );
     let local = openclaw_config(reader);
-    let address = address(reader, local.port);
+    let address = address(reader, url, host, port, local.port);
     let port = address.as_ref().map_or(DEFAULT_GATEWAY_PORT, ParsedHost::port);
     let (host, url_token) = address.map(|parsed| (parsed.host_text, parsed.url_token)).unwrap_or_default();
-    let token = reader.optional_text("seed.token").map(Secret::new).or(local.token);
-    NewGateway { token, url_token, is_primary: true, ..NewGateway::at(name, host, port) }
+    NewGateway { token: token.or(local.token), url_token, is_primary: true, ..NewGateway::at(name, host, port) }
 }
 
-/// Where the gateway is. A URL given as `seed.url` wins over host and port.
-fn address(reader: &mut Reader<'_>, local_port: Option<u16>) -> Option<ParsedHost> {
-    let configured = u16::try_from(reader.number("seed.port", 1..=65535)).unwrap_or(DEFAULT_GATEWAY_PORT);
-    let (key, text, port) = match reader.optional_text("seed.url") {
+/// Where the gateway is. A URL wins over host and port.
+fn address(
+    reader: &mut Reader<'_>,
+    url: Option<String>,
+    host: String,
+    configured: u16,
+    local: Option<u16>,
+) -> Option<ParsedHost> {
+    let (key, text, port) = match url {
         Some(url) => ("seed.url", url, None),
         None => {
-            let host = reader.text("seed.host");
-            let given = if reader.is_set("seed.port") { Some(configured) } else { local_port };
+            let given = if reader.is_set("seed.port") { Some(configured) } else { local };
             // The default port must not outdo the one that a URL's scheme means.
             let port = given.or((!host.contains("://")).then_some(configured));
             ("seed.host", host, port)
         }
     };
-    match GatewayAddress::parse(&text, port) {
-        Ok(parsed) => Some(parsed),
-        Err(error) => {
-            reader.wrong(key, error);
-            None
-        }
-    }
+    let parsed = GatewayAddress::parse(&text, port);
+    parsed.map_err(|error| reader.wrong(key, error.to_string())).ok()
 }
 
 #[derive(Default)]
@@ -54,29 +63,26 @@ struct LocalGateway {
 /// Port and token of a gateway on this machine, from its own configuration. It isn't our file: what can't be read there
 /// is passed over with a warning, and everything that was configured here wins.
 fn openclaw_config(reader: &mut Reader<'_>) -> LocalGateway {
+    let path = reader.optional_text(or("seed.openclaw_config", &["OPENCLAW_CONFIG"]));
     // A token of this machine's gateway must not travel to another one.
     let elsewhere = reader.is_set("seed.url") || reader.is_set("seed.host");
-    let path = reader.optional_text("seed.openclaw_config").filter(|_| !elsewhere);
-    let Some(path) = path else { return LocalGateway::default() };
-    let document: Result<serde_json::Value, String> = read_file(Path::new(&path))
+    let Some(path) = path.filter(|_| !elsewhere) else { return LocalGateway::default() };
+    let document: Result<Value, String> = read_file(Path::new(&path))
         .map_err(|error| error.to_string())
         .and_then(|text| serde_json::from_str(&text).map_err(|_| "it is not JSON".to_owned()));
     match document {
-        Ok(document) => LocalGateway {
-            port: document
-                .pointer("/gateway/port")
-                .and_then(serde_json::Value::as_u64)
-                .and_then(|port| u16::try_from(port).ok())
-                .filter(|port| *port > 0),
-            token: document
-                .pointer("/gateway/auth/token")
-                .and_then(serde_json::Value::as_str)
-                .filter(|token| !token.is_empty())
-                .map(Secret::new),
-        },
+        Ok(document) => {
+            let port = document.pointer("/gateway/port").and_then(Value::as_u64);
+            let token = document.pointer("/gateway/auth/token").and_then(Value::as_str);
+            LocalGateway {
+                port: port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0),
+                token: token.filter(|token| !token.is_empty()).map(Secret::new),
+            }
+        }
         Err(reason) => {
-            let origin = reader.origin("seed.openclaw_config").to_owned();
-            reader.warnings.push(format!("{path} (from {origin}) is not used for the first gateway: {reason}"));
+            let origin = reader.origin("seed.openclaw_config");
+            let warning = format!("{path} (from {origin}) is not used for the first gateway: {reason}");
+            reader.warnings.push(warning);
             LocalGateway::default()
         }
     }

@@ -1,4 +1,4 @@
-//! `state_dir` and section `store`.
+//! `state_dir`, and sections `store` and `log`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,45 +6,8 @@ use std::time::Duration;
 use gatewarden_actors::settings::RetentionSettings;
 use gatewarden_actors::store::options::StoreOptions;
 
-use super::duration;
-use super::reading::Reader;
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// `state_dir`, absolute.
-pub(super) fn state_dir(reader: &mut Reader<'_>) -> PathBuf {
-    let Some(text) = reader.optional_text("state_dir") else {
-        reader.wrong(
-            "state_dir",
-            "is not set, and neither $HOME nor $XDG_STATE_HOME tells a place; give --state-dir DIR",
-        );
-        return PathBuf::new();
-    };
-    std::path::absolute(&text).unwrap_or_else(|error| {
-        reader.wrong("state_dir", format!("must be a directory: {error}"));
-        PathBuf::new()
-    })
-}
-
-/// The database.
-pub(super) fn options(reader: &mut Reader<'_>, state_dir: &Path) -> StoreOptions {
-    let Some(url) = reader.optional_text("store.url") else { return StoreOptions::at(default_path(state_dir)) };
-    match url.strip_prefix("sqlite://").filter(|path| path.starts_with('/')) {
-        Some(path) => StoreOptions::at(path),
-        None => {
-            reader.wrong(
-                "store.url",
-                "must be sqlite:// and an absolute path, such as sqlite:///var/lib/gatewarden/gatewarden.db",
-            );
-            StoreOptions::at(default_path(state_dir))
-        }
-    }
-}
-
-/// The database unless `store.url` names one.
-pub(super) fn default_path(state_dir: &Path) -> PathBuf {
-    state_dir.join("gatewarden.db")
-}
+use super::reader::{DEFAULT, Reader, Setting, or};
+use super::{DAY, HOUR, units};
 
 /// Backups that the daemon makes by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,27 +18,132 @@ pub struct BackupSettings {
     pub keep: usize,
 }
 
-/// Automatic backups.
-pub(super) fn backups(reader: &mut Reader<'_>) -> BackupSettings {
-    let interval = reader.parsed("store.backup_interval", None, |text| {
-        if text == "off" {
-            return Ok(None);
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// To the journal where standard error is one, for people on a terminal, else JSON.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+    /// To the journal with fields of its own.
+    Journald,
+}
+
+/// Log lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How they are written.
+    pub format: LogFormat,
+    /// Which ones: a level, or a list such as `info,gatewarden_actors=debug`. Normalised; always valid.
+    pub filter: String,
+}
+
+/// Absolute.
+pub(super) fn state_dir(reader: &mut Reader<'_>) -> PathBuf {
+    let default = default_state_dir(reader);
+    let text = reader.take("state_dir", default).map(|raw| raw.to_string()).filter(|text| !text.is_empty());
+    let Some(text) = text else {
+        let expected = "is not set, and neither $HOME nor $XDG_STATE_HOME tells a place; give --state-dir DIR";
+        reader.wrong("state_dir", expected);
+        return PathBuf::new();
+    };
+    std::path::absolute(&text).unwrap_or_else(|error| {
+        reader.wrong("state_dir", format!("must be a directory: {error}"));
+        PathBuf::new()
+    })
+}
+
+fn default_state_dir(reader: &Reader<'_>) -> Option<Setting> {
+    let variable = |name| reader.inputs.variable(name);
+    if let Some(dirs) = variable("STATE_DIRECTORY") {
+        // systemd gives a list where a unit has several; ours has one.
+        return Some(Setting::text(dirs.split(':').next().unwrap_or(dirs), "$STATE_DIRECTORY"));
+    }
+    if let Some(home) = variable("XDG_STATE_HOME").filter(|home| home.starts_with('/')) {
+        return Some(Setting::text(format!("{home}/gatewarden"), "default ($XDG_STATE_HOME)"));
+    }
+    let home = variable("HOME").filter(|home| home.starts_with('/'))?;
+    Some(Setting::text(format!("{}/.local/state/gatewarden", home.trim_end_matches('/')), "default ($HOME)"))
+}
+
+/// The database; in the state directory, unless a URL names another.
+pub(super) fn options(reader: &mut Reader<'_>, state_dir: &Path) -> StoreOptions {
+    let default = state_dir.join("gatewarden.db");
+    let url = reader.take("store.url", Some(Setting::text(format!("sqlite://{}", default.display()), DEFAULT)));
+    let url = url.map(|raw| raw.to_string()).filter(|url| !url.is_empty() && reader.is_set("store.url"));
+    let Some(url) = url else { return StoreOptions::at(default) };
+    match url.strip_prefix("sqlite://").filter(|path| path.starts_with('/')) {
+        Some(path) => StoreOptions::at(path),
+        None => {
+            let expected = "must be sqlite:// and an absolute path, such as sqlite:///var/lib/gatewarden/gatewarden.db";
+            reader.wrong("store.url", expected);
+            StoreOptions::at(default)
         }
-        let interval = duration::parse(text).filter(|interval| (HOUR..=366 * 24 * HOUR).contains(interval));
-        interval.map(Some).ok_or_else(|| "must be off, or a duration from 1h to 366d such as 24h".to_owned())
-    });
-    BackupSettings { interval, keep: usize::try_from(reader.number("store.backup_keep", 1..=1_000)).unwrap_or(1) }
+    }
 }
 
 /// How long logs and histories are kept.
 pub(super) fn retention(reader: &mut Reader<'_>) -> RetentionSettings {
-    let full = reader.duration("store.health_retention", HOUR..=366 * 24 * HOUR);
-    let thinned = reader.duration("store.health_thinned_retention", HOUR..=3660 * 24 * HOUR);
+    let full = reader.duration("store.health_retention", "24h", HOUR..=366 * DAY);
+    let thinned = reader.duration("store.health_thinned_retention", "7d", HOUR..=3660 * DAY);
     if thinned < full {
         reader.wrong("store.health_thinned_retention", "must not be below store.health_retention");
     }
-    let audit = reader.duration("store.audit_retention", 24 * HOUR..=3660 * 24 * HOUR);
+    let audit = reader.duration("store.audit_retention", "90d", DAY..=3660 * DAY);
     // Not below the day that idempotency keys are good for: they go with their spawns.
-    let spawns = reader.duration("store.spawn_retention", 24 * HOUR..=3660 * 24 * HOUR);
+    let spawns = reader.duration("store.spawn_retention", "30d", DAY..=3660 * DAY);
     RetentionSettings { full, thinned, audit, spawns }
+}
+
+pub(super) fn backups(reader: &mut Reader<'_>) -> BackupSettings {
+    let interval = reader.parsed("store.backup_interval", "off", None, |text| {
+        if text == "off" {
+            return Ok(None);
+        }
+        let interval = units::parse_duration(text).filter(|interval| (HOUR..=366 * DAY).contains(interval));
+        interval.map(Some).ok_or_else(|| "must be off, or a duration from 1h to 366d such as 24h".to_owned())
+    });
+    BackupSettings { interval, keep: reader.count("store.backup_keep", 7, 1..=1_000) }
+}
+
+pub(super) fn log(reader: &mut Reader<'_>) -> LogSettings {
+    let format = reader.parsed("log.format", "auto", LogFormat::Auto, |text| match text {
+        "auto" => Ok(LogFormat::Auto),
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        "journald" => Ok(LogFormat::Journald),
+        _ => Err("must be auto, pretty, json or journald".to_owned()),
+    });
+    let directives = reader.list(or("log.level", &["LOG_LEVEL"]), "info");
+    let filter = log_filter(&directives).unwrap_or_else(|expected| {
+        reader.wrong("log.level", expected);
+        String::new()
+    });
+    LogSettings { format, filter }
+}
+
+/// Checked here because the filter's own reader takes any word for a target and then logs that target in full.
+fn log_filter(directives: &[String]) -> Result<String, String> {
+    const EXPECTED: &str =
+        "must be error, warn, info, debug, trace or off, also by target, such as info,gatewarden_actors=debug";
+    let level_of = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "warning" => Ok("warn".to_owned()),
+        level if ["error", "warn", "info", "debug", "trace", "off"].contains(&level) => Ok(level.to_owned()),
+        _ => Err(EXPECTED.to_owned()),
+    };
+    let is_target = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte))
+    };
+    let mut written = Vec::new();
+    for directive in directives {
+        written.push(match directive.rsplit_once('=') {
+            Some((target, level)) if is_target(target) => format!("{target}={}", level_of(level)?),
+            Some((target, _)) => return Err(format!("{target:?} is not a target such as gatewarden_actors::gateway")),
+            None => level_of(directive)?,
+        });
+    }
+    if written.is_empty() { Err(EXPECTED.to_owned()) } else { Ok(written.join(",")) }
 }

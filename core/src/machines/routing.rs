@@ -58,32 +58,19 @@ pub struct RouteCandidate<'a> {
     pub priority: i32,
 }
 
-/// Why a gateway was chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RouteReason {
-    /// The agent prefers it.
-    Preferred,
-    /// The request names it.
-    Requested,
-    /// It is the configured primary and acts.
-    Primary,
-    /// It stands in for the configured primary.
-    ActingPrimary,
-    /// It has the fewest active sessions.
-    LeastLoaded,
-}
-
-impl RouteReason {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Preferred => "preferred",
-            Self::Requested => "requested",
-            Self::Primary => "primary",
-            Self::ActingPrimary => "acting_primary",
-            Self::LeastLoaded => "least_loaded",
-        }
+gatewarden_protocol::named! {
+    /// Why a gateway was chosen.
+    pub enum RouteReason {
+        /// The agent prefers it.
+        Preferred = "preferred",
+        /// The request names it.
+        Requested = "requested",
+        /// It is the configured primary and acts.
+        Primary = "primary",
+        /// It stands in for the configured primary.
+        ActingPrimary = "acting_primary",
+        /// It has the fewest active sessions.
+        LeastLoaded = "least_loaded",
     }
 }
 

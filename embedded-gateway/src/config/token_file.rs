@@ -12,7 +12,6 @@ use crate::clock::Chance;
 const NAME: &str = "gateway-token";
 /// No token is longer, in bytes.
 const LONGEST: u64 = 4096;
-/// Nobody guesses what is this long, in characters.
 const SHORTEST: usize = 12;
 
 /// The token can't be had.

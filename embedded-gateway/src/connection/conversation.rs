@@ -26,7 +26,6 @@ use crate::outbound::{Next, Outbound, OutboundItem, Outgoing, STOPPING};
 
 /// Largest message before the hello, in bytes: real gateways have the same limit.
 const CAP_BEFORE_HELLO: usize = 64 * 1024;
-
 /// What the listening half leaves for the speaking half before it stops to wait.
 const NOTES: usize = 8;
 

@@ -18,18 +18,13 @@ use crate::outbound::UnreadShare;
 
 /// Encoded frames up to this length are collected into one write, in bytes.
 const BATCH: usize = 32 * 1024;
-
 /// Read from the socket at a time, in bytes.
 const READ_AT_ONCE: usize = 8 * 1024;
-
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
-
 const LINGER: Duration = Duration::from_secs(1);
-
 /// Longest reason of a close frame (RFC 6455: 125 bytes with the code).
 const MAX_REASON: usize = 123;
 
-/// One accepted TCP connection, plain or encrypted.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),

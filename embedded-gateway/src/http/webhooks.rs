@@ -15,10 +15,8 @@ use crate::config::Webhook;
 
 /// Longest body, in bytes.
 const MAX_BODY: usize = 256 * 1024;
-
 /// Longest delivery id that is taken as idempotency key, in bytes.
 const MAX_DELIVERY: usize = 128;
-
 /// Headers in which senders name a delivery: sent again, it starts no second run.
 const DELIVERY_HEADERS: [&str; 3] = ["idempotency-key", "x-github-delivery", "x-delivery-id"];
 

@@ -17,7 +17,6 @@ use crate::params::Params;
 use crate::turn::Turn;
 
 pub(super) const METHODS: &[Method] = &[Method { name: "config.get", scope: Scope::Read, run: config_get }];
-
 /// What stands in the place of a secret, as real gateways have it.
 pub(super) const REDACTED: &str = "__OPENCLAW_REDACTED__";
 

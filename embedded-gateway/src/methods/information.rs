@@ -27,6 +27,8 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "models.list", scope: Scope::Read, run: models_list },
     Method { name: "system-presence", scope: Scope::Read, run: system_presence },
     Method { name: "logs.tail", scope: Scope::Read, run: logs_tail },
+    // The heartbeat of document 002.
+    Method { name: "ping", scope: Scope::Connected, run: ping },
 ];
 
 const RECENT: usize = 5;
@@ -255,4 +257,8 @@ fn logs_tail(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> 
     };
     turn.push(Effect::Disk { to: call.reply_to(), query });
     Ok(Answer::Later)
+}
+
+fn ping(_: &mut GatewayMachine, _: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Ok(json!({"ts": turn.now.wall_ms}).into())
 }

@@ -185,7 +185,7 @@ impl World {
 
     fn said_in(&self, key: &str) -> Vec<(String, String)> {
         let session = self.machine.sessions.get(key).expect("a session");
-        session.history().map(|message| (message.role.as_str().to_owned(), message.text.clone())).collect()
+        session.history().map(|message| (format!("{:?}", message.role).to_lowercase(), message.text.clone())).collect()
     }
 }
 

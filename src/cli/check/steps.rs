@@ -19,8 +19,8 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify
 use gatewarden_protocol::{GatewayAddress, Secret};
 use serde_json::json;
 
-use super::verdict::{Problem, Report};
-use super::whose::Known;
+use super::identity::Known;
+use super::report::{Problem, Report};
 
 /// Real gateways refuse signatures that are further off than this.
 const CLOCK_TOLERANCE_MS: i64 = 120_000;

@@ -2,15 +2,17 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use gatewarden_api::ErrorBody;
+use gatewarden_api::daemon::Health;
 
-use super::finding::Report;
 use crate::app::StateDir;
-use crate::cli::http_client::Request;
+use crate::cli::daemon::endpoint::reachable;
+use crate::cli::findings::Report;
+use crate::cli::http_client::{HttpClient, Reply};
 use crate::config::Config;
 
 const AREA: &str = "daemon";
@@ -99,35 +101,28 @@ pub(super) fn address(report: &mut Report, config: &Config, holder: &Holder) {
     }
 }
 
+fn ask(listen: SocketAddr, path: &str) -> Result<Reply, ureq::Error> {
+    HttpClient::local(reachable(listen), PATIENCE)?.get(path)
+}
+
 fn find(listen: SocketAddr) -> There {
-    let to = reachable(listen);
-    match (Request { patience: PATIENCE, ..Request::get(&[to], "/health") }).send() {
-        Ok(answer) => {
-            let body = answer.json();
-            let version = body.get("version").and_then(Value::as_str);
-            match (answer.status(), body.get("status").and_then(Value::as_str), version) {
-                (200, Some("ok"), Some(version)) => There::Gatewarden(version.to_owned()),
-                (status, ..) => There::Other(format!("it answers /health with status {status}")),
-            }
-        }
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused || error.kind() == ErrorKind::AddrNotAvailable => {
-            match TcpListener::bind(listen) {
-                Ok(_) => There::Free,
-                Err(error) => There::Blocked(error.to_string()),
-            }
+    match ask(listen, "/health") {
+        Ok(reply) => match serde_json::from_str::<Health>(&reply.text) {
+            Ok(health) if reply.status == 200 && health.status == "ok" => There::Gatewarden(health.version),
+            _ => There::Other(format!("it answers /health with status {}", reply.status)),
+        },
+        Err(ureq::Error::ConnectionFailed) => free_or_blocked(listen),
+        Err(ureq::Error::Io(error))
+            if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::AddrNotAvailable) =>
+        {
+            free_or_blocked(listen)
         }
         Err(error) => There::Other(format!("it does not answer as a gatewarden does: {error}")),
     }
 }
 
-/// Any address is reached by this machine's own.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
+fn free_or_blocked(listen: SocketAddr) -> There {
+    TcpListener::bind(listen).map_or_else(|error| There::Blocked(error.to_string()), |_| There::Free)
 }
 
 fn judge(report: &mut Report, listen: SocketAddr, holder: Holder, there: &There, own: &str) {
@@ -161,15 +156,11 @@ fn judge(report: &mut Report, listen: SocketAddr, holder: Holder, there: &There,
 }
 
 fn readiness(report: &mut Report, listen: SocketAddr) {
-    let Ok(answer) = (Request { patience: PATIENCE, ..Request::get(&[reachable(listen)], "/ready") }).send() else {
-        return;
-    };
-    if answer.status() == 503 {
-        let body = answer.json();
-        let words = body.get("error").and_then(Value::as_str).unwrap_or("it gives no reason");
-        let cure = body.get("help").and_then(Value::as_str).unwrap_or("look at its log");
-        report.problem(AREA, format!("is not ready: {words}"), cure);
-    }
+    let Some(reply) = ask(listen, "/ready").ok().filter(|reply| reply.status == 503) else { return };
+    let said = serde_json::from_str::<ErrorBody>(&reply.text).ok();
+    let words = said.as_ref().map_or("it gives no reason", |said| &said.error);
+    let cure = said.as_ref().and_then(|said| said.help.as_deref()).unwrap_or("look at its log");
+    report.problem(AREA, format!("is not ready: {words}"), cure);
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use gatewarden_actors::store::care::error::CareError;
 use gatewarden_actors::store::care::inspection::{Inspection, inspect};
 
 use super::DoctorArgs;
-use super::finding::Report;
-use crate::cli::care::{counted, key, size};
+use crate::cli::findings::Report;
+use crate::cli::installation::key;
+use crate::cli::output::{counted, size};
 use crate::config::Config;
 
 const AREA: &str = "database";
@@ -20,8 +21,8 @@ pub(super) fn look(report: &mut Report, config: &Config, args: &DoctorArgs, runn
     let path = &config.store.path;
     let key = match key(config, args.key.as_deref()) {
         Ok(key) => Some(key),
-        Err(refusal) => {
-            report.problem("encryption key", refusal.sentence(), "as the sentence says");
+        Err(error) => {
+            report.problem("encryption key", error.to_string(), "as the sentence says");
             None
         }
     };

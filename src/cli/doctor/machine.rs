@@ -6,15 +6,15 @@ use std::time::UNIX_EPOCH;
 use rustix::process::{Resource, getrlimit};
 
 use super::daemon::Holder;
-use super::finding::{Finding, Level, Report};
-use crate::cli::care::size;
+use crate::cli::findings::{Finding, Report};
+use crate::cli::output::size;
 use crate::config::Config;
 
 const MIB: u64 = 1024 * 1024;
 /// With less free space than this, writes soon fail.
 const LEAST_FREE: u64 = 64 * MIB;
 /// 2026-01-01: this program is younger than that.
-const YOUNGEST_S: i64 = 1_767_225_600;
+const EARLIEST_S: i64 = 1_767_225_600;
 /// A file may be so much younger than now before that is odd: two machines' clocks, a shared disk.
 const ODD_AHEAD_S: i64 = 300;
 /// Open files beside one for each gateway: clients, database, the rest.
@@ -47,14 +47,13 @@ fn judge_disk(free: u64, database: u64) -> Finding {
     let (text, area) = (format!("{} are free", size(free)), "disk");
     if free < LEAST_FREE {
         let cure = "free some space: writes answer 503 once it is full, and the daemon goes on by itself afterwards";
-        return Finding { level: Level::Problem, area, text: format!("only {text}"), cure: cure.to_owned() };
+        return Finding::problem(area, format!("only {text}"), cure);
     }
     if free < database.saturating_mul(2) {
         let cure = "an upgrade and a restore need room for a second copy of the database, a backup for one more";
-        let text = format!("{text}, and the database has {}", size(database));
-        return Finding { level: Level::Note, area, text, cure: cure.to_owned() };
+        return Finding::note(area, format!("{text}, and the database has {}", size(database)), cure);
     }
-    Finding { level: Level::Fine, area, text, cure: String::new() }
+    Finding::fine(area, text)
 }
 
 /// Whether the time can be right.
@@ -69,15 +68,18 @@ pub(super) fn clock(report: &mut Report, config: &Config, now_ms: i64) {
 fn judge_clock(now_s: i64, written_s: Option<i64>, synchronized: bool) -> Finding {
     let cure = "set the clock and keep it synchronised (`timedatectl set-ntp true`): gateways refuse logins of a machine whose \
                 clock is off, and histories are kept by time";
-    let problem = |text: String| Finding { level: Level::Problem, area: "clock", text, cure: cure.to_owned() };
-    if now_s < YOUNGEST_S {
-        return problem("the clock is years behind".to_owned());
+    if now_s < EARLIEST_S {
+        return Finding::problem("clock", "the clock is years behind", cure);
     }
     if let Some(ahead) = written_s.map(|written| written - now_s).filter(|ahead| *ahead > ODD_AHEAD_S) {
-        return problem(format!("the database was written {} minutes in the future", ahead / 60));
+        return Finding::problem(
+            "clock",
+            format!("the database was written {} minutes in the future", ahead / 60),
+            cure,
+        );
     }
     let text = if synchronized { "synchronised" } else { "plausible; whether it is synchronised is not known" };
-    Finding { level: Level::Fine, area: "clock", text: text.to_owned(), cure: String::new() }
+    Finding::fine("clock", text)
 }
 
 /// The limit of open files: of the running daemon, else of this process.
@@ -112,18 +114,14 @@ fn judge_open_files(limit: u64, open: Option<u64>, gateways: u64, of_daemon: boo
     let at_most = if limit == u64::MAX { "any number".to_owned() } else { limit.to_string() };
     if limit < needed {
         let text = format!("{whose} may have {at_most}, and {gateways} gateways need {needed}");
-        return Finding { level: Level::Problem, area, text, cure: cure() };
+        return Finding::problem(area, text, cure());
     }
     match open {
         Some(open) if open > limit / 10 * 8 => {
-            let text = format!("{whose} has {open} of {at_most}");
-            Finding { level: Level::Problem, area, text, cure: cure() }
+            Finding::problem(area, format!("{whose} has {open} of {at_most}"), cure())
         }
-        Some(open) => {
-            let text = format!("{whose} has {open} of {at_most}");
-            Finding { level: Level::Fine, area, text, cure: String::new() }
-        }
-        None => Finding { level: Level::Fine, area, text: format!("{whose} may have {at_most}"), cure: String::new() },
+        Some(open) => Finding::fine(area, format!("{whose} has {open} of {at_most}")),
+        None => Finding::fine(area, format!("{whose} may have {at_most}")),
     }
 }
 
@@ -168,6 +166,7 @@ pub(super) fn service(report: &mut Report, holder: &Holder) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::findings::Level;
 
     #[test]
     fn little_space_is_a_problem_and_none_for_a_copy_a_note() {
@@ -182,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_cannot_be_right_is_a_problem() {
-        let now = YOUNGEST_S + 1_000;
+        let now = EARLIEST_S + 1_000;
         for (now, written, level) in [
             (0, None, Level::Problem),
             (now, Some(now + ODD_AHEAD_S + 1), Level::Problem),

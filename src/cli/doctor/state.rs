@@ -1,11 +1,11 @@
 //! The state directory: modes, owners, what lies about.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use super::finding::Report;
 use crate::app::backups;
+use crate::cli::findings::Report;
 use crate::config::Config;
 
 const AREA: &str = "state directory";
@@ -13,7 +13,7 @@ const AREA: &str = "state directory";
 const PRIVATE: [&str; 6] =
     ["gatewarden.db", "gatewarden.db-wal", "gatewarden.db-shm", "gatewarden.key", "admin.key", "gatewarden.lock"];
 /// Most files of one kind that are named.
-const MOST: usize = 10;
+const MAX_NAMED: usize = 10;
 /// A backup that is older is said.
 const OLD_BACKUP_S: i64 = 8 * 24 * 3600;
 
@@ -24,46 +24,28 @@ pub(super) fn look(report: &mut Report, config: &Config, running: bool) -> bool 
     let metadata = match std::fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => metadata,
         Ok(_) => {
-            report.problem(
-                AREA,
-                format!("{shown} is not a directory"),
-                "name another one with --state-dir or state_dir",
-            );
+            let cure = "name another one with --state-dir or state_dir";
+            report.problem(AREA, format!("{shown} is not a directory"), cure);
             return false;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            report.note(
-                AREA,
-                format!("{shown} does not exist; the first start makes it"),
-                "if there should be one, name it with --state-dir: the service's is /var/lib/gatewarden",
-            );
+            let cure = "if there should be one, name it with --state-dir: the service's is /var/lib/gatewarden";
+            report.note(AREA, format!("{shown} does not exist; the first start makes it"), cure);
             return false;
         }
         Err(error) => {
-            report.problem(
-                AREA,
-                format!("{shown} cannot be looked at: {error}"),
-                "run this as root or as the daemon's user",
-            );
+            let text = format!("{shown} cannot be looked at: {error}");
+            report.problem(AREA, text, "run this as root or as the daemon's user");
             return false;
         }
     };
     let before = report.problems();
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        report.problem(
-            AREA,
-            format!("{shown} may be entered by others (mode {mode:04o})"),
-            format!("chmod 700 {shown}"),
-        );
-    }
-    if !is_writable(dir) {
-        report.problem(
-            AREA,
-            format!("{shown} cannot be written to"),
-            "give it to the daemon's user (chown), and see that its file system is not read-only; writes answer 503 until then",
-        );
-    }
+    report.must_be_private(AREA, dir);
+    report.must_be_writable(
+        AREA,
+        dir,
+        "give it to the daemon's user (chown), and see that its file system is not read-only; writes answer 503 until then",
+    );
     for name in PRIVATE {
         private_file(report, &dir.join(name), metadata.uid());
     }
@@ -80,17 +62,11 @@ pub(super) fn look(report: &mut Report, config: &Config, running: bool) -> bool 
     true
 }
 
-fn is_writable(dir: &Path) -> bool {
-    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
-}
-
 fn private_file(report: &mut Report, file: &Path, owner: u32) {
+    report.must_be_private(AREA, file);
     let Ok(metadata) = std::fs::metadata(file) else { return };
-    let (shown, mode) = (file.display(), metadata.permissions().mode() & 0o777);
-    if mode & 0o077 != 0 {
-        report.problem(AREA, format!("{shown} may be read by others (mode {mode:04o})"), format!("chmod 600 {shown}"));
-    }
     if metadata.uid() != owner {
+        let shown = file.display();
         let text = format!("{shown} belongs to user {} and its directory to user {owner}", metadata.uid());
         report.problem(AREA, text, format!("chown {owner} {shown}, else the daemon cannot use it"));
     }
@@ -130,8 +106,8 @@ pub(super) fn leftovers(report: &mut Report, config: &Config, now_ms: i64) {
         .collect();
     kept.sort();
     if !kept.is_empty() {
-        let more = kept.len().saturating_sub(MOST);
-        kept.truncate(MOST);
+        let more = kept.len().saturating_sub(MAX_NAMED);
+        kept.truncate(MAX_NAMED);
         let and = if more == 0 { String::new() } else { format!(" and {more} more") };
         report.note(
             "leftovers",

@@ -4,49 +4,39 @@ use gatewarden_embedded_gateway::clock::Now;
 use gatewarden_protocol::words;
 use serde_json::{Value, json};
 
-use super::super::{EXIT_OK, terminal};
-use super::call::call;
-use super::{DeviceArgs, DevicesCommand, ListDevicesArgs, RequestArgs};
+use super::super::EXIT_OK;
+use super::super::error::CliError;
+use super::super::output::print;
+use super::running::call;
+use super::{DevicesCommand, ListDevicesArgs, RequestArgs};
 
 /// Carries out one of the commands.
-pub(super) fn run(command: &DevicesCommand) -> u8 {
-    let done = match command {
-        DevicesCommand::List(args) => list(args),
-        DevicesCommand::Approve(args) => approve(args),
-        DevicesCommand::Reject(args) => reject(args),
-        DevicesCommand::Remove(args) => remove(args),
-    };
-    match done {
-        Ok(text) => {
-            terminal::print(&text);
-            EXIT_OK
+pub(super) fn run(command: &DevicesCommand) -> Result<u8, CliError> {
+    print(&match command {
+        DevicesCommand::List(args) => list(args)?,
+        DevicesCommand::Approve(args) => approve(args)?,
+        DevicesCommand::Reject(args) => {
+            let answer = call(&args.place, "device.pair.reject", &json!({"requestId": args.request}))?;
+            format!("Rejected: the device {}. It may ask again.", text(&answer, "deviceId"))
         }
-        Err(code) => code,
-    }
+        DevicesCommand::Remove(args) => {
+            let answer = call(&args.place, "device.pair.remove", &json!({"deviceId": args.device}))?;
+            let device = text(&answer, "deviceId");
+            format!("Removed: the device {device}. Its tokens are worth nothing, its connections are closed.")
+        }
+    });
+    Ok(EXIT_OK)
 }
 
-fn list(args: &ListDevicesArgs) -> Result<String, u8> {
+fn list(args: &ListDevicesArgs) -> Result<String, CliError> {
     let listed = call(&args.place, "device.pair.list", &json!({}))?;
     Ok(if args.json { listed.to_string() } else { for_people(&listed, Now::read().wall_ms) })
 }
 
-fn approve(args: &RequestArgs) -> Result<String, u8> {
+fn approve(args: &RequestArgs) -> Result<String, CliError> {
     let answer = call(&args.place, "device.pair.approve", &json!({"requestId": args.request}))?;
     let device = answer.get("device").unwrap_or(&Value::Null);
     Ok(format!("Approved: {}, with {}.", name(device), scopes(device)))
-}
-
-fn reject(args: &RequestArgs) -> Result<String, u8> {
-    let answer = call(&args.place, "device.pair.reject", &json!({"requestId": args.request}))?;
-    Ok(format!("Rejected: the device {}. It may ask again.", text(&answer, "deviceId")))
-}
-
-fn remove(args: &DeviceArgs) -> Result<String, u8> {
-    let answer = call(&args.place, "device.pair.remove", &json!({"deviceId": args.device}))?;
-    Ok(format!(
-        "Removed: the device {}. Its tokens are worth nothing, its connections are closed.",
-        text(&answer, "deviceId")
-    ))
 }
 
 fn for_people(listed: &Value, now_ms: i64) -> String {

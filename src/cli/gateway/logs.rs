@@ -10,55 +10,51 @@ use std::time::Duration;
 use gatewarden_embedded_gateway::effect::LogLevel;
 use gatewarden_embedded_gateway::log_file::{record_for_people, record_level};
 
-use super::super::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail, terminal};
+use super::super::EXIT_OK;
+use super::super::error::CliError;
+use super::super::output::print;
 use super::{LogsArgs, load_draft};
 
 /// Between two looks at the file.
 const LOOK: Duration = Duration::from_millis(200);
 /// Most lines of `--tail`.
-const MOST: usize = 1_000_000;
+const MAX_TAIL: usize = 1_000_000;
 
 /// Prints lines. With `--follow` only an error or a signal ends it.
-pub(super) fn run(args: &LogsArgs) -> u8 {
-    let level = match args.level.as_deref().map(level_of).transpose() {
-        Ok(level) => level,
-        Err(sentence) => return fail(EXIT_USAGE, sentence),
-    };
-    let path = match load_draft(&args.place.inputs()) {
-        Ok(draft) => draft.settings().log.file.clone(),
-        Err(code) => return code,
-    };
+pub(super) fn run(args: &LogsArgs) -> Result<u8, CliError> {
+    let level = args.level.as_deref().map(level_of).transpose()?;
+    let path = load_draft(&args.place.inputs())?.settings().log.file.clone();
+    let unreadable = |error| CliError::new(format!("{} cannot be read: {error}.", path.display()));
     let wanted = |line: &str| level.is_none_or(|least| record_level(line).is_some_and(|level| level >= least));
     let shown = |line: &str| if args.json { line.to_owned() } else { record_for_people(line) };
     let mut file = match Followed::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !args.follow => {
-            return fail(EXIT_FAILURE, format!("There is no log yet at {}: no gateway has run there.", path.display()));
+            let what = format!("There is no log yet at {}: no gateway has run there.", path.display());
+            return Err(CliError::new(what));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Followed::nothing(&path),
-        Err(error) => return fail(EXIT_FAILURE, format!("{} cannot be read: {error}.", path.display())),
+        Err(error) => return Err(unreadable(error)),
     };
     let mut last = VecDeque::new();
     if args.tail > 0 {
         let mut keep = |line: String| {
             if wanted(&line) {
-                if last.len() >= args.tail.min(MOST) {
+                if last.len() >= args.tail.min(MAX_TAIL) {
                     last.pop_front();
                 }
                 last.push_back(line);
             }
         };
-        if let Err(error) = earlier(&path, &mut keep).and_then(|()| file.read(&mut keep)) {
-            return fail(EXIT_FAILURE, format!("{} cannot be read: {error}.", path.display()));
-        }
-    } else if let Err(error) = file.skip() {
-        return fail(EXIT_FAILURE, format!("{} cannot be read: {error}.", path.display()));
+        earlier(&path, &mut keep).and_then(|()| file.read(&mut keep)).map_err(unreadable)?;
+    } else {
+        file.skip().map_err(unreadable)?;
     }
     for line in &last {
-        terminal::print(&shown(line));
+        print(&shown(line));
     }
     if !args.follow {
-        return EXIT_OK;
+        return Ok(EXIT_OK);
     }
     let mut out = std::io::stdout().lock();
     loop {
@@ -69,11 +65,9 @@ pub(super) fn run(args: &LogsArgs) -> u8 {
             }
         });
         if gone {
-            return EXIT_OK;
+            return Ok(EXIT_OK);
         }
-        if let Err(error) = read {
-            return fail(EXIT_FAILURE, format!("{} cannot be read: {error}.", path.display()));
-        }
+        read.map_err(unreadable)?;
         #[expect(clippy::disallowed_methods, reason = "a file has no state to await; nothing else runs here")]
         std::thread::sleep(LOOK);
     }
@@ -145,13 +139,13 @@ impl Followed {
     }
 }
 
-fn level_of(text: &str) -> Result<LogLevel, String> {
+fn level_of(text: &str) -> Result<LogLevel, CliError> {
     match text.to_ascii_lowercase().as_str() {
         "debug" | "trace" => Ok(LogLevel::Debug),
         "info" => Ok(LogLevel::Info),
         "warn" | "warning" => Ok(LogLevel::Warn),
         "error" => Ok(LogLevel::Error),
-        _ => Err(format!("--level {text}: must be debug, info, warn or error")),
+        _ => Err(CliError::usage(format!("--level {text}: must be debug, info, warn or error"))),
     }
 }
 

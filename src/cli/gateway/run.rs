@@ -13,7 +13,10 @@ use gatewarden_processes::subreaper::adopt_descendants;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
-use super::super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, terminal};
+use super::super::error::CliError;
+use super::super::output::print;
+use super::super::serve::listen_for_signals;
+use super::super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
 use super::{RunArgs, load_draft, log_layer};
 use crate::app;
 use crate::shutdown::{Wish, Wishes};
@@ -25,16 +28,13 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Runs the gateway to its end.
-pub(super) fn run(args: &RunArgs) -> u8 {
+pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
     if args.detached || args.supervised {
         // With it go the agents: none of them can reach the terminal. Fails where this process leads a group already.
         let _ = rustix::process::setsid();
     }
     let inputs = args.inputs();
-    let draft = match load_draft(&inputs) {
-        Ok(draft) => draft,
-        Err(code) => return code,
-    };
+    let draft = load_draft(&inputs)?;
     let warnings = draft.warnings.clone();
     let mut holder = Holder {
         bind: draft.settings().bind.describe(),
@@ -43,21 +43,14 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         arguments: args.words(),
         ..Holder::this(Now::read().wall_ms)
     };
-    let mut lock = match LockFile::claim(&draft.settings().state_dir, &holder, args.force) {
-        Ok(lock) => lock,
-        Err(error @ (LockError::Held { .. } | LockError::Unsure { .. })) => return fail(EXIT_CONFIG, error),
-        Err(error @ LockError::Io { .. }) => return fail(EXIT_FAILURE, error),
-    };
+    let mut lock = LockFile::claim(&draft.settings().state_dir, &holder, args.force).map_err(|error| {
+        let code = if matches!(error, LockError::Io { .. }) { EXIT_FAILURE } else { EXIT_CONFIG };
+        CliError::coded(code, error)
+    })?;
     // The lock is ours: of two first starts at one time, one makes the token.
-    let mut config = match draft.settle() {
-        Ok(config) => config,
-        Err(error) => return fail(EXIT_CONFIG, error),
-    };
+    let mut config = draft.settle().map_err(|error| CliError::coded(EXIT_CONFIG, error))?;
     config.log.stderr = args.verbose;
-    let outlets = match LogSinks::open(&config) {
-        Ok(outlets) => outlets,
-        Err(error) => return fail(EXIT_FAILURE, error),
-    };
+    let outlets = LogSinks::open(&config).map_err(CliError::new)?;
     if let Some(log) = &outlets.log {
         log_layer::start(log.clone());
     }
@@ -92,12 +85,9 @@ async fn until_stopped(
     outlets: LogSinks,
     holder: &mut Holder,
     lock: &mut LockFile,
-) -> u8 {
+) -> Result<u8, CliError> {
     // Before anything is written: a stop during the start must not be lost.
-    let mut wishes = match Wishes::listen() {
-        Ok(wishes) => wishes,
-        Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
-    };
+    let mut wishes = listen_for_signals()?;
     if let Err(error) = adopt_descendants() {
         tracing::warn!(%error, "processes that leave their parents won't become children of the gateway");
     }
@@ -114,7 +104,7 @@ async fn until_stopped(
                 extra: Value::Null,
             };
             outlets.log(&line, Now::read().wall_ms);
-            return fail(code, error);
+            return Err(CliError::coded(code, error));
         }
     };
     holder.address = Some(running.address.to_string());
@@ -122,7 +112,7 @@ async fn until_stopped(
         tracing::warn!(%error, "the lock file does not say where this gateway listens");
     }
     audit(&outlets, "gateway.started", json!({"address": running.address.to_string(), "pid": std::process::id()}));
-    terminal::print(&format!("listening on {}", running.websocket_url()));
+    print(&format!("listening on {}", running.websocket_url()));
     let notifier = Notifier::of_process();
     notifier.ready();
 
@@ -135,12 +125,12 @@ async fn until_stopped(
     audit(&outlets, "gateway.stopped", json!({"reason": reason}));
     tokio::select! {
         stopped = tokio::time::timeout(STOP_WITHIN, running.stop()) => match stopped {
-            Ok(()) => EXIT_OK,
-            Err(_) => fail(EXIT_FAILURE, "The gateway did not stop in time; what was left is given up."),
+            Ok(()) => Ok(EXIT_OK),
+            Err(_) => Err(CliError::new("The gateway did not stop in time; what was left is given up.")),
         },
         signal = wishes.stop() => {
             tracing::warn!(signal, "stopping at once");
-            EXIT_FAILURE
+            Ok(EXIT_FAILURE)
         }
     }
 }

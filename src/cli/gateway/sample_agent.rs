@@ -6,14 +6,12 @@ use std::io::{self, Write};
 use gatewarden_embedded_gateway::sample_agent::{answer, wait_blocking};
 use serde_json::Value;
 
-use super::super::{EXIT_FAILURE, fail};
+use super::super::error::CliError;
 
 /// Answers the message on standard input.
-pub(super) fn run() -> u8 {
-    match answer(io::stdin().lock(), Noting { out: io::stdout().lock(), line: Vec::new() }, wait_blocking) {
-        Ok(code) => code,
-        Err(error) => fail(EXIT_FAILURE, format!("The sample agent cannot go on: {error}.")),
-    }
+pub(super) fn run() -> Result<u8, CliError> {
+    answer(io::stdin().lock(), Noting { out: io::stdout().lock(), line: Vec::new() }, wait_blocking)
+        .map_err(|error| CliError::new(format!("The sample agent cannot go on: {error}.")))
 }
 
 /// Passes lines on, and says the text of those that carry text.

@@ -6,160 +6,138 @@ use std::path::Path;
 use gatewarden_embedded_gateway::clock::Now;
 use gatewarden_embedded_gateway::config::{Draft, load};
 use gatewarden_embedded_gateway::lock_file::Holder;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::super::http_client::{Request, Trust};
-use super::super::{EXIT_FAILURE, EXIT_OK, terminal};
+use super::super::error::CliError;
+use super::super::output::{complain, print};
+use super::super::{EXIT_FAILURE, EXIT_OK};
+use super::running::{Overview, Running, address_of};
 use super::{StatusArgs, holder_of, state_dir};
 
 /// Prints the page; 0 where the gateway runs and answers, else 1.
-pub(super) fn run(args: &StatusArgs) -> u8 {
+pub(super) fn run(args: &StatusArgs) -> Result<u8, CliError> {
     let inputs = args.place.inputs();
-    let state_dir = match state_dir(&inputs) {
-        Ok(dir) => dir,
-        Err(code) => return code,
-    };
-    let holder = match holder_of(&state_dir) {
-        Ok(holder) => holder,
-        Err(code) => return code,
-    };
+    let state_dir = state_dir(&inputs)?;
+    let holder = holder_of(&state_dir)?;
     // Status works beside a configuration that has since been broken.
     let draft = load(&inputs);
     let seen = holder.as_ref().map(|holder| ask(holder, draft.as_ref().ok()));
-    let page = page(holder.as_ref(), seen.as_ref(), draft.as_ref().ok(), &state_dir);
+    let page = Page::of(holder.as_ref().zip(seen), draft.as_ref().ok(), &state_dir);
     if args.json {
-        terminal::print(&page.to_string());
+        print(&serde_json::to_string(&page).map_err(CliError::new)?);
     } else {
-        terminal::print(&for_people(&page));
+        print(&page.for_people());
         if let Err(error) = &draft {
-            terminal::complain(&error.to_string());
+            complain(&error.to_string());
         }
     }
-    if page.get("answers") == Some(&Value::Bool(true)) { EXIT_OK } else { EXIT_FAILURE }
+    let answers = page.process.is_some_and(|process| process.answers);
+    Ok(if answers { EXIT_OK } else { EXIT_FAILURE })
 }
 
-/// What the gateway itself says.
-#[derive(Debug, Default)]
-struct Seen {
+/// What the gateway itself says. Err: why it doesn't.
+fn ask(holder: &Holder, draft: Option<&Draft>) -> Result<Overview, String> {
+    let listens = address_of(holder).ok_or("it is starting")?;
+    let running = Running::new(holder, listens, draft)?;
+    actix_rt::System::new().block_on(running.overview())
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    running: bool,
+    state_dir: String,
+    config_file: Option<String>,
+    log_file: Option<String>,
+    token_file: Option<String>,
+    token_made: Option<bool>,
+    /// Of a gateway that runs.
+    #[serde(flatten)]
+    process: Option<ProcessPage>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessPage {
+    pid: u32,
+    uptime_ms: i64,
+    port: Option<u16>,
+    bind: String,
+    url: Option<String>,
     answers: bool,
     version: Option<String>,
+    /// It has none.
+    channels: u32,
     sessions: Option<usize>,
     trouble: Option<String>,
 }
 
-/// The address on which this machine reaches a listener.
-pub(super) fn reachable(address: &str) -> Option<SocketAddr> {
-    let mut address: SocketAddr = address.parse().ok()?;
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    Some(address)
-}
-
-fn ask(holder: &Holder, draft: Option<&Draft>) -> Seen {
-    let Some(to) = holder.address.as_deref().and_then(reachable) else {
-        return Seen { trouble: Some("it is starting".to_owned()), ..Seen::default() };
-    };
-    let certificate = draft.and_then(|draft| draft.settings().tls.as_ref()).map(|tls| tls.cert.clone());
-    let encrypted = holder.scheme == "wss";
-    if encrypted && certificate.is_none() {
-        let trouble = "it speaks TLS, and the configuration names no certificate to know it by".to_owned();
-        return Seen { trouble: Some(trouble), ..Seen::default() };
-    }
-    let credential = draft.and_then(|draft| draft.credential().ok().flatten());
-    let bearer = credential.map(|secret| format!("Bearer {}", secret.expose()));
-    let get = |path: &str, credential: Option<&str>| {
-        let trust = certificate.as_deref().filter(|_| encrypted).map_or(Trust::Plain, Trust::Only);
-        let headers: Vec<_> = credential.map(|value| ("Authorization", value)).into_iter().collect();
-        let answer = Request { trust, headers: &headers, ..Request::get(&[to], path) }.send()?;
-        Ok::<_, std::io::Error>((answer.status(), answer.json()))
-    };
-    match get("/health", None) {
-        Ok((200, health)) => {
-            let sessions = get("/sessions", bearer.as_deref()).ok().filter(|(status, _)| *status == 200);
-            Seen {
-                answers: true,
-                version: health.get("version").and_then(Value::as_str).map(str::to_owned),
-                sessions: sessions.and_then(|(_, body)| body.get("sessions")?.as_array().map(Vec::len)),
-                trouble: None,
-            }
+impl Page {
+    fn of(running: Option<(&Holder, Result<Overview, String>)>, draft: Option<&Draft>, state_dir: &Path) -> Self {
+        let shown = |path: &Path| path.display().to_string();
+        let token = draft.and_then(Draft::token_file);
+        let settings = draft.map(Draft::settings);
+        Self {
+            running: running.is_some(),
+            state_dir: shown(state_dir),
+            config_file: settings.and_then(|settings| settings.file.as_deref()).map(shown),
+            log_file: settings.map(|settings| shown(&settings.log.file)),
+            token_file: token.map(shown),
+            token_made: token.map(Path::exists),
+            process: running.map(|(holder, seen)| ProcessPage::of(holder, seen)),
         }
-        Ok((status, _)) => Seen { trouble: Some(format!("it answers with {status}")), ..Seen::default() },
-        Err(error) => Seen { trouble: Some(format!("it does not answer at {to}: {error}")), ..Seen::default() },
     }
-}
 
-fn page(holder: Option<&Holder>, seen: Option<&Seen>, draft: Option<&Draft>, state_dir: &Path) -> Value {
-    let token = draft.and_then(Draft::token_file);
-    let mut page = json!({
-        "running": holder.is_some(),
-        "stateDir": state_dir,
-        "configFile": draft.and_then(|draft| draft.settings().file.clone()),
-        "logFile": draft.map(|draft| draft.settings().log.file.clone()),
-        "tokenFile": token,
-        "tokenMade": token.map(Path::exists),
-    });
-    let (Some(fields), Some(holder)) = (page.as_object_mut(), holder) else { return page };
-    let now = Now::read().wall_ms;
-    let address = holder.address.as_deref();
-    let port = address.and_then(|address| address.parse::<SocketAddr>().ok()).map(|address| address.port());
-    let more = json!({
-        "pid": holder.pid,
-        "uptimeMs": now.saturating_sub(holder.started_at).max(0),
-        "port": port,
-        "bind": holder.bind,
-        "url": address.and_then(reachable).map(|address| format!("{}://{address}", holder.scheme)),
-        "answers": seen.is_some_and(|seen| seen.answers),
-        "version": seen.and_then(|seen| seen.version.clone()),
-        "channels": 0,
-        "sessions": seen.and_then(|seen| seen.sessions),
-        "trouble": seen.and_then(|seen| seen.trouble.clone()),
-    });
-    if let Value::Object(more) = more {
-        fields.extend(more);
-    }
-    page
-}
-
-fn for_people(page: &Value) -> String {
-    let text = |key: &str| page.get(key).and_then(Value::as_str).map(str::to_owned);
-    let number = |key: &str| page.get(key).and_then(Value::as_u64);
-    let mut lines = vec!["Gateway Status".to_owned(), "--------------".to_owned()];
-    let mut put = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            lines.push(format!("{name}: {value}"));
+    fn for_people(&self) -> String {
+        let mut lines = vec!["Gateway Status".to_owned(), "--------------".to_owned()];
+        let mut put = |name: &str, value: Option<String>| {
+            lines.extend(value.map(|value| format!("{name}: {value}")));
+        };
+        put("Running", Some(if self.running { "Yes" } else { "No" }.to_owned()));
+        if let Some(process) = &self.process {
+            put("PID", Some(process.pid.to_string()));
+            put("Uptime", Some(uptime(process.uptime_ms)));
+            put("Port", process.port.map(|port| port.to_string()));
+            put("Bind", Some(process.bind.clone()));
+            put("Address", process.url.clone());
+            put("Version", process.version.clone());
+            put("Channels", Some("0 connected (this gateway has none)".to_owned()));
+            put("Sessions", process.sessions.map(|sessions| sessions.to_string()));
+            put("Trouble", process.trouble.clone());
         }
-    };
-    let running = page.get("running") == Some(&Value::Bool(true));
-    put("Running", Some(if running { "Yes" } else { "No" }.to_owned()));
-    if running {
-        put("PID", number("pid").map(|pid| pid.to_string()));
-        put("Uptime", number("uptimeMs").map(uptime));
-        put("Port", number("port").map(|port| port.to_string()));
-        put("Bind", text("bind"));
-        put("Address", text("url"));
-        put("Version", text("version"));
-        put("Channels", Some("0 connected (this gateway has none)".to_owned()));
-        put("Sessions", number("sessions").map(|sessions| sessions.to_string()));
-        put("Trouble", text("trouble"));
+        put("Configuration", Some(self.config_file.clone().unwrap_or_else(|| "defaults (no file)".to_owned())));
+        put("State", Some(self.state_dir.clone()));
+        put("Log", self.log_file.clone());
+        let made = if self.token_made == Some(true) { "in" } else { "made at the first start, in" };
+        put("Token", self.token_file.as_ref().map(|file| format!("{made} {file}")));
+        lines.join("\n")
     }
-    put("Configuration", Some(text("configFile").unwrap_or_else(|| "defaults (no file)".to_owned())));
-    put("State", text("stateDir"));
-    put("Log", text("logFile"));
-    let made = page.get("tokenMade") == Some(&Value::Bool(true));
-    put(
-        "Token",
-        text("tokenFile")
-            .map(|file| if made { format!("in {file}") } else { format!("made at the first start, in {file}") }),
-    );
-    lines.join("\n")
+}
+
+impl ProcessPage {
+    fn of(holder: &Holder, seen: Result<Overview, String>) -> Self {
+        let own: Option<SocketAddr> = holder.address.as_deref().and_then(|address| address.parse().ok());
+        let (answers, overview, trouble) = match seen {
+            Ok(overview) => (true, overview, None),
+            Err(trouble) => (false, Overview::default(), Some(trouble)),
+        };
+        Self {
+            pid: holder.pid,
+            uptime_ms: Now::read().wall_ms.saturating_sub(holder.started_at).max(0),
+            port: own.map(|address| address.port()),
+            bind: holder.bind.clone(),
+            url: address_of(holder).map(|address| format!("{}://{address}", holder.scheme)),
+            answers,
+            version: overview.version,
+            channels: 0,
+            sessions: overview.sessions,
+            trouble,
+        }
+    }
 }
 
 /// `2h 34m`
-fn uptime(ms: u64) -> String {
+fn uptime(ms: i64) -> String {
     let seconds = ms / 1000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -184,13 +162,13 @@ mod tests {
     #[test]
     fn the_page_is_document_004s() {
         let holder = Holder { address: Some("0.0.0.0:18789".to_owned()), bind: "lan".to_owned(), ..Holder::this(0) };
-        let seen = Seen { answers: true, sessions: Some(12), ..Seen::default() };
-        let text = for_people(&page(Some(&holder), Some(&seen), None, Path::new("/s")));
+        let seen = Overview { sessions: Some(12), ..Overview::default() };
+        let text = Page::of(Some((&holder, Ok(seen))), None, Path::new("/s")).for_people();
         let start = format!("Gateway Status\n--------------\nRunning: Yes\nPID: {}\nUptime: ", std::process::id());
         assert!(text.starts_with(&start), "{text}");
         for line in ["Port: 18789", "Bind: lan", "Address: ws://127.0.0.1:18789", "Sessions: 12"] {
             assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
         }
-        assert!(for_people(&page(None, None, None, Path::new("/s"))).contains("Running: No"));
+        assert!(Page::of(None, None, Path::new("/s")).for_people().contains("Running: No"));
     }
 }

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use gatewarden_api::gateways::GatewayAnswer;
+use serde_json::{Map, Value};
 
-use super::waiting::{self, WaitArgs};
-use crate::cli::client::{Daemon, Trouble, address_of, number, read_secret, text};
-use crate::cli::gateway_address::host_and_port;
-use crate::cli::tls_trust::TrustArgs;
-use crate::cli::{EXIT_OK, terminal};
+use super::{WaitArgs, until_online};
+use crate::cli::daemon::{Answer, Daemon, Fields, address_of};
+use crate::cli::error::CliError;
+use crate::cli::files::read_secret;
+use crate::cli::gateway_target::{TrustArgs, host_and_port};
 
 #[derive(Debug, Args)]
 pub(super) struct AddArgs {
@@ -87,88 +88,65 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 impl FieldArgs {
-    fn put(&self, body: &mut Map<String, Value>) -> Result<(), Trouble> {
-        let mut put = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                body.insert(name.to_owned(), value);
-            }
-        };
+    /// The request for a gateway of this name and address, where they are given.
+    fn fields(&self, name: Option<&str>, address: Option<&str>) -> Result<Fields, CliError> {
+        let address = address.map(host_and_port).transpose().map_err(CliError::usage)?;
+        let (host, port) = address.unzip();
         let token = self.token_file.as_deref().map(read_secret).transpose()?;
-        put("token", token.map(|token| token.expose().into()));
-        put("is_primary", self.primary.then_some(Value::Bool(true)));
-        put("priority", self.priority.map(Value::from));
-        let labels: Map<String, Value> = self.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        put("labels", (!labels.is_empty()).then_some(Value::Object(labels)));
-        put("transport", self.transport.clone().map(Value::from));
-        let trust = self.trust.chosen()?;
-        put("tls", trust.and_then(|trust| serde_json::to_value(trust).ok()));
-        put("unit", self.unit.clone().map(Value::from));
-        put("command", self.command.clone().map(Value::from));
-        put("disable_device_pairing", self.disable_device_pairing.map(Value::Bool));
-        Ok(())
+        let labels: Map<String, Value> =
+            self.labels.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        let tls = self.trust.chosen()?.and_then(|trust| serde_json::to_value(trust).ok());
+        let mut fields = Fields::default();
+        fields
+            .put("name", name)
+            .put("host", host)
+            .put("port", port.flatten())
+            .put("token", token.as_ref().map(|token| token.expose()))
+            .put("is_primary", self.primary.then_some(true))
+            .put("priority", self.priority)
+            .put("labels", (!labels.is_empty()).then_some(labels))
+            .put("transport", self.transport.clone())
+            .put("tls", tls)
+            .put("unit", self.unit.clone())
+            .put("command", self.command.clone())
+            .put("disable_device_pairing", self.disable_device_pairing);
+        Ok(fields)
     }
-}
-
-fn put_address(body: &mut Map<String, Value>, address: &str) -> Result<(), Trouble> {
-    let (host, port) = host_and_port(address).map_err(Trouble::usage)?;
-    body.insert("host".to_owned(), host.into());
-    if let Some(port) = port {
-        body.insert("port".to_owned(), port.into());
-    }
-    Ok(())
 }
 
 /// Registers one.
-pub(super) fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, Trouble> {
-    let mut body = Map::new();
-    body.insert("name".to_owned(), args.name.clone().into());
-    put_address(&mut body, &args.address)?;
-    args.fields.put(&mut body)?;
-    let answer = daemon.call("POST", "/api/gateways", Some(&Value::Object(body)))?;
-    let said = answer.json();
-    if let Some(warning) = text(&said, "/warning").filter(|_| !daemon.output.is_quiet()) {
-        terminal::complain(&terminal::plain(&warning));
-    }
-    let gateway = said.get("gateway").cloned().unwrap_or_default();
-    if args.wait.wait.is_none() {
-        daemon.done(&answer, |_| {
-            let id = number(&gateway, "/id").unwrap_or_default();
-            let name = terminal::plain(&args.name);
-            format!("added {name} with id {id} at {}; it is dialled now", terminal::plain(&address_of(&gateway)))
-        });
-        return Ok(EXIT_OK);
-    }
-    waiting::until_online(daemon, &[gateway], &args.wait)
+pub(super) fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, CliError> {
+    let body = args.fields.fields(Some(&args.name), Some(&args.address))?.change()?;
+    let answer = daemon.call("POST", "/api/gateways", Some(&body))?;
+    daemon.warn(daemon.read::<GatewayAnswer>(&answer)?.warning.as_deref());
+    finish(daemon, &answer, &args.wait, |GatewayAnswer { gateway, .. }| {
+        let address = address_of(&gateway.host, Some(gateway.port));
+        format!("added {} with id {} at {address}; it is dialled now", args.name, gateway.id)
+    })
 }
 
 /// Changes one.
-pub(super) fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, Trouble> {
-    let mut body = Map::new();
-    if let Some(name) = &args.name {
-        body.insert("name".to_owned(), name.clone().into());
-    }
-    if let Some(address) = &args.address {
-        put_address(&mut body, address)?;
-    }
-    args.fields.put(&mut body)?;
-    if args.no_token {
-        body.insert("token".to_owned(), Value::Null);
-    }
-    if args.no_labels {
-        body.insert("labels".to_owned(), json!({}));
-    }
-    if args.no_process {
-        body.extend([("unit".to_owned(), Value::Null), ("command".to_owned(), Value::Null)]);
-    }
-    if body.is_empty() {
-        return Err(Trouble::usage("There is nothing to change: give at least one of the options."));
-    }
+pub(super) fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, CliError> {
+    let mut fields = args.fields.fields(args.name.as_deref(), args.address.as_deref())?;
+    fields
+        .clear("token", args.no_token)
+        .put("labels", args.no_labels.then(Map::new))
+        .clear("unit", args.no_process)
+        .clear("command", args.no_process);
+    let body = fields.change()?;
     let id = daemon.gateway_id(&args.gateway)?;
-    let answer = daemon.call("PUT", &format!("/api/gateways/{id}"), Some(&Value::Object(body)))?;
-    let gateway = answer.json().get("gateway").cloned().unwrap_or_default();
-    if args.wait.wait.is_none() {
-        daemon.done(&answer, |_| format!("changed {}", terminal::plain(&text(&gateway, "/name").unwrap_or_default())));
-        return Ok(EXIT_OK);
+    let answer = daemon.call("PUT", &format!("/api/gateways/{id}"), Some(&body))?;
+    finish(daemon, &answer, &args.wait, |said| format!("changed {}", said.gateway.name))
+}
+
+fn finish(
+    daemon: &Daemon,
+    answer: &Answer<GatewayAnswer>,
+    wait: &WaitArgs,
+    words: impl FnOnce(&GatewayAnswer) -> String,
+) -> Result<u8, CliError> {
+    match wait.wait {
+        None => daemon.done(answer, words),
+        Some(_) => until_online(daemon, &[daemon.read(answer)?.gateway], wait),
     }
-    waiting::until_online(daemon, &[gateway], &args.wait)
 }

@@ -8,7 +8,7 @@ use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
 use serde_json::{Map, Value, json};
 
 use super::Kind;
-use crate::cli::client::Trouble;
+use crate::cli::error::CliError;
 
 /// Longest list or configuration, bytes; a database may be larger.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -20,40 +20,18 @@ const SQLITE: &[u8] = b"SQLite format 3\0";
 const FIELDS: [&str; 10] =
     ["name", "host", "port", "token", "is_primary", "priority", "labels", "transport", "tls", "disable_device_pairing"];
 /// What a daemon's own list has beside them: observations, which nobody can import.
-const OBSERVED: [&str; 25] = [
-    "id",
-    "uuid",
-    "token_set",
-    "acting_primary",
-    "status",
-    "since",
-    "as_of",
-    "source",
-    "healthy_since",
-    "last_failure",
-    "last_seen",
-    "latency",
-    "sessions_count",
-    "agents_count",
-    "version",
-    "protocol",
-    "dialect",
-    "phase",
-    "breaker",
-    "last_error",
-    "reconnect_attempts",
-    "next_attempt",
-    "pairing",
-    "scopes",
-    "created_at",
-];
+const OBSERVED: &str = "id uuid token_set acting_primary status since as_of source healthy_since last_failure last_seen latency \
+     sessions_count agents_count version protocol dialect phase breaker last_error reconnect_attempts \
+     next_attempt pairing scopes created_at updated_at";
 /// What reads show in place of a token.
 const REDACTED: &str = "--------";
 
 /// One gateway to register.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Wanted {
-    /// For `POST` or `PUT`.
+    pub(super) name: String,
+    pub(super) host: String,
+    /// For `POST` or `PUT`, name and host included.
     pub(super) body: Map<String, Value>,
     /// What couldn't be taken over.
     pub(super) remarks: Vec<String>,
@@ -68,16 +46,16 @@ impl Wanted {
         if let Some(port) = port {
             body.insert("port".to_owned(), port.into());
         }
-        Self { body, remarks: Vec::new(), drained: false }
+        Self { name: name.to_owned(), host: host.to_owned(), body, remarks: Vec::new(), drained: false }
     }
 }
 
 /// Reads a file of this kind.
-pub(super) fn read(file: &Path, kind: Kind) -> Result<Vec<Wanted>, Trouble> {
-    let unreadable = |error: std::io::Error| Trouble::usage(format!("{} cannot be read: {error}.", file.display()));
+pub(super) fn read(file: &Path, kind: Kind) -> Result<Vec<Wanted>, CliError> {
+    let unreadable = |error: std::io::Error| CliError::usage(format!("{} cannot be read: {error}.", file.display()));
     let is_input = file == Path::new("-");
     if kind == Kind::MissionControl || (kind == Kind::Auto && !is_input && is_database(file).map_err(unreadable)?) {
-        let found = mission_control::read(file).map_err(|sentence| Trouble::usage(format!("{sentence}.")))?;
+        let found = mission_control::read(file).map_err(|sentence| CliError::usage(format!("{sentence}.")))?;
         return Ok(found.into_iter().map(foreign).collect());
     }
     let mut text = String::new();
@@ -88,9 +66,9 @@ pub(super) fn read(file: &Path, kind: Kind) -> Result<Vec<Wanted>, Trouble> {
         std::fs::File::open(file).and_then(|file| file.take(limit).read_to_string(&mut text)).map_err(unreadable)?;
     }
     if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
-        return Err(Trouble::usage(format!("{} is longer than {} MiB.", file.display(), LONGEST / 1024 / 1024)));
+        return Err(CliError::usage(format!("{} is longer than {} MiB.", file.display(), LONGEST / 1024 / 1024)));
     }
-    let document = parse(&text).map_err(|reason| Trouble::usage(format!("{} is {reason}.", file.display())))?;
+    let document = parse(&text).map_err(|reason| CliError::usage(format!("{} is {reason}.", file.display())))?;
     let wanted = match kind {
         Kind::Openclaw => openclaw(&document),
         Kind::List => list(&document),
@@ -99,7 +77,7 @@ pub(super) fn read(file: &Path, kind: Kind) -> Result<Vec<Wanted>, Trouble> {
         }
         _ => list(&document),
     };
-    wanted.map_err(|reason| Trouble::usage(format!("{} {reason}.", file.display())))
+    wanted.map_err(|reason| CliError::usage(format!("{} {reason}.", file.display())))
 }
 
 fn is_database(file: &Path) -> std::io::Result<bool> {
@@ -175,7 +153,7 @@ fn entry(row: &Value) -> Result<Wanted, String> {
             known if FIELDS.contains(&known) => {
                 wanted.body.insert(field.clone(), value.clone());
             }
-            known if OBSERVED.contains(&known) || known == "updated_at" => {}
+            known if OBSERVED.split(' ').any(|observed| observed == known) => {}
             unknown => wanted.remarks.push(format!("the field {unknown} is unknown and left out")),
         }
     }

@@ -3,14 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use gatewarden_api::ErrorBody;
+use gatewarden_api::gateways::GatewayList;
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
-use super::super::http_client::Request;
+use super::super::http_client::{Ask, HttpClient, Reply};
 use crate::config::Inputs;
 
 /// Its name in the daemon.
 const NAME: &str = "local";
+/// Longest wait for each piece of an answer.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two looks at its status.
 const LOOK: Duration = Duration::from_millis(200);
 /// Looks until it should be online, and until the known token is given to the daemon again.
@@ -47,41 +51,45 @@ pub(super) fn ensure(
     encrypted: bool,
     credential: Option<&Secret>,
 ) -> Result<(), String> {
+    let client = HttpClient::local(daemon, PATIENCE).map_err(|error| error.to_string())?;
     let call = |method: &str, body: Option<&Value>| {
-        let headers = [("X-API-Key", key.expose())];
-        let answer = Request { method, headers: &headers, body, ..Request::get(&[daemon], "/api/gateways") }.send();
-        let answer = answer.map_err(|error| format!("the daemon does not answer: {error}"))?;
-        Ok::<_, String>((answer.status(), answer.json()))
+        let ask = Ask { headers: &[("X-API-Key", key.expose())], body };
+        let reply = client.send(method, "/api/gateways", ask);
+        reply.map_err(|error| format!("the daemon does not answer: {error}"))
     };
     let mut seen = "the daemon has not tried it yet".to_owned();
     let mut registered = false;
     for look in 0..LOOKS {
-        let (status, list) = call("GET", None)?;
-        if status != 200 {
-            return Err(format!("the daemon answers with {status}"));
+        let reply = call("GET", None)?;
+        if reply.status != 200 {
+            return Err(format!("the daemon answers with {}", reply.status));
         }
-        match find(&list, gateway) {
+        let list: GatewayList = serde_json::from_str(&reply.text).map_err(|error| error.to_string())?;
+        match list.gateways.into_iter().find(|row| is_at(&row.host, row.port, gateway)) {
             None if !registered => {
                 let mut body = json!({"name": NAME, "host": url(gateway, encrypted), "port": gateway.port()});
                 put_token(&mut body, credential);
-                let (status, answer) = call("POST", Some(&body))?;
-                if status != 201 {
-                    return Err(format!("the daemon does not take it ({status}): {}", message_of(&answer)));
+                let reply = call("POST", Some(&body))?;
+                if reply.status != 201 {
+                    return Err(format!("the daemon does not take it ({}): {}", reply.status, message_of(&reply)));
                 }
                 registered = true;
             }
             None => {}
             Some(row) => {
-                if row.get("status") == Some(&Value::String("online".to_owned())) {
+                if row.status == "online" {
                     return Ok(());
                 }
-                seen = words_of(row);
                 if look == LOOKS_BEFORE_TOKEN && credential.is_some() {
                     // Perhaps its state was deleted, and it has another token than the stored one.
-                    let mut body = json!({"id": row.get("id")});
+                    let mut body = json!({"id": row.id});
                     put_token(&mut body, credential);
                     call("PUT", Some(&body))?;
                 }
+                seen = match row.last_error {
+                    Some(error) => format!("{}: {}", row.status, error.message),
+                    None => row.status,
+                };
             }
         }
         #[expect(clippy::disallowed_methods, reason = "a thread of its own that looks at another party's state")]
@@ -96,25 +104,16 @@ fn put_token(body: &mut Value, credential: Option<&Secret>) {
     }
 }
 
-fn find(list: &Value, gateway: SocketAddr) -> Option<&Value> {
-    list.get("gateways")?.as_array()?.iter().find(|row| {
-        let host = row.get("host").and_then(Value::as_str).unwrap_or_default();
-        let host = host.split_once("://").map_or(host, |(_, rest)| rest);
-        let host = host.split([':', '/']).next().unwrap_or_default();
-        let same_host = host == gateway.ip().to_string() || (gateway.ip().is_loopback() && host == "localhost");
-        same_host && row.get("port").and_then(Value::as_u64) == Some(u64::from(gateway.port()))
-    })
+fn is_at(host: &str, port: u16, gateway: SocketAddr) -> bool {
+    let host = host.split_once("://").map_or(host, |(_, rest)| rest);
+    let host = host.split([':', '/']).next().unwrap_or_default();
+    let same_host = host == gateway.ip().to_string() || (gateway.ip().is_loopback() && host == "localhost");
+    same_host && port == gateway.port()
 }
 
-fn words_of(row: &Value) -> String {
-    let status = row.get("status").and_then(Value::as_str).unwrap_or("unknown");
-    let message = row.pointer("/last_error/message").and_then(Value::as_str);
-    message.map_or_else(|| status.to_owned(), |message| format!("{status}: {message}"))
-}
-
-fn message_of(answer: &Value) -> String {
-    let message = answer.pointer("/error/message").or_else(|| answer.get("error")).and_then(Value::as_str);
-    message.unwrap_or("it does not say why").to_owned()
+fn message_of(reply: &Reply) -> String {
+    let said = serde_json::from_str::<ErrorBody>(&reply.text);
+    said.map_or_else(|_| "it does not say why".to_owned(), |said| said.error)
 }
 
 #[cfg(test)]
@@ -131,8 +130,7 @@ mod tests {
             ("127.0.0.1", 18790, false),
             ("192.0.2.7", 18789, false),
         ] {
-            let list = json!({"gateways": [{"host": host, "port": port}]});
-            assert_eq!(find(&list, gateway).is_some(), is_it, "{host}");
+            assert_eq!(is_at(host, port, gateway), is_it, "{host}");
         }
     }
 }

@@ -1,0 +1,160 @@
+//! Keys, browser sessions, and who did what with them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use gatewarden_protocol::Secret;
+
+use crate::gateways::MAX_TIME;
+use crate::request::request;
+use crate::rules::{capped, integer, secret, text, word};
+
+/// All keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct KeyList {
+    /// By id.
+    pub keys: Vec<Key>,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// A key as it is listed. The key itself is nowhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Key {
+    /// Never used again after a revocation.
+    pub id: i64,
+    /// What it is for.
+    pub name: String,
+    /// `viewer`, `operator` or `admin`.
+    #[schema(example = "viewer")]
+    pub role: String,
+    /// Its first characters.
+    #[schema(example = "gw_1a2b3c4d")]
+    pub prefix: String,
+    /// Unix seconds.
+    pub created_at: i64,
+    /// Unix seconds; none for never.
+    pub expires_at: Option<i64>,
+    /// Unix seconds; none for never.
+    pub last_used_at: Option<i64>,
+}
+
+/// A new key, shown once.
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NewKeyAnswer {
+    /// The key itself: it can't be read again.
+    pub api_key: String,
+    /// How it will be listed.
+    pub key: Key,
+}
+
+/// Whether there was something to revoke.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Revoked {
+    /// Always true; an unknown id is a 404.
+    pub deleted: bool,
+}
+
+/// Who is logged in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LoginAnswer {
+    /// Name of the key.
+    pub name: String,
+    /// `viewer`, `operator` or `admin`.
+    #[schema(example = "viewer")]
+    pub role: String,
+    /// Unix seconds at which the session ends.
+    pub expires_at: i64,
+}
+
+/// The session is over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LogoutAnswer {
+    /// Always true.
+    pub logged_out: bool,
+}
+
+/// A page of the audit log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditPage {
+    /// Newest first.
+    pub audit: Vec<AuditRow>,
+    /// What to pass as `before` for the next page; null on the last one.
+    pub next_before: Option<i64>,
+}
+
+/// One thing that was done or refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditRow {
+    /// Grows with each entry.
+    pub id: i64,
+    /// Unix seconds.
+    pub at: i64,
+    /// The same in milliseconds.
+    pub at_ms: i64,
+    /// Who did it.
+    pub actor: AuditedBy,
+    /// The client's address; none for the daemon's own doings.
+    pub address: Option<String>,
+    /// The request's id, as in its `X-Request-Id`.
+    pub request_id: Option<String>,
+    /// What was done.
+    #[schema(example = "gateway.update")]
+    pub action: String,
+    /// To what.
+    #[schema(example = "gateway 3")]
+    pub target: Option<String>,
+    /// `ok`, `refused` (nothing happened), `failed` (it didn't work) or `unknown` (the daemon was stopped in the middle).
+    #[schema(example = "ok")]
+    pub result: String,
+    /// Method, route, status, error code, and which fields were sent; never their secrets.
+    #[schema(value_type = Object)]
+    pub details: Value,
+}
+
+/// Who did something.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditedBy {
+    /// The key; null for the one of the configuration, for nobody, and for the daemon itself.
+    pub key_id: Option<i64>,
+    /// The key's name, `anonymous` without a good key, `system` for the daemon itself.
+    pub name: String,
+    /// What the key may do.
+    pub role: Option<String>,
+}
+
+request! {
+    /// A new key.
+    NewKeyBody {
+        /// What it is for; 1 to 200 characters.
+        name: String = text(1..=200) => "dashboard";
+        /// `viewer`, `operator` or `admin`.
+        role: String = word(&["viewer", "operator", "admin"]) => "viewer";
+        /// Unix seconds after which it is no longer good; never by default.
+        expires_at: Option<i64> = integer(0..=MAX_TIME);
+    }
+    /// A key to log in with.
+    LoginBody {
+        /// The key.
+        api_key: Secret = secret(1..=1000);
+    }
+    /// Which part of the audit log is wanted.
+    AuditQuery {
+        /// Newest entries; 50 by default, more than 200 is capped
+        limit: Option<usize> = capped(200);
+        /// Not older than this, Unix seconds
+        since: Option<i64> = integer(0..=i64::MAX);
+        /// Only entries with an id below this: the next page
+        before: Option<i64> = integer(1..=i64::MAX);
+    }
+    /// Which events are wanted.
+    EventsQuery {
+        /// Types to be sent, separated by commas; all but log by default
+        types: Option<String> = crate::rules::raw() => "gateway.status,gateway.primary";
+        /// Log entries of these gateways only, separated by commas; other types are not affected
+        gateway_id: Option<String> = crate::rules::raw() => "1,2";
+        /// Go on after this number, for clients that cannot set headers
+        last_event_id: Option<i64> = integer(0..=i64::MAX);
+    }
+}

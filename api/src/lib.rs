@@ -1,0 +1,52 @@
+//! What the REST API takes and gives: one declaration of each request and answer, for the daemon that serves it, the OpenAPI
+//! document, and clients. Times are Unix seconds unless a field says otherwise.
+
+pub mod access;
+pub mod agents;
+pub mod daemon;
+pub mod gateways;
+pub mod organization;
+pub mod request;
+pub mod rules;
+pub mod sessions;
+pub mod spawn;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// Every error on `/api`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// One sentence for a person: what happened, to which gateway or field.
+    pub error: String,
+    /// Stable code for a program.
+    #[schema(example = "invalid_request")]
+    pub code: String,
+    /// Machine-readable details, for instance `fields`: a list of offending fields with a sentence each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub details: Option<Value>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// On `/api/v1` the sentence again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// One message of an event stream: the `data` of a server-sent event, or a text message of the WebSocket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventMessage {
+    /// Grows by one with each event; a server-sent event has it in its `id` instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// What happened, for instance `gateway.status`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Unix milliseconds.
+    pub ts: i64,
+    /// What there is to say of it, by its type.
+    #[schema(value_type = Object)]
+    pub data: Value,
+}

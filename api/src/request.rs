@@ -1,0 +1,661 @@
+//! Requests are declared once, with [`request!`]: each field with its type, its meaning for people and the rule that it is read
+//! by. Out of that come the reading, which names everything that is wrong at once, the schema of the OpenAPI document and the
+//! JSON that a client sends.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use gatewarden_protocol::Secret;
+use serde_json::{Map, Value, json};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, Object, ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaFormat,
+    SchemaType, Type,
+};
+use utoipa::openapi::{RefOr, Required};
+
+use crate::rules::{capped, integer, page};
+
+/// What is wrong with a request, field by field.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(Vec<(String, String)>);
+
+impl Problems {
+    /// `sentence` names the field.
+    pub fn add(&mut self, field: impl Into<String>, sentence: impl Into<String>) {
+        self.0.push((field.into(), sentence.into()));
+    }
+
+    /// Whether nothing is wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them in one.
+    pub fn sentence(&self) -> String {
+        self.0.iter().map(|(_, sentence)| sentence.as_str()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The same for programs: `{"fields": [{"field", "problem"}]}`.
+    pub fn details(&self) -> Value {
+        let fields: Vec<Value> =
+            self.0.iter().map(|(field, sentence)| json!({"field": field, "problem": sentence})).collect();
+        json!({ "fields": fields })
+    }
+}
+
+/// The fields of a JSON object, or the parameters of a query, being read. `null` counts as left out unless a rule says
+/// otherwise, in a query an empty value does.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    pub(crate) is_query: bool,
+    pub(crate) prefix: String,
+    problems: Problems,
+}
+
+impl<'a> Fields<'a> {
+    /// Those of a body.
+    pub fn new(map: &'a Map<String, Value>) -> Self {
+        Self { map, is_query: false, prefix: String::new(), problems: Problems::default() }
+    }
+
+    /// Those of an object inside; sentences name them `prefix.field`.
+    pub(crate) fn inside(map: &'a Map<String, Value>, prefix: &str) -> Self {
+        Self { prefix: format!("{prefix}."), ..Self::new(map) }
+    }
+
+    /// Notes that a field is wrong; the sentence is the field's name and `what`.
+    pub fn wrong(&mut self, name: &str, what: impl std::fmt::Display) {
+        let path = format!("{}{name}", self.prefix);
+        let sentence = format!("{path} {what}");
+        self.problems.add(path, sentence);
+    }
+
+    /// Notes a sentence that says by itself what is wrong.
+    pub fn add(&mut self, name: &str, sentence: impl Into<String>) {
+        self.problems.add(format!("{}{name}", self.prefix), sentence);
+    }
+
+    /// Whether the field is there, `null` or not.
+    pub fn has(&self, name: &str) -> bool {
+        self.map.contains_key(name)
+    }
+
+    /// The value, unless left out.
+    pub fn value(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name).filter(|value| !value.is_null() && !(self.is_query && value.as_str() == Some("")))
+    }
+
+    /// Whether nothing was wrong so far.
+    pub fn is_fine(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// The end of reading.
+    ///
+    /// # Errors
+    /// Everything that was wrong.
+    pub fn finish(self) -> Result<(), Problems> {
+        if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
+    }
+
+    /// Reads a field by its rule; what is wrong or missing is noted, and something stands in for it.
+    pub fn take<R: Rule, S: Slot<R::Out>>(&mut self, name: &str, rule: &R) -> S {
+        if S::REQUIRED && self.value(name).is_none() {
+            rule.note_missing(self, name);
+            return S::fill(None);
+        }
+        S::fill(rule.read(self, name))
+    }
+
+    pub(crate) fn absorb(&mut self, other: Fields<'_>) {
+        self.problems.0.extend(other.problems.0);
+    }
+}
+
+/// Reads a whole body.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read<T: Request>(map: &Map<String, Value>) -> Result<T, Problems> {
+    let mut fields = Fields::new(map);
+    let request = T::read(&mut fields);
+    fields.finish().map(|()| request)
+}
+
+/// The parameters of a query.
+#[derive(Debug)]
+pub struct Query {
+    parameters: Map<String, Value>,
+    problems: Problems,
+}
+
+impl Query {
+    /// Reads `a=1&b=2`. A parameter that is given twice is a problem.
+    pub fn parse(text: &str) -> Self {
+        let mut query = Self { parameters: Map::new(), problems: Problems::default() };
+        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+            if query.parameters.contains_key(&*name) {
+                let shown: String = name.chars().filter(|character| !character.is_control()).take(60).collect();
+                query.problems.add(shown.clone(), format!("The query names {shown} twice"));
+                continue;
+            }
+            query.parameters.insert(name.into_owned(), Value::from(value));
+        }
+        query
+    }
+
+    /// For reading.
+    pub fn fields(&self) -> Fields<'_> {
+        Fields { is_query: true, problems: self.problems.clone(), ..Fields::new(&self.parameters) }
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read<T: Request>(text: &str) -> Result<T, Problems> {
+        let query = Self::parse(text);
+        let mut fields = query.fields();
+        let request = T::read(&mut fields);
+        fields.finish().map(|()| request)
+    }
+}
+
+/// What can be read, described and sent; made by [`request!`].
+pub trait Request: Sized + Default {
+    /// Reads all fields. Where something was wrong, `fields` says so, and the value is not to be used.
+    fn read(fields: &mut Fields<'_>) -> Self;
+    /// What a client sends.
+    fn json(&self) -> Value;
+    /// The fields for the document.
+    fn described() -> Vec<Described>;
+}
+
+/// A field, as the document describes it.
+pub struct Described {
+    name: &'static str,
+    text: String,
+    is_required: bool,
+    schema: RefOr<Schema>,
+    example: Option<Value>,
+}
+
+/// How one field is read.
+pub trait Rule {
+    /// What it is read into.
+    type Out: Datum;
+    /// Reads it; what is wrong is noted.
+    fn read(&self, fields: &mut Fields<'_>, name: &str) -> Option<Self::Out>;
+    /// Writes its limits into the schema.
+    fn limit(&self, _schema: &mut Object) {}
+    /// Says that it is missing.
+    fn note_missing(&self, fields: &mut Fields<'_>, name: &str) {
+        fields.wrong(name, "is missing");
+    }
+}
+
+/// A type that fields have.
+pub trait Datum: Default {
+    /// As it is sent.
+    fn json(&self) -> Value;
+    /// As the document describes it.
+    fn form() -> RefOr<Schema>;
+    /// Schemas that the document needs besides.
+    fn forms(_: &mut Vec<(String, RefOr<Schema>)>) {}
+}
+
+/// Whether a field may be left out: a plain type may not, an `Option` may.
+pub trait Slot<T> {
+    /// Whether it must be there.
+    const REQUIRED: bool;
+    /// With what was read.
+    fn fill(value: Option<T>) -> Self;
+    /// What is in there.
+    fn get(&self) -> Option<&T>;
+}
+
+impl<T: Default> Slot<T> for T {
+    const REQUIRED: bool = true;
+
+    fn fill(value: Option<T>) -> Self {
+        value.unwrap_or_default()
+    }
+
+    fn get(&self) -> Option<&T> {
+        Some(self)
+    }
+}
+
+impl<T> Slot<T> for Option<T> {
+    const REQUIRED: bool = false;
+
+    fn fill(value: Option<T>) -> Self {
+        value
+    }
+
+    fn get(&self) -> Option<&T> {
+        self.as_ref()
+    }
+}
+
+fn plain(kind: Type, format: Option<KnownFormat>) -> RefOr<Schema> {
+    let object = ObjectBuilder::new().schema_type(kind).format(format.map(SchemaFormat::KnownFormat));
+    RefOr::T(Schema::Object(object.build()))
+}
+
+macro_rules! data {
+    ($($type:ty: $kind:ident $(, $format:ident)?;)*) => {
+        $(impl Datum for $type {
+            fn json(&self) -> Value {
+                json!(self)
+            }
+
+            fn form() -> RefOr<Schema> {
+                plain(Type::$kind, [$(KnownFormat::$format,)?].into_iter().next())
+            }
+        })*
+    };
+}
+
+data! {
+    String: String;
+    bool: Boolean;
+    i64: Integer, Int64;
+    i32: Integer, Int32;
+    u32: Integer, Int32;
+    u16: Integer, Int32;
+    usize: Integer;
+    f64: Number, Double;
+    Map<String, Value>: Object;
+}
+
+impl Datum for Secret {
+    fn json(&self) -> Value {
+        Value::from(self.expose())
+    }
+
+    fn form() -> RefOr<Schema> {
+        String::form()
+    }
+}
+
+/// Something or `null`, which is not the same as left out.
+impl<T: Datum> Datum for Option<T> {
+    fn json(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Datum::json)
+    }
+
+    fn form() -> RefOr<Schema> {
+        T::form()
+    }
+}
+
+impl<T: Datum> Datum for Vec<T> {
+    fn json(&self) -> Value {
+        self.iter().map(Datum::json).collect()
+    }
+
+    fn form() -> RefOr<Schema> {
+        RefOr::T(Schema::Array(ArrayBuilder::new().items(T::form()).build()))
+    }
+
+    fn forms(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::forms(schemas);
+    }
+}
+
+impl<T: Datum> Datum for BTreeMap<String, T> {
+    fn json(&self) -> Value {
+        Value::Object(self.iter().map(|(name, value)| (name.clone(), value.json())).collect())
+    }
+
+    fn form() -> RefOr<Schema> {
+        let names = match String::form() {
+            RefOr::T(schema) => Some(schema),
+            RefOr::Ref(_) => None,
+        };
+        let object = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .property_names(names)
+            .additional_properties(Some(AdditionalProperties::RefOr(T::form())));
+        RefOr::T(Schema::Object(object.build()))
+    }
+}
+
+/// Declares a request: `name "wire name": Type = rule => "example";`. A type that is an `Option` may be left out.
+macro_rules! request {
+    ($($(#[doc = $about:literal])* $request:ident {
+        $($(#[doc = $doc:literal])* $field:ident $($wire:literal)?: $type:ty = $rule:expr $(=> $example:expr)?;)*
+    })*) => {
+        $(
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct $request {
+            $($(#[doc = $doc])* pub $field: $type,)*
+        }
+
+        impl $crate::request::Request for $request {
+            fn read(fields: &mut $crate::request::Fields<'_>) -> Self {
+                Self { $($field: fields.take($crate::request::wire!($field $($wire)?), &$rule),)* }
+            }
+
+            fn json(&self) -> serde_json::Value {
+                let mut map = serde_json::Map::new();
+                $($crate::request::put(&mut map, $crate::request::wire!($field $($wire)?), &$rule, &self.$field);)*
+                serde_json::Value::Object(map)
+            }
+
+            fn described() -> Vec<$crate::request::Described> {
+                vec![$($crate::request::describe(
+                    $crate::request::wire!($field $($wire)?),
+                    &[$($doc),*],
+                    &$rule,
+                    std::marker::PhantomData::<$type>,
+                    [$(serde_json::json!($example),)?].into_iter().next(),
+                ),)*]
+            }
+        }
+
+        impl $crate::request::Datum for $request {
+            fn json(&self) -> serde_json::Value {
+                $crate::request::Request::json(self)
+            }
+
+            fn form() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                utoipa::openapi::schema::Ref::from_schema_name(stringify!($request)).into()
+            }
+
+            fn forms(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+                schemas.push((stringify!($request).to_owned(), <Self as utoipa::PartialSchema>::schema()));
+                <Self as utoipa::ToSchema>::schemas(schemas);
+            }
+        }
+
+        impl utoipa::PartialSchema for $request {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                $crate::request::object_schema::<Self>(&[$($about),*])
+            }
+        }
+
+        impl utoipa::ToSchema for $request {
+            fn name() -> std::borrow::Cow<'static, str> {
+                stringify!($request).into()
+            }
+
+            fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+                let _ = &schemas;
+                $($crate::request::nested_schemas(&$rule, schemas);)*
+            }
+        }
+
+        impl utoipa::IntoParams for $request {
+            fn into_params(
+                _: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
+            ) -> Vec<utoipa::openapi::path::Parameter> {
+                $crate::request::query_parameters::<Self>()
+            }
+        }
+        )*
+    };
+}
+macro_rules! wire {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $wire:literal) => {
+        $wire
+    };
+}
+pub(crate) use {request, wire};
+
+/// What [`request!`] makes of a field for a client's body.
+pub fn put<R: Rule, S: Slot<R::Out>>(map: &mut Map<String, Value>, name: &str, _: &R, slot: &S) {
+    if let Some(value) = slot.get() {
+        map.insert(name.to_owned(), value.json());
+    }
+}
+
+/// What [`request!`] makes of a field for the document.
+pub fn describe<R: Rule, S: Slot<R::Out>>(
+    name: &'static str,
+    docs: &[&str],
+    rule: &R,
+    _: PhantomData<S>,
+    example: Option<Value>,
+) -> Described {
+    let mut schema = R::Out::form();
+    if let RefOr::T(Schema::Object(object)) = &mut schema {
+        rule.limit(object);
+    }
+    Described { name, text: text_of(docs), is_required: S::REQUIRED, schema, example }
+}
+
+/// Schemas that a field needs besides its own.
+pub fn nested_schemas<R: Rule>(_: &R, schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    R::Out::forms(schemas);
+}
+
+/// The schema of a body.
+pub fn object_schema<T: Request>(about: &[&str]) -> RefOr<Schema> {
+    let mut object = ObjectBuilder::new().schema_type(Type::Object).description(Some(text_of(about)));
+    for field in T::described() {
+        if field.is_required {
+            object = object.required(field.name);
+        }
+        let schema = match field.schema {
+            RefOr::T(Schema::Object(mut schema)) => {
+                schema.schema_type = nullable(schema.schema_type, field.is_required);
+                schema.description = Some(field.text);
+                schema.example = field.example;
+                RefOr::T(Schema::Object(schema))
+            }
+            RefOr::T(Schema::Array(mut schema)) => {
+                schema.schema_type = nullable(schema.schema_type, field.is_required);
+                schema.description = Some(field.text);
+                RefOr::T(Schema::Array(schema))
+            }
+            RefOr::Ref(Ref { ref_location, .. }) => {
+                let reference = Ref::builder().ref_location(ref_location).description(Some(field.text)).build();
+                let null = Object::with_type(Type::Null);
+                RefOr::T(Schema::OneOf(OneOfBuilder::new().item(reference).item(null).build()))
+            }
+            other => other,
+        };
+        object = object.property(field.name, schema);
+    }
+    RefOr::T(Schema::Object(object.build()))
+}
+
+fn nullable(kind: SchemaType, is_required: bool) -> SchemaType {
+    match kind {
+        SchemaType::Type(kind) if !is_required => SchemaType::from_iter([kind, Type::Null]),
+        kind => kind,
+    }
+}
+
+/// The parameters of a query.
+pub fn query_parameters<T: Request>() -> Vec<Parameter> {
+    let parameter = |field: Described| {
+        ParameterBuilder::new()
+            .name(field.name)
+            .parameter_in(ParameterIn::Query)
+            .description(Some(field.text))
+            .required(if field.is_required { Required::True } else { Required::False })
+            .schema(Some(field.schema))
+            .example(field.example)
+            .build()
+    };
+    T::described().into_iter().map(parameter).collect()
+}
+
+fn text_of(docs: &[&str]) -> String {
+    docs.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+request! {
+    /// Which part of a list is wanted.
+    PageQuery {
+        /// At most so many, 1 to 200 (more is capped); 50 by default
+        limit: Option<usize> = capped(200);
+        /// After so many; not together with page
+        offset: Option<i64> = integer(0..=i64::MAX);
+        /// From 1
+        page: Option<i64> = page();
+    }
+    /// The same of a list that is complete where nothing is said.
+    PartQuery {
+        /// At most so many, 1 to 200 (more is capped); 50 where only a place is given
+        limit: Option<usize> = capped(200);
+        /// After so many; not together with page
+        offset: Option<i64> = integer(0..=i64::MAX);
+        /// From 1
+        page: Option<i64> = page();
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// At most so many.
+    pub limit: usize,
+    /// After so many.
+    pub offset: usize,
+}
+
+impl PageQuery {
+    /// The part that is meant.
+    pub fn page(&self) -> Page {
+        let limit = self.limit.unwrap_or(50);
+        let skipped_pages =
+            self.page.and_then(|page| usize::try_from(page).ok()).map_or(0, |page| page.saturating_sub(1));
+        let offset = self.offset.and_then(|offset| usize::try_from(offset).ok());
+        Page { limit, offset: offset.unwrap_or_else(|| limit.saturating_mul(skipped_pages)) }
+    }
+}
+
+impl PartQuery {
+    /// The part that is meant; none for everything.
+    pub fn page(self) -> Option<Page> {
+        let Self { limit, offset, page } = self;
+        let is_part = limit.is_some() || offset.is_some() || page.is_some();
+        is_part.then(|| PageQuery { limit, offset, page }.page())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(unreachable_pub, reason = "as declared requests are")]
+
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+    use crate::rules::{flag, id, nested, nested_list, small, text};
+
+    request! {
+        /// A body.
+        Body {
+            name: String = text(1..=200);
+            /// Where it listens.
+            port: Option<u16> = small::<u16>(1..=65_535) => 18_789;
+            is_primary: Option<bool> = flag();
+            inner "innerBody": Option<Inner> = nested::<Inner>();
+            list: Option<Vec<Inner>> = nested_list::<Inner>(2, "must be an object");
+        }
+        /// Inside.
+        Inner {
+            id: i64 = id();
+        }
+    }
+
+    fn problems<T: Request>(body: Value) -> Problems {
+        read::<T>(body.as_object().unwrap()).map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn one_answer_names_every_offending_field() {
+        let problems = problems::<Body>(
+            json!({"name": 5, "port": "18789", "is_primary": "yes", "innerBody": {}, "list": [{"id": -1}, 5, "left aside"]}),
+        );
+        let sentence = problems.sentence();
+        for word in [
+            "name must be a text, not a number",
+            "port must be an integer from 1 to 65535, not a text",
+            "is_primary must be true or false",
+            "innerBody.id is missing",
+            "list[0].id must be a positive integer",
+            "list[1] must be an object",
+        ] {
+            assert!(sentence.contains(word), "{sentence}");
+        }
+        assert_eq!(problems.details()["fields"].as_array().unwrap().len(), 6);
+    }
+
+    #[test]
+    fn what_a_client_sends_is_what_is_read() {
+        let sent = Body {
+            name: "a".to_owned(),
+            port: Some(1),
+            inner: Some(Inner { id: 3 }),
+            list: Some(vec![Inner { id: 4 }]),
+            ..Body::default()
+        };
+        let json = Request::json(&sent);
+        assert_eq!(json, json!({"name": "a", "port": 1, "innerBody": {"id": 3}, "list": [{"id": 4}]}));
+        assert_eq!(read::<Body>(json.as_object().unwrap()), Ok(sent));
+    }
+
+    #[test]
+    fn the_document_says_the_same_limits() {
+        let schema = serde_json::to_value(Body::schema()).unwrap();
+        assert_eq!(schema["required"], json!(["name"]));
+        assert_eq!(
+            schema["properties"]["port"],
+            json!({"type": ["integer", "null"], "format": "int32", "description": "Where it listens.",
+                   "minimum": 1, "maximum": 65535, "example": 18789})
+        );
+        assert_eq!(schema["properties"]["name"]["maxLength"], 200);
+        assert_eq!(schema["properties"]["list"]["items"]["$ref"], "#/components/schemas/Inner");
+        let mut nested = Vec::new();
+        <Body as utoipa::ToSchema>::schemas(&mut nested);
+        assert!(nested.iter().any(|(name, _)| name == "Inner"));
+    }
+
+    #[test]
+    fn a_flag_takes_true_false_one_and_zero() {
+        let read = |value| read::<Body>(json!({"name": "a", "is_primary": value}).as_object().unwrap());
+        for (value, flag) in [(json!(true), true), (json!(false), false), (json!(1), true), (json!(0), false)] {
+            assert_eq!(read(value).unwrap().is_primary, Some(flag));
+        }
+        assert!(read(json!(2)).is_err());
+    }
+
+    fn page_of(text: &str) -> Result<Option<Page>, String> {
+        Query::read::<PartQuery>(text).map(PartQuery::page).map_err(|problems| problems.sentence())
+    }
+
+    #[test]
+    fn a_page_is_read_with_its_cap_applied_without_a_word() {
+        assert_eq!(page_of(""), Ok(None));
+        assert_eq!(page_of("limit=10&offset=20"), Ok(Some(Page { limit: 10, offset: 20 })));
+        assert_eq!(page_of("limit=10&page=3"), Ok(Some(Page { limit: 10, offset: 20 })));
+        assert_eq!(page_of("page=2"), Ok(Some(Page { limit: 50, offset: 50 })));
+        assert_eq!(page_of("limit=9999999999999999999999"), Ok(Some(Page { limit: 200, offset: 0 })));
+    }
+
+    #[test]
+    fn a_wrong_page_is_named() {
+        for (text, word) in [
+            ("limit=0", "limit"),
+            ("limit=-1", "limit"),
+            ("limit=ten", "limit"),
+            ("offset=-1", "offset"),
+            ("page=0", "page"),
+            ("page=1&offset=2", "exclude"),
+            ("limit=1&limit=2", "twice"),
+        ] {
+            assert!(page_of(text).unwrap_err().contains(word), "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Whose device a check logs in with, and what is stored of the gateway. A gateway pairs devices, so a check with the daemon's
+//! own one says what the daemon would meet; a device of its own is kept, so that checks leave one pairing at most.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use gatewarden_actors::gateway_record::TlsTrust;
+use gatewarden_actors::store::key_file::KEY_FILE_NAME;
+use gatewarden_protocol::{DeviceIdentity, GatewayAddress, Secret};
+use zeroize::Zeroizing;
+
+use crate::cli::error::CliError;
+use crate::cli::files::{read_pem, write_private};
+use crate::cli::installation::open_store;
+use crate::config::Config;
+
+/// The device made for checks, in the state directory.
+const FILE: &str = "check-device.pem";
+
+/// What a check logs in with.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) device: Arc<DeviceIdentity>,
+    /// Whose device it is, for people.
+    pub(super) whose: &'static str,
+    /// The name under which the address is registered here.
+    pub(super) name: Option<String>,
+    /// Its stored token.
+    pub(super) token: Option<Secret>,
+    /// Its stored trust.
+    pub(super) trust: Option<TlsTrust>,
+    /// The device token that was issued to the daemon's device at this address.
+    pub(super) device_token: Option<Secret>,
+}
+
+/// The daemon's, where its database may be read and nobody wants another; else one made for checks.
+pub(super) async fn find(
+    config: Option<&Config>,
+    address: &GatewayAddress,
+    own_device: bool,
+) -> Result<Known, CliError> {
+    let stored = match config {
+        Some(config) if !own_device => stored(config, address).await,
+        _ => None,
+    };
+    if let Some(stored) = stored {
+        return Ok(stored);
+    }
+    let (device, whose) = match config.and_then(|config| kept(&config.state_dir).ok()) {
+        Some(device) => (device, "a device made for checks"),
+        None => {
+            let drawn = drawn().map_err(|error| CliError::new(format!("No device can be made: {error}.")))?;
+            (drawn, "a device made for this check")
+        }
+    };
+    Ok(Known { device: Arc::new(device), whose, name: None, token: None, trust: None, device_token: None })
+}
+
+async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
+    // Nothing must be made by looking.
+    let key_is_there = config.credentials_dir.is_some() || config.state_dir.join(KEY_FILE_NAME).is_file();
+    if !key_is_there || !config.store.path.is_file() {
+        return None;
+    }
+    let store = open_store(config).ok()?;
+    let seed = store.load_or_create_device_seed().await.ok()?;
+    let records = store.load_gateways().await.ok()?;
+    let key = address.key();
+    let record = records.into_iter().find(|record| {
+        GatewayAddress::parse(&record.host, Some(record.port)).is_ok_and(|parsed| parsed.address.key() == key)
+    });
+    let device_tokens = store.load_device_tokens().await.ok()?;
+    let device_token = device_tokens.into_iter().find(|(address, _)| *address == key).map(|(_, issued)| issued.token);
+    Some(Known {
+        device: Arc::new(DeviceIdentity::from_seed(&seed)),
+        whose: "the daemon's device",
+        name: record.as_ref().map(|record| record.name.clone()),
+        token: record.as_ref().and_then(|record| record.token.clone().or_else(|| record.url_token.clone())),
+        trust: record.map(|record| record.tls),
+        device_token,
+    })
+}
+
+/// The device of earlier checks; made at the first.
+fn kept(state_dir: &Path) -> std::io::Result<DeviceIdentity> {
+    let path = state_dir.join(FILE);
+    match read_pem(&path) {
+        Ok(pem) => DeviceIdentity::from_pkcs8_pem(&pem).map_err(std::io::Error::other),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let device = drawn()?;
+            let pem = device.to_pkcs8_pem().map_err(std::io::Error::other)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+            write_private(&path, pem.expose())?;
+            Ok(device)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn drawn() -> std::io::Result<DeviceIdentity> {
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(seed.as_mut_slice()).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(DeviceIdentity::from_seed(&seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_of_checks_stays_the_same_and_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let first = kept(&state).unwrap();
+        assert_eq!(kept(&state).unwrap().device_id(), first.device_id());
+        assert_eq!(std::fs::metadata(state.join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,317 @@
+//! Commands that talk to a running daemon: which daemon, with which key, and typed answers.
+
+pub(super) mod endpoint;
+mod key;
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use gatewarden_actors::clock::Clock;
+use gatewarden_api::gateways::{Gateway, GatewayAnswer, GatewayList};
+use gatewarden_protocol::Secret;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use self::endpoint::Endpoint;
+use super::EXIT_OK;
+use super::error::CliError;
+use super::http_client::{Ask, EventStream, HttpClient, Reply};
+use super::output::{Output, complain, plain, print};
+use crate::config::{Config, Inputs};
+
+/// Longest wait for an answer: the daemon may ask several gateways before it gives one.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A stream that says nothing for so long is dead: a comment comes every 15 s.
+const STREAM_PATIENCE: Duration = Duration::from_secs(45);
+
+/// What every command takes that talks to a daemon.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "The daemon, and how it is shown")]
+pub(super) struct DaemonArgs {
+    /// Where the daemon is, http or https [env: GATEWARDEN_URL] [default: as configured here, else http://127.0.0.1:3000]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// File that holds the API key, - for standard input [env: GATEWARDEN_API_KEY holds the key itself] [default for a daemon
+    /// on this machine: its own admin key, where it may be read]
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Print the API's own JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print names or ids alone, and nothing about changes that went well
+    #[arg(long, short, global = true, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// A daemon to talk to.
+#[derive(Debug, Clone)]
+pub(super) struct Daemon {
+    endpoint: Endpoint,
+    key: Secret,
+    pub(super) output: Output,
+}
+
+/// An answer of the API that has this shape.
+#[derive(Debug, Clone)]
+pub(super) struct Answer<T> {
+    pub(super) text: String,
+    shape: PhantomData<T>,
+}
+
+impl<T> Answer<T> {
+    pub(super) fn of(text: String) -> Self {
+        Self { text, shape: PhantomData }
+    }
+}
+
+/// The fields of a request, of which those are sent that there are.
+#[derive(Debug, Default)]
+pub(super) struct Fields(pub(super) Map<String, Value>);
+
+impl Fields {
+    pub(super) fn put(&mut self, name: &str, value: Option<impl Into<Value>>) -> &mut Self {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Takes a value away that is stored.
+    pub(super) fn clear(&mut self, name: &str, is_wanted: bool) -> &mut Self {
+        self.put(name, is_wanted.then_some(Value::Null))
+    }
+
+    /// The request. Err: there is nothing to change.
+    pub(super) fn change(self) -> Result<Value, CliError> {
+        if self.0.is_empty() {
+            return Err(CliError::usage("There is nothing to change: give at least one of the options."));
+        }
+        Ok(Value::Object(self.0))
+    }
+}
+
+impl DaemonArgs {
+    /// Carries out a command, says what went wrong, and gives the exit code.
+    pub(super) fn run(&self, command: impl FnOnce(&Daemon) -> Result<u8, CliError>) -> u8 {
+        let output = Output::of_process(self.json, self.quiet);
+        let inputs = Inputs::of_process();
+        let ended = Daemon::find(self, &inputs, output).and_then(|daemon| command(&daemon));
+        ended.unwrap_or_else(|error| error.say(output))
+    }
+}
+
+impl Daemon {
+    fn find(args: &DaemonArgs, inputs: &Inputs, output: Output) -> Result<Self, CliError> {
+        // Whoever isn't the daemon's user often can't read its configuration: then defaults have to do.
+        let config = Config::load(inputs).ok();
+        let endpoint = Endpoint::find(args.url.as_deref(), inputs, config.as_ref())?;
+        let key = key::find(args.key_file.as_deref(), inputs, config.as_ref(), &endpoint)?;
+        if !endpoint.is_encrypted() && !endpoint.is_this_machine() && !output.is_quiet() {
+            complain(&format!(
+                "the API key travels unencrypted to {endpoint}; use https, or a tunnel to the daemon's machine"
+            ));
+        }
+        Ok(Self { endpoint, key, output })
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.endpoint.to_string()
+    }
+
+    pub(super) fn get<T>(&self, path: &str) -> Result<Answer<T>, CliError> {
+        self.call("GET", path, None)
+    }
+
+    /// Any request. Whatever isn't a success is an error.
+    pub(super) fn call<T>(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer<T>, CliError> {
+        self.ask(method, path, body, &[], PATIENCE)
+    }
+
+    /// A request that is safe to repeat by its key, where there is one.
+    pub(super) fn post_once<T>(&self, path: &str, body: &Value, key: Option<&str>) -> Result<Answer<T>, CliError> {
+        let headers: Vec<_> = key.into_iter().map(|key| ("Idempotency-Key", key)).collect();
+        self.ask("POST", path, Some(body), &headers, PATIENCE)
+    }
+
+    /// A request whose answer may take so long.
+    pub(super) fn post_patiently<T>(
+        &self,
+        path: &str,
+        body: &Value,
+        patience: Duration,
+    ) -> Result<Answer<T>, CliError> {
+        self.ask("POST", path, Some(body), &[], patience)
+    }
+
+    fn ask<T>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+        patience: Duration,
+    ) -> Result<Answer<T>, CliError> {
+        let headers = &[&[("X-API-Key", self.key.expose())], headers].concat();
+        let reply: Reply = self
+            .client(patience)
+            .and_then(|client| client.send(method, path, Ask { headers, body }))
+            .map_err(|error| CliError::unreachable(&self.endpoint, &error))?;
+        if (200..300).contains(&reply.status) {
+            Ok(Answer::of(reply.text))
+        } else {
+            Err(CliError::refused(&self.endpoint, &reply))
+        }
+    }
+
+    fn client(&self, patience: Duration) -> Result<HttpClient, ureq::Error> {
+        HttpClient::new(self.endpoint.to_string(), &self.endpoint.addresses, patience)
+    }
+
+    /// Opens a stream of events.
+    pub(super) fn stream(&self, path: &str, after: Option<&str>) -> Result<EventStream, CliError> {
+        let mut headers = vec![("X-API-Key", self.key.expose())];
+        headers.extend(after.map(|id| ("Last-Event-ID", id)));
+        self.client(STREAM_PATIENCE)
+            .and_then(|client| client.stream(path, &headers))
+            .map_err(|error| CliError::unreachable(&self.endpoint, &error))?
+            .map_err(|reply| CliError::refused(&self.endpoint, &reply))
+    }
+
+    /// What an answer says.
+    pub(super) fn read<T: DeserializeOwned>(&self, answer: &Answer<T>) -> Result<T, CliError> {
+        let what = |error| format!("its answer cannot be read ({error})");
+        serde_json::from_str(&answer.text).map_err(|error| CliError::foreign(&self.endpoint, what(error)))
+    }
+
+    pub(super) fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        self.read(&self.get(path)?)
+    }
+
+    pub(super) fn gateways(&self) -> Result<Vec<Gateway>, CliError> {
+        Ok(self.fetch::<GatewayList>("/api/gateways")?.gateways)
+    }
+
+    /// A gateway by its name or its id; where a name looks like an id, the id wins.
+    pub(super) fn gateway(&self, named: &str) -> Result<Gateway, CliError> {
+        if let Some(id) = named.parse::<i64>().ok().filter(|id| *id > 0) {
+            match self.fetch::<GatewayAnswer>(&format!("/api/gateways/{id}")) {
+                Ok(answer) => return Ok(answer.gateway),
+                Err(error) if error.is_code("gateway_not_found") => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.gateways()?.into_iter().find(|gateway| gateway.name == named).ok_or_else(|| {
+            CliError::new(format!("No gateway is called {}, and none has this id.", plain(named)))
+                .cure("`gatewarden gateways list` shows all.")
+        })
+    }
+
+    /// The id of a gateway by its name or id.
+    pub(super) fn gateway_id(&self, named: &str) -> Result<i64, CliError> {
+        Ok(self.gateway(named)?.id)
+    }
+
+    /// The same where one may be named.
+    pub(super) fn maybe_gateway_id(&self, named: Option<&str>) -> Result<Option<i64>, CliError> {
+        named.map(|named| self.gateway_id(named)).transpose()
+    }
+
+    /// Prints an answer: as it came with `--json`, else as `people` puts it.
+    pub(super) fn show<T: DeserializeOwned>(
+        &self,
+        answer: &Answer<T>,
+        people: impl FnOnce(&T) -> String,
+    ) -> Result<u8, CliError> {
+        if self.output.is_json() {
+            print(&answer.text);
+        } else {
+            let text = people(&self.read(answer)?);
+            if !text.is_empty() {
+                print(&text);
+            }
+        }
+        Ok(EXIT_OK)
+    }
+
+    /// Says that a change went well, unless nobody wants to know; with `--json` the answer itself.
+    pub(super) fn done<T: DeserializeOwned>(
+        &self,
+        answer: &Answer<T>,
+        people: impl FnOnce(&T) -> String,
+    ) -> Result<u8, CliError> {
+        if self.output.is_quiet() { Ok(EXIT_OK) } else { self.show(answer, |said| plain(&people(said))) }
+    }
+
+    /// Says what the daemon finds worth knowing.
+    pub(super) fn warn(&self, warning: Option<&str>) {
+        if let Some(warning) = warning.filter(|_| !self.output.is_quiet()) {
+            complain(&plain(warning));
+        }
+    }
+}
+
+pub(super) fn now_s() -> i64 {
+    Clock::system().wall_ms() / 1000
+}
+
+/// A path with a query of those values that there are.
+pub(super) fn with_query(path: &str, values: &[(&str, Option<String>)]) -> String {
+    let mut path = path.to_owned();
+    let mut sign = '?';
+    for (name, value) in values {
+        if let Some(value) = value {
+            path.push_str(&format!("{sign}{name}={}", path_part(value)));
+            sign = '&';
+        }
+    }
+    path
+}
+
+/// A value as one part of a path.
+pub(super) fn path_part(value: &str) -> String {
+    let mut part = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => part.push(char::from(byte)),
+            other => part.push_str(&format!("%{other:02X}")),
+        }
+    }
+    part
+}
+
+/// `host:port` of a gateway, or its URL, as it can be typed again.
+pub(super) fn address_of(host: &str, port: Option<u16>) -> String {
+    match port {
+        Some(_) if host.contains("://") => host.to_owned(),
+        Some(port) if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_it_can_be_typed_again() {
+        for (host, port, shown) in [
+            ("192.0.2.7", 18789, "192.0.2.7:18789"),
+            ("wss://a.example/x", 443, "wss://a.example/x"),
+            ("fd00::1", 18789, "[fd00::1]:18789"),
+        ] {
+            assert_eq!(address_of(host, Some(port)), shown);
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_path_stays_one_part() {
+        assert_eq!(path_part("agent:main/x y?\u{e4}%"), "agent:main%2Fx%20y%3F%C3%A4%25");
+        assert_eq!(
+            with_query("/p", &[("a", None), ("b", Some("x,y".to_owned())), ("c", Some("1".to_owned()))]),
+            "/p?b=x%2Cy&c=1"
+        );
+    }
+}

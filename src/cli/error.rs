@@ -1,0 +1,171 @@
+//! What goes wrong in a command: a sentence, its cure, and a stable exit code.
+
+use std::fmt;
+
+use gatewarden_actors::store::care::error::CareError;
+use gatewarden_api::ErrorBody;
+use serde_json::{Value, json};
+
+use super::http_client::Reply;
+use super::output::{Output, complain, complain_as_is, plain_lines};
+use super::{EXIT_CONFIG, EXIT_DENIED, EXIT_FAILURE, EXIT_LATER, EXIT_UNREACHABLE, EXIT_USAGE};
+use crate::app::StartError;
+use crate::config::ConfigError;
+
+/// A failure.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct CliError {
+    pub(super) exit_code: u8,
+    sentence: String,
+    /// Empty where there is none.
+    help: String,
+    /// The API's error object, where it was the API that said no.
+    body: Option<Value>,
+    /// When the daemon says that it may work, in seconds.
+    pub(super) retry_after_s: Option<u64>,
+}
+
+impl CliError {
+    pub(super) fn coded(exit_code: u8, error: impl fmt::Display) -> Self {
+        Self { exit_code, sentence: error.to_string(), help: String::new(), body: None, retry_after_s: None }
+    }
+
+    /// Of no special kind.
+    pub(super) fn new(sentence: impl fmt::Display) -> Self {
+        Self::coded(EXIT_FAILURE, sentence)
+    }
+
+    /// The command line is wrong.
+    pub(super) fn usage(sentence: impl fmt::Display) -> Self {
+        Self::coded(EXIT_USAGE, sentence)
+    }
+
+    /// The same with what to do.
+    pub(super) fn cure(self, help: impl Into<String>) -> Self {
+        Self { help: help.into(), ..self }
+    }
+
+    /// The same with one more sentence.
+    pub(super) fn and(self, sentence: &str) -> Self {
+        Self { sentence: format!("{} {sentence}", self.sentence), ..self }
+    }
+
+    /// No answer from what should be a daemon.
+    pub(super) fn unreachable(endpoint: &impl fmt::Display, error: &ureq::Error) -> Self {
+        use std::io::ErrorKind;
+        const LOOK: &str = "Check host, port and scheme (http or https) of --url.";
+        let kind = match error {
+            ureq::Error::Io(error) => error.kind(),
+            ureq::Error::ConnectionFailed => ErrorKind::ConnectionRefused,
+            ureq::Error::Timeout(_) => ErrorKind::TimedOut,
+            ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(..) => {
+                ErrorKind::InvalidData
+            }
+            _ => ErrorKind::Other,
+        };
+        let (what, help) = match kind {
+            ErrorKind::ConnectionRefused => (
+                format!("No daemon listens at {endpoint}."),
+                "Start it (`gatewarden serve`, or `systemctl start gatewarden`), or name another place with --url.",
+            ),
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => (
+                format!("The daemon at {endpoint} does not answer in time."),
+                "Check that its machine is up, that no firewall lies between, and look at the daemon's log.",
+            ),
+            ErrorKind::InvalidData => (format!("What answers at {endpoint} is no gatewarden daemon: {error}."), LOOK),
+            _ => (format!("The daemon at {endpoint} cannot be reached: {error}."), LOOK),
+        };
+        Self::coded(EXIT_UNREACHABLE, what).cure(help)
+    }
+
+    /// An answer that no daemon gives.
+    pub(super) fn foreign(endpoint: &impl fmt::Display, what: impl fmt::Display) -> Self {
+        Self::coded(EXIT_UNREACHABLE, format!("What answers at {endpoint} is no gatewarden daemon: {what}."))
+            .cure("Check host, port and path of --url, and the proxy in front of the daemon.")
+    }
+
+    /// The daemon says no.
+    pub(super) fn refused(endpoint: &impl fmt::Display, reply: &Reply) -> Self {
+        let status = reply.status;
+        let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
+        let Ok(said) = serde_json::from_value::<ErrorBody>(body.clone()) else {
+            return Self::foreign(endpoint, format!("HTTP {status}, and no error of ours"));
+        };
+        let exit_code = match status {
+            401 | 403 => EXIT_DENIED,
+            // It goes on: to send it again would not be the same as to come later.
+            503 if said.code == "outcome_unknown" => EXIT_FAILURE,
+            429 | 503 => EXIT_LATER,
+            _ => EXIT_FAILURE,
+        };
+        let mut sentence = said.error;
+        let fields = said.details.as_ref().and_then(|details| details.get("fields")?.as_array());
+        for field in fields.into_iter().flatten() {
+            let part = |name: &str| field.get(name).and_then(Value::as_str).unwrap_or_default();
+            if !part("message").is_empty() && !sentence.contains(part("message")) {
+                sentence.push_str(&format!("\n  {}: {}", part("field"), part("message")));
+            }
+        }
+        // The API tells programs which header to send; people have a file.
+        let mut help = match (status, said.code.as_str()) {
+            (401, _) => "Give a key that this daemon knows, with --key-file or in $GATEWARDEN_API_KEY.".to_owned(),
+            (403, "forbidden") => "Use a key of a larger role; `gatewarden keys create` makes one.".to_owned(),
+            _ => said.help.unwrap_or_default(),
+        };
+        if let Some(seconds) = reply.retry_after_s.filter(|_| exit_code == EXIT_LATER) {
+            help = format!("{help} Try again in {seconds} s.").trim().to_owned();
+        }
+        Self { exit_code, sentence, help, body: Some(body), retry_after_s: reply.retry_after_s }
+    }
+
+    /// Whether the same may work in a moment: nobody answers, or not now.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self.exit_code, EXIT_UNREACHABLE | EXIT_LATER)
+    }
+
+    /// Whether it is about one of many things and not about all that may follow.
+    pub(super) fn is_of_one(&self) -> bool {
+        self.exit_code == EXIT_FAILURE
+    }
+
+    /// Whether the API gave this code.
+    pub(super) fn is_code(&self, code: &str) -> bool {
+        self.body.as_ref().and_then(|body| body.get("code")).and_then(Value::as_str) == Some(code)
+    }
+
+    /// Says it on standard error; with `--json` as the API's error object. The exit code.
+    pub(super) fn say(&self, output: Output) -> u8 {
+        if output.is_json() {
+            let own = || json!({"error": self.sentence, "help": self.help});
+            complain_as_is(&self.body.clone().unwrap_or_else(own).to_string());
+        } else {
+            complain(&plain_lines(&self.to_string()));
+        }
+        self.exit_code
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)?;
+        if self.help.is_empty() { Ok(()) } else { write!(f, "\n  {}", self.help) }
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::coded(EXIT_CONFIG, error)
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        Self::coded(error.exit_code(), error)
+    }
+}
+
+impl From<CareError> for CliError {
+    fn from(error: CareError) -> Self {
+        Self::coded(error.exit_code(), error)
+    }
+}

@@ -1,0 +1,94 @@
+//! `gatewarden rekey`: seals everything anew with another encryption key, while the daemon is stopped.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gatewarden_actors::store::care::error::CareError;
+use gatewarden_actors::store::care::rekey::{self, Rekey};
+use gatewarden_actors::store::key_file::SealingKey;
+use serde_json::json;
+
+use super::{Done, InstallationArgs, claim, key, stamp};
+use crate::app::StartError;
+use crate::cli::EXIT_CONFIG;
+use crate::cli::error::CliError;
+use crate::cli::output::counted;
+use crate::config::Config;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RekeyArgs {
+    /// The present encryption key, where the service gets it as a credential [default: the state directory's]
+    #[arg(long, value_name = "FILE", requires = "new_key")]
+    key: Option<PathBuf>,
+    /// The new key: 32 bytes, raw, as 64 hex digits or as base64 [default: one is drawn]
+    #[arg(long, value_name = "FILE")]
+    new_key: Option<PathBuf>,
+    #[command(flatten)]
+    installation: InstallationArgs,
+}
+
+/// Changes the key.
+pub(in crate::cli) fn rekey(args: &RekeyArgs) -> u8 {
+    args.installation.run(|config| change(args, config))
+}
+
+fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
+    let old = key(config, args.key.as_deref())?;
+    let old_source = old.path().display().to_string();
+    if !old.is_of(&config.state_dir) && args.new_key.is_none() {
+        let sentence = format!(
+            "The present encryption key is {old_source}, which this command cannot replace. Make a new key \
+             (`openssl rand -hex 32 > FILE`, mode 0600), name it with --new-key FILE, and put it into the credential afterwards. \
+             Nothing was changed."
+        );
+        return Err(CliError::coded(EXIT_CONFIG, sentence));
+    }
+    if !config.store.path.exists() {
+        // Before a state directory is made for nothing.
+        return Err(CareError::NoDatabase { path: config.store.path.clone() }.into());
+    }
+    let new = match &args.new_key {
+        Some(file) => SealingKey::from_file(file),
+        None => SealingKey::draw(&config.state_dir),
+    };
+    let new = new.map_err(StartError::from)?;
+    let claimed = claim(config)?;
+    let stamp = stamp();
+    let done =
+        rekey::rekey(Rekey { state_dir: claimed.path(), database: &config.store.path, old, new, stamp: &stamp })?;
+    let mut lines =
+        vec![format!("rekeyed  {} sealed anew in {}", counted(done.count, "secret"), config.store.path.display())];
+    if let Some(kept) = &done.kept {
+        lines.push(format!(
+            "kept     the old key as {}: backups made before open with it alone. Delete it when you need none of them",
+            kept.display()
+        ));
+    }
+    let new_source = args.new_key.as_ref().map(|path| path.display().to_string());
+    if !done.key_replaced {
+        lines.push(format!(
+            "YOU MUST put {} in the place of {old_source} before the daemon starts: into the file or credential that the \
+             service loads as gatewarden.key. Keep the old key: backups made before open with it alone.",
+            new_source.as_deref().unwrap_or("the new key")
+        ));
+    }
+    for value in &done.unreadable {
+        lines.push(format!("left     {value}: it did not open with the old key either; set it again"));
+    }
+    if !done.scrubbed {
+        lines.push(
+            "note     there was no room to write the database anew, so values sealed with the old key may remain in its free \
+             space"
+                .to_owned(),
+        );
+    }
+    lines.push("Make a backup now: it opens with the new key.".to_owned());
+    let json = json!({ "rekeyed": {
+        "count": done.count,
+        "unreadable": done.unreadable,
+        "kept": done.kept.map(|path| path.display().to_string()),
+        "key_replaced": done.key_replaced,
+        "scrubbed": done.scrubbed,
+    }});
+    Ok(Done { json, lines })
+}
