@@ -11,34 +11,19 @@ use crate::gateway_record::SharedRecord;
 use crate::ids::GatewayId;
 use crate::registry::messages::ReconnectGateway;
 
-/// What an operator wants of a local process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProcessAction {
-    /// It shall run. Nothing happens to one that does.
-    Start,
-    /// It shall not run.
-    Stop,
-    /// It shall run, as another process than now.
-    Restart,
-    /// A closer look.
-    Diagnose,
-    /// How it is.
-    Status,
-}
-
-impl ProcessAction {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Start, Self::Stop, Self::Restart, Self::Diagnose, Self::Status];
-
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Diagnose => "diagnose",
-            Self::Status => "status",
-        }
+gatewarden_protocol::named! {
+    /// What an operator wants of a local process.
+    pub enum ProcessAction {
+        /// It shall run. Nothing happens to one that does.
+        Start = "start",
+        /// It shall not run.
+        Stop = "stop",
+        /// It shall run, as another process than now.
+        Restart = "restart",
+        /// A closer look.
+        Diagnose = "diagnose",
+        /// How it is.
+        Status = "status",
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use gatewarden_processes::usage::Usage;
-use serde::Serialize;
 
 use crate::gateway_record::ProcessSource;
 use crate::machines::process_supervision::Ending;
@@ -13,42 +12,23 @@ const MAX_OUTPUT_LINES: usize = 500;
 /// Bytes of output that are kept.
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 
-/// Where a local process is. For a unit, in the service manager's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProcessState {
-    /// It doesn't run, and shall not.
-    Stopped,
-    /// It is being started.
-    Starting,
-    /// It runs.
-    Running,
-    /// It was asked to end.
-    Stopping,
-    /// It ended by itself and is started again soon.
-    Waiting,
-    /// It ended too often, or as only a person can put right; for a unit: failed.
-    GaveUp,
-    /// Nobody can tell: the service manager doesn't answer, or there is no such unit or command.
-    Unknown,
-}
-
-impl ProcessState {
-    /// All, for metrics and documents.
-    pub const ALL: [Self; 7] =
-        [Self::Stopped, Self::Starting, Self::Running, Self::Stopping, Self::Waiting, Self::GaveUp, Self::Unknown];
-
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-            Self::Waiting => "waiting",
-            Self::GaveUp => "gave_up",
-            Self::Unknown => "unknown",
-        }
+gatewarden_protocol::named! {
+    /// Where a local process is. For a unit, in the service manager's words.
+    pub enum ProcessState {
+        /// It doesn't run, and shall not.
+        Stopped = "stopped",
+        /// It is being started.
+        Starting = "starting",
+        /// It runs.
+        Running = "running",
+        /// It was asked to end.
+        Stopping = "stopping",
+        /// It ended by itself and is started again soon.
+        Waiting = "waiting",
+        /// It ended too often, or as only a person can put right; for a unit: failed.
+        GaveUp = "gave_up",
+        /// Nobody can tell: the service manager doesn't answer, or there is no such unit or command.
+        Unknown = "unknown",
     }
 }
 
