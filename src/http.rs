@@ -1,58 +1,43 @@
 //! The HTTP front: REST calls become messages to the registry, the published roster becomes answers.
 //!
 //! A handler is four steps: parse, authorize, send, map. State lives elsewhere. A request passes [`pipeline`] (id, allowed
-//! hosts, headers, log), then its route in [`routes`], where the first argument of a handler ([`auth::By`]) settles who asks
+//! hosts, headers, log), then its route in [`routes`], where the first argument of a handler ([`auth::Authorized`]) settles who asks
 //! and whether they may, before a body is read.
 
-pub mod access_log;
-pub mod agents;
-pub mod allowed_hosts;
-pub mod audit;
-pub mod auth;
-pub mod body;
-pub mod body_budget;
-pub mod connect;
-pub mod cors;
-pub mod direct_door;
-pub mod error;
-pub mod events;
-pub mod events_socket;
-pub mod fields;
-pub mod front;
-pub mod gateway_object;
-pub mod gateways;
-pub mod health;
-pub mod housekeeping;
-pub mod identity;
-pub mod keyring;
-pub mod keys;
-pub mod login;
-pub mod metrics;
-pub mod mutations;
-pub mod nodes;
-pub mod openapi;
-pub mod organization;
-pub mod peer_address;
-pub mod pipeline;
-pub mod query;
-pub mod rate_limit;
-pub mod registry_door;
-pub mod request_id;
-pub mod route_table;
-pub mod routes;
-pub mod security_headers;
-pub mod serving;
-pub mod sessions;
+pub(crate) mod access;
+pub(crate) mod agents;
+pub(crate) mod audit;
+pub(crate) mod auth;
+pub(crate) mod context;
+pub(crate) mod daemon;
+pub(crate) mod devices;
+pub(crate) mod direct;
+pub(crate) mod error;
+pub(crate) mod events;
+pub(crate) mod gateway_calls;
+pub(crate) mod gateway_view;
+pub(crate) mod gateways;
+pub(crate) mod headers;
+pub(crate) mod input;
+pub(crate) mod keyring;
+pub(crate) mod limits;
+pub(crate) mod mutations;
+pub(crate) mod openapi;
+pub(crate) mod organization;
+pub(crate) mod peer;
+pub(crate) mod pipeline;
+pub(crate) mod route_table;
+pub(crate) mod routes;
+pub(crate) mod senders;
+pub(crate) mod sessions;
 pub mod settings;
-pub mod spawn;
-pub mod state;
-pub mod status;
-pub mod tokens;
+pub(crate) mod spawn;
 
 #[cfg(test)]
 mod tests;
 
 use std::net::TcpListener;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_http::HttpService;
@@ -60,16 +45,15 @@ use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service,
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::{App, Error, web};
+use actix_web::{Error, web};
+use gatewarden_actors::store::records::{AuditActor, AuditEntry, AuditResult};
 use gatewarden_listener::{Connections, GuardedStream, WRITE_BUFFER};
+use serde_json::json;
 use tokio::net::TcpStream;
 
-pub use front::Front;
-pub use keyring::{Keyring, new_key};
-pub use mutations::Mutations;
-pub use openapi::openapi;
-pub use settings::HttpSettings;
-pub use state::{AppState, InstallationIdentity, Readiness};
+use self::context::{App, AppContext, AppState, ServedDocument};
+use self::route_table::{Noted, RouteTable};
+use self::settings::HttpSettings;
 
 /// How long an idle connection is kept, and how long the head of a connection's first request may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -77,21 +61,31 @@ const FIRST_HEAD: Duration = Duration::from_secs(5);
 /// How long a client that still sends a body after its answer may go on, so that it gets to read the answer.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Between two rounds of what the front does by itself.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// The OpenAPI document.
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    openapi::document(|routes| routes::api(routes))
+}
+
+/// What all workers share.
+pub(crate) fn context(settings: HttpSettings, state: AppState) -> App {
+    let mut noted = Noted::default();
+    routes::api(&mut noted);
+    web::Data::new(AppContext::new(settings, state, RouteTable::of(noted), ServedDocument::new(openapi)))
+}
+
 /// Starts the HTTP front on a socket that is already bound. The caller awaits the server and stops it through its
-/// handle (`server.handle().stop(true)`): signals are the daemon's.
-///
-/// To be called inside a running actix system.
-///
-/// # Errors
-/// The socket can't be listened on.
-pub fn serve(settings: HttpSettings, state: AppState, listener: TcpListener) -> std::io::Result<Server> {
+/// handle (`server.handle().stop(true)`): signals are the daemon's. To be called inside a running actix system.
+pub(crate) fn serve(settings: HttpSettings, state: AppState, listener: TcpListener) -> std::io::Result<Server> {
     let workers = settings.workers.max(1);
     let stop = settings.shutdown_timeout.as_secs();
     let limits = settings.connections;
-    let front = web::Data::new(Front::new(settings, state));
-    housekeeping::start(&front);
+    let context = context(settings, state);
+    start_housekeeping(&context);
     gatewarden_listener::prepare(&listener);
-    let connections = front.connections.clone();
+    let connections = context.connections.clone();
     actix_rt::spawn(connections.look_after());
     let server = actix_server::Server::build()
         .workers(workers)
@@ -116,7 +110,7 @@ pub fn serve(settings: HttpSettings, state: AppState, listener: TcpListener) -> 
                     data.insert(stream.connection().clone());
                 })
                 .h1(map_config(
-                    app(front.clone()).into_factory().map_err(|error: Error| error.error_response()),
+                    app(context.clone()).into_factory().map_err(|error: Error| error.error_response()),
                     |()| AppConfig::default(),
                 ));
             fn_service(move |socket: TcpStream| {
@@ -142,9 +136,9 @@ fn enter(
 }
 
 /// The application of one worker.
-pub fn app(
-    front: web::Data<Front>,
-) -> App<
+pub(crate) fn app(
+    context: App,
+) -> actix_web::App<
     impl ServiceFactory<
         ServiceRequest,
         Config = (),
@@ -153,10 +147,59 @@ pub fn app(
         InitError = (),
     >,
 > {
-    let wrapped = front.clone();
-    App::new()
+    let wrapped = context.clone();
+    actix_web::App::new()
         .configure(routes::api)
         .configure(routes::besides)
-        .app_data(front)
+        .app_data(context)
         .wrap(from_fn(move |request, next| pipeline::run(wrapped.clone(), request, next)))
+}
+
+/// Every minute: forget idle rate limits and ended sessions, tell the store which keys were used, and the audit log which
+/// refusals it lacks. Runs on the current arbiter and ends with the front.
+fn start_housekeeping(app: &App) {
+    // Before the first request.
+    app.keys.reach(app.clock.expiry_ms().div_euclid(1_000));
+    let app: Weak<AppContext> = Arc::downgrade(&app.clone().into_inner());
+    actix_rt::spawn(async move {
+        loop {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            let Some(app) = app.upgrade() else {
+                return;
+            };
+            app.keys.reach(app.clock.expiry_ms().div_euclid(1_000));
+            app.limits.purge();
+            note_refusals(&app);
+            let used = app.keys.take_used();
+            if !used.is_empty()
+                && let Err(failure) = app.store.touch_keys(used).await
+            {
+                // The next use is noted again; nothing that matters is lost.
+                tracing::debug!(error = %failure, "the last use of API keys was not stored");
+            }
+            let judged_s = app.clock.judged_ms(app.settings.session_lifetime).div_euclid(1_000);
+            if let Err(failure) = app.store.purge_web_sessions(judged_s).await {
+                tracing::debug!(error = %failure, "ended browser sessions were not removed");
+            }
+        }
+    });
+}
+
+/// Tells the audit log how many refusals it lacks.
+fn note_refusals(app: &AppContext) {
+    let left_out = app.refusals.take_left_out();
+    if left_out == 0 {
+        return;
+    }
+    tracing::warn!(refusals.left_out = left_out, "the audit log lacks refusals: too many came within a minute");
+    app.audit.note(AuditEntry {
+        at_ms: app.clock.wall_ms(),
+        actor: AuditActor::system(),
+        address: None,
+        request_id: None,
+        action: "audit.refusals_left_out".to_owned(),
+        target: None,
+        result: AuditResult::Refused,
+        details: json!({ "refusals": left_out }),
+    });
 }

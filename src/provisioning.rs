@@ -8,10 +8,11 @@
 //! Everything here may be done again: an agent that is there is found and not made, a file that is right is not written.
 //! Nothing here knows actors: requests go through [`GatewayCaller`], so that the tests can script the gateway.
 
-pub mod agent_files;
-pub mod main_agent;
-pub mod registry_caller;
-pub mod sync;
+pub(crate) mod agent_files;
+pub(crate) mod creation;
+pub(crate) mod main_agent;
+pub(crate) mod registry_caller;
+pub(crate) mod sync;
 
 use std::future::Future;
 
@@ -23,7 +24,7 @@ use crate::templates::Templates;
 use crate::templates::text::Facts;
 
 /// Asks one gateway.
-pub trait GatewayCaller {
+pub(crate) trait GatewayCaller {
     /// One request and its reply. It may be sent again where the connection broke before the reply came.
     fn call(&self, method: &str, params: Value) -> impl Future<Output = Result<Value, Failure>>;
 
@@ -33,22 +34,22 @@ pub trait GatewayCaller {
 
 /// What is known of a gateway here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GatewayFacts {
+pub(crate) struct GatewayFacts {
     /// Its UUID.
-    pub id: String,
+    pub(crate) id: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its address, without any token.
-    pub url: String,
+    pub(crate) url: String,
     /// The organization's UUID.
-    pub organization_id: String,
+    pub(crate) organization_id: String,
     /// Where its host keeps the workspaces of agents, where that was told.
-    pub workspace_root: Option<String>,
+    pub(crate) workspace_root: Option<String>,
 }
 
 impl GatewayFacts {
     /// What the templates of one agent are filled with.
-    pub fn for_agent<'a>(&'a self, agent: &'a AgentRow, is_main: bool) -> Facts<'a> {
+    pub(crate) fn for_agent<'a>(&'a self, agent: &'a AgentRow, is_main: bool) -> Facts<'a> {
         Facts {
             agent_id: &agent.id,
             agent_name: agent.shown_name(),
@@ -64,32 +65,32 @@ impl GatewayFacts {
 
 /// How files are written.
 #[derive(Debug, Clone, Copy)]
-pub struct Writing<'a> {
+pub(crate) struct Writing<'a> {
     /// What to write.
-    pub templates: &'a Templates,
+    pub(crate) templates: &'a Templates,
     /// Whether files go too that somebody else has written or changed.
-    pub overwrite: bool,
+    pub(crate) overwrite: bool,
 }
 
 impl Writing<'_> {
     /// The same for an agent that was made just now: what stands in its files are the gateway's own beginnings, nobody's words.
-    pub fn of_new(self, is_new: bool) -> Self {
+    pub(crate) fn of_new(self, is_new: bool) -> Self {
         Self { overwrite: self.overwrite || is_new, ..self }
     }
 }
 
 /// The gateway's own list of agents, and what it calls their main sessions.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The agents.
-    pub agents: Vec<AgentRow>,
+    pub(crate) agents: Vec<AgentRow>,
     /// The last part of the key of an agent's main session.
-    pub main_key: String,
+    pub(crate) main_key: String,
 }
 
 impl Listed {
     /// The agent with this id.
-    pub fn find(&self, id: &str) -> Option<&AgentRow> {
+    pub(crate) fn find(&self, id: &str) -> Option<&AgentRow> {
         self.agents.iter().find(|agent| agent.id == id)
     }
 }
@@ -98,7 +99,7 @@ impl Listed {
 ///
 /// # Errors
 /// What the gateway answers, with the step in words.
-pub async fn list_agents(gateway: &impl GatewayCaller, name: &str) -> Result<Listed, Failure> {
+pub(crate) async fn list_agents(gateway: &impl GatewayCaller, name: &str) -> Result<Listed, Failure> {
     let reply = gateway.call("agents.list", json!({})).await.map_err(|failure| step("list_agents", failure))?;
     let Some(agents) = read_agents(&reply) else {
         let failure = Failure::new(

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::request::{Rule, request};
 use crate::rules::{
-    action, by, capped, check_text, clearable_text, id, integer, nested, number, object, text, text_or_nothing,
+    action, by, capped, check_text, clearable, id, integer, nested, number, object, over, text, text_or_nothing,
     whole_number, word,
 };
 
@@ -288,11 +288,11 @@ request! {
         /// New status, until it is heard otherwise.
         status: Option<String> = word(&AGENT_STATUSES);
         /// New gateway; null for none.
-        gateway_id: Option<Option<i64>> = clearable_id();
+        gateway_id: Option<Option<i64>> = clearable(id());
         /// The whole configuration anew.
         config: Option<Map<String, Value>> = agent_config();
         /// What it did last; null for nothing.
-        last_activity: Option<Option<String>> = clearable_text(1000);
+        last_activity: Option<Option<String>> = clearable(text(0..=1000));
     }
     /// Which agents are wanted.
     ListAgentsQuery {
@@ -324,7 +324,7 @@ request! {
     /// Tokens used.
     Tokens {
         /// Tokens read.
-        input: Option<i64> = tokens("output") => 1500;
+        input: Option<i64> = tokens(&["output"]) => 1500;
         /// Tokens written.
         output: Option<i64> = integer(0..=MAX_TOKENS) => 800;
         /// The model.
@@ -335,7 +335,7 @@ request! {
         /// The model.
         model: String = text(1..=200);
         /// Tokens read.
-        input_tokens "inputTokens": Option<i64> = tokens("outputTokens");
+        input_tokens "inputTokens": Option<i64> = tokens(&["outputTokens"]);
         /// Tokens written.
         output_tokens "outputTokens": Option<i64> = integer(0..=MAX_TOKENS);
     }
@@ -375,7 +375,8 @@ request! {
         /// The model.
         model: String = text(1..=200);
         /// Tokens read (`input_tokens` works too).
-        input_tokens "inputTokens": Option<i64> = token_count();
+        input_tokens "inputTokens": Option<i64> =
+            spelled(&["inputTokens", "input_tokens"], tokens(&["outputTokens", "output_tokens"]));
         /// Tokens written (`output_tokens` works too).
         output_tokens "outputTokens": Option<i64> = spelled(&["outputTokens", "output_tokens"], integer(0..=MAX_TOKENS));
         /// In US dollars.
@@ -396,8 +397,8 @@ request! {
 
 /// An agent's name as somebody wants to give it: none that would be taken for an id.
 fn agent_name() -> impl Rule<Out = String> {
-    by(|fields, name| {
-        let text = text(1..=200).read(fields, name)?;
+    over(text(1..=200), |text, fields, name| {
+        let text = text.read(fields, name)?;
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             fields.wrong(name, "must not be digits alone: it would be taken for an id");
         }
@@ -425,45 +426,21 @@ fn agent_config() -> impl Rule<Out = Map<String, Value>> {
     })
 }
 
-fn clearable_id() -> impl Rule<Out = Option<i64>> {
-    by(|fields, name| {
-        if !fields.has(name) {
-            return None;
-        }
-        if fields.value(name).is_none() {
-            return Some(None);
-        }
-        id().read(fields, name).map(Some)
-    })
-}
-
-/// One of two counts of tokens, of which one must be there.
-fn tokens(other: &'static str) -> impl Rule<Out = i64> {
-    by(move |fields, name| {
-        if fields.value(name).is_none() && fields.value(other).is_none() {
-            fields.wrong(name, format_args!("and {other} are missing: say at least one"));
-        }
-        integer(0..=MAX_TOKENS).read(fields, name)
-    })
-}
-
 /// A field under the first of these names that is there.
 fn spelled<R: Rule>(names: &'static [&'static str], rule: R) -> impl Rule<Out = R::Out> {
-    by(move |fields, name| {
+    over(rule, move |rule, fields, name| {
         let there = names.iter().find(|name| fields.value(name).is_some());
         rule.read(fields, there.copied().unwrap_or(name))
     })
 }
 
-fn token_count() -> impl Rule<Out = i64> {
-    by(|fields, _| {
-        let there = |names: [&'static str; 2]| names.into_iter().find(|name| fields.value(name).is_some());
-        let output = there(["outputTokens", "output_tokens"]);
-        let input = there(["inputTokens", "input_tokens"]).unwrap_or("inputTokens");
-        if output.is_some() {
-            integer(0..=MAX_TOKENS).read(fields, input)
-        } else {
-            tokens("outputTokens").read(fields, input)
+/// One of two counts of tokens, of which one must be there: the other is under one of these names.
+fn tokens(others: &'static [&'static str]) -> impl Rule<Out = i64> {
+    over(integer(0..=MAX_TOKENS), move |count, fields, name| {
+        if fields.value(name).is_none() && !others.iter().any(|other| fields.value(other).is_some()) {
+            let other = others.first().copied().unwrap_or_default();
+            fields.wrong(name, format_args!("and {other} are missing: say at least one"));
         }
+        count.read(fields, name)
     })
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::request::{Rule, request};
-use crate::rules::{action, as_array, by, check_text, id, text};
+use crate::rules::{action, as_array, by, check_text, id, over, text};
 
 /// Proof of life.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -190,7 +190,7 @@ request! {
 
 /// A field that counts with these actions only, and may be needed there.
 fn with<R: Rule>(actions: &'static [&'static str], is_needed: bool, rule: R) -> impl Rule<Out = R::Out> {
-    by(move |fields, name| {
+    over(rule, move |rule, fields, name| {
         let action = fields.value("action").and_then(Value::as_str).unwrap_or_default();
         if !actions.contains(&action) {
             return None;

@@ -10,8 +10,8 @@ use gatewarden_protocol::{LogLevel, Secret};
 
 use crate::request::{Fields, Rule, request};
 use crate::rules::{
-    action, as_array, by, capped, check_text, flag, id, integer, nested, nested_list, raw, secret, small, text,
-    text_or_nothing, word,
+    action, as_array, by, capped, check_text, clearable, flag, id, integer, kind_of, long, nested, nested_list, over,
+    raw, secret, small, text, text_or_nothing, word,
 };
 
 /// A gateway as readers see it. Times are Unix seconds.
@@ -490,7 +490,7 @@ request! {
         name: String = text(1..=200) => "production";
         /// Host name, IP address, or a ws, wss, http or https URL. A port in the URL wins; user info is refused. Link-local and
         /// cloud metadata addresses are refused.
-        host: String = host() => "gateway.example.com";
+        host: String = long(2048, host()) => "gateway.example.com";
         /// May be left out where host is a URL.
         port: Option<u16> = small::<u16>(1..=65_535) => 18_789;
         /// Sealed at rest, never shown.
@@ -509,9 +509,9 @@ request! {
         disable_device_pairing: Option<bool> = flag();
         /// The system unit that runs it on this machine: an instance of `gatewarden-gateway@.service`, or one that the configuration
         /// lists. Not together with `command`.
-        unit: Option<Option<String>> = process_name() => "gatewarden-gateway@main.service";
+        unit: Option<Option<String>> = clearable(text_or_nothing(255)) => "gatewarden-gateway@main.service";
         /// The command of the configuration (`[commands.NAME]`) that runs it on this machine, by its name: it is started at once.
-        command: Option<Option<String>> = process_name() => "openclaw";
+        command: Option<Option<String>> = clearable(text_or_nothing(255)) => "openclaw";
         /// Agents to register with it; at most 50 are used.
         agents: Option<Vec<AgentBody>> = nested_list::<AgentBody>(50, "must be an object with a name");
     }
@@ -554,9 +554,9 @@ request! {
         /// New pairing mode.
         disable_device_pairing: Option<bool> = flag();
         /// New unit; null or empty for none. It takes the place of a command.
-        unit: Option<Option<String>> = process_name();
+        unit: Option<Option<String>> = clearable(text_or_nothing(255));
         /// New command; null or empty for none. It takes the place of a unit.
-        command: Option<Option<String>> = process_name();
+        command: Option<Option<String>> = clearable(text_or_nothing(255));
         /// No new work is routed here.
         drained: Option<bool> = flag();
         /// Observation of an external health checker, until our next own one.
@@ -645,40 +645,19 @@ fn host() -> impl Rule<Out = String> {
 
 /// A gateway's token: `Some(None)` where it is to be cleared, and nothing where it is to stay.
 pub fn token() -> impl Rule<Out = Option<Secret>> {
-    by(|fields, name| {
-        if !fields.has(name) {
-            return None;
-        }
-        match fields.value(name) {
-            None => Some(None),
-            Some(value) if value.as_str() == Some(REDACTED) => None,
-            Some(_) => {
-                secret(0..=MAX_TOKEN).read(fields, name).map(|token| Some(token).filter(|token| !token.is_empty()))
-            }
-        }
+    over(clearable(secret(MAX_TOKEN)), |token, fields, name| {
+        let stays = fields.value(name).and_then(Value::as_str) == Some(REDACTED);
+        if stays { None } else { token.read(fields, name) }
     })
 }
 
 /// The same of a new gateway, which has none that could stay.
 pub fn new_token() -> impl Rule<Out = Option<Secret>> {
-    by(|fields, name| {
+    over(token(), |token, fields, name| {
         if fields.value(name).and_then(Value::as_str) == Some(REDACTED) {
             fields.wrong(name, "is the placeholder that reads show, not a token");
         }
-        token().read(fields, name)
-    })
-}
-
-/// The name of a unit or a command; `Some(None)` where there is to be none.
-fn process_name() -> impl Rule<Out = Option<String>> {
-    by(|fields, name| {
-        if !fields.has(name) {
-            return None;
-        }
-        if fields.value(name).is_none() {
-            return Some(None);
-        }
-        text(0..=255).read(fields, name).map(|process| Some(process).filter(|process| !process.is_empty()))
+        token.read(fields, name)
     })
 }
 
@@ -687,7 +666,7 @@ fn labels() -> impl Rule<Out = BTreeMap<String, String>> {
     by(|fields, name| {
         let value = fields.value(name)?;
         let Some(object) = value.as_object() else {
-            fields.wrong(name, format_args!("must be an object, not {}", crate::rules::kind_of(value)));
+            fields.wrong(name, format_args!("must be an object, not {}", kind_of(value)));
             return None;
         };
         if object.len() > MAX_LABELS {

@@ -8,7 +8,7 @@ use gatewarden_protocol::Secret;
 
 use crate::gateways::{new_token, token};
 use crate::request::{Rule, request};
-use crate::rules::{as_text, by, capped, flag, kind_of, raw, text};
+use crate::rules::{as_text, by, capped, flag, kind_of, long, raw, text};
 
 /// A gateway. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -223,9 +223,9 @@ request! {
         name: String = text(1..=200) => "Production Gateway";
         /// `ws://` or `wss://` with a host. Without a port: 18789, and 443 for wss. Link-local and cloud metadata addresses are
         /// refused.
-        url: String = url() => "ws://gateway-host:18789";
+        url: String = long(2048, url()) => "ws://gateway-host:18789";
         /// An absolute path on the gateway's host.
-        workspace_root: String = workspace_root() => "/home/ubuntu/.openclaw/workspaces";
+        workspace_root: String = long(1000, workspace_root()) => "/home/ubuntu/.openclaw/workspaces";
         /// Sealed at rest, never shown.
         token: Option<Option<Secret>> = new_token();
         /// Take any TLS certificate (development only); false by default.
@@ -238,9 +238,9 @@ request! {
         /// New name.
         name: Option<String> = text(1..=200);
         /// New URL.
-        url: Option<String> = url();
+        url: Option<String> = long(2048, url());
         /// New root of the workspaces.
-        workspace_root: Option<String> = workspace_root();
+        workspace_root: Option<String> = long(1000, workspace_root());
         /// New token; empty or null clears it.
         token: Option<Option<Secret>> = token();
         /// True: take any certificate. False: those of the system's authorities, unless others were set.
@@ -261,7 +261,7 @@ request! {
     }
     /// Which gateway is meant.
     GatewayQuery {
-        /// The gateway's UUID; of reads of one session, needed where several gateways hold one of this key
+        /// The gateway's UUID; with the key of one session needed where several gateways hold one of this key
         gateway_id: Option<String> = raw();
     }
     /// How much of a session's history is wanted.

@@ -14,8 +14,6 @@ use utoipa::openapi::schema::{
 };
 use utoipa::openapi::{RefOr, Required};
 
-use crate::rules::{capped, integer, page};
-
 /// What is wrong with a request, field by field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems(Vec<(String, String)>);
@@ -85,6 +83,11 @@ impl<'a> Fields<'a> {
     /// The value, unless left out.
     pub fn value(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|value| !value.is_null() && !(self.is_query && value.as_str() == Some("")))
+    }
+
+    /// How many of them were wrong so far.
+    pub(crate) fn problems(&self) -> usize {
+        self.problems.0.len()
     }
 
     /// Whether nothing was wrong so far.
@@ -171,6 +174,25 @@ pub trait Request: Sized + Default {
     fn json(&self) -> Value;
     /// The fields for the document.
     fn described() -> Vec<Described>;
+}
+
+/// Two that are read from the same query or body.
+impl<A: Request, B: Request> Request for (A, B) {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        (A::read(fields), B::read(fields))
+    }
+
+    fn json(&self) -> Value {
+        let mut both = self.0.json();
+        if let (Value::Object(both), Value::Object(other)) = (&mut both, self.1.json()) {
+            both.extend(other);
+        }
+        both
+    }
+
+    fn described() -> Vec<Described> {
+        A::described().into_iter().chain(B::described()).collect()
+    }
 }
 
 /// A field, as the document describes it.
@@ -494,56 +516,6 @@ fn text_of(docs: &[&str]) -> String {
     docs.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
-request! {
-    /// Which part of a list is wanted.
-    PageQuery {
-        /// At most so many, 1 to 200 (more is capped); 50 by default
-        limit: Option<usize> = capped(200);
-        /// After so many; not together with page
-        offset: Option<i64> = integer(0..=i64::MAX);
-        /// From 1
-        page: Option<i64> = page();
-    }
-    /// The same of a list that is complete where nothing is said.
-    PartQuery {
-        /// At most so many, 1 to 200 (more is capped); 50 where only a place is given
-        limit: Option<usize> = capped(200);
-        /// After so many; not together with page
-        offset: Option<i64> = integer(0..=i64::MAX);
-        /// From 1
-        page: Option<i64> = page();
-    }
-}
-
-/// A part of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
-    /// At most so many.
-    pub limit: usize,
-    /// After so many.
-    pub offset: usize,
-}
-
-impl PageQuery {
-    /// The part that is meant.
-    pub fn page(&self) -> Page {
-        let limit = self.limit.unwrap_or(50);
-        let skipped_pages =
-            self.page.and_then(|page| usize::try_from(page).ok()).map_or(0, |page| page.saturating_sub(1));
-        let offset = self.offset.and_then(|offset| usize::try_from(offset).ok());
-        Page { limit, offset: offset.unwrap_or_else(|| limit.saturating_mul(skipped_pages)) }
-    }
-}
-
-impl PartQuery {
-    /// The part that is meant; none for everything.
-    pub fn page(self) -> Option<Page> {
-        let Self { limit, offset, page } = self;
-        let is_part = limit.is_some() || offset.is_some() || page.is_some();
-        is_part.then(|| PageQuery { limit, offset, page }.page())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(unreachable_pub, reason = "as declared requests are")]
@@ -629,33 +601,5 @@ mod tests {
             assert_eq!(read(value).unwrap().is_primary, Some(flag));
         }
         assert!(read(json!(2)).is_err());
-    }
-
-    fn page_of(text: &str) -> Result<Option<Page>, String> {
-        Query::read::<PartQuery>(text).map(PartQuery::page).map_err(|problems| problems.sentence())
-    }
-
-    #[test]
-    fn a_page_is_read_with_its_cap_applied_without_a_word() {
-        assert_eq!(page_of(""), Ok(None));
-        assert_eq!(page_of("limit=10&offset=20"), Ok(Some(Page { limit: 10, offset: 20 })));
-        assert_eq!(page_of("limit=10&page=3"), Ok(Some(Page { limit: 10, offset: 20 })));
-        assert_eq!(page_of("page=2"), Ok(Some(Page { limit: 50, offset: 50 })));
-        assert_eq!(page_of("limit=9999999999999999999999"), Ok(Some(Page { limit: 200, offset: 0 })));
-    }
-
-    #[test]
-    fn a_wrong_page_is_named() {
-        for (text, word) in [
-            ("limit=0", "limit"),
-            ("limit=-1", "limit"),
-            ("limit=ten", "limit"),
-            ("offset=-1", "offset"),
-            ("page=0", "page"),
-            ("page=1&offset=2", "exclude"),
-            ("limit=1&limit=2", "twice"),
-        ] {
-            assert!(page_of(text).unwrap_err().contains(word), "{text}");
-        }
     }
 }

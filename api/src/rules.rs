@@ -42,6 +42,11 @@ pub fn by<T: Datum>(read: impl Fn(&mut Fields<'_>, &str) -> Option<T>) -> impl R
     rule(read, |_| {})
 }
 
+/// A text that is examined by the daemon alone, but for its length.
+pub fn long(most: usize, inner: impl Rule<Out = String>) -> impl Rule<Out = String> {
+    rule(move |fields, name| inner.read(fields, name), move |schema| schema.max_length = Some(most))
+}
+
 /// A text of so many characters, without control characters.
 pub fn text(length: RangeInclusive<usize>) -> impl Rule<Out = String> {
     let (least, most) = (*length.start(), *length.end());
@@ -62,9 +67,9 @@ pub fn text_or_nothing(most: usize) -> impl Rule<Out = String> {
     )
 }
 
-/// A text that must not be seen.
-pub fn secret(length: RangeInclusive<usize>) -> impl Rule<Out = Secret> {
-    by(move |fields, name| checked_text(fields, name, length.clone()).map(Secret::new))
+/// A text that must not be seen; the empty one counts as left out.
+pub fn secret(most: usize) -> impl Rule<Out = Secret> {
+    over(text_or_nothing(most), |inner, fields, name| inner.read(fields, name).map(Secret::new))
 }
 
 /// Any text, looked at later; what is no text counts as left out.
@@ -72,20 +77,39 @@ pub fn raw() -> impl Rule<Out = String> {
     by(|fields, name| fields.value(name)?.as_str().map(str::to_owned))
 }
 
-/// The same or `null`, which clears; so does the empty text.
-pub fn clearable_text(most: usize) -> impl Rule<Out = Option<String>> {
-    rule(
-        move |fields: &mut Fields<'_>, name: &str| {
-            if !fields.has(name) {
-                return None;
-            }
-            if fields.value(name).is_none() {
-                return Some(None);
-            }
-            checked_text(fields, name, 0..=most).map(|text| Some(text.to_owned()))
-        },
-        move |schema| schema.max_length = Some(most),
-    )
+/// A rule with more to say than another, whose limits it has.
+pub fn over<R: Rule, T: Datum>(inner: R, read: impl Fn(&R, &mut Fields<'_>, &str) -> Option<T>) -> impl Rule<Out = T> {
+    struct Over<R, F, T>(R, F, PhantomData<T>);
+    impl<R: Rule, T: Datum, F: Fn(&R, &mut Fields<'_>, &str) -> Option<T>> Rule for Over<R, F, T> {
+        type Out = T;
+
+        fn read(&self, fields: &mut Fields<'_>, name: &str) -> Option<T> {
+            (self.1)(&self.0, fields, name)
+        }
+
+        fn limit(&self, schema: &mut Object) {
+            self.0.limit(schema);
+        }
+
+        fn note_missing(&self, fields: &mut Fields<'_>, name: &str) {
+            self.0.note_missing(fields, name);
+        }
+    }
+    Over(inner, read, PhantomData)
+}
+
+/// What `null` clears, and so does what the rule takes for nothing.
+pub fn clearable<R: Rule>(inner: R) -> impl Rule<Out = Option<R::Out>> {
+    over(inner, |inner, fields, name| {
+        if !fields.has(name) {
+            return None;
+        }
+        let before = fields.problems();
+        match inner.read(fields, name) {
+            None if fields.problems() > before => None,
+            read => Some(read),
+        }
+    })
 }
 
 /// One of a few words.
@@ -376,20 +400,6 @@ pub fn kind_of(value: &Value) -> &'static str {
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     }
-}
-
-/// A page, from 1, where no offset is given.
-pub(crate) fn page() -> impl Rule<Out = i64> {
-    rule(
-        |fields: &mut Fields<'_>, name: &str| {
-            let page = id().read(fields, name);
-            if page.is_some() && fields.value("offset").is_some() {
-                fields.add(name, "page and offset exclude each other");
-            }
-            page
-        },
-        |schema| schema.minimum = Some(Number::from(1_isize)),
-    )
 }
 
 #[cfg(test)]

@@ -58,9 +58,7 @@ impl CliError {
             ureq::Error::Io(error) => error.kind(),
             ureq::Error::ConnectionFailed => ErrorKind::ConnectionRefused,
             ureq::Error::Timeout(_) => ErrorKind::TimedOut,
-            ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(..) => {
-                ErrorKind::InvalidData
-            }
+            ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => ErrorKind::InvalidData,
             _ => ErrorKind::Other,
         };
         let (what, help) = match kind {

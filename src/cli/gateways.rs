@@ -26,7 +26,7 @@ use super::{EXIT_FAILURE, EXIT_OK};
 
 /// Between the first two looks; twice as long each time, up to a bound: looks count against the limit of requests.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Gateways of a running daemon.
 #[derive(Debug, Args)]
@@ -203,7 +203,7 @@ fn until_online(daemon: &Daemon, gateways: &[Gateway], args: &WaitArgs) -> Resul
             }
             #[expect(clippy::disallowed_methods, reason = "between two looks at another process's state")]
             std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
     Ok(code)

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, load_config, serve, terminal};
 use crate::app::App;
 use crate::config::{Config, Inputs};
-use crate::shutdown::{self, Wishes};
+use crate::shutdown::{self, Signals};
 use crate::systemd::Notifier;
 use crate::telemetry::{self, LogControl};
 use child::{Gateway, HEAD_START};
@@ -88,19 +88,19 @@ pub(super) fn run(args: &UpArgs) -> u8 {
         tracing::warn!("{warning}");
     }
     let code = actix_rt::System::new().block_on(async {
-        let mut wishes = match Wishes::listen() {
-            Ok(wishes) => wishes,
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
             Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
         };
         let found = tokio::select! {
             found = find_or_start(args, &config) => found,
-            _ = wishes.stop() => return EXIT_FAILURE,
+            _ = signals.stop() => return EXIT_FAILURE,
         };
         let mut found = match found {
             Ok(found) => found,
             Err(code) => return code,
         };
-        let code = with_gateway(&mut inputs, &mut found, &logs, metrics, &mut wishes).await;
+        let code = with_gateway(&mut inputs, &mut found, &logs, metrics, &mut signals).await;
         if let Some(gateway) = &mut found.gateway {
             gateway.stop().await;
         }
@@ -198,7 +198,7 @@ async fn with_gateway(
     found: &mut Found,
     logs: &LogControl,
     metrics: Arc<Metrics>,
-    wishes: &mut Wishes,
+    signals: &mut Signals,
 ) -> u8 {
     registration::seed(inputs, found.address, found.encrypted, found.credential.as_ref());
     let config = match load_config(inputs) {
@@ -214,7 +214,7 @@ async fn with_gateway(
     let welcome = welcome(&app, &config.state_dir, found);
     let supervised = supervise(found.gateway.as_mut());
     let code = tokio::select! {
-        code = serve::work(inputs, config, logs, &mut app, wishes, &notifier) => code,
+        code = serve::work(inputs, config, logs, &mut app, signals, &notifier) => code,
         never = async { tokio::join!(welcome, supervised).1 } => never,
     };
     if code == EXIT_OK {
@@ -241,7 +241,7 @@ async fn with_gateway(
             }
             code
         }
-        signal = wishes.stop() => {
+        signal = signals.stop() => {
             tracing::warn!(signal, "stopping at once");
             EXIT_FAILURE
         }

@@ -9,11 +9,10 @@ use gatewarden_protocol::Secret;
 
 use super::reader::{Reader, or};
 use super::{DAY, HOUR, SECOND, SHORTEST};
-use crate::http::HttpSettings;
+use crate::http::settings::HttpSettings;
 use crate::http::settings::{MetricsAccess, Network, RateLimits, connection_limits};
 use crate::templates::Templates;
 
-/// Where the daemon listens.
 pub(super) fn listen(reader: &mut Reader<'_>) -> SocketAddr {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     reader.parsed("http.listen", "127.0.0.1:3000", anywhere, |text| {

@@ -50,7 +50,7 @@ fn defaults_are_those_of_the_types_that_use_them() {
     assert_eq!(config.restarts, RestartSettings::default());
     assert_eq!(*config.processes, ProcessSettings::default());
     assert_eq!(config.retention, RetentionSettings::default());
-    assert_eq!(format!("{:?}", config.http), format!("{:?}", crate::http::HttpSettings::default()));
+    assert_eq!(format!("{:?}", config.http), format!("{:?}", crate::http::settings::HttpSettings::default()));
     assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.state_dir, Path::new("/home/someone/.local/state/gatewarden"));
     assert_eq!(config.store.path, Path::new("/home/someone/.local/state/gatewarden/gatewarden.db"));

@@ -1,89 +1,50 @@
-//! `/api/agents`: list and create agents; by id or name: read, change, delete; sync with a gateway; heartbeats.
+//! `/api/agents`: list and create agents; by id or name: read, change, delete, report in; sync with a gateway.
 
-pub mod agent_object;
-pub mod by_key;
-pub mod heartbeat;
-pub mod input;
-pub mod sync;
-
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
-use gatewarden_actors::store::records::{AgentFilter, AgentRecord, AgentStatus};
-use serde::Serialize;
-use utoipa::ToSchema;
-
-use self::agent_object::Agent;
-use super::auth::{By, Caller, GatewayOperator, GatewayViewer};
-use super::body::JsonBody;
-use super::error::{ApiError, BodyErrors, ErrorBody, KeyErrors};
-use super::front::Front;
-use super::query::{Page, Query};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, delete, get, post, put};
+use gatewarden_actors::agent_book::AgentKey;
+use gatewarden_actors::agent_sync::{SyncAgents, SyncedGateway};
+use gatewarden_actors::direct::messages::{DeleteAgent, Heartbeat, TokensUsed};
+use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::store::records::{AgentChange, AgentFilter, AgentRecord, AgentStatus, Beat, NewAgent};
+use gatewarden_api::ErrorBody;
+use gatewarden_api::agents::{
+    Agent, AgentAnswer, AgentFields, AgentList, HeartbeatAnswer, HeartbeatBody, ListAgentsQuery, NewAgentBody,
+    SyncAnswer, SyncBody, TokenUsageWords, Tokens,
+};
+use gatewarden_api::gateways::Deleted;
+use gatewarden_api::pages::PageQuery;
+use gatewarden_api::responses::{GatewayErrors, NoGateway};
+use serde_json::Value;
 
-/// One page of agents, by name.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct AgentList {
-    /// The page.
-    pub agents: Vec<Agent>,
-    /// How many agents pass the filter in all.
-    pub total: usize,
-    /// Which page this is, from 1.
-    pub page: usize,
-    /// Agents in a page.
-    pub limit: usize,
-}
+use super::auth::{Authorized, Caller, GatewayAdmin, GatewayOperator, GatewayViewer, Operator};
+use super::context::{App, AppContext};
+use super::error::{Answer, ApiError, invalid};
+use super::input::{AgentPath, JsonBody, OptionalJsonBody, read_query};
 
-/// One agent.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct AgentAnswer {
-    /// The agent.
-    pub agent: Agent,
-    /// Worth knowing: for instance that its preferred gateway is not registered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-}
+/// Syncs under way at one time.
+pub(crate) const SYNCS: usize = 32;
 
 /// List agents
 #[utoipa::path(
-    operation_id = "list_agents",
     tag = "Agents",
-    params(
-        ("status" = Option<String>, Query, description = "Only with this status: offline, online, idle, busy or error"),
-        ("role" = Option<String>, Query, description = "Only with exactly this role"),
-        ("gateway_id" = Option<i64>, Query, description = "Only of this gateway", minimum = 1),
-        ("search" = Option<String>, Query, description = "Only with this text in name or role; ASCII letters match in either case"),
-        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
-        ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
-        ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
-    ),
-    responses((status = 200, description = "A page of agents, by name", body = AgentList), KeyErrors),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    params(ListAgentsQuery, PageQuery),
+    responses((status = 200, description = "A page of agents, by name", body = AgentList)),
 )]
 #[get("/api/agents")]
-pub(crate) async fn list(
-    _by: By<GatewayViewer>,
-    front: web::Data<Front>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    let mut query = Query::parse(request.query_string());
-    let page = Page::read(&mut query).unwrap_or(Page { limit: 50, offset: 0 });
-    let status = query.value("status").map(str::to_owned);
-    let status = status.and_then(|name| {
-        let status = AgentStatus::from_name(&name);
-        if status.is_none() {
-            query.problems.add("status", format!("status must be one of {}", input::STATUSES.join(", ")));
-        }
-        status
-    });
+pub(crate) async fn list_agents(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
+    let (asked, page): (ListAgentsQuery, PageQuery) = read_query(&request)?;
+    let page = page.page();
     let filter = AgentFilter {
-        status,
-        role: query.text("role", 1..=input::LONGEST_ROLE),
-        gateway_id: query.integer("gateway_id", 1..=i64::MAX).map(GatewayId),
-        search: query.text("search", 1..=200),
+        status: asked.status.as_deref().and_then(AgentStatus::from_name),
+        role: asked.role,
+        gateway_id: asked.gateway_id.map(GatewayId),
+        search: asked.search,
     };
-    query.problems.into_result()?;
-    let (agents, total) = front.app.store.list_agents_after(filter, page.offset, page.limit).await?;
+    let (agents, total) = app.store.list_agents_after(filter, page.offset, page.limit).await?;
     Ok(HttpResponse::Ok().json(AgentList {
-        agents: agents.into_iter().map(Agent::from).collect(),
+        agents: agents.into_iter().map(shown).collect(),
         total,
         page: (page.offset / page.limit.max(1)).saturating_add(1),
         limit: page.limit,
@@ -92,41 +53,215 @@ pub(crate) async fn list(
 
 /// Create an agent
 #[utoipa::path(
-    operation_id = "create_agent",
     tag = "Agents",
-    request_body = input::NewAgentBody,
+    request_body = NewAgentBody,
     responses(
         (status = 201, description = "Stored", body = AgentAnswer),
         (status = 404, description = "No gateway has this gateway_id", body = ErrorBody),
         (status = 409, description = "Another agent has this name", body = ErrorBody),
-        KeyErrors, BodyErrors,
     ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
 )]
 #[post("/api/agents")]
-pub(crate) async fn create(
-    by: By<GatewayOperator>,
-    front: web::Data<Front>,
-    body: JsonBody,
-) -> Result<HttpResponse, ApiError> {
-    let new = input::new_agent(&body.0)?;
-    let created = front.app.agents.create(new).await?;
+pub(crate) async fn create_agent(by: Authorized<GatewayOperator>, app: App, body: JsonBody) -> Answer {
+    let new: NewAgentBody = body.read()?;
+    let blank = NewAgent::manual(new.name);
+    let created = app.agents.create(NewAgent {
+        role: new.role,
+        status: new.status.as_deref().and_then(AgentStatus::from_name).unwrap_or(blank.status),
+        gateway_id: new.gateway_id.map(GatewayId),
+        config: new.config.map_or_else(|| blank.config.clone(), Value::Object),
+        ..blank
+    });
+    let created = created.await?;
+    by.acts_on(created.id);
     log(&by.caller, "created", &created);
     let location = format!("/api/agents/{}", created.id);
-    Ok(HttpResponse::Created().insert_header(("Location", location)).json(answer(&front, created)))
+    Ok(HttpResponse::Created().insert_header(("Location", location)).json(answer(&app, created)))
+}
+
+/// Read one agent
+#[utoipa::path(
+    tag = "Agents",
+    params(AgentPath),
+    responses(
+        (status = 200, description = "The agent", body = AgentAnswer),
+        (status = 404, description = "No agent has this id or name", body = ErrorBody),
+    ),
+)]
+#[get("/api/agents/{id}")]
+pub(crate) async fn read_agent(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
+    let agent = app.agents.find(&path_key(&request)?).await?;
+    Ok(HttpResponse::Ok().json(AgentAnswer { agent: shown(agent), warning: None }))
+}
+
+/// Change an agent
+///
+/// What is left out stays as it is; `config` is replaced as a whole.
+#[utoipa::path(
+    tag = "Agents",
+    params(AgentPath),
+    request_body = AgentFields,
+    responses(
+        (status = 200, description = "Stored", body = AgentAnswer),
+        (status = 404, description = "No agent has this id or name, or no gateway this gateway_id", body = ErrorBody),
+        (status = 409, description = "Another agent has this name", body = ErrorBody),
+    ),
+)]
+#[put("/api/agents/{id}")]
+pub(crate) async fn update_agent(
+    by: Authorized<GatewayOperator>,
+    app: App,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let key = path_key(&request)?;
+    let new: AgentFields = body.read()?;
+    let change = AgentChange {
+        name: new.name,
+        role: new.role,
+        status: new.status.as_deref().and_then(AgentStatus::from_name),
+        gateway_id: new.gateway_id.map(|id| id.map(GatewayId)),
+        config: new.config.map(Value::Object),
+        last_activity: new.last_activity,
+        ..AgentChange::default()
+    };
+    if change.is_empty() {
+        return Err(invalid("There is nothing to change: the body names no field of an agent that can be written"));
+    }
+    let changed = app.agents.change(&key, change).await?;
+    log(&by.caller, "changed", &changed);
+    Ok(HttpResponse::Ok().json(answer(&app, changed)))
+}
+
+/// Delete an agent
+///
+/// Its direct connection ends with it; what it used of tokens stays known.
+#[utoipa::path(
+    tag = "Agents",
+    params(AgentPath),
+    responses(
+        (status = 200, description = "It is gone", body = Deleted),
+        (status = 404, description = "No agent has this id or name", body = ErrorBody),
+    ),
+)]
+#[delete("/api/agents/{id}")]
+pub(crate) async fn delete_agent(by: Authorized<GatewayAdmin>, app: App, request: HttpRequest) -> Answer {
+    let deleted = app.ask(&app.direct.delete_agent, DeleteAgent(path_key(&request)?)).await?;
+    log(&by.caller, "deleted", &deleted);
+    Ok(HttpResponse::Ok().json(Deleted { deleted: true }))
+}
+
+/// Report in
+///
+/// Limited by key and agent, like gateway operations: many tools may share a key.
+#[utoipa::path(
+    tag = "Direct connections",
+    params(AgentPath),
+    request_body(content = Option<HeartbeatBody>, description = "May be left out"),
+    responses(
+        (status = 200, description = "Noted", body = HeartbeatAnswer),
+        (status = 404, description = "No agent has this id or name, or it never had this connection", body = ErrorBody),
+        (status = 409, description = "The connection was closed or replaced: connect again; nothing was noted", body = ErrorBody),
+    ),
+)]
+#[post("/api/agents/{id}/heartbeat")]
+pub(crate) async fn heartbeat(
+    by: Authorized<Operator>,
+    app: App,
+    request: HttpRequest,
+    body: OptionalJsonBody,
+) -> Answer {
+    let agent = path_key(&request)?;
+    if let Some(counted) = app.limits.heartbeat(by.key().limit_key(), &agent) {
+        counted.settle(&request)?;
+    }
+    let body: HeartbeatBody = body.read()?;
+    let used = |model, input: Option<i64>, output: Option<i64>| TokensUsed {
+        model,
+        input: input.unwrap_or(0),
+        output: output.unwrap_or(0),
+    };
+    let tokens = body.tokens.map(|Tokens { input, output, model }| used(model, input, output));
+    let words =
+        body.token_usage.map(|words: TokenUsageWords| used(words.model, words.input_tokens, words.output_tokens));
+    let status = body.status.as_deref().and_then(AgentStatus::from_name);
+    let beat = Beat { connection_id: body.connection_id, status };
+    let heard = app.ask(&app.direct.heartbeat, Heartbeat { agent, beat, tokens: tokens.or(words) }).await?;
+    Ok(HttpResponse::Ok().json(HeartbeatAnswer {
+        status: "HEARTBEAT_OK".to_owned(),
+        agent: heard.agent.name,
+        checked_at: app.now_s(),
+        token_recorded: heard.tokens_recorded,
+        connection_id: heard.connection.map(|connection| connection.connection_id),
+        revived: heard.revived,
+    }))
+}
+
+/// Take over a gateway's agents
+///
+/// Reads them from the gateway (its list of agents, else its configuration), creates the unknown, updates the changed and
+/// leaves the rest alone, all or nothing.
+#[utoipa::path(
+    tag = "Agents",
+    request_body(content = Option<SyncBody>, description = "May be left out: then the acting primary is read"),
+    responses((status = 200, description = "Stored", body = SyncAnswer), NoGateway, GatewayErrors),
+)]
+#[post("/api/agents/sync")]
+pub(crate) async fn sync_agents(by: Authorized<GatewayAdmin>, app: App, body: OptionalJsonBody) -> Answer {
+    let target = body.read::<SyncBody>()?.gateway_id.map(GatewayId);
+    let timeout = app.settings.gateway_timeout;
+    // It may take two requests to the gateway, and a write.
+    let deadline = timeout.saturating_mul(2).saturating_add(app.settings.request_deadline);
+    let SyncedGateway { id, name, stats } = match app.agent_sync.send(SyncAgents { target, timeout }, deadline).await {
+        Ok(synced) => synced,
+        Err(failure) => return Ok(sync_failed(failure)),
+    };
+    tracing::info!(
+        caller.key = by.key().name,
+        gateway.id = id.0,
+        gateway.name = name,
+        created = stats.created,
+        updated = stats.updated,
+        "agents synced"
+    );
+    Ok(HttpResponse::Ok().json(SyncAnswer {
+        synced: stats.synced,
+        created: stats.created,
+        updated: stats.updated,
+        skipped: stats.skipped,
+        gateway_id: id.0,
+    }))
+}
+
+/// Here a gateway that can't be reached is a bad gateway: what was wanted is its answer, and nobody else can give it.
+fn sync_failed(failure: Failure) -> HttpResponse {
+    let is_unreachable = matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::NoUsableGateway);
+    let mut response = ApiError(failure).error_response();
+    if is_unreachable {
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+    }
+    response
+}
+
+/// The agent in the path. Digits are an id, anything else is a name.
+fn path_key(request: &HttpRequest) -> Result<AgentKey, ApiError> {
+    let text: Option<String> = request.match_info().load().ok();
+    text.as_deref()
+        .and_then(AgentKey::read)
+        .ok_or_else(|| invalid("The path must name an agent: by its id, a positive integer, or by its name"))
 }
 
 /// The answer to a change, with a warning where work could not go where the agent wants it.
-fn answer(front: &Front, agent: AgentRecord) -> AgentAnswer {
-    let warning = unregistered_preference(front, &agent);
-    AgentAnswer { agent: agent.into(), warning }
+fn answer(app: &AppContext, agent: AgentRecord) -> AgentAnswer {
+    let warning = unregistered_preference(app, &agent);
+    AgentAnswer { agent: shown(agent), warning }
 }
 
 /// A preferred gateway that is not registered (yet) is allowed: agents and gateways may be set up in any order.
-fn unregistered_preference(front: &Front, agent: &AgentRecord) -> Option<String> {
+fn unregistered_preference(app: &AppContext, agent: &AgentRecord) -> Option<String> {
     let preferred = agent.preferred_gateway()?;
-    let by_id = preferred.parse().ok().and_then(|id| front.app.roster.get(GatewayId(id))).is_some();
-    let registered = by_id || front.app.roster.list().iter().any(|view| view.record.name == preferred);
+    let by_id = preferred.parse().ok().and_then(|id| app.roster.get(GatewayId(id))).is_some();
+    let registered = by_id || app.roster.list().iter().any(|view| view.record.name == preferred);
     (!registered).then(|| {
         format!(
             "No gateway has the id or name \"{preferred}\" that config.gateway_config.preferred_gateway gives: until one is \
@@ -134,6 +269,23 @@ fn unregistered_preference(front: &Front, agent: &AgentRecord) -> Option<String>
             agent.name
         )
     })
+}
+
+fn shown(record: AgentRecord) -> Agent {
+    Agent {
+        id: record.id,
+        name: record.name,
+        role: record.role,
+        status: record.status.as_str().to_owned(),
+        gateway_id: record.gateway_id.map(|gateway| gateway.0),
+        source: record.source.as_str().to_owned(),
+        config: record.config,
+        is_gateway_main: record.is_gateway_main,
+        last_seen: record.last_seen,
+        last_activity: record.last_activity,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+    }
 }
 
 /// One line for each change: who, what, which agent.
@@ -145,4 +297,45 @@ fn log(caller: &Caller, what: &'static str, agent: &AgentRecord) {
         agent.name = agent.name,
         "agent {what}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use gatewarden_api::agents::AGENT_STATUSES;
+    use gatewarden_api::request::{self, Request};
+    use serde_json::json;
+
+    use super::*;
+
+    fn read<T: Request>(body: Value) -> Result<T, String> {
+        request::read(body.as_object().unwrap()).map_err(|problems| problems.sentence())
+    }
+
+    #[test]
+    fn every_status_of_the_store_can_be_written() {
+        assert_eq!(AGENT_STATUSES, AgentStatus::ALL.map(AgentStatus::as_str));
+    }
+
+    #[test]
+    fn one_answer_names_every_field_that_is_wrong() {
+        let body = json!({"name": "17", "role": 5, "status": "asleep", "gateway_id": "one",
+                          "config": {"gateway_config": {"preferred_gateway": []}}});
+        let sentence = read::<NewAgentBody>(body).unwrap_err();
+        for word in ["name must not be digits", "role", "status", "gateway_id", "preferred_gateway"] {
+            assert!(sentence.contains(word), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn null_clears_where_there_is_something_to_clear_and_else_counts_as_left_out() {
+        let cleared: AgentFields = read(json!({"gateway_id": null, "last_activity": null, "name": null})).unwrap();
+        assert_eq!((cleared.gateway_id, cleared.last_activity, cleared.name), (Some(None), Some(None), None));
+        assert_eq!(read::<AgentFields>(json!({"name": null, "colour": "red"})), Ok(AgentFields::default()));
+    }
+
+    #[test]
+    fn a_configuration_beyond_its_bound_is_refused() {
+        let body = json!({"name": "a", "config": {"notes": "x".repeat(64 * 1024)}});
+        assert!(read::<NewAgentBody>(body).unwrap_err().contains("config must have at most"));
+    }
 }

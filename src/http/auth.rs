@@ -9,28 +9,27 @@ use std::sync::Arc;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, Uri};
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::store::records::{Role, WebSession};
 
-use super::audit::notes::Notes;
+use super::audit::context::AuditContext;
+use super::context::{App, AppContext};
 use super::error::ApiError;
-use super::front::Front;
 use super::keyring::{KeyHolder, hash_hex};
-use super::peer_address::client_address;
-use super::serving;
+use super::peer;
 
 /// The cookie of a browser session.
-pub const SESSION_COOKIE: &str = "gatewarden_session";
+pub(crate) const SESSION_COOKIE: &str = "gatewarden_session";
 
 /// Somebody with a key that is good.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Whose key it is.
-    pub key: Arc<KeyHolder>,
+    pub(crate) key: Arc<KeyHolder>,
     /// The browser session, where it came with a cookie.
-    pub session: Option<Arc<WebSession>>,
+    pub(crate) session: Option<Arc<WebSession>>,
 }
 
 /// So far time servers may put a clock back, in seconds, without that ending browser sessions.
@@ -38,14 +37,14 @@ const CLOCK_CORRECTION_S: i64 = 120;
 
 impl Caller {
     /// Whether the role is at least this.
-    pub fn is_at_least(&self, role: Role) -> bool {
+    pub(crate) fn is_at_least(&self, role: Role) -> bool {
         self.key.role >= role
     }
 
     /// Whether the key is still good, and the browser session, if there is one: for requests that last.
-    pub async fn is_still_good(&self, front: &Front) -> bool {
-        let now_s = front.now_s();
-        if !front.app.keys.still_lets_in(&self.key, now_s) {
+    pub(crate) async fn is_still_good(&self, app: &AppContext) -> bool {
+        let now_s = app.now_s();
+        if !app.keys.still_lets_in(&self.key, now_s) {
             return false;
         }
         let Some(session) = &self.session else {
@@ -53,13 +52,13 @@ impl Caller {
         };
         // While the store can't be asked, nobody can have logged out through it.
         let is_known =
-            front.app.store.find_web_session(session.token_sha256.clone()).await.map_or(true, |found| found.is_some());
+            app.store.find_web_session(session.token_sha256.clone()).await.map_or(true, |found| found.is_some());
         is_known && is_in_its_time(session, now_s)
     }
 }
 
 /// What a route asks of its caller.
-pub trait Requirement: 'static {
+pub(crate) trait Requirement: 'static {
     /// The smallest role.
     const ROLE: Role;
     /// Whether the request counts as a gateway operation.
@@ -68,105 +67,101 @@ pub trait Requirement: 'static {
     const STREAM: bool = false;
 }
 
-/// A role, and no rate limit.
-#[derive(Debug)]
-pub struct Viewer;
-/// A role, and no rate limit of its own.
-#[derive(Debug)]
-pub struct Operator;
-/// A role, and no rate limit.
-#[derive(Debug)]
-pub struct Admin;
-/// A role, for streams.
-#[derive(Debug)]
-pub struct StreamViewer;
-/// A role and the limit of gateway operations.
-#[derive(Debug)]
-pub struct GatewayViewer;
-/// A role and the limit of gateway operations.
-#[derive(Debug)]
-pub struct GatewayOperator;
-/// A role and the limit of gateway operations.
-#[derive(Debug)]
-pub struct GatewayAdmin;
+/// Roles, alone or with more that is asked.
+macro_rules! requirements {
+    ($($(#[$doc:meta])* $name:ident: $role:ident $(, $more:ident)?;)*) => {
+        $($(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name;
 
-impl Requirement for Viewer {
-    const ROLE: Role = Role::Viewer;
+        impl Requirement for $name {
+            const ROLE: Role = Role::$role;
+            $(const $more: bool = true;)?
+        })*
+    };
 }
-impl Requirement for Operator {
-    const ROLE: Role = Role::Operator;
-}
-impl Requirement for Admin {
-    const ROLE: Role = Role::Admin;
-}
-impl Requirement for StreamViewer {
-    const ROLE: Role = Role::Viewer;
-    const STREAM: bool = true;
-}
-impl Requirement for GatewayViewer {
-    const ROLE: Role = Role::Viewer;
-    const GATEWAY_OPERATION: bool = true;
-}
-impl Requirement for GatewayOperator {
-    const ROLE: Role = Role::Operator;
-    const GATEWAY_OPERATION: bool = true;
-}
-impl Requirement for GatewayAdmin {
-    const ROLE: Role = Role::Admin;
-    const GATEWAY_OPERATION: bool = true;
+
+requirements! {
+    Viewer: Viewer;
+    Operator: Operator;
+    Admin: Admin;
+    StreamViewer: Viewer, STREAM;
+    GatewayViewer: Viewer, GATEWAY_OPERATION;
+    GatewayOperator: Operator, GATEWAY_OPERATION;
+    GatewayAdmin: Admin, GATEWAY_OPERATION;
 }
 
 /// A caller who fulfils a requirement. It must be a handler's first argument: then a body is read only for callers who
 /// may send one.
 #[derive(Debug)]
-pub struct By<R: Requirement> {
-    /// Who it is.
-    pub caller: Caller,
+pub(crate) struct Authorized<R: Requirement> {
+    pub(crate) caller: Caller,
+    /// Where the handler says what it acts on; only of requests that may change something.
+    audit: Option<AuditContext>,
     requirement: PhantomData<R>,
 }
 
-impl<R: Requirement> FromRequest for By<R> {
+impl<R: Requirement> Authorized<R> {
+    /// The audit log names this as what the request acted on.
+    pub(crate) fn acts_on(&self, id: impl std::fmt::Display) {
+        if let Some(audit) = &self.audit {
+            audit.acts_on(id.to_string());
+        }
+    }
+
+    /// Where the handler says more for the audit log.
+    pub(crate) fn audit(&self) -> Option<&AuditContext> {
+        self.audit.as_ref()
+    }
+
+    /// Who it is, for log lines.
+    pub(crate) fn key(&self) -> &KeyHolder {
+        &self.caller.key
+    }
+}
+
+impl<R: Requirement> FromRequest for Authorized<R> {
     type Error = ApiError;
     type Future = Either<Ready<Result<Self, ApiError>>, LocalBoxFuture<'static, Result<Self, ApiError>>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let Some(front) = request.app_data::<web::Data<Front>>() else {
+        let Some(app) = request.app_data::<App>() else {
             return Either::Left(ready(Err(Failure::unavailable("HTTP front").into())));
         };
-        let notes = Notes::of(request);
+        let audit = AuditContext::of(request);
         if let Some(presented) = presented_key(request.headers()) {
-            let caller = check_key(request, front, presented);
-            return Either::Left(ready(caller.and_then(|caller| admit(request, front, caller, notes.as_ref()))));
+            let caller = check_key(request, app, presented);
+            return Either::Left(ready(caller.and_then(|caller| admit(request, app, caller, audit))));
         }
         let Some(cookie) = request.cookie(SESSION_COOKIE) else {
             return Either::Left(ready(Err(no_key())));
         };
-        let (request, front) = (request.clone(), front.clone());
+        let (request, app) = (request.clone(), app.clone());
         Either::Right(Box::pin(async move {
-            let caller = check_session(&request, &front, cookie.value(), R::STREAM).await?;
-            admit(&request, &front, caller, notes.as_ref())
+            let caller = check_session(&request, &app, cookie.value(), R::STREAM).await?;
+            admit(&request, &app, caller, audit)
         }))
     }
 }
 
 /// The caller of a request that carries a key in a header; for routes that need no key but may ask for one.
-pub fn authenticate_by_key(request: &HttpRequest, front: &Front) -> Result<Caller, ApiError> {
+pub(crate) fn authenticate_by_key(request: &HttpRequest, app: &AppContext) -> Result<Caller, ApiError> {
     match presented_key(request.headers()) {
-        Some(presented) => check_key(request, front, presented),
+        Some(presented) => check_key(request, app, presented),
         None => Err(no_key()),
     }
 }
 
 fn admit<R: Requirement>(
     request: &HttpRequest,
-    front: &Front,
+    app: &AppContext,
     caller: Caller,
-    notes: Option<&Notes>,
-) -> Result<By<R>, ApiError> {
-    serving::mark_known(request, &caller.key);
+    audit: Option<AuditContext>,
+) -> Result<Authorized<R>, ApiError> {
+    peer::mark_known(request, &caller.key);
     request.extensions_mut().insert(Admitted);
-    if let Some(notes) = notes {
-        notes.see_caller(&caller.key);
+    if let Some(audit) = &audit {
+        audit.see_caller(&caller.key);
     }
     if !caller.is_at_least(R::ROLE) {
         return Err(ApiError(
@@ -182,18 +177,18 @@ fn admit<R: Requirement>(
         ));
     }
     if R::GATEWAY_OPERATION
-        && let Some(counted) = front.limits.gateway_operation(caller.key.limit_key())
+        && let Some(counted) = app.limits.gateway_operation(caller.key.limit_key())
     {
         counted.settle(request)?;
     }
-    Ok(By { caller, requirement: PhantomData })
+    Ok(Authorized { caller, audit, requirement: PhantomData })
 }
 
 /// Left with a request that came with a good key.
 struct Admitted;
 
 /// Whether a request came with a good key, as far as that is settled.
-pub fn was_admitted(request: &HttpRequest) -> bool {
+pub(crate) fn was_admitted(request: &HttpRequest) -> bool {
     request.extensions().get::<Admitted>().is_some()
 }
 
@@ -207,18 +202,18 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
     Some(if scheme.eq_ignore_ascii_case("bearer") { key.trim() } else { "" })
 }
 
-fn check_key(request: &HttpRequest, front: &Front, presented: &str) -> Result<Caller, ApiError> {
-    match front.app.keys.verify(presented, front.now_s()) {
+fn check_key(request: &HttpRequest, app: &AppContext, presented: &str) -> Result<Caller, ApiError> {
+    match app.keys.verify(presented, app.now_s()) {
         Some(key) => Ok(Caller { key, session: None }),
-        None => Err(wrong_key(request, front)),
+        None => Err(wrong_key(request, app)),
     }
 }
 
 /// What a wrong key is answered: 401, or 429 where the address has tried too many.
-pub fn wrong_key(request: &HttpRequest, front: &Front) -> ApiError {
-    serving::mark_unknown(request);
-    let address = client_address(request, &front.settings.trusted_proxies);
-    if let Err(failure) = front.limits.wrong_key(address) {
+pub(crate) fn wrong_key(request: &HttpRequest, app: &AppContext) -> ApiError {
+    peer::mark_unknown(request);
+    let address = peer::client_address(request, &app.settings.trusted_proxies);
+    if let Err(failure) = app.limits.wrong_key(address) {
         return failure.into();
     }
     // At most as often as the limit on wrong keys lets pass.
@@ -242,7 +237,7 @@ fn no_key() -> ApiError {
 
 /// For a route that only now and then does what a browser must ask for from our own pages: it answers with a stream, or dials
 /// where the request says.
-pub fn check_own_page(request: &HttpRequest, caller: &Caller) -> Result<(), ApiError> {
+pub(crate) fn check_own_page(request: &HttpRequest, caller: &Caller) -> Result<(), ApiError> {
     if caller.session.is_some() && !is_same_origin(request) { Err(cross_origin()) } else { Ok(()) }
 }
 
@@ -251,17 +246,22 @@ fn is_in_its_time(session: &WebSession, now_s: i64) -> bool {
     (session.created_at.saturating_sub(CLOCK_CORRECTION_S)..session.expires_at).contains(&now_s)
 }
 
-async fn check_session(request: &HttpRequest, front: &Front, token: &str, is_stream: bool) -> Result<Caller, ApiError> {
+async fn check_session(
+    request: &HttpRequest,
+    app: &AppContext,
+    token: &str,
+    is_stream: bool,
+) -> Result<Caller, ApiError> {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if (changes || is_stream) && !is_same_origin(request) {
         return Err(cross_origin());
     }
-    let session = front.app.store.find_web_session(hash_hex(token)).await?;
-    let now_s = front.now_s();
+    let session = app.store.find_web_session(hash_hex(token)).await?;
+    let now_s = app.now_s();
     session
         .filter(|session| is_in_its_time(session, now_s))
         .and_then(|session| {
-            let key = front.app.keys.holder_of_session(session.key_id, &session.key_sha256, now_s)?;
+            let key = app.keys.holder_of_session(session.key_id, &session.key_sha256, now_s)?;
             Some(Caller { key, session: Some(Arc::new(session)) })
         })
         .ok_or_else(|| {
@@ -273,7 +273,7 @@ async fn check_session(request: &HttpRequest, front: &Front, token: &str, is_str
 }
 
 /// The refusal of a browser's request that doesn't come from our own pages.
-pub fn cross_origin() -> ApiError {
+pub(crate) fn cross_origin() -> ApiError {
     ApiError(
         Failure::new(ErrorCode::CrossOrigin, "The request does not come from a page of this daemon")
             .with_help("Scripts should send an API key in a header instead of the session cookie."),
@@ -282,7 +282,7 @@ pub fn cross_origin() -> ApiError {
 
 /// Whether the browser says that the request comes from our own pages. `Sec-Fetch-Site` decides where there is one,
 /// else `Origin` must name the host that was asked.
-pub fn is_same_origin(request: &HttpRequest) -> bool {
+pub(crate) fn is_same_origin(request: &HttpRequest) -> bool {
     let headers = request.headers();
     if let Some(site) = headers.get("sec-fetch-site") {
         return site == "same-origin";
@@ -296,7 +296,7 @@ pub fn is_same_origin(request: &HttpRequest) -> bool {
 }
 
 /// Whether a browser says that the request comes from elsewhere; scripts say nothing.
-pub fn is_from_elsewhere(request: &HttpRequest) -> bool {
+pub(crate) fn is_from_elsewhere(request: &HttpRequest) -> bool {
     let headers = request.headers();
     (headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN)) && !is_same_origin(request)
 }

@@ -1,20 +1,34 @@
 //! The one error shape, and the only place that maps an error code to an HTTP status.
 
+use actix_web::body::{BoxBody, EitherBody};
+use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use gatewarden_actors::error::{ErrorCode, Failure};
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::{IntoResponses, ToSchema};
+use gatewarden_api::ErrorBody;
+use gatewarden_api::request::Problems;
+
+/// What a handler answers.
+pub(crate) type Answer = Result<HttpResponse, ApiError>;
 
 /// What a handler or an extractor fails with.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ApiError(pub Failure);
+pub(crate) struct ApiError(pub Failure);
 
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         Self(failure)
+    }
+}
+
+impl From<Problems> for ApiError {
+    fn from(problems: Problems) -> Self {
+        Self(
+            Failure::new(ErrorCode::InvalidRequest, problems.sentence())
+                .with_help("The OpenAPI document at /api/openapi.json describes every field.")
+                .with_details(problems.details()),
+        )
     }
 }
 
@@ -40,12 +54,12 @@ impl ResponseError for ApiError {
         if failure.code == ErrorCode::Unauthorized {
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gatewarden\"")));
         }
-        response.json(ErrorBody::of(failure))
+        response.json(body_of(failure))
     }
 }
 
 /// The status of each code.
-pub fn status_of(code: ErrorCode) -> StatusCode {
+pub(crate) fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidRequest | ErrorCode::PrimaryUndeletable | ErrorCode::AddressForbidden => {
             StatusCode::BAD_REQUEST
@@ -93,93 +107,47 @@ fn default_retry(code: ErrorCode) -> Option<std::time::Duration> {
 }
 
 /// A 400 with its sentence.
-pub fn invalid(sentence: impl Into<String>) -> ApiError {
+pub(crate) fn invalid(sentence: impl Into<String>) -> ApiError {
     ApiError(Failure::new(ErrorCode::InvalidRequest, sentence))
 }
 
-/// Every error on `/api`.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ErrorBody {
-    /// One sentence for a person: what happened, to which gateway or field.
-    pub error: String,
-    /// Stable code for a program.
-    #[schema(example = "invalid_request")]
-    pub code: String,
-    /// Machine-readable details, for instance `fields`: a list of offending fields with a sentence each.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub details: Option<Value>,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub help: Option<String>,
-    /// On `/api/v1` the sentence again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-}
-
-impl ErrorBody {
-    /// The body of a failure.
-    pub fn of(failure: &Failure) -> Self {
-        Self {
-            error: failure.message.clone(),
-            code: failure.code.as_str().to_owned(),
-            details: failure.details.clone(),
-            help: failure.help.clone(),
-            detail: None,
-        }
+/// The body of a failure.
+fn body_of(failure: &Failure) -> ErrorBody {
+    ErrorBody {
+        error: failure.message.clone(),
+        code: failure.code.as_str().to_owned(),
+        details: failure.details.clone(),
+        help: failure.help.clone(),
+        detail: None,
     }
 }
 
-/// What any request with a key may be answered.
-#[derive(IntoResponses)]
-pub enum KeyErrors {
-    /// A field, id, header or body is malformed or missing; the sentence names it.
-    #[response(status = 400)]
-    BadRequest(ErrorBody),
-    /// No key, or a wrong one.
-    #[response(status = 401)]
-    Unauthorized(ErrorBody),
-    /// The key's role is too small, or a browser's request that does not come from our own pages.
-    #[response(status = 403)]
-    Forbidden(ErrorBody),
-    /// The `Host` header names nothing that is served here.
-    #[response(status = 421)]
-    Misdirected(ErrorBody),
-    /// Too many requests with this key, or too many wrong keys from this address; `Retry-After` says when.
-    #[response(status = 429)]
-    TooMany(ErrorBody),
-    /// A fault of the daemon; its log says more.
-    #[response(status = 500)]
-    Internal(ErrorBody),
-    /// The daemon, its database or the gateway cannot take the request right now, `Retry-After` says when; or, as
-    /// `outcome_unknown`, a change has begun and not ended in time: read the state before you repeat it.
-    #[response(status = 503)]
-    Unavailable(ErrorBody),
+/// Whether the organization API answers at a path: its clients read an error's sentence from `detail`.
+pub(crate) fn has_detail(path: &str) -> bool {
+    path.starts_with("/api/v1/")
 }
 
-/// What a request with a body may be answered besides.
-#[derive(IntoResponses)]
-pub enum BodyErrors {
-    /// The body is larger than allowed.
-    #[response(status = 413)]
-    TooLarge(ErrorBody),
-    /// The body is of another type than JSON.
-    #[response(status = 415)]
-    NotJson(ErrorBody),
+/// Adds `detail` to an error.
+pub(crate) fn add_detail<B>(response: ServiceResponse<EitherBody<B>>) -> ServiceResponse<EitherBody<B>> {
+    let failure =
+        response.response().error().and_then(|error| error.as_error::<ApiError>()).map(|error| error.0.clone());
+    let Some(body) = failure.as_ref().and_then(detailed_body) else { return response };
+    let mut response = response.map_body(|_, _| EitherBody::right(BoxBody::new(body)));
+    // The length is that of the body before.
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response
 }
 
-/// What a request that is passed on to a gateway may be answered besides.
-#[derive(IntoResponses)]
-pub enum GatewayErrors {
-    /// The gateway can't do this; the sentence names the gateway and the missing method.
-    #[response(status = 501)]
-    NotSupported(ErrorBody),
-    /// The gateway refused, with its words.
-    #[response(status = 502)]
-    Refused(ErrorBody),
-    /// The gateway did not answer in time.
-    #[response(status = 504)]
-    Timeout(ErrorBody),
+/// An error that answers in a handler's place, with its `detail`.
+pub(crate) fn detailed(response: HttpResponse, failure: &Failure) -> HttpResponse {
+    match detailed_body(failure) {
+        Some(body) => response.set_body(BoxBody::new(body)),
+        None => response,
+    }
+}
+
+fn detailed_body(failure: &Failure) -> Option<Vec<u8>> {
+    serde_json::to_vec(&ErrorBody { detail: Some(failure.message.clone()), ..body_of(failure) }).ok()
 }
 
 #[cfg(test)]

@@ -1,22 +1,32 @@
-//! `GET /api/events`: what happens, as server-sent events. The same stream over WebSocket is in [`super::events_socket`].
-//!
-//! | file | decides |
-//! | --- | --- |
-//! | `wanted` | what a client asks for: types, and where to go on |
-//! | `joining` | whether it gets a place at the event hub |
-//! | `server_sent` | what goes over the wire, and when a stream ends |
+//! `GET /api/events`: what happens, as server-sent events. The same stream over WebSocket is in [`socket`].
 
-pub(crate) mod joining;
-pub(crate) mod server_sent;
-pub(crate) mod wanted;
+pub(crate) mod socket;
+
+use std::convert::Infallible;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, get};
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::event::{EventFilter, EventKind};
+use gatewarden_actors::event_hub::messages::Subscribe;
+use gatewarden_actors::event_hub::subscriber::{Delivery, Subscription};
+use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::log_relay::{LogLease, MAX_GATEWAYS, RelayLogs};
+use gatewarden_actors::machines::event_places::{Holder, NoPlace};
+use gatewarden_actors::store::records::Role;
+use gatewarden_api::access::EventsQuery;
+use gatewarden_api::request::{Fields, Query, Request as _};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use self::wanted::Wanted;
-use super::auth::{By, StreamViewer};
-use super::error::{ApiError, KeyErrors};
-use super::front::Front;
+use super::auth::{Authorized, Caller, StreamViewer};
+use super::context::{App, AppContext};
+use super::error::{Answer, ApiError};
 
 /// Proxies that gather answers before they pass them on are told not to.
 pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
@@ -32,32 +42,296 @@ pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
 /// read while somebody does. The stream ends when the daemon stops, and when the key or browser session behind it is no
 /// longer good.
 #[utoipa::path(
-    operation_id = "follow_events",
     tag = "Events",
     params(
-        ("types" = Option<String>, Query, description = "Types to be sent, separated by commas; all but log by default", example = "gateway.status,gateway.primary"),
-        ("gateway_id" = Option<String>, Query, description = "Log entries of these gateways only, separated by commas; other types are not affected", example = "1,2"),
-        ("last_event_id" = Option<u64>, Query, description = "Go on after this number, for clients that cannot set headers"),
+        EventsQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this number; comes before the query's"),
     ),
-    responses(
-        (status = 200, description = "A stream without an end", body = String, content_type = "text/event-stream"),
-        KeyErrors,
-    ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    responses((status = 200, description = "A stream without an end", body = String, content_type = "text/event-stream")),
 )]
 #[get("/api/events")]
-pub(crate) async fn follow(
-    by: By<StreamViewer>,
-    front: web::Data<Front>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn follow_events(by: Authorized<StreamViewer>, app: App, request: HttpRequest) -> Answer {
     let wanted = Wanted::read(&request)?;
-    let subscription = joining::join(&front, &by.caller, &wanted).await?;
+    let subscription = join(&app, &by.caller, &wanted).await?;
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header(UNBUFFERED)
         // The end of the stream is the end of the connection: nobody has to wait for an idle one when the daemon stops.
         .force_close()
-        .streaming(server_sent::stream(subscription, front, by.caller)))
+        .streaming(stream(subscription, app, by.caller)))
+}
+
+/// A client's wishes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Types to be sent; empty for all but log entries.
+    pub(crate) kinds: Vec<EventKind>,
+    /// The last event that the client saw, where it returns.
+    pub(crate) last_seen: Option<u64>,
+    /// Gateways whose log entries are wanted; none for all.
+    pub(crate) logs_of: Option<Arc<[GatewayId]>>,
+}
+
+impl Wanted {
+    /// Reads `types`, `gateway_id`, `last_event_id` and the header `Last-Event-ID`.
+    pub(crate) fn read(request: &HttpRequest) -> Result<Self, ApiError> {
+        let query = Query::parse(request.query_string());
+        let mut fields = query.fields();
+        let asked = EventsQuery::read(&mut fields);
+        let kinds = kinds(&mut fields, asked.types.as_deref());
+        let logs_of = gateways(&mut fields, asked.gateway_id.as_deref());
+        let by_query = asked.last_event_id.and_then(|id| u64::try_from(id).ok());
+        fields.finish()?;
+        // A browser that reconnects repeats the query of its first request, so the header is the newer one.
+        Ok(Self { kinds, last_seen: last_event_id(request).or(by_query), logs_of })
+    }
+}
+
+fn kinds(fields: &mut Fields<'_>, names: Option<&str>) -> Vec<EventKind> {
+    let mut kinds = Vec::new();
+    for name in names.into_iter().flat_map(|names| names.split(',')).map(str::trim) {
+        let Some(kind) = EventKind::from_name(name) else {
+            let shown: String = name.chars().filter(|character| !character.is_control()).take(60).collect();
+            let known = EventKind::ALL.map(EventKind::as_str).join(", ");
+            fields.wrong("types", format_args!("names \"{shown}\", which is no type of event; there are {known}"));
+            break;
+        };
+        kinds.push(kind);
+    }
+    kinds
+}
+
+fn gateways(fields: &mut Fields<'_>, ids: Option<&str>) -> Option<Arc<[GatewayId]>> {
+    let ids: Option<Vec<GatewayId>> =
+        ids?.split(',').map(|id| id.trim().parse().ok().filter(|id| *id > 0).map(GatewayId)).collect();
+    let ids = ids.filter(|ids| ids.len() <= MAX_GATEWAYS);
+    if ids.is_none() {
+        fields.wrong("gateway_id", format_args!("must be up to {MAX_GATEWAYS} ids, separated by commas"));
+    }
+    ids.map(Arc::from)
+}
+
+/// What a browser keeps may be of another server; an id that isn't ours is answered like one that is too old, because a
+/// browser takes an error for final.
+fn last_event_id(request: &HttpRequest) -> Option<u64> {
+    let value = request.headers().get("last-event-id")?;
+    let text = value.to_str().unwrap_or("?").trim();
+    (!text.is_empty()).then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+/// Wishes for log entries under way at one time.
+pub(crate) const RELAYS: usize = 64;
+/// Events that may wait for one client; beyond that it loses the oldest.
+const QUEUE: usize = 256;
+/// When to try again where all places are taken.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A client's place at the hub; where it asked for log entries, they come as long as it holds this.
+pub(crate) struct Place {
+    subscription: Subscription,
+    logs: Option<LogLease>,
+}
+
+impl Place {
+    /// Whether gateways are asked for their logs on this client's behalf.
+    pub(crate) fn has_logs(&self) -> bool {
+        self.logs.is_some()
+    }
+}
+
+impl Deref for Place {
+    type Target = Subscription;
+
+    fn deref(&self) -> &Subscription {
+        &self.subscription
+    }
+}
+
+/// Subscribes a client to what it wants and may see.
+///
+/// # Errors
+/// `rate_limited` where this key has its share of the places; `unavailable` where all are taken, or the daemon is stopping;
+/// `gateway_not_found` for log entries of a
+/// gateway that isn't there.
+pub(crate) async fn join(app: &AppContext, caller: &Caller, wanted: &Wanted) -> Result<Place, ApiError> {
+    let kinds = kinds_for(caller.key.role, &wanted.kinds);
+    let filter = if kinds.is_empty() {
+        EventFilter::nothing()
+    } else {
+        EventFilter::new(&kinds, caller.is_at_least(Role::Admin)).with_logs_of(wanted.logs_of.clone())
+    };
+    for id in wanted.logs_of.iter().flat_map(|ids| ids.iter()) {
+        app.gateway(*id)?;
+    }
+    let subscribe_to = Subscribe { holder: holder(caller), filter, last_seen: wanted.last_seen, queue: QUEUE };
+    let subscription = subscribe(app, subscribe_to).await?;
+    // Only whoever names them: a stream of everything must not make the daemon read the logs of a whole fleet.
+    let logs = if kinds.contains(&EventKind::Log) {
+        let relay = RelayLogs { gateways: wanted.logs_of.clone() };
+        Some(app.ask(&app.log_relay, relay).await?)
+    } else {
+        None
+    };
+    Ok(Place { subscription, logs })
+}
+
+/// A place that tells only when streams end because the daemon stops.
+pub(crate) async fn join_for_the_end(app: &AppContext, caller: &Caller) -> Result<Subscription, ApiError> {
+    let (holder, filter) = (holder(caller), EventFilter::nothing());
+    subscribe(app, Subscribe { holder, filter, last_seen: None, queue: 1 }).await
+}
+
+/// Places are counted by key: browser sessions count as the key that they were opened with.
+fn holder(caller: &Caller) -> Holder {
+    Holder { key: caller.key.limit_key(), is_admin: caller.is_at_least(Role::Admin) }
+}
+
+/// Without a choice: all but log entries. Those are for operators.
+fn kinds_for(role: Role, wanted: &[EventKind]) -> Vec<EventKind> {
+    let mut kinds = wanted.to_vec();
+    if kinds.is_empty() {
+        kinds = EventKind::ALL.to_vec();
+        kinds.retain(|kind| *kind != EventKind::Log);
+    }
+    kinds.retain(|kind| *kind != EventKind::Log || role >= Role::Operator);
+    kinds
+}
+
+async fn subscribe(app: &AppContext, subscribe: Subscribe) -> Result<Subscription, ApiError> {
+    let joining = tokio::time::timeout(app.settings.request_deadline, app.event_hub.send(subscribe));
+    match joining.await {
+        Ok(Ok(Ok(subscription))) => Ok(subscription),
+        Ok(Ok(Err(none))) => Err(ApiError(refusal(none))),
+        Ok(Err(_)) | Err(_) => Err(Failure::unavailable("event hub").into()),
+    }
+}
+
+fn refusal(none: NoPlace) -> Failure {
+    let (code, message, help) = match none {
+        NoPlace::Ended => (
+            ErrorCode::Unavailable,
+            "The daemon is stopping".to_owned(),
+            "Wait as long as the Retry-After header says.",
+        ),
+        NoPlace::Full { places } => (
+            ErrorCode::Unavailable,
+            format!("All {places} places for clients that follow events are taken"),
+            "Close streams that nobody reads, or raise http.max_connections, of which two thirds may follow events.",
+        ),
+        NoPlace::Share { share } => (
+            ErrorCode::RateLimited,
+            format!("This key follows events {share} times already, which is its share of the places"),
+            "Close streams that nobody reads, use other keys for other clients, or raise http.max_connections.",
+        ),
+    };
+    Failure::new(code, message).with_help(help).with_retry_after(WAIT)
+}
+
+/// Between two comment lines, which keep proxies from closing an idle connection and find out who is gone.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The same on streams for which gateways are asked: a client that closed its end is noticed at the second write only, and
+/// should not be asked for much longer than it is there.
+pub(crate) const PULSE: Duration = Duration::from_secs(3);
+pub(crate) const COMMENT: Bytes = Bytes::from_static(b": heartbeat\n\n");
+/// How long a browser waits before it reconnects.
+pub(crate) const RETRY_MS: u64 = 3_000;
+
+struct Open {
+    subscription: Place,
+    heartbeat: Interval,
+    app: App,
+    caller: Caller,
+    is_opened: bool,
+}
+
+/// The body. Ends with the subscription, or at the first heartbeat at which the caller may no longer read.
+fn stream(subscription: Place, app: App, caller: Caller) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let mut heartbeat = interval(if subscription.has_logs() { PULSE } else { HEARTBEAT });
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat.reset();
+    let open = Open { subscription, heartbeat, app, caller, is_opened: false };
+    unfold(open, |mut open| async move { open.next().await.map(|bytes| (Ok(bytes), open)) })
+}
+
+impl Open {
+    async fn next(&mut self) -> Option<Bytes> {
+        if !self.is_opened {
+            self.is_opened = true;
+            // An id without data is no event, but a browser that comes back before the first event names it.
+            return Some(Bytes::from(format!("retry: {RETRY_MS}\nid: {}\n\n", self.subscription.starts_after())));
+        }
+        tokio::select! {
+            // First the heartbeat: a client that was stuck for long gets nothing more before its key is looked at again.
+            biased;
+            _ = self.heartbeat.tick() => self.caller.is_still_good(&self.app).await.then_some(COMMENT),
+            delivery = self.subscription.next() => delivery.map(|delivery| rendered(&delivery)),
+        }
+    }
+}
+
+fn rendered(delivery: &Delivery) -> Bytes {
+    match delivery {
+        Delivery::Event(event) => event.sse.clone(),
+        Delivery::Lagged { dropped } => Bytes::from(format!("event: lagged\ndata: {{\"dropped\":{dropped}}}\n\n")),
+        Delivery::Reset { last_id } => {
+            Bytes::from(format!("event: reset\nid: {last_id}\ndata: {{\"last_id\":{last_id}}}\n\n"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn log_entries_come_to_operators_who_name_them() {
+        let log = [EventKind::Log, EventKind::GatewayStatus];
+        assert_eq!(kinds_for(Role::Operator, &log), log);
+        assert_eq!(kinds_for(Role::Admin, &log), log);
+        assert_eq!(kinds_for(Role::Viewer, &log), [EventKind::GatewayStatus]);
+        assert_eq!(kinds_for(Role::Viewer, &[EventKind::Log]), []);
+        let everything = kinds_for(Role::Admin, &[]);
+        assert_eq!(everything.len(), EventKind::ALL.len() - 1);
+        assert!(!everything.contains(&EventKind::Log));
+    }
+
+    fn wanted(query: &str, header: Option<&str>) -> Result<Wanted, String> {
+        let mut request = TestRequest::default().uri(&format!("/api/events?{query}"));
+        if let Some(header) = header {
+            request = request.insert_header(("last-event-id", header));
+        }
+        Wanted::read(&request.to_http_request()).map_err(|error| error.0.message)
+    }
+
+    #[test]
+    fn types_and_the_last_id_are_read() {
+        assert_eq!(wanted("", None), Ok(Wanted { kinds: Vec::new(), last_seen: None, logs_of: None }));
+        let some = wanted("types=log,gateway.status&last_event_id=17&gateway_id=3,5", None).unwrap();
+        let logs_of: Option<Arc<[GatewayId]>> = Some(Arc::from([GatewayId(3), GatewayId(5)]));
+        assert_eq!(
+            some,
+            Wanted { kinds: vec![EventKind::Log, EventKind::GatewayStatus], last_seen: Some(17), logs_of }
+        );
+    }
+
+    #[test]
+    fn the_header_comes_before_the_query_and_nonsense_in_it_is_an_id_that_nobody_has() {
+        assert_eq!(wanted("last_event_id=1", Some("5")).unwrap().last_seen, Some(5));
+        assert_eq!(wanted("last_event_id=1", Some("")).unwrap().last_seen, Some(1));
+        assert_eq!(wanted("", Some("abc")).unwrap().last_seen, Some(u64::MAX));
+        assert_eq!(wanted("", Some("-1")).unwrap().last_seen, Some(u64::MAX));
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_query_is_named() {
+        assert!(wanted("types=log,gateway.statuss", None).unwrap_err().contains("\"gateway.statuss\""));
+        assert!(wanted("types=log,", None).unwrap_err().contains("\"\""));
+        assert!(wanted("last_event_id=undefined", None).unwrap_err().contains("last_event_id"));
+        for ids in ["x", "0", "1,,2", "-1", &"1,".repeat(64)] {
+            assert!(wanted(&format!("gateway_id={ids}"), None).unwrap_err().contains("gateway_id"), "{ids}");
+        }
+        assert!(wanted("last_event_id=-1", None).unwrap_err().contains("last_event_id"));
+    }
 }

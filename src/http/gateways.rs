@@ -1,131 +1,75 @@
-//! `/api/gateways`: register, list, change and delete gateways.
+//! `/api/gateways`: register, list, change, steer and delete gateways.
 
-pub mod actions;
-pub mod by_id;
-pub mod connect;
-pub mod health;
-pub mod history;
-pub mod input;
-pub mod list_body;
-pub mod logs;
-pub mod process;
-pub mod process_object;
-pub mod process_source;
-pub mod trust;
+pub(crate) mod health;
+pub(crate) mod input;
+pub(crate) mod logs;
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use actix_web::http::header::ContentType;
-use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
-use gatewarden_actors::error::Failure;
+use actix_web::http::header::{self, ContentType};
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, put};
+use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_record::GatewayChange;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::registry::messages::{CreateGateway, DeleteGateway, GatewayCommitted, UpdateGateway};
+use gatewarden_actors::processes::messages::{OrderProcess, ProcessAction};
+use gatewarden_actors::registry::messages::{
+    CreateGateway, DeleteGateway, GatewayCommitted, ReconnectGateway, UpdateGateway,
+};
 use gatewarden_actors::registry::roster::GatewayView;
-use serde::Serialize;
-use utoipa::ToSchema;
+use gatewarden_actors::store::records::Role;
+use gatewarden_api::ErrorBody;
+use gatewarden_api::gateways::{
+    ChangeGatewayBody, Deleted, GatewayAddressAnswer, GatewayAnswer, GatewayChoiceBody, GatewayChoiceQuery,
+    GatewayFields, GatewayIdBody, GatewayList, NewGatewayBody, Process, ProcessAnswer, ProcessBody,
+};
+use gatewarden_api::pages::PartQuery;
+use gatewarden_api::responses::NoGateway;
+use gatewarden_protocol::GatewayAddress;
 
-use super::auth::{By, Caller, GatewayAdmin, GatewayViewer};
-use super::body::{JsonBody, OptionalJsonBody};
-use super::error::{ApiError, BodyErrors, ErrorBody, KeyErrors, invalid};
-use super::fields::Fields;
-use super::front::Front;
-use super::gateway_object::{Gateway, rendered};
-use super::query::{Page, Query};
+use super::auth::{Authorized, Caller, GatewayAdmin, GatewayOperator, GatewayViewer};
+use super::context::{App, AppContext};
+use super::error::{Answer, ApiError, invalid};
+use super::gateway_view::{self, diagnosis, rendered};
+use super::input::{GatewayPath, JsonBody, OptionalJsonBody, path_id, read_query};
+use super::peer::is_https;
 
-/// A list of gateways: the configured primary first, then by name.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct GatewayList {
-    /// All of them, or the part that was asked for.
-    gateways: Vec<Gateway>,
-    /// How many there are; only where a part was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<usize>,
-    /// Largest size of the part.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<usize>,
-    /// How many come before the part.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    offset: Option<usize>,
-}
-
-/// One gateway.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct GatewayAnswer {
-    /// The gateway.
-    gateway: Gateway,
-    /// How many agents were registered with it; only for a new gateway.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agents_registered: Option<usize>,
-    /// Worth knowing: for instance that other gateways have the same address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<String>,
-}
-
-/// Whether there was something to delete.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Deleted {
-    /// False where there was none.
-    pub deleted: bool,
-}
+/// Beyond the time that stop and verification of a process may take.
+const PROCESS_MARGIN: Duration = Duration::from_secs(10);
 
 /// List all gateways
 ///
 /// Complete unless `limit`, `offset` or `page` is given.
 #[utoipa::path(
-    operation_id = "list_gateways",
-    tag = "Gateways",
-    params(
-        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 where only a place is given", minimum = 1),
-        ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
-        ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
-    ),
-    responses((status = 200, description = "The gateways", body = GatewayList), KeyErrors),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    tag = "Gateways", params(PartQuery), responses((status = 200, description = "The gateways", body = GatewayList)),
 )]
 #[get("/api/gateways")]
-pub(crate) async fn list(
-    _by: By<GatewayViewer>,
-    front: web::Data<Front>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    if request.query_string().is_empty() {
-        return Ok(json_bytes(front.list.complete(&front.app.roster)));
-    }
-    let mut query = Query::parse(request.query_string());
-    let page = Page::read(&mut query);
-    query.problems.into_result()?;
-    Ok(json_bytes(match page {
-        None => front.list.complete(&front.app.roster),
-        Some(page) => list_body::part(&front.app.roster, page),
-    }))
+pub(crate) async fn list_gateways(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
+    let page = if request.query_string().is_empty() { None } else { read_query::<PartQuery>(&request)?.page() };
+    let body = match page {
+        None => app.list.complete(&app.roster),
+        Some(page) => gateway_view::part(&app.roster, page),
+    };
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }
 
 /// Register a gateway
 ///
 /// It is stored before it is answered; the connection is made afterwards.
 #[utoipa::path(
-    operation_id = "create_gateway",
     tag = "Gateways",
-    request_body = input::NewGatewayBody,
+    request_body = NewGatewayBody,
     responses(
         (status = 201, description = "Stored", body = GatewayAnswer),
         (status = 409, description = "Another gateway has this name", body = ErrorBody),
         (status = 501, description = "Units of users are not managed", body = ErrorBody),
-        KeyErrors, BodyErrors,
     ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
 )]
 #[post("/api/gateways")]
-pub(crate) async fn create(
-    by: By<GatewayAdmin>,
-    front: web::Data<Front>,
-    body: JsonBody,
-) -> Result<HttpResponse, ApiError> {
-    let mut new = input::new_gateway(&body.0)?;
-    new.process = process_source::read(&body.0, &front.app.process_settings)?.flatten();
-    let committed = front.app.registry.create.send(CreateGateway(new), front.settings.request_deadline).await?;
-    audit(&by.caller, "created", &committed.view);
+pub(crate) async fn create_gateway(by: Authorized<GatewayAdmin>, app: App, body: JsonBody) -> Answer {
+    let new = input::new_gateway(&body, &app.process_settings)?;
+    let committed = app.ask(&app.registry.create, CreateGateway(new)).await?;
+    by.acts_on(committed.view.record.id);
+    log(&by.caller, "created", &committed.view);
     let mut response = HttpResponse::Created();
     response.insert_header(("Location", format!("/api/gateways/{}", committed.view.record.id)));
     Ok(response.content_type(ContentType::json()).body(answer_body(&committed, true)))
@@ -133,81 +77,250 @@ pub(crate) async fn create(
 
 /// Change a gateway
 #[utoipa::path(
-    operation_id = "update_gateway",
     tag = "Gateways",
-    request_body = input::ChangeGatewayBody,
+    request_body = ChangeGatewayBody,
     responses(
-        (status = 200, description = "Stored", body = GatewayAnswer),
-        (status = 404, description = "No gateway has this id", body = ErrorBody),
+        (status = 200, description = "Stored", body = GatewayAnswer), NoGateway,
         (status = 409, description = "Another gateway has this name", body = ErrorBody),
-        KeyErrors, BodyErrors,
     ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
 )]
 #[put("/api/gateways")]
-pub(crate) async fn update(
-    by: By<GatewayAdmin>,
-    front: web::Data<Front>,
-    body: JsonBody,
-) -> Result<HttpResponse, ApiError> {
-    let mut fields = Fields::new(&body.0);
-    if fields.value("id").is_none() {
-        fields.missing("id");
-    }
-    let id = fields.integer("id", 1..=i64::MAX);
-    fields.problems.into_result()?;
-    let Some(id) = id else {
-        return Err(invalid("id is missing"));
-    };
-    change_by_fields(&by.caller, &front, GatewayId(id), &body).await
+pub(crate) async fn update_gateway(by: Authorized<GatewayAdmin>, app: App, body: JsonBody) -> Answer {
+    let GatewayIdBody { id } = body.read()?;
+    update(&by.caller, &app, GatewayId(id), &body).await
 }
 
 /// Delete a gateway
 ///
 /// The id is in the body, in the query or in the path. The configured primary can't be deleted.
 #[utoipa::path(
-    operation_id = "delete_gateway",
     tag = "Gateways",
-    params(("id" = Option<i64>, Query, description = "Instead of a body", minimum = 1)),
-    request_body(content = Option<input::GatewayChoiceBody>, description = "May be left out where the query has the id"),
-    responses((status = 200, description = "Whether there was one", body = Deleted), KeyErrors, BodyErrors),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    params(GatewayChoiceQuery),
+    request_body(content = Option<GatewayChoiceBody>, description = "May be left out where the query has the id"),
+    responses((status = 200, description = "Whether there was one", body = Deleted)),
 )]
 #[delete("/api/gateways")]
-pub(crate) async fn delete(
-    by: By<GatewayAdmin>,
-    front: web::Data<Front>,
+pub(crate) async fn delete_gateway(
+    by: Authorized<GatewayAdmin>,
+    app: App,
     request: HttpRequest,
     body: OptionalJsonBody,
-) -> Result<HttpResponse, ApiError> {
-    let id = input::id_of_body_or_query(body.0.as_ref(), request.query_string())?;
-    delete_by_id(&by.caller, &front, id).await
+) -> Answer {
+    let from_query = read_query::<GatewayChoiceQuery>(&request)?.id;
+    let id = body.read::<GatewayChoiceBody>()?.id.or(from_query).ok_or_else(|| {
+        invalid(if body.is_empty() {
+            "The request body is empty: say which gateway with {\"id\": ...}"
+        } else {
+            "id is missing: say which gateway"
+        })
+    })?;
+    delete(&by.caller, &app, GatewayId(id)).await
+}
+
+/// Read one gateway
+#[utoipa::path(
+    tag = "Gateways",
+    params(GatewayPath),
+    responses((status = 200, description = "The gateway", body = GatewayAnswer), NoGateway),
+)]
+#[get("/api/gateways/{id}")]
+pub(crate) async fn read_gateway(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
+    Ok(one_gateway(&*app.gateway(gateway_id(&request)?)?))
+}
+
+/// Change the gateway of the path
+#[utoipa::path(
+    tag = "Gateways",
+    params(GatewayPath),
+    request_body = GatewayFields,
+    responses(
+        (status = 200, description = "Stored", body = GatewayAnswer), NoGateway,
+        (status = 409, description = "Another gateway has this name", body = ErrorBody),
+    ),
+)]
+#[put("/api/gateways/{id}")]
+pub(crate) async fn update_gateway_by_path(
+    by: Authorized<GatewayAdmin>,
+    app: App,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    update(&by.caller, &app, gateway_id(&request)?, &body).await
+}
+
+/// Delete the gateway of the path
+#[utoipa::path(
+    tag = "Gateways",
+    params(GatewayPath),
+    responses((status = 200, description = "Whether there was one", body = Deleted)),
+)]
+#[delete("/api/gateways/{id}")]
+pub(crate) async fn delete_gateway_by_path(by: Authorized<GatewayAdmin>, app: App, request: HttpRequest) -> Answer {
+    delete(&by.caller, &app, gateway_id(&request)?).await
+}
+
+/// Drop the connection and dial now
+///
+/// Leaves `blocked` and backoff, and starts a parked gateway again.
+#[utoipa::path(
+    tag = "Gateways",
+    params(GatewayPath),
+    responses((status = 200, description = "The gateway", body = GatewayAnswer), NoGateway),
+)]
+#[post("/api/gateways/{id}/reconnect")]
+pub(crate) async fn reconnect_gateway(by: Authorized<GatewayOperator>, app: App, request: HttpRequest) -> Answer {
+    let view = app.ask(&app.registry.reconnect, ReconnectGateway(gateway_id(&request)?)).await?;
+    log(&by.caller, "reconnected", &view);
+    Ok(one_gateway(&view))
+}
+
+/// Route no new work to a gateway
+#[utoipa::path(
+    tag = "Gateways",
+    params(GatewayPath),
+    responses((status = 200, description = "The gateway, drained", body = GatewayAnswer), NoGateway),
+)]
+#[post("/api/gateways/{id}/drain")]
+pub(crate) async fn drain_gateway(by: Authorized<GatewayAdmin>, app: App, request: HttpRequest) -> Answer {
+    set_drained(&by.caller, &app, gateway_id(&request)?, true).await
+}
+
+/// Route work to a gateway again
+#[utoipa::path(
+    tag = "Gateways",
+    params(GatewayPath),
+    responses((status = 200, description = "The gateway, no longer drained", body = GatewayAnswer), NoGateway),
+)]
+#[post("/api/gateways/{id}/undrain")]
+pub(crate) async fn undrain_gateway(by: Authorized<GatewayAdmin>, app: App, request: HttpRequest) -> Answer {
+    set_drained(&by.caller, &app, gateway_id(&request)?, false).await
+}
+
+/// Get what a browser needs to connect by itself
+///
+/// The one place that ever gives a gateway's token away, and only to whom it may be given.
+#[utoipa::path(
+    tag = "Gateways",
+    request_body = GatewayIdBody,
+    responses((status = 200, description = "Address and, by role, token", body = GatewayAddressAnswer), NoGateway),
+)]
+#[post("/api/gateways/connect")]
+pub(crate) async fn read_connection_details(
+    by: Authorized<GatewayViewer>,
+    app: App,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let GatewayIdBody { id } = body.read()?;
+    let view = app.gateway(GatewayId(id))?;
+    let record = &view.record;
+    let address = GatewayAddress::parse(&record.host, Some(record.port)).map_err(|fault| {
+        // Stored addresses were checked; a stricter release may refuse an old one.
+        Failure::new(ErrorCode::Internal, format!("The stored address of gateway {} is not usable: {fault}", record.id))
+            .with_help("Set the gateway's host anew.")
+    })?;
+    let needed = if app.settings.operators_see_tokens { Role::Operator } else { Role::Admin };
+    let may_see = by.caller.is_at_least(needed);
+    let url_token = record.url_token.as_ref().filter(|_| may_see);
+    // A token in the URL stands for the other one.
+    let token = record.token.as_ref().filter(|_| may_see && record.url_token.is_none());
+    let given = token.is_some() || url_token.is_some();
+    if let Some(audit) = by.audit() {
+        audit.gives_token(given);
+    }
+    tracing::info!(
+        caller.key = by.key().name,
+        caller.role = by.key().role.as_str(),
+        gateway.id = record.id.0,
+        gateway.name = record.name,
+        token.given = given,
+        "connection details of a gateway were read"
+    );
+    let answer = GatewayAddressAnswer {
+        id: record.id.0,
+        ws_url: address.address.ws_url(browser_is_https(&request, &app), url_token),
+        token: token.map(|token| token.expose().to_owned()).unwrap_or_default(),
+        token_set: token.is_some(),
+    };
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
+
+/// What a trusted proxy says, else the page's own origin.
+fn browser_is_https(request: &HttpRequest, app: &AppContext) -> bool {
+    if request.headers().contains_key("x-forwarded-proto") {
+        return is_https(request, &app.settings.trusted_proxies);
+    }
+    let origin = request.headers().get(header::ORIGIN).and_then(|value| value.to_str().ok());
+    origin.is_some_and(|origin| origin.starts_with("https://"))
+}
+
+/// Start, stop, restart or examine a gateway's process
+///
+/// For gateways whose record names a unit or a command. A start or restart succeeds once there is a new process and the gateway
+/// was connected anew (`processes.verify_within`, 90 s); else it is a 502 whose details say what is missing.
+#[utoipa::path(
+    tag = "Gateways",
+    params(GatewayPath),
+    request_body = ProcessBody,
+    responses(
+        (status = 200, description = "Done, or with wait false begun", body = ProcessAnswer), NoGateway,
+        (status = 409, description = "The gateway is no process of this machine", body = ErrorBody),
+        (status = 502, description = "It failed, or could not be verified; details.missing says what is missing", body = ErrorBody),
+    ),
+)]
+#[post("/api/gateways/{id}/process")]
+pub(crate) async fn order_process(
+    by: Authorized<GatewayAdmin>,
+    app: App,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let id = gateway_id(&request)?;
+    let body: ProcessBody = body.read()?;
+    let action = ProcessAction::ALL.into_iter().find(|action| action.as_str() == body.action);
+    let action = action.ok_or_else(|| invalid("Invalid action"))?;
+    let view = app.gateway(id)?;
+    tracing::info!(
+        caller.key = by.key().name,
+        gateway.id = id.0,
+        gateway.name = view.record.name,
+        action = action.as_str(),
+        "the gateway's process was asked for"
+    );
+    let settings = &app.process_settings;
+    let deadline = settings.verify_within + settings.supervision.stop_grace + PROCESS_MARGIN;
+    let order = OrderProcess { gateway: id, action, wait: body.wait.unwrap_or(true) };
+    let answer = app.processes.send(order, deadline).await?;
+    let process = Process { diagnosis: answer.diagnosis.map(diagnosis), ..gateway_view::process(&answer.view) };
+    Ok(HttpResponse::Ok().json(ProcessAnswer { process }))
+}
+
+/// The gateway id in the path.
+pub(crate) fn gateway_id(request: &HttpRequest) -> Result<GatewayId, ApiError> {
+    path_id(request, "gateway").map(GatewayId)
 }
 
 /// Reads the changed fields and has them stored.
-async fn change_by_fields(
-    caller: &Caller,
-    front: &Front,
-    id: GatewayId,
-    body: &JsonBody,
-) -> Result<HttpResponse, ApiError> {
-    let present = front.app.roster.get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
-    let mut change = input::change(&body.0, &present.record)?;
-    change.process = process_source::read(&body.0, &front.app.process_settings)?;
+async fn update(caller: &Caller, app: &AppContext, id: GatewayId, body: &JsonBody) -> Answer {
+    let present = app.gateway(id)?;
+    let change = input::change(body, &present.record, &app.process_settings)?;
     if change.is_empty() {
         return Err(invalid("There is nothing to change: the body names no field of a gateway besides its id"));
     }
-    let committed = commit_change(front, id, change).await?;
-    audit(caller, "changed", &committed.view);
+    let committed = app.ask(&app.registry.update, UpdateGateway { id, change }).await?;
+    log(caller, "changed", &committed.view);
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(answer_body(&committed, false)))
 }
 
-async fn commit_change(front: &Front, id: GatewayId, change: GatewayChange) -> Result<GatewayCommitted, Failure> {
-    front.app.registry.update.send(UpdateGateway { id, change }, front.settings.request_deadline).await
+async fn set_drained(caller: &Caller, app: &AppContext, id: GatewayId, drained: bool) -> Answer {
+    let change = GatewayChange { drained: Some(drained), ..GatewayChange::default() };
+    let committed = app.ask(&app.registry.update, UpdateGateway { id, change }).await?;
+    log(caller, if drained { "drained" } else { "undrained" }, &committed.view);
+    Ok(one_gateway(&committed.view))
 }
 
-async fn delete_by_id(caller: &Caller, front: &Front, id: GatewayId) -> Result<HttpResponse, ApiError> {
-    let deleted = front.app.registry.delete.send(DeleteGateway(id), front.settings.request_deadline).await?;
+async fn delete(caller: &Caller, app: &AppContext, id: GatewayId) -> Answer {
+    let deleted = app.ask(&app.registry.delete, DeleteGateway(id)).await?;
     if deleted {
         tracing::info!(caller.key = caller.key.name, gateway.id = id.0, "gateway deleted");
     }
@@ -215,7 +328,7 @@ async fn delete_by_id(caller: &Caller, front: &Front, id: GatewayId) -> Result<H
 }
 
 /// One line for each change: who, what, which gateway.
-fn audit(caller: &Caller, what: &'static str, view: &GatewayView) {
+fn log(caller: &Caller, what: &'static str, view: &GatewayView) {
     tracing::info!(
         caller.key = caller.key.name,
         caller.role = caller.key.role.as_str(),
@@ -230,16 +343,22 @@ fn answer_body(committed: &GatewayCommitted, is_new: bool) -> Vec<u8> {
     if is_new {
         body.extend_from_slice(format!(",\"agents_registered\":{}", committed.agents_registered).as_bytes());
     }
-    if !committed.same_address.is_empty() {
-        let warning = format!(
-            "This address (scheme, host, port and path) is already registered as {}: they share one limit on failed logins and one device token",
-            committed.same_address.join(", ")
-        );
+    if let Some(warning) = same_address_warning(committed) {
         body.extend_from_slice(b",\"warning\":");
         body.extend_from_slice(&serde_json::to_vec(&warning).unwrap_or_default());
     }
     body.push(b'}');
     body
+}
+
+/// Where other gateways have the same address.
+pub(crate) fn same_address_warning(committed: &GatewayCommitted) -> Option<String> {
+    (!committed.same_address.is_empty()).then(|| {
+        format!(
+            "This address (scheme, host, port and path) is already registered as {}: they share one limit on failed logins and one device token",
+            committed.same_address.join(", ")
+        )
+    })
 }
 
 /// `{"gateway":{...}`, without the closing brace.
@@ -252,12 +371,8 @@ fn gateway_field(view: &GatewayView) -> Vec<u8> {
 }
 
 /// `{"gateway":{...}}`.
-fn one_gateway(view: &Arc<GatewayView>) -> HttpResponse {
+fn one_gateway(view: &GatewayView) -> HttpResponse {
     let mut body = gateway_field(view);
     body.push(b'}');
-    HttpResponse::Ok().content_type(ContentType::json()).body(body)
-}
-
-fn json_bytes(body: bytes::Bytes) -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body(body)
 }

@@ -19,13 +19,13 @@ type Hash = [u8; 32];
 
 /// A key that let somebody in.
 #[derive(Debug)]
-pub struct KeyHolder {
+pub(crate) struct KeyHolder {
     /// The stored key; none for the key of the configuration.
-    pub id: Option<i64>,
+    pub(crate) id: Option<i64>,
     /// Its name, for the log.
-    pub name: String,
+    pub(crate) name: String,
     /// What it may do.
-    pub role: Role,
+    pub(crate) role: Role,
     sha256: Hash,
     expires_at: Option<i64>,
     /// Unix seconds; 0 for never.
@@ -38,12 +38,12 @@ pub struct KeyHolder {
 
 impl KeyHolder {
     /// What rate limits are counted by.
-    pub fn limit_key(&self) -> i64 {
+    pub(crate) fn limit_key(&self) -> i64 {
         self.id.unwrap_or(0)
     }
 
     /// The hash as stored, 64 hex digits: what a browser session is bound to.
-    pub fn sha256_hex(&self) -> String {
+    pub(crate) fn sha256_hex(&self) -> String {
         hex(&self.sha256)
     }
 
@@ -87,7 +87,7 @@ impl Snapshot {
 
 /// Who may use the daemon.
 #[derive(Debug)]
-pub struct Keyring {
+pub(crate) struct Keyring {
     stored: ArcSwap<Snapshot>,
     configured: Option<Arc<KeyHolder>>,
     /// Unix seconds before which nothing expires any more, because it has: see [`Self::reach`].
@@ -101,13 +101,13 @@ impl Keyring {
     ///
     /// # Errors
     /// The store can't be read.
-    pub async fn open(store: &StoreHandle, configured: Option<&Secret>) -> Result<Self, Failure> {
+    pub(crate) async fn open(store: &StoreHandle, configured: Option<&Secret>) -> Result<Self, Failure> {
         let keys = store.list_keys().await?;
         Ok(Self::new(&keys, configured))
     }
 
     /// A keyring of these keys.
-    pub fn new(keys: &[ApiKey], configured: Option<&Secret>) -> Self {
+    pub(crate) fn new(keys: &[ApiKey], configured: Option<&Secret>) -> Self {
         let holders = keys
             .iter()
             .filter_map(|key| KeyHolder::from_stored(key).map(|holder| (key.prefix.clone(), Arc::new(holder))));
@@ -132,7 +132,7 @@ impl Keyring {
     }
 
     /// This time was reached: keys that expired by then stay wrong, though the clock be put back.
-    pub fn reach(&self, now_s: i64) {
+    pub(crate) fn reach(&self, now_s: i64) {
         self.reached_s.fetch_max(now_s, Ordering::Relaxed);
     }
 
@@ -141,7 +141,7 @@ impl Keyring {
     }
 
     /// The holder of this key, if it is right and not expired. Compares hashes in constant time.
-    pub fn verify(&self, presented: &str, now_s: i64) -> Option<Arc<KeyHolder>> {
+    pub(crate) fn verify(&self, presented: &str, now_s: i64) -> Option<Arc<KeyHolder>> {
         let presented_hash = hash(presented);
         let snapshot = self.stored.load();
         let candidates = snapshot.by_prefix.get(prefix_of(presented)).into_iter().flatten();
@@ -154,7 +154,12 @@ impl Keyring {
     }
 
     /// The holder whose key opened a browser session, if that key is still good.
-    pub fn holder_of_session(&self, key_id: Option<i64>, key_sha256: &str, now_s: i64) -> Option<Arc<KeyHolder>> {
+    pub(crate) fn holder_of_session(
+        &self,
+        key_id: Option<i64>,
+        key_sha256: &str,
+        now_s: i64,
+    ) -> Option<Arc<KeyHolder>> {
         let holder = match key_id {
             Some(id) => self.stored.load().by_id.get(&id).cloned(),
             None => self.configured.clone(),
@@ -167,7 +172,7 @@ impl Keyring {
     }
 
     /// Whether a key that let somebody in before still would: neither revoked nor expired.
-    pub fn still_lets_in(&self, holder: &KeyHolder, now_s: i64) -> bool {
+    pub(crate) fn still_lets_in(&self, holder: &KeyHolder, now_s: i64) -> bool {
         // The key of the configuration can't be revoked while the daemon runs.
         let is_known = match holder.id {
             Some(id) => self.stored.load().by_id.get(&id).is_some_and(|known| known.sha256 == holder.sha256),
@@ -180,7 +185,7 @@ impl Keyring {
     ///
     /// # Errors
     /// `store_unavailable`, or no randomness.
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         store: &StoreHandle,
         name: &str,
@@ -199,7 +204,7 @@ impl Keyring {
     ///
     /// # Errors
     /// `store_unavailable`: it is good as before. `outcome_unknown`: it lets nobody in until the next start.
-    pub async fn revoke(&self, store: &StoreHandle, id: i64) -> Result<bool, Failure> {
+    pub(crate) async fn revoke(&self, store: &StoreHandle, id: i64) -> Result<bool, Failure> {
         let holder = self.stored.load().by_id.get(&id).cloned();
         if let Some(holder) = &holder {
             holder.revocations.fetch_add(1, Ordering::AcqRel);
@@ -219,7 +224,7 @@ impl Keyring {
     }
 
     /// When keys were used since the last call: what to tell the store.
-    pub fn take_used(&self) -> Vec<(i64, i64)> {
+    pub(crate) fn take_used(&self) -> Vec<(i64, i64)> {
         let snapshot = self.stored.load();
         let mut used = Vec::new();
         for (id, holder) in &snapshot.by_id {
@@ -232,7 +237,7 @@ impl Keyring {
     }
 
     /// Unix seconds of a key's last use, which the store may not know yet.
-    pub fn last_used(&self, id: i64) -> Option<i64> {
+    pub(crate) fn last_used(&self, id: i64) -> Option<i64> {
         let last_used = self.stored.load().by_id.get(&id)?.last_used.load(Ordering::Relaxed);
         (last_used > 0).then_some(last_used)
     }
@@ -263,7 +268,7 @@ fn entries(snapshot: &Snapshot) -> impl Iterator<Item = (String, Arc<KeyHolder>)
 ///
 /// # Errors
 /// The operating system gives no randomness.
-pub fn new_key(name: &str, role: Role, expires_at: Option<i64>) -> Result<(Secret, NewApiKey), Failure> {
+pub(crate) fn new_key(name: &str, role: Role, expires_at: Option<i64>) -> Result<(Secret, NewApiKey), Failure> {
     let mut prefix = [0_u8; 4];
     let mut secret = [0_u8; 32];
     if getrandom::fill(&mut prefix).is_err() || getrandom::fill(&mut secret).is_err() {
@@ -276,7 +281,7 @@ pub fn new_key(name: &str, role: Role, expires_at: Option<i64>) -> Result<(Secre
 }
 
 /// SHA-256 of a key or of a session's token, 64 lowercase hex digits.
-pub fn hash_hex(text: &str) -> String {
+pub(crate) fn hash_hex(text: &str) -> String {
     hex(&hash(text))
 }
 

@@ -23,7 +23,7 @@ const LAST_NOTES: Duration = Duration::from_millis(100);
 
 /// All of them. Clones share the count: the daemon keeps one to wait for their end.
 #[derive(Debug, Clone)]
-pub struct Mutations(watch::Sender<Count>);
+pub(crate) struct Mutations(watch::Sender<Count>);
 
 #[derive(Debug, Default)]
 struct Count {
@@ -46,7 +46,7 @@ impl Mutations {
     ///
     /// # Errors
     /// `unavailable`: nothing was begun. `outcome_unknown`, `internal`: it goes on, was given up, or panicked.
-    pub async fn run<T: 'static, W: Future<Output = T> + 'static>(
+    pub(crate) async fn run<T: 'static, W: Future<Output = T> + 'static>(
         &self,
         begin: impl FnOnce() -> W,
     ) -> Result<T, Failure> {
@@ -78,7 +78,7 @@ impl Mutations {
     }
 
     /// For the daemon's stop: no more begin; answers how many did not end within the limit and were given up.
-    pub async fn finish(&self, limit: Duration) -> usize {
+    pub(crate) async fn finish(&self, limit: Duration) -> usize {
         self.0.send_modify(|count| count.is_closed = true);
         let mut ended = self.0.subscribe();
         let all_ended = async { ended.wait_for(|count| count.running == 0).await.is_ok() };
@@ -96,8 +96,8 @@ impl Mutations {
         left
     }
 
-    /// How many are under way.
-    pub fn running(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn running(&self) -> usize {
         self.0.borrow().running
     }
 

@@ -1,16 +1,22 @@
-//! The OpenAPI document: put together from the handlers that are routed, so that it can't miss one.
+//! The OpenAPI document: put together from the handlers that are routed, so that it can't miss one. What every operation behind
+//! a key has in common is added here.
 
-use actix_web::{App, HttpResponse, get, web};
-use bytes::Bytes;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use std::collections::BTreeMap;
+
+use actix_web::{HttpResponse, get};
+use gatewarden_api::ErrorBody;
+use gatewarden_api::responses::{BodyErrors, KeyErrors};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::{IntoResponses as _, Modify, OpenApi};
 use utoipa_actix_web::AppExt as _;
+use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::SESSION_COOKIE;
-use super::error::ErrorBody;
-use super::front::Front;
-use super::routes;
+use super::context::App;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -61,30 +67,35 @@ impl Modify for Security {
     }
 }
 
-/// The document, for the route, the command `gatewarden openapi` and the check in CI.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    App::new()
-        .into_utoipa_app()
-        .openapi(Document::openapi())
-        .configure(|routes| routes::api(routes))
-        .split_for_parts()
-        .1
+/// The document, for the route, the command `gatewarden openapi` and the check in CI. `routes` takes all routes.
+pub(crate) fn document(routes: impl FnOnce(&mut ServiceConfig<'_>)) -> utoipa::openapi::OpenApi {
+    let app = actix_web::App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes);
+    let mut document = app.split_for_parts().1;
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        operations.into_iter().flatten().for_each(complete);
+    }
+    document
 }
 
-/// The document as it is served. Made on a thread of its own: it takes megabytes for some milliseconds, which the allocator
-/// would keep for a worker's thread for good and gives back with a thread that ends.
-pub fn serialized() -> Bytes {
-    fn make() -> Vec<u8> {
-        serde_json::to_vec(&openapi()).unwrap_or_default()
+/// An operation that doesn't say who may do it is for those with a key, and may be answered as all of these may.
+fn complete(operation: &mut Operation) {
+    let mut common = BTreeMap::new();
+    if operation.security.is_none() {
+        let with = |scheme: &str| SecurityRequirement::new(scheme, [""; 0]);
+        operation.security = Some(vec![with("api_key"), with("bearer"), with("session")]);
+        common.extend(KeyErrors::responses());
     }
-    let made =
-        std::thread::Builder::new().name("openapi".to_owned()).spawn(make).ok().and_then(|made| made.join().ok());
-    Bytes::from(made.unwrap_or_else(make))
+    if operation.request_body.is_some() {
+        common.extend(BodyErrors::responses());
+    }
+    for (status, response) in common {
+        operation.responses.responses.entry(status).or_insert(response);
+    }
 }
 
 /// Read the OpenAPI document
 #[utoipa::path(
-    operation_id = "read_openapi",
     tag = "Daemon",
     responses(
         (status = 200, description = "OpenAPI 3.1", body = Object),
@@ -93,11 +104,11 @@ pub fn serialized() -> Bytes {
     security(()),
 )]
 #[get("/api/openapi.json")]
-pub(crate) async fn document(front: web::Data<Front>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(front.openapi())
+pub(crate) async fn read_openapi(app: App) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(app.document.serialized())
 }
 
 /// The page that shows the document, its assets compiled in.
-pub fn pages() -> SwaggerUi {
+pub(crate) fn pages() -> SwaggerUi {
     SwaggerUi::new("/docs/{_:.*}").config(Config::from("/api/openapi.json"))
 }

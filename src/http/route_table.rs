@@ -4,14 +4,38 @@
 use std::collections::{BTreeMap, HashMap};
 
 use actix_web::dev::{HttpServiceFactory, ResourceDef};
-use actix_web::http::Method;
+use actix_web::http::{Method, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use gatewarden_actors::error::{ErrorCode, Failure};
 use utoipa::openapi::path::PathItem;
 use utoipa_actix_web::OpenApiFactory;
+use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::routes::{self, Routes};
+use super::error::ApiError;
+
+/// What can be made of the URL table: a server that answers, a document that describes, or a list of paths and methods.
+/// Descriptions take megabytes for a moment, so that nobody gets them who doesn't want them.
+pub(crate) trait Routes {
+    /// Takes one route.
+    fn service<F: HttpServiceFactory + OpenApiFactory + 'static>(&mut self, route: F) -> &mut Self;
+}
+
+/// Answers, and describes nothing.
+impl Routes for web::ServiceConfig {
+    fn service<F: HttpServiceFactory + OpenApiFactory + 'static>(&mut self, route: F) -> &mut Self {
+        Self::service(self, route)
+    }
+}
+
+/// Describes.
+impl Routes for ServiceConfig<'_> {
+    fn service<F: HttpServiceFactory + OpenApiFactory + 'static>(&mut self, route: F) -> &mut Self {
+        Self::service(self, route)
+    }
+}
 
 /// Paths and their methods.
-pub struct RouteTable {
+pub(crate) struct RouteTable {
     /// Paths without parameters.
     fixed: HashMap<String, Vec<Method>>,
     patterns: Vec<(ResourceDef, Vec<Method>)>,
@@ -19,7 +43,7 @@ pub struct RouteTable {
 
 /// Takes note of paths and methods alone.
 #[derive(Default)]
-struct Noted(BTreeMap<String, Vec<Method>>);
+pub(crate) struct Noted(BTreeMap<String, Vec<Method>>);
 
 impl Routes for Noted {
     fn service<F: HttpServiceFactory + OpenApiFactory + 'static>(&mut self, route: F) -> &mut Self {
@@ -31,10 +55,8 @@ impl Routes for Noted {
 }
 
 impl RouteTable {
-    /// The table of the API.
-    pub fn of_api() -> Self {
-        let mut noted = Noted::default();
-        routes::api(&mut noted);
+    /// The table of what was noted.
+    pub(crate) fn of(noted: Noted) -> Self {
         let mut table = Self { fixed: HashMap::new(), patterns: Vec::new() };
         for (path, methods) in noted.0 {
             if path.contains('{') {
@@ -47,7 +69,7 @@ impl RouteTable {
     }
 
     /// The methods of the route that a path names.
-    pub fn methods_of(&self, path: &str) -> &[Method] {
+    fn methods_of(&self, path: &str) -> &[Method] {
         let of_pattern =
             || self.patterns.iter().find(|(resource, _)| resource.is_match(path)).map(|(_, methods)| methods);
         self.fixed.get(path).or_else(of_pattern).map_or(&[], Vec::as_slice)
@@ -55,13 +77,34 @@ impl RouteTable {
 
     /// Whether a path without parameters exists, but not with this method. The router would go on to a path with a parameter
     /// and take, say, `connect` for the id of a gateway.
-    pub fn refuses(&self, path: &str, method: &Method) -> bool {
+    pub(crate) fn refuses(&self, path: &str, method: &Method) -> bool {
         self.fixed.get(path).is_some_and(|methods| !methods.contains(method))
+    }
+
+    /// The answer where path and method don't fit: 404, or 405 with what is allowed.
+    pub(crate) fn not_routed(&self, request: &HttpRequest) -> HttpResponse {
+        let path: String = request.path().chars().filter(|character| !character.is_control()).take(200).collect();
+        let methods = self.methods_of(request.path());
+        if methods.is_empty() {
+            let failure = Failure::new(ErrorCode::NotFound, format!("There is nothing at {path}"))
+                .with_help("The page /docs and the document /api/openapi.json list all routes.");
+            return HttpResponse::from_error(ApiError(failure));
+        }
+        let allowed = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let failure = Failure::new(
+            ErrorCode::MethodNotAllowed,
+            format!("{path} does not take the method {}; it takes {allowed}", request.method()),
+        );
+        let mut response = HttpResponse::from_error(ApiError(failure));
+        if let Ok(value) = header::HeaderValue::try_from(allowed) {
+            response.headers_mut().insert(header::ALLOW, value);
+        }
+        response
     }
 }
 
 /// The methods of one path of the document.
-pub fn methods(item: &PathItem) -> Vec<Method> {
+pub(crate) fn methods(item: &PathItem) -> Vec<Method> {
     [
         (item.get.is_some(), Method::GET),
         (item.get.is_some(), Method::HEAD),

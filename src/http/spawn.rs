@@ -1,64 +1,33 @@
 //! `/api/spawn`: start work on a gateway; history and single spawns from the store.
 
-pub mod input;
-pub mod spawn_object;
-
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::ToSchema;
+use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::machines::routing::RouteWish;
+use gatewarden_actors::registry::messages::SpawnWork;
+use gatewarden_actors::run::Work;
+use gatewarden_actors::store::records::{Idempotency, NewSpawn, SpawnKind, SpawnRecord};
+use gatewarden_api::ErrorBody;
+use gatewarden_api::pages::PageQuery;
+use gatewarden_api::responses::GatewayErrors;
+use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnHistory};
+use gatewarden_protocol::Secret;
+use sha2::{Digest as _, Sha256};
 
-use self::spawn_object::{GatewayName, Spawn};
-use super::auth::{By, GatewayViewer, Operator};
-use super::body::JsonBody;
-use super::error::{ApiError, BodyErrors, ErrorBody, GatewayErrors, KeyErrors};
-use super::front::Front;
-use super::query::{Page, Query};
+use super::auth::{Authorized, GatewayViewer, Operator};
+use super::context::App;
+use super::error::{Answer, ApiError, invalid};
+use super::input::{JsonBody, SpawnPath, read_query};
 
 /// What the registry may take beyond the gateway's deadline: two more gateways may be tried.
 const ATTEMPTS: u32 = 3;
 const SLACK: Duration = Duration::from_secs(5);
-
-/// A gateway took the work.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SpawnAccepted {
-    /// Always true; a failure has the error shape.
-    pub success: bool,
-    /// Follow it with `GET /api/spawn/{spawnId}` and `spawn_result` events.
-    #[serde(rename = "spawnId")]
-    pub spawn_id: String,
-    /// `accepted` or `running`; for a replayed request what has become of it since.
-    #[schema(example = "accepted")]
-    pub status: String,
-    /// The gateway that took it.
-    pub gateway: Option<GatewayName>,
-    /// Why that one: `preferred`, `requested`, `primary`, `acting_primary` or `least_loaded`.
-    #[schema(example = "primary")]
-    pub route: Option<String>,
-    /// The session that it runs in, where known.
-    #[serde(rename = "sessionInfo")]
-    pub session_info: Option<String>,
-    /// The run's id on the gateway.
-    #[serde(rename = "runId")]
-    pub run_id: Option<String>,
-    /// Process id, where the gateway says.
-    pub pid: Option<i64>,
-    /// The gateway's reply.
-    #[schema(value_type = Object)]
-    pub result: Value,
-    /// Whether this is the recorded answer to an earlier request with the same Idempotency-Key.
-    pub replayed: bool,
-}
-
-/// Spawns, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SpawnHistory {
-    /// The page.
-    pub history: Vec<Spawn>,
-}
+/// What is kept of the request in the clear, characters.
+const SUMMARY: usize = 200;
 
 /// Start work on a gateway
 ///
@@ -66,51 +35,48 @@ pub struct SpawnHistory {
 /// that `gateway_id` names (and no other), else to the acting primary (or, by configuration, the least loaded gateway); a
 /// `selector` restricts all of these. It is recorded before it is sent and never run twice.
 #[utoipa::path(
-    operation_id = "spawn",
     tag = "Spawns",
-    request_body = input::SpawnBody,
+    request_body = SpawnBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters, kept for 24 h per API key: the same key with the same body is answered from the record")),
     responses(
         (status = 202, description = "A gateway took it", body = SpawnAccepted),
         (status = 404, description = "No gateway has this gateway_id", body = ErrorBody),
         (status = 409, description = "The Idempotency-Key was used for another request", body = ErrorBody),
-        KeyErrors, BodyErrors, GatewayErrors,
+        GatewayErrors,
     ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
 )]
 #[post("/api/spawn")]
-pub(crate) async fn spawn(
-    by: By<Operator>,
-    front: web::Data<Front>,
-    request: HttpRequest,
-    body: JsonBody,
-) -> Result<HttpResponse, ApiError> {
-    if let Some(counted) = front.limits.spawn(by.caller.key.limit_key()) {
+pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpRequest, body: JsonBody) -> Answer {
+    if let Some(counted) = app.limits.spawn(by.key().limit_key()) {
         counted.settle(&request)?;
     }
-    let idempotency_key = input::idempotency_key(request.headers())?;
-    let mut message =
-        input::spawn_work(&body.0, idempotency_key, by.caller.key.limit_key(), front.settings.gateway_timeout)?;
+    let idempotency_key = idempotency_key(request.headers())?;
+    let mut message = work(&body, idempotency_key, by.key().limit_key(), app.settings.gateway_timeout)?;
     if let Some(agent) = &message.record.agent
-        && let Some(agent) = front.app.store.find_agent_by_name(agent.clone()).await?
+        && let Some(agent) = app.store.find_agent_by_name(agent.clone()).await?
     {
         message.wish.preferred = agent.preferred_gateway();
     }
     let deadline = message.timeout * ATTEMPTS + SLACK;
-    let answer = front.app.registry.spawn.send(message, deadline).await?;
+    let answer = app.registry.spawn.send(message, deadline).await?;
+    let record = answer.record;
+    by.acts_on(&record.spawn_id);
+    if let Some(audit) = by.audit() {
+        // The record names the key that asked, and is stored before anything is sent.
+        audit.is_recorded();
+    }
     tracing::info!(
-        caller.key = by.caller.key.name,
-        caller.role = by.caller.key.role.as_str(),
-        spawn.id = answer.record.spawn_id,
-        gateway.id = answer.record.gateway_id.map(|id| id.0),
+        caller.key = by.key().name,
+        caller.role = by.key().role.as_str(),
+        spawn.id = record.spawn_id,
+        gateway.id = record.gateway_id.map(|id| id.0),
         replayed = answer.replayed,
         "spawn"
     );
-    let record = answer.record;
     Ok(HttpResponse::Accepted().json(SpawnAccepted {
         success: true,
         status: record.state.as_str().to_owned(),
-        gateway: GatewayName::of(&record),
+        gateway: gateway_name(&record),
         route: record.route,
         session_info: record.session_key,
         run_id: record.run_id,
@@ -123,53 +89,187 @@ pub(crate) async fn spawn(
 
 /// List spawns
 #[utoipa::path(
-    operation_id = "list_spawns",
     tag = "Spawns",
-    params(
-        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
-        ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
-        ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
-    ),
-    responses((status = 200, description = "Newest first", body = SpawnHistory), KeyErrors),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    params(PageQuery),
+    responses((status = 200, description = "Newest first", body = SpawnHistory)),
 )]
 #[get("/api/spawn")]
-pub(crate) async fn list(
-    _by: By<GatewayViewer>,
-    front: web::Data<Front>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    let mut query = Query::parse(request.query_string());
-    let page = Page::read(&mut query).unwrap_or(Page { limit: 50, offset: 0 });
-    query.problems.into_result()?;
-    let spawns = front.app.store.list_spawns(page.limit, page.offset).await?;
-    Ok(HttpResponse::Ok().json(SpawnHistory { history: spawns.into_iter().map(Spawn::from).collect() }))
+pub(crate) async fn list_spawns(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
+    let page = read_query::<PageQuery>(&request)?.page();
+    let spawns = app.store.list_spawns(page.limit, page.offset).await?;
+    Ok(HttpResponse::Ok().json(SpawnHistory { history: spawns.into_iter().map(shown).collect() }))
 }
 
 /// Read a spawn
 #[utoipa::path(
-    operation_id = "read_spawn",
     tag = "Spawns",
-    params(("id" = String, Path, description = "The spawnId")),
+    params(SpawnPath),
     responses(
         (status = 200, description = "The spawn", body = Spawn),
         (status = 404, description = "No spawn has this id", body = ErrorBody),
-        KeyErrors,
     ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
 )]
 #[get("/api/spawn/{id}")]
-pub(crate) async fn read(
-    _by: By<GatewayViewer>,
-    front: web::Data<Front>,
-    path: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn read_spawn(_by: Authorized<GatewayViewer>, app: App, path: web::Path<String>) -> Answer {
     let id = path.into_inner();
     let known = uuid::Uuid::parse_str(&id).is_ok();
-    let found = if known { front.app.store.find_spawn(id).await? } else { None };
+    let found = if known { app.store.find_spawn(id).await? } else { None };
     let record = found.ok_or_else(|| {
         Failure::new(ErrorCode::SpawnNotFound, "There is no spawn with this id")
             .with_help("GET /api/spawn lists the spawns of the last 30 days.")
     })?;
-    Ok(HttpResponse::Ok().json(Spawn::from(record)))
+    Ok(HttpResponse::Ok().json(shown(record)))
+}
+
+/// The `Idempotency-Key` header.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    if text.is_empty() || text.len() > 255 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(invalid("The header Idempotency-Key must have 1 to 255 printable ASCII characters without spaces"));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// Reads a asked. The same body always has the same hash, whatever the order of its fields.
+fn work(
+    body: &JsonBody,
+    idempotency_key: Option<String>,
+    key_id: i64,
+    timeout: Duration,
+) -> Result<SpawnWork, ApiError> {
+    let asked: SpawnBody = body.read()?;
+    let (agent, model, label) = (asked.agent.clone(), asked.model.clone(), asked.label.clone());
+    let (kind, summary, work) = match (asked.task, asked.command) {
+        (Some(task), _) => {
+            let summary = task.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SUMMARY).collect();
+            let (agent, model, label) = (asked.agent, asked.model, asked.label);
+            let (session_key, timeout_seconds) = (asked.session_key, asked.timeout_seconds);
+            (SpawnKind::Task, summary, Work::Task { task, agent, session_key, model, label, timeout_seconds })
+        }
+        (None, command) => {
+            let command = command.unwrap_or_default();
+            let summary = command.chars().take(SUMMARY).collect();
+            let env: BTreeMap<_, _> = asked.env.unwrap_or_default();
+            let args = asked.args.unwrap_or_default();
+            (SpawnKind::Command, summary, Work::Command { command, args, env, cwd: asked.cwd })
+        }
+    };
+    let request = body.text();
+    let idempotency = idempotency_key.map(|key| Idempotency {
+        key_id,
+        key,
+        body_hash: Sha256::digest(request.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
+    });
+    let requested = asked.gateway_id.map(GatewayId);
+    let selector = asked.selector.unwrap_or_default();
+    Ok(SpawnWork {
+        wish: RouteWish { preferred: None, requested, selector, excluded: Vec::new() },
+        work,
+        record: NewSpawn {
+            kind,
+            request: Secret::new(request),
+            summary,
+            model,
+            gateway_id: None,
+            gateway_name: None,
+            route: None,
+            agent,
+            label,
+            key_id: (key_id > 0).then_some(key_id),
+        },
+        idempotency,
+        timeout,
+    })
+}
+
+fn gateway_name(record: &SpawnRecord) -> Option<GatewayName> {
+    record.gateway_id.map(|id| GatewayName { id: id.0, name: record.gateway_name.clone() })
+}
+
+fn shown(record: SpawnRecord) -> Spawn {
+    Spawn {
+        gateway: gateway_name(&record),
+        spawn_id: record.spawn_id,
+        status: record.state.as_str().to_owned(),
+        kind: record.kind.as_str().to_owned(),
+        task: record.summary,
+        agent: record.agent,
+        model: record.model,
+        label: record.label,
+        route: record.route,
+        session_key: record.session_key,
+        run_id: record.run_id,
+        pid: record.pid,
+        result: record.result,
+        error: record.error,
+        error_code: record.error_code,
+        reason: record.reason,
+        created_at: record.created_at_ms,
+        updated_at: record.updated_at_ms,
+        completed_at: record.completed_at_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(body: Value) -> Result<SpawnWork, ApiError> {
+        work(&body.into(), Some("k".into()), 7, Duration::from_secs(1))
+    }
+
+    fn sentence(body: Value) -> String {
+        read(body).unwrap_err().0.message
+    }
+
+    #[test]
+    fn a_task_may_have_several_lines_and_is_shown_in_one() {
+        let work = read(json!({"task": "first\nsecond", "agent": "researcher", "gateway_id": 2})).unwrap();
+        assert_eq!(work.record.summary, "first second");
+        assert_eq!(work.wish.requested, Some(GatewayId(2)));
+        assert!(
+            matches!(work.work, Work::Task { task, agent: Some(agent), .. } if task == "first\nsecond" && agent == "researcher")
+        );
+    }
+
+    #[test]
+    fn a_commands_environment_is_a_secret_everywhere() {
+        let work =
+            read(json!({"command": "python", "args": ["a.py"], "env": {"TOKEN": "hush"}, "cwd": "/opt"})).unwrap();
+        assert!(!format!("{work:?}").contains("hush"));
+        assert_eq!(work.record.summary, "python");
+        assert!(work.record.request.expose().contains("hush"), "sealed with the record");
+    }
+
+    #[test]
+    fn neither_both_or_malformed_work_is_refused_by_field() {
+        assert!(sentence(json!({})).contains("task is missing"));
+        assert!(sentence(json!({"task": "a", "command": "b"})).contains("exclude each other"));
+        for (field, body) in [
+            ("task", json!({"task": 5})),
+            ("task", json!({"task": "  "})),
+            ("task", json!({"task": "a\u{0}b"})),
+            ("args", json!({"command": "x", "args": ["a", 1]})),
+            ("env", json!({"command": "x", "env": {"A=B": "c"}})),
+            ("env", json!({"command": "x", "env": {"A": 1}})),
+            ("selector", json!({"task": "x", "selector": {"region": 1}})),
+            ("timeoutSeconds", json!({"task": "x", "timeoutSeconds": 0})),
+            ("gateway_id", json!({"task": "x", "gateway_id": "1"})),
+        ] {
+            assert!(sentence(body.clone()).starts_with(field), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_same_body_has_the_same_hash_whatever_its_order() {
+        let hash = |text: &str| {
+            let body: Value = serde_json::from_str(text).unwrap();
+            work(&body.into(), Some("k".into()), 7, Duration::ZERO).unwrap().idempotency.unwrap().body_hash
+        };
+        assert_eq!(hash(r#"{"task":"a","label":"b"}"#), hash(r#"{"label":"b", "task":"a"}"#));
+        assert_ne!(hash(r#"{"task":"a"}"#), hash(r#"{"task":"b"}"#));
+    }
 }

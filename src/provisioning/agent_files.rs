@@ -5,24 +5,24 @@ use gatewarden_protocol::AgentRow;
 use serde_json::{Value, json};
 
 use super::{GatewayCaller, GatewayFacts, Writing, with};
-use crate::templates::mark;
+use crate::templates;
 
 /// What became of an agent's files, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FilesDone {
+pub(crate) struct FilesDone {
     /// Written.
-    pub written: Vec<String>,
+    pub(crate) written: Vec<String>,
     /// Right already.
-    pub unchanged: Vec<String>,
+    pub(crate) unchanged: Vec<String>,
     /// Left alone, since somebody else has written or changed them.
-    pub kept: Vec<String>,
+    pub(crate) kept: Vec<String>,
     /// Not taken by this release under this name, or not at all.
-    pub skipped: Vec<String>,
+    pub(crate) skipped: Vec<String>,
 }
 
 impl FilesDone {
     /// Whether the gateway took none of them.
-    pub fn none_taken(&self) -> bool {
+    pub(crate) fn none_taken(&self) -> bool {
         self.written.is_empty() && self.unchanged.is_empty() && self.kept.is_empty()
     }
 }
@@ -40,7 +40,7 @@ enum Asked {
 ///
 /// # Errors
 /// What the gateway refuses other than a file's name; the files before that are written.
-pub async fn write(
+pub(crate) async fn write(
     gateway: &impl GatewayCaller,
     facts: &GatewayFacts,
     agent: &AgentRow,
@@ -71,7 +71,7 @@ pub async fn write(
             done.unchanged.push(name);
             continue;
         }
-        if !is_missing && !writing.overwrite && !mark::is_unchanged(there) {
+        if !is_missing && !writing.overwrite && !templates::is_unchanged(there) {
             done.kept.push(name);
             continue;
         }

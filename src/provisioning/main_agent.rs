@@ -9,24 +9,24 @@ use super::{GatewayCaller, GatewayFacts, Listed, Writing, list_agents, step, wit
 
 /// The main agent as it is on the gateway now.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MainAgentFound {
+pub(crate) struct MainAgentFound {
     /// The gateway's own row.
-    pub agent: AgentRow,
+    pub(crate) agent: AgentRow,
     /// Whether it was made just now.
-    pub created: bool,
+    pub(crate) created: bool,
 }
 
 /// A main agent with its files in place.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MainAgentProvisioned {
+pub(crate) struct MainAgentProvisioned {
     /// The agent.
-    pub found: MainAgentFound,
+    pub(crate) found: MainAgentFound,
     /// What became of its files.
-    pub files: FilesDone,
+    pub(crate) files: FilesDone,
 }
 
 /// What the record of an agent here keeps of its row there. Only what is known to be no secret.
-pub fn config_of(agent: &AgentRow) -> Value {
+pub(crate) fn config_of(agent: &AgentRow) -> Value {
     let mut config = Map::new();
     config.insert("id".to_owned(), Value::from(agent.id.clone()));
     for (key, value) in [("name", &agent.name), ("model", &agent.model), ("workspace", &agent.workspace)] {
@@ -46,7 +46,7 @@ pub fn config_of(agent: &AgentRow) -> Value {
 /// # Errors
 /// The gateway's own failure, which says the step in words and as `details.step`: `list_agents`, `create_agent`,
 /// `write_files`.
-pub async fn provision(
+pub(crate) async fn provision(
     gateway: &impl GatewayCaller,
     facts: &GatewayFacts,
     recorded: Option<&str>,
@@ -64,7 +64,7 @@ pub async fn provision(
 ///
 /// # Errors
 /// The gateway's refusal to make it.
-pub async fn find_or_create(
+pub(crate) async fn find_or_create(
     gateway: &impl GatewayCaller,
     facts: &GatewayFacts,
     recorded: Option<&str>,
@@ -101,7 +101,7 @@ pub async fn find_or_create(
 }
 
 /// What was recorded, else the gateway's default agent, else the one that we would make.
-pub fn find<'a>(listed: &'a Listed, recorded: Option<&str>, facts: &GatewayFacts) -> Option<&'a AgentRow> {
+pub(crate) fn find<'a>(listed: &'a Listed, recorded: Option<&str>, facts: &GatewayFacts) -> Option<&'a AgentRow> {
     let name = own_name(facts);
     let own_id = slug(&name);
     recorded

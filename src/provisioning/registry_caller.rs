@@ -9,7 +9,7 @@ use gatewarden_actors::registry::messages::CallGateway;
 use serde_json::Value;
 
 use super::GatewayCaller;
-use crate::http::registry_door::Door;
+use crate::http::senders::BoundedSender;
 
 /// What the registry may take beyond the deadline of a call.
 const GRACE: Duration = Duration::from_secs(1);
@@ -18,8 +18,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Asks one gateway. Older releases restart over a change of their configuration, such as a new agent: a gateway that has
 /// answered before is waited for, one that is away from the start is not.
-pub struct RegistryCaller<'a> {
-    door: &'a Door<CallGateway>,
+pub(crate) struct RegistryCaller<'a> {
+    door: &'a BoundedSender<CallGateway>,
     gateway: GatewayId,
     timeout: Duration,
     patience: Duration,
@@ -28,13 +28,18 @@ pub struct RegistryCaller<'a> {
 
 impl<'a> RegistryCaller<'a> {
     /// `timeout`: deadline of each request; `patience`: how long the gateway may be away.
-    pub fn new(door: &'a Door<CallGateway>, gateway: GatewayId, timeout: Duration, patience: Duration) -> Self {
+    pub(crate) fn new(
+        door: &'a BoundedSender<CallGateway>,
+        gateway: GatewayId,
+        timeout: Duration,
+        patience: Duration,
+    ) -> Self {
         Self { door, gateway, timeout, patience, has_answered: Cell::new(false) }
     }
 
     /// The same, which waits for a gateway that is expected back right from the start.
     #[must_use]
-    pub fn expecting_it_back(self) -> Self {
+    pub(crate) fn expecting_it_back(self) -> Self {
         self.has_answered.set(true);
         self
     }

@@ -11,43 +11,43 @@ use super::main_agent::{self, MainAgentFound};
 use super::{GatewayCaller, GatewayFacts, Listed, Writing, list_agents};
 
 /// Agents that are not reached within this time are told as such: somebody waits for the answer.
-pub const BUDGET: Duration = Duration::from_secs(120);
+pub(crate) const BUDGET: Duration = Duration::from_secs(120);
 
 /// What a sync is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SyncOptions {
+pub(crate) struct SyncOptions {
     /// Also the gateway's main agent, which is made where there is none.
-    pub include_main: bool,
+    pub(crate) include_main: bool,
     /// Begin each agent's main session anew.
-    pub reset_sessions: bool,
+    pub(crate) reset_sessions: bool,
 }
 
 /// One agent that was not brought in line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentTrouble {
+pub(crate) struct AgentTrouble {
     /// Its id on the gateway.
-    pub agent: String,
+    pub(crate) agent: String,
     /// One sentence.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// What a sync did.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Synced {
+pub(crate) struct Synced {
     /// Agents besides the main one that are in line now.
-    pub updated: usize,
+    pub(crate) updated: usize,
     /// Agents that were left alone: the gateway takes none of their files or doesn't have them, or it was not asked for.
-    pub skipped: usize,
+    pub(crate) skipped: usize,
     /// Whether the main agent is in line now.
-    pub main_updated: bool,
+    pub(crate) main_updated: bool,
     /// The main agent, where it was asked for.
-    pub main: Option<MainAgentFound>,
+    pub(crate) main: Option<MainAgentFound>,
     /// Main sessions that were begun anew.
-    pub sessions_reset: usize,
+    pub(crate) sessions_reset: usize,
     /// Files by what became of them: written, unchanged, kept, skipped.
-    pub files: [usize; 4],
+    pub(crate) files: [usize; 4],
     /// Who was not brought in line, and why.
-    pub troubles: Vec<AgentTrouble>,
+    pub(crate) troubles: Vec<AgentTrouble>,
 }
 
 /// Brings all agents of a gateway in line. `recorded`: the main agent as far as it was known; `known`: the names of the
@@ -55,7 +55,7 @@ pub struct Synced {
 ///
 /// # Errors
 /// The list of agents can't be had, or the main agent can't be made. Everything else is told agent by agent.
-pub async fn sync(
+pub(crate) async fn sync(
     gateway: &impl GatewayCaller,
     facts: &GatewayFacts,
     recorded: Option<&str>,

@@ -1,158 +1,60 @@
-//! `POST /api/gateways/health`: check one gateway now, or all at the same time.
+//! Health of gateways: checks of one or of all at the same time, and the health log.
 
-use actix_web::{HttpRequest, HttpResponse, post, web};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, get, post};
 use gatewarden_actors::error::Failure;
-use gatewarden_actors::gateway_report::ProbeOutcome;
-use gatewarden_actors::gateway_report::{GatewayReport, Phase, Status};
+use gatewarden_actors::gateway_report::{GatewayReport, HealthPoint, Phase, ProbeOutcome, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::ProbeGateways;
 use gatewarden_actors::registry::roster::GatewayView;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use gatewarden_api::gateways::{
+    AllHealth, GatewayHistory, HealthAnswer, HealthBody, HealthDetails, HealthHistory, HealthHistoryEntry,
+    HealthResult, HistoryQuery, OneHealth,
+};
+use gatewarden_api::responses::NoGateway;
 
-use crate::http::auth::{By, Viewer};
-use crate::http::body::OptionalJsonBody;
-use crate::http::error::{ApiError, BodyErrors, ErrorBody, KeyErrors};
-use crate::http::fields::Fields;
-use crate::http::front::Front;
-use crate::http::gateway_object::whole_ms;
-
-/// Which gateway to check; without one all are checked.
-#[derive(Debug, Deserialize, ToSchema)]
-#[expect(dead_code, reason = "described in the OpenAPI document; bodies are read field by field")]
-pub struct HealthBody {
-    /// Which.
-    #[schema(example = 1, minimum = 1)]
-    gateway_id: Option<i64>,
-}
-
-/// What a check of one gateway found, or of all.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub enum HealthAnswer {
-    /// One gateway was named.
-    One(OneHealth),
-    /// None was named.
-    All(AllHealth),
-}
-
-/// What a check of one gateway found.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct OneHealth {
-    /// Whether it is authenticated and answering.
-    pub healthy: bool,
-    /// Round trip, where it answered.
-    pub latency_ms: Option<f64>,
-    /// What is known of it.
-    pub details: HealthDetails,
-}
-
-/// What is known of a checked gateway.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct HealthDetails {
-    /// `online`, `degraded`, `timeout`, `offline` or `unknown`.
-    pub status: String,
-    /// Release.
-    pub version: Option<String>,
-    /// Protocol.
-    pub protocol: Option<u32>,
-    /// Seconds since its start.
-    pub uptime: Option<u64>,
-    /// Active sessions.
-    pub sessions: Option<u32>,
-    /// Agents.
-    pub agents: Option<u32>,
-    /// The step that failed, for instance `connect` or `authenticate`.
-    pub failed_step: Option<String>,
-    /// What it said.
-    pub error: Option<String>,
-    /// Stable code of what is wrong.
-    pub code: Option<String>,
-    /// What to do about it.
-    pub help: Option<String>,
-}
-
-/// What a check of all gateways found.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct AllHealth {
-    /// In the order of the list of gateways.
-    pub results: Vec<HealthResult>,
-    /// Wall milliseconds at the end of the check.
-    pub probed_at: i64,
-}
-
-/// One gateway of a check of all.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct HealthResult {
-    /// Which.
-    pub id: i64,
-    /// Its name.
-    pub name: String,
-    /// `online`, `offline` (no answer) or `error` (reachable, but refused or not a gateway).
-    #[schema(example = "online")]
-    pub status: String,
-    /// Milliseconds.
-    pub latency: Option<i64>,
-    /// Names.
-    pub agents: Vec<String>,
-    /// Active sessions.
-    pub sessions_count: u32,
-    /// Release.
-    pub gateway_version: Option<String>,
-    /// Where its protocol is not ours.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub compatibility_warning: Option<String>,
-    /// What is wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
+use crate::http::auth::{Authorized, GatewayViewer, Viewer};
+use crate::http::context::{App, AppContext};
+use crate::http::error::Answer;
+use crate::http::gateway_view::{seconds, whole_ms};
+use crate::http::input::{OptionalJsonBody, read_query};
 
 /// Check gateways now
 ///
 /// All gateways are checked at the same time; the answer takes one check's timeout at most, however many there are.
 /// One check in 10 s and key.
 #[utoipa::path(
-    operation_id = "check_gateways",
     tag = "Gateways",
     request_body(content = Option<HealthBody>, description = "May be left out: then all are checked"),
-    responses(
-        (status = 200, description = "What was found", body = HealthAnswer),
-        (status = 404, description = "No gateway has this id", body = ErrorBody),
-        KeyErrors, BodyErrors,
-    ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    responses((status = 200, description = "What was found", body = HealthAnswer), NoGateway),
 )]
 #[post("/api/gateways/health")]
-pub(crate) async fn check(
-    by: By<Viewer>,
-    front: web::Data<Front>,
+pub(crate) async fn check_gateways(
+    by: Authorized<Viewer>,
+    app: App,
     request: HttpRequest,
     body: OptionalJsonBody,
-) -> Result<HttpResponse, ApiError> {
-    let body = body.0.unwrap_or_default();
-    let mut fields = Fields::new(&body);
-    let only = fields.integer("gateway_id", 1..=i64::MAX).map(GatewayId);
-    fields.problems.into_result()?;
-    if let Some(id) = only
-        && front.app.roster.get(id).is_none()
-    {
-        return Err(Failure::gateway_not_found(id).into());
+) -> Answer {
+    let only = body.read::<HealthBody>()?.gateway_id.map(GatewayId);
+    if let Some(id) = only {
+        app.gateway(id)?;
     }
     // Counted last: a request that is refused for its content costs nobody a check.
-    if let Some(counted) = front.limits.health_check(by.caller.key.limit_key()) {
+    if let Some(counted) = app.limits.health_check(by.key().limit_key()) {
         counted.settle(&request)?;
     }
-    let timeout = front.settings.probe_timeout;
-    let message = ProbeGateways { only, timeout };
-    let deadline = timeout.saturating_add(std::time::Duration::from_secs(1));
-    let outcomes = front.app.registry.probe.send(message, deadline).await?;
+    let timeout = app.settings.probe_timeout;
+    let deadline = timeout.saturating_add(Duration::from_secs(1));
+    let outcomes = app.registry.probe.send(ProbeGateways { only, timeout }, deadline).await?;
     let answer = match only {
         Some(id) => match outcomes.into_iter().find(|(probed, _)| *probed == id) {
             Some((_, outcome)) => HealthAnswer::One(one(&outcome)),
             // Deleted meanwhile.
             None => return Err(Failure::gateway_not_found(id).into()),
         },
-        None => HealthAnswer::All(all(&front, outcomes)),
+        None => HealthAnswer::All(all(&app, outcomes)),
     };
     Ok(HttpResponse::Ok().json(answer))
 }
@@ -178,11 +80,11 @@ fn one(outcome: &ProbeOutcome) -> OneHealth {
     }
 }
 
-fn all(front: &Front, outcomes: Vec<(GatewayId, ProbeOutcome)>) -> AllHealth {
+fn all(app: &AppContext, outcomes: Vec<(GatewayId, ProbeOutcome)>) -> AllHealth {
     let latest = outcomes.iter().map(|(_, outcome)| outcome.probed_at_ms).max();
-    let probed_at = latest.filter(|at| *at > 0).unwrap_or_else(|| front.app.clock.wall_ms());
+    let probed_at = latest.filter(|at| *at > 0).unwrap_or_else(|| app.clock.wall_ms());
     let mut outcomes: std::collections::HashMap<_, _> = outcomes.into_iter().collect();
-    let views = front.app.roster.list();
+    let views = app.roster.list();
     let results = views.iter().filter_map(|view| Some(result(view, &outcomes.remove(&view.record.id)?))).collect();
     AllHealth { results, probed_at }
 }
@@ -235,6 +137,53 @@ fn went_unanswered(report: &GatewayReport) -> bool {
 
 fn is_refused(report: &GatewayReport) -> bool {
     matches!(report.phase, Phase::Blocked | Phase::Starting)
+}
+
+/// Read the health log
+#[utoipa::path(
+    tag = "Gateways",
+    params(HistoryQuery),
+    responses((status = 200, description = "Newest first", body = HealthHistory), NoGateway),
+)]
+#[get("/api/gateways/health/history")]
+pub(crate) async fn read_health_history(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
+    let HistoryQuery { gateway_id, hours, limit } = read_query(&request)?;
+    let only = gateway_id.map(GatewayId);
+    let views = match only {
+        Some(id) => vec![app.gateway(id)?],
+        None => app.roster.list(),
+    };
+    let since_ms = app.clock.wall_ms().saturating_sub(hours.unwrap_or(24).saturating_mul(3_600_000));
+    let mut by_gateway: HashMap<GatewayId, Vec<HealthHistoryEntry>> = HashMap::new();
+    for entry in app.store.health_history(only, since_ms, limit.unwrap_or(300)).await? {
+        by_gateway.entry(entry.gateway_id).or_default().push(point(&entry.point));
+    }
+    let of_gateway = |view: &std::sync::Arc<GatewayView>| GatewayHistory {
+        gateway_id: view.record.id.0,
+        name: view.record.name.clone(),
+        entries: by_gateway.remove(&view.record.id).unwrap_or_default(),
+    };
+    Ok(HttpResponse::Ok().json(HealthHistory { history: views.iter().map(of_gateway).collect() }))
+}
+
+fn point(point: &HealthPoint) -> HealthHistoryEntry {
+    // A degraded gateway that answers with a latency is slow, one without is refused.
+    let status = match point.status {
+        Status::Online => "online",
+        Status::Degraded if point.latency_ms.is_some() => "online",
+        Status::Degraded => "error",
+        Status::Timeout | Status::Offline | Status::Unknown => "offline",
+    };
+    HealthHistoryEntry {
+        status: status.to_owned(),
+        latency: point.latency_ms.and_then(whole_ms),
+        probed_at: seconds(point.at_ms),
+        error: point.error.clone(),
+        latency_min: point.latency_min_ms,
+        latency_avg: point.latency_avg_ms,
+        latency_max: point.latency_max_ms,
+        misses: point.misses,
+    }
 }
 
 #[cfg(test)]

@@ -1,76 +1,43 @@
 //! `GET /api/gateways/{id}/logs`: the gateway's own log entries, as far as it gives them out: read once (`logs.tail`), or
 //! followed.
-//!
-//! | file | does |
-//! | --- | --- |
-//! | `following` | the stream of a follower |
 
-mod following;
-
+use std::convert::Infallible;
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, get, web};
-use gatewarden_actors::error::Failure;
+use actix_web::{HttpRequest, HttpResponse, get};
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::event_hub::subscriber::Subscription;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::log_watch::{LogBegin, LogCursor, LogWish};
-use gatewarden_actors::registry::messages::{CallGateway, WatchGatewayLogs};
-use gatewarden_protocol::{LogLevel, LogTail, read_log_line, read_log_tail};
-use serde::Serialize;
+use gatewarden_actors::log_relay::event_data;
+use gatewarden_actors::log_watch::{LogBegin, LogCursor, LogDelivery, LogGap, LogSubscription, LogWish};
+use gatewarden_actors::registry::messages::WatchGatewayLogs;
+use gatewarden_api::gateways::{GatewayLogs, LogEntry as ShownEntry, LogsQuery};
+use gatewarden_api::responses::{GatewayErrors, NoGateway};
+use gatewarden_protocol::{LogEntry, LogLevel, LogTail, read_log_line, read_log_tail};
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use super::by_id::path_id;
-use crate::http::auth::{By, Caller, GatewayOperator, check_own_page};
-use crate::http::error::{ApiError, ErrorBody, GatewayErrors, KeyErrors};
-use crate::http::events::{UNBUFFERED, joining};
-use crate::http::front::Front;
-use crate::http::query::Query;
+use super::gateway_id;
+use crate::http::auth::{Authorized, Caller, GatewayOperator, check_own_page};
+use crate::http::context::{App, AppContext};
+use crate::http::error::Answer;
+use crate::http::events::{COMMENT, PULSE, RETRY_MS, UNBUFFERED, join_for_the_end};
+use crate::http::input::{GatewayPath, read_query};
 
 /// Gateways give out no more at once.
 const LIMIT: usize = gatewarden_protocol::limits::MAX_LOG_LINES;
 
-/// Entries of a gateway's log.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct GatewayLogs {
-    /// Oldest first.
-    pub logs: Vec<LogEntry>,
-    /// The gateway.
-    pub gateway_id: i64,
-    /// Place in the gateway's log after the last entry.
-    pub cursor: Option<u64>,
-    /// Whether the gateway left older entries out.
-    pub truncated: bool,
-}
-
-/// One entry.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-pub struct LogEntry {
-    /// When the gateway wrote it, Unix ms.
-    pub timestamp: Option<i64>,
-    /// `fatal`, `error`, `warn`, `info`, `debug` or `trace`.
-    pub level: Option<String>,
-    /// Part of the gateway, or an agent.
-    pub source: Option<String>,
-    /// The session that it is about, where the gateway says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<String>,
-    /// The text, cut to 4,000 characters.
-    pub message: String,
-    /// Values that the gateway attached; `{"left_out_bytes": n}` where they are larger than 4 KiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub extra: Option<Value>,
-}
-
-impl From<gatewarden_protocol::LogEntry> for LogEntry {
-    fn from(entry: gatewarden_protocol::LogEntry) -> Self {
-        Self {
-            timestamp: entry.timestamp,
-            level: entry.level.map(|level| level.as_str().to_owned()),
-            source: entry.source,
-            session: entry.session,
-            message: entry.message,
-            extra: entry.extra,
-        }
+fn entry(entry: LogEntry) -> ShownEntry {
+    ShownEntry {
+        timestamp: entry.timestamp,
+        level: entry.level.map(|level| level.as_str().to_owned()),
+        source: entry.source,
+        session: entry.session,
+        message: entry.message,
+        extra: entry.extra,
     }
 }
 
@@ -90,63 +57,37 @@ struct Asked {
 /// gateway is away, and back), `end` (it will not go on), each with a `reason` or a number and a sentence. A comment line
 /// comes every 3 s. The gateway is asked for new entries only while somebody follows.
 #[utoipa::path(
-    operation_id = "read_gateway_logs",
     tag = "Gateways",
     params(
-        ("id" = i64, Path, description = "The gateway", minimum = 1),
-        ("limit" = Option<usize>, Query, description = "Newest entries; 200 by default, more than 5000 is capped", minimum = 1),
-        ("level" = Option<String>, Query, description = "This level and graver ones: fatal, error, warn, info, debug or trace"),
-        ("follow" = Option<bool>, Query, description = "Whether the answer goes on with what the gateway writes"),
-        ("last_event_id" = Option<String>, Query, description = "With follow: go on after this id, for clients that cannot set headers"),
+        GatewayPath, LogsQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "With follow: go on after this id; comes before the query's"),
     ),
     responses(
         (status = 200, description = "Oldest first; with follow a stream (text/event-stream) without an end", body = GatewayLogs),
-        (status = 404, description = "No gateway has this id", body = ErrorBody),
-        KeyErrors, GatewayErrors,
+        NoGateway, GatewayErrors,
     ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
 )]
 #[get("/api/gateways/{id}/logs")]
-pub(crate) async fn logs(
-    by: By<GatewayOperator>,
-    front: web::Data<Front>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    let id = path_id(&request)?;
-    let mut query = Query::parse(request.query_string());
-    let limit = query.capped("limit", LIMIT).unwrap_or(200);
-    let level = query.text("level", 1..=10).map(|name| LogLevel::from_name(&name));
-    if level == Some(None) {
-        let known = LogLevel::ALL.map(LogLevel::as_str).join(", ");
-        query.problems.add("level", format!("level must be one of {known}"));
-    }
-    let follow = query.flag("follow") == Some(true);
-    let last = last_event_id(&request).or_else(|| query.value("last_event_id").map(str::to_owned));
-    query.problems.into_result()?;
-    if front.app.roster.get(id).is_none() {
-        return Err(Failure::gateway_not_found(id).into());
-    }
-    let asked = Asked { limit, level: level.flatten() };
-    if follow {
+pub(crate) async fn read_gateway_logs(by: Authorized<GatewayOperator>, app: App, request: HttpRequest) -> Answer {
+    let id = gateway_id(&request)?;
+    let query: LogsQuery = read_query(&request)?;
+    app.gateway(id)?;
+    let asked =
+        Asked { limit: query.limit.unwrap_or(200), level: query.level.as_deref().and_then(LogLevel::from_name) };
+    if query.follow == Some(true) {
         check_own_page(&request, &by.caller)?;
-        follow_logs(front, by.caller, id, asked, last).await
+        let last = last_event_id(&request).or(query.last_event_id);
+        follow_logs(app, by.caller, id, asked, last).await
     } else {
-        read_logs(&front, id, asked).await
+        read_logs(&app, id, asked).await
     }
 }
 
-async fn read_logs(front: &Front, id: GatewayId, asked: Asked) -> Result<HttpResponse, ApiError> {
+async fn read_logs(app: &AppContext, id: GatewayId, asked: Asked) -> Answer {
     let Asked { limit, level } = asked;
     // The gateway counts lines of all levels, so a filtered read asks for more.
     let lines = if level.is_some() { LIMIT } else { limit };
-    let call = CallGateway {
-        target: Some(id),
-        method: "logs.tail".to_owned(),
-        params: json!({ "limit": lines }),
-        timeout: front.settings.gateway_timeout,
-    };
-    let (answered, payload) = front.app.registry.call.send(call, patience(front)).await?;
+    let (answered, payload) = app.call_gateway(Some(id), "logs.tail", json!({ "limit": lines })).await?;
     let (payload, _cover) = payload.into_parts();
     let tail = read_log_tail(payload);
     let cursor = tail.as_ref().map(|tail| tail.cursor);
@@ -157,28 +98,22 @@ async fn read_logs(front: &Front, id: GatewayId, asked: Asked) -> Result<HttpRes
     let surplus = entries.len().saturating_sub(limit);
     entries.drain(..surplus);
     Ok(HttpResponse::Ok().json(GatewayLogs {
-        logs: entries.into_iter().map(LogEntry::from).collect(),
+        logs: entries.into_iter().map(entry).collect(),
         gateway_id: answered.0,
         cursor,
         truncated: truncated || surplus > 0,
     }))
 }
 
-async fn follow_logs(
-    front: web::Data<Front>,
-    caller: Caller,
-    id: GatewayId,
-    asked: Asked,
-    last: Option<String>,
-) -> Result<HttpResponse, ApiError> {
+async fn follow_logs(app: App, caller: Caller, id: GatewayId, asked: Asked, last: Option<String>) -> Answer {
     let cursor = last.as_deref().map(LogCursor::parse);
     let begin = cursor.flatten().map_or(LogBegin::Newest(asked.limit), LogBegin::After);
     let wish = LogWish { begin, level: asked.level };
-    let end = joining::join_for_the_end(&front, &caller).await?;
-    let watch = WatchGatewayLogs { gateway: id, wish, timeout: front.settings.gateway_timeout };
-    let subscription = front.app.registry.watch_logs.send(watch, patience(&front)).await?;
+    let end = join_for_the_end(&app, &caller).await?;
+    let watch = WatchGatewayLogs { gateway: id, wish, timeout: app.settings.gateway_timeout };
+    let subscription = app.registry.watch_logs.send(watch, app.gateway_patience()).await?;
     let id_was_unknown = cursor == Some(None);
-    let following = following::Following::new(front, caller, id, asked.level, subscription, end, id_was_unknown);
+    let following = Following::new(app, caller, id, asked.level, subscription, end, id_was_unknown);
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header(UNBUFFERED)
@@ -187,13 +122,211 @@ async fn follow_logs(
         .streaming(following.into_stream()))
 }
 
-/// A little more than the gateway is given.
-fn patience(front: &Front) -> Duration {
-    front.settings.gateway_timeout.saturating_add(Duration::from_secs(1))
-}
-
 /// An id that isn't ours is answered like one that is too old, because a browser takes an error for final.
 fn last_event_id(request: &HttpRequest) -> Option<String> {
     let text = request.headers().get("last-event-id")?.to_str().unwrap_or("?").trim().to_owned();
     (!text.is_empty()).then_some(text)
+}
+
+/// Between two attempts to go on with a gateway whose actor is gone.
+const REJOIN_EVERY: Duration = Duration::from_secs(1);
+
+/// The stream of one follower of a gateway's log. It outlives the gateway's connection and the actor that holds it: what happens to
+/// them is told, and the stream goes on after the last entry that was sent.
+struct Following {
+    app: App,
+    caller: Caller,
+    gateway: GatewayId,
+    level: Option<LogLevel>,
+    /// None while the gateway's actor is gone.
+    subscription: Option<LogSubscription>,
+    /// Its end is the daemon's stop.
+    end: Subscription,
+    heartbeat: Interval,
+    /// After the last entry that was sent.
+    last: Option<LogCursor>,
+    stage: Stage,
+    is_interrupted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Opening { id_was_unknown: bool },
+    IdUnknown,
+    Open,
+    Over,
+}
+
+/// What comes next.
+enum Next {
+    Heartbeat,
+    DaemonStops,
+    Delivery(LogDelivery),
+    /// The gateway's actor is gone.
+    Gone,
+    Rejoined(Result<LogSubscription, Failure>),
+}
+
+impl Following {
+    fn new(
+        app: App,
+        caller: Caller,
+        gateway: GatewayId,
+        level: Option<LogLevel>,
+        subscription: LogSubscription,
+        end: Subscription,
+        id_was_unknown: bool,
+    ) -> Self {
+        let mut heartbeat = interval(PULSE);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeat.reset();
+        Self {
+            app,
+            caller,
+            gateway,
+            level,
+            last: None,
+            subscription: Some(subscription),
+            end,
+            heartbeat,
+            stage: Stage::Opening { id_was_unknown },
+            is_interrupted: false,
+        }
+    }
+
+    /// The body.
+    fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        unfold(self, |mut following| async move { following.next().await.map(|bytes| (Ok(bytes), following)) })
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        match self.stage {
+            Stage::Opening { id_was_unknown } => {
+                self.stage = if id_was_unknown { Stage::IdUnknown } else { Stage::Open };
+                return Some(self.opening());
+            }
+            Stage::IdUnknown => {
+                self.stage = Stage::Open;
+                return Some(self.gap(LogGap::NotThere));
+            }
+            Stage::Over => return None,
+            Stage::Open => {}
+        }
+        loop {
+            match self.happens().await {
+                Next::Heartbeat if self.caller.is_still_good(&self.app).await => return Some(COMMENT),
+                Next::Heartbeat => {
+                    return Some(self.over("unauthorized", "The API key or browser session is no longer good", None));
+                }
+                Next::DaemonStops => return Some(self.over("daemon_stops", "The daemon stops: reconnect", None)),
+                Next::Delivery(delivery) => {
+                    if let Some(bytes) = self.delivered(delivery) {
+                        return Some(bytes);
+                    }
+                }
+                Next::Gone => {
+                    self.subscription = None;
+                    if let Some(bytes) = self.delivered(LogDelivery::Interrupted) {
+                        return Some(bytes);
+                    }
+                }
+                Next::Rejoined(Ok(subscription)) => {
+                    self.subscription = Some(subscription);
+                    if let Some(bytes) = self.delivered(LogDelivery::Resumed) {
+                        return Some(bytes);
+                    }
+                }
+                Next::Rejoined(Err(failure)) => {
+                    let is_final =
+                        matches!(failure.code, ErrorCode::GatewayNotFound | ErrorCode::NotSupportedByGateway);
+                    if is_final {
+                        return Some(self.over(failure.code.as_str(), &failure.message, failure.help.as_deref()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The id is that of an empty beginning: a browser that comes back before the first entry names it.
+    fn opening(&mut self) -> Bytes {
+        let begins_at = self.subscription.as_ref().and_then(LogSubscription::begins_at);
+        self.last = begins_at;
+        let id = begins_at.map(|cursor| format!("id: {cursor}\n")).unwrap_or_default();
+        Bytes::from(format!("retry: {RETRY_MS}\n{id}\n"))
+    }
+
+    async fn happens(&mut self) -> Next {
+        let Self { app, gateway, level, subscription, end, heartbeat, last, .. } = self;
+        let delivery = async {
+            match subscription {
+                Some(subscription) => subscription.next().await.map_or(Next::Gone, Next::Delivery),
+                None => {
+                    sleep(REJOIN_EVERY).await;
+                    let begin = last.map_or(LogBegin::Now, LogBegin::After);
+                    let wish = LogWish { begin, level: *level };
+                    let watch = WatchGatewayLogs { gateway: *gateway, wish, timeout: app.settings.gateway_timeout };
+                    Next::Rejoined(app.registry.watch_logs.send(watch, app.gateway_patience()).await)
+                }
+            }
+        };
+        tokio::select! {
+            // First the heartbeat: a client that was stuck for long gets nothing more before its key is looked at again.
+            biased;
+            _ = heartbeat.tick() => Next::Heartbeat,
+            () = async { while end.next().await.is_some() {} } => Next::DaemonStops,
+            next = delivery => next,
+        }
+    }
+
+    /// What is sent of a delivery; nothing where it says what was said already.
+    fn delivered(&mut self, delivery: LogDelivery) -> Option<Bytes> {
+        match &delivery {
+            LogDelivery::Entry { entry, cursor } => {
+                self.last = cursor.or(self.last);
+                Some(self.entry(entry, *cursor))
+            }
+            LogDelivery::Lagged { dropped } => Some(event("lagged", &json!({ "dropped": dropped }))),
+            LogDelivery::Gap(gap) => Some(self.gap(*gap)),
+            LogDelivery::Interrupted if std::mem::replace(&mut self.is_interrupted, true) => None,
+            LogDelivery::Interrupted => {
+                let words = delivery.sentence(&self.name());
+                let status = self.app.roster.get(self.gateway).map(|view| view.report.status.as_str());
+                Some(event(
+                    "interrupted",
+                    &json!({ "reason": "gateway_unavailable", "status": status, "message": words }),
+                ))
+            }
+            LogDelivery::Resumed if !std::mem::replace(&mut self.is_interrupted, false) => None,
+            LogDelivery::Resumed => Some(event("resumed", &json!({ "message": delivery.sentence(&self.name()) }))),
+            LogDelivery::Over(failure) => {
+                Some(self.over(failure.code.as_str(), &failure.message, failure.help.as_deref()))
+            }
+        }
+    }
+
+    fn entry(&self, entry: &LogEntry, cursor: Option<LogCursor>) -> Bytes {
+        let ts = self.app.clock.wall_ms();
+        let data = event_data(self.gateway, &self.name(), entry);
+        let id = cursor.map(|cursor| format!("id: {cursor}\n")).unwrap_or_default();
+        // In the order of the other streams.
+        Bytes::from(format!("event: log\n{id}data: {{\"type\":\"log\",\"ts\":{ts},\"data\":{data}}}\n\n"))
+    }
+
+    fn gap(&self, gap: LogGap) -> Bytes {
+        event("reset", &json!({ "reason": gap.as_str(), "message": gap.sentence(&self.name()) }))
+    }
+
+    fn over(&mut self, reason: &str, message: &str, help: Option<&str>) -> Bytes {
+        self.stage = Stage::Over;
+        self.subscription = None;
+        event("end", &json!({ "reason": reason, "message": message, "help": help }))
+    }
+
+    fn name(&self) -> String {
+        self.app.roster.get(self.gateway).map(|view| view.record.name.clone()).unwrap_or_default()
+    }
+}
+
+fn event(kind: &str, data: &Value) -> Bytes {
+    Bytes::from(format!("event: {kind}\ndata: {data}\n\n"))
 }

@@ -1,65 +1,41 @@
 //! List, create, read, change and delete gateways.
 
-use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
-use gatewarden_actors::error::Failure;
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post};
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::gateway_record::{GatewayRecord, TlsTrust};
 use gatewarden_actors::registry::messages::{DeleteGateway, GatewayCommitted};
-use serde::Serialize;
-use utoipa::ToSchema;
+use gatewarden_actors::registry::roster::GatewayView;
+use gatewarden_api::ErrorBody;
+use gatewarden_api::organization::{Done, GatewayCreate, GatewayPage, GatewayRead, GatewayUpdate};
+use gatewarden_api::pages::PageQuery;
+use gatewarden_api::responses::NoGateway;
+use gatewarden_protocol::{GatewayAddress, wall_time};
 
-use super::gateway_read::GatewayRead;
-use super::{creation, input, named};
-use crate::http::auth::{By, Caller, GatewayAdmin, GatewayViewer};
-use crate::http::body::JsonBody;
-use crate::http::error::{ApiError, BodyErrors, ErrorBody, KeyErrors, invalid};
-use crate::http::front::Front;
-use crate::http::query::{Page, Query};
-
-/// A page of gateways: the configured primary first, then by name.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct GatewayPage {
-    /// The page.
-    pub items: Vec<GatewayRead>,
-    /// How many there are.
-    pub total: usize,
-    /// Largest size of the page.
-    pub limit: usize,
-    /// How many come before the page.
-    pub offset: usize,
-}
-
-/// It is done.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Done {
-    /// Always true.
-    pub ok: bool,
-}
+use crate::http::auth::{Authorized, Caller, GatewayAdmin, GatewayViewer};
+use crate::http::context::{App, AppContext};
+use crate::http::error::{Answer, ApiError, invalid};
+use crate::http::gateways::{input, same_address_warning};
+use crate::http::input::{GatewayUuidPath, JsonBody, read_query};
+use crate::provisioning::creation;
 
 /// List gateways
 #[utoipa::path(
-    operation_id = "organization_list_gateways",
-    tag = "Organization",
-    params(
-        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
-        ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
-        ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
-    ),
-    responses((status = 200, description = "A page", body = GatewayPage), KeyErrors),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    tag = "Organization", params(PageQuery), responses((status = 200, description = "A page", body = GatewayPage)),
 )]
 #[get("/api/v1/gateways")]
-pub(crate) async fn list(
-    _by: By<GatewayViewer>,
-    front: web::Data<Front>,
+pub(crate) async fn organization_list_gateways(
+    _by: Authorized<GatewayViewer>,
+    app: App,
     request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    let mut query = Query::parse(request.query_string());
-    let page = Page::read(&mut query).unwrap_or(Page { limit: 50, offset: 0 });
-    query.problems.into_result()?;
-    let views = front.app.roster.list();
-    let organization = front.app.store.organization_id();
+) -> Answer {
+    let page = read_query::<PageQuery>(&request)?.page();
+    let views = app.roster.list();
+    let organization = app.store.organization_id();
     let items = views.iter().skip(page.offset).take(page.limit);
     Ok(HttpResponse::Ok().json(GatewayPage {
-        items: items.map(|view| GatewayRead::of(view, organization)).collect(),
+        items: items.map(|view| shown(view, organization)).collect(),
         total: views.len(),
         limit: page.limit,
         offset: page.offset,
@@ -71,51 +47,39 @@ pub(crate) async fn list(
 /// Step by step: dialled and authenticated, its release judged, its main agent found or made there, then recorded and answered. What
 /// fails on the way leaves nothing behind.
 #[utoipa::path(
-    operation_id = "organization_create_gateway",
     tag = "Organization",
-    request_body = input::GatewayCreate,
+    request_body = GatewayCreate,
     responses(
         (status = 200, description = "Created, with its main agent", body = GatewayRead),
         (status = 409, description = "Another gateway has this name, or one at this address is being created right now", body = ErrorBody),
         (status = 422, description = "workspace_root is empty or relative", body = ErrorBody),
         (status = 501, description = "The gateway has no agents that could be listed", body = ErrorBody),
         (status = 502, description = "The gateway cannot be reached, refuses, or went away in the middle", body = ErrorBody),
-        KeyErrors, BodyErrors,
     ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
 )]
 #[post("/api/v1/gateways")]
-pub(crate) async fn create(
-    by: By<GatewayAdmin>,
-    front: web::Data<Front>,
-    body: JsonBody,
-) -> Result<HttpResponse, ApiError> {
-    let (new, root) = input::new_gateway(&body.0)?;
-    let committed = creation::create(front.clone(), new, root).await?;
+pub(crate) async fn organization_create_gateway(by: Authorized<GatewayAdmin>, app: App, body: JsonBody) -> Answer {
+    let (new, root) = input::organization_gateway(&body)?;
+    let committed = creation::create(app.clone(), new, root).await?;
+    by.acts_on(&committed.view.record.uuid);
     log(&by.caller, "created", &committed);
-    Ok(answer(&front, &committed, None))
+    Ok(answer(&app, &committed, None))
 }
 
 /// Read one gateway
 #[utoipa::path(
-    operation_id = "organization_read_gateway",
     tag = "Organization",
-    params(("id" = String, Path, description = "The gateway's UUID")),
-    responses(
-        (status = 200, description = "The gateway", body = GatewayRead),
-        (status = 404, description = "No gateway has this id", body = ErrorBody),
-        KeyErrors,
-    ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    params(GatewayUuidPath),
+    responses((status = 200, description = "The gateway", body = GatewayRead), NoGateway),
 )]
 #[get("/api/v1/gateways/{id}")]
-pub(crate) async fn read(
-    _by: By<GatewayViewer>,
-    front: web::Data<Front>,
+pub(crate) async fn organization_read_gateway(
+    _by: Authorized<GatewayViewer>,
+    app: App,
     request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    let view = named::by_path(&front, &request)?;
-    Ok(HttpResponse::Ok().json(GatewayRead::of(&view, front.app.store.organization_id())))
+) -> Answer {
+    let view = by_path(&app, &request)?;
+    Ok(HttpResponse::Ok().json(shown(&view, app.store.organization_id())))
 }
 
 /// Change a gateway
@@ -123,65 +87,54 @@ pub(crate) async fn read(
 /// Where url, token, TLS or pairing mode change, the gateway is dialled and judged as it would be then; what fails changes nothing.
 /// The main agent is refreshed.
 #[utoipa::path(
-    operation_id = "organization_update_gateway",
     tag = "Organization",
-    params(("id" = String, Path, description = "The gateway's UUID")),
-    request_body = input::GatewayUpdate,
+    params(GatewayUuidPath),
+    request_body = GatewayUpdate,
     responses(
-        (status = 200, description = "Stored", body = GatewayRead),
-        (status = 404, description = "No gateway has this id", body = ErrorBody),
+        (status = 200, description = "Stored", body = GatewayRead), NoGateway,
         (status = 409, description = "Another gateway has this name", body = ErrorBody),
         (status = 422, description = "workspace_root is empty or relative", body = ErrorBody),
         (status = 501, description = "The gateway has no agents that could be listed", body = ErrorBody),
         (status = 502, description = "The gateway cannot be reached like this, or refuses", body = ErrorBody),
-        KeyErrors, BodyErrors,
     ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
 )]
 #[patch("/api/v1/gateways/{id}")]
-pub(crate) async fn update(
-    by: By<GatewayAdmin>,
-    front: web::Data<Front>,
+pub(crate) async fn organization_update_gateway(
+    by: Authorized<GatewayAdmin>,
+    app: App,
     request: HttpRequest,
     body: JsonBody,
-) -> Result<HttpResponse, ApiError> {
-    let view = named::by_path(&front, &request)?;
-    let change = input::change(&body.0, &view.record)?;
+) -> Answer {
+    let view = by_path(&app, &request)?;
+    let change = input::organization_change(&body, &view.record)?;
     if change.is_empty() {
         return Err(invalid("There is nothing to change: the body names no field of a gateway"));
     }
-    let (committed, warning) = creation::change(front.clone(), view, change).await?;
+    let (committed, warning) = creation::change(app.clone(), view, change).await?;
     log(&by.caller, "changed", &committed);
-    Ok(answer(&front, &committed, warning))
+    Ok(answer(&app, &committed, warning))
 }
 
 /// Delete a gateway
 ///
 /// With the record of its main agent here; on the gateway nothing is deleted. The configured primary can't be deleted.
 #[utoipa::path(
-    operation_id = "organization_delete_gateway",
     tag = "Organization",
-    params(("id" = String, Path, description = "The gateway's UUID")),
-    responses(
-        (status = 200, description = "Deleted", body = Done),
-        (status = 404, description = "No gateway has this id", body = ErrorBody),
-        KeyErrors,
-    ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    params(GatewayUuidPath),
+    responses((status = 200, description = "Deleted", body = Done), NoGateway),
 )]
 #[delete("/api/v1/gateways/{id}")]
-pub(crate) async fn delete(
-    by: By<GatewayAdmin>,
-    front: web::Data<Front>,
+pub(crate) async fn organization_delete_gateway(
+    by: Authorized<GatewayAdmin>,
+    app: App,
     request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    let view = named::by_path(&front, &request)?;
+) -> Answer {
+    let view = by_path(&app, &request)?;
     let id = view.record.id;
-    let deleted = front.app.registry.delete.send(DeleteGateway(id), front.settings.request_deadline).await?;
-    if !deleted {
+    if !app.ask(&app.registry.delete, DeleteGateway(id)).await? {
         return Err(Failure::gateway_not_found(&view.record.uuid).into());
     }
-    tracing::info!(caller.key = by.caller.key.name, gateway.id = id.0, gateway.name = %view.record.name, "gateway deleted");
+    tracing::info!(caller.key = by.key().name, gateway.id = id.0, gateway.name = %view.record.name, "gateway deleted");
     Ok(HttpResponse::Ok().json(Done { ok: true }))
 }
 
@@ -197,15 +150,72 @@ fn log(caller: &Caller, what: &'static str, committed: &GatewayCommitted) {
     );
 }
 
-fn answer(front: &Front, committed: &GatewayCommitted, warning: Option<String>) -> HttpResponse {
-    let mut shown = GatewayRead::of(&committed.view, front.app.store.organization_id());
-    shown.warning = warning.or_else(|| {
-        (!committed.same_address.is_empty()).then(|| {
-            format!(
-                "This address (scheme, host, port and path) is already registered as {}: they share one limit on failed logins and one device token",
-                committed.same_address.join(", ")
-            )
-        })
-    });
-    HttpResponse::Ok().json(shown)
+fn answer(app: &AppContext, committed: &GatewayCommitted, warning: Option<String>) -> HttpResponse {
+    let mut gateway = shown(&committed.view, app.store.organization_id());
+    gateway.warning = warning.or_else(|| same_address_warning(committed));
+    HttpResponse::Ok().json(gateway)
+}
+
+/// The gateway of `/{id}`.
+pub(crate) fn by_path(app: &AppContext, request: &HttpRequest) -> Result<Arc<GatewayView>, ApiError> {
+    let text = request.match_info().get("id").unwrap_or_default();
+    let uuid = uuid::Uuid::parse_str(text).map_err(|_| invalid("The gateway id in the path must be a UUID"))?;
+    Ok(find(app, uuid)?)
+}
+
+/// The gateway of `?gateway_id=`, where the query has one.
+pub(crate) fn by_query(app: &AppContext, gateway_id: Option<&str>) -> Result<Option<Arc<GatewayView>>, ApiError> {
+    let Some(text) = gateway_id else { return Ok(None) };
+    let uuid = uuid::Uuid::parse_str(text).map_err(|_| invalid("gateway_id must be the UUID of a gateway"))?;
+    Ok(Some(find(app, uuid)?))
+}
+
+/// The same, else the acting primary.
+pub(crate) fn by_query_or_acting(app: &AppContext, gateway_id: Option<&str>) -> Result<Arc<GatewayView>, ApiError> {
+    if let Some(view) = by_query(app, gateway_id)? {
+        return Ok(view);
+    }
+    let acting = app.roster.acting_primary().and_then(|acting| app.roster.get(acting.id));
+    Ok(acting.ok_or_else(|| {
+        Failure::new(ErrorCode::NoUsableGateway, "No gateway acts as primary right now, and the query names none")
+            .with_help("Name one with gateway_id; GET /api/v1/gateways lists them with their status.")
+    })?)
+}
+
+fn find(app: &AppContext, uuid: uuid::Uuid) -> Result<Arc<GatewayView>, Failure> {
+    let text = uuid.to_string();
+    let mut views = app.roster.list().into_iter();
+    views.find(|view| view.record.uuid == text).ok_or_else(|| {
+        Failure::new(ErrorCode::GatewayNotFound, format!("Gateway {text} not found"))
+            .with_help("GET /api/v1/gateways lists the gateways with their ids.")
+    })
+}
+
+fn shown(view: &GatewayView, organization_id: &str) -> GatewayRead {
+    let record = &view.record;
+    GatewayRead {
+        id: record.uuid.clone(),
+        organization_id: organization_id.to_owned(),
+        name: record.name.clone(),
+        url: url_of(record),
+        workspace_root: record.workspace_root.clone().unwrap_or_default(),
+        gateway_agent_id: record.gateway_agent_id.clone(),
+        allow_insecure_tls: record.tls == TlsTrust::None,
+        disable_device_pairing: record.disable_device_pairing,
+        token_set: record.token.is_some(),
+        status: view.report.status.as_str().to_owned(),
+        version: view.report.version.clone(),
+        created_at: wall_time::of_seconds(record.created_at),
+        updated_at: wall_time::of_seconds(record.updated_at),
+        warning: None,
+    }
+}
+
+/// The URL of a gateway: as it was given where it was a ws or wss URL that says everything, else made of host and port.
+pub(crate) fn url_of(record: &GatewayRecord) -> String {
+    let Ok(parsed) = GatewayAddress::parse(&record.host, Some(record.port)) else {
+        return format!("ws://{}:{}", record.host, record.port);
+    };
+    let says_all = GatewayAddress::parse(&record.host, None).is_ok_and(|alone| alone.port() == record.port);
+    if says_all && input::is_ws_url(&record.host) { record.host.clone() } else { parsed.address.dial_url() }
 }

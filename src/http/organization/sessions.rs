@@ -1,121 +1,162 @@
-//! `GET /api/v1/gateways/sessions`: the sessions of one gateway or of all, as this API shows them.
+//! `/api/v1/gateways/sessions`: the sessions of one gateway or of all as this API shows them; of one, what was said in it, and
+//! something more to say.
 
-use std::sync::Arc;
-
-use actix_web::{HttpRequest, HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, get, post};
+use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::roster::GatewayView;
+use gatewarden_api::organization::{
+    GatewayQuery, HistoryLimitQuery, OrganizationHistory, OrganizationMessageTaken, OrganizationSession,
+    OrganizationSessions,
+};
+use gatewarden_api::pages::{Page, PageQuery};
+use gatewarden_api::responses::{GatewayErrors, NoGateway, SessionErrors};
+use gatewarden_api::sessions::OrganizationMessage;
 use gatewarden_protocol::wall_time;
-use serde::Serialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
 
-use super::named;
-use crate::http::auth::{By, GatewayViewer};
-use crate::http::error::{ApiError, ErrorBody, KeyErrors};
-use crate::http::front::Front;
-use crate::http::query::{Page, Query};
-use crate::http::sessions::known::{KnownSessions, Source};
-use crate::http::sessions::merge::{self, Found, Wanted};
-use crate::http::sessions::session_object::Session;
-
-/// A page of sessions, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct OrganizationSessions {
-    /// As in `/api/sessions`, but with the gateway's UUID as `gateway_id` and with RFC 3339 times.
-    #[schema(value_type = Vec<Object>)]
-    pub sessions: Vec<Value>,
-    /// The session of the gateway's main agent, where one gateway was asked for and has one.
-    #[schema(value_type = Option<Object>)]
-    pub main_session: Option<Value>,
-    /// How many there are.
-    pub total: usize,
-    /// Largest size of the page.
-    pub limit: usize,
-    /// How many come before the page.
-    pub offset: usize,
-}
+use super::gateways::by_query;
+use crate::http::auth::{Authorized, GatewayAdmin, GatewayViewer};
+use crate::http::context::{App, AppContext};
+use crate::http::error::{Answer, ApiError};
+use crate::http::gateway_calls::NamedGateway;
+use crate::http::input::{JsonBody, SessionPath, read_query};
+use crate::http::sessions::known::{Found, KnownSessions, Source, Wanted, merge};
+use crate::http::sessions::{self, history};
 
 /// List sessions
 #[utoipa::path(
-    operation_id = "organization_list_sessions",
     tag = "Organization",
-    params(
-        ("gateway_id" = Option<String>, Query, description = "Only of this gateway: its UUID"),
-        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 200 (more is capped); 50 by default", minimum = 1),
-        ("offset" = Option<u64>, Query, description = "After so many; not together with page"),
-        ("page" = Option<u64>, Query, description = "From 1", minimum = 1),
-    ),
-    responses(
-        (status = 200, description = "Newest first", body = OrganizationSessions),
-        (status = 404, description = "No gateway has this id", body = ErrorBody),
-        KeyErrors,
-    ),
-    security(("api_key" = []), ("bearer" = []), ("session" = [])),
+    params(GatewayQuery, PageQuery),
+    responses((status = 200, description = "Newest first", body = OrganizationSessions), NoGateway),
 )]
 #[get("/api/v1/gateways/sessions")]
-pub(crate) async fn list(
-    _by: By<GatewayViewer>,
-    front: web::Data<Front>,
+pub(crate) async fn organization_list_sessions(
+    _by: Authorized<GatewayViewer>,
+    app: App,
     request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    let mut query = Query::parse(request.query_string());
-    let page = Page::read(&mut query).unwrap_or(Page { limit: 50, offset: 0 });
-    let only = named::by_query(&front, &query)?;
-    query.problems.into_result()?;
-    let listed = match &only {
-        Some(view) => of_gateway(&front, view, page),
-        None => listed(&front, None, page),
-    };
+) -> Answer {
+    let (asked, page): (GatewayQuery, PageQuery) = read_query(&request)?;
+    let page = page.page();
+    let only = by_query(&app, asked.gateway_id.as_deref())?;
+    let (sessions, total) = listed(&app, only.as_ref().map(|view| view.record.id), page);
     Ok(HttpResponse::Ok().json(OrganizationSessions {
-        sessions: listed.rows,
-        main_session: only.and_then(|view| main_session(&front, &view)),
-        total: listed.total,
+        sessions,
+        main_session: only.and_then(|view| main_session(&app, &view)),
+        total,
         limit: page.limit,
         offset: page.offset,
     }))
 }
 
-/// A page of rows.
-pub struct Listed {
-    /// The rows.
-    pub rows: Vec<Value>,
-    /// How many there are in all.
-    pub total: usize,
+/// Read one session
+#[utoipa::path(
+    tag = "Organization",
+    params(SessionPath, GatewayQuery),
+    responses((status = 200, description = "The session", body = OrganizationSession), SessionErrors),
+)]
+#[get("/api/v1/gateways/sessions/{key}")]
+pub(crate) async fn organization_read_session(
+    _by: Authorized<GatewayViewer>,
+    app: App,
+    request: HttpRequest,
+) -> Answer {
+    let (key, gateway) = find(&app, &request)?;
+    let session = one(&app, gateway.id, &key).ok_or_else(|| {
+        Failure::new(ErrorCode::SessionNotFound, format!("Gateway \"{}\" holds no session \"{key}\"", gateway.name))
+    })?;
+    Ok(HttpResponse::Ok().json(OrganizationSession { session }))
 }
 
-/// The sessions of one gateway.
-pub fn of_gateway(front: &Front, view: &Arc<GatewayView>, page: Page) -> Listed {
-    listed(front, Some(view.record.id), page)
+/// Read what was said in a session
+#[utoipa::path(
+    tag = "Organization",
+    params(SessionPath, GatewayQuery, HistoryLimitQuery),
+    responses((status = 200, description = "Oldest first", body = OrganizationHistory), SessionErrors, GatewayErrors),
+)]
+#[get("/api/v1/gateways/sessions/{key}/history")]
+pub(crate) async fn organization_read_session_history(
+    _by: Authorized<GatewayViewer>,
+    app: App,
+    request: HttpRequest,
+) -> Answer {
+    let limit = read_query::<HistoryLimitQuery>(&request)?.limit.unwrap_or(50);
+    let (key, gateway) = find(&app, &request)?;
+    let reply = app.ask_gateway(&gateway, "chat.history", json!({"sessionKey": key, "limit": limit})).await?;
+    let entries = history::newest(&reply, limit);
+    let history = entries.iter().filter_map(|entry| {
+        let mut shown = serde_json::to_value(entry).ok()?;
+        shown.as_object_mut()?.insert("timestamp".to_owned(), json!(entry.timestamp.map(wall_time::of_millis)));
+        Some(shown)
+    });
+    Ok(HttpResponse::Ok().json(OrganizationHistory { history: history.collect() }))
 }
 
-fn listed(front: &Front, only: Option<GatewayId>, page: Page) -> Listed {
-    let known = KnownSessions::read(&front.app.roster);
+/// Say something in a session
+///
+/// With the header `Idempotency-Key` a repeat of the same message is not said twice.
+#[utoipa::path(
+    tag = "Organization",
+    params(
+        SessionPath, GatewayQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; else one is made"),
+    ),
+    request_body = OrganizationMessage,
+    responses(
+        (status = 200, description = "The gateway took it", body = OrganizationMessageTaken), SessionErrors, GatewayErrors,
+    ),
+)]
+#[post("/api/v1/gateways/sessions/{key}/message")]
+pub(crate) async fn organization_send_session_message(
+    by: Authorized<GatewayAdmin>,
+    app: App,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
+    let idempotency_key = sessions::idempotency_key(&request)?;
+    let OrganizationMessage { content } = body.read()?;
+    let (key, gateway) = find(&app, &request)?;
+    let (run_id, _) = sessions::say(&app, &by.caller, &gateway, &key, &content, &idempotency_key).await?;
+    Ok(HttpResponse::Ok().json(OrganizationMessageTaken { ok: true, run_id, idempotency_key }))
+}
+
+/// The session of the path, and the gateway that holds it.
+fn find(app: &AppContext, request: &HttpRequest) -> Result<(String, NamedGateway), ApiError> {
+    let key = sessions::session_key(request)?;
+    let asked: GatewayQuery = read_query(request)?;
+    let only = by_query(app, asked.gateway_id.as_deref())?.map(|view| view.record.id.0);
+    let gateway = sessions::holder(app, &key, only)?;
+    Ok((key, gateway))
+}
+
+/// A page of the sessions of one gateway or of all, and how many there are.
+pub(crate) fn listed(app: &AppContext, only: Option<GatewayId>, page: Page) -> (Vec<Value>, usize) {
+    let known = KnownSessions::read(&app.roster);
     let sources: Vec<Source<'_>> =
         known.sources().into_iter().filter(|source| only.is_none_or(|only| source.id == only)).collect();
-    let (found, total) = merge::merge(&sources, Wanted::default(), page);
-    Listed { rows: found.iter().filter_map(|found| shown(front, found)).collect(), total }
+    let (found, total) = merge(&sources, Wanted::default(), page);
+    (found.iter().filter_map(|found| shown(app, found)).collect(), total)
 }
 
 /// One session of one gateway, where it is known.
-pub fn one(front: &Front, gateway: GatewayId, key: &str) -> Option<Value> {
-    let known = KnownSessions::read(&front.app.roster);
+fn one(app: &AppContext, gateway: GatewayId, key: &str) -> Option<Value> {
+    let known = KnownSessions::read(&app.roster);
     let sources = known.sources();
     let source = sources.iter().find(|source| source.id == gateway)?;
     let row = source.sessions.rows.iter().find(|row| row.key == key)?;
-    shown(front, &Found { source, row })
+    shown(app, &Found { source, row })
 }
 
 /// The main session of the gateway's main agent, where it is known.
-pub fn main_session(front: &Front, view: &GatewayView) -> Option<Value> {
+pub(crate) fn main_session(app: &AppContext, view: &GatewayView) -> Option<Value> {
     let agent = view.record.gateway_agent_id.as_ref()?;
-    one(front, view.record.id, &format!("agent:{agent}:main"))
+    one(app, view.record.id, &format!("agent:{agent}:main"))
 }
 
 /// The row of `/api/sessions` in the terms of this API.
-fn shown(front: &Front, found: &Found<'_>) -> Option<Value> {
-    let uuid = front.app.roster.get(found.source.id)?.record.uuid.clone();
-    let mut row = serde_json::to_value(Session::of(found)).ok()?;
+fn shown(app: &AppContext, found: &Found<'_>) -> Option<Value> {
+    let uuid = app.roster.get(found.source.id)?.record.uuid.clone();
+    let mut row = serde_json::to_value(sessions::shown(found)).ok()?;
     let map = row.as_object_mut()?;
     map.insert("gateway_id".to_owned(), json!(uuid));
     let millis = map.get("updatedAt").and_then(Value::as_i64);

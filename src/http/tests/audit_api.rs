@@ -55,7 +55,7 @@ async fn a_spawn_is_answered_with_its_record_stored_and_its_entry_follows() {
     let answer = harness.send(harness.admin("POST", "/api/spawn").json(json!({"task": "look around"}))).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     let id = answer.json()["spawnId"].as_str().unwrap().to_owned();
-    let stored = harness.front.app.store.find_spawn(id.clone()).await.unwrap().unwrap();
+    let stored = harness.app.store.find_spawn(id.clone()).await.unwrap().unwrap();
     let entry = harness.audited().await[0].clone();
     assert_eq!((&entry["action"], &entry["result"]), (&json!("spawn.create"), &json!("ok")));
     assert_eq!(entry["target"], format!("spawn {id}"));
@@ -174,7 +174,7 @@ async fn nobody_fills_the_disk_with_refusals() {
         harness.send(Ask::new("POST", "/api/gateways")).await;
     }
     assert_eq!(harness.audited().await.len(), 30);
-    assert_eq!(harness.front.refusals.take_left_out(), 70);
+    assert_eq!(harness.app.refusals.take_left_out(), 70);
 }
 
 #[actix_web::test]
@@ -192,7 +192,7 @@ async fn a_request_that_the_daemons_stop_cuts_short_is_in_the_log_as_unknown() {
         () = passed_on => {}
     }
     assert!(harness.audited().await.is_empty(), "its client has left, and it goes on");
-    assert_eq!(harness.front.app.mutations.finish(std::time::Duration::ZERO).await, 1);
+    assert_eq!(harness.app.mutations.finish(std::time::Duration::ZERO).await, 1);
     let rows = harness.audited().await;
     assert_eq!((&rows[0]["action"], &rows[0]["result"]), (&json!("device.decide"), &json!("unknown")));
     assert_eq!((&rows[0]["target"], &rows[0]["details"]["answered"]), (&json!("device r-1"), &json!(false)));
@@ -204,8 +204,8 @@ async fn admins_who_follow_events_hear_of_it() {
     let harness = Harness::start().await;
     let subscribe =
         |admin| Subscribe { holder: Holder::ADMIN, filter: EventFilter::new(&[], admin), last_seen: None, queue: 10 };
-    let admin = harness.front.app.event_hub.send(subscribe(true)).await.unwrap().unwrap();
-    let viewer = harness.front.app.event_hub.send(subscribe(false)).await.unwrap().unwrap();
+    let admin = harness.app.event_hub.send(subscribe(true)).await.unwrap().unwrap();
+    let viewer = harness.app.event_hub.send(subscribe(false)).await.unwrap().unwrap();
     assert_eq!(harness.send(harness.admin("POST", "/api/gateways/1/drain")).await.status, 200);
     let Some(Delivery::Event(event)) = admin.next().await else { panic!("no event") };
     let json: Value = serde_json::from_slice(&event.json).unwrap();
@@ -230,7 +230,7 @@ async fn the_log_is_read_page_by_page() {
     }
     assert_eq!(seen.len(), 5);
     assert!(seen.is_sorted_by(|newer, older| newer > older));
-    let later = harness.front.now_s() + 3600;
+    let later = harness.app.now_s() + 3600;
     let none = harness.send(harness.admin("GET", &format!("/api/audit?since={later}"))).await.json();
     assert_eq!(none, json!({"audit": [], "next_before": null}));
     for wrong in ["limit=0", "since=yesterday", "before=0"] {

@@ -107,7 +107,7 @@ async fn every_malformed_field_is_a_400_that_names_it() {
         assert_eq!(answer.error_code(), "invalid_request", "{field} = {value}");
         assert!(answer.json()["error"].as_str().unwrap().contains(field), "{field}: {answer:?}");
     }
-    assert_eq!(harness.front.app.roster.len(), 1, "nothing was stored");
+    assert_eq!(harness.app.roster.len(), 1, "nothing was stored");
 }
 
 #[actix_web::test]

@@ -156,7 +156,7 @@ fn every_error_code_is_in_the_manual_with_its_status() {
 #[derive(Default)]
 struct Schemas(Vec<(String, Value)>);
 
-impl crate::http::routes::Routes for Schemas {
+impl crate::http::route_table::Routes for Schemas {
     fn service<F: actix_web::dev::HttpServiceFactory + utoipa_actix_web::OpenApiFactory + 'static>(
         &mut self,
         route: F,

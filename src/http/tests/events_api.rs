@@ -139,11 +139,11 @@ async fn a_slow_reader_is_told_how_many_it_lost_and_a_quick_one_loses_none() {
 #[actix_web::test]
 async fn a_comment_comes_every_15_seconds_until_the_key_is_revoked() {
     let harness = Harness::start().await;
-    let (_, text) = harness.front.app.keys.create(&harness.store, "short", Role::Viewer, None).await.unwrap();
+    let (_, text) = harness.app.keys.create(&harness.store, "short", Role::Viewer, None).await.unwrap();
     let id = harness.store.list_keys().await.unwrap().iter().find(|key| key.name == "short").unwrap().id;
     let ask = || Ask::new("GET", "/api/events").header("x-api-key", text.expose());
     let (mut stream, _) = opened(&harness, ask()).await;
-    harness.front.app.keys.revoke(&harness.store, id).await.unwrap();
+    harness.app.keys.revoke(&harness.store, id).await.unwrap();
     let (mut other, _) = opened(&harness, harness.admin("GET", "/api/events")).await;
     tokio::time::pause();
     let started = tokio::time::Instant::now();
@@ -177,18 +177,18 @@ async fn a_browsers_stream_must_come_from_our_own_pages_and_ends_with_the_sessio
     let token = cookie.split_once('=').unwrap().1;
     let session_hash = crate::http::keyring::hash_hex(token);
     let session = harness.store.find_web_session(session_hash.clone()).await.unwrap().unwrap();
-    let key = harness.front.app.keys.holder_of_session(session.key_id, &session.key_sha256, harness.front.now_s());
+    let key = harness.app.keys.holder_of_session(session.key_id, &session.key_sha256, harness.app.now_s());
     let caller = crate::http::auth::Caller { key: key.unwrap(), session: Some(std::sync::Arc::new(session)) };
-    assert!(caller.is_still_good(&harness.front).await);
+    assert!(caller.is_still_good(&harness.app).await);
     harness.store.delete_web_session(session_hash).await.unwrap();
-    assert!(!caller.is_still_good(&harness.front).await, "after the logout");
+    assert!(!caller.is_still_good(&harness.app).await, "after the logout");
 }
 
 #[actix_web::test]
 async fn streams_end_when_the_daemon_stops_and_new_ones_are_refused_with_a_time_to_come_back() {
     let harness = Harness::start().await;
     let (mut stream, _) = opened(&harness, harness.admin("GET", "/api/events")).await;
-    harness.front.app.event_hub.send(EndStreams).await.unwrap();
+    harness.app.event_hub.send(EndStreams).await.unwrap();
     assert_eq!(stream.next().await, None);
     let refused = harness.send(harness.admin("GET", "/api/events")).await;
     assert_eq!((refused.status.as_u16(), refused.error_code().as_str()), (503, "unavailable"));

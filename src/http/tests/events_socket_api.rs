@@ -191,10 +191,10 @@ async fn a_client_is_pinged_and_closed_when_it_answers_no_ping() {
 #[actix_web::test]
 async fn a_socket_ends_with_the_key_behind_it() {
     let harness = Harness::start().await;
-    let (key, text) = harness.front.app.keys.create(&harness.store, "short", Role::Viewer, None).await.unwrap();
+    let (key, text) = harness.app.keys.create(&harness.store, "short", Role::Viewer, None).await.unwrap();
     let ask = Ask::new("GET", "/api/ws").header("x-api-key", text.expose());
     let mut socket = Socket::open(&harness, ask).await;
-    harness.front.app.keys.revoke(&harness.store, key.id).await.unwrap();
+    harness.app.keys.revoke(&harness.store, key.id).await.unwrap();
     tokio::time::pause();
     assert_eq!(socket.closed().await.0, 1008);
 }
@@ -204,7 +204,7 @@ async fn sockets_close_as_going_away_when_the_daemon_stops() {
     let harness = Harness::start().await;
     let mut socket = Socket::open(&harness, harness.admin("GET", "/api/ws")).await;
     harness.events.publish(EventKind::SessionUpdate, json!({}));
-    harness.front.app.event_hub.send(EndStreams).await.unwrap();
+    harness.app.event_hub.send(EndStreams).await.unwrap();
     assert_eq!(socket.message().await["type"], "session.update", "what was queued is still sent");
     assert_eq!(socket.closed().await, (1001, "the daemon stops".to_owned()));
 }

@@ -242,7 +242,7 @@ async fn manual_checks_are_limited_by_key_and_other_operations_apart() {
 #[actix_web::test]
 async fn history_is_grouped_by_gateway_with_entries_newest_first() {
     let harness = Harness::start().await;
-    let now = harness.front.app.clock.wall_ms();
+    let now = harness.app.clock.wall_ms();
     let point = |age_s: i64, status: Status, latency: Option<f64>, error: Option<&str>| {
         let point = HealthPoint {
             at_ms: now - age_s * 1000,
@@ -394,6 +394,6 @@ async fn a_registry_that_does_not_answer_is_a_503_within_the_deadline() {
     for header in ["retry-after", "x-request-id", "content-security-policy"] {
         assert!(answer.header(header).is_some(), "{header}: {answer:?}");
     }
-    assert_eq!(harness.front.app.mutations.running(), 1, "it goes on");
+    assert_eq!(harness.app.mutations.running(), 1, "it goes on");
     assert_eq!(harness.send(harness.admin("GET", "/api/gateways")).await.status, 200, "reads go on");
 }

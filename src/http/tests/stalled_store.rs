@@ -10,7 +10,7 @@ use gatewarden_actors::store::records::{AgentFilter, Role};
 use serde_json::{Value, json};
 
 use super::support::{Ask, CONFIGURED, Harness, settings};
-use crate::http::HttpSettings;
+use crate::http::settings::HttpSettings;
 
 /// Another process that holds the database, until it is dropped.
 struct Stall(SqliteConnection);
@@ -197,7 +197,7 @@ async fn a_change_whose_client_leaves_in_the_middle_is_audited_as_what_came_of_i
     let stall = Stall::of(&harness);
     let asked = harness.send(harness.admin("DELETE", "/api/keys/1"));
     let begun = async {
-        while harness.front.app.mutations.running() == 0 || harness.store.queue_depth().0 == 0 {
+        while harness.app.mutations.running() == 0 || harness.store.queue_depth().0 == 0 {
             tokio::task::yield_now().await;
         }
     };

@@ -14,7 +14,6 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use actix_web::test::{TestRequest, call_service, init_service, read_body, try_call_service};
-use actix_web::web;
 use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::audit_trail::AuditTrail;
@@ -48,10 +47,11 @@ use gatewarden_actors::store::records::{DeleteOutcome, Recorded, Role};
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
-use crate::http::direct_door::DirectDoor;
-use crate::http::registry_door::{Door, RegistryDoor};
+use crate::http::context::{App, AppState, InstallationIdentity, Readiness};
+use crate::http::keyring::Keyring;
+use crate::http::mutations::Mutations;
+use crate::http::senders::{BoundedSender, DirectSender, RegistrySender};
 use crate::http::settings::{HttpSettings, RateLimits};
-use crate::http::{AppState, Front, InstallationIdentity, Keyring, Mutations, Readiness};
 
 /// The admin key of the configuration.
 pub(super) const CONFIGURED: &str = "configured-admin-key-0123456789";
@@ -339,7 +339,7 @@ pub(super) fn refused() -> ProbeOutcome {
 
 /// A front with everything around it.
 pub(super) struct Harness {
-    pub(super) front: web::Data<Front>,
+    pub(super) app: App,
     pub(super) roster: Arc<RosterWriter>,
     pub(super) script: Script,
     pub(super) events: EventPublisher,
@@ -447,15 +447,15 @@ impl Harness {
         .unwrap();
         let state = AppState {
             roster: reader,
-            registry: RegistryDoor::new(&registry),
-            log_relay: Door::to("relay of log entries", log_relay.recipient(), 4),
+            registry: RegistrySender::new(&registry),
+            log_relay: BoundedSender::new("relay of log entries", log_relay.recipient(), 4),
             event_hub,
             agents,
-            agent_sync: Door::to("sync of agents", agent_sync.recipient(), 4),
+            agent_sync: BoundedSender::new("sync of agents", agent_sync.recipient(), 4),
             audit: audit.clone(),
-            processes: Door::to("processes", processes.recipient(), 4),
+            processes: BoundedSender::new("processes", processes.recipient(), 4),
             process_settings: Arc::default(),
-            direct: DirectDoor::new(&direct, heartbeat_timeout),
+            direct: DirectSender::new(&direct, heartbeat_timeout),
             store: store.clone(),
             keys,
             metrics,
@@ -464,8 +464,8 @@ impl Harness {
             readiness: readiness.clone(),
             mutations: Mutations::default(),
         };
-        let front = web::Data::new(Front::new(settings, state));
-        Self { front, roster, script, events, audit, readiness, store, keys: made, _directory: directory }
+        let app = crate::http::context(settings, state);
+        Self { app, roster, script, events, audit, readiness, store, keys: made, _directory: directory }
     }
 
     /// The database's file.
@@ -476,7 +476,7 @@ impl Harness {
     /// Waits until every change that began has ended.
     pub(super) async fn settled(&self) {
         tokio::time::timeout(Duration::from_secs(30), async {
-            while self.front.app.mutations.running() > 0 {
+            while self.app.mutations.running() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -510,7 +510,7 @@ impl Harness {
         ask: Ask,
         sent: impl futures_util::Stream<Item = Result<bytes::Bytes, PayloadError>> + 'static,
     ) -> Stream {
-        let service = init_service(crate::http::app(self.front.clone())).await;
+        let service = init_service(crate::http::app(self.app.clone())).await;
         let (request, _) = ask.0.to_request().replace_payload(Payload::Stream { payload: Box::pin(sent) as _ });
         let response = call_service(&service, request).await;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -519,7 +519,7 @@ impl Harness {
 
     /// Sends it.
     pub(super) async fn send(&self, ask: Ask) -> Answer {
-        let service = init_service(crate::http::app(self.front.clone())).await;
+        let service = init_service(crate::http::app(self.app.clone())).await;
         let headers_of = |headers: &HeaderMap| {
             let texts = headers.iter().map(|(name, value)| (name, value.to_str().unwrap_or_default()));
             texts.map(|(name, text)| (name.as_str().to_owned(), text.to_owned())).collect::<Vec<_>>()

@@ -1,14 +1,16 @@
-use gatewarden_actors::gateway_record::TlsTrust;
-use serde_json::json;
+use gatewarden_actors::gateway_report::Status;
+use gatewarden_actors::ids::GatewayId;
+use gatewarden_api::gateways::{STATUSES, TRANSPORTS};
 
 use super::*;
+use crate::http::error::status_of;
 
 fn new(body: Value) -> Result<NewGateway, Failure> {
-    new_gateway(body.as_object().unwrap()).map_err(|error| error.0)
+    new_gateway(&body.into(), &ProcessSettings::default()).map_err(|error| error.0)
 }
 
 fn changed(body: Value, present: &GatewayRecord) -> Result<GatewayChange, Failure> {
-    change(body.as_object().unwrap(), present).map_err(|error| error.0)
+    change(&body.into(), present, &ProcessSettings::default()).map_err(|error| error.0)
 }
 
 fn record(host: &str, port: u16) -> GatewayRecord {
@@ -136,15 +138,160 @@ fn an_external_observation_is_read() {
 }
 
 #[test]
-fn an_id_comes_from_the_body_or_the_query() {
-    let body = |value: Value| value.as_object().cloned().unwrap();
-    assert_eq!(id_of_body_or_query(Some(&body(json!({"id": 2}))), "").unwrap(), GatewayId(2));
-    assert_eq!(id_of_body_or_query(None, "id=3").unwrap(), GatewayId(3));
-    for (given, query) in
-        [(None, ""), (Some(body(json!({}))), ""), (Some(body(json!({"id": "2"}))), ""), (None, "id=x")]
-    {
-        let failure = id_of_body_or_query(given.as_ref(), query).unwrap_err().0;
-        assert_eq!(failure.code, ErrorCode::InvalidRequest, "{query}");
+fn the_words_of_requests_are_those_of_records() {
+    assert_eq!(STATUSES, Status::ALL.map(Status::as_str));
+    assert_eq!(TRANSPORTS.map(transport), [Transport::Auto, Transport::Ws, Transport::Http]);
+}
+
+fn good_organization() -> Value {
+    json!({"name": "prod", "url": "ws://gw.example:18789", "workspace_root": "/srv/w"})
+}
+
+fn with(field: &str, value: Value) -> Value {
+    let mut body = good_organization();
+    body[field] = value;
+    body
+}
+
+fn read(body: &Value) -> Result<(NewGateway, String), Failure> {
+    organization_gateway(&body.clone().into()).map_err(|error| error.0)
+}
+
+#[test]
+fn an_organizations_gateway_is_read_with_the_url_as_given_and_the_token_apart() {
+    let body = json!({"name": "prod", "url": "wss://gw.example/ws?token=abc", "workspace_root": " /srv/w ", "token": "tok",
+        "allow_insecure_tls": true, "disable_device_pairing": 1, "unknown": 5});
+    let (new, root) = read(&body).unwrap();
+    assert_eq!((new.host.as_str(), new.port, root.as_str()), ("wss://gw.example/ws", 443, "/srv/w"));
+    assert_eq!(new.url_token.unwrap().expose(), "abc");
+    assert_eq!(new.token.unwrap().expose(), "tok");
+    assert!(new.disable_device_pairing && !new.is_primary);
+    assert_eq!(new.tls, TlsTrust::None);
+    let (plain, _) = read(&good_organization()).unwrap();
+    assert_eq!((plain.port, plain.tls, plain.token), (18789, TlsTrust::System, None));
+}
+
+#[test]
+fn a_missing_field_is_a_400_with_its_name_and_all_are_named_at_once() {
+    let failure = read(&json!({})).unwrap_err();
+    assert_eq!(failure.code, ErrorCode::InvalidRequest);
+    for name in ["name is missing", "url is missing", "workspace_root is missing"] {
+        assert!(failure.message.contains(name), "{}", failure.message);
     }
-    assert!(id_of_body_or_query(Some(&body(json!({"id": -1}))), "").unwrap_err().0.message.contains("positive"));
+    assert_eq!(read(&with("workspace_root", Value::Null)).unwrap_err().code, ErrorCode::InvalidRequest);
+}
+
+#[test]
+fn a_url_that_is_none_of_a_gateway_is_a_400() {
+    for url in [
+        "http://gw.example",
+        "gw.example:18789",
+        "ws://",
+        "ws:///path",
+        "wss://user:pw@gw",
+        "ws://gw:0",
+        "ws://gw:99999",
+        "ws://a b",
+        "",
+        "ftp://gw",
+        "ws://%41",
+    ] {
+        let failure = read(&with("url", json!(url))).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::InvalidRequest, "{url}: {}", failure.message);
+        assert!(failure.message.starts_with("url "), "{url}: {}", failure.message);
+    }
+    assert_eq!(read(&with("url", json!(5))).unwrap_err().code, ErrorCode::InvalidRequest);
+    let forbidden = read(&with("url", json!("ws://169.254.169.254:80"))).unwrap_err();
+    assert_eq!(forbidden.code, ErrorCode::AddressForbidden);
+    assert!(forbidden.message.starts_with("url must not be used"), "{}", forbidden.message);
+}
+
+#[test]
+fn a_workspace_root_that_is_empty_or_relative_is_a_422() {
+    for root in ["", "  ", "work", "./work", "~/work", "C:work", "/a\nb"] {
+        let failure = read(&with("workspace_root", json!(root))).unwrap_err();
+        assert_eq!(status_of(failure.code).as_u16(), 422, "{root:?}");
+        assert_eq!(failure.details.unwrap()["fields"][0]["field"], "workspace_root");
+    }
+    for root in ["/w", "C:\\work", "D:/work", "\\\\host\\share"] {
+        assert!(read(&with("workspace_root", json!(root))).is_ok(), "{root}");
+    }
+    let both = json!({"url": "x", "name": "prod", "workspace_root": ""});
+    assert_eq!(read(&both).unwrap_err().code, ErrorCode::InvalidRequest, "what is malformed comes first");
+}
+
+#[test]
+fn only_ws_and_wss_are_websocket_urls() {
+    for (text, is) in [("ws://a", true), ("WSS://a:1", true), ("http://a", false), ("wss:/a", false), ("a", false)] {
+        assert_eq!(is_ws_url(text), is, "{text}");
+    }
+}
+
+fn of(mut body: Value) -> Result<Option<Option<ProcessSource>>, Failure> {
+    body["name"] = json!("a");
+    changed(body, &record("h", 1)).map(|change| change.process)
+}
+
+#[test]
+fn a_unit_may_be_named_changed_and_cleared() {
+    assert_eq!(of(json!({})), Ok(None));
+    let unit = ProcessSource::Unit("gatewarden-gateway@a.service".into());
+    assert_eq!(of(json!({"unit": "gatewarden-gateway@a"})), Ok(Some(Some(unit.clone()))));
+    assert_eq!(of(json!({"unit": "gatewarden-gateway@a", "command": null})), Ok(Some(Some(unit))));
+    for cleared in [json!({"unit": null}), json!({"command": ""}), json!({"unit": null, "command": null})] {
+        assert_eq!(of(cleared), Ok(Some(None)));
+    }
+}
+
+#[test]
+fn what_may_not_be_named_is_refused_with_the_cure() {
+    for (body, code, says) in [
+        (json!({"unit": "ssh.service"}), ErrorCode::InvalidRequest, "processes.units"),
+        (json!({"command": "rm -rf /"}), ErrorCode::InvalidRequest, "[commands.NAME]"),
+        (json!({"unit": "gatewarden-gateway@a", "command": "x"}), ErrorCode::InvalidRequest, "one of them"),
+        (json!({"unit": 7}), ErrorCode::InvalidRequest, "unit must be a text"),
+        (json!({"unit": "user:openclaw.service"}), ErrorCode::NotImplemented, "Units of users"),
+    ] {
+        let failure = of(body).unwrap_err();
+        assert_eq!(failure.code, code, "{failure}");
+        assert!(failure.message.contains(says), "{failure}");
+    }
+}
+
+fn read_tls(tls: Value) -> Result<Option<TlsTrust>, String> {
+    changed(json!({ "tls": tls }), &record("h", 1)).map(|change| change.tls).map_err(|failure| failure.message)
+}
+
+#[test]
+fn pins_are_taken_in_every_usual_spelling() {
+    let colons = vec!["AB"; 32].join(":");
+    let Ok(Some(TlsTrust::Pins { pins })) = read_tls(json!({"trust": "pins", "pins": [colons]})) else {
+        panic!("refused");
+    };
+    assert_eq!(pins, ["ab".repeat(32)]);
+}
+
+#[test]
+fn a_certificate_that_parses_is_taken() {
+    let certificate = rcgen::generate_simple_self_signed(vec!["gateway.test".to_owned()]).unwrap();
+    let pem = certificate.cert.pem();
+    assert_eq!(read_tls(json!({"trust": "ca", "ca_pem": pem})), Ok(Some(TlsTrust::Ca { ca_pem: pem })));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (tls, word) in [
+        (json!({}), "tls.trust is missing"),
+        (json!({"trust": "always"}), "tls.trust must be one of"),
+        (json!({"trust": "ca"}), "tls.ca_pem is missing"),
+        (json!({"trust": "ca", "ca_pem": "nonsense"}), "tls.ca_pem holds no certificate"),
+        (json!({"trust": "ca", "ca_pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}), "ca_pem"),
+        (json!({"trust": "pins"}), "tls.pins is missing"),
+        (json!({"trust": "pins", "pins": []}), "tls.pins must have"),
+        (json!({"trust": "pins", "pins": ["abc"]}), "tls.pins[0] must be"),
+        (json!("system"), "tls must be an object"),
+    ] {
+        assert!(read_tls(tls.clone()).unwrap_err().contains(word), "{tls}");
+    }
+    assert_eq!(read_tls(Value::Null), Ok(None));
 }

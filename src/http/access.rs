@@ -1,0 +1,219 @@
+//! `/api/keys`: create, list and revoke API keys; `/api/auth`: a browser trades a key for a session cookie that scripts on the
+//! page can't read; `/api/audit`: who did what with them.
+
+use actix_web::cookie::time::Duration as CookieDuration;
+use actix_web::cookie::{Cookie, SameSite};
+use actix_web::{HttpRequest, HttpResponse, delete, get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::store::records::{ApiKey, AuditRecord, Role, WebSession};
+use gatewarden_api::ErrorBody;
+use gatewarden_api::access::{
+    AuditPage, AuditQuery, AuditRow, AuditedBy, Key, KeyList, LoginAnswer, LoginBody, LogoutAnswer, NewKeyAnswer,
+    NewKeyBody, Revoked,
+};
+use gatewarden_api::pages::PageQuery;
+use gatewarden_api::request::Request as _;
+use gatewarden_api::responses::KeyErrors;
+
+use super::audit::context::AuditContext;
+use super::auth::{Admin, Authorized, SESSION_COOKIE, cross_origin, is_from_elsewhere, is_same_origin, wrong_key};
+use super::context::{App, AppContext};
+use super::error::{Answer, invalid};
+use super::input::{JsonBody, KeyPath, SmallJsonBody, path_id, read_query};
+use super::keyring::hash_hex;
+use super::peer::is_https;
+
+/// List API keys
+#[utoipa::path(
+    tag = "Keys",
+    params(PageQuery),
+    responses((status = 200, description = "Never the keys themselves", body = KeyList)),
+)]
+#[get("/api/keys")]
+pub(crate) async fn list_keys(_by: Authorized<Admin>, app: App, request: HttpRequest) -> Answer {
+    let page = read_query::<PageQuery>(&request)?.page();
+    let keys = app.store.list_keys().await?;
+    let total = keys.len();
+    let keys = keys.into_iter().skip(page.offset).take(page.limit).map(|key| shown(key, &app)).collect();
+    Ok(HttpResponse::Ok().json(KeyList { keys, total }))
+}
+
+/// Create an API key
+///
+/// The key is in the answer and nowhere else.
+#[utoipa::path(
+    tag = "Keys",
+    request_body = NewKeyBody,
+    responses((status = 201, description = "The key, this once", body = NewKeyAnswer)),
+)]
+#[post("/api/keys")]
+pub(crate) async fn create_key(by: Authorized<Admin>, app: App, body: JsonBody) -> Answer {
+    let mut fields = body.fields();
+    let NewKeyBody { name, role, expires_at } = NewKeyBody::read(&mut fields);
+    if expires_at.is_some_and(|expires_at| expires_at <= app.clock.expiry_ms() / 1_000) {
+        fields.wrong("expires_at", "must lie in the future (Unix seconds)");
+    }
+    fields.finish()?;
+    let role = Role::from_name(&role).ok_or_else(|| invalid("role is no role"))?;
+    let (key, text) = app.keys.create(&app.store, &name, role, expires_at).await?;
+    by.acts_on(key.id);
+    tracing::info!(
+        caller.key = by.key().name,
+        key.id = key.id,
+        key.name = key.name,
+        key.role = key.role.as_str(),
+        "API key created"
+    );
+    Ok(HttpResponse::Created().json(NewKeyAnswer { api_key: text.expose().to_owned(), key: shown(key, &app) }))
+}
+
+/// Revoke an API key
+///
+/// It is wrong from now on, and the browser sessions that it opened end.
+#[utoipa::path(
+    tag = "Keys",
+    params(KeyPath),
+    responses(
+        (status = 200, description = "It is gone", body = Revoked),
+        (status = 404, description = "No key has this id", body = ErrorBody),
+    ),
+)]
+#[delete("/api/keys/{id}")]
+pub(crate) async fn revoke_key(by: Authorized<Admin>, app: App, request: HttpRequest) -> Answer {
+    let id = path_id(&request, "key")?;
+    if !app.keys.revoke(&app.store, id).await? {
+        return Err(Failure::new(ErrorCode::KeyNotFound, format!("API key {id} not found"))
+            .with_help("GET /api/keys lists the keys with their ids.")
+            .into());
+    }
+    tracing::info!(caller.key = by.key().name, key.id = id, "API key revoked");
+    Ok(HttpResponse::Ok().json(Revoked { deleted: true }))
+}
+
+fn shown(key: ApiKey, app: &AppContext) -> Key {
+    Key {
+        id: key.id,
+        name: key.name,
+        role: key.role.as_str().to_owned(),
+        prefix: key.prefix,
+        created_at: key.created_at,
+        expires_at: key.expires_at,
+        last_used_at: app.keys.last_used(key.id).or(key.last_used_at),
+    }
+}
+
+/// Log a browser in
+///
+/// Sets an HttpOnly, SameSite=Strict cookie. The body has 2 KiB at most.
+#[utoipa::path(
+    tag = "Keys",
+    request_body = LoginBody,
+    responses((status = 200, description = "The cookie is set", body = LoginAnswer), KeyErrors),
+    security(()),
+)]
+#[post("/api/auth/login")]
+pub(crate) async fn log_in(app: App, request: HttpRequest, body: SmallJsonBody) -> Answer {
+    // Nobody may log somebody else's browser in.
+    if is_from_elsewhere(&request) {
+        return Err(cross_origin());
+    }
+    let LoginBody { api_key } = body.0.read()?;
+    let now_s = app.now_s();
+    let Some(key) = app.keys.verify(api_key.expose().trim(), now_s) else {
+        return Err(wrong_key(&request, &app));
+    };
+    if let Some(audit) = AuditContext::of(&request) {
+        audit.see_caller(&key);
+    }
+    let token = new_token()?;
+    let lifetime = i64::try_from(app.settings.session_lifetime.as_secs()).unwrap_or(i64::MAX);
+    let expires_at = now_s.saturating_add(lifetime);
+    let session = WebSession {
+        token_sha256: hash_hex(&token),
+        key_id: key.id,
+        key_sha256: key.sha256_hex(),
+        created_at: now_s,
+        expires_at,
+    };
+    app.store.insert_web_session(session).await?;
+    tracing::info!(key.name = key.name, key.role = key.role.as_str(), "browser session opened");
+    let cookie = cookie(&request, &app, token, CookieDuration::seconds(lifetime));
+    let answer = LoginAnswer { name: key.name.clone(), role: key.role.as_str().to_owned(), expires_at };
+    Ok(HttpResponse::Ok().cookie(cookie).json(answer))
+}
+
+/// Log a browser out
+///
+/// Also answers where nobody is logged in.
+#[utoipa::path(
+    tag = "Keys",
+    responses((status = 200, description = "The cookie is gone", body = LogoutAnswer), KeyErrors),
+    security((), ("session" = [])),
+)]
+#[post("/api/auth/logout")]
+pub(crate) async fn log_out(app: App, request: HttpRequest) -> Answer {
+    if let Some(cookie) = request.cookie(SESSION_COOKIE) {
+        if !is_same_origin(&request) {
+            return Err(cross_origin());
+        }
+        app.store.delete_web_session(hash_hex(cookie.value())).await?;
+    }
+    let gone = cookie(&request, &app, String::new(), CookieDuration::ZERO);
+    Ok(HttpResponse::Ok().cookie(gone).json(LogoutAnswer { logged_out: true }))
+}
+
+fn cookie(request: &HttpRequest, app: &AppContext, token: String, max_age: CookieDuration) -> Cookie<'static> {
+    Cookie::build(SESSION_COOKIE, token)
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(is_https(request, &app.settings.trusted_proxies))
+        .max_age(max_age)
+        .finish()
+}
+
+fn new_token() -> Result<String, Failure> {
+    let mut token = [0_u8; 32];
+    getrandom::fill(&mut token)
+        .map_err(|_| Failure::new(ErrorCode::Internal, "The operating system gave no randomness for a session"))?;
+    Ok(URL_SAFE_NO_PAD.encode(token))
+}
+
+/// Read the audit log
+///
+/// Every change and every refusal of one: who, from where, what, to what, with what result.
+#[utoipa::path(
+    tag = "Events",
+    params(AuditQuery),
+    responses((status = 200, description = "Newest first", body = AuditPage)),
+)]
+#[get("/api/audit")]
+pub(crate) async fn read_audit_log(_by: Authorized<Admin>, app: App, request: HttpRequest) -> Answer {
+    let AuditQuery { limit, since, before } = read_query(&request)?;
+    let limit = limit.unwrap_or(50);
+    let records = app.store.list_audit(limit, since.map(|since| since.saturating_mul(1000)), before).await?;
+    let next_before = records.last().map(|record| record.id).filter(|_| records.len() == limit);
+    Ok(HttpResponse::Ok().json(AuditPage { audit: records.into_iter().map(audit_row).collect(), next_before }))
+}
+
+fn audit_row(record: AuditRecord) -> AuditRow {
+    let entry = record.entry;
+    AuditRow {
+        id: record.id,
+        at: entry.at_ms.div_euclid(1000),
+        at_ms: entry.at_ms,
+        actor: AuditedBy {
+            key_id: entry.actor.key_id,
+            name: entry.actor.name,
+            role: entry.actor.role.map(|role| role.as_str().to_owned()),
+        },
+        address: entry.address,
+        request_id: entry.request_id,
+        action: entry.action,
+        target: entry.target,
+        result: entry.result.as_str().to_owned(),
+        details: entry.details,
+    }
+}

@@ -1,0 +1,194 @@
+//! Everything that handlers and middleware may reach, made once at the start and given to all workers.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use actix::{Addr, Message};
+use actix_web::web;
+use bytes::Bytes;
+use gatewarden_actors::agent_book::AgentBook;
+use gatewarden_actors::agent_sync::SyncAgents;
+use gatewarden_actors::audit_trail::AuditTrail;
+use gatewarden_actors::clock::Clock;
+use gatewarden_actors::error::Failure;
+use gatewarden_actors::event_hub::EventHubActor;
+use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::log_relay::RelayLogs;
+use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::processes::messages::OrderProcess;
+use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
+use gatewarden_actors::settings::ProcessSettings;
+use gatewarden_actors::store::handle::StoreHandle;
+use gatewarden_listener::Connections;
+
+use super::gateway_view::ListBody;
+use super::headers::RequestIds;
+use super::keyring::Keyring;
+use super::limits::{BodyBudget, Limits, Refusals};
+use super::mutations::Mutations;
+use super::route_table::RouteTable;
+use super::senders::{BoundedSender, DirectSender, RegistrySender};
+use super::settings::HttpSettings;
+
+/// As handlers take it.
+pub(crate) type App = web::Data<AppContext>;
+
+/// What the daemon hands to the HTTP front.
+pub(crate) struct AppState {
+    /// Reads of gateways: no message, no waiting.
+    pub(crate) roster: RosterReader,
+    pub(crate) registry: RegistrySender,
+    pub(crate) event_hub: Addr<EventHubActor>,
+    /// Gives log entries to the event hub.
+    pub(crate) log_relay: BoundedSender<RelayLogs>,
+    pub(crate) audit: AuditTrail,
+    pub(crate) store: StoreHandle,
+    /// Agents: reads and changes, with the events that changes entail.
+    pub(crate) agents: AgentBook,
+    pub(crate) agent_sync: BoundedSender<SyncAgents>,
+    /// Runs gateways on this machine.
+    pub(crate) processes: BoundedSender<OrderProcess>,
+    pub(crate) process_settings: Arc<ProcessSettings>,
+    /// CLI tools that connect directly.
+    pub(crate) direct: DirectSender,
+    pub(crate) keys: Keyring,
+    /// Changes under way. The daemon waits for their end.
+    pub(crate) mutations: Mutations,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) identity: InstallationIdentity,
+    pub(crate) clock: Clock,
+    /// Whether `/ready` answers 200. The daemon sets it.
+    pub(crate) readiness: Readiness,
+}
+
+/// That, and what the front has of its own.
+pub(crate) struct AppContext {
+    state: AppState,
+    pub(crate) settings: HttpSettings,
+    pub(crate) limits: Limits,
+    pub(crate) refusals: Refusals,
+    /// The body of `GET /api/gateways`, kept while nothing changes.
+    pub(crate) list: ListBody,
+    pub(crate) connections: Connections,
+    pub(crate) bodies: BodyBudget,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) routes: RouteTable,
+    pub(crate) document: ServedDocument,
+    started: Instant,
+}
+
+impl Deref for AppContext {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.state
+    }
+}
+
+impl AppContext {
+    pub(crate) fn new(settings: HttpSettings, state: AppState, routes: RouteTable, document: ServedDocument) -> Self {
+        let proxies = settings.trusted_proxies.clone();
+        let is_shared = move |address| proxies.iter().any(|network| network.contains(address));
+        Self {
+            connections: Connections::new(settings.connections, is_shared),
+            bodies: BodyBudget::default(),
+            limits: Limits::new(&settings.rate_limits, &state.clock),
+            refusals: Refusals::default(),
+            list: ListBody::default(),
+            request_ids: RequestIds::new(),
+            routes,
+            document,
+            started: state.clock.now(),
+            settings,
+            state,
+        }
+    }
+
+    /// Sends a command or a question that is answered within the usual deadline.
+    pub(crate) async fn ask<M, T>(&self, to: &BoundedSender<M>, message: M) -> Result<T, Failure>
+    where
+        M: Message<Result = Result<T, Failure>> + Send,
+        T: Send + 'static,
+    {
+        to.send(message, self.settings.request_deadline).await
+    }
+
+    /// A gateway, where there is one of this id.
+    pub(crate) fn gateway(&self, id: GatewayId) -> Result<Arc<GatewayView>, Failure> {
+        self.roster.get(id).ok_or_else(|| Failure::gateway_not_found(id))
+    }
+
+    /// Unix seconds.
+    pub(crate) fn now_s(&self) -> i64 {
+        self.clock.wall_ms().div_euclid(1000)
+    }
+
+    /// Seconds since the start.
+    pub(crate) fn uptime_s(&self) -> u64 {
+        self.clock.now().saturating_duration_since(self.started).as_secs()
+    }
+}
+
+/// The document as it is served, made when it is asked for first.
+pub(crate) struct ServedDocument {
+    make: fn() -> utoipa::openapi::OpenApi,
+    made: OnceLock<Bytes>,
+}
+
+impl ServedDocument {
+    pub(crate) fn new(make: fn() -> utoipa::openapi::OpenApi) -> Self {
+        Self { make, made: OnceLock::new() }
+    }
+
+    /// On a thread of its own: it takes megabytes for some milliseconds, which the allocator would keep for a worker's thread for
+    /// good and gives back with a thread that ends.
+    pub(crate) fn serialized(&self) -> Bytes {
+        let make = self.make;
+        let serialize = move || serde_json::to_vec(&make()).unwrap_or_default();
+        let on_thread = || {
+            let thread = std::thread::Builder::new().name("openapi".to_owned()).spawn(serialize);
+            Bytes::from(thread.ok().and_then(|made| made.join().ok()).unwrap_or_else(serialize))
+        };
+        self.made.get_or_init(on_thread).clone()
+    }
+}
+
+/// The public half of this installation's device identity, as `GET /api/identity` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InstallationIdentity {
+    /// Lowercase hex SHA-256 of the raw public key.
+    pub(crate) device_id: String,
+    /// Raw Ed25519 public key, base64url without padding.
+    pub(crate) public_key: String,
+}
+
+/// Whether the daemon is ready. Clones share the state: the daemon keeps one and sets it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Readiness(Arc<AtomicU8>);
+
+impl Readiness {
+    const STARTING: u8 = 0;
+    const READY: u8 = 1;
+    const STOPPING: u8 = 2;
+
+    /// The store is migrated, the registry runs, the socket is bound.
+    pub(crate) fn set_ready(&self) {
+        self.0.store(Self::READY, Ordering::Release);
+    }
+
+    /// The daemon is stopping: load balancers should look elsewhere.
+    pub(crate) fn set_stopping(&self) {
+        self.0.store(Self::STOPPING, Ordering::Release);
+    }
+
+    /// `None` when ready, else the state in a word: `starting` or `stopping`.
+    pub(crate) fn why_not(&self) -> Option<&'static str> {
+        match self.0.load(Ordering::Acquire) {
+            Self::READY => None,
+            Self::STOPPING => Some("stopping"),
+            Self::STARTING..=u8::MAX => Some("starting"),
+        }
+    }
+}

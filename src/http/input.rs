@@ -1,0 +1,408 @@
+//! What clients send: ids in paths, queries, and JSON bodies, which are read strictly: what is not one JSON object without
+//! repeated keys is a 400 that says where.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_api::request::{self, Fields, Query, Request};
+use gatewarden_api::rules::kind_of;
+use gatewarden_listener::announced_length;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use utoipa::IntoParams;
+
+use super::audit::context::AuditContext;
+use super::auth::was_admitted;
+use super::context::App;
+use super::error::{ApiError, invalid};
+use super::limits::BodyPermit;
+
+/// How long a body may take to arrive: a client that trickles must not hold a connection for good.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Largest body of somebody who needs no key, bytes. A connection has one request at a time, so all of them together take no
+/// more than this times `http.max_connections`: 8 MiB by default.
+const SMALL: usize = 2 * 1024;
+
+/// A body that must be a JSON object.
+#[derive(Debug)]
+pub(crate) struct JsonBody(Map<String, Value>);
+
+/// A body that may be left out; if there is one, it must be a JSON object.
+#[derive(Debug)]
+pub(crate) struct OptionalJsonBody(Option<Map<String, Value>>);
+
+/// A body that must be a small JSON object: for routes that need no key.
+#[derive(Debug)]
+pub(crate) struct SmallJsonBody(pub JsonBody);
+
+impl JsonBody {
+    /// Reads it; one 400 names everything that is wrong.
+    pub(crate) fn read<T: Request>(&self) -> Result<T, ApiError> {
+        Ok(request::read(&self.0)?)
+    }
+
+    /// For reading with more to say about it.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields::new(&self.0)
+    }
+
+    /// As it was sent, in one order.
+    pub(crate) fn text(&self) -> String {
+        Value::Object(self.0.clone()).to_string()
+    }
+}
+
+#[cfg(test)]
+impl From<Value> for JsonBody {
+    fn from(body: Value) -> Self {
+        Self(body.as_object().cloned().unwrap_or_default())
+    }
+}
+
+impl OptionalJsonBody {
+    /// Reads it as if an empty object had been sent where it was left out.
+    pub(crate) fn read<T: Request>(&self) -> Result<T, ApiError> {
+        Ok(request::read(self.0.as_ref().unwrap_or(&Map::new()))?)
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// Reads a query; one 400 names everything that is wrong.
+pub(crate) fn read_query<T: Request>(request: &HttpRequest) -> Result<T, ApiError> {
+    Ok(Query::read(request.query_string())?)
+}
+
+/// The id in the path of a gateway or of what else is named: a positive integer.
+pub(crate) fn path_id(request: &HttpRequest, what: &str) -> Result<i64, ApiError> {
+    let id = request.match_info().get("id").and_then(|text| text.parse().ok()).filter(|id| *id > 0);
+    id.ok_or_else(|| invalid(format!("The {what} id in the path must be a positive integer")))
+}
+
+/// What paths name, for the document.
+macro_rules! paths {
+    ($($path:ident, $name:ident: $type:ty, $doc:literal $(, $limit:meta)?;)*) => {
+        $(#[derive(IntoParams)]
+        #[into_params(parameter_in = Path)]
+        #[expect(dead_code, reason = "described in the OpenAPI document; paths are read by hand")]
+        pub(crate) struct $path {
+            #[doc = $doc]
+            $(#[param($limit)])?
+            $name: $type,
+        })*
+    };
+}
+
+paths! {
+    GatewayPath, id: i64, "The gateway", minimum = 1;
+    GatewayUuidPath, id: String, "The gateway's UUID";
+    AgentPath, id: String, "The agent's id or name";
+    KeyPath, id: i64, "The key", minimum = 1;
+    SessionPath, key: String, "The session's key, percent-encoded";
+    SpawnPath, id: String, "The spawnId";
+}
+
+type Reading<T> = LocalBoxFuture<'static, Result<T, ApiError>>;
+
+impl FromRequest for JsonBody {
+    type Error = ApiError;
+    type Future = Reading<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Reading<Self> {
+        let body = read(request, payload, body_limit(request), Sender::KeyHolder);
+        Box::pin(async move { body.await?.ok_or_else(empty).map(Self) })
+    }
+}
+
+impl FromRequest for SmallJsonBody {
+    type Error = ApiError;
+    type Future = Reading<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Reading<Self> {
+        let body = read(request, payload, body_limit(request).min(SMALL), Sender::Anybody);
+        Box::pin(async move { body.await?.ok_or_else(empty).map(|map| Self(JsonBody(map))) })
+    }
+}
+
+impl FromRequest for OptionalJsonBody {
+    type Error = ApiError;
+    type Future = Reading<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Reading<Self> {
+        let body = read(request, payload, body_limit(request), Sender::KeyHolder);
+        Box::pin(async move { body.await.map(Self) })
+    }
+}
+
+fn body_limit(request: &HttpRequest) -> usize {
+    request.app_data::<App>().map_or(SMALL, |app| app.settings.body_limit)
+}
+
+/// Whose body it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    /// Of a route that needs no key.
+    Anybody,
+    /// Somebody whose key or browser session is good: nothing is read before that is settled.
+    KeyHolder,
+}
+
+/// One JSON object of at most so many bytes; none where the body is empty.
+fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+    sender: Sender,
+) -> impl Future<Output = Result<Option<Map<String, Value>>, ApiError>> + use<> {
+    let (request, payload) = (request.clone(), payload.take());
+    async move {
+        if announced_length(&request).is_some_and(|length| length > limit as u64) {
+            return Err(too_large(limit));
+        }
+        let collected = tokio::time::timeout(PATIENCE, collect(&request, payload, limit, sender))
+            .await
+            .map_err(|_elapsed| invalid(format!("The request body did not arrive within {} s", PATIENCE.as_secs())));
+        let (bytes, _permit) = collected??;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        check_content_type(content_type(&request))?;
+        let map = parse_object(&bytes)?;
+        if let Some(audit) = AuditContext::of(&request) {
+            audit.see_body(&map);
+        }
+        Ok(Some(map))
+    }
+}
+
+/// Takes in the whole body, up to the limit and out of the budget of all.
+async fn collect(
+    request: &HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+    sender: Sender,
+) -> Result<(Bytes, Option<BodyPermit>), ApiError> {
+    let mut permit = None;
+    if sender == Sender::KeyHolder {
+        // Polled again whenever `Authorized` is, which stands before it among the arguments of every handler.
+        poll_fn(|_| if was_admitted(request) { Poll::Ready(()) } else { Poll::Pending }).await;
+        permit = request.app_data::<App>().map(|app| app.bodies.permit());
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| invalid("The request body ended before it was complete"))?;
+        let length = bytes.len().saturating_add(chunk.len());
+        if length > limit {
+            return Err(too_large(limit));
+        }
+        if let Some(permit) = &mut permit {
+            permit.grow_to(length)?;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((bytes.freeze(), permit))
+}
+
+fn empty() -> ApiError {
+    invalid("The request body is empty; a JSON object is needed")
+}
+
+fn content_type(request: &HttpRequest) -> Option<String> {
+    let value = request.headers().get(header::CONTENT_TYPE)?;
+    Some(value.to_str().unwrap_or("?").to_owned())
+}
+
+/// No content type is taken as JSON: many scripts leave it out. A wrong one is refused, which also keeps a browser's
+/// cross-site form from reaching a handler.
+fn check_content_type(content_type: Option<String>) -> Result<(), ApiError> {
+    let Some(text) = content_type else {
+        return Ok(());
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    let shown: String = essence.chars().filter(|character| !character.is_control()).take(100).collect();
+    Err(ApiError(
+        Failure::new(ErrorCode::UnsupportedMediaType, format!("The request body must be JSON, not \"{shown}\""))
+            .with_help("Send the header Content-Type: application/json."),
+    ))
+}
+
+fn too_large(limit: usize) -> ApiError {
+    ApiError(Failure::new(
+        ErrorCode::PayloadTooLarge,
+        format!("The request body is larger than the {limit} bytes that are allowed"),
+    ))
+}
+
+/// Parses one JSON object; trailing text, repeated keys and invalid UTF-8 are refused.
+fn parse_object(bytes: &Bytes) -> Result<Map<String, Value>, ApiError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|fault| invalid(format!("The request body is not valid UTF-8 at byte {}", fault.valid_up_to())))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let strict = Strict::deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value))
+        .map_err(|fault| malformed(&fault))?;
+    match strict.0 {
+        Value::Object(map) => Ok(map),
+        other => Err(invalid(format!("The request body must be a JSON object, not {}", kind_of(&other)))),
+    }
+}
+
+fn malformed(fault: &serde_json::Error) -> ApiError {
+    let place = format!("line {}, column {}", fault.line(), fault.column());
+    let text = fault.to_string();
+    let what = if let Some(key) = text.strip_prefix(REPEATED).and_then(|rest| rest.split('\u{1}').next()) {
+        format!("names the field \"{key}\" twice")
+    } else if text.starts_with("recursion limit") {
+        "is nested too deeply".to_owned()
+    } else if text.starts_with("number out of range") {
+        "holds a number that is too large".to_owned()
+    } else if fault.is_eof() {
+        "ends too early to be JSON".to_owned()
+    } else {
+        "is not valid JSON".to_owned()
+    };
+    invalid(format!("The request body {what} ({place})"))
+}
+
+const REPEATED: &str = "repeated key \u{1}";
+
+/// A JSON value whose objects have no repeated keys.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = sequence.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let Strict(value) = access.next_value()?;
+            if map.contains_key(&key) {
+                let shown: String = key.chars().filter(|character| !character.is_control()).take(100).collect();
+                return Err(A::Error::custom(format!("{REPEATED}{shown}\u{1}")));
+            }
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentence(body: &[u8]) -> String {
+        parse_object(&Bytes::copy_from_slice(body)).unwrap_err().0.message
+    }
+
+    #[test]
+    fn what_is_not_one_json_object_is_refused_with_a_sentence() {
+        assert!(sentence(b"{\"a\":1,\"a\":2}").contains("names the field \"a\" twice"));
+        assert!(sentence(b"{\"a\":{\"b\":1,\"b\":1}}").contains("\"b\" twice"));
+        assert!(sentence(b"{\"a\":NaN}").contains("not valid JSON"));
+        assert!(sentence(b"{\"a\":1e999}").contains("too large"));
+        assert!(sentence(b"{\"a\":").contains("ends too early"));
+        assert!(sentence(b"{} {}").contains("not valid JSON"));
+        assert!(sentence(b"[1]").contains("not an array"));
+        assert!(sentence(b"null").contains("not null"));
+        assert!(sentence(b"{\"a\":\"\xff\"}").contains("not valid UTF-8 at byte 6"));
+        assert!(sentence(b"{\"a\":\"\0\"}").contains("not valid JSON"));
+        let deep = [b"{\"a\":".repeat(1000), b"1".to_vec(), b"}".repeat(1000)].concat();
+        assert!(sentence(&deep).contains("nested too deeply"));
+    }
+
+    #[test]
+    fn no_sentence_speaks_of_rust() {
+        for body in [&b"{\"a\":NaN}"[..], b"{", b"[", b"\"x\"", b"{\"a\":1e999}", b"nope"] {
+            let sentence = sentence(body);
+            for word in ["serde", "Value", "expected", "i64", "u64", "::"] {
+                assert!(!sentence.contains(word), "{sentence}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_content_type_passes_and_a_wrong_one_does_not() {
+        assert!(check_content_type(None).is_ok());
+        assert!(check_content_type(Some("application/json; charset=utf-8".to_owned())).is_ok());
+        assert!(check_content_type(Some("Application/JSON".to_owned())).is_ok());
+        for wrong in ["text/html", "application/x-www-form-urlencoded", "", "json"] {
+            let ApiError(failure) = check_content_type(Some(wrong.to_owned())).unwrap_err();
+            assert_eq!(failure.code, ErrorCode::UnsupportedMediaType);
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_body_that_never_ends_is_given_up() {
+        tokio::time::pause();
+        let started = tokio::time::Instant::now();
+        let request = actix_web::test::TestRequest::post().to_http_request();
+        let mut payload: Payload = Payload::Stream { payload: Box::pin(futures_util::stream::pending()) };
+        let ApiError(failure) = JsonBody::from_request(&request, &mut payload).await.unwrap_err();
+        assert!(failure.message.contains("did not arrive"), "{}", failure.message);
+        assert!(started.elapsed() < PATIENCE + Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,194 @@
+//! `POST /api/v1/gateways/{id}/templates/sync`: give the agents of a gateway their files.
+
+use actix_web::{HttpRequest, HttpResponse, post};
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::gateway_record::GatewayRecord;
+use gatewarden_actors::registry::messages::{ConfirmGateway, ReconnectGateway};
+use gatewarden_actors::registry::roster::GatewayView;
+use gatewarden_actors::store::records::AgentFilter;
+use gatewarden_api::organization::{TemplatesSyncAnswer, TemplatesSyncBody, TemplatesSyncError, TemplatesSyncFiles};
+use gatewarden_api::responses::{GatewayErrors, NoGateway};
+use gatewarden_protocol::GatewayAddress;
+use serde_json::json;
+
+use super::gateways::by_path;
+use crate::http::auth::{Authorized, GatewayAdmin};
+use crate::http::context::{App, AppContext};
+use crate::http::error::Answer;
+use crate::http::input::{GatewayUuidPath, OptionalJsonBody, read_query};
+use crate::provisioning::creation::{caller, facts_of, to_record};
+use crate::provisioning::registry_caller::RegistryCaller;
+use crate::provisioning::sync::{SyncOptions, Synced, sync};
+use crate::provisioning::{GatewayCaller as _, Writing};
+
+/// What a sync is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Options {
+    include_main: bool,
+    overwrite: bool,
+    reset_sessions: bool,
+    rotate_tokens: bool,
+}
+
+impl Options {
+    /// The body goes before the query.
+    fn of(query: &TemplatesSyncBody, body: &TemplatesSyncBody) -> Self {
+        Self {
+            include_main: body.include_main.or(query.include_main).unwrap_or(true),
+            overwrite: body.overwrite.or(query.overwrite).unwrap_or(false),
+            reset_sessions: body.reset_sessions.or(query.reset_sessions).unwrap_or(false),
+            rotate_tokens: body.rotate_tokens.or(query.rotate_tokens).unwrap_or(false),
+        }
+    }
+}
+
+/// Give the agents of a gateway their files
+///
+/// Options are taken from the query or the body; the body goes before. The main agent is found or made, and recorded. Files
+/// that somebody else has written or changed are left alone unless `overwrite` is asked for. May be repeated at will.
+#[utoipa::path(
+    tag = "Organization",
+    params(GatewayUuidPath, TemplatesSyncBody),
+    request_body(content = Option<TemplatesSyncBody>, description = "May be left out"),
+    responses(
+        (status = 200, description = "What was done, and who could not be brought in line", body = TemplatesSyncAnswer),
+        NoGateway, GatewayErrors,
+    ),
+)]
+#[post("/api/v1/gateways/{id}/templates/sync")]
+pub(crate) async fn sync_gateway_templates(
+    by: Authorized<GatewayAdmin>,
+    app: App,
+    request: HttpRequest,
+    body: OptionalJsonBody,
+) -> Answer {
+    let options = Options::of(&read_query(&request)?, &body.read()?);
+    let view = by_path(&app, &request)?;
+    let synced = run(&app, &view, options).await.map_err(failed)?;
+    tracing::info!(
+        caller.key = by.key().name,
+        gateway.id = view.record.id.0,
+        gateway.name = view.record.name,
+        agents = synced.updated,
+        files.written = synced.files[0],
+        errors = synced.troubles.len(),
+        "templates synced"
+    );
+    Ok(HttpResponse::Ok().json(answer(&view.record, options, synced)))
+}
+
+async fn run(app: &AppContext, view: &GatewayView, options: Options) -> Result<Synced, Failure> {
+    let record = &view.record;
+    let mut gateway = caller(app, record);
+    if options.rotate_tokens {
+        rotate(app, record, &gateway).await?;
+        gateway = gateway.expecting_it_back();
+    }
+    let filter = AgentFilter { gateway_id: Some(record.id), ..AgentFilter::default() };
+    let (known, _) = app.store.list_agents(filter, 1, usize::MAX).await?;
+    let known: Vec<String> = known.into_iter().map(|agent| agent.name).collect();
+    let facts = facts_of(app, record);
+    let writing = Writing { templates: &app.settings.templates, overwrite: options.overwrite };
+    let wanted = SyncOptions { include_main: options.include_main, reset_sessions: options.reset_sessions };
+    let recorded = record.gateway_agent_id.as_deref();
+    let synced = sync(&gateway, &facts, recorded, &known, wanted, writing).await?;
+    if let Some(main) = &synced.main {
+        let message = ConfirmGateway { id: record.id, main: to_record(&main.agent) };
+        app.ask(&app.registry.confirm, message).await?;
+    }
+    Ok(synced)
+}
+
+fn answer(record: &GatewayRecord, options: Options, synced: Synced) -> TemplatesSyncAnswer {
+    let [written, unchanged, kept, skipped] = synced.files;
+    let errors = synced.troubles.into_iter();
+    TemplatesSyncAnswer {
+        gateway_id: record.uuid.clone(),
+        include_main: options.include_main,
+        reset_sessions: options.reset_sessions,
+        overwrite: options.overwrite,
+        agents_updated: synced.updated,
+        agents_skipped: synced.skipped,
+        main_updated: synced.main_updated,
+        main_created: synced.main.as_ref().is_some_and(|main| main.created),
+        gateway_agent_id: synced.main.map(|main| main.agent.id).or_else(|| record.gateway_agent_id.clone()),
+        sessions_reset: synced.sessions_reset,
+        tokens_rotated: options.rotate_tokens,
+        files: TemplatesSyncFiles { written, unchanged, kept, skipped },
+        errors: errors
+            .map(|trouble| TemplatesSyncError { agent_name: trouble.agent, message: trouble.message })
+            .collect(),
+    }
+}
+
+/// Here a gateway that can't be reached is a bad gateway: nobody else can do what was wanted.
+fn failed(failure: Failure) -> Failure {
+    if failure.code != ErrorCode::GatewayUnavailable {
+        return failure;
+    }
+    Failure { code: ErrorCode::GatewayUnreachable, ..failure }
+}
+
+/// A new device token for this installation on one gateway, only where it can't lock us out: the gateway's own token must be
+/// stored here, since newer releases end the connection, and tell the new token to nobody but a device that comes back.
+/// The next handshake brings it.
+async fn rotate(app: &AppContext, record: &GatewayRecord, gateway: &RegistryCaller<'_>) -> Result<(), Failure> {
+    if let Some(why) = impossible(app, record).await? {
+        let failure = Failure::new(
+            ErrorCode::NotSupportedByGateway,
+            format!("The device token on gateway \"{}\" cannot be rotated: {why}", record.name),
+        );
+        return Err(failure.with_help("Leave rotate_tokens out; nothing was changed."));
+    }
+    let params = json!({"deviceId": app.identity.device_id, "role": "operator"});
+    // Older releases give the new token right here. It is not read: the handshake gives it too, and keeps it.
+    gateway.call_once("device.token.rotate", params).await?;
+    tracing::info!(gateway.id = record.id.0, gateway.name = %record.name, "device token rotated");
+    app.ask(&app.registry.reconnect, ReconnectGateway(record.id)).await?;
+    Ok(())
+}
+
+/// Why it can't be done, if it can't.
+async fn impossible(app: &AppContext, record: &GatewayRecord) -> Result<Option<&'static str>, Failure> {
+    if record.disable_device_pairing {
+        return Ok(Some("this installation connects there without a device"));
+    }
+    if record.token.is_none() && record.url_token.is_none() {
+        return Ok(Some("the gateway's own token is not stored here, and without it there would be no way back in"));
+    }
+    let address = GatewayAddress::parse(&record.host, Some(record.port)).map(|parsed| parsed.address.key());
+    let kept = app.store.load_device_tokens().await?;
+    if !kept.iter().any(|(known, _)| address.as_ref() == Ok(known)) {
+        return Ok(Some("it has not given this installation one, but lets it in with the gateway's own token"));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use gatewarden_api::request::{self, Query};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn read(query: &str, body: Value) -> Result<Options, String> {
+        let query = Query::read(query).map_err(|problems| problems.sentence())?;
+        let body = request::read(body.as_object().unwrap()).map_err(|problems| problems.sentence())?;
+        Ok(Options::of(&query, &body))
+    }
+
+    #[test]
+    fn options_come_from_query_and_body_and_the_body_goes_before() {
+        let usual = Options { include_main: true, overwrite: false, reset_sessions: false, rotate_tokens: false };
+        assert_eq!(read("", json!({})), Ok(usual));
+        let asked = read("include_main=false&overwrite=1&reset_sessions=true", json!({"reset_sessions": false}));
+        assert_eq!(asked, Ok(Options { include_main: false, overwrite: true, ..usual }));
+        assert_eq!(read("", json!({"rotate_tokens": true})), Ok(Options { rotate_tokens: true, ..usual }));
+    }
+
+    #[test]
+    fn a_wrong_option_is_named() {
+        assert!(read("overwrite=maybe", json!({})).unwrap_err().contains("overwrite"));
+        assert!(read("", json!({"include_main": "yes"})).unwrap_err().contains("include_main"));
+    }
+}

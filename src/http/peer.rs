@@ -1,0 +1,107 @@
+//! The other end of a request: who it really comes from (forwarding headers count only where a trusted proxy sent them), and
+//! what its connection is told of the key that came with it.
+
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::HeaderMap;
+use gatewarden_listener::Connection;
+use gatewarden_protocol::forwarded::{client_behind, is_trusted};
+
+use super::keyring::KeyHolder;
+use super::settings::Network;
+
+/// The address of the client: the peer, or what trusted proxies say in `X-Forwarded-For`, read from its end.
+pub(crate) fn client_address(request: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    let hops: Vec<&str> = text_values(request.headers(), "x-forwarded-for").collect();
+    Some(client_behind(peer, hops.into_iter(), trusted))
+}
+
+/// Whether the browser's side of the connection is encrypted: only a trusted proxy can say so, as the daemon itself
+/// speaks plain HTTP.
+pub(crate) fn is_https(request: &HttpRequest, trusted: &[Network]) -> bool {
+    let Some(peer) = request.peer_addr() else {
+        return false;
+    };
+    let last = text_values(request.headers(), "x-forwarded-proto").last();
+    is_trusted(peer.ip(), trusted) && last.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+}
+
+/// Whether the peer is this machine and no proxy stands between.
+pub(crate) fn is_direct_loopback(request: &HttpRequest) -> bool {
+    const FORWARDING: [&str; 6] =
+        ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
+    request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+        && !FORWARDING.iter().any(|name| request.headers().contains_key(*name))
+}
+
+fn text_values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
+}
+
+/// A good key came in on the request's connection: it isn't ended in favour of strangers.
+pub(crate) fn mark_known(request: &HttpRequest, key: &KeyHolder) {
+    if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+        connection.mark_known(NonZeroU64::MIN.saturating_add(key.limit_key().unsigned_abs()));
+    }
+}
+
+/// A wrong key came in on the request's connection, which may have been good before.
+pub(crate) fn mark_unknown(request: &HttpRequest) {
+    if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+        connection.mark_unknown();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn client(peer: &str, forwarded: &[&str]) -> String {
+        let mut request = TestRequest::default().peer_addr(format!("{peer}:5000").parse().unwrap());
+        for value in forwarded {
+            request = request.append_header(("x-forwarded-for", *value));
+        }
+        let trusted = ["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        client_address(&request.to_http_request(), &trusted).unwrap().to_string()
+    }
+
+    #[test]
+    fn only_what_trusted_proxies_say_is_believed() {
+        assert_eq!(client("192.0.2.1", &["198.51.100.9"]), "192.0.2.1");
+        assert_eq!(client("127.0.0.1", &["198.51.100.9"]), "198.51.100.9");
+        assert_eq!(client("127.0.0.1", &["1.2.3.4, 198.51.100.9, 10.0.0.7"]), "198.51.100.9");
+        assert_eq!(client("127.0.0.1", &["1.2.3.4", "198.51.100.9:4711"]), "198.51.100.9");
+        assert_eq!(client("127.0.0.1", &["unknown"]), "127.0.0.1");
+        assert_eq!(client("127.0.0.1", &[]), "127.0.0.1");
+    }
+
+    #[test]
+    fn https_is_what_a_trusted_proxy_says() {
+        let request = |peer: &str, scheme: &str| {
+            TestRequest::default()
+                .peer_addr(format!("{peer}:5000").parse().unwrap())
+                .insert_header(("x-forwarded-proto", scheme))
+                .to_http_request()
+        };
+        let trusted = Network::loopback();
+        assert!(is_https(&request("127.0.0.1", "https"), &trusted));
+        assert!(!is_https(&request("127.0.0.1", "http"), &trusted));
+        assert!(!is_https(&request("192.0.2.1", "https"), &trusted));
+    }
+
+    #[test]
+    fn a_forwarding_header_makes_loopback_not_direct() {
+        let peer = "127.0.0.1:5000".parse().unwrap();
+        let direct = TestRequest::default().peer_addr(peer);
+        assert!(is_direct_loopback(&direct.to_http_request()));
+        for name in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
+            let forwarded = TestRequest::default().peer_addr(peer).insert_header((name, "1.2.3.4"));
+            assert!(!is_direct_loopback(&forwarded.to_http_request()), "{name}");
+        }
+    }
+}

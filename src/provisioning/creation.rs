@@ -1,0 +1,310 @@
+//! The steps of a creation or a check of a gateway, carried out: what to do when is decided by a machine. It goes on when the
+//! client has left: what was begun is brought to an end, as every change is, and a dial that only reads in a task of its own.
+
+use std::sync::Arc;
+
+use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, NewGateway};
+use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::machines::provisioning::{MinimumVersion, Named, Provisioning, Step};
+use gatewarden_actors::registry::messages::Trial;
+use gatewarden_actors::registry::messages::{
+    AbandonGateway, ConfirmGateway, GatewayCommitted, ReserveGateway, TryGateway, UpdateGateway,
+};
+use gatewarden_actors::registry::roster::GatewayView;
+use gatewarden_actors::store::records::MainAgent;
+use gatewarden_protocol::{AgentRow, GatewayAddress};
+use serde_json::{Value, json};
+
+use super::main_agent::{config_of, provision};
+use super::registry_caller::RegistryCaller;
+use super::{GatewayFacts, Writing};
+use crate::http::context::{App, AppContext};
+
+/// Creates a gateway: all of it, or nothing.
+pub(crate) async fn create(app: App, new: NewGateway, workspace_root: String) -> Result<GatewayCommitted, Failure> {
+    let reserve = ReserveGateway { new, workspace_root };
+    let trial = app.ask(&app.registry.reserve, reserve).await?;
+    let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
+    let walked = walk.all_or_nothing(machine(&app, &trial.record, true)).await?;
+    walked.committed.ok_or_else(nothing_recorded)
+}
+
+/// Changes a gateway. Where address, credentials or trust change, the gateway is dialled and judged as it would be then, and
+/// only then changed; a warning where the main agent could not be refreshed.
+pub(crate) async fn change(
+    app: App,
+    view: Arc<GatewayView>,
+    change: GatewayChange,
+) -> Result<(GatewayCommitted, Option<String>), Failure> {
+    let record = &view.record;
+    let changed = merged(record, &change);
+    if !dials_differently(record, &changed) {
+        let id = record.id;
+        let committed = update(&app, UpdateGateway { id, change }).await?;
+        return Ok(refresh_main_agent(&app, committed).await);
+    }
+    let trial = app.ask(&app.registry.trial, TryGateway(as_new(&changed))).await?;
+    // A gateway that was registered without a workspace root has no main agent of ours.
+    let with_main_agent = changed.workspace_root.is_some();
+    let known = GatewayRecord { id: trial.record.id, ..changed };
+    let trial = Trial { record: Arc::new(known), ..trial };
+    let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
+    let walked = walk.check(machine(&app, &trial.record, with_main_agent)).await;
+    // The connection under trial has served.
+    let ended = abandon(&app, &trial).await;
+    let main = walked?.main;
+    ended?;
+    let committed = update(&app, UpdateGateway { id: record.id, change }).await?;
+    match main {
+        None => Ok((committed, None)),
+        Some(main) => confirm(&app, record.id, main).await.map(|committed| (committed, None)),
+    }
+}
+
+/// What a dial of a gateway that is not stored has found.
+pub(crate) struct Dialled {
+    /// Why it can't be worked with.
+    pub(crate) failure: Option<Failure>,
+    /// Its sessions, in its own words, where it told them.
+    pub(crate) sessions: Option<Vec<Value>>,
+    /// Its release.
+    pub(crate) version: Option<String>,
+}
+
+/// Dials what is not stored.
+pub(crate) async fn dial(app: App, new: NewGateway) -> Result<Dialled, Failure> {
+    // A read, and so nobody else's task.
+    let dialled = actix_rt::spawn(async move {
+        let trial = app.ask(&app.registry.trial, TryGateway(new)).await?;
+        let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
+        let walked = walk.check(machine(&app, &trial.record, false)).await;
+        let sessions = match &walked {
+            Ok(_) => call(&app, &trial, "sessions.list", json!({"limit": 50})).await.ok(),
+            Err(_) => None,
+        };
+        let version = trial.reports.borrow().version.clone();
+        abandon(&app, &trial).await?;
+        let rows = sessions.as_ref().and_then(|reply| reply.get("sessions")).and_then(Value::as_array).cloned();
+        Ok(Dialled { failure: walked.err(), sessions: rows, version })
+    });
+    dialled.await.unwrap_or_else(|_panicked| {
+        Err(Failure::new(ErrorCode::Internal, "The request ended in a fault of the daemon")
+            .with_help("The cause is in the daemon's log; please report it. What was half-made is removed."))
+    })
+}
+
+fn machine(app: &AppContext, record: &GatewayRecord, with_main_agent: bool) -> Provisioning {
+    let address = GatewayAddress::parse(&record.host, Some(record.port)).ok().map(|parsed| parsed.address);
+    let named = Named {
+        name: record.name.clone(),
+        host: address.map_or_else(|| record.host.clone(), |address| address.host()),
+        port: record.port,
+        disable_device_pairing: record.disable_device_pairing,
+    };
+    Provisioning::new(named, MinimumVersion::new(&app.settings.gateway_min_version), with_main_agent)
+}
+
+/// One way through the steps.
+struct Walk<'a> {
+    app: &'a AppContext,
+    trial: &'a Trial,
+    main: Option<MainAgent>,
+    committed: Option<GatewayCommitted>,
+}
+
+impl Walk<'_> {
+    /// A creation: what fails is undone before it is answered.
+    async fn all_or_nothing(self, mut machine: Provisioning) -> Result<Self, Failure> {
+        let (app, trial) = (self.app, self.trial);
+        let walked = self.walk(&mut machine, true).await;
+        if walked.is_err()
+            && let Err(failure) = abandon(app, trial).await
+        {
+            tracing::warn!(gateway.name = %trial.record.name, %failure,
+                "a half-made gateway could not be removed: nobody sees it, and it goes at the next start");
+        }
+        walked
+    }
+
+    /// A check, which records nothing.
+    async fn check(self, mut machine: Provisioning) -> Result<Self, Failure> {
+        self.walk(&mut machine, false).await
+    }
+
+    async fn walk(mut self, machine: &mut Provisioning, records: bool) -> Result<Self, Failure> {
+        let mut reports = self.trial.reports.clone();
+        let patience = tokio::time::sleep(self.app.settings.gateway_timeout);
+        tokio::pin!(patience);
+        let mut step = {
+            let report = reports.borrow_and_update().clone();
+            machine.on_report(&report)
+        };
+        loop {
+            step = match step {
+                Step::Wait => {
+                    let told = tokio::select! {
+                        changed = reports.changed() => changed.is_ok(),
+                        () = &mut patience => false,
+                    };
+                    let report = reports.borrow_and_update().clone();
+                    let next = if told { machine.on_report(&report) } else { machine.on_silence(&report) };
+                    if !told && next == Step::Wait {
+                        return Err(nothing_recorded());
+                    }
+                    next
+                }
+                Step::ReadConfiguration => {
+                    machine.on_configuration(call(self.app, self.trial, "config.get", json!({})).await)
+                }
+                Step::ProvisionMainAgent => {
+                    let made = provision_main_agent(self.app, &self.trial.record).await;
+                    machine.on_main_agent(made.map(|main| self.main = Some(main)))
+                }
+                Step::Record if !records => return Ok(self),
+                Step::Record => {
+                    let recorded = match self.main.clone() {
+                        Some(main) => confirm(self.app, self.trial.record.id, main).await,
+                        None => Err(nothing_recorded()),
+                    };
+                    machine.on_recorded(recorded.map(|committed| self.committed = Some(committed)))
+                }
+                Step::Done => return Ok(self),
+                Step::Undo(failure) => return Err(failure),
+            };
+        }
+    }
+}
+
+fn nothing_recorded() -> Failure {
+    Failure::new(ErrorCode::Internal, "The gateway was not recorded: a fault of the daemon")
+        .with_help("The daemon's log has more; please report it.")
+}
+
+async fn call(app: &AppContext, trial: &Trial, method: &str, params: Value) -> Result<Value, Failure> {
+    app.call_gateway(Some(trial.record.id), method, params).await.map(|(_, reply)| reply.into_inner())
+}
+
+async fn update(app: &AppContext, message: UpdateGateway) -> Result<GatewayCommitted, Failure> {
+    app.ask(&app.registry.update, message).await
+}
+
+async fn confirm(app: &AppContext, id: GatewayId, main: MainAgent) -> Result<GatewayCommitted, Failure> {
+    app.ask(&app.registry.confirm, ConfirmGateway { id, main }).await
+}
+
+async fn abandon(app: &AppContext, trial: &Trial) -> Result<(), Failure> {
+    app.ask(&app.registry.abandon, AbandonGateway(trial.record.id)).await
+}
+
+/// After a change that leaves the connection alone: the main agent is refreshed where the gateway can be asked.
+async fn refresh_main_agent(app: &AppContext, committed: GatewayCommitted) -> (GatewayCommitted, Option<String>) {
+    let record = &committed.view.record;
+    if record.workspace_root.is_none() {
+        return (committed, None);
+    }
+    let refreshed = match provision_main_agent(app, record).await {
+        Ok(main) => confirm(app, record.id, main).await,
+        Err(failure) => Err(failure),
+    };
+    match refreshed {
+        Ok(committed) => (committed, None),
+        Err(failure) => {
+            tracing::warn!(gateway.id = record.id.0, gateway.name = %record.name, %failure,
+                "the main agent was not refreshed after a change of its gateway");
+            let warning = format!("The change is stored; the main agent was not refreshed: {}", failure.message);
+            (committed, Some(warning))
+        }
+    }
+}
+
+fn merged(record: &GatewayRecord, change: &GatewayChange) -> GatewayRecord {
+    let mut merged = record.clone();
+    if let Some(name) = &change.name {
+        merged.name.clone_from(name);
+    }
+    if let Some(host) = &change.host {
+        merged.host.clone_from(host);
+    }
+    if let Some(token) = &change.token {
+        merged.token.clone_from(token);
+    }
+    if let Some(url_token) = &change.url_token {
+        merged.url_token.clone_from(url_token);
+    }
+    if let Some(tls) = &change.tls {
+        merged.tls.clone_from(tls);
+    }
+    if change.workspace_root.is_some() {
+        merged.workspace_root.clone_from(&change.workspace_root);
+    }
+    merged.port = change.port.unwrap_or(merged.port);
+    merged.disable_device_pairing = change.disable_device_pairing.unwrap_or(merged.disable_device_pairing);
+    merged
+}
+
+fn dials_differently(before: &GatewayRecord, after: &GatewayRecord) -> bool {
+    before.host != after.host
+        || before.port != after.port
+        || before.token != after.token
+        || before.url_token != after.url_token
+        || before.tls != after.tls
+        || before.disable_device_pairing != after.disable_device_pairing
+}
+
+fn as_new(record: &GatewayRecord) -> NewGateway {
+    NewGateway {
+        token: record.token.clone(),
+        url_token: record.url_token.clone(),
+        priority: record.priority,
+        transport: record.transport,
+        tls: record.tls.clone(),
+        disable_device_pairing: record.disable_device_pairing,
+        ..NewGateway::at(&record.name, &record.host, record.port)
+    }
+}
+
+/// The main agent as the gateway has it now. Files that somebody else has written stay as they are.
+///
+/// # Errors
+/// As [`provision`].
+pub(crate) async fn provision_main_agent(app: &AppContext, record: &GatewayRecord) -> Result<MainAgent, Failure> {
+    let gateway = caller(app, record);
+    let writing = Writing { templates: &app.settings.templates, overwrite: false };
+    let recorded = record.gateway_agent_id.as_deref();
+    let done = provision(&gateway, &facts_of(app, record), recorded, writing).await?;
+    tracing::info!(
+        gateway.id = record.id.0,
+        gateway.name = record.name,
+        agent.id = done.found.agent.id,
+        created = done.found.created,
+        files.written = done.files.written.len(),
+        files.kept = done.files.kept.len(),
+        files.skipped = done.files.skipped.len(),
+        "main agent provisioned"
+    );
+    Ok(to_record(&done.found.agent))
+}
+
+/// The way to a gateway for everything that is done with its agents.
+pub(crate) fn caller<'a>(app: &'a AppContext, record: &GatewayRecord) -> RegistryCaller<'a> {
+    let settings = &app.settings;
+    RegistryCaller::new(&app.registry.call, record.id, settings.gateway_timeout, settings.restart_patience)
+}
+
+/// What templates are filled with.
+pub(crate) fn facts_of(app: &AppContext, record: &GatewayRecord) -> GatewayFacts {
+    let address = GatewayAddress::parse(&record.host, Some(record.port));
+    GatewayFacts {
+        id: record.uuid.clone(),
+        name: record.name.clone(),
+        url: address.map(|parsed| parsed.address.dial_url()).unwrap_or_default(),
+        organization_id: app.store.organization_id().to_owned(),
+        workspace_root: record.workspace_root.clone(),
+    }
+}
+
+/// What is recorded of a main agent.
+pub(crate) fn to_record(agent: &AgentRow) -> MainAgent {
+    MainAgent { agent_id: agent.id.clone(), role: agent.role.clone(), config: config_of(agent) }
+}
