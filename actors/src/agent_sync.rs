@@ -4,14 +4,12 @@
 //! It decides nothing: [`crate::machines::sync_schedule`] says when and whom. A gateway that fails costs its own turn and
 //! nobody else's.
 
-pub mod messages;
-mod reading;
-
 use std::time::Duration;
 
 use actix::prelude::*;
+use gatewarden_protocol::{AgentRow, read_agents, read_config_agents};
+use serde_json::{Map, Value, json};
 
-use self::messages::{SyncAgents, SyncedGateway};
 use crate::agent_book::AgentBook;
 use crate::clock::Clock;
 use crate::error::{ErrorCode, Failure};
@@ -20,9 +18,35 @@ use crate::machines::sync_schedule::{Duty, Seen, SyncSchedule};
 use crate::registry::messages::CallGateway;
 use crate::registry::roster::RosterReader;
 use crate::store::handle::StoreHandle;
+use crate::store::records::{SyncStats, SyncedAgent};
 
 /// The schedule is looked at this often; at most a quarter of the interval.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What the registry may take beyond the deadline of a call.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// From HTTP: read a gateway's agents now and take them over. Fails, with nothing changed, with `gateway_not_found`,
+/// `no_usable_gateway`, `gateway_unavailable`, `gateway_timeout`, `gateway_refused`, `not_supported_by_gateway`,
+/// `store_unavailable`.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<SyncedGateway, Failure>")]
+pub struct SyncAgents {
+    /// The gateway, or the acting primary.
+    pub target: Option<GatewayId>,
+    /// Deadline of each request to it.
+    pub timeout: Duration,
+}
+
+/// A gateway whose agents were taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncedGateway {
+    /// Which.
+    pub id: GatewayId,
+    /// Its name.
+    pub name: String,
+    /// What changed.
+    pub stats: SyncStats,
+}
 
 /// What the sync is made of.
 pub struct AgentSyncParts {
@@ -149,7 +173,7 @@ impl Work {
     async fn sync(&self, id: GatewayId, timeout: Duration) -> Result<SyncedGateway, Failure> {
         let view = self.roster.get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
         let name = view.record.name.clone();
-        let listed = reading::read_list(&self.registry, id, &name, timeout).await?;
+        let listed = read_list(&self.registry, id, &name, timeout).await?;
         let names: Vec<String> = listed.iter().map(|agent| agent.name.clone()).collect();
         let stats = self.store.sync_agents(id, listed).await?;
         // The sync is committed; that its agents were seen alive is worth telling and not worth failing for.
@@ -162,6 +186,77 @@ impl Work {
     fn now_s(&self) -> i64 {
         self.clock.wall_ms().div_euclid(1000)
     }
+}
+
+/// A gateway's own list of agents: from `agents.list`, else out of its configuration (`config.get`, `GET /config`).
+async fn read_list(
+    registry: &Recipient<CallGateway>,
+    gateway: GatewayId,
+    name: &str,
+    timeout: Duration,
+) -> Result<Vec<SyncedAgent>, Failure> {
+    let listed = match call(registry, gateway, "agents.list", timeout).await {
+        Ok(payload) => read_agents(&payload),
+        Err(failure) if failure.code == ErrorCode::NotSupportedByGateway => None,
+        Err(failure) => return Err(failure),
+    };
+    let rows = match listed {
+        Some(rows) => rows,
+        None => {
+            let payload =
+                call(registry, gateway, "config.get", timeout).await.map_err(|failure| neither(name, failure))?;
+            read_config_agents(&payload).ok_or_else(|| unreadable(name))?
+        }
+    };
+    Ok(rows.into_iter().map(synced).collect())
+}
+
+async fn call(
+    registry: &Recipient<CallGateway>,
+    gateway: GatewayId,
+    method: &str,
+    timeout: Duration,
+) -> Result<Value, Failure> {
+    let message = CallGateway { target: Some(gateway), method: method.to_owned(), params: json!({}), timeout };
+    match tokio::time::timeout(timeout + GRACE, registry.send(message)).await {
+        Ok(Ok(answer)) => answer.map(|(_, payload)| payload.into_inner()),
+        Ok(Err(_)) | Err(_) => Err(Failure::unavailable("registry")),
+    }
+}
+
+fn neither(name: &str, failure: Failure) -> Failure {
+    if failure.code != ErrorCode::NotSupportedByGateway {
+        return failure;
+    }
+    Failure::new(
+        ErrorCode::NotSupportedByGateway,
+        format!("Gateway \"{name}\" offers neither agents.list nor its configuration, so its agents cannot be read"),
+    )
+    .with_help("Register its agents with POST /api/agents, or update the gateway.")
+}
+
+fn unreadable(name: &str) -> Failure {
+    Failure::new(
+        ErrorCode::GatewayRefused,
+        format!("Gateway \"{name}\" answered with something that is no list of agents and no configuration"),
+    )
+    .with_help("Look at its agents section; nothing was changed here.")
+}
+
+/// The id is the name here: it is what sessions and spawns call the agent, and it doesn't change with the agent's mood.
+/// Only what is known to be no secret is taken over.
+fn synced(row: AgentRow) -> SyncedAgent {
+    let mut config = Map::new();
+    config.insert("id".to_owned(), Value::from(row.id.clone()));
+    for (key, value) in [("name", row.name), ("model", row.model), ("workspace", row.workspace)] {
+        if let Some(value) = value {
+            config.insert(key.to_owned(), Value::from(value));
+        }
+    }
+    if row.is_default {
+        config.insert("default".to_owned(), Value::from(true));
+    }
+    SyncedAgent { name: row.id, role: row.role, config: Value::Object(config) }
 }
 
 #[cfg(test)]

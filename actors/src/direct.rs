@@ -3,26 +3,24 @@
 //! | file | decides or does |
 //! | --- | --- |
 //! | `messages` | what the HTTP front tells |
-//! | `handlers` | open, close, beat: write, then watch, then tell |
-//! | `expiry` | who was silent for too long |
-//! | `announcements` | what subscribers are told |
+//! | `reports` | open, close, beat: write, then watch, then tell; and who was silent for too long |
 //!
 //! It owns the deadlines ([`crate::machines::silence`]) and nothing else: what is connected stands in the store, which is
 //! asked again before anybody is given up. So a deadline that is too early costs a look and never a connection; the one
 //! thing that must not be is an open connection without a deadline.
 
-mod announcements;
-mod expiry;
-mod handlers;
 pub mod messages;
+mod reports;
 
 use std::time::Duration;
 
 use actix::prelude::*;
+use serde_json::json;
 
-use crate::agent_book::AgentBook;
+use crate::agent_book::{AgentBook, AgentKey};
 use crate::clock::Clock;
 use crate::error::Failure;
+use crate::event::EventKind;
 use crate::event_hub::EventPublisher;
 use crate::machines::silence::{SilenceWatch, Watched, allowance};
 use crate::store::handle::StoreHandle;
@@ -51,14 +49,14 @@ pub struct DirectParts {
 
 /// Owns the deadlines of tools and of agents that report in.
 pub struct DirectConnectionsActor {
-    desk: Desk,
+    work: Work,
     heartbeat_timeout: Duration,
     watch: SilenceWatch,
 }
 
 /// What a request works with.
 #[derive(Clone)]
-struct Desk {
+struct Work {
     store: StoreHandle,
     agents: AgentBook,
     events: EventPublisher,
@@ -74,7 +72,7 @@ impl DirectConnectionsActor {
     pub async fn start(parts: DirectParts) -> Result<Addr<Self>, Failure> {
         let DirectParts { store, agents, events, heartbeat_timeout, clock } = parts;
         let mut actor = Self {
-            desk: Desk { store, agents, events, clock },
+            work: Work { store, agents, events, clock },
             heartbeat_timeout,
             watch: SilenceWatch::new(MOST_WATCHED),
         };
@@ -83,13 +81,13 @@ impl DirectConnectionsActor {
     }
 
     async fn resume(&mut self) -> Result<(), Failure> {
-        let open = self.desk.store.list_connections(true, None).await?;
+        let open = self.work.store.list_connections(true, None).await?;
         for connection in &open {
             self.expect_again(connection);
         }
         let mut offset = 0;
         loop {
-            let (agents, total) = self.desk.store.list_agents_after(AgentFilter::default(), offset, PAGE).await?;
+            let (agents, total) = self.work.store.list_agents_after(AgentFilter::default(), offset, PAGE).await?;
             offset += agents.len();
             for agent in agents.iter().filter(|agent| reports_by_itself(agent)) {
                 if !open.iter().any(|connection| connection.agent_id == agent.id) {
@@ -107,7 +105,7 @@ impl DirectConnectionsActor {
         self.watch.forget(&Watched::Agent(connection.agent_id));
         let allowed = allowance(self.heartbeat_timeout, connection.metadata.as_ref());
         let who = Watched::Connection(connection.connection_id.clone());
-        if !self.watch.heard(self.desk.clock.now(), who, connection.last_heartbeat, allowed) {
+        if !self.watch.heard(self.work.clock.now(), who, connection.last_heartbeat, allowed) {
             tracing::error!(connection.id = %connection.connection_id, "more tools are connected than can be watched: {MOST_WATCHED}");
         }
     }
@@ -115,7 +113,7 @@ impl DirectConnectionsActor {
     /// An agent reported in without a connection: it is offline if it stops.
     fn expect_agent_again(&mut self, agent: &AgentRecord) {
         let last_seen = agent.last_seen.unwrap_or_default();
-        if !self.watch.heard(self.desk.clock.now(), Watched::Agent(agent.id), last_seen, self.heartbeat_timeout) {
+        if !self.watch.heard(self.work.clock.now(), Watched::Agent(agent.id), last_seen, self.heartbeat_timeout) {
             tracing::error!(agent.id = agent.id, "more agents report in than can be watched: {MOST_WATCHED}");
         }
     }
@@ -132,6 +130,48 @@ impl Actor for DirectConnectionsActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(LOOK_EVERY.min(self.heartbeat_timeout / 4), Self::give_up_the_silent);
+    }
+}
+
+impl Work {
+    /// A tool connected, or is back after a silence.
+    pub(super) fn announce_created(&self, connection: &ConnectionRecord, revived: bool) {
+        self.events.publish(
+            EventKind::ConnectionCreated,
+            json!({
+                "connection_id": connection.connection_id,
+                "agent_id": connection.agent_id,
+                "agent": connection.agent_name,
+                "tool_name": connection.tool_name,
+                "tool_version": connection.tool_version,
+                "revived": revived,
+            }),
+        );
+    }
+
+    /// A tool left (`closed`, `replaced`), was silent for too long (`silent`), or its agent was deleted (`agent_deleted`).
+    pub(super) fn announce_ended(&self, connection: &ConnectionRecord, reason: &str) {
+        self.events.publish(
+            EventKind::ConnectionDisconnected,
+            json!({
+                "connection_id": connection.connection_id,
+                "agent_id": connection.agent_id,
+                "agent": connection.agent_name,
+                "tool_name": connection.tool_name,
+                "reason": reason,
+                "last_heartbeat": connection.last_heartbeat,
+            }),
+        );
+    }
+
+    /// Tells how an agent's status changed by what was committed. What can't be read any more is no reason to fail.
+    pub(super) async fn announce_status(&self, agent_id: i64, from: Option<AgentStatus>) {
+        let Some(from) = from else { return };
+        match self.agents.find(&AgentKey::Id(agent_id)).await {
+            Ok(agent) if agent.status != from => self.agents.announce(&agent, from),
+            Ok(_) => {}
+            Err(failure) => tracing::debug!(agent.id = agent_id, %failure, "a change of status was not told"),
+        }
     }
 }
 

@@ -5,15 +5,14 @@
 //! [`EventPublisher`], which counts what is on its way and drops beyond a bound, telling all subscribers so.
 
 pub mod messages;
-pub mod publisher;
 pub mod subscriber;
 
 use std::sync::Arc;
 
 use actix::prelude::*;
 
-use self::messages::{EndStreams, Publish, Subscribe};
-pub use self::publisher::EventPublisher;
+pub use self::messages::EventPublisher;
+use self::messages::{Backlog, EndStreams, Publish, Subscribe};
 use self::subscriber::{Delivery, SubscriptionFeed};
 use crate::clock::Clock;
 use crate::event::Event;
@@ -34,7 +33,7 @@ pub struct EventHubActor {
     ring: ReplayRing,
     feeds: Vec<SubscriptionFeed>,
     places: usize,
-    publisher: Arc<publisher::Backlog>,
+    backlog: Arc<Backlog>,
     metrics: Arc<Metrics>,
     ended: bool,
 }
@@ -49,13 +48,13 @@ impl EventHubActor {
     /// The same with so many places for subscribers.
     pub fn start_with(places: usize, clock: Clock, metrics: Arc<Metrics>) -> (Addr<Self>, EventPublisher) {
         let start_id = u64::try_from(clock.wall_ms()).unwrap_or(0).saturating_mul(1_000);
-        let backlog = Arc::new(publisher::Backlog::default());
+        let backlog = Arc::new(Backlog::default());
         let hub = Self {
             clock,
             ring: ReplayRing::new(start_id, RING_EVENTS, RING_BYTES),
             feeds: Vec::new(),
             places,
-            publisher: backlog.clone(),
+            backlog: backlog.clone(),
             metrics,
             ended: false,
         };
@@ -84,9 +83,8 @@ impl Handler<Publish> for EventHubActor {
     type Result = ();
 
     fn handle(&mut self, message: Publish, _: &mut Self::Context) {
-        let Publish { kind, data, on_its_way } = message;
-        drop(on_its_way);
-        let lost = self.publisher.take_lost();
+        let Publish { kind, data, .. } = message;
+        let lost = self.backlog.take_lost();
         if lost > 0 {
             self.metrics.count_events_lost(u64::try_from(lost).unwrap_or(u64::MAX));
             // Nobody can tell who would have wanted the lost ones.
@@ -107,24 +105,19 @@ impl Handler<Subscribe> for EventHubActor {
         if self.ended {
             return MessageResult(Err(NoPlace::Ended));
         }
-        let of_holder = self.feeds.iter().filter(|feed| feed.holder() == message.holder).count();
+        let of_holder = self.feeds.iter().filter(|feed| feed.holder == message.holder).count();
         if let Err(none) = event_places::admit(self.places, self.feeds.len(), of_holder, message.holder) {
             return MessageResult(Err(none));
         }
         let newest = self.ring.last_id();
         let replay = message.last_seen.map(|last_seen| (last_seen, self.ring.since(last_seen, &message.filter)));
-        let starts_after = match replay {
-            Some((last_seen, Replay::Missed(_))) => last_seen,
-            Some((_, Replay::Reset)) | None => newest,
+        let (starts_after, missed) = match replay {
+            Some((last_seen, Replay::Missed(events))) => (last_seen, events.into_iter().map(Delivery::Event).collect()),
+            Some((_, Replay::Reset)) => (newest, vec![Delivery::Reset { last_id: newest }]),
+            None => (newest, Vec::new()),
         };
-        let (feed, subscription) = subscriber::pair(message.holder, message.filter, message.queue, starts_after);
-        match replay {
-            None => {}
-            Some((_, Replay::Reset)) => {
-                feed.offer(&Delivery::Reset { last_id: newest });
-            }
-            Some((_, Replay::Missed(events))) => feed.preload(events),
-        }
+        let (feed, subscription) =
+            subscriber::pair(message.holder, message.filter, message.queue, starts_after, missed);
         self.feeds.push(feed);
         MessageResult(Ok(subscription))
     }

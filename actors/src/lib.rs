@@ -19,6 +19,7 @@ pub mod dialing;
 pub mod direct;
 pub mod event_hub;
 pub mod gateway;
+mod lagging_queue;
 pub mod log_relay;
 pub mod log_watch;
 pub mod metrics;

@@ -2,13 +2,12 @@
 //!
 //! The reader's end is also the lease: while it is held the gateway is asked for new lines, once it is dropped it isn't.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use gatewarden_protocol::{LogEntry, LogLevel};
-use tokio::sync::Notify;
 
 use crate::error::Failure;
+use crate::lagging_queue::{Capacity, LaggingReceiver, LaggingSender, Lossy, lagging_queue};
 pub use crate::machines::log_tail::{LogCursor, LogGap};
 use crate::metrics::Metrics;
 
@@ -82,6 +81,12 @@ impl LogDelivery {
             Self::Over(failure) => failure.message.clone(),
         }
     }
+}
+
+impl Lossy for LogDelivery {
+    fn lagged(dropped: u64) -> Self {
+        Self::Lagged { dropped }
+    }
 
     fn weight(&self) -> usize {
         match self {
@@ -91,65 +96,17 @@ impl LogDelivery {
     }
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    /// What the follower begins with; bounded by what a gateway gives out at once, so that nothing of it is dropped.
-    first: VecDeque<LogDelivery>,
-    waiting: VecDeque<LogDelivery>,
-    bytes: usize,
-    dropped: u64,
-    ended: bool,
-}
-
-impl Queue {
-    fn push(&mut self, delivery: LogDelivery) {
-        self.bytes += delivery.weight();
-        self.waiting.push_back(delivery);
-        while self.waiting.len() > QUEUE_ENTRIES || (self.bytes > QUEUE_BYTES && self.waiting.len() > 1) {
-            if let Some(oldest) = self.waiting.pop_front() {
-                self.bytes -= oldest.weight();
-                self.dropped += 1;
-            }
-        }
-    }
-
-    fn take(&mut self) -> Option<LogDelivery> {
-        if let Some(delivery) = self.first.pop_front() {
-            return Some(delivery);
-        }
-        if self.dropped > 0 {
-            return Some(LogDelivery::Lagged { dropped: std::mem::take(&mut self.dropped) });
-        }
-        let delivery = self.waiting.pop_front()?;
-        self.bytes -= delivery.weight();
-        Some(delivery)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
-    news: Notify,
-}
-
-impl Shared {
-    /// The queue is held for a few moves only and nothing in there panics, so poison carries no meaning.
-    fn with<T>(&self, action: impl FnOnce(&mut Queue) -> T) -> T {
-        action(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
 /// The end of the gateway's actor.
 #[derive(Debug)]
 pub(crate) struct LogFeed {
-    shared: Arc<Shared>,
+    queue: LaggingSender<LogDelivery>,
     wish: LogWish,
 }
 
 /// The follower's end. Dropping it ends the following.
 #[derive(Debug)]
 pub struct LogSubscription {
-    shared: Arc<Shared>,
+    queue: LaggingReceiver<LogDelivery>,
     begins_at: Option<LogCursor>,
     metrics: Arc<Metrics>,
 }
@@ -162,23 +119,19 @@ pub(crate) fn pair(
     cursor: Option<LogCursor>,
     gap: Option<LogGap>,
 ) -> (LogFeed, LogSubscription) {
-    let shared = Arc::new(Shared::default());
     let wanted: Vec<&Arc<LogEntry>> = entries.iter().filter(|entry| wish.wants(entry)).collect();
     let surplus = match wish.begin {
         LogBegin::Newest(newest) => wanted.len().saturating_sub(newest),
         LogBegin::Now | LogBegin::After(_) => 0,
     };
-    let shown = wanted.into_iter().skip(surplus);
-    let is_empty = shared.with(|queue| {
-        queue.first.extend(gap.map(LogDelivery::Gap));
-        let before = queue.first.len();
-        queue.first.extend(together(shown.cloned(), cursor));
-        queue.first.len() == before
-    });
-    let begins_at = cursor.filter(|_| is_empty);
+    let begins_at = cursor.filter(|_| wanted.len() == surplus);
+    let shown = together(wanted.into_iter().skip(surplus).cloned(), cursor);
+    let first = gap.map(LogDelivery::Gap).into_iter().chain(shown);
+    // What a follower begins with is bounded by what a gateway gives out at once.
+    let (sender, receiver) = lagging_queue(Capacity { items: QUEUE_ENTRIES, bytes: QUEUE_BYTES }, first);
     metrics.log_watcher_came();
-    let subscription = LogSubscription { shared: shared.clone(), begins_at, metrics: metrics.clone() };
-    (LogFeed { shared, wish }, subscription)
+    let subscription = LogSubscription { queue: receiver, begins_at, metrics: metrics.clone() };
+    (LogFeed { queue: sender, wish }, subscription)
 }
 
 /// Entries that came together: only the last one has the place after them all.
@@ -197,27 +150,18 @@ fn together(
 impl LogFeed {
     /// Whether somebody still reads.
     pub(crate) fn is_read(&self) -> bool {
-        Arc::strong_count(&self.shared) > 1
+        self.queue.is_read()
     }
 
     /// Queues new entries that the follower wants to see.
     pub(crate) fn entries(&self, entries: &[Arc<LogEntry>], cursor: Option<LogCursor>) {
         let wanted = entries.iter().filter(|entry| self.wish.wants(entry)).cloned();
-        self.shared.with(|queue| together(wanted, cursor).for_each(|delivery| queue.push(delivery)));
-        self.shared.news.notify_one();
+        self.queue.send(together(wanted, cursor));
     }
 
     /// Queues a notice.
     pub(crate) fn notice(&self, notice: LogDelivery) {
-        self.shared.with(|queue| queue.push(notice));
-        self.shared.news.notify_one();
-    }
-}
-
-impl Drop for LogFeed {
-    fn drop(&mut self) {
-        self.shared.with(|queue| queue.ended = true);
-        self.shared.news.notify_one();
+        self.queue.send([notice]);
     }
 }
 
@@ -230,17 +174,7 @@ impl LogSubscription {
 
     /// The next delivery; `None` once the gateway's actor is gone and all is read.
     pub async fn next(&self) -> Option<LogDelivery> {
-        loop {
-            let taken = self.shared.with(|queue| match queue.take() {
-                Some(delivery) => Some(Some(delivery)),
-                None if queue.ended => Some(None),
-                None => None,
-            });
-            match taken {
-                Some(delivery) => return delivery,
-                None => self.shared.news.notified().await,
-            }
-        }
+        self.queue.next().await
     }
 }
 

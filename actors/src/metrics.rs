@@ -17,13 +17,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use gatewarden_processes::Process;
-use prometheus::core::Collector;
-use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use self::catalogue::Family;
-use self::exposition::Exposition;
+use self::exposition::{Exposition, as_f64, count, seconds};
 use self::gateways::Gateways;
 use crate::dialing::MemoryBudget;
 use crate::event::EventKind;
@@ -36,8 +32,6 @@ use crate::processes::view::ProcessView;
 const MAX_ROUTES: usize = 256;
 /// Methods of requests that are counted by name: a request's method comes from outside.
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
-/// Upper bounds in seconds: from a loopback answer to a heartbeat that used up its time.
-const BOUNDS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0];
 const POOLS: [&str; 2] = ["reader", "writer"];
 
 /// All metrics. Labels are bounded: `gateway` is the record's id, never a name, a URL or an error text.
@@ -129,38 +123,37 @@ impl Metrics {
         let metrics = Self {
             gateways: Gateways::default(),
             routes: RwLock::default(),
-            http_requests: counters(&registry, &catalogue::HTTP_REQUESTS, []),
-            http_durations: durations(&registry, &catalogue::HTTP_DURATION),
+            http_requests: catalogue::HTTP_REQUESTS.counters(&registry, []),
+            http_durations: catalogue::HTTP_DURATION.durations(&registry),
             connections: Mutex::default(),
             log_lines_lost: OnceLock::new(),
-            notifications: counters(&registry, &catalogue::NOTIFICATIONS, []),
-            notifications_pending: gauges(&registry, &catalogue::NOTIFICATIONS_PENDING, []),
-            notifications_delivered: optional(&registry, &catalogue::NOTIFICATION_DELIVERED),
-            backup_interval: optional(&registry, &catalogue::BACKUP_INTERVAL),
-            backup_newest: optional(&registry, &catalogue::BACKUP_NEWEST),
-            backups: counters(&registry, &catalogue::BACKUPS, []),
-            store_queue: gauges(&registry, &catalogue::STORE_QUEUE, POOLS),
-            store_jobs: durations(&registry, &catalogue::STORE_JOBS),
-            store_failures: counters(&registry, &catalogue::STORE_FAILURES, POOLS),
+            notifications: catalogue::NOTIFICATIONS.counters(&registry, []),
+            notifications_pending: catalogue::NOTIFICATIONS_PENDING.gauges(&registry, []),
+            notifications_delivered: catalogue::NOTIFICATION_DELIVERED.optional(&registry),
+            backup_interval: catalogue::BACKUP_INTERVAL.optional(&registry),
+            backup_newest: catalogue::BACKUP_NEWEST.optional(&registry),
+            backups: catalogue::BACKUPS.counters(&registry, []),
+            store_queue: catalogue::STORE_QUEUE.gauges(&registry, POOLS),
+            store_jobs: catalogue::STORE_JOBS.durations(&registry),
+            store_failures: catalogue::STORE_FAILURES.counters(&registry, POOLS),
             database: OnceLock::new(),
-            primary_changes: counter(&registry, &catalogue::PRIMARY_CHANGES),
+            primary_changes: catalogue::PRIMARY_CHANGES.counter(&registry),
             // That it was recorded is no news to anybody: `sent` follows at once, or `failed`.
-            spawns: counters(
+            spawns: catalogue::SPAWNS.counters(
                 &registry,
-                &catalogue::SPAWNS,
                 SpawnState::ALL.into_iter().filter(|state| *state != SpawnState::Recorded).map(SpawnState::as_str),
             ),
-            spawns_open: gauge(&registry, &catalogue::SPAWNS_OPEN),
-            events: counters(&registry, &catalogue::EVENTS, EventKind::ALL.map(EventKind::as_str)),
-            events_dropped: counters(&registry, &catalogue::EVENTS_DROPPED, ["hub_full", "slow_subscriber"]),
-            event_subscribers: gauge(&registry, &catalogue::EVENT_SUBSCRIBERS),
-            config_reload: gauge(&registry, &catalogue::CONFIG_RELOAD),
-            registry_mailbox: gauges(&registry, &catalogue::REGISTRY_MAILBOX, ["notice", "request"]),
-            log_watchers: gauge(&registry, &catalogue::LOG_WATCHERS),
+            spawns_open: catalogue::SPAWNS_OPEN.gauge(&registry),
+            events: catalogue::EVENTS.counters(&registry, EventKind::ALL.map(EventKind::as_str)),
+            events_dropped: catalogue::EVENTS_DROPPED.counters(&registry, ["hub_full", "slow_subscriber"]),
+            event_subscribers: catalogue::EVENT_SUBSCRIBERS.gauge(&registry),
+            config_reload: catalogue::CONFIG_RELOAD.gauge(&registry),
+            registry_mailbox: catalogue::REGISTRY_MAILBOX.gauges(&registry, ["notice", "request"]),
+            log_watchers: catalogue::LOG_WATCHERS.gauge(&registry),
             gateway_memory: OnceLock::new(),
-            self_doubt: gauge(&registry, &catalogue::SELF_DOUBT),
-            panics: counter(&registry, &catalogue::PANICS),
-            clock_jumps: counters(&registry, &catalogue::CLOCK_JUMPS, ["ahead", "back"]),
+            self_doubt: catalogue::SELF_DOUBT.gauge(&registry),
+            panics: catalogue::PANICS.counter(&registry),
+            clock_jumps: catalogue::CLOCK_JUMPS.counters(&registry, ["ahead", "back"]),
             started_ms: AtomicI64::new(0),
             registry,
         };
@@ -434,89 +427,8 @@ impl Metrics {
     }
 }
 
-impl Family {
-    fn options(&self) -> Opts {
-        Opts::new(self.name, self.help)
-    }
-
-    fn durations(&self) -> HistogramOpts {
-        HistogramOpts::new(self.name, self.help).buckets(BOUNDS.to_vec())
-    }
-
-    fn label_names(&self) -> Vec<&'static str> {
-        self.labels.iter().map(|(name, _)| *name).collect()
-    }
-}
-
-fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
-    let metric = made(metric);
-    made(registry.register(Box::new(metric.clone())));
-    metric
-}
-
-fn counter(registry: &Registry, family: &Family) -> IntCounter {
-    registered(registry, IntCounter::with_opts(family.options()))
-}
-
-fn gauge(registry: &Registry, family: &Family) -> IntGauge {
-    registered(registry, IntGauge::with_opts(family.options()))
-}
-
-/// Counters that are shown from the start for these values of the label.
-fn counters<'a>(registry: &Registry, family: &Family, shown: impl IntoIterator<Item = &'a str>) -> IntCounterVec {
-    let counters = registered(registry, IntCounterVec::new(family.options(), &family.label_names()));
-    for value in shown {
-        counters.with_label_values(&[value]);
-    }
-    counters
-}
-
-/// Gauges that are shown from the start for these values of the label.
-fn gauges<'a>(registry: &Registry, family: &Family, shown: impl IntoIterator<Item = &'a str>) -> IntGaugeVec {
-    let gauges = registered(registry, IntGaugeVec::new(family.options(), &family.label_names()));
-    for value in shown {
-        gauges.with_label_values(&[value]);
-    }
-    gauges
-}
-
-/// A gauge that isn't shown before it is set.
-fn optional(registry: &Registry, family: &Family) -> GaugeVec {
-    registered(registry, GaugeVec::new(family.options(), &family.label_names()))
-}
-
-fn durations(registry: &Registry, family: &Family) -> HistogramVec {
-    registered(registry, HistogramVec::new(family.durations(), &family.label_names()))
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "names, labels and buckets are constants, and a test makes every metric that there is"
-)]
-fn made<T>(metric: prometheus::Result<T>) -> T {
-    metric.expect("a metric that is declared well, once")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the format's numbers are doubles; counts stay far below 2^53")]
-fn as_f64(count: u64) -> f64 {
-    count as f64
-}
-
-fn count(count: usize) -> f64 {
-    as_f64(u64::try_from(count).unwrap_or(u64::MAX))
-}
-
 fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn flag(holds: bool) -> f64 {
-    f64::from(u8::from(holds))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double exactly")]
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
 }
 
 impl gatewarden_store::StoreMetrics for Metrics {

@@ -12,7 +12,7 @@
 //! | `observing` | which conditions hold, which are over, of which nothing can be said |
 //! | `rendering` | what a notification says |
 //! | `webhook` | one attempt: request, signature, what the answer means |
-//! | `desk` | the state of one destination, and what is logged of it |
+//! | `destination_state` | the state of one destination, and what is logged of it |
 //! | [`crate::machines::notification`] | when something is announced, repeated, taken back |
 //! | [`crate::machines::notification_outbox`] | what is sent next, and when a failure is tried again |
 //!
@@ -20,8 +20,8 @@
 //! at the next look. A notification is on disk before it is sent and stays there until it was taken, so that it is
 //! delivered at least once; its id tells the receiver of a second time.
 
-mod desk;
 pub mod destination;
+mod destination_state;
 mod observing;
 mod rendering;
 #[cfg(test)]
@@ -36,8 +36,8 @@ use actix::prelude::*;
 use serde_json::Value;
 use tracing::{info, warn};
 
-use self::desk::Desk;
 use self::destination::Destination;
+use self::destination_state::DestinationState;
 use self::observing::{Fleet, observe};
 use self::webhook::NotTaken;
 use crate::clock::Clock;
@@ -81,7 +81,7 @@ pub struct NotifierParts {
 
 /// Owns what was announced to each destination, and what waits for it.
 pub struct NotifierActor {
-    desks: Vec<Desk>,
+    states: Vec<DestinationState>,
     store: StoreHandle,
     roster: RosterReader,
     dialer: Arc<dyn Dialer>,
@@ -107,19 +107,19 @@ impl NotifierActor {
         forget_others(&store, &destinations).await?;
         let (episodes, waiting) = store.load_notifications().await?;
         let installation: Arc<str> = store.installation_id().into();
-        let mut desks: Vec<Desk> = destinations
+        let mut states: Vec<DestinationState> = destinations
             .into_iter()
-            .map(|destination| Desk::new(destination, installation.clone(), clock.clone(), metrics.clone()))
+            .map(|destination| DestinationState::new(destination, installation.clone(), clock.clone(), metrics.clone()))
             .collect();
-        for desk in &mut desks {
-            for unwanted in desk.restore(&episodes) {
+        for state in &mut states {
+            for unwanted in state.restore(&episodes) {
                 store.forget_episode(unwanted).await?;
             }
-            desk.take_waiting(&waiting, &BTreeSet::new());
+            state.take_waiting(&waiting, &BTreeSet::new());
         }
         let elected_at = clock.now() + startup_hold + ELECTION_MARGIN;
         let notifier = Self {
-            desks,
+            states,
             store,
             roster,
             dialer,
@@ -135,7 +135,7 @@ impl NotifierActor {
 
     fn look(&mut self, ctx: &mut Context<Self>) {
         self.settle_leftovers(ctx);
-        for index in 0..self.desks.len() {
+        for index in 0..self.states.len() {
             self.deliver(index, ctx);
         }
         if self.writing || self.stopping {
@@ -163,21 +163,21 @@ impl NotifierActor {
         };
         let doubt = doubt.as_deref().map(String::as_str);
         let mut decisions = Vec::new();
-        for (index, desk) in self.desks.iter_mut().enumerate() {
-            let seen = observe(&desk.destination, &fleet);
-            let undelivered = desk.outbox.topics().collect();
+        for (index, state) in self.states.iter_mut().enumerate() {
+            let seen = observe(&state.destination, &fleet);
+            let undelivered = state.outbox.topics().collect();
             let look = Look {
                 now,
                 now_ms,
                 sights: &seen.sights,
                 present: &seen.present,
-                room: desk.room(),
+                room: state.room(),
                 undelivered: &undelivered,
                 new_id: &mut || uuid::Uuid::new_v4().simple().to_string(),
             };
-            for step in desk.watch.propose(look) {
-                let (kept, body) = desk.write_down(&step, &fleet, doubt);
-                decisions.push(Decision { desk: index, step, kept, body });
+            for step in state.watch.propose(look) {
+                let (kept, body) = state.write_down(&step, &fleet, doubt);
+                decisions.push(Decision { state: index, step, kept, body });
             }
         }
         decisions
@@ -205,11 +205,11 @@ impl NotifierActor {
     fn take_announced(&mut self, decisions: Vec<Decision>, rows: Vec<Option<i64>>, ctx: &mut Context<Self>) {
         let now = self.clock.now();
         for (decision, row) in decisions.into_iter().zip(rows) {
-            let Some(desk) = self.desks.get_mut(decision.desk) else { continue };
-            desk.watch.apply(&decision.step, now);
-            desk.took_note(&decision.step, &decision.kept, &decision.body, row);
+            let Some(state) = self.states.get_mut(decision.state) else { continue };
+            state.watch.apply(&decision.step, now);
+            state.took_note(&decision.step, &decision.kept, &decision.body, row);
         }
-        for index in 0..self.desks.len() {
+        for index in 0..self.states.len() {
             self.deliver(index, ctx);
         }
     }
@@ -227,9 +227,9 @@ impl NotifierActor {
             |stored: Result<(Vec<EpisodeRecord>, Vec<OutboxRecord>), Failure>, notifier, _| {
                 notifier.writing = false;
                 let Ok((episodes, waiting)) = stored else { return };
-                for desk in &mut notifier.desks {
-                    desk.restore(&episodes);
-                    desk.take_waiting(&waiting, &notifier.unsettled);
+                for state in &mut notifier.states {
+                    state.restore(&episodes);
+                    state.take_waiting(&waiting, &notifier.unsettled);
                 }
                 notifier.stale = false;
             },
@@ -239,16 +239,16 @@ impl NotifierActor {
     /// Sends the next notification of a destination, one at a time.
     fn deliver(&mut self, index: usize, ctx: &mut Context<Self>) {
         let now_ms = self.clock.wall_ms();
-        let Some(desk) = self.desks.get_mut(index) else { return };
-        if desk.is_sending {
+        let Some(state) = self.states.get_mut(index) else { return };
+        if state.is_sending {
             return;
         }
-        let expired = desk.give_up_old(now_ms);
+        let expired = state.give_up_old(now_ms);
         self.unsettled.extend(expired);
-        let Some(desk) = self.desks.get_mut(index) else { return };
-        let Some(next) = desk.outbox.due(now_ms).cloned() else { return };
-        desk.is_sending = true;
-        let (dialer, store, destination) = (self.dialer.clone(), self.store.clone(), desk.destination.clone());
+        let Some(state) = self.states.get_mut(index) else { return };
+        let Some(next) = state.outbox.due(now_ms).cloned() else { return };
+        state.is_sending = true;
+        let (dialer, store, destination) = (self.dialer.clone(), self.store.clone(), state.destination.clone());
         let (row, clock) = (next.row, self.clock.clone());
         let attempt = async move {
             let timestamp_s = clock.wall_ms().div_euclid(1000);
@@ -265,11 +265,11 @@ impl NotifierActor {
     }
 
     fn take_outcome(&mut self, index: usize, row: i64, outcome: Result<(), NotTaken>, ctx: &mut Context<Self>) {
-        let Some(desk) = self.desks.get_mut(index) else { return };
-        desk.is_sending = false;
+        let Some(state) = self.states.get_mut(index) else { return };
+        state.is_sending = false;
         match outcome {
-            Ok(()) => desk.delivered(row),
-            Err(not_taken) => match desk.failed(row, &not_taken) {
+            Ok(()) => state.delivered(row),
+            Err(not_taken) => match state.failed(row, &not_taken) {
                 Some((attempts, next_ms)) => {
                     let store = self.store.clone();
                     let note = async move { store.note_notification_attempt(row, attempts, next_ms).await };
@@ -321,7 +321,7 @@ impl Handler<EndLooks> for NotifierActor {
 
 /// A step of one destination, as it is written.
 struct Decision {
-    desk: usize,
+    state: usize,
     step: Step,
     kept: NotificationMove,
     body: Option<Value>,

@@ -31,9 +31,13 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures_util::future::join_all;
 use gatewarden_processes::{Owner, Process, proc_table};
+use tokio::sync::oneshot;
 
 use self::command::CommandActor;
-use self::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAnswer, ProcessNotice, RecordSeen};
+use self::messages::{
+    EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAction, ProcessAnswer, ProcessNotice, RecordSeen,
+};
+use self::reporter::{Answer, ProcessReporter};
 use self::systemd_bus::SystemdBus;
 use self::unit::UnitActor;
 use self::view::ProcessView;
@@ -87,19 +91,30 @@ struct Shared {
     units: Arc<SystemdBus>,
 }
 
-/// The way to the actor of one process.
-#[derive(Clone)]
-struct ProcessDoor {
-    order: Recipient<OrderProcess>,
-    link: Recipient<LinkSeen>,
-    record: Recipient<RecordSeen>,
-    end: Recipient<EndProcess>,
+/// To the actor of one process, whatever runs it.
+#[derive(Message)]
+#[rtype(result = "()")]
+enum ProcessCommand {
+    /// An operator wants this; the place for the answer, given at once or (`wait`) once it has come to something.
+    Order {
+        action: ProcessAction,
+        wait: bool,
+        answer: Answer,
+    },
+    /// How the connection is.
+    Link(LinkSeen),
+    Record(SharedRecord),
+    /// It is not wanted any more: it is ended within this time, then the sender is used or dropped.
+    End {
+        within: Duration,
+        done: oneshot::Sender<()>,
+    },
 }
 
 struct Entry {
     record: SharedRecord,
     source: ProcessSource,
-    door: ProcessDoor,
+    actor: Recipient<ProcessCommand>,
     link: Option<LinkSeen>,
     intensity: RestartIntensity,
     /// Its actor died too often.
@@ -144,29 +159,33 @@ impl ProcessesActor {
         Ok(Actor::start(actor))
     }
 
-    fn open(&self, registry: &JoinRegistry, record: &SharedRecord, source: &ProcessSource) -> ProcessDoor {
-        let (shared, registry, record) = (self.shared.clone(), registry.clone(), record.clone());
+    fn open(
+        &self,
+        registry: &JoinRegistry,
+        record: &SharedRecord,
+        source: &ProcessSource,
+    ) -> Recipient<ProcessCommand> {
+        let reporter = ProcessReporter::new(self.shared.clone(), registry.clone(), record.clone(), source.clone());
         match source.clone() {
             ProcessSource::Command(command) => {
                 let stored = self.remembered.get(&record.id).cloned();
-                door(&CommandActor::new(shared, registry, record, command, stored).start())
+                CommandActor::new(self.shared.clone(), reporter, command, stored).start().recipient()
             }
-            ProcessSource::Unit(unit) => door(&UnitActor::new(shared, registry, record, unit).start()),
+            ProcessSource::Unit(unit) => UnitActor::new(self.shared.clone(), reporter, unit).start().recipient(),
         }
     }
 
     fn admit(&mut self, record: SharedRecord, source: ProcessSource) {
         let Some(registry) = self.registry.clone().filter(|_| !self.stopping) else { return };
-        let door = self.open(&registry, &record, &source);
+        let actor = self.open(&registry, &record, &source);
         let intensity = RestartIntensity::new(self.restarts.max_restarts, self.restarts.window);
-        self.entries.insert(record.id, Entry { record, source, door, link: None, intensity, parked: false });
+        self.entries.insert(record.id, Entry { record, source, actor, link: None, intensity, parked: false });
     }
 
     /// Ends what a gateway's record no longer names. What takes its place waits for that.
     fn release(&mut self, id: GatewayId, then: Option<(SharedRecord, ProcessSource)>, ctx: &mut Context<Self>) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        let ending = entry.door.end.send(EndProcess { within: RELEASE });
-        ctx.spawn(ending.into_actor(self).map(move |_, actor, _| {
+        ctx.spawn(entry.end(RELEASE).into_actor(self).map(move |(), actor, _| {
             actor.remembered.remove(&id);
             match then {
                 Some((record, source)) if !actor.entries.contains_key(&id) => actor.admit(record, source),
@@ -212,7 +231,7 @@ impl ProcessesActor {
         let dead: Vec<GatewayId> = self
             .entries
             .iter()
-            .filter(|(_, entry)| !entry.parked && !entry.door.order.connected())
+            .filter(|(_, entry)| !entry.parked && !entry.actor.connected())
             .map(|(id, _)| *id)
             .collect();
         for id in dead {
@@ -230,30 +249,25 @@ impl ProcessesActor {
             }
             tracing::error!(gateway.id = id.0, gateway.name = %name, "the actor of the gateway's process died and is started again");
             let (record, source, link) = (entry.record.clone(), entry.source.clone(), entry.link.clone());
-            let door = self.open(&registry, &record, &source);
+            let actor = self.open(&registry, &record, &source);
             if let Some(link) = link {
-                door.link.do_send(link);
+                actor.do_send(ProcessCommand::Link(link));
             }
             if let Some(entry) = self.entries.get_mut(&id) {
-                entry.door = door;
+                entry.actor = actor;
             }
         }
     }
 }
 
-fn door<A>(addr: &Addr<A>) -> ProcessDoor
-where
-    A: Actor<Context = Context<A>>
-        + Handler<OrderProcess>
-        + Handler<LinkSeen>
-        + Handler<RecordSeen>
-        + Handler<EndProcess>,
-{
-    ProcessDoor {
-        order: addr.clone().recipient(),
-        link: addr.clone().recipient(),
-        record: addr.clone().recipient(),
-        end: addr.clone().recipient(),
+impl Entry {
+    fn end(&self, within: Duration) -> impl Future<Output = ()> + use<> {
+        let (done, ended) = oneshot::channel();
+        self.actor.do_send(ProcessCommand::End { within, done });
+        // It ends by itself in time; its death is an end, too.
+        async move {
+            let _ = ended.await;
+        }
     }
 }
 
@@ -280,11 +294,11 @@ impl Handler<RecordSeen> for ProcessesActor {
 
     fn handle(&mut self, message: RecordSeen, ctx: &mut Self::Context) {
         let id = message.gateway;
-        let wanted = message.record.clone().and_then(|record| Some((record.clone(), record.process.clone()?)));
+        let wanted = message.record.and_then(|record| Some((record.clone(), record.process.clone()?)));
         match (self.entries.get_mut(&id), wanted) {
             (Some(entry), Some((record, source))) if entry.source == source => {
-                entry.record = record;
-                entry.door.record.do_send(message);
+                entry.record = record.clone();
+                entry.actor.do_send(ProcessCommand::Record(record));
             }
             (Some(_), then) => self.release(id, then, ctx),
             (None, Some((record, source))) => self.admit(record, source),
@@ -299,7 +313,7 @@ impl Handler<LinkSeen> for ProcessesActor {
     fn handle(&mut self, message: LinkSeen, _: &mut Self::Context) {
         if let Some(entry) = self.entries.get_mut(&message.gateway) {
             entry.link = Some(message.clone());
-            entry.door.link.do_send(message);
+            entry.actor.do_send(ProcessCommand::Link(message));
         }
     }
 }
@@ -308,12 +322,13 @@ impl Handler<OrderProcess> for ProcessesActor {
     type Result = ResponseFuture<Result<ProcessAnswer, Failure>>;
 
     fn handle(&mut self, message: OrderProcess, _: &mut Self::Context) -> Self::Result {
-        let id = message.gateway;
-        let Some(entry) = self.entries.get(&id) else {
-            return Box::pin(async move { Err(not_managed(id)) });
+        let OrderProcess { gateway, action, wait } = message;
+        let Some(entry) = self.entries.get(&gateway) else {
+            return Box::pin(async move { Err(not_managed(gateway)) });
         };
-        let sent = entry.door.order.send(message);
-        Box::pin(async move { sent.await.unwrap_or_else(|_| Err(Failure::unavailable("process"))) })
+        let (answer, answered) = oneshot::channel();
+        entry.actor.do_send(ProcessCommand::Order { action, wait, answer });
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("process"))) })
     }
 }
 
@@ -322,7 +337,7 @@ impl Handler<EndProcess> for ProcessesActor {
 
     fn handle(&mut self, message: EndProcess, _: &mut Self::Context) -> Self::Result {
         self.stopping = true;
-        let ending: Vec<_> = self.entries.values().map(|entry| entry.door.end.send(message)).collect();
+        let ending: Vec<_> = self.entries.values().map(|entry| entry.end(message.within)).collect();
         Box::pin(async move {
             join_all(ending).await;
         })

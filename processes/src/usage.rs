@@ -21,9 +21,12 @@ pub struct Usage {
 /// One look at memory and processor time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    memory_bytes: u64,
-    cpu: Duration,
-    processes: u32,
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// Processor time since the start.
+    pub cpu: Duration,
+    /// How many processes.
+    pub processes: u32,
 }
 
 impl Sample {

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, delete, get, post, put};
 use gatewarden_actors::agent_book::AgentKey;
-use gatewarden_actors::agent_sync::messages::{SyncAgents, SyncedGateway};
+use gatewarden_actors::agent_sync::{SyncAgents, SyncedGateway};
 use gatewarden_actors::direct::messages::{DeleteAgent, Heartbeat, TokensUsed};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;

@@ -9,7 +9,7 @@ use actix::{Addr, Message};
 use actix_web::web;
 use bytes::Bytes;
 use gatewarden_actors::agent_book::AgentBook;
-use gatewarden_actors::agent_sync::messages::SyncAgents;
+use gatewarden_actors::agent_sync::SyncAgents;
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::Failure;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::expiry::Fate;
 use super::messages::*;
+use super::reports::Fate;
 use super::*;
 use crate::agent_book::AgentKey;
 use crate::error::ErrorCode;
@@ -226,18 +226,18 @@ async fn with_an_agent_its_connections_go() {
 async fn a_deadline_that_is_out_of_date_costs_a_look_and_no_connection() {
     let house = House::open(NEVER).await;
     let connection = house.connect("a", None).await.connection;
-    let desk = Desk {
+    let work = Work {
         store: house.store.clone(),
         agents: house.agents.clone(),
         events: house.publisher.clone(),
         clock: Clock::system(),
     };
     let late = |last_heard_s: i64| Overdue { who: Watched::Connection(connection.connection_id.clone()), last_heard_s };
-    let alive = desk.decide(late(connection.last_heartbeat - 1)).await;
+    let alive = work.decide(late(connection.last_heartbeat - 1)).await;
     assert!(matches!(alive, Fate::Alive(_)), "it was heard since");
     assert_eq!(house.status("a").await, AgentStatus::Online);
-    assert!(matches!(desk.decide(late(connection.last_heartbeat)).await, Fate::Ended));
+    assert!(matches!(work.decide(late(connection.last_heartbeat)).await, Fate::Ended));
     assert_eq!(house.status("a").await, AgentStatus::Offline);
-    assert!(matches!(desk.decide(late(connection.last_heartbeat)).await, Fate::Ended), "once is enough");
+    assert!(matches!(work.decide(late(connection.last_heartbeat)).await, Fate::Ended), "once is enough");
     house.expect(&[CREATED, ONLINE, SILENT, OFFLINE]).await;
 }

@@ -1,11 +1,9 @@
-//! One subscriber's bounded queue: the hub offers without waiting, the reader takes in order.
+//! One subscriber: the hub offers without waiting, the reader takes in order.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::sync::Notify;
+use std::sync::Arc;
 
 use crate::event::{Event, EventFilter};
+use crate::lagging_queue::{Capacity, LaggingReceiver, LaggingSender, Lossy, lagging_queue};
 use crate::machines::event_places::Holder;
 
 /// What a reader gets.
@@ -25,81 +23,44 @@ pub enum Delivery {
     },
 }
 
-#[derive(Debug)]
-struct Queue {
-    /// What a returning subscriber has missed, read first. The ring bounds it, so nothing of it is ever dropped.
-    replay: VecDeque<Arc<Event>>,
-    /// What came since; bounded by the capacity.
-    waiting: VecDeque<Delivery>,
-    dropped: u64,
-    ended: bool,
-}
-
-impl Queue {
-    fn take(&mut self) -> Option<Delivery> {
-        if let Some(event) = self.replay.pop_front() {
-            return Some(Delivery::Event(event));
-        }
-        if self.dropped > 0 {
-            return Some(Delivery::Lagged { dropped: std::mem::take(&mut self.dropped) });
-        }
-        self.waiting.pop_front()
+impl Lossy for Delivery {
+    fn lagged(dropped: u64) -> Self {
+        Self::Lagged { dropped }
     }
-}
-
-#[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
-    news: Notify,
-    capacity: usize,
 }
 
 /// The hub's end.
 #[derive(Debug)]
 pub(super) struct SubscriptionFeed {
-    shared: Arc<Shared>,
-    holder: Holder,
+    queue: LaggingSender<Delivery>,
+    pub(super) holder: Holder,
     filter: EventFilter,
 }
 
 /// The reader's end. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct Subscription {
-    shared: Arc<Shared>,
+    queue: LaggingReceiver<Delivery>,
     starts_after: u64,
 }
 
-/// Makes both ends; `capacity` is at least one.
+/// Makes both ends, with what a returning subscriber has missed.
 pub(super) fn pair(
     holder: Holder,
     filter: EventFilter,
     capacity: usize,
     starts_after: u64,
+    missed: Vec<Delivery>,
 ) -> (SubscriptionFeed, Subscription) {
-    let shared = Arc::new(Shared {
-        queue: Mutex::new(Queue { replay: VecDeque::new(), waiting: VecDeque::new(), dropped: 0, ended: false }),
-        news: Notify::new(),
-        capacity: capacity.max(1),
-    });
-    (SubscriptionFeed { shared: shared.clone(), holder, filter }, Subscription { shared, starts_after })
-}
-
-impl Shared {
-    /// The queue is held for a few moves only and nothing in there panics, so poison carries no meaning.
-    fn with<T>(&self, action: impl FnOnce(&mut Queue) -> T) -> T {
-        action(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+    // Events are shared with the ring and bounded in size: their number bounds them.
+    let (sender, receiver) = lagging_queue(Capacity { items: capacity, bytes: usize::MAX }, missed);
+    (SubscriptionFeed { queue: sender, holder, filter }, Subscription { queue: receiver, starts_after })
 }
 
 impl SubscriptionFeed {
-    /// Who has the place.
-    pub(super) fn holder(&self) -> Holder {
-        self.holder
-    }
-
     /// Whether somebody still reads.
     pub(super) fn is_read(&self) -> bool {
-        Arc::strong_count(&self.shared) > 1
+        self.queue.is_read()
     }
 
     /// Queues a delivery if it passes the filter, and says how many older ones had to go for it. None once nobody reads any
@@ -108,35 +69,10 @@ impl SubscriptionFeed {
         if !self.is_read() {
             return None;
         }
-        if let Delivery::Event(event) = delivery
-            && !self.filter.passes(event)
-        {
-            return Some(0);
+        match delivery {
+            Delivery::Event(event) if !self.filter.passes(event) => Some(0),
+            _ => Some(self.queue.send([delivery.clone()])),
         }
-        let lost = self.shared.with(|queue| {
-            let before = queue.dropped;
-            queue.waiting.push_back(delivery.clone());
-            while queue.waiting.len() > self.shared.capacity {
-                queue.waiting.pop_front();
-                queue.dropped += 1;
-            }
-            queue.dropped - before
-        });
-        self.shared.news.notify_one();
-        Some(lost)
-    }
-
-    /// Queues what a returning subscriber has missed.
-    pub(super) fn preload(&self, events: Vec<Arc<Event>>) {
-        self.shared.with(|queue| queue.replay.extend(events));
-        self.shared.news.notify_one();
-    }
-}
-
-impl Drop for SubscriptionFeed {
-    fn drop(&mut self) {
-        self.shared.with(|queue| queue.ended = true);
-        self.shared.news.notify_one();
     }
 }
 
@@ -149,21 +85,11 @@ impl Subscription {
 
     /// The next delivery; `None` once the hub has ended the stream and all is read.
     pub async fn next(&self) -> Option<Delivery> {
-        loop {
-            let taken = self.shared.with(|queue| match queue.take() {
-                Some(delivery) => Some(Some(delivery)),
-                None if queue.ended => Some(None),
-                None => None,
-            });
-            match taken {
-                Some(delivery) => return delivery,
-                None => self.shared.news.notified().await,
-            }
-        }
+        self.queue.next().await
     }
 
     /// The next delivery if one waits.
     pub fn try_next(&self) -> Option<Delivery> {
-        self.shared.with(Queue::take)
+        self.queue.try_next()
     }
 }

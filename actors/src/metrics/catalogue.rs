@@ -1,6 +1,14 @@
 //! Every family of metrics, declared once: name, kind, labels, help. Rendering takes them from here, and so does the
 //! reference in `docs/metrics.md`, which a test makes, so that neither can say something that the other doesn't.
 
+use prometheus::core::Collector;
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// Upper bounds in seconds: from a loopback answer to a heartbeat that used up its time.
+const BOUNDS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0];
+
 /// What a family's samples are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -23,6 +31,73 @@ pub(super) struct Family {
     pub(super) labels: &'static [Label],
     /// One sentence: what it means, in the text format and in the reference.
     pub(super) help: &'static str,
+}
+
+impl Family {
+    /// A counter without labels.
+    pub(super) fn counter(&self, registry: &Registry) -> IntCounter {
+        registered(registry, IntCounter::with_opts(self.options()))
+    }
+
+    /// Counters that are shown from the start for these values of the label.
+    pub(super) fn counters<'a>(&self, registry: &Registry, shown: impl IntoIterator<Item = &'a str>) -> IntCounterVec {
+        let counters = registered(registry, IntCounterVec::new(self.options(), &self.label_names()));
+        shown.into_iter().for_each(|value| drop(counters.with_label_values(&[value])));
+        counters
+    }
+
+    /// A gauge without labels.
+    pub(super) fn gauge(&self, registry: &Registry) -> IntGauge {
+        registered(registry, IntGauge::with_opts(self.options()))
+    }
+
+    /// Gauges that are shown from the start for these values of the label.
+    pub(super) fn gauges<'a>(&self, registry: &Registry, shown: impl IntoIterator<Item = &'a str>) -> IntGaugeVec {
+        let gauges = registered(registry, IntGaugeVec::new(self.options(), &self.label_names()));
+        shown.into_iter().for_each(|value| drop(gauges.with_label_values(&[value])));
+        gauges
+    }
+
+    /// Gauges that aren't shown before they are set.
+    pub(super) fn optional(&self, registry: &Registry) -> GaugeVec {
+        registered(registry, GaugeVec::new(self.options(), &self.label_names()))
+    }
+
+    /// Histograms of seconds.
+    pub(super) fn durations(&self, registry: &Registry) -> HistogramVec {
+        registered(registry, HistogramVec::new(self.buckets(), &self.label_names()))
+    }
+
+    /// The histogram of one gateway, kept with its other series.
+    pub(super) fn durations_of(&self, gateway: String) -> Histogram {
+        made(Histogram::with_opts(self.buckets().const_label(GATEWAY.0, gateway)))
+    }
+
+    fn options(&self) -> Opts {
+        Opts::new(self.name, self.help)
+    }
+
+    fn buckets(&self) -> HistogramOpts {
+        HistogramOpts::new(self.name, self.help).buckets(BOUNDS.to_vec())
+    }
+
+    fn label_names(&self) -> Vec<&'static str> {
+        self.labels.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = made(metric);
+    made(registry.register(Box::new(metric.clone())));
+    metric
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "names, labels and buckets are constants, and a test makes every metric that there is"
+)]
+fn made<T>(metric: prometheus::Result<T>) -> T {
+    metric.expect("a metric that is declared well, once")
 }
 
 const GATEWAY: Label = ("gateway", "the record's id; one for each registered gateway");

@@ -75,3 +75,21 @@ impl Exposition {
         self.text
     }
 }
+
+#[expect(clippy::cast_precision_loss, reason = "the format's numbers are doubles; counts stay far below 2^53")]
+pub(super) fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+pub(super) fn count(count: usize) -> f64 {
+    as_f64(u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+pub(super) fn flag(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double exactly")]
+pub(super) fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}

@@ -9,8 +9,7 @@ use prometheus::Histogram;
 use prometheus::core::Metric as _;
 
 use super::catalogue::{self, Family};
-use super::exposition::Exposition;
-use super::{as_f64, count, flag, made, seconds};
+use super::exposition::{Exposition, as_f64, count, flag, seconds};
 use crate::gateway_report::{BreakerState, GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
 use crate::processes::view::{ProcessState, ProcessView};
@@ -150,9 +149,7 @@ impl GatewaySeries {
     }
 
     pub(super) fn observe_latency(&mut self, id: GatewayId, round_trip: Duration) {
-        let histogram = self.latency.get_or_insert_with(|| {
-            made(Histogram::with_opts(catalogue::LATENCY.durations().const_label("gateway", id.to_string())))
-        });
+        let histogram = self.latency.get_or_insert_with(|| catalogue::LATENCY.durations_of(id.to_string()));
         histogram.observe(round_trip.as_secs_f64());
     }
 

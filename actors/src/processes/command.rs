@@ -12,12 +12,10 @@ use gatewarden_processes::{ChildEvent, Directory, Ended, Launch, Order, Process,
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::Shared;
-use super::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAction, ProcessAnswer, RecordSeen};
-use super::reporter::ProcessReporter;
-use super::view::{Diagnosis, LastEnd, Member, OutputRing, ProcessState, ProcessView, findings};
-use crate::error::Failure;
-use crate::gateway_record::{ProcessSource, SharedRecord};
+use super::messages::{ProcessAction, ProcessAnswer};
+use super::reporter::{Answer, ProcessReporter};
+use super::view::{Diagnosis, LastEnd, Member, OutputRing, ProcessState};
+use super::{ProcessCommand, Shared};
 use crate::machines::process_supervision::{Effect, Ending, GaveUpBecause, State, Supervision};
 use crate::settings::CommandDefinition;
 use crate::store::records::LocalProcess;
@@ -52,23 +50,21 @@ pub(super) struct CommandActor {
     meter: Meter,
     sampling: bool,
     timer: Option<SpawnHandle>,
-    /// It is to end for good; told once it has.
-    ended: Vec<tokio::sync::oneshot::Sender<()>>,
+    /// It is to end for good; dropped once it has, which tells those who wait for it.
+    ended: Vec<oneshot::Sender<()>>,
 }
 
 impl CommandActor {
     /// Of a record that names `command`; `stored` is what is remembered of its process.
     pub(super) fn new(
         shared: Arc<Shared>,
-        registry: JoinRegistry,
-        record: SharedRecord,
+        reporter: ProcessReporter,
         command: String,
         stored: Option<LocalProcess>,
     ) -> Self {
-        let view = ProcessView::unknown(ProcessSource::Command(command.clone()), shared.clock.wall_ms());
         Self {
             definition: shared.settings.commands.get(&command).cloned(),
-            reporter: ProcessReporter::new(shared.clone(), registry, record, view),
+            reporter,
             machine: Supervision::new(shared.settings.supervision.clone()),
             stored: stored.unwrap_or(LocalProcess { wanted: true, pid: None, start_ticks: None, boot_id: None }),
             run: 0,
@@ -101,7 +97,7 @@ impl CommandActor {
                 );
                 actor.reporter.report("orphan_ended", &words);
             }
-            actor.remember(None, ctx);
+            actor.remember(None);
             if actor.definition.is_none() {
                 actor.miss_definition();
             } else if actor.stored.wanted {
@@ -125,8 +121,8 @@ impl CommandActor {
         self.reporter.report("unknown", &words);
     }
 
-    /// Stores what is known of the process. A failure costs little: the tag finds it too.
-    fn remember(&mut self, process: Option<&Process>, ctx: &mut Context<Self>) {
+    /// Stores what is known of the process, also when this actor stops right after. A failure costs little: the tag finds it too.
+    fn remember(&mut self, process: Option<&Process>) {
         let now = LocalProcess {
             wanted: self.stored.wanted,
             pid: process.map(|process| process.pid),
@@ -135,12 +131,11 @@ impl CommandActor {
         };
         self.stored = now.clone();
         let (store, id) = (self.shared.store.clone(), self.reporter.id());
-        let write = async move {
+        actix_rt::spawn(async move {
             if let Err(failure) = store.put_local_process(id, now).await {
                 tracing::warn!(gateway.id = id.0, %failure, "the gateway's process could not be remembered");
             }
-        };
-        ctx.spawn(write.into_actor(self));
+        });
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, ctx: &mut Context<Self>) {
@@ -186,7 +181,7 @@ impl CommandActor {
 
     fn on_started(&mut self, process: &Process, ctx: &mut Context<Self>) {
         let pid = process.pid;
-        self.remember(Some(process), ctx);
+        self.remember(Some(process));
         let view = &mut self.reporter.view;
         view.pid = Some(pid);
         view.started_ms = Some(self.shared.clock.wall_ms());
@@ -199,9 +194,9 @@ impl CommandActor {
         self.carry_out(effects, ctx);
     }
 
-    fn on_replaced(&mut self, process: &Process, ctx: &mut Context<Self>) {
+    fn on_replaced(&mut self, process: &Process) {
         let pid = process.pid;
-        self.remember(Some(process), ctx);
+        self.remember(Some(process));
         self.meter = Meter::default();
         self.reporter.view.pid = Some(pid);
         self.reporter.view.started_ms = Some(self.shared.clock.wall_ms());
@@ -213,7 +208,7 @@ impl CommandActor {
 
     fn on_ended(&mut self, ending: &Ending, left: u32, ctx: &mut Context<Self>) {
         self.orders = None;
-        self.remember(None, ctx);
+        self.remember(None);
         let now = self.shared.clock.now();
         let was = self.reporter.view.pid.take();
         let effects = self.machine.ended(now, ending, self.shared.clock.random_unit());
@@ -296,10 +291,8 @@ impl CommandActor {
         });
         self.reporter.settle(now);
         self.reporter.publish();
-        if self.orders.is_none() && !matches!(state, ProcessState::Starting) {
-            for waiting in self.ended.drain(..) {
-                let _ = waiting.send(());
-            }
+        if self.orders.is_none() && state != ProcessState::Starting && !self.ended.is_empty() {
+            return ctx.stop();
         }
         self.arm(ctx);
     }
@@ -409,7 +402,7 @@ impl Handler<ChildSaid> for CommandActor {
                 // The first look tells nothing of the processor yet; the next one does.
                 self.sample(ctx);
             }
-            ChildEvent::Replaced(process) => self.on_replaced(&process, ctx),
+            ChildEvent::Replaced(process) => self.on_replaced(&process),
             ChildEvent::NotStarted(reason) => self.on_ended(&Ending::NotStarted(reason), 0, ctx),
             ChildEvent::Ended(Ended { code, signal, left_behind, .. }) => {
                 let ending = match (code, signal) {
@@ -424,82 +417,68 @@ impl Handler<ChildSaid> for CommandActor {
     }
 }
 
-impl Handler<LinkSeen> for CommandActor {
+impl Handler<ProcessCommand> for CommandActor {
     type Result = ();
 
-    fn handle(&mut self, message: LinkSeen, ctx: &mut Self::Context) {
-        self.reporter.on_link(message);
-        self.show(ctx);
-    }
-}
-
-type Answering = ResponseActFuture<CommandActor, Result<ProcessAnswer, Failure>>;
-
-impl Handler<OrderProcess> for CommandActor {
-    type Result = Answering;
-
-    fn handle(&mut self, order: OrderProcess, _: &mut Self::Context) -> Self::Result {
-        match order.action {
-            ProcessAction::Status => ready(self, Ok(self.reporter.answer())),
-            ProcessAction::Diagnose => self.diagnose(),
-            ProcessAction::Start | ProcessAction::Restart if self.definition.is_none() => {
-                let missing = self.reporter.view.reason.clone().unwrap_or_default();
-                ready(self, Err(self.reporter.failure(order.action, &[missing])))
+    fn handle(&mut self, command: ProcessCommand, ctx: &mut Self::Context) {
+        match command {
+            ProcessCommand::Order { action, wait, answer } => self.obey(action, wait, answer, ctx),
+            ProcessCommand::Link(link) => {
+                self.reporter.on_link(link);
+                self.show(ctx);
             }
-            ProcessAction::Start | ProcessAction::Stop | ProcessAction::Restart => self.change(order),
+            ProcessCommand::Record(record) => self.reporter.record = record,
+            ProcessCommand::End { within, done } => self.end(within, done, ctx),
         }
     }
 }
 
-fn ready(actor: &CommandActor, answer: Result<ProcessAnswer, Failure>) -> Answering {
-    Box::pin(async move { answer }.into_actor(actor))
-}
-
 impl CommandActor {
+    fn obey(&mut self, action: ProcessAction, wait: bool, answer: Answer, ctx: &mut Context<Self>) {
+        match action {
+            ProcessAction::Status => self.reporter.show_to(answer),
+            ProcessAction::Diagnose => self.diagnose(answer, ctx),
+            ProcessAction::Start | ProcessAction::Restart if self.definition.is_none() => {
+                let missing = self.reporter.view.reason.clone().unwrap_or_default();
+                let _ = answer.send(Err(self.reporter.failure(action, &[missing])));
+            }
+            ProcessAction::Start | ProcessAction::Stop | ProcessAction::Restart => {
+                self.change(action, wait, answer, ctx);
+            }
+        }
+    }
+
     /// Written, then done, then answered.
-    fn change(&mut self, order: OrderProcess) -> Answering {
-        let OrderProcess { action, wait, .. } = order;
+    fn change(&mut self, action: ProcessAction, wait: bool, answer: Answer, ctx: &mut Context<Self>) {
         let wanted = action != ProcessAction::Stop;
         let (store, id) = (self.shared.store.clone(), self.reporter.id());
         let changed = LocalProcess { wanted, ..self.stored.clone() };
         let write = async move { store.put_local_process(id, changed).await };
-        Box::pin(write.into_actor(self).then(move |written, actor, ctx| {
-            if let Err(failure) = written {
-                return ready(actor, Err(failure));
+        ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| match written {
+            Ok(()) => {
+                actor.stored.wanted = wanted;
+                actor.begin(action, wait, answer, ctx);
             }
-            actor.stored.wanted = wanted;
-            let outcome = actor.begin(action, ctx);
-            let begun = actor.reporter.answer();
-            match outcome.filter(|_| wait) {
-                None => ready(actor, Ok(begun)),
-                Some(outcome) => {
-                    let answer = async move { outcome.await.unwrap_or_else(|_| Err(Failure::unavailable("process"))) };
-                    Box::pin(answer.into_actor(actor))
-                }
+            Err(failure) => {
+                let _ = answer.send(Err(failure));
             }
-        }))
+        }));
     }
 
-    /// Does it; the outcome, where there is something to wait for.
-    fn begin(
-        &mut self,
-        action: ProcessAction,
-        ctx: &mut Context<Self>,
-    ) -> Option<oneshot::Receiver<Result<ProcessAnswer, Failure>>> {
+    fn begin(&mut self, action: ProcessAction, wait: bool, answer: Answer, ctx: &mut Context<Self>) {
         let now = self.shared.clock.now();
-        if action == ProcessAction::Start && self.machine.state() == State::Running {
-            return None;
-        }
-        if action == ProcessAction::Stop && self.machine.state() == State::Stopped {
-            return None;
+        if matches!(
+            (action, self.machine.state()),
+            (ProcessAction::Start, State::Running) | (ProcessAction::Stop, State::Stopped)
+        ) {
+            return self.reporter.show_to(answer);
         }
         let effects = match action {
             ProcessAction::Stop => self.machine.stop(now),
             ProcessAction::Start => self.machine.start(),
             _ => self.machine.restart(now),
         };
-        let waits = effects.contains(&Effect::Rests);
-        if waits {
+        if effects.contains(&Effect::Rests) {
             // It had ended already.
             self.reporter.view.reason = Some("it was stopped by an operator".to_owned());
             self.reporter.report("stopped", "it is not started again");
@@ -509,47 +488,44 @@ impl CommandActor {
             // So that nobody takes the state before for the outcome.
             self.reporter.set_state(ProcessState::Starting);
         }
-        let outcome = self.reporter.wait_for(action);
+        self.reporter.take_back_contrary(action);
         self.carry_out(effects, ctx);
-        self.show(ctx);
-        Some(outcome)
+        if wait {
+            self.reporter.wait_for(action, answer);
+            self.show(ctx);
+        } else {
+            self.show(ctx);
+            self.reporter.show_to(answer);
+        }
     }
 
-    fn diagnose(&mut self) -> Answering {
+    fn diagnose(&self, answer: Answer, ctx: &mut Context<Self>) {
         let leader = self.reporter.view.pid;
-        let look = async move {
-            spawn_blocking(move || {
-                leader.map(family).unwrap_or_default().into_iter().take(MAX_MEMBERS).map(member).collect()
-            })
-            .await
-            .unwrap_or_default()
+        let members = move || {
+            leader.map(family).unwrap_or_default().into_iter().take(MAX_MEMBERS).map(member).collect::<Vec<_>>()
         };
-        Box::pin(look.into_actor(self).map(|members: Vec<Member>, actor, _| {
+        let look = async move { spawn_blocking(members).await.unwrap_or_default() };
+        ctx.spawn(look.into_actor(self).map(|members, actor, _| {
             let diagnosis = Diagnosis {
-                findings: actor.findings(),
+                findings: actor.reporter.findings(),
                 program: actor.definition.as_ref().map(|definition| definition.program.display().to_string()),
                 members,
                 output: actor.output.newest(OUTPUT_LINES),
                 output_dropped: actor.output.dropped(),
             };
-            Ok(ProcessAnswer { diagnosis: Some(diagnosis), ..actor.reporter.answer() })
-        }))
-    }
-
-    fn findings(&self) -> Vec<String> {
-        findings(&self.reporter.view, self.reporter.link())
+            let _ = answer.send(Ok(ProcessAnswer { diagnosis: Some(diagnosis), ..actor.reporter.answer() }));
+        }));
     }
 
     /// Ends it for good, within the time that there is.
-    fn end(&mut self, within: std::time::Duration, ctx: &mut Context<Self>) -> oneshot::Receiver<()> {
-        let (told, ended) = oneshot::channel();
-        self.ended.push(told);
+    fn end(&mut self, within: Duration, done: oneshot::Sender<()>, ctx: &mut Context<Self>) {
+        self.ended.push(done);
         let effects = self.machine.stop(self.shared.clock.now());
         self.carry_out(effects, ctx);
         // The machine kills after its own grace; the daemon's stop has less time.
         ctx.run_later(within.mul_f64(0.7), |actor, _| actor.order(Order::Kill));
+        ctx.run_later(within, |_, ctx| ctx.stop());
         self.show(ctx);
-        ended
     }
 }
 
@@ -559,28 +535,5 @@ fn member(process: Process) -> Member {
         parent: process.parent,
         name: proc_table::name(process.pid).unwrap_or_default(),
         state: process.state,
-    }
-}
-
-impl Handler<EndProcess> for CommandActor {
-    type Result = ResponseActFuture<Self, ()>;
-
-    fn handle(&mut self, message: EndProcess, ctx: &mut Self::Context) -> Self::Result {
-        let ended = self.end(message.within, ctx);
-        let within = message.within;
-        let wait = async move {
-            let _ = tokio::time::timeout(within, ended).await;
-        };
-        Box::pin(wait.into_actor(self).map(|(), _, ctx| ctx.stop()))
-    }
-}
-
-impl Handler<RecordSeen> for CommandActor {
-    type Result = ();
-
-    fn handle(&mut self, message: RecordSeen, _: &mut Self::Context) {
-        if let Some(record) = message.record {
-            self.reporter.record = record;
-        }
     }
 }

@@ -11,34 +11,19 @@ use crate::gateway_record::SharedRecord;
 use crate::ids::GatewayId;
 use crate::registry::messages::ReconnectGateway;
 
-/// What an operator wants of a local process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProcessAction {
-    /// It shall run. Nothing happens to one that does.
-    Start,
-    /// It shall not run.
-    Stop,
-    /// It shall run, as another process than now.
-    Restart,
-    /// A closer look.
-    Diagnose,
-    /// How it is.
-    Status,
-}
-
-impl ProcessAction {
-    /// All, in the order of the enum.
-    pub const ALL: [Self; 5] = [Self::Start, Self::Stop, Self::Restart, Self::Diagnose, Self::Status];
-
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Diagnose => "diagnose",
-            Self::Status => "status",
-        }
+gatewarden_protocol::named! {
+    /// What an operator wants of a local process.
+    pub enum ProcessAction {
+        /// It shall run. Nothing happens to one that does.
+        Start = "start",
+        /// It shall not run.
+        Stop = "stop",
+        /// It shall run, as another process than now.
+        Restart = "restart",
+        /// A closer look.
+        Diagnose = "diagnose",
+        /// How it is.
+        Status = "status",
     }
 }
 
@@ -64,49 +49,42 @@ pub struct ProcessAnswer {
     pub diagnosis: Option<Diagnosis>,
 }
 
-/// From the registry, first of all: where notices go.
+/// From the registry, first of all: where notices and wishes to dial at once go.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
-pub struct JoinRegistry {
-    /// What is shown of processes.
-    pub notices: Recipient<ProcessNotice>,
-    /// Wishes to dial at once.
-    pub reconnect: Recipient<ReconnectGateway>,
+pub(crate) struct JoinRegistry {
+    pub(crate) notices: Recipient<ProcessNotice>,
+    pub(crate) reconnect: Recipient<ReconnectGateway>,
 }
 
 /// From the registry: a gateway's record is this, or it is gone.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "()")]
-pub struct RecordSeen {
-    /// Which.
-    pub gateway: GatewayId,
-    /// Its record.
-    pub record: Option<SharedRecord>,
+pub(crate) struct RecordSeen {
+    pub(crate) gateway: GatewayId,
+    pub(crate) record: Option<SharedRecord>,
 }
 
 /// From the registry: how the connection to a gateway with a local process is.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
 #[rtype(result = "()")]
-pub struct LinkSeen {
-    /// Which.
-    pub gateway: GatewayId,
+pub(crate) struct LinkSeen {
+    pub(crate) gateway: GatewayId,
     /// Wall ms at which the connection became ready, while it is.
-    pub ready_since_ms: Option<i64>,
+    pub(crate) ready_since_ms: Option<i64>,
     /// Why it isn't ready, in words.
-    pub obstacle: Option<String>,
+    pub(crate) obstacle: Option<String>,
 }
 
 /// To the registry: what is to be shown of a gateway's process; none where it has none any more.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "()")]
-pub struct ProcessNotice {
-    /// Whose.
-    pub gateway: GatewayId,
-    /// What.
-    pub view: Option<Arc<ProcessView>>,
+pub(crate) struct ProcessNotice {
+    pub(crate) gateway: GatewayId,
+    pub(crate) view: Option<Arc<ProcessView>>,
 }
 
-/// From the daemon's stop, and to the actor of a process that isn't wanted any more: end what was started here. Replies once it
+/// From the daemon's stop: end what was started here. Replies once it
 /// has ended, after `within` at the latest.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]

@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::messages::{JoinRegistry, LinkSeen, ProcessAction, ProcessAnswer, ProcessNotice};
-use super::view::{ProcessState, ProcessView, Verified};
+use super::view::{ProcessState, ProcessView, Verified, findings};
 use crate::error::{ErrorCode, Failure};
 use crate::event::EventKind;
-use crate::gateway_record::SharedRecord;
+use crate::gateway_record::{ProcessSource, SharedRecord};
 use crate::ids::GatewayId;
 use crate::machines::process_verification::{Verdict, Verification};
 use crate::registry::messages::ReconnectGateway;
@@ -20,12 +20,14 @@ use crate::registry::messages::ReconnectGateway;
 /// Operators who wait for one process at one time.
 const MAX_WAITING: usize = 16;
 
-/// What an operator waits for.
-pub(super) type Outcome = Result<ProcessAnswer, Failure>;
+/// What has come of an order.
+type Outcome = Result<ProcessAnswer, Failure>;
+/// The place for it.
+pub(super) type Answer = oneshot::Sender<Outcome>;
 
 struct Waiting {
     action: ProcessAction,
-    answer: oneshot::Sender<Outcome>,
+    answer: Answer,
 }
 
 /// Reports of one process.
@@ -41,7 +43,13 @@ pub(super) struct ProcessReporter {
 }
 
 impl ProcessReporter {
-    pub(super) fn new(shared: Arc<Shared>, registry: JoinRegistry, record: SharedRecord, view: ProcessView) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        registry: JoinRegistry,
+        record: SharedRecord,
+        source: ProcessSource,
+    ) -> Self {
+        let view = ProcessView::unknown(source, shared.clock.wall_ms());
         let link = LinkSeen { gateway: record.id, ready_since_ms: None, obstacle: None };
         Self { shared, registry, record, view, published: None, link, verification: None, waiting: Vec::new() }
     }
@@ -100,8 +108,8 @@ impl ProcessReporter {
         })
     }
 
-    /// Somebody waits for the outcome of an action. Those who wait for something that can't come any more are told.
-    pub(super) fn wait_for(&mut self, action: ProcessAction) -> oneshot::Receiver<Outcome> {
+    /// This is done now: those who wait for something that can't come any more are told.
+    pub(super) fn take_back_contrary(&mut self, action: ProcessAction) {
         let contrary = |one: &Waiting| (one.action == ProcessAction::Stop) != (action == ProcessAction::Stop);
         let (gone, stay): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(contrary);
         self.waiting = stay;
@@ -110,13 +118,15 @@ impl ProcessReporter {
             let failure = self.failure(one.action, &[words]);
             let _ = one.answer.send(Err(failure));
         }
-        let (answer, outcome) = oneshot::channel();
+    }
+
+    /// Somebody waits for the outcome of an action.
+    pub(super) fn wait_for(&mut self, action: ProcessAction, answer: Answer) {
         if self.waiting.len() >= MAX_WAITING {
             let _ = answer.send(Err(Failure::unavailable("process")));
         } else {
             self.waiting.push(Waiting { action, answer });
         }
-        outcome
     }
 
     /// A start is to be verified from now on.
@@ -163,9 +173,9 @@ impl ProcessReporter {
         self.link = link;
     }
 
-    /// How the connection is.
-    pub(super) fn link(&self) -> &LinkSeen {
-        &self.link
+    /// What is wrong with it, a sentence each.
+    pub(super) fn findings(&self) -> Vec<String> {
+        findings(&self.view, self.link.ready_since_ms.is_some(), self.link.obstacle.as_deref())
     }
 
     /// Looks whether a verification is decided, and tells everybody who waits for what has come.
@@ -225,6 +235,11 @@ impl ProcessReporter {
 
     fn why_not(&self) -> String {
         self.view.reason.clone().unwrap_or_else(|| format!("it is {}", self.view.state.as_str()))
+    }
+
+    /// Answers with the process as it is now.
+    pub(super) fn show_to(&self, answer: Answer) {
+        let _ = answer.send(Ok(self.answer()));
     }
 
     /// The process as it is now.

@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use gatewarden_processes::usage::Usage;
+use gatewarden_processes::usage::{Meter, Sample, Usage};
 
-use super::Shared;
-use super::messages::{EndProcess, JoinRegistry, LinkSeen, OrderProcess, ProcessAction, ProcessAnswer, RecordSeen};
-use super::reporter::ProcessReporter;
+use super::messages::{ProcessAction, ProcessAnswer};
+use super::reporter::{Answer, ProcessReporter};
 use super::systemd_bus::{UnitAction, UnitStatus};
-use super::view::{Diagnosis, LastEnd, ProcessState, ProcessView, findings};
-use crate::error::Failure;
-use crate::gateway_record::{ProcessSource, SharedRecord};
+use super::view::{Diagnosis, LastEnd, ProcessState};
+use super::{ProcessCommand, Shared};
 use crate::machines::process_supervision::Ending;
 
 /// Between two looks while something is awaited.
@@ -24,8 +22,7 @@ pub(super) struct UnitActor {
     unit: String,
     reporter: ProcessReporter,
     status: Option<UnitStatus>,
-    /// Processor time as of the last look.
-    cpu: Option<(Instant, u64)>,
+    meter: Meter,
     /// An action is under way, until this at the latest: an inactive unit is on its way then.
     acting_until: Option<Instant>,
     looking: bool,
@@ -33,10 +30,17 @@ pub(super) struct UnitActor {
 }
 
 impl UnitActor {
-    pub(super) fn new(shared: Arc<Shared>, registry: JoinRegistry, record: SharedRecord, unit: String) -> Self {
-        let view = ProcessView::unknown(ProcessSource::Unit(unit.clone()), shared.clock.wall_ms());
-        let reporter = ProcessReporter::new(shared.clone(), registry, record, view);
-        Self { shared, unit, reporter, status: None, cpu: None, acting_until: None, looking: false, timer: None }
+    pub(super) fn new(shared: Arc<Shared>, reporter: ProcessReporter, unit: String) -> Self {
+        Self {
+            shared,
+            unit,
+            reporter,
+            status: None,
+            meter: Meter::default(),
+            acting_until: None,
+            looking: false,
+            timer: None,
+        }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -124,20 +128,17 @@ impl UnitActor {
     }
 
     fn usage(&mut self, status: &UnitStatus, now: Instant) -> Option<Usage> {
-        let nanos = status.cpu_nanos.unwrap_or(0);
-        let before = self.cpu.replace((now, nanos));
-        let memory_bytes = status.memory_bytes.filter(|_| status.main_pid.is_some())?;
-        let cpu_percent = before.filter(|(_, before)| *before <= nanos).and_then(|(at, before)| {
-            let elapsed = now.saturating_duration_since(at).as_secs_f64();
-            let spent = Duration::from_nanos(nanos - before).as_secs_f64();
-            (elapsed > 0.0).then(|| spent / elapsed * 100.0)
-        });
-        Some(Usage {
-            memory_bytes,
-            cpu_seconds: Duration::from_nanos(nanos).as_secs_f64(),
-            cpu_percent,
-            processes: status.tasks.and_then(|tasks| u32::try_from(tasks).ok()).unwrap_or(1),
-        })
+        if status.main_pid != self.reporter.view.pid {
+            self.meter = Meter::default();
+        }
+        Some(self.meter.take(
+            now,
+            Sample {
+                memory_bytes: status.memory_bytes.filter(|_| status.main_pid.is_some())?,
+                cpu: Duration::from_nanos(status.cpu_nanos.unwrap_or(0)),
+                processes: status.tasks.and_then(|tasks| u32::try_from(tasks).ok()).unwrap_or(1),
+            },
+        ))
     }
 
     fn arm(&mut self, ctx: &mut Context<Self>) {
@@ -152,68 +153,65 @@ impl UnitActor {
         }));
     }
 
-    /// What is there already must be known before it is changed: only then is a new process known as one.
-    fn change(&mut self, order: OrderProcess) -> ResponseActFuture<Self, Result<ProcessAnswer, Failure>> {
-        if self.status.is_some() {
-            return self.change_known(order);
+    fn obey(&mut self, action: ProcessAction, wait: bool, answer: Answer, ctx: &mut Context<Self>) {
+        match action {
+            ProcessAction::Status => self.reporter.show_to(answer),
+            ProcessAction::Diagnose => {
+                let mut findings = self.reporter.findings();
+                findings.push(format!("What it said last: journalctl -u {} -n 100.", self.unit));
+                let diagnosis = Diagnosis { findings, program: Some(self.unit.clone()), ..Diagnosis::default() };
+                let _ = answer.send(Ok(ProcessAnswer { diagnosis: Some(diagnosis), ..self.reporter.answer() }));
+            }
+            ProcessAction::Start | ProcessAction::Stop | ProcessAction::Restart if self.status.is_some() => {
+                self.change(action, wait, answer, ctx);
+            }
+            // What is there already must be known before it is changed: only then is a new process known as one.
+            ProcessAction::Start | ProcessAction::Stop | ProcessAction::Restart => {
+                let (manager, unit) = (self.shared.units.clone(), self.unit.clone());
+                let look = async move { manager.status(&unit).await };
+                ctx.spawn(look.into_actor(self).map(move |status, actor, ctx| {
+                    actor.take(status, ctx);
+                    actor.change(action, wait, answer, ctx);
+                }));
+            }
         }
-        let (manager, unit) = (self.shared.units.clone(), self.unit.clone());
-        let look = async move { manager.status(&unit).await };
-        Box::pin(look.into_actor(self).then(move |status, actor, ctx| {
-            actor.take(status, ctx);
-            actor.change_known(order)
-        }))
     }
 
-    fn change_known(&mut self, order: OrderProcess) -> ResponseActFuture<Self, Result<ProcessAnswer, Failure>> {
-        let action = order.action;
-        let running = self.reporter.view.state == ProcessState::Running;
-        if (action == ProcessAction::Start && running)
-            || (action == ProcessAction::Stop && self.reporter.view.state == ProcessState::Stopped)
-        {
-            return ready(self, Ok(self.reporter.answer()));
-        }
-        let (manager, unit) = (self.shared.units.clone(), self.unit.clone());
-        let wish = match action {
-            ProcessAction::Stop => UnitAction::Stop,
-            ProcessAction::Start => UnitAction::Start,
+    fn change(&mut self, action: ProcessAction, wait: bool, answer: Answer, ctx: &mut Context<Self>) {
+        let wish = match (action, self.reporter.view.state) {
+            (ProcessAction::Start, ProcessState::Running) | (ProcessAction::Stop, ProcessState::Stopped) => {
+                return self.reporter.show_to(answer);
+            }
+            (ProcessAction::Stop, _) => UnitAction::Stop,
+            (ProcessAction::Start, _) => UnitAction::Start,
             _ => UnitAction::Restart,
         };
-        // From before the wish: a restart may be over before its answer is here.
-        let now = self.shared.clock.now();
-        self.acting_until = Some(now + self.shared.settings.verify_within);
-        if action == ProcessAction::Stop {
+        self.reporter.take_back_contrary(action);
+        if wish == UnitAction::Stop {
             self.acting_until = None;
             self.reporter.set_state(ProcessState::Stopping);
         } else {
+            // From before the wish: a restart may be over before its answer is here.
+            let now = self.shared.clock.now();
+            self.acting_until = Some(now + self.shared.settings.verify_within);
             self.reporter.begin_verification(now);
             self.reporter.set_state(ProcessState::Starting);
         }
-        let outcome = self.reporter.wait_for(action);
+        let (manager, unit) = (self.shared.units.clone(), self.unit.clone());
         let asked = async move { manager.act(&unit, wish).await };
-        Box::pin(asked.into_actor(self).then(move |asked, actor, ctx| {
+        ctx.spawn(asked.into_actor(self).map(move |asked, actor, ctx| {
+            match asked {
+                Err(words) => {
+                    actor.acting_until = None;
+                    let _ = answer.send(Err(actor.reporter.failure(action, &[words])));
+                    actor.reporter.give_verification_up();
+                }
+                Ok(()) if wait => actor.reporter.wait_for(action, answer),
+                Ok(()) => actor.reporter.show_to(answer),
+            }
             actor.look(ctx);
-            if let Err(words) = asked {
-                actor.acting_until = None;
-                let failure = actor.reporter.failure(action, &[words]);
-                actor.reporter.give_verification_up();
-                return ready(actor, Err(failure));
-            }
-            if !order.wait {
-                let answer = actor.reporter.answer();
-                return ready(actor, Ok(answer));
-            }
-            let answer = async move { outcome.await.unwrap_or_else(|_| Err(Failure::unavailable("process"))) };
-            Box::pin(answer.into_actor(actor))
-        }))
+        }));
     }
-}
-
-fn ready(
-    actor: &UnitActor,
-    answer: Result<ProcessAnswer, Failure>,
-) -> ResponseActFuture<UnitActor, Result<ProcessAnswer, Failure>> {
-    Box::pin(async move { answer }.into_actor(actor))
 }
 
 fn wall_ms(us: u64) -> Option<i64> {
@@ -229,49 +227,21 @@ impl Actor for UnitActor {
     }
 }
 
-impl Handler<OrderProcess> for UnitActor {
-    type Result = ResponseActFuture<Self, Result<ProcessAnswer, Failure>>;
+impl Handler<ProcessCommand> for UnitActor {
+    type Result = ();
 
-    fn handle(&mut self, order: OrderProcess, _: &mut Self::Context) -> Self::Result {
-        match order.action {
-            ProcessAction::Status => ready(self, Ok(self.reporter.answer())),
-            ProcessAction::Diagnose => {
-                let mut findings = findings(&self.reporter.view, self.reporter.link());
-                findings.push(format!("What it said last: journalctl -u {} -n 100.", self.unit));
-                let diagnosis = Diagnosis { findings, program: Some(self.unit.clone()), ..Diagnosis::default() };
-                ready(self, Ok(ProcessAnswer { diagnosis: Some(diagnosis), ..self.reporter.answer() }))
+    fn handle(&mut self, command: ProcessCommand, ctx: &mut Self::Context) {
+        match command {
+            ProcessCommand::Order { action, wait, answer } => self.obey(action, wait, answer, ctx),
+            ProcessCommand::Link(link) => {
+                self.reporter.on_link(link);
+                self.reporter.settle(self.shared.clock.now());
+                self.reporter.publish();
             }
-            ProcessAction::Start | ProcessAction::Stop | ProcessAction::Restart => self.change(order),
+            ProcessCommand::Record(record) => self.reporter.record = record,
+            // A unit is the service manager's: it goes on without the daemon.
+            ProcessCommand::End { .. } => ctx.stop(),
         }
-    }
-}
-
-impl Handler<LinkSeen> for UnitActor {
-    type Result = ();
-
-    fn handle(&mut self, message: LinkSeen, _: &mut Self::Context) {
-        self.reporter.on_link(message);
-        self.reporter.settle(self.shared.clock.now());
-        self.reporter.publish();
-    }
-}
-
-impl Handler<RecordSeen> for UnitActor {
-    type Result = ();
-
-    fn handle(&mut self, message: RecordSeen, _: &mut Self::Context) {
-        if let Some(record) = message.record {
-            self.reporter.record = record;
-        }
-    }
-}
-
-impl Handler<EndProcess> for UnitActor {
-    type Result = ();
-
-    /// A unit is the service manager's: it goes on without the daemon.
-    fn handle(&mut self, _: EndProcess, ctx: &mut Self::Context) {
-        ctx.stop();
     }
 }
 

@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 
 use gatewarden_processes::usage::Usage;
-use serde::Serialize;
 
-use super::messages::LinkSeen;
 use crate::gateway_record::ProcessSource;
 use crate::machines::process_supervision::Ending;
 
@@ -14,42 +12,23 @@ const MAX_OUTPUT_LINES: usize = 500;
 /// Bytes of output that are kept.
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 
-/// Where a local process is. For a unit, in the service manager's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProcessState {
-    /// It doesn't run, and shall not.
-    Stopped,
-    /// It is being started.
-    Starting,
-    /// It runs.
-    Running,
-    /// It was asked to end.
-    Stopping,
-    /// It ended by itself and is started again soon.
-    Waiting,
-    /// It ended too often, or as only a person can put right; for a unit: failed.
-    GaveUp,
-    /// Nobody can tell: the service manager doesn't answer, or there is no such unit or command.
-    Unknown,
-}
-
-impl ProcessState {
-    /// All, for metrics and documents.
-    pub const ALL: [Self; 7] =
-        [Self::Stopped, Self::Starting, Self::Running, Self::Stopping, Self::Waiting, Self::GaveUp, Self::Unknown];
-
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-            Self::Waiting => "waiting",
-            Self::GaveUp => "gave_up",
-            Self::Unknown => "unknown",
-        }
+gatewarden_protocol::named! {
+    /// Where a local process is. For a unit, in the service manager's words.
+    pub enum ProcessState {
+        /// It doesn't run, and shall not.
+        Stopped = "stopped",
+        /// It is being started.
+        Starting = "starting",
+        /// It runs.
+        Running = "running",
+        /// It was asked to end.
+        Stopping = "stopping",
+        /// It ended by itself and is started again soon.
+        Waiting = "waiting",
+        /// It ended too often, or as only a person can put right; for a unit: failed.
+        GaveUp = "gave_up",
+        /// Nobody can tell: the service manager doesn't answer, or there is no such unit or command.
+        Unknown = "unknown",
     }
 }
 
@@ -207,7 +186,7 @@ impl OutputRing {
 }
 
 /// A sentence for each thing that is wrong; empty where nothing is.
-pub(super) fn findings(view: &ProcessView, link: &LinkSeen) -> Vec<String> {
+pub(super) fn findings(view: &ProcessView, is_connected: bool, obstacle: Option<&str>) -> Vec<String> {
     let mut findings = Vec::new();
     if view.state != ProcessState::Running {
         findings.push(match &view.reason {
@@ -215,21 +194,21 @@ pub(super) fn findings(view: &ProcessView, link: &LinkSeen) -> Vec<String> {
             None => format!("It is {}.", view.state.as_str()),
         });
     }
-    match (&link.ready_since_ms, &link.obstacle, view.state) {
-        (Some(_), _, ProcessState::Running) => {}
-        (Some(_), _, _) => findings.push(
+    match (is_connected, obstacle, view.state) {
+        (true, _, ProcessState::Running) => {}
+        (true, _, _) => findings.push(
             "The gateway is connected all the same: something else listens at its address. Stop that, or correct the \
              gateway's host and port."
                 .to_owned(),
         ),
-        (None, Some(obstacle), ProcessState::Running) => findings.push(format!(
+        (false, Some(obstacle), ProcessState::Running) => findings.push(format!(
             "The process runs, but the gateway is not connected: {obstacle}. It may still be coming up; else compare the port and \
              the token that it is started with to those of the gateway's record."
         )),
-        (None, None, ProcessState::Running) => {
+        (false, None, ProcessState::Running) => {
             findings.push("The process runs, but the gateway is not connected yet.".to_owned());
         }
-        (None, _, _) => {}
+        (false, _, _) => {}
     }
     if let Some(Verified::No(missing)) = &view.verified {
         findings.push(format!("The last start could not be verified: {}.", missing.join("; ")));
@@ -245,35 +224,28 @@ pub(super) fn findings(view: &ProcessView, link: &LinkSeen) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::gateway_record::ProcessSource;
-    use crate::ids::GatewayId;
 
     fn view(state: ProcessState) -> ProcessView {
         ProcessView { state, ..ProcessView::unknown(ProcessSource::Command("x".into()), 1) }
     }
 
-    fn link(ready: bool, obstacle: Option<&str>) -> LinkSeen {
-        LinkSeen { gateway: GatewayId(1), ready_since_ms: ready.then_some(5), obstacle: obstacle.map(str::to_owned) }
-    }
-
     #[test]
     fn a_process_that_runs_and_is_connected_has_nothing_wrong() {
-        assert!(findings(&view(ProcessState::Running), &link(true, None)).is_empty());
+        assert!(findings(&view(ProcessState::Running), true, None).is_empty());
     }
 
     #[test]
     fn each_trouble_is_a_sentence_of_its_own() {
-        let said = |view: &ProcessView, link: &LinkSeen| findings(view, link).join(" ");
-        assert!(
-            said(&view(ProcessState::Running), &link(false, Some("connection refused"))).contains("connection refused")
-        );
-        assert!(said(&view(ProcessState::Stopped), &link(true, None)).contains("something else listens"));
+        let said = |view: &ProcessView, (connected, obstacle)| findings(view, connected, obstacle).join(" ");
+        assert!(said(&view(ProcessState::Running), (false, Some("connection refused"))).contains("connection refused"));
+        assert!(said(&view(ProcessState::Stopped), (true, None)).contains("something else listens"));
         let looping =
             ProcessView { restarts: 3, reason: Some("process 7 exited".into()), ..view(ProcessState::Waiting) };
-        let words = said(&looping, &link(false, None));
+        let words = said(&looping, (false, None));
         assert!(words.contains("process 7 exited") && words.contains("3 times"), "{words}");
         let unverified =
             ProcessView { verified: Some(Verified::No(vec!["a, b".into()])), ..view(ProcessState::Running) };
-        assert!(said(&unverified, &link(true, None)).contains("could not be verified: a, b"));
+        assert!(said(&unverified, (true, None)).contains("could not be verified: a, b"));
     }
 
     #[test]

@@ -64,10 +64,10 @@ impl GatewayProcess {
                         return Ok(line.text);
                     }
                 }
-                Some(ChildEvent::NotStarted(reason)) => return Err(End::NotStarted(reason)),
-                Some(ChildEvent::Ended(ended)) => return Err(End::Ended(ended)),
+                Some(ChildEvent::NotStarted(reason)) => return Err(End::not_started(&reason)),
+                Some(ChildEvent::Ended(ended)) => return Err(End::of(ended)),
                 Some(_) => {}
-                None => return Err(End::NotStarted("its supervision failed".to_owned())),
+                None => return Err(End::not_started("its supervision failed")),
             }
         }
     }
@@ -82,28 +82,26 @@ impl GatewayProcess {
     }
 }
 
-enum End {
-    NotStarted(String),
-    /// It ran, and never said where it listens.
-    Silent,
-    Ended(Ended),
+/// It doesn't run (any more).
+struct End {
+    sentence: String,
+    /// Wrong usage and wrong configuration stay wrong.
+    is_hopeless: bool,
 }
 
 impl End {
-    fn sentence(&self) -> String {
-        match self {
-            Self::NotStarted(reason) => format!("The gateway cannot be started: {reason}."),
-            Self::Silent => format!("The gateway did not listen within {} s.", START.as_secs()),
-            Self::Ended(Ended { code: Some(code), .. }) => format!("The gateway ended (exit status: {code})."),
-            Self::Ended(Ended { signal: Some(signal), .. }) => format!("The gateway ended (signal: {signal})."),
-            Self::Ended(_) => "The gateway ended.".to_owned(),
-        }
+    fn not_started(reason: &str) -> Self {
+        Self { sentence: format!("The gateway cannot be started: {reason}."), is_hopeless: false }
     }
 
-    /// Wrong usage and wrong configuration stay wrong.
-    fn is_hopeless(&self) -> bool {
-        matches!(self, Self::Ended(Ended { code: Some(code), .. })
-            if [EXIT_USAGE, EXIT_CONFIG].map(i32::from).contains(code))
+    fn of(ended: Ended) -> Self {
+        let sentence = match (ended.code, ended.signal) {
+            (Some(code), _) => format!("The gateway ended (exit status: {code})."),
+            (None, Some(signal)) => format!("The gateway ended (signal: {signal})."),
+            (None, None) => "The gateway ended.".to_owned(),
+        };
+        let is_hopeless = [EXIT_USAGE, EXIT_CONFIG].map(|code| Some(i32::from(code))).contains(&ended.code);
+        Self { sentence, is_hopeless }
     }
 }
 
@@ -116,12 +114,12 @@ impl Gateway {
 
     /// Starts it and waits until it listens. It keeps the port that it got. The error is a sentence.
     pub(super) async fn start(&mut self) -> Result<Listening, String> {
-        self.try_start().await.map_err(|end| end.sentence())
+        self.try_start().await.map_err(|end| end.sentence)
     }
 
     async fn try_start(&mut self) -> Result<Listening, End> {
         let program = std::env::current_exe()
-            .map_err(|error| End::NotStarted(format!("this program's path cannot be found: {error}")))?;
+            .map_err(|error| End::not_started(&format!("this program's path cannot be found: {error}")))?;
         let mut command = Command::new(program);
         command
             .args(["gateway", "run", "--supervised", "--port", &self.port.to_string()])
@@ -156,7 +154,8 @@ impl Gateway {
         let Some(listening) = parse(&line) else {
             let _ = child.orders.try_send(Order::Kill);
             child.end().await;
-            return Err(End::Silent);
+            let sentence = format!("The gateway did not listen within {} s.", START.as_secs());
+            return Err(End { sentence, is_hopeless: false });
         };
         self.port = listening.address.port();
         Ok(listening)
@@ -171,8 +170,8 @@ impl Gateway {
                 (None, Some(child)) => child.end().await,
                 (None, None) => return "The gateway is not there.".to_owned(),
             };
-            let sentence = end.sentence();
-            if end.is_hopeless() {
+            let End { sentence, is_hopeless } = end;
+            if is_hopeless {
                 return format!("{sentence} It is given up: only a person can put that right. The daemon goes on.");
             }
             let now = Instant::now();

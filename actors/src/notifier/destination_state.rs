@@ -18,7 +18,7 @@ use crate::metrics::{Attempt, Metrics};
 use crate::store::records::{EpisodeMove, EpisodeRecord, NewNotification, NotificationMove, OutboxRecord};
 
 /// One destination.
-pub(super) struct Desk {
+pub(super) struct DestinationState {
     pub(super) destination: Arc<Destination>,
     pub(super) watch: Watch,
     pub(super) outbox: Outbox,
@@ -31,9 +31,9 @@ pub(super) struct Desk {
     metrics: Arc<Metrics>,
 }
 
-impl Desk {
+impl DestinationState {
     pub(super) fn new(destination: Destination, installation: Arc<str>, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let desk = Self {
+        let destination = Self {
             watch: Watch::new(destination.timing.clone()),
             outbox: Outbox::new(destination.give_up_after),
             destination: Arc::new(destination),
@@ -43,8 +43,8 @@ impl Desk {
             clock,
             metrics,
         };
-        desk.publish();
-        desk
+        destination.publish();
+        destination
     }
 
     /// Takes over what is stored as announced; those whose condition is no longer wanted are handed back.
