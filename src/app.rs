@@ -3,17 +3,11 @@
 //! | file | does |
 //! | --- | --- |
 //! | `start_error` | what can go wrong before the daemon is ready, and its exit codes |
-//! | `state_dir` | makes the state directory and locks it against a second daemon |
+//! | `state_dir` | makes the state directory, locks it against a second daemon, and the key that the first start makes in it |
 //! | `backups` | backups in the state directory, and how the daemon makes them by itself |
-//! | `admin_key` | the key that the first start makes where none is configured |
-//! | `file_limit` | as many open files as the system lets us have |
-//! | `gateways` | starts `Gateway` actors, spread over a few threads |
 //! | `upkeep` | status line and watchdog, and whether the tree still lives |
 
-mod admin_key;
 pub(crate) mod backups;
-mod file_limit;
-mod gateways;
 mod start_error;
 mod state_dir;
 mod upkeep;
@@ -21,7 +15,7 @@ mod upkeep;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use actix::Addr;
+use actix::{Addr, Arbiter};
 use actix_web::dev::ServerHandle;
 use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
@@ -31,6 +25,7 @@ use gatewarden_actors::clock_watch;
 use gatewarden_actors::dialing::{Dialer, MemoryBudget, NetworkDialer};
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::event_hub::EventHubActor;
+use gatewarden_actors::gateway::{GatewayActor, GatewayParts};
 use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::notifier::{NotifierActor, NotifierParts, forget_others};
@@ -38,13 +33,15 @@ use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
 use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::token_addresses;
-use gatewarden_actors::registry::{RegistryActor, RegistryParts};
+use gatewarden_actors::registry::SpawnGateway;
+use gatewarden_actors::registry::{FleetSettings, RegistryActor, RegistryParts, Stored};
 use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::health_log::HealthLogWriter;
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_listener::Limits;
 use gatewarden_protocol::{DeviceIdentity, Secret};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -57,21 +54,20 @@ use crate::http::senders::{BoundedSender, DirectSender, RegistrySender};
 use crate::http::settings::{connection_limits, event_places};
 use crate::systemd::Notifier;
 
-pub use admin_key::AdminKey;
-pub use start_error::StartError;
-pub use state_dir::StateDir;
+pub(crate) use start_error::StartError;
+pub(crate) use state_dir::{AdminKey, StateDir};
 
-pub(crate) use file_limit::raise as raise_file_limit;
-
+/// Threads for gateways, at most, so that neither HTTP nor the registry shares a thread with the frames of a gateway: one each costs stack and wake-ups, and the work is waiting.
+const MAX_THREADS: usize = 4;
 /// Orders to gateways' processes at one time; each may take as long as a start and its verification.
 const PROCESS_ORDERS: usize = 64;
 
 /// A daemon that runs: its socket is bound, its store migrated, its registry at work.
-pub struct App {
+pub(crate) struct App {
     /// Where it listens; with port 0 in the configuration, the port that it got.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The admin key that this start made, to be shown once.
-    pub new_admin_key: Option<Secret>,
+    pub(crate) new_admin_key: Option<Secret>,
     /// The admin key of file or configuration; none where only stored keys let anybody in.
     pub(crate) admin_key: Option<Secret>,
     pub(crate) server: ServerHandle,
@@ -98,6 +94,20 @@ pub struct App {
     _state_dir: StateDir,
 }
 
+/// Raises the limit of open files to the hard one, and tells what it is then: each gateway and each client is one, and the usual
+/// soft limit of 1,024 is soon reached. What can't be raised is logged: a small fleet works anyway.
+pub(crate) fn raise_file_limit() -> usize {
+    let before = getrlimit(Resource::Nofile);
+    if before.current != before.maximum {
+        match setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum }) {
+            Ok(()) => tracing::debug!(from = before.current, to = before.maximum, "raised the limit of open files"),
+            Err(error) => tracing::warn!(%error, limit = before.current, "the limit of open files stays as it is"),
+        }
+    }
+    let now = getrlimit(Resource::Nofile).current;
+    now.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
 /// Half of the open files are for the gateways, the database and what comes up.
 fn within_file_limit(wanted: Limits, files: usize) -> Limits {
     let most = (files / 2).max(16);
@@ -118,10 +128,7 @@ impl App {
     /// before the state directory is touched, and the store checks key and database before it writes.
     ///
     /// `passed` is a listening socket that somebody else holds open; without one `http.listen` is bound.
-    ///
-    /// # Errors
-    /// A sentence that says what to do, with its exit code.
-    pub async fn build(
+    pub(crate) async fn build(
         config: &Config,
         metrics: Arc<Metrics>,
         notifier: Arc<Notifier>,
@@ -130,7 +137,7 @@ impl App {
         let clock = Clock::system();
         metrics.set_started(clock.wall_ms());
         let mut http = config.http.clone();
-        http.connections = within_file_limit(http.connections, file_limit::raise());
+        http.connections = within_file_limit(http.connections, raise_file_limit());
         let was_passed = passed.is_some();
         let listener = passed
             .map_or_else(|| TcpListener::bind(config.listen), Ok)
@@ -186,20 +193,24 @@ impl App {
         .await?;
         let records = store.load_gateways().await?;
         let (registry, roster) = RegistryActor::start(RegistryParts {
-            device_tokens: token_addresses::device_tokens(&store, &records).await?,
-            records,
+            stored: Stored {
+                device_tokens: token_addresses::device_tokens(&store, &records).await?,
+                records,
+                open_spawns: store.open_spawns().await?,
+            },
+            settings: FleetSettings {
+                election: config.election.clone(),
+                routing: config.work.routing.clone(),
+                restarts: config.restarts.clone(),
+                heartbeat_interval: config.gateway.heartbeat_interval,
+            },
             store: store.clone(),
             health_log: health_log.clone(),
             seed: Some(config.seed.clone()),
-            spawn: gateways::spawner(config, identity, dialer.clone(), &clock, &metrics),
-            election: config.election.clone(),
+            spawn: spawner(config, identity, dialer.clone(), &clock, &metrics),
             events: events.clone(),
             audit: audit.clone(),
-            open_spawns: store.open_spawns().await?,
-            routing: config.work.routing.clone(),
-            restarts: config.restarts.clone(),
             retention: config.retention.clone(),
-            heartbeat_interval: config.gateway.heartbeat_interval,
             clock: clock.clone(),
             metrics: metrics.clone(),
             processes: Some(processes.clone()),
@@ -290,8 +301,44 @@ impl App {
 
     /// Tells the service manager that the daemon is ready, and keeps its status line and watchdog going. Ends only when a
     /// part that nothing can replace has died: the reason in a sentence.
-    pub async fn watch(&mut self) -> String {
+    pub(crate) async fn watch(&mut self) -> String {
         self.notifier.ready();
         upkeep::watch(self).await
     }
+}
+
+/// What the registry calls to start a `Gateway` actor. A gateway always lands on the same thread.
+fn spawner(
+    config: &Config,
+    identity: Arc<DeviceIdentity>,
+    dialer: Arc<dyn Dialer>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> SpawnGateway {
+    let settings = Arc::new(config.gateway.clone());
+    let (clock, metrics) = (clock.clone(), metrics.clone());
+    let instance_id = uuid::Uuid::new_v4().to_string();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let arbiters: Vec<Arbiter> = (0..threads).map(|_| Arbiter::new()).collect();
+    Box::new(move |record, incarnation, supervisor| {
+        let parts = GatewayParts {
+            settings: settings.clone(),
+            identity: identity.clone(),
+            dialer: dialer.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            instance_id: instance_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            record,
+            incarnation,
+            supervisor,
+        };
+        // Ids are handed out in sequence, so this spreads evenly.
+        let place = usize::try_from(parts.record.id.0).unwrap_or_default() % threads;
+        let actor = match arbiters.get(place) {
+            Some(arbiter) => GatewayActor::start_in(&arbiter.handle(), parts),
+            None => actix::Actor::start(GatewayActor::new(parts)),
+        };
+        actor.into()
+    })
 }

@@ -26,28 +26,29 @@ mod status;
 mod up;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use self::error::CliError;
 use self::installation::{BackupArgs, ConfigArgs, RekeyArgs, RestoreArgs};
-use self::output::{self as terminal, Output};
-use crate::config::{Config, Inputs};
+use self::output::Output;
+use crate::config::Inputs;
 
 /// Clean end.
-pub const EXIT_OK: u8 = 0;
+pub(crate) const EXIT_OK: u8 = 0;
 /// Anything that has no code of its own: port in use, database not writable.
-pub const EXIT_FAILURE: u8 = 1;
+pub(crate) const EXIT_FAILURE: u8 = 1;
 /// Wrong usage (`EX_USAGE`).
-pub const EXIT_USAGE: u8 = 64;
+pub(crate) const EXIT_USAGE: u8 = 64;
 /// No daemon answers (`EX_UNAVAILABLE`).
-pub const EXIT_UNREACHABLE: u8 = 69;
+pub(crate) const EXIT_UNREACHABLE: u8 = 69;
 /// The daemon says that it may work later: too many requests, or something isn't available right now (`EX_TEMPFAIL`).
-pub const EXIT_LATER: u8 = 75;
+pub(crate) const EXIT_LATER: u8 = 75;
 /// No key, a wrong one, or one of too small a role (`EX_NOPERM`).
-pub const EXIT_DENIED: u8 = 77;
+pub(crate) const EXIT_DENIED: u8 = 77;
 /// Bad configuration, wrong encryption key, corrupt or too new database (`EX_CONFIG`).
-pub const EXIT_CONFIG: u8 = 78;
+pub(crate) const EXIT_CONFIG: u8 = 78;
 
 /// Supervises OpenClaw gateways: connects to each, knows which can be trusted with work, elects the primary.
 #[derive(Debug, Parser)]
@@ -144,7 +145,7 @@ pub fn run() -> ExitCode {
         }
     };
     let code = match cli.command {
-        Command::Up(args) => up::run(&args),
+        Command::Up(args) => finish(up::run(&args)),
         Command::Serve(args) => finish(serve::run(&args.inputs())),
         Command::Config { command: ConfigCommand::Check(args) } => finish(serve::check_config(&args.inputs())),
         Command::Identity(args) => finish(identity::run(&args)),
@@ -185,14 +186,28 @@ fn finish(ended: Result<u8, CliError>) -> u8 {
     ended.unwrap_or_else(|error| error.say(Output::of_process(false, false)))
 }
 
-/// Says a sentence about a failure; for every command the same way.
-fn fail(code: u8, error: impl std::fmt::Display) -> u8 {
-    output::complain(&error.to_string());
-    code
+/// Between two looks at another process or at a file: nothing else runs in a command.
+#[expect(clippy::disallowed_methods, reason = "commands are no actors, and what they wait for has no state to await")]
+fn sleep(span: Duration) {
+    std::thread::sleep(span);
 }
 
-fn load_config(inputs: &Inputs) -> Result<Config, u8> {
-    Config::load(inputs).map_err(|error| fail(EXIT_CONFIG, error))
+/// Looks at something that takes a moment or a while: twice as long between them each time, up to a bound, since looks count against
+/// the limit of requests.
+struct Looks {
+    pause: Duration,
+    longest: Duration,
+}
+
+impl Looks {
+    fn new(pause: Duration, longest: Duration) -> Self {
+        Self { pause, longest }
+    }
+
+    fn wait(&mut self) {
+        sleep(self.pause);
+        self.pause = (self.pause * 2).min(self.longest);
+    }
 }
 
 #[cfg(test)]

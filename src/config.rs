@@ -1,6 +1,6 @@
 //! The daemon's configuration: written values from several layers become settings that can't be wrong.
 //!
-//! [`reader`] finds and checks single values, [`table`] the tables that stand for one thing each, and one file a topic declares the
+//! [`reader`] finds and checks single [values](value), [`table`] the tables that stand for one thing each, and one file a topic declares the
 //! settings. Every mistake is found before a port is bound or a file is made, and all of them are said at once.
 
 mod effective;
@@ -15,6 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod units;
+mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,11 +32,11 @@ use gatewarden_protocol::Secret;
 
 use crate::http::settings::HttpSettings;
 
-pub use effective::{Change, Effect, EffectiveValue};
-pub use gateway::WorkSettings;
+pub(crate) use effective::{Effect, EffectiveValue};
+pub(crate) use gateway::WorkSettings;
 pub(crate) use reader::{API_KEY_VARIABLE, URL_VARIABLE};
-pub use reader::{ConfigError, DEFAULT_FILE, Inputs, Problem};
-pub use store::{BackupSettings, LogFormat, LogSettings};
+pub(crate) use reader::{ConfigError, DEFAULT_FILE, Inputs};
+pub(crate) use store::{BackupSettings, LogFormat, LogSettings};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -45,51 +46,39 @@ const SHORTEST: Duration = Duration::from_millis(10);
 
 /// A configuration that has been checked.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the database, the keys and the lock live; absolute.
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// Where systemd put credentials, if it did.
-    pub credentials_dir: Option<PathBuf>,
+    pub(crate) credentials_dir: Option<PathBuf>,
     /// Address to listen on; port 0 takes any free one.
-    pub listen: SocketAddr,
-    /// The HTTP front.
-    pub http: HttpSettings,
+    pub(crate) listen: SocketAddr,
+    pub(crate) http: HttpSettings,
     /// The admin key of the configuration; without it the first start makes one.
-    pub api_key: Option<Secret>,
-    /// The database.
-    pub store: StoreOptions,
-    /// Backups that the daemon makes by itself.
-    pub backups: BackupSettings,
-    /// How long health points are kept.
-    pub retention: RetentionSettings,
-    /// Each gateway's connection.
-    pub gateway: GatewaySettings,
-    /// The acting primary.
-    pub election: ElectionSettings,
-    /// Supervision of gateway actors.
-    pub restarts: RestartSettings,
+    pub(crate) api_key: Option<Secret>,
+    pub(crate) store: StoreOptions,
+    pub(crate) backups: BackupSettings,
+    pub(crate) retention: RetentionSettings,
+    pub(crate) gateway: GatewaySettings,
+    pub(crate) election: ElectionSettings,
+    pub(crate) restarts: RestartSettings,
     /// Routing and limits of work; read by the routes that give gateways work.
-    pub work: WorkSettings,
+    pub(crate) work: WorkSettings,
     /// Gateways that are processes of this machine.
-    pub processes: Arc<ProcessSettings>,
+    pub(crate) processes: Arc<ProcessSettings>,
     /// The gateway that is made where there is none.
-    pub seed: NewGateway,
-    /// Where notifications go.
-    pub notifications: Vec<Destination>,
-    /// Log lines.
-    pub log: LogSettings,
+    pub(crate) seed: NewGateway,
+    pub(crate) notifications: Vec<Destination>,
+    pub(crate) log: LogSettings,
     /// What is odd and no reason not to start: to be logged.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// Every setting as it counts, for people.
-    pub effective: Vec<EffectiveValue>,
+    pub(crate) effective: Vec<EffectiveValue>,
 }
 
 impl Config {
     /// Reads and checks everything, in the order in which settings are shown. Touches nothing but the files that it reads.
-    ///
-    /// # Errors
-    /// Every unknown key and every wrong value, with its place.
-    pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
+    pub(crate) fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
         let reader = &mut reader::Reader::new(inputs);
         let state_dir = store::state_dir(reader);
         let listen = http::listen(reader);

@@ -34,29 +34,23 @@ const MARGIN: Duration = Duration::from_millis(250);
 /// The write-ahead log is folded into the database: nice to have.
 const CHECKPOINT: Duration = Duration::from_millis(500);
 
-/// What somebody outside wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// SIGTERM or SIGINT.
+pub(crate) enum Request {
     Stop(&'static str),
-    /// SIGHUP.
     Reload,
 }
 
 /// The process's signals, as long as this value lives.
 #[derive(Debug)]
-pub struct Wishes {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
 }
 
-impl Wishes {
+impl Signals {
     /// Takes the signals over from the system, inside a running runtime. From here on they no longer end the process.
-    ///
-    /// # Errors
-    /// The system doesn't hand them over.
-    pub fn listen() -> std::io::Result<Self> {
+    pub(crate) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -64,19 +58,18 @@ impl Wishes {
         })
     }
 
-    /// The next one.
-    pub async fn next(&mut self) -> Wish {
+    pub(crate) async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.terminate.recv() => Wish::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Wish::Stop("SIGINT"),
-            _ = self.hang_up.recv() => Wish::Reload,
+            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+            _ = self.hang_up.recv() => Request::Reload,
         }
     }
 
     /// Waits for a stop, passing over reloads: a second one means at once.
-    pub async fn stop(&mut self) -> &'static str {
+    pub(crate) async fn stop(&mut self) -> &'static str {
         loop {
-            if let Wish::Stop(signal) = self.next().await {
+            if let Request::Stop(signal) = self.next().await {
                 return signal;
             }
         }
@@ -84,7 +77,7 @@ impl Wishes {
 }
 
 /// Stops everything in order. True if nothing was lost: all that was acknowledged before is on disk in any case.
-pub async fn drain(app: &mut App) -> bool {
+pub(crate) async fn drain(app: &mut App) -> bool {
     app.readiness.set_stopping();
     app.notifier.stopping("stopping: open requests finish");
     tracing::info!("stopping: open requests finish");

@@ -25,32 +25,26 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// Changes which lines are written while the daemon runs.
 #[derive(Debug, Clone)]
-pub struct LogControl {
+pub(crate) struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
     writer: LineWriter,
 }
 
 impl LogControl {
     /// Writes by a new filter from now on.
-    ///
-    /// # Errors
-    /// A sentence, where the filter can't be read.
-    pub fn set_filter(&self, filter: &str) -> Result<(), String> {
+    pub(crate) fn set_filter(&self, filter: &str) -> Result<(), String> {
         let filter = read_filter(filter)?;
         self.filter.reload(filter).map_err(|error| error.to_string())
     }
 
     /// Waits until what is queued is written, a second at most: at the end of the process.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.writer.flush(FLUSH);
     }
 }
 
 /// Starts logging. Once a process.
-///
-/// # Errors
-/// A sentence: the filter can't be read, the journal can't be reached, or logging has been started before.
-pub fn start(settings: &LogSettings) -> Result<LogControl, String> {
+pub(crate) fn start(settings: &LogSettings) -> Result<LogControl, String> {
     let (filter, handle) = reload::Layer::new(read_filter(&settings.filter)?);
     let stderr = Surroundings::of_process();
     let output = resolve(settings.format, &stderr);
@@ -87,7 +81,7 @@ fn read_filter(filter: &str) -> Result<EnvFilter, String> {
 }
 
 /// Counts what goes wrong with the log itself, and each panic; a panic is logged, then the process goes on without the actor or request that it cost.
-pub fn watch(logs: &LogControl, metrics: Arc<Metrics>) {
+pub(crate) fn watch(logs: &LogControl, metrics: Arc<Metrics>) {
     metrics.set_log_lines_lost(logs.writer.lost().clone());
     std::panic::set_hook(Box::new(move |panic| {
         metrics.count_panic();

@@ -1,15 +1,18 @@
 //! The files that agents are given: plain text with placeholders, shipped with the program or taken from a folder.
 //!
 //! The folder `agent` holds the files of every agent; a file of the same name in `main` stands in its place for the main
-//! agent of a gateway. [`text`] reads and fills one file, [`mark`] tells a file that is still as it was sent from one that
-//! somebody has changed.
+//! agent of a gateway. [`text`] reads and fills one file.
+//!
+//! The last line of a file that is sent to a gateway holds a digest of the text before it. So a later sync can tell a file that is
+//! still as it was sent, which may be renewed, from one that the agent or a person has written in, which is theirs.
 
-pub mod mark;
-pub mod text;
+pub(crate) mod text;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
 use text::{Facts, Template};
 
 /// The shipped files: folder, name, text.
@@ -23,14 +26,12 @@ const SHIPPED: [(&str, &str, &str); 5] = [
 
 /// The folders, and whom their files are for.
 const FOLDERS: [&str; 2] = ["agent", "main"];
-/// Files in one folder.
-const MOST_FILES: usize = 32;
-/// Bytes of one file.
-const LARGEST_FILE: u64 = 64 * 1024;
+const MAX_FILES: usize = 32;
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// All templates, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Templates {
+pub(crate) struct Templates {
     agent: BTreeMap<String, Template>,
     /// Those of `agent`, but where there is one for the main agent, that one.
     main: BTreeMap<String, Template>,
@@ -39,11 +40,10 @@ pub struct Templates {
 /// A folder of templates that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {what}", path.display())]
-pub struct TemplateError {
-    /// The file or folder.
-    pub path: PathBuf,
+pub(crate) struct TemplateError {
+    pub(crate) path: PathBuf,
     /// What is wrong with it, and what would be right.
-    pub what: String,
+    pub(crate) what: String,
 }
 
 impl Default for Templates {
@@ -53,8 +53,7 @@ impl Default for Templates {
 }
 
 impl Templates {
-    /// Those that come with the program.
-    pub fn shipped() -> Self {
+    pub(crate) fn shipped() -> Self {
         let mut folders: [BTreeMap<String, Template>; 2] = Default::default();
         for (folder, files) in FOLDERS.iter().zip(&mut folders) {
             for (_, name, text) in SHIPPED.iter().filter(|(of, _, _)| of == folder) {
@@ -66,10 +65,7 @@ impl Templates {
     }
 
     /// Those of a folder, which stand in the place of all that are shipped.
-    ///
-    /// # Errors
-    /// The file or folder that can't be used, with the offending word where there is one.
-    pub fn load(folder: &Path) -> Result<Self, TemplateError> {
+    pub(crate) fn load(folder: &Path) -> Result<Self, TemplateError> {
         let mut folders: [BTreeMap<String, Template>; 2] = Default::default();
         for path in entries(folder)? {
             let name = file_name(&path);
@@ -100,9 +96,9 @@ impl Templates {
     }
 
     /// The files of one agent: name and text, filled and marked, by name.
-    pub fn files_for(&self, is_main: bool, facts: &Facts<'_>) -> Vec<(&str, String)> {
+    pub(crate) fn files_for(&self, is_main: bool, facts: &Facts<'_>) -> Vec<(&str, String)> {
         let files = if is_main { &self.main } else { &self.agent };
-        files.iter().map(|(name, template)| (name.as_str(), mark::marked(&template.filled(facts)))).collect()
+        files.iter().map(|(name, template)| (name.as_str(), marked(&template.filled(facts)))).collect()
     }
 }
 
@@ -115,15 +111,15 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, Template>, TemplateErro
             return Err(wrong(&path, "must be called like AGENTS.md: letters, digits, - and _, then .md"));
         }
         let size = std::fs::metadata(&path).map_err(|error| wrong(&path, error))?.len();
-        if size > LARGEST_FILE {
-            return Err(wrong(&path, format!("has {size} bytes; {LARGEST_FILE} are allowed")));
+        if size > MAX_FILE_BYTES {
+            return Err(wrong(&path, format!("has {size} bytes; {MAX_FILE_BYTES} are allowed")));
         }
         let text = std::fs::read_to_string(&path).map_err(|error| wrong(&path, error))?;
         let template = Template::parse(&text).map_err(|fault| wrong(&path, fault))?;
         files.insert(name, template);
     }
-    if files.len() > MOST_FILES {
-        return Err(wrong(folder, format!("holds {} files; {MOST_FILES} are allowed", files.len())));
+    if files.len() > MAX_FILES {
+        return Err(wrong(folder, format!("holds {} files; {MAX_FILES} are allowed", files.len())));
     }
     Ok(files)
 }
@@ -148,6 +144,34 @@ fn file_name(path: &Path) -> String {
 
 fn wrong(path: &Path, what: impl std::fmt::Display) -> TemplateError {
     TemplateError { path: path.to_owned(), what: what.to_string() }
+}
+
+const OPENING: &str = "<!-- gatewarden ";
+const CLOSING: &str = " -->";
+/// Bytes of the digest that are shown, two digits each.
+const SHOWN: usize = 8;
+
+/// The text with its mark. It ends with a line break.
+pub(crate) fn marked(text: &str) -> String {
+    let text = text.trim_end();
+    format!("{text}\n\n{OPENING}{}{CLOSING}\n", digest(text))
+}
+
+/// Whether the text was sent from here and nobody has changed it since.
+pub(crate) fn is_unchanged(content: &str) -> bool {
+    let content = content.trim_end();
+    let Some((text, last)) = content.rsplit_once('\n') else { return false };
+    let said = last.strip_prefix(OPENING).and_then(|rest| rest.strip_suffix(CLOSING));
+    said == Some(digest(text.trim_end()).as_str())
+}
+
+fn digest(text: &str) -> String {
+    let mut shown = String::with_capacity(2 * SHOWN);
+    for byte in Sha256::digest(text.as_bytes()).iter().take(SHOWN) {
+        // Writing into a text can't fail.
+        let _ = write!(shown, "{byte:02x}");
+    }
+    shown
 }
 
 #[cfg(test)]

@@ -1,55 +1,48 @@
-//! The `Gateway` actor: one per registered gateway. A thin shell around [`crate::machines::link`]: it owns the socket
-//! halves and the clock, feeds the link and carries out what the link says.
+//! The `Gateway` actor: one per registered gateway. A thin shell around [`crate::machines::connection`]: it owns the socket
+//! halves and the clock, feeds the connection its inputs and carries out its effects.
 //!
 //! | file | does |
 //! | --- | --- |
 //! | `messages` | what it may be told, and what it tells |
-//! | `handlers` | message in, link, effects out |
-//! | `effects` | carries out what the link says |
-//! | `socket` | dials, and reads what comes in |
-//! | `log_handlers` | followers of the gateway's log |
-//! | `http_dialect` | HTTP conversations |
-//! | `probe` | tries beside the connection |
-//! | `timer` | the one armed deadline |
+//! | `network` | the socket, the HTTP conversation, and tries beside both |
+//! | `followers` | who follows the gateway's log |
 //!
 //! Nothing here decides; no await in here waits for another actor.
 
-mod effects;
-mod handlers;
-mod http_dialect;
-mod log_handlers;
+mod followers;
 pub mod messages;
-mod probe;
-mod socket;
-mod timer;
+mod network;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use gatewarden_protocol::DeviceIdentity;
 use serde_json::Value;
+use tracing::debug;
 
-use self::http_dialect::HttpConversation;
-use self::log_handlers::Followers;
-use self::messages::{FromGateway, GatewayHandle, Reply};
-use self::socket::Socket;
-use self::timer::Timer;
+use self::followers::Followers;
+use self::messages::{FromGateway, GatewayCommand, GatewayHandle, Reply};
+use self::network::Network;
 use crate::clock::Clock;
 use crate::dialing::memory_budget::{Decoding, MemoryPermit};
 use crate::dialing::{Dialer, Held, MemoryAccount, SocketError};
 use crate::error::Failure;
-use crate::gateway_notice::GatewayNotice;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
-use crate::machines::link::{CallToken, Link, LinkParts, Moment, ProbeToken};
+use crate::machines::connection::{
+    CallToken, Connection, ConnectionParts, Count, Effect, Input, Moment, ProbeToken, SocketInput,
+};
 use crate::metrics::Metrics;
 use crate::run::{Accepted, LookedUp, NotAccepted};
 use crate::settings::GatewaySettings;
 
 /// Messages that may wait for one gateway's actor.
 const MAILBOX: usize = 512;
+/// Timers fire a little late; asking for less than this would only spin.
+const SHORTEST_TIMER: Duration = Duration::from_millis(1);
 
 /// What a `Gateway` actor is made of.
 #[derive(Clone)]
@@ -76,11 +69,19 @@ pub struct GatewayParts {
     pub version: String,
 }
 
+/// Who waits for an answer of the connection.
+enum Waiting {
+    Call(Reply<Result<Held<Value>, Failure>>),
+    Run(Reply<Result<Accepted, NotAccepted>>),
+    LookUp(Reply<Result<LookedUp, Failure>>),
+    Probe(Reply<ProbeOutcome>),
+}
+
 /// Holds one connection to one gateway and says what is known of it.
 pub struct GatewayActor {
     id: GatewayId,
     incarnation: u64,
-    link: Link,
+    connection: Connection,
     dialer: Arc<dyn Dialer>,
     memory: MemoryAccount,
     /// Covers what is kept between two messages.
@@ -90,13 +91,10 @@ pub struct GatewayActor {
     supervisor: Recipient<FromGateway>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    socket: Socket,
-    http: HttpConversation,
-    timer: Timer,
-    callers: HashMap<CallToken, Reply<Result<Held<Value>, Failure>>>,
-    starters: HashMap<CallToken, Reply<Result<Accepted, NotAccepted>>>,
-    seekers: HashMap<CallToken, Reply<Result<LookedUp, Failure>>>,
-    probers: HashMap<ProbeToken, Reply<ProbeOutcome>>,
+    network: Network,
+    /// The one armed deadline. One that moves later leaves it as it is: when it fires, it is set again.
+    timer: Option<(Instant, SpawnHandle)>,
+    waiting: HashMap<u64, Waiting>,
     followers: Followers,
     last_token: u64,
 }
@@ -104,26 +102,15 @@ pub struct GatewayActor {
 impl GatewayActor {
     /// An actor that dials as soon as it is started and has a permit.
     pub fn new(parts: GatewayParts) -> Self {
-        let GatewayParts {
-            record,
-            incarnation,
-            settings,
-            identity,
-            dialer,
-            supervisor,
-            clock,
-            metrics,
-            instance_id,
-            version,
-        } = parts;
+        let GatewayParts { record, settings, identity, version, instance_id, .. } = parts;
+        let GatewayParts { incarnation, dialer, supervisor, clock, metrics, .. } = parts;
         let id = record.id;
         let moment = moment_of(&clock);
-        let link = Link::new(LinkParts { record, settings, identity, version, instance_id }, moment);
         let memory = dialer.memory().account();
         Self {
             id,
             incarnation,
-            link,
+            connection: Connection::new(ConnectionParts { record, settings, identity, version, instance_id }, moment),
             kept: memory.permit(),
             memory,
             decoded: None,
@@ -131,13 +118,9 @@ impl GatewayActor {
             supervisor,
             clock,
             metrics,
-            socket: Socket::default(),
-            http: HttpConversation::default(),
-            timer: Timer::default(),
-            callers: HashMap::new(),
-            starters: HashMap::new(),
-            seekers: HashMap::new(),
-            probers: HashMap::new(),
+            network: Network::default(),
+            timer: None,
+            waiting: HashMap::new(),
             followers: Followers::default(),
             last_token: 0,
         }
@@ -148,13 +131,10 @@ impl GatewayActor {
         Self::start_in_arbiter(arbiter, move |_| Self::new(parts))
     }
 
-    /// One input: the link decides, the effects are carried out, the timer is set to what is due next.
-    fn feed<T>(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Link, Moment) -> T) -> T {
-        let answer = input(&mut self.link, moment_of(&self.clock));
+    /// One input: the connection decides, the effects are carried out, the timer is set to what is due next.
+    fn feed(&mut self, ctx: &mut Context<Self>, input: Input<'_>) {
+        self.tell_connection(input);
         self.perform(ctx);
-        self.cover_kept(ctx);
-        self.rearm(ctx);
-        answer
     }
 
     /// One input with something to decode, at the expense of this gateway's account. What an answer takes along is covered until
@@ -163,38 +143,138 @@ impl GatewayActor {
         &mut self,
         ctx: &mut Context<Self>,
         permit: Option<MemoryPermit>,
-        input: impl FnOnce(&mut Link, Moment, &mut Decoding<'_>),
+        input: impl FnOnce(&mut Connection, Moment, &mut Decoding<'_>),
     ) {
         let mut permit = permit.unwrap_or_else(|| self.memory.permit());
-        let mut decoding = permit.decoding();
-        input(&mut self.link, moment_of(&self.clock), &mut decoding);
+        input(&mut self.connection, moment_of(&self.clock), &mut permit.decoding());
         self.decoded = Some(permit);
         self.perform(ctx);
         self.decoded = None;
-        self.cover_kept(ctx);
+    }
+
+    /// An input whose effects the loop that is under way carries out.
+    fn tell_connection(&mut self, input: Input<'_>) {
+        self.connection.on(moment_of(&self.clock), input);
+    }
+
+    fn perform(&mut self, ctx: &mut Context<Self>) {
+        self.perform_all(ctx);
+        // What the connection keeps is covered, or given up.
+        if let Err(excess) = self.kept.set_to(self.connection.held_bytes()) {
+            let error = SocketError::OutOfMemory(excess);
+            self.tell_connection(Input::Socket(self.connection.epoch(), SocketInput::Failed(&error)));
+            self.perform_all(ctx);
+            // What is left is less than was covered before.
+            let _ = self.kept.set_to(self.connection.held_bytes());
+        }
         self.rearm(ctx);
     }
 
-    /// What the link keeps is covered, or given up.
-    fn cover_kept(&mut self, ctx: &mut Context<Self>) {
-        if let Err(excess) = self.kept.set_to(self.link.held_bytes()) {
-            let (moment, epoch) = (moment_of(&self.clock), self.link.epoch());
-            self.link.on_socket_error(moment, epoch, &SocketError::OutOfMemory(excess));
-            self.perform(ctx);
-            // What is left is less than was covered before.
-            let _ = self.kept.set_to(self.link.held_bytes());
+    /// Carries out all effects, in order; carrying one out may cause more.
+    fn perform_all(&mut self, ctx: &mut Context<Self>) {
+        loop {
+            let effects = self.connection.take_effects(moment_of(&self.clock));
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                self.perform_one(effect, ctx);
+            }
         }
     }
 
-    fn tell(&self, notice: GatewayNotice) {
-        // Reports are throttled by the link, so that what waits for the registry stays small.
-        self.metrics.notice_sent();
-        self.supervisor.do_send(FromGateway { id: self.id, incarnation: self.incarnation, notice });
+    fn perform_one(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Notify(notice) => {
+                // Reports are throttled by the connection, so that what waits for the registry stays small.
+                self.metrics.notice_sent();
+                self.supervisor.do_send(FromGateway { id: self.id, incarnation: self.incarnation, notice });
+            }
+            Effect::Dial(epoch, request) => self.dial(epoch, *request, ctx),
+            Effect::Http { epoch, id, operation, timeout } => self.ask_http(epoch, id, operation, timeout, ctx),
+            Effect::Send { epoch, text, starts } => {
+                self.send(epoch, starts, |outgoing| outgoing.try_send_text(text));
+            }
+            Effect::Ping(epoch, payload) => self.send(epoch, None, |outgoing| outgoing.ping(payload)),
+            Effect::Pong(epoch, payload) => self.send(epoch, None, |outgoing| outgoing.pong(payload)),
+            Effect::RaiseCap(epoch, bytes) => self.raise_cap(epoch, bytes),
+            Effect::Close { epoch, code, reason } => self.close(epoch, code, reason, ctx),
+            Effect::ProbeUnconnected { round, timeout } => self.probe_beside(round, timeout, ctx),
+            Effect::Answer(CallToken(token), result) => {
+                if let Some(Waiting::Call(reply)) = self.waiting.remove(&token) {
+                    let result = result.map(|answer| Held::new(answer, self.decoded.take()));
+                    // A caller that went away needs no answer; nor do those below.
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::AnswerRun(CallToken(token), result) => {
+                if let Some(Waiting::Run(reply)) = self.waiting.remove(&token) {
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::AnswerFinding(CallToken(token), result) => {
+                if let Some(Waiting::LookUp(reply)) = self.waiting.remove(&token) {
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::AnswerProbe(ProbeToken(token), outcome) => {
+                if let Some(Waiting::Probe(reply)) = self.waiting.remove(&token) {
+                    let _ = reply.send(*outcome);
+                }
+            }
+            Effect::Logs(news) => self.followers.tell(news, &self.metrics),
+            Effect::Count(count) => self.count(&count),
+            // Phases are for debugging: a gateway that is down goes through them twice a minute. The line for operators is
+            // the one on the change of status, which the registry writes.
+            Effect::PhaseChanged { from, to, reason } => {
+                let (id, name) = (self.id.0, &self.connection.record().name);
+                let (from, to) = (from.as_str(), to.as_str());
+                debug!(gateway.id = id, gateway.name = %name, from, to, reason, "gateway phase changed");
+            }
+            Effect::Remark(words) => {
+                debug!(gateway.id = self.id.0, gateway.name = %self.connection.record().name, "{words}");
+            }
+        }
+    }
+
+    fn count(&self, count: &Count) {
+        match count {
+            Count::Latency(round_trip) => self.metrics.observe_latency(self.id, *round_trip),
+            Count::Reconnect => self.metrics.count_reconnect(self.id),
+            Count::Refusal(code) => self.metrics.count_refusal(self.id, code),
+            Count::Rpc(method, outcome) => self.metrics.count_rpc(self.id, method, outcome),
+            Count::DroppedFrame(reason) => self.metrics.count_dropped_frame(self.id, reason),
+        }
+    }
+
+    /// Arms the timer for what is due next, if it isn't armed for that or earlier.
+    fn rearm(&mut self, ctx: &mut Context<Self>) {
+        let moment = moment_of(&self.clock);
+        let Some(due) = self.connection.next_deadline(moment) else { return };
+        if let Some((armed, handle)) = self.timer {
+            if armed <= due {
+                return;
+            }
+            ctx.cancel_future(handle);
+        }
+        let wait = due.saturating_duration_since(moment.now).max(SHORTEST_TIMER);
+        let handle = ctx.run_later(wait, |actor, ctx| {
+            actor.timer = None;
+            actor.drop_gone_followers();
+            actor.feed(ctx, Input::Deadline);
+        });
+        self.timer = Some((due, handle));
     }
 
     fn next_token(&mut self) -> u64 {
         self.last_token += 1;
         self.last_token
+    }
+
+    fn wait(&mut self, waiting: Waiting) -> u64 {
+        let token = self.next_token();
+        self.waiting.insert(token, waiting);
+        token
     }
 }
 
@@ -209,12 +289,67 @@ impl Actor for GatewayActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        self.feed(ctx, Link::start);
+        self.feed(ctx, Input::Start);
+    }
+}
+
+impl Handler<GatewayCommand> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, command: GatewayCommand, ctx: &mut Self::Context) {
+        match command {
+            GatewayCommand::UpdateRecord(record) => self.feed(ctx, Input::Record(record)),
+            GatewayCommand::Reconnect => self.feed(ctx, Input::Reconnect),
+            GatewayCommand::Permit(permit) => self.feed(ctx, Input::Permit(permit)),
+            GatewayCommand::Probe { timeout, reply } => {
+                let probe = ProbeToken(self.wait(Waiting::Probe(reply)));
+                self.feed(ctx, Input::Probe(probe, timeout));
+            }
+            GatewayCommand::Call { method, params, timeout, reply } => {
+                let call = CallToken(self.wait(Waiting::Call(reply)));
+                self.feed(ctx, Input::Call { call, method: &method, params: &params, timeout });
+            }
+            GatewayCommand::StartRun(start, reply) => {
+                let call = CallToken(self.wait(Waiting::Run(reply)));
+                self.feed(ctx, Input::StartRun(call, start));
+            }
+            GatewayCommand::LookUpRun(wanted, reply) => {
+                let call = CallToken(self.wait(Waiting::LookUp(reply)));
+                self.feed(ctx, Input::LookUpRun(call, wanted));
+            }
+            GatewayCommand::Control(control, reply) => {
+                let call = CallToken(self.wait(Waiting::Call(reply)));
+                self.feed(ctx, Input::Control(call, control));
+            }
+            GatewayCommand::WatchLogs(wish, reply) => self.let_follower_in(wish, reply, ctx),
+            GatewayCommand::ShutDown(reply) => {
+                self.feed(ctx, Input::ShutDown);
+                // Whoever only wanted it stopped doesn't wait.
+                let _ = reply.send(());
+                // The close frame is queued; the socket's own task writes it after this actor is gone.
+                ctx.stop();
+            }
+        }
     }
 }
 
 fn moment_of(clock: &Clock) -> Moment {
-    Moment { now: clock.now(), wall_ms: clock.wall_ms(), chance: clock.random_unit() }
+    Moment { now: clock.now(), wall_ms: clock.wall_ms(), jitter: clock.random_unit() }
+}
+
+/// Lets tests kill an actor as a fault would.
+#[cfg(test)]
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub(crate) struct InducePanic;
+
+#[cfg(test)]
+impl Handler<InducePanic> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, InducePanic: InducePanic, _ctx: &mut Self::Context) {
+        panic!("induced by a test");
+    }
 }
 
 #[cfg(test)]

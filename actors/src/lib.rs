@@ -14,6 +14,7 @@ pub mod agent_book;
 pub mod agent_sync;
 pub mod audit_trail;
 pub mod clock_watch;
+mod deadline_timer;
 pub mod dialing;
 pub mod direct;
 pub mod event_hub;

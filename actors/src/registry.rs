@@ -1,69 +1,59 @@
-//! The `Registry` actor: roster, supervision of `Gateway` actors, election of the acting primary.
+//! The `Registry` actor: a thin shell around [`gatewarden_core::fleet`], which decides. It owns the handles of the `Gateway`
+//! actors and the clock, feeds the fleet and carries out what it says.
 //!
-//! | file | decides or does |
+//! | file | does |
 //! | --- | --- |
 //! | `messages` | what the HTTP front and the daemon may ask |
 //! | `roster` | the published view that readers use without a message |
-//! | `entry` | what the registry knows of one gateway, and the way to its actor |
-//! | `record_changes` | create, update, delete: write, then act, then answer |
-//! | `requests` | probe, call, control, logs, reconnect, drain |
-//! | `spawning` | route, record, send, answer; never run twice |
-//! | `reconciliation` | what became of spawns: stages, questions, writing it down |
-//! | `notices` | what gateways say: reports, permits, device tokens, health points |
-//! | `announcements` | what subscribers are told |
-//! | `trials` | gateways that are dialled before anybody sees them: created or changed through the organization API |
+//! | `records` | create, update, delete, reserve, confirm: write, then act, then answer |
+//! | `requests` | what is passed on to gateways: probe, call, control, logs, spawns; reconnect, drain |
+//! | `effects` | carries out what the fleet says, and tells people |
 //! | `local_processes` | gateways that are processes of this machine: who is told of them, and what is shown |
-//! | `supervision` | actors that died: restart, or park |
-//! | `primary` | feeds the election and publishes its outcome |
-//! | `observations` | what is kept of observations across a restart, and for how long |
+//! | `token_addresses` | device tokens of an earlier release |
 
-mod addresses;
-mod announcements;
-mod entry;
+mod effects;
 mod local_processes;
 pub mod messages;
-mod notices;
-mod observations;
-mod primary;
-mod reconciliation;
-mod record_changes;
+mod records;
 mod requests;
 pub mod roster;
-mod spawn_writes;
-mod spawning;
-mod supervision;
 pub mod token_addresses;
-pub mod trials;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use gatewarden_core::fleet::{Fleet, Member, Moment, SpawnAnswer, Ticket};
+pub use gatewarden_core::fleet::{FleetSettings, Stored};
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
 
-use self::addresses::Addresses;
-use self::entry::Entry;
+use self::local_processes::LocalProcesses;
 use self::roster::{GatewayView, RosterReader, RosterWriter};
 use crate::audit_trail::AuditTrail;
 use crate::clock::Clock;
+use crate::deadline_timer::DeadlineTimer;
 use crate::error::Failure;
 use crate::event_hub::EventPublisher;
 use crate::gateway::messages::{FromGateway, GatewayHandle};
-use crate::gateway_record::{DeviceToken, GatewayRecord, NewGateway, SharedRecord};
+use crate::gateway_record::{NewGateway, SharedRecord};
+use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
-use crate::machines::election::Election;
-use crate::machines::self_doubt::SelfDoubt;
-use crate::machines::spawn_book::SpawnBook;
-use crate::machines::write_pace::WritePace;
 use crate::metrics::Metrics;
 use crate::processes::ProcessesActor;
-use crate::settings::{ElectionSettings, RestartSettings, RetentionSettings, RoutingSettings};
+use crate::settings::RetentionSettings;
 use crate::store::handle::StoreHandle;
 use crate::store::health_log::HealthLogWriter;
-use crate::store::records::SpawnRecord;
 
 /// How often the registry looks for `Gateway` actors that died. O(gateways), one atomic read each.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// How often changed observations are stored; a crash loses at most this much of them, never a record.
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+/// How often logs and histories are thinned.
+const THIN_INTERVAL: Duration = Duration::from_secs(600);
+/// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
+const GRACE: Duration = Duration::from_millis(500);
 /// Messages that may wait for the registry before senders are told that it is busy.
 const MAILBOX: usize = 4_096;
 
@@ -72,34 +62,24 @@ pub type SpawnGateway = Box<dyn Fn(SharedRecord, u64, Recipient<FromGateway>) ->
 
 /// What a registry is made of.
 pub struct RegistryParts {
-    /// Where records, device tokens and health points are kept.
+    /// Where records, device tokens and spawns are kept.
     pub store: StoreHandle,
     /// Batches health points.
     pub health_log: HealthLogWriter,
-    /// The stored gateways at the start.
-    pub records: Vec<GatewayRecord>,
-    /// The stored device tokens at the start, by canonical address.
-    pub device_tokens: Vec<(String, DeviceToken)>,
+    /// What an earlier run of the daemon left.
+    pub stored: Stored,
+    /// Who acts as primary, where work goes, how often dead actors are started again.
+    pub settings: FleetSettings,
     /// What is registered when there is no gateway at all.
     pub seed: Option<NewGateway>,
     /// Starts a `Gateway` actor.
     pub spawn: SpawnGateway,
-    /// Who may act as primary, and when.
-    pub election: ElectionSettings,
     /// Where subscribers hear of changes.
     pub events: EventPublisher,
     /// Where changes of the acting primary are recorded.
     pub audit: AuditTrail,
-    /// The spawns that an earlier run of the daemon left open.
-    pub open_spawns: Vec<SpawnRecord>,
-    /// Where work goes.
-    pub routing: RoutingSettings,
-    /// How often a dead actor is started again.
-    pub restarts: RestartSettings,
-    /// How long the health log is kept.
+    /// How long logs and histories are kept.
     pub retention: RetentionSettings,
-    /// One heartbeat interval: the window in which a mass failure makes the daemon doubt its own network.
-    pub heartbeat_interval: Duration,
     /// Time.
     pub clock: Clock,
     /// Counters.
@@ -110,87 +90,60 @@ pub struct RegistryParts {
 
 /// Owns the roster. Never speaks the wire protocol, runs no SQL, never blocks.
 pub struct RegistryActor {
+    fleet: Fleet,
+    timer: DeadlineTimer,
+    /// The living actors, of members and of trials.
+    handles: HashMap<GatewayId, GatewayHandle>,
+    /// Who waits for the outcome of a trial.
+    trials: HashMap<GatewayId, watch::Sender<GatewayReport>>,
+    /// Who waits for the acceptance of a spawn.
+    spawners: HashMap<Ticket, oneshot::Sender<Result<SpawnAnswer, Failure>>>,
+    last_ticket: u64,
+    roster: RosterWriter,
+    processes: LocalProcesses,
     store: StoreHandle,
     health_log: HealthLogWriter,
     seed: Option<NewGateway>,
     spawn: SpawnGateway,
-    restarts: RestartSettings,
     retention: RetentionSettings,
     events: EventPublisher,
     audit: AuditTrail,
-    routing: RoutingSettings,
-    spawns: SpawnBook,
-    write_pace: WritePace,
-    /// Spawns that go on once all that was decided about them is stored. One each; gone with the write.
-    awaited_writes: HashMap<String, tokio::sync::oneshot::Sender<Result<(), Failure>>>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    processes: Option<Addr<ProcessesActor>>,
-    roster: RosterWriter,
-    entries: HashMap<GatewayId, Entry>,
-    addresses: Addresses,
-    /// Addresses of gateways that are being created.
-    reserved: HashSet<String>,
-    /// Trials that are not stored have ids below zero, each its own.
-    last_trial: i64,
-    election: Election,
-    self_doubt: SelfDoubt,
-    /// The one armed deadline of election and doubt; a late expiry of an older generation is ignored.
-    deadline_generation: u64,
-    /// An election is due soon because something changed that may matter.
-    election_pending: bool,
-    incarnations: u64,
-    stopping: bool,
 }
 
 impl RegistryActor {
     /// Starts the registry on the current arbiter, with an actor for each stored gateway; seeds one where there is none.
     /// The reader is complete when this returns.
     pub fn start(parts: RegistryParts) -> (Addr<Self>, RosterReader) {
+        let fleet = Fleet::new(parts.settings, parts.stored, moment_of(&parts.clock));
+        if fleet.open_spawns() > 0 {
+            let spawns = fleet.open_spawns();
+            info!(spawns, "spawns of an earlier run are open: their gateways are asked once connected");
+        }
         let roster = RosterWriter::default();
         let reader = roster.reader();
-        let now = parts.clock.now();
-        let wall_ms = parts.clock.wall_ms();
-        let mut addresses = Addresses::new(parts.device_tokens);
-        let mut entries = HashMap::with_capacity(parts.records.len());
-        let mut views = Vec::with_capacity(parts.records.len());
-        for record in parts.records {
-            let record = Arc::new(record);
-            let entry = Entry::new(record.clone(), &parts.restarts, wall_ms);
-            addresses.join(&entry.address, record.id);
-            views.push(GatewayView::new(record.clone(), entry.report.clone(), false));
-            entries.insert(record.id, entry);
-        }
-        roster.publish_all(views);
-        let mut registry = Self {
+        let view = |member: &Member| GatewayView::new(member.record.clone(), member.report.clone(), false);
+        roster.publish_all(fleet.members().map(view).collect());
+        let registry = Self {
+            fleet,
+            timer: DeadlineTimer::default(),
+            handles: HashMap::new(),
+            trials: HashMap::new(),
+            spawners: HashMap::new(),
+            last_ticket: 0,
+            roster,
+            processes: LocalProcesses::new(parts.processes),
             store: parts.store,
             health_log: parts.health_log,
             seed: parts.seed,
             spawn: parts.spawn,
-            restarts: parts.restarts,
             retention: parts.retention,
             events: parts.events,
             audit: parts.audit,
-            spawns: SpawnBook::new(parts.routing.lost_after),
-            write_pace: WritePace::default(),
-            awaited_writes: HashMap::new(),
-            routing: parts.routing,
-            metrics: parts.metrics,
-            processes: parts.processes,
-            roster,
-            entries,
-            addresses,
-            reserved: HashSet::new(),
-            last_trial: 0,
-            election: Election::new(parts.election, now),
-            self_doubt: SelfDoubt::new(parts.heartbeat_interval),
-            deadline_generation: 0,
-            election_pending: false,
-            incarnations: 0,
-            stopping: false,
             clock: parts.clock,
+            metrics: parts.metrics,
         };
-        registry.resume_spawns(parts.open_spawns);
         let addr = Self::create(|ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
             registry
@@ -198,36 +151,71 @@ impl RegistryActor {
         (addr, reader)
     }
 
-    /// Publishes one gateway to readers and to the metrics.
-    fn publish(&self, id: GatewayId) -> Option<Arc<GatewayView>> {
-        let entry = self.entries.get(&id).filter(|entry| !entry.is_hidden())?;
-        let acting = self.election.acting() == Some(id);
-        let report = local_processes::with_process(&entry.report, entry.process.as_deref(), &entry.record.name);
-        self.metrics.publish_gateway(id, &entry.record.name, &report, entry.record.drained, acting);
-        let view = GatewayView::new(entry.record.clone(), report, acting).with_process(entry.process.clone());
-        Some(self.roster.publish(view))
+    /// One input: the fleet decides, the effects are carried out, the timer is set to what is due next.
+    fn feed<T>(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Fleet, Moment) -> T) -> T {
+        let answer = input(&mut self.fleet, moment_of(&self.clock));
+        self.perform(ctx);
+        self.timer.arm(ctx, self.clock.now(), self.fleet.next_deadline(), |registry: &mut Self, ctx, armed| {
+            if registry.timer.expire(armed) {
+                registry.feed(ctx, Fleet::on_deadline);
+            }
+        });
+        answer
     }
 
-    /// Starts the actor of an entry from its present record.
-    fn start_gateway(&mut self, id: GatewayId, ctx: &Context<Self>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        self.incarnations += 1;
-        entry.incarnation = self.incarnations;
-        entry.handle = Some((self.spawn)(entry.record.clone(), entry.incarnation, ctx.address().recipient()));
+    /// Publishes one gateway to readers, to the metrics and to the actor of its process.
+    fn publish(&mut self, id: GatewayId) {
+        let Some(member) = self.fleet.get(id) else { return };
+        let acting = self.fleet.acting() == Some(id);
+        let process = self.processes.view(id);
+        let report = local_processes::with_process(&member.report, process.as_deref(), &member.record.name);
+        self.metrics.publish_gateway(id, &member.record.name, &report, member.record.drained, acting);
+        self.roster.publish(GatewayView::new(member.record.clone(), report, acting).with_process(process));
+        self.processes.tell(&member.record, &member.report);
     }
 
-    /// Takes a stored record into the roster and starts its actor.
-    fn admit(&mut self, record: GatewayRecord, ctx: &mut Context<Self>) -> Option<Arc<GatewayView>> {
-        let record = Arc::new(record);
-        let id = record.id;
-        let entry = Entry::new(record, &self.restarts, self.clock.wall_ms());
-        self.addresses.join(&entry.address, id);
-        self.entries.insert(id, entry);
-        self.start_gateway(id, ctx);
-        self.tell_processes_of_record(id);
-        let view = self.publish(id);
-        self.consider_election(Some(id), ctx);
-        view
+    /// Looks for actors that are gone though nobody stopped them: actix doesn't start an actor again after a panic. And for
+    /// trials whose owner is gone without a word: after a panic, or with a client's task.
+    fn watch(&mut self, ctx: &mut Context<Self>) {
+        if self.fleet.is_stopping() {
+            return;
+        }
+        let is_dead = |(id, handle): (&GatewayId, &GatewayHandle)| (!handle.is_alive()).then_some(*id);
+        for id in self.handles.iter().filter_map(is_dead).collect::<Vec<_>>() {
+            self.handles.remove(&id);
+            self.feed(ctx, |fleet, time| fleet.on_actor_died(time, id));
+        }
+        let is_forgotten = |(id, owner): (&GatewayId, &watch::Sender<_>)| owner.is_closed().then_some(*id);
+        for id in self.trials.iter().filter_map(is_forgotten).collect::<Vec<_>>() {
+            self.trials.remove(&id);
+            self.feed(ctx, |fleet, _| fleet.on_trial_forgotten(id));
+        }
+    }
+
+    fn save_observations(&mut self, ctx: &mut Context<Self>) {
+        let changed = self.fleet.take_unsaved();
+        if changed.is_empty() {
+            return;
+        }
+        let ids: Vec<GatewayId> = changed.iter().map(|(id, _)| *id).collect();
+        let store = self.store.clone();
+        let write = async move { store.save_observed(changed).await };
+        ctx.spawn(write.into_actor(self).map(move |saved, registry, _| {
+            if let Err(failure) = saved {
+                warn!(%failure, "observations could not be stored: tried again in a minute");
+                registry.fleet.on_not_saved(&ids);
+            }
+        }));
+    }
+
+    fn forget_old(&self, ctx: &mut Context<Self>) {
+        let (store, retention) = (self.store.clone(), self.retention.clone());
+        let thin = async move {
+            if let Err(failure) = store.forget_old(&retention).await {
+                warn!(%failure, "old logs and histories could not be forgotten: tried again in ten minutes");
+            }
+        };
+        ctx.spawn(thin.into_actor(self));
     }
 }
 
@@ -235,20 +223,30 @@ impl Actor for RegistryActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.join_processes(ctx);
-        let ids: Vec<GatewayId> = self.entries.keys().copied().collect();
-        for id in ids {
-            self.start_gateway(id, ctx);
-            self.tell_processes_of_record(id);
-            self.publish(id);
-        }
-        ctx.run_interval(WATCH_INTERVAL, |registry, ctx| registry.watch(ctx));
-        self.schedule_housekeeping(ctx);
-        self.schedule_reconciliation(ctx);
+        self.processes.join(ctx);
+        self.feed(ctx, |fleet, _| fleet.start());
+        ctx.run_interval(WATCH_INTERVAL, Self::watch);
+        ctx.run_interval(SAVE_INTERVAL, |registry, ctx| {
+            registry.feed(ctx, Fleet::prune);
+            registry.save_observations(ctx);
+        });
+        ctx.run_interval(THIN_INTERVAL, |registry, ctx| registry.forget_old(ctx));
         // At the start nobody may see the empty roster, so the mailbox waits for the store.
         ctx.wait(self.seed_if_empty());
-        self.rearm(ctx);
     }
+}
+
+impl Handler<FromGateway> for RegistryActor {
+    type Result = ();
+
+    fn handle(&mut self, FromGateway { id, incarnation, notice }: FromGateway, ctx: &mut Self::Context) {
+        self.metrics.notice_taken();
+        self.feed(ctx, |fleet, time| fleet.on_notice(time, id, incarnation, notice));
+    }
+}
+
+fn moment_of(clock: &Clock) -> Moment {
+    Moment { now: clock.now(), wall_ms: clock.wall_ms() }
 }
 
 #[cfg(test)]

@@ -8,82 +8,35 @@ use serde_json::Value;
 
 use crate::ids::GatewayId;
 
-/// The types of events (`docs/api.md`, "Events").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-pub enum EventKind {
-    /// A gateway's status changed.
-    #[serde(rename = "gateway.status")]
-    GatewayStatus,
-    /// Another gateway acts as primary.
-    #[serde(rename = "gateway.primary")]
-    GatewayPrimary,
-    /// A gateway refuses us for a reason that only a change can cure.
-    #[serde(rename = "gateway.blocked")]
-    GatewayBlocked,
-    /// Something happened to a gateway's process on this machine; `change` says what.
-    #[serde(rename = "gateway.process")]
-    GatewayProcess,
-    /// A session was created, changed or ended.
-    #[serde(rename = "session.update")]
-    SessionUpdate,
-    /// A gateway's log entry.
-    #[serde(rename = "log")]
-    Log,
-    /// An agent's status changed.
-    #[serde(rename = "agent.status")]
-    AgentStatus,
-    /// A spawn moved on.
-    #[serde(rename = "spawn_result")]
-    SpawnResult,
-    /// A CLI tool connected.
-    #[serde(rename = "connection.created")]
-    ConnectionCreated,
-    /// A CLI tool left, or was silent for too long.
-    #[serde(rename = "connection.disconnected")]
-    ConnectionDisconnected,
-    /// Somebody changed something, or was refused.
-    #[serde(rename = "audit")]
-    Audit,
+gatewarden_protocol::named! {
+    /// The types of events (`docs/api.md`, "Events").
+    pub enum EventKind {
+        /// A gateway's status changed.
+        GatewayStatus = "gateway.status",
+        /// Another gateway acts as primary.
+        GatewayPrimary = "gateway.primary",
+        /// A gateway refuses us for a reason that only a change can cure.
+        GatewayBlocked = "gateway.blocked",
+        /// Something happened to a gateway's process on this machine; `change` says what.
+        GatewayProcess = "gateway.process",
+        /// A session was created, changed or ended.
+        SessionUpdate = "session.update",
+        /// A gateway's log entry.
+        Log = "log",
+        /// An agent's status changed.
+        AgentStatus = "agent.status",
+        /// A spawn moved on.
+        SpawnResult = "spawn_result",
+        /// A CLI tool connected.
+        ConnectionCreated = "connection.created",
+        /// A CLI tool left, or was silent for too long.
+        ConnectionDisconnected = "connection.disconnected",
+        /// Somebody changed something, or was refused.
+        Audit = "audit",
+    }
 }
 
 impl EventKind {
-    /// All, in the order of the enum.
-    pub const ALL: [Self; 11] = [
-        Self::GatewayStatus,
-        Self::GatewayPrimary,
-        Self::GatewayBlocked,
-        Self::GatewayProcess,
-        Self::SessionUpdate,
-        Self::Log,
-        Self::AgentStatus,
-        Self::SpawnResult,
-        Self::ConnectionCreated,
-        Self::ConnectionDisconnected,
-        Self::Audit,
-    ];
-
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GatewayStatus => "gateway.status",
-            Self::GatewayPrimary => "gateway.primary",
-            Self::GatewayBlocked => "gateway.blocked",
-            Self::GatewayProcess => "gateway.process",
-            Self::SessionUpdate => "session.update",
-            Self::Log => "log",
-            Self::AgentStatus => "agent.status",
-            Self::SpawnResult => "spawn_result",
-            Self::ConnectionCreated => "connection.created",
-            Self::ConnectionDisconnected => "connection.disconnected",
-            Self::Audit => "audit",
-        }
-    }
-
-    /// Reads a name, as in `?types=`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-
     /// Whether only admins may see it.
     pub fn is_for_admins(self) -> bool {
         self == Self::Audit

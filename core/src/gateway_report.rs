@@ -5,82 +5,47 @@ use std::sync::Arc;
 use gatewarden_protocol::Dialect;
 use serde::Serialize;
 
-/// The status that the outside sees, derived by one pure function (`machines::status`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Authenticated and answering in time.
-    Online,
-    /// Reachable, but not to be fully trusted: refused, slow, starting.
-    Degraded,
-    /// The last attempt got no answer in time.
-    Timeout,
-    /// Refused, unresolvable, not a gateway, or failed too often.
-    Offline,
-    /// Never checked, or the knowledge is too old.
-    Unknown,
-}
-
-impl Status {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Online => "online",
-            Self::Degraded => "degraded",
-            Self::Timeout => "timeout",
-            Self::Offline => "offline",
-            Self::Unknown => "unknown",
-        }
+gatewarden_protocol::named! {
+    /// The status that the outside sees, derived by one pure function (`machines::status`).
+    pub enum Status {
+        /// Authenticated and answering in time.
+        Online = "online",
+        /// Reachable, but not to be fully trusted: refused, slow, starting.
+        Degraded = "degraded",
+        /// The last attempt got no answer in time.
+        Timeout = "timeout",
+        /// Refused, unresolvable, not a gateway, or failed too often.
+        Offline = "offline",
+        /// Never checked, or the knowledge is too old.
+        Unknown = "unknown",
     }
-
-    /// All, in the order of the enum: for metrics and documents.
-    pub const ALL: [Self; 5] = [Self::Online, Self::Degraded, Self::Timeout, Self::Offline, Self::Unknown];
 }
 
-/// The connection phase of a `Gateway` actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Not started yet, or waiting for a permit to authenticate.
-    Idle,
-    /// TCP, TLS and upgrade under way.
-    Dialing,
-    /// Upgraded; the gateway speaks first.
-    AwaitingChallenge,
-    /// The connect request is out.
-    Authenticating,
-    /// Authenticated.
-    Ready,
-    /// Waiting for the next attempt after a failure.
-    Backoff,
-    /// The gateway says that it is still coming up.
-    Starting,
-    /// The gateway announced a restart.
-    Restarting,
-    /// Refused for a reason that only a change can cure; re-checked slowly.
-    Blocked,
-    /// The actor died too often and was not started again.
-    Parked,
-    /// Being stopped.
-    Stopping,
-}
-
-impl Phase {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Dialing => "dialing",
-            Self::AwaitingChallenge => "awaiting_challenge",
-            Self::Authenticating => "authenticating",
-            Self::Ready => "ready",
-            Self::Backoff => "backoff",
-            Self::Starting => "starting",
-            Self::Restarting => "restarting",
-            Self::Blocked => "blocked",
-            Self::Parked => "parked",
-            Self::Stopping => "stopping",
-        }
+gatewarden_protocol::named! {
+    /// The connection phase of a `Gateway` actor.
+    pub enum Phase {
+        /// Not started yet, or waiting for a permit to authenticate.
+        Idle = "idle",
+        /// TCP, TLS and upgrade under way.
+        Dialing = "dialing",
+        /// Upgraded; the gateway speaks first.
+        AwaitingChallenge = "awaiting_challenge",
+        /// The connect request is out.
+        Authenticating = "authenticating",
+        /// Authenticated.
+        Ready = "ready",
+        /// Waiting for the next attempt after a failure.
+        Backoff = "backoff",
+        /// The gateway says that it is still coming up.
+        Starting = "starting",
+        /// The gateway announced a restart.
+        Restarting = "restarting",
+        /// Refused for a reason that only a change can cure; re-checked slowly.
+        Blocked = "blocked",
+        /// The actor died too often and was not started again.
+        Parked = "parked",
+        /// Being stopped.
+        Stopping = "stopping",
     }
 }
 
@@ -109,26 +74,15 @@ pub struct Problem {
     pub help: String,
 }
 
-/// State of the circuit breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// Passes work.
-    Closed,
-    /// Blocks work after too many failures in a row.
-    Open,
-    /// One attempt is under way to find out.
-    HalfOpen,
-}
-
-impl BreakerState {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
+gatewarden_protocol::named! {
+    /// State of the circuit breaker.
+    pub enum BreakerState {
+        /// Passes work.
+        Closed = "closed",
+        /// Blocks work after too many failures in a row.
+        Open = "open",
+        /// One attempt is under way to find out.
+        HalfOpen = "half_open",
     }
 }
 

@@ -123,25 +123,15 @@ pub struct LookedUp {
     pub session_key: Option<String>,
 }
 
-/// What may be done to a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionAction {
-    /// Suspend it.
-    Pause,
-    /// Go on.
-    Resume,
-    /// End what runs in it.
-    Kill,
-}
-
-impl SessionAction {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Kill => "kill",
-        }
+gatewarden_protocol::named! {
+    /// What may be done to a session.
+    pub enum SessionAction {
+        /// Suspend it.
+        Pause = "pause",
+        /// Go on.
+        Resume = "resume",
+        /// End what runs in it.
+        Kill = "kill",
     }
 }
 

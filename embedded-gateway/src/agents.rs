@@ -1,10 +1,8 @@
 //! The agents: those of the configuration, and those that were created over the wire (`agents.json`). A created agent has no
 //! command, so nothing runs for it until the configuration names it.
 
-pub(crate) mod slug;
 #[cfg(test)]
 mod tests;
-pub(crate) mod workspace_files;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,6 +14,7 @@ use serde_json::{Value, json};
 use crate::call::CallError;
 use crate::config::GatewayConfig;
 use crate::effect::FileChange;
+use crate::payload::{joined_if, without_nulls};
 use crate::sessions::is_agent_id;
 use crate::turn::Turn;
 
@@ -27,46 +26,45 @@ pub(crate) const CREATED: usize = 200;
 /// Longest name, model, emoji or avatar, in bytes.
 const TEXT_BYTES: usize = 512;
 
+/// What may be said of an agent in `agents.create` and `agents.update`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AgentFields {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// A folder below the state directory's `workspaces`; `workspaces/<id>` where none was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) workspace: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) emoji: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) avatar: Option<String>,
+}
+
 /// An agent that was created over the wire, as kept in `agents.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CreatedAgent {
-    pub name: String,
-    /// `workspaces/<id>` of the state directory where none was given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workspace: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub emoji: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub avatar: Option<String>,
+    #[serde(flatten)]
+    fields: AgentFields,
     /// Wall ms.
-    pub created_at: i64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Agent {
-    pub id: String,
-    pub name: String,
-    /// The entry of the configuration's `commands` that runs for it; none: nothing can run.
-    pub command: Option<String>,
-    pub workspace: PathBuf,
-    pub model: Option<String>,
-    pub emoji: Option<String>,
-    pub avatar: Option<String>,
-    /// Wall ms; none for configured ones.
-    pub created_at: Option<i64>,
+    created_at: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct AgentFields {
-    pub name: Option<String>,
-    /// An absolute path below the state directory's `workspaces`.
-    pub workspace: Option<PathBuf>,
-    pub model: Option<String>,
-    pub emoji: Option<String>,
-    pub avatar: Option<String>,
+pub(crate) struct Agent {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// The entry of the configuration's `commands` that runs for it; none: nothing can run.
+    pub(crate) command: Option<String>,
+    pub(crate) workspace: PathBuf,
+    pub(crate) model: Option<String>,
+    emoji: Option<String>,
+    avatar: Option<String>,
+    /// Wall ms; none for configured ones.
+    pub(crate) created_at: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -97,39 +95,25 @@ impl Agents {
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Agent> {
-        if let Some(agent) = self.config.agents.get(id) {
-            return Some(Agent {
-                id: id.to_owned(),
-                name: agent.name.clone(),
-                command: agent.command.clone(),
-                workspace: agent.workspace.clone(),
-                model: agent.model.clone(),
-                emoji: None,
-                avatar: None,
-                created_at: None,
-            });
+        let id = id.to_owned();
+        if let Some(agent) = self.config.agents.get(&id) {
+            let (name, command) = (agent.name.clone(), agent.command.clone());
+            let (workspace, model) = (agent.workspace.clone(), agent.model.clone());
+            return Some(Agent { id, name, command, workspace, model, ..Agent::default() });
         }
-        if let Some(agent) = self.created.get(id).filter(|_| !self.is_configured(id)) {
-            return Some(Agent {
-                id: id.to_owned(),
-                name: agent.name.clone(),
-                command: None,
-                workspace: agent.workspace.clone().unwrap_or_else(|| self.workspace_of(id)),
-                model: agent.model.clone(),
-                emoji: agent.emoji.clone(),
-                avatar: agent.avatar.clone(),
-                created_at: Some(agent.created_at),
-            });
+        if self.is_configured(&id) {
+            return Some(Agent { name: id.clone(), workspace: self.workspace_of(&id), id, ..Agent::default() });
         }
-        self.is_configured(id).then(|| Agent {
-            id: id.to_owned(),
-            name: id.to_owned(),
+        let CreatedAgent { fields, created_at } = self.created.get(&id)?.clone();
+        Some(Agent {
+            name: fields.name.unwrap_or_else(|| id.clone()),
             command: None,
-            workspace: self.workspace_of(id),
-            model: None,
-            emoji: None,
-            avatar: None,
-            created_at: None,
+            workspace: fields.workspace.unwrap_or_else(|| self.workspace_of(&id)),
+            model: fields.model,
+            emoji: fields.emoji,
+            avatar: fields.avatar,
+            created_at: Some(created_at),
+            id,
         })
     }
 
@@ -140,12 +124,12 @@ impl Agents {
     }
 
     pub(crate) fn create(&mut self, fields: AgentFields, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
-        let name = fields.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        let name = fields.name.clone().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
         let Some(name) = name else { return Err(CallError::invalid("agent name required")) };
-        let Some(id) = slug::slug(name).filter(|id| is_agent_id(id)) else {
+        let Some(id) = slug(&name).filter(|id| is_agent_id(id)) else {
             return Err(CallError::invalid(format!(
                 "agent name \"{}\" makes no id: use at least one letter or digit of a-z and 0-9",
-                shown(name)
+                shown(&name)
             )));
         };
         if id == MAIN {
@@ -159,14 +143,8 @@ impl Agents {
                 "too many agents: {CREATED} were created already; delete one with agents.delete"
             )));
         }
-        let agent = CreatedAgent {
-            name: bounded("name", name.to_owned())?,
-            workspace: fields.workspace.map(|path| self.checked_workspace(&path)).transpose()?,
-            model: fields.model.map(|text| bounded("model", text)).transpose()?,
-            emoji: fields.emoji.map(|text| bounded("emoji", text)).transpose()?,
-            avatar: fields.avatar.map(|text| bounded("avatar", text)).transpose()?,
-            created_at: turn.now.wall_ms,
-        };
+        let fields = AgentFields { name: Some(name.to_owned()), ..fields };
+        let agent = CreatedAgent { fields: self.checked(fields)?, created_at: turn.now.wall_ms };
         self.created.insert(id.clone(), agent);
         self.write(turn);
         self.resolve(Some(&id))
@@ -174,21 +152,18 @@ impl Agents {
 
     pub(crate) fn update(&mut self, id: &str, fields: AgentFields, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
         self.refuse_configured(id, "changed")?;
-        let workspace = fields.workspace.map(|path| self.checked_workspace(&path)).transpose()?;
-        let Some(mut agent) = self.created.get(id).cloned() else { return Err(not_found(id)) };
-        if let Some(name) = fields.name {
-            agent.name = bounded("name", name)?;
-        }
-        agent.workspace = workspace.or(agent.workspace);
-        if let Some(model) = fields.model {
-            agent.model = Some(bounded("model", model)?);
-        }
-        if let Some(emoji) = fields.emoji {
-            agent.emoji = Some(bounded("emoji", emoji)?);
-        }
-        if let Some(avatar) = fields.avatar {
-            agent.avatar = Some(bounded("avatar", avatar)?);
-        }
+        let new = self.checked(fields)?;
+        let Some(CreatedAgent { fields: old, created_at }) = self.created.get(id).cloned() else {
+            return Err(not_found(id));
+        };
+        let fields = AgentFields {
+            name: new.name.or(old.name),
+            workspace: new.workspace.or(old.workspace),
+            model: new.model.or(old.model),
+            emoji: new.emoji.or(old.emoji),
+            avatar: new.avatar.or(old.avatar),
+        };
+        let agent = CreatedAgent { fields, created_at };
         self.created.insert(id.to_owned(), agent);
         self.write(turn);
         self.resolve(Some(id))
@@ -236,16 +211,31 @@ impl Agents {
         self.config.state_dir.join("workspaces").join(id)
     }
 
+    fn checked(&self, fields: AgentFields) -> Result<AgentFields, CallError> {
+        let AgentFields { name, workspace, model, emoji, avatar } = &fields;
+        for (what, text) in [("name", name), ("model", model), ("emoji", emoji), ("avatar", avatar)] {
+            if text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES || text.chars().any(char::is_control)) {
+                return Err(CallError::invalid(format!(
+                    "agent {what} must be at most {TEXT_BYTES} bytes, without control characters"
+                )));
+            }
+        }
+        if let Some(workspace) = workspace {
+            self.check_workspace(workspace)?;
+        }
+        Ok(fields)
+    }
+
     /// A caller must not make the gateway write just anywhere: its workspaces are below `workspaces`. (Links in it are found
     /// out when files are opened.)
-    fn checked_workspace(&self, path: &Path) -> Result<PathBuf, CallError> {
+    fn check_workspace(&self, path: &Path) -> Result<(), CallError> {
         let root = self.config.state_dir.join("workspaces");
         let inside = path.is_absolute()
             && path.starts_with(&root)
             && path != root
             && path.components().all(|part| !matches!(part, std::path::Component::ParentDir));
         if inside {
-            Ok(path.to_owned())
+            Ok(())
         } else {
             Err(CallError::invalid(format!(
                 "workspace must be a folder below {}; leave it out to get one there, or configure the agent in the gateway's configuration file",
@@ -257,31 +247,18 @@ impl Agents {
 
 impl Agent {
     pub(crate) fn row(&self, protocol: u32) -> Value {
-        let mut row = json!({"id": self.id, "name": self.name});
-        let Some(fields) = row.as_object_mut() else { return row };
-        let mut identity = json!({"name": self.name});
-        if let Some(known) = identity.as_object_mut() {
-            if let Some(emoji) = &self.emoji {
-                known.insert("emoji".into(), emoji.clone().into());
-            }
-            if let Some(avatar) = &self.avatar {
-                known.insert("avatar".into(), avatar.clone().into());
-            }
-        }
-        fields.insert("identity".into(), identity);
-        if protocol >= 4 {
-            fields.insert("workspace".into(), self.workspace.display().to_string().into());
-            if let Some(model) = &self.model {
-                fields.insert("model".into(), json!({"primary": model}));
-            }
-            fields.insert("createdVia".into(), if self.created_at.is_some() { "operator" } else { "config" }.into());
-            if let Some(created_at) = self.created_at {
-                fields.insert("createdAt".into(), created_at.into());
-            }
-            // Ours: whether a message to it starts anything.
-            fields.insert("runnable".into(), self.command.is_some().into());
-        }
-        row
+        let identity = without_nulls(json!({"name": self.name, "emoji": self.emoji, "avatar": self.avatar}));
+        let row = json!({"id": self.id, "name": self.name, "identity": identity});
+        joined_if(row, protocol >= 4, || {
+            without_nulls(json!({
+                "workspace": self.workspace.display().to_string(),
+                "model": self.model.as_ref().map(|model| json!({"primary": model})),
+                "createdVia": if self.created_at.is_some() { "operator" } else { "config" },
+                "createdAt": self.created_at,
+                // Ours: whether a message to it starts anything.
+                "runnable": self.command.is_some(),
+            }))
+        })
     }
 }
 
@@ -294,11 +271,33 @@ fn shown(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(80).collect()
 }
 
-fn bounded(what: &str, text: String) -> Result<String, CallError> {
-    if text.len() > TEXT_BYTES || text.chars().any(char::is_control) {
-        return Err(CallError::invalid(format!(
-            "agent {what} must be at most {TEXT_BYTES} bytes, without control characters"
-        )));
+const MAX_ID: usize = 64;
+
+/// Lower-case letters and digits; everything else becomes one dash. None where nothing is left.
+pub(crate) fn slug(name: &str) -> Option<String> {
+    let mut id = String::new();
+    for character in name.chars().flat_map(char::to_lowercase) {
+        if id.len() >= MAX_ID {
+            break;
+        }
+        if character.is_ascii_alphanumeric() || character == '_' {
+            id.push(character);
+        } else if !id.is_empty() && !id.ends_with('-') {
+            id.push('-');
+        }
     }
-    Ok(text)
+    let id = id.trim_matches(|edge| edge == '-' || edge == '_').to_owned();
+    (!id.is_empty()).then_some(id)
+}
+
+/// Largest content that is taken or shown, in bytes.
+pub(crate) const FILE_BYTES: u64 = 1024 * 1024;
+
+/// The names that protocol 3 knows.
+pub(crate) const WORKSPACE_FILES: &[&str] =
+    &["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md"];
+
+/// The name as on the list, where it is on it.
+pub(crate) fn workspace_file(name: &str) -> Option<&'static str> {
+    WORKSPACE_FILES.iter().copied().find(|known| *known == name)
 }

@@ -12,7 +12,6 @@ mod hello;
 mod host_guard;
 mod lockout;
 mod origin;
-mod peer;
 mod refusals;
 pub(crate) mod report;
 #[cfg(test)]
@@ -32,8 +31,7 @@ pub(crate) use connect_params::{Client, ConnectParams};
 pub(crate) use handshake::{FirstStep, Handshake};
 pub(crate) use host_guard::{HOST_NOT_ALLOWED, HostGuard};
 use lockout::{FailureLog, LockOuts};
-pub(crate) use origin::origin_is_allowed;
-pub(crate) use peer::Peer;
+pub(crate) use origin::{Peer, origin_is_allowed};
 
 /// The newest protocol that this gateway speaks.
 const NEWEST_PROTOCOL: u32 = 4;
@@ -44,7 +42,6 @@ const OLDEST_PROTOCOL: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct AuthState {
     pub(crate) lock_outs: LockOuts,
-    /// Whose failures fill the logs.
     pub(crate) failure_log: FailureLog,
 }
 
@@ -102,7 +99,6 @@ impl Attempt {
     }
 }
 
-/// How an attempt fails.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rejection {
     pub(crate) error: CallError,
@@ -118,13 +114,11 @@ fn reject<T>(error: CallError, counts: bool) -> Decision<T> {
     Err(Box::new(Rejection { error, close_reason: None, counts }))
 }
 
-/// What becomes of an [`Attempt`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Admission {
     /// Let in. The connection sends the hello first of all, then what waits in its queue.
     In {
         caller: Arc<Caller>,
-        /// The id of the request that the hello answers.
         request: Option<String>,
         hello: Value,
         /// A client as document 002 has it, which looks for a reply's content under `result`: this is that of the hello.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::caller::{Caller, ConnectionId, Scope};
+use crate::payload::without_nulls;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ReplyTo {
@@ -82,17 +83,13 @@ impl CallError {
     }
 
     pub fn to_value(&self) -> Value {
-        let mut object = json!({"code": self.code, "message": self.message});
-        if let Some(fields) = object.as_object_mut() {
-            if !self.details.is_null() {
-                fields.insert("details".into(), self.details.clone());
-            }
-            if let Some(ms) = self.retry_after_ms {
-                fields.insert("retryable".into(), true.into());
-                fields.insert("retryAfterMs".into(), ms.into());
-            }
-        }
-        object
+        without_nulls(json!({
+            "code": self.code,
+            "message": self.message,
+            "details": self.details,
+            "retryable": self.retry_after_ms.map(|_| true),
+            "retryAfterMs": self.retry_after_ms,
+        }))
     }
 }
 

@@ -6,10 +6,8 @@ use gatewarden_protocol::Dialect;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub u64);
 
-/// What a method asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
-    /// No scope at all: anybody who is connected.
     Connected,
     Read,
     Write,
@@ -66,7 +64,6 @@ pub(crate) struct Caller {
     /// The device that it proved to be, where it did.
     pub(crate) device_id: Option<String>,
     pub(crate) scopes: Vec<String>,
-    /// Where it comes from, for the audit log.
     pub(crate) remote: String,
 }
 

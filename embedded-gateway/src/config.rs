@@ -6,11 +6,9 @@
 mod agents_section;
 pub mod forbidden_env;
 mod gateway_section;
-mod hooks_section;
 mod inputs;
-mod limits_section;
 mod load;
-mod problem;
+mod other_sections;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -25,9 +23,8 @@ use std::time::Duration;
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::forwarded::Network;
 
-pub use inputs::Inputs;
+pub use inputs::{ConfigError, Inputs, Problem};
 pub use load::{Draft, load};
-pub use problem::{ConfigError, Problem};
 pub use token_file::{TokenFile, TokenFileError};
 
 /// Port where none is configured (document 004).

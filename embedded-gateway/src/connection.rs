@@ -8,7 +8,6 @@
 //! ```
 
 mod conversation;
-mod frames;
 mod requests;
 mod wire;
 mod wording;

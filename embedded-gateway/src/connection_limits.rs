@@ -99,7 +99,6 @@ impl Drop for ConnectionSlot {
 
 /// Messages up to this size are not counted, in bytes.
 pub(crate) const COUNTED_FROM: usize = 1024 * 1024;
-
 /// What all counted messages may take together, in bytes.
 const LARGE_MESSAGES: usize = 128 * 1024 * 1024;
 

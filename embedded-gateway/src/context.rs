@@ -15,13 +15,11 @@ use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
 use crate::turn::Turn;
 
-/// Where in its life a gateway is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,
     /// Nobody new is let in; those who are in hear how their runs end.
     Draining,
-    /// Every connection ends.
     Stopped,
 }
 
@@ -30,9 +28,7 @@ pub(crate) struct GatewayContext {
     pub(crate) config: Arc<GatewayConfig>,
     pub(crate) core: Addr<CoreActor>,
     pub(crate) metrics: GatewayMetrics,
-    /// Memory for large messages.
     pub(crate) budget: MemoryBudget,
-    /// Memory for what clients leave unread.
     pub(crate) unread: MemoryBudget,
     pub(crate) limits: ConnectionLimits,
     pub(crate) hosts: HostGuard,

@@ -34,7 +34,6 @@ use children::Children;
 const SLOW_CONSUMER: (u16, &str) = (1008, "slow consumer");
 /// Messages that wait for the actor; who sends more waits.
 const MAILBOX: usize = 256;
-/// Between two rounds of [`GatewayMachine::upkeep`].
 const UPKEEP: Duration = Duration::from_secs(60);
 
 /// One turn of the machine on somebody's behalf, who is sent what was decided.
@@ -106,7 +105,6 @@ pub(crate) struct CoreActor {
 }
 
 impl CoreActor {
-    /// The core of a gateway that starts now.
     pub(crate) fn new(
         config: Arc<GatewayConfig>,
         loaded: Loaded,
@@ -206,7 +204,6 @@ impl CoreActor {
         self.machine.disconnected(connection, Now::read());
     }
 
-    /// A call comes in from somebody who may call.
     fn call(&mut self, call: &Call) {
         if call.method == "spawn" {
             self.metrics.spawn_requests.inc();

@@ -4,21 +4,24 @@
 //! hashes on disk; the clear text of the newest one of each device stays in memory, so that a device which reconnects gets
 //! the same one again.
 
-mod file;
 mod pairing;
-mod rows;
 mod tokens;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gatewarden_protocol::identity::device_id_of;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
 use crate::config::DeviceAuth;
 use crate::effect::FileChange;
+use crate::payload::without_nulls;
 use crate::turn::Turn;
 
-pub(crate) use file::{DEVICES_FILE, DevicesFileError};
 pub(crate) use pairing::{Asking, PairingReason, PairingRequest, Unapprovable};
-pub(crate) use rows::{device_row, pending_row};
 pub(crate) use tokens::{DeviceToken, TokenState};
 
 /// Most devices that are kept.
@@ -30,10 +33,13 @@ pub(crate) const PENDING_LIFE: Duration = Duration::from_secs(3_600);
 /// A device that was approved without asking may give way to another of the same name after this.
 const SUPERSEDABLE_AFTER_MS: i64 = 60_000;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Device {
     /// Lowercase hex SHA-256 of the public key.
+    #[serde(rename = "deviceId")]
     pub id: String,
+    #[serde(flatten)]
     pub introduction: Introduction,
     pub scopes: Vec<String>,
     /// Approved without asking: it was local and held the shared credential.
@@ -47,7 +53,8 @@ pub(crate) struct Device {
     pub(crate) tokens: Vec<DeviceToken>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Introduction {
     /// Raw public key, base64url without padding.
     pub public_key: String,
@@ -154,10 +161,6 @@ impl Devices {
         self.paired.remove(id)
     }
 
-    pub(crate) fn save(&self, turn: &mut Turn<'_>) {
-        turn.write(FileChange::Replace { file: DEVICES_FILE.into(), text: file::write(self) });
-    }
-
     fn room_for(&self, introduction: &Introduction) -> Result<(), NoRoom> {
         self.room_of_user(introduction)?;
         if self.paired.len() >= MAX_DEVICES { Err(NoRoom(MAX_DEVICES)) } else { Ok(()) }
@@ -195,6 +198,117 @@ fn add_scopes(held: &mut Vec<String>, more: &[String]) {
             held.push(scope.clone());
         }
     }
+}
+
+/// The file, relative to the state directory. Requests are not kept: who still wants in asks again.
+pub(crate) const DEVICES_FILE: &str = "devices.json";
+
+/// Why a file can't be used. The gateway must not start then: it would forget all devices with the next change.
+#[derive(Debug, thiserror::Error)]
+pub enum DevicesFileError {
+    /// Not the JSON of this file.
+    #[error(
+        "devices.json can't be read as a list of devices ({0}); restore it from a backup, or remove it to pair all devices anew"
+    )]
+    Malformed(serde_json::Error),
+    #[error(
+        "devices.json is of version {0}, and this release knows version 1 only; run the newer release, or remove the file to pair all devices anew"
+    )]
+    Version(u32),
+    /// An id that doesn't belong to its key.
+    #[error("devices.json was damaged at device {0}; restore it from a backup, or remove that entry")]
+    Entry(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct File<D> {
+    version: u32,
+    devices: D,
+}
+
+impl Devices {
+    /// The registry that a file holds; `text` is none where there is no file.
+    pub(crate) fn read(config: &DeviceAuth, text: Option<&str>) -> Result<Self, DevicesFileError> {
+        let mut devices = Self::new(config);
+        let Some(text) = text else { return Ok(devices) };
+        let file: File<Vec<Device>> = serde_json::from_str(text).map_err(DevicesFileError::Malformed)?;
+        if file.version != 1 {
+            return Err(DevicesFileError::Version(file.version));
+        }
+        for device in file.devices.into_iter().take(MAX_DEVICES) {
+            let key = URL_SAFE_NO_PAD.decode(&device.introduction.public_key).ok();
+            let key: Option<[u8; 32]> = key.and_then(|key| key.try_into().ok());
+            if key.is_none_or(|key| device_id_of(&key) != device.id) {
+                return Err(DevicesFileError::Entry(device.id.chars().take(64).collect()));
+            }
+            devices.paired.insert(device.id.clone(), device);
+        }
+        Ok(devices)
+    }
+
+    pub(crate) fn save(&self, turn: &mut Turn<'_>) {
+        let file = File { version: 1, devices: self.iter().collect::<Vec<_>>() };
+        // Texts and numbers only: this can't fail.
+        let text = serde_json::to_string_pretty(&file).unwrap_or_default();
+        turn.write(FileChange::Replace { file: DEVICES_FILE.into(), text });
+    }
+}
+
+/// A request that waits, as `device.pair.*` shows it (2026.9.6).
+pub(crate) fn pending_row(request: &PairingRequest) -> Value {
+    let who = &request.introduction;
+    without_nulls(json!({
+        "requestId": request.id,
+        "deviceId": request.device_id,
+        "publicKey": who.public_key,
+        "platform": who.platform,
+        "clientId": who.client_id,
+        "clientMode": who.client_mode,
+        "role": "operator",
+        "roles": ["operator"],
+        "scopes": request.scopes,
+        "remoteIp": request.remote,
+        "silent": false,
+        "isRepair": request.reason != PairingReason::NotPaired,
+        "reason": request.reason.as_str(),
+        "ts": request.asked_at_ms,
+        "displayName": who.display_name,
+        "deviceFamily": who.device_family,
+    }))
+}
+
+/// An approved device. Its tokens are shown by their times only.
+pub(crate) fn device_row(device: &Device) -> Value {
+    let who = &device.introduction;
+    let tokens: Vec<Value> = device
+        .tokens()
+        .iter()
+        .map(|token| {
+            json!({
+                "role": "operator",
+                "scopes": token.scopes,
+                "createdAtMs": token.issued_at_ms,
+                "expiresAtMs": token.expires_at_ms,
+            })
+        })
+        .collect();
+    without_nulls(json!({
+        "deviceId": device.id,
+        "publicKey": who.public_key,
+        "platform": who.platform,
+        "clientId": who.client_id,
+        "clientMode": who.client_mode,
+        "role": "operator",
+        "roles": ["operator"],
+        "scopes": device.scopes,
+        "silent": device.silent,
+        "tokens": tokens,
+        "createdAtMs": device.created_at_ms,
+        "approvedAtMs": device.approved_at_ms,
+        "lastSeenAtMs": device.last_seen_at_ms,
+        "displayName": who.display_name,
+        "deviceFamily": who.device_family,
+    }))
 }
 
 #[cfg(test)]

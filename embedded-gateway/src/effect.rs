@@ -7,69 +7,53 @@ use std::time::Duration;
 
 /// A stream of a child's output.
 pub use gatewarden_processes::Stream as OutputStream;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
 
-/// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Effect {
-    /// Answer a request.
     Respond {
-        /// Which one.
         to: ReplyTo,
-        /// The payload or the error.
         outcome: Result<Value, CallError>,
     },
     /// Send an event to these connections. The payload is serialized once.
     Tell {
-        /// Who gets it.
         to: Vec<ConnectionId>,
-        /// The event's name.
         event: String,
-        /// Its payload.
         payload: Arc<Value>,
     },
     /// Send the event `presence` to these connections, with its version, which goes beside the payload.
     TellPresence {
-        /// Who gets it.
         to: Vec<ConnectionId>,
-        /// Its payload.
         payload: Arc<Value>,
-        /// How often it was told.
         version: u64,
     },
     /// Count a failed authentication, whether it is written to the logs or not.
     CountAuthFailure,
     /// Close a connection with a code and a reason (cut at 123 bytes on the wire).
     Close {
-        /// Which one.
         connection: ConnectionId,
         /// For instance 1008, 1012, 4001.
         code: u16,
-        /// Said to the client.
         reason: String,
     },
     /// Start a child process. Its news come back under `run`.
     Start(ProcessOrder),
     /// Do something to a child process and its whole group.
     Signal {
-        /// Whose.
         run: RunId,
-        /// What.
         signal: ProcessSignal,
     },
     /// Change a file of the state directory, in order with all others, off the actor's thread.
     Write(FileChange),
     /// Answer a request with something that is on disk, in order with all changes of files.
     Disk {
-        /// Which request.
         to: ReplyTo,
-        /// What is asked.
         query: DiskQuery,
     },
-    /// Write a line of the audit log.
     Audit(AuditEntry),
     /// Write a line of the gateway's log. It also goes to those who follow the log (`logs.tail`, event `log`).
     Log(LogLine),
@@ -186,10 +170,8 @@ pub(crate) enum FileChange {
     Replace {
         /// Relative path.
         file: PathBuf,
-        /// The whole content.
         text: String,
     },
-    /// Delete it, where it exists.
     Remove {
         /// Relative path.
         file: PathBuf,
@@ -197,7 +179,6 @@ pub(crate) enum FileChange {
 }
 
 impl FileChange {
-    /// The file that it changes.
     pub(crate) fn file(&self) -> &Path {
         match self {
             Self::Append { file, .. } | Self::Replace { file, .. } | Self::Remove { file } => file,
@@ -215,7 +196,8 @@ pub struct AuditEntry {
 }
 
 /// How loud a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Only for those who look for it.
     Debug,

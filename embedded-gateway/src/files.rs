@@ -11,9 +11,9 @@ mod tests;
 mod workspace;
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
 use crate::effect::{DiskQuery, FileChange};
+use crate::private_files::{make_folder, replace};
 
 pub(crate) use health::FilesHealth;
 pub(crate) use tail::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
@@ -218,41 +219,4 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
         // A full disk may have taken the half of it.
         let _ = file.set_len(before);
     })
-}
-
-/// Writes beside the file, syncs, and renames over it: either the old or the new content is there, also after a crash.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    make_folder(path)?;
-    let beside = beside(path);
-    let written = write_new(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What a crash left behind. Never written through: it could be a link.
-    let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Named so that no loader takes it for a real one.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    path.with_file_name(name)
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) if !folder.is_dir() => DirBuilder::new().recursive(true).mode(0o700).create(folder),
-        _ => Ok(()),
-    }
 }

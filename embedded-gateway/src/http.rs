@@ -4,7 +4,6 @@
 pub(crate) mod entrance;
 mod operations;
 mod status_page;
-mod webhook_template;
 mod webhooks;
 
 use std::rc::Rc;
@@ -26,17 +25,16 @@ use crate::caller::Caller;
 use crate::clock::Now;
 use crate::context::{GatewayContext, Phase};
 use crate::core_actor::{Ask, Disconnected};
+use crate::payload::joined;
 
 /// How long a request waits for its answer. Methods answer at once, or when a process was started.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 /// Longest credential that is looked at, in bytes.
 const MAX_TOKEN: usize = 4_096;
-/// The exposition format that every Prometheus reads.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type SharedContext = Data<Rc<GatewayContext>>;
 
-/// The routes of the gateway's own port.
 pub(crate) fn routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let context = Rc::clone(context);
     move |service| {
@@ -148,7 +146,6 @@ async fn ask(
     }
 }
 
-/// A JSON answer that nobody may keep.
 fn json_answer(status: StatusCode, body: &Value) -> HttpResponse {
     HttpResponseBuilder::new(status)
         .insert_header((CACHE_CONTROL, "no-store"))
@@ -161,7 +158,6 @@ fn refusal(status: StatusCode, kind: &str, message: &str) -> HttpResponse {
     json_answer(status, &json!({"error": {"message": message, "type": kind}}))
 }
 
-/// An error of a method.
 fn call_error(error: &CallError) -> HttpResponse {
     let status = match error.code {
         "FORBIDDEN" => StatusCode::FORBIDDEN,
@@ -170,10 +166,7 @@ fn call_error(error: &CallError) -> HttpResponse {
         _ if error.message.contains("not found") => StatusCode::NOT_FOUND,
         _ => StatusCode::BAD_REQUEST,
     };
-    let mut body = error.to_value();
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("type".to_owned(), error.code.to_ascii_lowercase().into());
-    }
+    let body = joined(error.to_value(), json!({"type": error.code.to_ascii_lowercase()}));
     let mut answer = json_answer(status, &json!({"error": body}));
     if let Some(ms) = error.retry_after_ms {
         answer.headers_mut().insert(RETRY_AFTER, ms.div_ceil(1_000).max(1).into());

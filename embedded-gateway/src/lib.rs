@@ -18,7 +18,6 @@
 //! chance and what is to be done travel in a `Turn`.
 
 mod agents;
-mod audit_log;
 mod auth;
 mod call;
 mod caller;
@@ -41,7 +40,8 @@ mod methods;
 mod metrics;
 mod outbound;
 mod params;
-mod private_dir;
+mod payload;
+mod private_files;
 pub mod processes;
 
 mod runs;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::private_dir::make_private;
+use crate::private_files::make_private;
 
 /// Its name.
 pub const LOCK_FILE: &str = ".gateway.lock";

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::Log;
 use crate::effect::{LogLevel, LogLine};
+use crate::payload::{joined, without_nulls};
 
 const KEPT: u32 = 3;
 
@@ -87,22 +88,16 @@ pub fn record(line: &LogLine, wall_ms: i64) -> String {
     let time = wall_time::of_millis(wall_ms);
     let name = json!({"subsystem": line.source}).to_string();
     let level = line.level.as_str().to_uppercase();
-    let mut record = json!({
+    let record = json!({
         "0": name,
         "1": line.message,
+        "2": line.extra,
         "_meta": {"name": name, "logLevelName": level, "logLevelId": level_id(line.level), "date": time},
         "time": time,
         "message": line.message,
+        "session": line.session,
     });
-    if let Some(fields) = record.as_object_mut() {
-        if !line.extra.is_null() {
-            fields.insert("2".to_owned(), line.extra.clone());
-        }
-        if let Some(session) = &line.session {
-            fields.insert("session".to_owned(), session.as_str().into());
-        }
-    }
-    record.to_string()
+    without_nulls(record).to_string()
 }
 
 fn level_id(level: LogLevel) -> u8 {
@@ -165,20 +160,14 @@ fn visible(text: &str) -> String {
 
 /// Document 002's form ("Logs"): `{"level":"info","msg":"..."}` and more.
 fn for_programs(line: &LogLine, wall_ms: i64) -> String {
-    let mut record = json!({
-        "level": line.level.as_str(), "msg": line.message, "time": wall_time::of_millis(wall_ms), "source": line.source,
-    });
-    if let Some(fields) = record.as_object_mut() {
-        if let Some(session) = &line.session {
-            fields.insert("session".to_owned(), session.as_str().into());
-        }
-        if let Value::Object(extra) = &line.extra {
-            for (key, value) in extra {
-                fields.entry(key).or_insert_with(|| value.clone());
-            }
-        }
-    }
-    record.to_string()
+    let record = without_nulls(json!({
+        "level": line.level,
+        "msg": line.message,
+        "time": wall_time::of_millis(wall_ms),
+        "source": line.source,
+        "session": line.session,
+    }));
+    if line.extra.is_object() { joined(line.extra.clone(), record).to_string() } else { record.to_string() }
 }
 
 #[cfg(test)]

@@ -1,37 +1,32 @@
 //! The gateway's state and its decisions, without IO: what comes in, what is to be done.
 
-mod lifecycle;
-mod log_event;
 mod presence;
-mod run_news;
 mod wall_clock;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
 
 use crate::agents::{self, Agents};
 use crate::auth::AuthState;
-use crate::call::Call;
-use crate::call::{Answer, CallError};
-use crate::caller::ConnectionId;
+use crate::caller::{Caller, ConnectionId, Scope};
 use crate::clock::Now;
 use crate::config::GatewayConfig;
 use crate::devices::Devices;
-use crate::effect::{FileChange, LogLevel};
+use crate::effect::{Effect, FileChange, LogLevel, LogLine, ProcessNews, RunId};
 use crate::files::{FilesHealth, FilesNews};
 use crate::loading::{CLOCK_FILE, Loaded};
-use crate::methods;
 use crate::processes::Orphan;
-use crate::runs::Runs;
-use crate::sessions::{Sessions, transcript};
+use crate::runs::{Parts, Runs};
+use crate::sessions::{Sessions, tick_snapshot, transcript};
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 use presence::Presence;
 use wall_clock::WallClock;
 
-const STOPPING_RETRY_MS: u64 = 1_000;
-
-/// Everything that the gateway knows. Owned by the core actor actor; its parts are changed by methods and by news alone.
+/// Everything that the gateway knows. Owned by the core actor; its parts are changed by methods and by news alone.
 #[derive(Debug)]
 pub(crate) struct GatewayMachine {
     /// The configuration; it doesn't change while the gateway runs.
@@ -119,19 +114,6 @@ impl GatewayMachine {
         }
     }
 
-    /// A caller asks for something. The answer is among the effects, at once or in a later turn.
-    pub(crate) fn call(&mut self, call: &Call, turn: &mut Turn<'_>) {
-        if self.stopping {
-            let error = CallError::unavailable("the gateway is stopping").retry_after(STOPPING_RETRY_MS);
-            return turn.respond(&call.reply_to(), Err(error));
-        }
-        match methods::dispatch(self, call, turn) {
-            Ok(Answer::Payload(payload)) => turn.respond(&call.reply_to(), Ok(payload)),
-            Ok(Answer::Later) => {}
-            Err(error) => turn.respond(&call.reply_to(), Err(error)),
-        }
-    }
-
     /// A connection is gone; nothing more can be sent to it.
     pub(crate) fn disconnected(&mut self, connection: ConnectionId, now: Now) {
         if let Some(caller) = self.subscribers.leave(connection) {
@@ -143,5 +125,142 @@ impl GatewayMachine {
     /// How long the gateway has been up, in ms.
     pub(crate) fn uptime_ms(&self, now: Now) -> u64 {
         u64::try_from(now.at.saturating_duration_since(self.started.at).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn runs(&mut self) -> (&mut Runs, Parts<'_>) {
+        let parts = Parts {
+            sessions: &mut self.sessions,
+            agents: &self.agents,
+            subscribers: &self.subscribers,
+            config: &self.config,
+        };
+        (&mut self.runs, parts)
+    }
+
+    pub(crate) fn process_news(&mut self, run: &RunId, news: ProcessNews, turn: &mut Turn<'_>) {
+        let (runs, mut parts) = self.runs();
+        runs.on_news(run, news, &mut parts, turn);
+    }
+
+    /// Says in the log what a gateway that crashed left running.
+    pub(crate) fn report_orphans(&mut self, turn: &mut Turn<'_>) {
+        for orphan in &self.orphans {
+            turn.log(LogLevel::Warn, "processes", None, orphan.sentence());
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        [self.runs.next_deadline(), self.presence.deadline()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) {
+        let (runs, parts) = self.runs();
+        runs.on_time(&parts, turn);
+        self.tell_presence(turn);
+    }
+
+    /// The `tick` event. Real releases send the time alone; document 002 shows the sessions with it. Those go only to who may
+    /// read them.
+    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.wall_ms;
+        let (readers, others): (Vec<_>, Vec<_>) =
+            self.subscribers.callers().cloned().partition(|caller| caller.holds(Scope::Read));
+        let numbers = |callers: Vec<Arc<Caller>>| -> Vec<ConnectionId> {
+            callers.iter().map(|caller| caller.connection).collect()
+        };
+        if !readers.is_empty() {
+            let snapshot = tick_snapshot(&self.sessions, now);
+            turn.tell(numbers(readers), "tick", json!({"ts": now, "snapshot": snapshot}));
+        }
+        turn.tell(numbers(others), "tick", json!({"ts": now}));
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// The gateway stops: everybody is told before anything is ended.
+    pub(crate) fn stopping(&mut self, turn: &mut Turn<'_>) {
+        self.stopping = true;
+        let all = self.subscribers.callers().map(|caller| caller.connection).collect();
+        turn.tell(all, "shutdown", json!({"reason": "gateway stopping", "restartExpectedMs": null}));
+        let (runs, mut parts) = self.runs();
+        runs.stop(&mut parts, turn);
+    }
+
+    /// The event for a line; none where nobody listens, or the line is below the configured level.
+    pub(crate) fn log_event(&mut self, line: &LogLine, now: Now) -> Option<Effect> {
+        if line.level < self.config.log.level {
+            return None;
+        }
+        let to = self.subscribers.holding(Scope::Read);
+        if to.is_empty() {
+            return None;
+        }
+        self.logged += 1;
+        let payload = json!({
+            "id": format!("log-{}", self.logged),
+            "timestamp": now.wall_ms,
+            "level": line.level.as_str(),
+            "source": line.source,
+            "session": line.session,
+            "message": line.message,
+            "extra": line.extra,
+        });
+        Some(Effect::Tell { to, event: "log".to_owned(), payload: Arc::new(payload) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::caller::caller_with;
+    use crate::clock::{CountingChance, Now};
+    use crate::config::{Auth, GatewayConfig};
+    use crate::effect::Effect;
+    use crate::loading::Loaded;
+
+    fn told(decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>)) -> Vec<(u64, String, serde_json::Value)> {
+        let config = Arc::new(GatewayConfig::defaults(PathBuf::from("state"), Auth::None));
+        let mut chance = CountingChance::default();
+        let mut turn = Turn::new(Now::read(), &mut chance);
+        let loaded = Loaded::nothing(&config);
+        let mut machine = GatewayMachine::new(config, loaded, &mut turn);
+        for (number, scope) in [(1, "operator.read"), (2, "operator.pairing")] {
+            let mut caller = caller_with(&[scope]);
+            caller.connection = ConnectionId(number);
+            machine.subscribers.join(Arc::new(caller));
+        }
+        decide(&mut machine, &mut turn);
+        let mut told = Vec::new();
+        for effect in turn.into_effects() {
+            if let Effect::Tell { to, event, payload } = effect {
+                told.extend(to.iter().map(|connection| (connection.0, event.clone(), (*payload).clone())));
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn a_tick_shows_sessions_only_to_those_who_may_read_them() {
+        let told = told(GatewayMachine::tick);
+        assert_eq!(told.len(), 2);
+        for (connection, event, payload) in told {
+            assert_eq!(event, "tick");
+            assert!(payload["ts"].is_i64());
+            assert_eq!(payload["snapshot"]["sessions"].is_array(), connection == 1, "{payload}");
+        }
+    }
+
+    #[test]
+    fn everybody_is_told_of_the_end() {
+        let told = told(GatewayMachine::stopping);
+        assert_eq!(
+            told.iter().map(|(connection, event, _)| (*connection, event.as_str())).collect::<Vec<_>>(),
+            [(1, "shutdown"), (2, "shutdown")]
+        );
     }
 }

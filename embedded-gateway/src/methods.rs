@@ -4,21 +4,23 @@ mod agents;
 mod configuration;
 mod devices;
 mod information;
-mod liveness;
-pub(crate) mod messages;
-
+mod messages;
 mod sessions;
 mod spawning;
 
-pub(crate) use information::health_payload;
+use serde_json::Value;
 
-use crate::call::Call;
-use crate::call::{CallError, Outcome};
+use crate::call::{Answer, Call, CallError, Outcome};
 use crate::caller::Scope;
+use crate::effect::RunId;
 use crate::machine::GatewayMachine;
+use crate::sessions::SessionKey;
 use crate::turn::Turn;
 
-pub(crate) use messages::send_delivery;
+pub(crate) use information::health_payload;
+
+/// When a client may look whether the gateway is back.
+const STOPPING_RETRY_MS: u64 = 1_000;
 
 /// One method: its name, what it asks of the caller, and what it does.
 pub(crate) struct Method {
@@ -31,7 +33,6 @@ pub(crate) struct Method {
 /// The families. Each file has its own table, in the order in which the hello names them.
 const FAMILIES: &[&[Method]] = &[
     information::METHODS,
-    liveness::METHODS,
     configuration::METHODS,
     sessions::METHODS,
     agents::METHODS,
@@ -76,9 +77,43 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().flat_map(|family| family.iter()).map(|method| method.name)
 }
 
+impl GatewayMachine {
+    /// A caller asks for something. The answer is among the effects, at once or in a later turn.
+    pub(crate) fn call(&mut self, call: &Call, turn: &mut Turn<'_>) {
+        match self.check_running().and_then(|()| dispatch(self, call, turn)) {
+            Ok(Answer::Payload(payload)) => turn.respond(&call.reply_to(), Ok(payload)),
+            Ok(Answer::Later) => {}
+            Err(error) => turn.respond(&call.reply_to(), Err(error)),
+        }
+    }
+
+    /// A webhook was called by somebody who may. Each has a session of its own with its agent. Sent again under the same name of
+    /// its delivery, it starts no second run.
+    pub(crate) fn triggered(
+        &mut self,
+        webhook: &str,
+        agent_id: &str,
+        text: String,
+        delivery: Option<String>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Value, CallError> {
+        self.check_running()?;
+        let session = SessionKey::read(&format!("agent:{agent_id}:hook:{webhook}"), agent_id)?;
+        let delivery = delivery.map(|delivery| RunId(format!("hook:{webhook}:{delivery}")));
+        messages::send_unasked(self, agent_id, session, text, &format!("webhook:{webhook}"), delivery, turn)
+    }
+
+    fn check_running(&self) -> Result<(), CallError> {
+        if self.is_stopping() {
+            return Err(CallError::unavailable("the gateway is stopping").retry_after(STOPPING_RETRY_MS));
+        }
+        Ok(())
+    }
+}
+
 /// Carries out a call: unknown methods and missing scopes are answered as real gateways answer them. (One who isn't admin
 /// learns of an unknown method only that a scope is missing.)
-pub(crate) fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let found = FAMILIES.iter().flat_map(|family| family.iter()).find(|method| method.name == call.method);
     let Some(method) = found else {
         return Err(if call.caller.holds(Scope::Admin) {

@@ -22,7 +22,6 @@ pub(crate) enum OutboundItem {
     Response {
         /// The request's id as sent; none where it had none.
         request: Option<String>,
-        /// Payload or error object.
         outcome: Result<Arc<RawValue>, Arc<RawValue>>,
     },
     Event {
@@ -52,7 +51,6 @@ impl OutboundItem {
 #[error("slow consumer")]
 pub(crate) struct Overflow;
 
-/// What one client left unread.
 #[derive(Debug)]
 struct Unread {
     weight: usize,
@@ -83,7 +81,6 @@ fn lock(unread: &Mutex<Unread>) -> MutexGuard<'_, Unread> {
     unread.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a connection is to do next.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// To be sent; the share is to be kept until it is written.
@@ -103,7 +100,6 @@ pub(crate) struct Outbound {
     cut: watch::Sender<Option<(u16, String)>>,
 }
 
-/// The connection's end of its queue.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     queue: mpsc::Receiver<Next>,

@@ -27,7 +27,6 @@ impl<'a> Params<'a> {
         params.closed(known)
     }
 
-    /// The same of `connect`.
     pub(crate) fn strict(
         method: &'a str,
         params: &'a Value,
@@ -37,7 +36,6 @@ impl<'a> Params<'a> {
         Self { method, place: "", fields: None, is_strict: true }.inside("", params, known, required)
     }
 
-    /// An object among these parameters.
     pub(crate) fn inside(
         self,
         place: &'static str,
@@ -183,7 +181,6 @@ impl<'a> Params<'a> {
         Ok(texts.into_iter().map(str::to_owned).collect())
     }
 
-    /// An error about one property.
     pub(crate) fn fault(&self, name: &str, what: &str) -> CallError {
         self.wrong(&format!("at {}/{name}: {what}", self.place))
     }

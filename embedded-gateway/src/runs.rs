@@ -12,8 +12,6 @@ pub(crate) mod agent_lines;
 mod answer;
 mod beginning;
 mod events;
-mod finishing;
-mod memory;
 mod news;
 mod replies;
 mod run;
@@ -27,13 +25,12 @@ use std::time::Instant;
 use crate::agents::Agents;
 use crate::caller::ConnectionId;
 use crate::config::GatewayConfig;
-use crate::effect::{LogLevel, LogLine, RunId};
+use crate::effect::{LogLevel, RunId};
 use crate::sessions::Sessions;
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-pub(crate) use beginning::NewRun;
-pub(crate) use memory::{Replay, fingerprint};
+pub(crate) use beginning::{NewRun, RunRequest, fingerprint};
 pub(crate) use run::{Asked, ControlAction, Run};
 
 pub(crate) const QUEUE: usize = 8;
@@ -60,7 +57,7 @@ struct Lane {
 pub(crate) struct Runs {
     by_id: HashMap<RunId, Run>,
     lanes: BTreeMap<String, Lane>,
-    finished: memory::Finished,
+    finished: beginning::Finished,
     queued_bytes: usize,
 }
 
@@ -119,13 +116,7 @@ impl Runs {
 }
 
 fn log(run: &Run, level: LogLevel, message: String, extra: serde_json::Value, turn: &mut Turn<'_>) {
-    turn.push(crate::effect::Effect::Log(LogLine {
-        level,
-        source: run.agent_id.clone(),
-        session: Some(run.session_key.clone()),
-        message,
-        extra,
-    }));
+    turn.log_with(level, &run.agent_id, Some(&run.session_key), message, extra);
 }
 
 /// Tells what an agent is at (document 002). A command that runs for no agent counts after all agents.
@@ -134,6 +125,11 @@ fn tell_agent_status(run: &Run, status: &str, activity: &str, parts: &Parts<'_>,
     let place = agents.iter().position(|agent| agent.id == run.agent_id).or_else(|| {
         parts.config.commands.keys().position(|name| *name == run.template).map(|place| agents.len() + place)
     });
-    let herald = events::Herald::new(parts.subscribers, turn);
-    herald.agent_status(place.map_or(0, |place| place + 1), &run.agent_id, status, activity, turn);
+    let emitter = events::EventEmitter::new(parts.subscribers, turn);
+    emitter.agent_status(place.map_or(0, |place| place + 1), &run.agent_id, status, activity, turn);
+}
+
+/// A caller's word, short and without control characters.
+fn shown(text: &str) -> String {
+    text.chars().take(100).map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }

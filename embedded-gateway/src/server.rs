@@ -26,7 +26,7 @@ use crate::core_actor::{CoreActor, Stop};
 use crate::loading::{LoadError, read_state};
 use crate::log_sinks::LogSinks;
 use crate::metrics::GatewayMetrics;
-use crate::private_dir::make_private;
+use crate::private_files::make_private;
 
 /// How long connections may take to end after they were told to.
 const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(5);

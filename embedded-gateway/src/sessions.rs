@@ -10,8 +10,6 @@
 
 mod announce;
 mod bounds;
-mod keys;
-mod load;
 mod rows;
 mod session;
 #[cfg(test)]
@@ -30,10 +28,12 @@ use crate::turn::Turn;
 
 pub(crate) use announce::{Change, announce};
 pub(crate) use bounds::HISTORY_BYTES;
-pub(crate) use keys::{KEY_BYTES, SessionKey, is_agent_id};
-pub(crate) use load::load;
-pub(crate) use rows::{MessageForm, message, preview, row, tick_snapshot};
-pub(crate) use session::{MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, Usage};
+pub(crate) use rows::{message, preview, row, tick_snapshot};
+pub(crate) use session::{
+    KEY_BYTES, MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, SessionKey, Usage, is_agent_id,
+    model_parts,
+};
+pub(crate) use transcript::load;
 
 /// Longest label, model or level, in bytes.
 const LABEL_BYTES: usize = 256;
@@ -131,36 +131,18 @@ impl Sessions {
         if !self.by_key.contains_key(key.as_str()) {
             self.make_room(subscribers, turn)?;
             let now = turn.now.wall_ms;
+            let bounded = |text: Option<String>| text.map(|text| session::cut(text, LABEL_BYTES));
             let session = Session {
                 key: key.as_str().to_owned(),
                 session_id: turn.uuid(),
                 agent_id: key.agent(),
-                generation: 0,
-                kind: opening.kind.map_or_else(|| "direct".to_owned(), |kind| session::cut(kind, LABEL_BYTES)),
-                label: opening.label.map(|label| session::cut(label, LABEL_BYTES)),
-                thinking_level: None,
-                verbose_level: None,
-                model: opening.model.map(|model| session::cut(model, LABEL_BYTES)),
+                kind: bounded(opening.kind).unwrap_or_else(|| "direct".to_owned()),
+                label: bounded(opening.label),
+                model: bounded(opening.model),
                 parent_key: opening.parent_key.map(|key| session::cut(key, KEY_BYTES)),
                 created_at: now,
                 updated_at: now,
-                status: None,
-                last_run_error: None,
-                last_run_id: None,
-                started_at: None,
-                ended_at: None,
-                input_tokens: 0,
-                output_tokens: 0,
-                total_tokens: None,
-                context_tokens: None,
-                cost_usd: None,
-                message_count: 0,
-                compactions: 0,
-                active_runs: Vec::new(),
-                paused_runs: Vec::new(),
-                history: std::collections::VecDeque::new(),
-                history_bytes: 0,
-                lines: 0,
+                ..Session::default()
             };
             let session = self.by_key.entry(session.key.clone()).or_insert(session);
             write_session(session, turn);
@@ -318,17 +300,15 @@ impl Sessions {
     ) -> Option<&Session> {
         let session = self.by_key.get_mut(key)?;
         let bounded = |text: Option<String>| text.map(|text| session::cut(text, LABEL_BYTES));
-        if let Some(label) = patch.label {
-            session.label = bounded(label);
-        }
-        if let Some(model) = patch.model {
-            session.model = bounded(model);
-        }
-        if let Some(level) = patch.thinking_level {
-            session.thinking_level = bounded(level);
-        }
-        if let Some(level) = patch.verbose_level {
-            session.verbose_level = bounded(level);
+        for (field, given) in [
+            (&mut session.label, patch.label),
+            (&mut session.model, patch.model),
+            (&mut session.thinking_level, patch.thinking_level),
+            (&mut session.verbose_level, patch.verbose_level),
+        ] {
+            if let Some(text) = given {
+                *field = bounded(text);
+            }
         }
         session.updated_at = turn.now.wall_ms;
         write_session(session, turn);
@@ -346,28 +326,26 @@ impl Sessions {
         turn: &mut Turn<'_>,
     ) -> Option<&Session> {
         let session = self.by_key.get_mut(key)?;
-        let old = std::mem::replace(&mut session.session_id, turn.uuid());
-        session.generation = session.generation.saturating_add(1);
-        session.status = None;
-        session.last_run_error = None;
-        session.last_run_id = None;
-        session.started_at = None;
-        session.ended_at = None;
-        session.input_tokens = 0;
-        session.output_tokens = 0;
-        session.total_tokens = None;
-        session.cost_usd = None;
-        session.message_count = 0;
-        session.compactions = 0;
-        session.active_runs.clear();
-        session.paused_runs.clear();
-        session.history.clear();
-        session.history_bytes = 0;
-        session.lines = 0;
-        session.updated_at = turn.now.wall_ms;
+        let old = std::mem::take(session);
+        *session = Session {
+            session_id: turn.uuid(),
+            generation: old.generation.saturating_add(1),
+            context_tokens: old.context_tokens,
+            updated_at: turn.now.wall_ms,
+            key: old.key,
+            agent_id: old.agent_id,
+            kind: old.kind,
+            label: old.label,
+            thinking_level: old.thinking_level,
+            verbose_level: old.verbose_level,
+            model: old.model,
+            parent_key: old.parent_key,
+            created_at: old.created_at,
+            ..Session::default()
+        };
         // The new transcript first: a crash in between leaves both, and the higher generation counts.
         write_session(session, turn);
-        turn.write(FileChange::Remove { file: transcript::path(&old) });
+        turn.write(FileChange::Remove { file: transcript::path(&old.session_id) });
         announce(&Change::Reset(reason), session, subscribers, turn);
         Some(session)
     }

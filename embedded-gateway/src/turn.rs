@@ -66,12 +66,18 @@ impl<'a> Turn<'a> {
     }
 
     pub(crate) fn log(&mut self, level: LogLevel, source: &str, session: Option<&str>, message: impl Into<String>) {
-        self.push(Effect::Log(LogLine {
-            level,
-            source: source.to_owned(),
-            session: session.map(str::to_owned),
-            message: message.into(),
-            extra: Value::Null,
-        }));
+        self.log_with(level, source, session, message, Value::Null);
+    }
+
+    pub(crate) fn log_with(
+        &mut self,
+        level: LogLevel,
+        source: &str,
+        session: Option<&str>,
+        message: impl Into<String>,
+        extra: Value,
+    ) {
+        let (source, session) = (source.to_owned(), session.map(str::to_owned));
+        self.push(Effect::Log(LogLine { level, source, session, message: message.into(), extra }));
     }
 }

@@ -14,7 +14,6 @@
 mod bodies;
 mod connection;
 mod connections;
-mod head_end;
 mod places;
 mod socket;
 mod stream;

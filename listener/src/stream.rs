@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
+use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connection::{Allowance, BeingServed, Connection, WhyEnded};
 use crate::connections::Place;
-use crate::head_end::HeadEnd;
 use crate::socket::ClientSocket;
 
 /// Read at a time.
@@ -256,6 +256,54 @@ impl<S: ClientSocket> AsyncWrite for GuardedStream<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+/// Follows the bytes of one head after another: where a head ends, as the parser of actix-http sees it. That is at the first
+/// empty line, with or without carriage returns; empty lines before the request line don't count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum HeadEnd {
+    /// Nothing but empty lines so far.
+    #[default]
+    Before,
+    /// Within a line.
+    Line,
+    /// A line has just ended.
+    NewLine,
+    /// A carriage return stands at the start of a line.
+    Return,
+}
+
+impl HeadEnd {
+    /// How many of these bytes belong to the present head, where it ends among them; the next head begins behind.
+    fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at) {
+            *self = match (*self, byte) {
+                (Self::Before, b'\r' | b'\n') => Self::Before,
+                (Self::NewLine | Self::Return, b'\n') => {
+                    *self = Self::Before;
+                    return Some(at + 1);
+                }
+                (Self::NewLine, b'\r') => Self::Return,
+                (_, b'\n') => Self::NewLine,
+                _ => {
+                    let to_line_end = bytes.get(at..).and_then(|rest| memchr(b'\n', rest));
+                    match to_line_end {
+                        Some(distance) => {
+                            at += distance;
+                            Self::NewLine
+                        }
+                        None => {
+                            *self = Self::Line;
+                            return None;
+                        }
+                    }
+                }
+            };
+            at += 1;
+        }
+        None
     }
 }
 

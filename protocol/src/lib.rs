@@ -5,6 +5,9 @@
 //! embedded gateway and the tests share this one definition. Beside the protocol stands what both sides must judge alike: for
 //! whom a proxy speaks ([`forwarded`]), and how old things are though a clock was set ([`steady_time`]).
 
+#[macro_use]
+mod named;
+
 pub mod address;
 pub mod agents;
 pub mod capabilities;
@@ -21,6 +24,7 @@ pub mod hello;
 pub mod identity;
 pub mod limits;
 pub mod logs;
+pub mod message_reader;
 pub mod pending;
 pub mod quirks;
 pub mod refusal;
@@ -42,7 +46,7 @@ pub use health_document::HealthDocument;
 pub use hello::{HealthSnapshot, Hello, HelloForm, IssuedToken};
 pub use identity::DeviceIdentity;
 pub use logs::{LogEntry, LogLevel, LogTail, read_log_event, read_log_line, read_log_tail};
-pub use pending::{Matched, PendingRequests, ReplyMode, ReplyStep, Settled, Unmatched};
+pub use pending::{PendingRequests, Settled, Unmatched};
 pub use quirks::Quirk;
 pub use refusal::{
     Pairing, Refusal, RefusalClass, RefusalCode, UpgradeAnswer, classify_close, classify_error, classify_http_reply,

@@ -2,29 +2,7 @@
 //! the connection.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant};
-
-/// How many replies a request gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReplyMode {
-    /// One.
-    Single,
-    /// An acceptance and later the outcome under the same id (`agent` of real releases, `spawn` of document 002).
-    TwoStep {
-        /// How long after the acceptance the outcome is waited for.
-        outcome_within: Duration,
-    },
-}
-
-/// Which of the replies of a request has come. Only the caller can tell: an `agent` reply with `status: "accepted"` is
-/// interim, an error is always final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReplyStep {
-    /// More will follow.
-    Interim,
-    /// The last one.
-    Final,
-}
+use std::time::Instant;
 
 /// A request that has left the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,31 +13,12 @@ pub struct Settled<T> {
     pub method: String,
     /// Who waits for it.
     pub waiter: T,
-    /// Whether the gateway had accepted it (an interim reply came): then it may be running.
-    pub accepted: bool,
-}
-
-/// What a reply is to the table.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Matched<'a, T> {
-    /// It settles this request.
-    Settled(Settled<T>),
-    /// It accepts this two-step request, which stays in the table.
-    FirstOfTwo {
-        /// The request's method.
-        method: &'a str,
-        /// Who waits for it.
-        waiter: &'a mut T,
-    },
-    /// It belongs to nothing that waits: count it, log it at debug, ignore it.
-    Unmatched(Unmatched),
 }
 
 /// Why a reply belongs to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmatched {
-    /// The id is ours, but that request was settled before (a second reply, or one after its deadline), or has been
-    /// accepted already.
+    /// The id is ours, but that request was settled before (a second reply, or one after its deadline).
     Duplicate,
     /// The id was never given out by this table.
     Foreign,
@@ -79,8 +38,6 @@ pub struct TableFull<T> {
 struct Entry<T> {
     method: String,
     deadline: Instant,
-    mode: ReplyMode,
-    accepted: bool,
     waiter: T,
 }
 
@@ -102,52 +59,21 @@ impl<T> PendingRequests<T> {
     }
 
     /// Enters a request and returns the id to send it under.
-    pub fn insert(
-        &mut self,
-        method: impl Into<String>,
-        deadline: Instant,
-        waiter: T,
-        mode: ReplyMode,
-    ) -> Result<String, TableFull<T>> {
+    pub fn insert(&mut self, method: impl Into<String>, deadline: Instant, waiter: T) -> Result<String, TableFull<T>> {
         if self.entries.len() >= self.cap {
             return Err(TableFull { cap: self.cap, waiter });
         }
         self.last_number += 1;
         let number = self.last_number;
-        self.entries.insert(number, Entry { method: method.into(), deadline, mode, accepted: false, waiter });
+        self.entries.insert(number, Entry { method: method.into(), deadline, waiter });
         self.deadlines.insert((deadline, number));
         Ok(self.id(number))
     }
 
-    /// Takes a reply in. An interim reply to a single-step request settles it.
-    pub fn on_reply(&mut self, id: &str, step: ReplyStep, now: Instant) -> Matched<'_, T> {
-        let Some(number) = self.number(id) else { return Matched::Unmatched(Unmatched::Foreign) };
-        let wait = match self.entries.get(&number) {
-            None => return Matched::Unmatched(Unmatched::Duplicate),
-            Some(entry) => match (step, entry.mode) {
-                (ReplyStep::Interim, ReplyMode::TwoStep { .. }) if entry.accepted => {
-                    return Matched::Unmatched(Unmatched::Duplicate);
-                }
-                (ReplyStep::Interim, ReplyMode::TwoStep { outcome_within }) => Some(outcome_within),
-                _ => None,
-            },
-        };
-        match wait {
-            None => match self.remove(number) {
-                Some(settled) => Matched::Settled(settled),
-                None => Matched::Unmatched(Unmatched::Duplicate),
-            },
-            Some(outcome_within) => match self.entries.get_mut(&number) {
-                None => Matched::Unmatched(Unmatched::Duplicate),
-                Some(entry) => {
-                    self.deadlines.remove(&(entry.deadline, number));
-                    entry.deadline = now + outcome_within;
-                    entry.accepted = true;
-                    self.deadlines.insert((entry.deadline, number));
-                    Matched::FirstOfTwo { method: &entry.method, waiter: &mut entry.waiter }
-                }
-            },
-        }
+    /// Takes a reply in. One that belongs to nothing is to be counted, logged at debug and ignored.
+    pub fn on_reply(&mut self, id: &str) -> Result<Settled<T>, Unmatched> {
+        let number = self.number(id).ok_or(Unmatched::Foreign)?;
+        self.remove(number).ok_or(Unmatched::Duplicate)
     }
 
     /// Who waits for the reply of this id.
@@ -202,7 +128,7 @@ impl<T> PendingRequests<T> {
     fn remove(&mut self, number: u64) -> Option<Settled<T>> {
         let entry = self.entries.remove(&number)?;
         self.deadlines.remove(&(entry.deadline, number));
-        Some(Settled { id: self.id(number), method: entry.method, waiter: entry.waiter, accepted: entry.accepted })
+        Some(Settled { id: self.id(number), method: entry.method, waiter: entry.waiter })
     }
 
     fn id(&self, number: u64) -> String {

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::capabilities::Capabilities;
@@ -27,26 +26,15 @@ pub use table::SessionTable;
 /// How long a `running` row of a release whose rows stick at `running` is believed without any sign of life.
 pub const RUNNING_BELIEVED_MS: i64 = 15 * 60 * 1_000;
 
-/// Whether a session is at work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionStatus {
-    /// A run is under way.
-    Active,
-    /// A run is suspended.
-    Paused,
-    /// The last run has ended.
-    Completed,
-}
-
-impl SessionStatus {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Paused => "paused",
-            Self::Completed => "completed",
-        }
+crate::named! {
+    /// Whether a session is at work.
+    pub enum SessionStatus {
+        /// A run is under way.
+        Active = "active",
+        /// A run is suspended.
+        Paused = "paused",
+        /// The last run has ended.
+        Completed = "completed",
     }
 }
 

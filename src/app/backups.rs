@@ -32,7 +32,6 @@ const AFTER_START: Duration = Duration::from_secs(60);
 const PREFIX: &str = "gatewarden-";
 const SUFFIX: &str = ".db";
 
-/// The directory in the state directory.
 pub(crate) fn directory(state_dir: &Path) -> PathBuf {
     state_dir.join("backups")
 }

@@ -10,27 +10,16 @@ use gatewarden_actors::store::open_error::StoreOpenError;
 
 /// What went wrong before the daemon was ready.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The port can't be had.
+pub(crate) enum StartError {
     #[error("Cannot listen on {address}: {}", listen_advice(source))]
-    Listen {
-        /// The configured address.
-        address: SocketAddr,
-        /// The system's words.
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
     /// The state directory can't be made or used.
     #[error(
         "The state directory {} cannot be used: {source}. Give another one with --state-dir, or let the daemon's user write \
          to it.",
         path.display()
     )]
-    StateDir {
-        /// The directory.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
+    StateDir { path: PathBuf, source: std::io::Error },
     /// Another daemon works in the same state directory.
     #[error(
         "The state directory {} is in use by another gatewarden{}. Stop that one first, or give this one a directory of its \
@@ -38,24 +27,11 @@ pub enum StartError {
         path.display(),
         holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-        /// The other process, where it said.
-        holder: Option<u32>,
-    },
-    /// The admin key can't be made or read.
+    InUse { path: PathBuf, holder: Option<u32> },
     #[error("The admin key {} cannot be used: {source}. Put a private, readable file there, or set auth.api_key.", path.display())]
-    AdminKey {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// The sealing key.
+    AdminKey { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     SealingKey(#[from] KeyError),
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreOpenError),
     /// The database opened and then failed.
@@ -65,7 +41,7 @@ pub enum StartError {
 
 impl StartError {
     /// 78 where configuration, key or database must change first, else 1.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::SealingKey(error) => error.exit_code(),
             Self::Store(error) => error.exit_code(),

@@ -1,12 +1,15 @@
 //! `gatewarden agents …` and `gatewarden connections …`: who work is addressed to, and the tools that connect by themselves.
 
 use clap::{Args, Subcommand};
-use gatewarden_api::agents::{Agent, AgentAnswer, AgentList, Connection, ConnectionList, Disconnected, SyncAnswer};
+use gatewarden_api::agents::{
+    Agent, AgentAnswer, AgentFields, AgentList, Connection, ConnectionList, DisconnectBody, Disconnected, NewAgentBody,
+    SyncAnswer, SyncBody,
+};
 use gatewarden_api::gateways::Deleted;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::EXIT_OK;
-use super::daemon::{Daemon, DaemonArgs, Fields, now_s, path_part, with_query};
+use super::daemon::{Daemon, DaemonArgs, now_s, path_part, some_change, with_query};
 use super::error::CliError;
 use super::output::{Cell, Details, Table, ago, at};
 
@@ -215,54 +218,52 @@ fn page(agent: &Agent) -> String {
         .shown()
 }
 
-/// The fields of a new agent, or of a change: `stored` is its present configuration, which is replaced as a whole.
-fn fields(daemon: &Daemon, args: &FieldArgs, stored: Value) -> Result<Fields, CliError> {
-    let config = args.prefer.as_ref().map(|preferred| {
-        let mut config = if stored.is_object() { stored } else { json!({}) };
-        if let Some(fields) = config.as_object_mut() {
-            let section = fields.entry("gateway_config").or_insert_with(|| json!({}));
-            if let Some(section) = section.as_object_mut() {
-                section.insert("preferred_gateway".to_owned(), preferred.clone().into());
-            }
-        }
-        config
-    });
-    let mut fields = Fields::default();
-    fields
-        .put("role", args.role.clone())
-        .put("status", args.status.clone())
-        .put("gateway_id", daemon.maybe_gateway_id(args.gateway.as_deref())?)
-        .put("config", config);
-    Ok(fields)
+/// A configuration, which is replaced as a whole, with another preferred gateway.
+fn preferring(mut config: Map<String, Value>, preferred: &str) -> Map<String, Value> {
+    let section = config.entry("gateway_config").or_insert_with(|| json!({}));
+    if let Some(section) = section.as_object_mut() {
+        section.insert("preferred_gateway".to_owned(), preferred.into());
+    }
+    config
 }
 
 fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, CliError> {
-    let mut fields = fields(daemon, &args.fields, json!({}))?;
-    fields.put("name", Some(args.name.clone()));
-    let answer = daemon.call("POST", "/api/agents", Some(&fields.change()?))?;
-    let said: AgentAnswer = daemon.read(&answer)?;
-    daemon.warn(said.warning.as_deref());
+    let FieldArgs { role, status, gateway, prefer } = &args.fields;
+    let body = NewAgentBody {
+        name: args.name.clone(),
+        role: role.clone(),
+        status: status.clone(),
+        gateway_id: daemon.maybe_gateway_id(gateway.as_deref())?,
+        config: prefer.as_deref().map(|preferred| preferring(Map::new(), preferred)),
+    };
+    let answer = daemon.send("POST", "/api/agents", &body)?;
+    daemon.warn(daemon.read::<AgentAnswer>(&answer)?.warning.as_deref());
     daemon.done(&answer, |said| format!("added {} with id {}", args.name, said.agent.id))
 }
 
 fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, CliError> {
     let path = path_of(&args.agent);
-    let stored = match &args.fields.prefer {
-        Some(_) => daemon.fetch::<AgentAnswer>(&path)?.agent.config,
-        None => Value::Null,
-    };
-    let mut fields = fields(daemon, &args.fields, stored)?;
-    fields.put("name", args.name.clone()).clear("gateway_id", args.no_gateway);
-    let answer = daemon.call("PUT", &path, Some(&fields.change()?))?;
-    let said: AgentAnswer = daemon.read(&answer)?;
-    daemon.warn(said.warning.as_deref());
+    let FieldArgs { role, status, gateway, prefer } = &args.fields;
+    let stored =
+        || Ok::<_, CliError>(daemon.fetch::<AgentAnswer>(&path)?.agent.config.as_object().cloned().unwrap_or_default());
+    let prefer = prefer.as_deref().map(|preferred| Ok::<_, CliError>(preferring(stored()?, preferred)));
+    let gateway = daemon.maybe_gateway_id(gateway.as_deref())?;
+    let fields = some_change(AgentFields {
+        name: args.name.clone(),
+        role: role.clone(),
+        status: status.clone(),
+        gateway_id: (gateway.is_some() || args.no_gateway).then_some(gateway),
+        config: prefer.transpose()?,
+        ..AgentFields::default()
+    })?;
+    let answer = daemon.send("PUT", &path, &fields)?;
+    daemon.warn(daemon.read::<AgentAnswer>(&answer)?.warning.as_deref());
     daemon.done(&answer, |said| format!("changed {}", said.agent.name))
 }
 
 fn sync(daemon: &Daemon, args: &SyncArgs) -> Result<u8, CliError> {
-    let mut fields = Fields::default();
-    fields.put("gateway_id", daemon.maybe_gateway_id(args.gateway.as_deref())?);
-    let answer = daemon.call("POST", "/api/agents/sync", Some(&Value::Object(fields.0)))?;
+    let body = SyncBody { gateway_id: daemon.maybe_gateway_id(args.gateway.as_deref())? };
+    let answer = daemon.send("POST", "/api/agents/sync", &body)?;
     daemon.done(&answer, |said: &SyncAnswer| {
         format!(
             "{} agents read: {} are new, {} changed, {} belong to somebody else",
@@ -280,7 +281,8 @@ pub(super) fn connections(args: &ConnectionsArgs) -> u8 {
         }
         ConnectionsCommand::Close { ids } => {
             for id in ids {
-                let answer = daemon.call("DELETE", "/api/connect", Some(&json!({"connection_id": id})))?;
+                let answer =
+                    daemon.send("DELETE", "/api/connect", &DisconnectBody { connection_id: Some(id.clone()) })?;
                 daemon.done(&answer, |_: &Disconnected| format!("closed {id}"))?;
             }
             Ok(EXIT_OK)

@@ -1,7 +1,6 @@
 //! Commands that talk to a running daemon: which daemon, with which key, and typed answers.
 
 pub(super) mod endpoint;
-mod key;
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -10,11 +9,12 @@ use std::time::Duration;
 use clap::Args;
 use gatewarden_actors::clock::Clock;
 use gatewarden_api::gateways::{Gateway, GatewayAnswer, GatewayList};
+use gatewarden_api::request::Request;
 use gatewarden_protocol::Secret;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use self::endpoint::Endpoint;
+use self::endpoint::{Endpoint, find_key};
 use super::EXIT_OK;
 use super::error::CliError;
 use super::http_client::{Ask, EventStream, HttpClient, Reply};
@@ -66,30 +66,12 @@ impl<T> Answer<T> {
     }
 }
 
-/// The fields of a request, of which those are sent that there are.
-#[derive(Debug, Default)]
-pub(super) struct Fields(pub(super) Map<String, Value>);
-
-impl Fields {
-    pub(super) fn put(&mut self, name: &str, value: Option<impl Into<Value>>) -> &mut Self {
-        if let Some(value) = value {
-            self.0.insert(name.to_owned(), value.into());
-        }
-        self
+/// A change that changes something.
+pub(super) fn some_change<T: Request + PartialEq>(fields: T) -> Result<T, CliError> {
+    if fields == T::default() {
+        return Err(CliError::usage("There is nothing to change: give at least one of the options."));
     }
-
-    /// Takes a value away that is stored.
-    pub(super) fn clear(&mut self, name: &str, is_wanted: bool) -> &mut Self {
-        self.put(name, is_wanted.then_some(Value::Null))
-    }
-
-    /// The request. Err: there is nothing to change.
-    pub(super) fn change(self) -> Result<Value, CliError> {
-        if self.0.is_empty() {
-            return Err(CliError::usage("There is nothing to change: give at least one of the options."));
-        }
-        Ok(Value::Object(self.0))
-    }
+    Ok(fields)
 }
 
 impl DaemonArgs {
@@ -107,7 +89,7 @@ impl Daemon {
         // Whoever isn't the daemon's user often can't read its configuration: then defaults have to do.
         let config = Config::load(inputs).ok();
         let endpoint = Endpoint::find(args.url.as_deref(), inputs, config.as_ref())?;
-        let key = key::find(args.key_file.as_deref(), inputs, config.as_ref(), &endpoint)?;
+        let key = find_key(args.key_file.as_deref(), inputs, config.as_ref(), &endpoint)?;
         if !endpoint.is_encrypted() && !endpoint.is_this_machine() && !output.is_quiet() {
             complain(&format!(
                 "the API key travels unencrypted to {endpoint}; use https, or a tunnel to the daemon's machine"
@@ -129,20 +111,29 @@ impl Daemon {
         self.ask(method, path, body, &[], PATIENCE)
     }
 
+    pub(super) fn send<T>(&self, method: &str, path: &str, body: &impl Request) -> Result<Answer<T>, CliError> {
+        self.call(method, path, Some(&body.json()))
+    }
+
     /// A request that is safe to repeat by its key, where there is one.
-    pub(super) fn post_once<T>(&self, path: &str, body: &Value, key: Option<&str>) -> Result<Answer<T>, CliError> {
+    pub(super) fn post_once<T>(
+        &self,
+        path: &str,
+        body: &impl Request,
+        key: Option<&str>,
+    ) -> Result<Answer<T>, CliError> {
         let headers: Vec<_> = key.into_iter().map(|key| ("Idempotency-Key", key)).collect();
-        self.ask("POST", path, Some(body), &headers, PATIENCE)
+        self.ask("POST", path, Some(&body.json()), &headers, PATIENCE)
     }
 
     /// A request whose answer may take so long.
     pub(super) fn post_patiently<T>(
         &self,
         path: &str,
-        body: &Value,
+        body: &impl Request,
         patience: Duration,
     ) -> Result<Answer<T>, CliError> {
-        self.ask("POST", path, Some(body), &[], patience)
+        self.ask("POST", path, Some(&body.json()), &[], patience)
     }
 
     fn ask<T>(

@@ -6,7 +6,7 @@ use gatewarden_actors::store::care::error::CareError;
 use gatewarden_api::ErrorBody;
 use serde_json::{Value, json};
 
-use super::http_client::Reply;
+use super::http_client::{Reply, words};
 use super::output::{Output, complain, complain_as_is, plain_lines};
 use super::{EXIT_CONFIG, EXIT_DENIED, EXIT_FAILURE, EXIT_LATER, EXIT_UNREACHABLE, EXIT_USAGE};
 use crate::app::StartError;
@@ -58,11 +58,10 @@ impl CliError {
             ureq::Error::Io(error) => error.kind(),
             ureq::Error::ConnectionFailed => ErrorKind::ConnectionRefused,
             ureq::Error::Timeout(_) => ErrorKind::TimedOut,
-            ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(..) => {
-                ErrorKind::InvalidData
-            }
+            ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => ErrorKind::InvalidData,
             _ => ErrorKind::Other,
         };
+        let words = words(error);
         let (what, help) = match kind {
             ErrorKind::ConnectionRefused => (
                 format!("No daemon listens at {endpoint}."),
@@ -72,8 +71,8 @@ impl CliError {
                 format!("The daemon at {endpoint} does not answer in time."),
                 "Check that its machine is up, that no firewall lies between, and look at the daemon's log.",
             ),
-            ErrorKind::InvalidData => (format!("What answers at {endpoint} is no gatewarden daemon: {error}."), LOOK),
-            _ => (format!("The daemon at {endpoint} cannot be reached: {error}."), LOOK),
+            ErrorKind::InvalidData => (format!("What answers at {endpoint} is no gatewarden daemon: {words}."), LOOK),
+            _ => (format!("The daemon at {endpoint} cannot be reached: {words}."), LOOK),
         };
         Self::coded(EXIT_UNREACHABLE, what).cure(help)
     }

@@ -8,7 +8,7 @@ use super::daemon::{Daemon, DaemonArgs, with_query};
 use super::error::CliError;
 use super::http_client::{EventStream, StreamEvent};
 use super::output::{Paint, Tone, at_ms, complain, plain, try_print};
-use super::{EXIT_FAILURE, EXIT_OK};
+use super::{EXIT_FAILURE, EXIT_OK, sleep};
 
 /// What to follow.
 #[derive(Debug, Args)]
@@ -142,8 +142,7 @@ fn reopen(daemon: &Daemon, path: &str, after: Option<&str>) -> Result<EventStrea
     }
     let mut attempt = 0;
     loop {
-        #[expect(clippy::disallowed_methods, reason = "before the next attempt to reach another process")]
-        std::thread::sleep(PAUSE);
+        sleep(PAUSE);
         attempt += 1;
         match daemon.stream(path, after) {
             Err(error) if attempt < ATTEMPTS && error.may_pass() => {}

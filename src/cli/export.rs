@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gatewarden_api::gateways::{Gateway, GatewayAddressAnswer, Tls};
+use gatewarden_api::gateways::{Gateway, GatewayAddressAnswer, GatewayIdBody, Tls};
 use serde::Serialize;
-use serde_json::json;
 use url::Url;
 
 use super::EXIT_OK;
@@ -94,7 +93,7 @@ fn exported(daemon: &Daemon, gateway: Gateway, with_token: bool) -> Result<Expor
     let Gateway { id, name, mut host, port, is_primary, priority, transport, drained, labels, tls, .. } = gateway;
     let mut token = None;
     if with_token {
-        let answer = daemon.call("POST", "/api/gateways/connect", Some(&json!({"id": id})))?;
+        let answer = daemon.send("POST", "/api/gateways/connect", &GatewayIdBody { id })?;
         let GatewayAddressAnswer { ws_url, token: told, .. } = daemon.read(&answer)?;
         token = Some(told).filter(|token| !token.is_empty());
         // One that came in its URL goes back there.

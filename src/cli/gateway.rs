@@ -49,7 +49,7 @@ enum GatewayCommand {
     /// Start it in the background: the systemd user unit where it is installed, else a process of its own
     Start(RunArgs),
     /// Say whether it runs, where, and how busy it is
-    Status(StatusArgs),
+    Status(ShowArgs),
     /// Show its log
     Logs(LogsArgs),
     /// Stop it and start it again, as it was started
@@ -78,7 +78,7 @@ enum GatewayCommand {
 #[derive(Debug, Subcommand)]
 enum DevicesCommand {
     /// Show those that wait and those that are paired
-    List(ListDevicesArgs),
+    List(ShowArgs),
     /// Let a device in whose request waits
     Approve(RequestArgs),
     /// Forget a request that waits
@@ -130,7 +130,7 @@ pub(super) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct StatusArgs {
+pub(super) struct ShowArgs {
     #[command(flatten)]
     pub(super) place: PlaceArgs,
     /// As JSON
@@ -152,15 +152,6 @@ pub(super) struct LogsArgs {
     #[arg(long, value_name = "LEVEL")]
     pub(super) level: Option<String>,
     /// Lines as they are in the file (JSON)
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ListDevicesArgs {
-    #[command(flatten)]
-    pub(super) place: PlaceArgs,
-    /// As JSON
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -10,9 +10,6 @@ use super::error::CliError;
 use super::files::read_pem;
 
 /// Host and port as the API takes them: of a URL the port may be left out, of anything else it is 18789 then.
-///
-/// # Errors
-/// A sentence about the port.
 pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
     let text = text.trim();
     if text.contains("://") {

@@ -22,11 +22,7 @@ use self::process::Order;
 use super::daemon::{Daemon, DaemonArgs};
 use super::error::CliError;
 use super::output::{complain_as_is, plain, plain_lines};
-use super::{EXIT_FAILURE, EXIT_OK};
-
-/// Between the first two looks; twice as long each time, up to a bound: looks count against the limit of requests.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+use super::{EXIT_FAILURE, EXIT_OK, Looks};
 
 /// Gateways of a running daemon.
 #[derive(Debug, Args)]
@@ -182,7 +178,7 @@ fn until_online(daemon: &Daemon, gateways: &[Gateway], args: &WaitArgs) -> Resul
     let mut code = EXIT_OK;
     for gateway in gateways {
         let mut said = String::new();
-        let mut pause = FIRST_PAUSE;
+        let mut looks = Looks::new(Duration::from_millis(100), Duration::from_secs(1));
         loop {
             let answer = daemon.get(&format!("/api/gateways/{}", gateway.id))?;
             let Gateway { name, status, phase, .. } = daemon.read::<GatewayAnswer>(&answer)?.gateway;
@@ -201,9 +197,7 @@ fn until_online(daemon: &Daemon, gateways: &[Gateway], args: &WaitArgs) -> Resul
                 }
                 break;
             }
-            #[expect(clippy::disallowed_methods, reason = "between two looks at another process's state")]
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            looks.wait();
         }
     }
     Ok(code)

@@ -114,6 +114,14 @@ impl HttpClient {
     }
 }
 
+/// What is wrong, as the system or the library underneath says it.
+pub(super) fn words(error: &Error) -> String {
+    match error {
+        Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// This machine's authorities; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
 fn authorities() -> Result<RootCerts, Error> {
     let found = rustls_native_certs::load_native_certs();

@@ -19,10 +19,10 @@ use self::sources::Wanted;
 use super::daemon::{Daemon, DaemonArgs, address_of};
 use super::error::CliError;
 use super::output::{Cell, Table, Tone, complain, plain, print};
-use super::{EXIT_FAILURE, EXIT_OK};
+use super::{EXIT_FAILURE, EXIT_OK, sleep};
 
 /// A refusal for too many requests is waited for, but not for ever.
-const LONGEST_WAIT_S: u64 = 120;
+const MAX_WAIT_S: u64 = 120;
 
 /// What comes in, and how.
 #[derive(Debug, Args)]
@@ -162,13 +162,12 @@ fn patiently(daemon: &Daemon, method: &str, path: &str, body: Option<&Value>) ->
     loop {
         match daemon.call(method, path, body) {
             Ok(answer) => return daemon.read(&answer),
-            Err(error) => match error.retry_after_s.filter(|seconds| *seconds <= LONGEST_WAIT_S) {
+            Err(error) => match error.retry_after_s.filter(|seconds| *seconds <= MAX_WAIT_S) {
                 Some(seconds) if error.is_code("rate_limited") => {
                     if !daemon.output.is_quiet() {
                         complain(&format!("too many requests; it goes on in {seconds} s"));
                     }
-                    #[expect(clippy::disallowed_methods, reason = "the daemon said how long")]
-                    std::thread::sleep(Duration::from_secs(seconds.max(1)));
+                    sleep(Duration::from_secs(seconds.max(1)));
                 }
                 _ => return Err(error),
             },

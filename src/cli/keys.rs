@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use gatewarden_api::access::{Key, KeyList, NewKeyAnswer, Revoked};
+use gatewarden_api::access::{Key, KeyList, NewKeyAnswer, NewKeyBody, Revoked};
 use serde_json::Value;
 
 use super::EXIT_OK;
-use super::daemon::{Answer, Daemon, DaemonArgs, Fields, now_s};
+use super::daemon::{Answer, Daemon, DaemonArgs, now_s};
 use super::error::CliError;
 use super::files::create_private;
 use super::output::{Cell, Table, at, complain_as_is};
@@ -94,12 +94,9 @@ fn create(daemon: &Daemon, args: &CreateArgs) -> Result<u8, CliError> {
         file.map(|file| (file, path))
     });
     let file = file.transpose()?;
-    let mut fields = Fields::default();
-    fields
-        .put("name", Some(args.name.clone()))
-        .put("role", Some(args.role.clone()))
-        .put("expires_at", args.days.map(|days| now_s() + i64::from(days) * DAY_S));
-    let answer = daemon.call("POST", "/api/keys", Some(&Value::Object(fields.0))).inspect_err(|_| {
+    let expires_at = args.days.map(|days| now_s() + i64::from(days) * DAY_S);
+    let body = NewKeyBody { name: args.name.clone(), role: args.role.clone(), expires_at };
+    let answer = daemon.send("POST", "/api/keys", &body).inspect_err(|_| {
         // Nothing was made, so nothing is left behind.
         if let Some((_, path)) = &file {
             let _ = std::fs::remove_file(path);

@@ -11,22 +11,16 @@ use super::output::{complain, print};
 use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
 use crate::app::App;
 use crate::config::{Config, Effect, Inputs};
-use crate::shutdown::{self, Wish, Wishes};
-use crate::systemd::{Notifier, passed_socket};
+use crate::shutdown::{self, Request, Signals};
+use crate::systemd::{Notifier, take_passed_socket};
 use crate::telemetry::{self, LogControl};
 
 /// Runs the daemon to its end.
 pub(super) fn run(inputs: &Inputs) -> Result<u8, CliError> {
     // First of all: it takes variables out of the environment, while there is one thread.
-    let bad_config = |sentence: String| CliError::coded(EXIT_CONFIG, sentence);
-    let passed = passed_socket::take().map_err(|sentence| bad_config(sentence.to_string()))?;
+    let passed = take_passed_socket().map_err(|sentence| CliError::coded(EXIT_CONFIG, sentence))?;
     let config = Config::load(inputs)?;
-    let logs = telemetry::start(&config.log).map_err(|error| bad_config(error.to_string()))?;
-    let metrics = Arc::new(Metrics::new());
-    telemetry::watch(&logs, metrics.clone());
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
+    let (logs, metrics) = start_log(&config)?;
     let code = actix_rt::System::new().block_on(until_stopped(inputs, config, logs.clone(), metrics, passed));
     logs.flush();
     code
@@ -40,26 +34,37 @@ async fn until_stopped(
     passed: Option<TcpListener>,
 ) -> Result<u8, CliError> {
     // Before anything is written: a stop during the start must not be lost.
-    let mut wishes = listen_for_signals()?;
+    let mut signals = listen_for_signals()?;
     let notifier = Arc::new(Notifier::of_process());
     notifier.status("starting");
     // Its failures are said plainly and once: before it runs, the daemon speaks to whoever starts it.
     let mut app = App::build(&config, metrics, notifier.clone(), passed).await?;
     announce(&app);
 
-    let code = work(inputs, config, &logs, &mut app, &mut wishes, &notifier).await;
+    let code = work(inputs, config, &logs, &mut app, &mut signals, &notifier).await;
     tokio::select! {
         saved = shutdown::drain(&mut app) => Ok(if saved { code } else { EXIT_FAILURE }),
-        signal = wishes.stop() => {
+        signal = signals.stop() => {
             tracing::warn!(signal, "stopping at once");
             Ok(EXIT_FAILURE)
         }
     }
 }
 
+/// Starts logging, with what the configuration warns of, and counting.
+pub(super) fn start_log(config: &Config) -> Result<(LogControl, Arc<Metrics>), CliError> {
+    let logs = telemetry::start(&config.log).map_err(|sentence| CliError::coded(EXIT_CONFIG, sentence))?;
+    let metrics = Arc::new(Metrics::new());
+    telemetry::watch(&logs, metrics.clone());
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((logs, metrics))
+}
+
 /// Takes the process's signals, from now on.
-pub(super) fn listen_for_signals() -> Result<Wishes, CliError> {
-    Wishes::listen().map_err(|error| CliError::new(format!("The system's signals cannot be had: {error}.")))
+pub(super) fn listen_for_signals() -> Result<Signals, CliError> {
+    Signals::listen().map_err(|error| CliError::new(format!("The system's signals cannot be had: {error}.")))
 }
 
 /// `gatewarden config check`: prints every setting with its source, or everything that is wrong.
@@ -95,7 +100,7 @@ pub(super) async fn work(
     mut config: Config,
     logs: &LogControl,
     app: &mut App,
-    wishes: &mut Wishes,
+    signals: &mut Signals,
     notifier: &Notifier,
 ) -> u8 {
     let metrics = app.metrics.clone();
@@ -106,12 +111,12 @@ pub(super) async fn work(
                 tracing::error!(%reason, "the daemon stops; the service manager should start it again");
                 return EXIT_FAILURE;
             }
-            wish = wishes.next() => match wish {
-                Wish::Stop(signal) => {
+            request = signals.next() => match request {
+                Request::Stop(signal) => {
                     tracing::info!(signal, "asked to stop");
                     return EXIT_OK;
                 }
-                Wish::Reload => {
+                Request::Reload => {
                     notifier.reloading();
                     metrics.set_config_reload(reload(inputs, &mut config, logs));
                     notifier.ready();

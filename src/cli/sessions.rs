@@ -2,12 +2,12 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use gatewarden_api::sessions::{
-    HistoryEntry, MessageTaken, Session, SessionDeleted, SessionDone, SessionHistory, SessionList,
+    ChangeBody, ControlBody, DeleteBody, HistoryEntry, MessageBody, MessageTaken, Session, SessionDeleted, SessionDone,
+    SessionHistory, SessionList,
 };
-use serde_json::{Value, json};
 
 use super::EXIT_OK;
-use super::daemon::{Daemon, DaemonArgs, Fields, now_s, path_part, with_query};
+use super::daemon::{Daemon, DaemonArgs, now_s, path_part, with_query};
 use super::error::CliError;
 use super::files::read_text;
 use super::output::{Cell, Table, Tone, ago, at_ms, complain, plain, plain_lines};
@@ -154,8 +154,8 @@ pub(super) fn control(args: &ControlArgs) -> u8 {
             Action::Resume => "resume",
             Action::Kill => "kill",
         };
-        let body = args.one.body(daemon, json!({"action": action}))?;
-        let answer = daemon.call("POST", &args.one.path("control"), Some(&body))?;
+        let body = ControlBody { action: action.to_owned(), gateway_id: args.one.gateway_id(daemon)? };
+        let answer = daemon.send("POST", &args.one.path("control"), &body)?;
         daemon.done(&answer, |said: &SessionDone| {
             format!("{action} of {} on {}: {}", args.one.key, said.gateway, said.result)
         })
@@ -167,11 +167,8 @@ impl OneArgs {
         format!("/api/sessions/{}/{what}", path_part(&self.key))
     }
 
-    /// A request with the gateway that was named, if any.
-    fn body(&self, daemon: &Daemon, body: Value) -> Result<Value, CliError> {
-        let mut fields = Fields(body.as_object().cloned().unwrap_or_default());
-        fields.put("gateway_id", daemon.maybe_gateway_id(self.gateway.as_deref())?);
-        Ok(Value::Object(fields.0))
+    fn gateway_id(&self, daemon: &Daemon) -> Result<Option<i64>, CliError> {
+        daemon.maybe_gateway_id(self.gateway.as_deref())
     }
 }
 
@@ -227,8 +224,8 @@ fn remark(list: &SessionList, args: &ListArgs) {
 }
 
 fn history(daemon: &Daemon, args: &HistoryArgs) -> Result<u8, CliError> {
-    let gateway = daemon.maybe_gateway_id(args.one.gateway.as_deref())?;
-    let query = [("limit", Some(args.limit.to_string())), ("gateway_id", gateway.map(|id| id.to_string()))];
+    let gateway_id = args.one.gateway_id(daemon)?.map(|id| id.to_string());
+    let query = [("limit", Some(args.limit.to_string())), ("gateway_id", gateway_id)];
     let answer = daemon.get(&with_query(&args.one.path("history"), &query))?;
     daemon.show(&answer, |seen: &SessionHistory| seen.history.iter().map(entry).collect::<Vec<_>>().join("\n"))
 }
@@ -243,7 +240,7 @@ fn entry(entry: &HistoryEntry) -> String {
 }
 
 fn message(daemon: &Daemon, args: &MessageArgs) -> Result<u8, CliError> {
-    let body = args.one.body(daemon, json!({"content": read_text(&args.text)?}))?;
+    let body = MessageBody { content: read_text(&args.text)?, gateway_id: args.one.gateway_id(daemon)? };
     let answer = daemon.post_once(&args.one.path("message"), &body, args.idempotency_key.as_deref())?;
     daemon.done(&answer, |said: &MessageTaken| {
         let run = said.run_id.as_ref().map(|run| format!(" as run {run}")).unwrap_or_default();
@@ -252,16 +249,18 @@ fn message(daemon: &Daemon, args: &MessageArgs) -> Result<u8, CliError> {
 }
 
 fn set(daemon: &Daemon, args: &SetArgs) -> Result<u8, CliError> {
-    let label = args.label.as_deref().or_else(|| args.no_label.then_some(""));
+    let gateway_id = args.one.gateway_id(daemon)?;
+    let change = || ChangeBody { session_key: args.one.key.clone(), gateway_id, ..ChangeBody::default() };
+    let level = |level: &String| ChangeBody { level: Some(level.clone()), ..change() };
+    let label = args.label.clone().or_else(|| args.no_label.then(String::new));
     let changes = [
-        ("set-thinking", "level", args.thinking.as_deref()),
-        ("set-verbose", "level", args.verbose.as_deref()),
-        ("set-label", "label", label),
+        ("set-thinking", args.thinking.as_ref().map(level)),
+        ("set-verbose", args.verbose.as_ref().map(level)),
+        ("set-label", label.map(|label| ChangeBody { label: Some(Some(label)), ..change() })),
     ];
-    for (action, field, value) in changes {
-        let Some(value) = value else { continue };
-        let body = args.one.body(daemon, json!({"sessionKey": args.one.key, field: value}))?;
-        let answer = daemon.call("POST", &format!("/api/sessions?action={action}"), Some(&body))?;
+    for (action, body) in changes {
+        let Some(body) = body else { continue };
+        let answer = daemon.send("POST", &format!("/api/sessions?action={action}"), &body)?;
         daemon
             .done(&answer, |said: &SessionDone| format!("{action} of {} on {} is done", args.one.key, said.gateway))?;
     }
@@ -269,11 +268,10 @@ fn set(daemon: &Daemon, args: &SetArgs) -> Result<u8, CliError> {
 }
 
 fn remove(daemon: &Daemon, args: &RemoveArgs) -> Result<u8, CliError> {
-    let gateway = daemon.maybe_gateway_id(args.gateway.as_deref())?;
+    let gateway_id = daemon.maybe_gateway_id(args.gateway.as_deref())?;
     for key in &args.keys {
-        let mut fields = Fields::default();
-        fields.put("sessionKey", Some(key.clone())).put("gateway_id", gateway);
-        let answer = daemon.call("DELETE", "/api/sessions", Some(&Value::Object(fields.0)))?;
+        let body = DeleteBody { session_key: key.clone(), gateway_id };
+        let answer = daemon.send("DELETE", "/api/sessions", &body)?;
         daemon.done(&answer, |said: &SessionDeleted| {
             format!("{} {key}", if said.deleted { "deleted" } else { "was not there any more:" })
         })?;
@@ -287,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_entry_of_several_lines_stays_one_entry_and_steers_nothing() {
-        let said = json!({"role": "assistant", "content": "one\ntwo\u{1b}[2J", "timestamp": 1_795_284_345_000_i64, "tools": ["read"]});
+        let said = serde_json::json!({"role": "assistant", "content": "one\ntwo\u{1b}[2J", "timestamp": 1_795_284_345_000_i64, "tools": ["read"]});
         let said = serde_json::from_value(said).unwrap();
         assert_eq!(entry(&said), "2026-11-21 18:05:45Z assistant [read]: one\n    two\u{fffd}[2J");
     }

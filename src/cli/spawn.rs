@@ -1,20 +1,17 @@
 //! `gatewarden spawn` and `gatewarden spawns …`: give gateways work, and see what became of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnHistory};
-use serde_json::{Map, Value};
+use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnHistory};
+use gatewarden_protocol::Secret;
 
-use super::daemon::{Answer, Daemon, DaemonArgs, Fields, path_part};
+use super::daemon::{Answer, Daemon, DaemonArgs, path_part};
 use super::error::CliError;
 use super::files::read_text;
 use super::output::{Cell, Details, Table, at_ms, complain_as_is, plain};
-use super::{EXIT_FAILURE, EXIT_OK};
-
-/// Between two looks at a spawn.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+use super::{EXIT_FAILURE, EXIT_OK, Looks};
 
 /// What is to be done, and where.
 #[derive(Debug, Args)]
@@ -140,8 +137,8 @@ fn show(daemon: &Daemon, answer: &Answer<Spawn>) -> Result<u8, CliError> {
     daemon.show(answer, |spawn| if daemon.output.is_quiet() { spawn.status.clone() } else { page(spawn) })
 }
 
-fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<Value, CliError> {
-    let mut environment = Map::new();
+fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<SpawnBody, CliError> {
+    let mut env = BTreeMap::new();
     for variable in &args.environment {
         let (name, value) = match variable.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
@@ -150,35 +147,34 @@ fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<Value, CliError> {
                 (variable.as_str(), std::env::var(variable).map_err(missing)?)
             }
         };
-        environment.insert(name.to_owned(), value.into());
+        env.insert(name.to_owned(), Secret::new(value));
     }
-    let mut selector = Map::new();
+    let mut selector = BTreeMap::new();
     for label in &args.selector {
         let wrong = || CliError::usage(format!("--selector {label}: it must be NAME=VALUE."));
         let (name, value) = label.split_once('=').ok_or_else(wrong)?;
-        selector.insert(name.to_owned(), value.into());
+        selector.insert(name.to_owned(), value.to_owned());
     }
-    let mut fields = Fields::default();
-    fields
-        .put("task", args.task.as_deref().map(read_text).transpose()?)
-        .put("command", args.command.clone())
-        .put("args", (!args.args.is_empty()).then(|| args.args.clone()))
-        .put("env", (!environment.is_empty()).then_some(environment))
-        .put("cwd", args.cwd.clone())
-        .put("agent", args.agent.clone())
-        .put("model", args.model.clone())
-        .put("label", args.label.clone())
-        .put("sessionKey", args.session.clone())
-        .put("timeoutSeconds", args.timeout)
-        .put("gateway_id", daemon.maybe_gateway_id(args.gateway.as_deref())?)
-        .put("selector", (!selector.is_empty()).then_some(selector));
-    Ok(Value::Object(fields.0))
+    Ok(SpawnBody {
+        task: args.task.as_deref().map(read_text).transpose()?,
+        command: args.command.clone(),
+        args: (!args.args.is_empty()).then(|| args.args.clone()),
+        env: (!env.is_empty()).then_some(env),
+        cwd: args.cwd.clone(),
+        agent: args.agent.clone(),
+        model: args.model.clone(),
+        label: args.label.clone(),
+        session_key: args.session.clone(),
+        timeout_seconds: args.timeout,
+        gateway_id: daemon.maybe_gateway_id(args.gateway.as_deref())?,
+        selector: (!selector.is_empty()).then_some(selector),
+    })
 }
 
 /// Looks until it has ended.
 fn wait(daemon: &Daemon, id: &str) -> Result<u8, CliError> {
     let mut said = String::new();
-    let mut pause = FIRST_PAUSE;
+    let mut looks = Looks::new(Duration::from_millis(200), Duration::from_secs(2));
     loop {
         let answer = daemon.get(&path_of(id))?;
         let Spawn { status, gateway, .. } = daemon.read(&answer)?;
@@ -191,9 +187,7 @@ fn wait(daemon: &Daemon, id: &str) -> Result<u8, CliError> {
             return Ok(if status == "completed" { EXIT_OK } else { EXIT_FAILURE });
         }
         said = status;
-        #[expect(clippy::disallowed_methods, reason = "between two looks at another process's state")]
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        looks.wait();
     }
 }
 

@@ -19,12 +19,15 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, fail, load_config, serve, terminal};
+use super::error::CliError;
+use super::output::{complain, print};
+use super::serve::{self, start_log};
+use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
 use crate::app::App;
 use crate::config::{Config, Inputs};
-use crate::shutdown::{self, Wishes};
+use crate::shutdown::{self, Signals};
 use crate::systemd::Notifier;
-use crate::telemetry::{self, LogControl};
+use crate::telemetry::LogControl;
 use child::{Gateway, HEAD_START};
 
 /// How long a listener on loopback may take to answer before there is none.
@@ -72,35 +75,17 @@ impl UpArgs {
 }
 
 /// Runs everything to its end.
-pub(super) fn run(args: &UpArgs) -> u8 {
+pub(super) fn run(args: &UpArgs) -> Result<u8, CliError> {
     let mut inputs = args.inputs();
-    let config = match load_config(&inputs) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let logs = match telemetry::start(&config.log) {
-        Ok(logs) => logs,
-        Err(error) => return fail(EXIT_CONFIG, error),
-    };
-    let metrics = Arc::new(Metrics::new());
-    telemetry::watch(&logs, metrics.clone());
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
+    let config = Config::load(&inputs)?;
+    let (logs, metrics) = start_log(&config)?;
     let code = actix_rt::System::new().block_on(async {
-        let mut wishes = match Wishes::listen() {
-            Ok(wishes) => wishes,
-            Err(error) => return fail(EXIT_FAILURE, format!("The system's signals cannot be had: {error}.")),
+        let mut signals = serve::listen_for_signals()?;
+        let mut found = tokio::select! {
+            found = find_or_start(args, &config) => found?,
+            _ = signals.stop() => return Ok(EXIT_FAILURE),
         };
-        let found = tokio::select! {
-            found = find_or_start(args, &config) => found,
-            _ = wishes.stop() => return EXIT_FAILURE,
-        };
-        let mut found = match found {
-            Ok(found) => found,
-            Err(code) => return code,
-        };
-        let code = with_gateway(&mut inputs, &mut found, &logs, metrics, &mut wishes).await;
+        let code = with_gateway(&mut inputs, &mut found, &logs, metrics, &mut signals).await;
         if let Some(gateway) = &mut found.gateway {
             gateway.stop().await;
         }
@@ -108,6 +93,10 @@ pub(super) fn run(args: &UpArgs) -> u8 {
     });
     logs.flush();
     code
+}
+
+fn bad_config(error: impl std::fmt::Display) -> CliError {
+    CliError::coded(EXIT_CONFIG, error)
 }
 
 /// The gateway that is supervised first.
@@ -124,7 +113,7 @@ struct Found {
     state_dir: PathBuf,
 }
 
-async fn find_or_start(args: &UpArgs, config: &Config) -> Result<Found, u8> {
+async fn find_or_start(args: &UpArgs, config: &Config) -> Result<Found, CliError> {
     let state_dir = config.state_dir.join("gateway");
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.gateway_port));
     let listens =
@@ -136,22 +125,22 @@ async fn find_or_start(args: &UpArgs, config: &Config) -> Result<Found, u8> {
 
     let named = match &args.gateway_config {
         Some(file) => Some(file.clone()),
-        None => inputs.file().map_err(|problem| fail(EXIT_CONFIG, problem))?,
+        None => inputs.file().map_err(bad_config)?,
     };
     let file = match named {
         Some(file) => file,
         None => sample::write(&state_dir)
-            .map_err(|error| fail(EXIT_FAILURE, format!("{} cannot be used: {error}.", state_dir.display())))?,
+            .map_err(|error| CliError::new(format!("{} cannot be used: {error}.", state_dir.display())))?,
     };
     let inputs = GatewayInputs { config_file: Some(file.clone()), ..inputs };
-    let draft = load(&inputs).map_err(|error| fail(EXIT_CONFIG, error))?;
+    let draft = load(&inputs).map_err(bad_config)?;
     let agent = draft.settings().agents.contains_key(sample::AGENT).then(|| sample::AGENT.to_owned());
     let mut gateway = Gateway::new(&file, &state_dir, args.gateway_port);
     let listening = match gateway.start().await {
         Ok(listening) => listening,
         Err(sentence) => {
             gateway.stop().await;
-            return Err(fail(EXIT_FAILURE, sentence));
+            return Err(CliError::new(sentence));
         }
     };
     // Its first start has made the token.
@@ -159,7 +148,7 @@ async fn find_or_start(args: &UpArgs, config: &Config) -> Result<Found, u8> {
         Ok(credential) => credential,
         Err(error) => {
             gateway.stop().await;
-            return Err(fail(EXIT_CONFIG, error));
+            return Err(bad_config(error));
         }
     };
     Ok(Found {
@@ -198,27 +187,21 @@ async fn with_gateway(
     found: &mut Found,
     logs: &LogControl,
     metrics: Arc<Metrics>,
-    wishes: &mut Wishes,
-) -> u8 {
+    signals: &mut Signals,
+) -> Result<u8, CliError> {
     registration::seed(inputs, found.address, found.encrypted, found.credential.as_ref());
-    let config = match load_config(inputs) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
+    let config = Config::load(inputs)?;
     let notifier = Arc::new(Notifier::of_process());
-    let mut app = match App::build(&config, metrics, notifier.clone(), None).await {
-        Ok(app) => app,
-        Err(error) => return fail(error.exit_code(), error),
-    };
-    terminal::print(&format!("listening on http://{}", app.address));
+    let mut app = App::build(&config, metrics, notifier.clone(), None).await?;
+    print(&format!("listening on http://{}", app.address));
     let welcome = welcome(&app, &config.state_dir, found);
     let supervised = supervise(found.gateway.as_mut());
     let code = tokio::select! {
-        code = serve::work(inputs, config, logs, &mut app, wishes, &notifier) => code,
+        code = serve::work(inputs, config, logs, &mut app, signals, &notifier) => code,
         never = async { tokio::join!(welcome, supervised).1 } => never,
     };
     if code == EXIT_OK {
-        terminal::print("\nStopping. What was accepted is finished; Ctrl-C again ends everything at once.");
+        print("\nStopping. What was accepted is finished; Ctrl-C again ends everything at once.");
     }
     // The daemon leaves first, so that the end of a gateway that it supervises is no news; but both fit into the time of one stop.
     let (left, daemon_left) = oneshot::channel();
@@ -237,13 +220,13 @@ async fn with_gateway(
         (saved, ()) = async { tokio::join!(daemon, gateway) } => {
             let code = if saved { code } else { EXIT_FAILURE };
             if code == EXIT_OK {
-                terminal::print("Stopped. `gatewarden up` goes on from here.");
+                print("Stopped. `gatewarden up` goes on from here.");
             }
-            code
+            Ok(code)
         }
-        signal = wishes.stop() => {
+        signal = signals.stop() => {
             tracing::warn!(signal, "stopping at once");
-            EXIT_FAILURE
+            Ok(EXIT_FAILURE)
         }
     }
 }
@@ -252,7 +235,7 @@ async fn with_gateway(
 async fn supervise(gateway: Option<&mut Gateway>) -> u8 {
     if let Some(gateway) = gateway {
         let sentence = gateway.keep_running().await;
-        terminal::complain(&sentence);
+        complain(&sentence);
     }
     std::future::pending().await
 }
@@ -281,6 +264,6 @@ fn welcome(app: &App, state_dir: &Path, found: &Found) -> impl Future<Output = (
             .await
             .unwrap_or_else(|error| Err(error.to_string())),
         };
-        terminal::print(&words.text(&outcome));
+        print(&words.text(&outcome));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::reader::{DEFAULT, Setting};
+use super::value::{DEFAULT, Setting};
 
 /// What can change while the daemon runs.
 const LIVE: [&str; 1] = ["log.level"];
@@ -13,13 +13,13 @@ const REDACTED: &str = "(redacted)";
 
 /// One setting as it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EffectiveValue {
+pub(crate) struct EffectiveValue {
     /// Section and name, as in the file.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// Its value; a secret only says whether it is set.
-    pub value: String,
+    pub(crate) value: String,
     /// `default`, a file, `$NAME`, a flag, a credential.
-    pub origin: String,
+    pub(crate) origin: String,
     /// Tells whether the value changed, where it can't be shown. Never shown itself.
     fingerprint: Option<[u8; 32]>,
 }
@@ -64,31 +64,25 @@ fn without_secrets(text: &str) -> String {
     format!("{scheme}://{user}{host}{query}")
 }
 
-/// When a changed setting counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// At once.
+pub(crate) enum Effect {
     Live,
-    /// At the next start.
     AtRestart,
 }
 
 /// A setting that another reading of the configuration has changed. Secrets are not shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// The setting, or the section of names.
-    pub path: &'static str,
-    /// As it counts now.
-    pub before: String,
-    /// As it was read.
-    pub after: String,
-    /// When that counts.
-    pub effect: Effect,
+    pub(crate) path: &'static str,
+    pub(crate) before: String,
+    pub(crate) after: String,
+    pub(crate) effect: Effect,
 }
 
 impl super::Config {
     /// What differs in a newer reading from what counts now.
-    pub fn changes_to(&self, newer: &Self) -> Vec<Change> {
+    pub(crate) fn changes_to(&self, newer: &Self) -> Vec<Change> {
         let pairs = self.effective.iter().zip(&newer.effective);
         pairs
             .filter(|(before, after)| before.fingerprint != after.fingerprint)
@@ -102,7 +96,7 @@ impl super::Config {
     }
 
     /// Takes over what takes effect at once. The rest stays as it counts, so that the next reading names it again.
-    pub fn take_live(&mut self, newer: Self) {
+    pub(crate) fn take_live(&mut self, newer: Self) {
         self.log.filter = newer.log.filter;
         for (now, newer) in self.effective.iter_mut().zip(newer.effective) {
             if LIVE.contains(&newer.path) {
@@ -112,7 +106,7 @@ impl super::Config {
     }
 
     /// Every setting with its value and source, a line each: for `gatewarden config check`.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let width = |of: fn(&EffectiveValue) -> usize| self.effective.iter().map(of).max().unwrap_or(0);
         let (paths, values) = (width(|key| key.path.len()), width(|key| key.value.len()).min(40));
         let mut text = String::new();

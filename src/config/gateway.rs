@@ -13,17 +13,16 @@ const NONE: Duration = Duration::ZERO;
 /// Longest wait for a step of a connection.
 const STEP: Duration = Duration::from_secs(300);
 
-/// Settings of work given to gateways.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkSettings {
+pub(crate) struct WorkSettings {
     /// Where work goes that names no gateway, and how much of it one gateway gets.
-    pub routing: RoutingSettings,
+    pub(crate) routing: RoutingSettings,
     /// How long a CLI tool may be silent, unless it announces longer intervals; 60 s.
-    pub heartbeat_timeout: Duration,
+    pub(crate) heartbeat_timeout: Duration,
     /// Between automatic syncs of agents; 15 min.
-    pub agent_sync_interval: Duration,
+    pub(crate) agent_sync_interval: Duration,
     /// The oldest gateway version that the organization API accepts; 2026.02.9.
-    pub min_version: String,
+    pub(crate) min_version: String,
 }
 
 /// Settings of each connection, then the ones of `gateway` that belong to work.

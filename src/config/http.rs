@@ -13,7 +13,6 @@ use crate::http::settings::HttpSettings;
 use crate::http::settings::{MetricsAccess, Network, RateLimits, connection_limits};
 use crate::templates::Templates;
 
-/// Where the daemon listens.
 pub(super) fn listen(reader: &mut Reader<'_>) -> SocketAddr {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     reader.parsed("http.listen", "127.0.0.1:3000", anywhere, |text| {

@@ -16,9 +16,7 @@ use super::table::TableReader;
 use super::{DAY, HOUR, SECOND, SHORTEST};
 
 const SECTION: &str = "commands";
-/// Commands that may be defined.
 const MAX_COMMANDS: usize = 256;
-/// Arguments and variables of a command.
 const MAX_ITEMS: usize = 128;
 
 /// Section `processes`, without the commands.

@@ -20,9 +20,10 @@ use gatewarden_protocol::Secret;
 
 use super::effective::EffectiveValue;
 use super::units;
+use super::value::{DEFAULT, Raw, Setting};
 
 /// Where the file is looked for unless `--config` names one.
-pub const DEFAULT_FILE: &str = "/etc/gatewarden/gatewarden.toml";
+pub(crate) const DEFAULT_FILE: &str = "/etc/gatewarden/gatewarden.toml";
 /// Variables for the commands that talk to a daemon: where it is, and the key that it is shown. The daemon passes them over.
 pub(crate) const URL_VARIABLE: &str = "GATEWARDEN_URL";
 pub(crate) const API_KEY_VARIABLE: &str = "GATEWARDEN_API_KEY";
@@ -32,24 +33,20 @@ pub(super) const NOTIFICATION_VARIABLE: &str = "GATEWARDEN_NOTIFICATION_";
 /// Longest file of settings, and longest secret, bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 const MAX_SECRET: u64 = 4096;
-pub(super) const DEFAULT: &str = "default";
 
 /// Everything that the configuration is made of. Tests fill it in by hand.
 #[derive(Debug, Clone, Default)]
-pub struct Inputs {
+pub(crate) struct Inputs {
     /// `--config`: must exist. Without it [`DEFAULT_FILE`] is read where it exists.
-    pub config_file: Option<PathBuf>,
-    /// `--listen`.
-    pub listen: Option<String>,
-    /// `--state-dir`.
-    pub state_dir: Option<PathBuf>,
-    /// The process's environment.
-    pub environment: BTreeMap<String, OsString>,
+    pub(crate) config_file: Option<PathBuf>,
+    pub(crate) listen: Option<String>,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) environment: BTreeMap<String, OsString>,
 }
 
 impl Inputs {
     /// The environment of this process; names that aren't Unicode can't be ours.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         let environment =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
         Self { environment, ..Self::default() }
@@ -76,15 +73,13 @@ impl Inputs {
 
 /// One wrong setting, said so that it can be put right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Where it stands: a file, an environment variable, a flag.
-    pub origin: String,
-    /// The key, where there is one.
-    pub key: Option<String>,
+    pub(crate) origin: String,
+    pub(crate) key: Option<String>,
     /// The offending value; none for a secret.
-    pub value: Option<String>,
-    /// What would be right.
-    pub expected: String,
+    pub(crate) value: Option<String>,
+    pub(crate) expected: String,
 }
 
 impl Problem {
@@ -112,9 +107,9 @@ impl fmt::Display for Problem {
 
 /// A configuration that can't be used: everything that is wrong with it, at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     /// At least one.
-    pub problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl fmt::Display for ConfigError {
@@ -146,78 +141,6 @@ pub(super) const fn or(path: &'static str, older: &'static [&'static str]) -> Ke
 /// `GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL` for `gateway.heartbeat_interval`.
 fn variable_of(path: &str) -> String {
     format!("GATEWARDEN_{}", path.replace('.', "__").to_uppercase())
-}
-
-/// A value as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Raw {
-    /// A text, from anywhere.
-    Text(String),
-    /// A number of a file.
-    Number(String),
-    /// A switch of a file.
-    Switch(bool),
-    /// A list of a file.
-    List(Vec<String>),
-    /// A table, a list of tables or nothing, where a value belongs.
-    Unusable,
-}
-
-impl Raw {
-    fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-}
-
-impl From<Value> for Raw {
-    fn from(value: Value) -> Self {
-        match value.kind {
-            ValueKind::String(text) => Self::Text(text),
-            ValueKind::Boolean(switch) => Self::Switch(switch),
-            ValueKind::I64(number) => Self::Number(number.to_string()),
-            ValueKind::U64(number) => Self::Number(number.to_string()),
-            ValueKind::I128(number) => Self::Number(number.to_string()),
-            ValueKind::U128(number) => Self::Number(number.to_string()),
-            ValueKind::Float(number) => Self::Number(number.to_string()),
-            ValueKind::Array(items) => {
-                let items = items.into_iter().map(|item| match Self::from(item) {
-                    Self::Text(text) | Self::Number(text) => Some(text),
-                    Self::Switch(_) | Self::List(_) | Self::Unusable => None,
-                });
-                items.collect::<Option<_>>().map_or(Self::Unusable, Self::List)
-            }
-            ValueKind::Table(_) | ValueKind::Nil => Self::Unusable,
-        }
-    }
-}
-
-/// As one text.
-impl fmt::Display for Raw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) | Self::Number(text) => f.write_str(text),
-            Self::Switch(switch) => write!(f, "{switch}"),
-            Self::List(items) => f.write_str(&items.join(",")),
-            Self::Unusable => f.write_str("(a table or an empty value)"),
-        }
-    }
-}
-
-/// A value and where it came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Setting {
-    pub(super) raw: Raw,
-    /// `default`, a file, `$NAME`, a flag, a credential.
-    pub(super) origin: String,
-}
-
-impl Setting {
-    pub(super) fn text(text: impl Into<String>, origin: impl Into<String>) -> Self {
-        Self { raw: Raw::Text(text.into()), origin: origin.into() }
-    }
 }
 
 /// The configuration file: what nobody has read of it yet.
@@ -292,7 +215,7 @@ impl<'a> Reader<'a> {
         let mut setting = file.or(environment);
         let [_, environment, file] = self.written(file_key.into());
         let file_setting = environment.or(file);
-        let named = file_setting.as_ref().and_then(|setting| setting.raw.text()).filter(|file| !file.is_empty());
+        let named = file_setting.as_ref().and_then(|setting| setting.raw.as_text()).filter(|file| !file.is_empty());
         if let Some(file) = named.map(Path::new) {
             match must_be_private(file, key.path).and_then(|()| read_secret(file, key.path)) {
                 Ok(text) => setting = Some(Setting::text(text, file.display().to_string())),
@@ -363,7 +286,6 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// `true` or `false`.
     pub(super) fn switch(&mut self, key: impl Into<Key>, default: bool) -> bool {
         let key = key.into();
         let read = match self.take_or(key, default.to_string()) {
@@ -389,12 +311,10 @@ impl<'a> Reader<'a> {
         self.or_wrong(key.path, read.ok_or_else(expected), *range.start())
     }
 
-    /// How many there may be of something.
     pub(super) fn count(&mut self, key: impl Into<Key>, default: u32, range: RangeInclusive<u32>) -> usize {
         usize::try_from(self.number(key, default, range)).unwrap_or(usize::MAX)
     }
 
-    /// A whole number above 0.
     pub(super) fn positive(&mut self, key: impl Into<Key>, default: u32, max: u32) -> NonZeroU32 {
         NonZeroU32::new(self.number(key, default, 1..=max)).unwrap_or(NonZeroU32::MIN)
     }
@@ -407,13 +327,12 @@ impl<'a> Reader<'a> {
     ) -> Duration {
         let key = key.into();
         let raw = self.take_or(key, default);
-        self.or_wrong(key.path, units::duration_in(raw.text(), &range), *range.start())
+        self.or_wrong(key.path, units::duration_in(raw.as_text(), &range), *range.start())
     }
 
-    /// A size in bytes.
     pub(super) fn bytes(&mut self, path: &'static str, default: &'static str, range: RangeInclusive<usize>) -> usize {
         let raw = self.take_or(path.into(), default);
-        let read = raw.text().and_then(units::parse_size).filter(|read| range.contains(read));
+        let read = raw.as_text().and_then(units::parse_size).filter(|read| range.contains(read));
         let expected = || {
             let (least, most) = (units::show_size(*range.start()), units::show_size(*range.end()));
             format!("must be a size such as 64MiB, from {least} to {most}")
@@ -519,7 +438,6 @@ impl<'a> Reader<'a> {
         self.effective.iter().any(|value| value.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
     }
 
-    /// The key that somebody probably meant.
     fn closest(&self, path: &str) -> Option<&'static str> {
         let name_of = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
         let wanted = name_of(path);

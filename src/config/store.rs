@@ -6,25 +6,23 @@ use std::time::Duration;
 use gatewarden_actors::settings::RetentionSettings;
 use gatewarden_actors::store::options::StoreOptions;
 
-use super::reader::{DEFAULT, Reader, Setting, or};
+use super::reader::{Reader, or};
+use super::value::{DEFAULT, Setting};
 use super::{DAY, HOUR, units};
 
 /// Backups that the daemon makes by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackupSettings {
+pub(crate) struct BackupSettings {
     /// Between two of them; none: never.
-    pub interval: Option<Duration>,
-    /// How many are kept; 7.
-    pub keep: usize,
+    pub(crate) interval: Option<Duration>,
+    pub(crate) keep: usize,
 }
 
-/// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// To the journal where standard error is one, for people on a terminal, else JSON.
     #[default]
     Auto,
-    /// For people.
     Pretty,
     /// One JSON object a line.
     Json,
@@ -32,16 +30,13 @@ pub enum LogFormat {
     Journald,
 }
 
-/// Log lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogSettings {
-    /// How they are written.
-    pub format: LogFormat,
+pub(crate) struct LogSettings {
+    pub(crate) format: LogFormat,
     /// Which ones: a level, or a list such as `info,gatewarden_actors=debug`. Normalised; always valid.
-    pub filter: String,
+    pub(crate) filter: String,
 }
 
-/// Absolute.
 pub(super) fn state_dir(reader: &mut Reader<'_>) -> PathBuf {
     let default = default_state_dir(reader);
     let text = reader.take("state_dir", default).map(|raw| raw.to_string()).filter(|text| !text.is_empty());
@@ -85,7 +80,6 @@ pub(super) fn options(reader: &mut Reader<'_>, state_dir: &Path) -> StoreOptions
     }
 }
 
-/// How long logs and histories are kept.
 pub(super) fn retention(reader: &mut Reader<'_>) -> RetentionSettings {
     let full = reader.duration("store.health_retention", "24h", HOUR..=366 * DAY);
     let thinned = reader.duration("store.health_thinned_retention", "7d", HOUR..=3660 * DAY);

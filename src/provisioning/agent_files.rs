@@ -5,7 +5,7 @@ use gatewarden_protocol::AgentRow;
 use serde_json::{Value, json};
 
 use super::{GatewayCaller, GatewayFacts, Writing, with};
-use crate::templates::mark;
+use crate::templates;
 
 /// What became of an agent's files, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(crate) async fn write(
             done.unchanged.push(name);
             continue;
         }
-        if !is_missing && !writing.overwrite && !mark::is_unchanged(there) {
+        if !is_missing && !writing.overwrite && !templates::is_unchanged(there) {
             done.kept.push(name);
             continue;
         }

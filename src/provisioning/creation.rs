@@ -7,11 +7,11 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, NewGateway};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::provisioning::{MinimumVersion, Named, Provisioning, Step};
+use gatewarden_actors::registry::messages::Trial;
 use gatewarden_actors::registry::messages::{
     AbandonGateway, ConfirmGateway, GatewayCommitted, ReserveGateway, TryGateway, UpdateGateway,
 };
 use gatewarden_actors::registry::roster::GatewayView;
-use gatewarden_actors::registry::trials::Trial;
 use gatewarden_actors::store::records::MainAgent;
 use gatewarden_protocol::{AgentRow, GatewayAddress};
 use serde_json::{Value, json};

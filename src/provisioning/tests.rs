@@ -5,7 +5,7 @@ use super::agent_files::FilesDone;
 use super::main_agent::provision;
 use super::sync::{SyncOptions, Synced, sync};
 use super::*;
-use crate::templates::mark;
+use crate::templates;
 
 /// A gateway in memory: agents, their files, and what it refuses.
 #[derive(Default)]
@@ -182,7 +182,7 @@ async fn a_creation_whose_answer_was_lost_is_found_and_not_repeated() {
     let done = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
     assert_eq!((done.found.agent.id.as_str(), done.found.created), ("gateway-agent-prod", true));
     let text = gateway.file("gateway-agent-prod", "AGENTS.md").unwrap();
-    assert!(mark::is_unchanged(&text), "the gateway's own beginning is nobody's words: {text}");
+    assert!(templates::is_unchanged(&text), "the gateway's own beginning is nobody's words: {text}");
     assert_eq!(gateway.asked("agents.create").len(), 1);
 }
 
@@ -221,8 +221,8 @@ async fn a_file_that_the_release_does_not_take_is_skipped_and_no_error() {
 async fn what_somebody_else_wrote_stays_unless_overwriting_is_asked_for() {
     let gateway = Scripted { has_hashes: true, ..gateway(Some("main"), &["main"]) };
     gateway.put("main", "AGENTS.md", "the operator's own words\n");
-    gateway.put("main", "TOOLS.md", &format!("{}\nand a note of the agent\n", mark::marked("sent before")));
-    gateway.put("main", "HEARTBEAT.md", &mark::marked("sent before, of an older template"));
+    gateway.put("main", "TOOLS.md", &format!("{}\nand a note of the agent\n", templates::marked("sent before")));
+    gateway.put("main", "HEARTBEAT.md", &templates::marked("sent before, of an older template"));
     let synced = run(&gateway, ALL, false).await;
     assert_eq!((synced.files, synced.main_updated), ([1, 0, 2, 0], true), "written, unchanged, kept, skipped");
     assert_eq!(gateway.file("main", "AGENTS.md").unwrap(), "the operator's own words\n");

@@ -100,11 +100,11 @@ fn what_is_no_template_is_refused_with_its_path() {
 
 #[test]
 fn a_mark_tells_an_unchanged_file_from_a_changed_one() {
-    let sent = mark::marked("one\ntwo\n\n");
+    let sent = marked("one\ntwo\n\n");
     assert!(sent.starts_with("one\ntwo\n\n<!-- gatewarden ") && sent.ends_with(" -->\n"));
-    assert!(mark::is_unchanged(&sent));
+    assert!(is_unchanged(&sent));
     // An editor may take the last line break away.
-    assert!(mark::is_unchanged(sent.trim_end()));
+    assert!(is_unchanged(sent.trim_end()));
     for changed in [
         sent.replace("two", "three"),
         format!("{sent}more\n"),
@@ -113,6 +113,6 @@ fn a_mark_tells_an_unchanged_file_from_a_changed_one() {
         String::new(),
         sent.lines().last().unwrap().to_owned(),
     ] {
-        assert!(!mark::is_unchanged(&changed), "{changed:?}");
+        assert!(!is_unchanged(&changed), "{changed:?}");
     }
 }

@@ -26,25 +26,21 @@ impl Word {
     ];
 }
 
-/// What the words are filled with.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// The agent's id on the gateway: what sessions and spawns call it.
-    pub agent_id: &'a str,
-    /// Its name for people.
-    pub agent_name: &'a str,
-    /// What it is for.
-    pub agent_role: &'a str,
+    pub(crate) agent_id: &'a str,
+    pub(crate) agent_name: &'a str,
+    pub(crate) agent_role: &'a str,
     /// The gateway's UUID here.
-    pub gateway_id: &'a str,
-    /// The gateway's name here.
-    pub gateway_name: &'a str,
+    pub(crate) gateway_id: &'a str,
+    pub(crate) gateway_name: &'a str,
     /// The gateway's address, without any token.
-    pub gateway_url: &'a str,
+    pub(crate) gateway_url: &'a str,
     /// The organization's UUID.
-    pub organization_id: &'a str,
+    pub(crate) organization_id: &'a str,
     /// Where the gateway's host keeps the workspaces of agents.
-    pub workspace_root: &'a str,
+    pub(crate) workspace_root: &'a str,
 }
 
 impl Facts<'_> {
@@ -70,11 +66,11 @@ enum Piece {
 
 /// A template that has been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub(crate) struct Template(Vec<Piece>);
 
 /// What is wrong with a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TemplateFault {
+pub(crate) enum TemplateFault {
     /// A word that nothing is known for.
     #[error("line {line}: the placeholder {{{{{word}}}}} is unknown; there are {}", known())]
     Unknown {
@@ -93,10 +89,7 @@ pub enum TemplateFault {
 
 impl Template {
     /// Reads a template.
-    ///
-    /// # Errors
-    /// The first word that is unknown, or braces that are not closed.
-    pub fn parse(text: &str) -> Result<Self, TemplateFault> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TemplateFault> {
         let mut pieces = Vec::new();
         let mut rest = text;
         let mut line = 1;
@@ -118,7 +111,7 @@ impl Template {
     }
 
     /// The text with its words filled in. What comes out of a word is not read again.
-    pub fn filled(&self, facts: &Facts<'_>) -> String {
+    pub(crate) fn filled(&self, facts: &Facts<'_>) -> String {
         let texts = self.0.iter().map(|piece| match piece {
             Piece::Text(text) => text.as_str(),
             Piece::Word(word) => facts.of(*word),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::support::client::run;
 use super::support::daemon::{ADMIN_KEY, Daemon, Setup};
 use super::support::ports::free_port;
+use super::support::tls_front::TlsFront;
 
 #[test]
 fn status_is_said_in_words_in_json_and_in_one_word() {
@@ -112,4 +113,30 @@ fn completions_and_manual_pages_know_the_commands() {
     for page in ["gatewarden.1", "gatewarden-gateways-list.1", "gatewarden-serve.1"] {
         assert!(dir.path().join(page).is_file(), "{page}");
     }
+}
+
+#[test]
+fn a_daemon_behind_https_is_reached_past_any_proxy_and_only_where_its_certificate_is_trusted() {
+    let daemon = Daemon::start();
+    let front = TlsFront::before(daemon.address().port(), &["localhost", "127.0.0.1"]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let (roots, others) = (dir.path().join("roots.pem"), dir.path().join("others.pem"));
+    std::fs::write(&roots, front.pem()).expect("written");
+    std::fs::write(&others, TlsFront::before(1, &["localhost"]).pem()).expect("written");
+    let status = |host: &str, roots: &std::path::Path| {
+        let url = format!("https://{host}:{}", front.port());
+        Setup::client_of(&daemon, &["status", "--quiet", "--url", &url])
+            .env("SSL_CERT_FILE", &roots.display().to_string())
+            .env("https_proxy", "http://127.0.0.1:1")
+            .env("ALL_PROXY", "http://127.0.0.1:1")
+            .run()
+    };
+    for host in ["localhost", "127.0.0.1"] {
+        let trusted = status(host, &roots);
+        assert_eq!((trusted.code, trusted.stdout.as_str()), (Some(0), "ok\n"), "{}", trusted.stderr);
+    }
+    let untrusted = status("localhost", &others);
+    assert_eq!(untrusted.code, Some(69), "{}", untrusted.stderr);
+    assert!(untrusted.stderr.contains("invalid peer certificate"), "{}", untrusted.stderr);
+    assert!(!untrusted.stderr.contains(ADMIN_KEY));
 }

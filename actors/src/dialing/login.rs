@@ -1,5 +1,5 @@
 //! One login on an open socket, by hand: for checks that want to know each step and keep no connection. Gateways that are
-//! supervised are logged in to by `machines::link`, on the same handshake.
+//! supervised are logged in to by `machines::connection`, on the same handshake.
 
 use std::time::Duration;
 

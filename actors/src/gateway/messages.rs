@@ -81,6 +81,11 @@ impl GatewayHandle {
         self.commands.do_send(command);
     }
 
+    /// Ends the actor, and doesn't wait for it.
+    pub(crate) fn shut_down(&self) {
+        self.tell(GatewayCommand::ShutDown(oneshot::channel().0));
+    }
+
     /// Hands over a command and waits for its answer. It is handed over before this returns, if it is at all.
     pub(crate) fn ask<T: 'static>(
         &self,

@@ -1,73 +1,94 @@
 //! Gateways that are processes of this machine: their actors are told of records and connections, and what they say is shown.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use actix::prelude::*;
 
 use super::RegistryActor;
-use super::entry::Entry;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::{GatewayReport, Phase, Problem, Status};
 use crate::ids::GatewayId;
+use crate::processes::ProcessesActor;
 use crate::processes::messages::{JoinRegistry, LinkSeen, ProcessNotice, RecordSeen};
 use crate::processes::view::{ProcessState, ProcessView};
 
-impl RegistryActor {
-    /// First of all, so that nothing is said into the void.
-    pub(super) fn join_processes(&self, ctx: &Context<Self>) {
-        if let Some(processes) = &self.processes {
-            let me = ctx.address();
-            processes.do_send(JoinRegistry { notices: me.clone().recipient(), reconnect: me.recipient() });
-        }
-    }
-
-    /// A record was loaded, created or changed. Only those that name a process, or did, are worth a word.
-    pub(super) fn tell_processes_of_record(&self, id: GatewayId) {
-        let (Some(processes), Some(entry)) = (&self.processes, self.entries.get(&id)) else { return };
-        if entry.record.process.is_none() && entry.process.is_none() {
-            return;
-        }
-        processes.do_send(RecordSeen { gateway: id, record: Some(entry.record.clone()) });
-        if entry.record.process.is_some() {
-            processes.do_send(link_of(id, &entry.report));
-        }
-    }
-
-    pub(super) fn tell_processes_of_removal(&self, record: &SharedRecord) {
-        if let Some(processes) = self.processes.as_ref().filter(|_| record.process.is_some()) {
-            processes.do_send(RecordSeen { gateway: record.id, record: None });
-        }
-    }
-
-    /// The connection of a gateway changed: once a change, not once a report.
-    pub(super) fn tell_processes_of_link(&self, entry: &Entry, before: &GatewayReport) {
-        let Some(processes) = self.processes.as_ref().filter(|_| entry.record.process.is_some()) else { return };
-        let id = entry.record.id;
-        let (now, before) = (link_of(id, &entry.report), link_of(id, before));
-        if now != before {
-            processes.do_send(now);
-        }
-    }
+/// What is known of processes, and what their actor was told. Only gateways whose records name a process are worth a word.
+pub(super) struct LocalProcesses {
+    actor: Option<Addr<ProcessesActor>>,
+    views: HashMap<GatewayId, Arc<ProcessView>>,
+    told: HashMap<GatewayId, (SharedRecord, LinkSeen)>,
 }
 
-fn link_of(gateway: GatewayId, report: &GatewayReport) -> LinkSeen {
-    let obstacle = report.last_error.as_ref().map(|problem| problem.message.clone());
-    LinkSeen {
-        gateway,
-        ready_since_ms: report.ready_since_ms,
-        obstacle: obstacle.filter(|_| report.phase != Phase::Ready),
+impl LocalProcesses {
+    pub(super) fn new(actor: Option<Addr<ProcessesActor>>) -> Self {
+        Self { actor, views: HashMap::new(), told: HashMap::new() }
+    }
+
+    /// First of all, so that their notices have somewhere to go.
+    pub(super) fn join(&self, ctx: &Context<RegistryActor>) {
+        if let Some(actor) = &self.actor {
+            let me = ctx.address();
+            actor.do_send(JoinRegistry { notices: me.clone().recipient(), reconnect: me.recipient() });
+        }
+    }
+
+    pub(super) fn view(&self, id: GatewayId) -> Option<Arc<ProcessView>> {
+        self.views.get(&id).cloned()
+    }
+
+    /// Tells how a gateway is now: its record and its connection, each once a change.
+    pub(super) fn tell(&mut self, record: &SharedRecord, report: &GatewayReport) {
+        let Some(actor) = &self.actor else { return };
+        let gateway = record.id;
+        let told = self.told.get(&gateway);
+        let seen = RecordSeen { gateway, record: Some(record.clone()) };
+        if record.process.is_none() {
+            if self.told.remove(&gateway).is_some() {
+                actor.do_send(seen);
+            }
+            return;
+        }
+        let obstacle = report.last_error.as_ref().map(|problem| problem.message.clone());
+        let link = LinkSeen {
+            gateway,
+            ready_since_ms: report.ready_since_ms,
+            obstacle: obstacle.filter(|_| report.phase != Phase::Ready),
+        };
+        let is_same_record = told.is_some_and(|(known, _)| Arc::ptr_eq(known, record));
+        if is_same_record && told.is_some_and(|(_, known)| *known == link) {
+            return;
+        }
+        if !is_same_record {
+            actor.do_send(seen);
+        }
+        actor.do_send(link.clone());
+        self.told.insert(gateway, (record.clone(), link));
+    }
+
+    /// The gateway was deleted.
+    pub(super) fn forget(&mut self, gateway: GatewayId) {
+        self.views.remove(&gateway);
+        if self.told.remove(&gateway).is_some()
+            && let Some(actor) = &self.actor
+        {
+            actor.do_send(RecordSeen { gateway, record: None });
+        }
     }
 }
 
 impl Handler<ProcessNotice> for RegistryActor {
     type Result = ();
 
-    fn handle(&mut self, notice: ProcessNotice, _: &mut Self::Context) {
-        if let Some(entry) = self.entries.get_mut(&notice.gateway) {
-            // Of a record that named one until a moment ago.
-            entry.process = notice.view.filter(|_| entry.record.process.is_some());
-            self.publish(notice.gateway);
-        }
+    fn handle(&mut self, ProcessNotice { gateway, view }: ProcessNotice, _: &mut Self::Context) {
+        let Some(member) = self.fleet.get(gateway) else { return };
+        // A record may have named one until a moment ago.
+        match view.filter(|_| member.record.process.is_some()) {
+            Some(view) => self.processes.views.insert(gateway, view),
+            None => self.processes.views.remove(&gateway),
+        };
+        self.publish(gateway);
     }
 }
 

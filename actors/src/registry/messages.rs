@@ -1,23 +1,23 @@
 //! What the HTTP front sends to the registry. Reads don't come here: they use [`super::roster::RosterReader`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+pub use gatewarden_core::fleet::SpawnAnswer;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::roster::GatewayView;
-use super::trials::Trial;
 use crate::dialing::Held;
 use crate::error::Failure;
-use crate::gateway::messages::FromGateway;
-use crate::gateway_record::{GatewayChange, NewGateway};
-use crate::gateway_report::ProbeOutcome;
+use crate::gateway_record::{GatewayChange, NewGateway, SharedRecord};
+use crate::gateway_report::{GatewayReport, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogSubscription, LogWish};
 use crate::machines::routing::RouteWish;
 use crate::run::{SessionAction, Work};
-use crate::store::records::{Idempotency, MainAgent, NewSpawn, SpawnRecord};
-use std::sync::Arc;
+use crate::store::records::{Idempotency, MainAgent, NewSpawn};
 
 /// A gateway was created or changed, and how.
 #[derive(Debug, Clone)]
@@ -59,6 +59,15 @@ pub struct ReserveGateway {
     pub new: NewGateway,
     /// See [`crate::gateway_record::GatewayRecord::workspace_root`].
     pub workspace_root: String,
+}
+
+/// A gateway under trial. Dropping it ends the trial.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// As dialled; its id is what requests to it name.
+    pub record: SharedRecord,
+    /// What its actor says, from the first word on.
+    pub reports: watch::Receiver<GatewayReport>,
 }
 
 /// From the organization API: dial what is not stored, to see whether it could be.
@@ -135,9 +144,6 @@ pub struct Ping;
 #[rtype(result = "()")]
 pub struct Drain;
 
-/// Notices of `Gateway` actors arrive as [`FromGateway`].
-pub type Notice = FromGateway;
-
 /// From HTTP: record a piece of work, find it a gateway, send it there, reply with the acceptance.
 ///
 /// Fails with `gateway_not_found`, `gateway_unavailable`, `gateway_busy`, `no_usable_gateway` (nothing was recorded),
@@ -157,17 +163,6 @@ pub struct SpawnWork {
     pub idempotency: Option<Idempotency>,
     /// Deadline of the acceptance.
     pub timeout: Duration,
-}
-
-/// A spawn was accepted, or the same request was before.
-#[derive(Debug, Clone)]
-pub struct SpawnAnswer {
-    /// As recorded, brought up to date with the acceptance.
-    pub record: SpawnRecord,
-    /// Whether this is the recorded answer to an earlier request.
-    pub replayed: bool,
-    /// The gateway's reply; null for a replay.
-    pub reply: Value,
 }
 
 /// From HTTP: pause, resume or kill what runs in a session of one gateway. Replies with the gateway's words.

@@ -1,28 +1,29 @@
-//! Requests that go to gateways: probe, call, reconnect; and the end of all.
+//! What is passed on to gateways: calls, control, logs, probes, spawns; and reconnects, and the end of all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::future::join_all;
+use gatewarden_core::fleet::{Member, SpawnAnswer, SpawnRequest, Ticket, unusable};
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::RegistryActor;
-use super::entry::Entry;
-use super::messages::{CallGateway, ControlSessionAt, Drain, Ping, ProbeGateways, ReconnectGateway, WatchGatewayLogs};
+use super::messages::{
+    CallGateway, ControlSessionAt, Drain, Ping, ProbeGateways, ReconnectGateway, SpawnWork, WatchGatewayLogs,
+};
 use super::roster::GatewayView;
+use super::{GRACE, RegistryActor};
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::messages::{GatewayCommand, NoAnswer, Reply};
-use crate::gateway_report::ProbeOutcome;
-use crate::gateway_report::{GatewayReport, Phase};
+use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::LogSubscription;
+use crate::machines::spawn_state::SpawnState;
 use crate::run::{ControlSession, SessionAction};
-use std::sync::Arc;
 
-/// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
-pub(super) const GRACE: Duration = Duration::from_millis(500);
 /// How long gateways may take to close their sockets when the daemon stops.
 const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
 
@@ -30,14 +31,14 @@ impl RegistryActor {
     /// Passes a command on to a gateway that is usable. `what` it then failed to do in time goes into the failure with `help`.
     fn ask<T: 'static>(
         &self,
-        entry: &Entry,
+        member: &Member,
         timeout: Duration,
         (what, help): (&'static str, &'static str),
         command: impl FnOnce(Reply<Result<T, Failure>>) -> GatewayCommand,
     ) -> ResponseFuture<Result<T, Failure>> {
-        let name = entry.record.name.clone();
-        let Some(handle) = entry.handle.as_ref().filter(|_| entry.report.is_usable()) else {
-            return refused(unusable(&name, &entry.report));
+        let name = member.record.name.clone();
+        let Some(handle) = self.handles.get(&member.record.id).filter(|_| member.is_usable()) else {
+            return refused(unusable(&name, &member.report));
         };
         let asked = handle.ask(timeout + GRACE, command);
         Box::pin(async move {
@@ -57,11 +58,6 @@ impl RegistryActor {
             }
         })
     }
-
-    /// A gateway that everybody sees.
-    fn visible(&self, id: GatewayId) -> Result<&Entry, Failure> {
-        self.entries.get(&id).filter(|entry| !entry.is_hidden()).ok_or_else(|| Failure::gateway_not_found(id))
-    }
 }
 
 fn refused<T: 'static>(failure: Failure) -> ResponseFuture<Result<T, Failure>> {
@@ -73,15 +69,15 @@ impl Handler<CallGateway> for RegistryActor {
 
     fn handle(&mut self, message: CallGateway, _: &mut Self::Context) -> Self::Result {
         let CallGateway { target, method, params, timeout } = message;
-        let Some(id) = target.or(self.election.acting()) else {
+        let Some(id) = target.or(self.fleet.acting()) else {
             let failure = Failure::new(ErrorCode::NoUsableGateway, "No gateway can take the request: none is usable")
                 .with_help("GET /api/gateways shows each gateway's state and what to do about it.")
                 .with_retry_after(Duration::from_secs(5));
             return refused(failure);
         };
-        let Some(entry) = self.entries.get(&id) else { return refused(Failure::gateway_not_found(id)) };
+        let Some(member) = self.fleet.dialled(id) else { return refused(Failure::gateway_not_found(id)) };
         let words = ("answer", "The request may have been carried out: look before you repeat it.");
-        let called = self.ask(entry, timeout, words, |reply| GatewayCommand::Call { method, params, timeout, reply });
+        let called = self.ask(member, timeout, words, |reply| GatewayCommand::Call { method, params, timeout, reply });
         Box::pin(async move { called.await.map(|value| (id, value)) })
     }
 }
@@ -98,8 +94,8 @@ impl Handler<ControlSessionAt> for RegistryActor {
         };
         let words = (what, "It may have been carried out: look at the session before you repeat it.");
         let control = ControlSession { session_key, action, timeout };
-        match self.visible(gateway) {
-            Ok(entry) => self.ask(entry, timeout, words, |reply| GatewayCommand::Control(control, reply)),
+        match self.fleet.visible(gateway) {
+            Ok(member) => self.ask(member, timeout, words, |reply| GatewayCommand::Control(control, reply)),
             Err(failure) => refused(failure),
         }
     }
@@ -111,9 +107,9 @@ impl Handler<WatchGatewayLogs> for RegistryActor {
     fn handle(&mut self, message: WatchGatewayLogs, _: &mut Self::Context) -> Self::Result {
         let WatchGatewayLogs { gateway, wish, timeout } = message;
         let words = ("give out its log", "Try again; if it stays so, look at the gateway's load.");
-        match self.visible(gateway) {
-            Ok(entry) if self.stopping => refused(unusable(&entry.record.name, &entry.report)),
-            Ok(entry) => self.ask(entry, timeout, words, |reply| GatewayCommand::WatchLogs(wish, reply)),
+        match self.fleet.visible(gateway) {
+            Ok(member) if self.fleet.is_stopping() => refused(unusable(&member.record.name, &member.report)),
+            Ok(member) => self.ask(member, timeout, words, |reply| GatewayCommand::WatchLogs(wish, reply)),
             Err(failure) => refused(failure),
         }
     }
@@ -123,7 +119,7 @@ impl Handler<ProbeGateways> for RegistryActor {
     type Result = ResponseFuture<Result<Vec<(GatewayId, ProbeOutcome)>, Failure>>;
 
     fn handle(&mut self, message: ProbeGateways, _: &mut Self::Context) -> Self::Result {
-        let ids: Vec<GatewayId> = match message.only.map(|id| (id, self.visible(id))) {
+        let ids: Vec<GatewayId> = match message.only.map(|id| (id, self.fleet.visible(id))) {
             Some((_, Err(failure))) => return refused(failure),
             Some((id, Ok(_))) => vec![id],
             None => self.roster.reader().list().iter().map(|view| view.record.id).collect(),
@@ -134,11 +130,12 @@ impl Handler<ProbeGateways> for RegistryActor {
         let probes: Vec<_> = ids
             .into_iter()
             .filter_map(move |id| {
-                let entry = self.entries.get(&id)?;
-                let handle = entry.handle.as_ref();
-                let asked =
-                    handle.map(|handle| handle.ask(timeout + GRACE, |reply| GatewayCommand::Probe { timeout, reply }));
-                let (report, clock) = (entry.report.clone(), clock.clone());
+                let member = self.fleet.get(id)?;
+                let asked = self
+                    .handles
+                    .get(&id)
+                    .map(|handle| handle.ask(timeout + GRACE, |reply| GatewayCommand::Probe { timeout, reply }));
+                let (report, clock) = (member.report.clone(), clock.clone());
                 Some(async move {
                     let answered = match asked {
                         Some(asked) => asked.await.ok(),
@@ -162,41 +159,29 @@ fn unanswered(report: GatewayReport, probed_at_ms: i64) -> ProbeOutcome {
     ProbeOutcome { probed_at_ms, report, latency_ms: None, failed_step: Some(("request".to_owned(), words.to_owned())) }
 }
 
-/// The failure for a request to a gateway that isn't to be trusted with work.
-pub(super) fn unusable(name: &str, report: &GatewayReport) -> Failure {
-    let failure = Failure::new(
-        ErrorCode::GatewayUnavailable,
-        format!(
-            "Gateway \"{name}\" is {} ({}) and cannot take requests",
-            report.status.as_str(),
-            report.phase.as_str()
-        ),
-    )
-    .with_retry_after(Duration::from_secs(5));
-    match &report.last_error {
-        Some(problem) => failure.with_help(format!("{} {}", problem.message, problem.help)),
-        None => failure.with_help("GET /api/gateways shows its state; it is retried automatically."),
+impl Handler<SpawnWork> for RegistryActor {
+    type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
+
+    fn handle(&mut self, message: SpawnWork, ctx: &mut Self::Context) -> Self::Result {
+        let SpawnWork { wish, work, record, idempotency, timeout } = message;
+        let (answer, answered) = oneshot::channel();
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.spawners.insert(ticket, answer);
+        let request = SpawnRequest { wish, work, record, idempotency, timeout };
+        self.feed(ctx, |fleet, _| fleet.spawn(ticket, request));
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("registry"))) })
     }
 }
 
 impl Handler<ReconnectGateway> for RegistryActor {
     type Result = Result<Arc<GatewayView>, Failure>;
 
-    fn handle(&mut self, message: ReconnectGateway, ctx: &mut Self::Context) -> Self::Result {
-        let id = message.0;
-        let entry = self.entries.get_mut(&id).filter(|entry| !entry.is_hidden());
-        let entry = entry.ok_or_else(|| Failure::gateway_not_found(id))?;
-        info!(gateway.id = id.0, gateway.name = %entry.record.name, "reconnect asked for by an operator");
-        match &entry.handle {
-            Some(handle) => handle.tell(GatewayCommand::Reconnect),
-            None => {
-                entry.intensity.forgive();
-                let last_seen_ms = entry.report.last_seen_ms;
-                entry.report = GatewayReport { last_seen_ms, ..GatewayReport::unknown(self.clock.wall_ms()) };
-                self.start_gateway(id, ctx);
-            }
-        }
-        self.publish(id).ok_or_else(|| Failure::gateway_not_found(id))
+    fn handle(&mut self, ReconnectGateway(id): ReconnectGateway, ctx: &mut Self::Context) -> Self::Result {
+        self.feed(ctx, |fleet, time| fleet.reconnect(time, id))?;
+        let view = self.roster.reader().get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
+        info!(gateway.id = id.0, gateway.name = %view.record.name, "reconnect asked for by an operator");
+        Ok(view)
     }
 }
 
@@ -210,17 +195,12 @@ impl Handler<Drain> for RegistryActor {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
-        self.stopping = true;
-        let closing: Vec<_> = self
-            .entries
-            .values()
-            .filter_map(|entry| entry.handle.as_ref())
-            .map(|handle| handle.ask(CLOSE_BUDGET, GatewayCommand::ShutDown))
-            .collect();
+        self.fleet.stop();
+        let closing: Vec<_> =
+            self.handles.values().map(|handle| handle.ask(CLOSE_BUDGET, GatewayCommand::ShutDown)).collect();
         let count = closing.len();
-        let observed = self.take_unsaved();
-        let store = self.store.clone();
-        let health_log = self.health_log.clone();
+        let observed = self.fleet.take_unsaved();
+        let (store, health_log) = (self.store.clone(), self.health_log.clone());
         let drain = async move {
             if join_all(closing).await.contains(&Err(NoAnswer::Late)) {
                 warn!(gateways = count, "not every gateway connection could be closed in time");
@@ -231,5 +211,22 @@ impl Handler<Drain> for RegistryActor {
             health_log.flush().await;
         };
         Box::pin(drain.into_actor(self).then(|(), registry, _| registry.write_last_spawns()))
+    }
+}
+
+impl RegistryActor {
+    /// Once, for the daemon's stop.
+    fn write_last_spawns(&mut self) -> ResponseActFuture<Self, ()> {
+        let batch = self.fleet.last_batch();
+        let store = self.store.clone();
+        let write = async move {
+            if batch.steps.is_empty() {
+                return (batch.spawn_ids, Ok(Vec::new()));
+            }
+            (batch.spawn_ids, store.move_spawns(&SpawnState::OPEN, batch.steps).await)
+        };
+        Box::pin(write.into_actor(self).map(|(spawn_ids, written), registry, ctx| {
+            registry.feed(ctx, |fleet, time| fleet.on_spawns_written(time, &spawn_ids, written));
+        }))
     }
 }

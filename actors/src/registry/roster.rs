@@ -51,6 +51,10 @@ pub struct Slot {
 }
 
 impl Slot {
+    fn of(view: Arc<GatewayView>) -> Arc<Self> {
+        Arc::new(Self { id: view.record.id, view: ArcSwap::new(view), sessions: ArcSwap::default() })
+    }
+
     /// The present view.
     pub fn view(&self) -> Arc<GatewayView> {
         self.view.load_full()
@@ -152,43 +156,23 @@ impl RosterWriter {
     /// Publishes a gateway: new, or with a changed record. O(gateways) only where membership or order changes.
     pub fn publish(&self, view: GatewayView) -> Arc<GatewayView> {
         let view = Arc::new(view);
-        let id = view.record.id;
         let index = self.reader.shared.index.load();
-        match index.by_id.get(&id) {
+        match index.by_id.get(&view.record.id) {
             Some(slot) => {
                 let before = slot.view.swap(view.clone());
                 if sort_key(&before) != sort_key(&view) {
-                    self.reorder();
+                    self.store(index.ordered.iter().cloned());
                 }
             }
-            None => {
-                let slot = Arc::new(Slot { id, view: ArcSwap::new(view.clone()), sessions: ArcSwap::default() });
-                let mut by_id = index.by_id.clone();
-                by_id.insert(id, slot.clone());
-                let mut ordered = index.ordered.clone();
-                let place = ordered.partition_point(|other| sort_key(&other.view.load()) < sort_key(&view));
-                ordered.insert(place, slot);
-                self.reader.shared.index.store(Arc::new(Index { ordered, by_id }));
-            }
+            None => self.store(index.ordered.iter().cloned().chain([Slot::of(view.clone())])),
         }
         self.bump();
         view
     }
 
-    /// Publishes a whole roster at once: the start of the daemon, O(n log n) once.
+    /// Publishes a whole roster at once: the start of the daemon.
     pub fn publish_all(&self, views: Vec<GatewayView>) {
-        let mut ordered: Vec<Arc<Slot>> = views
-            .into_iter()
-            .map(|view| {
-                Arc::new(Slot { id: view.record.id, view: ArcSwap::from_pointee(view), sessions: ArcSwap::default() })
-            })
-            .collect();
-        ordered.sort_by_cached_key(|slot| {
-            let view = slot.view();
-            (!view.record.is_primary, view.record.name.clone(), view.record.id)
-        });
-        let by_id = ordered.iter().map(|slot| (slot.id, slot.clone())).collect();
-        self.reader.shared.index.store(Arc::new(Index { ordered, by_id }));
+        self.store(views.into_iter().map(|view| Slot::of(Arc::new(view))));
         self.bump();
     }
 
@@ -202,10 +186,7 @@ impl RosterWriter {
     /// Removes a gateway.
     pub fn remove(&self, id: GatewayId) {
         let index = self.reader.shared.index.load();
-        let mut by_id = index.by_id.clone();
-        by_id.remove(&id);
-        let ordered = index.ordered.iter().filter(|slot| slot.id != id).cloned().collect();
-        self.reader.shared.index.store(Arc::new(Index { ordered, by_id }));
+        self.store(index.ordered.iter().filter(|slot| slot.id != id).cloned());
         self.bump();
     }
 
@@ -221,14 +202,11 @@ impl RosterWriter {
         self.bump();
     }
 
-    fn reorder(&self) {
-        let index = self.reader.shared.index.load();
-        let mut ordered = index.ordered.clone();
-        ordered.sort_by_cached_key(|slot| {
-            let view = slot.view();
-            (!view.record.is_primary, view.record.name.clone(), view.record.id)
-        });
-        self.reader.shared.index.store(Arc::new(Index { ordered, by_id: index.by_id.clone() }));
+    fn store(&self, slots: impl Iterator<Item = Arc<Slot>>) {
+        let mut ordered: Vec<Arc<Slot>> = slots.collect();
+        ordered.sort_by(|a, b| sort_key(&a.view.load()).cmp(&sort_key(&b.view.load())));
+        let by_id = ordered.iter().map(|slot| (slot.id, slot.clone())).collect();
+        self.reader.shared.index.store(Arc::new(Index { ordered, by_id }));
     }
 
     fn bump(&self) {

@@ -21,9 +21,10 @@ use crate::event_hub::subscriber::Delivery;
 use crate::gateway_notice::AuthPermit;
 use crate::gateway_notice::AuthResult;
 use crate::gateway_notice::GatewayNotice;
-use crate::gateway_record::GatewayChange;
+use crate::gateway_record::{DeviceToken, GatewayChange};
 use crate::gateway_report::{BreakerState, BreakerView, GatewayReport, Phase, Problem, Status, StatusSource};
 use crate::machines::event_places::Holder;
+use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
 use crate::store::audit_log::AuditLogWriter;
 use crate::store::key_file::SealingKey;
 use crate::store::options::StoreOptions;
@@ -66,18 +67,22 @@ impl House {
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let (registry, roster) = RegistryActor::start(RegistryParts {
             health_log: HealthLogWriter::start(store.clone()),
-            records: store.load_gateways().await.unwrap(),
-            device_tokens: store.load_device_tokens().await.unwrap(),
+            stored: Stored {
+                records: store.load_gateways().await.unwrap(),
+                device_tokens: store.load_device_tokens().await.unwrap(),
+                open_spawns: store.open_spawns().await.unwrap(),
+            },
+            settings: FleetSettings {
+                election,
+                restarts,
+                routing: RoutingSettings::default(),
+                heartbeat_interval: Duration::from_secs(30),
+            },
             seed,
             spawn: script.spawner(),
-            election,
-            restarts,
-            routing: RoutingSettings::default(),
-            open_spawns: store.open_spawns().await.unwrap(),
             events,
             audit: audit.clone(),
             retention: RetentionSettings::default(),
-            heartbeat_interval: Duration::from_secs(30),
             clock,
             metrics,
             processes: None,

@@ -7,31 +7,19 @@ use gatewarden_protocol::decoding::Excess;
 use gatewarden_protocol::forbidden_address::ForbiddenReason;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_upgrade};
 
-/// The step of a dial that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DialStep {
-    /// Name resolution.
-    Resolve,
-    /// TCP.
-    Connect,
-    /// TLS handshake.
-    Tls,
-    /// HTTP upgrade to a WebSocket.
-    Upgrade,
-    /// A plain HTTP request and its answer.
-    Request,
-}
-
-impl DialStep {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Resolve => "resolve",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Upgrade => "upgrade",
-            Self::Request => "request",
-        }
+gatewarden_protocol::named! {
+    /// The step of a dial that failed.
+    pub enum DialStep {
+        /// Name resolution.
+        Resolve = "resolve",
+        /// TCP.
+        Connect = "connect",
+        /// TLS handshake.
+        Tls = "tls",
+        /// HTTP upgrade to a WebSocket.
+        Upgrade = "upgrade",
+        /// A plain HTTP request and its answer.
+        Request = "request",
     }
 }
 

@@ -18,27 +18,24 @@ use crate::settings::ElectionSettings;
 
 /// What the election needs to know of one gateway.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
-    /// Which.
-    pub id: GatewayId,
+pub(crate) struct Candidate {
+    pub(crate) id: GatewayId,
     /// Whether it is the configured primary.
-    pub configured: bool,
+    pub(crate) configured: bool,
     /// Ready, breaker closed.
-    pub usable: bool,
-    /// Takes no new work.
-    pub drained: bool,
+    pub(crate) usable: bool,
+    pub(crate) drained: bool,
     /// Held down for flapping.
-    pub held_down: bool,
+    pub(crate) held_down: bool,
     /// Higher is preferred.
-    pub priority: i32,
-    /// Active sessions, 0 while unknown.
-    pub active_sessions: u32,
-    /// Round trip in microseconds; `u64::MAX` while unknown.
-    pub latency_us: u64,
-    /// Since when it is ready.
-    pub ready_since: Option<Instant>,
+    pub(crate) priority: i32,
+    /// 0 while unknown.
+    pub(crate) active_sessions: u32,
+    /// `u64::MAX` while unknown.
+    pub(crate) latency_us: u64,
+    pub(crate) ready_since: Option<Instant>,
     /// Whether its first attempt has ended, either way.
-    pub outcome_known: bool,
+    pub(crate) outcome_known: bool,
 }
 
 /// The acting primary changed.
@@ -54,7 +51,7 @@ pub struct PrimaryChange {
 
 /// Remembers who acts and since when; everything else is told to it.
 #[derive(Debug, Clone)]
-pub struct Election {
+pub(crate) struct Election {
     settings: ElectionSettings,
     hold_until: Instant,
     held: bool,
@@ -69,7 +66,7 @@ pub struct Election {
 
 impl Election {
     /// Starts with nobody acting; `now` is the daemon's start.
-    pub fn new(settings: ElectionSettings, now: Instant) -> Self {
+    pub(crate) fn new(settings: ElectionSettings, now: Instant) -> Self {
         let hold_until = now + settings.startup_hold;
         Self {
             settings,
@@ -83,17 +80,17 @@ impl Election {
     }
 
     /// Who acts.
-    pub fn acting(&self) -> Option<GatewayId> {
+    pub(crate) fn acting(&self) -> Option<GatewayId> {
         self.acting
     }
 
     /// When to decide again though nothing changed: the end of the start's hold, or a failback that falls due.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
     /// Decides anew. `doubts` says that the supervisor doubts its own network. O(candidates).
-    pub fn decide(&mut self, now: Instant, candidates: &[Candidate], doubts: bool) -> Option<PrimaryChange> {
+    pub(crate) fn decide(&mut self, now: Instant, candidates: &[Candidate], doubts: bool) -> Option<PrimaryChange> {
         self.deadline = None;
         let configured = candidates.iter().find(|candidate| candidate.configured);
         let configured_id = configured.map(|primary| primary.id);

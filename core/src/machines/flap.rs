@@ -4,17 +4,17 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Transitions within [`WINDOW`] that make a flapper.
-pub const TRANSITIONS: usize = 5;
+pub(crate) const TRANSITIONS: usize = 5;
 /// The window in which they count.
-pub const WINDOW: Duration = Duration::from_secs(10 * 60);
+pub(crate) const WINDOW: Duration = Duration::from_secs(10 * 60);
 /// The first hold-down; each further one doubles it up to [`MAX_HOLD`].
-pub const FIRST_HOLD: Duration = Duration::from_secs(5 * 60);
+pub(crate) const FIRST_HOLD: Duration = Duration::from_secs(5 * 60);
 /// The longest hold-down.
-pub const MAX_HOLD: Duration = Duration::from_secs(60 * 60);
+pub(crate) const MAX_HOLD: Duration = Duration::from_secs(60 * 60);
 
 /// Counts the transitions of one gateway between usable and not. Remembers at most [`TRANSITIONS`] instants.
 #[derive(Debug, Clone, Default)]
-pub struct FlapDamper {
+pub(crate) struct FlapDamper {
     transitions: VecDeque<Instant>,
     held_until: Option<Instant>,
     last_hold: Option<Duration>,
@@ -22,7 +22,7 @@ pub struct FlapDamper {
 
 impl FlapDamper {
     /// The gateway became usable or ceased to be. True when this starts a new hold-down.
-    pub fn on_transition(&mut self, now: Instant) -> bool {
+    pub(crate) fn on_transition(&mut self, now: Instant) -> bool {
         // A quiet spell as long as the longest hold-down makes an honest gateway of a former flapper.
         if self.held_until.is_some_and(|until| now.saturating_duration_since(until) >= MAX_HOLD) {
             self.last_hold = None;
@@ -43,12 +43,12 @@ impl FlapDamper {
     }
 
     /// Whether the gateway is held down at `now`.
-    pub fn is_held(&self, now: Instant) -> bool {
+    pub(crate) fn is_held(&self, now: Instant) -> bool {
         self.held_until.is_some_and(|until| now < until)
     }
 
     /// When the present hold-down ends.
-    pub fn held_until(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
         self.held_until.filter(|until| now < *until)
     }
 }

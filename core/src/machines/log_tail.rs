@@ -83,40 +83,25 @@ pub enum Begin {
     After(LogCursor),
 }
 
-/// Why lines may be missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogGap {
-    /// The gateway began another file: the last lines of the former one may be missing.
-    FileChanged,
-    /// The file became shorter: it was emptied or replaced.
-    FileReplaced,
-    /// More was written than the gateway gives out at once.
-    TooMuch,
-    /// The place that was asked for is not in the log any more.
-    NotThere,
-    /// The gateway pushes entries, and nobody listened for a while.
-    NotConnected,
-    /// The record leads to another gateway now.
-    OtherGateway,
+gatewarden_protocol::named! {
+    /// Why lines may be missing.
+    pub enum LogGap {
+        /// The gateway began another file: the last lines of the former one may be missing.
+        FileChanged = "file_changed",
+        /// The file became shorter: it was emptied or replaced.
+        FileReplaced = "file_replaced",
+        /// More was written than the gateway gives out at once.
+        TooMuch = "too_much",
+        /// The place that was asked for is not in the log any more.
+        NotThere = "not_there",
+        /// The gateway pushes entries, and nobody listened for a while.
+        NotConnected = "not_connected",
+        /// The record leads to another gateway now.
+        OtherGateway = "other_gateway",
+    }
 }
 
 impl LogGap {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::FileChanged, Self::FileReplaced, Self::TooMuch, Self::NotThere, Self::NotConnected, Self::OtherGateway];
-
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::FileChanged => "file_changed",
-            Self::FileReplaced => "file_replaced",
-            Self::TooMuch => "too_much",
-            Self::NotThere => "not_there",
-            Self::NotConnected => "not_connected",
-            Self::OtherGateway => "other_gateway",
-        }
-    }
-
     /// A sentence for people.
     pub fn sentence(self, gateway: &str) -> String {
         let gateway = format!("Gateway \"{gateway}\"");

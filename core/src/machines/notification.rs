@@ -23,39 +23,19 @@ use std::time::{Duration, Instant};
 use super::flap::FlapDamper;
 use crate::ids::GatewayId;
 
-/// What can be wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Condition {
-    /// The gateway can't be reached, or doesn't answer.
-    Down,
-    /// It refuses us until somebody changes something.
-    Blocked,
-    /// Its process ended so often that it isn't started again.
-    CrashLoop,
-    /// Another gateway acts in place of the configured primary, or none does.
-    Failover,
-    /// Most gateways failed at once: the daemon doubts its own network.
-    NetworkDoubt,
-}
-
-impl Condition {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Down, Self::Blocked, Self::CrashLoop, Self::Failover, Self::NetworkDoubt];
-
-    /// The stable name: in the configuration, in notifications, stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Down => "down",
-            Self::Blocked => "blocked",
-            Self::CrashLoop => "crash_loop",
-            Self::Failover => "failover",
-            Self::NetworkDoubt => "network_doubt",
-        }
-    }
-
-    /// Reads a name back.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|condition| condition.as_str() == name)
+gatewarden_protocol::named! {
+    /// What can be wrong.
+    pub enum Condition {
+        /// The gateway can't be reached, or doesn't answer.
+        Down = "down",
+        /// It refuses us until somebody changes something.
+        Blocked = "blocked",
+        /// Its process ended so often that it isn't started again.
+        CrashLoop = "crash_loop",
+        /// Another gateway acts in place of the configured primary, or none does.
+        Failover = "failover",
+        /// Most gateways failed at once: the daemon doubts its own network.
+        NetworkDoubt = "network_doubt",
     }
 }
 

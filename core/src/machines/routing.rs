@@ -7,13 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::ids::GatewayId;
 
 /// Where work goes that names no gateway (`routing.policy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RoutingPolicy {
     /// To the acting primary.
     #[default]
@@ -37,59 +34,42 @@ pub struct RouteWish {
 
 /// What routing needs to know of one gateway.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RouteCandidate<'a> {
-    /// Which.
-    pub id: GatewayId,
-    /// Its name.
-    pub name: &'a str,
-    /// Its labels.
-    pub labels: &'a BTreeMap<String, String>,
+pub(crate) struct RouteCandidate<'a> {
+    pub(crate) id: GatewayId,
+    pub(crate) name: &'a str,
+    pub(crate) labels: &'a BTreeMap<String, String>,
     /// Whether it is the configured primary.
-    pub configured: bool,
+    pub(crate) configured: bool,
     /// Ready, breaker closed.
-    pub usable: bool,
-    /// Takes no new work.
-    pub drained: bool,
+    pub(crate) usable: bool,
+    pub(crate) drained: bool,
     /// At its bound of spawns in flight.
-    pub full: bool,
+    pub(crate) full: bool,
     /// Active sessions and spawns in flight.
-    pub load: u32,
+    pub(crate) load: u32,
     /// Higher is preferred among equally loaded.
-    pub priority: i32,
+    pub(crate) priority: i32,
 }
 
-/// Why a gateway was chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RouteReason {
-    /// The agent prefers it.
-    Preferred,
-    /// The request names it.
-    Requested,
-    /// It is the configured primary and acts.
-    Primary,
-    /// It stands in for the configured primary.
-    ActingPrimary,
-    /// It has the fewest active sessions.
-    LeastLoaded,
-}
-
-impl RouteReason {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Preferred => "preferred",
-            Self::Requested => "requested",
-            Self::Primary => "primary",
-            Self::ActingPrimary => "acting_primary",
-            Self::LeastLoaded => "least_loaded",
-        }
+gatewarden_protocol::named! {
+    /// Why a gateway was chosen.
+    pub enum RouteReason {
+        /// The agent prefers it.
+        Preferred = "preferred",
+        /// The request names it.
+        Requested = "requested",
+        /// It is the configured primary and acts.
+        Primary = "primary",
+        /// It stands in for the configured primary.
+        ActingPrimary = "acting_primary",
+        /// It has the fewest active sessions.
+        LeastLoaded = "least_loaded",
     }
 }
 
 /// Why nobody takes the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoRoute {
+pub(crate) enum NoRoute {
     /// The request names a gateway that doesn't exist.
     UnknownGateway(GatewayId),
     /// The request names a gateway that isn't usable.
@@ -112,7 +92,7 @@ pub enum NoRoute {
 ///
 /// # Errors
 /// Why nobody takes the work.
-pub fn choose(
+pub(crate) fn choose(
     wish: &RouteWish,
     policy: RoutingPolicy,
     acting: Option<GatewayId>,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::ids::GatewayId;
 
 /// The smallest fleet for which a mass failure says anything about ourselves.
-pub const SMALLEST_FLEET: usize = 4;
+pub(crate) const SMALLEST_FLEET: usize = 4;
 
 /// The end or the start of a doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum DoubtChange {
 
 /// Watches usable gateways fail. The fleet is what was usable at the window's start: usable now, or failed within it.
 #[derive(Debug, Clone)]
-pub struct SelfDoubt {
+pub(crate) struct SelfDoubt {
     window: Duration,
     patience: Duration,
     failed: HashMap<GatewayId, Instant>,
@@ -33,7 +33,7 @@ pub struct SelfDoubt {
 
 impl SelfDoubt {
     /// Doubts when more than half fails within `heartbeat_interval`; gives the doubt up after ten of them.
-    pub fn new(heartbeat_interval: Duration) -> Self {
+    pub(crate) fn new(heartbeat_interval: Duration) -> Self {
         Self {
             window: heartbeat_interval,
             patience: heartbeat_interval * 10,
@@ -45,26 +45,26 @@ impl SelfDoubt {
     }
 
     /// Whether the doubt holds.
-    pub fn doubts(&self) -> bool {
+    pub(crate) fn doubts(&self) -> bool {
         self.doubting_since.is_some()
     }
 
     /// A gateway became usable.
-    pub fn on_usable(&mut self, now: Instant, id: GatewayId) -> Option<DoubtChange> {
+    pub(crate) fn on_usable(&mut self, now: Instant, id: GatewayId) -> Option<DoubtChange> {
         self.usable += 1;
         self.failed.remove(&id);
         self.evaluate(now)
     }
 
     /// A usable gateway failed.
-    pub fn on_failed(&mut self, now: Instant, id: GatewayId) -> Option<DoubtChange> {
+    pub(crate) fn on_failed(&mut self, now: Instant, id: GatewayId) -> Option<DoubtChange> {
         self.usable = self.usable.saturating_sub(1);
         self.failed.insert(id, now);
         self.evaluate(now)
     }
 
     /// A gateway was deleted; `usable` says what it was. That is no failure.
-    pub fn on_removed(&mut self, now: Instant, id: GatewayId, usable: bool) -> Option<DoubtChange> {
+    pub(crate) fn on_removed(&mut self, now: Instant, id: GatewayId, usable: bool) -> Option<DoubtChange> {
         if usable {
             self.usable = self.usable.saturating_sub(1);
         }
@@ -73,12 +73,12 @@ impl SelfDoubt {
     }
 
     /// When the doubt is given up.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.doubting_since.map(|since| since + self.patience)
     }
 
     /// The deadline may have passed.
-    pub fn on_deadline(&mut self, now: Instant) -> Option<DoubtChange> {
+    pub(crate) fn on_deadline(&mut self, now: Instant) -> Option<DoubtChange> {
         self.evaluate(now)
     }
 

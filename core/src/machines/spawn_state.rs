@@ -11,69 +11,34 @@
 //! gateway is tried after the first one certainly did not take it. A step may be skipped where a gateway says more than was
 //! asked, as a result that overtakes the acceptance. A final state never changes.
 
-use serde::Serialize;
-
-/// Where a spawn is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SpawnState {
-    /// Written down, with the gateway that it is about to be given to. Durable before the request is given to a connection.
-    Recorded,
-    /// Given to a connection. Written down within moments of it: whoever finds `recorded` after a crash can't tell whether it was
-    /// sent, asks that gateway, and never sends it.
-    Sent,
-    /// The gateway took it.
-    Accepted,
-    /// It runs.
-    Running,
-    /// It was or may have been on the wire, and what became of it is not known for the time being.
-    Unknown,
-    /// Ended well. Final, as all that follow.
-    Completed,
-    /// Refused, or ended badly.
-    Failed,
-    /// Ended because somebody asked for it.
-    Killed,
-    /// What became of it will not be known any more.
-    Lost,
+gatewarden_protocol::named! {
+    /// Where a spawn is in its life.
+    pub enum SpawnState {
+        /// Written down, with the gateway that it is about to be given to. Durable before the request is given to a connection.
+        Recorded = "recorded",
+        /// Given to a connection. Written down within moments of it: whoever finds `recorded` after a crash can't tell whether it was
+        /// sent, asks that gateway, and never sends it.
+        Sent = "sent",
+        /// The gateway took it.
+        Accepted = "accepted",
+        /// It runs.
+        Running = "running",
+        /// It was or may have been on the wire, and what became of it is not known for the time being.
+        Unknown = "unknown",
+        /// Ended well. Final, as all that follow.
+        Completed = "completed",
+        /// Refused, or ended badly.
+        Failed = "failed",
+        /// Ended because somebody asked for it.
+        Killed = "killed",
+        /// What became of it will not be known any more.
+        Lost = "lost",
+    }
 }
 
 impl SpawnState {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Recorded,
-        Self::Sent,
-        Self::Accepted,
-        Self::Running,
-        Self::Unknown,
-        Self::Completed,
-        Self::Failed,
-        Self::Killed,
-        Self::Lost,
-    ];
-
     /// The states that can still change.
     pub const OPEN: [Self; 5] = [Self::Recorded, Self::Sent, Self::Accepted, Self::Running, Self::Unknown];
-
-    /// The stable name, as shown in the API and stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Recorded => "recorded",
-            Self::Sent => "sent",
-            Self::Accepted => "accepted",
-            Self::Running => "running",
-            Self::Unknown => "unknown",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-            Self::Lost => "lost",
-        }
-    }
-
-    /// Reads a name back.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
 
     /// Whether nothing can follow.
     pub fn is_final(self) -> bool {

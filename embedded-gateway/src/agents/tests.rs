@@ -109,3 +109,18 @@ fn there_are_never_too_many_created_agents() {
     }
     assert!(turn(|turn| agents.create(named("one more"), turn)).0.is_err_and(|error| error.code == "UNAVAILABLE"));
 }
+
+#[test]
+fn names_become_ids() {
+    for (name, id) in [
+        ("Worker One", Some("worker-one")),
+        ("  --Über 2!! ", Some("ber-2")),
+        ("a_b", Some("a_b")),
+        ("../../etc", Some("etc")),
+        ("???", None),
+        ("", None),
+    ] {
+        assert_eq!(slug(name).as_deref(), id, "{name:?}");
+    }
+    assert_eq!(slug(&"x".repeat(500)).map(|id| id.len()), Some(MAX_ID));
+}

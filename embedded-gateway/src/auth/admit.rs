@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use gatewarden_protocol::{Dialect, Secret};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
-use super::credential::{Connect, EnteringDevice};
+use super::credential::{Connect, EnteringDevice, check_shared};
 use super::hello::{self, Granted};
-use super::refusals::{self, Told, Unauthorized};
+use super::refusals::{self, Told};
 use super::report::{self, Failure};
 use super::webhook_secret::Shown;
 use super::{Admission, Attempt, Claim, Decision, NEWEST_PROTOCOL, Peer, ProvenDevice, Refusal, Rejection, reject};
@@ -269,42 +267,10 @@ impl GatewayMachine {
         Err(Box::new(refusals::pairing_required(protocol, &asked.request, approved)))
     }
 
-    /// The event that ends a request.
     pub(crate) fn tell_resolved(&self, request_id: &str, device_id: &str, decision: &str, turn: &mut Turn<'_>) {
         let payload =
             json!({"requestId": request_id, "deviceId": device_id, "decision": decision, "ts": turn.now.wall_ms});
         turn.tell(self.subscribers.holding(Scope::Pairing), "device.pair.resolved", payload);
-    }
-}
-
-/// Whether two secrets are the same, in a time that tells nothing of them (their lengths neither: hashes are compared).
-pub(super) fn same_secret(one: &Secret, other: &Secret) -> bool {
-    let (one, other) = (Sha256::digest(one.expose()), Sha256::digest(other.expose()));
-    bool::from(one.as_slice().ct_eq(other.as_slice()))
-}
-
-/// Checks what was shown as the shared credential. From protocol 4 on it may stand in either field. The success is
-/// `auth.method` of the hello.
-pub(super) fn check_shared(
-    auth: &Auth,
-    token: Option<&Secret>,
-    password: Option<&Secret>,
-    protocol: u32,
-) -> Result<&'static str, Unauthorized> {
-    let (expected, first, second, missing, mismatch) = match auth {
-        Auth::None => return Ok(auth.as_str()),
-        Auth::Token(expected) => (expected, token, password, Unauthorized::TokenMissing, Unauthorized::TokenMismatch),
-        Auth::Password(expected) => {
-            (expected, password, token, Unauthorized::PasswordMissing, Unauthorized::PasswordMismatch)
-        }
-    };
-    match (first, second.filter(|_| protocol >= 4)) {
-        (None, None) => Err(missing),
-        (first, second) => {
-            let holds = |shown: Option<&Secret>| shown.is_some_and(|shown| same_secret(shown, expected));
-            // Both are looked at in any case: the time taken must not tell which one was right.
-            if holds(first) | holds(second) { Ok(auth.as_str()) } else { Err(mismatch) }
-        }
     }
 }
 

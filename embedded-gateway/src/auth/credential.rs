@@ -2,8 +2,9 @@
 
 use gatewarden_protocol::Secret;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
-use super::admit::check_shared;
 use super::refusals::{self, Told, Unauthorized};
 use super::{Attempt, ConnectParams, Decision, ProvenDevice, origin, reject};
 use crate::caller::{covers, covers_all};
@@ -13,7 +14,6 @@ use crate::devices::{Asking, Introduction, TokenState};
 use crate::machine::GatewayMachine;
 use crate::turn::Turn;
 
-/// A `connect` on its way through the checks.
 pub(super) struct Connect<'a> {
     pub(super) attempt: &'a Attempt,
     pub(super) params: &'a ConnectParams,
@@ -21,14 +21,11 @@ pub(super) struct Connect<'a> {
     pub(super) proven: Option<&'a ProvenDevice>,
 }
 
-/// What the checks found.
 pub(super) struct Entry {
     /// `auth.method` of the hello.
     pub(super) method: &'static str,
-    /// The shared credential was shown.
     pub(super) by_shared: bool,
     pub(super) device: Option<EnteringDevice>,
-    /// The scopes that it gets.
     pub(super) scopes: Vec<String>,
 }
 
@@ -36,6 +33,37 @@ pub(super) struct EnteringDevice {
     pub(super) id: String,
     /// Approved, so that it gets a token for these scopes.
     pub(super) token_scopes: Option<Vec<String>>,
+}
+
+/// Whether two secrets are the same, in a time that tells nothing of them (their lengths neither: hashes are compared).
+pub(super) fn same_secret(one: &Secret, other: &Secret) -> bool {
+    let (one, other) = (Sha256::digest(one.expose()), Sha256::digest(other.expose()));
+    bool::from(one.as_slice().ct_eq(other.as_slice()))
+}
+
+/// Checks what was shown as the shared credential. From protocol 4 on it may stand in either field. The success is
+/// `auth.method` of the hello.
+pub(super) fn check_shared(
+    auth: &Auth,
+    token: Option<&Secret>,
+    password: Option<&Secret>,
+    protocol: u32,
+) -> Result<&'static str, Unauthorized> {
+    let (expected, first, second, missing, mismatch) = match auth {
+        Auth::None => return Ok(auth.as_str()),
+        Auth::Token(expected) => (expected, token, password, Unauthorized::TokenMissing, Unauthorized::TokenMismatch),
+        Auth::Password(expected) => {
+            (expected, password, token, Unauthorized::PasswordMissing, Unauthorized::PasswordMismatch)
+        }
+    };
+    match (first, second.filter(|_| protocol >= 4)) {
+        (None, None) => Err(missing),
+        (first, second) => {
+            let holds = |shown: Option<&Secret>| shown.is_some_and(|shown| same_secret(shown, expected));
+            // Both are looked at in any case: the time taken must not tell which one was right.
+            if holds(first) | holds(second) { Ok(auth.as_str()) } else { Err(mismatch) }
+        }
+    }
 }
 
 impl Connect<'_> {

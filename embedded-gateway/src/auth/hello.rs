@@ -1,12 +1,13 @@
 //! What a client is told when it is let in.
 
 use gatewarden_protocol::Secret;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::COMPATIBLE_VERSION;
 use crate::caller::{Caller, Scope};
 use crate::machine::GatewayMachine;
 use crate::methods;
+use crate::payload::{joined, joined_if, without_nulls};
 use crate::turn::Turn;
 
 #[derive(Debug)]
@@ -23,24 +24,22 @@ pub(super) struct Granted<'a> {
 /// `hello-ok`, as the negotiated protocol has it.
 pub(super) fn release(machine: &GatewayMachine, granted: &Granted<'_>, turn: &Turn<'_>) -> Value {
     let caller = granted.caller;
-    let mut hello = Map::new();
-    hello.insert("type".into(), "hello-ok".into());
-    hello.insert("protocol".into(), caller.protocol.into());
-    hello.insert("server".into(), server(machine, caller));
-    hello.insert("features".into(), features(caller));
-    hello.insert("snapshot".into(), snapshot(machine, caller, turn));
-    if let Some(auth) = auth(granted) {
-        hello.insert("auth".into(), auth);
-    }
-    hello.insert("policy".into(), policy(machine));
-    Value::Object(hello)
+    without_nulls(json!({
+        "type": "hello-ok",
+        "protocol": caller.protocol,
+        "server": server(machine, caller),
+        "features": features(caller),
+        "snapshot": snapshot(machine, caller, turn),
+        "auth": auth(granted),
+        "policy": policy(machine),
+    }))
 }
 
 /// The reply as document 002 has it: flat features, the token beside them. `server`, `policy` and the scopes stand where
 /// other clients look for them.
 pub(super) fn documented(machine: &GatewayMachine, granted: &Granted<'_>, turn: &Turn<'_>) -> Value {
     let caller = granted.caller;
-    let mut hello = json!({
+    without_nulls(json!({
         "protocol": caller.protocol,
         "sessionId": format!("gateway-session-{}", caller.connection.0),
         "features": methods::names().collect::<Vec<_>>(),
@@ -49,11 +48,8 @@ pub(super) fn documented(machine: &GatewayMachine, granted: &Granted<'_>, turn: 
         "scopes": caller.scopes,
         "uptimeMs": machine.uptime_ms(turn.now),
         "policy": policy(machine),
-    });
-    if let (Some((token, _)), Some(fields)) = (&granted.device_token, hello.as_object_mut()) {
-        fields.insert("deviceToken".into(), token.expose().into());
-    }
-    hello
+        "deviceToken": granted.device_token.as_ref().map(|(token, _)| token.expose()),
+    }))
 }
 
 /// The reply to `auth` of the `rpc` dialect (document 004 shows none).
@@ -74,25 +70,18 @@ pub(super) fn rpc(machine: &GatewayMachine, granted: &Granted<'_>, turn: &Turn<'
 
 fn server(machine: &GatewayMachine, caller: &Caller) -> Value {
     let connection = format!("{}-{}", machine.boot_id, caller.connection.0);
-    if caller.protocol >= 4 {
-        json!({"version": COMPATIBLE_VERSION, "bootId": machine.boot_id, "connId": connection})
-    } else {
-        json!({"version": COMPATIBLE_VERSION, "connId": connection})
-    }
+    let server = json!({"version": COMPATIBLE_VERSION, "connId": connection});
+    joined_if(server, caller.protocol >= 4, || json!({"bootId": machine.boot_id}))
 }
 
 fn features(caller: &Caller) -> Value {
-    let methods: Vec<&str> = methods::names().collect();
-    let mut features = json!({"methods": methods, "events": methods::EVENTS});
-    if let (true, Some(fields)) = (caller.protocol >= 4, features.as_object_mut()) {
-        fields.insert("capabilities".into(), json!([]));
-    }
-    features
+    let features = json!({"methods": methods::names().collect::<Vec<_>>(), "events": methods::EVENTS});
+    joined_if(features, caller.protocol >= 4, || json!({"capabilities": []}))
 }
 
 fn snapshot(machine: &GatewayMachine, caller: &Caller, turn: &Turn<'_>) -> Value {
-    let default_agent = machine.agents.default_id();
-    let mut snapshot = json!({
+    let (config, default_agent) = (&machine.config, machine.agents.default_id());
+    let snapshot = json!({
         "presence": machine.presence_rows(turn.now),
         "health": methods::health_payload(machine, caller, turn),
         "stateVersion": {"presence": machine.presence.version, "health": 0},
@@ -104,35 +93,30 @@ fn snapshot(machine: &GatewayMachine, caller: &Caller, turn: &Turn<'_>) -> Value
             "scope": "per-sender",
         },
     });
-    let Some(fields) = snapshot.as_object_mut() else { return snapshot };
-    if caller.protocol >= 4 {
-        fields.insert("suspension".into(), json!({"phase": "accepting"}));
-    }
+    let snapshot = joined_if(snapshot, caller.protocol >= 4, || json!({"suspension": {"phase": "accepting"}}));
     // Where things lie on the host is for administrators.
-    if caller.holds(Scope::Admin) {
-        if let Some(file) = &machine.config.file {
-            fields.insert("configPath".into(), file.display().to_string().into());
-        }
-        fields.insert("stateDir".into(), machine.config.state_dir.display().to_string().into());
-        fields.insert("authMode".into(), machine.config.auth.as_str().into());
-    }
-    snapshot
+    joined_if(snapshot, caller.holds(Scope::Admin), || {
+        without_nulls(json!({
+            "configPath": config.file.as_ref().map(|file| file.display().to_string()),
+            "stateDir": config.state_dir.display().to_string(),
+            "authMode": config.auth.as_str(),
+        }))
+    })
 }
 
 /// Protocol 4 always tells; protocol 3 only with a device token, and then the scopes of the token.
 fn auth(granted: &Granted<'_>) -> Option<Value> {
     let caller = granted.caller;
-    let mut auth = if caller.protocol >= 4 {
+    let auth = if caller.protocol >= 4 {
         json!({"method": granted.method, "role": "operator", "scopes": caller.scopes})
     } else {
         granted.device_token.as_ref()?;
         json!({"role": "operator", "scopes": granted.approved.as_ref().unwrap_or(&caller.scopes)})
     };
-    if let (Some((token, issued_at_ms)), Some(fields)) = (&granted.device_token, auth.as_object_mut()) {
-        fields.insert("deviceToken".into(), token.expose().into());
-        fields.insert("issuedAtMs".into(), (*issued_at_ms).into());
-    }
-    Some(auth)
+    Some(match &granted.device_token {
+        Some((token, issued_at_ms)) => joined(auth, json!({"deviceToken": token.expose(), "issuedAtMs": issued_at_ms})),
+        None => auth,
+    })
 }
 
 fn policy(machine: &GatewayMachine) -> Value {

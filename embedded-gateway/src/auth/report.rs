@@ -7,7 +7,7 @@ use super::lockout::LeftOut;
 use crate::call::CallError;
 use crate::caller::Caller;
 use crate::devices::Device;
-use crate::effect::{Effect, LogLevel, LogLine};
+use crate::effect::{Effect, LogLevel};
 use crate::machine::GatewayMachine;
 use crate::turn::Turn;
 
@@ -60,9 +60,7 @@ impl GatewayMachine {
             );
         }
     }
-}
 
-impl GatewayMachine {
     /// Tells of failures that were not written, of addresses that have become quiet.
     pub(crate) fn report_left_out_failures(&mut self, turn: &mut Turn<'_>) {
         for left_out in self.auth.failure_log.take_over(turn.now.at) {
@@ -131,6 +129,6 @@ pub(crate) fn revoked(device_id: &str, by: &str, why: &str, turn: &mut Turn<'_>)
     log(turn, LogLevel::Warn, format!("{why}, by {by}"), json!({"device_id": device_id}));
 }
 
-pub(super) fn log(turn: &mut Turn<'_>, level: LogLevel, message: String, extra: Value) {
-    turn.push(Effect::Log(LogLine { level, source: "gateway/auth".to_owned(), session: None, message, extra }));
+fn log(turn: &mut Turn<'_>, level: LogLevel, message: String, extra: Value) {
+    turn.log_with(level, "gateway/auth", None, message, extra);
 }

@@ -5,7 +5,7 @@ use gatewarden_protocol::Secret;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::admit::same_secret;
+use super::credential::same_secret;
 
 /// Where the hex HMAC-SHA256 of the body may stand, alone or after `sha256=`. The second is GitHub's.
 const SIGNATURE_HEADERS: [&str; 2] = ["x-signature", "x-hub-signature-256"];

@@ -1,215 +1,189 @@
 //! Sections `agents` and `gatewarden.commands`: who can be spoken to, and which programs may run. Nothing that isn't named
 //! here can be run.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::forbidden_env::{is_env_name, is_forbidden_env};
-use super::section::{Others, Reader, Section, closest};
+use super::section::{Others, Section, closest};
 use super::{ArgumentPattern, CommandTemplate, ConfiguredAgent, GatewayConfig};
 
 /// Most entries of each kind.
-const MOST_ENTRIES: usize = 1_000;
-const LONGEST_RUN: Duration = Duration::from_secs(30 * 86_400);
+const MAX_ENTRIES: usize = 1_000;
+const MAX_RUN: Duration = Duration::from_secs(30 * 86_400);
+const ENV_NAME: &str = "an environment name is letters, digits and underscores, not beginning with a digit";
 
-pub(super) fn commands(reader: &mut Reader<'_>, ours: &mut Section<'_>, config: &mut GatewayConfig) {
-    for (name, value) in ours.entries(reader, "commands").into_iter().take(MOST_ENTRIES) {
+/// `gatewarden.commands`.
+pub(super) fn commands(ours: &Section<'_>, config: &mut GatewayConfig) {
+    for (name, value) in ours.entries("commands").into_iter().take(MAX_ENTRIES) {
         let path = format!("gatewarden.commands.{name}");
         if !is_name(name) {
-            reader.wrong(&path, None, "a command's name is 1 to 64 letters, digits, dots, dashes or underscores");
+            let cure = "a command's name is 1 to 64 letters, digits, dots, dashes or underscores";
+            ours.findings.wrong(&path, None, cure);
             continue;
         }
-        let section = Section::open(reader, Some(value), path);
-        if let Some(command) = command(reader, section) {
+        if let Some(command) = command(Section::open(ours.findings, Some(value), path)) {
             config.commands.insert(name.to_owned(), command);
         }
     }
 }
 
-fn command(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<CommandTemplate> {
-    let program = section.path_of(reader, "program");
+fn command(section: Section<'_>) -> Option<CommandTemplate> {
+    let program = section.path_of("program");
     if program.is_none() && section.value("program").is_none() {
-        reader.wrong(&section.key("program"), None, "is missing; write the absolute path of the program");
+        section.missing("program", "; write the absolute path of the program");
     }
-    if let Some(program) = &program
-        && !is_executable(program)
-    {
-        let at = section.key("program");
-        reader.warnings.push(format!("{at}: {} is not an executable file; runs of it will fail", program.display()));
+    if let Some(program) = &program {
+        warn_of(&section, program);
     }
-    if let Some(program) = &program
-        && may_be_changed_by_anybody(program)
-    {
-        let at = section.key("program");
-        reader.warnings.push(format!(
-            "{at}: any user of this machine may change {}, and so what this gateway runs; run chmod o-w on it",
-            program.display()
+    let template = CommandTemplate {
+        program: program.unwrap_or_default(),
+        args: section.texts("args"),
+        allowed_args: allowed_args(&section),
+        env: environment(&section),
+        allowed_env: section
+            .list("allowedEnv", |name| match (is_env_name(&name), is_forbidden_env(&name)) {
+                (false, _) => Err(ENV_NAME),
+                (true, true) => Err(
+                    "would let a caller run code of its own (program search, loader or interpreter options); set it in env \
+                    where the command needs it",
+                ),
+                (true, false) => Ok(name),
+            })
+            .into_iter()
+            .collect(),
+        working_dirs: working_dirs(&section),
+        json_lines: section.switch("jsonLines").unwrap_or(false),
+        timeout: section.duration("timeout", Duration::from_secs(1)..=MAX_RUN),
+    };
+    section.close(Others::RefusedBut(""));
+    (!template.program.as_os_str().is_empty()).then_some(template)
+}
+
+/// The program itself (where a link leads) is looked at, not its directory: those may be shared and guarded otherwise.
+fn warn_of(section: &Section<'_>, program: &Path) {
+    let file = std::fs::metadata(program).ok().filter(std::fs::Metadata::is_file);
+    let mode = file.map_or(0, |file| file.permissions().mode());
+    let (at, shown) = (section.key("program"), program.display());
+    if mode & 0o111 == 0 {
+        section.findings.warn(format!("{at}: {shown} is not an executable file; runs of it will fail"));
+    }
+    if mode & 0o002 != 0 {
+        section.findings.warn(format!(
+            "{at}: any user of this machine may change {shown}, and so what this gateway runs; run chmod o-w on it"
         ));
     }
-    let args = section.texts(reader, "args");
-    let allowed_args = allowed_args(reader, &mut section);
-    let env = environment(reader, &mut section);
-    let allowed_env = allowed_env(reader, &mut section);
-    let working_dirs = working_dirs(reader, &mut section);
-    let json_lines = section.switch(reader, "jsonLines").unwrap_or(false);
-    let timeout = section.duration(reader, "timeout", Duration::from_secs(1)..=LONGEST_RUN);
-    section.close(reader, Others::RefusedBut(&[]));
-    Some(CommandTemplate { program: program?, args, allowed_args, env, allowed_env, working_dirs, json_lines, timeout })
 }
 
-fn is_executable(program: &std::path::Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(program).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-}
-
-/// The program itself (where a link leads), not its directory: those may be shared and guarded otherwise.
-fn may_be_changed_by_anybody(program: &std::path::Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(program).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o002 != 0)
-}
-
-const PATTERNS: &str = "must be \"word\", \"number\", \"text\", {text: BYTES}, {exact: \"...\"} or {oneOf: [\"...\"]}";
-
-fn allowed_args(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<ArgumentPattern> {
-    let path = section.key("allowedArgs");
+fn allowed_args(section: &Section<'_>) -> Vec<ArgumentPattern> {
     let mut patterns = Vec::new();
-    for (at, item) in section.items(reader, "allowedArgs").iter().enumerate() {
+    for (at, item) in section.items("allowedArgs").iter().enumerate() {
         match pattern(item) {
             Some(pattern) => patterns.push(pattern),
-            None => reader.wrong(&format!("{path}[{at}]"), Some(item), PATTERNS),
+            None => {
+                let cure =
+                    "must be \"word\", \"number\", \"text\", {text: BYTES}, {exact: \"...\"} or {oneOf: [\"...\"]}";
+                section.wrong(&format!("allowedArgs[{at}]"), Some(item), cure);
+            }
         }
     }
     patterns
 }
 
 fn pattern(item: &Value) -> Option<ArgumentPattern> {
-    match item {
-        Value::String(kind) => match kind.as_str() {
+    if let Some(kind) = item.as_str() {
+        return match kind {
             "word" => Some(ArgumentPattern::Word),
             "number" => Some(ArgumentPattern::Number),
             "text" => Some(ArgumentPattern::Text(4096)),
             _ => None,
-        },
-        Value::Object(fields) if fields.len() == 1 => match fields.iter().next()? {
-            (kind, Value::String(exact)) if kind == "exact" => Some(ArgumentPattern::Exact(exact.clone())),
-            (kind, Value::Number(most)) if kind == "text" => most
-                .as_u64()
-                .filter(|most| (1..=32_768).contains(most))
-                .and_then(|most| usize::try_from(most).ok())
-                .map(ArgumentPattern::Text),
-            (kind, Value::Array(words)) if kind == "oneOf" && !words.is_empty() => words
-                .iter()
-                .map(|word| word.as_str().map(str::to_owned))
-                .collect::<Option<Vec<_>>>()
-                .map(ArgumentPattern::OneOf),
-            _ => None,
-        },
+        };
+    }
+    let fields = item.as_object().filter(|fields| fields.len() == 1)?;
+    match fields.iter().next().map(|(kind, value)| (kind.as_str(), value))? {
+        ("exact", Value::String(exact)) => Some(ArgumentPattern::Exact(exact.clone())),
+        ("text", Value::Number(most)) => {
+            let most = most.as_u64().filter(|most| (1..=32_768).contains(most))?;
+            usize::try_from(most).ok().map(ArgumentPattern::Text)
+        }
+        ("oneOf", Value::Array(words)) if !words.is_empty() => {
+            let words = words.iter().map(|word| word.as_str().map(str::to_owned));
+            words.collect::<Option<Vec<_>>>().map(ArgumentPattern::OneOf)
+        }
         _ => None,
     }
 }
 
-fn environment(reader: &mut Reader<'_>, section: &mut Section<'_>) -> BTreeMap<String, String> {
-    let path = section.key("env");
+fn environment(section: &Section<'_>) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
-    for (name, value) in section.entries(reader, "env") {
-        let at = format!("{path}.{name}");
+    for (name, value) in section.entries("env") {
+        let at = section.key(&format!("env.{name}"));
         if !is_env_name(name) {
-            reader.wrong(
-                &at,
-                None,
-                "an environment name is letters, digits and underscores, not beginning with a digit",
-            );
-        } else if let Some(text) = reader.text(&at, value) {
+            section.findings.wrong(&at, None, ENV_NAME);
+        } else if let Some(text) = section.findings.text(&at, value) {
             variables.insert(name.to_owned(), text);
         }
     }
     variables
 }
 
-fn allowed_env(reader: &mut Reader<'_>, section: &mut Section<'_>) -> BTreeSet<String> {
-    let path = section.key("allowedEnv");
-    let mut names = BTreeSet::new();
-    for (at, name) in section.texts(reader, "allowedEnv").into_iter().enumerate() {
-        let cure = if !is_env_name(&name) {
-            "an environment name is letters, digits and underscores, not beginning with a digit"
-        } else if is_forbidden_env(&name) {
-            "would let a caller run code of its own (program search, loader or interpreter options); set it in env where \
-             the command needs it"
-        } else {
-            names.insert(name);
-            continue;
-        };
-        reader.wrong(&format!("{path}[{at}]"), Some(&name.into()), cure);
-    }
-    names
-}
-
 /// Canonical where they exist; one that is missing is told by the run that needs it.
-fn working_dirs(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<PathBuf> {
-    let path = section.key("workingDirs");
-    let mut dirs = Vec::new();
-    for (at, text) in section.texts(reader, "workingDirs").into_iter().enumerate() {
-        let at = format!("{path}[{at}]");
-        let Some(dir) = reader.path(&at, &text) else { continue };
+fn working_dirs(section: &Section<'_>) -> Vec<PathBuf> {
+    let mut places = 0..;
+    section.list("workingDirs", |text| {
+        let at = format!("{}[{}]", section.key("workingDirs"), places.next().unwrap_or_default());
+        let dir = section.findings.path(&text)?;
         match dir.canonicalize() {
-            Ok(canonical) if canonical.is_dir() => dirs.push(canonical),
-            Ok(_) => reader.wrong(&at, Some(&text.into()), "is not a directory"),
+            Ok(canonical) if canonical.is_dir() => Ok(canonical),
+            Ok(_) => Err("is not a directory"),
             Err(error) => {
-                reader.warnings.push(format!("{at}: {} cannot be used: {error}; runs in it will fail", dir.display()));
-                dirs.push(dir);
+                section.findings.warn(format!("{at}: {} cannot be used: {error}; runs in it will fail", dir.display()));
+                Ok(dir)
             }
         }
-    }
-    dirs
+    })
 }
 
 /// `agents.entries` (a map, protocol 4 releases) and `agents.list` (protocol 3 releases).
-pub(super) fn agents(reader: &mut Reader<'_>, root: &mut Section<'_>, config: &mut GatewayConfig) {
-    let mut section = root.section(reader, "agents");
-    let entries = section.entries(reader, "entries");
-    let list = section.items(reader, "list");
+pub(super) fn agents(root: &Section<'_>, config: &mut GatewayConfig) {
+    let section = root.section("agents");
     let mut defaults = Vec::new();
-    for (id, value) in entries.into_iter().take(MOST_ENTRIES) {
-        let path = format!("agents.entries.{id}");
-        let entry = Section::open(reader, Some(value), path);
-        agent(reader, entry, Some(id), config, &mut defaults);
+    for (id, value) in section.entries("entries").into_iter().take(MAX_ENTRIES) {
+        let entry = Section::open(section.findings, Some(value), format!("agents.entries.{id}"));
+        agent(entry, Some(id), config, &mut defaults);
     }
-    for (at, value) in list.iter().take(MOST_ENTRIES).enumerate() {
-        let entry = Section::open(reader, Some(value), format!("agents.list[{at}]"));
-        agent(reader, entry, None, config, &mut defaults);
+    for (at, value) in section.items("list").iter().take(MAX_ENTRIES).enumerate() {
+        let entry = Section::open(section.findings, Some(value), format!("agents.list[{at}]"));
+        agent(entry, None, config, &mut defaults);
     }
     if defaults.len() > 1 {
-        reader.warnings.push(format!("several agents are marked as default; {} counts", defaults.join(", then ")));
+        section.findings.warn(format!("several agents are marked as default; {} counts", defaults.join(", then ")));
     }
     config.default_agent = defaults
         .into_iter()
         .next()
         .or_else(|| config.agents.contains_key("main").then(|| "main".to_owned()))
         .or_else(|| config.agents.keys().next().cloned());
-    section.close(reader, Others::Ignored);
+    section.close(Others::Ignored);
 }
 
-fn agent(
-    reader: &mut Reader<'_>,
-    mut section: Section<'_>,
-    id: Option<&str>,
-    config: &mut GatewayConfig,
-    defaults: &mut Vec<String>,
-) {
-    let own = if id.is_none() { section.text(reader, "id") } else { None };
+fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, defaults: &mut Vec<String>) {
+    let own = if id.is_none() { section.text("id") } else { None };
     let Some(id) = id.map(str::to_owned).or(own) else {
-        reader.wrong(&section.key("id"), None, "is missing; each agent has an id");
+        section.missing("id", "; each agent has an id");
         return;
     };
+    let path = section.path.clone();
     if !is_agent_id(&id) {
         let cure = "an agent's id is 1 to 64 lower-case letters, digits, dashes or underscores, such as main";
-        reader.wrong(section.path(), Some(&Value::String(id)), cure);
+        section.findings.wrong(&path, Some(&Value::String(id)), cure);
         return;
     }
-    let command = section.text(reader, "command");
+    let command = section.text("command");
     if let Some(name) = &command
         && !config.commands.contains_key(name)
     {
@@ -217,27 +191,25 @@ fn agent(
             Some(meant) => format!("there is no gatewarden.commands.{name}; did you mean {meant}?"),
             None => format!("there is no gatewarden.commands.{name}; describe the command there"),
         };
-        reader.wrong(&section.key("command"), Some(&name.clone().into()), cure);
+        section.wrong("command", Some(&name.clone().into()), cure);
     }
     let model = match section.value("model") {
         Some(Value::Object(model)) => model.get("primary").and_then(Value::as_str).map(str::to_owned),
-        _ => section.text(reader, "model"),
+        _ => section.text("model"),
     };
-    let workspace = section.path_of(reader, "workspace");
-    let name = section.text(reader, "name");
-    if section.switch(reader, "default") == Some(true) {
+    if section.switch("default") == Some(true) {
         defaults.push(id.clone());
     }
-    let path = section.path().to_owned();
-    section.close(reader, Others::Ignored);
     let agent = ConfiguredAgent {
-        name: name.unwrap_or_else(|| id.clone()),
+        name: section.text("name").unwrap_or_else(|| id.clone()),
         command,
-        workspace: workspace.unwrap_or_else(|| config.state_dir.join("workspaces").join(&id)),
+        workspace: section.path_of("workspace").unwrap_or_else(|| config.state_dir.join("workspaces").join(&id)),
         model,
     };
+    let findings = section.findings;
+    section.close(Others::Ignored);
     if config.agents.insert(id.clone(), agent).is_some() {
-        reader.wrong(&path, Some(&Value::String(id)), "is the id of an earlier agent");
+        findings.wrong(&path, Some(&Value::String(id)), "is the id of an earlier agent");
     }
 }
 

@@ -1,10 +1,10 @@
-//! Where the configuration comes from: flags, environment, and the places where the file is looked for.
+//! Where the configuration comes from: flags, environment, and the places where the file is looked for; and what is wrong with
+//! it, said so that it can be put right.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
-
-use super::problem::Problem;
 
 /// Everything that the configuration is made of. Tests fill it in by hand.
 #[derive(Debug, Clone, Default)]
@@ -53,11 +53,9 @@ impl Inputs {
         if let Some(dir) = self.variable("XDG_STATE_HOME").filter(|dir| dir.starts_with('/')) {
             return Ok(Path::new(dir).join("gatewarden/gateway"));
         }
-        let home = self.home().ok_or_else(|| Problem {
-            origin: "the environment".to_owned(),
-            key: None,
-            value: None,
-            cure: "there is no $HOME to keep the gateway's state in; say where with --state-dir DIR".to_owned(),
+        let home = self.home().ok_or_else(|| {
+            let cure = "there is no $HOME to keep the gateway's state in; say where with --state-dir DIR";
+            Problem::of("the environment", None, cure)
         })?;
         Ok(home.join(".local/state/gatewarden/gateway"))
     }
@@ -77,12 +75,8 @@ impl Inputs {
             if path.is_file() {
                 return Ok(Some(path));
             }
-            return Err(Problem {
-                origin: origin.to_owned(),
-                key: None,
-                value: Some(format!("{:?}", path.display().to_string())),
-                cure: format!("there is no file {}; name one that exists, or leave it out", path.display()),
-            });
+            let cure = format!("there is no file {}; name one that exists, or leave it out", path.display());
+            return Err(Problem::of(origin, Some(&path), cure));
         }
         Ok(self.usual_files().into_iter().find(|path| path.is_file()))
     }
@@ -110,13 +104,61 @@ impl Inputs {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Problem> {
-    std::path::absolute(path).map_err(|error| Problem {
-        origin: "the state directory".to_owned(),
-        key: None,
-        value: Some(format!("{:?}", path.display().to_string())),
-        cure: format!("it cannot be made absolute: {error}"),
-    })
+    std::path::absolute(path)
+        .map_err(|error| Problem::of("the state directory", Some(path), format!("it cannot be made absolute: {error}")))
 }
+
+/// One wrong setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands: a file, an environment variable, a flag.
+    pub origin: String,
+    /// The key as a path (`gateway.auth.mode`), where there is one.
+    pub key: Option<String>,
+    /// The offending value as JSON; none for a secret or a missing value.
+    pub value: Option<String>,
+    /// What is wrong and what would be right.
+    pub cure: String,
+}
+
+impl Problem {
+    pub(super) fn of(origin: &str, value: Option<&Path>, cure: impl Into<String>) -> Self {
+        let value = value.map(|value| format!("{:?}", value.display().to_string()));
+        Self { origin: origin.to_owned(), key: None, value, cure: cure.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin)?;
+        if let Some(key) = &self.key {
+            match &self.value {
+                Some(value) => write!(f, "{key} = {value}: ")?,
+                None => write!(f, "{key}: ")?,
+            }
+        }
+        f.write_str(&self.cure)
+    }
+}
+
+/// A configuration that can't be used: everything that is wrong with it, at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("The gateway's configuration cannot be used:")?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {

@@ -6,11 +6,10 @@ use gatewarden_protocol::Secret;
 use serde_json::Value;
 
 use super::gateway_section::{self, Credential};
-use super::inputs::Inputs;
-use super::problem::{ConfigError, Problem};
-use super::section::{Others, Reader, Section};
+use super::inputs::{ConfigError, Inputs, Problem};
+use super::section::{Findings, Others, Section, set};
 use super::token_file::{TokenFile, TokenFileError};
-use super::{Auth, GatewayConfig, agents_section, hooks_section, limits_section, written};
+use super::{Auth, GatewayConfig, agents_section, other_sections, written};
 use crate::clock::{Chance, SystemChance};
 
 /// A checked configuration whose token may still have to be made. Nothing has been written yet.
@@ -68,14 +67,12 @@ pub fn load(inputs: &Inputs) -> Result<Draft, ConfigError> {
     let (file, state_dir) = found.map_err(|problem| ConfigError { problems: vec![problem] })?;
     let tree = match &file {
         None => Value::Null,
-        Some(path) => written::read(path).map_err(|cure| ConfigError {
-            problems: vec![Problem { origin: path.display().to_string(), key: None, value: None, cure }],
-        })?,
+        Some(path) => written::read(path)
+            .map_err(|cure| ConfigError { problems: vec![Problem::of(&path.display().to_string(), None, cure)] })?,
     };
     read_tree(inputs, file, &tree, state_dir)
 }
 
-/// The same from a tree.
 pub(super) fn read_tree(
     inputs: &Inputs,
     file: Option<PathBuf>,
@@ -83,46 +80,51 @@ pub(super) fn read_tree(
     state_dir: PathBuf,
 ) -> Result<Draft, ConfigError> {
     let origin = file.as_ref().map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
-    let mut reader = Reader { inputs, origin, problems: Vec::new(), ignored: Vec::new(), warnings: Vec::new() };
+    let findings = Findings {
+        inputs,
+        origin,
+        problems: Default::default(),
+        ignored: Default::default(),
+        warnings: Default::default(),
+    };
     // Nobody knows this secret: should it ever be used by mistake, it lets nobody in.
     let mut config = GatewayConfig::defaults(state_dir, Auth::Token(SystemChance.secret()));
-    let mut root = Section::open(&mut reader, Some(tree), "");
+    let root = Section::open(&findings, Some(tree), "");
     if let Some(include) = root.value("$include") {
         let cure = "is not supported; write the settings of this gateway into this file";
-        reader.wrong("$include", Some(include), cure);
+        root.wrong("$include", Some(include), cure);
     }
     // Which editor's schema the file follows, and notes that real OpenClaw writes for itself.
     let _ = (root.value("$schema"), root.value("meta"));
-
-    let credential = gateway_section::read(&mut reader, &mut root, &mut config);
-    hooks_section::webhooks(&mut reader, &mut root, &mut config);
-    hooks_section::audit(&mut reader, &mut root, &mut config.audit);
-    hooks_section::logging(&mut reader, &mut root, &mut config.log);
-    let mut ours = root.section(&mut reader, "gatewarden");
-    limits_section::read(&mut reader, &mut ours, &mut config);
-    agents_section::commands(&mut reader, &mut ours, &mut config);
-    ours.close(&mut reader, Others::RefusedBut(&[]));
-    agents_section::agents(&mut reader, &mut root, &mut config);
-    root.close(&mut reader, Others::Ignored);
-
+    let credential = gateway_section::read(&root, &mut config);
+    other_sections::webhooks(&root, &mut config);
+    other_sections::audit(&root, &mut config.audit);
+    other_sections::logging(&root, &mut config.log);
+    let ours = root.section("gatewarden");
+    other_sections::ours(&ours, &mut config);
+    agents_section::commands(&ours, &mut config);
+    ours.close(Others::RefusedBut(""));
+    agents_section::agents(&root, &mut config);
+    root.close(Others::Ignored);
     if let Some(path) = &file {
-        gateway_section::check_privacy(&mut reader, path, holds_secret(tree));
+        gateway_section::check_privacy(&findings, path, holds_secret(tree));
     }
-    from_outside(&mut reader, &mut config);
+    from_outside(&findings, &mut config);
     let auth = match &credential {
         Credential::Known(auth) => Some(auth),
         Credential::TokenFile => None,
     };
-    gateway_section::check_exposure(&mut reader, &config, auth);
-    check_ports(&mut reader, &config);
-    check_agents(&mut reader, &config);
-    if !reader.ignored.is_empty() {
-        let keys = reader.ignored.join(", ");
-        reader.warnings.push(format!("keys of OpenClaw that mean nothing to this gateway were passed over: {keys}"));
+    gateway_section::check_exposure(&findings, &config, auth);
+    check_whole(&findings, &config);
+    let ignored = findings.ignored.into_inner();
+    let mut warnings = findings.warnings.into_inner();
+    if !ignored.is_empty() {
+        let keys = ignored.join(", ");
+        warnings.push(format!("keys of OpenClaw that mean nothing to this gateway were passed over: {keys}"));
     }
-
-    if !reader.problems.is_empty() {
-        return Err(ConfigError { problems: reader.problems });
+    let problems = findings.problems.into_inner();
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
     }
     let token_file = match credential {
         Credential::Known(auth) => {
@@ -132,51 +134,49 @@ pub(super) fn read_tree(
         Credential::TokenFile => Some(TokenFile::of(&config.state_dir)),
     };
     config.file = file;
-    Ok(Draft { config, token_file, warnings: reader.warnings })
+    Ok(Draft { config, token_file, warnings })
 }
 
-/// Environment, then flags, over the file.
-fn from_outside(reader: &mut Reader<'_>, config: &mut GatewayConfig) {
-    if let Some(text) = reader.inputs.variable("OPENCLAW_GATEWAY_PORT").map(str::to_owned) {
-        match text.parse() {
-            Ok(port) => config.port = port,
-            Err(_) => outside(reader, "OPENCLAW_GATEWAY_PORT", &text, "must be a port from 0 to 65535"),
-        }
+fn from_outside(findings: &Findings<'_>, config: &mut GatewayConfig) {
+    let inputs = findings.inputs;
+    if let Some(level) = inputs.variable("LOG_LEVEL") {
+        let cure = |cure: &str| Problem {
+            origin: "the environment".to_owned(),
+            key: Some("LOG_LEVEL".to_owned()),
+            value: Some(Value::from(level).to_string()),
+            cure: cure.to_owned(),
+        };
+        outside(findings, &mut config.log.level, other_sections::parse_level(level).map_err(cure));
     }
-    if let Some(port) = reader.inputs.port {
-        config.port = port;
+    if let Some(text) = inputs.variable("OPENCLAW_GATEWAY_PORT") {
+        let cure = |_| Problem::of("OPENCLAW_GATEWAY_PORT", None, format!("{text:?} must be a port from 0 to 65535"));
+        outside(findings, &mut config.port, text.parse().map_err(cure));
     }
-    if let Some(text) = reader.inputs.bind.clone() {
-        match gateway_section::parse_bind(&text) {
-            Ok(bind) => config.bind = bind,
-            Err(cure) => outside(reader, "--bind", &text, &cure),
-        }
+    set(&mut config.port, inputs.port);
+    if let Some(text) = &inputs.bind {
+        let cure = |cure| Problem::of("--bind", None, format!("{text:?} {cure}"));
+        outside(findings, &mut config.bind, gateway_section::parse_bind(text).map_err(cure));
     }
 }
 
-fn outside(reader: &mut Reader<'_>, origin: &str, value: &str, cure: &str) {
-    reader.problems.push(Problem {
-        origin: origin.to_owned(),
-        key: None,
-        value: None,
-        cure: format!("{value:?} {cure}"),
-    });
+fn outside<T>(findings: &Findings<'_>, field: &mut T, read: Result<T, Problem>) {
+    match read {
+        Ok(read) => *field = read,
+        Err(problem) => findings.problems.borrow_mut().push(problem),
+    }
 }
 
-fn check_ports(reader: &mut Reader<'_>, config: &GatewayConfig) {
+fn check_whole(findings: &Findings<'_>, config: &GatewayConfig) {
     if let Some(metrics) = config.metrics
         && metrics.port == config.port
         && config.port != 0
     {
         let cure = "is the gateway's own port; choose another, or write gatewarden.metrics.enabled: false";
-        reader.wrong("gatewarden.metrics.port", Some(&metrics.port.into()), cure);
+        findings.wrong("gatewarden.metrics.port", Some(&metrics.port.into()), cure);
     }
-}
-
-fn check_agents(reader: &mut Reader<'_>, config: &GatewayConfig) {
     for (at, webhook) in config.webhooks.iter().enumerate() {
         if !config.agents.contains_key(&webhook.agent_id) {
-            reader.warnings.push(format!(
+            findings.warn(format!(
                 "hooks.webhooks[{at}].agentId: no agent {:?} is configured; calls of {} fail until one is",
                 webhook.agent_id, webhook.path
             ));

@@ -1,6 +1,7 @@
 //! Reading a section: each key is asked for once, by name and kind. What nobody asked for is unknown, so the code that reads
 //! is the only list of keys that there is.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -10,50 +11,53 @@ use std::time::Duration;
 use gatewarden_protocol::Secret;
 use serde_json::{Map, Value};
 
-use super::inputs::Inputs;
-use super::problem::Problem;
+use super::inputs::{Inputs, Problem};
 
-pub(super) struct Reader<'a> {
+pub(super) struct Findings<'a> {
     pub(super) inputs: &'a Inputs,
     pub(super) origin: String,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: RefCell<Vec<Problem>>,
     /// Keys of real OpenClaw that mean nothing here.
-    pub(super) ignored: Vec<String>,
+    pub(super) ignored: RefCell<Vec<String>>,
     /// Odd, and no reason not to start.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: RefCell<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Others {
-    /// All are mistakes but these, which real OpenClaw knows and this gateway doesn't use.
-    RefusedBut(&'static [&'static str]),
+    /// All are mistakes but these, which real OpenClaw knows and this gateway doesn't use (separated by spaces).
+    RefusedBut(&'static str),
     /// They belong to real OpenClaw; only a slip of the pen of a key that is read here is a mistake.
     Ignored,
 }
 
 pub(super) struct Section<'a> {
-    path: String,
+    pub(super) findings: &'a Findings<'a>,
+    /// `gateway.auth`
+    pub(super) path: String,
     fields: Option<&'a Map<String, Value>>,
-    asked: BTreeSet<&'static str>,
+    asked: RefCell<BTreeSet<&'static str>>,
+}
+
+pub(super) fn set<T>(field: &mut T, read: Option<T>) {
+    if let Some(read) = read {
+        *field = read;
+    }
 }
 
 impl<'a> Section<'a> {
     /// The section at a path; a missing one is empty, anything but an object a mistake.
-    pub(super) fn open(reader: &mut Reader<'_>, value: Option<&'a Value>, path: impl Into<String>) -> Self {
+    pub(super) fn open(findings: &'a Findings<'a>, value: Option<&'a Value>, path: impl Into<String>) -> Self {
         let path = path.into();
         let fields = match value {
             None | Some(Value::Null) => None,
             Some(Value::Object(fields)) => Some(fields),
             Some(other) => {
-                reader.wrong(&path, Some(other), "must be a section with keys of its own");
+                findings.wrong(&path, Some(other), "must be a section with keys of its own");
                 None
             }
         };
-        Self { path, fields, asked: BTreeSet::new() }
-    }
-
-    pub(super) fn path(&self) -> &str {
-        &self.path
+        Self { findings, path, fields, asked: RefCell::default() }
     }
 
     pub(super) fn key(&self, name: &str) -> String {
@@ -65,177 +69,185 @@ impl<'a> Section<'a> {
     }
 
     /// The value as written; `null` is as good as nothing.
-    pub(super) fn value(&mut self, name: &'static str) -> Option<&'a Value> {
-        self.asked.insert(name);
+    pub(super) fn value(&self, name: &'static str) -> Option<&'a Value> {
+        self.asked.borrow_mut().insert(name);
         self.fields?.get(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn section(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Section<'a> {
-        let path = self.key(name);
-        Section::open(reader, self.value(name), path)
+    /// Notes a wrong value of a key. `value` none: a secret, or nothing is written.
+    pub(super) fn wrong(&self, name: &str, value: Option<&Value>, cure: impl Into<String>) {
+        self.findings.wrong(&self.key(name), value, cure);
     }
 
-    pub(super) fn entries(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Vec<(&'a str, &'a Value)> {
-        let path = self.key(name);
-        let section = Section::open(reader, self.value(name), path);
-        section.fields.map(|fields| fields.iter().map(|(id, value)| (id.as_str(), value)).collect()).unwrap_or_default()
+    /// Notes that a key isn't written.
+    pub(super) fn missing(&self, name: &str, cure: &str) {
+        self.wrong(name, None, format!("is missing{cure}"));
     }
 
-    pub(super) fn items(&mut self, reader: &mut Reader<'_>, name: &'static str) -> &'a [Value] {
+    pub(super) fn section(&self, name: &'static str) -> Section<'a> {
+        Section::open(self.findings, self.value(name), self.key(name))
+    }
+
+    /// The sections within one whose keys are names that somebody chose.
+    pub(super) fn entries(&self, name: &'static str) -> Vec<(&'a str, &'a Value)> {
+        let fields = self.section(name).fields;
+        fields.map(|fields| fields.iter().map(|(id, value)| (id.as_str(), value)).collect()).unwrap_or_default()
+    }
+
+    pub(super) fn items(&self, name: &'static str) -> &'a [Value] {
         match self.value(name) {
             None => &[],
             Some(Value::Array(items)) => items,
             Some(other) => {
-                reader.wrong(&self.key(name), Some(other), "must be a list");
+                self.wrong(name, Some(other), "must be a list");
                 &[]
             }
         }
     }
 
     /// A text; `${NAME}` in it is replaced from the environment, as real OpenClaw does.
-    pub(super) fn text(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Option<String> {
-        let value = self.value(name)?;
-        let path = self.key(name);
-        reader.text(&path, value)
+    pub(super) fn text(&self, name: &'static str) -> Option<String> {
+        self.findings.text(&self.key(name), self.value(name)?)
+    }
+
+    /// A text that says something; the error is the cure.
+    pub(super) fn parsed<T, E: Into<String>>(
+        &self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        parse(&text).map_err(|cure| self.wrong(name, Some(&text.clone().into()), cure)).ok()
+    }
+
+    pub(super) fn list<T, E: Into<String>>(
+        &self,
+        name: &'static str,
+        mut parse: impl FnMut(String) -> Result<T, E>,
+    ) -> Vec<T> {
+        let mut list = Vec::new();
+        for (at, item) in self.items(name).iter().enumerate() {
+            let path = format!("{}[{at}]", self.key(name));
+            let Some(text) = self.findings.text(&path, item) else { continue };
+            match parse(text.clone()) {
+                Ok(one) => list.push(one),
+                Err(cure) => self.findings.wrong(&path, Some(&text.into()), cure),
+            }
+        }
+        list
     }
 
     /// A text that is never shown.
-    pub(super) fn secret(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Option<Secret> {
+    pub(super) fn secret(&self, name: &'static str) -> Option<Secret> {
+        let cure = match self.value(name)? {
+            Value::String(text) if !text.is_empty() => {
+                return self.findings.substituted(&self.key(name), text).map(Secret::new);
+            }
+            Value::String(_) => "is empty; write it, or leave it out",
+            Value::Object(_) => "references to secret providers are not supported here; use \"${NAME}\"",
+            _ => "must be a text in quotes",
+        };
+        self.wrong(name, None, cure);
+        None
+    }
+
+    pub(super) fn switch(&self, name: &'static str) -> Option<bool> {
         let value = self.value(name)?;
-        let path = self.key(name);
-        match value {
-            Value::String(text) if !text.is_empty() => reader.substituted(&path, text).map(Secret::new),
-            Value::String(_) => {
-                reader.wrong(&path, None, "is empty; write it, or leave it out");
-                None
-            }
-            Value::Object(_) => {
-                reader.wrong(&path, None, "references to secret providers are not supported here; use \"${NAME}\"");
-                None
-            }
-            _ => {
-                reader.wrong(&path, None, "must be a text in quotes");
-                None
-            }
+        value.as_bool().or_else(|| {
+            self.wrong(name, Some(value), "must be true or false");
+            None
+        })
+    }
+
+    /// A switch that must not be on.
+    pub(super) fn refuse(&self, name: &'static str, cure: &str) {
+        if self.switch(name) == Some(true) {
+            self.wrong(name, Some(&true.into()), cure);
         }
     }
 
-    pub(super) fn switch(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Option<bool> {
-        match self.value(name)? {
-            Value::Bool(switch) => Some(*switch),
-            other => {
-                reader.wrong(&self.key(name), Some(other), "must be true or false");
-                None
-            }
-        }
-    }
-
-    pub(super) fn number(
-        &mut self,
-        reader: &mut Reader<'_>,
-        name: &'static str,
-        range: RangeInclusive<u64>,
-    ) -> Option<u64> {
+    pub(super) fn number<T: TryFrom<u64>>(&self, name: &'static str, range: RangeInclusive<u64>) -> Option<T> {
         let value = self.value(name)?;
         let number = value.as_u64().filter(|number| range.contains(number));
-        if number.is_none() {
+        number.and_then(|number| T::try_from(number).ok()).or_else(|| {
             let cure = format!("must be a whole number from {} to {}", range.start(), range.end());
-            reader.wrong(&self.key(name), Some(value), cure);
-        }
-        number
+            self.wrong(name, Some(value), cure);
+            None
+        })
     }
 
     /// A number of seconds, or a text with a unit such as `500ms`, `30s`, `5m`, `24h`, `7d`.
-    pub(super) fn duration(
-        &mut self,
-        reader: &mut Reader<'_>,
-        name: &'static str,
-        range: RangeInclusive<Duration>,
-    ) -> Option<Duration> {
+    pub(super) fn duration(&self, name: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
         let value = self.value(name)?;
         let read = match value {
             Value::Number(number) => number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             Value::String(text) => parse_duration(text),
             _ => None,
         };
-        let read = read.filter(|read| range.contains(read));
-        if read.is_none() {
+        read.filter(|read| range.contains(read)).or_else(|| {
             let cure = format!(
                 "must be a number of seconds or a text with a unit (500ms, 30s, 5m, 24h, 7d), from {:?} to {:?}",
                 range.start(),
                 range.end()
             );
-            reader.wrong(&self.key(name), Some(value), cure);
-        }
-        read
+            self.wrong(name, Some(value), cure);
+            None
+        })
     }
 
     /// A path; `~` is expanded. Must be absolute then.
-    pub(super) fn path_of(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Option<PathBuf> {
-        let text = self.text(reader, name)?;
-        let path = self.key(name);
-        reader.path(&path, &text)
+    pub(super) fn path_of(&self, name: &'static str) -> Option<PathBuf> {
+        self.parsed(name, |text| self.findings.path(text))
     }
 
-    pub(super) fn address(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Option<IpAddr> {
-        let text = self.text(reader, name)?;
-        let address = text.parse().ok();
-        if address.is_none() {
-            reader.wrong(&self.key(name), Some(&Value::String(text)), "must be an IP address such as 127.0.0.1");
-        }
-        address
+    pub(super) fn address(&self, name: &'static str) -> Option<IpAddr> {
+        self.parsed(name, |text| text.parse().map_err(|_| "must be an IP address such as 127.0.0.1"))
     }
 
-    pub(super) fn texts(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Vec<String> {
-        let path = self.key(name);
-        self.items(reader, name)
-            .iter()
-            .enumerate()
-            .filter_map(|(at, item)| reader.text(&format!("{path}[{at}]"), item))
-            .collect()
+    pub(super) fn texts(&self, name: &'static str) -> Vec<String> {
+        self.list(name, Ok::<_, String>)
     }
 
     /// What was asked for is known; the rest is judged.
-    pub(super) fn close(self, reader: &mut Reader<'_>, others: Others) {
-        let Some(fields) = self.fields else { return };
-        for (name, value) in fields.iter().filter(|(name, _)| !self.asked.contains(name.as_str())) {
-            let path = self.key(name);
-            let known = match others {
-                Others::RefusedBut(known) => known,
-                Others::Ignored => &[],
-            };
+    pub(super) fn close(self, others: Others) {
+        let asked = self.asked.borrow();
+        let known: Vec<&str> = match others {
+            Others::RefusedBut(known) => known.split_whitespace().collect(),
+            Others::Ignored => Vec::new(),
+        };
+        for (name, value) in self.fields.into_iter().flatten().filter(|(name, _)| !asked.contains(name.as_str())) {
             if known.contains(&name.as_str()) {
-                reader.ignored.push(path);
+                self.findings.ignored.borrow_mut().push(self.key(name));
                 continue;
             }
-            let meant = closest(name, self.asked.iter().copied().chain(known.iter().copied()));
-            match (others, meant) {
+            // Whole sections are not shown.
+            let shown = Some(value).filter(|value| !value.is_object() && !value.is_array());
+            match (others, closest(name, asked.iter().copied().chain(known.iter().copied()))) {
                 (_, Some(meant)) => {
-                    let cure = format!("unknown key; did you mean {}?", self.key(meant));
-                    reader.wrong(&path, scalar(value), cure);
+                    self.wrong(name, shown, format!("unknown key; did you mean {}?", self.key(meant)));
                 }
                 (Others::RefusedBut(_), None) => {
-                    let names = self.asked.iter().copied().collect::<Vec<_>>().join(", ");
-                    reader.wrong(&path, scalar(value), format!("unknown key; known here: {names}"));
+                    let names = asked.iter().copied().collect::<Vec<_>>().join(", ");
+                    self.wrong(name, shown, format!("unknown key; known here: {names}"));
                 }
-                (Others::Ignored, None) => reader.ignored.push(path),
+                (Others::Ignored, None) => self.findings.ignored.borrow_mut().push(self.key(name)),
             }
         }
     }
 }
 
-impl Reader<'_> {
-    /// Notes a wrong value. `value` none: a secret, or nothing is written.
-    pub(super) fn wrong(&mut self, path: &str, value: Option<&Value>, cure: impl Into<String>) {
-        self.problems.push(Problem {
-            origin: self.origin.clone(),
-            key: (!path.is_empty()).then(|| path.to_owned()),
-            value: value.map(shown),
-            cure: cure.into(),
-        });
+impl Findings<'_> {
+    pub(super) fn wrong(&self, path: &str, value: Option<&Value>, cure: impl Into<String>) {
+        let key = (!path.is_empty()).then(|| path.to_owned());
+        let problem = Problem { origin: self.origin.clone(), key, value: value.map(shown), cure: cure.into() };
+        self.problems.borrow_mut().push(problem);
     }
 
-    pub(super) fn text(&mut self, path: &str, value: &Value) -> Option<String> {
+    pub(super) fn warn(&self, warning: impl Into<String>) {
+        self.warnings.borrow_mut().push(warning.into());
+    }
+
+    pub(super) fn text(&self, path: &str, value: &Value) -> Option<String> {
         match value {
             Value::String(text) => self.substituted(path, text),
             other => {
@@ -246,44 +258,36 @@ impl Reader<'_> {
     }
 
     /// A path, `~` expanded; must be absolute then.
-    pub(super) fn path(&mut self, path: &str, text: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, text: &str) -> Result<PathBuf, &'static str> {
         let expanded = self.inputs.expand(Path::new(text));
-        if expanded.is_absolute() {
-            return Some(expanded);
-        }
-        self.wrong(path, Some(&Value::String(text.to_owned())), "must be an absolute path, or begin with ~/");
-        None
+        if expanded.is_absolute() { Ok(expanded) } else { Err("must be an absolute path, or begin with ~/") }
     }
 
     /// `${NAME}` replaced from the environment; `$${NAME}` stays as `${NAME}`. Names are upper case, digits, underscores.
-    fn substituted(&mut self, path: &str, text: &str) -> Option<String> {
+    fn substituted(&self, path: &str, text: &str) -> Option<String> {
         let mut done = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
-            let name = after.split_once('}').map(|(name, _)| name).filter(|name| is_variable(name));
-            match name {
+            done.push_str(before);
+            let named = after.split_once('}').filter(|(name, _)| is_variable(name));
+            rest = match named {
                 None => {
-                    done.push_str(before);
                     done.push_str("${");
-                    rest = after;
-                    continue;
+                    after
                 }
-                Some(name) if before.ends_with('$') => {
-                    done.push_str(before);
+                Some((name, after)) if before.ends_with('$') => {
                     done.push_str(&format!("{{{name}}}"));
+                    after
                 }
-                Some(name) => match self.inputs.variable(name) {
-                    Some(value) => {
-                        done.push_str(before);
-                        done.push_str(value);
-                    }
-                    None => {
+                Some((name, after)) => {
+                    let Some(value) = self.inputs.variable(name) else {
                         self.wrong(path, None, format!("names the environment variable {name}, which is not set"));
                         return None;
-                    }
-                },
-            }
-            rest = after.split_once('}').map_or("", |(_, rest)| rest);
+                    };
+                    done.push_str(value);
+                    after
+                }
+            };
         }
         done.push_str(rest);
         Some(done)
@@ -295,11 +299,7 @@ fn is_variable(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Whole sections are not shown.
-fn scalar(value: &Value) -> Option<&Value> {
-    (!value.is_object() && !value.is_array()).then_some(value)
-}
-
+/// A value for people: JSON, cut where it is long.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(80) {

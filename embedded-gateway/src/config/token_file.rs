@@ -1,18 +1,17 @@
 //! `gateway-token` in the state directory: the shared token of a gateway that was given none, made at the first start.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use gatewarden_protocol::Secret;
 
 use crate::clock::Chance;
+use crate::private_files::replace;
 
 const NAME: &str = "gateway-token";
 /// No token is longer, in bytes.
 const LONGEST: u64 = 4096;
-/// Nobody guesses what is this long, in characters.
 const SHORTEST: usize = 12;
 
 /// The token can't be had.
@@ -98,23 +97,8 @@ impl TokenFile {
             return Ok(token);
         }
         let token = chance.secret();
-        // Written beside it and moved: a crash must not leave half a token that then counts.
-        let beside = self.0.with_extension("new");
-        // What a crash left behind, or somebody put there: never written into, it could be read by others or lead elsewhere.
-        let _ = std::fs::remove_file(&beside);
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)
-            .and_then(|mut file| {
-                file.write_all(token.expose().as_bytes())?;
-                file.write_all(b"\n")?;
-                file.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&beside, &self.0))
-            .and_then(|()| self.0.parent().map_or(Ok(()), |dir| std::fs::File::open(dir)?.sync_all()));
-        written.map_err(|error| self.io(error))?;
+        let line = format!("{}\n", token.expose());
+        replace(&self.0, line.as_bytes()).map_err(|error| self.io(error))?;
         Ok(token)
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use gatewarden_protocol::message_reader::ReadFault;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::frames::{FrameFault, Incoming};
 use super::requests::{self, ClientFrame};
-use super::wire::{self, ReadEnd, Receiver, Sender, Socket};
+use super::wire::{self, Incoming, ReadEnd, Receiver, Sender, Socket};
 use super::wording::Wording;
 use crate::auth::{Admission, FirstStep, Handshake, Peer, Refusal};
 use crate::call::Call;
@@ -26,7 +26,6 @@ use crate::outbound::{Next, Outbound, OutboundItem, Outgoing, STOPPING};
 
 /// Largest message before the hello, in bytes: real gateways have the same limit.
 const CAP_BEFORE_HELLO: usize = 64 * 1024;
-
 /// What the listening half leaves for the speaking half before it stops to wait.
 const NOTES: usize = 8;
 
@@ -52,9 +51,9 @@ impl From<ReadEnd> for Ending {
         match end {
             ReadEnd::Lost => Self::Lost,
             // Real gateways give no reason here.
-            ReadEnd::Fault(FrameFault::TooLarge { .. }) => Self::close(1009, ""),
-            ReadEnd::Fault(fault @ FrameFault::Overloaded) => Self::close(1013, fault.to_string()),
-            ReadEnd::Fault(fault @ FrameFault::Protocol(_)) => Self::close(1002, fault.to_string()),
+            ReadEnd::Fault(ReadFault::TooLarge { .. }) => Self::close(1009, ""),
+            ReadEnd::Fault(ReadFault::Memory(_)) => Self::close(1013, "too many large messages at once"),
+            ReadEnd::Fault(ReadFault::Protocol(fault)) => Self::close(1002, fault),
         }
     }
 }
@@ -160,13 +159,14 @@ async fn shake_hands(
 async fn first_message(receiver: &mut Receiver, sender: &mut Sender) -> Result<Vec<u8>, Ending> {
     loop {
         match receiver.next().await? {
-            Incoming::Message(held) => return Ok(held.bytes),
+            Incoming::Text(text, _) => return Ok(text.into_bytes()),
+            Incoming::Binary(bytes, _) => return Ok(bytes),
             Incoming::Ping(payload) => {
                 sender.pong(&payload);
                 sender.flush().await.map_err(|_| Ending::Lost)?;
             }
-            Incoming::Pong => {}
-            Incoming::Close(code) => return Err(Ending::Close(code, String::new())),
+            Incoming::Pong(_) => {}
+            Incoming::Close { code, .. } => return Err(Ending::Close(code, String::new())),
         }
     }
 }
@@ -212,13 +212,17 @@ async fn listen(
         };
         heard.set(true);
         let note = match incoming {
-            Incoming::Pong => continue,
-            Incoming::Close(code) => return Ending::Close(code, String::new()),
+            Incoming::Pong(_) => continue,
+            Incoming::Close { code, .. } => return Ending::Close(code, String::new()),
             Incoming::Ping(payload) => Note::Pong(payload),
-            Incoming::Message(held) => {
+            message @ (Incoming::Text(..) | Incoming::Binary(..)) => {
                 context.metrics.messages_received.inc();
-                let frame = requests::read(caller.dialect, &held.bytes);
-                drop(held);
+                let frame = match &message {
+                    Incoming::Text(text, _) => requests::read(caller.dialect, text.as_bytes()),
+                    Incoming::Binary(bytes, _) => requests::read(caller.dialect, bytes),
+                    _ => None,
+                };
+                drop(message);
                 receiver.trim();
                 match frame {
                     // Real gateways pass over it, too.

@@ -7,13 +7,10 @@ use crate::call::CallError;
 
 /// Longest request id that is kept and echoed, in bytes.
 const MAX_ID: usize = 1024;
-
 /// Longest method name, in bytes; longer ones exist nowhere.
 const MAX_METHOD: usize = 256;
-
 /// Most JSON values of a message above [`COUNTED_FROM`]: as a tree they take many times their length.
 const MAX_VALUES: usize = 200_000;
-
 /// Messages up to this length are not counted, in bytes.
 const COUNTED_FROM: usize = 256 * 1024;
 

@@ -8,28 +8,26 @@ use std::time::Duration;
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::BytesMut;
 use gatewarden_listener::ClientSocket;
+use gatewarden_protocol::frame_header::FrameSender;
+use gatewarden_protocol::message_reader::{MessageReader, ReadFault, WsMessage};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::frames::{FrameFault, FrameReader, Incoming};
-use crate::connection_limits::MemoryBudget;
+use crate::connection_limits::{COUNTED_FROM, MemoryBudget, MemoryPermit};
 use crate::outbound::UnreadShare;
 
 /// Encoded frames up to this length are collected into one write, in bytes.
 const BATCH: usize = 32 * 1024;
-
+/// Memory that a message is given at first, in bytes.
+const FIRST_RESERVE: usize = 4 * 1024;
 /// Read from the socket at a time, in bytes.
 const READ_AT_ONCE: usize = 8 * 1024;
-
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
-
 const LINGER: Duration = Duration::from_secs(1);
-
 /// Longest reason of a close frame (RFC 6455: 125 bytes with the code).
 const MAX_REASON: usize = 123;
 
-/// One accepted TCP connection, plain or encrypted.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),
@@ -77,20 +75,27 @@ impl AsyncWrite for Socket {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
+/// Why reading ended.
+#[derive(Debug)]
 pub(super) enum ReadEnd {
     /// The client hung up without a close frame, or the network did.
-    #[error("the connection was lost")]
     Lost,
-    #[error(transparent)]
-    Fault(#[from] FrameFault),
+    /// The client broke the rules, or there are too many large messages at once, of all clients together.
+    Fault(ReadFault<Overloaded>),
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Overloaded;
+
+pub(super) type Incoming = WsMessage<MemoryPermit>;
 
 #[derive(Debug)]
 pub(super) struct Receiver {
     half: ReadHalf<Socket>,
     source: BytesMut,
-    reader: FrameReader,
+    reader: MessageReader<MemoryPermit>,
+    cap: usize,
+    budget: MemoryBudget,
 }
 
 /// What goes out. Cancelling a flush loses nothing: what wasn't written stays in the buffer.
@@ -104,7 +109,8 @@ pub(super) struct Sender {
 /// A socket after its upgrade, with what had been read beyond the HTTP head.
 pub(super) fn open(socket: Socket, early: BytesMut, cap: usize, budget: MemoryBudget) -> (Receiver, Sender) {
     let (read, write) = split(socket);
-    let receiver = Receiver { half: read, source: early, reader: FrameReader::new(cap, budget) };
+    let reader = MessageReader::new(FrameSender::Client, FIRST_RESERVE);
+    let receiver = Receiver { half: read, source: early, reader, cap, budget };
     (receiver, Sender { half: write, buffer: BytesMut::new(), shares: Vec::new() })
 }
 
@@ -112,7 +118,12 @@ impl Receiver {
     /// The next message or control frame. Cancelling it loses nothing.
     pub(super) async fn next(&mut self) -> Result<Incoming, ReadEnd> {
         loop {
-            if let Some(incoming) = self.reader.read(&mut self.source)? {
+            let cover = |permit: &mut Option<MemoryPermit>, bytes: usize| {
+                let is_small = bytes <= COUNTED_FROM;
+                let fits = is_small || permit.get_or_insert_with(|| self.budget.empty_permit()).grow_to(bytes);
+                if fits { Ok(()) } else { Err(Overloaded) }
+            };
+            if let Some(incoming) = self.reader.read(&mut self.source, self.cap, cover).map_err(ReadEnd::Fault)? {
                 return Ok(incoming);
             }
             self.source.reserve(READ_AT_ONCE);
@@ -125,7 +136,7 @@ impl Receiver {
     }
 
     pub(super) fn set_cap(&mut self, bytes: usize) {
-        self.reader.set_cap(bytes);
+        self.cap = bytes;
     }
 
     /// Gives the buffer's memory back when a large message has passed.

@@ -72,7 +72,6 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// From the task of a child process.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct ChildNews(News);

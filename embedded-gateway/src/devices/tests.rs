@@ -43,12 +43,12 @@ fn what_is_kept_is_read_back_without_the_tokens_themselves() {
     devices.approve_silently(&id(1), introduction(1, "a"), scopes(&["operator.read"]), |_| false, 5).unwrap();
     let token = Secret::new("a-token-of-some-length");
     devices.token_for(&id(1), &scopes(&["operator.read"]), None, 5, || token.clone()).unwrap();
-    let text = file::write(&devices);
+    let text = written(&devices);
     assert!(!text.contains(token.expose()));
     let mut read = Devices::read(&config(10), Some(&text)).unwrap();
     assert_eq!(read.check_token(&id(1), &token, 6), TokenState::Good(scopes(&["operator.read"])));
     assert_eq!(read.owner_of(&token, 6).unwrap().0.id, id(1));
-    assert_eq!(file::write(&read), text);
+    assert_eq!(written(&read), text);
     // The clear text is gone, so who logs in otherwise gets a new one; the old one stays good.
     let issued = read.token_for(&id(1), &scopes(&["operator.read"]), None, 6, || Secret::new("second")).unwrap();
     assert!(issued.is_fresh);
@@ -64,7 +64,7 @@ fn a_damaged_file_is_refused_and_says_what_to_do() {
     assert!(read(r#"{"version":2,"devices":[]}"#).contains("newer release"));
     let mut devices = Devices::new(&config(10));
     devices.approve_silently(&id(1), introduction(1, "a"), Vec::new(), |_| false, 5).unwrap();
-    let text = file::write(&devices).replace(&id(1), &id(2));
+    let text = written(&devices).replace(&id(1), &id(2));
     assert!(read(&text).contains("damaged"), "an id must belong to its key");
     assert!(Devices::read(&config(10), None).unwrap().iter().next().is_none());
 }
@@ -216,8 +216,18 @@ proptest! {
                 prop_assert!(device.tokens().len() <= 4);
             }
         }
-        let text = file::write(&devices);
+        let text = written(&devices);
         let read = Devices::read(&config(most), Some(&text)).unwrap();
-        prop_assert_eq!(file::write(&read), text);
+        prop_assert_eq!(written(&read), text);
+    }
+}
+
+fn written(devices: &Devices) -> String {
+    let mut chance = crate::clock::CountingChance::default();
+    let mut turn = crate::turn::Turn::new(crate::clock::Now::read(), &mut chance);
+    devices.save(&mut turn);
+    match turn.into_effects().pop() {
+        Some(crate::effect::Effect::Write(FileChange::Replace { text, .. })) => text,
+        other => panic!("{other:?}"),
     }
 }

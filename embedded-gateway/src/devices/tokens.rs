@@ -3,6 +3,7 @@
 use std::fmt;
 
 use gatewarden_protocol::Secret;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -12,9 +13,13 @@ use super::{Device, Devices};
 /// device gets a new one while another program with the same device may still use the old.
 const MAX_TOKENS: usize = 4;
 
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct DeviceToken {
+    /// SHA-256 of the token; base64url without padding in the file.
+    #[serde(rename = "sha256", with = "hash_text")]
     pub(super) hash: [u8; 32],
+    #[serde(skip)]
     pub(super) clear: Option<Secret>,
     pub scopes: Vec<String>,
     /// When it was issued, in wall ms.
@@ -161,4 +166,21 @@ fn hash(token: &Secret) -> [u8; 32] {
 
 fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
     bool::from(one.as_slice().ct_eq(other.as_slice()))
+}
+
+mod hash_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(hash))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let hash = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        hash.ok_or_else(|| D::Error::custom("a hash of a token was damaged"))
+    }
 }

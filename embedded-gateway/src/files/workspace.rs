@@ -10,14 +10,15 @@ use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::replace;
-use crate::agents::workspace_files::{FILE_BYTES, NAMES};
+use crate::agents::{FILE_BYTES, WORKSPACE_FILES};
 use crate::call::CallError;
 use crate::effect::Workspace;
+use crate::private_files::replace;
 
 pub(super) fn list(whose: &Workspace) -> Result<Value, CallError> {
     let folder = folder(whose)?;
-    let files: Vec<Value> = NAMES.iter().map(|name| Value::Object(described(&folder.join(name), name))).collect();
+    let files: Vec<Value> =
+        WORKSPACE_FILES.iter().map(|name| Value::Object(described(&folder.join(name), name))).collect();
     Ok(json!({"agentId": whose.agent, "workspace": folder.display().to_string(), "files": files}))
 }
 

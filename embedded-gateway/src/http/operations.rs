@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{SharedContext, ask, caller, json_answer, refusal, wrong_method};
+use crate::payload::without_nulls;
 
 /// The parameters of an operation, or what is wrong with them: a stranger isn't told.
 type Body = Result<Json<Map<String, Value>>, actix_web::Error>;
 
 const MAX_BODY: usize = 256 * 1024;
-
 /// Sessions where no limit is named (document 000), and at most.
 const SESSIONS: (u32, u32) = (50, 1_000);
 
@@ -71,10 +71,8 @@ async fn sessions(request: HttpRequest, context: SharedContext) -> HttpResponse 
         return refusal(StatusCode::BAD_REQUEST, "invalid_query", "limit must be a number");
     };
     let (default, most) = SESSIONS;
-    let mut params = json!({"limit": wanted.limit.unwrap_or(default).clamp(1, most)});
-    if let (Some(agent), Some(fields)) = (wanted.agent, params.as_object_mut()) {
-        fields.insert("agentId".to_owned(), agent.into());
-    }
+    let limit = wanted.limit.unwrap_or(default).clamp(1, most);
+    let params = without_nulls(json!({"limit": limit, "agentId": wanted.agent}));
     let listed = async {
         let caller = caller(&request, &context).await?;
         ask(&context, &caller, "sessions.list", params).await

@@ -48,7 +48,6 @@ async fn page(request: HttpRequest, context: SharedContext) -> HttpResponse {
         .body(document(&up, numbers.map(|numbers| (numbers, context.metrics.connections.get()))))
 }
 
-/// How much there is of what.
 #[derive(Clone, Copy)]
 struct Numbers {
     agents: usize,

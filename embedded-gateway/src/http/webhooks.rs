@@ -7,18 +7,15 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::{
-    SharedContext, bearer, call_error, json_answer, no_peer, peer_of, refusal, stopping, unauthorized,
-    webhook_template, wrong_method,
+    SharedContext, bearer, call_error, json_answer, no_peer, peer_of, refusal, stopping, unauthorized, wrong_method,
 };
 use crate::auth::webhook_secret;
 use crate::config::Webhook;
 
 /// Longest body, in bytes.
 const MAX_BODY: usize = 256 * 1024;
-
 /// Longest delivery id that is taken as idempotency key, in bytes.
 const MAX_DELIVERY: usize = 128;
-
 /// Headers in which senders name a delivery: sent again, it starts no second run.
 const DELIVERY_HEADERS: [&str; 3] = ["idempotency-key", "x-github-delivery", "x-delivery-id"];
 
@@ -60,7 +57,7 @@ async fn started(
     checked.map_err(|_| stopping())?.map_err(|error| unauthorized(&error))?;
     let invalid = || refusal(StatusCode::BAD_REQUEST, "invalid_body", "the body must be JSON");
     let body: Value = serde_json::from_slice(body).map_err(|_| invalid())?;
-    let text = webhook_template::fill(&webhook.message, &body);
+    let text = fill(&webhook.message, &body);
     if text.trim().is_empty() {
         let said = "the message of this webhook is empty with this body: look at its template";
         return Err(refusal(StatusCode::BAD_REQUEST, "empty_message", said));
@@ -76,4 +73,88 @@ async fn started(
 fn delivery(request: &HttpRequest) -> Option<String> {
     let named = DELIVERY_HEADERS.iter().find_map(|name| request.headers().get(*name)?.to_str().ok());
     named.filter(|name| !name.is_empty() && name.len() <= MAX_DELIVERY).map(str::to_owned)
+}
+
+/// Longest message, in bytes; what exceeds it is cut.
+const MAX_MESSAGE: usize = 128 * 1024;
+
+/// Fills the places in, once: what the body says is never read as a template. Text goes in as it is, other values as JSON; what
+/// the body lacks is left empty. A place that isn't closed, or names something other than `body`, stays as it is written.
+fn fill(template: &str, body: &Value) -> String {
+    let mut message = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        message.push_str(before);
+        let Some((place, following)) = after.split_once("}}") else {
+            message.push_str("{{");
+            rest = after;
+            continue;
+        };
+        match path(place.trim()) {
+            Some(path) => message.push_str(&text(look_up(body, path))),
+            None => message.extend(["{{", place, "}}"]),
+        }
+        rest = following;
+    }
+    message.push_str(rest);
+    let end = message.floor_char_boundary(MAX_MESSAGE);
+    message.truncate(end);
+    message
+}
+
+/// `body` and `body.a.b`, without the `body`.
+fn path(place: &str) -> Option<&str> {
+    let rest = place.strip_prefix("body")?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.').filter(|path| !path.is_empty()) }
+}
+
+fn look_up<'a>(body: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').filter(|name| !name.is_empty()).try_fold(body, |value, name| match value {
+        Value::Array(values) => values.get(name.parse::<usize>().ok()?),
+        _ => value.get(name),
+    })
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn places_are_filled_in_from_the_body() {
+        let body = json!({"message": "Hello", "a": {"b": [10, {"c": true}]}, "n": null, "x.y": 1});
+        for (template, message) in [
+            ("Webhook triggered: {{body.message}}", "Webhook triggered: Hello"),
+            ("{{ body.a.b.0 }} and {{body.a.b.1.c}}", "10 and true"),
+            ("{{body.a}}", r#"{"b":[10,{"c":true}]}"#),
+            ("[{{body.n}}{{body.missing}}{{body.a.b.7}}]", "[]"),
+            ("{{env.HOME}} {{bodyguard}} {{body.}}", "{{env.HOME}} {{bodyguard}} {{body.}}"),
+            ("open {{body.message", "open {{body.message"),
+            ("no places", "no places"),
+        ] {
+            assert_eq!(fill(template, &body), message, "{template}");
+        }
+        assert_eq!(fill("{{body}}", &json!([1])), "[1]");
+    }
+
+    #[test]
+    fn what_the_body_says_is_not_a_template() {
+        let body = json!({"one": "{{body.two}}", "two": "secret"});
+        assert_eq!(fill("{{body.one}}", &body), "{{body.two}}");
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let body = json!({"text": "ä".repeat(100_000)});
+        assert_eq!(fill("{{body.text}}{{body.text}}", &body).len(), MAX_MESSAGE);
+    }
 }

@@ -13,6 +13,7 @@ use crate::COMPATIBLE_VERSION;
 use crate::caller::{Caller, Scope};
 use crate::clock::Now;
 use crate::effect::Effect;
+use crate::payload::without_nulls;
 use crate::turn::Turn;
 
 /// Most rows of a list (as in real releases); the gateway's own comes first.
@@ -99,9 +100,10 @@ fn is_shown(caller: &Caller) -> bool {
 
 fn row(caller: &Caller, boot_id: &str, reason: &str, now: Now) -> Value {
     let name = caller.display_name.as_deref().unwrap_or(&caller.client_id);
-    let mut row = json!({
+    without_nulls(json!({
         "host": name,
         "clientId": caller.client_id,
+        "deviceId": caller.device_id,
         "roles": ["operator"],
         "scopes": caller.scopes,
         "instanceId": format!("{boot_id}-{}", caller.connection.0),
@@ -109,11 +111,7 @@ fn row(caller: &Caller, boot_id: &str, reason: &str, now: Now) -> Value {
         "text": format!("Node: {name} · mode {}", caller.mode),
         "mode": caller.mode,
         "ts": now.wall_ms,
-    });
-    if let (Some(device), Some(fields)) = (&caller.device_id, row.as_object_mut()) {
-        fields.insert("deviceId".into(), device.clone().into());
-    }
-    row
+    }))
 }
 
 #[cfg(test)]

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::Method;
-use crate::agents::workspace_files::{FILE_BYTES, known};
-use crate::agents::{Agent, AgentFields, not_found};
-use crate::call::Call;
-use crate::call::{Answer, CallError, Outcome};
+use crate::agents::{Agent, AgentFields, FILE_BYTES, not_found, workspace_file};
+use crate::call::{Answer, Call, CallError, Outcome};
 use crate::caller::Scope;
 use crate::effect::{DiskQuery, Effect, Workspace};
 use crate::machine::GatewayMachine;
 use crate::params::Params;
+use crate::payload::joined_if;
 use crate::turn::Turn;
 
 pub(super) const METHODS: &[Method] = &[
@@ -29,18 +28,13 @@ fn list(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome 
     Params::read(call, &[])?;
     let protocol = call.caller.protocol;
     let agents: Vec<_> = machine.agents.list().iter().map(|agent| agent.row(protocol)).collect();
-    let mut payload = json!({
+    let payload = json!({
         "defaultId": machine.agents.default_id(),
         "mainKey": "main",
         "scope": "per-sender",
         "agents": agents,
     });
-    if protocol >= 4
-        && let Some(fields) = payload.as_object_mut()
-    {
-        fields.insert("ownership".into(), "explicit".into());
-        fields.insert("selectionRequired".into(), false.into());
-    }
+    let payload = joined_if(payload, protocol >= 4, || json!({"ownership": "explicit", "selectionRequired": false}));
     Ok(payload.into())
 }
 
@@ -122,7 +116,7 @@ fn files_set(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> 
 
 fn file_name(params: &Params<'_>) -> Result<&'static str, CallError> {
     let given = params.required("name")?;
-    known(given).ok_or_else(|| {
+    workspace_file(given).ok_or_else(|| {
         let given: String = given.chars().filter(|character| !character.is_control()).take(80).collect();
         CallError::invalid(format!("unsupported file \"{given}\""))
     })

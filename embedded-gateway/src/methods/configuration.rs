@@ -8,8 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Method;
 use super::information::bind_word;
-use crate::call::Call;
-use crate::call::Outcome;
+use crate::call::{Call, Outcome};
 use crate::caller::Scope;
 use crate::config::{Auth, GatewayConfig};
 use crate::machine::GatewayMachine;
@@ -17,7 +16,6 @@ use crate::params::Params;
 use crate::turn::Turn;
 
 pub(super) const METHODS: &[Method] = &[Method { name: "config.get", scope: Scope::Read, run: config_get }];
-
 /// What stands in the place of a secret, as real gateways have it.
 pub(super) const REDACTED: &str = "__OPENCLAW_REDACTED__";
 

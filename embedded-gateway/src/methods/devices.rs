@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use super::Method;
 use crate::auth::report;
-use crate::call::Call;
-use crate::call::{Answer, CallError, Outcome};
+use crate::call::{Answer, Call, CallError, Outcome};
 use crate::caller::{Caller, Scope, covers};
 use crate::devices::{Unapprovable, device_row, pending_row};
 use crate::effect::Effect;

@@ -7,8 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Method;
 use crate::COMPATIBLE_VERSION;
-use crate::call::Call;
-use crate::call::{Answer, Outcome};
+use crate::call::{Answer, Call, Outcome};
 use crate::caller::{Caller, Scope};
 use crate::config::Bind;
 use crate::effect::{DiskQuery, Effect};
@@ -27,6 +26,8 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "models.list", scope: Scope::Read, run: models_list },
     Method { name: "system-presence", scope: Scope::Read, run: system_presence },
     Method { name: "logs.tail", scope: Scope::Read, run: logs_tail },
+    // The heartbeat of document 002.
+    Method { name: "ping", scope: Scope::Connected, run: ping },
 ];
 
 const RECENT: usize = 5;
@@ -255,4 +256,8 @@ fn logs_tail(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> 
     };
     turn.push(Effect::Disk { to: call.reply_to(), query });
     Ok(Answer::Later)
+}
+
+fn ping(_: &mut GatewayMachine, _: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Ok(json!({"ts": turn.now.wall_ms}).into())
 }

@@ -7,14 +7,13 @@ use serde_json::{Value, json};
 
 use super::Method;
 use crate::agents::Agent;
-use crate::call::{Answer, CallError, Outcome};
-use crate::call::{Call, ReplyTo};
-use crate::caller::Scope;
+use crate::call::{Answer, Call, CallError, Outcome, ReplyTo};
+use crate::caller::{ConnectionId, Scope};
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
 use crate::params::Params;
 use crate::processes::command_templates::{SpawnWish, allow};
-use crate::runs::{Asked, NewRun, Replay, fingerprint};
+use crate::runs::{Asked, NewRun, RunRequest, fingerprint};
 use crate::sessions::{Opening, SessionKey};
 use crate::turn::Turn;
 
@@ -32,71 +31,49 @@ const KEY_BYTES: usize = 256;
 /// Longest that a caller may wait or let a run last, in ms: a day.
 const LONGEST_MS: u64 = 24 * 3_600 * 1_000;
 
-#[derive(Debug, Clone)]
-pub(crate) struct AgentMessage {
-    pub(crate) id: RunId,
-    pub(crate) asked: Asked,
-    pub(crate) fingerprint: String,
-    pub(crate) reply: ReplyTo,
-    pub(crate) from: String,
-    pub(crate) session: SessionKey,
-    pub(crate) opening: Opening,
-    pub(crate) agent: Agent,
-    pub(crate) text: String,
-    pub(crate) cwd: Option<String>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) spawn_request: Option<String>,
+pub(super) struct AgentMessage<'a> {
+    pub(super) session: SessionKey,
+    pub(super) opening: Opening,
+    pub(super) agent: Agent,
+    pub(super) text: String,
+    pub(super) cwd: Option<&'a str>,
 }
 
-pub(crate) fn deliver(machine: &mut GatewayMachine, message: AgentMessage, turn: &mut Turn<'_>) -> Outcome {
-    let agent = &message.agent;
+pub(super) fn deliver(
+    machine: &mut GatewayMachine,
+    request: RunRequest,
+    message: AgentMessage<'_>,
+    turn: &mut Turn<'_>,
+) -> Outcome {
+    let AgentMessage { session, opening, agent, text, cwd } = message;
     let Some(name) = &agent.command else {
         return Err(CallError::unavailable(format!(
             "agent \"{}\" has no command, so nothing can run for it: give it one (agents.entries.{}.command, or the \
-             agent's command in agents.list) in the gateway's configuration",
+            agent's command in agents.list) in the gateway's configuration",
             agent.id, agent.id
         ))
         .with_details(json!({"code": "AGENT_HAS_NO_COMMAND", "agentId": agent.id})));
     };
-    let wish = SpawnWish { command: name, cwd: message.cwd.as_deref(), ..SpawnWish::default() };
-    let command = allow(&machine.config.commands, wish)?;
-    // Without a directory of its own the program works in the agent's folder, which is the gateway's to make.
-    let make_cwd = command.cwd.is_none();
+    let command = allow(&machine.config.commands, SpawnWish { command: name, cwd, ..SpawnWish::default() })?;
     let new = NewRun {
-        id: message.id,
-        asked: message.asked,
-        fingerprint: message.fingerprint,
-        reply: message.reply,
-        from: message.from,
-        session: message.session,
-        opening: Opening { model: message.opening.model.or_else(|| agent.model.clone()), ..message.opening },
-        agent_id: agent.id.clone(),
-        cwd: command.cwd.clone().unwrap_or_else(|| agent.workspace.clone()),
-        make_cwd,
+        request,
+        session,
+        opening: Opening { model: opening.model.or(agent.model), ..opening },
+        agent_id: agent.id,
+        // Without a directory of its own the program works in the agent's folder, which is the gateway's to make.
+        make_cwd: command.cwd.is_none(),
+        cwd: command.cwd.clone().unwrap_or(agent.workspace),
         command,
-        message: Some(message.text),
-        timeout: message.timeout,
-        spawn_request: message.spawn_request,
+        message: Some(text),
     };
     let (runs, mut parts) = machine.runs();
     runs.begin(new, &mut parts, turn)
 }
 
 /// Starts a run for a message that no caller waits for (a webhook, `sessions.create` with a message). The payload names the
-/// run. An error means that nothing was begun.
-pub(crate) fn send_unasked(
-    machine: &mut GatewayMachine,
-    agent_id: &str,
-    session: SessionKey,
-    text: String,
-    from: &str,
-    turn: &mut Turn<'_>,
-) -> Result<Value, CallError> {
-    send_delivery(machine, agent_id, session, text, from, None, turn)
-}
-
-/// The same. `delivery` is the run's id, where the sender may send the same once more: that begins nothing.
-pub(crate) fn send_delivery(
+/// run. An error means that nothing was begun. `delivery` is the run's id, where the sender may send the same once more: that
+/// begins nothing.
+pub(super) fn send_unasked(
     machine: &mut GatewayMachine,
     agent_id: &str,
     session: SessionKey,
@@ -106,99 +83,82 @@ pub(crate) fn send_delivery(
     turn: &mut Turn<'_>,
 ) -> Result<Value, CallError> {
     let agent = machine.agents.resolve(Some(agent_id))?;
-    let reply = ReplyTo { connection: crate::caller::ConnectionId(0), request: None };
-    let fingerprint = delivery.as_ref().map(|_| fingerprint(from, &Value::from(text.as_str()))).unwrap_or_default();
-    if let Some(id) = &delivery
-        && let Replay::Answer(answer) = machine.runs.replay(id, &fingerprint, Asked::Unasked, &reply, turn)?
-    {
-        return Ok(payload(answer?));
-    }
-    let message = AgentMessage {
+    let can_come_again = delivery.is_some();
+    let request = RunRequest {
+        fingerprint: delivery.as_ref().map(|_| fingerprint(from, &Value::from(text.as_str()))).unwrap_or_default(),
         id: delivery.unwrap_or_else(|| RunId(turn.uuid())),
         asked: Asked::Unasked,
-        fingerprint,
-        reply,
+        reply: ReplyTo { connection: ConnectionId(0), request: None },
         from: from.to_owned(),
-        session,
-        opening: Opening::default(),
-        agent,
-        text,
-        cwd: None,
         timeout: None,
-        spawn_request: None,
     };
-    Ok(payload(deliver(machine, message, turn)?))
-}
-
-/// What nobody waits for has been answered at once.
-fn payload(answer: Answer) -> Value {
-    match answer {
+    let replayed = if can_come_again { machine.runs.replay(&request, turn)? } else { None };
+    let answer = match replayed {
+        Some(answer) => answer,
+        None => {
+            let message = AgentMessage { session, opening: Opening::default(), agent, text, cwd: None };
+            deliver(machine, request, message, turn)?
+        }
+    };
+    // What nobody waits for has been answered at once.
+    Ok(match answer {
         Answer::Payload(payload) => payload,
         Answer::Later => Value::Null,
-    }
+    })
 }
 
 fn agent(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
-    let params = Params::read(
-        call,
-        &[
-            "message",
-            "idempotencyKey",
-            "agentId",
-            "sessionKey",
-            "sessionId",
-            "thinking",
-            "thinkingLevel",
-            "deliver",
-            "timeout",
-            "label",
-            "lane",
-            "extraSystemPrompt",
-            "channel",
-            "to",
-            "attachments",
-            "provider",
-            "model",
-            "cwd",
-        ],
-    )?;
+    let known = [
+        "message",
+        "idempotencyKey",
+        "agentId",
+        "sessionKey",
+        "sessionId",
+        "thinking",
+        "thinkingLevel",
+        "deliver",
+        "timeout",
+        "label",
+        "lane",
+        "extraSystemPrompt",
+        "channel",
+        "to",
+        "attachments",
+        "provider",
+        "model",
+        "cwd",
+    ];
+    let params = Params::read(call, &known)?;
     let text = text_of(&params, "message")?;
     refuse_what_cannot_be_passed_on(&params)?;
-    let once = call.caller.dialect == Dialect::Rpc;
-    let asked = if once { Asked::AgentOnce } else { Asked::Agent };
-    let id = match key_of(&params)? {
-        Some(id) => id,
-        // Document 004 knows no such key, and neither does HTTP.
-        None if call.caller.dialect != Dialect::Openclaw => RunId(turn.uuid()),
-        None => return Err(params.missing("idempotencyKey")),
-    };
-    let fingerprint = fingerprint(&call.method, &call.params);
-    if let Replay::Answer(answer) = machine.runs.replay(&id, &fingerprint, asked, &call.reply_to(), turn)? {
-        return answer;
+    let asked = if call.caller.dialect == Dialect::Rpc { Asked::AgentOnce } else { Asked::Agent };
+    let timeout = seconds(&params, "timeout")?;
+    let request = RunRequest::of(call, required_key(&params, call, turn)?, asked, timeout);
+    if let Some(answer) = machine.runs.replay(&request, turn)? {
+        return Ok(answer);
     }
-    let (session, agent) = addressee(machine, &params, call, &id)?;
+    let (session, agent) = addressee(machine, &params, call, &request.id)?;
     let model = match (params.name("provider")?, params.name("model")?) {
         (Some(provider), Some(model)) => Some(format!("{provider}/{model}")),
         (_, model) => model.map(str::to_owned),
     };
-    let message = AgentMessage {
-        id,
-        asked,
-        fingerprint,
-        reply: call.reply_to(),
-        from: call.caller.client_id.clone(),
-        session,
-        opening: Opening { label: params.name("label")?.map(str::to_owned), model, ..Opening::default() },
-        agent,
-        text,
-        cwd: params.name("cwd")?.map(str::to_owned),
-        timeout: params
-            .whole("timeout", 0, LONGEST_MS / 1_000)?
-            .filter(|seconds| *seconds > 0)
-            .map(Duration::from_secs),
-        spawn_request: None,
-    };
-    deliver(machine, message, turn)
+    let opening = Opening { label: params.name("label")?.map(str::to_owned), model, ..Opening::default() };
+    let cwd = params.name("cwd")?;
+    deliver(machine, request, AgentMessage { session, opening, agent, text, cwd }, turn)
+}
+
+/// The idempotency key. Document 004 knows no such key, and neither does HTTP; real gateways insist on it.
+fn required_key(params: &Params<'_>, call: &Call, turn: &mut Turn<'_>) -> Result<RunId, CallError> {
+    match key_of(params)? {
+        Some(id) => Ok(id),
+        None if call.caller.dialect != Dialect::Openclaw => Ok(RunId(turn.uuid())),
+        None => Err(params.missing("idempotencyKey")),
+    }
+}
+
+/// A time limit in seconds; 0 is none.
+pub(super) fn seconds(params: &Params<'_>, name: &str) -> Result<Option<Duration>, CallError> {
+    Ok(params.whole(name, 0, LONGEST_MS / 1_000)?.filter(|seconds| *seconds > 0).map(Duration::from_secs))
 }
 
 /// Session and agent of an `agent` call: by session key, by session id, by agent, else the default agent.
@@ -252,11 +212,7 @@ fn chat_send(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> 
             .with_details(json!({"code": "SESSION_MUTATION_TARGET_REQUIRED", "method": "chat.send"})));
     }
     let key = SessionKey::read(params.required("sessionKey")?, machine.agents.default_id())?;
-    let id = match key_of(&params)? {
-        Some(id) => id,
-        None if call.caller.dialect != Dialect::Openclaw => RunId(turn.uuid()),
-        None => return Err(params.missing("idempotencyKey")),
-    };
+    let id = required_key(&params, call, turn)?;
     send(machine, call, &params, key, (id, Asked::Chat), turn)
 }
 
@@ -282,26 +238,13 @@ fn send(
     let text = text_of(params, "message")?;
     refuse_what_cannot_be_passed_on(params)?;
     let timeout = params.whole("timeoutMs", 0, LONGEST_MS)?.filter(|ms| *ms > 0).map(Duration::from_millis);
-    let fingerprint = fingerprint(&call.method, &call.params);
-    if let Replay::Answer(answer) = machine.runs.replay(&id, &fingerprint, asked, &call.reply_to(), turn)? {
-        return answer;
+    let request = RunRequest::of(call, id, asked, timeout);
+    if let Some(answer) = machine.runs.replay(&request, turn)? {
+        return Ok(answer);
     }
     let agent = machine.agents.resolve(Some(&session.agent()))?;
-    let message = AgentMessage {
-        id,
-        asked,
-        fingerprint,
-        reply: call.reply_to(),
-        from: call.caller.client_id.clone(),
-        session,
-        opening: Opening::default(),
-        agent,
-        text,
-        cwd: None,
-        timeout,
-        spawn_request: None,
-    };
-    deliver(machine, message, turn)
+    let message = AgentMessage { session, opening: Opening::default(), agent, text, cwd: None };
+    deliver(machine, request, message, turn)
 }
 
 fn chat_abort(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Method;
-use super::messages::{AgentMessage, deliver, in_a_key, key_of, text_of};
-use crate::agents::slug::slug;
-use crate::call::Call;
-use crate::call::{CallError, Outcome};
-use crate::caller::Scope;
+use super::messages::{AgentMessage, deliver, in_a_key, key_of, seconds, text_of};
+use crate::agents::slug;
+use crate::call::{Call, CallError, Outcome};
+use crate::caller::{Caller, Scope};
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
 use crate::params::Params;
+use crate::payload::joined;
 use crate::processes::command_templates::{SpawnWish, allow};
-use crate::runs::{Asked, ControlAction, NewRun, Replay, fingerprint};
+use crate::runs::{Asked, ControlAction, NewRun, RunRequest};
 use crate::sessions::{Opening, SessionKey};
 use crate::turn::Turn;
 
@@ -36,24 +35,24 @@ fn spawn(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
         Ok(_) => ("spawn.accepted", None),
         Err(error) => ("spawn.refused", Some(error.code)),
     };
-    turn.audit(
-        event,
-        json!({
-            "clientId": call.caller.client_id,
-            "deviceId": call.caller.device_id,
-            "remote": call.caller.remote,
-            "command": word("command"),
-            "agentId": word("agentId").or_else(|| word("agent")),
-            "sessionKey": word("sessionKey"),
-            "reason": reason,
-        }),
-    );
+    let what = json!({
+        "command": word("command"),
+        "agentId": word("agentId").or_else(|| word("agent")),
+        "sessionKey": word("sessionKey"),
+        "reason": reason,
+    });
+    audit(event, call, what, turn);
     outcome
 }
 
 /// A caller's word for the audit log, at a length that fills no disk.
 fn shortened(text: &str) -> String {
     text.chars().take(256).collect()
+}
+
+fn audit(event: &'static str, call: &Call, what: Value, turn: &mut Turn<'_>) {
+    let Caller { client_id, device_id, remote, .. } = &*call.caller;
+    turn.audit(event, joined(json!({"clientId": client_id, "deviceId": device_id, "remote": remote}), what));
 }
 
 fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
@@ -75,19 +74,13 @@ fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
             "idempotencyKey",
         ],
     )?;
-    let fingerprint = fingerprint(&call.method, &call.params);
-    let reply = call.reply_to();
-    let id = match key_of(&params)? {
-        Some(id) => {
-            if let Replay::Answer(answer) = machine.runs.replay(&id, &fingerprint, Asked::Spawn, &reply, turn)? {
-                return answer;
-            }
-            id
-        }
-        None => unique_request(machine, call).unwrap_or_else(|| RunId(turn.uuid())),
-    };
-    let timeout =
-        params.whole("timeoutSeconds", 0, 24 * 3_600)?.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    let key = key_of(&params)?;
+    let can_come_again = key.is_some();
+    let id = key.or_else(|| unique_request(machine, call)).unwrap_or_else(|| RunId(turn.uuid()));
+    let request = RunRequest::of(call, id, Asked::Spawn, seconds(&params, "timeoutSeconds")?);
+    if can_come_again && let Some(answer) = machine.runs.replay(&request, turn)? {
+        return Ok(answer);
+    }
     let opening = Opening {
         kind: Some("spawn".to_owned()),
         label: params.name("label")?.map(str::to_owned),
@@ -104,20 +97,14 @@ fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
             let command = allow(&machine.config.commands, wish)?;
             let owner = slug(&command.template).unwrap_or_else(|| "command".to_owned());
             let new = NewRun {
-                session: session_of(&params, &owner, &id)?,
-                asked: Asked::Spawn,
-                fingerprint,
-                from: call.caller.client_id.clone(),
+                session: session_of(&params, &owner, &request.id)?,
+                request,
                 opening,
                 agent_id: owner,
                 cwd: command.cwd.clone().unwrap_or_else(|| PathBuf::from("/")),
                 make_cwd: false,
                 command,
                 message: params.text("message")?.map(str::to_owned),
-                timeout,
-                spawn_request: reply.request.clone(),
-                reply,
-                id,
             };
             let (runs, mut parts) = machine.runs();
             runs.begin(new, &mut parts, turn)
@@ -132,7 +119,7 @@ fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
             }
             let named = params.name("agent")?.or(params.name("agentId")?);
             let mut agent = machine.agents.resolve(named)?;
-            let session = session_of(&params, &agent.id, &id)?;
+            let session = session_of(&params, &agent.id, &request.id)?;
             if session.agent() != agent.id {
                 if named.is_some() {
                     return Err(CallError::invalid(format!(
@@ -142,21 +129,8 @@ fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
                 }
                 agent = machine.agents.resolve(Some(&session.agent()))?;
             }
-            let message = AgentMessage {
-                asked: Asked::Spawn,
-                fingerprint,
-                from: call.caller.client_id.clone(),
-                session,
-                opening,
-                agent,
-                text: text_of(&params, name)?,
-                cwd: params.name("cwd")?.map(str::to_owned),
-                timeout,
-                spawn_request: reply.request.clone(),
-                reply,
-                id,
-            };
-            deliver(machine, message, turn)
+            let (text, cwd) = (text_of(&params, name)?, params.name("cwd")?);
+            deliver(machine, request, AgentMessage { session, opening, agent, text, cwd }, turn)
         }
     }
 }
@@ -209,16 +183,8 @@ fn control(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Ou
     }
     let (runs, mut parts) = machine.runs();
     if action.is_some() {
-        turn.audit(
-            "control",
-            json!({
-                "clientId": call.caller.client_id,
-                "deviceId": call.caller.device_id,
-                "remote": call.caller.remote,
-                "action": call.params.get("action"),
-                "sessionKey": key.as_str(),
-            }),
-        );
+        let what = json!({"action": call.params.get("action"), "sessionKey": key.as_str()});
+        audit("control", call, what, turn);
     }
     match action {
         Some(action) => runs.control(key.as_str(), action, &call.reply_to(), &mut parts, turn),

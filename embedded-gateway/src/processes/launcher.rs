@@ -8,8 +8,7 @@ use gatewarden_processes::{ChildEvent, Directory, Ended, Input, Launch, Order, O
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::effect::News;
-use crate::effect::{ProcessNews, ProcessOrder, ProcessSignal, RunId};
+use crate::effect::{News, ProcessNews, ProcessOrder, ProcessSignal, RunId};
 
 /// Orders to one child that may wait.
 const SIGNAL_QUEUE: usize = 32;

@@ -1,45 +1,74 @@
-//! How a run begins: taken in or refused, started or queued.
+//! How a run begins: taken in or refused, started or queued; and what is remembered of runs that have ended, for idempotency
+//! keys and `agent.wait`.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::answer::Answer as Text;
-use super::events::Herald;
+use super::events::EventEmitter;
 use super::run::{Asked, Run, RunState};
-use super::{Parts, QUEUE, QUEUED_BYTES, Runs, replies};
-use crate::call::ReplyTo;
-use crate::call::{Answer, CallError, Outcome};
-use crate::caller::ConnectionId;
+use super::{Parts, QUEUE, QUEUED_BYTES, Runs, replies, shown};
+use crate::call::{Answer, Call, CallError, Outcome, ReplyTo};
 use crate::effect::{Effect, LogLevel, ProcessOrder, RunId};
 use crate::processes::command_templates::AllowedCommand;
 use crate::sessions::{NewMessage, Opening, Role, SessionKey};
 use crate::turn::Turn;
 
+/// Longest message, in bytes.
 pub(crate) const MESSAGE_LIMIT: usize = 1024 * 1024;
+/// Answers that are remembered, in bytes together.
+const FINISHED_BYTES: usize = 16 * 1024 * 1024;
+
+/// The runs that ended, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    ids: VecDeque<(RunId, usize)>,
+    bytes: usize,
+}
+
+/// Who asks for a run, and how it is answered.
+#[derive(Debug, Clone)]
+pub(crate) struct RunRequest {
+    pub(crate) id: RunId,
+    pub(crate) asked: Asked,
+    pub(crate) fingerprint: String,
+    pub(crate) reply: ReplyTo,
+    pub(crate) from: String,
+    /// Ended after this, or after the template's own timeout if that is shorter.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl RunRequest {
+    pub(crate) fn of(call: &Call, id: RunId, asked: Asked, timeout: Option<Duration>) -> Self {
+        let fingerprint = fingerprint(&call.method, &call.params);
+        Self { id, asked, fingerprint, reply: call.reply_to(), from: call.caller.client_id.clone(), timeout }
+    }
+}
 
 /// A run that is asked for, checked against the allow-list.
 #[derive(Debug, Clone)]
 pub(crate) struct NewRun {
-    /// Its id; not in use.
-    pub id: RunId,
-    pub asked: Asked,
-    pub fingerprint: String,
-    pub reply: ReplyTo,
-    pub from: String,
+    /// Its id is not in use.
+    pub(crate) request: RunRequest,
     /// The session, which is made where it doesn't exist.
-    pub session: SessionKey,
-    pub opening: Opening,
+    pub(crate) session: SessionKey,
+    pub(crate) opening: Opening,
     /// The agent; the template's name for a command.
-    pub agent_id: String,
-    pub command: AllowedCommand,
-    pub cwd: PathBuf,
-    pub make_cwd: bool,
-    pub message: Option<String>,
-    /// Ended after this, or after the template's own timeout if that is shorter.
-    pub timeout: Option<Duration>,
-    pub spawn_request: Option<String>,
+    pub(crate) agent_id: String,
+    pub(crate) command: AllowedCommand,
+    pub(crate) cwd: PathBuf,
+    pub(crate) make_cwd: bool,
+    pub(crate) message: Option<String>,
+}
+
+/// What tells one request from another under the same key.
+pub(crate) fn fingerprint(method: &str, params: &Value) -> String {
+    let digest = Sha256::digest(format!("{method}\n{params}").as_bytes());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Runs {
@@ -63,25 +92,25 @@ impl Runs {
         }
         let role = if new.message.is_some() { Role::User } else { Role::System };
         let text = new.message.clone().unwrap_or_else(|| format!("started command \"{}\"", new.command.template));
-        let message = NewMessage { role, text, run: Some(new.id.clone()), usage: None };
+        let message = NewMessage { role, text, run: Some(new.request.id.clone()), usage: None };
         let seq = parts.sessions.append(&key, message, parts.subscribers, turn).map(|message| message.seq);
 
         let (order, mut run) = made(&new, session_id, parts, turn);
         if let Some(text) = &new.message {
-            Herald::new(parts.subscribers, turn).message(&run, text, &new.from, turn);
+            EventEmitter::new(parts.subscribers, turn).message(&run, text, &new.request.from, turn);
         }
         let lane = self.lanes.entry(key).or_default();
         if busy {
             run.state = RunState::Queued;
             self.queued_bytes += order.stdin.as_ref().map_or(0, String::len);
             run.order = Some(order);
-            lane.queue.push_back(new.id.clone());
+            lane.queue.push_back(new.request.id.clone());
         } else {
-            lane.active = Some(new.id.clone());
+            lane.active = Some(new.request.id.clone());
             turn.push(Effect::Start(order));
         }
-        let answer = acknowledge(&mut run, &new.reply, seq, turn);
-        self.by_id.insert(new.id, run);
+        let answer = acknowledge(&mut run, &new.request.reply, seq, turn);
+        self.by_id.insert(new.request.id, run);
         Ok(answer)
     }
 
@@ -112,6 +141,46 @@ impl Runs {
         Ok(false)
     }
 
+    /// Looks an idempotency key up. The answer, where it was used for the same before; none where it is new, as far as is
+    /// remembered.
+    pub(crate) fn replay(&mut self, request: &RunRequest, turn: &mut Turn<'_>) -> Result<Option<Answer>, CallError> {
+        let RunRequest { id, asked, fingerprint, reply, .. } = request;
+        let Some(run) = self.by_id.get_mut(id) else { return Ok(None) };
+        if run.fingerprint != *fingerprint {
+            return Err(CallError::invalid(format!(
+                "idempotencyKey \"{}\" was used for another request; use a new key for each request",
+                shown(&id.0)
+            )));
+        }
+        let ended = run.state.end().is_some();
+        let answer = match asked {
+            Asked::Chat | Asked::Session => replies::sent_again(run)?.into(),
+            Asked::Agent | Asked::AgentOnce if ended => replies::outcome(run)?.into(),
+            Asked::Agent => {
+                turn.respond(reply, Ok(replies::accepted(run)));
+                owe(run, reply)?
+            }
+            Asked::Spawn if run.acknowledged.is_some() || ended => replies::spawn_result_for(run, reply).into(),
+            Asked::AgentOnce | Asked::Spawn => owe(run, reply)?,
+            Asked::Unasked => run.to_value().into(),
+        };
+        Ok(Some(answer))
+    }
+
+    /// Remembers a run that has ended, and forgets the oldest ones beyond the bounds.
+    pub(super) fn remember(&mut self, id: RunId, most: usize) {
+        if let Some(run) = self.by_id.get(&id) {
+            let weight = run.weight();
+            self.finished.bytes += weight;
+            self.finished.ids.push_back((id, weight));
+        }
+        while self.finished.ids.len() > most || (self.finished.bytes > FINISHED_BYTES && self.finished.ids.len() > 1) {
+            let Some((oldest, weight)) = self.finished.ids.pop_front() else { break };
+            self.finished.bytes = self.finished.bytes.saturating_sub(weight);
+            self.by_id.remove(&oldest);
+        }
+    }
+
     /// Starts the next message of a session that has come to rest.
     pub(super) fn start_next(&mut self, key: &str, turn: &mut Turn<'_>) {
         let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.active.is_none()) else { return };
@@ -133,16 +202,16 @@ fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>
     let limits = &parts.config.limits;
     let mut env = new.command.env.clone();
     for (name, value) in [
-        ("GATEWARDEN_RUN_ID", new.id.0.as_str()),
+        ("GATEWARDEN_RUN_ID", new.request.id.0.as_str()),
         ("GATEWARDEN_SESSION_KEY", new.session.as_str()),
         ("GATEWARDEN_SESSION_ID", &session_id),
         ("GATEWARDEN_AGENT_ID", &new.agent_id),
     ] {
         env.insert(name.to_owned(), value.to_owned());
     }
-    let timeout = new.timeout.into_iter().chain(new.command.timeout).min();
+    let timeout = new.request.timeout.into_iter().chain(new.command.timeout).min();
     let order = ProcessOrder {
-        run: new.id.clone(),
+        run: new.request.id.clone(),
         program: new.command.program.clone(),
         args: new.command.args.clone(),
         env,
@@ -157,15 +226,15 @@ fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>
         max_line_bytes: limits.output_line,
         output_bytes_per_second: limits.output_bytes_per_second,
     };
-    let spawner = |request: &String| (new.reply.connection, request.clone());
+    let spawner = new.request.reply.request.clone().filter(|_| new.request.asked == Asked::Spawn);
     let run = Run {
-        id: new.id.clone(),
+        id: new.request.id.clone(),
         session_key: new.session.as_str().to_owned(),
         session_id,
         agent_id: new.agent_id.clone(),
         template: new.command.template.clone(),
-        asked: new.asked,
-        fingerprint: new.fingerprint.clone(),
+        asked: new.request.asked,
+        fingerprint: new.request.fingerprint.clone(),
         state: RunState::Starting,
         pid: None,
         accepted_at: turn.now.wall_ms,
@@ -178,7 +247,7 @@ fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>
         replies: Vec::new(),
         waiters: Vec::new(),
         controls: Vec::new(),
-        spawner: new.spawn_request.as_ref().map(spawner) as Option<(ConnectionId, String)>,
+        spawner: spawner.map(|request| (new.request.reply.connection, request)),
         answer: Text::default(),
         reported_error: None,
         last_words: None,
@@ -205,8 +274,7 @@ fn acknowledge(run: &mut Run, reply: &ReplyTo, message_seq: Option<u64>, turn: &
             Answer::Later
         }
         Asked::Spawn if run.state == RunState::Queued => {
-            let id = reply.request.as_deref().unwrap_or(&run.id.0);
-            let payload = replies::spawn_result(run, id);
+            let payload = replies::spawn_result_for(run, reply);
             run.acknowledged = Some(payload.clone());
             Answer::Payload(payload)
         }
@@ -218,4 +286,13 @@ fn acknowledge(run: &mut Run, reply: &ReplyTo, message_seq: Option<u64>, turn: &
         Asked::Session => Answer::Payload(replies::sent(run, message_seq)),
         Asked::Unasked => Answer::Payload(run.to_value()),
     }
+}
+
+/// A reply that comes later, with the others that are owed. Bounded, since one key may be sent again and again.
+fn owe(run: &mut Run, reply: &ReplyTo) -> Outcome {
+    if run.replies.len() >= 32 {
+        return Err(CallError::unavailable("too many requests with this idempotencyKey wait for its end already"));
+    }
+    run.replies.push(reply.clone());
+    Ok(Answer::Later)
 }

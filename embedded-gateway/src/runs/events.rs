@@ -7,16 +7,17 @@ use super::answer::Piece;
 use super::replies;
 use super::run::{Asked, Ending, Run, RunState};
 use crate::caller::{ConnectionId, Scope};
+use crate::payload::{joined, without_nulls};
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-pub(super) struct Herald<'a> {
+pub(super) struct EventEmitter<'a> {
     readers: Vec<ConnectionId>,
     now: i64,
     subscribers: &'a Subscribers,
 }
 
-impl<'a> Herald<'a> {
+impl<'a> EventEmitter<'a> {
     pub(super) fn new(subscribers: &'a Subscribers, turn: &Turn<'_>) -> Self {
         Self { readers: subscribers.holding(Scope::Read), now: turn.now.wall_ms, subscribers }
     }
@@ -106,7 +107,7 @@ impl<'a> Herald<'a> {
                     "terminalReply": {"disposition": "visible", "text": text},
                 });
                 self.agent(run, "lifecycle", data, turn);
-                self.chat(run, with_message(json!({"state": "final", "stopReason": "stop"}), message), turn);
+                self.chat(run, json!({"state": "final", "stopReason": "stop", "message": message}), turn);
                 ("ok", Value::Null)
             }
             Ending::Failed(error) => {
@@ -119,7 +120,7 @@ impl<'a> Herald<'a> {
                     "executionSettled": true,
                 });
                 self.agent(run, "lifecycle", data, turn);
-                self.chat(run, with_message(json!({"state": "error", "errorMessage": error}), message), turn);
+                self.chat(run, json!({"state": "error", "errorMessage": error, "message": message}), turn);
                 ("error", Value::from(error.clone()))
             }
             Ending::Killed(reason) => {
@@ -132,7 +133,7 @@ impl<'a> Herald<'a> {
                     "endedAt": end.at,
                 });
                 self.agent(run, "lifecycle", data, turn);
-                self.chat(run, with_message(json!({"state": "aborted", "stopReason": reason}), message), turn);
+                self.chat(run, json!({"state": "aborted", "stopReason": reason, "message": message}), turn);
                 ("aborted", Value::from(format!("killed on request ({reason})")))
             }
         };
@@ -204,7 +205,7 @@ impl<'a> Herald<'a> {
             "agentId": run.agent_id,
             "seq": run.seq,
         });
-        self.tell("chat", joined(payload, fields), turn);
+        self.tell("chat", joined(payload, without_nulls(fields)), turn);
     }
 
     fn of_document_004(&self, event: &str, run: &Run, fields: Value, turn: &mut Turn<'_>) {
@@ -224,20 +225,4 @@ impl<'a> Herald<'a> {
     fn tell(&self, event: &str, payload: Value, turn: &mut Turn<'_>) {
         turn.tell(self.readers.clone(), event, payload);
     }
-}
-
-fn with_message(mut fields: Value, message: Value) -> Value {
-    if let Some(object) = fields.as_object_mut()
-        && !message.is_null()
-    {
-        object.insert("message".into(), message);
-    }
-    fields
-}
-
-fn joined(mut payload: Value, fields: Value) -> Value {
-    if let (Some(object), Value::Object(fields)) = (payload.as_object_mut(), fields) {
-        object.extend(fields);
-    }
-    payload
 }

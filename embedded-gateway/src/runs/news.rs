@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::agent_lines::AgentLine;
-use super::events::Herald;
-use super::memory::shown;
+use super::events::EventEmitter;
 use super::run::{Asked, ControlAction, End, Ending, Run, RunState};
-use super::{Parts, Runs, log, replies, tell_agent_status};
+use super::{Parts, Runs, log, replies, shown, tell_agent_status};
 use crate::call::CallError;
 use crate::effect::{LogLevel, OutputStream, ProcessNews, ProcessSignal, RunId};
+use crate::payload::without_nulls;
 use crate::sessions::Usage;
 use crate::turn::Turn;
 
@@ -26,14 +26,7 @@ impl Runs {
                     json!({}),
                     turn,
                 );
-                let end = End {
-                    how: Ending::Failed(reason),
-                    at: turn.now.wall_ms,
-                    exit_code: None,
-                    signal: None,
-                    duration_ms: None,
-                    strays: 0,
-                };
+                let end = End::without_process(Ending::Failed(reason), turn.now.wall_ms);
                 self.finish(id, end, parts, turn);
             }
             ProcessNews::Line { stream, text, cut } => line(run, stream, &text, cut, parts, turn),
@@ -65,13 +58,13 @@ impl Runs {
 
     /// Tells what waited for its time: pieces of answers, and that nobody need wait longer.
     pub(crate) fn on_time(&mut self, parts: &Parts<'_>, turn: &mut Turn<'_>) {
-        let herald = Herald::new(parts.subscribers, turn);
+        let emitter = EventEmitter::new(parts.subscribers, turn);
         let now = turn.now.at;
         for run in self.by_id.values_mut().filter(|run| run.state.end().is_none()) {
             if run.answer.due().is_some_and(|due| due <= now)
                 && let Some(piece) = run.answer.piece(now)
             {
-                herald.piece(run, &piece, turn);
+                emitter.piece(run, &piece, turn);
             }
             let id = run.id.0.clone();
             run.waiters.retain(|waiter| {
@@ -93,12 +86,12 @@ fn started(run: &mut Run, pid: u32, parts: &mut Parts<'_>, turn: &mut Turn<'_>) 
     // The reply before the events: who asked knows the run by then.
     if run.asked == Asked::Spawn {
         for reply in std::mem::take(&mut run.replies) {
-            let payload = replies::spawn_result(run, reply.request.as_deref().unwrap_or(&run.id.0));
+            let payload = replies::spawn_result_for(run, &reply);
             run.acknowledged = Some(payload.clone());
             turn.respond(&reply, Ok(payload));
         }
     }
-    Herald::new(parts.subscribers, turn).started(run, turn);
+    EventEmitter::new(parts.subscribers, turn).started(run, turn);
     let activity = format!("Running \"{}\" in {}", run.template, run.session_key);
     tell_agent_status(run, "busy", &activity, parts, turn);
     log(
@@ -111,7 +104,7 @@ fn started(run: &mut Run, pid: u32, parts: &mut Parts<'_>, turn: &mut Turn<'_>) 
 }
 
 fn line(run: &mut Run, stream: OutputStream, text: &str, cut: bool, parts: &mut Parts<'_>, turn: &mut Turn<'_>) {
-    let herald = Herald::new(parts.subscribers, turn);
+    let emitter = EventEmitter::new(parts.subscribers, turn);
     let said = match stream {
         OutputStream::Stdout if run.json_lines => AgentLine::read(text),
         OutputStream::Stdout => {
@@ -130,15 +123,15 @@ fn line(run: &mut Run, stream: OutputStream, text: &str, cut: bool, parts: &mut 
     if !matches!(said, AgentLine::Delta(_) | AgentLine::Text(_) | AgentLine::Log)
         && let Some(piece) = run.answer.rest(turn.now.at)
     {
-        herald.piece(run, &piece, turn);
+        emitter.piece(run, &piece, turn);
     }
     match said {
         AgentLine::Delta(delta) => run.answer.add(&delta),
         AgentLine::Text(whole) => run.answer.put(&whole),
-        AgentLine::Thinking(thought) => herald.thinking(run, &thought, turn),
-        AgentLine::ToolStart { name, id, args } => herald.tool_start(run, &name, id.as_deref(), &args, turn),
+        AgentLine::Thinking(thought) => emitter.thinking(run, &thought, turn),
+        AgentLine::ToolStart { name, id, args } => emitter.tool_start(run, &name, id.as_deref(), &args, turn),
         AgentLine::ToolResult { name, id, result, is_error } => {
-            herald.tool_result(run, name.as_deref(), id.as_deref(), (&result, is_error), turn);
+            emitter.tool_result(run, name.as_deref(), id.as_deref(), (&result, is_error), turn);
         }
         AgentLine::Usage { usage, model } => {
             parts.sessions.count_tokens(&run.session_key, &usage);
@@ -148,7 +141,7 @@ fn line(run: &mut Run, stream: OutputStream, text: &str, cut: bool, parts: &mut 
                 run.model = Some(model);
             }
             run.usage = Some(sum(run.usage.unwrap_or_default(), usage));
-            herald.usage(run, turn);
+            emitter.usage(run, turn);
         }
         AgentLine::Done { text } => {
             if let Some(text) = text {
@@ -161,15 +154,12 @@ fn line(run: &mut Run, stream: OutputStream, text: &str, cut: bool, parts: &mut 
                 OutputStream::Stdout => (LogLevel::Info, "stdout"),
                 OutputStream::Stderr => (LogLevel::Warn, "stderr"),
             };
-            let mut extra = json!({"runId": run.id.0, "stream": name});
-            if let Some(fields) = extra.as_object_mut().filter(|_| cut) {
-                fields.insert("cut".into(), true.into());
-            }
-            log(run, level, text.to_owned(), extra, turn);
+            let extra = json!({"runId": run.id.0, "stream": name, "cut": cut.then_some(true)});
+            log(run, level, text.to_owned(), without_nulls(extra), turn);
         }
     }
     if let Some(piece) = run.answer.piece(turn.now.at) {
-        herald.piece(run, &piece, turn);
+        emitter.piece(run, &piece, turn);
     }
 }
 
@@ -200,7 +190,7 @@ fn signalled(run: &mut Run, signal: ProcessSignal, failed: Option<String>, parts
         let paused = state == RunState::Paused;
         run.state = state;
         parts.sessions.pause_run(&run.session_key, &run.id, paused, parts.subscribers, turn);
-        Herald::new(parts.subscribers, turn).paused(run, paused, turn);
+        EventEmitter::new(parts.subscribers, turn).paused(run, paused, turn);
         let activity = if paused { "Paused on request" } else { "Resumed on request" };
         tell_agent_status(run, if paused { "paused" } else { "busy" }, activity, parts, turn);
     }

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::run::{Ending, Run, RunState};
-use crate::call::CallError;
+use crate::call::{CallError, ReplyTo};
+use crate::payload::without_nulls;
+use crate::sessions::model_parts;
 
 pub(super) fn accepted(run: &Run) -> Value {
     json!({
@@ -18,11 +20,12 @@ pub(super) fn accepted(run: &Run) -> Value {
 /// Reply to `chat.send` and `sessions.send`. `queued` where the session is at work: it starts when the runs before it have ended.
 pub(super) fn sent(run: &Run, message_seq: Option<u64>) -> Value {
     let status = if run.state == RunState::Queued { "queued" } else { "started" };
-    let mut reply = json!({"runId": run.id.0, "status": status, "sessionKey": run.session_key});
-    if let (Some(seq), Some(fields)) = (message_seq, reply.as_object_mut()) {
-        fields.insert("messageSeq".into(), seq.into());
-    }
-    reply
+    without_nulls(json!({
+        "runId": run.id.0,
+        "status": status,
+        "sessionKey": run.session_key,
+        "messageSeq": message_seq,
+    }))
 }
 
 /// Last reply to `agent`: what the second reply of real gateways says.
@@ -39,7 +42,7 @@ pub(super) fn outcome(run: &Run) -> Result<Value, CallError> {
         })),
         Ending::Completed => {
             let usage = run.usage.unwrap_or_default();
-            let (provider, model) = model_of(run);
+            let (provider, model) = model_parts(run.model.as_deref());
             Ok(json!({
                 "runId": run.id.0,
                 "status": "ok",
@@ -66,14 +69,6 @@ pub(super) fn outcome(run: &Run) -> Result<Value, CallError> {
                 },
             }))
         }
-    }
-}
-
-fn model_of(run: &Run) -> (Option<&str>, Option<&str>) {
-    match run.model.as_deref().map(|model| model.split_once('/').unwrap_or(("", model))) {
-        Some(("", model)) => (None, Some(model)),
-        Some((provider, model)) => (Some(provider), Some(model)),
-        None => (None, None),
     }
 }
 
@@ -119,6 +114,10 @@ pub(super) fn waited(run: &Run) -> Value {
 /// Reply to `agent.wait` when its time is up, and about a run that isn't known.
 pub(super) fn still_waiting(run_id: &str) -> Value {
     json!({"runId": run_id, "status": "timeout"})
+}
+
+pub(super) fn spawn_result_for(run: &Run, reply: &ReplyTo) -> Value {
+    spawn_result(run, reply.request.as_deref().unwrap_or(&run.id.0))
 }
 
 /// The payload of `spawn_result`, and the reply to `spawn`. `id` is the request's for who asked, the run's for all others.

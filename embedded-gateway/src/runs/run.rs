@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::answer::Answer;
 use crate::call::ReplyTo;
 use crate::caller::ConnectionId;
 use crate::effect::{ProcessOrder, RunId};
+use crate::payload::joined;
 use crate::sessions::Usage;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,13 @@ pub(crate) struct End {
     /// How long its process ran, in ms; none where it never did.
     pub duration_ms: Option<u64>,
     pub strays: u32,
+}
+
+impl End {
+    /// Of a run that never had one.
+    pub(super) fn without_process(how: Ending, at: i64) -> Self {
+        Self { how, at, exit_code: None, signal: None, duration_ms: None, strays: 0 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +104,8 @@ pub(super) struct Controlled {
     pub(super) action: ControlAction,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum ControlAction {
     Pause,
     Resume,
@@ -156,7 +166,7 @@ impl Run {
     }
 
     pub(crate) fn to_value(&self) -> Value {
-        let mut row = serde_json::json!({
+        let row = json!({
             "runId": self.id.0,
             "sessionKey": self.session_key,
             "agentId": self.agent_id,
@@ -166,15 +176,12 @@ impl Run {
             "acceptedAt": self.accepted_at,
             "startedAt": self.started_at,
         });
-        if let (Some(end), Some(fields)) = (self.state.end(), row.as_object_mut()) {
-            fields.insert("endedAt".into(), end.at.into());
-            fields.insert("exitCode".into(), end.exit_code.into());
-            fields.insert("signal".into(), end.signal.into());
-            fields.insert("durationMs".into(), end.duration_ms.into());
-            if let Ending::Failed(error) = &end.how {
-                fields.insert("error".into(), error.clone().into());
-            }
+        let Some(End { how, at, exit_code, signal, duration_ms, .. }) = self.state.end() else { return row };
+        let end = json!({"endedAt": at, "exitCode": exit_code, "signal": signal, "durationMs": duration_ms});
+        let row = joined(row, end);
+        match how {
+            Ending::Failed(error) => joined(row, json!({"error": error})),
+            Ending::Completed | Ending::Killed(_) => row,
         }
-        row
     }
 }

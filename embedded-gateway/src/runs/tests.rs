@@ -13,8 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::Call;
-use crate::call::CallError;
+use crate::call::{Call, CallError};
 use crate::caller::{Caller, caller_with};
 use crate::clock::{CountingChance, Now};
 use crate::config::{Auth, CommandTemplate, ConfiguredAgent};
@@ -185,7 +184,7 @@ impl World {
 
     fn said_in(&self, key: &str) -> Vec<(String, String)> {
         let session = self.machine.sessions.get(key).expect("a session");
-        session.history().map(|message| (message.role.as_str().to_owned(), message.text.clone())).collect()
+        session.history().map(|message| (format!("{:?}", message.role).to_lowercase(), message.text.clone())).collect()
     }
 }
 

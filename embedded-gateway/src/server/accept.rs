@@ -24,14 +24,10 @@ use crate::http;
 
 /// Connections beyond the limit of WebSockets: those that ask something over HTTP.
 const HTTP_CONNECTIONS: usize = 128;
-
 const METRICS_CONNECTIONS: usize = 16;
-
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
 /// Memory for what clients were sent and don't read, for all together.
 const UNREAD_BYTES: usize = 32 * 1024 * 1024;
-
 /// Wait after a failure to accept (too many open files), so that it isn't repeated at full speed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 

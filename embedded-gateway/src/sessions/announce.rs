@@ -4,12 +4,13 @@
 //! - `session.message` to those who follow the messages.
 //! - `session.created`, `session.updated`, `session.pruned` (document 004) to every reader.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::rows::{MessageForm, message, row};
+use super::rows::{message, row};
 use super::{Message, RunEnd, Session};
 use crate::caller::{ConnectionId, Scope};
 use crate::effect::RunId;
+use crate::payload::{joined, joined_if, without_nulls};
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
@@ -31,11 +32,6 @@ pub(crate) enum Change<'a> {
     Deleted,
     /// It was removed because it was old.
     Pruned,
-}
-
-enum Word {
-    Reason(&'static str),
-    Phase(&'static str),
 }
 
 pub(crate) fn announce(change: &Change<'_>, session: &Session, subscribers: &Subscribers, turn: &mut Turn<'_>) {
@@ -67,106 +63,85 @@ fn speaking(protocol: u32, mut connections: Vec<ConnectionId>, subscribers: &Sub
     connections
 }
 
-fn word(change: &Change<'_>) -> Word {
+/// How `sessions.changed` names the change: under `reason`, or as a `phase` of a run.
+fn word(change: &Change<'_>) -> (&'static str, &'static str) {
     match change {
-        Change::Created => Word::Reason("create"),
-        Change::Patched => Word::Reason("patch"),
-        Change::Message(_) => Word::Phase("message"),
-        Change::RunBegan(_) => Word::Phase("start"),
-        Change::Paused(true) => Word::Reason("pause"),
-        Change::Paused(false) => Word::Reason("resume"),
-        Change::RunEnded(_, RunEnd::Done) => Word::Phase("end"),
+        Change::Created => ("reason", "create"),
+        Change::Patched => ("reason", "patch"),
+        Change::Message(_) => ("phase", "message"),
+        Change::RunBegan(_) => ("phase", "start"),
+        Change::Paused(true) => ("reason", "pause"),
+        Change::Paused(false) => ("reason", "resume"),
+        Change::RunEnded(_, RunEnd::Done) => ("phase", "end"),
         // A killed run is an error on the wire; its row says `killed`.
-        Change::RunEnded(_, RunEnd::Failed(_) | RunEnd::Killed) => Word::Phase("error"),
-        Change::Reset(reason) => Word::Reason(reason),
-        Change::Compacted { .. } => Word::Reason("compact"),
-        Change::Deleted | Change::Pruned => Word::Reason("delete"),
+        Change::RunEnded(_, RunEnd::Failed(_) | RunEnd::Killed) => ("phase", "error"),
+        Change::Reset(reason) => ("reason", reason),
+        Change::Compacted { .. } => ("reason", "compact"),
+        Change::Deleted | Change::Pruned => ("reason", "delete"),
     }
 }
 
 fn changed(change: &Change<'_>, session: &Session, protocol: u32, now: i64) -> Value {
-    let mut payload = Map::new();
-    payload.insert("sessionKey".into(), session.key.clone().into());
-    payload.insert("sessionId".into(), session.session_id.clone().into());
-    if protocol >= 4 {
-        payload.insert("agentId".into(), session.agent_id.clone().into());
-    }
-    let gone = matches!(change, Change::Deleted | Change::Pruned);
-    let (name, said, phase) = match word(change) {
-        Word::Reason(reason) => ("reason", reason, false),
-        Word::Phase(phase) => ("phase", phase, true),
+    let (name, word) = word(change);
+    let run = match change {
+        Change::RunBegan(run) | Change::RunEnded(run, _) => Some(&run.0),
+        _ => None,
     };
-    payload.insert(name.into(), said.into());
-    if let Change::RunBegan(run) | Change::RunEnded(run, _) = change {
-        payload.insert("runId".into(), run.0.clone().into());
-    }
-    if let Change::Message(new) = change {
-        payload.insert("messageId".into(), new.id.clone().into());
-        payload.insert("messageSeq".into(), new.seq.into());
-    }
-    payload.insert("ts".into(), now.into());
-    if !gone {
-        let row = row(session, protocol, now);
-        // Protocol 3 has the row's fields at the top, and beside them the whole row where a phase is told.
-        if protocol < 4
-            && let Some(fields) = row.as_object()
-        {
-            for (field, value) in fields.iter().filter(|(field, _)| *field != "key") {
-                payload.insert(field.clone(), value.clone());
-            }
-        }
-        if protocol >= 4 || phase {
-            payload.insert("session".into(), row);
-        }
-    }
-    Value::Object(payload)
+    let new = match change {
+        Change::Message(new) => Some(*new),
+        _ => None,
+    };
+    let row = (!matches!(change, Change::Deleted | Change::Pruned)).then(|| row(session, protocol, now));
+    let payload = without_nulls(json!({
+        "sessionKey": session.key,
+        "sessionId": session.session_id,
+        "agentId": (protocol >= 4).then_some(&session.agent_id),
+        name: word,
+        "runId": run,
+        "messageId": new.map(|new| &new.id),
+        "messageSeq": new.map(|new| new.seq),
+        "ts": now,
+        "session": row.as_ref().filter(|_| protocol >= 4 || name == "phase"),
+    }));
+    // Protocol 3 has the row's fields at the top, and beside them the whole row where a phase is told.
+    let Some(Value::Object(mut fields)) = row.filter(|_| protocol < 4) else { return payload };
+    fields.remove("key");
+    joined(payload, Value::Object(fields))
 }
 
 fn with_message(new: &Message, session: &Session, protocol: u32, now: i64) -> Value {
-    let mut payload = json!({
+    without_nulls(json!({
         "sessionKey": session.key,
         "sessionId": session.session_id,
-        "message": message(new, if protocol >= 4 { MessageForm::Protocol4 } else { MessageForm::Protocol3 }),
+        "agentId": (protocol >= 4).then_some(&session.agent_id),
+        "message": message(new, protocol),
         "messageId": new.id,
         "messageSeq": new.seq,
         "session": row(session, protocol, now),
         "updatedAt": session.updated_at,
-    });
-    if protocol >= 4
-        && let Some(fields) = payload.as_object_mut()
-    {
-        fields.insert("agentId".into(), session.agent_id.clone().into());
-    }
-    payload
+    }))
 }
 
 fn document_004(change: &Change<'_>, session: &Session, now: i64) -> Option<(&'static str, Value)> {
-    let mut payload = json!({
+    let (event, more) = match change {
+        // Each message of a running agent would be one: those who want that follow the messages.
+        Change::Message(_) => return None,
+        Change::Deleted => ("session.pruned", json!({"reason": "deleted", "removed": true})),
+        Change::Pruned => ("session.pruned", json!({"reason": "old", "removed": true})),
+        Change::Compacted { dropped, kept } => {
+            ("session.pruned", json!({"reason": "compacted", "dropped": dropped, "kept": kept}))
+        }
+        Change::Created => ("session.created", json!({})),
+        Change::Patched | Change::RunBegan(_) | Change::Paused(_) | Change::RunEnded(..) | Change::Reset(_) => {
+            ("session.updated", json!({}))
+        }
+    };
+    let payload = json!({
         "sessionKey": session.key,
         "sessionId": session.session_id,
         "agentId": session.agent_id,
         "ts": now,
     });
-    let fields = payload.as_object_mut()?;
-    let event = match change {
-        // Each message of a running agent would be one: those who want that follow the messages.
-        Change::Message(_) => return None,
-        Change::Created => "session.created",
-        Change::Compacted { dropped, kept } => {
-            fields.insert("reason".into(), "compacted".into());
-            fields.insert("dropped".into(), (*dropped).into());
-            fields.insert("kept".into(), (*kept).into());
-            "session.pruned"
-        }
-        Change::Deleted | Change::Pruned => {
-            fields.insert("reason".into(), if matches!(change, Change::Deleted) { "deleted" } else { "old" }.into());
-            fields.insert("removed".into(), true.into());
-            return Some(("session.pruned", payload));
-        }
-        Change::Patched | Change::RunBegan(_) | Change::Paused(_) | Change::RunEnded(..) | Change::Reset(_) => {
-            "session.updated"
-        }
-    };
-    fields.insert("session".into(), row(session, 4, now));
-    Some((event, payload))
+    let is_there = !matches!(change, Change::Deleted | Change::Pruned);
+    Some((event, joined_if(joined(payload, more), is_there, || json!({"session": row(session, 4, now)}))))
 }

@@ -1,119 +1,89 @@
 //! Sessions and messages as they are worded on the wire: protocol 4 and 3 as real releases, document 002's `tick` rows.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Message, Role, Session, Sessions};
+use super::{Message, Role, RowStatus, Session, Sessions};
+use crate::payload::{joined, joined_if, without_nulls};
 
 const TICK_SESSIONS: usize = 100;
 const PREVIEW_CHARS: usize = 240;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MessageForm {
-    Protocol4,
-    Protocol3,
-}
-
-impl MessageForm {
-    /// The form of a protocol.
-    pub(crate) fn of(protocol: u32) -> Self {
-        if protocol >= 4 { Self::Protocol4 } else { Self::Protocol3 }
-    }
-}
-
 /// A session's row at wall time `now`.
 pub(crate) fn row(session: &Session, protocol: u32, now: i64) -> Value {
-    let mut fields = Map::new();
-    let mut put = |name: &str, value: Value| {
-        if !value.is_null() {
-            fields.insert(name.to_owned(), value);
-        }
-    };
     let (provider, model) = session.model_parts();
-    put("key", session.key.clone().into());
-    put("kind", session.kind.clone().into());
-    put("label", session.label.clone().into());
-    put("displayName", session.label.clone().into());
-    put("agentId", session.agent_id.clone().into());
-    put("updatedAt", session.updated_at.into());
-    put("createdAt", session.created_at.into());
-    put("sessionId", session.session_id.clone().into());
-    put("parentSessionKey", session.parent_key.clone().into());
-    put("thinkingLevel", session.thinking_level.clone().into());
-    put("verboseLevel", session.verbose_level.clone().into());
-    put("abortedLastRun", (session.status == Some(super::RowStatus::Killed)).into());
-    put("totalTokensFresh", session.total_tokens.is_some().into());
-    put("totalTokens", session.total_tokens.into());
-    put("contextTokens", session.context_tokens.into());
-    put("estimatedCostUsd", session.cost_usd.into());
-    put("modelProvider", provider.into());
-    put("model", model.into());
-    put("status", session.status.map(super::RowStatus::as_str).into());
-    put("startedAt", session.started_at.into());
-    put("endedAt", session.ended_at.into());
-    if let (Some(started), Some(ended)) = (session.started_at, session.ended_at) {
-        put("runtimeMs", ended.saturating_sub(started).max(0).into());
-    }
-    if session.input_tokens > 0 || session.output_tokens > 0 {
-        put("inputTokens", session.input_tokens.into());
-        put("outputTokens", session.output_tokens.into());
-    }
-    // Ours: real rows have none of these three, and their readers skip what they don't know.
-    put("messageCount", session.message_count.into());
-    put("state", session.state().into());
-    if session.is_paused() {
-        put("paused", true.into());
-    }
-    // Said to all: without these an ended run could not be told from a stuck row on protocol 3, and over HTTP, where nothing
-    // but rows tells of runs, not from another run of the session.
-    put("hasActiveRun", session.is_busy().into());
-    put("activeRunIds", session.active_runs.iter().map(|run| run.0.as_str()).collect::<Vec<_>>().into());
-    put("lastRunId", session.last_run_id.clone().into());
-    put("lastRunError", session.last_run_error.clone().into());
-    if protocol >= 4 {
-        put("visibility", "shared".into());
-        put("createdVia", "operator".into());
-        put("classification", if session.label.is_some() { "custom" } else { "direct" }.into());
-        put("isMain", session.is_main().into());
-        put("isBackground", false.into());
-        put("chatType", "direct".into());
-        put("archived", false.into());
-        put("pinned", false.into());
-        put("unread", false.into());
-        put("lastInteractionAt", session.updated_at.into());
-        put("sharingRole", "admin".into());
-        put("snapshotAt", now.into());
-    }
-    Value::Object(fields)
+    let ran_ms = session.started_at.zip(session.ended_at).map(|(started, ended)| ended.saturating_sub(started).max(0));
+    let counts = (session.input_tokens > 0 || session.output_tokens > 0).then_some(session);
+    let row = json!({
+        "key": session.key,
+        "kind": session.kind,
+        "label": session.label,
+        "displayName": session.label,
+        "agentId": session.agent_id,
+        "updatedAt": session.updated_at,
+        "createdAt": session.created_at,
+        "sessionId": session.session_id,
+        "parentSessionKey": session.parent_key,
+        "thinkingLevel": session.thinking_level,
+        "verboseLevel": session.verbose_level,
+        "abortedLastRun": session.status == Some(RowStatus::Killed),
+        "totalTokensFresh": session.total_tokens.is_some(),
+        "totalTokens": session.total_tokens,
+        "contextTokens": session.context_tokens,
+        "estimatedCostUsd": session.cost_usd,
+        "modelProvider": provider,
+        "model": model,
+        "status": session.status,
+        "startedAt": session.started_at,
+        "endedAt": session.ended_at,
+        "runtimeMs": ran_ms,
+        "inputTokens": counts.map(|session| session.input_tokens),
+        "outputTokens": counts.map(|session| session.output_tokens),
+        // Ours: real rows have none of these three, and their readers skip what they don't know.
+        "messageCount": session.message_count,
+        "state": session.state(),
+        "paused": session.is_paused().then_some(true),
+        // Said to all: without these an ended run could not be told from a stuck row on protocol 3, and over HTTP, where nothing
+        // but rows tells of runs, not from another run of the session.
+        "hasActiveRun": session.is_busy(),
+        "activeRunIds": session.active_runs.iter().map(|run| run.0.as_str()).collect::<Vec<_>>(),
+        "lastRunId": session.last_run_id,
+        "lastRunError": session.last_run_error,
+    });
+    joined_if(without_nulls(row), protocol >= 4, || {
+        json!({
+            "visibility": "shared",
+            "createdVia": "operator",
+            "classification": if session.label.is_some() { "custom" } else { "direct" },
+            "isMain": session.is_main(),
+            "isBackground": false,
+            "chatType": "direct",
+            "archived": false,
+            "pinned": false,
+            "unread": false,
+            "lastInteractionAt": session.updated_at,
+            "sharingRole": "admin",
+            "snapshotAt": now,
+        })
+    })
 }
 
-pub(crate) fn message(message: &Message, form: MessageForm) -> Value {
-    let plain = form == MessageForm::Protocol4 && message.role == Role::User;
-    let content: Value =
-        if plain { message.text.clone().into() } else { json!([{"type": "text", "text": message.text}]) };
-    let mut value = json!({"role": message.role.as_str(), "content": content, "timestamp": message.timestamp});
-    if let Some(fields) = value.as_object_mut() {
-        if let Some(model) = &message.model {
-            fields.insert("model".into(), model.clone().into());
-        }
-        if let Some(usage) = &message.usage {
-            fields.insert(
-                "usage".into(),
-                json!({
-                    "input": usage.input,
-                    "output": usage.output,
-                    "totalTokens": usage.input.saturating_add(usage.output),
-                }),
-            );
-        }
-        if message.role == Role::Assistant {
-            fields.insert("stopReason".into(), "stop".into());
-        }
-        if let Some(run) = &message.run_id {
-            fields.insert("runId".into(), run.clone().into());
-        }
-        fields.insert("__openclaw".into(), json!({"id": message.id, "seq": message.seq}));
-    }
-    value
+/// A message. On protocol 4 a person's text is a plain string; else all text is in parts.
+pub(crate) fn message(message: &Message, protocol: u32) -> Value {
+    let plain = protocol >= 4 && message.role == Role::User;
+    let usage = message.usage.map(|usage| {
+        let total = usage.input.saturating_add(usage.output);
+        json!({"input": usage.input, "output": usage.output, "totalTokens": total})
+    });
+    without_nulls(json!({
+        "role": message.role,
+        "content": if plain { json!(message.text) } else { json!([{"type": "text", "text": message.text}]) },
+        "timestamp": message.timestamp,
+        "model": message.model,
+        "usage": usage,
+        "stopReason": (message.role == Role::Assistant).then_some("stop"),
+        "runId": message.run_id,
+        "__openclaw": {"id": message.id, "seq": message.seq},
+    }))
 }
 
 /// The newest messages of a session in short, for `sessions.preview`.
@@ -124,7 +94,7 @@ pub(crate) fn preview(session: &Session, items: usize) -> Value {
         .skip(skip)
         .map(|message| {
             let text: String = message.text.chars().take(PREVIEW_CHARS).collect();
-            json!({"role": message.role.as_str(), "text": text})
+            json!({"role": message.role, "text": text})
         })
         .collect()
 }
@@ -137,14 +107,13 @@ pub(crate) fn tick_snapshot(sessions: &Sessions, now: i64) -> Value {
         .iter()
         .take(TICK_SESSIONS)
         .map(|session| {
-            let mut row = row(session, 3, now);
-            if let Some(fields) = row.as_object_mut() {
-                fields.insert("active".into(), (session.is_busy() && !session.is_paused()).into());
-                fields.insert("totalTokens".into(), session.total_tokens.unwrap_or(0).into());
-                fields.insert("contextTokens".into(), session.context_tokens.unwrap_or(0).into());
-                fields.insert("cost".into(), session.cost_usd.unwrap_or(0.0).into());
-            }
-            row
+            let more = json!({
+                "active": session.is_busy() && !session.is_paused(),
+                "totalTokens": session.total_tokens.unwrap_or(0),
+                "contextTokens": session.context_tokens.unwrap_or(0),
+                "cost": session.cost_usd.unwrap_or(0.0),
+            });
+            joined(row(session, 3, now), more)
         })
         .collect();
     json!({"count": rows.len(), "totalCount": newest.len(), "sessions": rows})

@@ -332,12 +332,12 @@ fn messages_are_worded_as_their_protocol_has_them() {
     let mut room = Room::new();
     let key = room.open("a");
     let person = room.say(&key, "hello").expect("there");
-    assert_eq!(message(&person, MessageForm::of(4))["content"], "hello");
-    assert_eq!(message(&person, MessageForm::of(3))["content"], json!([{"type": "text", "text": "hello"}]));
+    assert_eq!(message(&person, 4)["content"], "hello");
+    assert_eq!(message(&person, 3)["content"], json!([{"type": "text", "text": "hello"}]));
     let answer = NewMessage { role: Role::Assistant, text: "hi".into(), run: Some(RunId("r".into())), usage: None };
     let answer =
         room.act(|sessions, subscribers, turn| sessions.append(&key, answer, subscribers, turn)).expect("there");
-    let shown = message(&answer, MessageForm::of(4));
+    let shown = message(&answer, 4);
     assert_eq!(shown["content"], json!([{"type": "text", "text": "hi"}]));
     assert_eq!((&shown["__openclaw"]["seq"], &shown["stopReason"]), (&json!(2), &json!("stop")));
 }

@@ -10,8 +10,7 @@ use gatewarden_protocol::{DeviceIdentity, Secret};
 use serde_json::{Map, Value, json};
 
 use crate::auth::{Admission, FirstStep, Handshake, Peer, Refusal};
-use crate::call::Call;
-use crate::call::CallError;
+use crate::call::{Call, CallError};
 use crate::caller::{Caller, ConnectionId};
 use crate::clock::{CountingChance, Now};
 use crate::config::{Auth, GatewayConfig};

@@ -196,3 +196,40 @@ async fn what_looks_like_a_head_in_a_measured_body_is_none() {
     drop(request);
     assert_eq!(house.read().await, "GET /next HTTP/1.1\r\n\r\n");
 }
+
+fn ends(text: &str) -> Vec<usize> {
+    let (mut head, mut rest, mut at, mut found) = (HeadEnd::default(), text.as_bytes(), 0, Vec::new());
+    while let Some(end) = head.find(rest) {
+        at += end;
+        found.push(at);
+        rest = &rest[end..];
+    }
+    found
+}
+
+#[test]
+fn a_head_ends_at_the_first_empty_line() {
+    assert_eq!(ends("GET / HTTP/1.1\r\nA: b\r\n\r\nrest"), [24]);
+    assert_eq!(ends("GET / HTTP/1.1\n\nGET"), [16]);
+    assert_eq!(ends("GET / HTTP/1.1\n\r\n"), [17]);
+    assert_eq!(ends("GET / HTTP/1.1\r\nA: b\r\n"), Vec::<usize>::new());
+    assert_eq!(ends("a\r\n\r\nb\r\n\r\n"), [5, 10]);
+}
+
+#[test]
+fn empty_lines_before_a_head_are_no_end() {
+    assert_eq!(ends("\r\n\r\n\n\r\na\r\n\r\n"), [12]);
+    assert_eq!(ends("\r\n\r\n"), Vec::<usize>::new());
+}
+
+#[test]
+fn the_end_is_found_wherever_the_bytes_are_cut() {
+    let text = b"\r\nGET / HTTP/1.1\r\nA: \r b\n\rx\r\n\r\nrest";
+    let whole = HeadEnd::default().find(text);
+    assert_eq!(whole, Some(31));
+    for cut in 0..=text.len() {
+        let mut head = HeadEnd::default();
+        let found = head.find(&text[..cut]).or_else(|| head.find(&text[cut..]).map(|end| end + cut));
+        assert_eq!(found, whole, "cut at {cut}");
+    }
+}

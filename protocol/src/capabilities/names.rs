@@ -20,44 +20,28 @@ pub trait KnownName: Copy + 'static {
     }
 }
 
-macro_rules! names {
+macro_rules! known_names {
     ($(#[$doc:meta])* $list:ident { $($variant:ident $name:literal)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $list {
-            $(
-                #[doc = concat!("`", $name, "`")]
-                $variant,
-            )*
+        named! {
+            $(#[$doc])*
+            pub enum $list { $(#[doc = concat!("`", $name, "`")] $variant = $name,)* }
         }
 
         impl KnownName for $list {
-            const ALL: &'static [Self] = &[$(Self::$variant),*];
+            const ALL: &'static [Self] = &Self::ALL;
 
             fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
+                self.as_str()
             }
 
             fn bit(self) -> u64 {
                 1 << (self as u32)
             }
         }
-
-        impl $list {
-            /// The name on the wire.
-            pub fn as_str(self) -> &'static str {
-                KnownName::as_str(self)
-            }
-
-            /// Finds a name in the list.
-            pub fn from_name(name: &str) -> Option<Self> {
-                <Self as KnownName>::from_name(name)
-            }
-        }
     };
 }
 
-names! {
+known_names! {
     /// Methods that we call.
     Method {
         Ping "ping"
@@ -117,7 +101,7 @@ impl Method {
     }
 }
 
-names! {
+known_names! {
     /// Events that we act on.
     Event {
         Challenge "connect.challenge"

@@ -2,6 +2,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
 
 /// Some instant: the tests only add to it.
@@ -11,18 +13,17 @@ fn origin() -> Instant {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-const TWO_STEP: ReplyMode = ReplyMode::TwoStep { outcome_within: MINUTE };
 
 #[test]
 fn a_reply_settles_its_request_and_a_second_one_is_a_duplicate() {
     let now = origin();
     let mut table = PendingRequests::new("c1-", 4);
-    let first = table.insert("health", now + MINUTE, 'a', ReplyMode::Single).unwrap();
-    let second = table.insert("status", now + MINUTE, 'b', ReplyMode::Single).unwrap();
+    let first = table.insert("health", now + MINUTE, 'a').unwrap();
+    let second = table.insert("status", now + MINUTE, 'b').unwrap();
     assert_ne!(first, second);
-    let settled = Settled { id: second.clone(), method: "status".into(), waiter: 'b', accepted: false };
-    assert_eq!(table.on_reply(&second, ReplyStep::Final, now), Matched::Settled(settled));
-    assert_eq!(table.on_reply(&second, ReplyStep::Final, now), Matched::Unmatched(Unmatched::Duplicate));
+    let settled = Settled { id: second.clone(), method: "status".into(), waiter: 'b' };
+    assert_eq!(table.on_reply(&second), Ok(settled));
+    assert_eq!(table.on_reply(&second), Err(Unmatched::Duplicate));
     assert_eq!(table.len(), 1);
 }
 
@@ -30,57 +31,25 @@ fn a_reply_settles_its_request_and_a_second_one_is_a_duplicate() {
 fn an_id_that_was_never_given_out_is_foreign() {
     let now = origin();
     let mut table: PendingRequests<()> = PendingRequests::new("c2-", 4);
-    table.insert("health", now + MINUTE, (), ReplyMode::Single).unwrap();
+    table.insert("health", now + MINUTE, ()).unwrap();
     for id in ["c1-1", "c2-2", "c2-0", "c2-01", "c2-", "1", "", "invalid", "c2-99999999999999999999"] {
-        assert_eq!(table.on_reply(id, ReplyStep::Final, now), Matched::Unmatched(Unmatched::Foreign), "{id}");
+        assert_eq!(table.on_reply(id), Err(Unmatched::Foreign), "{id}");
     }
     assert_eq!(table.len(), 1);
-}
-
-#[test]
-fn a_two_step_request_stays_after_its_acceptance_with_a_new_deadline() {
-    let now = origin();
-    let mut table = PendingRequests::new("r", 4);
-    let id = table.insert("agent", now + Duration::from_secs(10), 'w', TWO_STEP).unwrap();
-    let accepted_at = now + Duration::from_secs(5);
-    assert!(matches!(
-        table.on_reply(&id, ReplyStep::Interim, accepted_at),
-        Matched::FirstOfTwo { method: "agent", waiter: &mut 'w' }
-    ));
-    assert_eq!(table.next_deadline(), Some(accepted_at + MINUTE));
-    assert_eq!(
-        table.on_reply(&id, ReplyStep::Interim, accepted_at),
-        Matched::Unmatched(Unmatched::Duplicate),
-        "it can be accepted once only"
-    );
-    assert!(table.expire(now + Duration::from_secs(30)).is_empty());
-    match table.on_reply(&id, ReplyStep::Final, now) {
-        Matched::Settled(settled) => assert!(settled.accepted),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_two_step_request_may_be_settled_by_an_error_at_once() {
-    let now = origin();
-    let mut table = PendingRequests::new("r", 4);
-    let id = table.insert("agent", now + MINUTE, (), TWO_STEP).unwrap();
-    assert!(matches!(table.on_reply(&id, ReplyStep::Final, now), Matched::Settled(Settled { accepted: false, .. })));
-    assert!(table.is_empty());
 }
 
 #[test]
 fn requests_expire_in_the_order_of_their_deadlines_and_a_late_reply_is_a_duplicate() {
     let now = origin();
     let mut table = PendingRequests::new("r", 4);
-    let late = table.insert("b", now + 2 * MINUTE, 2, ReplyMode::Single).unwrap();
-    table.insert("a", now + MINUTE, 1, ReplyMode::Single).unwrap();
-    table.insert("c", now + 3 * MINUTE, 3, ReplyMode::Single).unwrap();
+    let late = table.insert("b", now + 2 * MINUTE, 2).unwrap();
+    table.insert("a", now + MINUTE, 1).unwrap();
+    table.insert("c", now + 3 * MINUTE, 3).unwrap();
     assert_eq!(table.next_deadline(), Some(now + MINUTE));
     assert!(table.expire(now).is_empty());
     let waiters: Vec<i32> = table.expire(now + 2 * MINUTE).into_iter().map(|settled| settled.waiter).collect();
     assert_eq!(waiters, [1, 2]);
-    assert_eq!(table.on_reply(&late, ReplyStep::Final, now), Matched::Unmatched(Unmatched::Duplicate));
+    assert_eq!(table.on_reply(&late), Err(Unmatched::Duplicate));
     assert_eq!(table.next_deadline(), Some(now + 3 * MINUTE));
 }
 
@@ -88,10 +57,10 @@ fn requests_expire_in_the_order_of_their_deadlines_and_a_late_reply_is_a_duplica
 fn a_full_table_gives_the_waiter_back_and_takes_more_once_there_is_room() {
     let now = origin();
     let mut table = PendingRequests::new("r", 1);
-    let id = table.insert("a", now + MINUTE, 'a', ReplyMode::Single).unwrap();
-    assert_eq!(table.insert("b", now, 'b', ReplyMode::Single), Err(TableFull { cap: 1, waiter: 'b' }));
+    let id = table.insert("a", now + MINUTE, 'a').unwrap();
+    assert_eq!(table.insert("b", now, 'b'), Err(TableFull { cap: 1, waiter: 'b' }));
     assert!(table.cancel(&id).is_some());
-    assert!(table.insert("b", now, 'b', ReplyMode::Single).is_ok());
+    assert!(table.insert("b", now, 'b').is_ok());
 }
 
 #[test]
@@ -99,7 +68,7 @@ fn the_end_of_a_connection_takes_everything_out_in_order() {
     let now = origin();
     let mut table = PendingRequests::new("r", 8);
     for number in 0..5 {
-        table.insert("m", now + MINUTE / (number + 1), number, ReplyMode::Single).unwrap();
+        table.insert("m", now + MINUTE / (number + 1), number).unwrap();
     }
     let waiters: Vec<u32> = table.drain_all().into_iter().map(|settled| settled.waiter).collect();
     assert_eq!(waiters, [0, 1, 2, 3, 4]);
@@ -108,8 +77,8 @@ fn the_end_of_a_connection_takes_everything_out_in_order() {
 
 #[derive(Debug, Clone)]
 enum Act {
-    Insert { seconds: u64, two_step: bool },
-    Reply { index: usize, interim: bool },
+    Insert { seconds: u64 },
+    Reply { index: usize },
     Expire,
     Cancel { index: usize },
     Pass { seconds: u64 },
@@ -117,8 +86,8 @@ enum Act {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        4 => (0_u64..20, any::<bool>()).prop_map(|(seconds, two_step)| Act::Insert { seconds, two_step }),
-        4 => (0_usize..40, any::<bool>()).prop_map(|(index, interim)| Act::Reply { index, interim }),
+        4 => (0_u64..20).prop_map(|seconds| Act::Insert { seconds }),
+        4 => (0_usize..40).prop_map(|index| Act::Reply { index }),
         1 => Just(Act::Expire),
         1 => (0_usize..40).prop_map(|index| Act::Cancel { index }),
         2 => (1_u64..10).prop_map(|seconds| Act::Pass { seconds }),
@@ -139,18 +108,14 @@ proptest! {
         };
         for act in acts {
             match act {
-                Act::Insert { seconds, two_step } => {
-                    let mode = if two_step { TWO_STEP } else { ReplyMode::Single };
-                    if let Ok(id) = table.insert("m", now + Duration::from_secs(seconds), ids.len(), mode) {
+                Act::Insert { seconds } => {
+                    if let Ok(id) = table.insert("m", now + Duration::from_secs(seconds), ids.len()) {
                         prop_assert!(!ids.contains(&id));
                         ids.push(id);
                     }
                 }
-                Act::Reply { index, interim } => if let Some(id) = ids.get(index) {
-                    let step = if interim { ReplyStep::Interim } else { ReplyStep::Final };
-                    if let Matched::Settled(one) = table.on_reply(id, step, now) {
-                        count(vec![one]);
-                    }
+                Act::Reply { index } => if let Some(id) = ids.get(index) {
+                    count(table.on_reply(id).into_iter().collect());
                 },
                 Act::Expire => count(table.expire(now)),
                 Act::Cancel { index } => if let Some(id) = ids.get(index) {

@@ -12,7 +12,7 @@ use gatewarden_api::daemon::Health;
 use crate::app::StateDir;
 use crate::cli::daemon::endpoint::reachable;
 use crate::cli::findings::Report;
-use crate::cli::http_client::{HttpClient, Reply};
+use crate::cli::http_client::{HttpClient, Reply, words};
 use crate::config::Config;
 
 const AREA: &str = "daemon";
@@ -117,7 +117,7 @@ fn find(listen: SocketAddr) -> There {
         {
             free_or_blocked(listen)
         }
-        Err(error) => There::Other(format!("it does not answer as a gatewarden does: {error}")),
+        Err(error) => There::Other(format!("it does not answer as a gatewarden does: {}", words(&error))),
     }
 }
 

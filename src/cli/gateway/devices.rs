@@ -8,7 +8,7 @@ use super::super::EXIT_OK;
 use super::super::error::CliError;
 use super::super::output::print;
 use super::running::call;
-use super::{DevicesCommand, ListDevicesArgs, RequestArgs};
+use super::{DevicesCommand, RequestArgs, ShowArgs};
 
 /// Carries out one of the commands.
 pub(super) fn run(command: &DevicesCommand) -> Result<u8, CliError> {
@@ -28,7 +28,7 @@ pub(super) fn run(command: &DevicesCommand) -> Result<u8, CliError> {
     Ok(EXIT_OK)
 }
 
-fn list(args: &ListDevicesArgs) -> Result<String, CliError> {
+fn list(args: &ShowArgs) -> Result<String, CliError> {
     let listed = call(&args.place, "device.pair.list", &json!({}))?;
     Ok(if args.json { listed.to_string() } else { for_people(&listed, Now::read().wall_ms) })
 }

@@ -13,7 +13,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Longest message or field, in bytes: what others send ends up in some of them.
-const LONGEST: usize = 8 * 1024;
+const MAX_FIELD: usize = 8 * 1024;
 
 /// Starts logging. Once a process; a second call does nothing.
 pub(super) fn start(log: LogFile) {
@@ -76,7 +76,7 @@ struct Fields {
 
 impl Fields {
     fn put(&mut self, field: &Field, text: String) {
-        let text = if text.len() > LONGEST { text.chars().take(LONGEST / 4).collect() } else { text };
+        let text = if text.len() > MAX_FIELD { text.chars().take(MAX_FIELD / 4).collect() } else { text };
         if field.name() == "message" {
             self.message = text;
         } else {

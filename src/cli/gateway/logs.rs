@@ -10,9 +10,9 @@ use std::time::Duration;
 use gatewarden_embedded_gateway::effect::LogLevel;
 use gatewarden_embedded_gateway::log_file::{record_for_people, record_level};
 
-use super::super::EXIT_OK;
 use super::super::error::CliError;
 use super::super::output::print;
+use super::super::{EXIT_OK, sleep};
 use super::{LogsArgs, load_draft};
 
 /// Between two looks at the file.
@@ -68,8 +68,7 @@ pub(super) fn run(args: &LogsArgs) -> Result<u8, CliError> {
             return Ok(EXIT_OK);
         }
         read.map_err(unreadable)?;
-        #[expect(clippy::disallowed_methods, reason = "a file has no state to await; nothing else runs here")]
-        std::thread::sleep(LOOK);
+        sleep(LOOK);
     }
 }
 

@@ -19,7 +19,7 @@ use super::super::serve::listen_for_signals;
 use super::super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
 use super::{RunArgs, load_draft, log_layer};
 use crate::app;
-use crate::shutdown::{Wish, Wishes};
+use crate::shutdown::{Request, Signals};
 use crate::systemd::Notifier;
 
 /// All of a stop, kills of children included; whatever isn't done by then is left to the kernel.
@@ -87,7 +87,7 @@ async fn until_stopped(
     lock: &mut LockFile,
 ) -> Result<u8, CliError> {
     // Before anything is written: a stop during the start must not be lost.
-    let mut wishes = listen_for_signals()?;
+    let mut signals = listen_for_signals()?;
     if let Err(error) = adopt_descendants() {
         tracing::warn!(%error, "processes that leave their parents won't become children of the gateway");
     }
@@ -117,7 +117,7 @@ async fn until_stopped(
     notifier.ready();
 
     let reason = tokio::select! {
-        signal = stop_signal(&mut wishes) => signal,
+        signal = stop_signal(&mut signals) => signal,
         () = supervisor_gone(args.supervised) => "the end of its supervisor",
     };
     tracing::info!(reason, "the gateway stops");
@@ -128,7 +128,7 @@ async fn until_stopped(
             Ok(()) => Ok(EXIT_OK),
             Err(_) => Err(CliError::new("The gateway did not stop in time; what was left is given up.")),
         },
-        signal = wishes.stop() => {
+        signal = signals.stop() => {
             tracing::warn!(signal, "stopping at once");
             Ok(EXIT_FAILURE)
         }
@@ -140,11 +140,13 @@ fn audit(outlets: &LogSinks, event: &'static str, fields: Value) {
 }
 
 /// SIGTERM or SIGINT. A hang-up is passed over: the configuration is read at start only.
-async fn stop_signal(wishes: &mut Wishes) -> &'static str {
+async fn stop_signal(signals: &mut Signals) -> &'static str {
     loop {
-        match wishes.next().await {
-            Wish::Stop(signal) => return signal,
-            Wish::Reload => tracing::warn!("the configuration is read at start only: restart the gateway to change it"),
+        match signals.next().await {
+            Request::Stop(signal) => return signal,
+            Request::Reload => {
+                tracing::warn!("the configuration is read at start only: restart the gateway to change it")
+            }
         }
     }
 }

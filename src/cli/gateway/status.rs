@@ -12,10 +12,10 @@ use super::super::error::CliError;
 use super::super::output::{complain, print};
 use super::super::{EXIT_FAILURE, EXIT_OK};
 use super::running::{Overview, Running, address_of};
-use super::{StatusArgs, holder_of, state_dir};
+use super::{ShowArgs, holder_of, state_dir};
 
 /// Prints the page; 0 where the gateway runs and answers, else 1.
-pub(super) fn run(args: &StatusArgs) -> Result<u8, CliError> {
+pub(super) fn run(args: &ShowArgs) -> Result<u8, CliError> {
     let inputs = args.place.inputs();
     let state_dir = state_dir(&inputs)?;
     let holder = holder_of(&state_dir)?;

@@ -1,13 +1,14 @@
 //! `gatewarden gateways add` and `update`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use gatewarden_api::gateways::GatewayAnswer;
-use serde_json::{Map, Value};
+use gatewarden_actors::gateway_record::TlsTrust;
+use gatewarden_api::gateways::{GatewayAnswer, GatewayFields, TlsBody};
 
 use super::{WaitArgs, until_online};
-use crate::cli::daemon::{Answer, Daemon, Fields, address_of};
+use crate::cli::daemon::{Answer, Daemon, address_of, some_change};
 use crate::cli::error::CliError;
 use crate::cli::files::read_secret;
 use crate::cli::gateway_target::{TrustArgs, host_and_port};
@@ -88,36 +89,42 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 impl FieldArgs {
-    /// The request for a gateway of this name and address, where they are given.
-    fn fields(&self, name: Option<&str>, address: Option<&str>) -> Result<Fields, CliError> {
+    /// The fields that are the same of a new gateway and of a change.
+    fn fields(&self, name: Option<&str>, address: Option<&str>) -> Result<GatewayFields, CliError> {
         let address = address.map(host_and_port).transpose().map_err(CliError::usage)?;
         let (host, port) = address.unzip();
-        let token = self.token_file.as_deref().map(read_secret).transpose()?;
-        let labels: Map<String, Value> =
-            self.labels.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-        let tls = self.trust.chosen()?.and_then(|trust| serde_json::to_value(trust).ok());
-        let mut fields = Fields::default();
-        fields
-            .put("name", name)
-            .put("host", host)
-            .put("port", port.flatten())
-            .put("token", token.as_ref().map(|token| token.expose()))
-            .put("is_primary", self.primary.then_some(true))
-            .put("priority", self.priority)
-            .put("labels", (!labels.is_empty()).then_some(labels))
-            .put("transport", self.transport.clone())
-            .put("tls", tls)
-            .put("unit", self.unit.clone())
-            .put("command", self.command.clone())
-            .put("disable_device_pairing", self.disable_device_pairing);
-        Ok(fields)
+        Ok(GatewayFields {
+            name: name.map(str::to_owned),
+            host,
+            port: port.flatten(),
+            token: self.token_file.as_deref().map(|file| read_secret(file).map(Some)).transpose()?,
+            is_primary: self.primary.then_some(true),
+            priority: self.priority,
+            labels: (!self.labels.is_empty()).then(|| self.labels.iter().cloned().collect()),
+            transport: self.transport.clone(),
+            tls: self.trust.chosen()?.map(tls_body),
+            unit: self.unit.clone().map(Some),
+            command: self.command.clone().map(Some),
+            disable_device_pairing: self.disable_device_pairing,
+            ..GatewayFields::default()
+        })
+    }
+}
+
+fn tls_body(trust: TlsTrust) -> TlsBody {
+    let body = |trust: &str| TlsBody { trust: trust.to_owned(), ..TlsBody::default() };
+    match trust {
+        TlsTrust::System => body("system"),
+        TlsTrust::None => body("none"),
+        TlsTrust::Pins { pins } => TlsBody { pins: Some(pins), ..body("pins") },
+        TlsTrust::Ca { ca_pem } => TlsBody { ca_pem: Some(ca_pem), ..body("ca") },
     }
 }
 
 /// Registers one.
 pub(super) fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, CliError> {
-    let body = args.fields.fields(Some(&args.name), Some(&args.address))?.change()?;
-    let answer = daemon.call("POST", "/api/gateways", Some(&body))?;
+    let body = args.fields.fields(Some(&args.name), Some(&args.address))?;
+    let answer = daemon.send("POST", "/api/gateways", &body)?;
     daemon.warn(daemon.read::<GatewayAnswer>(&answer)?.warning.as_deref());
     finish(daemon, &answer, &args.wait, |GatewayAnswer { gateway, .. }| {
         let address = address_of(&gateway.host, Some(gateway.port));
@@ -128,14 +135,18 @@ pub(super) fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, CliError> {
 /// Changes one.
 pub(super) fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, CliError> {
     let mut fields = args.fields.fields(args.name.as_deref(), args.address.as_deref())?;
-    fields
-        .clear("token", args.no_token)
-        .put("labels", args.no_labels.then(Map::new))
-        .clear("unit", args.no_process)
-        .clear("command", args.no_process);
-    let body = fields.change()?;
+    if args.no_token {
+        fields.token = Some(None);
+    }
+    if args.no_labels {
+        fields.labels = Some(BTreeMap::new());
+    }
+    if args.no_process {
+        (fields.unit, fields.command) = (Some(None), Some(None));
+    }
+    let fields = some_change(fields)?;
     let id = daemon.gateway_id(&args.gateway)?;
-    let answer = daemon.call("PUT", &format!("/api/gateways/{id}"), Some(&body))?;
+    let answer = daemon.send("PUT", &format!("/api/gateways/{id}"), &fields)?;
     finish(daemon, &answer, &args.wait, |said| format!("changed {}", said.gateway.name))
 }
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use gatewarden_api::gateways::{Diagnosis, Member, Process, ProcessAnswer};
-use serde_json::json;
+use gatewarden_api::gateways::{Diagnosis, Member, Process, ProcessAnswer, ProcessBody};
 
 use crate::cli::daemon::{Daemon, now_s};
 use crate::cli::error::CliError;
@@ -62,7 +61,7 @@ pub(super) fn order(daemon: &Daemon, order: Order, args: &OrderArgs) -> Result<u
     // A name that is wrong must not leave half of them done.
     let gateways = args.gateways.iter().map(|named| daemon.gateway(named)).collect::<Result<Vec<_>, _>>()?;
     for gateway in gateways {
-        let body = json!({"action": order.action(), "wait": !args.no_wait});
+        let body = ProcessBody { action: order.action().to_owned(), wait: Some(!args.no_wait) };
         let path = format!("/api/gateways/{}/process", gateway.id);
         let answer = daemon.post_patiently(&path, &body, PATIENCE)?;
         let before = gateway.process.and_then(|process| process.pid);
@@ -76,7 +75,7 @@ pub(super) fn order(daemon: &Daemon, order: Order, args: &OrderArgs) -> Result<u
 /// A closer look at one; 0 where it runs and its last start came to something.
 pub(super) fn diagnose(daemon: &Daemon, named: &str) -> Result<u8, CliError> {
     let path = format!("/api/gateways/{}/process", daemon.gateway_id(named)?);
-    let answer = daemon.call("POST", &path, Some(&json!({"action": "diagnose"})))?;
+    let answer = daemon.send("POST", &path, &ProcessBody { action: "diagnose".to_owned(), wait: None })?;
     let ProcessAnswer { process } = daemon.read(&answer)?;
     let fine = process.state == "running" && process.verified.as_deref() != Some("no");
     daemon.show(&answer, |_| match daemon.output.is_quiet() {
@@ -139,6 +138,8 @@ fn report(output: Output, process: &Process, now_s: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

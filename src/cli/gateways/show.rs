@@ -1,6 +1,6 @@
 //! `gatewarden gateways list`, `show` and `probe`.
 
-use gatewarden_api::gateways::{AllHealth, Gateway, GatewayList, HealthResult, OneHealth};
+use gatewarden_api::gateways::{AllHealth, Gateway, GatewayList, HealthBody, HealthResult, OneHealth};
 use serde_json::{Value, json};
 
 use super::{ListArgs, ProbeArgs, process};
@@ -123,13 +123,13 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
 pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
     let code = |fine| if fine { EXIT_OK } else { EXIT_FAILURE };
     let Some(named) = &args.gateway else {
-        let answer = daemon.call("POST", "/api/gateways/health", Some(&json!({})))?;
+        let answer = daemon.send("POST", "/api/gateways/health", &HealthBody { gateway_id: None })?;
         daemon.show(&answer, |seen: &AllHealth| results(seen).shown(daemon.output))?;
         let fine = daemon.read(&answer)?.results.iter().all(|result| result.status == "online");
         return Ok(code(fine));
     };
     let gateway = daemon.gateway(named)?;
-    let answer = daemon.call("POST", "/api/gateways/health", Some(&json!({"gateway_id": gateway.id})))?;
+    let answer = daemon.send("POST", "/api/gateways/health", &HealthBody { gateway_id: Some(gateway.id) })?;
     daemon.show(&answer, |OneHealth { details, latency_ms, .. }| {
         if daemon.output.is_quiet() {
             return details.status.clone();

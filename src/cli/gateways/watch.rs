@@ -15,7 +15,7 @@ use crate::cli::error::CliError;
 use crate::cli::events::{time_of, word};
 use crate::cli::http_client::StreamEvent;
 use crate::cli::output::{Paint, Tone, at_ms, plain, try_print};
-use crate::cli::{EXIT_DENIED, EXIT_OK};
+use crate::cli::{EXIT_DENIED, EXIT_OK, sleep};
 
 /// What is followed.
 const STREAM: &str = "/api/events?types=gateway.status,gateway.primary,gateway.blocked,session.update";
@@ -93,8 +93,7 @@ fn follow(daemon: Daemon) -> Receiver<StreamUpdate> {
     std::thread::spawn(move || {
         let mut after = None;
         while follow_once(&daemon, &tell, &mut after) {
-            #[expect(clippy::disallowed_methods, reason = "before the next attempt to reach another process")]
-            std::thread::sleep(REOPEN);
+            sleep(REOPEN);
         }
     });
     news

@@ -11,9 +11,9 @@ use super::Kind;
 use crate::cli::error::CliError;
 
 /// Longest list or configuration, bytes; a database may be larger.
-const LONGEST: u64 = 16 * 1024 * 1024;
+const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Most gateways of one file.
-const MOST: usize = 10_000;
+const MAX_GATEWAYS: usize = 10_000;
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// What a daemon takes of a gateway.
@@ -59,14 +59,14 @@ pub(super) fn read(file: &Path, kind: Kind) -> Result<Vec<Wanted>, CliError> {
         return Ok(found.into_iter().map(foreign).collect());
     }
     let mut text = String::new();
-    let limit = LONGEST + 1;
+    let limit = MAX_FILE + 1;
     if is_input {
         std::io::stdin().lock().take(limit).read_to_string(&mut text).map_err(unreadable)?;
     } else {
         std::fs::File::open(file).and_then(|file| file.take(limit).read_to_string(&mut text)).map_err(unreadable)?;
     }
-    if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
-        return Err(CliError::usage(format!("{} is longer than {} MiB.", file.display(), LONGEST / 1024 / 1024)));
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE) {
+        return Err(CliError::usage(format!("{} is longer than {} MiB.", file.display(), MAX_FILE / 1024 / 1024)));
     }
     let document = parse(&text).map_err(|reason| CliError::usage(format!("{} is {reason}.", file.display())))?;
     let wanted = match kind {
@@ -129,8 +129,8 @@ fn looks_sealed(token: &str) -> bool {
 fn list(document: &Value) -> Result<Vec<Wanted>, String> {
     let rows = document.get("gateways").unwrap_or(document).as_array();
     let rows = rows.ok_or("holds no list of gateways: it must be one, or have one called gateways")?;
-    if rows.len() > MOST {
-        return Err(format!("holds more than {MOST} gateways"));
+    if rows.len() > MAX_GATEWAYS {
+        return Err(format!("holds more than {MAX_GATEWAYS} gateways"));
     }
     rows.iter()
         .enumerate()

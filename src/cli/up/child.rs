@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::{EXIT_CONFIG, EXIT_USAGE, terminal};
+use super::super::output::complain;
+use super::super::{EXIT_CONFIG, EXIT_USAGE};
 
 /// How long a start may take until it listens.
 const START: Duration = Duration::from_secs(20);
@@ -185,7 +186,7 @@ impl Gateway {
                     self.state_dir.join("logs/gateway.log").display()
                 );
             };
-            terminal::complain(&format!("{sentence} It is started again in {} ms.", pause.as_millis()));
+            complain(&format!("{sentence} It is started again in {} ms.", pause.as_millis()));
             sleep(*pause).await;
             failed = self.try_start().await.err();
         }
@@ -197,7 +198,7 @@ impl Gateway {
         // A closed queue of orders ends it; it is killed after its time.
         drop((events, orders));
         if timeout(STOP, &mut task).await.is_err() {
-            terminal::complain("the gateway did not stop in time and is killed");
+            complain("the gateway did not stop in time and is killed");
             let _ = timeout(Duration::from_secs(1), task).await;
         }
     }

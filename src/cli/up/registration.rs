@@ -9,6 +9,7 @@ use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
 use super::super::http_client::{Ask, HttpClient, Reply};
+use super::super::sleep;
 use crate::config::Inputs;
 
 /// Its name in the daemon.
@@ -92,8 +93,7 @@ pub(super) fn ensure(
                 };
             }
         }
-        #[expect(clippy::disallowed_methods, reason = "a thread of its own that looks at another party's state")]
-        std::thread::sleep(LOOK);
+        sleep(LOOK);
     }
     Err(seen)
 }

@@ -31,13 +31,13 @@ use gatewarden_actors::log_watch::LogSubscription;
 use gatewarden_actors::machines::routing::RouteWish;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
+use gatewarden_actors::registry::messages::Trial;
 use gatewarden_actors::registry::messages::{
     AbandonGateway, CallGateway, ConfirmGateway, ControlSessionAt, CreateGateway, DeleteGateway, GatewayCommitted,
     ProbeGateways, ReconnectGateway, ReserveGateway, SpawnAnswer, SpawnWork, TryGateway, UpdateGateway,
     WatchGatewayLogs,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
-use gatewarden_actors::registry::trials::Trial;
 use gatewarden_actors::settings::RestartSettings;
 use gatewarden_actors::store::audit_log::AuditLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::world::{Line, World};
 use crate::dialing::DialFailure;
 use crate::error::Failure;
-use crate::gateway::handlers::InducePanic;
+use crate::gateway::InducePanic;
 use crate::gateway::messages::GatewayCommand;
 use crate::gateway_report::{Phase, Status};
 

@@ -1,8 +1,7 @@
 //! Gateways that nobody sees yet.
 
 use super::*;
-use crate::registry::messages::{AbandonGateway, ConfirmGateway, ProbeGateways, ReserveGateway, TryGateway};
-use crate::registry::trials::Trial;
+use crate::registry::messages::{AbandonGateway, ConfirmGateway, ProbeGateways, ReserveGateway, Trial, TryGateway};
 use crate::run::SessionSnapshot;
 use crate::store::records::MainAgent;
 

@@ -125,3 +125,45 @@ proptest! {
         }
     }
 }
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
+}
+
+#[test]
+fn ten_failures_a_minute_are_written_and_the_rest_is_counted() {
+    let mut log = FailureLog::default();
+    let start = crate::clock::Now::read().at;
+    let written = (0..100).filter(|_| log.failed(address(1), start).0).count();
+    assert_eq!(written, 10);
+    assert!(log.failed(address(2), start).0, "each address has its own count");
+    assert!(log.take_over(start + SPAN / 2).is_empty());
+    let left_out = LeftOut { network: address(1), failures: 90 };
+    assert_eq!(log.take_over(start + SPAN), [left_out]);
+    assert!(log.take_over(start + SPAN * 2).is_empty(), "it is said once");
+}
+
+#[test]
+fn the_first_failure_of_a_new_span_tells_what_was_left_out_of_the_last_one() {
+    let mut log = FailureLog::default();
+    let start = crate::clock::Now::read().at;
+    for _ in 0..12 {
+        log.failed(address(1), start);
+    }
+    let told = Some(LeftOut { network: address(1), failures: 2 });
+    assert_eq!(log.failed(address(1), start + SPAN), (true, told));
+    assert_eq!(log.failed(address(1), start + SPAN), (true, None));
+}
+
+#[test]
+fn more_addresses_than_are_kept_are_not_written() {
+    let mut log = FailureLog::default();
+    let start = crate::clock::Now::read().at;
+    for number in 0..u32::try_from(MAX_ADDRESSES).unwrap() {
+        assert!(log.failed(std::net::Ipv4Addr::from_bits(number).into(), start).0);
+    }
+    assert_eq!(log.failed(address(1), start), (false, None));
+    assert_eq!(log.counts.len(), MAX_ADDRESSES);
+    log.take_over(start + SPAN);
+    assert!(log.failed(address(1), start + SPAN).0);
+}

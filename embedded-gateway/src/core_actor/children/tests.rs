@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::call::Call;
-use crate::call::CallError;
+use crate::call::{Call, CallError};
 use crate::caller::{Caller, ConnectionId, caller_with};
 use crate::config::{Auth, CommandTemplate, ConfiguredAgent, GatewayConfig};
 use crate::core_actor::CoreActor;

@@ -34,7 +34,7 @@ impl Disk {
         }
     }
 
-    fn load(&self) -> load::LoadedSessions {
+    fn load(&self) -> transcript::LoadedSessions {
         load(
             BOUNDS,
             self.0

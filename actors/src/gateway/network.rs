@@ -1,0 +1,252 @@
+//! What of the gateway's network the actor holds: the socket and the HTTP conversation of the present attempt, and tries
+//! beside both. What an older attempt still says carries its epoch, and the connection ignores it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_close};
+
+use super::GatewayActor;
+use crate::dialing::http_probe::HttpGateway;
+use crate::dialing::unconnected_probe::{Findings, NoGreeting, probe_unconnected};
+use crate::dialing::{
+    DialFailure, DialRequest, DialStep, Dialed, FrameCap, HealthFailure, Held, Incoming, Outgoing, SocketError,
+};
+use crate::machines::connection::{
+    CallToken, Connection, Epoch, HttpAnswer, HttpOperation, Input, ProbeFinding, SocketInput,
+};
+
+/// What is open, or being opened.
+#[derive(Default)]
+pub(super) struct Network {
+    dialing: Option<(Epoch, SpawnHandle)>,
+    socket: Option<OpenSocket>,
+    http: Option<(Epoch, HttpGateway)>,
+    http_requests: HashMap<(Epoch, String), SpawnHandle>,
+}
+
+struct OpenSocket {
+    epoch: Epoch,
+    outgoing: Outgoing,
+    frame_cap: FrameCap,
+    reader: SpawnHandle,
+}
+
+impl Network {
+    fn socket(&self, epoch: Epoch) -> Option<&OpenSocket> {
+        self.socket.as_ref().filter(|socket| socket.epoch == epoch)
+    }
+}
+
+/// What a socket says, with its epoch; `None` is its end.
+struct Heard {
+    epoch: Epoch,
+    item: Option<Result<Incoming, SocketError>>,
+}
+
+impl GatewayActor {
+    pub(super) fn dial(&mut self, epoch: Epoch, request: DialRequest, ctx: &mut Context<Self>) {
+        let dialing = self.dialer.dial(request, &self.memory).into_actor(self).map(move |outcome, actor, ctx| {
+            actor.network.dialing.take_if(|(waiting, _)| *waiting == epoch);
+            match outcome {
+                Err(failure) => actor.feed(ctx, Input::Socket(epoch, SocketInput::DialFailed(&failure))),
+                Ok(dialed) if actor.connection.is_dialing(epoch) => actor.open(epoch, dialed, ctx),
+                Ok(_) => {}
+            }
+        });
+        self.network.dialing = Some((epoch, ctx.spawn(dialing)));
+    }
+
+    fn open(&mut self, epoch: Epoch, dialed: Dialed, ctx: &mut Context<Self>) {
+        let Dialed { incoming, outgoing, frame_cap, .. } = dialed;
+        let heard = incoming
+            .map(move |item| Heard { epoch, item: Some(item) })
+            .chain(stream::once(async move { Heard { epoch, item: None } }));
+        let reader = ctx.add_stream(heard);
+        self.network.socket = Some(OpenSocket { epoch, outgoing, frame_cap, reader });
+        self.feed(ctx, Input::Socket(epoch, SocketInput::Dialed));
+    }
+
+    /// Queues something; a queue that takes nothing more means that the socket is of no use. A frame that isn't queued has
+    /// certainly not left, which the connection must know of one that starts a run.
+    pub(super) fn send(
+        &mut self,
+        epoch: Epoch,
+        starts: Option<CallToken>,
+        push: impl FnOnce(&Outgoing) -> Result<(), SocketError>,
+    ) {
+        let queued = match self.network.socket(epoch) {
+            Some(socket) => push(&socket.outgoing),
+            None if starts.is_some() => Err(SocketError::Closed),
+            None => Ok(()),
+        };
+        if let Err(error) = queued {
+            if let Some(call) = starts {
+                self.tell_connection(Input::RunUnsent(call));
+            }
+            self.tell_connection(Input::Socket(epoch, SocketInput::Failed(&error)));
+        }
+    }
+
+    fn message(&mut self, epoch: Epoch, message: Held<impl AsRef<[u8]>>, ctx: &mut Context<Self>) {
+        let (content, permit) = message.into_parts();
+        self.feed_decoding(ctx, permit, |connection, moment, meter| {
+            let input = SocketInput::Message(content.as_ref(), meter);
+            connection.on(moment, Input::Socket(epoch, input));
+            drop(content);
+            meter.keep_values();
+        });
+    }
+
+    pub(super) fn raise_cap(&mut self, epoch: Epoch, bytes: usize) {
+        if let Some(socket) = self.network.socket(epoch) {
+            socket.frame_cap.set(bytes);
+        }
+    }
+
+    /// Says goodbye and lets go of the attempt; what is queued is still written, and what is under way is given up.
+    pub(super) fn close(&mut self, epoch: Epoch, code: u16, reason: &'static str, ctx: &mut Context<Self>) {
+        let network = &mut self.network;
+        if let Some((_, handle)) = network.dialing.take_if(|(waiting, _)| *waiting == epoch) {
+            ctx.cancel_future(handle);
+        }
+        if let Some(socket) = network.socket.take_if(|socket| socket.epoch == epoch) {
+            // A peer that is gone hears no goodbye.
+            let _ = socket.outgoing.close(code, reason);
+            ctx.cancel_future(socket.reader);
+        }
+        network.http.take_if(|(of, _)| *of == epoch);
+        for (_, handle) in network.http_requests.extract_if(|(of, _), _| *of == epoch) {
+            ctx.cancel_future(handle);
+        }
+    }
+
+    pub(super) fn ask_http(
+        &mut self,
+        epoch: Epoch,
+        id: String,
+        operation: HttpOperation,
+        timeout: Duration,
+        ctx: &mut Context<Self>,
+    ) {
+        let key = (epoch, id.clone());
+        let handle = if operation == HttpOperation::Detect {
+            let Some(address) = self.connection.address().cloned() else { return };
+            let (tls, token) = (self.connection.record().tls.clone(), self.connection.shared_token());
+            let opening =
+                HttpGateway::open(Arc::clone(&self.dialer), address, tls, token, timeout, self.memory.clone());
+            ctx.spawn(opening.into_actor(self).map(move |outcome, actor, ctx| {
+                let health = outcome.map(|(gateway, health)| {
+                    actor.network.http = Some((epoch, gateway));
+                    health
+                });
+                actor.http_answered(epoch, id, HttpAnswer::Health(health), ctx);
+            }))
+        } else {
+            let gateway = self.network.http.as_ref().filter(|(of, _)| *of == epoch).map(|(_, gateway)| gateway.clone());
+            let asking = ask(gateway, operation, timeout);
+            ctx.spawn(asking.into_actor(self).map(move |answer, actor, ctx| {
+                actor.http_answered(epoch, id, answer, ctx);
+            }))
+        };
+        self.network.http_requests.insert(key, handle);
+    }
+
+    fn http_answered(&mut self, epoch: Epoch, id: String, answer: HttpAnswer, ctx: &mut Context<Self>) {
+        let key = (epoch, id);
+        self.network.http_requests.remove(&key);
+        self.feed_decoding(ctx, None, |connection, moment, meter| {
+            connection.on(moment, Input::Socket(epoch, SocketInput::Http(&key.1, answer, meter)));
+        });
+    }
+
+    /// Tries the gateway beside the connection.
+    pub(super) fn probe_beside(&mut self, round: u64, timeout: Duration, ctx: &mut Context<Self>) {
+        let Some(address) = self.connection.address().cloned() else {
+            let refusal = Refusal::new(RefusalCode::AddressForbidden, "");
+            let finding = ProbeFinding { latency: None, failure: Some(("resolve", refusal)) };
+            return self.tell_connection(Input::ProbeFinding(round, finding));
+        };
+        let (tls, transport) = (self.connection.record().tls.clone(), self.connection.record().transport);
+        let dialer = Arc::clone(&self.dialer);
+        let probing = async move { probe_unconnected(&*dialer, &address, &tls, transport, timeout).await };
+        ctx.spawn(probing.into_actor(self).map(move |findings, actor, ctx| {
+            let finding = read_findings(&actor.connection, &findings);
+            actor.feed(ctx, Input::ProbeFinding(round, finding));
+        }));
+    }
+}
+
+impl StreamHandler<Heard> for GatewayActor {
+    fn handle(&mut self, Heard { epoch, item }: Heard, ctx: &mut Self::Context) {
+        let item = match item {
+            Some(Ok(Incoming::Text(text))) => return self.message(epoch, text, ctx),
+            Some(Ok(Incoming::Binary(bytes))) => return self.message(epoch, bytes, ctx),
+            other => other,
+        };
+        let input = match &item {
+            None | Some(Ok(Incoming::Text(_) | Incoming::Binary(_))) => SocketInput::Closed(None, ""),
+            Some(Ok(Incoming::Ping(payload))) => SocketInput::Ping(payload.clone()),
+            Some(Ok(Incoming::Pong(payload))) => SocketInput::Pong(payload),
+            Some(Ok(Incoming::Close { code, reason })) => SocketInput::Closed(code.or(Some(1005)), reason),
+            Some(Err(error)) => SocketInput::Failed(error),
+        };
+        self.feed(ctx, Input::Socket(epoch, input));
+    }
+
+    /// The end of one socket is not the end of the actor.
+    fn finished(&mut self, _ctx: &mut Self::Context) {}
+}
+
+async fn ask(gateway: Option<HttpGateway>, operation: HttpOperation, timeout: Duration) -> HttpAnswer {
+    let Some(gateway) = gateway else {
+        // The connection asks only after it has seen a health document; should it not, nothing is sent.
+        let failure = DialFailure::Other { step: DialStep::Request, reason: "no health document was seen".to_owned() };
+        return match operation {
+            HttpOperation::Detect | HttpOperation::Health => HttpAnswer::Health(Err(failure.into())),
+            _ => HttpAnswer::Reply(Err(failure)),
+        };
+    };
+    match operation {
+        HttpOperation::Detect | HttpOperation::Health => HttpAnswer::Health(gateway.health(timeout).await),
+        HttpOperation::Sessions => HttpAnswer::Reply(gateway.sessions(timeout).await),
+        HttpOperation::Config => HttpAnswer::Reply(gateway.config(timeout).await),
+        HttpOperation::Spawn(params) => HttpAnswer::Reply(gateway.spawn(&params, timeout).await),
+        HttpOperation::Control(params) => HttpAnswer::Reply(gateway.control(&params, timeout).await),
+    }
+}
+
+fn read_findings(connection: &Connection, findings: &Findings) -> ProbeFinding {
+    let silent_but_well = matches!(findings.socket, Some(Err(NoGreeting::Silent))) && findings.health.is_ok();
+    match findings.failed_step() {
+        // A gateway of the `rpc` dialect waits for our first word, and its health document vouches for it.
+        Some((step, words)) if !silent_but_well => {
+            let refusal =
+                refusal_of(connection, findings).unwrap_or_else(|| Refusal::new(RefusalCode::NotAGateway, &words));
+            ProbeFinding { latency: None, failure: Some((step, refusal)) }
+        }
+        _ => ProbeFinding { latency: findings.took(), failure: None },
+    }
+}
+
+/// The reason behind the first failed step.
+fn refusal_of(connection: &Connection, findings: &Findings) -> Option<Refusal> {
+    let dial = |failure| match connection.read_dial_failure(failure) {
+        UpgradeAnswer::TryHttp(refusal) | UpgradeAnswer::Refused(refusal) => refusal,
+    };
+    match (&findings.socket, &findings.health) {
+        (Some(Err(NoGreeting::NotDialled(failure))), _) => Some(dial(failure)),
+        (Some(Err(NoGreeting::Silent)), _) => Some(Refusal::new(RefusalCode::ChallengeTimeout, "")),
+        (Some(Err(NoGreeting::OtherWord)), _) => Some(Refusal::new(connection.strange_code(), "")),
+        (Some(Err(NoGreeting::Closed { code, reason })), _) => Some(classify_close(*code, reason, false)),
+        (Some(Err(NoGreeting::Broke(error))), _) => {
+            Some(Refusal::new(RefusalCode::ConnectionReset, &error.to_string()))
+        }
+        (_, Err(HealthFailure::Unreached(failure))) => Some(dial(failure)),
+        _ => None,
+    }
+}

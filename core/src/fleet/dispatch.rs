@@ -1,0 +1,498 @@
+//! Spawns: route, record, send, answer. Never run twice.
+//!
+//! A spawn is recorded before it is sent, however long that takes: once it is recorded it is sent or has ended, whether or not
+//! its client still waits. It moves to another gateway only where the first one certainly didn't take it
+//! because it couldn't be reached; a refusal in the gateway's own words is the answer. What was on the wire without an
+//! answer is `unknown` and is asked about later, never sent again. That it was sent is written down within moments of
+//! the sending, not before it: whoever finds it `recorded` after a crash takes it for sent, and asks.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Effect, Fleet, Moment, Notice};
+use crate::error::{ErrorCode, Failure};
+use crate::gateway_report::GatewayReport;
+use crate::ids::GatewayId;
+use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish};
+use crate::machines::spawn_state::SpawnState;
+use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
+use crate::records::{Idempotency, NewSpawn, Recorded, SpawnRecord, SpawnStep};
+use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NotAccepted, RunFinding, RunNotice, StartRun, Work};
+
+/// Gateways that are tried for one spawn.
+const MAX_ATTEMPTS: usize = 3;
+/// How often doubtful spawns are looked at; O(open spawns), nothing where there is none.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a gateway may take to say what became of a run.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Questions sent in one look, so that a fleet that comes back isn't flooded.
+const MAX_QUESTIONS: usize = 64;
+
+/// Names a request to spawn until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// A piece of work for some gateway.
+#[derive(Debug, Clone)]
+pub struct SpawnRequest {
+    /// Where it should go.
+    pub wish: RouteWish,
+    /// What to run.
+    pub work: Work,
+    /// What is recorded of it; gateway and route are filled in here.
+    pub record: NewSpawn,
+    /// The client's idempotency key.
+    pub idempotency: Option<Idempotency>,
+    /// Deadline of the acceptance.
+    pub timeout: Duration,
+}
+
+/// A spawn was accepted, or the same request was before.
+#[derive(Debug, Clone)]
+pub struct SpawnAnswer {
+    /// As recorded, brought up to date with the acceptance.
+    pub record: SpawnRecord,
+    /// Whether this is the recorded answer to an earlier request.
+    pub replayed: bool,
+    /// The gateway's reply; null for a replay.
+    pub reply: Value,
+}
+
+/// How the attempt to give a spawn to a gateway's actor ended.
+#[derive(Debug, Clone)]
+pub enum RunAnswer {
+    /// The gateway took it.
+    Accepted(Accepted),
+    /// It did not, or it isn't known.
+    NotAccepted(NotAccepted),
+    /// The actor never saw the request.
+    NotGiven,
+    /// The actor died with the request in hand, or is stuck: nobody can tell whether it was sent.
+    Lost,
+}
+
+/// A request whose record is being written, and where it is to go.
+#[derive(Debug)]
+pub(super) struct Recording {
+    wish: RouteWish,
+    work: Work,
+    timeout: Duration,
+    chosen: Result<GatewayId, NoRoute>,
+}
+
+/// A recorded spawn on its way to acceptance.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    record: SpawnRecord,
+    wish: RouteWish,
+    work: Work,
+    timeout: Duration,
+    gateway: GatewayId,
+    number: usize,
+}
+
+/// What follows once all that was decided about a spawn is stored.
+#[derive(Debug)]
+pub(super) enum OnceWritten {
+    Send(Box<Attempt>),
+    /// Stored or not: what couldn't be written is tried again, and the answer is true all the same.
+    Answer(Box<Result<SpawnAnswer, Failure>>),
+}
+
+impl Fleet {
+    /// A client wants work done. Answered by [`Effect::AnswerSpawn`].
+    pub fn spawn(&mut self, ticket: Ticket, request: SpawnRequest) {
+        let SpawnRequest { wish, work, mut record, idempotency, timeout } = request;
+        if self.stopping {
+            return self.answer_spawn(ticket, Err(Failure::unavailable("daemon")));
+        }
+        let chosen = match self.route(&wish) {
+            Ok((gateway, reason)) => {
+                record.gateway_id = Some(gateway);
+                record.gateway_name = Some(self.name_of(gateway));
+                record.route = Some(reason.as_str().to_owned());
+                Ok(gateway)
+            }
+            Err(reason) if idempotency.is_none() => return self.answer_spawn(ticket, Err(self.no_route(&reason))),
+            Err(reason) => Err(reason),
+        };
+        self.recording.insert(ticket, Recording { wish, work, timeout, chosen });
+        self.effects.push(Effect::RecordSpawn(ticket, Box::new(record), idempotency));
+    }
+
+    /// The record of a spawn is stored, or not.
+    pub fn on_spawn_recorded(&mut self, time: Moment, ticket: Ticket, recorded: Result<Recorded, Failure>) {
+        let Some(Recording { wish, work, timeout, chosen }) = self.recording.remove(&ticket) else { return };
+        let answer = match recorded {
+            Err(failure) => Err(failure),
+            Ok(Recorded::Mismatch) => {
+                Err(Failure::new(ErrorCode::IdempotencyMismatch, "This Idempotency-Key was used for another request")
+                    .with_help("Use a new key for a new request; the same key only with the very same body."))
+            }
+            Ok(Recorded::Replay(record)) => self.replay(record),
+            Ok(Recorded::New(record)) => match chosen {
+                Ok(gateway) => {
+                    self.spawns.open(&record.spawn_id, gateway);
+                    return self.send(time, ticket, Attempt { record, wish, work, timeout, gateway, number: 1 });
+                }
+                Err(reason) => {
+                    // Only with an idempotency key: its answer is on record, so the same request gets the same one.
+                    let failure = self.no_route(&reason);
+                    self.spawns.open(&record.spawn_id, GatewayId(0));
+                    self.spawns.fail(&record.spawn_id, failure.code.as_str(), &failure.message);
+                    return self.answer_failure(time, ticket, failure, &record.spawn_id);
+                }
+            },
+        };
+        self.answer_spawn(ticket, answer);
+    }
+
+    /// Gives one attempt to its gateway, which may have been lost meanwhile.
+    fn send(&mut self, time: Moment, ticket: Ticket, attempt: Attempt) {
+        let gateway = attempt.gateway;
+        if !self.members.get(&gateway).is_some_and(super::Member::is_usable) {
+            let failure = not_connected(&self.name_of(gateway));
+            return self.not_accepted(time, ticket, attempt, failure, Certainty::NotTaken);
+        }
+        let (spawn_id, work, timeout) = (attempt.record.spawn_id.clone(), attempt.work.clone(), attempt.timeout);
+        self.attempts.insert(ticket, attempt);
+        self.effects.push(Effect::StartRun(ticket, gateway, StartRun { spawn_id, work, timeout }));
+    }
+
+    /// What came of [`Effect::StartRun`].
+    pub fn on_run_answered(&mut self, time: Moment, ticket: Ticket, answer: RunAnswer) {
+        let Some(attempt) = self.attempts.remove(&ticket) else { return };
+        let name = self.name_of(attempt.gateway);
+        match answer {
+            RunAnswer::Accepted(accepted) => self.accepted(time, ticket, attempt, accepted),
+            RunAnswer::NotAccepted(NotAccepted { failure, certainty }) => {
+                self.not_accepted(time, ticket, attempt, failure, certainty);
+            }
+            RunAnswer::NotGiven => {
+                self.not_accepted(time, ticket, attempt, not_connected(&name), Certainty::NotTaken);
+            }
+            RunAnswer::Lost => {
+                let ms = attempt.timeout.as_millis();
+                let words = format!("Gateway \"{name}\" did not say within {ms} ms whether it took the work");
+                let failure = Failure::new(ErrorCode::GatewayTimeout, words);
+                self.not_accepted(time, ticket, attempt, failure, Certainty::Unknown);
+            }
+        }
+    }
+
+    fn accepted(&mut self, time: Moment, ticket: Ticket, attempt: Attempt, accepted: Accepted) {
+        let Attempt { mut record, gateway, .. } = attempt;
+        let spawn_id = record.spawn_id.clone();
+        self.effects.push(Effect::Notify(Notice::SpawnAccepted(spawn_id.clone(), gateway, accepted.method)));
+        self.spawns.accept(time.now, &spawn_id, &accepted);
+        let Accepted { run_id, session_key, pid, reply, .. } = accepted;
+        // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
+        let is_found_again = run_id == spawn_id;
+        record.state = self.spawns.get(&spawn_id).map_or(SpawnState::Accepted, |spawn| spawn.state);
+        record.gateway_id = Some(gateway);
+        record.gateway_name = self.members.get(&gateway).map(|member| member.record.name.clone());
+        record.run_id = Some(run_id);
+        record.session_key = session_key;
+        record.pid = pid;
+        let answer = Ok(SpawnAnswer { record, replayed: false, reply });
+        if is_found_again {
+            self.answer_spawn(ticket, answer);
+        } else {
+            self.once_written(time, ticket, &spawn_id, OnceWritten::Answer(Box::new(answer)));
+        }
+    }
+
+    /// Goes on to another gateway where that is certainly harmless; else it is answered.
+    fn not_accepted(
+        &mut self,
+        time: Moment,
+        ticket: Ticket,
+        mut attempt: Attempt,
+        failure: Failure,
+        certainty: Certainty,
+    ) {
+        let spawn_id = attempt.record.spawn_id.clone();
+        let unreachable = matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::GatewayBusy);
+        let may_move = certainty == Certainty::NotTaken && unreachable && attempt.wish.requested.is_none();
+        // Its gateway may have been deleted meanwhile: then the record says that it is lost.
+        if may_move && attempt.number < MAX_ATTEMPTS && self.spawns.is_open(&spawn_id) {
+            attempt.wish.excluded.push(attempt.gateway);
+            if let Ok((to, reason)) = self.route(&attempt.wish) {
+                let (from, why) = (std::mem::replace(&mut attempt.gateway, to), failure.message);
+                self.effects.push(Effect::Notify(Notice::SpawnRerouted(spawn_id.clone(), from, to, why.clone())));
+                self.spawns.reroute(&spawn_id, to, &self.name_of(to), why);
+                attempt.record.route = Some(reason.as_str().to_owned());
+                attempt.number += 1;
+                // The record names the next gateway before that one hears of it: after a crash the right one is asked.
+                return self.once_written(time, ticket, &spawn_id, OnceWritten::Send(Box::new(attempt)));
+            }
+        }
+        let failure = match certainty {
+            Certainty::NotTaken => {
+                self.spawns.fail(&spawn_id, failure.code.as_str(), &failure.message);
+                failure
+            }
+            Certainty::Unknown => {
+                self.spawns.mark_unknown(time.now, &spawn_id, &failure.message);
+                // However the answer was lost, it is a timeout to the client: nothing may invite it to send the work again.
+                Failure::new(ErrorCode::GatewayTimeout, failure.message).with_help(
+                    "It may be under way: GET /api/spawn/{spawnId} tells what became of it. It is never sent twice.",
+                )
+            }
+        };
+        self.answer_failure(time, ticket, failure, &spawn_id);
+    }
+
+    /// Answers that it wasn't accepted, or that nobody knows, once the record says so too.
+    fn answer_failure(&mut self, time: Moment, ticket: Ticket, failure: Failure, spawn_id: &str) {
+        let answer = Err(with_spawn_id(failure, spawn_id));
+        self.once_written(time, ticket, spawn_id, OnceWritten::Answer(Box::new(answer)));
+    }
+
+    fn once_written(&mut self, time: Moment, ticket: Ticket, spawn_id: &str, then: OnceWritten) {
+        if self.spawns.has_unwritten(spawn_id) {
+            self.awaiting_write.insert(spawn_id.to_owned(), (ticket, then));
+            self.coalescer.hurry(time.now);
+        } else {
+            self.go_on(time, ticket, then, None);
+        }
+    }
+
+    fn go_on(&mut self, time: Moment, ticket: Ticket, then: OnceWritten, not_stored: Option<Failure>) {
+        match (then, not_stored) {
+            (OnceWritten::Answer(answer), _) => self.answer_spawn(ticket, *answer),
+            (OnceWritten::Send(attempt), None) => self.send(time, ticket, *attempt),
+            (OnceWritten::Send(attempt), Some(failure)) => {
+                let attempt = Attempt { number: MAX_ATTEMPTS, ..*attempt };
+                self.not_accepted(time, ticket, attempt, failure, Certainty::NotTaken);
+            }
+        }
+    }
+
+    fn answer_spawn(&mut self, ticket: Ticket, answer: Result<SpawnAnswer, Failure>) {
+        self.effects.push(Effect::AnswerSpawn(ticket, Box::new(answer)));
+    }
+
+    /// What was answered before is answered again: a refusal as a refusal, anything else with what has become of it.
+    fn replay(&self, mut record: SpawnRecord) -> Result<SpawnAnswer, Failure> {
+        // What was decided may not be written yet.
+        if let Some(spawn) = self.spawns.get(&record.spawn_id) {
+            record.state = spawn.state;
+            record.run_id.get_or_insert_with(|| spawn.run_id.clone());
+            record.session_key = record.session_key.or_else(|| spawn.session_key.clone());
+        } else if record.state == SpawnState::Recorded {
+            // Stored and about to be sent, by whoever came first: there is nothing to replay.
+            let failure = Failure::new(
+                ErrorCode::Unavailable,
+                "The first request with this Idempotency-Key has not been answered yet",
+            )
+            .with_help("Send the same request again in a second: it is answered as the first one.")
+            .with_retry_after(Duration::from_secs(1));
+            return Err(with_spawn_id(failure, &record.spawn_id));
+        }
+        let refused = record.state == SpawnState::Failed && record.reason.as_deref() == Some(NOT_ACCEPTED);
+        let code = record.error_code.as_deref().and_then(ErrorCode::from_name).filter(|_| refused);
+        let Some(code) = code else {
+            return Ok(SpawnAnswer { record, replayed: true, reply: Value::Null });
+        };
+        let words = record.error.clone().unwrap_or_else(|| "The spawn was not accepted".to_owned());
+        let failure = Failure::new(code, words)
+            .with_help("This is the recorded answer to this Idempotency-Key. Use a new key to try again.");
+        Err(with_spawn_id(failure, &record.spawn_id))
+    }
+
+    fn route(&self, wish: &RouteWish) -> Result<(GatewayId, RouteReason), NoRoute> {
+        let routing = &self.settings.routing;
+        let candidates: Vec<_> = self
+            .members
+            .iter()
+            .map(|(id, member)| member.route_candidate(self.spawns.in_flight(*id), routing.max_in_flight))
+            .collect();
+        routing::choose(wish, routing.policy, self.acting(), &candidates)
+    }
+
+    /// Why nobody takes a piece of work, for a person.
+    fn no_route(&self, reason: &NoRoute) -> Failure {
+        let bound = self.settings.routing.max_in_flight;
+        let (code, message, help) = match reason {
+            NoRoute::UnknownGateway(id) => return Failure::gateway_not_found(id),
+            NoRoute::NotUsable(id) => {
+                return self.members.get(id).map_or_else(
+                    || Failure::gateway_not_found(id),
+                    |member| unusable(&member.record.name, &member.report),
+                );
+            }
+            NoRoute::Drained(id) => (
+                ErrorCode::GatewayUnavailable,
+                format!("Gateway \"{}\" is drained: it takes no new work", self.name_of(*id)),
+                format!("POST /api/gateways/{id}/undrain, or leave out gateway_id."),
+            ),
+            NoRoute::Full(id) => (
+                ErrorCode::GatewayBusy,
+                format!("Gateway \"{}\" already has {bound} spawns under way", self.name_of(*id)),
+                "Wait for one to end, or raise routing.max_in_flight.".to_owned(),
+            ),
+            NoRoute::NotSelected(id) => (
+                ErrorCode::InvalidRequest,
+                format!("Gateway \"{}\" does not have the labels that the selector asks for", self.name_of(*id)),
+                "Leave out gateway_id or selector.".to_owned(),
+            ),
+            NoRoute::NothingSelected => (
+                ErrorCode::NoUsableGateway,
+                "No gateway has the labels that the selector asks for".to_owned(),
+                "GET /api/gateways shows each gateway's labels.".to_owned(),
+            ),
+            NoRoute::AllFull => (
+                ErrorCode::NoUsableGateway,
+                "Every usable gateway is at its bound of spawns under way".to_owned(),
+                "Wait for one to end, or raise routing.max_in_flight.".to_owned(),
+            ),
+            NoRoute::NoneUsable => (
+                ErrorCode::NoUsableGateway,
+                "No gateway can take the work: none is usable".to_owned(),
+                "GET /api/gateways shows each gateway's state and what to do about it.".to_owned(),
+            ),
+        };
+        let failure = Failure::new(code, message).with_help(help);
+        match reason {
+            // Neither passes by itself.
+            NoRoute::Drained(_) | NoRoute::NotSelected(_) => failure,
+            _ => failure.with_retry_after(Duration::from_secs(5)),
+        }
+    }
+
+    /// After each input: what is to be written is written, now or soon, and doubtful spawns are looked at.
+    pub(super) fn settle_spawns(&mut self, time: Moment) {
+        if let Some(max) = self.coalescer.begin(time.now, self.spawns.has_line()) {
+            let batch = SpawnBatch::of(self.spawns.take_batch(max));
+            self.effects.push(Effect::WriteSpawns(batch));
+        }
+        if self.spawns.is_empty() {
+            self.look_at = None;
+        } else {
+            self.look_at.get_or_insert(time.now + LOOK_INTERVAL);
+        }
+    }
+
+    /// What is in line, for the daemon's stop. What can't be written now is found open at the next start.
+    pub fn last_batch(&mut self) -> SpawnBatch {
+        SpawnBatch::of(self.spawns.take_batch(usize::MAX))
+    }
+
+    /// What came of [`Effect::WriteSpawns`]: the records as they are stored now.
+    pub fn on_spawns_written(
+        &mut self,
+        time: Moment,
+        spawn_ids: &[String],
+        written: Result<Vec<SpawnRecord>, Failure>,
+    ) {
+        let done = written.is_ok();
+        let mut waited = Vec::new();
+        for spawn_id in spawn_ids {
+            self.spawns.written(spawn_id, done);
+            if (!done || !self.spawns.has_unwritten(spawn_id))
+                && let Some(waiter) = self.awaiting_write.remove(spawn_id)
+            {
+                waited.push(waiter);
+            }
+        }
+        let failure = match written {
+            Ok(records) => {
+                let notices = records.into_iter().map(|record| Effect::Notify(Notice::SpawnStored(Box::new(record))));
+                self.effects.extend(notices);
+                None
+            }
+            Err(failure) => {
+                self.effects.push(Effect::Notify(Notice::SpawnsNotStored(spawn_ids.to_vec(), failure.clone())));
+                Some(failure)
+            }
+        };
+        self.coalescer.ended(time.now, spawn_ids.len(), done);
+        for (ticket, then) in waited {
+            self.go_on(time, ticket, then, failure.clone());
+        }
+    }
+
+    /// Asks about doubtful spawns.
+    pub(super) fn look_at_spawns(&mut self, time: Moment) {
+        let members = &self.members;
+        let usable_since = |id: GatewayId| members.get(&id).and_then(super::Member::usable_since);
+        let due = self.spawns.due(time.now, MAX_QUESTIONS, usable_since);
+        for Question { spawn_id, gateway, run_id, session_key } in due {
+            let question = LookUpRun { run_id, session_key, timeout: QUESTION_TIMEOUT };
+            self.effects.push(Effect::LookUpRun(spawn_id, gateway, question));
+        }
+        self.look_at = None;
+    }
+
+    /// What came of [`Effect::LookUpRun`]; none where the gateway couldn't be asked.
+    pub fn on_run_found(
+        &mut self,
+        time: Moment,
+        spawn_id: &str,
+        gateway: GatewayId,
+        run_id: &str,
+        answer: Option<LookedUp>,
+    ) {
+        let now = time.now;
+        let back = self.members.get(&gateway).and_then(super::Member::usable_since);
+        match answer {
+            Some(LookedUp { finding: RunFinding::Running, session_key }) => {
+                self.spawns.found_running(now, spawn_id, session_key);
+            }
+            Some(LookedUp { finding: RunFinding::Ended(stage), session_key }) => {
+                self.spawns.answered(spawn_id);
+                self.spawns.on_stage(now, gateway, RunNotice { run_id: run_id.to_owned(), session_key, stage });
+            }
+            Some(LookedUp { finding: RunFinding::NotKnown, .. }) => self.spawns.found_nothing(now, spawn_id, back),
+            // It couldn't be asked: that says nothing about the run, however long the gateway has been back.
+            None => self.spawns.found_nothing(now, spawn_id, None),
+        }
+    }
+}
+
+/// Steps of several spawns that are written in one transaction.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpawnBatch {
+    /// Whose they are; given back to [`Fleet::on_spawns_written`].
+    pub spawn_ids: Vec<String>,
+    /// In order.
+    pub steps: Vec<SpawnStep>,
+}
+
+impl SpawnBatch {
+    fn of(spawns: Vec<(String, Vec<SpawnStep>)>) -> Self {
+        let mut batch = Self::default();
+        for (spawn_id, steps) in spawns {
+            batch.spawn_ids.push(spawn_id);
+            batch.steps.extend(steps);
+        }
+        batch
+    }
+}
+
+/// The failure for a request to a gateway that isn't to be trusted with work.
+pub fn unusable(name: &str, report: &GatewayReport) -> Failure {
+    let (status, phase) = (report.status.as_str(), report.phase.as_str());
+    let words = format!("Gateway \"{name}\" is {status} ({phase}) and cannot take requests");
+    let help = match &report.last_error {
+        Some(problem) => format!("{} {}", problem.message, problem.help),
+        None => "GET /api/gateways shows its state; it is retried automatically.".to_owned(),
+    };
+    Failure::new(ErrorCode::GatewayUnavailable, words).with_help(help).with_retry_after(Duration::from_secs(5))
+}
+
+fn not_connected(name: &str) -> Failure {
+    Failure::new(ErrorCode::GatewayUnavailable, format!("Gateway \"{name}\" is not connected"))
+        .with_help("Try again in a second.")
+        .with_retry_after(Duration::from_secs(1))
+}
+
+fn with_spawn_id(failure: Failure, spawn_id: &str) -> Failure {
+    let mut details = failure.details.clone().filter(Value::is_object).unwrap_or_else(|| json!({}));
+    if let Some(details) = details.as_object_mut() {
+        details.insert("spawnId".to_owned(), Value::from(spawn_id));
+    }
+    failure.with_details(details)
+}

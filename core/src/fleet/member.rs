@@ -1,0 +1,209 @@
+//! One gateway of the fleet: what is stored of it, what its actor said last, and how it behaved lately.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gatewarden_protocol::address::GatewayAddress;
+
+use super::Moment;
+use crate::gateway_record::{GatewayChange, GatewayRecord, Observed, SharedRecord};
+use crate::gateway_report::{GatewayReport, Phase, Problem, Status, StatusSource};
+use crate::machines::election::Candidate;
+use crate::machines::flap::FlapDamper;
+use crate::machines::restart_intensity::{RestartDecision, RestartIntensity};
+use crate::machines::routing::RouteCandidate;
+use crate::settings::RestartSettings;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Member {
+    /// As stored.
+    pub record: SharedRecord,
+    /// As last reported.
+    pub report: GatewayReport,
+    /// The address in its canonical form.
+    pub(super) address: String,
+    /// Whether it has an actor: a parked one has none.
+    pub(super) is_running: bool,
+    /// Which start of the actor this is; late words of an earlier one are ignored.
+    pub(super) incarnation: u64,
+    /// How often its actor died lately.
+    intensity: RestartIntensity,
+    pub(super) flaps: FlapDamper,
+    pub(super) ready_since: Option<Instant>,
+    /// Whether it was ever usable: the first time is no transition.
+    pub(super) was_usable: bool,
+    /// Whether its first attempt has ended, either way.
+    pub(super) outcome_known: bool,
+    /// Whether observations changed since they were last stored.
+    pub(super) unsaved: bool,
+}
+
+impl Member {
+    pub(super) fn new(record: GatewayRecord, restarts: &RestartSettings, wall_ms: i64) -> Self {
+        let mut report = GatewayReport::unknown(wall_ms);
+        report.last_seen_ms = record.observed.last_seen.map(|seconds| seconds.saturating_mul(1_000));
+        report.dialect = record.dialect;
+        Self {
+            address: canonical_address(&record),
+            record: Arc::new(record),
+            report,
+            is_running: false,
+            incarnation: 0,
+            intensity: RestartIntensity::new(restarts.max_restarts, restarts.window),
+            flaps: FlapDamper::default(),
+            ready_since: None,
+            was_usable: false,
+            outcome_known: false,
+            unsaved: false,
+        }
+    }
+
+    /// Whether requests may be passed on to it.
+    pub fn is_usable(&self) -> bool {
+        self.is_running && self.report.is_usable()
+    }
+
+    /// Since when it can be trusted with work; none while it can't.
+    pub(super) fn usable_since(&self) -> Option<Instant> {
+        self.ready_since.filter(|_| self.report.is_usable())
+    }
+
+    /// Takes over a report; the former one.
+    pub(super) fn take_report(&mut self, now: Instant, report: GatewayReport) -> GatewayReport {
+        if (report.phase == Phase::Ready) != (self.report.phase == Phase::Ready) {
+            self.ready_since = (report.phase == Phase::Ready).then_some(now);
+        }
+        self.unsaved = true;
+        let is_outcome = report.status != Status::Unknown
+            || matches!(
+                report.phase,
+                Phase::Ready | Phase::Backoff | Phase::Blocked | Phase::Starting | Phase::Restarting | Phase::Parked
+            );
+        self.outcome_known |= is_outcome;
+        std::mem::replace(&mut self.report, report)
+    }
+
+    /// Its actor died: what is known now, and whether it is started again.
+    pub(super) fn on_death(&mut self, time: Moment, restarts: &RestartSettings) -> (GatewayReport, RestartDecision) {
+        self.is_running = false;
+        self.ready_since = None;
+        let decision = self.intensity.on_death(time.now);
+        let mut report = GatewayReport {
+            last_seen_ms: self.report.last_seen_ms,
+            last_failure_ms: Some(time.wall_ms),
+            dialect: self.report.dialect,
+            ..GatewayReport::unknown(time.wall_ms)
+        };
+        if decision == RestartDecision::Park {
+            let (name, id) = (&self.record.name, self.record.id);
+            let (deaths, seconds) = (restarts.max_restarts, restarts.window.as_secs());
+            report.phase = Phase::Parked;
+            report.status = Status::Offline;
+            report.last_error = Some(Problem {
+                code: "parked".to_owned(),
+                message: format!(
+                    "The supervision of gateway \"{name}\" crashed more than {deaths} times within {seconds} s and was parked"
+                ),
+                help: format!(
+                    "This is a fault of gatewarden: please report it with the log. POST /api/gateways/{id}/reconnect starts \
+                     it again."
+                ),
+            });
+            self.outcome_known = true;
+        }
+        (std::mem::replace(&mut self.report, report), decision)
+    }
+
+    /// An operator wants it started again: the past is forgotten.
+    pub(super) fn forgive(&mut self, wall_ms: i64) {
+        self.intensity.forgive();
+        self.report = GatewayReport { last_seen_ms: self.report.last_seen_ms, ..GatewayReport::unknown(wall_ms) };
+    }
+
+    /// What an external health checker wrote stands until our own next observation. False where it wrote nothing.
+    pub(super) fn observe_externally(&mut self, change: &GatewayChange, wall_ms: i64) -> bool {
+        let report = &mut self.report;
+        let status =
+            change.status.as_deref().and_then(|name| Status::ALL.into_iter().find(|status| status.as_str() == name));
+        if let Some(status) = status.filter(|status| *status != report.status) {
+            report.status = status;
+            report.since_ms = wall_ms;
+        }
+        if let Some(seconds) = change.last_seen {
+            report.last_seen_ms = Some(seconds.saturating_mul(1_000));
+        }
+        if let Some(latency) = change.latency {
+            #[expect(clippy::cast_precision_loss, reason = "latencies are small")]
+            let latency = latency as f64;
+            report.latency_ms = Some(latency);
+        }
+        if let Some(count) = change.sessions_count {
+            report.sessions_count = u32::try_from(count).ok();
+        }
+        if let Some(count) = change.agents_count {
+            report.agents_count = u32::try_from(count).ok();
+        }
+        let numbers = [change.last_seen, change.latency, change.sessions_count, change.agents_count];
+        let observed = status.is_some() || numbers.iter().any(Option::is_some);
+        if observed {
+            report.source = StatusSource::External;
+            report.as_of_ms = wall_ms;
+        }
+        observed
+    }
+
+    /// What is kept of the report across a restart of the daemon.
+    pub(super) fn observed(&self) -> Observed {
+        let report = &self.report;
+        Observed {
+            status: Some(report.status.as_str().to_owned()),
+            last_seen: report.last_seen_ms.map(|ms| ms / 1_000),
+            #[expect(clippy::cast_possible_truncation, reason = "latencies are small")]
+            latency: report.latency_ms.map(|ms| ms.round() as i64),
+            sessions_count: report.sessions_count.map_or(0, i64::from),
+            agents_count: report.agents_count.map_or(0, i64::from),
+        }
+    }
+
+    pub(super) fn candidate(&self, now: Instant) -> Candidate {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a latency is positive and far below the bound"
+        )]
+        let micros = |latency_ms: f64| (latency_ms.max(0.0) * 1_000.0) as u64;
+        Candidate {
+            id: self.record.id,
+            configured: self.record.is_primary,
+            usable: self.report.is_usable(),
+            drained: self.record.drained,
+            held_down: self.flaps.is_held(now),
+            priority: self.record.priority,
+            active_sessions: self.report.sessions_count.unwrap_or(0),
+            latency_us: self.report.latency_ms.map_or(u64::MAX, micros),
+            ready_since: self.ready_since,
+            outcome_known: self.outcome_known,
+        }
+    }
+
+    pub(super) fn route_candidate(&self, in_flight: usize, max_in_flight: usize) -> RouteCandidate<'_> {
+        RouteCandidate {
+            id: self.record.id,
+            name: &self.record.name,
+            labels: &self.record.labels,
+            configured: self.record.is_primary,
+            usable: self.is_usable(),
+            drained: self.record.drained,
+            full: in_flight >= max_in_flight,
+            load: self.report.sessions_count.unwrap_or(0).max(u32::try_from(in_flight).unwrap_or(u32::MAX)),
+            priority: self.record.priority,
+        }
+    }
+}
+
+/// The canonical address of a record. A stored host always parses; should it not, its own text serves as the key.
+pub(super) fn canonical_address(record: &GatewayRecord) -> String {
+    GatewayAddress::parse(&record.host, Some(record.port))
+        .map_or_else(|_| format!("ws://{}:{}", record.host, record.port), |parsed| parsed.address.key())
+}

@@ -1,0 +1,80 @@
+//! When an election is due, what follows from it, and the deadlines of the whole fleet.
+
+use std::time::{Duration, Instant};
+
+use super::{Effect, Fleet, Moment, Notice};
+use crate::ids::GatewayId;
+use crate::machines::election::Candidate;
+use crate::machines::self_doubt::DoubtChange;
+
+/// Changes that can't unseat the acting primary are gathered for this long: an election is O(gateways), and a whole
+/// fleet may come and go at once.
+const GATHER: Duration = Duration::from_millis(100);
+
+impl Fleet {
+    /// Who acts as primary.
+    pub fn acting(&self) -> Option<GatewayId> {
+        self.election.acting()
+    }
+
+    /// Something changed at `about` that may matter for the election. Decides at once where the acting or the configured
+    /// primary is concerned or nobody acts, so that failover doesn't wait; otherwise soon.
+    pub(super) fn consider_election(&mut self, time: Moment, about: Option<GatewayId>) {
+        let acting = self.acting();
+        let concerns_primary = about.is_some_and(|id| {
+            acting == Some(id) || self.members.get(&id).is_none_or(|member| member.record.is_primary)
+        });
+        if concerns_primary || acting.is_none() {
+            self.decide(time);
+        } else {
+            self.decide_at.get_or_insert(time.now + GATHER);
+        }
+    }
+
+    fn decide(&mut self, time: Moment) {
+        self.decide_at = None;
+        let candidates: Vec<Candidate> = self.members.values().map(|member| member.candidate(time.now)).collect();
+        if let Some(change) = self.election.decide(time.now, &candidates, self.self_doubt.doubts()) {
+            let concerned = [change.from, change.to].into_iter().flatten().map(Effect::Publish);
+            self.effects.push(Effect::Notify(Notice::PrimaryChanged(change.clone())));
+            self.effects.extend(concerned);
+        }
+    }
+
+    pub(super) fn on_doubt_change(&mut self, time: Moment, change: Option<DoubtChange>) {
+        let Some(change) = change else { return };
+        let ended = change == DoubtChange::Ended;
+        self.effects.push(Effect::Notify(Notice::Doubt(change)));
+        if ended {
+            // What was put off may fail back now.
+            self.decide(time);
+        }
+    }
+
+    /// When [`Fleet::on_deadline`] is due, if nothing comes before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let held_until = self.held_down.first().map(|(until, _)| *until);
+        let elections = [self.election.next_deadline(), self.self_doubt.next_deadline(), held_until, self.decide_at];
+        elections.into_iter().chain([self.coalescer.next_deadline(), self.look_at]).flatten().min()
+    }
+
+    /// A deadline may have passed.
+    pub fn on_deadline(&mut self, time: Moment) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= time.now);
+        let mut decides = is_due(self.election.next_deadline()) || is_due(self.decide_at);
+        while self.held_down.first().is_some_and(|(until, _)| *until <= time.now) {
+            self.held_down.pop_first();
+            decides = true;
+        }
+        if is_due(self.self_doubt.next_deadline()) {
+            let change = self.self_doubt.on_deadline(time.now);
+            self.on_doubt_change(time, change);
+        }
+        if decides {
+            self.decide(time);
+        }
+        if is_due(self.look_at) {
+            self.look_at_spawns(time);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The fleet by itself: no actor, socket, clock or database.
+
+mod simulation;
+
+use gatewarden_protocol::Secret;
+use serde_json::Value;
+
+use super::*;
+use crate::gateway_report::{BreakerState, BreakerView};
+use crate::machines::flap;
+use crate::machines::routing::RouteWish;
+use crate::machines::spawn_state::SpawnState;
+use crate::records::{Recorded, SpawnKind};
+use crate::run::{LookedUp, RunFinding, RunStage, Work};
+
+const PROD: GatewayId = GatewayId(1);
+const BACKUP: GatewayId = GatewayId(2);
+const THIRD: GatewayId = GatewayId(3);
+
+fn begin() -> Moment {
+    Moment { now: crate::any_instant(), wall_ms: 1_795_253_714_000 }
+}
+
+impl Moment {
+    fn after(self, wait: Duration) -> Self {
+        Self { now: self.now + wait, wall_ms: self.wall_ms + i64::try_from(wait.as_millis()).unwrap() }
+    }
+}
+
+fn settings() -> FleetSettings {
+    FleetSettings {
+        election: ElectionSettings { startup_hold: Duration::ZERO, ..ElectionSettings::default() },
+        routing: RoutingSettings::default(),
+        restarts: RestartSettings::default(),
+        heartbeat_interval: Duration::from_secs(30),
+    }
+}
+
+fn record(id: GatewayId) -> GatewayRecord {
+    let new = NewGateway {
+        is_primary: id == PROD,
+        ..NewGateway::at(format!("gateway-{id}"), "127.0.0.1", 18_000 + u16::try_from(id.0).unwrap())
+    };
+    GatewayRecord { revision: 1, ..new.into_record(id, "uuid", 0) }
+}
+
+fn online() -> GatewayReport {
+    GatewayReport { status: Status::Online, phase: Phase::Ready, ..GatewayReport::unknown(1) }
+}
+
+fn offline() -> GatewayReport {
+    let breaker = BreakerView { state: BreakerState::Open, failures: 3, opened_at_ms: Some(2), changed_at_ms: None };
+    GatewayReport { status: Status::Offline, phase: Phase::Backoff, breaker, ..GatewayReport::unknown(2) }
+}
+
+fn task() -> SpawnRequest {
+    let task = "say hello".to_owned();
+    SpawnRequest {
+        wish: RouteWish::default(),
+        work: Work::Task { task, agent: None, session_key: None, model: None, label: None, timeout_seconds: None },
+        record: NewSpawn {
+            kind: SpawnKind::Task,
+            request: Secret::new("{}"),
+            summary: "say hello".into(),
+            model: None,
+            gateway_id: None,
+            gateway_name: None,
+            route: None,
+            agent: None,
+            label: None,
+            key_id: None,
+        },
+        idempotency: None,
+        timeout: Duration::from_secs(2),
+    }
+}
+
+fn recorded(spawn_id: &str, new: NewSpawn) -> SpawnRecord {
+    let NewSpawn { gateway_id, gateway_name, route, .. } = new;
+    SpawnRecord { gateway_id, gateway_name, route, ..as_recorded(spawn_id) }
+}
+
+/// Without a gateway.
+pub(crate) fn as_recorded(spawn_id: &str) -> SpawnRecord {
+    let new = task().record;
+    SpawnRecord {
+        spawn_id: spawn_id.to_owned(),
+        created_at_ms: 0,
+        updated_at_ms: 0,
+        kind: new.kind,
+        request: Some(new.request),
+        summary: new.summary,
+        model: new.model,
+        gateway_id: new.gateway_id,
+        gateway_name: new.gateway_name,
+        route: new.route,
+        agent: new.agent,
+        label: new.label,
+        session_key: None,
+        run_id: None,
+        state: SpawnState::Recorded,
+        pid: None,
+        result: None,
+        error_code: None,
+        error: None,
+        completed_at_ms: None,
+        reason: None,
+        key_id: new.key_id,
+    }
+}
+
+fn fleet(time: Moment, ids: impl IntoIterator<Item = GatewayId>) -> Fleet {
+    let stored = Stored { records: ids.into_iter().map(record).collect(), ..Stored::default() };
+    let mut fleet = Fleet::new(settings(), stored, time);
+    fleet.start();
+    fleet.take_effects(time);
+    fleet
+}
+
+/// The gateway's present actor says this; what follows from it.
+fn say(fleet: &mut Fleet, time: Moment, id: GatewayId, report: GatewayReport) -> Vec<Effect> {
+    let incarnation = fleet.dialled(id).unwrap().incarnation;
+    fleet.on_notice(time, id, incarnation, GatewayNotice::Report(Box::new(report)));
+    fleet.take_effects(time)
+}
+
+#[test]
+fn a_gateway_that_bounces_is_held_down_and_comes_back_by_the_deadline() {
+    let mut time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP]);
+    say(&mut fleet, time, PROD, online());
+    say(&mut fleet, time, BACKUP, online());
+    let mut held = false;
+    for turn in 0..7 {
+        time = time.after(Duration::from_secs(1));
+        let effects = say(&mut fleet, time, PROD, if turn % 2 == 0 { offline() } else { online() });
+        held |= effects.iter().any(|effect| matches!(effect, Effect::Notify(Notice::HeldDown(..))));
+    }
+    say(&mut fleet, time, PROD, online());
+    assert!(held);
+    assert_eq!(fleet.acting(), Some(BACKUP));
+    let end = time.now + flap::FIRST_HOLD + Duration::from_secs(60);
+    while let Some(due) = fleet.next_deadline().filter(|due| *due <= end) {
+        time = time.after(due.saturating_duration_since(time.now));
+        fleet.on_deadline(time);
+        fleet.take_effects(time);
+    }
+    assert_eq!(fleet.acting(), Some(PROD), "it was ready for long enough when its hold-down ended");
+    assert!(fleet.held_down.is_empty());
+}
+
+#[test]
+fn a_fleet_that_drops_at_once_has_few_elections_and_one_hold_down_each() {
+    let time = begin();
+    let ids: Vec<GatewayId> = (1..=300).map(GatewayId).collect();
+    let mut fleet = fleet(time, ids.clone());
+    let mut changes = 0;
+    for turn in 0..8 {
+        for id in ids.iter().rev() {
+            let report = if turn % 2 == 0 { online() } else { offline() };
+            let effects = say(&mut fleet, time, *id, report);
+            let is_change = |effect: &&Effect| matches!(effect, Effect::Notify(Notice::PrimaryChanged(_)));
+            changes += effects.iter().filter(is_change).count();
+        }
+    }
+    assert!(fleet.held_down.len() <= ids.len());
+    assert!(changes < 2_400 / 4, "{changes}");
+    assert_eq!(fleet.acting(), None);
+}
+
+/// The daemon is killed after the request was given to the connection and before that it was sent is on disk.
+#[test]
+fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
+    let time = begin();
+    let mut before = fleet(time, [PROD]);
+    say(&mut before, time, PROD, online());
+    before.spawn(Ticket(1), task());
+    let effects = before.take_effects(time);
+    let Some(Effect::RecordSpawn(ticket, new, _)) = effects.into_iter().next() else { panic!("not recorded first") };
+    let stored = recorded("s", *new);
+    before.on_spawn_recorded(time, ticket, Ok(Recorded::New(stored.clone())));
+    let effects = before.take_effects(time);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "it is on the wire");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::WriteSpawns(_))), "and that is not written yet");
+    drop(before);
+
+    let records = vec![record(PROD)];
+    let stored = Stored { records, open_spawns: vec![stored], ..Stored::default() };
+    let mut time = time.after(Duration::from_secs(5));
+    let mut after = Fleet::new(settings(), stored, time);
+    after.start();
+    say(&mut after, time, PROD, online());
+    let mut questions = 0;
+    for _ in 0..10 {
+        time = time.after(Duration::from_secs(1));
+        after.on_deadline(time);
+        for effect in after.take_effects(time) {
+            match effect {
+                Effect::StartRun(..) | Effect::RecordSpawn(..) => panic!("it is sent again"),
+                Effect::LookUpRun(spawn_id, gateway, question) => {
+                    assert_eq!((spawn_id.as_str(), gateway, question.run_id.as_str()), ("s", PROD, "s"));
+                    questions += 1;
+                    let stage = RunStage::Completed { result: Value::Null };
+                    let found = LookedUp { finding: RunFinding::Ended(stage), session_key: None };
+                    after.on_run_found(time, "s", gateway, "s", Some(found));
+                }
+                Effect::WriteSpawns(batch) => {
+                    let written: Vec<SpawnState> = batch.steps.iter().map(|step| step.to).collect();
+                    assert!(!written.contains(&SpawnState::Recorded));
+                    after.on_spawns_written(time, &batch.spawn_ids, Ok(Vec::new()));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((questions, after.open_spawns()), (1, 0), "asked once, and over");
+}
+
+#[test]
+fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
+    let time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP]);
+    say(&mut fleet, time, PROD, online());
+    say(&mut fleet, time, BACKUP, online());
+    fleet.spawn(Ticket(1), task());
+    let new = as_recorded("s");
+    let stored = SpawnRecord { gateway_id: Some(PROD), gateway_name: Some("gateway-1".into()), ..new };
+    fleet.on_spawn_recorded(time, Ticket(1), Ok(Recorded::New(stored)));
+    fleet.take_effects(time);
+    fleet.on_deleted(time, PROD);
+    fleet.on_run_answered(time, Ticket(1), RunAnswer::NotGiven);
+    let effects = fleet.take_effects(time);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "its record says that it is lost");
+    let ids: Vec<String> = vec!["s".into()];
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::WriteSpawns(batch) if batch.spawn_ids == ids)));
+    fleet.on_spawns_written(time, &ids, Ok(Vec::new()));
+    let effects = fleet.take_effects(time);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::AnswerSpawn(_, answer) if answer.is_err())));
+    assert_eq!((fleet.open_spawns(), fleet.spawns.in_flight(BACKUP), fleet.spawns.in_flight(PROD)), (0, 0, 0));
+}
+
+#[test]
+fn a_reserved_gateway_whose_actor_died_is_started_when_it_is_confirmed() {
+    let time = begin();
+    let mut fleet = fleet(time, []);
+    let id = THIRD;
+    fleet.begin_trial(time, GatewayRecord { provisioning: true, ..record(id) });
+    fleet.on_actor_died(time, id);
+    fleet.take_effects(time);
+    fleet.promote(time, GatewayRecord { revision: 2, ..record(id) });
+    let effects = fleet.take_effects(time);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Start(record, 2) if record.id == id)));
+    assert!(fleet.get(id).unwrap().is_running);
+}

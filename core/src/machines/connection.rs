@@ -1,0 +1,401 @@
+//! The life of one connection to one gateway, as a pure machine: attempts, handshake, heartbeat, requests, what is known.
+//!
+//! ```text
+//! Idle --permit--> Dialing --> AwaitingChallenge --> Authenticating --> Ready
+//!   ^                 |               |                    |              |
+//!   |                 v               v                    v              v
+//!   +------- Backoff | Starting | Restarting | Blocked  <-----------------+
+//! ```
+//!
+//! Rules that hold whatever comes in (the property test throws everything at it):
+//!
+//! 1. One socket at a time. Each attempt has an [`Epoch`]; what an older one still says is ignored.
+//! 2. No credential leaves without a permit, and every permit is settled once.
+//! 3. Something is always due ([`Connection::next_deadline`]) until the connection is stopped: no state waits for good.
+//! 4. `Ready` comes only from an accepted handshake (or, over HTTP, a health document and an accepted token).
+//! 5. Every failure waits: no path leads from a failure to the next attempt without a delay or a permit.
+//!
+//! The shell feeds each [`Input`] with its [`Moment`], and carries out what [`Connection::take_effects`] gives.
+
+mod active;
+mod attempt;
+mod ending;
+mod frames;
+mod http_dialect;
+mod log_following;
+mod look_ups;
+mod peer;
+mod probes;
+mod run_tracker;
+mod run_words;
+mod runs;
+mod session_publisher;
+mod status_tracker;
+mod turn;
+mod work_request;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gatewarden_protocol::DeviceIdentity;
+use gatewarden_protocol::Secret;
+use gatewarden_protocol::address::GatewayAddress;
+use gatewarden_protocol::health_document::HealthDocument;
+use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer};
+
+use self::active::ActiveConnection;
+use self::attempt::{Handshaking, Login, Permission};
+use self::ending::Verdict;
+use self::log_following::LogFollowing;
+use self::peer::Peer;
+use self::probes::Probes;
+pub use self::probes::{MAX_PROBES, ProbeFinding};
+use self::runs::Runs;
+use self::session_publisher::SessionPublisher;
+use self::status_tracker::StatusTracker;
+pub use self::turn::{
+    CallToken, Count, Effect, Epoch, HttpAnswer, HttpOperation, Input, LogNews, Moment, ProbeToken, SocketInput,
+};
+use self::turn::{Turn, Until};
+use crate::dialing::DialFailure;
+use crate::gateway_record::SharedRecord;
+use crate::gateway_report::{GatewayReport, Phase};
+use crate::machines::backoff::Backoff;
+use crate::machines::breaker::Breaker;
+use crate::settings::GatewaySettings;
+
+/// What is due at one deadline is bounded: each round does at least one thing, and none comes back within the same instant.
+const MAX_ROUNDS: u32 = 8;
+
+/// What a connection is made of.
+#[derive(Debug, Clone)]
+pub struct ConnectionParts {
+    /// The stored record.
+    pub record: SharedRecord,
+    /// Times and bounds.
+    pub settings: Arc<GatewaySettings>,
+    /// Who we are.
+    pub identity: Arc<DeviceIdentity>,
+    /// Our version, told to gateways.
+    pub version: String,
+    /// Names this run of the daemon to gateways.
+    pub instance_id: String,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not started, or waiting for a permit to authenticate.
+    Idle(Permission),
+    /// A socket is being opened. Over HTTP a health document is awaited instead: without one, it is this refusal.
+    Dialing {
+        due: Instant,
+        http: Option<Refusal>,
+    },
+    /// The socket is open; the login isn't done.
+    Handshaking(Box<Handshaking>),
+    /// The health document is there; whether the token is taken isn't known.
+    HttpLogin {
+        due: Instant,
+        document: HealthDocument,
+        token_sent: bool,
+    },
+    /// Authenticated.
+    Live(Box<ActiveConnection>),
+    /// Waiting for the next attempt.
+    Waiting(Until),
+    Stopped,
+}
+
+/// One connection to one gateway.
+#[derive(Debug)]
+pub struct Connection {
+    peer: Peer,
+    login: Login,
+    state: State,
+    /// What `state` and `verdict` come to; kept to tell each change of it.
+    phase: Phase,
+    verdict: Verdict,
+    epoch: Epoch,
+    /// Addresses that permits were asked for, oldest first: answers come in that order.
+    asked: VecDeque<String>,
+    /// Whether there was an attempt before: the next one is a reconnect.
+    attempted: bool,
+    backoff: Backoff,
+    breaker: Breaker,
+    tracker: StatusTracker,
+    probes: Probes,
+    runs: Runs,
+    publisher: SessionPublisher,
+    logs: LogFollowing,
+    effects: Vec<Effect>,
+}
+
+/// The machines within a connection, and the turn that they are handed.
+struct Machines<'a> {
+    turn: Turn<'a>,
+    active: Option<&'a mut ActiveConnection>,
+    runs: &'a mut Runs,
+    publisher: &'a mut SessionPublisher,
+    logs: &'a mut LogFollowing,
+}
+
+impl Connection {
+    /// A connection that waits for [`Input::Start`].
+    pub fn new(parts: ConnectionParts, moment: Moment) -> Self {
+        let ConnectionParts { record, settings, identity, version, instance_id } = parts;
+        Self {
+            backoff: Backoff::new(settings.backoff.clone(), settings.stable_after),
+            breaker: Breaker::new(settings.breaker_failures),
+            tracker: StatusTracker::new(moment, settings.probe_interval, record.dialect),
+            login: Login::new(identity, version, instance_id),
+            peer: Peer::new(record, settings),
+            state: State::Idle(Permission::NotAsked),
+            phase: Phase::Idle,
+            verdict: Verdict::None,
+            epoch: Epoch(0),
+            asked: VecDeque::new(),
+            attempted: false,
+            probes: Probes::default(),
+            runs: Runs::default(),
+            publisher: SessionPublisher::default(),
+            logs: LogFollowing::default(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes an input in. What it leads to is in [`Connection::take_effects`].
+    pub fn on(&mut self, moment: Moment, input: Input<'_>) {
+        match input {
+            Input::Socket(epoch, input) => {
+                if self.has_socket() && self.epoch == epoch {
+                    self.on_socket(moment, input);
+                }
+                return;
+            }
+            Input::Start => {
+                if matches!(self.state, State::Idle(Permission::NotAsked)) {
+                    self.begin(moment, "start");
+                }
+            }
+            Input::Reconnect => self.reconnect(moment),
+            Input::ShutDown => self.shut_down(moment),
+            Input::Deadline => self.on_deadline(moment),
+            Input::Record(record) => self.update_record(moment, record),
+            Input::Permit(permit) => self.on_permit(moment, permit),
+            Input::Call { call, method, params, timeout } => {
+                let Machines { mut turn, active, .. } = self.machines(moment);
+                active::call(&mut turn, active, call, method, params, timeout);
+            }
+            Input::StartRun(call, start) => {
+                let Machines { mut turn, active, runs, .. } = self.machines(moment);
+                runs.start(&mut turn, active, call, start);
+            }
+            Input::RunUnsent(call) => {
+                let Machines { mut turn, runs, .. } = self.machines(moment);
+                runs.unsent(&mut turn, call);
+            }
+            Input::LookUpRun(call, wanted) => {
+                let Machines { mut turn, active, runs, .. } = self.machines(moment);
+                runs.look_up(&mut turn, active, call, wanted);
+            }
+            Input::Control(call, control) => {
+                let Machines { mut turn, active, runs, .. } = self.machines(moment);
+                runs.control(&mut turn, active, call, &control);
+            }
+            Input::Probe(probe, timeout) => self.on_probe(moment, probe, timeout),
+            Input::ProbeFinding(round, finding) => self.on_probe_finding(moment, round, finding),
+            Input::WatchLogs(watch, begin) => {
+                let Machines { mut turn, active, logs, .. } = self.machines(moment);
+                logs.join(&mut turn, active, watch, begin);
+            }
+            Input::UnwatchLogs(watch) => return self.logs.leave(watch),
+        }
+        self.tracker.mark();
+    }
+
+    /// What the shell must do now, in order. Tells what changed in the report since the last time.
+    pub fn take_effects(&mut self, moment: Moment) -> Vec<Effect> {
+        let Machines { mut turn, active, publisher, .. } = self.machines(moment);
+        publisher.publish(&mut turn, active);
+        // Stopping says nothing about the gateway: what was last known stays as it was told.
+        let status = self.facts(moment).status(moment.now);
+        if !self.is_stopped() && self.tracker.has_news(moment, status) {
+            let report = self.report_as(moment, status);
+            self.tracker.publish(moment, report, &mut self.effects);
+        }
+        if self.probes.has_answers() {
+            let report = self.current(moment);
+            self.probes.flush(moment.wall_ms, &report, &mut self.effects);
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The present phase.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The attempt whose socket counts.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Whether the socket of this attempt is awaited.
+    pub fn is_dialing(&self, epoch: Epoch) -> bool {
+        self.epoch == epoch && matches!(self.state, State::Dialing { http: None, .. })
+    }
+
+    /// The last report that was given out.
+    pub fn report(&self) -> &GatewayReport {
+        self.tracker.report()
+    }
+
+    /// The record that the connection works from.
+    pub fn record(&self) -> &SharedRecord {
+        &self.peer.record
+    }
+
+    /// The address that dials go to, if the stored host is one.
+    pub fn address(&self) -> Option<&GatewayAddress> {
+        self.peer.address.as_ref()
+    }
+
+    /// The gateway's shared token: its own field, else the one that came in its URL.
+    pub fn shared_token(&self) -> Option<Secret> {
+        self.peer.shared_token()
+    }
+
+    /// What a failed dial means for this gateway.
+    pub fn read_dial_failure(&self, failure: &DialFailure) -> UpgradeAnswer {
+        failure.classify(self.peer.dialect.is_some())
+    }
+
+    /// Something that isn't a gateway's answer: from an address that never was a gateway it says that there is none,
+    /// from a known gateway it is a fault that may pass.
+    pub fn strange_code(&self) -> RefusalCode {
+        self.peer.strange_code()
+    }
+
+    /// What is kept of this gateway between two messages, bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.active().map_or(0, ActiveConnection::held_bytes) + self.publisher.held_bytes() + self.logs.held_bytes()
+    }
+
+    /// When [`Input::Deadline`] is due. There is always such a time until the connection is stopped.
+    pub fn next_deadline(&self, moment: Moment) -> Option<Instant> {
+        if self.is_stopped() {
+            return None;
+        }
+        let telling = [
+            self.tracker.next_deadline(&self.facts(moment), moment.now),
+            self.publisher.next_deadline(self.active(), moment.now),
+        ];
+        telling.into_iter().flatten().chain(self.own_deadline()).min()
+    }
+
+    /// When there is more to do than to tell what is known.
+    fn own_deadline(&self) -> Option<Instant> {
+        let logs = (self.phase == Phase::Ready).then(|| self.logs.next_deadline()).flatten();
+        let own = [
+            self.state_due(),
+            self.backoff.stable_at(),
+            self.verdict.next_deadline(),
+            self.probes.next_deadline(),
+            self.runs.next_deadline(),
+            logs,
+            self.active().and_then(ActiveConnection::next_deadline),
+        ];
+        own.into_iter().flatten().min()
+    }
+
+    fn on_deadline(&mut self, moment: Moment) {
+        for _ in 0..MAX_ROUNDS {
+            self.run_due(moment);
+            if self.is_stopped() || self.own_deadline().is_none_or(|next| next > moment.now) {
+                break;
+            }
+        }
+    }
+
+    fn run_due(&mut self, moment: Moment) {
+        self.expire_requests(moment);
+        let Machines { mut turn, runs, .. } = self.machines(moment);
+        runs.on_deadline(&mut turn);
+        self.run_heartbeat(moment);
+        self.expire_probes(moment);
+        self.grace_over(moment);
+        self.backoff.on_tick(moment.now);
+        let Machines { mut turn, active, logs, .. } = self.machines(moment);
+        if let Some(active) = active {
+            active.on_deadline(&mut turn);
+            logs.ask(&mut turn, active);
+        }
+        self.state_over(moment);
+    }
+
+    fn is_stopped(&self) -> bool {
+        matches!(self.state, State::Stopped)
+    }
+
+    fn has_socket(&self) -> bool {
+        matches!(self.state, State::Dialing { .. } | State::Handshaking(_) | State::HttpLogin { .. } | State::Live(_))
+    }
+
+    fn active(&self) -> Option<&ActiveConnection> {
+        match &self.state {
+            State::Live(active) => Some(active),
+            _ => None,
+        }
+    }
+
+    fn machines(&mut self, moment: Moment) -> Machines<'_> {
+        let turn = Turn {
+            moment,
+            epoch: self.epoch,
+            peer: &self.peer,
+            phase: self.phase,
+            verdict: &self.verdict,
+            effects: &mut self.effects,
+        };
+        let active = match &mut self.state {
+            State::Live(active) => Some(&mut **active),
+            _ => None,
+        };
+        Machines { turn, active, runs: &mut self.runs, publisher: &mut self.publisher, logs: &mut self.logs }
+    }
+
+    /// The only way to another state. `reason` is a stable code, for the log.
+    fn enter(&mut self, state: State, reason: &'static str) {
+        self.state = state;
+        self.note_phase(reason);
+    }
+
+    /// Tells the phase if the state or the verdict has changed it.
+    fn note_phase(&mut self, reason: &'static str) {
+        self.tracker.mark();
+        let to = match &self.state {
+            State::Idle(_) => Phase::Idle,
+            State::Dialing { .. } => Phase::Dialing,
+            State::Handshaking(handshaking) if handshaking.is_authenticating() => Phase::Authenticating,
+            State::Handshaking(_) => Phase::AwaitingChallenge,
+            State::HttpLogin { .. } => Phase::Authenticating,
+            // Still connected while the restart is only announced.
+            State::Live(_) if matches!(self.verdict, Verdict::Restarting(_)) => Phase::Restarting,
+            State::Live(_) => Phase::Ready,
+            State::Waiting(_) => self.verdict.waiting_phase(),
+            State::Stopped => Phase::Stopping,
+        };
+        let from = std::mem::replace(&mut self.phase, to);
+        if from != to {
+            self.push(Effect::PhaseChanged { from, to, reason });
+        }
+    }
+
+    fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+}
+
+#[cfg(test)]
+mod tests;

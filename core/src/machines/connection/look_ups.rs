@@ -1,0 +1,250 @@
+//! What became of a run: asked of the gateway, never started again. `agent.wait` first where there is one, then the
+//! session's row; what neither tells is not known.
+
+use std::time::Instant;
+
+use gatewarden_protocol::hello::HelloForm;
+use gatewarden_protocol::{
+    Dialect, Method, Quirk, RowRules, RunEnd, SessionRow, SessionStatus, Support, read_sessions,
+};
+use serde_json::{Value, json};
+
+use super::active::{ActiveConnection, MAX_CALL, Outcome, PendingKind, ready};
+use super::run_words;
+use super::runs::Runs;
+use super::work_request::is_own_session;
+use super::{CallToken, Effect, Turn};
+use crate::error::Failure;
+use crate::run::{LookUpRun, LookedUp, RunFinding, RunStage};
+
+/// How long the gateway may wait for the run's end before it answers.
+const WAIT_MS: u64 = 200;
+
+/// A look-up under way.
+#[derive(Debug)]
+pub(super) struct LookUp {
+    run_id: String,
+    session_key: Option<String>,
+    deadline: Instant,
+    step: LookUpStep,
+    /// Whether `agent.wait` says that it ended well, where that may hide a failure.
+    reads_as_ended_well: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LookUpStep {
+    /// `agent.wait` is out.
+    Wait,
+    /// `chat.history` is out: is a run that reads as ended well a failed one?
+    HistoryOfEnded,
+    /// `chat.history` is out: does it tell of a failure at least?
+    HistoryOfUnknown,
+    /// The list of sessions has not been read yet.
+    Sessions,
+    /// A list of sessions of its own is out, over HTTP.
+    List,
+}
+
+impl Runs {
+    /// Somebody wants to know what became of a run.
+    pub(super) fn look_up(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: Option<&mut ActiveConnection>,
+        call: CallToken,
+        wanted: LookUpRun,
+    ) {
+        let LookUpRun { run_id, session_key, timeout } = wanted;
+        let active = match ready(turn, active) {
+            Ok(active) => active,
+            Err(failure) => return turn.push(Effect::AnswerFinding(call, Err(failure))),
+        };
+        // Whose acceptance was lost has no session on record, though it was sent with one.
+        let session_key = session_key.or_else(|| self.tracker.session_of(&run_id));
+        let deadline = turn.moment.now + timeout.min(MAX_CALL);
+        let params = json!({ "runId": run_id, "timeoutMs": WAIT_MS });
+        let step = LookUpStep::Wait;
+        self.look_ups.insert(call, LookUp { run_id, session_key, deadline, step, reads_as_ended_well: false });
+        let waits = match active.capabilities.form() {
+            HelloForm::Release => active.capabilities.may_have(Method::AgentWait),
+            _ => active.capabilities.support(Method::AgentWait) == Support::Yes,
+        };
+        if active.dialect == Dialect::Http {
+            self.ask(turn, active, call, LookUpStep::List, "sessions.list", &json!({}));
+        } else if waits {
+            self.ask(turn, active, call, LookUpStep::Wait, "agent.wait", &params);
+        } else {
+            self.look_at_rows(turn, active, call);
+        }
+    }
+
+    fn ask(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: &mut ActiveConnection,
+        call: CallToken,
+        step: LookUpStep,
+        method: &str,
+        params: &Value,
+    ) {
+        let Some(look_up) = self.look_ups.get_mut(&call) else { return };
+        look_up.step = step;
+        let timeout = look_up.deadline.saturating_duration_since(turn.moment.now);
+        if let Err(failure) = active.request(turn, method, params, timeout, PendingKind::LookUp(call)) {
+            self.found(turn, call, Err(failure));
+        }
+    }
+
+    /// The last words of the session tell whether the run failed.
+    fn ask_history(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: &mut ActiveConnection,
+        call: CallToken,
+        step: LookUpStep,
+        session_key: &str,
+    ) {
+        self.ask(turn, active, call, step, "chat.history", &json!({ "sessionKey": session_key, "limit": 4 }));
+    }
+
+    /// The gateway answered a step of a look-up.
+    pub(super) fn look_up_answered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: &mut ActiveConnection,
+        call: CallToken,
+        outcome: Outcome,
+    ) {
+        let Some(look_up) = self.look_ups.get_mut(&call) else { return };
+        let (step, key) = (look_up.step, look_up.session_key.clone());
+        let may_hide_failure = active.capabilities.has(Quirk::FailedChatReadsAsFinal);
+        match (step, outcome) {
+            (LookUpStep::Wait, Ok(payload)) => match (run_words::read_wait(&payload), key) {
+                (Some(RunStage::Completed { .. }), Some(key)) if may_hide_failure => {
+                    self.ask_history(turn, active, call, LookUpStep::HistoryOfEnded, &key);
+                }
+                // Only the list of sessions tells which one is the run's own.
+                (Some(RunStage::Completed { .. }), None) if may_hide_failure => {
+                    look_up.reads_as_ended_well = true;
+                    self.look_at_rows(turn, active, call);
+                }
+                (Some(stage), _) => self.found(turn, call, Ok(RunFinding::Ended(stage))),
+                (None, _) => self.look_at_rows(turn, active, call),
+            },
+            (LookUpStep::Wait, Err(_)) => self.look_at_rows(turn, active, call),
+            (LookUpStep::HistoryOfEnded | LookUpStep::HistoryOfUnknown, outcome) => {
+                let failed = outcome.ok().and_then(|history| run_words::failure_in_history(&history));
+                let otherwise = match step {
+                    LookUpStep::HistoryOfEnded => RunFinding::Ended(RunStage::Completed { result: Value::Null }),
+                    _ => RunFinding::NotKnown,
+                };
+                self.found(turn, call, Ok(failed.map_or(otherwise, RunFinding::Ended)));
+            }
+            (LookUpStep::List, Ok(document)) => {
+                let rules = RowRules { now_ms: turn.moment.wall_ms, ..RowRules::default() };
+                let rows = read_sessions(&document, rules).map(|page| page.rows).unwrap_or_default();
+                let finding = find(rows.iter(), &look_up.run_id, key.as_deref(), false);
+                self.found(turn, call, Ok(finding));
+            }
+            (LookUpStep::List, Err(no_answer)) => {
+                self.found(turn, call, Err(no_answer.failure(turn.peer, "sessions.list")));
+            }
+            (LookUpStep::Sessions, _) => {}
+        }
+    }
+
+    /// The session's row tells, once the list is read.
+    fn look_at_rows(&mut self, turn: &mut Turn<'_>, active: &mut ActiveConnection, call: CallToken) {
+        let Some(look_up) = self.look_ups.get_mut(&call) else { return };
+        if !active.knows_sessions() {
+            look_up.step = LookUpStep::Sessions;
+            return;
+        }
+        let rows = active.sessions.newest_first();
+        if look_up.session_key.is_none() {
+            let own = rows.iter().find(|row| is_own_session(&row.key, &look_up.run_id));
+            look_up.session_key = own.map(|row| row.key.clone());
+        }
+        let key = look_up.session_key.clone();
+        if look_up.reads_as_ended_well {
+            return match key {
+                Some(key) => self.ask_history(turn, active, call, LookUpStep::HistoryOfEnded, &key),
+                None => self.found(turn, call, Ok(RunFinding::Ended(RunStage::Completed { result: Value::Null }))),
+            };
+        }
+        let finding = find(rows.into_iter().map(|row| &**row), &look_up.run_id, key.as_deref(), false);
+        match key.filter(|key| is_own_session(key, &look_up.run_id)) {
+            Some(own) if finding == RunFinding::NotKnown && active.capabilities.has(Quirk::FailedChatReadsAsFinal) => {
+                self.ask_history(turn, active, call, LookUpStep::HistoryOfUnknown, &own);
+            }
+            _ => self.found(turn, call, Ok(finding)),
+        }
+    }
+
+    /// The list of sessions has been read: who waited for it looks now.
+    pub(super) fn look_ups_after_list(&mut self, turn: &mut Turn<'_>, active: &mut ActiveConnection) {
+        for call in self.waiting_for_list(|_| true) {
+            self.look_at_rows(turn, active, call);
+        }
+    }
+
+    /// Look-ups that waited for a list that didn't come.
+    pub(super) fn expire_look_ups(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.moment.now;
+        for call in self.waiting_for_list(|look_up| now >= look_up.deadline) {
+            self.found(turn, call, Ok(RunFinding::NotKnown));
+        }
+    }
+
+    pub(super) fn look_up_deadline(&self) -> Option<Instant> {
+        let waiting = self.look_ups.values().filter(|look_up| look_up.step == LookUpStep::Sessions);
+        waiting.map(|look_up| look_up.deadline).min()
+    }
+
+    fn waiting_for_list(&self, which: impl Fn(&LookUp) -> bool) -> Vec<CallToken> {
+        let waiting =
+            self.look_ups.iter().filter(|(_, look_up)| look_up.step == LookUpStep::Sessions && which(look_up));
+        waiting.map(|(call, _)| *call).collect()
+    }
+
+    /// Answers a look-up. A run that goes on is followed from here; one that has ended has been told of.
+    pub(super) fn found(&mut self, turn: &mut Turn<'_>, call: CallToken, result: Result<RunFinding, Failure>) {
+        let Some(LookUp { run_id, session_key, deadline, .. }) = self.look_ups.remove(&call) else { return };
+        match &result {
+            Ok(RunFinding::Running) => {
+                self.tracker.follow(&run_id, session_key.as_deref());
+                self.tracker.accepted(&run_id, true, false);
+            }
+            Ok(RunFinding::Ended(_)) => self.tracker.settle(&run_id, deadline),
+            _ => {}
+        }
+        turn.push(Effect::AnswerFinding(call, result.map(|finding| LookedUp { finding, session_key })));
+    }
+}
+
+/// What rows tell of a run. A row counts if it names the run, or if its session is the run's own.
+pub(super) fn find<'a>(
+    mut rows: impl Iterator<Item = &'a SessionRow>,
+    run_id: &str,
+    session_key: Option<&str>,
+    own_session: bool,
+) -> RunFinding {
+    let told_of = |row: &SessionRow| {
+        let own = session_key == Some(row.key.as_str()) && (own_session || is_own_session(&row.key, run_id));
+        row.run_id.as_deref() == Some(run_id) || (own && row.run_id.is_none())
+    };
+    let Some(row) = rows.find(|row| told_of(row)) else { return RunFinding::NotKnown };
+    let stage = match (row.status, row.run_end) {
+        (Some(SessionStatus::Active | SessionStatus::Paused), _) => return RunFinding::Running,
+        (Some(SessionStatus::Completed), Some(RunEnd::Done)) => RunStage::Completed { result: Value::Null },
+        (Some(SessionStatus::Completed), Some(RunEnd::Failed)) => RunStage::Failed {
+            error: row.run_error.clone().unwrap_or_else(|| "the session says only that it failed".to_owned()),
+            result: Value::Null,
+        },
+        (Some(SessionStatus::Completed), Some(RunEnd::Killed)) => {
+            RunStage::Killed { reason: "the session says that it was killed".to_owned() }
+        }
+        (Some(SessionStatus::Completed) | None, _) => return RunFinding::NotKnown,
+    };
+    RunFinding::Ended(stage)
+}

@@ -1,0 +1,179 @@
+//! The gateway at the other end: where it is, what is stored of it, what it said of itself, and the words for its failures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatewarden_protocol::address::GatewayAddress;
+use gatewarden_protocol::refusal::{Refusal, RefusalCode};
+use gatewarden_protocol::{Dialect, Method, Secret, WireError, words};
+use serde_json::json;
+
+use super::ending::Verdict;
+use crate::dialing::failure::strange;
+use crate::error::{ErrorCode, Failure};
+use crate::gateway_record::{GatewayRecord, SharedRecord};
+use crate::gateway_report::{Phase, Problem};
+use crate::machines::log_tail::MAX_WATCHERS;
+use crate::settings::GatewaySettings;
+
+/// Before whoever finds a gateway away tries again.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) record: SharedRecord,
+    pub(super) settings: Arc<GatewaySettings>,
+    /// None where the stored host is no address that may be dialled.
+    pub(super) address: Option<GatewayAddress>,
+    /// The address in its canonical form: what permits and device tokens belong to.
+    pub(super) key: String,
+    /// The dialect of the last success.
+    pub(super) dialect: Option<Dialect>,
+    pub(super) version: Option<String>,
+    pub(super) protocol: Option<u32>,
+}
+
+impl Peer {
+    pub(super) fn new(record: SharedRecord, settings: Arc<GatewaySettings>) -> Self {
+        let (address, key) = resolve(&record);
+        Self { dialect: record.dialect, record, settings, address, key, version: None, protocol: None }
+    }
+
+    /// Another address or other credentials are stored: what the gateway said of itself may not hold any more.
+    pub(super) fn forget(&mut self, elsewhere: bool) {
+        (self.address, self.key) = resolve(&self.record);
+        self.version = None;
+        self.protocol = None;
+        if elsewhere {
+            self.dialect = None;
+        }
+    }
+
+    /// Which release it is, as far as it says.
+    pub(super) fn identify(&mut self, version: Option<String>, protocol: Option<u32>) {
+        self.version = version.or(self.version.take());
+        self.protocol = protocol.or(self.protocol);
+    }
+
+    /// The gateway's shared token: its own field, else the one that came in its URL.
+    pub(super) fn shared_token(&self) -> Option<Secret> {
+        [&self.record.token, &self.record.url_token].into_iter().flatten().find(|token| !token.is_empty()).cloned()
+    }
+
+    /// The code of something that isn't a gateway's answer.
+    pub(super) fn strange_code(&self) -> RefusalCode {
+        strange(self.dialect.is_some())
+    }
+
+    /// The sentence and the help of a refusal, for this gateway.
+    pub(super) fn problem(&self, refusal: &Refusal) -> Problem {
+        let unparsed = || format!("{}:{}", self.record.host, self.record.port);
+        let place = self.address.as_ref().map_or_else(unparsed, ToString::to_string);
+        Problem {
+            code: refusal.code.as_str().to_owned(),
+            message: refusal.for_gateway(&self.record.name, &place),
+            help: refusal.help(),
+        }
+    }
+
+    /// What a caller hears while there is no connection.
+    pub(super) fn unavailable(&self, phase: Phase, verdict: &Verdict) -> Failure {
+        let (state, help) = match verdict {
+            Verdict::Blocked(blocked) => (blocked.problem.message.clone(), blocked.problem.help.clone()),
+            _ => (
+                format!("Gateway \"{}\" is not connected (phase {})", self.record.name, phase.as_str()),
+                "It is reconnected by itself; try again when its status is online.".to_owned(),
+            ),
+        };
+        Failure::new(ErrorCode::GatewayUnavailable, state).with_help(help).with_retry_after(TRY_AGAIN)
+    }
+
+    /// The gateway said no, in its own words.
+    pub(super) fn refused(&self, method: &str, error: &WireError) -> Failure {
+        let said = words::shown(if error.message.is_empty() { &error.code } else { &error.message });
+        let sentence = format!("Gateway \"{}\" refused {}: {said}", self.record.name, words::shown(method));
+        let failure = Failure::new(ErrorCode::GatewayRefused, sentence)
+            .with_help("These are the gateway's own words; its log has more.")
+            .with_details(json!({
+                "code": words::shown(&error.code),
+                "reason": error.details_code().map(words::shown),
+                "retryable": error.retryable,
+            }));
+        match error.retry_after_ms {
+            Some(after) => failure.with_retry_after(Duration::from_millis(after.min(3_600_000))),
+            None => failure,
+        }
+    }
+
+    /// The gateway can't do this at all.
+    pub(super) fn not_supported(&self, method: &str) -> Failure {
+        let version = self.version.as_deref().unwrap_or("of unknown version");
+        let method = words::shown(method);
+        Failure::new(
+            ErrorCode::NotSupportedByGateway,
+            format!("Gateway \"{}\" ({version}) does not offer {method}", self.record.name),
+        )
+        .with_help("Releases differ in what they offer; update the gateway, or use another one for this.")
+        .with_details(json!({ "gateway": self.record.name, "version": self.version, "method": method }))
+    }
+
+    pub(super) fn no_logs(&self) -> Failure {
+        self.not_supported(Method::LogsTail.as_str())
+    }
+
+    pub(super) fn overdue(&self, method: &str) -> Failure {
+        Failure::new(
+            ErrorCode::GatewayTimeout,
+            format!("Gateway \"{}\" did not answer {} in time", self.record.name, words::shown(method)),
+        )
+        .with_help("It may still carry the request out. Look at its load and its log before trying again.")
+    }
+
+    /// The connection ended under a request.
+    pub(super) fn connection_ended(&self) -> Failure {
+        Failure::new(
+            ErrorCode::GatewayUnavailable,
+            format!("The connection to gateway \"{}\" ended before it answered", self.record.name),
+        )
+        .with_help("Whether it carries the request out is not known; it is reconnected by itself.")
+        .with_retry_after(TRY_AGAIN)
+    }
+
+    /// Too many requests wait already.
+    pub(super) fn busy(&self) -> Failure {
+        Failure::new(
+            ErrorCode::GatewayBusy,
+            format!("{} requests already wait for gateway \"{}\"", self.settings.max_pending, self.record.name),
+        )
+        .with_help("Try again in a moment; if it stays so, the gateway doesn't answer what it is asked.")
+        .with_retry_after(Duration::from_secs(1))
+    }
+
+    pub(super) fn not_a_log(&self, method: &str) -> Failure {
+        Failure::new(
+            ErrorCode::GatewayRefused,
+            format!("Gateway \"{}\" answered {method} with something that is no part of a log", self.record.name),
+        )
+        .with_help("Update the gateway, or read its log where it runs.")
+    }
+
+    pub(super) fn too_many_followers(&self) -> Failure {
+        Failure::new(
+            ErrorCode::GatewayBusy,
+            format!("{MAX_WATCHERS} clients already follow the log of gateway \"{}\"", self.record.name),
+        )
+        .with_help("Close streams that nobody reads, and try again in a few seconds.")
+        .with_retry_after(Duration::from_secs(10))
+    }
+}
+
+/// A host that doesn't parse was refused before it was stored; should one be stored all the same, it is never dialled.
+fn resolve(record: &GatewayRecord) -> (Option<GatewayAddress>, String) {
+    match GatewayAddress::parse(&record.host, Some(record.port)) {
+        Ok(parsed) => {
+            let key = parsed.address.key();
+            (Some(parsed.address), key)
+        }
+        Err(_) => (None, format!("ws://{}:{}", record.host, record.port)),
+    }
+}

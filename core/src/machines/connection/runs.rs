@@ -1,0 +1,438 @@
+//! Starting and ending runs: what was asked, whether the gateway took it, and how certain that is.
+//!
+//! Certainty is the point of all this. Work may move to another gateway only if it certainly was not taken: it never
+//! left, or the gateway refused it before acceptance. Once the frame was given to the socket, anything but a refusal
+//! leaves it open.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use gatewarden_protocol::capabilities::{Kill, PauseResume, RunKind};
+use gatewarden_protocol::hello::HelloForm;
+use gatewarden_protocol::{Dialect, Event, Quirk, WireError};
+use serde_json::{Value, json};
+
+use super::active::{ActiveConnection, MAX_CALL, NoAnswer, Outcome, PendingKind, ready};
+use super::look_ups::{LookUp, find};
+use super::run_tracker::RunTracker;
+use super::run_words::{self, Confidence, Progress, RunUpdate};
+use super::work_request::{self, WorkRequest};
+use super::{CallToken, Effect, Turn};
+use crate::error::Failure;
+use crate::gateway_notice::GatewayNotice;
+use crate::run::{
+    Accepted, Certainty, ControlSession, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction, StartRun,
+};
+
+/// After something of our own doing, until the list of sessions shows it.
+const SOON: Duration = Duration::from_secs(1);
+/// Between looks at the list of sessions while runs are open that only the list tells of.
+const LIST_EVERY: Duration = Duration::from_secs(15);
+
+/// All about runs that outlives a connection, and what is asked over the present one.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    pub(super) tracker: RunTracker,
+    starting: HashMap<CallToken, Starting>,
+    /// The ids in the table of requests that went out under a spawn's id.
+    table_ids: HashMap<String, String>,
+    pub(super) look_ups: HashMap<CallToken, LookUp>,
+    /// Kills under way and the sessions that they are for.
+    kills: HashMap<CallToken, String>,
+}
+
+/// A run whose acceptance is awaited.
+#[derive(Debug)]
+struct Starting {
+    spawn_id: String,
+    request: WorkRequest,
+    deadline: Instant,
+    /// Whether the request itself has been given to the socket.
+    sent: bool,
+}
+
+impl Runs {
+    /// The table's id of a request that went out under a spawn's id.
+    pub(super) fn table_id(&self, id: &str) -> Option<&str> {
+        self.table_ids.get(id).map(String::as_str)
+    }
+
+    /// Somebody wants a run started.
+    pub(super) fn start(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: Option<&mut ActiveConnection>,
+        call: CallToken,
+        start: StartRun,
+    ) {
+        let StartRun { spawn_id, work, timeout } = start;
+        let deadline = turn.moment.now + timeout.min(MAX_CALL);
+        let worded = ready(turn, active).and_then(|active| {
+            work_request::word(&active.capabilities, active.agents.as_deref(), &spawn_id, &work)
+                .map(|request| (active, request))
+                .map_err(|missing| turn.peer.not_supported(missing))
+        });
+        match worded {
+            Err(failure) => self.not_taken(turn, call, failure),
+            Ok((active, request)) => {
+                self.starting.insert(call, Starting { spawn_id, request, deadline, sent: false });
+                self.go_on_starting(turn, active, call);
+            }
+        }
+    }
+
+    /// The next preparation, or the request itself.
+    fn go_on_starting(&mut self, turn: &mut Turn<'_>, active: &mut ActiveConnection, call: CallToken) {
+        let active = match ready(turn, Some(active)) {
+            Ok(active) => active,
+            Err(failure) => return self.not_taken(turn, call, failure),
+        };
+        let Some(starting) = self.starting.get_mut(&call) else { return };
+        let timeout = starting.deadline.saturating_duration_since(turn.moment.now);
+        let request = &mut starting.request;
+        if let Some(preparation) = request.before.pop() {
+            let kind = PendingKind::Preparation(call, preparation.needed);
+            let asked = active.request(turn, "sessions.patch", &preparation.params, timeout, kind);
+            if let Err(failure) = asked {
+                self.not_taken(turn, call, failure);
+            }
+            return;
+        }
+        let wire_id = request.under_spawn_id.then_some(starting.spawn_id.as_str());
+        match active.request_as(turn, wire_id, request.method, &request.params, timeout, PendingKind::Run(call)) {
+            Err(failure) => self.not_taken(turn, call, failure),
+            Ok(id) => {
+                starting.sent = true;
+                if let Some(wire_id) = wire_id {
+                    self.table_ids.insert(wire_id.to_owned(), id);
+                }
+                self.tracker.follow(&starting.spawn_id, request.session_key.as_deref());
+            }
+        }
+    }
+
+    /// What came of a request for a run, a look-up or a kill.
+    pub(super) fn answered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: &mut ActiveConnection,
+        kind: PendingKind,
+        method: &str,
+        wire_id: &str,
+        outcome: Outcome,
+    ) {
+        match (kind, outcome) {
+            (kind, Err(NoAnswer::Lost(failure, certainty))) => self.unanswered(turn, kind, failure, certainty),
+            (PendingKind::Preparation(call, true), Err(no_answer)) => {
+                self.not_taken(turn, call, no_answer.failure(turn.peer, method));
+            }
+            // A label is only for people.
+            (PendingKind::Preparation(call, _), _) => self.go_on_starting(turn, active, call),
+            (PendingKind::Run(call), Ok(payload)) => self.taken(turn, active, call, wire_id, payload),
+            (PendingKind::Run(call), Err(no_answer)) => self.refused(turn, call, no_answer),
+            (PendingKind::LookUp(call), outcome) => self.look_up_answered(turn, active, call, outcome),
+            (PendingKind::Kill(call), outcome) => self.kill_answered(turn, call, method, outcome),
+            _ => {}
+        }
+    }
+
+    /// No answer came, or will come. What was never sent was never taken.
+    pub(super) fn unanswered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        kind: PendingKind,
+        failure: Failure,
+        certainty: Certainty,
+    ) {
+        match kind {
+            PendingKind::Run(call) | PendingKind::Preparation(call, _) => match self.starting.get(&call) {
+                Some(starting) if starting.sent && certainty == Certainty::Unknown => {
+                    self.end_starting(call);
+                    turn.push(Effect::AnswerRun(call, Err(NotAccepted { failure, certainty })));
+                }
+                Some(_) => self.not_taken(turn, call, failure),
+                None => {}
+            },
+            PendingKind::LookUp(call) => self.found(turn, call, Err(failure)),
+            PendingKind::Caller(call) | PendingKind::Kill(call) => {
+                self.kills.remove(&call);
+                turn.push(Effect::Answer(call, Err(failure)));
+            }
+            // Their own machines see the end of the connection.
+            _ => {}
+        }
+    }
+
+    fn refused(&mut self, turn: &mut Turn<'_>, call: CallToken, no_answer: NoAnswer) {
+        let Some(starting) = self.starting.get(&call) else { return };
+        match no_answer {
+            // It was heard of already: then it was taken, and this is how it ended.
+            NoAnswer::Refused(error) | NoAnswer::NotOffered(error) if self.tracker.heard_of(&starting.spawn_id) => {
+                let run_id = starting.spawn_id.clone();
+                self.accept(turn, call, Value::Null, run_id.clone(), false);
+                self.ended(turn, run_id, run_words::read_outcome(Err(error)));
+            }
+            no_answer => {
+                let failure = no_answer.failure(turn.peer, starting.request.method);
+                self.not_taken(turn, call, failure);
+            }
+        }
+    }
+
+    fn taken(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: &mut ActiveConnection,
+        call: CallToken,
+        wire_id: &str,
+        payload: Value,
+    ) {
+        let Some(starting) = self.starting.get(&call) else { return };
+        let spawn_id = starting.spawn_id.clone();
+        let progress = run_words::progress(&payload);
+        let is_over = match progress {
+            Some(Progress::Accepted | Progress::Running) => false,
+            Some(_) => true,
+            // Dialect `rpc` answers once, with the agent's answer; elsewhere a plain yes is an acceptance.
+            None => active.dialect == Dialect::Rpc,
+        };
+        let ended = is_over.then(|| end_in(&payload, starting.request.method));
+        // What has ended is not looked up any more: its own id spares everybody a second one.
+        let named = run_words::run_id(&payload).filter(|_| !is_over && !starting.request.under_spawn_id);
+        let run_id = named.unwrap_or_else(|| spawn_id.clone());
+        if run_id != spawn_id {
+            self.tracker.forget(&spawn_id);
+        }
+        let running = progress == Some(Progress::Running);
+        let second_reply_due = starting.request.method == "agent" && !is_over;
+        if second_reply_due {
+            active.expect_second_reply(wire_id.to_owned(), Some(run_id.clone()));
+        }
+        self.accept(turn, call, payload, run_id.clone(), running);
+        self.tracker.accepted(&run_id, running, second_reply_due);
+        if let Some(stage) = ended {
+            self.ended(turn, run_id, stage);
+        } else if active.dialect == Dialect::Http {
+            // So that its session can be steered at once.
+            active.want_sessions_by(turn.moment.now + SOON);
+        }
+    }
+
+    /// Answers the caller with the acceptance.
+    fn accept(&mut self, turn: &mut Turn<'_>, call: CallToken, payload: Value, run_id: String, running: bool) {
+        let Some(starting) = self.end_starting(call) else { return };
+        let told = run_words::session_key(&payload);
+        // A session that nobody named is the run's own.
+        let alone = starting.request.session_key.is_none() && told.is_some();
+        let session_key = told.or(starting.request.session_key);
+        self.tracker.follow(&run_id, session_key.as_deref());
+        if alone {
+            self.tracker.has_own_session(&run_id);
+        }
+        let accepted = Accepted {
+            run_id,
+            session_key,
+            pid: run_words::pid(&payload),
+            running,
+            method: starting.request.method,
+            reply: run_words::cut(payload),
+        };
+        turn.push(Effect::AnswerRun(call, Ok(accepted)));
+    }
+
+    /// The gateway certainly hasn't taken it.
+    fn not_taken(&mut self, turn: &mut Turn<'_>, call: CallToken, failure: Failure) {
+        if let Some(starting) = self.end_starting(call) {
+            self.tracker.forget(&starting.spawn_id);
+        }
+        turn.push(Effect::AnswerRun(call, Err(NotAccepted { failure, certainty: Certainty::NotTaken })));
+    }
+
+    /// The socket refused the frame that was to start a run: it never left.
+    pub(super) fn unsent(&mut self, turn: &mut Turn<'_>, call: CallToken) {
+        if self.starting.contains_key(&call) {
+            let failure = turn.unavailable();
+            self.not_taken(turn, call, failure);
+        }
+    }
+
+    fn end_starting(&mut self, call: CallToken) -> Option<Starting> {
+        let starting = self.starting.remove(&call)?;
+        self.table_ids.remove(&starting.spawn_id);
+        Some(starting)
+    }
+
+    /// Somebody wants a session paused, resumed or killed, by what the gateway can do.
+    pub(super) fn control(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: Option<&mut ActiveConnection>,
+        call: CallToken,
+        control: &ControlSession,
+    ) {
+        let ControlSession { session_key, action, timeout } = control;
+        let sent = ready(turn, active).and_then(|active| {
+            let (method, params) = order(active, session_key, *action).map_err(|it| turn.peer.not_supported(it))?;
+            if *action == SessionAction::Kill {
+                // An end that comes before the answer is the kill's all the same.
+                self.tracker.kill_asked(session_key, turn.moment.now);
+            }
+            let aborts = method != "control";
+            let kind = if aborts { PendingKind::Kill(call) } else { PendingKind::Caller(call) };
+            active.request(turn, method, &params, (*timeout).min(MAX_CALL), kind)?;
+            if aborts {
+                self.kills.insert(call, session_key.clone());
+            }
+            Ok(())
+        });
+        if let Err(failure) = sent {
+            turn.push(Effect::Answer(call, Err(failure)));
+        }
+    }
+
+    /// What the gateway said to an abort: passed on as it is, with a note where there was nothing to end.
+    fn kill_answered(&mut self, turn: &mut Turn<'_>, call: CallToken, method: &str, outcome: Outcome) {
+        let session_key = self.kills.remove(&call).unwrap_or_default();
+        let result = outcome.map_err(|no_answer| no_answer.failure(turn.peer, method)).map(|mut payload| {
+            if found_nothing(&payload) {
+                self.tracker.kill_found_nothing(&session_key);
+                if let Some(fields) = payload.as_object_mut() {
+                    fields.insert("note".to_owned(), "nothing was running".into());
+                }
+            } else {
+                self.tracker.kill_confirmed(&session_key, &aborted_runs(&payload), turn.moment.now);
+            }
+            payload
+        });
+        turn.push(Effect::Answer(call, result));
+    }
+
+    /// The second reply to a request that started a run.
+    pub(super) fn second_reply(&mut self, turn: &mut Turn<'_>, run_id: String, outcome: Result<Value, WireError>) {
+        self.ended(turn, run_id, run_words::read_outcome(outcome));
+    }
+
+    /// An event that may be about a run of ours.
+    pub(super) fn event(&mut self, turn: &mut Turn<'_>, active: &ActiveConnection, event: &Event) {
+        if self.tracker.has_open()
+            && let Some(update) = run_words::read_event(event, active.capabilities.has(Quirk::FailedChatReadsAsFinal))
+        {
+            tell(turn, self.tracker.on_update(update, turn.moment.now));
+        }
+    }
+
+    /// A `spawn_result` after the first one.
+    pub(super) fn spawn_moved_on(&mut self, turn: &mut Turn<'_>, run_id: &str, payload: &Value) {
+        let update = RunUpdate {
+            run_id: run_id.to_owned(),
+            session_key: run_words::session_key(payload),
+            progress: run_words::read_spawn_result(payload),
+        };
+        tell(turn, self.tracker.on_update(update, turn.moment.now));
+    }
+
+    /// A run ended so, and nothing better will be heard of it.
+    fn ended(&mut self, turn: &mut Turn<'_>, run_id: String, stage: RunStage) {
+        let progress = run_words::RunProgress::Ended { stage, confidence: Confidence::Certain };
+        let notice = self.tracker.on_update(RunUpdate { run_id, session_key: None, progress }, turn.moment.now);
+        tell(turn, notice);
+    }
+
+    /// The list of sessions has been read: who waited for it looks now, and over HTTP it is all that tells of runs.
+    pub(super) fn after_list(&mut self, turn: &mut Turn<'_>, active: &mut ActiveConnection) {
+        self.look_ups_after_list(turn, active);
+        if active.dialect != Dialect::Http {
+            return;
+        }
+        let rows = active.sessions.newest_first();
+        let ends: Vec<(String, RunStage)> = self
+            .tracker
+            .open_runs()
+            .filter_map(|(run_id, key, own)| match find(rows.iter().map(|row| &***row), run_id, key, own) {
+                RunFinding::Ended(stage) => Some((run_id.to_owned(), stage)),
+                RunFinding::Running | RunFinding::NotKnown => None,
+            })
+            .collect();
+        for (run_id, stage) in ends {
+            self.ended(turn, run_id, stage);
+        }
+        if self.tracker.has_open() {
+            active.want_sessions_by(turn.moment.now + LIST_EVERY);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        [self.tracker.next_deadline(), self.look_up_deadline()].into_iter().flatten().min()
+    }
+
+    /// Look-ups that waited in vain, and ends that nothing bettered in time.
+    pub(super) fn on_deadline(&mut self, turn: &mut Turn<'_>) {
+        self.expire_look_ups(turn);
+        for notice in self.tracker.on_deadline(turn.moment.now) {
+            tell(turn, Some(notice));
+        }
+    }
+
+    /// The connection is gone: look-ups that wait for a list are told so too.
+    pub(super) fn connection_lost(&mut self, turn: &mut Turn<'_>) {
+        let calls: Vec<CallToken> = self.look_ups.keys().copied().collect();
+        for call in calls {
+            let failure = turn.peer.connection_ended();
+            self.found(turn, call, Err(failure));
+        }
+        self.tracker.connection_lost();
+    }
+}
+
+fn tell(turn: &mut Turn<'_>, notice: Option<RunNotice>) {
+    if let Some(notice) = notice {
+        turn.notify(GatewayNotice::Run(notice));
+    }
+}
+
+/// The end that an answer already tells.
+fn end_in(payload: &Value, method: &str) -> RunStage {
+    if method == "spawn"
+        && let run_words::RunProgress::Ended { stage, .. } = run_words::read_spawn_result(payload)
+    {
+        return stage;
+    }
+    run_words::read_outcome(Ok(payload.clone()))
+}
+
+/// How an action is asked for, or the method that the gateway lacks for it.
+fn order(
+    active: &ActiveConnection,
+    session_key: &str,
+    action: SessionAction,
+) -> Result<(&'static str, Value), &'static str> {
+    let capabilities = &active.capabilities;
+    let control = || Ok(("control", json!({ "sessionKey": session_key, "action": action.as_str() })));
+    match action {
+        SessionAction::Pause | SessionAction::Resume => match capabilities.pause_resume() {
+            PauseResume::Control | PauseResume::Http => control(),
+            PauseResume::Impossible => Err("control"),
+        },
+        // Runs of ours are started so that they can be killed; what others started is worth the try.
+        SessionAction::Kill => match capabilities.kill(RunKind::Unknown) {
+            Kill::SessionsAbort => Ok(("sessions.abort", json!({ "key": session_key }))),
+            Kill::ChatAbort => Ok(("chat.abort", json!({ "sessionKey": session_key }))),
+            Kill::Control | Kill::Http => control(),
+            Kill::Impossible if capabilities.form() == HelloForm::Release => Err("sessions.abort"),
+            Kill::Impossible => Err("control"),
+        },
+    }
+}
+
+/// `aborted: false`, or `status: "no-active-run"`.
+fn found_nothing(payload: &Value) -> bool {
+    payload.get("aborted").and_then(Value::as_bool) == Some(false)
+        || payload.get("status").and_then(Value::as_str) == Some("no-active-run")
+}
+
+/// The runs that an abort names. None where it ended something that had no id yet.
+fn aborted_runs(payload: &Value) -> Vec<String> {
+    let one = payload.get("abortedRunId").and_then(Value::as_str).map(str::to_owned);
+    let several = payload.get("runIds").and_then(Value::as_array).into_iter().flatten();
+    one.into_iter().chain(several.filter_map(Value::as_str).map(str::to_owned)).collect()
+}

@@ -1,0 +1,197 @@
+use gatewarden_protocol::Secret;
+
+use super::super::*;
+use super::sim::{Sim, record};
+use crate::dialing::{DialFailure, DialStep};
+use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
+use crate::gateway_record::GatewayRecord;
+use crate::gateway_report::{BreakerState, Status};
+use gatewarden_protocol::Dialect;
+use std::time::Duration;
+
+#[test]
+fn nothing_is_dialled_before_a_permit_is_granted() {
+    let mut sim = Sim::new();
+    sim.grants = false;
+    sim.start();
+    assert_eq!(sim.connection.phase(), Phase::Idle);
+    assert_eq!(sim.dials(), 0);
+    let asked = |sim: &Sim| {
+        sim.log.iter().filter(|effect| matches!(effect, Effect::Notify(GatewayNotice::PermitWanted { .. }))).count()
+    };
+    assert_eq!(asked(&sim), 1);
+    sim.pass_s(6);
+    assert_eq!(asked(&sim), 2, "an unanswered wish is repeated");
+}
+
+#[test]
+fn a_denied_permit_is_asked_for_again_when_it_may_be_had() {
+    let mut sim = Sim::new();
+    sim.grants = false;
+    sim.start();
+    let retry_at = sim.now + Duration::from_secs(40);
+    sim.feed(Input::Permit(AuthPermit::Denied { retry_at }));
+    assert_eq!(sim.code().as_deref(), Some("login_budget_spent"));
+    sim.grants = true;
+    sim.pass_s(39);
+    assert_eq!(sim.dials(), 0);
+    sim.pass_s(2);
+    assert_eq!(sim.dials(), 1);
+}
+
+#[test]
+fn a_grant_that_nobody_waits_for_is_given_back() {
+    let mut sim = Sim::online();
+    sim.feed(Input::Permit(AuthPermit::Granted { device_token: None }));
+    assert_eq!(sim.settlements(), [AuthResult::Accepted, AuthResult::NotFailed]);
+    assert_eq!(sim.connection.phase(), Phase::Ready);
+}
+
+#[test]
+fn a_refused_connection_is_offline_at_once_and_tried_again_with_backoff() {
+    let mut sim = Sim::new();
+    sim.start();
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        let dialled_at = sim.seconds();
+        sim.dial_failed(DialFailure::Refused);
+        assert_eq!(sim.status(), Status::Offline);
+        assert_eq!(sim.code().as_deref(), Some("connection_refused"));
+        sim.until_next_dial();
+        waits.push((sim.seconds() - dialled_at).round() as u64);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+    assert!(sim.settlements().iter().all(|result| *result == AuthResult::NotFailed));
+}
+
+#[test]
+fn a_black_hole_is_timeout_and_after_three_attempts_offline() {
+    let mut sim = Sim::new();
+    sim.start();
+    for attempt in 1..=4 {
+        sim.dial_failed(DialFailure::Timeout { step: DialStep::Connect });
+        let expected = if attempt < 3 { Status::Timeout } else { Status::Offline };
+        assert_eq!(sim.status(), expected, "attempt {attempt}");
+        assert_eq!(sim.code().as_deref(), Some("dial_timeout"));
+        sim.until_next_dial();
+    }
+    assert_eq!(sim.current().breaker.state, BreakerState::HalfOpen);
+}
+
+#[test]
+fn a_dialler_that_never_answers_is_given_up() {
+    let mut sim = Sim::new();
+    sim.start();
+    sim.pass_s(13);
+    assert_eq!(sim.status(), Status::Timeout);
+    assert!(sim.log.iter().any(|effect| matches!(effect, Effect::Close { .. })));
+}
+
+#[test]
+fn what_an_older_socket_says_is_ignored() {
+    let mut sim = Sim::online();
+    let old = sim.epoch();
+    sim.feed(Input::Reconnect);
+    assert_ne!(sim.epoch(), old);
+    assert_eq!(sim.connection.phase(), Phase::Dialing);
+    let before = sim.log.len();
+    sim.feed(Input::Socket(old, SocketInput::Closed(Some(1000), "")));
+    sim.feed(Input::Socket(old, SocketInput::Message(b"{}", &mut super::sim::ample())));
+    sim.feed(Input::Socket(old, SocketInput::DialFailed(&DialFailure::Refused)));
+    assert!(!sim.connection.is_dialing(old));
+    assert_eq!(sim.log.len(), before);
+    assert_eq!(sim.connection.phase(), Phase::Dialing);
+}
+
+#[test]
+fn an_operators_reconnect_leaves_backoff_at_once() {
+    let mut sim = Sim::new();
+    sim.start();
+    sim.dial_failed(DialFailure::Refused);
+    assert_eq!(sim.connection.phase(), Phase::Backoff);
+    sim.feed(Input::Reconnect);
+    assert_eq!(sim.connection.phase(), Phase::Dialing);
+    assert_eq!(sim.current().reconnect_attempts, 0);
+}
+
+#[test]
+fn another_name_does_not_reconnect_but_another_token_does() {
+    let mut sim = Sim::online();
+    let renamed = GatewayRecord { name: "other".into(), revision: 2, dialect: Some(Dialect::Openclaw), ..record() };
+    sim.feed(Input::Record(Arc::new(renamed)));
+    assert_eq!(sim.connection.phase(), Phase::Ready);
+    let retokened = GatewayRecord { token: Some(Secret::new("new")), ..record() };
+    sim.feed(Input::Record(Arc::new(retokened)));
+    assert_eq!(sim.connection.phase(), Phase::Dialing);
+    assert_eq!(sim.status(), Status::Unknown);
+    sim.reach_login();
+    assert_eq!(sim.last_sent()["params"]["auth"]["token"], "new");
+}
+
+#[test]
+fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
+    let mut sim = Sim::new();
+    sim.start();
+    sim.reach_login();
+    let moved = GatewayRecord { port: 18_809, ..record() };
+    sim.feed(Input::Record(Arc::new(moved)));
+    let settled: Vec<_> = sim
+        .log
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Notify(GatewayNotice::AuthSettled { address, result }) => Some((address.as_str(), *result)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(settled, [("ws://127.0.0.1:18789", AuthResult::Unknown)]);
+    assert!(
+        matches!(sim.log.iter().rev().find(|effect| matches!(effect, Effect::Notify(GatewayNotice::PermitWanted { .. }))),
+        Some(Effect::Notify(GatewayNotice::PermitWanted { address })) if address == "ws://127.0.0.1:18809")
+    );
+}
+
+#[test]
+fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address() {
+    let mut sim = Sim::new();
+    sim.grants = false;
+    sim.start();
+    let moved = GatewayRecord { port: 18_809, ..record() };
+    sim.feed(Input::Record(Arc::new(moved)));
+    sim.feed(Input::Permit(AuthPermit::Granted { device_token: None }));
+    assert_eq!(sim.dials(), 0);
+    assert!(
+        matches!(sim.log.last(), Some(Effect::Notify(GatewayNotice::AuthSettled { address, result: AuthResult::NotFailed }))
+        if address == "ws://127.0.0.1:18789")
+    );
+    sim.feed(Input::Permit(AuthPermit::Granted { device_token: None }));
+    assert_eq!(sim.dials(), 1);
+}
+
+#[test]
+fn a_stopped_link_closes_its_socket_and_has_nothing_due() {
+    let mut sim = Sim::online();
+    sim.call(1, "agent");
+    sim.feed(Input::ShutDown);
+    assert_eq!(sim.connection.phase(), Phase::Stopping);
+    assert_eq!(sim.connection.next_deadline(sim.moment()), None);
+    assert!(sim.log.iter().any(|effect| matches!(effect, Effect::Close { code: 1001, .. })));
+    assert_eq!(sim.answers().len(), 1);
+    assert_eq!(sim.status(), Status::Online, "our stop is no news of the gateway");
+    sim.feed(Input::Reconnect);
+    sim.feed(Input::Start);
+    assert_eq!(sim.connection.phase(), Phase::Stopping);
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_offline_and_names_what_was_presented() {
+    let mut sim = Sim::new();
+    sim.start();
+    sim.dial_failed(DialFailure::TlsNotTrusted {
+        reason: "self-signed".into(),
+        presented_sha256: Some("ab".repeat(32)),
+    });
+    assert_eq!(sim.status(), Status::Offline);
+    assert_eq!(sim.connection.phase(), Phase::Blocked);
+    assert_eq!(sim.code().as_deref(), Some("tls_not_trusted"));
+    assert!(sim.current().last_error.as_ref().unwrap().message.contains(&"ab".repeat(32)));
+}

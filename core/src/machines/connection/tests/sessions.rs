@@ -1,0 +1,107 @@
+//! When the sessions are told.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::*;
+use super::run_sim::hello_of;
+use super::sim::{START_MS, Sim, record};
+
+fn created(sim: &mut Sim, key: &str) {
+    sim.event("sessions.changed", json!({"sessionKey":key,"reason":"create","ts":START_MS}));
+}
+
+#[test]
+fn the_list_read_after_connecting_is_told_whole_and_newest_first() {
+    let sim = Sim::release(4);
+    let told = sim.snapshots();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].complete);
+    let keys: Vec<&str> = told[0].rows.iter().map(|row| row.key.as_str()).collect();
+    assert_eq!(keys, ["agent:main:a", "agent:main:b"]);
+}
+
+#[test]
+fn a_session_created_on_the_gateway_is_told_at_once() {
+    let mut sim = Sim::release(4);
+    sim.pass_s(1);
+    created(&mut sim, "agent:main:new");
+    let told = sim.snapshots();
+    assert_eq!(told.len(), 2, "not even a timer's tick later");
+    assert!(told[1].rows.iter().any(|row| row.key == "agent:main:new"));
+    assert_eq!(told[1].as_of_ms, sim.moment().wall_ms);
+}
+
+#[test]
+fn a_burst_of_changes_is_told_at_most_every_quarter_of_a_second_and_to_its_end() {
+    let mut sim = Sim::release(4);
+    sim.pass_s(1);
+    for number in 0..100 {
+        created(&mut sim, &format!("agent:main:burst-{number}"));
+        sim.pass(Duration::from_millis(10));
+    }
+    sim.pass_s(1);
+    let told = sim.snapshots();
+    assert!((4..=6).contains(&told.len()), "{} for one second", told.len());
+    assert_eq!(told.last().unwrap().rows.len(), 102);
+}
+
+#[test]
+fn nothing_is_told_while_nothing_changes() {
+    let mut sim = Sim::release(4);
+    for _ in 0..40 {
+        sim.pass_s(15);
+        sim.pong();
+        sim.event(
+            "sessions.changed",
+            json!({"sessionKey":"agent:main:b","session":
+            {"key":"agent:main:b","hasActiveRun":false,"status":"done"}}),
+        );
+        sim.answer_all();
+    }
+    assert_eq!(sim.snapshots().len(), 1, "neither resyncs nor events without news");
+}
+
+#[test]
+fn a_lost_connection_leaves_what_was_told_and_half_a_list_is_never_told() {
+    let mut sim = Sim::release(4);
+    sim.pass_s(1);
+    created(&mut sim, "agent:main:new");
+    sim.closes(None, "");
+    assert_eq!(sim.snapshots().len(), 2, "no empty list, and no other word");
+    sim.until_next_dial();
+    sim.reach_login();
+    sim.says(hello_of(4));
+    created(&mut sim, "agent:main:later");
+    sim.pass_s(1);
+    assert_eq!(sim.snapshots().len(), 2, "one session would look as if the others had gone");
+    sim.answer_all();
+    sim.pass_s(1);
+    assert_eq!(sim.snapshots().len(), 3);
+}
+
+#[test]
+fn sessions_of_document_002_come_with_its_ticks() {
+    let mut sim = Sim::documented();
+    assert!(sim.snapshots().is_empty());
+    let tick = json!({"snapshot":{"sessions":[{"key":"a:chat","active":true}]}});
+    sim.event("tick", tick.clone());
+    sim.pass_s(1);
+    sim.event("tick", tick);
+    sim.pass_s(1);
+    let told = sim.snapshots();
+    assert_eq!((told.len(), told[0].rows.len(), told[0].complete), (1, 1, true));
+}
+
+#[test]
+fn another_address_is_another_gateway_whose_sessions_are_told_even_if_they_look_the_same() {
+    let mut sim = Sim::release(4);
+    let moved = crate::gateway_record::GatewayRecord { port: 18_790, ..record() };
+    sim.feed(Input::Record(Arc::new(moved)));
+    sim.reach_login();
+    sim.says(hello_of(4));
+    sim.answer_all();
+    sim.pass_s(1);
+    assert_eq!(sim.snapshots().len(), 2);
+}

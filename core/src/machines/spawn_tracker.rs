@@ -1,0 +1,460 @@
+//! The spawns that are under way: what is known of each, what must be written down, what must be asked.
+//!
+//! Rules:
+//! 1. Steps are written in order, those of many spawns together; a write that fails is tried again. So the stored state
+//!    lags behind at most, and never goes backwards.
+//! 2. A final stage ends a spawn; whatever comes later is ignored.
+//! 3. Until it is known whether the gateway took a spawn, its words about it wait: the record tells of the acceptance first.
+//! 4. A spawn whose gateway was lost is asked about once the gateway is back; so is one that has been quiet for long. A
+//!    gateway that knows nothing of it for some time after its return (ten minutes, a setting) makes it `lost`, as do 24 hours
+//!    without the gateway, and the gateway's deletion.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::spawn_state::SpawnState;
+use crate::ids::GatewayId;
+use crate::records::{SpawnChange, SpawnRecord, SpawnStep};
+use crate::run::{Accepted, RunNotice, RunStage};
+
+/// A quiet running spawn is asked about this often: an event may have been missed.
+pub(crate) const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);
+/// A doubtful one is asked about this often while its gateway is usable; more often where it would be lost sooner.
+pub(crate) const DOUBT_CHECK: Duration = Duration::from_secs(15);
+/// How long a spawn may be in doubt at all.
+pub(crate) const LOST_AT_LATEST: Duration = Duration::from_secs(24 * 3600);
+/// Why a spawn failed that no gateway took.
+pub(crate) const NOT_ACCEPTED: &str = "it was not accepted";
+/// Words on runs that nobody knows, or knows to be accepted, yet; the oldest is dropped beyond this.
+const MAX_EARLY: usize = 1_024;
+
+/// One spawn under way.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenSpawn {
+    /// Where it is, or went.
+    pub(crate) gateway: GatewayId,
+    /// As last decided; what is stored may lag behind.
+    pub(crate) state: SpawnState,
+    /// The run's id on the gateway.
+    pub(crate) run_id: String,
+    pub(crate) session_key: Option<String>,
+    unwritten: VecDeque<SpawnStep>,
+    /// How many of them, from the front, are being written.
+    writing: usize,
+    /// Whether it waits in line for a write.
+    in_line: bool,
+    check_at: Option<Instant>,
+    asking: bool,
+    doubt_since: Option<Instant>,
+    /// Whether doubt arose while the gateway was being asked: the answer is older than it.
+    doubted_again: bool,
+    /// Whether the gateway has yet to say if it takes it.
+    awaiting: bool,
+}
+
+/// A question to a gateway: what became of a spawn's run?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) spawn_id: String,
+    pub(crate) gateway: GatewayId,
+    pub(crate) run_id: String,
+    pub(crate) session_key: Option<String>,
+}
+
+/// Keeps all spawns from the moment they are recorded until their end is written down.
+#[derive(Debug)]
+pub(crate) struct SpawnTracker {
+    lost_after: Duration,
+    /// In order, so that the same history always asks the same.
+    open: BTreeMap<String, OpenSpawn>,
+    in_flight: HashMap<GatewayId, usize>,
+    by_run: HashMap<(GatewayId, String), String>,
+    /// What gateways said of runs too early.
+    early: Vec<(GatewayId, RunNotice)>,
+    /// Spawns with steps to write and none being written, each once, the longest waiting first.
+    line: VecDeque<String>,
+}
+
+impl SpawnTracker {
+    /// `lost_after`: how long a gateway that is back may know nothing of a spawn.
+    pub(crate) fn new(lost_after: Duration) -> Self {
+        Self {
+            lost_after,
+            open: BTreeMap::new(),
+            in_flight: HashMap::new(),
+            by_run: HashMap::new(),
+            early: Vec::new(),
+            line: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn get(&self, spawn_id: &str) -> Option<&OpenSpawn> {
+        self.open.get(spawn_id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whether nothing has ended it yet.
+    pub(crate) fn is_open(&self, spawn_id: &str) -> bool {
+        self.get(spawn_id).is_some_and(|spawn| !spawn.state.is_final())
+    }
+
+    /// Spawns under way on a gateway.
+    pub(crate) fn in_flight(&self, gateway: GatewayId) -> usize {
+        self.in_flight.get(&gateway).copied().unwrap_or(0)
+    }
+
+    /// A recorded spawn is given to a gateway.
+    pub(crate) fn open(&mut self, spawn_id: &str, gateway: GatewayId) {
+        self.insert(spawn_id, gateway, spawn_id, None, SpawnState::Sent).awaiting = true;
+        self.note(spawn_id, SpawnState::Sent, SpawnChange::default());
+    }
+
+    /// An open spawn of an earlier run of the daemon: in doubt until its gateway has been asked. One that is `recorded` may have
+    /// been sent too: that it is `sent` is written a moment after the request is given to the connection. One that had no
+    /// gateway yet was certainly not sent.
+    pub(crate) fn resume(&mut self, now: Instant, record: &SpawnRecord) {
+        let (spawn_id, state) = (&record.spawn_id, record.state);
+        let gateway = record.gateway_id.unwrap_or(GatewayId(0));
+        let run_id = record.run_id.as_ref().unwrap_or(spawn_id);
+        self.insert(spawn_id, gateway, run_id, record.session_key.clone(), state);
+        if state == SpawnState::Recorded && record.gateway_name.is_none() {
+            return self.fail(spawn_id, "no_usable_gateway", "The daemon ended before a gateway could take it");
+        }
+        let change = because("the daemon was restarted while it was under way");
+        if state == SpawnState::Recorded {
+            self.note(spawn_id, SpawnState::Sent, change.clone());
+        }
+        if matches!(state, SpawnState::Recorded | SpawnState::Sent) {
+            self.note(spawn_id, SpawnState::Unknown, change);
+        }
+        self.doubt(now, spawn_id);
+    }
+
+    fn insert(
+        &mut self,
+        spawn_id: &str,
+        gateway: GatewayId,
+        run_id: &str,
+        session_key: Option<String>,
+        state: SpawnState,
+    ) -> &mut OpenSpawn {
+        *self.in_flight.entry(gateway).or_default() += 1;
+        self.by_run.insert((gateway, run_id.to_owned()), spawn_id.to_owned());
+        self.open
+            .entry(spawn_id.to_owned())
+            .insert_entry(OpenSpawn {
+                gateway,
+                state,
+                run_id: run_id.to_owned(),
+                session_key,
+                unwritten: VecDeque::new(),
+                writing: 0,
+                in_line: false,
+                check_at: None,
+                asking: false,
+                doubt_since: None,
+                doubted_again: false,
+                awaiting: false,
+            })
+            .into_mut()
+    }
+
+    /// The gateway certainly didn't take it: it goes to another one.
+    pub(crate) fn reroute(&mut self, spawn_id: &str, gateway: GatewayId, name: &str, reason: String) {
+        let Some(spawn) = self.open.get_mut(spawn_id).filter(|spawn| !spawn.state.is_final()) else { return };
+        let former = std::mem::replace(&mut spawn.gateway, gateway);
+        // What the former gateway said, or failed to say, is of no concern any more.
+        (spawn.doubt_since, spawn.check_at) = (None, None);
+        let run_id = spawn.run_id.clone();
+        self.take_early(former, |run| *run == run_id);
+        self.leave(former, &run_id);
+        *self.in_flight.entry(gateway).or_default() += 1;
+        self.by_run.insert((gateway, run_id), spawn_id.to_owned());
+        let gateway = Some((gateway, name.to_owned()));
+        self.note(spawn_id, SpawnState::Sent, SpawnChange { gateway, ..because(reason) });
+    }
+
+    /// The gateway took it. What it had said of the run before is taken into account now.
+    pub(crate) fn accept(&mut self, now: Instant, spawn_id: &str, accepted: &Accepted) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        let Accepted { run_id, session_key, pid, running, .. } = accepted;
+        let gateway = spawn.gateway;
+        let own_id = std::mem::replace(&mut spawn.run_id, run_id.clone());
+        if own_id != *run_id && !spawn.state.is_final() {
+            self.by_run.remove(&(gateway, own_id.clone()));
+            self.by_run.insert((gateway, run_id.clone()), spawn_id.to_owned());
+        }
+        if session_key.is_some() {
+            spawn.session_key.clone_from(session_key);
+        }
+        spawn.awaiting = false;
+        // Its connection may have been lost meanwhile: then it is still to be asked about.
+        spawn.check_at.get_or_insert(now + QUIET_CHECK);
+        let to = if *running { SpawnState::Running } else { SpawnState::Accepted };
+        let (run, session_key) = (Some(run_id.clone()), session_key.clone());
+        self.note(spawn_id, to, SpawnChange { run_id: run, session_key, pid: *pid, ..SpawnChange::default() });
+        self.catch_up(spawn_id, gateway, |run| run == run_id || *run == own_id);
+    }
+
+    /// The gateway refused it for good, or nobody could take it.
+    pub(crate) fn fail(&mut self, spawn_id: &str, code: &str, error: &str) {
+        if let Some(spawn) = self.open.get_mut(spawn_id) {
+            spawn.awaiting = false;
+            let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
+            self.take_early(gateway, |run| *run == run_id);
+        }
+        let (error, error_code) = (Some(error.to_owned()), Some(code.to_owned()));
+        self.note(spawn_id, SpawnState::Failed, SpawnChange { error, error_code, ..because(NOT_ACCEPTED) });
+    }
+
+    /// It was on the wire and the answer is lost.
+    pub(crate) fn mark_unknown(&mut self, now: Instant, spawn_id: &str, reason: &str) {
+        self.note(spawn_id, SpawnState::Unknown, because(reason));
+        self.doubt(now, spawn_id);
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        spawn.awaiting = false;
+        let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
+        self.catch_up(spawn_id, gateway, |run| *run == run_id);
+    }
+
+    /// A run moved on. Words on a run that isn't known yet are kept until its acceptance is.
+    pub(crate) fn on_stage(&mut self, now: Instant, gateway: GatewayId, notice: RunNotice) {
+        let spawn_id = self.by_run.get(&(gateway, notice.run_id.clone())).cloned();
+        let spawn = spawn_id.as_ref().and_then(|spawn_id| self.open.get_mut(spawn_id));
+        let (Some(spawn_id), Some(spawn)) = (&spawn_id, spawn.filter(|spawn| !spawn.awaiting)) else {
+            self.early.push((gateway, notice));
+            if self.early.len() > MAX_EARLY {
+                self.early.remove(0);
+            }
+            return;
+        };
+        spawn.doubt_since = None;
+        spawn.check_at = Some(now + QUIET_CHECK);
+        self.move_on(spawn_id, notice.session_key, notice.stage);
+    }
+
+    fn take_early(&mut self, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) -> Vec<(GatewayId, RunNotice)> {
+        self.early.extract_if(.., |(at, notice)| *at == gateway && is_its_run(&notice.run_id)).collect()
+    }
+
+    /// The words that waited for the acceptance. They are as old as that: a connection lost since leaves its doubt.
+    fn catch_up(&mut self, spawn_id: &str, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) {
+        for (_, notice) in self.take_early(gateway, is_its_run) {
+            self.move_on(spawn_id, notice.session_key, notice.stage);
+        }
+    }
+
+    fn move_on(&mut self, spawn_id: &str, session_key: Option<String>, stage: RunStage) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        if session_key.is_some() {
+            spawn.session_key.clone_from(&session_key);
+        }
+        // An acceptance that was lost would have told the run's id.
+        let known = SpawnChange { run_id: Some(spawn.run_id.clone()), session_key, ..SpawnChange::default() };
+        let shown = |result: serde_json::Value| Some(result).filter(|result| !result.is_null());
+        let (to, change) = match stage {
+            RunStage::Running { pid } => (SpawnState::Running, SpawnChange { pid, ..known }),
+            RunStage::Completed { result } => (SpawnState::Completed, SpawnChange { result: shown(result), ..known }),
+            RunStage::Failed { error, result } => {
+                let (error, error_code) = (Some(error), Some("run_failed".to_owned()));
+                (SpawnState::Failed, SpawnChange { error, error_code, result: shown(result), ..known })
+            }
+            RunStage::Killed { reason } => (SpawnState::Killed, SpawnChange { reason: Some(reason), ..known }),
+        };
+        self.note(spawn_id, to, change);
+    }
+
+    /// The connection to a gateway was lost: everything there is in doubt until it has been asked.
+    pub(crate) fn on_gateway_lost(&mut self, now: Instant, gateway: GatewayId) {
+        for spawn_id in self.on(gateway) {
+            self.doubt(now, &spawn_id);
+        }
+    }
+
+    /// The gateway was deleted: what was there can't be known any more.
+    pub(crate) fn on_gateway_deleted(&mut self, gateway: GatewayId) {
+        for spawn_id in self.on(gateway) {
+            self.give_up(&spawn_id, "its gateway was deleted");
+        }
+    }
+
+    fn on(&self, gateway: GatewayId) -> Vec<String> {
+        if self.in_flight(gateway) == 0 {
+            return Vec::new();
+        }
+        self.open.iter().filter(|(_, spawn)| spawn.gateway == gateway).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn doubt(&mut self, now: Instant, spawn_id: &str) {
+        if let Some(spawn) = self.open.get_mut(spawn_id).filter(|spawn| !spawn.state.is_final()) {
+            spawn.doubted_again |= spawn.asking;
+            spawn.doubt_since.get_or_insert(now);
+            spawn.check_at = Some(now);
+        }
+    }
+
+    fn give_up(&mut self, spawn_id: &str, reason: &str) {
+        let Some(spawn) = self.open.get(spawn_id) else { return };
+        // An acceptance that was answered may not have been stored when the daemon was killed: the record still names the
+        // run that its client was told of, which is the one that the gateway was asked about.
+        let (run_id, session_key) = (Some(spawn.run_id.clone()), spawn.session_key.clone());
+        self.note(spawn_id, SpawnState::Lost, SpawnChange { run_id, session_key, ..because(reason) });
+    }
+
+    /// What gateways must be asked now, at most `max`. `usable_since` says since when a gateway is usable. Those in doubt for too
+    /// long are given up instead. O(open spawns).
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        max: usize,
+        usable_since: impl Fn(GatewayId) -> Option<Instant>,
+    ) -> Vec<Question> {
+        let mut due = Vec::new();
+        let mut overdue = Vec::new();
+        for (spawn_id, spawn) in &mut self.open {
+            if spawn.state.is_final() || spawn.asking || spawn.awaiting {
+                continue;
+            }
+            if spawn.doubt_since.is_some_and(|since| now.saturating_duration_since(since) >= LOST_AT_LATEST) {
+                overdue.push(spawn_id.clone());
+                continue;
+            }
+            if due.len() < max && spawn.check_at.is_some_and(|at| at <= now) && usable_since(spawn.gateway).is_some() {
+                spawn.asking = true;
+                due.push(Question {
+                    spawn_id: spawn_id.clone(),
+                    gateway: spawn.gateway,
+                    run_id: spawn.run_id.clone(),
+                    session_key: spawn.session_key.clone(),
+                });
+            }
+        }
+        for spawn_id in overdue {
+            self.give_up(&spawn_id, "its gateway did not come back within 24 hours");
+        }
+        due
+    }
+
+    /// The question about it was answered.
+    pub(crate) fn answered(&mut self, spawn_id: &str) {
+        if let Some(spawn) = self.open.get_mut(spawn_id) {
+            (spawn.asking, spawn.doubted_again) = (false, false);
+        }
+    }
+
+    /// The gateway says that it is under way.
+    pub(crate) fn found_running(&mut self, now: Instant, spawn_id: &str, session_key: Option<String>) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        spawn.asking = false;
+        // The connection may have been lost between its answer and now: then it is asked again.
+        if !std::mem::take(&mut spawn.doubted_again) {
+            spawn.doubt_since = None;
+            spawn.check_at = Some(now + QUIET_CHECK);
+        }
+        let run_id = Some(spawn.run_id.clone());
+        self.note(spawn_id, SpawnState::Running, SpawnChange { run_id, session_key, ..SpawnChange::default() });
+    }
+
+    /// The gateway knows nothing of it, or couldn't be asked. `usable_since` is the gateway's return.
+    pub(crate) fn found_nothing(&mut self, now: Instant, spawn_id: &str, usable_since: Option<Instant>) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        (spawn.asking, spawn.doubted_again) = (false, false);
+        spawn.check_at = Some(now + DOUBT_CHECK.min(self.lost_after / 4));
+        let since = *spawn.doubt_since.get_or_insert(now);
+        let Some(back) = usable_since else { return };
+        if now.saturating_duration_since(back.max(since)) >= self.lost_after {
+            self.give_up(spawn_id, "its gateway is back and knows nothing of it");
+        } else if matches!(spawn.state, SpawnState::Accepted | SpawnState::Running) {
+            self.note(spawn_id, SpawnState::Unknown, because("its gateway could not tell"));
+        }
+    }
+
+    /// Decides a step: it holds at once, and is on the list of what must be written.
+    fn note(&mut self, spawn_id: &str, to: SpawnState, change: SpawnChange) {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return };
+        let starts = spawn.state == SpawnState::Sent && to == SpawnState::Sent;
+        if !to.may_follow(spawn.state) || (to == spawn.state && !starts) {
+            return;
+        }
+        spawn.state = to;
+        spawn.unwritten.push_back(SpawnStep { spawn_id: spawn_id.to_owned(), to, change });
+        if spawn.writing == 0 && !std::mem::replace(&mut spawn.in_line, true) {
+            self.line.push_back(spawn_id.to_owned());
+        }
+        if to.is_final() {
+            let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
+            self.leave(gateway, &run_id);
+        }
+    }
+
+    fn leave(&mut self, gateway: GatewayId, run_id: &str) {
+        self.by_run.remove(&(gateway, run_id.to_owned()));
+        if let Some(count) = self.in_flight.get_mut(&gateway) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.in_flight.remove(&gateway);
+            }
+        }
+    }
+
+    /// What is to be written now: whole spawns, each with its steps in order, until there are `max` steps (a spawn is never
+    /// torn: its last one may exceed that). Each is left out of later batches until [`SpawnTracker::written`] tells how it ended.
+    pub(crate) fn take_batch(&mut self, max: usize) -> Vec<(String, Vec<SpawnStep>)> {
+        let (mut batch, mut steps) = (Vec::new(), 0);
+        while steps < max
+            && let Some(spawn_id) = self.line.pop_front()
+        {
+            let Some(spawn) = self.open.get_mut(&spawn_id) else { continue };
+            spawn.in_line = false;
+            spawn.writing = spawn.unwritten.len();
+            steps += spawn.writing;
+            batch.push((spawn_id, spawn.unwritten.iter().cloned().collect()));
+        }
+        batch
+    }
+
+    /// The write of a spawn's steps ended. Steps that could not be written stay first, and go back in line. True where the
+    /// spawn is over by it.
+    pub(crate) fn written(&mut self, spawn_id: &str, done: bool) -> bool {
+        let Some(spawn) = self.open.get_mut(spawn_id) else { return false };
+        let taken = std::mem::take(&mut spawn.writing);
+        if done {
+            spawn.unwritten.drain(..taken.min(spawn.unwritten.len()));
+        }
+        if !spawn.unwritten.is_empty() {
+            if !std::mem::replace(&mut spawn.in_line, true) {
+                self.line.push_back(spawn_id.to_owned());
+            }
+            return false;
+        }
+        let over = done && spawn.state.is_final();
+        if over {
+            self.open.remove(spawn_id);
+        }
+        over
+    }
+
+    /// Whether something decided about a spawn isn't written yet.
+    pub(crate) fn has_unwritten(&self, spawn_id: &str) -> bool {
+        self.open.get(spawn_id).is_some_and(|spawn| !spawn.unwritten.is_empty())
+    }
+
+    /// Whether any spawn waits in line for a write.
+    pub(crate) fn has_line(&self) -> bool {
+        !self.line.is_empty()
+    }
+}
+
+fn because(reason: impl Into<String>) -> SpawnChange {
+    SpawnChange { reason: Some(reason.into()), ..SpawnChange::default() }
+}
+
+#[cfg(test)]
+mod tests;

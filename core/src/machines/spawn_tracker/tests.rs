@@ -1,0 +1,388 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const PROD: GatewayId = GatewayId(1);
+const BACKUP: GatewayId = GatewayId(2);
+const LOST_AFTER: Duration = Duration::from_secs(600);
+
+fn start() -> Instant {
+    crate::any_instant()
+}
+
+fn hear(
+    tracker: &mut SpawnTracker,
+    now: Instant,
+    gateway: GatewayId,
+    run_id: &str,
+    session_key: Option<String>,
+    stage: RunStage,
+) {
+    tracker.on_stage(now, gateway, RunNotice { run_id: run_id.to_owned(), session_key, stage });
+}
+
+fn take(
+    tracker: &mut SpawnTracker,
+    now: Instant,
+    spawn_id: &str,
+    run_id: &str,
+    session_key: Option<String>,
+    pid: Option<i64>,
+    running: bool,
+) {
+    let run_id = run_id.to_owned();
+    let accepted = Accepted { run_id, session_key, pid, running, method: "agent", reply: Value::Null };
+    tracker.accept(now, spawn_id, &accepted);
+}
+
+fn stored(gateway: Option<GatewayId>, state: SpawnState) -> SpawnRecord {
+    let gateway_name = gateway.map(|id| id.to_string());
+    SpawnRecord { gateway_id: gateway, gateway_name, state, ..crate::fleet::tests::as_recorded("s") }
+}
+
+/// Writes everything that is to be written, and says which states were of this spawn.
+fn write_all(tracker: &mut SpawnTracker, spawn_id: &str) -> Vec<SpawnState> {
+    let mut written = Vec::new();
+    for (id, moves) in tracker.take_batch(usize::MAX) {
+        if id == spawn_id {
+            written.extend(moves.iter().map(|step| step.to));
+        }
+        tracker.written(&id, true);
+    }
+    written
+}
+
+/// The states of a batch that is begun.
+fn begun(tracker: &mut SpawnTracker) -> Vec<SpawnState> {
+    tracker.take_batch(usize::MAX).iter().flat_map(|(_, moves)| moves).map(|step| step.to).collect()
+}
+
+fn accepted(now: Instant) -> SpawnTracker {
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.open("s", PROD);
+    take(&mut tracker, now, "s", "s", Some("agent:main:s".into()), None, false);
+    tracker
+}
+
+#[test]
+fn the_moves_of_a_spawn_are_written_in_order_and_the_last_one_ends_it() {
+    let now = start();
+    let mut tracker = accepted(now);
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Running { pid: Some(7) });
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Completed { result: json!("ok") });
+    assert_eq!(tracker.in_flight(PROD), 0, "a finished spawn counts no more, though it isn't written yet");
+    assert_eq!(
+        write_all(&mut tracker, "s"),
+        [SpawnState::Sent, SpawnState::Accepted, SpawnState::Running, SpawnState::Completed]
+    );
+    assert!(tracker.is_empty());
+}
+
+#[test]
+fn a_spawn_is_written_once_at_a_time_and_what_failed_is_tried_again_before_what_came_later() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.open("s", PROD);
+    assert_eq!(begun(&mut tracker), [SpawnState::Sent]);
+    take(&mut tracker, now, "s", "s", None, None, false);
+    assert_eq!(begun(&mut tracker), []);
+    assert!(!tracker.written("s", false));
+    assert!(tracker.has_line());
+    assert_eq!(begun(&mut tracker), [SpawnState::Sent, SpawnState::Accepted]);
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Running { pid: None });
+    assert!(!tracker.written("s", true));
+    assert_eq!(begun(&mut tracker), [SpawnState::Running]);
+    assert!(!tracker.written("s", true));
+    assert!(!tracker.has_line());
+}
+
+#[test]
+fn a_batch_takes_whole_spawns_in_the_order_of_their_moves() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    for spawn_id in ["a", "b", "c"] {
+        tracker.open(spawn_id, PROD);
+        take(&mut tracker, now, spawn_id, spawn_id, None, None, true);
+    }
+    let ids = |batch: Vec<(String, Vec<SpawnStep>)>| batch.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(ids(tracker.take_batch(3)), ["a", "b"], "the second one makes it three, and is not torn");
+    assert_eq!(ids(tracker.take_batch(3)), ["c"]);
+    assert!(!tracker.has_line());
+}
+
+#[test]
+fn the_first_final_stage_counts_and_later_ones_are_ignored() {
+    let now = start();
+    let mut tracker = accepted(now);
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Killed { reason: "rpc".into() });
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Failed { error: "aborted".into(), result: Value::Null });
+    assert_eq!(write_all(&mut tracker, "s").last(), Some(&SpawnState::Killed));
+}
+
+#[test]
+fn what_a_gateway_says_before_its_acceptance_is_known_is_not_lost() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.open("s", PROD);
+    hear(&mut tracker, now, PROD, "request-7", None, RunStage::Running { pid: None });
+    hear(&mut tracker, now, PROD, "request-7", None, RunStage::Completed { result: json!(1) });
+    hear(&mut tracker, now, BACKUP, "request-7", None, RunStage::Killed { reason: "of another gateway".into() });
+    take(&mut tracker, now, "s", "request-7", None, None, false);
+    assert_eq!(write_all(&mut tracker, "s").last(), Some(&SpawnState::Completed));
+}
+
+#[test]
+fn the_record_tells_of_the_acceptance_before_an_end_that_overtook_it() {
+    let now = start();
+    let ended = RunStage::Completed { result: json!(1) };
+    let mut taken = SpawnTracker::new(LOST_AFTER);
+    taken.open("s", PROD);
+    hear(&mut taken, now, PROD, "s", None, ended.clone());
+    assert_eq!(taken.get("s").unwrap().state, SpawnState::Sent);
+    take(&mut taken, now, "s", "s", Some("agent:main:s".into()), None, false);
+    assert_eq!(write_all(&mut taken, "s"), [SpawnState::Sent, SpawnState::Accepted, SpawnState::Completed]);
+    let mut unanswered = SpawnTracker::new(LOST_AFTER);
+    unanswered.open("s", PROD);
+    hear(&mut unanswered, now, PROD, "s", None, ended);
+    unanswered.mark_unknown(now, "s", "no answer");
+    assert_eq!(write_all(&mut unanswered, "s"), [SpawnState::Sent, SpawnState::Unknown, SpawnState::Completed]);
+}
+
+#[test]
+fn what_is_on_its_way_is_not_asked_about_and_a_loss_meanwhile_is_not_forgotten() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.open("s", PROD);
+    tracker.on_gateway_lost(now, PROD);
+    assert!(tracker.due(now, 100, |_| Some(now)).is_empty(), "the answer may still come");
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Running { pid: None });
+    take(&mut tracker, now, "s", "s", None, None, false);
+    assert_eq!(tracker.get("s").unwrap().state, SpawnState::Running);
+    assert_eq!(tracker.due(now, 100, |_| Some(now)).len(), 1, "taken, and its connection lost since");
+}
+
+#[test]
+fn what_an_acceptance_that_was_lost_had_told_is_stored_with_the_next_news() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.resume(now, &stored(Some(PROD), SpawnState::Recorded));
+    write_all(&mut tracker, "s");
+    tracker.due(now, 100, |_| Some(now));
+    tracker.found_running(now, "s", Some("agent:main:s".into()));
+    let (_, moves) = tracker.take_batch(1).remove(0);
+    let step = &moves[0];
+    assert_eq!((step.change.run_id.as_deref(), step.change.session_key.as_deref()), (Some("s"), Some("agent:main:s")));
+}
+
+#[test]
+fn an_answer_from_before_the_connection_was_lost_again_does_not_end_the_doubt() {
+    let now = start();
+    let mut tracker = accepted(now);
+    tracker.on_gateway_lost(now, PROD);
+    assert_eq!(tracker.due(now, 100, |_| Some(now)).len(), 1);
+    tracker.on_gateway_lost(now, PROD);
+    tracker.found_running(now, "s", None);
+    assert_eq!(tracker.due(now, 100, |_| Some(now)).len(), 1, "it may have ended since, unheard");
+    tracker.found_running(now, "s", None);
+    assert!(tracker.due(now, 100, |_| Some(now)).is_empty());
+}
+
+#[test]
+fn the_doubt_about_a_gateway_that_took_nothing_does_not_follow_a_spawn_to_the_next_one() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.open("s", PROD);
+    tracker.on_gateway_lost(now, PROD);
+    tracker.reroute("s", BACKUP, "backup", "the first was not connected".into());
+    take(&mut tracker, now, "s", "s", None, None, false);
+    assert!(tracker.due(now, 100, |_| Some(now)).is_empty());
+    for Question { spawn_id, .. } in tracker.due(now + LOST_AFTER, 100, |_| Some(now)) {
+        tracker.found_nothing(now + LOST_AFTER, &spawn_id, Some(now));
+    }
+    assert_eq!(tracker.get("s").unwrap().state, SpawnState::Unknown, "ten minutes count from the first doubt");
+}
+
+#[test]
+fn a_lost_connection_puts_a_spawn_in_doubt_until_its_gateway_was_asked() {
+    let now = start();
+    let mut tracker = accepted(now);
+    tracker.on_gateway_lost(now, PROD);
+    assert!(tracker.due(now, 100, |_| None).is_empty(), "a gateway that is away can't be asked");
+    let back = now + Duration::from_secs(60);
+    let due = tracker.due(back, 100, |_| Some(back));
+    let (spawn_id, run_id, session_key) = ("s".to_owned(), "s".to_owned(), Some("agent:main:s".to_owned()));
+    assert_eq!(due, [Question { spawn_id, gateway: PROD, run_id, session_key }]);
+    assert!(tracker.due(back, 100, |_| Some(back)).is_empty(), "asked once at a time");
+    tracker.found_running(back, "s", None);
+    assert_eq!(tracker.get("s").unwrap().state, SpawnState::Running);
+    assert!(tracker.due(back + Duration::from_secs(60), 100, |_| Some(back)).is_empty());
+    assert_eq!(tracker.due(back + QUIET_CHECK, 100, |_| Some(back)).len(), 1, "a quiet one is asked about again");
+}
+
+#[test]
+fn a_gateway_that_is_back_and_knows_nothing_for_ten_minutes_makes_it_lost() {
+    let now = start();
+    let mut tracker = accepted(now);
+    tracker.mark_unknown(now, "s", "no answer");
+    let back = now + Duration::from_secs(3_600);
+    let mut at = back;
+    while at < back + LOST_AFTER {
+        for Question { spawn_id, .. } in tracker.due(at, 100, |_| Some(back)) {
+            tracker.found_nothing(at, &spawn_id, Some(back));
+        }
+        assert_eq!(tracker.get("s").unwrap().state, SpawnState::Unknown);
+        at += DOUBT_CHECK;
+    }
+    for Question { spawn_id, .. } in tracker.due(at, 100, |_| Some(back)) {
+        tracker.found_nothing(at, &spawn_id, Some(back));
+    }
+    assert_eq!(write_all(&mut tracker, "s").last(), Some(&SpawnState::Lost));
+}
+
+#[test]
+fn a_gateway_that_stays_away_for_a_day_or_is_deleted_makes_it_lost() {
+    let now = start();
+    let mut away = accepted(now);
+    away.on_gateway_lost(now, PROD);
+    away.due(now + LOST_AT_LATEST, 100, |_| None);
+    assert_eq!(write_all(&mut away, "s").last(), Some(&SpawnState::Lost));
+    let mut deleted = accepted(now);
+    deleted.on_gateway_deleted(PROD);
+    assert_eq!(write_all(&mut deleted, "s").last(), Some(&SpawnState::Lost));
+}
+
+#[test]
+fn a_rerouted_spawn_belongs_to_the_other_gateway_only() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.open("s", PROD);
+    tracker.reroute("s", BACKUP, "backup", "the first was not connected".into());
+    assert_eq!((tracker.in_flight(PROD), tracker.in_flight(BACKUP)), (0, 1));
+    take(&mut tracker, now, "s", "s", None, None, true);
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Killed { reason: "not ours".into() });
+    assert_eq!(tracker.get("s").unwrap().state, SpawnState::Running);
+    let (_, moves) = tracker.take_batch(1).remove(0);
+    assert_eq!(moves[1].change.gateway, Some((BACKUP, "backup".to_owned())));
+}
+
+#[test]
+fn an_open_spawn_of_an_earlier_run_is_in_doubt_and_never_sent_again() {
+    let now = start();
+    for state in SpawnState::OPEN {
+        let mut tracker = SpawnTracker::new(LOST_AFTER);
+        tracker.resume(now, &stored(Some(PROD), state));
+        assert_eq!(tracker.due(now, 100, |_| Some(now)).len(), 1, "{state:?}");
+        let written = write_all(&mut tracker, "s");
+        match state {
+            SpawnState::Recorded => assert_eq!(written, [SpawnState::Sent, SpawnState::Unknown]),
+            SpawnState::Sent => assert_eq!(written, [SpawnState::Unknown]),
+            _ => assert!(written.is_empty()),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Accept(bool),
+    Stage(u8, bool),
+    MarkUnknown,
+    GatewayLost(bool),
+    Ask(u8),
+    Write(bool),
+    Wait(u64),
+    Reroute,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        any::<bool>().prop_map(Step::Accept),
+        (0_u8..4, any::<bool>()).prop_map(|(stage, prod)| Step::Stage(stage, prod)),
+        Just(Step::MarkUnknown),
+        any::<bool>().prop_map(Step::GatewayLost),
+        (0_u8..3).prop_map(Step::Ask),
+        any::<bool>().prop_map(Step::Write),
+        (0_u64..100_000).prop_map(Step::Wait),
+        Just(Step::Reroute),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_written_states_are_legal_and_end_once(steps in prop::collection::vec(any_step(), 1..80)) {
+        let mut now = start();
+        let mut tracker = SpawnTracker::new(LOST_AFTER);
+        tracker.open("s", PROD);
+        let mut written = vec![SpawnState::Recorded];
+        for step in steps {
+            match step {
+                Step::Accept(running) => take(&mut tracker, now, "s", "run", None, None, running),
+                Step::Stage(stage, prod) => {
+                    let stage = match stage {
+                        0 => RunStage::Running { pid: None },
+                        1 => RunStage::Completed { result: Value::Null },
+                        2 => RunStage::Failed { error: "x".into(), result: Value::Null },
+                        _ => RunStage::Killed { reason: "x".into() },
+                    };
+                    hear(&mut tracker, now, if prod { PROD } else { BACKUP }, "run", None, stage);
+                }
+                Step::MarkUnknown => tracker.mark_unknown(now, "s", "x"),
+                Step::GatewayLost(prod) => tracker.on_gateway_lost(now, if prod { PROD } else { BACKUP }),
+                Step::Ask(answer) => {
+                    for Question { spawn_id, .. } in tracker.due(now, 100, |_| Some(now)) {
+                        match answer {
+                            0 => tracker.found_running(now, &spawn_id, None),
+                            _ => tracker.found_nothing(now, &spawn_id, Some(now)),
+                        }
+                    }
+                }
+                Step::Write(done) => {
+                    let states = begun(&mut tracker);
+                    if !states.is_empty() {
+                        tracker.written("s", done);
+                    }
+                    if done {
+                        written.extend(states);
+                    }
+                }
+                Step::Wait(seconds) => now += Duration::from_secs(seconds),
+                Step::Reroute => {
+                    if tracker.get("s").is_some_and(|spawn| spawn.state == SpawnState::Sent) {
+                        tracker.reroute("s", BACKUP, "backup", "x".into());
+                    }
+                }
+            }
+            prop_assert!(tracker.in_flight(PROD) + tracker.in_flight(BACKUP) <= 1);
+        }
+        tracker.on_gateway_deleted(PROD);
+        tracker.on_gateway_deleted(BACKUP);
+        written.extend(write_all(&mut tracker, "s"));
+        prop_assert!(tracker.is_empty());
+        prop_assert_eq!(tracker.in_flight(PROD) + tracker.in_flight(BACKUP), 0);
+        for pair in written.windows(2) {
+            prop_assert!(pair[1].may_follow(pair[0]), "{:?}", written);
+        }
+        prop_assert_eq!(written.iter().filter(|state| state.is_final()).count(), 1);
+    }
+}
+
+#[test]
+fn a_lost_spawn_names_the_run_that_its_gateway_was_asked_about() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.resume(now, &stored(Some(PROD), SpawnState::Sent));
+    write_all(&mut tracker, "s");
+    tracker.on_gateway_deleted(PROD);
+    let (_, moves) = tracker.take_batch(1).remove(0);
+    assert_eq!((moves[0].to, moves[0].change.run_id.as_deref()), (SpawnState::Lost, Some("s")));
+}
+
+#[test]
+fn what_was_recorded_without_a_gateway_and_left_by_a_crash_ends_as_not_taken() {
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.resume(start(), &stored(None, SpawnState::Recorded));
+    let (_, moves) = tracker.take_batch(1).remove(0);
+    let states: Vec<_> = moves.iter().map(|step| step.to).collect();
+    assert_eq!((states, moves[0].change.reason.as_deref()), (vec![SpawnState::Failed], Some(NOT_ACCEPTED)));
+    assert!(tracker.written("s", true) && tracker.is_empty());
+}

@@ -1,0 +1,23 @@
+//! JSON objects that differ by protocol: put together from parts.
+
+use serde_json::Value;
+
+/// An object, with the fields of another one besides; those win.
+pub(crate) fn joined(mut payload: Value, more: Value) -> Value {
+    if let (Some(fields), Value::Object(more)) = (payload.as_object_mut(), more) {
+        fields.extend(more);
+    }
+    payload
+}
+
+pub(crate) fn joined_if(payload: Value, wanted: bool, more: impl FnOnce() -> Value) -> Value {
+    if wanted { joined(payload, more()) } else { payload }
+}
+
+/// An object without its fields that are null.
+pub(crate) fn without_nulls(mut payload: Value) -> Value {
+    if let Some(fields) = payload.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    payload
+}
