@@ -23,7 +23,6 @@ use serde_json::{Value, json};
 use crate::templates::Templates;
 use crate::templates::text::Facts;
 
-/// Asks one gateway.
 pub(crate) trait GatewayCaller {
     /// One request and its reply. It may be sent again where the connection broke before the reply came.
     fn call(&self, method: &str, params: Value) -> impl Future<Output = Result<Value, Failure>>;
@@ -32,16 +31,11 @@ pub(crate) trait GatewayCaller {
     fn call_once(&self, method: &str, params: Value) -> impl Future<Output = Result<Value, Failure>>;
 }
 
-/// What is known of a gateway here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GatewayFacts {
-    /// Its UUID.
     pub(crate) id: String,
-    /// Its name.
     pub(crate) name: String,
-    /// Its address, without any token.
     pub(crate) url: String,
-    /// The organization's UUID.
     pub(crate) organization_id: String,
     /// Where its host keeps the workspaces of agents, where that was told.
     pub(crate) workspace_root: Option<String>,
@@ -63,10 +57,8 @@ impl GatewayFacts {
     }
 }
 
-/// How files are written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Writing<'a> {
-    /// What to write.
     pub(crate) templates: &'a Templates,
     /// Whether files go too that somebody else has written or changed.
     pub(crate) overwrite: bool,
@@ -82,23 +74,17 @@ impl Writing<'_> {
 /// The gateway's own list of agents, and what it calls their main sessions.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Listed {
-    /// The agents.
     pub(crate) agents: Vec<AgentRow>,
     /// The last part of the key of an agent's main session.
     pub(crate) main_key: String,
 }
 
 impl Listed {
-    /// The agent with this id.
     pub(crate) fn find(&self, id: &str) -> Option<&AgentRow> {
         self.agents.iter().find(|agent| agent.id == id)
     }
 }
 
-/// Reads the list.
-///
-/// # Errors
-/// What the gateway answers, with the step in words.
 pub(crate) async fn list_agents(gateway: &impl GatewayCaller, name: &str) -> Result<Listed, Failure> {
     let reply = gateway.call("agents.list", json!({})).await.map_err(|failure| step("list_agents", failure))?;
     let Some(agents) = read_agents(&reply) else {

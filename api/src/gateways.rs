@@ -605,7 +605,7 @@ request! {
         /// One gateway; else all
         gateway_id: Option<i64> = id();
         /// How far back; 24 by default
-        hours: Option<i64> = integer(1..=168);
+        hours: Option<u32> = small::<u32>(1..=168);
         /// Entries a gateway; 300 by default, more than 3000 is capped
         limit: Option<usize> = capped(3000);
     }

@@ -36,19 +36,3 @@ pub struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
-
-/// One message of an event stream: the `data` of a server-sent event, or a text message of the WebSocket.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct EventMessage {
-    /// Grows by one with each event; a server-sent event has it in its `id` instead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<u64>,
-    /// What happened, for instance `gateway.status`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Unix milliseconds.
-    pub ts: i64,
-    /// What there is to say of it, by its type.
-    #[schema(value_type = Object)]
-    pub data: Value,
-}

@@ -82,7 +82,8 @@ impl<'a> Fields<'a> {
 
     /// The value, unless left out.
     pub fn value(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name).filter(|value| !value.is_null() && !(self.is_query && value.as_str() == Some("")))
+        let is_empty = |value: &Value| self.is_query && value.as_str() == Some("");
+        self.map.get(name).filter(|value| !value.is_null() && !is_empty(value))
     }
 
     /// How many of them were wrong so far.

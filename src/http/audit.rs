@@ -114,7 +114,6 @@ pub(crate) struct AuditGuard {
 }
 
 impl AuditGuard {
-    /// Begins to take notes.
     pub(crate) fn begin(app: &App, request: &ServiceRequest, request_id: &HeaderValue) -> Self {
         let context = AuditContext::new(AuditFacts {
             address: client_address(request.request(), &app.settings.trusted_proxies),
@@ -125,12 +124,10 @@ impl AuditGuard {
         Self { app: app.clone(), method: request.method().clone(), context, is_settled: false }
     }
 
-    /// What is known of it so far.
     pub(crate) fn context(&self) -> AuditContext {
         self.context.clone()
     }
 
-    /// Writes down how it ended.
     pub(crate) async fn settle<B>(
         mut self,
         response: ServiceResponse<EitherBody<B>>,

@@ -26,7 +26,6 @@ pub(crate) const SESSION_COOKIE: &str = "gatewarden_session";
 /// Somebody with a key that is good.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// Whose key it is.
     pub(crate) key: Arc<KeyHolder>,
     /// The browser session, where it came with a cookie.
     pub(crate) session: Option<Arc<WebSession>>,
@@ -36,7 +35,6 @@ pub(crate) struct Caller {
 const CLOCK_CORRECTION_S: i64 = 120;
 
 impl Caller {
-    /// Whether the role is at least this.
     pub(crate) fn is_at_least(&self, role: Role) -> bool {
         self.key.role >= role
     }
@@ -59,7 +57,6 @@ impl Caller {
 
 /// What a route asks of its caller.
 pub(crate) trait Requirement: 'static {
-    /// The smallest role.
     const ROLE: Role;
     /// Whether the request counts as a gateway operation.
     const GATEWAY_OPERATION: bool = false;

@@ -148,11 +148,6 @@ impl Deref for Place {
 }
 
 /// Subscribes a client to what it wants and may see.
-///
-/// # Errors
-/// `rate_limited` where this key has its share of the places; `unavailable` where all are taken, or the daemon is stopping;
-/// `gateway_not_found` for log entries of a
-/// gateway that isn't there.
 pub(crate) async fn join(app: &AppContext, caller: &Caller, wanted: &Wanted) -> Result<Place, ApiError> {
     let kinds = kinds_for(caller.key.role, &wanted.kinds);
     let filter = if kinds.is_empty() {

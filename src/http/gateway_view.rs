@@ -186,7 +186,6 @@ pub(crate) struct ListBody {
 }
 
 impl ListBody {
-    /// All gateways.
     pub(crate) fn complete(&self, roster: &RosterReader) -> Bytes {
         // Taken before the list: a change in between makes the kept body look too old, never too new.
         let version = roster.version();

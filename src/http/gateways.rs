@@ -196,9 +196,8 @@ pub(crate) async fn undrain_gateway(by: Authorized<GatewayAdmin>, app: App, requ
     set_drained(&by.caller, &app, gateway_id(&request)?, false).await
 }
 
+// The one place that ever gives a gateway's token away, and only to whom it may be given.
 /// Get what a browser needs to connect by itself
-///
-/// The one place that ever gives a gateway's token away, and only to whom it may be given.
 #[utoipa::path(
     tag = "Gateways",
     request_body = GatewayIdBody,

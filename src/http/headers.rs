@@ -56,7 +56,6 @@ pub(crate) fn is_preflight(request: &ServiceRequest) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The answer to such a question.
 pub(crate) fn preflight() -> HttpResponse {
     HttpResponse::NoContent()
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, PATCH, DELETE"))
@@ -92,7 +91,6 @@ const PAGES: HeaderValue = HeaderValue::from_static(
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
-/// Whether this path is one of our pages.
 pub(crate) fn is_page(path: &str) -> bool {
     path.starts_with("/docs")
 }
@@ -120,7 +118,6 @@ pub(crate) struct RequestIds {
 }
 
 impl RequestIds {
-    /// Ids of a new run.
     pub(crate) fn new() -> Self {
         let mut run = [0_u8; 8];
         // Without randomness ids of two runs look alike, which harms nobody.
@@ -128,7 +125,6 @@ impl RequestIds {
         Self { run: u64::from_le_bytes(run), next: AtomicU64::new(1) }
     }
 
-    /// The id of a request with these headers.
     pub(crate) fn assign(&self, headers: &HeaderMap) -> HeaderValue {
         if let Some(value) = headers.get(REQUEST_ID)
             && is_sane(value.as_bytes())

@@ -22,9 +22,7 @@ type Hash = [u8; 32];
 pub(crate) struct KeyHolder {
     /// The stored key; none for the key of the configuration.
     pub(crate) id: Option<i64>,
-    /// Its name, for the log.
     pub(crate) name: String,
-    /// What it may do.
     pub(crate) role: Role,
     sha256: Hash,
     expires_at: Option<i64>,
@@ -85,7 +83,6 @@ impl Snapshot {
     }
 }
 
-/// Who may use the daemon.
 #[derive(Debug)]
 pub(crate) struct Keyring {
     stored: ArcSwap<Snapshot>,
@@ -97,16 +94,11 @@ pub(crate) struct Keyring {
 }
 
 impl Keyring {
-    /// Loads the stored keys and hashes the configured admin key, if there is one.
-    ///
-    /// # Errors
-    /// The store can't be read.
     pub(crate) async fn open(store: &StoreHandle, configured: Option<&Secret>) -> Result<Self, Failure> {
         let keys = store.list_keys().await?;
         Ok(Self::new(&keys, configured))
     }
 
-    /// A keyring of these keys.
     pub(crate) fn new(keys: &[ApiKey], configured: Option<&Secret>) -> Self {
         let holders = keys
             .iter()
@@ -182,9 +174,6 @@ impl Keyring {
     }
 
     /// Stores a new key and lets it in from now on. The key's text is in the answer and nowhere else.
-    ///
-    /// # Errors
-    /// `store_unavailable`, or no randomness.
     pub(crate) async fn create(
         &self,
         store: &StoreHandle,
@@ -265,9 +254,6 @@ fn entries(snapshot: &Snapshot) -> impl Iterator<Item = (String, Arc<KeyHolder>)
 }
 
 /// Draws a new key, `gw_<8 hex digits>_<256 random bits>`: its text for its owner, and what is stored of it.
-///
-/// # Errors
-/// The operating system gives no randomness.
 pub(crate) fn new_key(name: &str, role: Role, expires_at: Option<i64>) -> Result<(Secret, NewApiKey), Failure> {
     let mut prefix = [0_u8; 4];
     let mut secret = [0_u8; 32];

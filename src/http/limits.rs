@@ -37,7 +37,6 @@ impl governor::clock::Clock for LimitClock {
 
 type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, LimitClock, StateInformationMiddleware>;
 
-/// One limit over many keys.
 #[derive(Debug)]
 pub(crate) struct Limit<K: Hash + Eq + Clone> {
     limiter: Limiter<K>,
@@ -69,7 +68,6 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         Self::new(limit, Duration::from_secs(60) / limit.get(), clock, what)
     }
 
-    /// Counts one request; refuses it beyond the limit.
     pub(crate) fn check(&self, key: &K) -> Counted {
         if self.limiter.len() > KEYS_BEFORE_PURGE {
             self.purge();
@@ -103,20 +101,14 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     }
 }
 
-/// A counted request.
 #[derive(Debug)]
 pub(crate) struct Counted {
-    /// For the response's headers.
     pub(crate) state: LimitState,
-    /// Present where the request is beyond the limit.
     pub(crate) refusal: Option<Failure>,
 }
 
 impl Counted {
     /// Leaves the state for the response's headers and refuses what is beyond the limit.
-    ///
-    /// # Errors
-    /// `rate_limited`.
     pub(crate) fn settle(self, request: &HttpRequest) -> Result<(), Failure> {
         request.extensions_mut().insert(self.state);
         self.refusal.map_or(Ok(()), Err)
@@ -133,7 +125,6 @@ impl LimitState {
     }
 }
 
-/// All limits.
 #[derive(Debug)]
 pub(crate) struct Limits {
     enabled: bool,
@@ -146,7 +137,6 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Limits as configured, counting from nothing.
     pub(crate) fn new(settings: &RateLimits, clock: &Clock) -> Self {
         Self {
             enabled: settings.enabled,
@@ -159,17 +149,14 @@ impl Limits {
         }
     }
 
-    /// Counts a gateway operation; `None` where limits are off.
     pub(crate) fn gateway_operation(&self, key: i64) -> Option<Counted> {
         self.enabled.then(|| self.gateway.check(&key))
     }
 
-    /// Counts a spawn; `None` where limits are off.
     pub(crate) fn spawn(&self, key: i64) -> Option<Counted> {
         self.enabled.then(|| self.spawn.check(&key))
     }
 
-    /// Counts a manual health check; `None` where limits are off.
     pub(crate) fn health_check(&self, key: i64) -> Option<Counted> {
         self.enabled.then(|| self.health.check(&key))
     }
@@ -179,7 +166,6 @@ impl Limits {
         self.enabled.then(|| self.control.check(&(gateway, session_key.to_owned())))
     }
 
-    /// Counts a heartbeat of an agent; `None` where limits are off.
     pub(crate) fn heartbeat(&self, key: i64, agent: &AgentKey) -> Option<Counted> {
         self.enabled.then(|| self.heartbeat.check(&(key, agent.clone())))
     }
@@ -227,16 +213,12 @@ const MAX_REFUSALS_OF_ONE: u32 = 30;
 const MAX_REFUSALS: u32 = 600;
 const REFUSAL_WINDOW: Duration = Duration::from_secs(60);
 
-/// Whose refusals they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum RefusedCaller {
-    /// Somebody with this key.
     Key(i64),
-    /// Somebody without one.
     Address(AddressBlock),
 }
 
-/// Counts them.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<Window>);
 
@@ -303,7 +285,6 @@ impl BodyBudget {
         Self { used: Arc::default(), limit }
     }
 
-    /// A permit over nothing yet.
     pub(crate) fn permit(&self) -> BodyPermit {
         BodyPermit { budget: self.clone(), bytes: 0 }
     }
@@ -318,9 +299,6 @@ pub(crate) struct BodyPermit {
 
 impl BodyPermit {
     /// Holds so many bytes in all.
-    ///
-    /// # Errors
-    /// `unavailable`: the budget doesn't have them now.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Failure> {
         let more = bytes.saturating_sub(self.bytes);
         let before = self.budget.used.fetch_add(more, Ordering::Relaxed);

@@ -16,7 +16,6 @@ use super::error::ApiError;
 /// What can be made of the URL table: a server that answers, a document that describes, or a list of paths and methods.
 /// Descriptions take megabytes for a moment, so that nobody gets them who doesn't want them.
 pub(crate) trait Routes {
-    /// Takes one route.
     fn service<F: HttpServiceFactory + OpenApiFactory + 'static>(&mut self, route: F) -> &mut Self;
 }
 
@@ -34,7 +33,6 @@ impl Routes for ServiceConfig<'_> {
     }
 }
 
-/// Paths and their methods.
 pub(crate) struct RouteTable {
     /// Paths without parameters.
     fixed: HashMap<String, Vec<Method>>,

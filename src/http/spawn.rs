@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpRequest, HttpResponse, get, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::routing::RouteWish;
@@ -110,8 +110,8 @@ pub(crate) async fn list_spawns(_by: Authorized<GatewayViewer>, app: App, reques
     ),
 )]
 #[get("/api/spawn/{id}")]
-pub(crate) async fn read_spawn(_by: Authorized<GatewayViewer>, app: App, path: web::Path<String>) -> Answer {
-    let id = path.into_inner();
+pub(crate) async fn read_spawn(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
+    let id: String = request.match_info().load().unwrap_or_default();
     let known = uuid::Uuid::parse_str(&id).is_ok();
     let found = if known { app.store.find_spawn(id).await? } else { None };
     let record = found.ok_or_else(|| {

@@ -10,9 +10,7 @@ use crate::templates;
 /// What became of an agent's files, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FilesDone {
-    /// Written.
     pub(crate) written: Vec<String>,
-    /// Right already.
     pub(crate) unchanged: Vec<String>,
     /// Left alone, since somebody else has written or changed them.
     pub(crate) kept: Vec<String>,
@@ -37,9 +35,6 @@ enum Asked {
 }
 
 /// Brings the files of one agent in line with the templates.
-///
-/// # Errors
-/// What the gateway refuses other than a file's name; the files before that are written.
 pub(crate) async fn write(
     gateway: &impl GatewayCaller,
     facts: &GatewayFacts,

@@ -68,7 +68,6 @@ pub(crate) struct Dialled {
     pub(crate) failure: Option<Failure>,
     /// Its sessions, in its own words, where it told them.
     pub(crate) sessions: Option<Vec<Value>>,
-    /// Its release.
     pub(crate) version: Option<String>,
 }
 
@@ -228,11 +227,8 @@ fn dials_differently(before: &GatewayRecord, after: &GatewayRecord) -> bool {
 }
 
 /// The main agent as the gateway has it now. Files that somebody else has written stay as they are.
-///
-/// # Errors
-/// As [`provision`].
 pub(crate) async fn provision_main_agent(app: &AppContext, record: &GatewayRecord) -> Result<MainAgent, Failure> {
-    let gateway = caller(app, record);
+    let gateway = RegistryCaller::new(app, record.id);
     let writing = Writing { templates: &app.settings.templates, overwrite: false };
     let recorded = record.gateway_agent_id.as_deref();
     let done = provision(&gateway, &facts_of(app, record), recorded, writing).await?;
@@ -247,12 +243,6 @@ pub(crate) async fn provision_main_agent(app: &AppContext, record: &GatewayRecor
         "main agent provisioned"
     );
     Ok(to_record(&done.found.agent))
-}
-
-/// The way to a gateway for everything that is done with its agents.
-pub(crate) fn caller<'a>(app: &'a AppContext, record: &GatewayRecord) -> RegistryCaller<'a> {
-    let settings = &app.settings;
-    RegistryCaller::new(&app.registry.call, record.id, settings.gateway_timeout, settings.restart_patience)
 }
 
 /// What templates are filled with.

@@ -10,7 +10,6 @@ use super::{GatewayCaller, GatewayFacts, Listed, Writing, list_agents, step, wit
 /// The main agent as it is on the gateway now.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MainAgentFound {
-    /// The gateway's own row.
     pub(crate) agent: AgentRow,
     /// Whether it was made just now.
     pub(crate) created: bool,
@@ -19,9 +18,7 @@ pub(crate) struct MainAgentFound {
 /// A main agent with its files in place.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MainAgentProvisioned {
-    /// The agent.
     pub(crate) found: MainAgentFound,
-    /// What became of its files.
     pub(crate) files: FilesDone,
 }
 
@@ -42,10 +39,6 @@ pub(crate) fn config_of(agent: &AgentRow) -> Value {
 
 /// Finds or makes the main agent and gives it its files. `recorded`: its id on the gateway as far as it was known before.
 /// May be repeated at will; what fails leaves an agent that the next try finds.
-///
-/// # Errors
-/// The gateway's own failure, which says the step in words and as `details.step`: `list_agents`, `create_agent`,
-/// `write_files`.
 pub(crate) async fn provision(
     gateway: &impl GatewayCaller,
     facts: &GatewayFacts,
@@ -61,9 +54,6 @@ pub(crate) async fn provision(
 }
 
 /// The main agent among those listed; made where there is none.
-///
-/// # Errors
-/// The gateway's refusal to make it.
 pub(crate) async fn find_or_create(
     gateway: &impl GatewayCaller,
     facts: &GatewayFacts,

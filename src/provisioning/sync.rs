@@ -13,7 +13,6 @@ use super::{GatewayCaller, GatewayFacts, Listed, Writing, list_agents};
 /// Agents that are not reached within this time are told as such: somebody waits for the answer.
 pub(crate) const BUDGET: Duration = Duration::from_secs(120);
 
-/// What a sync is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SyncOptions {
     /// Also the gateway's main agent, which is made where there is none.
@@ -25,13 +24,10 @@ pub(crate) struct SyncOptions {
 /// One agent that was not brought in line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AgentTrouble {
-    /// Its id on the gateway.
     pub(crate) agent: String,
-    /// One sentence.
     pub(crate) message: String,
 }
 
-/// What a sync did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Synced {
     /// Agents besides the main one that are in line now.
@@ -52,9 +48,6 @@ pub(crate) struct Synced {
 
 /// Brings all agents of a gateway in line. `recorded`: the main agent as far as it was known; `known`: the names of the
 /// agents that are recorded here as this gateway's.
-///
-/// # Errors
-/// The list of agents can't be had, or the main agent can't be made. Everything else is told agent by agent.
 pub(crate) async fn sync(
     gateway: &impl GatewayCaller,
     facts: &GatewayFacts,

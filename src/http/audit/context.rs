@@ -41,13 +41,9 @@ pub(crate) fn concerns(method: &Method) -> bool {
 /// What is known of a request.
 #[derive(Debug, Default)]
 pub(crate) struct AuditFacts {
-    /// The client's address.
     pub(super) address: Option<IpAddr>,
-    /// The request's id.
     pub(super) request_id: String,
-    /// The pattern of the route.
     pub(super) route: Option<String>,
-    /// What the path names.
     pub(super) path_name: Option<String>,
     /// Whose key it is, once that is settled.
     pub(super) caller: Option<Arc<KeyHolder>>,
@@ -141,12 +137,10 @@ impl AuditContext {
         self.0.borrow_mut().is_recorded = true;
     }
 
-    /// Whose key it is.
     pub(crate) fn see_caller(&self, key: &Arc<KeyHolder>) {
         self.0.borrow_mut().caller = Some(key.clone());
     }
 
-    /// The body's fields.
     pub(crate) fn see_body(&self, body: &Map<String, Value>) {
         let mut seen = self.0.borrow_mut();
         // What the query said comes after the body.

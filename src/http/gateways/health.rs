@@ -153,7 +153,7 @@ pub(crate) async fn read_health_history(_by: Authorized<GatewayViewer>, app: App
         Some(id) => vec![app.gateway(id)?],
         None => app.roster.list(),
     };
-    let since_ms = app.clock.wall_ms().saturating_sub(hours.unwrap_or(24).saturating_mul(3_600_000));
+    let since_ms = app.clock.wall_ms().saturating_sub(i64::from(hours.unwrap_or(24)).saturating_mul(3_600_000));
     let mut by_gateway: HashMap<GatewayId, Vec<HealthHistoryEntry>> = HashMap::new();
     for entry in app.store.health_history(only, since_ms, limit.unwrap_or(300)).await? {
         by_gateway.entry(entry.gateway_id).or_default().push(point(&entry.point));

@@ -157,7 +157,6 @@ enum Stage {
     Over,
 }
 
-/// What comes next.
 enum Next {
     Heartbeat,
     DaemonStops,
@@ -194,7 +193,6 @@ impl Following {
         }
     }
 
-    /// The body.
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         unfold(self, |mut following| async move { following.next().await.map(|bytes| (Ok(bytes), following)) })
     }

@@ -16,7 +16,7 @@ use crate::http::auth::{Authorized, GatewayAdmin};
 use crate::http::context::{App, AppContext};
 use crate::http::error::Answer;
 use crate::http::input::{GatewayUuidPath, OptionalJsonBody, read_query};
-use crate::provisioning::creation::{caller, facts_of, to_record};
+use crate::provisioning::creation::{facts_of, to_record};
 use crate::provisioning::registry_caller::RegistryCaller;
 use crate::provisioning::sync::{SyncOptions, Synced, sync};
 use crate::provisioning::{GatewayCaller as _, Writing};
@@ -79,7 +79,7 @@ pub(crate) async fn sync_gateway_templates(
 
 async fn run(app: &AppContext, view: &GatewayView, options: Options) -> Result<Synced, Failure> {
     let record = &view.record;
-    let mut gateway = caller(app, record);
+    let mut gateway = RegistryCaller::new(app, record.id);
     if options.rotate_tokens {
         rotate(app, record, &gateway).await?;
         gateway = gateway.expecting_it_back();

@@ -19,21 +19,16 @@ use crate::http::gateway_calls::NamedGateway;
 /// The sessions of all gateways at one moment.
 pub(crate) struct KnownSessions(Vec<(Arc<GatewayView>, SharedSessions)>);
 
-/// One gateway and its sessions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source<'a> {
-    /// Which gateway.
     pub(crate) id: GatewayId,
-    /// Its name.
     pub(crate) name: &'a str,
     /// Whether its connection is up.
     pub(crate) reachable: bool,
-    /// What it told.
     pub(crate) sessions: &'a SessionSnapshot,
 }
 
 impl KnownSessions {
-    /// What is published now.
     pub(crate) fn read(roster: &RosterReader) -> Self {
         Self(roster.slots().iter().map(|slot| (slot.view(), slot.sessions())).collect())
     }
@@ -66,12 +61,9 @@ pub(crate) fn named<'s, 'a>(sources: &'s [Source<'a>], text: &str) -> Option<&'s
     by_id.or_else(|| sources.iter().find(|source| source.name == text))
 }
 
-/// Which sessions are wanted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted<'a> {
-    /// Only of this agent.
     pub(crate) agent: Option<&'a str>,
-    /// Only with this status.
     pub(crate) status: Option<SessionStatus>,
 }
 
@@ -82,12 +74,9 @@ impl Wanted<'_> {
     }
 }
 
-/// A session and where it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found<'a> {
-    /// The gateway that holds it.
     pub(crate) source: &'a Source<'a>,
-    /// What the gateway told of it.
     pub(crate) row: &'a SessionRow,
 }
 
@@ -136,9 +125,6 @@ const MAX_NAMED: usize = 20;
 /// Finds the gateway that holds a session of this key; `only` where the caller names the gateway.
 ///
 /// A named gateway that has not told its whole list is taken at the caller's word: it judges for itself.
-///
-/// # Errors
-/// `gateway_not_found`, `session_not_found`, and `session_ambiguous` with the gateways that hold it.
 pub(crate) fn holder(sources: &[Source<'_>], key: &str, only: Option<GatewayId>) -> Result<NamedGateway, Failure> {
     if let Some(id) = only {
         let source = sources.iter().find(|source| source.id == id).ok_or_else(|| Failure::gateway_not_found(id))?;
