@@ -12,31 +12,13 @@ use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, GatewayRecord};
 use crate::store::handle::StoreHandle;
 
-/// What becomes of a token of host and port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Whose {
-    /// It is that of this address.
-    Of(String),
-    /// Several addresses could have it; these records pair again if they have no other token.
-    Ambiguous(Vec<String>),
-    /// Nobody uses it.
-    Nobody,
-}
-
-fn whose(host_and_port: &str, records: &[GatewayRecord]) -> Whose {
-    let there: Vec<(String, &str)> = records
-        .iter()
-        .filter_map(|record| {
-            let address = GatewayAddress::parse(&record.host, Some(record.port)).ok()?.address;
-            (address.to_string() == host_and_port).then(|| (address.key(), record.name.as_str()))
-        })
-        .collect();
-    let mut addresses: BTreeSet<&String> = there.iter().map(|(address, _)| address).collect();
-    match (addresses.pop_first(), addresses.is_empty()) {
-        (None, _) => Whose::Nobody,
-        (Some(address), true) => Whose::Of(address.clone()),
-        (Some(_), false) => Whose::Ambiguous(there.iter().map(|(_, name)| (*name).to_owned()).collect()),
-    }
+/// The canonical addresses in use at a host and port, and the names of the records that use them.
+fn in_use<'a>(host_and_port: &str, records: &'a [GatewayRecord]) -> (BTreeSet<String>, Vec<&'a str>) {
+    let there = |record: &'a GatewayRecord| {
+        let address = GatewayAddress::parse(&record.host, Some(record.port)).ok()?.address;
+        (address.to_string() == host_and_port).then(|| (address.key(), record.name.as_str()))
+    };
+    records.iter().filter_map(there).unzip()
 }
 
 /// The stored device tokens, each under the address that it belongs to. Those of host and port alone are put there; the
@@ -52,18 +34,19 @@ pub async fn device_tokens(
         if address.contains("://") {
             continue;
         }
-        match whose(&address, records) {
-            Whose::Of(whole) => {
+        let (mut addresses, names) = in_use(&address, records);
+        match (addresses.pop_first(), addresses.is_empty()) {
+            (Some(whole), true) => {
                 store.put_device_token(whole.clone(), token).await?;
                 info!(gateway.address = %whole, "the device token of {address} belongs to {whole} from now on");
             }
-            Whose::Ambiguous(names) => warn!(
+            (Some(_), false) => warn!(
                 gateway.address = %address,
                 "the device token of {address} is forgotten, since it cannot be told whose of these it is: {}; a gateway \
                  that has no token of its own set here asks to be paired again",
                 names.join(", ")
             ),
-            Whose::Nobody => {}
+            (None, _) => {}
         }
         store.delete_device_token(address).await?;
     }
@@ -87,6 +70,10 @@ mod tests {
         GatewaySpec::at(name, host, port).into_record(GatewayId(1), "", 0)
     }
 
+    fn addresses(host_and_port: &str, records: &[GatewayRecord]) -> Vec<String> {
+        in_use(host_and_port, records).0.into_iter().collect()
+    }
+
     #[test]
     fn a_token_goes_to_the_one_address_in_use_there() {
         let records = [
@@ -94,17 +81,17 @@ mod tests {
             record("b", "http://H.example/tenant-a", 18789),
             record("c", "other", 1),
         ];
-        assert_eq!(whose("h.example:18789", &records), Whose::Of("ws://h.example:18789/tenant-a".into()));
-        assert_eq!(whose("other:1", &records), Whose::Of("ws://other:1".into()));
-        assert_eq!(whose("gone:1", &records), Whose::Nobody);
+        assert_eq!(addresses("h.example:18789", &records), ["ws://h.example:18789/tenant-a"]);
+        assert_eq!(addresses("other:1", &records), ["ws://other:1"]);
+        assert!(addresses("gone:1", &records).is_empty());
     }
 
     #[test]
     fn a_token_that_several_addresses_could_have_goes_to_none() {
         let paths = [record("a", "ws://h/tenant-a", 1), record("b", "ws://h/tenant-b", 1)];
-        assert_eq!(whose("h:1", &paths), Whose::Ambiguous(vec!["a".into(), "b".into()]));
-        let schemes = [record("a", "h", 1), record("b", "wss://h", 1)];
-        assert_eq!(whose("h:1", &schemes), Whose::Ambiguous(vec!["a".into(), "b".into()]));
+        let (several, names) = in_use("h:1", &paths);
+        assert_eq!((several.len(), names), (2, vec!["a", "b"]));
+        assert_eq!(addresses("h:1", &[record("a", "h", 1), record("b", "wss://h", 1)]).len(), 2);
     }
 
     fn device_token(text: &str) -> DeviceToken {
