@@ -3,16 +3,16 @@
 use crate::dialect::Dialect;
 use crate::frame::WireError;
 use crate::hello::{Hello, HelloForm};
+use crate::names::NameSet;
+pub use crate::names::{Event, Method};
 use crate::quirks::Quirk;
 use crate::version::CalendarVersion;
 
 mod choices;
-mod names;
 
 pub use choices::{
     Heartbeat, Kill, LogSource, PauseResume, RunKind, SessionsFeed, SessionsList, SpawnCommand, SpawnTask,
 };
-pub use names::{Event, KnownName, Method, NameSet};
 
 /// Whether a gateway has a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::names::KnownName;
 
 fn release(protocol: u32, version: &str, methods: &[&str], scopes: &[&str]) -> Capabilities {
     Capabilities::from_hello(&Hello::read_connect(&json!({"type": "hello-ok", "protocol": protocol,
