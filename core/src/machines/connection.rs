@@ -26,6 +26,7 @@ mod log_following;
 mod look_ups;
 mod peer;
 mod probes;
+mod request;
 mod run_tracker;
 mod run_words;
 mod runs;

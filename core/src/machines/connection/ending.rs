@@ -8,7 +8,7 @@ use super::{Connection, Count, Effect, Machines, Moment, Permission, State};
 use crate::gateway_notice::{AuthResult, GatewayNotice};
 use crate::gateway_report::{PairingView, Phase, Problem, StatusSource};
 use crate::machines::status::LastAttempt;
-use crate::run::SharedSessions;
+use crate::run::{Certainty, SharedSessions};
 
 /// Between looks at a gateway that waits for approval: at first, for how long, and after that.
 const PAIRING_RECHECK: Duration = Duration::from_secs(15);
@@ -255,7 +255,11 @@ impl Connection {
         let state = std::mem::replace(&mut self.state, State::Idle(Permission::NotAsked));
         if let State::Live(mut active) = state {
             let Machines { mut turn, runs, publisher, logs, .. } = self.machines(moment);
-            active.abandon(&mut turn, runs);
+            for settled in active.pending.drain_all() {
+                turn.push(Effect::Count(Count::Rpc(settled.method, "lost")));
+                let failure = turn.peer.connection_ended();
+                runs.unanswered(&mut turn, settled.waiter, failure, Certainty::Unknown);
+            }
             runs.connection_lost(&mut turn);
             publisher.connection_lost();
             logs.lost(&mut turn);

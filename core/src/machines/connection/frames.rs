@@ -12,7 +12,7 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode, classify_close};
 use gatewarden_protocol::{Dialect, SessionsEvent, Unmatched, WireError, read_sessions_event};
 use serde_json::{Value, json};
 
-use super::active::{NoAnswer, Outcome, PendingKind};
+use super::request::{NoAnswer, Outcome, PendingKind};
 use super::{Connection, Count, Effect, HttpAnswer, Machines, Moment, SocketInput, State, http_dialect};
 use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, Health, HealthFailure};
