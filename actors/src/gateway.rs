@@ -307,7 +307,7 @@ impl Handler<GatewayCommand> for GatewayActor {
             }
             GatewayCommand::Call { method, params, timeout, reply } => {
                 let call = CallToken(self.wait(Waiting::Call(reply)));
-                self.feed(ctx, Input::Call { call, method: &method, params: &params, timeout });
+                self.feed(ctx, Input::Call(call, &method, &params, timeout));
             }
             GatewayCommand::StartRun(start, reply) => {
                 let call = CallToken(self.wait(Waiting::Run(reply)));

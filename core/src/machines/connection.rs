@@ -184,7 +184,7 @@ impl Connection {
             Input::Deadline => self.on_deadline(moment),
             Input::Record(record) => self.update_record(moment, record),
             Input::Permit(permit) => self.on_permit(moment, permit),
-            Input::Call { call, method, params, timeout } => {
+            Input::Call(call, method, params, timeout) => {
                 let Machines { mut turn, active, .. } = self.machines(moment);
                 active::call(&mut turn, active, call, method, params, timeout);
             }

@@ -159,13 +159,6 @@ fn quirks_concern_real_releases_only() {
 }
 
 #[test]
-fn whether_we_are_admin_is_known_only_where_the_scopes_are_those_of_the_connection() {
-    assert_eq!(newest().is_admin(), Some(true));
-    assert_eq!(release(4, "2026.9.6", &USUAL, &["operator.read"]).is_admin(), Some(false));
-    assert_eq!(older().is_admin(), None);
-}
-
-#[test]
 fn a_gateway_that_names_spawn_and_control_can_do_both_however_it_words_its_hello() {
     let able =
         release(4, "2026.9.6+gatewarden.0.1.0", &["sessions.abort", "agent", "spawn", "control"], &["operator.admin"]);

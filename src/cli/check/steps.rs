@@ -13,6 +13,7 @@ use gatewarden_actors::dialing::{
     DialFailure, DialRequest, DialStep, Dialed, Dialer as _, HttpReply, HttpRequest, MemoryAccount, NetworkDialer,
 };
 use gatewarden_actors::gateway_record::TlsTrust;
+use gatewarden_actors::machines::connection::{HttpAnswer, HttpOperation};
 use gatewarden_protocol::handshake::HandshakeConfig;
 use gatewarden_protocol::hello::Hello;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_http_reply};
@@ -332,7 +333,10 @@ impl Way<'_> {
             HttpGateway::open(dialer, address.clone(), trust.clone(), token.clone(), *patience, self.memory.clone())
                 .await;
         let reply = match opened {
-            Ok((gateway, _)) => gateway.sessions(*patience).await,
+            Ok((gateway, _)) => match gateway.ask(HttpOperation::Sessions, *patience).await {
+                HttpAnswer::Reply(reply) => reply,
+                HttpAnswer::Health(_) => return,
+            },
             Err(failure) => {
                 let refusal = Refusal::new(RefusalCode::NotAGateway, &failure.to_string());
                 report.failed("handshake", self.problem(&refusal));
