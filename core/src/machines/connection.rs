@@ -378,7 +378,7 @@ impl Connection {
         let to = match &self.state {
             State::Idle(_) => Phase::Idle,
             State::Dialing { .. } => Phase::Dialing,
-            State::Handshaking(handshaking) if handshaking.is_authenticating() => Phase::Authenticating,
+            State::Handshaking(handshaking) if handshaking.login.is_authenticating() => Phase::Authenticating,
             State::Handshaking(_) => Phase::AwaitingChallenge,
             State::HttpLogin { .. } => Phase::Authenticating,
             // Still connected while the restart is only announced.

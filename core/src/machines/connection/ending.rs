@@ -97,7 +97,7 @@ impl Connection {
     /// Ends what is under way for a reason, whatever it is: the one way from any live state to a waiting one.
     pub(super) fn end(&mut self, moment: Moment, refusal: Refusal) {
         let used_device_token = match &self.state {
-            State::Handshaking(handshaking) => handshaking.offers_device_token(),
+            State::Handshaking(handshaking) => handshaking.offers_device_token,
             _ => false,
         };
         self.push(Effect::Count(Count::Refusal(refusal.code.as_str())));
@@ -271,7 +271,7 @@ impl Connection {
     pub(super) fn settle_permit(&mut self, refusal: Option<&Refusal>) {
         let sent = match &self.state {
             State::Dialing { .. } => false,
-            State::Handshaking(handshaking) => handshaking.credentials_sent(),
+            State::Handshaking(handshaking) => handshaking.login.credentials_sent(),
             State::HttpLogin { token_sent, .. } => *token_sent,
             State::Idle(_) | State::Live(_) | State::Waiting(_) | State::Stopped => return,
         };
