@@ -114,7 +114,9 @@ async fn an_unsendable_token_is_refused_without_being_told() {
         MemoryAccount::default(),
     )
     .await;
-    let failure = opened.unwrap().0.sessions(PATIENCE).await.unwrap_err();
+    let HttpAnswer::Reply(Err(failure)) = opened.unwrap().0.ask(HttpOperation::Sessions, PATIENCE).await else {
+        panic!()
+    };
     assert!(!failure.to_string().contains("tok"), "{failure}");
 }
 
