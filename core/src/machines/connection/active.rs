@@ -28,6 +28,8 @@ use crate::machines::heartbeat::Heartbeat;
 use crate::machines::sequence::Sequence;
 use crate::settings::GatewaySettings;
 
+/// Places in the table that callers don't get where their answers are no signs of life: for the heartbeat and reads of our own.
+const OWN_PLACES: usize = 8;
 /// Second replies that are waited for; the oldest is given up beyond that.
 const MAX_SECOND_REPLIES: usize = 1024;
 /// So many frames that are none within so long end the connection.
@@ -128,10 +130,11 @@ impl ActiveConnection {
             settings.degraded_latency,
         );
         heartbeat.start(moment.now);
+        let places = settings.max_pending + if dialect == Dialect::Http { OWN_PLACES } else { 0 };
         Self {
             dialect,
             capabilities,
-            pending: PendingRequests::new(format!("gw{}-", epoch.0), settings.max_pending),
+            pending: PendingRequests::new(format!("gw{}-", epoch.0), places),
             second_replies: VecDeque::new(),
             heartbeat,
             pings: 0,
@@ -189,6 +192,10 @@ impl ActiveConnection {
         } else {
             None
         };
+        let is_own = kind == PendingKind::Heartbeat || kind.is_read();
+        if !is_own && self.pending.len() >= turn.peer.settings.max_pending {
+            return Err(turn.peer.busy());
+        }
         // An answer that the shell brings late is still the shell's to judge.
         let deadline = turn.moment.now + if over_http { timeout + SLACK } else { timeout };
         let id = self.pending.insert(method, deadline, kind).map_err(|_| turn.peer.busy())?;
