@@ -388,7 +388,7 @@ impl ActiveConnection {
         turn: &mut Turn<'_>,
         kind: PendingKind,
         outcome: Outcome,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<String>, Box<Refusal>> {
         self.reads.under_way = false;
         let mut version = None;
         match (kind, outcome) {
@@ -414,7 +414,8 @@ impl ActiveConnection {
             // Old releases take the scopes away without a word: the first read finds out.
             (_, Err(NoAnswer::Refused(error))) if error.missing_scope().as_deref() == Some("operator.read") => {
                 let missing_scope = error.missing_scope();
-                return Err(Refusal { missing_scope, ..Refusal::new(RefusalCode::MissingScope, &error.message) });
+                let refusal = Refusal::new(RefusalCode::MissingScope, &error.message);
+                return Err(Box::new(Refusal { missing_scope, ..refusal }));
             }
             (kind, Err(_)) => self.unread(turn.moment.now, kind),
         }

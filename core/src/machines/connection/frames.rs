@@ -188,7 +188,7 @@ impl Connection {
                 match active.on_read(&mut turn, waiter, outcome) {
                     Ok(version) if self.peer.version.is_none() => self.peer.identify(version, None),
                     Ok(_) => {}
-                    Err(refusal) => self.end(moment, refusal),
+                    Err(refusal) => self.end(moment, *refusal),
                 }
             }
         }

@@ -47,6 +47,16 @@ enum LookUpStep {
     List,
 }
 
+impl LookUpStep {
+    fn method(self) -> &'static str {
+        match self {
+            Self::Wait => "agent.wait",
+            Self::HistoryOfEnded | Self::HistoryOfUnknown => "chat.history",
+            Self::Sessions | Self::List => "sessions.list",
+        }
+    }
+}
+
 /// The look-ups under way.
 #[derive(Debug, Default)]
 pub(super) struct LookUps(HashMap<CallToken, LookUp>);
@@ -73,9 +83,9 @@ impl LookUps {
             _ => active.capabilities.support(Method::AgentWait) == Support::Yes,
         };
         if active.dialect == Dialect::Http {
-            self.ask(turn, active, runs, call, LookUpStep::List, "sessions.list", &json!({}));
+            self.ask(turn, active, runs, call, LookUpStep::List, &json!({}));
         } else if waits {
-            self.ask(turn, active, runs, call, LookUpStep::Wait, "agent.wait", &params);
+            self.ask(turn, active, runs, call, LookUpStep::Wait, &params);
         } else {
             self.look_at_rows(turn, active, runs, call);
         }
@@ -88,13 +98,12 @@ impl LookUps {
         runs: &mut RunTracker,
         call: CallToken,
         step: LookUpStep,
-        method: &str,
         params: &Value,
     ) {
         let Some(look_up) = self.0.get_mut(&call) else { return };
         look_up.step = step;
         let timeout = look_up.deadline.saturating_duration_since(turn.moment.now);
-        if let Err(failure) = active.request(turn, method, params, timeout, PendingKind::LookUp(call)) {
+        if let Err(failure) = active.request(turn, step.method(), params, timeout, PendingKind::LookUp(call)) {
             self.found(turn, runs, call, Err(failure));
         }
     }
@@ -109,7 +118,7 @@ impl LookUps {
         step: LookUpStep,
         session_key: &str,
     ) {
-        self.ask(turn, active, runs, call, step, "chat.history", &json!({ "sessionKey": session_key, "limit": 4 }));
+        self.ask(turn, active, runs, call, step, &json!({ "sessionKey": session_key, "limit": 4 }));
     }
 
     /// The gateway answered a step of a look-up.
