@@ -52,7 +52,6 @@ pub use gatewarden_core::dialing::{
 };
 pub use network::NetworkDialer;
 pub use outgoing::{Outgoing, Sent};
-pub use upgrade::refusal_text;
 
 /// Reaches gateways. One serves the whole process; its futures run on the arbiter that polls them.
 pub trait Dialer: Send + Sync {

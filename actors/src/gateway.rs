@@ -149,7 +149,6 @@ impl GatewayActor {
         input(&mut self.connection, moment_of(&self.clock), &mut permit.decoding());
         self.decoded = Some(permit);
         self.perform(ctx);
-        self.decoded = None;
     }
 
     /// An input whose effects the loop that is under way carries out.
@@ -159,7 +158,8 @@ impl GatewayActor {
 
     fn perform(&mut self, ctx: &mut Context<Self>) {
         self.perform_all(ctx);
-        // What the connection keeps is covered, or given up.
+        // The values are gone, but for what was kept of them: that is covered, or given up.
+        self.decoded = None;
         if let Err(excess) = self.kept.set_to(self.connection.held_bytes()) {
             let error = SocketError::OutOfMemory(excess);
             self.tell_connection(Input::Socket(self.connection.epoch(), SocketInput::Failed(&error)));
@@ -307,7 +307,7 @@ impl Handler<GatewayCommand> for GatewayActor {
             }
             GatewayCommand::Call { method, params, timeout, reply } => {
                 let call = CallToken(self.wait(Waiting::Call(reply)));
-                self.feed(ctx, Input::Call { call, method: &method, params: &params, timeout });
+                self.feed(ctx, Input::Call(call, &method, &params, timeout));
             }
             GatewayCommand::StartRun(start, reply) => {
                 let call = CallToken(self.wait(Waiting::Run(reply)));

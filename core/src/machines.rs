@@ -10,6 +10,7 @@ pub(crate) mod flap;
 pub mod heartbeat;
 pub mod latency_fold;
 pub mod log_tail;
+pub mod login_attempt;
 pub mod notification;
 pub mod notification_outbox;
 pub mod process_supervision;

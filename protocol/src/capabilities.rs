@@ -3,16 +3,16 @@
 use crate::dialect::Dialect;
 use crate::frame::WireError;
 use crate::hello::{Hello, HelloForm};
+use crate::names::NameSet;
+pub use crate::names::{Event, Method};
 use crate::quirks::Quirk;
 use crate::version::CalendarVersion;
 
 mod choices;
-mod names;
 
 pub use choices::{
     Heartbeat, Kill, LogSource, PauseResume, RunKind, SessionsFeed, SessionsList, SpawnCommand, SpawnTask,
 };
-pub use names::{Event, KnownName, Method, NameSet};
 
 /// Whether a gateway has a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +35,11 @@ pub struct Capabilities {
     lists_methods: bool,
     listed: NameSet<Method>,
     unknown: NameSet<Method>,
-    events: NameSet<Event>,
-    is_admin: Option<bool>,
 }
 
 impl Capabilities {
     /// What a hello tells.
     pub fn from_hello(hello: &Hello) -> Self {
-        let granted = hello.scopes.as_ref().filter(|_| hello.scopes_are_effective);
         Self {
             dialect: hello.dialect,
             form: hello.form,
@@ -51,8 +48,6 @@ impl Capabilities {
             lists_methods: hello.lists_methods,
             listed: hello.methods,
             unknown: NameSet::default(),
-            events: hello.events,
-            is_admin: granted.map(|scopes| scopes.iter().any(|scope| scope == "operator.admin")),
         }
     }
 
@@ -66,8 +61,6 @@ impl Capabilities {
             lists_methods: false,
             listed: NameSet::default(),
             unknown: NameSet::default(),
-            events: NameSet::default(),
-            is_admin: None,
         }
     }
 
@@ -104,11 +97,6 @@ impl Capabilities {
         self.support(method) != Support::No
     }
 
-    /// Whether the gateway lists an event.
-    pub fn emits(&self, event: Event) -> bool {
-        self.events.contains(event)
-    }
-
     /// Whether a quirk applies to this gateway.
     pub fn has(&self, quirk: Quirk) -> bool {
         self.form == HelloForm::Release && quirk.applies(self.protocol, self.version)
@@ -127,11 +115,6 @@ impl Capabilities {
     /// Negotiated protocol.
     pub fn protocol(&self) -> Option<u32> {
         self.protocol
-    }
-
-    /// Whether this connection has the admin scope; none where that can't be known.
-    pub fn is_admin(&self) -> Option<bool> {
-        self.is_admin
     }
 }
 

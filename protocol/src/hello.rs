@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use crate::capabilities::{Event, Method, NameSet};
 use crate::dialect::Dialect;
 use crate::fields;
+use crate::names::{Event, Method, NameSet};
 use crate::secret::Secret;
 use crate::version::CalendarVersion;
 

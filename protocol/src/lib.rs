@@ -6,7 +6,7 @@
 //! whom a proxy speaks ([`forwarded`]), and how old things are though a clock was set ([`steady_time`]).
 
 #[macro_use]
-mod named;
+pub mod names;
 
 pub mod address;
 pub mod agents;

@@ -1,11 +1,5 @@
 //! The bounds of what a gateway may make us hold. Sizes in bytes unless said otherwise.
 
-use std::time::Duration;
-
-/// Largest frame before our connect (or `auth`) request is out: until then only a challenge may come. Real gateways use the
-/// same bound for what they read before a connect.
-pub const MAX_FRAME_BEFORE_CONNECT: usize = 64 * 1024;
-
 /// Largest frame once the connect request is out; the reply to it may already be large. Real gateways announce
 /// `policy.maxPayload` 25 MiB, so this never cuts what a gateway is allowed to send.
 pub const MAX_FRAME: usize = 26 * 1024 * 1024;
@@ -16,9 +10,6 @@ pub const MAX_DECODED_FRAME: usize = 28 * 1024 * 1024;
 
 /// What one row of a list may take in memory while it is read. Real rows take some 5 KiB.
 pub const MAX_DECODED_ROW: usize = 256 * 1024;
-
-/// Requests that may wait for one gateway at the same time.
-pub const MAX_PENDING_REQUESTS: usize = 256;
 
 /// Longest text of a gateway's own that is kept to be shown, in characters.
 pub const MAX_WORDS: usize = 500;
@@ -61,9 +52,3 @@ pub const MAX_LOG_LINES: usize = 5_000;
 
 /// What the lines that a gateway gives out at once may take in memory; it is asked for a third of it.
 pub const MAX_LOG_LINES_BYTES: usize = 1536 * 1024;
-
-/// How long a challenge is waited for where the `openclaw` dialect has been seen before.
-pub const CHALLENGE_WAIT: Duration = Duration::from_secs(10);
-
-/// How long a challenge is waited for before the `rpc` dialect is tried, on a gateway never seen to send one.
-pub const CHALLENGE_WAIT_UNSEEN: Duration = Duration::from_secs(5);

@@ -81,11 +81,6 @@ impl<T> PendingRequests<T> {
         self.entries.get(&self.number(id)?).map(|entry| &entry.waiter)
     }
 
-    /// Takes out one request whose sender no longer wants the answer; a late reply is a duplicate then.
-    pub fn cancel(&mut self, id: &str) -> Option<Settled<T>> {
-        self.number(id).and_then(|number| self.remove(number))
-    }
-
     /// Takes out the requests whose deadline is at or before `now`, earliest first.
     pub fn expire(&mut self, now: Instant) -> Vec<Settled<T>> {
         let mut expired = Vec::new();

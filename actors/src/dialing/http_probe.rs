@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatewarden_protocol::{GatewayAddress, Secret};
-use serde_json::Value;
 
-use super::failure::DialFailure;
-use super::{Dialer, Health, HealthFailure, HttpMethod, HttpReply, HttpRequest, MemoryAccount, read_health};
+use super::{Dialer, Health, HealthFailure, HttpMethod, HttpRequest, MemoryAccount, read_health};
 use crate::gateway_record::TlsTrust;
+use crate::machines::connection::{HttpAnswer, HttpOperation};
 
 /// Longest health document, bytes.
 pub const MAX_HEALTH_BODY: usize = 1024 * 1024;
@@ -68,59 +67,26 @@ impl HttpGateway {
         Ok((Self { dialer, address, tls, token, memory }, health))
     }
 
-    /// `GET /health`, without the token: the heartbeat of this dialect.
-    ///
-    /// # Errors
-    /// Not reached, or not a health document.
-    pub async fn health(&self, timeout: Duration) -> Result<Health, HealthFailure> {
-        health(&*self.dialer, self.address.clone(), self.tls.clone(), timeout, &self.memory).await
-    }
-
-    /// `GET /sessions`. Any status is an answer.
-    ///
-    /// # Errors
-    /// No answer in time, or too long a one.
-    pub async fn sessions(&self, timeout: Duration) -> Result<HttpReply, DialFailure> {
-        self.send(HttpMethod::Get, "/sessions", None, timeout, MAX_LIST_BODY).await
-    }
-
-    /// `GET /config`. Any status is an answer.
-    ///
-    /// # Errors
-    /// No answer in time, or too long a one.
-    pub async fn config(&self, timeout: Duration) -> Result<HttpReply, DialFailure> {
-        self.send(HttpMethod::Get, "/config", None, timeout, MAX_LIST_BODY).await
-    }
-
-    /// `POST /spawn`. Any status is an answer. A failure past the step `connect` or `tls` leaves open whether it ran.
-    ///
-    /// # Errors
-    /// No answer in time, or too long a one.
-    pub async fn spawn(&self, params: &Value, timeout: Duration) -> Result<HttpReply, DialFailure> {
-        self.send(HttpMethod::Post, "/spawn", Some(params), timeout, MAX_HEALTH_BODY).await
-    }
-
-    /// `POST /control`. Any status is an answer.
-    ///
-    /// # Errors
-    /// No answer in time, or too long a one.
-    pub async fn control(&self, params: &Value, timeout: Duration) -> Result<HttpReply, DialFailure> {
-        self.send(HttpMethod::Post, "/control", Some(params), timeout, MAX_HEALTH_BODY).await
-    }
-
-    async fn send(
-        &self,
-        method: HttpMethod,
-        path: &str,
-        body: Option<&Value>,
-        timeout: Duration,
-        max_body: usize,
-    ) -> Result<HttpReply, DialFailure> {
+    /// Asks for one thing. Of `/health` the document is read, of anything else any status is an answer. A failure past the step
+    /// `connect` or `tls` leaves open whether what was asked is done.
+    pub async fn ask(&self, operation: HttpOperation, timeout: Duration) -> HttpAnswer {
+        let (path, body, max_body) = match operation {
+            HttpOperation::Detect | HttpOperation::Health => {
+                let (address, tls) = (self.address.clone(), self.tls.clone());
+                return HttpAnswer::Health(health(&*self.dialer, address, tls, timeout, &self.memory).await);
+            }
+            HttpOperation::Sessions => ("/sessions", None, MAX_LIST_BODY),
+            HttpOperation::Config => ("/config", None, MAX_LIST_BODY),
+            HttpOperation::Spawn(params) => ("/spawn", Some(params), MAX_HEALTH_BODY),
+            HttpOperation::Control(params) => ("/control", Some(params), MAX_HEALTH_BODY),
+        };
         let mut request = HttpRequest::get(self.address.clone(), self.tls.clone(), path, timeout, max_body);
-        request.method = method;
-        request.body = body.map(|body| Bytes::from(body.to_string()));
+        if let Some(body) = body {
+            request.method = HttpMethod::Post;
+            request.body = Some(Bytes::from(body.to_string()));
+        }
         request.bearer = self.token.clone();
-        self.dialer.http(request, &self.memory).await
+        HttpAnswer::Reply(self.dialer.http(request, &self.memory).await)
     }
 }
 

@@ -1,36 +1,20 @@
-//! One login on an open socket, by hand: for checks that want to know each step and keep no connection. Gateways that are
-//! supervised are logged in to by `machines::connection`, on the same handshake.
+//! One login on an open socket, for checks that want to know each step and keep no connection.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gatewarden_protocol::Dialect;
-use gatewarden_protocol::frame::{Frame, FrameError};
-use gatewarden_protocol::handshake::{Challenge, Handshake, HandshakeConfig, Step, is_challenge};
+use gatewarden_protocol::frame::Frame;
+use gatewarden_protocol::handshake::{Challenge, HandshakeConfig, Step, is_challenge};
 use gatewarden_protocol::hello::Hello;
+use gatewarden_protocol::limits::MAX_FRAME;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
-use super::Dialed;
-use super::Incoming;
 use super::failure::SocketError;
+use super::{Dialed, Incoming};
 use crate::clock::Clock;
-
-/// JSON that is no frame: after this many it isn't believed to become one.
-const MAX_STRANGE_FRAMES: u32 = 10;
-/// How long an `auth` of the `rpc` dialect goes unanswered before the gateway is asked for its info.
-const INFO_AFTER: Duration = Duration::from_secs(2);
-
-/// How long a gateway may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LoginPatience {
-    /// To say its first word.
-    pub challenge: Duration,
-    /// To answer the login.
-    pub login: Duration,
-    /// The largest frame that it may send from the login on, bytes.
-    pub max_frame: usize,
-}
+use crate::machines::login_attempt::LoginAttempt;
+pub use crate::machines::login_attempt::LoginPatience;
 
 /// How a login went.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,116 +31,69 @@ pub struct Login {
 
 /// Logs in, or finds out why not. The socket stays open.
 pub async fn log_in(dialed: &mut Dialed, config: HandshakeConfig, patience: LoginPatience, clock: &Clock) -> Login {
-    let started = Instant::now();
-    let mut trial = Trial {
-        handshake: Handshake::new(config),
-        strange: 0,
-        due: started + patience.challenge,
-        ask_info_at: None,
-        challenged_at: None,
-        clock_ahead_ms: None,
-    };
+    let started = clock.now();
+    let mut attempt = LoginAttempt::new(config, started, patience);
+    let (mut challenged_after, mut clock_ahead_ms) = (None, None);
     let outcome = loop {
-        let until = trial.ask_info_at.map_or(trial.due, |at| at.min(trial.due));
-        let step = match timeout_at(until, dialed.incoming.next()).await {
-            Ok(Some(Ok(Incoming::Ping(payload)))) => match dialed.outgoing.pong(payload) {
-                Ok(()) => Step::Wait,
-                Err(error) => refused(&error),
+        let heard = timeout_at(attempt.next_deadline().into(), dialed.incoming.next()).await;
+        let now = clock.now();
+        let step = match heard {
+            Err(_) => attempt.on_deadline(now),
+            Ok(None) => attempt.on_close(None, ""),
+            Ok(Some(Ok(Incoming::Close { code, reason }))) => attempt.on_close(code.or(Some(1005)), &reason),
+            Ok(Some(Ok(Incoming::Pong(_)))) => Step::Wait,
+            Ok(Some(Ok(Incoming::Ping(payload)))) => {
+                dialed.outgoing.pong(payload).map_or_else(refused, |()| Step::Wait)
+            }
+            Ok(Some(Err(error))) => refused(error),
+            Ok(Some(Ok(message))) => match parse(&message) {
+                Err(error) if attempt.on_strange_frame(&error) => {
+                    Step::Refused(Refusal::new(RefusalCode::NotAGateway, &error.to_string()))
+                }
+                Err(_) => Step::Wait,
+                Ok(frame) => {
+                    let wall_ms = clock.wall_ms();
+                    if let Frame::Event(event) = &frame
+                        && is_challenge(event)
+                        && challenged_after.is_none()
+                    {
+                        challenged_after = Some(now.saturating_duration_since(started));
+                        let told = Challenge::read(&event.payload).and_then(|challenge| challenge.ts_ms);
+                        clock_ahead_ms = told.map(|told| told.saturating_sub(wall_ms));
+                    }
+                    attempt.on_frame(now, wall_ms, &frame)
+                }
             },
-            Ok(heard) => trial.heard(heard, clock),
-            Err(_) => trial.late(),
         };
         match step {
             Step::Wait => {}
             Step::Ready(hello) => break Ok(hello),
             Step::Refused(refusal) => break Err(refusal),
             Step::Send(text) => {
-                dialed.frame_cap.set(patience.max_frame);
+                dialed.frame_cap.set(MAX_FRAME);
                 if let Err(error) = dialed.outgoing.try_send_text(text) {
-                    break Err(Refusal::new(error.before_login(false), &error.to_string()));
+                    break Err(refusal(&error));
                 }
-                trial.sent(patience.login);
             }
         }
     };
-    Login {
-        outcome,
-        challenged_after: trial.challenged_at.map(|at| at.saturating_duration_since(started)),
-        clock_ahead_ms: trial.clock_ahead_ms,
-        took: started.elapsed(),
+    Login { outcome, challenged_after, clock_ahead_ms, took: clock.now().saturating_duration_since(started) }
+}
+
+fn parse(message: &Incoming) -> Result<Frame, gatewarden_protocol::FrameError> {
+    match message {
+        Incoming::Text(text) => Frame::parse(text.as_bytes()),
+        Incoming::Binary(bytes) => Frame::parse(bytes),
+        _ => Frame::parse(b""),
     }
 }
 
-struct Trial {
-    handshake: Handshake,
-    strange: u32,
-    due: Instant,
-    /// When to ask a silent `rpc` gateway for its info.
-    ask_info_at: Option<Instant>,
-    challenged_at: Option<Instant>,
-    clock_ahead_ms: Option<i64>,
+fn refusal(error: &SocketError) -> Refusal {
+    Refusal::new(error.before_login(false), &error.to_string())
 }
 
-fn refused(error: &SocketError) -> Step {
-    Step::Refused(Refusal::new(error.before_login(false), &error.to_string()))
-}
-
-impl Trial {
-    fn heard(&mut self, heard: Option<Result<Incoming, SocketError>>, clock: &Clock) -> Step {
-        match heard {
-            None => self.handshake.on_close(None, ""),
-            Some(Err(error)) => refused(&error),
-            Some(Ok(Incoming::Text(text))) => self.message(text.as_bytes(), clock),
-            Some(Ok(Incoming::Binary(bytes))) => self.message(&bytes, clock),
-            Some(Ok(Incoming::Ping(_) | Incoming::Pong(_))) => Step::Wait,
-            Some(Ok(Incoming::Close { code, reason })) => self.handshake.on_close(code.or(Some(1005)), &reason),
-        }
-    }
-
-    fn message(&mut self, bytes: &[u8], clock: &Clock) -> Step {
-        let frame = match Frame::parse(bytes) {
-            Ok(frame) => frame,
-            Err(error) => {
-                self.strange += 1;
-                if matches!(error, FrameError::NotAFrame) && self.strange < MAX_STRANGE_FRAMES {
-                    return Step::Wait;
-                }
-                return Step::Refused(Refusal::new(RefusalCode::NotAGateway, &error.to_string()));
-            }
-        };
-        let wall_ms = clock.wall_ms();
-        if let Frame::Event(event) = &frame
-            && is_challenge(event)
-            && self.challenged_at.is_none()
-        {
-            self.challenged_at = Some(Instant::now());
-            let told = Challenge::read(&event.payload).and_then(|challenge| challenge.ts_ms);
-            self.clock_ahead_ms = told.map(|told| told.saturating_sub(wall_ms));
-        }
-        self.handshake.on_frame(&frame, wall_ms)
-    }
-
-    /// Nothing came in time.
-    fn late(&mut self) -> Step {
-        if self.ask_info_at.take().is_some_and(|at| at <= Instant::now()) {
-            return self.handshake.on_challenge_timeout();
-        }
-        if self.handshake.is_authenticating() {
-            self.handshake.on_deadline()
-        } else {
-            self.handshake.on_challenge_timeout()
-        }
-    }
-
-    fn sent(&mut self, patience: Duration) {
-        let now = Instant::now();
-        let by_rpc = self.handshake.dialect() == Dialect::Rpc;
-        // The question for its info buys a silent gateway no more time; a late challenge does.
-        if !by_rpc || now >= self.due {
-            self.ask_info_at = by_rpc.then(|| now + INFO_AFTER);
-            self.due = now + patience;
-        }
-    }
+fn refused(error: SocketError) -> Step {
+    Step::Refused(refusal(&error))
 }
 
 #[cfg(test)]
@@ -170,8 +107,7 @@ mod tests {
     use super::*;
 
     const WALL: i64 = 1_795_253_714_441;
-    const PATIENCE: LoginPatience =
-        LoginPatience { challenge: Duration::from_secs(3), login: Duration::from_secs(5), max_frame: 1 << 20 };
+    const PATIENCE: LoginPatience = LoginPatience { challenge: Duration::from_secs(3), login: Duration::from_secs(5) };
 
     fn config() -> HandshakeConfig {
         let identity = Arc::new(DeviceIdentity::from_seed(&[7; 32]));

@@ -98,30 +98,6 @@ impl Findings {
         }
     }
 
-    /// Whether anything at all answered on the port, gateway or not.
-    pub fn is_reachable(&self) -> bool {
-        let dial_answered = |failure: &DialFailure| {
-            matches!(
-                failure,
-                DialFailure::UpgradeRefused { .. }
-                    | DialFailure::NotWebSocket { .. }
-                    | DialFailure::NotHttp { .. }
-                    | DialFailure::ReplyTooLarge { .. }
-                    | DialFailure::TlsNotTrusted { .. }
-                    | DialFailure::TlsFailed { .. }
-            )
-        };
-        let health_answered = match &self.health {
-            Ok(_) | Err(HealthFailure::NotAHealthDocument { .. }) => true,
-            Err(HealthFailure::Unreached(failure)) => dial_answered(failure),
-        };
-        health_answered
-            || self.socket.as_ref().is_some_and(|socket| match socket {
-                Err(NoGreeting::NotDialled(failure)) => dial_answered(failure),
-                _ => true,
-            })
-    }
-
     /// The time of the answer that counts: the greeting's, else the health document's.
     pub fn took(&self) -> Option<Duration> {
         match (&self.socket, &self.health) {

@@ -17,7 +17,7 @@ use actix_tls::connect::{ConnectError as NotConnected, ConnectInfo, Connection};
 use awc::error::{ConnectError, SendRequestError, WsClientError};
 use awc::middleware::Transform;
 use awc::{BoxedSocket, Client, ConnectRequest, ConnectResponse, Connector};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use gatewarden_protocol::GatewayAddress;
 use tokio::time::timeout;
@@ -182,12 +182,4 @@ async fn refusal(answer: Answer) -> DialFailure {
     })
     .await;
     DialFailure::UpgradeRefused { status, content_type, body: kept.freeze(), retry_after }
-}
-
-/// A refused upgrade's body as one line of text for a person, at most 200 characters.
-pub fn refusal_text(body: &Bytes) -> String {
-    let text = String::from_utf8_lossy(body);
-    let words: Vec<_> =
-        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
-    words.join(" ").chars().take(200).collect()
 }

@@ -211,13 +211,7 @@ async fn ask(gateway: Option<HttpGateway>, operation: HttpOperation, timeout: Du
             _ => HttpAnswer::Reply(Err(failure)),
         };
     };
-    match operation {
-        HttpOperation::Detect | HttpOperation::Health => HttpAnswer::Health(gateway.health(timeout).await),
-        HttpOperation::Sessions => HttpAnswer::Reply(gateway.sessions(timeout).await),
-        HttpOperation::Config => HttpAnswer::Reply(gateway.config(timeout).await),
-        HttpOperation::Spawn(params) => HttpAnswer::Reply(gateway.spawn(&params, timeout).await),
-        HttpOperation::Control(params) => HttpAnswer::Reply(gateway.control(&params, timeout).await),
-    }
+    gateway.ask(operation, timeout).await
 }
 
 fn read_findings(connection: &Connection, findings: &Findings) -> ProbeFinding {

@@ -145,27 +145,6 @@ fn presented(sha256: Option<&str>) -> String {
 }
 
 impl DialFailure {
-    /// The stable code.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::ForbiddenAddress { .. } => "address_forbidden",
-            Self::NameNotResolved { .. } => "name_not_resolved",
-            Self::Refused => "connection_refused",
-            Self::Reset { .. } => "connection_reset",
-            Self::Unreachable { .. } => "host_unreachable",
-            Self::Timeout { .. } => "timeout",
-            Self::TrustUnusable { .. } => "tls_trust_unusable",
-            Self::TlsNotTrusted { .. } => "tls_not_trusted",
-            Self::TlsFailed { .. } => "tls_failed",
-            Self::UpgradeRefused { .. } => "upgrade_refused",
-            Self::NotWebSocket { .. } => "not_a_websocket",
-            Self::NotHttp { .. } => "not_http",
-            Self::ReplyTooLarge { .. } => "reply_too_large",
-            Self::OutOfMemory(excess) => memory_code(*excess).as_str(),
-            Self::Other { .. } => "dial_failed",
-        }
-    }
-
     /// The step that failed.
     pub fn step(&self) -> DialStep {
         match self {
@@ -284,18 +263,6 @@ impl SocketError {
             Self::Protocol { .. } => strange(known),
             Self::SlowPeer => RefusalCode::GatewayUnavailable,
             Self::Closed | Self::Io { .. } => RefusalCode::ConnectionReset,
-        }
-    }
-
-    /// The stable code.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::FrameTooLarge { .. } => "frame_too_large",
-            Self::OutOfMemory(excess) => memory_code(*excess).as_str(),
-            Self::Protocol { .. } => "protocol_violation",
-            Self::SlowPeer => "slow_peer",
-            Self::Closed => "connection_closed",
-            Self::Io { .. } => "connection_lost",
         }
     }
 }

@@ -26,6 +26,7 @@ mod log_following;
 mod look_ups;
 mod peer;
 mod probes;
+mod request;
 mod run_tracker;
 mod run_words;
 mod runs;
@@ -183,7 +184,7 @@ impl Connection {
             Input::Deadline => self.on_deadline(moment),
             Input::Record(record) => self.update_record(moment, record),
             Input::Permit(permit) => self.on_permit(moment, permit),
-            Input::Call { call, method, params, timeout } => {
+            Input::Call(call, method, params, timeout) => {
                 let Machines { mut turn, active, .. } = self.machines(moment);
                 active::call(&mut turn, active, call, method, params, timeout);
             }
@@ -377,7 +378,7 @@ impl Connection {
         let to = match &self.state {
             State::Idle(_) => Phase::Idle,
             State::Dialing { .. } => Phase::Dialing,
-            State::Handshaking(handshaking) if handshaking.is_authenticating() => Phase::Authenticating,
+            State::Handshaking(handshaking) if handshaking.login.is_authenticating() => Phase::Authenticating,
             State::Handshaking(_) => Phase::AwaitingChallenge,
             State::HttpLogin { .. } => Phase::Authenticating,
             // Still connected while the restart is only announced.

@@ -147,15 +147,6 @@ impl Heartbeat {
         recovered
     }
 
-    /// The same question must be put again in another form (the gateway doesn't know this one): from now on the round
-    /// trip counts.
-    pub fn on_asked_again(&mut self, now: Instant) {
-        if let Phase::Asked { sent, due, .. } = &mut self.phase {
-            *sent = now;
-            *due = now + self.timeout;
-        }
-    }
-
     /// When to call [`Heartbeat::on_deadline`].
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.phase {

@@ -12,8 +12,6 @@
 //! name changes at midnight, it keeps the last lines where there are more than the limit, and says `reset` where the cursor
 //! is of no use.
 
-mod overlap;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -21,8 +19,6 @@ use std::time::{Duration, Instant};
 use gatewarden_protocol::LogTail as TailReply;
 use gatewarden_protocol::capabilities::LogSource;
 use gatewarden_protocol::logs::line_bytes;
-
-use self::overlap::repeated;
 
 /// Between an answer and the next question, while somebody watches.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -475,6 +471,18 @@ impl LogTail {
         self.interrupted = false;
         self.steps.push(LogStep::Over);
     }
+}
+
+/// How many of `lines` a watcher has that was given `given` before: the lines up to the last one given. None where the
+/// last one given isn't among them, or what stands before it differs: rather a line twice than one missed.
+fn repeated(given: &[String], lines: &[String]) -> usize {
+    let Some(last) = given.last() else { return 0 };
+    let ends_here = |place: &usize| {
+        let known = lines.iter().take(place + 1).rev();
+        known.zip(given.iter().rev()).all(|(one, other)| one == other)
+    };
+    let candidates = lines.iter().enumerate().filter(|(_, line)| *line == last).map(|(place, _)| place);
+    candidates.into_iter().find(ends_here).map_or(0, |place| place + 1)
 }
 
 #[cfg(test)]

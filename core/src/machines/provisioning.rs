@@ -1,7 +1,7 @@
 //! Creation of a gateway step by step (document 003): dialled and authenticated, its release judged, its main agent
 //! provisioned, recorded. Every failure undoes all of it. Takes what happened, says what to do next.
 
-use gatewarden_protocol::CalendarVersion;
+use gatewarden_protocol::{CalendarVersion, RefusalCode};
 use serde_json::{Map, Value, json};
 
 use crate::error::{ErrorCode, Failure};
@@ -89,7 +89,7 @@ impl Provisioning {
                 self.undo(failure)
             }
             // Not even tried, and not for up to a minute: nobody waits that long for an answer.
-            Phase::Idle if report.last_error.as_ref().is_some_and(|problem| is_lock(&problem.code)) => {
+            Phase::Idle if report.last_error.as_ref().is_some_and(|problem| topic(problem) == Topic::Lock) => {
                 let failure = self.refusal(report);
                 self.undo(failure)
             }
@@ -214,10 +214,11 @@ impl Provisioning {
                 .with_help(unreachable_help(&self.named))
                 .with_details(json!({"phase": report.phase.as_str()}));
         };
-        let code = if is_lock(&problem.code) || (report.phase == Phase::Blocked && !is_about_the_way(&problem.code)) {
-            ErrorCode::GatewayRefused
-        } else {
-            ErrorCode::GatewayUnreachable
+        let code = match topic(problem) {
+            Topic::Lock => ErrorCode::GatewayRefused,
+            Topic::Way | Topic::Certificate => ErrorCode::GatewayUnreachable,
+            _ if report.phase == Phase::Blocked => ErrorCode::GatewayRefused,
+            _ => ErrorCode::GatewayUnreachable,
         };
         let mut details = Map::new();
         details.insert("reason".to_owned(), json!(problem.code));
@@ -233,19 +234,17 @@ impl Provisioning {
 
     /// What to do. The words for a stored gateway speak of fields and attempts that there are not here.
     fn help_of(&self, problem: &Problem) -> String {
-        let help = match problem.code.as_str() {
-            "token_mismatch" | "token_missing" => TOKEN_HELP.to_owned(),
-            code if is_lock(code) => {
+        let help = match topic(problem) {
+            Topic::Token => TOKEN_HELP.to_owned(),
+            Topic::Lock => {
                 format!("{TOKEN_HELP} Wait until the lock has passed: five minutes on the gateway's side, one on ours.")
             }
-            "tls_not_trusted" => TLS_HELP.to_owned(),
-            "pairing_required" | "missing_scope" | "device_identity_required" => {
-                scope_help(self.named.disable_device_pairing)
-            }
-            code if speaks_of_us(code) => problem.help.clone(),
+            Topic::Certificate => TLS_HELP.to_owned(),
+            Topic::Scopes => scope_help(self.named.disable_device_pairing),
+            Topic::Us => problem.help.clone(),
             // What is not stored is not tried again.
-            _ if problem.help.contains("by itself") => unreachable_help(&self.named),
-            _ => format!("{} {}", problem.help, unreachable_help(&self.named)),
+            Topic::Way | Topic::Other if problem.help.contains("by itself") => unreachable_help(&self.named),
+            Topic::Way | Topic::Other => format!("{} {}", problem.help, unreachable_help(&self.named)),
         };
         format!("{help} Then send this request again: nothing was stored.")
     }
@@ -288,45 +287,55 @@ impl Provisioning {
     }
 }
 
-/// Whether a refusal speaks of the way to the gateway rather than of us.
-fn is_about_the_way(code: &str) -> bool {
-    matches!(
-        code,
-        "not_a_gateway"
-            | "redirected"
-            | "upgrade_forbidden"
-            | "tls_not_trusted"
-            | "tls_trust_unusable"
-            | "tls_failed"
-            | "address_forbidden"
-    )
+/// What a refusal speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Topic {
+    /// Nothing is tried after too many failed logins: by the gateway's will, or by the budget that keeps it from that.
+    Lock,
+    Token,
+    Scopes,
+    /// Who we are: whoever says so is running and can be reached.
+    Us,
+    Certificate,
+    /// The way to the gateway.
+    Way,
+    Other,
 }
 
-/// Whether a refusal speaks of who we are: whoever says so is running and can be reached.
-fn speaks_of_us(code: &str) -> bool {
-    matches!(
-        code,
-        "unauthorized"
-            | "password_required"
-            | "device_token_mismatch"
-            | "device_signature_invalid"
-            | "device_signature_expired"
-            | "device_id_mismatch"
-            | "device_nonce_mismatch"
-            | "device_removed"
-            | "origin_not_allowed"
-            | "role_not_allowed"
-            | "control_ui_build_mismatch"
-            | "protocol_mismatch"
-            | "version_too_old"
-            | "invalid_handshake"
-            | "refused_by_gateway"
-    )
-}
-
-/// Whether nothing is tried after too many failed logins: by the gateway's will, or by the budget that keeps it from that.
-fn is_lock(code: &str) -> bool {
-    matches!(code, "rate_limited" | "login_budget_spent")
+fn topic(problem: &Problem) -> Topic {
+    use RefusalCode as Code;
+    match Code::from_name(&problem.code) {
+        Some(Code::RateLimited | Code::LoginBudgetSpent) => Topic::Lock,
+        Some(Code::TokenMismatch | Code::TokenMissing) => Topic::Token,
+        Some(Code::PairingRequired | Code::MissingScope | Code::DeviceIdentityRequired) => Topic::Scopes,
+        Some(
+            Code::Unauthorized
+            | Code::PasswordRequired
+            | Code::DeviceTokenMismatch
+            | Code::DeviceSignatureInvalid
+            | Code::DeviceSignatureExpired
+            | Code::DeviceIdMismatch
+            | Code::DeviceNonceMismatch
+            | Code::DeviceRemoved
+            | Code::OriginNotAllowed
+            | Code::RoleNotAllowed
+            | Code::ControlUiBuildMismatch
+            | Code::ProtocolMismatch
+            | Code::VersionTooOld
+            | Code::InvalidHandshake
+            | Code::RefusedByGateway,
+        ) => Topic::Us,
+        Some(Code::TlsNotTrusted) => Topic::Certificate,
+        Some(
+            Code::NotAGateway
+            | Code::Redirected
+            | Code::UpgradeForbidden
+            | Code::TlsTrustUnusable
+            | Code::TlsFailed
+            | Code::AddressForbidden,
+        ) => Topic::Way,
+        _ => Topic::Other,
+    }
 }
 
 const TOKEN_HELP: &str = "Give the gateway's token with the request, in the field token (in the header X-Gateway-Token for a dial \

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::names::KnownName;
 
 fn release(protocol: u32, version: &str, methods: &[&str], scopes: &[&str]) -> Capabilities {
     Capabilities::from_hello(&Hello::read_connect(&json!({"type": "hello-ok", "protocol": protocol,
@@ -155,13 +156,6 @@ fn quirks_concern_real_releases_only() {
     assert!(older().has(Quirk::RunningStaysAfterAbort));
     assert!(!newest().has(Quirk::RunningStaysAfterAbort));
     assert!(!documented().has(Quirk::RunningStaysAfterAbort) && !rpc().has(Quirk::RunningStaysAfterAbort));
-}
-
-#[test]
-fn whether_we_are_admin_is_known_only_where_the_scopes_are_those_of_the_connection() {
-    assert_eq!(newest().is_admin(), Some(true));
-    assert_eq!(release(4, "2026.9.6", &USUAL, &["operator.read"]).is_admin(), Some(false));
-    assert_eq!(older().is_admin(), None);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use gatewarden_actors::dialing::{
     DialFailure, DialRequest, DialStep, Dialed, Dialer as _, HttpReply, HttpRequest, MemoryAccount, NetworkDialer,
 };
 use gatewarden_actors::gateway_record::TlsTrust;
+use gatewarden_actors::machines::connection::{HttpAnswer, HttpOperation};
 use gatewarden_protocol::handshake::HandshakeConfig;
 use gatewarden_protocol::hello::Hello;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_http_reply};
@@ -28,7 +29,6 @@ const CLOCK_TOLERANCE_MS: i64 = 120_000;
 const CLOCK_ODD_MS: i64 = 10_000;
 /// For the gateway's goodbye.
 const GOODBYE: Duration = Duration::from_millis(300);
-const MAX_FRAME: usize = 26 * 1024 * 1024;
 
 /// What is tried.
 #[derive(Debug)]
@@ -210,7 +210,7 @@ impl Way<'_> {
         let mut config = HandshakeConfig::with_device(Arc::clone(&known.device), env!("CARGO_PKG_VERSION"), "check");
         config.shared_token.clone_from(token);
         config.device_token.clone_from(&known.device_token);
-        let patience = LoginPatience { challenge: *patience, login: *patience, max_frame: MAX_FRAME };
+        let patience = LoginPatience { challenge: *patience, login: *patience };
         let login = log_in(&mut dialed, config, patience, &self.clock).await;
         // Both sides say goodbye, so that nothing in the gateway's log looks like a crash.
         let _ = dialed.outgoing.close(1000, "check done");
@@ -332,7 +332,10 @@ impl Way<'_> {
             HttpGateway::open(dialer, address.clone(), trust.clone(), token.clone(), *patience, self.memory.clone())
                 .await;
         let reply = match opened {
-            Ok((gateway, _)) => gateway.sessions(*patience).await,
+            Ok((gateway, _)) => match gateway.ask(HttpOperation::Sessions, *patience).await {
+                HttpAnswer::Reply(reply) => reply,
+                HttpAnswer::Health(_) => return,
+            },
             Err(failure) => {
                 let refusal = Refusal::new(RefusalCode::NotAGateway, &failure.to_string());
                 report.failed("handshake", self.problem(&refusal));

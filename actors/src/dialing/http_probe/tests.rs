@@ -1,4 +1,5 @@
 use super::*;
+use crate::dialing::HttpReply;
 
 fn reply(status: u16, content_type: Option<&str>, body: &'static str) -> HttpReply {
     HttpReply {

@@ -14,24 +14,22 @@ use gatewarden_protocol::limits::{MAX_SESSIONS, MAX_SESSIONS_BYTES};
 use gatewarden_protocol::pending::PendingRequests;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use gatewarden_protocol::{
-    AgentRow, Dialect, Method, RowRules, SessionPage, SessionRow, SessionTable, Support, WireError, encode_request,
-    read_agents, read_config_agents, read_sessions, words,
+    AgentRow, Dialect, Method, RowRules, SessionPage, SessionRow, SessionTable, Support, encode_request, read_agents,
+    read_config_agents, read_sessions, words,
 };
 use serde_json::{Value, json};
 
 use super::http_dialect::{self, SLACK};
-use super::peer::Peer;
-use super::runs::Runs;
-use super::{CallToken, Count, Effect, Epoch, Moment, Turn};
+use super::request::{MAX_CALL, NoAnswer, Outcome, PendingKind};
+use super::turn::{CallToken, Effect, Epoch, Moment, Turn};
 use crate::error::Failure;
 use crate::gateway_report::Phase;
 use crate::machines::heartbeat::Heartbeat;
 use crate::machines::sequence::Sequence;
-use crate::run::Certainty;
 use crate::settings::GatewaySettings;
 
-/// No caller waits longer than this.
-pub(super) const MAX_CALL: Duration = Duration::from_secs(600);
+/// Places in the table that callers don't get where their answers are no signs of life: for the heartbeat and reads of our own.
+const OWN_PLACES: usize = 8;
 /// Second replies that are waited for; the oldest is given up beyond that.
 const MAX_SECOND_REPLIES: usize = 1024;
 /// So many frames that are none within so long end the connection.
@@ -44,52 +42,6 @@ const MAX_PAGES: u32 = 64;
 const AFTER_BURST: Duration = Duration::from_secs(10);
 /// A list that failed is asked for again after this.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
-
-/// What a reply is awaited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PendingKind {
-    Caller(CallToken),
-    Heartbeat,
-    Agents,
-    AgentsFromConfig,
-    Subscribe,
-    Sessions,
-    Run(CallToken),
-    /// What must be set before a run is started, and whether that makes no sense without.
-    Preparation(CallToken, bool),
-    LookUp(CallToken),
-    Kill(CallToken),
-    Logs,
-}
-
-impl PendingKind {
-    pub(super) fn is_read(self) -> bool {
-        matches!(self, Self::Agents | Self::AgentsFromConfig | Self::Subscribe | Self::Sessions)
-    }
-}
-
-/// Why a request wasn't answered as it was meant to be.
-#[derive(Debug)]
-pub(super) enum NoAnswer {
-    /// The gateway said no.
-    Refused(WireError),
-    /// The gateway doesn't know the method.
-    NotOffered(WireError),
-    /// Nothing came back, or nothing that tells; and whether the gateway may be carrying the request out.
-    Lost(Failure, Certainty),
-}
-
-impl NoAnswer {
-    pub(super) fn failure(self, peer: &Peer, method: &str) -> Failure {
-        match self {
-            Self::Refused(error) => peer.refused(method, &error),
-            Self::NotOffered(_) => peer.not_supported(method),
-            Self::Lost(failure, _) => failure,
-        }
-    }
-}
-
-pub(super) type Outcome = Result<Value, NoAnswer>;
 
 #[derive(Debug)]
 pub(super) struct ActiveConnection {
@@ -178,10 +130,11 @@ impl ActiveConnection {
             settings.degraded_latency,
         );
         heartbeat.start(moment.now);
+        let places = settings.max_pending + if dialect == Dialect::Http { OWN_PLACES } else { 0 };
         Self {
             dialect,
             capabilities,
-            pending: PendingRequests::new(format!("gw{}-", epoch.0), settings.max_pending),
+            pending: PendingRequests::new(format!("gw{}-", epoch.0), places),
             second_replies: VecDeque::new(),
             heartbeat,
             pings: 0,
@@ -239,6 +192,10 @@ impl ActiveConnection {
         } else {
             None
         };
+        let is_own = kind == PendingKind::Heartbeat || kind.is_read();
+        if !is_own && self.pending.len() >= turn.peer.settings.max_pending {
+            return Err(turn.peer.busy());
+        }
         // An answer that the shell brings late is still the shell's to judge.
         let deadline = turn.moment.now + if over_http { timeout + SLACK } else { timeout };
         let id = self.pending.insert(method, deadline, kind).map_err(|_| turn.peer.busy())?;
@@ -298,15 +255,6 @@ impl ActiveConnection {
         }
         *count += 1;
         *count >= MAX_GARBAGE
-    }
-
-    /// The connection is gone: whoever waits for a reply is told so.
-    pub(super) fn abandon(&mut self, turn: &mut Turn<'_>, runs: &mut Runs) {
-        for settled in self.pending.drain_all() {
-            turn.push(Effect::Count(Count::Rpc(settled.method, "lost")));
-            let failure = turn.peer.connection_ended();
-            runs.unanswered(turn, settled.waiter, failure, Certainty::Unknown);
-        }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -440,7 +388,7 @@ impl ActiveConnection {
         turn: &mut Turn<'_>,
         kind: PendingKind,
         outcome: Outcome,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<String>, Box<Refusal>> {
         self.reads.under_way = false;
         let mut version = None;
         match (kind, outcome) {
@@ -466,7 +414,8 @@ impl ActiveConnection {
             // Old releases take the scopes away without a word: the first read finds out.
             (_, Err(NoAnswer::Refused(error))) if error.missing_scope().as_deref() == Some("operator.read") => {
                 let missing_scope = error.missing_scope();
-                return Err(Refusal { missing_scope, ..Refusal::new(RefusalCode::MissingScope, &error.message) });
+                let refusal = Refusal::new(RefusalCode::MissingScope, &error.message);
+                return Err(Box::new(Refusal { missing_scope, ..refusal }));
             }
             (kind, Err(_)) => self.unread(turn.moment.now, kind),
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::decoding::Meter;
 use gatewarden_protocol::frame::{FrameError, FrameText};
-use gatewarden_protocol::handshake::{Handshake, HandshakeConfig, ProtocolRange, Step};
+use gatewarden_protocol::handshake::{HandshakeConfig, ProtocolRange, Step};
 use gatewarden_protocol::health_document::HealthDocument;
 use gatewarden_protocol::hello::Hello;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_upgrade};
@@ -20,6 +20,7 @@ use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply}
 use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::{DeviceToken, SharedRecord, Transport};
 use crate::machines::breaker::Breaker;
+use crate::machines::login_attempt::{LoginAttempt, LoginPatience};
 
 /// A permit that isn't answered within this is asked for again.
 const PERMIT_WAIT: Duration = Duration::from_secs(5);
@@ -29,10 +30,6 @@ const MAX_ASKED: usize = 16;
 const MIN_DENIED: Duration = Duration::from_millis(100);
 /// What a dial may take beyond its own timeout before it is given up from here.
 const DIAL_SLACK: Duration = Duration::from_secs(2);
-/// JSON that is no frame, before the login: after this many it isn't believed to become one.
-const MAX_STRANGE_FRAMES: u32 = 10;
-/// How long an `auth` of the `rpc` dialect goes unanswered before the gateway is asked for its info.
-const INFO_AFTER: Duration = Duration::from_secs(2);
 /// The ids of the two HTTP requests of a login.
 const DETECT: &str = "detect";
 const LOGIN: &str = "login";
@@ -77,30 +74,11 @@ impl Login {
     }
 }
 
-/// A handshake on an open socket.
+/// A login on an open socket.
 #[derive(Debug)]
 pub(super) struct Handshaking {
-    handshake: Handshake,
-    /// A silent gateway is given up then, or spoken to first.
-    due: Instant,
-    /// When to ask a silent `rpc` gateway for its info.
-    ask_info_at: Option<Instant>,
-    offers_device_token: bool,
-    strange: u32,
-}
-
-impl Handshaking {
-    pub(super) fn is_authenticating(&self) -> bool {
-        self.handshake.is_authenticating()
-    }
-
-    pub(super) fn credentials_sent(&self) -> bool {
-        self.handshake.credentials_sent()
-    }
-
-    pub(super) fn offers_device_token(&self) -> bool {
-        self.offers_device_token
-    }
+    pub(super) login: LoginAttempt,
+    pub(super) offers_device_token: bool,
 }
 
 impl Connection {
@@ -232,13 +210,9 @@ impl Connection {
             _ => self.peer.settings.challenge_timeout,
         };
         let config = self.handshake_config();
-        let handshaking = Handshaking {
-            offers_device_token: config.device_token.is_some(),
-            handshake: Handshake::new(config),
-            due: moment.now + patience,
-            ask_info_at: None,
-            strange: 0,
-        };
+        let patience = LoginPatience { challenge: patience, login: self.peer.settings.connect_timeout };
+        let offers_device_token = config.device_token.is_some();
+        let handshaking = Handshaking { login: LoginAttempt::new(config, moment.now, patience), offers_device_token };
         self.enter(State::Handshaking(Box::new(handshaking)), "upgraded");
     }
 
@@ -273,13 +247,12 @@ impl Connection {
         let State::Handshaking(handshaking) = &mut self.state else { return };
         match FrameText::read(bytes).and_then(|text| text.decode(meter)) {
             Ok(frame) => {
-                let step = handshaking.handshake.on_frame(&frame, moment.wall_ms);
+                let step = handshaking.login.on_frame(moment.now, moment.wall_ms, &frame);
                 self.step(moment, step);
             }
             Err(FrameError::TooMuch(excess)) => self.end(moment, Refusal::new(memory_code(excess), "")),
             Err(error) => {
-                handshaking.strange += 1;
-                let hopeless = !matches!(error, FrameError::NotAFrame) || handshaking.strange >= MAX_STRANGE_FRAMES;
+                let hopeless = handshaking.login.on_strange_frame(&error);
                 self.push(Effect::Count(Count::DroppedFrame("garbage")));
                 if hopeless {
                     self.end(moment, Refusal::new(self.peer.strange_code(), &error.to_string()));
@@ -291,7 +264,7 @@ impl Connection {
     /// The socket ended before the login was done.
     pub(super) fn handshake_closed(&mut self, moment: Moment, code: Option<u16>, reason: &str) {
         if let State::Handshaking(handshaking) = &mut self.state {
-            let step = handshaking.handshake.on_close(code, reason);
+            let step = handshaking.login.on_close(code, reason);
             self.step(moment, step);
         }
     }
@@ -299,27 +272,18 @@ impl Connection {
     fn step(&mut self, moment: Moment, step: Step) {
         match step {
             Step::Wait => {}
-            Step::Send(text) => self.send_login(moment, text),
+            Step::Send(text) => self.send_login(text),
             Step::Ready(hello) => self.let_in(moment, *hello),
             Step::Refused(refusal) => self.end(moment, refusal),
         }
     }
 
-    fn send_login(&mut self, moment: Moment, text: String) {
-        let (epoch, max_frame) = (self.epoch, self.peer.settings.max_frame);
-        let was_authenticating = self.phase == crate::gateway_report::Phase::Authenticating;
-        let State::Handshaking(handshaking) = &mut self.state else { return };
-        let is_rpc = handshaking.handshake.dialect() == Dialect::Rpc;
-        if !is_rpc {
-            handshaking.ask_info_at = None;
-        }
-        // The question for its info buys a silent gateway no more time; a late challenge does.
-        if !(was_authenticating && is_rpc) {
-            handshaking.due = moment.now + self.peer.settings.connect_timeout;
-        }
+    fn send_login(&mut self, text: String) {
+        let State::Handshaking(handshaking) = &self.state else { return };
+        let is_rpc = handshaking.login.dialect() == Dialect::Rpc;
         // The reply to a login may be larger than anything that may come before it.
-        self.push(Effect::RaiseCap(epoch, max_frame));
-        self.push(Effect::Send { epoch, text, starts: None });
+        self.push(Effect::RaiseCap(self.epoch, self.peer.settings.max_frame));
+        self.push(Effect::Send { epoch: self.epoch, text, starts: None });
         self.note_phase(if is_rpc { "no_challenge" } else { "challenge" });
     }
 
@@ -464,9 +428,7 @@ impl Connection {
             State::Idle(Permission::Asked { again_at }) => Some(*again_at),
             State::Idle(Permission::Denied(until)) | State::Waiting(until) => Some(until.at),
             State::Dialing { due, .. } | State::HttpLogin { due, .. } => Some(*due),
-            State::Handshaking(handshaking) => {
-                Some(handshaking.ask_info_at.unwrap_or(handshaking.due).min(handshaking.due))
-            }
+            State::Handshaking(handshaking) => Some(handshaking.login.next_deadline()),
             State::Idle(Permission::NotAsked) | State::Live(_) | State::Stopped => None,
         }
     }
@@ -481,14 +443,7 @@ impl Connection {
                 self.end(moment, Refusal::new(RefusalCode::DialTimeout, ""));
             }
             State::Handshaking(handshaking) => {
-                let overdue = moment.now >= handshaking.due;
-                let step = if overdue && handshaking.handshake.is_authenticating() {
-                    handshaking.handshake.on_deadline()
-                } else {
-                    // Silent: it is spoken to first, and asked for its info if that isn't answered.
-                    handshaking.ask_info_at = overdue.then(|| moment.now + INFO_AFTER);
-                    handshaking.handshake.on_challenge_timeout()
-                };
+                let step = handshaking.login.on_deadline(moment.now);
                 self.step(moment, step);
             }
             State::Waiting(_) => self.begin(moment, "waited"),

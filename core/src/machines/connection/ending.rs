@@ -8,7 +8,7 @@ use super::{Connection, Count, Effect, Machines, Moment, Permission, State};
 use crate::gateway_notice::{AuthResult, GatewayNotice};
 use crate::gateway_report::{PairingView, Phase, Problem, StatusSource};
 use crate::machines::status::LastAttempt;
-use crate::run::SharedSessions;
+use crate::run::{Certainty, SharedSessions};
 
 /// Between looks at a gateway that waits for approval: at first, for how long, and after that.
 const PAIRING_RECHECK: Duration = Duration::from_secs(15);
@@ -97,7 +97,7 @@ impl Connection {
     /// Ends what is under way for a reason, whatever it is: the one way from any live state to a waiting one.
     pub(super) fn end(&mut self, moment: Moment, refusal: Refusal) {
         let used_device_token = match &self.state {
-            State::Handshaking(handshaking) => handshaking.offers_device_token(),
+            State::Handshaking(handshaking) => handshaking.offers_device_token,
             _ => false,
         };
         self.push(Effect::Count(Count::Refusal(refusal.code.as_str())));
@@ -255,7 +255,11 @@ impl Connection {
         let state = std::mem::replace(&mut self.state, State::Idle(Permission::NotAsked));
         if let State::Live(mut active) = state {
             let Machines { mut turn, runs, publisher, logs, .. } = self.machines(moment);
-            active.abandon(&mut turn, runs);
+            for settled in active.pending.drain_all() {
+                turn.push(Effect::Count(Count::Rpc(settled.method, "lost")));
+                let failure = turn.peer.connection_ended();
+                runs.unanswered(&mut turn, settled.waiter, failure, Certainty::Unknown);
+            }
             runs.connection_lost(&mut turn);
             publisher.connection_lost();
             logs.lost(&mut turn);
@@ -267,7 +271,7 @@ impl Connection {
     pub(super) fn settle_permit(&mut self, refusal: Option<&Refusal>) {
         let sent = match &self.state {
             State::Dialing { .. } => false,
-            State::Handshaking(handshaking) => handshaking.credentials_sent(),
+            State::Handshaking(handshaking) => handshaking.login.credentials_sent(),
             State::HttpLogin { token_sent, .. } => *token_sent,
             State::Idle(_) | State::Live(_) | State::Waiting(_) | State::Stopped => return,
         };

@@ -12,7 +12,7 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode, classify_close};
 use gatewarden_protocol::{Dialect, SessionsEvent, Unmatched, WireError, read_sessions_event};
 use serde_json::{Value, json};
 
-use super::active::{NoAnswer, Outcome, PendingKind};
+use super::request::{NoAnswer, Outcome, PendingKind};
 use super::{Connection, Count, Effect, HttpAnswer, Machines, Moment, SocketInput, State, http_dialect};
 use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, Health, HealthFailure};
@@ -188,7 +188,7 @@ impl Connection {
                 match active.on_read(&mut turn, waiter, outcome) {
                     Ok(version) if self.peer.version.is_none() => self.peer.identify(version, None),
                     Ok(_) => {}
-                    Err(refusal) => self.end(moment, refusal),
+                    Err(refusal) => self.end(moment, *refusal),
                 }
             }
         }

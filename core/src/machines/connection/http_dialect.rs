@@ -8,9 +8,9 @@ use gatewarden_protocol::limits::MAX_DECODED_ROW;
 use gatewarden_protocol::{Method, WireError, words};
 use serde_json::{Value, json};
 
-use super::HttpOperation;
-use super::active::{NoAnswer, Outcome, PendingKind};
 use super::peer::Peer;
+use super::request::{NoAnswer, Outcome, PendingKind};
+use super::turn::HttpOperation;
 use crate::dialing::{DialFailure, DialStep, Health, HealthFailure, HttpReply};
 use crate::error::{ErrorCode, Failure};
 use crate::run::Certainty;

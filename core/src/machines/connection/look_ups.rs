@@ -1,6 +1,7 @@
 //! What became of a run: asked of the gateway, never started again. `agent.wait` first where there is one, then the
 //! session's row; what neither tells is not known.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use gatewarden_protocol::hello::HelloForm;
@@ -9,11 +10,12 @@ use gatewarden_protocol::{
 };
 use serde_json::{Value, json};
 
-use super::active::{ActiveConnection, MAX_CALL, Outcome, PendingKind, ready};
+use super::active::ActiveConnection;
+use super::request::{MAX_CALL, Outcome, PendingKind};
+use super::run_tracker::RunTracker;
 use super::run_words;
-use super::runs::Runs;
+use super::turn::{CallToken, Effect, Turn};
 use super::work_request::is_own_session;
-use super::{CallToken, Effect, Turn};
 use crate::error::Failure;
 use crate::run::{LookUpRun, LookedUp, RunFinding, RunStage};
 
@@ -22,7 +24,7 @@ const WAIT_MS: u64 = 200;
 
 /// A look-up under way.
 #[derive(Debug)]
-pub(super) struct LookUp {
+struct LookUp {
     run_id: String,
     session_key: Option<String>,
     deadline: Instant,
@@ -45,36 +47,47 @@ enum LookUpStep {
     List,
 }
 
-impl Runs {
-    /// Somebody wants to know what became of a run.
-    pub(super) fn look_up(
+impl LookUpStep {
+    fn method(self) -> &'static str {
+        match self {
+            Self::Wait => "agent.wait",
+            Self::HistoryOfEnded | Self::HistoryOfUnknown => "chat.history",
+            Self::Sessions | Self::List => "sessions.list",
+        }
+    }
+}
+
+/// The look-ups under way.
+#[derive(Debug, Default)]
+pub(super) struct LookUps(HashMap<CallToken, LookUp>);
+
+impl LookUps {
+    /// Begins one. What is found out is told to `runs` too.
+    pub(super) fn begin(
         &mut self,
         turn: &mut Turn<'_>,
-        active: Option<&mut ActiveConnection>,
+        active: &mut ActiveConnection,
+        runs: &mut RunTracker,
         call: CallToken,
         wanted: LookUpRun,
     ) {
         let LookUpRun { run_id, session_key, timeout } = wanted;
-        let active = match ready(turn, active) {
-            Ok(active) => active,
-            Err(failure) => return turn.push(Effect::AnswerFinding(call, Err(failure))),
-        };
         // Whose acceptance was lost has no session on record, though it was sent with one.
-        let session_key = session_key.or_else(|| self.tracker.session_of(&run_id));
+        let session_key = session_key.or_else(|| runs.session_of(&run_id));
         let deadline = turn.moment.now + timeout.min(MAX_CALL);
         let params = json!({ "runId": run_id, "timeoutMs": WAIT_MS });
         let step = LookUpStep::Wait;
-        self.look_ups.insert(call, LookUp { run_id, session_key, deadline, step, reads_as_ended_well: false });
+        self.0.insert(call, LookUp { run_id, session_key, deadline, step, reads_as_ended_well: false });
         let waits = match active.capabilities.form() {
             HelloForm::Release => active.capabilities.may_have(Method::AgentWait),
             _ => active.capabilities.support(Method::AgentWait) == Support::Yes,
         };
         if active.dialect == Dialect::Http {
-            self.ask(turn, active, call, LookUpStep::List, "sessions.list", &json!({}));
+            self.ask(turn, active, runs, call, LookUpStep::List, &json!({}));
         } else if waits {
-            self.ask(turn, active, call, LookUpStep::Wait, "agent.wait", &params);
+            self.ask(turn, active, runs, call, LookUpStep::Wait, &params);
         } else {
-            self.look_at_rows(turn, active, call);
+            self.look_at_rows(turn, active, runs, call);
         }
     }
 
@@ -82,16 +95,16 @@ impl Runs {
         &mut self,
         turn: &mut Turn<'_>,
         active: &mut ActiveConnection,
+        runs: &mut RunTracker,
         call: CallToken,
         step: LookUpStep,
-        method: &str,
         params: &Value,
     ) {
-        let Some(look_up) = self.look_ups.get_mut(&call) else { return };
+        let Some(look_up) = self.0.get_mut(&call) else { return };
         look_up.step = step;
         let timeout = look_up.deadline.saturating_duration_since(turn.moment.now);
-        if let Err(failure) = active.request(turn, method, params, timeout, PendingKind::LookUp(call)) {
-            self.found(turn, call, Err(failure));
+        if let Err(failure) = active.request(turn, step.method(), params, timeout, PendingKind::LookUp(call)) {
+            self.found(turn, runs, call, Err(failure));
         }
     }
 
@@ -100,62 +113,70 @@ impl Runs {
         &mut self,
         turn: &mut Turn<'_>,
         active: &mut ActiveConnection,
+        runs: &mut RunTracker,
         call: CallToken,
         step: LookUpStep,
         session_key: &str,
     ) {
-        self.ask(turn, active, call, step, "chat.history", &json!({ "sessionKey": session_key, "limit": 4 }));
+        self.ask(turn, active, runs, call, step, &json!({ "sessionKey": session_key, "limit": 4 }));
     }
 
     /// The gateway answered a step of a look-up.
-    pub(super) fn look_up_answered(
+    pub(super) fn answered(
         &mut self,
         turn: &mut Turn<'_>,
         active: &mut ActiveConnection,
+        runs: &mut RunTracker,
         call: CallToken,
         outcome: Outcome,
     ) {
-        let Some(look_up) = self.look_ups.get_mut(&call) else { return };
+        let Some(look_up) = self.0.get_mut(&call) else { return };
         let (step, key) = (look_up.step, look_up.session_key.clone());
         let may_hide_failure = active.capabilities.has(Quirk::FailedChatReadsAsFinal);
         match (step, outcome) {
             (LookUpStep::Wait, Ok(payload)) => match (run_words::read_wait(&payload), key) {
                 (Some(RunStage::Completed { .. }), Some(key)) if may_hide_failure => {
-                    self.ask_history(turn, active, call, LookUpStep::HistoryOfEnded, &key);
+                    self.ask_history(turn, active, runs, call, LookUpStep::HistoryOfEnded, &key);
                 }
                 // Only the list of sessions tells which one is the run's own.
                 (Some(RunStage::Completed { .. }), None) if may_hide_failure => {
                     look_up.reads_as_ended_well = true;
-                    self.look_at_rows(turn, active, call);
+                    self.look_at_rows(turn, active, runs, call);
                 }
-                (Some(stage), _) => self.found(turn, call, Ok(RunFinding::Ended(stage))),
-                (None, _) => self.look_at_rows(turn, active, call),
+                (Some(stage), _) => self.found(turn, runs, call, Ok(RunFinding::Ended(stage))),
+                (None, _) => self.look_at_rows(turn, active, runs, call),
             },
-            (LookUpStep::Wait, Err(_)) => self.look_at_rows(turn, active, call),
+            (LookUpStep::Wait, Err(_)) => self.look_at_rows(turn, active, runs, call),
             (LookUpStep::HistoryOfEnded | LookUpStep::HistoryOfUnknown, outcome) => {
                 let failed = outcome.ok().and_then(|history| run_words::failure_in_history(&history));
                 let otherwise = match step {
                     LookUpStep::HistoryOfEnded => RunFinding::Ended(RunStage::Completed { result: Value::Null }),
                     _ => RunFinding::NotKnown,
                 };
-                self.found(turn, call, Ok(failed.map_or(otherwise, RunFinding::Ended)));
+                self.found(turn, runs, call, Ok(failed.map_or(otherwise, RunFinding::Ended)));
             }
             (LookUpStep::List, Ok(document)) => {
                 let rules = RowRules { now_ms: turn.moment.wall_ms, ..RowRules::default() };
                 let rows = read_sessions(&document, rules).map(|page| page.rows).unwrap_or_default();
                 let finding = find(rows.iter(), &look_up.run_id, key.as_deref(), false);
-                self.found(turn, call, Ok(finding));
+                self.found(turn, runs, call, Ok(finding));
             }
             (LookUpStep::List, Err(no_answer)) => {
-                self.found(turn, call, Err(no_answer.failure(turn.peer, "sessions.list")));
+                self.found(turn, runs, call, Err(no_answer.failure(turn.peer, "sessions.list")));
             }
             (LookUpStep::Sessions, _) => {}
         }
     }
 
     /// The session's row tells, once the list is read.
-    fn look_at_rows(&mut self, turn: &mut Turn<'_>, active: &mut ActiveConnection, call: CallToken) {
-        let Some(look_up) = self.look_ups.get_mut(&call) else { return };
+    fn look_at_rows(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: &mut ActiveConnection,
+        runs: &mut RunTracker,
+        call: CallToken,
+    ) {
+        let Some(look_up) = self.0.get_mut(&call) else { return };
         if !active.knows_sessions() {
             look_up.step = LookUpStep::Sessions;
             return;
@@ -168,54 +189,70 @@ impl Runs {
         let key = look_up.session_key.clone();
         if look_up.reads_as_ended_well {
             return match key {
-                Some(key) => self.ask_history(turn, active, call, LookUpStep::HistoryOfEnded, &key),
-                None => self.found(turn, call, Ok(RunFinding::Ended(RunStage::Completed { result: Value::Null }))),
+                Some(key) => self.ask_history(turn, active, runs, call, LookUpStep::HistoryOfEnded, &key),
+                None => {
+                    self.found(turn, runs, call, Ok(RunFinding::Ended(RunStage::Completed { result: Value::Null })))
+                }
             };
         }
         let finding = find(rows.into_iter().map(|row| &**row), &look_up.run_id, key.as_deref(), false);
         match key.filter(|key| is_own_session(key, &look_up.run_id)) {
             Some(own) if finding == RunFinding::NotKnown && active.capabilities.has(Quirk::FailedChatReadsAsFinal) => {
-                self.ask_history(turn, active, call, LookUpStep::HistoryOfUnknown, &own);
+                self.ask_history(turn, active, runs, call, LookUpStep::HistoryOfUnknown, &own);
             }
-            _ => self.found(turn, call, Ok(finding)),
+            _ => self.found(turn, runs, call, Ok(finding)),
         }
     }
 
     /// The list of sessions has been read: who waited for it looks now.
-    pub(super) fn look_ups_after_list(&mut self, turn: &mut Turn<'_>, active: &mut ActiveConnection) {
+    pub(super) fn after_list(&mut self, turn: &mut Turn<'_>, active: &mut ActiveConnection, runs: &mut RunTracker) {
         for call in self.waiting_for_list(|_| true) {
-            self.look_at_rows(turn, active, call);
+            self.look_at_rows(turn, active, runs, call);
         }
     }
 
     /// Look-ups that waited for a list that didn't come.
-    pub(super) fn expire_look_ups(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn on_deadline(&mut self, turn: &mut Turn<'_>, runs: &mut RunTracker) {
         let now = turn.moment.now;
         for call in self.waiting_for_list(|look_up| now >= look_up.deadline) {
-            self.found(turn, call, Ok(RunFinding::NotKnown));
+            self.found(turn, runs, call, Ok(RunFinding::NotKnown));
         }
     }
 
-    pub(super) fn look_up_deadline(&self) -> Option<Instant> {
-        let waiting = self.look_ups.values().filter(|look_up| look_up.step == LookUpStep::Sessions);
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let waiting = self.0.values().filter(|look_up| look_up.step == LookUpStep::Sessions);
         waiting.map(|look_up| look_up.deadline).min()
     }
 
+    /// The connection is gone: whoever waits is told so, for a reply or for a list.
+    pub(super) fn connection_lost(&mut self, turn: &mut Turn<'_>, runs: &mut RunTracker) {
+        let calls: Vec<CallToken> = self.0.keys().copied().collect();
+        for call in calls {
+            let failure = turn.peer.connection_ended();
+            self.found(turn, runs, call, Err(failure));
+        }
+    }
+
     fn waiting_for_list(&self, which: impl Fn(&LookUp) -> bool) -> Vec<CallToken> {
-        let waiting =
-            self.look_ups.iter().filter(|(_, look_up)| look_up.step == LookUpStep::Sessions && which(look_up));
+        let waiting = self.0.iter().filter(|(_, look_up)| look_up.step == LookUpStep::Sessions && which(look_up));
         waiting.map(|(call, _)| *call).collect()
     }
 
     /// Answers a look-up. A run that goes on is followed from here; one that has ended has been told of.
-    pub(super) fn found(&mut self, turn: &mut Turn<'_>, call: CallToken, result: Result<RunFinding, Failure>) {
-        let Some(LookUp { run_id, session_key, deadline, .. }) = self.look_ups.remove(&call) else { return };
+    pub(super) fn found(
+        &mut self,
+        turn: &mut Turn<'_>,
+        runs: &mut RunTracker,
+        call: CallToken,
+        result: Result<RunFinding, Failure>,
+    ) {
+        let Some(LookUp { run_id, session_key, deadline, .. }) = self.0.remove(&call) else { return };
         match &result {
             Ok(RunFinding::Running) => {
-                self.tracker.follow(&run_id, session_key.as_deref());
-                self.tracker.accepted(&run_id, true, false);
+                runs.follow(&run_id, session_key.as_deref());
+                runs.accepted(&run_id, true, false);
             }
-            Ok(RunFinding::Ended(_)) => self.tracker.settle(&run_id, deadline),
+            Ok(RunFinding::Ended(_)) => runs.settle(&run_id, deadline),
             _ => {}
         }
         turn.push(Effect::AnswerFinding(call, result.map(|finding| LookedUp { finding, session_key })));

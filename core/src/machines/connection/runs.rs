@@ -12,16 +12,18 @@ use gatewarden_protocol::hello::HelloForm;
 use gatewarden_protocol::{Dialect, Event, Quirk, WireError};
 use serde_json::{Value, json};
 
-use super::active::{ActiveConnection, MAX_CALL, NoAnswer, Outcome, PendingKind, ready};
-use super::look_ups::{LookUp, find};
+use super::active::{ActiveConnection, ready};
+use super::look_ups::{LookUps, find};
+use super::request::{MAX_CALL, NoAnswer, Outcome, PendingKind};
 use super::run_tracker::RunTracker;
 use super::run_words::{self, Confidence, Progress, RunUpdate};
+use super::turn::{CallToken, Effect, Turn};
 use super::work_request::{self, WorkRequest};
-use super::{CallToken, Effect, Turn};
 use crate::error::Failure;
 use crate::gateway_notice::GatewayNotice;
 use crate::run::{
-    Accepted, Certainty, ControlSession, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction, StartRun,
+    Accepted, Certainty, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction,
+    StartRun,
 };
 
 /// After something of our own doing, until the list of sessions shows it.
@@ -32,11 +34,11 @@ const LIST_EVERY: Duration = Duration::from_secs(15);
 /// All about runs that outlives a connection, and what is asked over the present one.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    pub(super) tracker: RunTracker,
+    tracker: RunTracker,
     starting: HashMap<CallToken, Starting>,
     /// The ids in the table of requests that went out under a spawn's id.
     table_ids: HashMap<String, String>,
-    pub(super) look_ups: HashMap<CallToken, LookUp>,
+    look_ups: LookUps,
     /// Kills under way and the sessions that they are for.
     kills: HashMap<CallToken, String>,
 }
@@ -111,6 +113,20 @@ impl Runs {
         }
     }
 
+    /// Somebody wants to know what became of a run.
+    pub(super) fn look_up(
+        &mut self,
+        turn: &mut Turn<'_>,
+        active: Option<&mut ActiveConnection>,
+        call: CallToken,
+        wanted: LookUpRun,
+    ) {
+        match ready(turn, active) {
+            Ok(active) => self.look_ups.begin(turn, active, &mut self.tracker, call, wanted),
+            Err(failure) => turn.push(Effect::AnswerFinding(call, Err(failure))),
+        }
+    }
+
     /// What came of a request for a run, a look-up or a kill.
     pub(super) fn answered(
         &mut self,
@@ -130,7 +146,9 @@ impl Runs {
             (PendingKind::Preparation(call, _), _) => self.go_on_starting(turn, active, call),
             (PendingKind::Run(call), Ok(payload)) => self.taken(turn, active, call, wire_id, payload),
             (PendingKind::Run(call), Err(no_answer)) => self.refused(turn, call, no_answer),
-            (PendingKind::LookUp(call), outcome) => self.look_up_answered(turn, active, call, outcome),
+            (PendingKind::LookUp(call), outcome) => {
+                self.look_ups.answered(turn, active, &mut self.tracker, call, outcome);
+            }
             (PendingKind::Kill(call), outcome) => self.kill_answered(turn, call, method, outcome),
             _ => {}
         }
@@ -153,7 +171,7 @@ impl Runs {
                 Some(_) => self.not_taken(turn, call, failure),
                 None => {}
             },
-            PendingKind::LookUp(call) => self.found(turn, call, Err(failure)),
+            PendingKind::LookUp(call) => self.look_ups.found(turn, &mut self.tracker, call, Err(failure)),
             PendingKind::Caller(call) | PendingKind::Kill(call) => {
                 self.kills.remove(&call);
                 turn.push(Effect::Answer(call, Err(failure)));
@@ -340,7 +358,7 @@ impl Runs {
 
     /// The list of sessions has been read: who waited for it looks now, and over HTTP it is all that tells of runs.
     pub(super) fn after_list(&mut self, turn: &mut Turn<'_>, active: &mut ActiveConnection) {
-        self.look_ups_after_list(turn, active);
+        self.look_ups.after_list(turn, active, &mut self.tracker);
         if active.dialect != Dialect::Http {
             return;
         }
@@ -362,24 +380,19 @@ impl Runs {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.tracker.next_deadline(), self.look_up_deadline()].into_iter().flatten().min()
+        [self.tracker.next_deadline(), self.look_ups.next_deadline()].into_iter().flatten().min()
     }
 
     /// Look-ups that waited in vain, and ends that nothing bettered in time.
     pub(super) fn on_deadline(&mut self, turn: &mut Turn<'_>) {
-        self.expire_look_ups(turn);
+        self.look_ups.on_deadline(turn, &mut self.tracker);
         for notice in self.tracker.on_deadline(turn.moment.now) {
             tell(turn, Some(notice));
         }
     }
 
-    /// The connection is gone: look-ups that wait for a list are told so too.
     pub(super) fn connection_lost(&mut self, turn: &mut Turn<'_>) {
-        let calls: Vec<CallToken> = self.look_ups.keys().copied().collect();
-        for call in calls {
-            let failure = turn.peer.connection_ended();
-            self.found(turn, call, Err(failure));
-        }
+        self.look_ups.connection_lost(turn, &mut self.tracker);
         self.tracker.connection_lost();
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Turn;
 use super::active::ActiveConnection;
+use super::turn::Turn;
 use crate::gateway_notice::GatewayNotice;
 use crate::run::{SessionSnapshot, SharedSessions};
 

@@ -73,17 +73,9 @@ pub enum Input<'a> {
     Permit(AuthPermit),
     /// Something about the socket or the HTTP conversation of an attempt.
     Socket(Epoch, SocketInput<'a>),
-    /// Somebody asks the gateway for something. Answered once, with [`Effect::Answer`].
-    Call {
-        /// Who.
-        call: CallToken,
-        /// The method on the wire.
-        method: &'a str,
-        /// Its parameters.
-        params: &'a Value,
-        /// How long the answer is waited for.
-        timeout: Duration,
-    },
+    /// Somebody asks the gateway for something: method, parameters and how long the answer is waited for. Answered once, with
+    /// [`Effect::Answer`].
+    Call(CallToken, &'a str, &'a Value, Duration),
     /// Somebody wants a run started. Answered once, with [`Effect::AnswerRun`].
     StartRun(CallToken, StartRun),
     /// The socket refused the frame that was to start a run: it never left.

@@ -29,6 +29,18 @@ pub(super) struct Preparation {
     pub(super) needed: bool,
 }
 
+/// What a form calls the fields of a task.
+struct TaskNames {
+    task: &'static str,
+    agent: &'static str,
+    timeout: &'static str,
+}
+
+/// The words of our own API, since document 002 has none.
+const DOCUMENTED: TaskNames = TaskNames { task: "task", agent: "agent", timeout: "timeoutSeconds" };
+/// Those of real releases, and of document 004 as far as it names any.
+const RELEASE: TaskNames = TaskNames { task: "message", agent: "agentId", timeout: "timeout" };
+
 /// The words for `work`, or the method that the gateway lacks for it. `agents` are the gateway's, where known.
 pub(super) fn word(
     capabilities: &Capabilities,
@@ -42,14 +54,17 @@ pub(super) fn word(
             SpawnCommand::Http => Ok(over_http(command_params(work), None, spawn_id)),
             SpawnCommand::Impossible => Err("spawn"),
         },
-        Work::Task { session_key, .. } => match capabilities.spawn_task() {
-            SpawnTask::Spawn => Ok(documented(task_params(work), session_key.clone())),
-            SpawnTask::Http => Ok(over_http(task_params(work), session_key.clone(), spawn_id)),
-            SpawnTask::AgentOneReply => Ok(agent_of_rpc(work)),
-            SpawnTask::AgentTwoReplies => Ok(agent(work, agents, spawn_id)),
-            SpawnTask::ChatSend => Ok(chat(work, agents, spawn_id)),
-            SpawnTask::Impossible => Err("agent"),
-        },
+        Work::Task { session_key, .. } => {
+            let named = || session_key.clone();
+            match capabilities.spawn_task() {
+                SpawnTask::Spawn => Ok(documented(task_params(&DOCUMENTED, work, named()), named())),
+                SpawnTask::Http => Ok(over_http(task_params(&DOCUMENTED, work, named()), named(), spawn_id)),
+                SpawnTask::AgentOneReply => Ok(plain("agent", task_params(&RELEASE, work, named()), named())),
+                SpawnTask::AgentTwoReplies => Ok(agent(work, agents, spawn_id)),
+                SpawnTask::ChatSend => Ok(chat(work, agents, spawn_id)),
+                SpawnTask::Impossible => Err("agent"),
+            }
+        }
     }
 }
 
@@ -80,48 +95,23 @@ fn command_params(work: &Work) -> Map<String, Value> {
     params
 }
 
-/// A task in the words of our own API, since document 002 has none.
-fn task_params(work: &Work) -> Map<String, Value> {
+fn task_params(names: &TaskNames, work: &Work, session_key: Option<String>) -> Map<String, Value> {
     let mut params = Map::new();
-    if let Work::Task { task, agent, session_key, model, label, timeout_seconds } = work {
-        params.insert("task".to_owned(), task.clone().into());
-        put(&mut params, "agent", agent.clone());
-        put(&mut params, "sessionKey", session_key.clone());
+    if let Work::Task { task, agent, model, label, timeout_seconds, .. } = work {
+        params.insert(names.task.to_owned(), task.clone().into());
+        put(&mut params, names.agent, agent.clone());
+        put(&mut params, "sessionKey", session_key);
         put(&mut params, "model", model.clone());
         put(&mut params, "label", label.clone());
-        put(&mut params, "timeoutSeconds", *timeout_seconds);
+        put(&mut params, names.timeout, *timeout_seconds);
     }
     params
-}
-
-/// `agent` as document 004 has it, with the real releases' names for what it leaves out.
-fn agent_of_rpc(work: &Work) -> WorkRequest {
-    let mut params = Map::new();
-    let mut key = None;
-    if let Work::Task { task, agent, session_key, model, label, timeout_seconds } = work {
-        params.insert("message".to_owned(), task.clone().into());
-        put(&mut params, "agentId", agent.clone());
-        put(&mut params, "sessionKey", session_key.clone());
-        put(&mut params, "model", model.clone());
-        put(&mut params, "label", label.clone());
-        put(&mut params, "timeout", *timeout_seconds);
-        key = session_key.clone();
-    }
-    plain("agent", params, key)
 }
 
 /// `agent` of real releases. Without a session of its own it would run in the agent's main one and take over its label.
 fn agent(work: &Work, agents: Option<&[AgentRow]>, spawn_id: &str) -> WorkRequest {
     let key = session_of(work, agents, spawn_id);
-    let mut params = Map::new();
-    if let Work::Task { task, agent, model, label, timeout_seconds, .. } = work {
-        params.insert("message".to_owned(), task.clone().into());
-        put(&mut params, "agentId", agent.clone());
-        params.insert("sessionKey".to_owned(), key.clone().into());
-        put(&mut params, "model", model.clone());
-        put(&mut params, "label", label.clone());
-        put(&mut params, "timeout", *timeout_seconds);
-    }
+    let mut params = task_params(&RELEASE, work, Some(key.clone()));
     params.insert("idempotencyKey".to_owned(), spawn_id.into());
     params.insert("deliver".to_owned(), false.into());
     plain("agent", params, Some(key))
@@ -129,19 +119,18 @@ fn agent(work: &Work, agents: Option<&[AgentRow]>, spawn_id: &str) -> WorkReques
 
 /// `chat.send` of real releases: it takes neither model nor label, which belong to the session there.
 fn chat(work: &Work, agents: Option<&[AgentRow]>, spawn_id: &str) -> WorkRequest {
-    let key = session_of(work, agents, spawn_id);
-    let mut params = Map::new();
-    let mut before = Vec::new();
-    if let Work::Task { task, model, label, timeout_seconds, .. } = work {
-        params.insert("message".to_owned(), task.clone().into());
-        put(&mut params, "timeoutMs", timeout_seconds.map(|seconds| u64::from(seconds) * 1_000));
-        let prepare = |params, needed| Preparation { params, needed };
-        before.extend(label.iter().map(|label| prepare(json!({ "key": key, "label": label }), false)));
-        before.extend(model.iter().map(|model| prepare(json!({ "key": key, "model": model }), true)));
-    }
-    params.insert("sessionKey".to_owned(), key.clone().into());
-    params.insert("idempotencyKey".to_owned(), spawn_id.into());
-    params.insert("deliver".to_owned(), false.into());
+    let WorkRequest { params: Value::Object(mut params), session_key: Some(key), .. } = agent(work, agents, spawn_id)
+    else {
+        return plain("chat.send", Map::new(), None);
+    };
+    params.remove("agentId");
+    let mut take = |name: &str| params.remove(name);
+    let (label, model, timeout) = (take("label"), take("model"), take("timeout"));
+    put(&mut params, "timeoutMs", timeout.and_then(|seconds| seconds.as_u64()).map(|seconds| seconds * 1_000));
+    let prepare = |params, needed| Preparation { params, needed };
+    let label = label.map(|label| prepare(json!({ "key": key, "label": label }), false));
+    let model = model.map(|model| prepare(json!({ "key": key, "model": model }), true));
+    let before = label.into_iter().chain(model).collect();
     WorkRequest { before, ..plain("chat.send", params, Some(key)) }
 }
 

@@ -134,17 +134,6 @@ fn a_reply_that_nobody_asked_for_measures_nothing() {
 }
 
 #[test]
-fn a_question_put_again_in_another_form_is_measured_from_then_on() {
-    let begin = start();
-    let mut heartbeat = documented();
-    heartbeat.start(begin);
-    heartbeat.on_deadline(begin);
-    heartbeat.on_asked_again(begin + SECOND);
-    assert_eq!(heartbeat.next_deadline(), Some(begin + 11 * SECOND));
-    assert_eq!(heartbeat.on_reply(begin + SECOND + Duration::from_millis(3)), Some(Duration::from_millis(3)));
-}
-
-#[test]
 fn a_probe_hastens_the_next_heartbeat_but_never_doubles_one() {
     let begin = start();
     let mut heartbeat = documented();

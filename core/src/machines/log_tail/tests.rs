@@ -379,3 +379,29 @@ fn a_cursor_is_the_same_after_its_way_through_a_text_and_nonsense_is_none() {
         assert_eq!(LogCursor::parse(text), None, "{text}");
     }
 }
+
+fn known(given: &str, lines: &str) -> usize {
+    let split = |text: &str| text.chars().map(|letter| letter.to_string()).collect::<Vec<_>>();
+    repeated(&split(given), &split(lines))
+}
+
+#[test]
+fn the_lines_up_to_the_last_one_given_are_known() {
+    assert_eq!(known("abcd", "cdef"), 2);
+    assert_eq!(known("abcd", "abcdef"), 4);
+    assert_eq!(known("cd", "abcdef"), 4, "what was given before may begin later than what comes");
+    assert_eq!(known("abcd", "cd"), 2);
+}
+
+#[test]
+fn nothing_is_known_where_the_last_one_given_is_missing_or_stands_elsewhere() {
+    assert_eq!(known("", "abc"), 0);
+    assert_eq!(known("abcd", "efg"), 0);
+    assert_eq!(known("abcd", "xd"), 0);
+    assert_eq!(known("abcd", ""), 0);
+}
+
+#[test]
+fn of_equal_lines_rather_one_twice_than_one_missed() {
+    assert_eq!(known("aa", "aaa"), 1);
+}

@@ -185,6 +185,17 @@ fn calls_over_http_reach_their_operation_and_others_are_not_supported() {
 }
 
 #[test]
+fn callers_that_wait_over_http_leave_room_for_the_heartbeat() {
+    let mut sim = http_online(record());
+    for token in 0..=256 {
+        sim.call(token, "spawn");
+    }
+    assert_eq!(sim.answers().pop().unwrap().1.unwrap_err().code.as_str(), "gateway_busy");
+    sim.pass_s(30);
+    assert_eq!(last_ask(&sim).operation, HttpOperation::Health);
+}
+
+#[test]
 fn the_rpc_dialect_is_found_when_no_challenge_comes() {
     let mut sim = Sim::new();
     sim.start();

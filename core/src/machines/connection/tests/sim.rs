@@ -328,7 +328,7 @@ impl Sim {
 
     pub(super) fn call(&mut self, token: u64, method: &str) {
         let timeout = Duration::from_secs(30);
-        self.feed(Input::Call { call: CallToken(token), method, params: &json!({}), timeout });
+        self.feed(Input::Call(CallToken(token), method, &json!({}), timeout));
     }
 
     pub(super) fn probe(&mut self, token: u64) {
