@@ -9,6 +9,7 @@ use gatewarden_actors::dialing::HealthFailure;
 use gatewarden_actors::dialing::http_probe::HttpGateway;
 use gatewarden_actors::dialing::{DialRequest, Dialed, Dialer as _, Incoming, MemoryAccount, NetworkDialer};
 use gatewarden_actors::gateway_record::TlsTrust;
+use gatewarden_actors::machines::connection::{HttpAnswer, HttpOperation};
 use gatewarden_embedded_gateway::config::{Draft, Inputs, load};
 use gatewarden_embedded_gateway::lock_file::Holder;
 use gatewarden_protocol::frame::Frame;
@@ -102,7 +103,10 @@ impl Running {
             HealthFailure::NotAHealthDocument { status, .. } => format!("it answers with {status}"),
             HealthFailure::Unreached(failure) => format!("it does not answer at {}: {failure}", self.shown),
         })?;
-        let sessions = gateway.sessions(LIMIT).await.ok().filter(|reply| reply.status == 200);
+        let sessions = match gateway.ask(HttpOperation::Sessions, LIMIT).await {
+            HttpAnswer::Reply(Ok(reply)) if reply.status == 200 => Some(reply),
+            _ => None,
+        };
         let sessions = sessions.and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok());
         let sessions = sessions.and_then(|body| body.get("sessions")?.as_array().map(Vec::len));
         Ok(Overview { version: health.document.version, sessions })
