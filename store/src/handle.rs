@@ -193,7 +193,7 @@ impl StoreHandle {
             self.cut_logs(Self::MOST_LOGGED, Self::MOST_SPAWNS).await,
             self.tidy().await.map(|()| 0),
         ];
-        outcomes.into_iter().map(|outcome| outcome.map(drop)).collect()
+        outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
     }
 
     /// One write, all or nothing.

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How long a lock of another process is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// The same where nobody else should be at work, and where somebody only looks.
+const SHORT_LOCK_WAIT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests;

@@ -16,17 +16,17 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use diesel::QueryResult;
 use diesel::migration::MigrationSource;
+use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::error::StoreError;
 use crate::files::{Unfinished, beside, directory_of};
 use crate::key_file::{SealingKey, promote_next};
 use crate::queue::StoreOptions;
+use crate::schema::meta;
 use crate::sealing::{Place, SealError, Sealer};
 use crate::sqlite::{self, Backend, Connection, HEADER, Pool};
-use crate::tables::credentials::{set, setting};
 
 /// All migrations, compiled in.
 pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
@@ -165,6 +165,21 @@ fn fixed_id(connection: &mut Connection, name: &str) -> QueryResult<String> {
     let id = uuid::Uuid::new_v4().to_string();
     set(connection, name, &id)?;
     Ok(id)
+}
+
+/// A single value of the installation.
+pub(crate) fn setting(connection: &mut Connection, name: &str) -> QueryResult<Option<String>> {
+    meta::table.find(name).select(meta::value).first(connection).optional()
+}
+
+pub(crate) fn set(connection: &mut Connection, name: &str, value: &str) -> QueryResult<()> {
+    diesel::insert_into(meta::table)
+        .values((meta::name.eq(name), meta::value.eq(value)))
+        .on_conflict(meta::name)
+        .do_update()
+        .set(meta::value.eq(value))
+        .execute(connection)?;
+    Ok(())
 }
 
 /// Copies an existing database before its migrations are made.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use diesel::prelude::*;
 
-use super::LOCK_WAIT;
+use super::{LOCK_WAIT, SHORT_LOCK_WAIT};
 use crate::error::StoreError;
 use crate::files::{Unfinished, beside};
 use crate::key_file::SealingKey;
@@ -109,8 +109,8 @@ fn make_tried(database: &Path, to: &Path, tried: Tried<'_>, with_key: bool) -> R
     Ok(Backup { path: to.to_path_buf(), key_path: key_file.map(Unfinished::leave), contents })
 }
 
-/// Checks all of a database that nobody else uses: its pages, its tables, and that the key opens it. The key that does. An error
-/// may be about this file without a word of its path.
+/// Checks all of a database that nobody else uses: its pages, its tables, and that the key opens it. The key that does. Its
+/// errors need [`StoreError::of`].
 pub(crate) fn look(path: &Path, tried: Tried<'_>) -> Result<(Contents, Option<SealingKey>), StoreError> {
     let mut connection = sqlite::open_plain(path, LOCK_WAIT)?;
     if let Some(line) = sqlite::damage(&mut connection, true)?.first() {
@@ -169,7 +169,7 @@ pub fn inspect(database: &Path, key: Option<SealingKey>, deep: bool) -> Result<I
         Err(error) => return Err(StoreError::file(database, "read")(error)),
     };
     let look = || {
-        let mut connection = sqlite::open_to_read(database, LOCK_WAIT)?;
+        let mut connection = sqlite::open_to_read(database, SHORT_LOCK_WAIT)?;
         let damage = sqlite::damage(&mut connection, deep)?;
         let pending = startup::schema(&mut connection, database)?.pending;
         let canary = canary(&mut connection)?;

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::LOCK_WAIT;
+use super::SHORT_LOCK_WAIT;
 use super::backup::{Contents, Tried, look};
 use crate::error::StoreError;
 use crate::files::{
@@ -149,7 +149,7 @@ impl<'a> Restoring<'a> {
     /// one restores after all, keeps its log as a file.
     fn fold_log_in(&self) {
         if self.database.exists() {
-            let folded = sqlite::open_plain(self.database, LOCK_WAIT)
+            let folded = sqlite::open_plain(self.database, SHORT_LOCK_WAIT)
                 .and_then(|mut connection| Ok(sqlite::empty_log(&mut connection)?));
             if let Err(error) = folded {
                 tracing::debug!(%error, "the old database keeps its log");
@@ -185,7 +185,7 @@ fn copy_whole(from: &Path, to: &Path) -> Result<(), StoreError> {
         }
     }
     let make_single = || {
-        let mut connection = sqlite::open_plain(to, LOCK_WAIT)?;
+        let mut connection = sqlite::open_plain(to, SHORT_LOCK_WAIT)?;
         sqlite::fold_log_in(&mut connection)?;
         // One of an early release is written anew: it is a copy, and nobody waits for a daemon. Damage is found later.
         if let Ok(false) = sqlite::can_shrink(&mut connection) {

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle};
-use crate::schema::{device_tokens, identity, meta};
+use crate::schema::{device_tokens, identity};
 use crate::sealing::{Place, SealError};
-use crate::sqlite::Connection;
+use crate::startup::{set, setting};
 
 const ONLY: i64 = 1;
 const SEED: Place<'static> = Place { table: "identity", row: "device", column: "seed" };
@@ -133,20 +133,5 @@ fn replace_seed(db: &mut Db<'_>, seed: &[u8; 32]) -> Result<(), StoreError> {
         .do_update()
         .set(row)
         .execute(db.connection)?;
-    Ok(())
-}
-
-/// A single value of the installation.
-pub(crate) fn setting(connection: &mut Connection, name: &str) -> QueryResult<Option<String>> {
-    meta::table.find(name).select(meta::value).first(connection).optional()
-}
-
-pub(crate) fn set(connection: &mut Connection, name: &str, value: &str) -> QueryResult<()> {
-    diesel::insert_into(meta::table)
-        .values((meta::name.eq(name), meta::value.eq(value)))
-        .on_conflict(meta::name)
-        .do_update()
-        .set(meta::value.eq(value))
-        .execute(connection)?;
     Ok(())
 }

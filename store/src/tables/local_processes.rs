@@ -30,9 +30,9 @@ impl StoreHandle {
                 local_processes::start_ticks,
                 local_processes::boot_id,
             );
-            let rows: Vec<(i64, bool, Option<i64>, Option<i64>, Option<String>)> =
-                local_processes::table.select(columns).load(db.connection)?;
-            let processes = rows.into_iter().map(|(id, wanted, pid, ticks, boot_id)| {
+            let rows = local_processes::table.select(columns).load(db.connection)?;
+            let processes = rows.into_iter().map(|row: (i64, bool, Option<i64>, Option<i64>, Option<String>)| {
+                let (id, wanted, pid, ticks, boot_id) = row;
                 let pid = pid.and_then(|pid| i32::try_from(pid).ok());
                 let start_ticks = ticks.and_then(|ticks| u64::try_from(ticks).ok());
                 (GatewayId(id), LocalProcess { wanted, pid, start_ticks, boot_id })
