@@ -76,6 +76,8 @@ pub struct Connection {
     served: AtomicUsize,
     /// Under a lock, since its parts change together; it is held for no more than that.
     body: Mutex<Body>,
+    /// Nobody has looked for its first request yet: that may be there already.
+    is_new: AtomicBool,
     /// Something was read from the socket and is held back.
     pub(crate) holds_back: AtomicBool,
     /// Milliseconds at which bytes came that are no request yet, and at which a write began to wait; 0: none.
@@ -95,6 +97,7 @@ impl Connection {
             holder: AtomicU64::new(0),
             served: AtomicUsize::new(0),
             body: Mutex::new(Body::Over),
+            is_new: AtomicBool::new(true),
             holds_back: AtomicBool::new(false),
             unanswered_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
@@ -118,6 +121,7 @@ impl Connection {
     /// A request begins to be served. Until the returned value is dropped nothing is read but what is wanted of its body.
     pub fn begin(self: &Arc<Self>) -> BeingServed {
         self.served.fetch_add(1, Ordering::Relaxed);
+        self.is_new.store(false, Ordering::Relaxed);
         self.unanswered_since.store(0, Ordering::Relaxed);
         BeingServed(self.clone())
     }
@@ -243,6 +247,15 @@ impl Connection {
 
     pub(crate) fn holder(&self) -> Option<NonZeroU64> {
         NonZeroU64::new(self.holder.load(Ordering::Relaxed))
+    }
+
+    /// A request was looked for, and there was none.
+    pub(crate) fn looked_in_vain(&self) {
+        self.is_new.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new.load(Ordering::Relaxed)
     }
 
     /// Whether it is the client that is waited for, be it for a request, for the rest of its body, or to read the answer.

@@ -121,6 +121,7 @@ impl Connections {
             is_of_address: one.network == network,
             holder: one.holder(),
             waits_for_client: one.waits_for_client(),
+            is_new: one.is_new(),
         });
         match decide(taken, (here, most_here), present) {
             Decision::Enter => {}

@@ -49,6 +49,8 @@ pub(crate) struct Present {
     pub(crate) holder: Option<NonZeroU64>,
     /// It is the client that is waited for.
     pub(crate) waits_for_client: bool,
+    /// Nobody has looked yet whether its first request is there.
+    pub(crate) is_new: bool,
 }
 
 /// Of the places that are fought for, the part that one key may hold before its connections make room.
@@ -72,11 +74,16 @@ pub(crate) fn decide(
 }
 
 /// Who goes: the oldest stranger who is waited for. Where there is none, of the key that holds most, and more than its share, the
-/// oldest connection whose client is waited for: a key must not keep out all others.
+/// oldest connection whose client is waited for: a key must not keep out all others. At last the oldest stranger who has come only
+/// just: another worker may be about to read a request with a good key.
 fn makes_room(present: impl Iterator<Item = Present>, places: usize) -> Option<u64> {
     let mut of_keys: HashMap<NonZeroU64, (usize, Option<u64>)> = HashMap::new();
+    let mut new = None;
     for one in present {
         match one.holder {
+            None if one.waits_for_client && one.is_new => {
+                new.get_or_insert(one.id);
+            }
             None if one.waits_for_client => return Some(one.id),
             None => {}
             Some(holder) => {
@@ -90,7 +97,7 @@ fn makes_room(present: impl Iterator<Item = Present>, places: usize) -> Option<u
     }
     let share = (places / SHARE_OF_A_KEY).max(1);
     let greedy = of_keys.into_values().filter(|(held, _)| *held > share);
-    greedy.filter_map(|(held, oldest)| Some((held, oldest?))).max().map(|(_, oldest)| oldest)
+    greedy.filter_map(|(held, oldest)| Some((held, oldest?))).max().map(|(_, oldest)| oldest).or(new)
 }
 
 /// One IPv4 address, or the IPv6 network of 64 bits that an address is of. Loopback stays what it is.
@@ -152,7 +159,19 @@ mod tests {
             is_of_address,
             holder: NonZeroU64::new(holder),
             waits_for_client,
+            is_new: false,
         })
+    }
+
+    #[test]
+    fn a_stranger_whose_request_may_be_there_already_goes_after_a_greedy_keys_connections() {
+        let rows: Vec<_> = (1..=9).map(|id| (id, false, if id < 9 { 7 } else { 0 }, true)).collect();
+        let with_new = |rows: &[(u64, bool, u64, bool)]| -> Vec<Present> {
+            present(rows).map(|one| Present { is_new: one.holder.is_none(), ..one }).collect()
+        };
+        let made_room = |rows: &[_]| decide((rows.len(), rows.len()), (0, 30), with_new(rows).into_iter());
+        assert_eq!(made_room(&rows), Decision::Replace(1));
+        assert_eq!(made_room(&rows[8..]), Decision::Replace(9), "where there is nobody else, it goes all the same");
     }
 
     #[test]

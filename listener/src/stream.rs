@@ -184,9 +184,13 @@ impl<S: ClientSocket> AsyncRead for GuardedStream<S> {
         let handed = match connection.allowance() {
             Allowance::Head => {
                 let handed = this.hand_over(cx, buf, usize::MAX, true);
-                if let Poll::Ready(Ok(bytes @ 1..)) = handed {
-                    this.place.received();
-                    this.count_head(cx, bytes)?;
+                match handed {
+                    Poll::Ready(Ok(bytes @ 1..)) => {
+                        this.place.received();
+                        this.count_head(cx, bytes)?;
+                    }
+                    Poll::Pending => connection.looked_in_vain(),
+                    Poll::Ready(_) => {}
                 }
                 handed
             }
