@@ -58,7 +58,7 @@ pub struct DeleteGateway(pub GatewayId);
 pub struct ReserveGateway {
     /// Never becomes primary by this; agents are not registered.
     pub new: GatewaySpec,
-    /// See [`crate::gateway_record::GatewayRecord::workspace_root`].
+    /// See [`crate::gateway_record::GatewaySpec::workspace_root`].
     pub workspace_root: String,
 }
 

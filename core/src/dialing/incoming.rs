@@ -13,11 +13,11 @@ pub enum Incoming {
     Text(Held<String>),
     /// A binary message. Gateways mean text by it too; whether it is UTF-8 is for the reader to see.
     Binary(Held<Bytes>),
-    /// Answer with [`super::Outgoing::pong`] and the same bytes at once; a gateway drops a client that doesn't within 25 s.
+    /// Answer with a pong and the same bytes at once; a gateway drops a client that doesn't within 25 s.
     Ping(Bytes),
     /// An answer to our ping, or a word of its own.
     Pong(Bytes),
-    /// Goodbye; the stream ends after it. Answer with [`super::Outgoing::close`].
+    /// Goodbye; the stream ends after it. Answer with a close of our own.
     Close {
         /// The close code; none where the frame had none.
         code: Option<u16>,
