@@ -24,7 +24,11 @@ docs:
 test:
     .ci/run test
 
-# The protocol crate sees neither actors nor a database.
+# Size, circles of modules, files that name a field of a gateway.
+structure:
+    .ci/run structure
+
+# Each crate sees only what it may.
 boundaries:
     .ci/run boundaries
 

@@ -3,12 +3,12 @@
 //! ```text
 //! HTTP front --> Registry --> Gateway 1..n (socket, heartbeat, breaker, pending requests)
 //!                   |
-//!                   +-------> Store (diesel on sync arbiters: one writer, several readers)
+//!                   +-------> Store (diesel on sync arbiters: one writer, two readers)
 //! ```
 //!
 //! Commands go down the tree as messages, notices come up. Readers use published snapshots
-//! ([`registry::roster::RosterReader`]) and wait for nobody. Every decision is a pure struct or function in [`machines`];
-//! actors feed them and carry out what they say.
+//! ([`registry::roster::RosterReader`]) and wait for nobody. Every decision is a pure struct or function of
+//! `gatewarden-core` (`fleet`, `machines`); actors feed them and carry out what they say.
 
 pub mod agent_book;
 pub mod agent_sync;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 gatewarden_protocol::named! {
-    /// Stable codes. The HTTP front maps each to a status in one place; `docs/operations.md` lists them all.
+    /// Stable codes. The HTTP front maps each to a status in one place; `docs/api.md` and `docs/operations.md` list them all.
     pub enum ErrorCode {
         /// A field, id, header or body is malformed or missing.
         InvalidRequest = "invalid_request",
