@@ -500,7 +500,13 @@ fn nullable(kind: SchemaType, is_required: bool) -> SchemaType {
 
 /// The parameters of a query.
 pub fn query_parameters<T: Request>() -> Vec<Parameter> {
-    let parameter = |field: Described| {
+    let parameter = |mut field: Described| {
+        // An empty value counts as left out.
+        if let RefOr::T(Schema::Object(schema)) = &mut field.schema
+            && !field.is_required
+        {
+            schema.min_length = None;
+        }
         ParameterBuilder::new()
             .name(field.name)
             .parameter_in(ParameterIn::Query)
