@@ -15,7 +15,6 @@ mod network;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use gatewarden_protocol::DeviceIdentity;
@@ -26,6 +25,7 @@ use self::followers::Followers;
 use self::messages::{FromGateway, GatewayCommand, GatewayHandle, Reply};
 use self::network::Network;
 use crate::clock::Clock;
+use crate::deadline_timer::DeadlineTimer;
 use crate::dialing::memory_budget::{Decoding, MemoryPermit};
 use crate::dialing::{Dialer, Held, MemoryAccount, SocketError};
 use crate::error::Failure;
@@ -41,8 +41,6 @@ use crate::settings::GatewaySettings;
 
 /// Messages that may wait for one gateway's actor.
 const MAILBOX: usize = 512;
-/// Timers fire a little late; asking for less than this would only spin.
-const SHORTEST_TIMER: Duration = Duration::from_millis(1);
 
 /// What a `Gateway` actor is made of.
 #[derive(Clone)]
@@ -92,8 +90,7 @@ pub struct GatewayActor {
     clock: Clock,
     metrics: Arc<Metrics>,
     network: Network,
-    /// The one armed deadline. One that moves later leaves it as it is: when it fires, it is set again.
-    timer: Option<(Instant, SpawnHandle)>,
+    timer: DeadlineTimer,
     waiting: HashMap<u64, Waiting>,
     followers: Followers,
     last_token: u64,
@@ -119,7 +116,7 @@ impl GatewayActor {
             clock,
             metrics,
             network: Network::default(),
-            timer: None,
+            timer: DeadlineTimer::default(),
             waiting: HashMap::new(),
             followers: Followers::default(),
             last_token: 0,
@@ -247,23 +244,16 @@ impl GatewayActor {
         }
     }
 
-    /// Arms the timer for what is due next, if it isn't armed for that or earlier.
+    /// Arms the timer for what is due next.
     fn rearm(&mut self, ctx: &mut Context<Self>) {
         let moment = moment_of(&self.clock);
-        let Some(due) = self.connection.next_deadline(moment) else { return };
-        if let Some((armed, handle)) = self.timer {
-            if armed <= due {
-                return;
+        let due = self.connection.next_deadline(moment);
+        self.timer.arm(ctx, moment.now, due, |actor: &mut Self, ctx, armed| {
+            if actor.timer.expire(armed) {
+                actor.drop_gone_followers();
+                actor.feed(ctx, Input::Deadline);
             }
-            ctx.cancel_future(handle);
-        }
-        let wait = due.saturating_duration_since(moment.now).max(SHORTEST_TIMER);
-        let handle = ctx.run_later(wait, |actor, ctx| {
-            actor.timer = None;
-            actor.drop_gone_followers();
-            actor.feed(ctx, Input::Deadline);
         });
-        self.timer = Some((due, handle));
     }
 
     fn next_token(&mut self) -> u64 {

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, get, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::routing::RouteWish;
-use gatewarden_actors::registry::messages::SpawnWork;
+use gatewarden_actors::registry::messages::{SpawnRequest, SpawnWork};
 use gatewarden_actors::run::Work;
 use gatewarden_actors::spawn::{Idempotency, NewSpawn, SpawnKind, SpawnRecord};
 use gatewarden_api::ErrorBody;
@@ -58,7 +58,7 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
         message.wish.preferred = agent.preferred_gateway();
     }
     let deadline = message.timeout * ATTEMPTS + SLACK;
-    let answer = app.registry.spawn.send(message, deadline).await?;
+    let answer = app.registry.spawn.send(SpawnWork(message), deadline).await?;
     let record = answer.record;
     by.acts_on(&record.spawn_id);
     if let Some(audit) = by.audit() {
@@ -137,7 +137,7 @@ fn work(
     idempotency_key: Option<String>,
     key_id: i64,
     timeout: Duration,
-) -> Result<SpawnWork, ApiError> {
+) -> Result<SpawnRequest, ApiError> {
     let asked: SpawnBody = body.read()?;
     let (agent, model, label) = (asked.agent.clone(), asked.model.clone(), asked.label.clone());
     let (kind, summary, work) = match (asked.task, asked.command) {
@@ -163,7 +163,7 @@ fn work(
     });
     let requested = asked.gateway_id.map(GatewayId);
     let selector = asked.selector.unwrap_or_default();
-    Ok(SpawnWork {
+    Ok(SpawnRequest {
         wish: RouteWish { preferred: None, requested, selector, excluded: Vec::new() },
         work,
         record: NewSpawn {
@@ -217,7 +217,7 @@ mod tests {
 
     use super::*;
 
-    fn read(body: Value) -> Result<SpawnWork, ApiError> {
+    fn read(body: Value) -> Result<SpawnRequest, ApiError> {
         work(&body.into(), Some("k".into()), 7, Duration::from_secs(1))
     }
 

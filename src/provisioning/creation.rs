@@ -22,9 +22,8 @@ use super::{GatewayFacts, Writing};
 use crate::http::context::{App, AppContext};
 
 /// Creates a gateway: all of it, or nothing.
-pub(crate) async fn create(app: App, new: GatewaySpec, workspace_root: String) -> Result<GatewayCommitted, Failure> {
-    let reserve = ReserveGateway { new, workspace_root };
-    let trial = app.ask(&app.registry.reserve, reserve).await?;
+pub(crate) async fn create(app: App, new: GatewaySpec) -> Result<GatewayCommitted, Failure> {
+    let trial = app.ask(&app.registry.reserve, ReserveGateway(new)).await?;
     let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
     let walked = walk.all_or_nothing(machine(&app, &trial.record, true)).await?;
     walked.committed.ok_or_else(nothing_recorded)

@@ -170,9 +170,10 @@ fn example(method: &str, route: &str, subjects: &Subjects, name: &str) -> Option
         ("POST", "/api/nodes") => {
             (route.to_owned(), Some(json!({"action": "approve", "requestId": name, "gateway_id": gateway})))
         }
-        ("POST", "/api/v1/gateways") => {
-            (route.to_owned(), Some(json!({"name": name, "url": "ws://127.0.0.1:1", "workspace_root": "/tmp/x"})))
-        }
+        ("POST", "/api/v1/gateways") => (
+            route.to_owned(),
+            Some(json!({"name": name, "url": "ws://127.0.0.1:1", "workspace_root": "/srv/workspace"})),
+        ),
         ("PATCH", "/api/v1/gateways/{id}") => (route.replace("{id}", uuid), Some(json!({"name": name}))),
         ("DELETE", "/api/v1/gateways/{id}") => (route.replace("{id}", "00000000-0000-4000-8000-000000000000"), None),
         ("POST", "/api/v1/gateways/sessions/{key}/message") => {

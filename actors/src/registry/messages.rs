@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-pub use gatewarden_core::fleet::SpawnAnswer;
+pub use gatewarden_core::fleet::{SpawnAnswer, SpawnRequest};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -15,9 +15,7 @@ use crate::gateway_record::{GatewayChange, GatewaySpec, NewGateway, SharedRecord
 use crate::gateway_report::{GatewayReport, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogSubscription, LogWish};
-use crate::machines::routing::RouteWish;
-use crate::run::{SessionAction, Work};
-use crate::spawn::{Idempotency, NewSpawn};
+use crate::run::SessionAction;
 use crate::store::records::MainAgent;
 
 /// A gateway was created or changed, and how.
@@ -51,16 +49,11 @@ pub struct UpdateGateway {
 #[rtype(result = "Result<bool, Failure>")]
 pub struct DeleteGateway(pub GatewayId);
 
-/// From the organization API: reserve name and address of a new gateway and dial it. Nobody else sees it until it is
-/// confirmed; what is neither confirmed nor abandoned when the [`Trial`] is dropped is removed. `name_taken`, `address_taken`.
+/// From the organization API: reserve name and address of a new gateway and dial it. It doesn't become primary by this, and
+/// nobody else sees it until it is confirmed; what is neither confirmed nor abandoned when the [`Trial`] is dropped is removed. `name_taken`, `address_taken`.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<Trial, Failure>")]
-pub struct ReserveGateway {
-    /// Never becomes primary by this; agents are not registered.
-    pub new: GatewaySpec,
-    /// See [`crate::gateway_record::GatewaySpec::workspace_root`].
-    pub workspace_root: String,
-}
+pub struct ReserveGateway(pub GatewaySpec);
 
 /// A gateway under trial. Dropping it ends the trial.
 #[derive(Debug, Clone)]
@@ -153,18 +146,7 @@ pub struct Drain;
 /// id in their details.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<SpawnAnswer, Failure>")]
-pub struct SpawnWork {
-    /// Where it should go.
-    pub wish: RouteWish,
-    /// What to run.
-    pub work: Work,
-    /// What is recorded of it; gateway and route are filled in here.
-    pub record: NewSpawn,
-    /// The client's idempotency key.
-    pub idempotency: Option<Idempotency>,
-    /// Deadline of the acceptance.
-    pub timeout: Duration,
-}
+pub struct SpawnWork(pub SpawnRequest);
 
 /// From HTTP: pause, resume or kill what runs in a session of one gateway. Replies with the gateway's words.
 #[derive(Message, Debug, Clone)]

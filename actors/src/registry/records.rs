@@ -10,7 +10,6 @@ use super::messages::{
     UpdateGateway,
 };
 use crate::error::{ErrorCode, Failure};
-use crate::gateway_record::GatewaySpec;
 use crate::ids::GatewayId;
 use crate::store::records::{Committed, DeleteOutcome, MainRecorded};
 
@@ -141,18 +140,13 @@ impl Handler<DeleteGateway> for RegistryActor {
 impl Handler<ReserveGateway> for RegistryActor {
     type Result = Answer<Trial>;
 
-    fn handle(
-        &mut self,
-        ReserveGateway { new, workspace_root }: ReserveGateway,
-        _: &mut Self::Context,
-    ) -> Self::Result {
+    fn handle(&mut self, ReserveGateway(new): ReserveGateway, _: &mut Self::Context) -> Self::Result {
         let address = match self.fleet.reserve(&new) {
             Ok(address) => address,
             Err(failure) => return self.answer(Err(failure)),
         };
         let store = self.store.clone();
-        let spec = GatewaySpec { workspace_root: Some(workspace_root), ..new };
-        let write = async move { store.create_provisional_gateway(spec).await };
+        let write = async move { store.create_provisional_gateway(new).await };
         Box::pin(write.into_actor(self).map(move |stored, registry, ctx| match stored {
             Ok(record) => {
                 let id = record.id;

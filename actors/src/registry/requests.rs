@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::future::join_all;
-use gatewarden_core::fleet::{Member, SpawnAnswer, SpawnRequest, Ticket, unusable};
+use gatewarden_core::fleet::{Member, SpawnAnswer, Ticket, unusable};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -162,13 +162,11 @@ fn unanswered(report: GatewayReport, probed_at_ms: i64) -> ProbeOutcome {
 impl Handler<SpawnWork> for RegistryActor {
     type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
 
-    fn handle(&mut self, message: SpawnWork, ctx: &mut Self::Context) -> Self::Result {
-        let SpawnWork { wish, work, record, idempotency, timeout } = message;
+    fn handle(&mut self, SpawnWork(request): SpawnWork, ctx: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.spawners.insert(ticket, answer);
-        let request = SpawnRequest { wish, work, record, idempotency, timeout };
         self.feed(ctx, |fleet, _| fleet.spawn(ticket, request));
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("registry"))) })
     }

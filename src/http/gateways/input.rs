@@ -115,15 +115,15 @@ pub(crate) fn change(
     Ok(change)
 }
 
-/// Reads a new gateway of the organization API, and its workspace root.
-pub(crate) fn organization_gateway(body: &JsonBody) -> Result<(GatewaySpec, String), ApiError> {
+/// Reads a new gateway of the organization API.
+pub(crate) fn organization_gateway(body: &JsonBody) -> Result<GatewaySpec, ApiError> {
     let mut fields = body.fields();
     let new = GatewayCreate::read(&mut fields);
     let address = url(&mut fields);
     let address = finish(fields, "url", address)?;
     let (insecure, pairing) = (new.allow_insecure_tls, new.disable_device_pairing);
-    let gateway = to_dial(new.name, address, new.token.flatten(), insecure, pairing);
-    Ok((gateway, workspace_root(new.workspace_root)?))
+    let spec = to_dial(new.name, address, new.token.flatten(), insecure, pairing);
+    Ok(GatewaySpec { workspace_root: Some(workspace_root(new.workspace_root)?), ..spec })
 }
 
 /// A gateway as it would be registered.

@@ -59,8 +59,8 @@ pub(crate) async fn organization_list_gateways(
 )]
 #[post("/api/v1/gateways")]
 pub(crate) async fn organization_create_gateway(by: Authorized<GatewayAdmin>, app: App, body: JsonBody) -> Answer {
-    let (new, root) = input::organization_gateway(&body)?;
-    let committed = creation::create(app.clone(), new, root).await?;
+    let new = input::organization_gateway(&body)?;
+    let committed = creation::create(app.clone(), new).await?;
     by.acts_on(&committed.view.record.uuid);
     log(&by.caller, "created", &committed);
     Ok(answer(&app, &committed, None))

@@ -250,7 +250,7 @@ impl Handler<CallGateway> for ScriptedRegistry {
 impl Handler<SpawnWork> for ScriptedRegistry {
     type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
 
-    fn handle(&mut self, message: SpawnWork, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, SpawnWork(message): SpawnWork, _: &mut Self::Context) -> Self::Result {
         self.script.spawns.lock().unwrap().push(message.wish.clone());
         let store = self.store.clone();
         Box::pin(async move {

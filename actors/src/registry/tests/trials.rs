@@ -6,7 +6,7 @@ use crate::run::SessionSnapshot;
 use crate::store::records::MainAgent;
 
 fn reserve(name: &str, port: u16) -> ReserveGateway {
-    ReserveGateway { new: gateway(name, port), workspace_root: "/w".to_owned() }
+    ReserveGateway(GatewaySpec { workspace_root: Some("/w".to_owned()), ..gateway(name, port) })
 }
 
 fn main_agent() -> MainAgent {

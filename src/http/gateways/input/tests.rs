@@ -157,7 +157,7 @@ fn with(field: &str, value: Value) -> Value {
     body
 }
 
-fn read(body: &Value) -> Result<(GatewaySpec, String), Failure> {
+fn read(body: &Value) -> Result<GatewaySpec, Failure> {
     organization_gateway(&body.clone().into()).map_err(|error| error.0)
 }
 
@@ -165,13 +165,16 @@ fn read(body: &Value) -> Result<(GatewaySpec, String), Failure> {
 fn an_organizations_gateway_is_read_with_the_url_as_given_and_the_token_apart() {
     let body = json!({"name": "prod", "url": "wss://gw.example/ws?token=abc", "workspace_root": " /srv/w ", "token": "tok",
         "allow_insecure_tls": true, "disable_device_pairing": 1, "unknown": 5});
-    let (new, root) = read(&body).unwrap();
-    assert_eq!((new.host.as_str(), new.port, root.as_str()), ("wss://gw.example/ws", 443, "/srv/w"));
+    let new = read(&body).unwrap();
+    assert_eq!(
+        (new.host.as_str(), new.port, new.workspace_root.as_deref()),
+        ("wss://gw.example/ws", 443, Some("/srv/w"))
+    );
     assert_eq!(new.url_token.unwrap().expose(), "abc");
     assert_eq!(new.token.unwrap().expose(), "tok");
     assert!(new.disable_device_pairing && !new.is_primary);
     assert_eq!(new.tls, TlsTrust::None);
-    let (plain, _) = read(&good_organization()).unwrap();
+    let plain = read(&good_organization()).unwrap();
     assert_eq!((plain.port, plain.tls, plain.token), (18789, TlsTrust::System, None));
 }
 
