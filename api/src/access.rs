@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use gatewarden_protocol::Secret;
 
 use crate::gateways::MAX_TIME;
+use crate::names::{AuditResult, Role};
 use crate::request::{Rule, request};
 use crate::rules::{capped, integer, over, raw, text, word};
 
@@ -27,7 +28,7 @@ pub struct Key {
     /// What it is for.
     pub name: String,
     /// `viewer`, `operator` or `admin`.
-    #[schema(example = "viewer")]
+    #[schema(value_type = Role, example = "viewer")]
     pub role: String,
     /// Its first characters.
     #[schema(example = "gw_1a2b3c4d")]
@@ -62,7 +63,7 @@ pub struct LoginAnswer {
     /// Name of the key.
     pub name: String,
     /// `viewer`, `operator` or `admin`.
-    #[schema(example = "viewer")]
+    #[schema(value_type = Role, example = "viewer")]
     pub role: String,
     /// Unix seconds at which the session ends.
     pub expires_at: i64,
@@ -106,7 +107,7 @@ pub struct AuditRow {
     #[schema(example = "gateway 3")]
     pub target: Option<String>,
     /// `ok`, `refused` (nothing happened), `failed` (it didn't work) or `unknown` (the daemon was stopped in the middle).
-    #[schema(example = "ok")]
+    #[schema(value_type = AuditResult, example = "ok")]
     pub result: String,
     /// Method, route, status, error code, and which fields were sent; never their secrets.
     #[schema(value_type = Object)]
@@ -121,6 +122,7 @@ pub struct AuditedBy {
     /// The key's name, `anonymous` without a good key, `system` for the daemon itself.
     pub name: String,
     /// What the key may do.
+    #[schema(value_type = Option<Role>)]
     pub role: Option<String>,
 }
 

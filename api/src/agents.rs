@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::names::{AgentSource, AgentState, EndReason};
 use crate::request::{Rule, request};
 use crate::rules::{
     action, by, capped, check_text, clearable, id, integer, nested, number, object, over, text, text_or_nothing,
@@ -47,12 +48,12 @@ pub struct Agent {
     #[schema(example = "agent")]
     pub role: String,
     /// `offline`, `online`, `idle`, `busy` or `error`, as last heard.
-    #[schema(example = "online")]
+    #[schema(value_type = AgentState, example = "online")]
     pub status: String,
     /// The gateway that it belongs to.
     pub gateway_id: Option<i64>,
     /// Who made it known: `manual`, `gateway`, `cli` or `sync`.
-    #[schema(example = "sync")]
+    #[schema(value_type = AgentSource, example = "sync")]
     pub source: String,
     /// Its configuration. `gateway_config.preferred_gateway` (an id or a name) says where its work goes first.
     #[schema(value_type = Object)]
@@ -180,12 +181,14 @@ pub struct Connection {
     /// Of its agent, now.
     pub agent_name: String,
     /// Of its agent, now.
+    #[schema(value_type = AgentState)]
     pub agent_status: String,
     /// Of its agent, now.
     pub agent_role: String,
     /// Unix seconds; none while it is connected.
     pub disconnected_at: Option<i64>,
     /// `closed`, `replaced` or `silent`; none while it is connected.
+    #[schema(value_type = Option<EndReason>)]
     pub end_reason: Option<String>,
 }
 

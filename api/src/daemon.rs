@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::names::HealthStatus;
 use crate::request::{Rule, request};
 use crate::rules::{action, as_array, by, check_text, id, over, text};
 
@@ -64,6 +65,7 @@ pub struct PrimaryStatus {
     /// Its name.
     pub name: String,
     /// Its status.
+    #[schema(value_type = HealthStatus)]
     pub status: String,
 }
 

@@ -5,6 +5,7 @@ pub mod access;
 pub mod agents;
 pub mod daemon;
 pub mod gateways;
+pub mod names;
 pub mod organization;
 pub mod pages;
 pub mod request;
@@ -23,7 +24,7 @@ pub struct ErrorBody {
     /// One sentence for a person: what happened, to which gateway or field.
     pub error: String,
     /// Stable code for a program.
-    #[schema(example = "invalid_request")]
+    #[schema(value_type = names::ErrorCode, example = "invalid_request")]
     pub code: String,
     /// Machine-readable details, for instance `fields`: a list of offending fields with a sentence each.
     #[serde(skip_serializing_if = "Option::is_none")]

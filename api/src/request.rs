@@ -470,6 +470,9 @@ pub fn object_schema<T: Request>(about: &[&str]) -> RefOr<Schema> {
         let schema = match field.schema {
             RefOr::T(Schema::Object(mut schema)) => {
                 schema.schema_type = nullable(schema.schema_type, field.is_required);
+                if let Some(words) = schema.enum_values.as_mut().filter(|_| !field.is_required) {
+                    words.push(Value::Null);
+                }
                 schema.description = Some(field.text);
                 schema.example = field.example;
                 RefOr::T(Schema::Object(schema))
@@ -506,6 +509,9 @@ pub fn query_parameters<T: Request>() -> Vec<Parameter> {
             && !field.is_required
         {
             schema.min_length = None;
+            if let Some(words) = &mut schema.enum_values {
+                words.push("".into());
+            }
         }
         ParameterBuilder::new()
             .name(field.name)

@@ -114,16 +114,19 @@ pub fn clearable<R: Rule>(inner: R) -> impl Rule<Out = Option<R::Out>> {
 
 /// One of a few words.
 pub fn word(words: &'static [&'static str]) -> impl Rule<Out = String> {
-    by(move |fields, name| {
-        let value = fields.value(name)?;
-        let known = words.join(", ");
-        match value.as_str() {
-            Some(text) if words.contains(&text) => return Some(text.to_owned()),
-            Some(_) => fields.wrong(name, format_args!("must be one of {known}")),
-            None => fields.wrong(name, format_args!("must be one of {known}, not {}", kind_of(value))),
-        }
-        None
-    })
+    rule(
+        move |fields: &mut Fields<'_>, name: &str| {
+            let value = fields.value(name)?;
+            let known = words.join(", ");
+            match value.as_str() {
+                Some(text) if words.contains(&text) => return Some(text.to_owned()),
+                Some(_) => fields.wrong(name, format_args!("must be one of {known}")),
+                None => fields.wrong(name, format_args!("must be one of {known}, not {}", kind_of(value))),
+            }
+            None
+        },
+        |schema| schema.enum_values = Some(words.iter().map(|word| Value::from(*word)).collect()),
+    )
 }
 
 /// What is to be done: one of a few words, with a sentence of its own where it is not or missing.
@@ -138,6 +141,10 @@ pub fn action(words: &'static [&'static str], problem: &'static str) -> impl Rul
                 self.note_missing(fields, name);
             }
             text.map(str::to_owned)
+        }
+
+        fn limit(&self, schema: &mut Object) {
+            schema.enum_values = Some(self.0.iter().map(|word| Value::from(*word)).collect());
         }
 
         fn note_missing(&self, fields: &mut Fields<'_>, name: &str) {

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use gatewarden_protocol::limits::MAX_NAME;
 
+use crate::names::SessionState;
 use crate::request::{Fields, Rule, request};
 use crate::rules::{action, as_text, by, capped, check_text, flag, id, kind_of, raw, text, word};
 
@@ -33,6 +34,7 @@ pub struct Session {
     #[schema(example = "claude-sonnet-4")]
     pub model: Option<String>,
     /// `active` (a run is under way), `paused` or `completed` (the last run has ended); null where the gateway doesn't tell.
+    #[schema(value_type = Option<SessionState>)]
     pub status: Option<String>,
     /// Tokens: real releases tell the size of the last prompt.
     #[serde(rename = "totalTokens")]

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use gatewarden_protocol::Secret;
 
+use crate::names::{RouteReason, SpawnKind, SpawnState};
 use crate::request::{Rule, request};
 use crate::rules::{as_text, by, id, small, text, texts, texts_by_name};
 
@@ -20,12 +21,12 @@ pub struct SpawnAccepted {
     #[serde(rename = "spawnId")]
     pub spawn_id: String,
     /// `accepted` or `running`; for a replayed request what has become of it since.
-    #[schema(example = "accepted")]
+    #[schema(value_type = SpawnState, example = "accepted")]
     pub status: String,
     /// The gateway that took it.
     pub gateway: Option<GatewayName>,
     /// Why that one: `preferred`, `requested`, `primary`, `acting_primary` or `least_loaded`.
-    #[schema(example = "primary")]
+    #[schema(value_type = Option<RouteReason>, example = "primary")]
     pub route: Option<String>,
     /// The session that it runs in, where known.
     #[serde(rename = "sessionInfo")]
@@ -65,10 +66,10 @@ pub struct Spawn {
     /// Its id.
     pub spawn_id: String,
     /// `recorded`, `sent`, `accepted`, `running`, `unknown`, or for good: `completed`, `failed`, `killed`, `lost`.
-    #[schema(example = "running")]
+    #[schema(value_type = SpawnState, example = "running")]
     pub status: String,
     /// `task` or `command`.
-    #[schema(example = "task")]
+    #[schema(value_type = SpawnKind, example = "task")]
     pub kind: String,
     /// The beginning of the task or command.
     pub task: String,
@@ -81,6 +82,7 @@ pub struct Spawn {
     /// Where it went.
     pub gateway: Option<GatewayName>,
     /// Why there.
+    #[schema(value_type = Option<RouteReason>)]
     pub route: Option<String>,
     /// The session that it runs in.
     pub session_key: Option<String>,

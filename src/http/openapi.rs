@@ -1,16 +1,28 @@
 //! The OpenAPI document: put together from the handlers that are routed, so that it can't miss one. What every operation behind
 //! a key has in common is added here.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, get};
-use gatewarden_api::ErrorBody;
+use gatewarden_actors::error::ErrorCode;
+use gatewarden_actors::gateway_report::{BreakerState, Phase, Status};
+use gatewarden_actors::machines::routing::RouteReason;
+use gatewarden_actors::machines::spawn_state::SpawnState;
+use gatewarden_actors::processes::view::ProcessState;
+use gatewarden_actors::spawn::SpawnKind;
+use gatewarden_actors::store::records::{AgentSource, AgentStatus, AuditResult, EndReason, Role};
 use gatewarden_api::responses::{BodyErrors, KeyErrors};
+use gatewarden_api::{ErrorBody, names};
+use gatewarden_protocol::{Dialect, SessionStatus};
+use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::{IntoResponses as _, Modify, OpenApi};
+use utoipa::openapi::{Object, Ref, RefOr, Response};
+use utoipa::{IntoResponses as _, Modify, OpenApi, ToSchema};
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -29,13 +41,17 @@ use super::context::App;
     tags(
         (name = "Gateways", description = "Register, check and steer gateways"),
         (name = "Devices", description = "Device identity, nodes and pairing on gateways"),
+        (name = "Spawns", description = "Work that is given to a gateway, and what became of it"),
         (name = "Sessions", description = "Sessions of all gateways, and what can be done with one"),
+        (name = "Agents", description = "Agents that gateways report or that were registered here"),
+        (name = "Tokens", description = "What agents report of the tokens that they used"),
+        (name = "Direct connections", description = "Command line tools that work beside the gateways and report in"),
         (name = "Events", description = "What happens, as it happens, and who did what"),
         (name = "Organization", description = "The same gateways by UUID, created step by step; times are RFC 3339, errors also have `detail`"),
         (name = "Keys", description = "API keys and browser logins"),
         (name = "Daemon", description = "The daemon's own state"),
     ),
-    modifiers(&Security),
+    modifiers(&Security, &Headers),
 )]
 struct Document;
 
@@ -67,10 +83,84 @@ impl Modify for Security {
     }
 }
 
+/// Headers of answers, declared once; operations refer to them.
+struct Headers;
+
+const REQUEST_ID: &str = "X-Request-Id";
+const RETRY_AFTER: &str = "Retry-After";
+const AUTHENTICATE: &str = "WWW-Authenticate";
+const RATE_LIMITS: [&str; 3] = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
+
+impl Modify for Headers {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let headers = &mut openapi.components.get_or_insert_default().headers;
+        let mut declare = |name: &str, kind: Type, description: &str| {
+            headers.insert(name.to_owned(), header(kind, description).into());
+        };
+        declare(REQUEST_ID, Type::String, "The request's id: the one that it was sent with, or one of the daemon's");
+        declare(RETRY_AFTER, Type::Integer, "Seconds after which the request may be repeated");
+        declare(AUTHENTICATE, Type::String, "How to authenticate");
+        let [limit, remaining, reset] = RATE_LIMITS;
+        declare(
+            limit,
+            Type::Integer,
+            "Requests of this kind in a window; only where the request counts against a limit",
+        );
+        declare(remaining, Type::Integer, "How many of them are left");
+        declare(reset, Type::Integer, "Seconds until all of them are there again");
+    }
+}
+
+fn header(kind: Type, description: &str) -> Header {
+    HeaderBuilder::new().schema(Some(Object::with_type(SchemaType::Type(kind)))).description(Some(description)).build()
+}
+
+/// The lists of names that answers take their words from, each from the enum that the daemon decides by.
+struct Names;
+
+impl Modify for Names {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let schemas = &mut openapi.components.get_or_insert_default().schemas;
+        for (list, names) in names() {
+            if let Some(RefOr::T(Schema::Object(schema))) = schemas.get_mut(&*list) {
+                schema.enum_values = Some(names.into_iter().map(Into::into).collect());
+            }
+        }
+    }
+}
+
+/// Each list of `gatewarden_api::names` with its names.
+fn names() -> Vec<(Cow<'static, str>, Vec<&'static str>)> {
+    fn list<L: ToSchema, N, const COUNT: usize>(
+        all: [N; COUNT],
+        name: fn(N) -> &'static str,
+    ) -> (Cow<'static, str>, Vec<&'static str>) {
+        (L::name(), all.into_iter().map(name).collect())
+    }
+    vec![
+        list::<names::ErrorCode, _, _>(ErrorCode::ALL, ErrorCode::as_str),
+        list::<names::HealthStatus, _, _>(Status::ALL, Status::as_str),
+        list::<names::ConnectionPhase, _, _>(Phase::ALL, Phase::as_str),
+        list::<names::BreakerState, _, _>(BreakerState::ALL, BreakerState::as_str),
+        list::<names::Dialect, _, _>(Dialect::ALL, Dialect::as_str),
+        list::<names::SpawnState, _, _>(SpawnState::ALL, SpawnState::as_str),
+        list::<names::SpawnKind, _, _>(SpawnKind::ALL, SpawnKind::as_str),
+        list::<names::RouteReason, _, _>(RouteReason::ALL, RouteReason::as_str),
+        list::<names::SessionState, _, _>(SessionStatus::ALL, SessionStatus::as_str),
+        list::<names::ProcessState, _, _>(ProcessState::ALL, ProcessState::as_str),
+        list::<names::AgentState, _, _>(AgentStatus::ALL, AgentStatus::as_str),
+        list::<names::AgentSource, _, _>(AgentSource::ALL, AgentSource::as_str),
+        list::<names::EndReason, _, _>(EndReason::ALL, EndReason::as_str),
+        list::<names::Role, _, _>(Role::ALL, Role::as_str),
+        list::<names::AuditResult, _, _>(AuditResult::ALL, AuditResult::as_str),
+    ]
+}
+
 /// The document, for the route, the command `gatewarden openapi` and the check in CI. `routes` takes all routes.
 pub(crate) fn document(routes: impl FnOnce(&mut ServiceConfig<'_>)) -> utoipa::openapi::OpenApi {
     let app = actix_web::App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes);
     let mut document = app.split_for_parts().1;
+    Names.modify(&mut document);
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         operations.into_iter().flatten().for_each(complete);
@@ -89,8 +179,29 @@ fn complete(operation: &mut Operation) {
     if operation.request_body.is_some() {
         common.extend(BodyErrors::responses());
     }
+    let is_for_anyone =
+        operation.security.as_ref().is_some_and(|wanted| wanted.contains(&SecurityRequirement::default()));
     for (status, response) in common {
         operation.responses.responses.entry(status).or_insert(response);
+    }
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response {
+            add_headers(status, is_for_anyone, response);
+        }
+    }
+}
+
+/// What an answer of this status carries besides its body.
+fn add_headers(status: &str, is_for_anyone: bool, response: &mut Response) {
+    let by_status: &[&str] = match status {
+        "401" => &[AUTHENTICATE],
+        "429" | "503" => &[RETRY_AFTER],
+        _ => &[],
+    };
+    let limits: &[&str] = if is_for_anyone { &[] } else { &RATE_LIMITS };
+    for name in [REQUEST_ID].iter().chain(by_status).chain(limits) {
+        let reference = Ref::new(format!("#/components/headers/{name}"));
+        response.headers.insert((*name).to_owned(), RefOr::Ref(reference));
     }
 }
 

@@ -65,6 +65,33 @@ async fn the_document_is_complete_and_refers_only_to_what_it_holds() {
     }
 }
 
+#[actix_web::test]
+async fn the_document_names_every_tag_every_code_and_the_headers_of_answers() {
+    let harness = Harness::start().await;
+    let document = harness.send(Ask::new("GET", "/api/openapi.json")).await.json();
+    let tags: Vec<_> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let place = format!("{method} {path}");
+            for tag in operation["tags"].as_array().unwrap() {
+                assert!(tags.contains(&tag), "{place}: tag {tag} is not described");
+            }
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let headers = response["headers"].as_object().unwrap();
+                assert!(headers.contains_key("X-Request-Id"), "{place} {status}");
+                let waits = matches!(status.as_str(), "429" | "503");
+                assert_eq!(headers.contains_key("Retry-After"), waits, "{place} {status}");
+            }
+        }
+    }
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let lists = schemas.values().filter(|schema| schema["type"] == "string");
+    for list in lists.clone() {
+        assert!(!list["enum"].as_array().unwrap().is_empty(), "{list} lists no names");
+    }
+    assert!(lists.count() >= 10);
+}
+
 fn collect_references(value: &Value, references: &mut Vec<String>) {
     match value {
         Value::Object(map) => {

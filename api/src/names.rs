@@ -1,0 +1,56 @@
+//! Lists of names from which answers take their words. The daemon declares them as enums that this crate doesn't see; their names come
+//! into the document from there (`src/http/openapi.rs`). Clients read them as text, because a later release may add some.
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+macro_rules! lists {
+    ($($(#[doc = $doc:literal])* $list:ident)*) => {
+        $($(#[doc = $doc])* pub enum $list {}
+
+        impl PartialSchema for $list {
+            fn schema() -> RefOr<Schema> {
+                let text = concat!($($doc),*).trim();
+                ObjectBuilder::new().schema_type(Type::String).description(Some(text)).into()
+            }
+        }
+
+        impl ToSchema for $list {})*
+    };
+}
+
+lists! {
+    /// What a gateway is like, as the daemon sees it.
+    HealthStatus
+    /// Where a gateway's connection is.
+    ConnectionPhase
+    /// Where a circuit breaker is.
+    BreakerState
+    /// Where the knowledge of a status came from.
+    StatusSource
+    /// Which of the protocols a gateway speaks.
+    Dialect
+    /// Where a spawn is in its life.
+    SpawnState
+    /// What was asked for.
+    SpawnKind
+    /// Why a gateway was chosen for a spawn.
+    RouteReason
+    /// Whether a session is at work.
+    SessionState
+    /// Where a process of this machine is.
+    ProcessState
+    /// What an agent is doing, as last heard.
+    AgentState
+    /// Who made an agent known.
+    AgentSource
+    /// How a direct connection ended.
+    EndReason
+    /// What a key may do.
+    Role
+    /// What came of something that was tried.
+    AuditResult
+    /// Stable code of an error.
+    ErrorCode
+}
