@@ -266,8 +266,12 @@ impl ActiveConnection {
         let reads = &self.reads;
         let read_at =
             (!reads.under_way).then(|| reads.sessions_at.map_or(reads.next_resync, |at| at.min(reads.next_resync)));
-        let due =
-            [self.heartbeat.next_deadline(), self.pending.next_deadline(), self.sequence.next_deadline(), self.health_at];
+        let due = [
+            self.heartbeat.next_deadline(),
+            self.pending.next_deadline(),
+            self.sequence.next_deadline(),
+            self.health_at,
+        ];
         due.into_iter().chain([read_at]).flatten().min()
     }
 

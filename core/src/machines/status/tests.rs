@@ -74,8 +74,7 @@ fn an_attempt_that_goes_without_an_answer_for_long_is_a_timeout_before_it_ends()
         assert_eq!(facts.status(due), Status::Timeout);
         assert_eq!(facts.next_deadline(due), None);
     }
-    let refused =
-        Facts { ready: false, last_attempt: LastAttempt::Refused, attempt_due: Some(due), ..online(now) };
+    let refused = Facts { ready: false, last_attempt: LastAttempt::Refused, attempt_due: Some(due), ..online(now) };
     assert_eq!(refused.status(due), Status::Offline, "the last answer counts until there is another");
 }
 
