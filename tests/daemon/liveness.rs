@@ -66,12 +66,13 @@ fn a_black_hole_is_a_timeout_within_three_heartbeats_and_stays_one_until_it_is_o
     let shown = daemon.until_status(id, "timeout");
     assert!(shown["since"].as_i64().unwrap() - since <= 6, "{shown}");
     assert!(shown["last_error"]["message"].is_string(), "{shown}");
-    let mut help = String::new();
+    let help = std::cell::RefCell::new(String::new());
     daemon.until(id, "it is given up", PATIENCE, |shown| {
         assert_ne!(shown["status"], "unknown", "{shown}");
-        help = shown["last_error"]["help"].as_str().unwrap().to_owned();
+        *help.borrow_mut() = shown["last_error"]["help"].as_str().unwrap().to_owned();
         shown["status"] == "offline"
     });
+    let help = help.into_inner();
     assert!(!help.contains("host is down"), "its host took the connection: {help}");
 }
 

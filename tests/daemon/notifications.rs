@@ -113,9 +113,10 @@ fn a_failure_and_its_end_are_told_signed_and_once() {
 fn many_gateways_that_fail_at_once_are_told_of_in_one_notification_and_so_is_their_return() {
     let receiver = WebhookReceiver::start();
     let gateways: Vec<ScriptedGateway> = (0..12).map(|_| ScriptedGateway::of(Form::Protocol4, "right")).collect();
-    let daemon = setup(&receiver, "kinds = [\"down\", \"recovered\"]").start();
-    for (number, gateway) in gateways.iter().enumerate() {
-        registered(&daemon, gateway, &format!("gw{number}"));
+    let names: Vec<String> = (0..12).map(|number| format!("gw{number}")).collect();
+    let daemon = setup(&receiver, &format!("kinds = [\"down\", \"recovered\"]\ngateways = {names:?}")).start();
+    for (gateway, name) in gateways.iter().zip(&names) {
+        registered(&daemon, gateway, name);
     }
     gateways.iter().take(5).for_each(ScriptedGateway::kill);
     let down = receiver.until("the failures are told", |one| one.kind() == "down");
