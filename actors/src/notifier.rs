@@ -175,9 +175,11 @@ impl NotifierActor {
                 undelivered: &undelivered,
                 new_id: &mut || uuid::Uuid::new_v4().simple().to_string(),
             };
-            for step in state.watch.propose(look) {
-                let (kept, body) = state.write_down(&step, &fleet, doubt);
-                decisions.push(Decision { state: index, step, kept, body });
+            let steps = state.watch.propose(look);
+            for (at, step) in steps.iter().enumerate() {
+                let told = told_with(&steps, at);
+                let (kept, body) = state.write_down(step, &told, &fleet, doubt);
+                decisions.push(Decision { state: index, step: step.clone(), kept, body });
             }
         }
         decisions
@@ -316,6 +318,20 @@ impl Handler<EndLooks> for NotifierActor {
 
     fn handle(&mut self, _: EndLooks, _: &mut Self::Context) {
         self.stopping = true;
+    }
+}
+
+/// The steps that the notification of this one tells: all of its kind, where they are told together and it is the first of them.
+fn told_with(steps: &[Step], at: usize) -> Vec<&Step> {
+    let Some(step) = steps.get(at).filter(|step| step.told) else { return Vec::new() };
+    if !step.in_digest {
+        return vec![step];
+    }
+    let kind = step.kind();
+    let is_of_kind = |other: &&Step| other.in_digest && other.kind() == kind;
+    match steps.iter().take(at).any(|earlier| is_of_kind(&earlier)) {
+        true => Vec::new(),
+        false => steps.iter().filter(is_of_kind).collect(),
     }
 }
 

@@ -40,6 +40,9 @@ use crate::run::{LookUpRun, SharedSessions, StartRun};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
 use crate::spawn::{Idempotency, NewSpawn, SpawnRecord};
 
+/// How long a gateway that an operator has dialled anew may be away before that counts as a failure.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The time of an input.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -362,7 +365,7 @@ impl Fleet {
     /// A gateway was deleted.
     pub fn on_deleted(&mut self, time: Moment, id: GatewayId) {
         let Some(member) = self.members.remove(&id) else { return };
-        let usable = member.report.is_usable();
+        let usable = member.counts_as_usable;
         if let Some(until) = member.flaps.held_until(time.now) {
             self.held_down.remove(&(until, id));
         }
@@ -395,6 +398,7 @@ impl Fleet {
     pub fn reconnect(&mut self, time: Moment, id: GatewayId) -> Result<(), Failure> {
         let member = self.members.get_mut(&id).ok_or_else(|| Failure::gateway_not_found(id))?;
         if member.is_running {
+            member.reconnect_until = member.report.is_usable().then(|| time.now + RECONNECT_PATIENCE);
             self.effects.push(Effect::Reconnect(id));
         } else {
             member.forgive(time.wall_ms);
@@ -456,6 +460,7 @@ impl Fleet {
         member.unsaved = true;
         let usable = member.report.is_usable();
         member.was_usable = usable;
+        member.counts_as_usable = usable;
         self.reserved.remove(&member.address);
         let (dialect, is_running) = (member.report.dialect, member.is_running);
         if is_running {
@@ -546,7 +551,9 @@ impl Fleet {
         }
         let Some(member) = self.members.get_mut(&id) else { return };
         let outcome_was_known = member.outcome_known;
+        let reconnect_was = member.reconnect_until;
         let before = member.take_report(now, report);
+        let reconnected = reconnect_was != member.reconnect_until;
         let report = &member.report;
         let usable = report.is_usable();
         let turned = usable != before.is_usable();
@@ -554,7 +561,10 @@ impl Fleet {
         let first_outcome = member.outcome_known && !outcome_was_known;
         let dialect =
             report.dialect.filter(|dialect| report.phase == Phase::Ready && member.record.dialect != Some(*dialect));
-        if turned {
+        let counts = usable || (member.counts_as_usable && member.reconnect_until.is_some_and(|until| now < until));
+        let change = if counts == std::mem::replace(&mut member.counts_as_usable, counts) {
+            None
+        } else {
             let first = !std::mem::replace(&mut member.was_usable, true);
             if !first
                 && member.flaps.on_transition(now)
@@ -564,11 +574,15 @@ impl Fleet {
                 let held = until.saturating_duration_since(now);
                 self.effects.push(Effect::Notify(Notice::HeldDown(member.record.clone(), held)));
             }
-            self.on_turned(time, id, usable);
+            if counts { self.self_doubt.on_usable(now, id) } else { self.self_doubt.on_failed(now, id) }
+        };
+        if turned && !usable {
+            self.spawns.on_gateway_lost(now, id);
         }
+        self.on_doubt_change(time, change);
         self.announce_report(id, &before);
         self.publish(id);
-        if turned || first_outcome {
+        if turned || first_outcome || reconnected {
             self.consider_election(time, Some(id));
         } else if sessions_moved && self.acting().is_none() {
             self.consider_election(time, None);
@@ -581,17 +595,6 @@ impl Fleet {
 
     fn remember_dialect(&mut self, id: GatewayId, change: GatewayChange) {
         self.effects.push(Effect::StoreChange(id, Box::new(change)));
-    }
-
-    /// A gateway became usable or ceased to be.
-    fn on_turned(&mut self, time: Moment, id: GatewayId, usable: bool) {
-        let change = if usable {
-            self.self_doubt.on_usable(time.now, id)
-        } else {
-            self.spawns.on_gateway_lost(time.now, id);
-            self.self_doubt.on_failed(time.now, id)
-        };
-        self.on_doubt_change(time, change);
     }
 
     /// What is news between two reports of a gateway.
@@ -626,14 +629,15 @@ impl Fleet {
         let Some(member) = self.members.get_mut(&id) else { return };
         let (before, decision) = member.on_death(time, &self.settings.restarts);
         let notice = Notice::ActorDied(member.record.clone(), before.phase, decision);
+        let counted = std::mem::take(&mut member.counts_as_usable);
         self.effects.push(Effect::Notify(notice));
         if decision == RestartDecision::Restart {
             self.start_actor(id);
         }
-        if before.is_usable() {
-            self.on_turned(time, id, false);
-        } else {
-            self.spawns.on_gateway_lost(time.now, id);
+        self.spawns.on_gateway_lost(time.now, id);
+        if counted {
+            let change = self.self_doubt.on_failed(time.now, id);
+            self.on_doubt_change(time, change);
         }
         self.announce_report(id, &before);
         self.publish(id);

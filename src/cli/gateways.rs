@@ -9,7 +9,7 @@
 
 mod change;
 mod process;
-mod show;
+pub(super) mod show;
 mod watch;
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_api::gateways::{Deleted, Gateway, GatewayAnswer};
 
 use self::process::Order;
-use super::daemon::{Daemon, DaemonArgs};
+use super::daemon::{Daemon, DaemonArgs, now_s};
 use super::error::CliError;
 use super::output::{complain_as_is, plain, plain_lines};
 use super::{EXIT_FAILURE, EXIT_OK, Looks};
@@ -204,10 +204,12 @@ fn until_online(daemon: &Daemon, gateways: &[Gateway], args: &WaitArgs) -> Resul
 }
 
 fn outcome(gateway: &Gateway) -> String {
+    let again =
+        show::next_attempt(gateway, now_s()).map_or_else(String::new, |when| format!(" It is tried again {when}."));
     match &gateway.last_error {
         _ if gateway.status == "online" => format!("{} is online", gateway.name),
-        None => format!("{} is not online.", gateway.name),
-        Some(error) if error.help.is_empty() => error.message.clone(),
-        Some(error) => format!("{}\n  {}", error.message, error.help),
+        None => format!("{} is not online.{again}", gateway.name),
+        Some(error) if error.help.is_empty() => format!("{}{again}", error.message),
+        Some(error) => format!("{}\n  {}{again}", error.message, error.help),
     }
 }

@@ -2,9 +2,14 @@
 
 use clap::Args;
 use gatewarden_api::daemon::DaemonStatus;
+use gatewarden_api::gateways::{Gateway, GatewayList};
 
-use super::daemon::DaemonArgs;
+use super::daemon::{DaemonArgs, now_s};
+use super::gateways::show::next_attempt;
 use super::output::{Paint, Tone, plain, seconds_of};
+
+/// So many gateways that wait for their next attempt are named.
+const MOST_WAITING: usize = 8;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -16,12 +21,35 @@ pub(super) struct StatusArgs {
 pub(super) fn run(args: &StatusArgs) -> u8 {
     args.daemon.run(|daemon| {
         daemon.show(&daemon.get("/api/status")?, |seen: &DaemonStatus| {
-            if daemon.output.is_quiet() { seen.status.clone() } else { page(&daemon.url(), seen, daemon.output.paint) }
+            if daemon.output.is_quiet() {
+                return seen.status.clone();
+            }
+            // An older daemon, or a key that may not: the page is as good without.
+            let list = daemon.get("/api/gateways").and_then(|answer| daemon.read::<GatewayList>(&answer));
+            let waiting = list.map(|list| waiting(&list.gateways, now_s())).unwrap_or_default();
+            page(&daemon.url(), seen, &waiting, daemon.output.paint)
         })
     })
 }
 
-fn page(url: &str, seen: &DaemonStatus, paint: Paint) -> String {
+/// Which gateways aren't connected and when they are dialled again, the longest wait first.
+fn waiting(gateways: &[Gateway], now_s: i64) -> Vec<String> {
+    let mut waiting: Vec<&Gateway> = gateways.iter().filter(|gateway| gateway.next_attempt.is_some()).collect();
+    waiting.sort_by_key(|gateway| std::cmp::Reverse(gateway.next_attempt));
+    let more = waiting.len().saturating_sub(MOST_WAITING);
+    let mut lines: Vec<String> = (waiting.iter().take(MOST_WAITING))
+        .filter_map(|gateway| {
+            let when = next_attempt(gateway, now_s)?;
+            Some(format!("{} is {}, tried again {when}", plain(&gateway.name), plain(&gateway.status)))
+        })
+        .collect();
+    if more > 0 {
+        lines.push(format!("and {more} more: gatewarden gateways list"));
+    }
+    lines
+}
+
+fn page(url: &str, seen: &DaemonStatus, waiting: &[String], paint: Paint) -> String {
     let mut lines = Vec::new();
     lines.push(format!(
         "daemon    {}, gatewarden {} at {url}, up for {}{}",
@@ -33,8 +61,17 @@ fn page(url: &str, seen: &DaemonStatus, paint: Paint) -> String {
     let by_status = paint.counts(|status| seen.gateways.by_status.get(status).copied().unwrap_or_default());
     let by_status = if by_status.is_empty() { by_status } else { format!(": {by_status}") };
     lines.push(format!("gateways  {}{by_status}", seen.gateways.total));
+    lines.extend(waiting.iter().map(|line| format!("          {line}")));
     lines.push(match (&seen.primary, &seen.acting_primary) {
-        (_, Some(acting)) => format!("primary   {} ({})", plain(&acting.name), plain(&acting.reason)),
+        (Some(primary), Some(acting)) if primary.id == acting.id => {
+            format!("primary   {} ({})", plain(&acting.name), plain(&primary.status))
+        }
+        (Some(primary), Some(acting)) => {
+            let (name, status, reason) = (plain(&primary.name), plain(&primary.status), plain(&acting.reason));
+            let words = format!("{} acts for {name}, which is {status} ({reason})", plain(&acting.name));
+            format!("primary   {}", paint.paint(Tone::Warning, &words))
+        }
+        (None, Some(acting)) => format!("primary   {} ({})", plain(&acting.name), plain(&acting.reason)),
         (Some(primary), None) => {
             let (name, status) = (plain(&primary.name), plain(&primary.status));
             let words = format!("none acts; configured is {name}, which is {status}");
@@ -57,6 +94,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::gateways::show::example;
 
     #[test]
     fn the_page_names_counts_primary_and_what_is_wrong() {
@@ -66,7 +104,7 @@ mod tests {
             "store": {"ok": false, "writer_queue": 0, "reader_queue": 0, "error": "the disk is full"}, "self_doubt": null,
             "registry": {"ok": true, "in_flight": 0}});
         let seen = serde_json::from_value(seen).unwrap();
-        let page = page("http://x", &seen, Paint::none());
+        let page = page("http://x", &seen, &[], Paint::none());
         for part in [
             "degraded, gatewarden 1 at http://x, up for 1m",
             "3: 2 online, 1 offline",
@@ -76,5 +114,25 @@ mod tests {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }
         assert!(!page.contains("network"));
+    }
+    #[test]
+    fn the_reason_of_a_failover_stands_at_the_gateway_that_lost_the_role_and_waits_count_down() {
+        let mut seen = json!({"status": "ok", "version": "1", "uptime": 61, "ready": true,
+            "primary": {"id": 1, "name": "prod", "status": "online"},
+            "acting_primary": {"id": 2, "name": "lab", "reason": "the configured primary is drained"},
+            "gateways": {"total": 2, "by_status": {"online": 2}}, "sessions": 0,
+            "store": {"ok": true, "writer_queue": 0, "reader_queue": 0}, "registry": {"ok": true, "in_flight": 0}});
+        let read = |seen: &serde_json::Value| serde_json::from_value(seen.clone()).unwrap();
+        let gateway = |name: &str, next: i64| example(json!({"name": name, "status": "offline", "next_attempt": next}));
+        let waiting = waiting(&[gateway("near", 103), gateway("far", 130), example(json!({}))], 100);
+        assert_eq!(waiting, ["far is offline, tried again in 30s", "near is offline, tried again in 3s"]);
+        let shown = page("http://x", &read(&seen), &waiting, Paint::none());
+        assert!(
+            shown.contains("primary   lab acts for prod, which is online (the configured primary is drained)"),
+            "{shown}"
+        );
+        assert!(shown.contains("\n          far is offline, tried again in 30s\n"), "{shown}");
+        seen["acting_primary"] = json!({"id": 1, "name": "prod", "reason": "the configured primary is usable"});
+        assert!(page("http://x", &read(&seen), &[], Paint::none()).contains("primary   prod (online)"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use gatewarden_actors::gateway_record::{ProcessSource, TlsTrust, Transport};
-use gatewarden_actors::gateway_report::Phase;
+use gatewarden_actors::gateway_report::{Phase, Status};
 use gatewarden_actors::processes::view::{Diagnosis as Findings, ProcessView, Verified};
 use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_api::gateways::{
@@ -36,7 +36,9 @@ pub(crate) fn gateway(view: &GatewayView) -> Gateway {
         healthy_since: report.ready_since_ms.map(seconds),
         last_failure: report.last_failure_ms.map(seconds),
         last_seen: report.last_seen_ms.map(seconds).or(record.observed.last_seen),
-        latency: report.latency_ms.and_then(whole_ms).or(record.observed.latency),
+        // A round trip of earlier says nothing of a gateway that gives no answer now.
+        latency: (report.latency_ms.and_then(whole_ms).or(record.observed.latency))
+            .filter(|_| !matches!(report.status, Status::Offline | Status::Timeout)),
         sessions_count: report.sessions_count.map_or(record.observed.sessions_count, i64::from),
         agents_count: report.agents_count.map_or(record.observed.agents_count, i64::from),
         version: report.version.clone(),

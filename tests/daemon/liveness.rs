@@ -46,12 +46,34 @@ fn a_black_hole_is_a_timeout_first_and_offline_after_three_failures() {
     let daemon = Setup::new().env("GATEWARDEN_GATEWAY__DIAL_TIMEOUT", "1s").start();
     let id = daemon.register("hole", gateway.port(), "right");
     let first = daemon.until_status(id, "timeout");
-    assert_eq!(first["last_error"]["code"], "dial_timeout");
+    assert_eq!(first["last_error"]["code"], "challenge_timeout", "something took the connection: {first}");
     let then = daemon.until_status(id, "offline");
     assert_eq!(then["breaker"]["state"].as_str().map(|state| state != "closed"), Some(true), "{then}");
     assert!(then["breaker"]["failures"].as_i64().is_some_and(|count| count >= 3), "{then}");
     gateway.behave(Behaviour::of(Form::Protocol4, "right"));
     daemon.until_status(id, "online");
+}
+
+#[test]
+fn a_black_hole_is_a_timeout_within_three_heartbeats_and_stays_one_until_it_is_offline() {
+    let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "right").fails(Step::Accept, Fault::Silence));
+    let daemon = Setup::new()
+        .env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "2s")
+        .env("GATEWARDEN_GATEWAY__DIAL_TIMEOUT", "8s")
+        .start();
+    let id = daemon.register("hole", gateway.port(), "right");
+    let since = daemon.gateway(id)["created_at"].as_i64().unwrap();
+    let shown = daemon.until_status(id, "timeout");
+    assert!(shown["since"].as_i64().unwrap() - since <= 6, "{shown}");
+    assert!(shown["last_error"]["message"].is_string(), "{shown}");
+    let help = std::cell::RefCell::new(String::new());
+    daemon.until(id, "it is given up", PATIENCE, |shown| {
+        assert_ne!(shown["status"], "unknown", "{shown}");
+        *help.borrow_mut() = shown["last_error"]["help"].as_str().unwrap().to_owned();
+        shown["status"] == "offline"
+    });
+    let help = help.into_inner();
+    assert!(!help.contains("host is down"), "its host took the connection: {help}");
 }
 
 #[test]

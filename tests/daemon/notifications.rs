@@ -110,6 +110,31 @@ fn a_failure_and_its_end_are_told_signed_and_once() {
 }
 
 #[test]
+fn many_gateways_that_fail_at_once_are_told_of_in_one_notification_and_so_is_their_return() {
+    let receiver = WebhookReceiver::start();
+    let gateways: Vec<ScriptedGateway> = (0..12).map(|_| ScriptedGateway::of(Form::Protocol4, "right")).collect();
+    let names: Vec<String> = (0..12).map(|number| format!("gw{number}")).collect();
+    let daemon = setup(&receiver, &format!("kinds = [\"down\", \"recovered\"]\ngateways = {names:?}")).start();
+    for (gateway, name) in gateways.iter().zip(&names) {
+        registered(&daemon, gateway, name);
+    }
+    gateways.iter().take(5).for_each(ScriptedGateway::kill);
+    let down = receiver.until("the failures are told", |one| one.kind() == "down");
+    assert_eq!((&down.body["count"], &down.body["gateway"]), (&json!(5), &json!(null)), "{}", down.body);
+    let named = down.body["gateways"].as_array().expect("a list");
+    assert_eq!(named.len(), 5, "{}", down.body);
+    assert!(named.iter().all(|one| one["status"] == "offline" && one["episode"].is_string()), "{}", down.body);
+    assert!(down.body["began_ms"].as_i64().expect("a time") < down.body["at_ms"].as_i64().expect("a time"));
+    gateways.iter().take(5).for_each(ScriptedGateway::revive);
+    let told = |receiver: &WebhookReceiver| {
+        let back = receiver.all().into_iter().filter(|one| one.kind() == "recovered");
+        back.map(|one| one.body["count"].as_i64().unwrap_or(1)).sum::<i64>()
+    };
+    wait::until("their return is told", PATIENCE, || told(&receiver) == 5);
+    assert!(receiver.all().len() <= 4, "a message each: {:?}", receiver.all());
+}
+
+#[test]
 fn a_receiver_that_fails_is_asked_again_with_the_same_notification() {
     let receiver = WebhookReceiver::start();
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");

@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::destination::Destination;
 use super::observing::Fleet;
-use super::rendering::{Story, render};
+use super::rendering::{Story, render, widen};
 use super::webhook::NotTaken;
 use crate::clock::Clock;
 use crate::machines::notification::{Change, Condition, Episode, Step, Subject, Topic, Watch};
@@ -91,22 +91,31 @@ impl DestinationState {
         MOST_WAITING.saturating_sub(self.outbox.len())
     }
 
-    /// A step as it is stored, and what is told of it.
+    /// A step as it is stored, and what is told by it: of itself, of many, or nothing.
     pub(super) fn write_down(
         &self,
         step: &Step,
+        told: &[&Step],
         fleet: &Fleet<'_>,
         doubt: Option<&str>,
     ) -> (NotificationMove, Option<Value>) {
-        let subject_name = self.names.get(&step.topic).cloned().unwrap_or_else(|| name_of(step.topic, fleet));
-        let story = Story {
-            destination: &self.destination.name,
-            installation: &self.installation,
-            subject_name: &subject_name,
-            fleet,
-            doubt,
-        };
-        let body = step.told.then(|| render(step, &story));
+        let name = |step: &Step| self.names.get(&step.topic).cloned().unwrap_or_else(|| name_of(step.topic, fleet));
+        let names: Vec<String> = told.iter().map(|step| name(step)).collect();
+        let stories: Vec<Story<'_>> = names
+            .iter()
+            .map(|subject_name| Story {
+                destination: &self.destination.name,
+                installation: &self.installation,
+                subject_name,
+                fleet,
+                doubt,
+            })
+            .collect();
+        let mut body = stories.first().map(|story| render(step, story));
+        if let Some(body) = body.as_mut().filter(|_| told.len() > 1) {
+            widen(body, told, &stories);
+        }
+        let subject_name = name(step);
         let episode = &step.episode;
         let kept = NotificationMove {
             kind: match step.change {

@@ -9,6 +9,9 @@ use crate::ids::GatewayId;
 use crate::machines::notification::{Change, Condition, Step, Subject};
 use crate::registry::roster::GatewayView;
 
+/// So many gateways are named where one notification is about many.
+const MOST_NAMED: usize = 20;
+
 /// Where a notification comes from, and what it is about.
 pub(super) struct Story<'a> {
     /// The destination's name.
@@ -37,6 +40,7 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Value {
     put("text", json!(sentence(step, story)));
     put("at_ms", json!(step.episode.announced_ms));
     put("began_ms", json!(step.episode.began_ms));
+    put("ended_ms", json!(ended_ms(step)));
     put("episode", json!(step.episode.id));
     put("sequence", json!(step.episode.sequence));
     put("reminder", json!(step.change == Change::Reminded));
@@ -64,6 +68,54 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Value {
     Value::Object(body)
 }
 
+/// When a condition that is over ended.
+fn ended_ms(step: &Step) -> Option<i64> {
+    let held = i64::try_from(step.held.as_millis()).unwrap_or(i64::MAX);
+    matches!(step.change, Change::Closed { .. }).then(|| step.episode.announced_ms.saturating_sub(held))
+}
+
+/// Makes a notification of the first of many steps of a kind that of all: how many there are, and the first of them.
+pub(super) fn widen(body: &mut Value, steps: &[&Step], stories: &[Story<'_>]) {
+    let (Some(first), Some(body)) = (steps.first(), body.as_object_mut()) else { return };
+    let mut named = Vec::new();
+    let mut names = Vec::new();
+    for (step, story) in steps.iter().zip(stories).take(MOST_NAMED) {
+        let Subject::Gateway(id) = step.topic.subject else { continue };
+        let view = find(id, story);
+        let name = view.map_or(story.subject_name, |view| &view.record.name);
+        named.push(json!({
+            "id": id,
+            "name": name,
+            "episode": step.episode.id,
+            "status": view.map(|view| view.report.status),
+            "error": view.and_then(|view| view.report.last_error.as_ref()).map(|problem| &problem.code),
+        }));
+        names.push(name);
+    }
+    let count = steps.len();
+    let happened = match (&first.change, first.topic.condition) {
+        (Change::Closed { .. }, Condition::Blocked) => "accept gatewarden again",
+        (Change::Closed { .. }, Condition::CrashLoop) => "have a process that is no longer given up",
+        (Change::Closed { .. }, _) => "are back",
+        (_, Condition::Blocked) => "refuse gatewarden until somebody changes something",
+        (_, Condition::CrashLoop) => "have a process that ended too often and is not started again",
+        _ => "are down",
+    };
+    let still = if first.change == Change::Reminded { "Still: " } else { "" };
+    let more = match count.saturating_sub(names.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text = format!("{still}{count} gateways {happened}: {}{more}.", names.join(", "));
+    let began_ms = steps.iter().map(|step| step.episode.began_ms).min();
+    body.remove("gateway");
+    for (name, value) in
+        [("text", json!(text)), ("began_ms", json!(began_ms)), ("count", json!(count)), ("gateways", json!(named))]
+    {
+        body.insert(name.to_owned(), value);
+    }
+}
+
 fn find<'a>(id: GatewayId, story: &'a Story<'_>) -> Option<&'a GatewayView> {
     story.fleet.views.iter().find(|view| view.record.id == id).map(AsRef::as_ref)
 }
@@ -82,6 +134,7 @@ fn gateway(id: GatewayId, story: &Story<'_>) -> Value {
             "phase": view.report.phase,
             "since_ms": view.report.since_ms,
             "last_seen_ms": view.report.last_seen_ms,
+            "next_attempt_ms": view.report.next_attempt_ms,
             "error": view.report.last_error,
             "process": view.process.as_ref().map(|process| json!({
                 "state": process.state.as_str(),
@@ -98,10 +151,9 @@ fn sentence(step: &Step, story: &Story<'_>) -> String {
         Subject::Gateway(id) => find(id, story).map_or(story.subject_name, |view| &view.record.name),
         Subject::Fleet => story.subject_name,
     };
-    let lasted = Duration::from_millis(
-        u64::try_from(step.episode.announced_ms.saturating_sub(step.episode.began_ms)).unwrap_or_default(),
-    );
-    let lasted = spell(lasted);
+    let until_ms = ended_ms(step).unwrap_or(step.episode.announced_ms);
+    let lasted =
+        spell(Duration::from_millis(u64::try_from(until_ms.saturating_sub(step.episode.began_ms)).unwrap_or(0)));
     match &step.change {
         Change::Closed { removed: true } => format!("Gateway {name} is no longer watched (it was deleted or renamed)."),
         Change::Closed { removed: false } => over(step.topic.condition, name, &lasted, story),

@@ -178,7 +178,7 @@ impl Handler<ReconnectGateway> for RegistryActor {
     fn handle(&mut self, ReconnectGateway(id): ReconnectGateway, ctx: &mut Self::Context) -> Self::Result {
         self.feed(ctx, |fleet, time| fleet.reconnect(time, id))?;
         let view = self.roster.reader().get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
-        info!(gateway.id = id.0, gateway.name = %view.record.name, "reconnect asked for by an operator");
+        info!(gateway.id = id.0, gateway.name = %view.record.name, "dialled anew on request");
         Ok(view)
     }
 }

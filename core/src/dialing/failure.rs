@@ -166,7 +166,9 @@ impl DialFailure {
             Self::Refused => RefusalCode::ConnectionRefused,
             Self::Reset { .. } => RefusalCode::ConnectionReset,
             Self::Unreachable { .. } => RefusalCode::HostUnreachable,
-            Self::Timeout { .. } => RefusalCode::DialTimeout,
+            Self::Timeout { step: DialStep::Resolve | DialStep::Connect } => RefusalCode::DialTimeout,
+            // Something took the connection: its host is up.
+            Self::Timeout { .. } => RefusalCode::ChallengeTimeout,
             Self::TrustUnusable { .. } => RefusalCode::TlsTrustUnusable,
             Self::TlsNotTrusted { .. } => RefusalCode::TlsNotTrusted,
             Self::TlsFailed { .. } => RefusalCode::TlsFailed,
@@ -191,6 +193,9 @@ impl DialFailure {
             Self::Refused => "Start the gateway, or correct its host and port: nothing listens there.",
             Self::Reset { .. } | Self::Other { .. } => {
                 "Look into the gateway's log, and check that host and port belong to a gateway."
+            }
+            Self::Timeout { step: DialStep::Tls | DialStep::Upgrade | DialStep::Request } => {
+                RefusalCode::ChallengeTimeout.help()
             }
             Self::Unreachable { .. } | Self::Timeout { .. } => {
                 "Check that the gateway's machine is up and that no firewall drops the connection."

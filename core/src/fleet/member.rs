@@ -31,6 +31,10 @@ pub struct Member {
     intensity: RestartIntensity,
     pub(super) flaps: FlapDamper,
     pub(super) ready_since: Option<Instant>,
+    /// Until when an operator's reconnect excuses that it isn't usable; over with the first outcome.
+    pub(super) reconnect_until: Option<Instant>,
+    /// Whether it counts as usable where failures are counted: it isn't one that an operator has it dialled anew.
+    pub(super) counts_as_usable: bool,
     /// Whether it was ever usable: the first time is no transition.
     pub(super) was_usable: bool,
     /// Whether its first attempt has ended, either way.
@@ -53,6 +57,8 @@ impl Member {
             intensity: RestartIntensity::new(restarts.max_restarts, restarts.window),
             flaps: FlapDamper::default(),
             ready_since: None,
+            reconnect_until: None,
+            counts_as_usable: false,
             was_usable: false,
             outcome_known: false,
             unsaved: false,
@@ -74,6 +80,11 @@ impl Member {
         if (report.phase == Phase::Ready) != (self.report.phase == Phase::Ready) {
             self.ready_since = (report.phase == Phase::Ready).then_some(now);
         }
+        if matches!(report.phase, Phase::Backoff | Phase::Blocked | Phase::Starting | Phase::Restarting)
+            || (report.is_usable() && !self.report.is_usable())
+        {
+            self.reconnect_until = None;
+        }
         self.unsaved = true;
         let is_outcome = report.status != Status::Unknown
             || matches!(
@@ -88,6 +99,7 @@ impl Member {
     pub(super) fn on_death(&mut self, time: Moment, restarts: &RestartSettings) -> (GatewayReport, RestartDecision) {
         self.is_running = false;
         self.ready_since = None;
+        self.reconnect_until = None;
         let decision = self.intensity.on_death(time.now);
         let mut report = GatewayReport {
             last_seen_ms: self.report.last_seen_ms,
@@ -183,6 +195,7 @@ impl Member {
             active_sessions: self.report.sessions_count.unwrap_or(0),
             latency_us: self.report.latency_ms.map_or(u64::MAX, micros),
             ready_since: self.ready_since,
+            reconnect_until: self.reconnect_until,
             outcome_known: self.outcome_known,
         }
     }

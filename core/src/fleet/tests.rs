@@ -125,6 +125,36 @@ fn say(fleet: &mut Fleet, time: Moment, id: GatewayId, report: GatewayReport) ->
 }
 
 #[test]
+fn a_reconnect_by_an_operator_is_no_failover_no_flap_and_no_failure_unless_it_fails() {
+    let mut time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP, THIRD, GatewayId(4)]);
+    let all = [PROD, BACKUP, THIRD, GatewayId(4)];
+    for id in all {
+        say(&mut fleet, time, id, online());
+    }
+    let dialing = || GatewayReport { phase: Phase::Dialing, ..GatewayReport::unknown(2) };
+    for _ in 0..6 {
+        time = time.after(Duration::from_secs(1));
+        for id in all {
+            fleet.reconnect(time, id).unwrap();
+            let told = say(&mut fleet, time, id, dialing());
+            let is_news = |effect: &Effect| {
+                matches!(effect, Effect::Notify(Notice::PrimaryChanged(_) | Notice::Doubt(_) | Notice::HeldDown(..)))
+            };
+            assert!(!told.iter().any(is_news), "{told:?}");
+            assert_eq!(fleet.acting(), Some(PROD));
+        }
+        for id in all {
+            say(&mut fleet, time, id, online());
+        }
+    }
+    fleet.reconnect(time, PROD).unwrap();
+    say(&mut fleet, time, PROD, dialing());
+    say(&mut fleet, time, PROD, offline());
+    assert_eq!(fleet.acting(), Some(BACKUP), "it failed after all");
+}
+
+#[test]
 fn a_gateway_that_bounces_is_held_down_and_comes_back_by_the_deadline() {
     let mut time = begin();
     let mut fleet = fleet(time, [PROD, BACKUP]);

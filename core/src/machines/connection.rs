@@ -122,6 +122,8 @@ pub struct Connection {
     asked: VecDeque<String>,
     /// Whether there was an attempt before: the next one is a reconnect.
     attempted: bool,
+    /// When the latest attempt began to dial.
+    attempt_since: Instant,
     backoff: Backoff,
     breaker: Breaker,
     tracker: StatusTracker,
@@ -157,6 +159,7 @@ impl Connection {
             epoch: Epoch(0),
             asked: VecDeque::new(),
             attempted: false,
+            attempt_since: moment.now,
             probes: Probes::default(),
             runs: Runs::default(),
             publisher: SessionPublisher::default(),

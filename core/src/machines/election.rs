@@ -9,7 +9,8 @@
 //! 4. Otherwise the best of the eligible stands in: highest priority, fewest active sessions, lowest latency, lowest id.
 //!    A stand-in keeps the role while it is eligible, so that counts and latencies moving about don't move work; only
 //!    the configured primary, or a gateway of higher priority that was ready for `failback_after`, takes over.
-//! 5. With `auto_failover = false` the configured primary is the only one that may act.
+//! 5. An acting primary that an operator reconnects keeps the role until the outcome, for ten seconds at most.
+//! 6. With `auto_failover = false` the configured primary is the only one that may act.
 
 use std::time::Instant;
 
@@ -34,6 +35,8 @@ pub(crate) struct Candidate {
     /// `u64::MAX` while unknown.
     pub(crate) latency_us: u64,
     pub(crate) ready_since: Option<Instant>,
+    /// An operator has it dialled anew: until then that is no reason to take the role from it.
+    pub(crate) reconnect_until: Option<Instant>,
     /// Whether its first attempt has ended, either way.
     pub(crate) outcome_known: bool,
 }
@@ -123,14 +126,17 @@ impl Election {
         doubts: bool,
         relaxed: bool,
     ) -> (Option<GatewayId>, &'static str) {
-        let acting = self
-            .acting
-            .and_then(|id| candidates.iter().find(|candidate| candidate.id == id))
-            .filter(|candidate| is_eligible(candidate, relaxed));
-        let primary = configured.filter(|candidate| is_eligible(candidate, relaxed));
+        let former = self.acting.and_then(|id| candidates.iter().find(|candidate| candidate.id == id));
+        let acting = former.filter(|candidate| is_eligible(candidate, relaxed) || self.waits_for(now, candidate));
+        let primary = configured.filter(|candidate| {
+            is_eligible(candidate, relaxed) || acting.is_some_and(|acting| acting.id == candidate.id)
+        });
         if !self.settings.auto_failover {
             return match primary {
                 Some(primary) => (Some(primary.id), "the configured primary is usable"),
+                None if configured.is_some_and(|primary| primary.drained) => {
+                    (None, "the configured primary is drained and automatic failover is off")
+                }
                 None => (None, "the configured primary is not usable and automatic failover is off"),
             };
         }
@@ -162,10 +168,40 @@ impl Election {
                 }
             }
             (Some(acting), _) => (Some(acting.id), "unchanged"),
-            (None, Some(best)) if self.acting.is_some() => (Some(best.id), "the acting primary is not usable any more"),
-            (None, Some(best)) => (Some(best.id), "the configured primary is not usable"),
+            (None, Some(best)) => (Some(best.id), self.why_another(candidates, configured, relaxed)),
+            (None, None) if candidates.iter().any(|candidate| candidate.usable) => {
+                (None, "every gateway that is usable is drained")
+            }
             (None, None) => (None, "no gateway is usable"),
         }
+    }
+
+    /// Why whoever acted, or should act, doesn't.
+    fn why_another(&self, candidates: &[Candidate], configured: Option<&Candidate>, relaxed: bool) -> &'static str {
+        let is_stand_in = |id: &GatewayId| configured.is_none_or(|primary| primary.id != *id);
+        if let Some(id) = self.acting.filter(is_stand_in) {
+            return match candidates.iter().find(|candidate| candidate.id == id) {
+                None => "the gateway that acted was deleted",
+                Some(former) if former.drained => "the gateway that acted was drained",
+                Some(former) if former.usable && !relaxed => "the gateway that acted comes and goes",
+                Some(_) => "the gateway that acted is not usable any more",
+            };
+        }
+        match configured {
+            None => "no gateway is configured as primary",
+            Some(primary) if primary.drained => "the configured primary is drained",
+            Some(primary) if primary.usable && !relaxed => "the configured primary comes and goes",
+            Some(_) => "the configured primary is not usable",
+        }
+    }
+
+    /// Whether a gateway is being reconnected on request; notes when that has taken too long.
+    fn waits_for(&mut self, now: Instant, candidate: &Candidate) -> bool {
+        let Some(until) = candidate.reconnect_until.filter(|until| *until > now && !candidate.drained) else {
+            return false;
+        };
+        self.deadline = Some(self.deadline.map_or(until, |deadline| deadline.min(until)));
+        true
     }
 
     /// Whether a gateway has been ready for `failback_after`; else notes when it will have been.

@@ -14,9 +14,11 @@
 //! - A look only proposes [`Step`]s; [`Watch::apply`] makes them true once they are stored. A failed write costs nothing.
 //! - Who bounces stays announced: a hold-down ([`FlapDamper`]) delays what would take the announcement back, never the
 //!   announcement. So no bouncing gateway makes a storm, and none hides behind its bouncing.
+//! - Where many gateways turn alike, they are told of in one notification, for which those that are about to be due are
+//!   waited for.
 //! - A full outbox delays announcements and reminders, never the end of something that was announced.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,13 @@ gatewarden_protocol::named! {
         Failover = "failover",
         /// Most gateways failed at once: the daemon doubts its own network.
         NetworkDoubt = "network_doubt",
+    }
+}
+
+impl Condition {
+    /// Whether its end was waited for where it was decided, as a failback is, so that it is told when it comes.
+    fn ends_settled(self) -> bool {
+        matches!(self, Self::Failover | Self::NetworkDoubt)
     }
 }
 
@@ -106,7 +115,7 @@ pub struct WatchSettings {
 pub struct Episode {
     /// Unique; the notifications of an episode are numbered after it.
     pub id: String,
-    /// Wall ms at which it was first announced.
+    /// Wall ms at which the condition began to hold.
     pub began_ms: i64,
     /// Wall ms of the latest announcement.
     pub announced_ms: i64,
@@ -156,6 +165,19 @@ pub struct Step {
     pub episode: Episode,
     /// Whether anybody is told: the end of an episode may be a silent one.
     pub told: bool,
+    /// For how long a condition that begins has held, or one that ends has been gone.
+    pub held: Duration,
+    /// Whether it is told together with the other steps of its [`Step::kind`]: many gateways turn alike.
+    pub in_digest: bool,
+}
+
+impl Step {
+    /// Steps of one kind can be told together. None for one that is told by itself always.
+    pub fn kind(&self) -> Option<(Condition, std::mem::Discriminant<Change>)> {
+        let is_own = matches!(self.change, Change::Moved { .. } | Change::Closed { removed: true });
+        let is_alone = is_own || !self.told || self.topic.subject == Subject::Fleet;
+        (!is_alone).then(|| (self.topic.condition, std::mem::discriminant(&self.change)))
+    }
 }
 
 /// One look at everything.
@@ -178,6 +200,12 @@ pub struct Look<'a> {
 
 /// A detail that changes is told at most this often.
 pub const MOVE_SPACING: Duration = Duration::from_secs(60);
+
+/// So many gateways that turn alike are told of in one notification.
+pub const DIGEST_FROM: usize = 5;
+
+/// So long those that are due wait for others that are about to be.
+pub const DIGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What is known of a topic.
 #[derive(Debug, Clone, Default)]
@@ -231,13 +259,26 @@ impl Watch {
             }
         }
         let mut steps = Vec::new();
+        let mut turning = BTreeMap::<(Condition, bool), usize>::new();
         for (topic, entry) in &mut self.topics {
             let is_present = match topic.subject {
                 Subject::Gateway(id) => present.contains(&id),
                 Subject::Fleet => true,
             };
-            let view = View { settings: &self.settings, now, now_ms, is_present, waits: undelivered.contains(topic) };
-            let Some((change, episode)) = view.decide(entry, sights.get(topic), room, new_id) else { continue };
+            let view = View {
+                settings: &self.settings,
+                now,
+                now_ms,
+                is_present,
+                waits: undelivered.contains(topic),
+                ends_settled: topic.condition.ends_settled(),
+            };
+            let Some((change, episode)) = view.decide(entry, sights.get(topic), room, new_id) else {
+                if entry.turning.is_some() {
+                    *turning.entry((topic.condition, entry.open.is_some())).or_default() += 1;
+                }
+                continue;
+            };
             let told = match change {
                 Change::Closed { .. } => self.settings.recovered,
                 Change::Opened { .. } | Change::Moved { .. } | Change::Reminded => {
@@ -245,8 +286,10 @@ impl Watch {
                     true
                 }
             };
-            steps.push(Step { topic: *topic, change, episode, told });
+            let held = entry.turning.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+            steps.push(Step { topic: *topic, change, episode, told, held, in_digest: false });
         }
+        self.gather(&mut steps, &turning);
         self.topics.retain(|topic, entry| {
             let watched = match topic.subject {
                 Subject::Gateway(id) => present.contains(&id),
@@ -256,6 +299,33 @@ impl Watch {
             entry.open.is_some() || (watched && (entry.turning.is_some() || lately))
         });
         steps
+    }
+
+    /// Marks steps that are told together, and puts those off that wait for others; `turning` counts the gateways that begin or
+    /// end a condition and are not due.
+    fn gather(&self, steps: &mut Vec<Step>, turning: &BTreeMap<(Condition, bool), usize>) {
+        let mut alike = HashMap::<_, (usize, Duration)>::new();
+        for step in steps.iter() {
+            if let Some(kind) = step.kind() {
+                let (count, longest) = alike.entry(kind).or_default();
+                *count += 1;
+                *longest = step.held.max(*longest);
+            }
+        }
+        steps.retain_mut(|step| {
+            let Some((due, longest)) = step.kind().and_then(|kind| alike.get(&kind)) else { return true };
+            let others = match step.change {
+                Change::Opened { .. } => turning.get(&(step.topic.condition, false)),
+                Change::Closed { .. } => turning.get(&(step.topic.condition, true)),
+                Change::Moved { .. } | Change::Reminded => None,
+            };
+            let others = others.copied().unwrap_or_default();
+            if due.saturating_add(others) < DIGEST_FROM {
+                return true;
+            }
+            step.in_digest = *due > 1;
+            others == 0 || *longest >= self.settings.after.saturating_add(DIGEST_WAIT)
+        });
     }
 
     /// Makes a step true, once it is stored.
@@ -291,6 +361,8 @@ struct View<'a> {
     is_present: bool,
     /// A notification of it still waits.
     waits: bool,
+    /// See [`Condition::ends_settled`].
+    ends_settled: bool,
 }
 
 impl View<'_> {
@@ -311,7 +383,7 @@ impl View<'_> {
                 let flapping = flaps.on_transition(self.now) || flaps.is_held(self.now);
                 let episode = Episode {
                     id: new_id(),
-                    began_ms: self.now_ms,
+                    began_ms: self.now_ms.saturating_sub(i64::try_from(held.as_millis()).unwrap_or(i64::MAX)),
                     announced_ms: self.now_ms,
                     sequence: 0,
                     detail: detail.clone(),
@@ -338,7 +410,8 @@ impl View<'_> {
                 due.then(|| (Change::Reminded, self.next_of(episode, detail)))
             }
             (Some(episode), None) => {
-                let over = self.turned_for(entry) >= self.settings.after && !entry.flaps.is_held(self.now);
+                let gone_for = self.turned_for(entry);
+                let over = (self.ends_settled || gone_for >= self.settings.after) && !entry.flaps.is_held(self.now);
                 let removed = !self.is_present;
                 let detail = episode.detail.clone();
                 (over || removed).then(|| (Change::Closed { removed }, self.next_of(episode, &detail)))

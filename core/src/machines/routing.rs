@@ -122,7 +122,10 @@ pub(crate) fn choose(
         return Ok((primary.id, reason));
     }
     // A selector or an exclusion asks for a choice among the rest; without either the acting primary is the only one.
-    let may_choose = policy == RoutingPolicy::LeastLoaded || !wish.selector.is_empty() || !wish.excluded.is_empty();
+    // So does an acting primary that is being reconnected on request.
+    let is_away = acting.is_some_and(|id| candidates.iter().any(|candidate| candidate.id == id && !candidate.usable));
+    let may_choose =
+        policy == RoutingPolicy::LeastLoaded || !wish.selector.is_empty() || !wish.excluded.is_empty() || is_away;
     let least_loaded = selected
         .iter()
         .filter(|candidate| open(candidate))

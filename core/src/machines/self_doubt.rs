@@ -1,6 +1,6 @@
 //! Whether the supervisor should doubt its own network: when most of a fleet fails at once, the fault is more likely here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::ids::GatewayId;
@@ -26,6 +26,8 @@ pub(crate) struct SelfDoubt {
     window: Duration,
     patience: Duration,
     failed: HashMap<GatewayId, Instant>,
+    /// The same, the earliest first, so that what has left the window is found without a look at all.
+    by_time: BTreeSet<(Instant, GatewayId)>,
     usable: usize,
     doubting_since: Option<Instant>,
     fleet_at_start: usize,
@@ -38,6 +40,7 @@ impl SelfDoubt {
             window: heartbeat_interval,
             patience: heartbeat_interval * 10,
             failed: HashMap::new(),
+            by_time: BTreeSet::new(),
             usable: 0,
             doubting_since: None,
             fleet_at_start: 0,
@@ -52,14 +55,16 @@ impl SelfDoubt {
     /// A gateway became usable.
     pub(crate) fn on_usable(&mut self, now: Instant, id: GatewayId) -> Option<DoubtChange> {
         self.usable += 1;
-        self.failed.remove(&id);
+        self.forget(id);
         self.evaluate(now)
     }
 
     /// A usable gateway failed.
     pub(crate) fn on_failed(&mut self, now: Instant, id: GatewayId) -> Option<DoubtChange> {
         self.usable = self.usable.saturating_sub(1);
+        self.forget(id);
         self.failed.insert(id, now);
+        self.by_time.insert((now, id));
         self.evaluate(now)
     }
 
@@ -68,8 +73,14 @@ impl SelfDoubt {
         if usable {
             self.usable = self.usable.saturating_sub(1);
         }
-        self.failed.remove(&id);
+        self.forget(id);
         self.evaluate(now)
+    }
+
+    fn forget(&mut self, id: GatewayId) {
+        if let Some(at) = self.failed.remove(&id) {
+            self.by_time.remove(&(at, id));
+        }
     }
 
     /// When the doubt is given up.
@@ -86,7 +97,11 @@ impl SelfDoubt {
         match self.doubting_since {
             None => {
                 let window = self.window;
-                self.failed.retain(|_, at| now.saturating_duration_since(*at) < window);
+                while let Some((at, id)) = self.by_time.first().copied()
+                    && now.saturating_duration_since(at) >= window
+                {
+                    self.forget(id);
+                }
                 let fleet = self.usable + self.failed.len();
                 if fleet < SMALLEST_FLEET || self.failed.len() * 2 <= fleet {
                     return None;
@@ -108,6 +123,7 @@ impl SelfDoubt {
                 }
                 self.doubting_since = None;
                 self.failed.clear();
+                self.by_time.clear();
                 Some(DoubtChange::Ended)
             }
         }

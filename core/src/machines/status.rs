@@ -55,6 +55,8 @@ pub struct Facts {
     pub degraded_latency: Duration,
     /// The gateway calls itself degraded.
     pub calls_itself_degraded: bool,
+    /// While an attempt is under way: when it has been without an answer for so long that this is to be said.
+    pub attempt_due: Option<Instant>,
     /// When the knowledge was gained.
     pub as_of: Instant,
     /// Interval of the heartbeat, for decay.
@@ -63,7 +65,7 @@ pub struct Facts {
 
 impl Facts {
     /// The status without regard to age, and whether it decays.
-    fn fresh(&self) -> (Status, bool) {
+    fn fresh(&self, now: Instant) -> (Status, bool) {
         if self.parked {
             return (Status::Offline, false);
         }
@@ -82,12 +84,16 @@ impl Facts {
         if !self.ready {
             match self.last_attempt {
                 LastAttempt::Refused => return (Status::Offline, false),
-                LastAttempt::NoAnswer => return (Status::Timeout, true),
+                // It stays so between attempts: nothing else is learned before the next one ends.
+                LastAttempt::NoAnswer => return (Status::Timeout, false),
+                LastAttempt::None | LastAttempt::Answered if self.attempt_due.is_some_and(|due| now >= due) => {
+                    return (Status::Timeout, false);
+                }
                 LastAttempt::None | LastAttempt::Answered => return (Status::Unknown, false),
             }
         }
         if self.heartbeat_missed {
-            return (Status::Timeout, true);
+            return (Status::Timeout, false);
         }
         let slow = self.latency.is_some_and(|latency| latency > self.degraded_latency);
         if self.heartbeat_late || slow || self.calls_itself_degraded {
@@ -98,16 +104,17 @@ impl Facts {
 
     /// The status at `now`.
     pub fn status(&self, now: Instant) -> Status {
-        match self.fresh() {
+        match self.fresh(now) {
             (_, true) if now >= self.decays_at() => Status::Unknown,
             (status, _) => status,
         }
     }
 
-    /// When the present status turns into `unknown` if nothing new is learned.
-    pub fn decay_deadline(&self, now: Instant) -> Option<Instant> {
-        let (_, decays) = self.fresh();
-        (decays && now < self.decays_at()).then(|| self.decays_at())
+    /// When the present status turns into another if nothing new is learned.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let (_, decays) = self.fresh(now);
+        let decay = decays.then(|| self.decays_at());
+        [decay, self.attempt_due].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     fn decays_at(&self) -> Instant {

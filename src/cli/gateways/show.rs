@@ -45,8 +45,22 @@ fn cells(gateway: &Gateway) -> Vec<Cell> {
         Cell::maybe(gateway.latency.map(|ms| format!("{ms} ms"))),
         Cell::new(gateway.sessions_count.to_string()),
         role,
-        problem.map_or_else(|| Cell::new(""), |error| Cell::toned(&error.code, Tone::Bad)),
+        problem.map_or_else(
+            || Cell::new(""),
+            |error| match next_attempt(gateway, now_s()) {
+                Some(when) => Cell::toned(format!("{}, tried again {when}", error.code), Tone::Bad),
+                None => Cell::toned(&error.code, Tone::Bad),
+            },
+        ),
     ]
+}
+
+/// When a gateway that isn't connected is dialled again by itself.
+pub(in crate::cli) fn next_attempt(gateway: &Gateway, now_s: i64) -> Option<String> {
+    gateway.next_attempt.map(|then| match then.saturating_sub(now_s) {
+        ..=0 => "now".to_owned(),
+        seconds => format!("in {}", seconds_of(seconds)),
+    })
 }
 
 /// Prints everything about one.
@@ -87,10 +101,7 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
         .maybe("problem", error.map(|error| &error.message))
         .maybe("cure", error.map(|error| &error.help))
         .maybe("approve with", gateway.pairing.as_ref().and_then(|pairing| pairing.command.as_deref()))
-        .maybe(
-            "next attempt",
-            gateway.next_attempt.map(|then| format!("in {}", seconds_of(then.saturating_sub(now_s)))),
-        )
+        .maybe("next attempt", next_attempt(gateway, now_s))
         .maybe("version", gateway.version.as_deref())
         .maybe("speaks", dialect)
         .maybe("latency", gateway.latency.map(|ms| format!("{ms} ms")))
@@ -164,7 +175,7 @@ fn results(seen: &AllHealth) -> Table {
 
 /// A gateway as the API shows one, with these fields changed.
 #[cfg(test)]
-pub(super) fn example(changes: Value) -> Gateway {
+pub(in crate::cli) fn example(changes: Value) -> Gateway {
     let mut gateway = json!({"id": 3, "uuid": "u", "name": "lab", "host": "192.0.2.7", "port": 18789, "token": "",
         "token_set": false, "is_primary": false, "acting_primary": false, "priority": 0, "status": "online", "since": 940,
         "as_of": 940, "source": "event", "sessions_count": 0, "agents_count": 0, "phase": "ready",
@@ -177,6 +188,17 @@ pub(super) fn example(changes: Value) -> Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::Output;
+
+    #[test]
+    fn the_table_says_when_a_gateway_is_tried_again() {
+        let error = json!({"code": "connection_refused", "message": "m", "help": "h"});
+        let waits = json!({"status": "offline", "last_error": error, "next_attempt": now_s() + 3_600});
+        let table = table(&[example(waits)]).shown(Output::of_process(false, false));
+        assert!(table.contains("connection_refused, tried again in "), "{table}");
+        assert_eq!(next_attempt(&example(json!({"next_attempt": 5})), 9).as_deref(), Some("now"));
+        assert_eq!(next_attempt(&example(json!({})), 9), None);
+    }
 
     #[test]
     fn a_page_says_what_is_wrong_and_its_cure_and_leaves_out_what_is_unknown() {

@@ -19,6 +19,8 @@ fn step(subject: Subject, condition: Condition, change: Change) -> Step {
             detail: "2".to_owned(),
         },
         told: true,
+        held: Duration::from_millis(0),
+        in_digest: false,
     }
 }
 
@@ -65,12 +67,32 @@ fn a_notification_says_what_happened_to_whom_and_what_to_do() {
 }
 
 #[test]
+fn a_digest_says_how_many_and_names_the_first_twenty() {
+    let views: Vec<Arc<GatewayView>> =
+        (1..=30).map(|id| Arc::new(GatewayView::new(Arc::new(record(id)), GatewayReport::unknown(5), false))).collect();
+    let fleet = Fleet { views: &views, acting: None, elected: true, doubts: false, now_ms: 9 };
+    let steps: Vec<Step> = (1..=30)
+        .map(|id| step(Subject::Gateway(GatewayId(id)), Condition::Down, Change::Opened { flapping: false }))
+        .collect();
+    let story = || Story { destination: "ops", installation: "inst", subject_name: "", fleet: &fleet, doubt: None };
+    let stories: Vec<Story<'_>> = steps.iter().map(|_| story()).collect();
+    let mut body = render(&steps[0], &story());
+    widen(&mut body, &steps.iter().collect::<Vec<_>>(), &stories);
+    let text = body["text"].as_str().unwrap();
+    assert!(text.starts_with("30 gateways are down: gw1, gw2, ") && text.ends_with(" and 10 more."), "{text}");
+    assert_eq!((&body["count"], body["gateways"].as_array().unwrap().len()), (&json!(30), 20));
+    assert_eq!(body.get("gateway"), None);
+    assert!(body.to_string().len() < 8 * 1024);
+}
+
+#[test]
 fn reminders_recoveries_and_bouncing_are_told_apart() {
     let reminder = rendered(&down(Change::Reminded), None);
     assert!(reminder["text"].as_str().unwrap().starts_with("Still, after 2 h 5 min: Gateway gw1 is down."));
     assert_eq!((&reminder["kind"], &reminder["reminder"]), (&json!("down"), &json!(true)));
     let recovery = rendered(&down(Change::Closed { removed: false }), None);
     assert_eq!(recovery["text"], "Gateway gw1 is back, after 2 h 5 min.");
+    assert_eq!(recovery["ended_ms"], 7_501_000);
     assert_eq!((&recovery["kind"], &recovery["condition"]), (&json!("recovered"), &json!("down")));
     let bouncing = rendered(&down(Change::Opened { flapping: true }), None);
     assert_eq!(bouncing["flapping"], true);

@@ -40,6 +40,8 @@ const PAGE: u64 = 500;
 const MAX_PAGES: u32 = 64;
 /// An event that says only that something changed is followed by a read after this: such events come in bursts.
 const AFTER_BURST: Duration = Duration::from_secs(10);
+/// A gateway that calls itself degraded is asked after this whether it still does: of itself it says so once a minute at best.
+const DEGRADED_RECHECK: Duration = Duration::from_secs(10);
 /// A list that failed is asked for again after this.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
@@ -67,6 +69,8 @@ pub(super) struct ActiveConnection {
     pub(super) since_ms: i64,
     /// Why the gateway calls itself degraded, while it does.
     pub(super) degraded: Option<String>,
+    /// When it is asked whether it still does.
+    health_at: Option<Instant>,
     /// Uptime, and the wall ms at which it was that.
     uptime: Option<(u64, i64)>,
     /// Frames that are none, since when.
@@ -158,6 +162,7 @@ impl ActiveConnection {
             scopes: Vec::new(),
             since_ms: moment.wall_ms,
             degraded: None,
+            health_at: None,
             uptime: None,
             garbage: (0, moment.now),
         }
@@ -261,16 +266,37 @@ impl ActiveConnection {
         let reads = &self.reads;
         let read_at =
             (!reads.under_way).then(|| reads.sessions_at.map_or(reads.next_resync, |at| at.min(reads.next_resync)));
-        let due =
-            [self.heartbeat.next_deadline(), self.pending.next_deadline(), self.sequence.next_deadline(), read_at];
-        due.into_iter().flatten().min()
+        let due = [
+            self.heartbeat.next_deadline(),
+            self.pending.next_deadline(),
+            self.sequence.next_deadline(),
+            self.health_at,
+        ];
+        due.into_iter().chain([read_at]).flatten().min()
     }
 
     pub(super) fn on_deadline(&mut self, turn: &mut Turn<'_>) {
         if self.sequence.on_deadline(turn.moment.now) {
             self.reads.sessions_at = Some(turn.moment.now);
         }
+        self.ask_health(turn);
         self.read_next(turn);
+    }
+
+    /// Asks a gateway that calls itself degraded whether it still does.
+    fn ask_health(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.moment.now;
+        if self.health_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.health_at = None;
+        if self.dialect == Dialect::Http {
+            // Its heartbeat is its health document.
+            self.heartbeat.hasten(now);
+        } else if self.capabilities.may_have(Method::Health) {
+            self.health_at = Some(now + DEGRADED_RECHECK);
+            self.ask(turn, "health", &json!({}), PendingKind::Health);
+        }
     }
 
     /// What is kept of the gateway's rows, bytes.
@@ -307,9 +333,9 @@ impl ActiveConnection {
         self.uptime = uptime_ms.map(|uptime_ms| (uptime_ms, wall_ms)).or(self.uptime);
     }
 
-    pub(super) fn take_health(&mut self, health: &HealthSnapshot) {
+    pub(super) fn take_health(&mut self, now: Instant, health: &HealthSnapshot) {
         let bad = health.degraded || health.ok == Some(false);
-        self.degraded = bad.then(|| health.degraded_reasons.join(", "));
+        self.take_verdict(now, bad.then(|| health.degraded_reasons.join(", ")));
         if self.agents.is_none()
             && let Some(agents) = &health.agents
         {
@@ -317,9 +343,15 @@ impl ActiveConnection {
         }
     }
 
-    pub(super) fn take_document(&mut self, wall_ms: i64, document: &HealthDocument) {
-        self.take_uptime(document.uptime_ms, wall_ms);
-        self.degraded = (!document.healthy).then(|| "its health document says so".to_owned());
+    pub(super) fn take_document(&mut self, moment: Moment, document: &HealthDocument) {
+        self.take_uptime(document.uptime_ms, moment.wall_ms);
+        self.take_verdict(moment.now, (!document.healthy).then(|| "its health document says so".to_owned()));
+    }
+
+    /// Why the gateway calls itself degraded, if it does.
+    fn take_verdict(&mut self, now: Instant, degraded: Option<String>) {
+        self.health_at = degraded.as_ref().map(|_| now + DEGRADED_RECHECK);
+        self.degraded = degraded;
     }
 
     /// After connecting: all of it. Agents first, since that cheap read tells whether we may read at all; the

@@ -189,6 +189,7 @@ impl Connection {
         if std::mem::replace(&mut self.attempted, true) {
             self.push(Effect::Count(Count::Reconnect));
         }
+        self.attempt_since = moment.now;
         self.breaker.on_attempt(moment.wall_ms);
         if self.peer.record.transport == Transport::Http {
             return self.try_http(moment, Refusal::new(RefusalCode::NotAGateway, "no health document"));
@@ -308,7 +309,7 @@ impl Connection {
         active.scopes = hello.scopes.unwrap_or_default();
         active.take_uptime(hello.uptime_ms, moment.wall_ms);
         if let Some(health) = &hello.health {
-            active.take_health(health);
+            active.take_health(moment.now, health);
         }
         if missing_scope.is_some() {
             self.state = State::Live(Box::new(active));
@@ -412,7 +413,7 @@ impl Connection {
         self.settle_permit(None);
         let version = document.version.as_deref().and_then(CalendarVersion::known);
         let mut active = self.activate(moment, Dialect::Http, Capabilities::http(version));
-        active.take_document(moment.wall_ms, &document);
+        active.take_document(moment, &document);
         self.peer.identify(document.version, None);
         self.go_live(moment, active);
     }

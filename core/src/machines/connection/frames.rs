@@ -180,6 +180,11 @@ impl Connection {
                 let result = outcome.map_err(|no_answer| no_answer.failure(turn.peer, &method));
                 turn.push(Effect::Answer(call, result));
             }
+            PendingKind::Health => {
+                if let Some(health) = outcome.ok().as_ref().and_then(HealthSnapshot::read) {
+                    active.take_health(moment.now, &health);
+                }
+            }
             PendingKind::Logs => logs.answered(&mut turn, active, &method, outcome),
             PendingKind::Run(_) | PendingKind::Preparation(..) | PendingKind::LookUp(_) | PendingKind::Kill(_) => {
                 runs.answered(&mut turn, active, waiter, &method, wire_id, outcome);
@@ -236,7 +241,7 @@ impl Connection {
         match event.name.as_str() {
             "health" => {
                 if let Some(health) = HealthSnapshot::read(&event.payload) {
-                    active.take_health(&health);
+                    active.take_health(moment.now, &health);
                     news = true;
                 }
             }
@@ -322,7 +327,7 @@ impl Connection {
             Ok(health) => {
                 let document = http_dialect::well_or_not(&health);
                 if let State::Live(active) = &mut self.state {
-                    active.take_document(moment.wall_ms, &document);
+                    active.take_document(moment, &document);
                 }
                 self.peer.identify(document.version, None);
                 self.heartbeat_answered(moment);

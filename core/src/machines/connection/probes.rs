@@ -151,7 +151,9 @@ impl Connection {
         if let Some(latency) = latency {
             self.push(Effect::Count(Count::Latency(latency)));
         }
-        if let Some(blocked) = self.verdict.blocked() {
+        // A gateway where there was none, or none to be trusted, is news; any other reason only shows at a login.
+        let shows_at_login = |code: RefusalCode| !code.means_offline() || code == RefusalCode::ProtocolMismatch;
+        if let Some(blocked) = self.verdict.blocked().filter(|blocked| shows_at_login(blocked.code)) {
             // It is there, and refuses as before: only the slow re-check spends a login on finding out more.
             let failed = Some(("authenticate", blocked.problem.message.as_str()));
             return self.probes.answer(|one| one.mode == Mode::Beside, latency, failed);

@@ -18,6 +18,8 @@ pub(super) const MAX_CALL: Duration = Duration::from_secs(600);
 pub(super) enum PendingKind {
     Caller(CallToken),
     Heartbeat,
+    /// What a gateway that calls itself degraded says of itself by now.
+    Health,
     Agents,
     AgentsFromConfig,
     Subscribe,

@@ -195,7 +195,7 @@ impl StatusTracker {
 
     /// When there is something to say without anything new coming in.
     pub(super) fn next_deadline(&self, facts: &Facts, now: Instant) -> Option<Instant> {
-        [self.report_due, self.fold.next_deadline(), facts.decay_deadline(now)].into_iter().flatten().min()
+        [self.report_due, self.fold.next_deadline(), facts.next_deadline(now)].into_iter().flatten().min()
     }
 }
 
@@ -246,9 +246,17 @@ impl Connection {
             latency: self.tracker.latency,
             degraded_latency: self.peer.settings.degraded_latency,
             calls_itself_degraded: active.is_some_and(|active| active.degraded.is_some()),
+            attempt_due: self.attempt_due(),
             as_of: self.tracker.as_of,
             heartbeat_interval: self.peer.settings.heartbeat_interval,
         }
+    }
+
+    /// When the attempt under way has been without an answer for so long that this is to be said: before three heartbeats would
+    /// have gone by.
+    fn attempt_due(&self) -> Option<Instant> {
+        let is_under_way = self.has_socket() && self.active().is_none();
+        is_under_way.then(|| self.attempt_since + self.peer.settings.heartbeat_interval * 2)
     }
 
     /// The report as of now. After a stop it is the last one that was told.
@@ -298,7 +306,17 @@ impl Connection {
             return Some(blocked.problem.clone());
         }
         let Some(active) = self.active().filter(|_| self.phase == Phase::Ready) else {
-            return self.tracker.problem.clone();
+            let unanswered = match self.phase {
+                _ if self.attempt_due().is_none_or(|due| moment.now < due) => None,
+                Phase::AwaitingChallenge => Some(RefusalCode::ChallengeTimeout),
+                Phase::Authenticating => Some(RefusalCode::ConnectTimeout),
+                _ => Some(RefusalCode::DialTimeout),
+            };
+            let unanswered = unanswered.map(|code| Problem {
+                help: "The attempt is still under way: wait for its end, which tells more.".to_owned(),
+                ..self.peer.problem(&Refusal::new(code, ""))
+            });
+            return self.tracker.problem.clone().or(unanswered);
         };
         let facts = self.facts(moment);
         let (code, words) = if facts.status(moment.now) == Status::Unknown {

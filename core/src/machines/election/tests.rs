@@ -19,6 +19,7 @@ fn gateway(id: i64, now: Instant) -> Candidate {
         active_sessions: 0,
         latency_us: 1_000,
         ready_since: Some(now),
+        reconnect_until: None,
         outcome_known: true,
     }
 }
@@ -72,6 +73,40 @@ fn a_failed_primary_is_replaced_at_once_and_takes_back_only_after_the_delay() {
     assert_eq!(due, back + Duration::from_secs(30));
     assert_eq!(election.decide(due - Duration::from_millis(1), &fleet, false), None);
     assert_eq!(election.decide(due, &fleet, false).unwrap().to, Some(GatewayId(1)));
+}
+
+#[test]
+fn a_primary_that_an_operator_reconnects_keeps_the_role_until_it_has_taken_too_long() {
+    let now = start();
+    let mut election = election(now);
+    election.decide(now, &[gateway(1, now), gateway(2, now)], false);
+    let until = now + Duration::from_secs(10);
+    let away = Candidate { reconnect_until: Some(until), ..down(gateway(1, now)) };
+    let fleet = [away, gateway(2, now)];
+    assert_eq!(election.decide(now, &fleet, false), None);
+    assert_eq!(election.next_deadline(), Some(until));
+    assert_eq!(election.decide(until, &fleet, false).unwrap().to, Some(GatewayId(2)));
+}
+
+#[test]
+fn the_reason_is_that_of_whoever_lost_the_role() {
+    let now = start();
+    let all = || [gateway(1, now), gateway(2, now), gateway(3, now)];
+    let mut election = election(now);
+    election.decide(now, &all(), false);
+    let mut fleet = all();
+    fleet[0].drained = true;
+    assert_eq!(election.decide(now, &fleet, false).unwrap().reason, "the configured primary is drained");
+    fleet[1] = down(gateway(2, now));
+    assert_eq!(election.decide(now, &fleet, false).unwrap().reason, "the gateway that acted is not usable any more");
+    fleet[2].drained = true;
+    let nobody = election.decide(now, &fleet, false).unwrap();
+    assert_eq!((nobody.to, nobody.reason), (None, "every gateway that is usable is drained"));
+    let mut unconfigured = gateway(2, now);
+    unconfigured.configured = false;
+    let change = Election::new(ElectionSettings { startup_hold: Duration::ZERO, ..ElectionSettings::default() }, now)
+        .decide(now, &[unconfigured], false);
+    assert_eq!(change.unwrap().reason, "no gateway is configured as primary");
 }
 
 #[test]
@@ -214,6 +249,7 @@ proptest! {
                     active_sessions: *sessions,
                     latency_us: *latency,
                     ready_since: usable.then(|| now - Duration::from_secs(*ready_for)),
+                    reconnect_until: None,
                     outcome_known: true,
                 })
                 .collect();

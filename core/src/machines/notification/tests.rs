@@ -135,6 +135,73 @@ fn a_condition_is_announced_once_it_has_held_and_taken_back_once_it_has_been_gon
 }
 
 #[test]
+fn an_episode_begins_when_its_condition_does() {
+    let mut world = World::usual();
+    let began = 1_700_000_000_000 + 1_000;
+    world.sights.insert(down(1), holds());
+    world.pass(31);
+    world.sights.clear();
+    world.pass(31);
+    let (opened, closed) = (&world.told[0].1, &world.told[1].1);
+    assert_eq!((opened.episode.began_ms, opened.held), (began, 30 * SECOND));
+    assert_eq!((closed.episode.began_ms, closed.held), (began, 30 * SECOND));
+}
+
+#[test]
+fn the_end_of_a_failover_is_told_when_it_ends() {
+    let mut world = World::usual();
+    world.sights.insert(failover(), acting("2"));
+    world.pass(5);
+    world.sights.clear();
+    world.pass(1);
+    assert_eq!(world.changes(), [&OPENED, &CLOSED]);
+}
+
+#[test]
+fn many_that_turn_within_seconds_are_told_of_together() {
+    let mut world = World::usual();
+    world.present = (1..=40).map(GatewayId).collect();
+    let drop_and_tell = |world: &mut World, ends: bool| {
+        for id in 1..=40 {
+            if ends {
+                world.sights.remove(&down(id));
+            } else {
+                world.sights.insert(down(id), holds());
+            }
+            if id % 5 == 0 {
+                world.pass(1);
+            }
+        }
+        world.pass(32);
+        std::mem::take(&mut world.told)
+    };
+    for ends in [false, true] {
+        let told = drop_and_tell(&mut world, ends);
+        assert_eq!(told.len(), 40);
+        assert!(told.iter().all(|(at, step)| step.in_digest && *at == told[0].0), "{told:?}");
+    }
+    world.sights.insert(down(1), holds());
+    world.pass(31);
+    assert!(world.told.iter().all(|(_, step)| !step.in_digest), "one alone is told by itself");
+    assert_eq!(world.told.len(), 1);
+}
+
+#[test]
+fn a_digest_waits_no_longer_than_ten_seconds_for_those_that_follow() {
+    let mut world = World::usual();
+    world.present = (1..=100).map(GatewayId).collect();
+    for id in 1..=100 {
+        world.sights.insert(down(id), holds());
+        world.pass(1);
+    }
+    world.pass(45);
+    let times: BTreeSet<Duration> = world.told.iter().map(|(at, _)| *at).collect();
+    assert_eq!(world.told.len(), 100);
+    assert!(times.len() <= 11, "{times:?}");
+    assert_eq!(*times.first().unwrap(), 41 * SECOND);
+}
+
+#[test]
 fn a_short_blip_is_nobodys_affair() {
     let mut world = World::usual();
     for _ in 0..20 {

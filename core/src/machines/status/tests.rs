@@ -15,6 +15,7 @@ fn online(now: Instant) -> Facts {
         latency: Some(Duration::from_millis(3)),
         degraded_latency: Duration::from_millis(500),
         calls_itself_degraded: false,
+        attempt_due: None,
         as_of: now,
         heartbeat_interval: Duration::from_secs(30),
     }
@@ -59,7 +60,22 @@ fn a_gateway_that_was_never_checked_is_unknown() {
     let now = start();
     let facts = Facts { ready: false, last_attempt: LastAttempt::None, ..online(now) };
     assert_eq!(facts.status(now), Status::Unknown);
-    assert_eq!(facts.decay_deadline(now), None);
+    assert_eq!(facts.next_deadline(now), None);
+}
+
+#[test]
+fn an_attempt_that_goes_without_an_answer_for_long_is_a_timeout_before_it_ends() {
+    let now = start();
+    let due = now + Duration::from_secs(4);
+    for last_attempt in [LastAttempt::None, LastAttempt::Answered] {
+        let facts = Facts { ready: false, last_attempt, attempt_due: Some(due), ..online(now) };
+        assert_eq!(facts.status(now), Status::Unknown);
+        assert_eq!(facts.next_deadline(now), Some(due));
+        assert_eq!(facts.status(due), Status::Timeout);
+        assert_eq!(facts.next_deadline(due), None);
+    }
+    let refused = Facts { ready: false, last_attempt: LastAttempt::Refused, attempt_due: Some(due), ..online(now) };
+    assert_eq!(refused.status(due), Status::Offline, "the last answer counts until there is another");
 }
 
 #[test]
@@ -78,26 +94,27 @@ fn a_late_heartbeat_is_degraded() {
 }
 
 #[test]
-fn online_slow_and_timeout_decay_after_three_heartbeat_intervals() {
+fn online_and_slow_decay_after_three_heartbeat_intervals() {
     let now = start();
     let slow = Facts { latency: Some(Duration::from_secs(1)), ..online(now) };
-    let silent = Facts { ready: false, last_attempt: LastAttempt::NoAnswer, ..online(now) };
-    for facts in [online(now), slow, silent] {
-        let deadline = facts.decay_deadline(now).unwrap();
+    for facts in [online(now), slow] {
+        let deadline = facts.next_deadline(now).unwrap();
         assert_eq!(deadline, now + Duration::from_secs(90));
         assert_ne!(facts.status(deadline - Duration::from_millis(1)), Status::Unknown);
         assert_eq!(facts.status(deadline), Status::Unknown);
-        assert_eq!(facts.decay_deadline(deadline), None);
+        assert_eq!(facts.next_deadline(deadline), None);
     }
 }
 
 #[test]
-fn blocked_parked_starting_and_offline_do_not_decay() {
+fn blocked_parked_starting_timeout_and_offline_do_not_decay() {
     let now = start();
     let much_later = now + Duration::from_secs(100_000);
     let base = Facts { ready: false, last_attempt: LastAttempt::Refused, ..online(now) };
     for (facts, expected) in [
         (base, Status::Offline),
+        (Facts { last_attempt: LastAttempt::NoAnswer, ..base }, Status::Timeout),
+        (Facts { heartbeat_missed: true, ..online(now) }, Status::Timeout),
         (Facts { parked: true, ..base }, Status::Offline),
         (Facts { blocked: Some(BlockedAs::Refused), ..base }, Status::Degraded),
         (Facts { blocked: Some(BlockedAs::Unreachable), ..base }, Status::Offline),
@@ -105,7 +122,7 @@ fn blocked_parked_starting_and_offline_do_not_decay() {
         (Facts { breaker: BreakerState::Open, ..base }, Status::Offline),
     ] {
         assert_eq!(facts.status(much_later), expected);
-        assert_eq!(facts.decay_deadline(much_later), None);
+        assert_eq!(facts.next_deadline(much_later), None);
     }
 }
 
@@ -154,10 +171,10 @@ proptest! {
     }
 
     #[test]
-    fn the_status_changes_by_age_only_at_its_decay_deadline(facts in any_facts(), age_s in 0_u64..500) {
+    fn the_status_changes_by_age_only_at_its_next_deadline(facts in any_facts(), age_s in 0_u64..500) {
         let now = facts.as_of + Duration::from_secs(age_s);
         let at_first = facts.status(facts.as_of);
-        match facts.decay_deadline(facts.as_of) {
+        match facts.next_deadline(facts.as_of) {
             Some(deadline) if now >= deadline => prop_assert_eq!(facts.status(now), Status::Unknown),
             _ => prop_assert_eq!(facts.status(now), at_first),
         }

@@ -114,6 +114,25 @@ fn a_gateway_that_calls_itself_degraded_is_believed() {
 }
 
 #[test]
+fn a_gateway_that_calls_itself_degraded_is_asked_every_ten_seconds_until_it_does_no_more() {
+    let mut sim = Sim::online();
+    sim.says(json!({"type":"event","event":"health","payload":{"ok":true,"eventLoop":{"degraded":true,"reasons":["delay"]}}}));
+    sim.news();
+    for degraded in [true, false] {
+        sim.pass_s(9);
+        assert!(!sim.unanswered().iter().any(|(_, method)| method == "health"));
+        sim.pass_s(1);
+        let asked = sim.unanswered();
+        let (id, _) = asked.iter().find(|(_, method)| method == "health").unwrap();
+        let health = json!({"ok":true,"eventLoop":{"degraded":degraded,"reasons":["delay"]}});
+        sim.says(json!({"type":"res","id":id,"ok":true,"payload":health}));
+        assert_eq!(sim.status(), if degraded { Status::Degraded } else { Status::Online });
+    }
+    sim.pass_s(11);
+    assert!(!sim.unanswered().iter().any(|(_, method)| method == "health"), "a well one is not asked");
+}
+
+#[test]
 fn sessions_are_kept_by_events_and_a_gap_reads_them_again_once() {
     let mut sim = Sim::online();
     sim.says(json!({"type":"event","event":"sessions.changed","seq":10,
