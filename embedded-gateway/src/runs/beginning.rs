@@ -14,6 +14,7 @@ use super::run::{Asked, Run, RunState};
 use super::{Parts, QUEUE, QUEUED_BYTES, Runs, replies, shown};
 use crate::call::{Answer, Call, CallError, Outcome, ReplyTo};
 use crate::effect::{Effect, LogLevel, ProcessOrder, RunId};
+use crate::processes::PROGRAM_VARIABLES;
 use crate::processes::command_templates::AllowedCommand;
 use crate::sessions::{NewMessage, Opening, Role, SessionKey};
 use crate::turn::Turn;
@@ -201,12 +202,10 @@ impl Runs {
 fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>) -> (ProcessOrder, Run) {
     let limits = &parts.config.limits;
     let mut env = new.command.env.clone();
-    for (name, value) in [
-        ("GATEWARDEN_RUN_ID", new.request.id.0.as_str()),
-        ("GATEWARDEN_SESSION_KEY", new.session.as_str()),
-        ("GATEWARDEN_SESSION_ID", &session_id),
-        ("GATEWARDEN_AGENT_ID", &new.agent_id),
-    ] {
+    let [_, id, key, session, agent] = PROGRAM_VARIABLES;
+    for (name, value) in
+        [(id, new.request.id.0.as_str()), (key, new.session.as_str()), (session, &session_id), (agent, &new.agent_id)]
+    {
         env.insert(name.to_owned(), value.to_owned());
     }
     let timeout = new.request.timeout.into_iter().chain(new.command.timeout).min();
