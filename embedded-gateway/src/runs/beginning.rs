@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gatewarden_protocol::Dialect;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -39,6 +40,8 @@ pub(crate) struct RunRequest {
     pub(crate) fingerprint: String,
     pub(crate) reply: ReplyTo,
     pub(crate) from: String,
+    /// The session's key as a client of document 004 wrote it: its events name the session so.
+    pub(crate) written_key: Option<String>,
     /// Ended after this, or after the template's own timeout if that is shorter.
     pub(crate) timeout: Option<Duration>,
 }
@@ -46,7 +49,10 @@ pub(crate) struct RunRequest {
 impl RunRequest {
     pub(crate) fn of(call: &Call, id: RunId, asked: Asked, timeout: Option<Duration>) -> Self {
         let fingerprint = fingerprint(&call.method, &call.params);
-        Self { id, asked, fingerprint, reply: call.reply_to(), from: call.caller.client_id.clone(), timeout }
+        let written = ["sessionKey", "key"].into_iter().find_map(|name| call.params.get(name)?.as_str());
+        let written_key = written.filter(|_| call.caller.dialect == Dialect::Rpc).map(str::to_owned);
+        let from = call.caller.client_id.clone();
+        Self { id, asked, fingerprint, reply: call.reply_to(), from, written_key, timeout }
     }
 }
 
@@ -246,6 +252,7 @@ fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>
         replies: Vec::new(),
         waiters: Vec::new(),
         controls: Vec::new(),
+        written_key: new.request.written_key.clone().map(|key| (new.request.reply.connection, key)),
         spawner: spawner.map(|request| (new.request.reply.connection, request)),
         answer: Text::default(),
         reported_error: None,
