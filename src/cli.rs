@@ -69,7 +69,7 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Show, export or import this installation's device identity.
+    /// Show, export, import or replace this installation's device identity.
     Identity(identity::IdentityArgs),
     /// Look at one gateway step by step, without a daemon: what fails first, and what cures it.
     Check(check::CheckArgs),

@@ -53,7 +53,7 @@ use crate::store::handle::StoreHandle;
 use crate::store::records::LocalProcess;
 
 /// In the environment of everything that runs for a gateway: `<installation>:<uuid of the gateway>`.
-const TAG_VARIABLE: &str = "GATEWARDEN_LOCAL_PROCESS";
+pub const TAG_VARIABLE: &str = "GATEWARDEN_LOCAL_PROCESS";
 /// Between two looks whether the actors live.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// After the registry has joined: when to look for what runs for gateways that don't name it any more.

@@ -197,8 +197,9 @@ pub struct Webhook {
     pub agent_id: String,
     /// The message, with `{{body.x.y}}` filled in from the JSON body.
     pub message: String,
-    /// Callers show it as `Authorization: Bearer`, or sign the body with it; there is no webhook without one.
-    pub secret: Secret,
+    /// Callers show it as `Authorization: Bearer`, or sign the body with it. None (document 004): programs of this machine alone
+    /// may call it, and only where the gateway listens on loopback.
+    pub secret: Option<Secret>,
 }
 
 /// `audit` (document 002).

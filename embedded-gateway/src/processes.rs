@@ -15,6 +15,9 @@ pub use launcher::Launcher;
 
 /// In the environment of every child: `<state directory's id>:<run>`.
 const RUN_VARIABLE: &str = "GATEWARDEN_GATEWAY_RUN";
+/// What a program finds in its environment: the above, then the ids of its run, of its session (key and id) and of its agent.
+pub const PROGRAM_VARIABLES: [&str; 5] =
+    [RUN_VARIABLE, "GATEWARDEN_RUN_ID", "GATEWARDEN_SESSION_KEY", "GATEWARDEN_SESSION_ID", "GATEWARDEN_AGENT_ID"];
 /// Most orphans that are listed.
 const MAX_ORPHANS: usize = 100;
 /// What is shown of a run's id, in characters: ids are no longer than that.

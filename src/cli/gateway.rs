@@ -115,7 +115,7 @@ pub(super) struct RunArgs {
     /// Where to listen: loopback, lan or an address of this machine
     #[arg(long, value_name = "WHERE")]
     pub(super) bind: Option<String>,
-    /// Write the log to standard error, too
+    /// Write the log to standard error, too, as it is where that is no terminal
     #[arg(long, short)]
     pub(super) verbose: bool,
     /// Take over a lock file that can't be judged (file systems without locks)
@@ -203,10 +203,13 @@ pub(super) fn run(args: GatewayArgs) -> Result<u8, CliError> {
 
 /// Says that the configuration is fine and what is odd about it, or everything that is wrong.
 fn validate(place: &PlaceArgs) -> Result<u8, CliError> {
-    let draft = load_draft(&place.inputs())?;
-    let what = draft.settings().file.as_ref().map_or_else(
+    let (_, holder, inputs) = place.with_holder()?;
+    let draft = load_draft(&inputs)?;
+    let file = draft.settings().file.as_ref();
+    let is_running = holder.is_some_and(|holder| holder.config.as_ref() == file);
+    let what = file.map_or_else(
         || "no configuration file, the defaults count".to_owned(),
-        |file| format!("{} is fine", file.display()),
+        |file| format!("{}{} is fine", file.display(), if is_running { " (of the running gateway)" } else { "" }),
     );
     let (agents, commands) = (draft.settings().agents.len(), draft.settings().commands.len());
     print(&format!("{what}; agents: {agents}, commands: {commands}, warnings: {}", draft.warnings.len()));
@@ -219,6 +222,16 @@ fn validate(place: &PlaceArgs) -> Result<u8, CliError> {
 impl PlaceArgs {
     pub(super) fn inputs(&self) -> Inputs {
         Inputs { config_file: self.config.clone(), state_dir: self.state_dir.clone(), ..Inputs::of_process() }
+    }
+
+    /// State directory, who runs on it, and where its settings are: the file that the running gateway was started with counts,
+    /// wherever this command would look, unless it names another one.
+    fn with_holder(&self) -> Result<(PathBuf, Option<Holder>, Inputs), CliError> {
+        let inputs = self.inputs();
+        let state_dir = state_dir(&inputs)?;
+        let holder = holder_of(&state_dir)?;
+        let inputs = inputs.beside(holder.as_ref());
+        Ok((state_dir, holder, inputs))
     }
 
     /// As they are written on a command line.

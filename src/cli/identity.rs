@@ -1,9 +1,10 @@
-//! `gatewarden identity`: shows, exports or imports this installation's device identity.
+//! `gatewarden identity`: shows, exports, imports or replaces this installation's device identity.
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use gatewarden_protocol::DeviceIdentity;
+use zeroize::Zeroizing;
 
 use super::error::CliError;
 use super::files::{read_pem, write_private};
@@ -14,7 +15,10 @@ use crate::app::StateDir;
 use crate::config::Config;
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct IdentityArgs {
+    #[command(subcommand)]
+    command: Option<IdentityCommand>,
     #[command(flatten)]
     config: ConfigArgs,
     /// Write the private key to a new file (PKCS#8 PEM, mode 0600)
@@ -25,7 +29,18 @@ pub(super) struct IdentityArgs {
     import: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum IdentityCommand {
+    /// Make a new device identity and forget the present one; the daemon must not run. Gateways must pair it anew.
+    Reset(ConfigArgs),
+}
+
 pub(super) fn run(args: &IdentityArgs) -> Result<u8, CliError> {
+    if let Some(IdentityCommand::Reset(place)) = &args.command {
+        let config = Config::load(&place.inputs())?;
+        print(&actix_rt::System::new().block_on(reset(&config))?);
+        return Ok(EXIT_OK);
+    }
     let config = Config::load(&args.config.inputs())?;
     let said = actix_rt::System::new().block_on(async {
         match (&args.import, &args.export) {
@@ -59,12 +74,31 @@ async fn import(config: &Config, file: &Path) -> Result<String, CliError> {
         read_pem(file).map_err(|error| CliError::new(format!("The key cannot be read from {shown}: {error}.")))?;
     let identity = DeviceIdentity::from_pkcs8_pem(&pem)
         .map_err(|error| CliError::coded(EXIT_CONFIG, format!("{shown} is {error}.")))?;
+    replace(config, &identity).await?;
+    Ok(format!("{}\nimported: gateways may ask for this device to be paired", describe(&identity)))
+}
+
+/// For a key that somebody else may have, or that gateways have locked out.
+async fn reset(config: &Config) -> Result<String, CliError> {
+    let former = present(config).await?;
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(seed.as_mut_slice())
+        .map_err(|error| CliError::new(format!("The system gives no random key: {error}.")))?;
+    let identity = DeviceIdentity::from_seed(&seed);
+    replace(config, &identity).await?;
+    Ok(format!(
+        "{}\nnew: approve this device where a gateway asks for it, and remove the former one there: {}",
+        describe(&identity),
+        former.device_id()
+    ))
+}
+
+async fn replace(config: &Config, identity: &DeviceIdentity) -> Result<(), CliError> {
     // A running daemon would go on with the old key, so it must not run.
     let _claimed = StateDir::claim(&config.state_dir)?;
     let store = open_store(config)?;
     store.replace_device_seed(identity.seed()).await.map_err(CliError::new)?;
-    store.flush().await.map_err(CliError::new)?;
-    Ok(format!("{}\nimported: gateways may ask for this device to be paired", describe(&identity)))
+    store.flush().await.map_err(CliError::new)
 }
 
 fn describe(identity: &DeviceIdentity) -> String {

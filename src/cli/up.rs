@@ -23,7 +23,7 @@ use super::error::CliError;
 use super::output::{complain, print};
 use super::serve::{self, start_log};
 use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
-use crate::app::App;
+use crate::app::{App, StartError, StateDir};
 use crate::config::{Config, Inputs};
 use crate::shutdown::{self, Signals};
 use crate::systemd::Notifier;
@@ -78,6 +78,15 @@ impl UpArgs {
 pub(super) fn run(args: &UpArgs) -> Result<u8, CliError> {
     let mut inputs = args.inputs();
     let config = Config::load(&inputs)?;
+    // Before a gateway is started for it. The daemon claims the directory itself.
+    match StateDir::claim(&config.state_dir) {
+        Ok(_) => {}
+        Err(StartError::InUse { holder, .. }) => {
+            print(&welcome::runs_already(&config, holder));
+            return Ok(EXIT_OK);
+        }
+        Err(error) => return Err(error.into()),
+    }
     let (logs, metrics) = start_log(&config)?;
     let code = actix_rt::System::new().block_on(async {
         let mut signals = serve::listen_for_signals()?;
@@ -242,14 +251,16 @@ async fn supervise(gateway: Option<&mut Gateway>) -> u8 {
 
 /// Registers the gateway where it isn't yet, waits until it is online, and says how to go on.
 fn welcome(app: &App, state_dir: &Path, found: &Found) -> impl Future<Output = ()> + use<> {
+    let key_file = Some(state_dir.join("admin.key")).filter(|file| file.is_file());
     let words = welcome::Words {
+        command: welcome::command(app.address, key_file.as_deref()),
         daemon: app.address,
         gateway: found.address,
         encrypted: found.encrypted,
         started_here: found.gateway.is_some(),
         agent: found.agent.clone(),
         new_key: app.new_admin_key.clone(),
-        key_file: state_dir.join("admin.key"),
+        key_file,
         gateway_state: found.state_dir.clone(),
     };
     let key = app.admin_key.clone();

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Environment, File, FileFormat, Map, Source, Value, ValueKind};
+use gatewarden_actors::processes::TAG_VARIABLE;
+use gatewarden_embedded_gateway::processes::PROGRAM_VARIABLES;
 use gatewarden_protocol::Secret;
 
 use super::effective::EffectiveValue;
@@ -484,10 +486,12 @@ fn open_file(inputs: &Inputs, problems: &mut Vec<Problem>) -> ConfigFile {
 
 /// Variables of ours by path; those of destinations have no fixed names.
 fn environment(inputs: &Inputs, problems: &mut Vec<Problem>) -> BTreeMap<String, Value> {
+    // A command that runs within a local gateway, or as an agent of the embedded one, inherits the marks of its process.
+    let passed_over = |name: &str| {
+        [URL_VARIABLE, API_KEY_VARIABLE, TAG_VARIABLE].contains(&name) || PROGRAM_VARIABLES.contains(&name)
+    };
     let ours = inputs.environment.iter().filter(|(name, _)| {
-        name.starts_with("GATEWARDEN_")
-            && !name.starts_with(NOTIFICATION_VARIABLE)
-            && ![URL_VARIABLE, API_KEY_VARIABLE].contains(&name.as_str())
+        name.starts_with("GATEWARDEN_") && !name.starts_with(NOTIFICATION_VARIABLE) && !passed_over(name)
     });
     let mut source = Map::new();
     for (name, value) in ours {

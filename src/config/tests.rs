@@ -136,6 +136,21 @@ fn an_unknown_variable_names_the_likely_meaning() {
 }
 
 #[test]
+fn commands_run_within_a_local_gateway_and_by_its_agents() {
+    let inherited = [
+        ("GATEWARDEN_LOCAL_PROCESS", "0d2f:9a41"),
+        ("GATEWARDEN_GATEWAY_RUN", "0d2f:run-1"),
+        ("GATEWARDEN_RUN_ID", "run-1"),
+        ("GATEWARDEN_SESSION_KEY", "agent:main:main"),
+        ("GATEWARDEN_SESSION_ID", "s"),
+        ("GATEWARDEN_AGENT_ID", "main"),
+        ("GATEWARDEN_HTTP__WORKERS", "3"),
+    ];
+    let config = Config::load(&with(&inherited)).unwrap();
+    assert_eq!(effective(&config, "http.workers").origin, "$GATEWARDEN_HTTP__WORKERS", "settings beside them count");
+}
+
+#[test]
 fn a_key_in_no_section_or_a_section_as_key_is_explained() {
     let (_dir, inputs) = with_file("listen = \"127.0.0.1:1\"\ngateway = 5\n", &[]);
     let said = refusal(&inputs);

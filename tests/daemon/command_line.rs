@@ -68,9 +68,23 @@ fn the_identity_moves_to_another_installation_and_is_the_daemons_own() {
     let moved = Setup::new().only_args(&["identity", "--state-dir", &other]).run();
     assert!(moved.stdout.contains(&device_id), "{}", moved.stdout);
 
-    let refused = Setup::new().only_args(&["identity", "--state-dir", &state, "--import", &pem]).run();
-    assert_eq!(refused.code, Some(1), "not under a running daemon");
-    assert!(refused.stderr.contains("in use by another gatewarden"), "{}", refused.stderr);
+    let reset = Setup::new().only_args(&["identity", "reset", "--state-dir", &other]).run();
+    assert_eq!(reset.code, Some(0), "{}", reset.stderr);
+    let (new, former) = reset.stdout.split_once("\nnew: ").expect("both");
+    assert!(former.contains(&device_id) && !new.contains(&device_id), "{}", reset.stdout);
+    let after = Setup::new().only_args(&["identity", "--state-dir", &other]).run();
+    assert_eq!(after.stdout.trim(), new, "it stays");
+
+    for words in [
+        &["identity", "--state-dir", &state, "--import", &pem] as &[&str],
+        &["identity", "reset", "--state-dir", &state],
+    ] {
+        let refused = Setup::new().only_args(words).run();
+        assert_eq!(refused.code, Some(1), "not under a running daemon");
+        assert!(refused.stderr.contains("in use by another gatewarden"), "{}", refused.stderr);
+    }
+    let unchanged = Setup::new().only_args(&["identity", "--state-dir", &state]).run();
+    assert!(unchanged.stdout.contains(&device_id), "{}", unchanged.stdout);
 }
 
 #[test]

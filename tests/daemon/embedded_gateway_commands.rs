@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::{Value, json};
 
 use super::support::daemon::PATIENCE;
+use super::support::http;
 use super::support::own_gateway::{GatewayHome, GatewayProcess};
 use super::support::page_device;
 use super::support::wait;
@@ -57,7 +58,7 @@ fn status_is_document_004s_page_and_says_where_the_token_is() {
         format!("PID: {}", gateway.pid()),
         format!("Port: {}", gateway.address.port()),
         "Bind: loopback".to_owned(),
-        "Sessions: 0".to_owned(),
+        "Sessions: 0 active, 0 in all".to_owned(),
         format!("Token: in {}", home.state().join("gateway-token").display()),
     ] {
         assert!(lines.contains(&line.as_str()), "{line:?} is not in {}", said.stdout);
@@ -262,4 +263,51 @@ fn the_user_unit_is_printed_without_being_installed() {
         assert!(unit.contains(words), "{words} is not in {unit}");
     }
     assert!(!home.path().join(".config").exists());
+}
+
+#[test]
+fn a_running_gateway_is_looked_at_with_the_configuration_that_it_was_started_with() {
+    let home = GatewayHome::quiet();
+    let log = home.path().join("elsewhere.log");
+    let own = home.path().join("own.json");
+    let text = format!("{{logging: {{file: '{}'}}, gatewarden: {{metrics: {{enabled: false}}}}}}", log.display());
+    std::fs::write(&own, text).expect("written");
+    let _gateway = home.start(&["--config", &own.display().to_string()]);
+    let file = own.display().to_string();
+    let page = home.run(&["status"]).expect(0).stdout;
+    assert!(page.contains(&format!("Configuration: {file}")) && page.contains("elsewhere.log"), "{page}");
+    let fine = home.run(&["config", "validate"]).expect(0).stdout;
+    assert!(fine.contains(&format!("{file} (of the running gateway) is fine")), "{fine}");
+    let report = home.run(&["doctor"]).expect(0).stdout;
+    assert!(report.contains(&file) && report.contains("the running gateway listens on 127.0.0.1:"), "{report}");
+    home.run(&["logs"]).expect(0);
+
+    let other = home.path().join("other.json");
+    std::fs::write(&other, "{gateway: {prot: 1}}").expect("written");
+    home.run(&["config", "validate", "--config", &other.display().to_string()]).expect(78);
+}
+
+#[test]
+fn status_counts_the_sessions_in_which_an_agent_is_at_work() {
+    let program = env!("CARGO_BIN_EXE_gatewarden");
+    let home = GatewayHome::with(
+        "openclaw.json",
+        &format!(
+            "{{agents: {{entries: {{main: {{command: 'sample', default: true}}}}}},
+               gatewarden: {{metrics: {{enabled: false}}, commands: {{sample:
+                 {{program: '{program}', args: ['gateway', 'sample-agent'], jsonLines: true}}}}}}}}"
+        ),
+    );
+    let gateway = home.start(&[]);
+    let bearer = format!("Bearer {}", home.token());
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    for (session, task) in [("one", "say this"), ("two", "count to 1000")] {
+        let body = json!({"agent": "main", "task": task, "sessionKey": format!("agent:main:{session}")}).to_string();
+        let answer = http::request(gateway.address, "POST", "/spawn", &headers, Some(body.as_bytes()));
+        answer.expect("an answer").expect(200);
+    }
+    wait::until_ok("the first run has ended, the second goes on", PATIENCE, || {
+        let page = home.run(&["status"]).stdout;
+        if page.contains("Sessions: 1 active, 2 in all") { Ok(()) } else { Err(page) }
+    });
 }

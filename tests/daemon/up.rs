@@ -22,8 +22,9 @@ struct Up {
     key: String,
 }
 
-fn start(home: &Path, gateway_port: u16) -> Up {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gatewarden"))
+fn command(home: &Path, gateway_port: u16) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatewarden"));
+    command
         .args(["up", "--listen", "127.0.0.1:0", "--gateway-port", &gateway_port.to_string(), "--state-dir"])
         .arg(home.join("up"))
         .env_clear()
@@ -34,9 +35,18 @@ fn start(home: &Path, gateway_port: u16) -> Up {
         .env("GATEWARDEN_GATEWAY__DEGRADED_LATENCY", "10s")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A printed line, as it is pasted into another terminal of the same person.
+fn paste(line: &str, home: &Path) -> Result<(), String> {
+    let output = Command::new("sh").args(["-c", line]).env_clear().env("HOME", home).output().expect("a shell");
+    if output.status.success() { Ok(()) } else { Err(format!("{line}: {}", String::from_utf8_lossy(&output.stderr))) }
+}
+
+fn start(home: &Path, gateway_port: u16) -> Up {
+    let mut child = command(home, gateway_port).spawn().expect("the binary starts");
     let said = Arc::new(Mutex::new(String::new()));
     follow(child.stdout.take().expect("piped"), &said);
     follow(child.stderr.take().expect("piped"), &said);
@@ -126,9 +136,24 @@ fn a_fresh_directory_becomes_a_gateway_that_runs_pauses_resumes_and_kills_an_age
     assert_eq!(said.matches(&up.key).count(), 1, "the key is shown once: {said}");
     let token = std::fs::read_to_string(home.path().join("up/gateway/gateway-token")).expect("a token");
     assert!(!said.contains(token.trim()), "the gateway's token is never shown");
-    assert!(said.contains("/api/spawn -d") && said.contains("/control -d"), "{said}");
+    let again = command(home.path(), 0).output().expect("the binary starts");
+    let told = String::from_utf8_lossy(&again.stdout);
+    let runs = format!("gatewarden runs already: process {}", up.child.id());
+    assert!(again.status.success() && told.starts_with(&runs), "a second up starts nothing: {told}");
+
+    let mut pasted: Vec<&str> = said.lines().filter(|line| line.contains(" --url ")).map(str::trim).collect();
+    assert_eq!(pasted.len(), 4, "spawn, pause, resume, events: {said}");
+    assert!(pasted.pop().is_some_and(|line| line.contains(" events --types log,spawn_result")), "{said}");
+    for (line, answer) in pasted.iter().zip(["count to 60", "paused", "resumed"]) {
+        wait::until_ok(answer, PATIENCE, || paste(line, home.path()));
+    }
+    up.control("kill");
 
     let body = json!({"agent": "sample", "task": "count to 500", "sessionKey": "agent:sample:main"});
+    wait::until_ok("the session is free again", PATIENCE, || {
+        let history = up.call("GET", "/api/spawn", None).json();
+        if history["history"][0]["status"] == "killed" { Ok(()) } else { Err(history.to_string()) }
+    });
     up.call("POST", "/api/spawn", Some(body)).expect(202);
     let gateway = up.gateway_pid().expect("the gateway runs");
     let agent = wait::until_ok("the agent runs", PATIENCE, || child_of(gateway).ok_or_else(|| "no child".to_owned()));

@@ -96,11 +96,18 @@ impl GatewayMachine {
         turn: &mut Turn<'_>,
     ) -> Result<(), CallError> {
         let mut configured = self.config.webhooks.iter();
-        let is_certain =
-            || shown == Shown::Right && configured.any(|known| known.id == webhook && is_unguessable(&known.secret));
+        let is_certain = || {
+            shown == Shown::Right
+                && configured.any(|known| known.id == webhook && known.secret.as_ref().is_some_and(is_unguessable))
+        };
         self.check_lock_out(peer, is_certain, NEWEST_PROTOCOL, turn.now).map_err(|rejection| rejection.error)?;
         let error = match shown {
             Shown::Right => return Ok(()),
+            // The loopback address alone isn't enough: a page in a browser, or a proxy's client, comes from there, too.
+            Shown::NotNeeded if peer.is_local() => return Ok(()),
+            Shown::NotNeeded => CallError::forbidden(
+                "unauthorized: this webhook has no secret, so only programs on the gateway's machine may call it; set its secret",
+            ),
             Shown::Wrong => CallError::forbidden("unauthorized: the webhook's secret or signature is wrong"),
             Shown::Nothing => CallError::forbidden("unauthorized: the webhook needs its secret or a signature"),
         };
@@ -184,6 +191,9 @@ impl GatewayMachine {
             scopes: entry.scopes,
             remote: attempt.peer.remote.to_string(),
         });
+        if let Some(device) = connect.proven {
+            report::verified(device, &caller.client_id, turn);
+        }
         report::success(&caller, entry.method, turn);
         let (device_token, approved) = self.token_of(connect, entry.device.as_ref(), turn);
         let granted = Granted { caller: &caller, method: entry.method, device_token, approved };

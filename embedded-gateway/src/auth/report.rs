@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Peer;
 use super::lockout::LeftOut;
+use super::{Peer, ProvenDevice};
 use crate::call::CallError;
 use crate::caller::Caller;
 use crate::devices::Device;
@@ -100,6 +100,12 @@ pub(super) fn success(caller: &Caller, method: &str, turn: &mut Turn<'_>) {
         "WebSocket connection established".to_owned(),
         json!({"client_id": client_id, "device_id": device_id, "role": "operator", "method": method, "remote": remote}),
     );
+}
+
+/// A device has proven to have its key (document 002, "Logs").
+pub(super) fn verified(device: &ProvenDevice, client_id: &str, turn: &mut Turn<'_>) {
+    let extra = json!({"device_id": device.id, "client_id": client_id, "valid": true});
+    log(turn, LogLevel::Info, "Device signature verified".to_owned(), extra);
 }
 
 /// A device was approved, by somebody or without asking.

@@ -16,10 +16,13 @@ pub(crate) enum Shown {
     /// Another secret, or a signature that doesn't hold.
     Wrong,
     Nothing,
+    /// The webhook has no secret.
+    NotNeeded,
 }
 
 /// Looks at a request's bearer token and signature. Where it has both, both must be right.
-pub(crate) fn shown(headers: &HeaderMap, bearer: Option<Secret>, secret: &Secret, body: &[u8]) -> Shown {
+pub(crate) fn shown(headers: &HeaderMap, bearer: Option<Secret>, secret: Option<&Secret>, body: &[u8]) -> Shown {
+    let Some(secret) = secret else { return Shown::NotNeeded };
     let signature = SIGNATURE_HEADERS.iter().find_map(|name| headers.get(*name));
     let token_holds = bearer.map(|token| same_secret(&token, secret));
     let signature_holds = signature.map(|value| value.to_str().is_ok_and(|value| signed(value, secret, body)));
@@ -66,7 +69,7 @@ mod tests {
         if let Some((name, value)) = header {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
-        shown(&headers, bearer.map(Secret::new), &Secret::new(secret), BODY)
+        shown(&headers, bearer.map(Secret::new), Some(&Secret::new(secret)), BODY)
     }
 
     #[test]

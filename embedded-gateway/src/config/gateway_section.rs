@@ -77,7 +77,20 @@ pub(super) fn is_plain_path(path: &str) -> bool {
 fn control_ui(gateway: &Section<'_>, into: &mut ControlUi) {
     let section = gateway.section("controlUi");
     set(&mut into.enabled, section.switch("enabled"));
-    set(&mut into.require_device_auth, section.switch("requireDeviceAuth"));
+    let (required, disabled) = (section.switch("requireDeviceAuth"), section.switch("dangerouslyDisableDeviceAuth"));
+    set(&mut into.require_device_auth, required);
+    match (required, disabled) {
+        (Some(true), Some(true)) => {
+            let cure = "contradicts requireDeviceAuth: true; keep one of them";
+            section.wrong("dangerouslyDisableDeviceAuth", Some(&true.into()), cure);
+        }
+        (_, Some(true)) => {
+            into.require_device_auth = false;
+            let path = section.key("dangerouslyDisableDeviceAuth");
+            section.findings.warn(format!("{path}: true is taken as requireDeviceAuth: false: pages need no device"));
+        }
+        _ => {}
+    }
     let base_path = section.parsed("basePath", |path| {
         let trimmed = path.trim_end_matches('/');
         match (is_plain_path(path), trimmed) {
@@ -88,8 +101,6 @@ fn control_ui(gateway: &Section<'_>, into: &mut ControlUi) {
     });
     set(&mut into.base_path, base_path);
     into.allowed_origins = section.list("allowedOrigins", |origin| parse_origin(&origin));
-    let cure = "is not supported; write gateway.controlUi.requireDeviceAuth: false where you mean that";
-    section.refuse("dangerouslyDisableDeviceAuth", cure);
     let known = "root allowInsecureAuth dangerouslyAllowHostHeaderOriginFallback embedSandbox";
     section.close(Others::RefusedBut(known));
 }

@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::lock_file::Holder;
+
 /// Everything that the configuration is made of. Tests fill it in by hand.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
@@ -27,6 +29,13 @@ impl Inputs {
         let environment =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
         Self { environment, ..Self::default() }
+    }
+
+    /// The same beside a gateway that runs: its configuration file counts unless another one is named.
+    #[must_use]
+    pub fn beside(self, running: Option<&Holder>) -> Self {
+        let config_file = self.config_file.or_else(|| running?.config.clone());
+        Self { config_file, ..self }
     }
 
     /// A variable, where it is set, not empty and Unicode.

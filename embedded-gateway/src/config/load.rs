@@ -175,6 +175,19 @@ fn check_whole(findings: &Findings<'_>, config: &GatewayConfig) {
         findings.wrong("gatewarden.metrics.port", Some(&metrics.port.into()), cure);
     }
     for (at, webhook) in config.webhooks.iter().enumerate() {
+        match (&webhook.secret, config.bind.is_loopback()) {
+            (Some(_), _) => {}
+            (None, true) => findings.warn(format!(
+                "hooks.webhooks[{at}].secret is not set: every program on this machine may call {}, and nobody else",
+                webhook.path
+            )),
+            (None, false) => findings.wrong(
+                &format!("hooks.webhooks[{at}].secret"),
+                None,
+                "is missing: this gateway listens beyond loopback, where a webhook without a secret would let anybody run the \
+                agent; write secret or secretFile (make one with `openssl rand -hex 24`), or bind loopback",
+            ),
+        }
         if !config.agents.contains_key(&webhook.agent_id) {
             findings.warn(format!(
                 "hooks.webhooks[{at}].agentId: no agent {:?} is configured; calls of {} fail until one is",

@@ -67,28 +67,19 @@ fn webhook(section: Section<'_>) -> Option<Webhook> {
     let agent_id = section.text("agentId").unwrap_or_else(|| "main".to_owned());
     let secret = secret(&section);
     section.close(Others::RefusedBut(""));
-    Some(Webhook { id: id?, path: path?, agent_id, message: message?, secret: secret? })
+    Some(Webhook { id: id?, path: path?, agent_id, message: message?, secret })
 }
 
-/// `secret`, or `secretFile` with a private file. There is no webhook without one.
+/// `secret`, or `secretFile` with a private file.
 fn secret(section: &Section<'_>) -> Option<Secret> {
     let written = section.secret("secret");
     let from_file = section.path_of("secretFile").and_then(|file| {
         let shown = Value::String(file.display().to_string());
         read_secret(&file).map_err(|cure| section.wrong("secretFile", Some(&shown), cure)).ok()
     });
-    let failed = section.value("secret").is_some() || section.value("secretFile").is_some();
     let secret = written.or(from_file);
-    match &secret {
-        None if !failed => section.missing(
-            "secret",
-            ": a webhook without a secret would let anybody run the agent; write secret or secretFile (make one with \
-            `openssl rand -hex 24`)",
-        ),
-        Some(secret) if secret.expose().len() < MIN_SECRET => {
-            section.wrong("secret", None, format!("is shorter than {MIN_SECRET} characters and can be guessed"));
-        }
-        _ => {}
+    if secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET) {
+        section.wrong("secret", None, format!("is shorter than {MIN_SECRET} characters and can be guessed"));
     }
     secret
 }

@@ -103,7 +103,7 @@ fn document_004s_file_is_read() {
     let hook = &config.webhooks[0];
     assert_eq!((hook.id.as_str(), hook.path.as_str(), hook.agent_id.as_str()), ("my-hook", "/webhook/my-hook", "main"));
     assert_eq!(hook.message, "Webhook triggered: {{body.message}}");
-    assert_eq!(hook.secret.expose(), "0123456789abcdef");
+    assert_eq!(hook.secret.as_ref().unwrap().expose(), "0123456789abcdef");
 }
 
 #[test]
@@ -279,7 +279,8 @@ fn wildcard_origins_and_what_is_no_origin_are_refused() {
 #[test]
 fn a_webhook_without_a_good_secret_is_refused() {
     let hook = |rest: &str| format!("{{hooks: {{webhooks: [{{id: 'a', path: '/webhook/a', message: 'm', {rest}}}]}}}}");
-    refused_with(&hook(""), &["hooks.webhooks[0].secret", "missing", "openssl"]);
+    let beyond = "{gateway: {bind: 'lan'}, hooks: {webhooks: [{id: 'a', path: '/webhook/a', message: 'm'}]}}";
+    refused_with(beyond, &["hooks.webhooks[0].secret", "missing", "openssl"]);
     refused_with(&hook("secret: ''"), &["empty"]);
     let said = refused(&hook("secret: 'hush'"));
     assert!(said.contains("shorter than 16") && !said.contains("hush"), "{said}");
@@ -453,5 +454,37 @@ fn a_secret_that_is_long_and_varied_cannot_be_guessed() {
         ("", false),
     ] {
         assert_eq!(is_unguessable(&Secret::new(secret)), cannot, "{secret}");
+    }
+}
+
+#[test]
+fn what_document_004_and_real_openclaw_write_is_taken_with_a_warning() {
+    let draft = json("{gateway: {controlUi: {dangerouslyDisableDeviceAuth: true}}}");
+    assert!(!draft.settings().control_ui.require_device_auth);
+    assert!(draft.warnings[0].contains("taken as requireDeviceAuth: false"), "{:?}", draft.warnings);
+    refused_with(
+        "{gateway: {controlUi: {dangerouslyDisableDeviceAuth: true, requireDeviceAuth: true}}}",
+        &["gateway.controlUi.dangerouslyDisableDeviceAuth", "contradicts"],
+    );
+    let draft = json("{hooks: {webhooks: [{id: 'a', path: '/webhook/a', message: 'm'}]}}");
+    assert!(draft.settings().webhooks[0].secret.is_none());
+    assert!(draft.warnings.iter().any(|warning| warning.contains("every program on this machine")));
+}
+
+#[test]
+fn openclaw_config_names_a_file_of_either_form_whatever_it_is_called() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("a.json", "// mine\n{gateway: {port: 4711}}"),
+        ("a.yml", "gateway:\n  port: 4711\n"),
+        ("a.conf", "# mine\ngateway:\n  port: 4711\n"),
+        ("config", "// mine\n{gateway: {port: 4711}}"),
+    ] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let environment = [("OPENCLAW_CONFIG".to_owned(), file.into())].into();
+        let inputs = Inputs { state_dir: Some(dir.path().join("state")), environment, ..Inputs::default() };
+        let draft = load(&inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(draft.settings().port, 4711, "{name}");
     }
 }

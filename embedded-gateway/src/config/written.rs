@@ -1,4 +1,5 @@
-//! What somebody wrote, as a tree: JSON5 (`openclaw.json`) or YAML (`openclaw-gateway.yml`), told apart by the file's name.
+//! What somebody wrote, as a tree: JSON5 (`openclaw.json`) or YAML (`openclaw-gateway.yml`), told apart by the file's name, else by
+//! its beginning.
 //!
 //! Both readers let the last of two equal keys win. Here that is a mistake that is said, since it hides a setting.
 
@@ -26,11 +27,16 @@ pub(super) fn read(path: &Path) -> Result<Value, String> {
     if text.len() as u64 > MAX_FILE {
         return Err(format!("the file is longer than {MAX_FILE} bytes; that is no configuration"));
     }
-    parse(&text, is_yaml(path))
+    parse(&text, is_yaml(path, &text))
 }
 
-pub(super) fn is_yaml(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+/// By the file's name; where that doesn't tell, JSON5 begins with its object, or with a comment before it.
+pub(super) fn is_yaml(path: &Path, text: &str) -> bool {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yml" | "yaml") => true,
+        Some("json" | "json5") => false,
+        _ => !text.trim_start().starts_with(['{', '/']),
+    }
 }
 
 pub(super) fn parse(text: &str, yaml: bool) -> Result<Value, String> {

@@ -193,7 +193,7 @@ async fn talk(receiver: &mut Receiver, sender: &mut Sender, admitted: Admitted, 
         (code, reason) = cut => Ending::close(code, reason),
         ending = speak(sender, outgoing, noted, wording, context) => ending,
         ending = listen(receiver, &caller, &notes, &heard, context) => ending,
-        ending = watch(&notes, &heard, context.config.limits.ping) => ending,
+        ending = watch(&caller, &notes, &heard, context.config.limits.ping) => ending,
     }
 }
 
@@ -296,11 +296,16 @@ async fn speak(
 }
 
 /// Pings, and finds out a client that doesn't answer.
-async fn watch(notes: &mpsc::Sender<Note>, heard: &Cell<bool>, every: Duration) -> Ending {
+async fn watch(caller: &Caller, notes: &mpsc::Sender<Note>, heard: &Cell<bool>, every: Duration) -> Ending {
     loop {
         tokio::time::sleep(every).await;
         if !heard.replace(false) {
-            tracing::debug!("a client answered no ping");
+            tracing::warn!(
+                client_id = caller.client_id.as_str(),
+                device_id = caller.device_id.as_deref(),
+                missed_pongs = 1,
+                "Heartbeat timeout"
+            );
             return Ending::Lost;
         }
         // Where the queue is full, the client has pings enough to answer.

@@ -12,37 +12,25 @@ pub(super) struct Wording {
     seq: u64,
 }
 
-#[derive(Serialize)]
-struct TypedResponse<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    id: &'a str,
-    ok: bool,
+/// A frame of either dialect, as it is written. What a dialect or a kind of frame doesn't have is left out.
+#[derive(Default, Serialize)]
+struct Written<'a> {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ok: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct PlainResponse<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct TypedEvent<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    event: &'a str,
-    payload: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
     #[serde(rename = "stateVersion", skip_serializing_if = "Option::is_none")]
@@ -53,12 +41,6 @@ struct TypedEvent<'a> {
 struct StateVersion {
     presence: u64,
     health: u64,
-}
-
-#[derive(Serialize)]
-struct PlainEvent<'a> {
-    event: &'a str,
-    data: &'a RawValue,
 }
 
 impl Wording {
@@ -75,37 +57,41 @@ impl Wording {
     pub(super) fn response(self, id: Option<&str>, outcome: Result<&RawValue, &RawValue>) -> String {
         let (payload, error) = (outcome.ok(), outcome.err());
         if self.dialect == Dialect::Openclaw {
-            let result = payload.filter(|_| self.both_names);
-            let id = id.unwrap_or("invalid");
-            text(&TypedResponse { kind: "res", id, ok: error.is_none(), payload, result, error })
-        } else {
-            text(&PlainResponse { id, ok: error.is_none(), result: payload, error })
+            return typed_response(id.unwrap_or("invalid"), payload, payload.filter(|_| self.both_names), error);
         }
+        text(&Written { id, ok: Some(error.is_none()), result: payload, error, ..Written::default() })
     }
 
     /// The reply to `connect` of a client of document 002, whose `result` has a form of its own.
     pub(super) fn documented_hello(self, id: &str, hello: &RawValue, documented: &RawValue) -> String {
-        let (payload, result) = (Some(hello), Some(documented));
-        text(&TypedResponse { kind: "res", id, ok: true, payload, result, error: None })
+        typed_response(id, Some(hello), Some(documented), None)
     }
 
     /// An event, numbered; `presence` with the version of its list.
     pub(super) fn event(&mut self, name: &str, payload: &RawValue, presence_version: Option<u64>) -> String {
-        if self.dialect == Dialect::Openclaw {
-            self.seq += 1;
-            let state_version = presence_version.map(|presence| StateVersion { presence, health: 0 });
-            text(&TypedEvent { kind: "event", event: name, payload, seq: Some(self.seq), state_version })
-        } else {
-            text(&PlainEvent { event: name, data: payload })
+        if self.dialect != Dialect::Openclaw {
+            return text(&Written { event: Some(name), data: Some(payload), ..Written::default() });
         }
+        self.seq += 1;
+        let state_version = presence_version.map(|presence| StateVersion { presence, health: 0 });
+        text(&Written { seq: Some(self.seq), state_version, ..typed_event(name, payload) })
     }
 
     pub(super) fn challenge(self, payload: &RawValue) -> String {
-        text(&TypedEvent { kind: "event", event: "connect.challenge", payload, seq: None, state_version: None })
+        text(&typed_event("connect.challenge", payload))
     }
 }
 
-fn text(frame: &impl Serialize) -> String {
+fn typed_response(id: &str, payload: Option<&RawValue>, result: Option<&RawValue>, error: Option<&RawValue>) -> String {
+    let (kind, ok) = (Some("res"), Some(error.is_none()));
+    text(&Written { kind, id: Some(id), ok, payload, result, error, ..Written::default() })
+}
+
+fn typed_event<'a>(name: &'a str, payload: &'a RawValue) -> Written<'a> {
+    Written { kind: Some("event"), event: Some(name), payload: Some(payload), ..Written::default() }
+}
+
+fn text(frame: &Written<'_>) -> String {
     // Strings, numbers and raw JSON can't fail to serialize.
     serde_json::to_string(frame).unwrap_or_default()
 }

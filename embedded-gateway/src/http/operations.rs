@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{SharedContext, ask, caller, json_answer, refusal, wrong_method};
-use crate::payload::without_nulls;
+use crate::payload::{joined, without_nulls};
 
 /// The parameters of an operation, or what is wrong with them: a stranger isn't told.
 type Body = Result<Json<Map<String, Value>>, actix_web::Error>;
@@ -72,17 +72,22 @@ async fn sessions(request: HttpRequest, context: SharedContext) -> HttpResponse 
     };
     let (default, most) = SESSIONS;
     let limit = wanted.limit.unwrap_or(default).clamp(1, most);
-    let params = without_nulls(json!({"limit": limit, "agentId": wanted.agent}));
+    let params = without_nulls(json!({"limit": most, "agentId": wanted.agent}));
     let listed = async {
         let caller = caller(&request, &context).await?;
         ask(&context, &caller, "sessions.list", params).await
     };
     match listed.await {
         Ok(mut listed) => {
-            if let Some(rows) = listed.get_mut("sessions").and_then(Value::as_array_mut) {
-                rows.iter_mut().for_each(documented_row);
-            }
-            json_answer(StatusCode::OK, &listed)
+            let Some(rows) = listed.get_mut("sessions").and_then(Value::as_array_mut) else {
+                return json_answer(StatusCode::OK, &listed);
+            };
+            rows.iter_mut().for_each(documented_row);
+            let is_active = |row: &&Value| row.get("status").is_some_and(|status| status == "active");
+            let (active, total) = (rows.iter().filter(is_active).count(), rows.len());
+            rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            let counts = json!({"count": rows.len(), "active": active, "total": total});
+            json_answer(StatusCode::OK, &joined(listed, counts))
         }
         Err(refusal) => refusal,
     }

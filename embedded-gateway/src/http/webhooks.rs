@@ -1,5 +1,5 @@
-//! Webhooks (document 004): a POST from outside becomes a message to an agent. Each has a secret of its own; there are none by
-//! default.
+//! Webhooks (document 004): a POST from outside becomes a message to an agent. Each has a secret of its own, or takes requests
+//! of programs on this machine alone; there are none by default.
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Bytes, Data, PayloadConfig, ServiceConfig};
@@ -51,7 +51,7 @@ async fn started(
     body: &[u8],
 ) -> Result<HttpResponse, HttpResponse> {
     let peer = peer_of(request, context).ok_or_else(no_peer)?;
-    let shown = webhook_secret::shown(request.headers(), bearer(request), &webhook.secret, body);
+    let shown = webhook_secret::shown(request.headers(), bearer(request), webhook.secret.as_ref(), body);
     let id = webhook.id.clone();
     let checked = context.in_turn(move |machine, turn| machine.webhook(&peer, &id, shown, turn)).await;
     checked.map_err(|_| stopping())?.map_err(|error| unauthorized(&error))?;

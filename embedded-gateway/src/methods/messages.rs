@@ -90,6 +90,7 @@ pub(super) fn send_unasked(
         asked: Asked::Unasked,
         reply: ReplyTo { connection: ConnectionId(0), request: None },
         from: from.to_owned(),
+        written_key: None,
         timeout: None,
     };
     let replayed = if can_come_again { machine.runs.replay(&request, turn)? } else { None };

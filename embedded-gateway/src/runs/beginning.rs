@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gatewarden_protocol::Dialect;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -14,6 +15,7 @@ use super::run::{Asked, Run, RunState};
 use super::{Parts, QUEUE, QUEUED_BYTES, Runs, replies, shown};
 use crate::call::{Answer, Call, CallError, Outcome, ReplyTo};
 use crate::effect::{Effect, LogLevel, ProcessOrder, RunId};
+use crate::processes::PROGRAM_VARIABLES;
 use crate::processes::command_templates::AllowedCommand;
 use crate::sessions::{NewMessage, Opening, Role, SessionKey};
 use crate::turn::Turn;
@@ -38,6 +40,8 @@ pub(crate) struct RunRequest {
     pub(crate) fingerprint: String,
     pub(crate) reply: ReplyTo,
     pub(crate) from: String,
+    /// The session's key as a client of document 004 wrote it: its events name the session so.
+    pub(crate) written_key: Option<String>,
     /// Ended after this, or after the template's own timeout if that is shorter.
     pub(crate) timeout: Option<Duration>,
 }
@@ -45,7 +49,10 @@ pub(crate) struct RunRequest {
 impl RunRequest {
     pub(crate) fn of(call: &Call, id: RunId, asked: Asked, timeout: Option<Duration>) -> Self {
         let fingerprint = fingerprint(&call.method, &call.params);
-        Self { id, asked, fingerprint, reply: call.reply_to(), from: call.caller.client_id.clone(), timeout }
+        let written = ["sessionKey", "key"].into_iter().find_map(|name| call.params.get(name)?.as_str());
+        let written_key = written.filter(|_| call.caller.dialect == Dialect::Rpc).map(str::to_owned);
+        let from = call.caller.client_id.clone();
+        Self { id, asked, fingerprint, reply: call.reply_to(), from, written_key, timeout }
     }
 }
 
@@ -201,12 +208,10 @@ impl Runs {
 fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>) -> (ProcessOrder, Run) {
     let limits = &parts.config.limits;
     let mut env = new.command.env.clone();
-    for (name, value) in [
-        ("GATEWARDEN_RUN_ID", new.request.id.0.as_str()),
-        ("GATEWARDEN_SESSION_KEY", new.session.as_str()),
-        ("GATEWARDEN_SESSION_ID", &session_id),
-        ("GATEWARDEN_AGENT_ID", &new.agent_id),
-    ] {
+    let [_, id, key, session, agent] = PROGRAM_VARIABLES;
+    for (name, value) in
+        [(id, new.request.id.0.as_str()), (key, new.session.as_str()), (session, &session_id), (agent, &new.agent_id)]
+    {
         env.insert(name.to_owned(), value.to_owned());
     }
     let timeout = new.request.timeout.into_iter().chain(new.command.timeout).min();
@@ -247,6 +252,7 @@ fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>
         replies: Vec::new(),
         waiters: Vec::new(),
         controls: Vec::new(),
+        written_key: new.request.written_key.clone().map(|key| (new.request.reply.connection, key)),
         spawner: spawner.map(|request| (new.request.reply.connection, request)),
         answer: Text::default(),
         reported_error: None,

@@ -33,7 +33,7 @@ impl<'a> EventEmitter<'a> {
             "channel": "gateway",
             "ts": self.now,
         });
-        self.tell("message", payload, turn);
+        self.tell_by_written_key(run, "message", payload, turn);
     }
 
     pub(super) fn started(&self, run: &mut Run, turn: &mut Turn<'_>) {
@@ -215,7 +215,15 @@ impl<'a> EventEmitter<'a> {
             "runId": run.id.0,
             "ts": self.now,
         });
-        self.tell(event, joined(payload, fields), turn);
+        self.tell_by_written_key(run, event, joined(payload, fields), turn);
+    }
+
+    /// An event of document 004, whose clients know a session by the key that they wrote. All others know the whole key.
+    fn tell_by_written_key(&self, run: &Run, event: &str, payload: Value, turn: &mut Turn<'_>) {
+        let asker = run.written_key.as_ref().filter(|(connection, _)| self.readers.contains(connection));
+        let Some((asker, key)) = asker else { return self.tell(event, payload, turn) };
+        turn.tell(vec![*asker], event, joined(payload.clone(), json!({"sessionKey": key})));
+        turn.tell(self.readers.iter().copied().filter(|reader| reader != asker).collect(), event, payload);
     }
 
     fn said(&self, text: &str) -> Value {

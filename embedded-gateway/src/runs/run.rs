@@ -150,6 +150,8 @@ pub(crate) struct Run {
     pub(super) controls: Vec<Controlled>,
     /// Who asked for `spawn`, and the id of that request: `spawn_result` events name it.
     pub(super) spawner: Option<(ConnectionId, String)>,
+    /// Who asked in document 004's dialect, and the session's key as it was written there.
+    pub(super) written_key: Option<(ConnectionId, String)>,
     pub(super) answer: Answer,
     pub(super) reported_error: Option<String>,
     /// The last line on standard error, for the sentence of a failure.

@@ -193,7 +193,7 @@ fn with_webhook(config: &mut gatewarden_embedded_gateway::config::GatewayConfig)
         path: "/webhook/my-hook".to_owned(),
         agent_id: "main".to_owned(),
         message: "Webhook triggered: {{body.message}}".to_owned(),
-        secret: Secret::new("hook-secret"),
+        secret: Some(Secret::new("hook-secret")),
     }];
 }
 
@@ -217,4 +217,24 @@ async fn a_webhook_needs_its_own_secret() {
     let large = format!(r#"{{"message":"{}"}}"#, "x".repeat(300 * 1024));
     assert_eq!(request(&gateway, "POST", "/webhook/my-hook", &right, &large).await.status, 413);
     assert_eq!(request(&gateway, "GET", "/sessions", &right[1..], "").await.status, 401, "it opens nothing else");
+}
+
+#[actix::test]
+async fn a_webhook_without_a_secret_is_for_programs_on_this_machine() {
+    let gateway = Gateway::start(|config| {
+        with_webhook(config);
+        config.webhooks[0].secret = None;
+    })
+    .await;
+    let body = r#"{"message":"Hello"}"#;
+    let answer = request(&gateway, "POST", "/webhook/my-hook", &[JSON], body).await;
+    // The agent of this configuration has no command: the request got as far as that.
+    assert!(answer.body.contains("AGENT_HAS_NO_COMMAND"), "{answer:?}");
+    for stranger in
+        [("origin", "http://localhost:5173"), ("x-forwarded-for", "192.0.2.7"), ("forwarded", "for=192.0.2.7")]
+    {
+        let answer = request(&gateway, "POST", "/webhook/my-hook", &[JSON, stranger], body).await;
+        assert_eq!(answer.status, 401, "{stranger:?}: {answer:?}");
+        assert!(answer.body.contains("set its secret"), "{answer:?}");
+    }
 }

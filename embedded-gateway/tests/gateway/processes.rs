@@ -37,7 +37,7 @@ fn with_commands(config: &mut GatewayConfig) {
         path: "/webhook/my-hook".to_owned(),
         agent_id: "main".to_owned(),
         message: "Webhook triggered: {{body.message}}".to_owned(),
-        secret: Secret::new("hook-secret"),
+        secret: Some(Secret::new("hook-secret")),
     }];
 }
 

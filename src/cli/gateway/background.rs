@@ -55,27 +55,27 @@ pub(super) fn stop(place: &PlaceArgs) -> Result<u8, CliError> {
 /// Stops it and starts it with the same arguments.
 pub(super) fn restart(place: &PlaceArgs) -> Result<u8, CliError> {
     // First: a gateway that runs isn't stopped for a configuration that wouldn't start.
-    let draft = load_draft(&place.inputs())?;
-    let state_dir = &draft.settings().state_dir;
-    if holder_of(state_dir)?.is_some_and(|holder| unit::main_pid() == Some(holder.pid)) {
+    let (state_dir, holder, inputs) = place.with_holder()?;
+    load_draft(&inputs)?;
+    if holder.is_some_and(|holder| unit::main_pid() == Some(holder.pid)) {
         unit::systemctl(&["restart", unit::NAME]).map_err(CliError::new)?;
         print(&format!("restarted the systemd user unit {}", unit::NAME));
         return Ok(EXIT_OK);
     }
-    let words = match stop_holder(state_dir)? {
+    let words = match stop_holder(&state_dir)? {
         None => place.words(),
         Some(holder) => {
             let mut words = holder.arguments;
             if !words.iter().any(|word| word == "--state-dir") {
                 words.extend(["--state-dir".to_owned(), state_dir.display().to_string()]);
             }
-            if let (Some(file), false) = (&place.config, words.iter().any(|word| word == "--config")) {
+            if let (Some(file), false) = (&inputs.config_file, words.iter().any(|word| word == "--config")) {
                 words.extend(["--config".to_owned(), absolute(file)]);
             }
             words
         }
     };
-    let started = detached::start(state_dir, &words).map_err(CliError::new)?;
+    let started = detached::start(&state_dir, &words).map_err(CliError::new)?;
     print(&format!("restarted the gateway: process {}, {}", started.pid, started.url));
     Ok(EXIT_OK)
 }

@@ -24,6 +24,11 @@ pub(super) fn run(place: &PlaceArgs) -> Result<u8, CliError> {
     let inputs = place.inputs();
     let state_dir = state_dir(&inputs)?;
     let mut report = Report::default();
+    let holder = running(&state_dir).unwrap_or_else(|error| {
+        report.problem("lock", error.to_string(), "let your user read the lock file");
+        None
+    });
+    let inputs = inputs.beside(holder.as_ref());
     let draft = match load(&inputs) {
         Ok(draft) => {
             let file = draft.settings().file.as_ref();
@@ -41,10 +46,6 @@ pub(super) fn run(place: &PlaceArgs) -> Result<u8, CliError> {
             None
         }
     };
-    let holder = running(&state_dir).unwrap_or_else(|error| {
-        report.problem("lock", error.to_string(), "let your user read the lock file");
-        None
-    });
     match &holder {
         Some(holder) => report.fine("gateway", format!("runs as process {}", holder.pid)),
         None => report.note("gateway", "does not run", ""),
@@ -71,13 +72,12 @@ pub(super) fn run(place: &PlaceArgs) -> Result<u8, CliError> {
 }
 
 fn port(report: &mut Report, config: &GatewayConfig, holder: Option<&Holder>) {
-    let address = SocketAddr::new(config.bind.address(), config.port);
-    let own =
-        holder.and_then(|holder| holder.address.as_deref()).and_then(|address| address.parse::<SocketAddr>().ok());
-    if own.is_some_and(|own| own.port() == config.port) {
-        report.fine("port", format!("{} is the running gateway's", config.port));
+    // Flags and environment of its start may have said another one than the file.
+    if let Some(own) = holder.and_then(|holder| holder.address.as_deref()) {
+        report.fine("port", format!("the running gateway listens on {own}"));
         return;
     }
+    let address = SocketAddr::new(config.bind.address(), config.port);
     match TcpListener::bind(address) {
         Ok(_) => report.fine("port", format!("{address} is free")),
         Err(error) => report.problem(

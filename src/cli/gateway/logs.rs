@@ -23,7 +23,7 @@ const MAX_TAIL: usize = 1_000_000;
 /// Prints lines. With `--follow` only an error or a signal ends it.
 pub(super) fn run(args: &LogsArgs) -> Result<u8, CliError> {
     let level = args.level.as_deref().map(level_of).transpose()?;
-    let path = load_draft(&args.place.inputs())?.settings().log.file.clone();
+    let path = load_draft(&args.place.with_holder()?.2)?.settings().log.file.clone();
     let unreadable = |error| CliError::new(format!("{} cannot be read: {error}.", path.display()));
     let wanted = |line: &str| level.is_none_or(|least| record_level(line).is_some_and(|level| level >= least));
     let shown = |line: &str| if args.json { line.to_owned() } else { record_for_people(line) };

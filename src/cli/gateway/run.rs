@@ -1,5 +1,6 @@
 //! `gatewarden gateway run`: the story of a run, from configuration to exit code.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use gatewarden_embedded_gateway::clock::Now;
@@ -49,7 +50,9 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
     })?;
     // The lock is ours: of two first starts at one time, one makes the token.
     let mut config = draft.settle().map_err(|error| CliError::coded(EXIT_CONFIG, error))?;
-    config.log.stderr = args.verbose;
+    // A service manager keeps what comes there. In the background it would be a second log, and `up` has words of its own there.
+    let is_service = !args.detached && !args.supervised && !std::io::stderr().is_terminal();
+    config.log.stderr = args.verbose || is_service;
     let outlets = LogSinks::open(&config).map_err(CliError::new)?;
     if let Some(log) = &outlets.log {
         log_layer::start(log.clone());

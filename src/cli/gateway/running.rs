@@ -10,7 +10,7 @@ use gatewarden_actors::dialing::http_probe::HttpGateway;
 use gatewarden_actors::dialing::{DialRequest, Dialed, Dialer as _, Incoming, MemoryAccount, NetworkDialer};
 use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_actors::machines::connection::{HttpAnswer, HttpOperation};
-use gatewarden_embedded_gateway::config::{Draft, Inputs, load};
+use gatewarden_embedded_gateway::config::{Draft, load};
 use gatewarden_embedded_gateway::lock_file::Holder;
 use gatewarden_protocol::frame::Frame;
 use gatewarden_protocol::{Dialect, GatewayAddress, Secret, WireError, encode_request};
@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::daemon::endpoint::reachable;
 use super::super::error::CliError;
-use super::{PlaceArgs, holder_of, state_dir};
+use super::PlaceArgs;
 
 /// How long everything may take.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -30,18 +30,15 @@ const MAX_ANSWER: usize = 25 * 1024 * 1024;
 
 /// Asks the gateway of a place; says what is wrong where that can't be done.
 pub(super) fn call(place: &PlaceArgs, method: &str, params: &Value) -> Result<Value, CliError> {
-    let inputs = place.inputs();
-    let state_dir = state_dir(&inputs)?;
-    let holder = holder_of(&state_dir)?.ok_or_else(|| {
+    let (state_dir, holder, inputs) = place.with_holder()?;
+    let holder = holder.ok_or_else(|| {
         CliError::new(format!(
             "No gateway runs on {}: start it (gatewarden gateway start), or name its --state-dir.",
             state_dir.display()
         ))
     })?;
     let listens = address_of(&holder).ok_or_else(|| CliError::new("The gateway is still starting: try again."))?;
-    // What it was started with counts, wherever this command would look.
-    let config_file = inputs.config_file.clone().or_else(|| holder.config.clone());
-    let draft = load(&Inputs { config_file, ..inputs }).map_err(CliError::new)?;
+    let draft = load(&inputs).map_err(CliError::new)?;
     draft.credential().map_err(CliError::new)?;
     let running = Running::new(&holder, listens, Some(&draft)).map_err(CliError::new)?;
     let asked = async {
@@ -61,8 +58,9 @@ pub(super) fn address_of(holder: &Holder) -> Option<SocketAddr> {
 #[derive(Debug, Default)]
 pub(super) struct Overview {
     pub(super) version: Option<String>,
-    /// How many sessions it has, where it lets this command see them.
-    pub(super) sessions: Option<usize>,
+    /// How many sessions it has, and in how many of them an agent is at work, where it lets this command see them.
+    pub(super) sessions: Option<u64>,
+    pub(super) active_sessions: Option<u64>,
 }
 
 /// How it is reached.
@@ -108,8 +106,9 @@ impl Running {
             _ => None,
         };
         let sessions = sessions.and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok());
-        let sessions = sessions.and_then(|body| body.get("sessions")?.as_array().map(Vec::len));
-        Ok(Overview { version: health.document.version, sessions })
+        let count = |name: &str| sessions.as_ref()?.get(name)?.as_u64();
+        let (sessions, active_sessions) = (count("total"), count("active"));
+        Ok(Overview { version: health.document.version, sessions, active_sessions })
     }
 
     async fn ask(&self, method: &str, params: &Value) -> Result<Value, String> {

@@ -11,14 +11,12 @@ use serde::Serialize;
 use super::super::error::CliError;
 use super::super::output::{complain, print};
 use super::super::{EXIT_FAILURE, EXIT_OK};
+use super::ShowArgs;
 use super::running::{Overview, Running, address_of};
-use super::{ShowArgs, holder_of, state_dir};
 
 /// Prints the page; 0 where the gateway runs and answers, else 1.
 pub(super) fn run(args: &ShowArgs) -> Result<u8, CliError> {
-    let inputs = args.place.inputs();
-    let state_dir = state_dir(&inputs)?;
-    let holder = holder_of(&state_dir)?;
+    let (state_dir, holder, inputs) = args.place.with_holder()?;
     // Status works beside a configuration that has since been broken.
     let draft = load(&inputs);
     let seen = holder.as_ref().map(|holder| ask(holder, draft.as_ref().ok()));
@@ -68,7 +66,8 @@ struct ProcessPage {
     version: Option<String>,
     /// It has none.
     channels: u32,
-    sessions: Option<usize>,
+    sessions: Option<u64>,
+    active_sessions: Option<u64>,
     trouble: Option<String>,
 }
 
@@ -102,7 +101,8 @@ impl Page {
             put("Address", process.url.clone());
             put("Version", process.version.clone());
             put("Channels", Some("0 connected (this gateway has none)".to_owned()));
-            put("Sessions", process.sessions.map(|sessions| sessions.to_string()));
+            let sessions = process.active_sessions.zip(process.sessions);
+            put("Sessions", sessions.map(|(active, all)| format!("{active} active, {all} in all")));
             put("Trouble", process.trouble.clone());
         }
         put("Configuration", Some(self.config_file.clone().unwrap_or_else(|| "defaults (no file)".to_owned())));
@@ -131,6 +131,7 @@ impl ProcessPage {
             version: overview.version,
             channels: 0,
             sessions: overview.sessions,
+            active_sessions: overview.active_sessions,
             trouble,
         }
     }
@@ -162,11 +163,11 @@ mod tests {
     #[test]
     fn the_page_is_document_004s() {
         let holder = Holder { address: Some("0.0.0.0:18789".to_owned()), bind: "lan".to_owned(), ..Holder::this(0) };
-        let seen = Overview { sessions: Some(12), ..Overview::default() };
+        let seen = Overview { sessions: Some(30), active_sessions: Some(12), ..Overview::default() };
         let text = Page::of(Some((&holder, Ok(seen))), None, Path::new("/s")).for_people();
         let start = format!("Gateway Status\n--------------\nRunning: Yes\nPID: {}\nUptime: ", std::process::id());
         assert!(text.starts_with(&start), "{text}");
-        for line in ["Port: 18789", "Bind: lan", "Address: ws://127.0.0.1:18789", "Sessions: 12"] {
+        for line in ["Port: 18789", "Bind: lan", "Address: ws://127.0.0.1:18789", "Sessions: 12 active, 30 in all"] {
             assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
         }
         assert!(Page::of(None, None, Path::new("/s")).for_people().contains("Running: No"));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use gatewarden_actors::processes::TAG_VARIABLE;
 use gatewarden_processes::{ChildEvent, Ended, Input, Launch, Order, Owner, supervise};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -127,7 +128,7 @@ impl Gateway {
             .arg(&self.config)
             .arg("--state-dir")
             .arg(&self.state_dir);
-        let tag = Owner::new("GATEWARDEN_LOCAL_PROCESS", format!("up-{}", std::process::id())).tag("gateway");
+        let tag = Owner::new(TAG_VARIABLE, format!("up-{}", std::process::id())).tag("gateway");
         let launch = Launch {
             input: Input::Lifeline,
             captures_stderr: false,

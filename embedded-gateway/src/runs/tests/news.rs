@@ -117,3 +117,29 @@ fn stopping_ends_everything_that_waits_and_marks_the_rest() {
     assert_eq!(world.reply("r1")["summary"], "aborted");
     assert_eq!(world.row("agent:main:chat")["status"], "killed");
 }
+
+#[test]
+fn document_004s_client_finds_the_session_by_the_key_that_it_wrote() {
+    let mut world = World::new();
+    let mut rpc = caller_with(&["operator.write"]);
+    (rpc.dialect, rpc.protocol, rpc.connection) = (gatewarden_protocol::Dialect::Rpc, 0, ConnectionId(9));
+    let rpc = Arc::new(rpc);
+    world.machine.subscribers.join(Arc::clone(&rpc));
+    world.call_as(rpc, "1", "agent", json!({"message": "hello", "sessionKey": "main"}));
+    let run = world.order().run.0;
+    world.start(&run);
+    world.says(&run, r#"{"type":"thinking","text":"well"}"#);
+    let told = |event: &str| -> Vec<(u64, Value)> {
+        let told = world.effects.iter().filter_map(|effect| match effect {
+            Effect::Tell { to, event: name, payload } if name == event => Some((to, payload)),
+            _ => None,
+        });
+        let mut told: Vec<(u64, Value)> = told
+            .flat_map(|(to, payload)| to.iter().map(|to| (to.0, payload["sessionKey"].clone())).collect::<Vec<_>>())
+            .collect();
+        told.sort_by_key(|(connection, _)| *connection);
+        told
+    };
+    assert_eq!(told("agent.thinking"), [(1, json!("agent:main:main")), (9, json!("main"))]);
+    assert!(told("agent").iter().all(|(_, key)| key == "agent:main:main"), "events of releases name it whole");
+}
