@@ -288,9 +288,7 @@ impl Handler<GatewayCommand> for GatewayActor {
 
     fn handle(&mut self, command: GatewayCommand, ctx: &mut Self::Context) {
         match command {
-            GatewayCommand::UpdateRecord(record) => self.feed(ctx, Input::Record(record)),
-            GatewayCommand::Reconnect => self.feed(ctx, Input::Reconnect),
-            GatewayCommand::Permit(permit) => self.feed(ctx, Input::Permit(permit)),
+            GatewayCommand::Order(order) => self.feed(ctx, Input::Order(order)),
             GatewayCommand::Probe { timeout, reply } => {
                 let probe = ProbeToken(self.wait(Waiting::Probe(reply)));
                 self.feed(ctx, Input::Probe(probe, timeout));

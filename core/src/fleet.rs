@@ -27,7 +27,7 @@ pub use self::dispatch::{RunAnswer, SpawnAnswer, SpawnBatch, SpawnRequest, Ticke
 pub use self::member::Member;
 use self::member::canonical_address;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway_notice::{AuthPermit, GatewayNotice};
+use crate::gateway_notice::{AuthPermit, GatewayNotice, GatewayOrder};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, GatewaySpec, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
 use crate::ids::GatewayId;
@@ -83,12 +83,8 @@ pub enum Effect {
     Start(SharedRecord, u64),
     /// Stop the gateway's actor.
     Stop(GatewayId),
-    /// Tell the gateway's actor that its record changed.
-    Update(SharedRecord),
-    /// Tell the gateway's actor to dial now.
-    Reconnect(GatewayId),
-    /// Answer the wish of the gateway's actor to authenticate. One is under way per gateway, so this never piles up.
-    Permit(GatewayId, AuthPermit),
+    /// Tell the gateway's actor.
+    Tell(GatewayId, GatewayOrder),
     /// Readers see the gateway as it is now.
     Publish(GatewayId),
     /// Readers see these sessions of the gateway.
@@ -344,7 +340,7 @@ impl Fleet {
         let address = canonical_address(&record);
         member.record = SharedRecord::new(record);
         if member.is_running {
-            self.effects.push(Effect::Update(member.record.clone()));
+            self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
         }
         if address != member.address {
             let former = std::mem::replace(&mut member.address, address.clone());
@@ -399,7 +395,7 @@ impl Fleet {
         let member = self.members.get_mut(&id).ok_or_else(|| Failure::gateway_not_found(id))?;
         if member.is_running {
             member.reconnect_until = member.report.is_usable().then(|| time.now + RECONNECT_PATIENCE);
-            self.effects.push(Effect::Reconnect(id));
+            self.effects.push(Effect::Tell(id, GatewayOrder::Reconnect));
         } else {
             member.forgive(time.wall_ms);
             self.start_actor(id);
@@ -464,7 +460,7 @@ impl Fleet {
         self.reserved.remove(&member.address);
         let (dialect, is_running) = (member.report.dialect, member.is_running);
         if is_running {
-            self.effects.push(Effect::Update(member.record.clone()));
+            self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
         } else {
             member.forgive(time.wall_ms);
         }
@@ -521,7 +517,7 @@ impl Fleet {
                     Ok(device_token) => AuthPermit::Granted { device_token },
                     Err(retry_at) => AuthPermit::Denied { retry_at },
                 };
-                self.effects.push(Effect::Permit(id, permit));
+                self.effects.push(Effect::Tell(id, GatewayOrder::Permit(permit)));
             }
             GatewayNotice::DeviceTokenIssued { address, token } => {
                 if self.addresses.set_token(&address, Some(token.clone())) {

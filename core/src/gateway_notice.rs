@@ -1,8 +1,8 @@
-//! What a gateway's actor says to the registry, and how an authentication is permitted.
+//! What a gateway's actor says to the registry, and what it is told without being asked for an answer.
 
 use std::time::Instant;
 
-use crate::gateway_record::DeviceToken;
+use crate::gateway_record::{DeviceToken, SharedRecord};
 use crate::gateway_report::{GatewayReport, HealthPoint};
 use crate::run::{RunNotice, SharedSessions};
 
@@ -41,6 +41,18 @@ pub enum GatewayNotice {
     Run(RunNotice),
     /// The sessions changed; at most a few times a second.
     Sessions(SharedSessions),
+}
+
+/// What the registry tells a gateway's actor, and that its connection.
+#[derive(Debug, Clone)]
+pub enum GatewayOrder {
+    /// The stored record changed. A change of address, credentials, transport, trust or pairing mode reconnects at once; any
+    /// other is only taken over.
+    Record(SharedRecord),
+    /// For an operator: drop the connection and dial now, whatever is waited for.
+    Reconnect,
+    /// In answer to [`GatewayNotice::PermitWanted`]. One is under way per gateway, so this never piles up.
+    Permit(AuthPermit),
 }
 
 /// From the registry, in answer to [`GatewayNotice::PermitWanted`]: whether one authentication may be tried now.

@@ -9,23 +9,45 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::frame_header::{FrameHeader, FrameSender, Opcode};
 
 /// What the peer sent: fragments are joined, text is UTF-8.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum WsMessage<P> {
     /// A text message, and what covers its memory.
     Text(String, Option<P>),
     /// A binary message, and what covers its memory.
     Binary(Vec<u8>, Option<P>),
-    /// To be answered with its payload.
+    /// To be answered at once with its payload: a gateway drops a client that doesn't within 25 s.
     Ping(Bytes),
-    /// The peer is there.
+    /// An answer to our ping, or a word of its own.
     Pong(Bytes),
-    /// Goodbye.
+    /// Goodbye; nothing comes after it.
     Close {
         /// None where the frame had none.
         code: Option<u16>,
         /// For people; empty where there is none. What isn't UTF-8 of it is replaced.
         reason: String,
     },
+}
+
+impl<P> WsMessage<P> {
+    /// A text message without cover, for scripts.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into(), None)
+    }
+}
+
+/// By what was said: what covers its memory is no part of it.
+impl<P> PartialEq for WsMessage<P> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(one, _), Self::Text(other, _)) => one == other,
+            (Self::Binary(one, _), Self::Binary(other, _)) => one == other,
+            (Self::Ping(one), Self::Ping(other)) | (Self::Pong(one), Self::Pong(other)) => one == other,
+            (Self::Close { code, reason }, Self::Close { code: other, reason: words }) => {
+                code == other && reason == words
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why nothing more can be read.

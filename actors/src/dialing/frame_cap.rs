@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use gatewarden_protocol::frame_header::FrameSender;
-use gatewarden_protocol::message_reader::{MessageReader, ReadFault, WsMessage};
+use gatewarden_protocol::message_reader::{MessageReader, ReadFault};
 
-use super::Held;
 use super::Incoming;
 use super::failure::SocketError;
 use super::memory_budget::{COUNTED_FROM, MemoryAccount, MemoryPermit};
@@ -69,18 +68,11 @@ impl FrameReader {
         let cover = |permit: &mut Option<MemoryPermit>, bytes: usize| {
             if bytes <= COUNTED_FROM { Ok(()) } else { permit.get_or_insert_with(|| memory.permit()).grow_to(bytes) }
         };
-        let read = self.reader.read(source, self.cap.get(), cover).map_err(|fault| match fault {
+        self.reader.read(source, self.cap.get(), cover).map_err(|fault| match fault {
             ReadFault::TooLarge { announced, cap } => SocketError::FrameTooLarge { announced, cap },
             ReadFault::Protocol(reason) => SocketError::Protocol { reason },
             ReadFault::Memory(excess) => SocketError::OutOfMemory(excess),
-        })?;
-        Ok(read.map(|message| match message {
-            WsMessage::Text(text, permit) => Incoming::Text(Held::new(text, permit)),
-            WsMessage::Binary(bytes, permit) => Incoming::Binary(Held::new(Bytes::from(bytes), permit)),
-            WsMessage::Ping(payload) => Incoming::Ping(payload),
-            WsMessage::Pong(payload) => Incoming::Pong(payload),
-            WsMessage::Close { code, reason } => Incoming::Close { code, reason },
-        }))
+        })
     }
 }
 

@@ -82,8 +82,8 @@ pub async fn log_in(dialed: &mut Dialed, config: HandshakeConfig, patience: Logi
 
 fn parse(message: &Incoming) -> Result<Frame, gatewarden_protocol::FrameError> {
     match message {
-        Incoming::Text(text) => Frame::parse(text.as_bytes()),
-        Incoming::Binary(bytes) => Frame::parse(bytes),
+        Incoming::Text(text, _) => Frame::parse(text.as_bytes()),
+        Incoming::Binary(bytes, _) => Frame::parse(bytes),
         _ => Frame::parse(b""),
     }
 }

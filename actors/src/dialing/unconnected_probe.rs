@@ -136,9 +136,9 @@ async fn greet(
     let first_word = async {
         loop {
             match dialed.incoming.next().await {
-                Some(Ok(Incoming::Text(text))) if is_challenge(text.as_bytes()) => return Ok(()),
-                Some(Ok(Incoming::Binary(bytes))) if is_challenge(&bytes) => return Ok(()),
-                Some(Ok(Incoming::Text(_) | Incoming::Binary(_))) => return Err(NoGreeting::OtherWord),
+                Some(Ok(Incoming::Text(text, _))) if is_challenge(text.as_bytes()) => return Ok(()),
+                Some(Ok(Incoming::Binary(bytes, _))) if is_challenge(&bytes) => return Ok(()),
+                Some(Ok(Incoming::Text(..) | Incoming::Binary(..))) => return Err(NoGreeting::OtherWord),
                 Some(Ok(Incoming::Ping(payload))) => dialed.outgoing.pong(payload)?,
                 Some(Ok(Incoming::Pong(_))) => {}
                 Some(Ok(Incoming::Close { code, reason })) => return Err(NoGreeting::Closed { code, reason }),

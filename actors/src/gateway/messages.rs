@@ -8,8 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::dialing::Held;
 use crate::error::Failure;
-use crate::gateway_notice::{AuthPermit, GatewayNotice};
-use crate::gateway_record::SharedRecord;
+use crate::gateway_notice::{GatewayNotice, GatewayOrder};
 use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::log_watch::{LogSubscription, LogWish};
@@ -22,13 +21,8 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub(crate) enum GatewayCommand {
-    /// The stored record changed. A change of address, credentials, transport, trust or pairing mode reconnects at once; any
-    /// other is only taken over. A dead actor is started again from the new record.
-    UpdateRecord(SharedRecord),
-    /// For an operator: drop the connection and dial now, leaving blocked or backoff.
-    Reconnect,
-    /// In answer to [`GatewayNotice::PermitWanted`].
-    Permit(AuthPermit),
+    /// What needs no answer.
+    Order(GatewayOrder),
     /// Check the gateway now; answered at the latest after `timeout`, for all steps together.
     Probe { timeout: Duration, reply: Reply<ProbeOutcome> },
     /// Send one request (`params` is an object) and wait for its first reply.

@@ -12,9 +12,10 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify
 
 use super::GatewayActor;
 use crate::dialing::http_probe::HttpGateway;
+use crate::dialing::memory_budget::MemoryPermit;
 use crate::dialing::unconnected_probe::{Findings, NoGreeting, probe_unconnected};
 use crate::dialing::{
-    DialFailure, DialRequest, DialStep, Dialed, FrameCap, HealthFailure, Held, Incoming, Outgoing, SocketError,
+    DialFailure, DialRequest, DialStep, Dialed, FrameCap, HealthFailure, Incoming, Outgoing, SocketError,
 };
 use crate::machines::connection::{
     CallToken, Connection, Epoch, HttpAnswer, HttpOperation, Input, ProbeFinding, SocketInput,
@@ -92,8 +93,13 @@ impl GatewayActor {
         }
     }
 
-    fn message(&mut self, epoch: Epoch, message: Held<impl AsRef<[u8]>>, ctx: &mut Context<Self>) {
-        let (content, permit) = message.into_parts();
+    fn message(
+        &mut self,
+        epoch: Epoch,
+        content: impl AsRef<[u8]>,
+        permit: Option<MemoryPermit>,
+        ctx: &mut Context<Self>,
+    ) {
         self.feed_decoding(ctx, permit, |connection, moment, meter| {
             let input = SocketInput::Message(content.as_ref(), meter);
             connection.on(moment, Input::Socket(epoch, input));
@@ -184,12 +190,12 @@ impl GatewayActor {
 impl StreamHandler<Heard> for GatewayActor {
     fn handle(&mut self, Heard { epoch, item }: Heard, ctx: &mut Self::Context) {
         let item = match item {
-            Some(Ok(Incoming::Text(text))) => return self.message(epoch, text, ctx),
-            Some(Ok(Incoming::Binary(bytes))) => return self.message(epoch, bytes, ctx),
+            Some(Ok(Incoming::Text(text, permit))) => return self.message(epoch, text, permit, ctx),
+            Some(Ok(Incoming::Binary(bytes, permit))) => return self.message(epoch, bytes, permit, ctx),
             other => other,
         };
         let input = match &item {
-            None | Some(Ok(Incoming::Text(_) | Incoming::Binary(_))) => SocketInput::Closed(None, ""),
+            None | Some(Ok(Incoming::Text(..) | Incoming::Binary(..))) => SocketInput::Closed(None, ""),
             Some(Ok(Incoming::Ping(payload))) => SocketInput::Ping(payload.clone()),
             Some(Ok(Incoming::Pong(payload))) => SocketInput::Pong(payload),
             Some(Ok(Incoming::Close { code, reason })) => SocketInput::Closed(code.or(Some(1005)), reason),

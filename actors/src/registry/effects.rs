@@ -39,9 +39,7 @@ impl RegistryActor {
                 }
             }
             // A dead actor is started from the record anyway.
-            Effect::Update(record) => self.tell(record.id, GatewayCommand::UpdateRecord(record)),
-            Effect::Reconnect(id) => self.tell(id, GatewayCommand::Reconnect),
-            Effect::Permit(id, permit) => self.tell(id, GatewayCommand::Permit(permit)),
+            Effect::Tell(id, order) => self.tell(id, GatewayCommand::Order(order)),
             Effect::Publish(id) => self.publish(id),
             Effect::PublishSessions(id, sessions) => self.roster.publish_sessions(id, sessions),
             Effect::Remove(id) => {

@@ -2,36 +2,12 @@
 
 use std::ops::{Deref, DerefMut};
 
-use bytes::Bytes;
+use gatewarden_protocol::message_reader::WsMessage;
 
 use super::memory_budget::MemoryPermit;
 
-/// A whole message from the gateway: fragments are joined, text is UTF-8.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Incoming {
-    /// A text message.
-    Text(Held<String>),
-    /// A binary message. Gateways mean text by it too; whether it is UTF-8 is for the reader to see.
-    Binary(Held<Bytes>),
-    /// Answer with a pong and the same bytes at once; a gateway drops a client that doesn't within 25 s.
-    Ping(Bytes),
-    /// An answer to our ping, or a word of its own.
-    Pong(Bytes),
-    /// Goodbye; the stream ends after it. Answer with a close of our own.
-    Close {
-        /// The close code; none where the frame had none.
-        code: Option<u16>,
-        /// The reason; empty where there is none. At most 123 bytes.
-        reason: String,
-    },
-}
-
-impl Incoming {
-    /// A text message, for scripts.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::Text(Held::from(text.into()))
-    }
-}
+/// A message from a gateway, with what covers it in the gateway's memory budget.
+pub type Incoming = WsMessage<MemoryPermit>;
 
 /// Something of a gateway's, with what covers it in the gateway's memory budget: dropping it gives that back, so drop it as
 /// soon as it is read.

@@ -60,6 +60,7 @@ pub use self::turn::{
 };
 use self::turn::{Turn, Until};
 use crate::dialing::DialFailure;
+use crate::gateway_notice::GatewayOrder;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::machines::backoff::Backoff;
@@ -182,11 +183,11 @@ impl Connection {
                     self.begin(moment, "start");
                 }
             }
-            Input::Reconnect => self.reconnect(moment),
             Input::ShutDown => self.shut_down(moment),
             Input::Deadline => self.on_deadline(moment),
-            Input::Record(record) => self.update_record(moment, record),
-            Input::Permit(permit) => self.on_permit(moment, permit),
+            Input::Order(GatewayOrder::Reconnect) => self.reconnect(moment),
+            Input::Order(GatewayOrder::Record(record)) => self.update_record(moment, record),
+            Input::Order(GatewayOrder::Permit(permit)) => self.on_permit(moment, permit),
             Input::Call(call, method, params, timeout) => {
                 let Machines { mut turn, active, .. } = self.machines(moment);
                 active::call(&mut turn, active, call, method, params, timeout);

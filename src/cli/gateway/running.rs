@@ -155,8 +155,8 @@ impl Running {
                     continue;
                 }
                 Some(Ok(Incoming::Pong(_))) => continue,
-                Some(Ok(Incoming::Text(text))) => text.as_bytes().to_vec(),
-                Some(Ok(Incoming::Binary(bytes))) => bytes.to_vec(),
+                Some(Ok(Incoming::Text(text, _))) => text.into_bytes(),
+                Some(Ok(Incoming::Binary(bytes, _))) => bytes,
             };
             // Everything else is told to everybody.
             if let Ok(Frame::Response(response)) = Frame::parse(&bytes)

@@ -1,6 +1,6 @@
-use proptest::prelude::*;
-
+use bytes::Bytes;
 use gatewarden_protocol::decoding::Excess;
+use proptest::prelude::*;
 
 use super::*;
 use crate::dialing::memory_budget::MemoryBudget;
@@ -59,7 +59,7 @@ fn whole_messages_come_out_in_order() {
         messages,
         [
             Incoming::text("hello"),
-            Incoming::Binary(Bytes::from_static(&[1, 2, 3]).into()),
+            Incoming::Binary(vec![1, 2, 3], None),
             Incoming::Ping(Bytes::from_static(b"are you there")),
             Incoming::Pong(Bytes::new()),
             Incoming::text(""),

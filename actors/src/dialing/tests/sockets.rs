@@ -105,10 +105,10 @@ async fn an_announced_large_frame_takes_memory_only_as_it_comes_and_none_when_it
 
     let (message, written) = tokio::join!(stream.next(), far.write_all(&bytes[1000..]));
     written.unwrap();
-    let Some(Ok(Incoming::Text(text))) = message else { panic!("no message") };
+    let Some(Ok(Incoming::Text(text, permit))) = message else { panic!("no message") };
     assert_eq!(text.len(), 25 << 20);
     assert_eq!(budget.used(), 25 << 20);
-    drop(text);
+    drop((text, permit));
     assert_eq!(budget.used(), 0);
     assert!(stream.next().now_or_never().is_none());
     assert_eq!(stream.held_bytes(), 0, "a quiet connection holds no buffer");
@@ -152,7 +152,7 @@ async fn the_cap_is_raised_through_its_handle() {
     dialed.frame_cap.set(26 << 20);
     dialed.outgoing.try_send_text("connect".into()).unwrap();
     match soon(dialed.incoming.next()).await {
-        Some(Ok(Incoming::Text(text))) => assert_eq!(text.len(), 3 << 20),
+        Some(Ok(Incoming::Text(text, _))) => assert_eq!(text.len(), 3 << 20),
         other => panic!("{:?}", other.map(|outcome| outcome.is_ok())),
     }
 }

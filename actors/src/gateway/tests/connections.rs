@@ -136,7 +136,11 @@ async fn a_wrong_token_never_costs_more_than_five_failed_logins_a_minute_however
             peer.says(&json!({"type":"res","id":"connect","ok":false,"error":{"code":"INVALID_REQUEST",
                 "message":"unauthorized: gateway token mismatch","details":{"code":"AUTH_TOKEN_MISMATCH"}}}));
         }
-        world.gateway.send(crate::gateway::messages::GatewayCommand::Reconnect).await.unwrap();
+        world
+            .gateway
+            .send(crate::gateway::messages::GatewayCommand::Order(crate::gateway_notice::GatewayOrder::Reconnect))
+            .await
+            .unwrap();
     }
     let failed: Vec<_> = world
         .heard
@@ -206,7 +210,9 @@ async fn a_changed_token_reconnects_with_it() {
     let changed = GatewayRecord { revision: 2, ..record().with(|spec| spec.token = Some(Secret::new("new"))) };
     world
         .gateway
-        .send(crate::gateway::messages::GatewayCommand::UpdateRecord(std::sync::Arc::new(changed)))
+        .send(crate::gateway::messages::GatewayCommand::Order(crate::gateway_notice::GatewayOrder::Record(
+            std::sync::Arc::new(changed),
+        )))
         .await
         .unwrap();
     let mut peer = world.peer().await;

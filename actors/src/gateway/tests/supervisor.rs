@@ -9,9 +9,7 @@ use actix::prelude::*;
 use crate::clock::Clock;
 use crate::gateway::GatewayActor;
 use crate::gateway::messages::{FromGateway, GatewayCommand};
-use crate::gateway_notice::AuthPermit;
-use crate::gateway_notice::AuthResult;
-use crate::gateway_notice::GatewayNotice;
+use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice, GatewayOrder};
 use crate::gateway_record::DeviceToken;
 use crate::gateway_report::HealthPoint;
 use crate::gateway_report::{GatewayReport, Phase};
@@ -72,10 +70,10 @@ impl Supervisor {
             self.waiting += 1;
             return;
         };
-        gateway.do_send(GatewayCommand::Permit(match self.budget.reserve(self.clock.now()) {
+        gateway.do_send(GatewayCommand::Order(GatewayOrder::Permit(match self.budget.reserve(self.clock.now()) {
             Ok(()) => AuthPermit::Granted { device_token: self.heard.borrow().device_token.clone() },
             Err(retry_at) => AuthPermit::Denied { retry_at },
-        }));
+        })));
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::dialing::Held;
 use crate::error::Failure;
 use crate::gateway::messages::*;
-use crate::gateway_notice::{AuthPermit, GatewayNotice};
+use crate::gateway_notice::{AuthPermit, GatewayNotice, GatewayOrder};
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
 use crate::gateway_report::ProbeOutcome;
@@ -180,9 +180,9 @@ impl Handler<GatewayCommand> for ScriptedGateway {
 
     fn handle(&mut self, command: GatewayCommand, ctx: &mut Self::Context) {
         match command {
-            GatewayCommand::UpdateRecord(record) => self.tell(Heard::Record(record)),
-            GatewayCommand::Reconnect => self.tell(Heard::Reconnect),
-            GatewayCommand::Permit(permit) => self.tell(Heard::Permit(permit)),
+            GatewayCommand::Order(GatewayOrder::Record(record)) => self.tell(Heard::Record(record)),
+            GatewayCommand::Order(GatewayOrder::Reconnect) => self.tell(Heard::Reconnect),
+            GatewayCommand::Order(GatewayOrder::Permit(permit)) => self.tell(Heard::Permit(permit)),
             GatewayCommand::Probe { reply, .. } if self.silent.borrow().contains(&self.id) => {
                 self.unanswered.push(reply)
             }

@@ -13,8 +13,7 @@ use super::peer::Peer;
 use super::probes::ProbeFinding;
 use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply, SocketError};
 use crate::error::Failure;
-use crate::gateway_notice::{AuthPermit, GatewayNotice};
-use crate::gateway_record::SharedRecord;
+use crate::gateway_notice::{GatewayNotice, GatewayOrder};
 use crate::gateway_report::{Phase, ProbeOutcome};
 use crate::machines::log_tail::{Begin, LogCursor, LogGap, WatchToken};
 use crate::run::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, StartRun};
@@ -61,16 +60,12 @@ pub struct ProbeToken(pub u64);
 pub enum Input<'a> {
     /// Make the first attempt.
     Start,
-    /// An operator wants a connection now, whatever is waited for.
-    Reconnect,
     /// Stop for good: close the socket, answer whoever waits.
     ShutDown,
     /// What [`Connection::next_deadline`](super::Connection::next_deadline) said is due.
     Deadline,
-    /// The stored record changed. What the connection rests on reconnects; anything else is only taken over.
-    Record(SharedRecord),
-    /// The registry's answer to [`GatewayNotice::PermitWanted`].
-    Permit(AuthPermit),
+    /// What the registry wants of it.
+    Order(GatewayOrder),
     /// Something about the socket or the HTTP conversation of an attempt.
     Socket(Epoch, SocketInput<'a>),
     /// Somebody asks the gateway for something: method, parameters and how long the answer is waited for. Answered once, with

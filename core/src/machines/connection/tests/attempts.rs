@@ -30,7 +30,7 @@ fn a_denied_permit_is_asked_for_again_when_it_may_be_had() {
     sim.grants = false;
     sim.start();
     let retry_at = sim.now + Duration::from_secs(40);
-    sim.feed(Input::Permit(AuthPermit::Denied { retry_at }));
+    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Denied { retry_at })));
     assert_eq!(sim.code().as_deref(), Some("login_budget_spent"));
     sim.grants = true;
     sim.pass_s(39);
@@ -42,7 +42,7 @@ fn a_denied_permit_is_asked_for_again_when_it_may_be_had() {
 #[test]
 fn a_grant_that_nobody_waits_for_is_given_back() {
     let mut sim = Sim::online();
-    sim.feed(Input::Permit(AuthPermit::Granted { device_token: None }));
+    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Granted { device_token: None })));
     assert_eq!(sim.settlements(), [AuthResult::Accepted, AuthResult::NotFailed]);
     assert_eq!(sim.connection.phase(), Phase::Ready);
 }
@@ -91,7 +91,7 @@ fn a_dialler_that_never_answers_is_given_up() {
 fn what_an_older_socket_says_is_ignored() {
     let mut sim = Sim::online();
     let old = sim.epoch();
-    sim.feed(Input::Reconnect);
+    sim.feed(Input::Order(GatewayOrder::Reconnect));
     assert_ne!(sim.epoch(), old);
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     let before = sim.log.len();
@@ -109,7 +109,7 @@ fn an_operators_reconnect_leaves_backoff_at_once() {
     sim.start();
     sim.dial_failed(DialFailure::Refused);
     assert_eq!(sim.connection.phase(), Phase::Backoff);
-    sim.feed(Input::Reconnect);
+    sim.feed(Input::Order(GatewayOrder::Reconnect));
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     assert_eq!(sim.current().reconnect_attempts, 0);
 }
@@ -122,10 +122,10 @@ fn another_name_does_not_reconnect_but_another_token_does() {
         dialect: Some(Dialect::Openclaw),
         ..record().with(|spec| spec.name = "other".into())
     };
-    sim.feed(Input::Record(Arc::new(renamed)));
+    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(renamed))));
     assert_eq!(sim.connection.phase(), Phase::Ready);
     let retokened = record().with(|spec| spec.token = Some(Secret::new("new")));
-    sim.feed(Input::Record(Arc::new(retokened)));
+    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(retokened))));
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     assert_eq!(sim.status(), Status::Unknown);
     sim.reach_login();
@@ -138,7 +138,7 @@ fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
     sim.start();
     sim.reach_login();
     let moved = record().with(|spec| spec.port = 18_809);
-    sim.feed(Input::Record(Arc::new(moved)));
+    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(moved))));
     let settled: Vec<_> = sim
         .log
         .iter()
@@ -160,14 +160,14 @@ fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address() {
     sim.grants = false;
     sim.start();
     let moved = record().with(|spec| spec.port = 18_809);
-    sim.feed(Input::Record(Arc::new(moved)));
-    sim.feed(Input::Permit(AuthPermit::Granted { device_token: None }));
+    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(moved))));
+    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Granted { device_token: None })));
     assert_eq!(sim.dials(), 0);
     assert!(
         matches!(sim.log.last(), Some(Effect::Notify(GatewayNotice::AuthSettled { address, result: AuthResult::NotFailed }))
         if address == "ws://127.0.0.1:18789")
     );
-    sim.feed(Input::Permit(AuthPermit::Granted { device_token: None }));
+    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Granted { device_token: None })));
     assert_eq!(sim.dials(), 1);
 }
 
@@ -181,7 +181,7 @@ fn a_stopped_link_closes_its_socket_and_has_nothing_due() {
     assert!(sim.log.iter().any(|effect| matches!(effect, Effect::Close { code: 1001, .. })));
     assert_eq!(sim.answers().len(), 1);
     assert_eq!(sim.status(), Status::Online, "our stop is no news of the gateway");
-    sim.feed(Input::Reconnect);
+    sim.feed(Input::Order(GatewayOrder::Reconnect));
     sim.feed(Input::Start);
     assert_eq!(sim.connection.phase(), Phase::Stopping);
 }

@@ -255,7 +255,7 @@ impl Watch {
             }
             Act::Reconnect => {
                 self.operator += 1;
-                sim.feed(Input::Reconnect);
+                sim.feed(Input::Order(GatewayOrder::Reconnect));
             }
             Act::Record(which) => {
                 self.operator += 1;
@@ -265,7 +265,7 @@ impl Watch {
                     2 => record().with(|spec| spec.name = "renamed".into()),
                     _ => record().with(|spec| spec.token = None),
                 };
-                sim.feed(Input::Record(Arc::new(changed)));
+                sim.feed(Input::Order(GatewayOrder::Record(Arc::new(changed))));
             }
             Act::StrayPermit(grant) => {
                 let retry_at = sim.now + Duration::from_secs(1);
@@ -276,7 +276,7 @@ impl Watch {
                 if *grant && self.budget.reserve(sim.now).is_err() {
                     self.permits -= 1;
                 } else {
-                    sim.feed(Input::Permit(permit));
+                    sim.feed(Input::Order(GatewayOrder::Permit(permit)));
                 }
             }
             Act::OldEpoch => {
@@ -303,7 +303,7 @@ impl Watch {
                         }
                         Err(retry_at) => AuthPermit::Denied { retry_at },
                     };
-                    self.sim.feed(Input::Permit(permit));
+                    self.sim.feed(Input::Order(GatewayOrder::Permit(permit)));
                 }
                 Effect::Notify(GatewayNotice::AuthSettled { result, .. }) => {
                     self.permits -= 1;

@@ -93,7 +93,7 @@ impl Sim {
                 if asks && self.grants {
                     let moment = self.moment();
                     let permit = AuthPermit::Granted { device_token: self.device_token.clone() };
-                    self.connection.on(moment, Input::Permit(permit));
+                    self.connection.on(moment, Input::Order(GatewayOrder::Permit(permit)));
                 }
             }
         }
