@@ -12,10 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::call::CallError;
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, is_agent_id};
 use crate::effect::FileChange;
 use crate::payload::{joined_if, without_nulls};
-use crate::sessions::is_agent_id;
 use crate::turn::Turn;
 
 /// The agent that is there where none is configured.

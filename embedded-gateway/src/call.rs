@@ -64,7 +64,10 @@ impl CallError {
 
     /// A scope is missing: protocol 4's form; protocol 3 clients read the sentence.
     pub(crate) fn missing_scope(scope: Scope) -> Self {
-        let name = scope.as_str();
+        Self::missing_scope_named(scope.as_str())
+    }
+
+    pub(crate) fn missing_scope_named(name: &str) -> Self {
         Self::forbidden(format!("missing scope: {name}"))
             .with_details(json!({"code": "MISSING_SCOPE", "missingScope": name, "requiredScopes": [name]}))
     }

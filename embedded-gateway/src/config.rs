@@ -23,6 +23,7 @@ use std::time::Duration;
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::forwarded::Network;
 
+pub(crate) use agents_section::is_agent_id;
 pub use inputs::{ConfigError, Inputs, Problem};
 pub use load::{Draft, load};
 pub use token_file::{TokenFile, TokenFileError};

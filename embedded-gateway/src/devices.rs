@@ -16,9 +16,10 @@ use gatewarden_protocol::identity::device_id_of;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::call::CallError;
 use crate::config::DeviceAuth;
 use crate::effect::FileChange;
-use crate::payload::without_nulls;
+use crate::payload::{joined, without_nulls};
 use crate::turn::Turn;
 
 pub(crate) use pairing::{Asking, PairingReason, PairingRequest, Unapprovable};
@@ -87,6 +88,16 @@ impl Introduction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} devices are the most")]
 pub(crate) struct NoRoom(pub usize);
+
+impl NoRoom {
+    pub(crate) fn error(self) -> CallError {
+        CallError::invalid(format!(
+            "device limit reached: {} devices with this name are paired already; remove one with device.pair.remove or raise gateway.auth.deviceAuth.maxDevicesPerUser",
+            self.0
+        ))
+        .with_details(json!({"code": "DEVICE_LIMIT_REACHED", "limit": self.0}))
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Devices {
@@ -256,59 +267,51 @@ impl Devices {
 
 /// A request that waits, as `device.pair.*` shows it (2026.9.6).
 pub(crate) fn pending_row(request: &PairingRequest) -> Value {
-    let who = &request.introduction;
-    without_nulls(json!({
+    let more = json!({
         "requestId": request.id,
-        "deviceId": request.device_id,
-        "publicKey": who.public_key,
-        "platform": who.platform,
-        "clientId": who.client_id,
-        "clientMode": who.client_mode,
-        "role": "operator",
-        "roles": ["operator"],
-        "scopes": request.scopes,
         "remoteIp": request.remote,
         "silent": false,
         "isRepair": request.reason != PairingReason::NotPaired,
         "reason": request.reason.as_str(),
         "ts": request.asked_at_ms,
-        "displayName": who.display_name,
-        "deviceFamily": who.device_family,
-    }))
+    });
+    row(&request.device_id, &request.introduction, &request.scopes, more)
 }
 
 /// An approved device. Its tokens are shown by their times only.
 pub(crate) fn device_row(device: &Device) -> Value {
-    let who = &device.introduction;
-    let tokens: Vec<Value> = device
-        .tokens()
-        .iter()
-        .map(|token| {
-            json!({
-                "role": "operator",
-                "scopes": token.scopes,
-                "createdAtMs": token.issued_at_ms,
-                "expiresAtMs": token.expires_at_ms,
-            })
+    let tokens = device.tokens().iter().map(|token| {
+        json!({
+            "role": "operator",
+            "scopes": token.scopes,
+            "createdAtMs": token.issued_at_ms,
+            "expiresAtMs": token.expires_at_ms,
         })
-        .collect();
-    without_nulls(json!({
-        "deviceId": device.id,
+    });
+    let more = json!({
+        "silent": device.silent,
+        "tokens": tokens.collect::<Vec<_>>(),
+        "createdAtMs": device.created_at_ms,
+        "approvedAtMs": device.approved_at_ms,
+        "lastSeenAtMs": device.last_seen_at_ms,
+    });
+    row(&device.id, &device.introduction, &device.scopes, more)
+}
+
+fn row(id: &str, who: &Introduction, scopes: &[String], more: Value) -> Value {
+    let row = json!({
+        "deviceId": id,
         "publicKey": who.public_key,
         "platform": who.platform,
         "clientId": who.client_id,
         "clientMode": who.client_mode,
         "role": "operator",
         "roles": ["operator"],
-        "scopes": device.scopes,
-        "silent": device.silent,
-        "tokens": tokens,
-        "createdAtMs": device.created_at_ms,
-        "approvedAtMs": device.approved_at_ms,
-        "lastSeenAtMs": device.last_seen_at_ms,
+        "scopes": scopes,
         "displayName": who.display_name,
         "deviceFamily": who.device_family,
-    }))
+    });
+    without_nulls(joined(row, more))
 }
 
 #[cfg(test)]

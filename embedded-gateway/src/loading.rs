@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::agents::{self, CreatedAgent};
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, is_agent_id};
 use crate::devices::{DEVICES_FILE, Devices, DevicesFileError};
 use crate::effect::FileChange;
 use crate::processes::{Orphan, find_orphans};
-use crate::sessions::{self, SessionBounds, Sessions, is_agent_id, transcript};
+use crate::sessions::{self, SessionBounds, Sessions, transcript};
 
 /// What is known of the wall clock, in the state directory.
 pub(crate) const CLOCK_FILE: &str = "clock.json";

@@ -79,11 +79,11 @@ pub enum LockError {
     #[error(
         "Another gateway (process {}) uses the state directory {}. Stop it with `gatewarden gateway stop`, or give this one \
          a directory of its own with --state-dir.",
-        pid_words(.holder.as_deref()), .state_dir.display()
+        pid_words(*.holder), .state_dir.display()
     )]
     Held {
-        /// Who, as far as the file says.
-        holder: Option<Box<Holder>>,
+        /// Its process, as far as the file says.
+        holder: Option<u32>,
         /// The directory.
         state_dir: PathBuf,
     },
@@ -91,11 +91,11 @@ pub enum LockError {
     #[error(
         "The lock file {} says that another gateway (process {}) uses this state directory, and this file system has no locks \
          that could tell whether it still does. If you know that it doesn't, start with --force.",
-        .path.display(), pid_words(.holder.as_deref())
+        .path.display(), pid_words(*.holder)
     )]
     Unsure {
-        /// Who, as far as the file says.
-        holder: Option<Box<Holder>>,
+        /// Its process, as far as the file says.
+        holder: Option<u32>,
         /// The file.
         path: PathBuf,
     },
@@ -109,8 +109,8 @@ pub enum LockError {
     },
 }
 
-fn pid_words(holder: Option<&Holder>) -> String {
-    holder.map_or_else(|| "unknown".to_owned(), |holder| holder.pid.to_string())
+fn pid_words(holder: Option<u32>) -> String {
+    holder.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string())
 }
 
 /// The lock, until this value is dropped or the process ends, however it ends.
@@ -156,7 +156,10 @@ impl LockFile {
         match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held { holder: before.map(Box::new), state_dir: state_dir.to_owned() });
+                return Err(LockError::Held {
+                    holder: before.map(|holder| holder.pid),
+                    state_dir: state_dir.to_owned(),
+                });
             }
             Err(TryLockError::Error(source)) if has_no_locks(&source) => {
                 judge_without_lock(before.as_ref(), &path, state_dir, force)?;
@@ -217,12 +220,10 @@ pub fn running(state_dir: &Path) -> std::io::Result<Option<Holder>> {
 fn judge_without_lock(before: Option<&Holder>, path: &Path, state_dir: &Path, force: bool) -> Result<(), LockError> {
     match before {
         Some(holder) if holder.is_alive() && holder.pid != std::process::id() => {
-            Err(LockError::Held { holder: Some(Box::new(holder.clone())), state_dir: state_dir.to_owned() })
+            Err(LockError::Held { holder: Some(holder.pid), state_dir: state_dir.to_owned() })
         }
         // The process may live on another machine that mounts the same directory.
-        Some(holder) if !force => {
-            Err(LockError::Unsure { holder: Some(Box::new(holder.clone())), path: path.to_owned() })
-        }
+        Some(holder) if !force => Err(LockError::Unsure { holder: Some(holder.pid), path: path.to_owned() }),
         _ => Ok(()),
     }
 }

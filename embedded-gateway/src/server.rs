@@ -11,15 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Actor as _;
-use gatewarden_processes::subreaper::adopt_descendants;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::auth::HostGuard;
 use crate::clock::Now;
-use crate::config::{Bind, GatewayConfig};
+use crate::config::GatewayConfig;
 use crate::connection_limits::{ConnectionLimits, MemoryBudget};
 use crate::context::{GatewayContext, Phase};
 use crate::core_actor::{CoreActor, Stop};
@@ -97,8 +95,9 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
 /// # Errors
 /// See [`StartError`].
 pub async fn start_with(config: GatewayConfig, log_sinks: LogSinks) -> Result<Running, StartError> {
-    make_state_directory(&config)?;
-    let address = SocketAddr::new(bind_address(config.bind), config.port);
+    let path = &config.state_dir;
+    make_private(path).map_err(|source| StartError::StateDirectory { path: path.clone(), source })?;
+    let address = SocketAddr::new(config.bind.address(), config.port);
     let (listener, address) = listen(address).await?;
     let encryption = config.tls.as_ref().map(|tls| tls::acceptor(tls, &config, address.ip())).transpose()?;
     let metrics = GatewayMetrics::new().map_err(|error| StartError::Other(error.to_string()))?;
@@ -134,27 +133,6 @@ pub async fn start_with(config: GatewayConfig, log_sinks: LogSinks) -> Result<Ru
     }
     tracing::info!(%address, encrypted, "the gateway listens");
     Ok(Running { address, metrics_address, encrypted, context, phase, serving })
-}
-
-/// Runs a gateway until SIGTERM or SIGINT, then stops it in order.
-///
-/// # Errors
-/// Where it doesn't start.
-pub async fn run(config: GatewayConfig) -> Result<(), StartError> {
-    let signals = |error: io::Error| StartError::Other(format!("signals can't be watched: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    if let Err(error) = adopt_descendants() {
-        tracing::warn!(%error, "processes that leave their parents won't become children of the gateway");
-    }
-    let running = start(config).await?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    tracing::info!(signal = name, "the gateway stops");
-    running.stop().await;
-    Ok(())
 }
 
 impl Running {
@@ -194,17 +172,4 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-fn bind_address(bind: Bind) -> IpAddr {
-    match bind {
-        Bind::Loopback => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Bind::Lan => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Bind::Custom(address) => address,
-    }
-}
-
-fn make_state_directory(config: &GatewayConfig) -> Result<(), StartError> {
-    let path = &config.state_dir;
-    make_private(path).map_err(|source| StartError::StateDirectory { path: path.clone(), source })
 }

@@ -30,8 +30,7 @@ pub(crate) use announce::{Change, announce};
 pub(crate) use bounds::HISTORY_BYTES;
 pub(crate) use rows::{message, preview, row, tick_snapshot};
 pub(crate) use session::{
-    KEY_BYTES, MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, SessionKey, Usage, is_agent_id,
-    model_parts,
+    KEY_BYTES, MESSAGE_BYTES, Message, NewMessage, Role, RowStatus, RunEnd, Session, SessionKey, Usage, model_parts,
 };
 pub(crate) use transcript::load;
 
@@ -353,9 +352,13 @@ impl Sessions {
     /// Removes a session and its transcript. Runs under way are forgotten here; ending them is up to the caller,
     /// beforehand. False where there is no such session.
     pub(crate) fn delete(&mut self, key: &str, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
+        self.remove(key, &Change::Deleted, subscribers, turn)
+    }
+
+    fn remove(&mut self, key: &str, why: &Change<'_>, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.remove(key) else { return false };
         turn.write(FileChange::Remove { file: transcript::path(&session.session_id) });
-        announce(&Change::Deleted, &session, subscribers, turn);
+        announce(why, &session, subscribers, turn);
         true
     }
 

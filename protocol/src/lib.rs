@@ -32,6 +32,7 @@ pub mod secret;
 pub mod sessions;
 pub mod signing;
 pub mod steady_time;
+pub mod strict_json;
 pub mod version;
 pub mod wall_time;
 pub mod words;

@@ -1,7 +1,6 @@
 //! What clients send: ids in paths, queries, and JSON bodies, which are read strictly: what is not one JSON object without
 //! repeated keys is a 400 that says where.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
@@ -16,8 +15,9 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_api::request::{self, Fields, Query, Request};
 use gatewarden_api::rules::kind_of;
 use gatewarden_listener::announced_length;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use gatewarden_protocol::strict_json::{StrictJson, repeated_key};
+use serde::de::Deserialize;
+use serde_json::{Map, Value};
 use utoipa::IntoParams;
 
 use super::audit::context::AuditContext;
@@ -254,7 +254,7 @@ fn parse_object(bytes: &Bytes) -> Result<Map<String, Value>, ApiError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|fault| invalid(format!("The request body is not valid UTF-8 at byte {}", fault.valid_up_to())))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let strict = Strict::deserialize(&mut deserializer)
+    let strict = StrictJson::deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|fault| malformed(&fault))?;
     match strict.0 {
@@ -266,7 +266,7 @@ fn parse_object(bytes: &Bytes) -> Result<Map<String, Value>, ApiError> {
 fn malformed(fault: &serde_json::Error) -> ApiError {
     let place = format!("line {}, column {}", fault.line(), fault.column());
     let text = fault.to_string();
-    let what = if let Some(key) = text.strip_prefix(REPEATED).and_then(|rest| rest.split('\u{1}').next()) {
+    let what = if let Some(key) = repeated_key(&text) {
         format!("names the field \"{key}\" twice")
     } else if text.starts_with("recursion limit") {
         "is nested too deeply".to_owned()
@@ -278,76 +278,6 @@ fn malformed(fault: &serde_json::Error) -> ApiError {
         "is not valid JSON".to_owned()
     };
     invalid(format!("The request body {what} ({place})"))
-}
-
-const REPEATED: &str = "repeated key \u{1}";
-
-/// A JSON value whose objects have no repeated keys.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
-    }
-}
-
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(Strict(value)) = sequence.next_element()? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
-            let Strict(value) = access.next_value()?;
-            if map.contains_key(&key) {
-                let shown: String = key.chars().filter(|character| !character.is_control()).take(100).collect();
-                return Err(A::Error::custom(format!("{REPEATED}{shown}\u{1}")));
-            }
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
-    }
 }
 
 #[cfg(test)]

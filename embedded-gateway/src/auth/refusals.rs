@@ -84,19 +84,12 @@ pub(super) struct Told<'a> {
 
 pub(super) fn unauthorized(why: Unauthorized, told: Told<'_>) -> CallError {
     use Unauthorized::*;
-    let (code, reason) = match why {
-        TokenMissing => ("AUTH_TOKEN_MISSING", "token_missing"),
-        TokenMismatch => ("AUTH_TOKEN_MISMATCH", "token_mismatch"),
-        PasswordMissing => ("AUTH_PASSWORD_MISSING", "password_missing"),
-        PasswordMismatch => ("AUTH_PASSWORD_MISMATCH", "password_mismatch"),
-        DeviceTokenMismatch => ("AUTH_DEVICE_TOKEN_MISMATCH", "device_token_mismatch"),
-    };
-    let what = match why {
-        TokenMissing => "gateway token missing",
-        TokenMismatch => "gateway token mismatch",
-        PasswordMissing => "gateway password missing",
-        PasswordMismatch => "gateway password mismatch",
-        DeviceTokenMismatch => "device token mismatch",
+    let (code, reason, what) = match why {
+        TokenMissing => ("AUTH_TOKEN_MISSING", "token_missing", "gateway token missing"),
+        TokenMismatch => ("AUTH_TOKEN_MISMATCH", "token_mismatch", "gateway token mismatch"),
+        PasswordMissing => ("AUTH_PASSWORD_MISSING", "password_missing", "gateway password missing"),
+        PasswordMismatch => ("AUTH_PASSWORD_MISMATCH", "password_mismatch", "gateway password mismatch"),
+        DeviceTokenMismatch => ("AUTH_DEVICE_TOKEN_MISMATCH", "device_token_mismatch", "device token mismatch"),
     };
     let retry_with_device = why == TokenMismatch && told.has_device;
     let next = match why {
@@ -191,12 +184,6 @@ fn sentence(reason: PairingReason) -> &'static str {
     }
 }
 
-pub(super) fn too_many_devices(NoRoom(limit): NoRoom) -> CallError {
-    CallError {
-        code: "NOT_PAIRED",
-        ..CallError::invalid(format!(
-            "device limit reached: {limit} devices with this name are paired already; remove one (device.pair.remove) or raise gateway.auth.deviceAuth.maxDevicesPerUser"
-        ))
-    }
-    .with_details(json!({"code": "DEVICE_LIMIT_REACHED", "limit": limit}))
+pub(super) fn too_many_devices(no_room: NoRoom) -> CallError {
+    CallError { code: "NOT_PAIRED", ..no_room.error() }
 }

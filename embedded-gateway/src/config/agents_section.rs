@@ -219,6 +219,7 @@ fn is_name(name: &str) -> bool {
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
-fn is_agent_id(id: &str) -> bool {
+/// Whether a text may be the id of an agent.
+pub(crate) fn is_agent_id(id: &str) -> bool {
     is_name(id) && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
 }

@@ -1,19 +1,18 @@
 //! What somebody wrote, as a tree: JSON5 (`openclaw.json`) or YAML (`openclaw-gateway.yml`), told apart by the file's name, else by
 //! its beginning.
-//!
-//! Both readers let the last of two equal keys win. Here that is a mistake that is said, since it hides a setting.
 
-use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use gatewarden_protocol::strict_json::StrictJson;
+use serde_json::{Map, Value};
 
 /// A configuration file is at most this long, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 /// Nobody nests deeper. Keeps the readers' recursion far from the end of the stack.
 const MAX_DEPTH: usize = 64;
+/// Whole numbers below this are exact as floats.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Reads a file.
 ///
@@ -46,14 +45,14 @@ pub(super) fn parse(text: &str, yaml: bool) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Ok(Value::Object(Map::new()));
     }
-    let Written(value) = if yaml {
+    let StrictJson(value) = if yaml {
         serde_saphyr::from_str(text).map_err(|error| format!("not valid YAML: {}", first_line(&error.to_string())))?
     } else {
         json5::from_str(text).map_err(|error| format!("not valid JSON5: {}", first_line(&error.to_string())))?
     };
     match value {
         Value::Null => Ok(Value::Object(Map::new())),
-        Value::Object(_) => Ok(value),
+        Value::Object(_) => Ok(with_whole_numbers(value)),
         _ => Err("a configuration is an object of sections, such as { gateway: { port: 18789 } }".to_owned()),
     }
 }
@@ -75,82 +74,18 @@ fn first_line(text: &str) -> &str {
     text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it cannot be read").trim()
 }
 
-/// Any value. serde_json's own type would let the last of two equal keys win.
-struct Written(Value);
-
-impl<'de> Deserialize<'de> for Written {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Node).map(Self)
-    }
-}
-
-struct Node;
-
-impl<'de> Visitor<'de> for Node {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        // 18789.0 is as good as 18789; JSON5 readers make floats of hexadecimal and signed numbers.
-        if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
-            return format!("{value:.0}").parse::<i64>().map(Value::from).map_err(E::custom);
-        }
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("infinity and NaN are no settings"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(Written(item)) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} is written twice; keep one")));
+/// 18789.0 is as good as 18789: JSON5 readers make floats of hexadecimal and signed numbers.
+fn with_whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            match number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < LARGEST_EXACT) {
+                Some(float) => format!("{float:.0}").parse::<i64>().map_or(Value::Number(number), Value::from),
+                None => Value::Number(number),
             }
-            let Written(value) = entries.next_value()?;
-            map.insert(key, value);
         }
-        Ok(Value::Object(map))
+        Value::Array(items) => items.into_iter().map(with_whole_numbers).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, with_whole_numbers(value))).collect(),
+        other => other,
     }
 }
 

@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Method;
-use super::information::bind_word;
+use crate::agents::Agent;
 use crate::call::{Call, Outcome};
 use crate::caller::Scope;
 use crate::config::{Auth, GatewayConfig};
 use crate::machine::GatewayMachine;
 use crate::params::Params;
+use crate::payload::{joined, joined_if, without_nulls};
 use crate::turn::Turn;
 
 pub(super) const METHODS: &[Method] = &[Method { name: "config.get", scope: Scope::Read, run: config_get }];
@@ -26,7 +27,7 @@ fn config_get(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Ou
     let hash: String = Sha256::digest(raw.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     let config = &machine.config;
     let path = config.file.as_ref().filter(|_| call.caller.holds(Scope::Admin));
-    let mut payload = json!({
+    let payload = json!({
         "path": path.map(|file| file.display().to_string()),
         "exists": config.file.is_some(),
         "raw": raw,
@@ -39,15 +40,8 @@ fn config_get(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Ou
         "warnings": [],
         "legacyIssues": [],
     });
-    if call.caller.protocol >= 4
-        && let Some(fields) = payload.as_object_mut()
-    {
-        fields.insert("sourceConfig".into(), shown.clone());
-        fields.insert("runtimeConfig".into(), shown);
-        fields.insert("configRevisionHash".into(), hash.clone().into());
-        fields.insert("appliedConfigHash".into(), hash.into());
-    }
-    Ok(payload.into())
+    let more = || json!({"sourceConfig": shown, "runtimeConfig": shown, "configRevisionHash": hash, "appliedConfigHash": hash});
+    Ok(joined_if(payload, call.caller.protocol >= 4, more).into())
 }
 
 /// The configuration in the form of `openclaw.json`; agents as the protocol has them.
@@ -61,7 +55,7 @@ fn shown(machine: &GatewayMachine, protocol: u32) -> Value {
             "path": hook.path,
             "agentId": hook.agent_id,
             "message": hook.message,
-            "secret": REDACTED,
+            "secret": hook.secret.as_ref().map(|_| REDACTED),
         })).collect::<Vec<_>>()},
         "audit": {"enabled": config.audit.enabled, "events": config.audit.events},
         "logging": {"level": config.log.level.as_str(), "maxBytes": config.log.max_bytes},
@@ -76,24 +70,22 @@ fn gateway(config: &GatewayConfig) -> Value {
         Auth::Password(_) => ("password", Some("password")),
         Auth::None => ("none", None),
     };
-    let mut auth = Map::new();
-    auth.insert("mode".into(), mode.into());
-    if let Some(secret) = secret {
-        auth.insert(secret.into(), REDACTED.into());
-    }
-    auth.insert(
-        "deviceAuth".into(),
-        json!({
+    let mut auth = json!({
+        "mode": mode,
+        "deviceAuth": {
             "enabled": config.device_auth.enabled,
             "requireSignature": config.device_auth.require_signature,
             "tokenTTL": config.device_auth.token_ttl.as_secs(),
             "maxDevicesPerUser": config.device_auth.max_devices_per_user,
-        }),
-    );
+        },
+    });
+    if let Some(secret) = secret {
+        auth = joined(auth, json!({secret: REDACTED}));
+    }
     json!({
         "mode": "local",
         "port": config.port,
-        "bind": bind_word(config.bind),
+        "bind": config.bind.describe(),
         "auth": auth,
         "controlUi": {
             "enabled": config.control_ui.enabled,
@@ -107,32 +99,22 @@ fn gateway(config: &GatewayConfig) -> Value {
 
 fn agents(machine: &GatewayMachine, protocol: u32) -> Value {
     let default = machine.agents.default_id();
-    let rows = machine.agents.list().into_iter().map(|agent| {
-        let mut row = Map::new();
-        row.insert("name".into(), agent.name.into());
-        row.insert("workspace".into(), agent.workspace.display().to_string().into());
-        if let Some(model) = agent.model {
-            row.insert("model".into(), model.into());
-        }
-        if let Some(command) = agent.command {
-            row.insert("command".into(), command.into());
-        }
-        if agent.id == default {
-            row.insert("default".into(), true.into());
-        }
-        (agent.id, row)
-    });
+    let row = |agent: &Agent| {
+        without_nulls(json!({
+            "id": (protocol < 4).then_some(&agent.id),
+            "name": agent.name,
+            "workspace": agent.workspace.display().to_string(),
+            "model": agent.model,
+            "command": agent.command,
+            "default": (agent.id == default).then_some(true),
+        }))
+    };
+    let agents = machine.agents.list();
     if protocol >= 4 {
-        let entries: Map<String, Value> = rows.map(|(id, row)| (id, Value::Object(row))).collect();
+        let entries: Map<String, Value> = agents.iter().map(|agent| (agent.id.clone(), row(agent))).collect();
         return json!({"defaults": {}, "entries": entries});
     }
-    let list: Vec<Value> = rows
-        .map(|(id, mut row)| {
-            row.insert("id".into(), id.into());
-            Value::Object(row)
-        })
-        .collect();
-    json!({"defaults": {}, "list": list})
+    json!({"defaults": {}, "list": agents.iter().map(row).collect::<Vec<_>>()})
 }
 
 /// The allow-list: which programs, and the names of what may be set. Arguments and values of the environment stay untold

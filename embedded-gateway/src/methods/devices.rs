@@ -38,14 +38,8 @@ fn approve(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Ou
     let device = machine.devices.approve(request_id, &call.caller.scopes, now_ms).map_err(|why| match why {
         Unapprovable::Unknown => unknown("requestId"),
         // Nobody gives what he doesn't have.
-        Unapprovable::MissingScope(scope) => CallError::forbidden(format!("missing scope: {scope}")).with_details(
-            json!({"code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope]}),
-        ),
-        Unapprovable::NoRoom(limit) => CallError::invalid(format!(
-            "device limit reached: {} devices with this name are paired already; remove one with device.pair.remove or raise gateway.auth.deviceAuth.maxDevicesPerUser",
-            limit.0
-        ))
-        .with_details(json!({"code": "DEVICE_LIMIT_REACHED", "limit": limit.0})),
+        Unapprovable::MissingScope(scope) => CallError::missing_scope_named(&scope),
+        Unapprovable::NoRoom(no_room) => no_room.error(),
     })?;
     report::registered(&device, &name_of(&call.caller), turn);
     machine.devices.save(turn);
@@ -92,8 +86,7 @@ fn rotate(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
         )));
     }
     if let Some(scope) = wanted.iter().find(|scope| !covers(&call.caller.scopes, scope)) {
-        return Err(CallError::forbidden(format!("missing scope: {scope}"))
-            .with_details(json!({"code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope]})));
+        return Err(CallError::missing_scope_named(scope));
     }
     let fresh = turn.secret();
     let token = machine.devices.rotate(id, wanted, turn.now.wall_ms, fresh.clone());

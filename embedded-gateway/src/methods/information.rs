@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Method;
 use crate::COMPATIBLE_VERSION;
 use crate::call::{Answer, Call, Outcome};
 use crate::caller::{Caller, Scope};
-use crate::config::Bind;
 use crate::effect::{DiskQuery, Effect};
 use crate::files::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
 use crate::machine::GatewayMachine;
@@ -158,23 +157,23 @@ fn status(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
 
 fn recent_row(session: &Session, now: i64) -> Value {
     let used = session.total_tokens.zip(session.context_tokens.filter(|window| *window > 0));
-    let mut row = Map::new();
-    row.insert("agentId".into(), session.agent_id.clone().into());
-    row.insert("key".into(), session.key.clone().into());
-    row.insert("kind".into(), session.kind.clone().into());
-    row.insert("sessionId".into(), session.session_id.clone().into());
-    row.insert("updatedAt".into(), session.updated_at.into());
-    row.insert("age".into(), now.saturating_sub(session.updated_at).into());
-    row.insert("inputTokens".into(), session.input_tokens.into());
-    row.insert("outputTokens".into(), session.output_tokens.into());
-    row.insert("totalTokens".into(), session.total_tokens.into());
-    row.insert("totalTokensFresh".into(), session.total_tokens.is_some().into());
-    row.insert("remainingTokens".into(), used.map(|(total, window)| window.saturating_sub(total)).into());
-    row.insert("percentUsed".into(), used.map(|(total, window)| total.saturating_mul(100) / window).into());
-    row.insert("contextTokens".into(), session.context_tokens.into());
-    row.insert("model".into(), session.model_parts().1.into());
-    row.insert("flags".into(), json!([format!("id:{}", session.session_id)]));
-    Value::Object(row)
+    json!({
+        "agentId": session.agent_id,
+        "key": session.key,
+        "kind": session.kind,
+        "sessionId": session.session_id,
+        "updatedAt": session.updated_at,
+        "age": now.saturating_sub(session.updated_at),
+        "inputTokens": session.input_tokens,
+        "outputTokens": session.output_tokens,
+        "totalTokens": session.total_tokens,
+        "totalTokensFresh": session.total_tokens.is_some(),
+        "remainingTokens": used.map(|(total, window)| window.saturating_sub(total)),
+        "percentUsed": used.map(|(total, window)| total.saturating_mul(100) / window),
+        "contextTokens": session.context_tokens,
+        "model": session.model_parts().1,
+        "flags": [format!("id:{}", session.session_id)],
+    })
 }
 
 fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
@@ -187,7 +186,7 @@ fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) 
         "startedAt": machine.started.wall_ms,
         "pid": std::process::id(),
         "port": machine.config.port,
-        "bind": bind_word(machine.config.bind),
+        "bind": machine.config.bind.describe(),
         "mode": "local",
         "tls": machine.config.tls.is_some(),
         "connections": machine.subscribers.len(),
@@ -198,14 +197,6 @@ fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) 
         "degraded": degraded(machine),
     })
     .into())
-}
-
-pub(super) fn bind_word(bind: Bind) -> String {
-    match bind {
-        Bind::Loopback => "loopback".to_owned(),
-        Bind::Lan => "lan".to_owned(),
-        Bind::Custom(address) => address.to_string(),
-    }
 }
 
 /// This gateway has no channels, and says so in the form that clients expect.

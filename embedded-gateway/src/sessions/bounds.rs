@@ -72,7 +72,7 @@ impl Sessions {
             if updated_at >= oldest && count <= self.bounds.sessions && bytes <= ALL_BYTES {
                 break;
             }
-            self.forget(&key, subscribers, turn);
+            self.remove(&key, &Change::Pruned, subscribers, turn);
             count -= 1;
             bytes = bytes.saturating_sub(its_bytes);
             gone += 1;
@@ -92,15 +92,8 @@ impl Sessions {
                     self.bounds.sessions
                 )));
             };
-            self.forget(&key, subscribers, turn);
+            self.remove(&key, &Change::Pruned, subscribers, turn);
         }
         Ok(())
-    }
-
-    fn forget(&mut self, key: &str, subscribers: &Subscribers, turn: &mut Turn<'_>) {
-        if let Some(session) = self.by_key.remove(key) {
-            turn.write(FileChange::Remove { file: transcript::path(&session.session_id) });
-            announce(&Change::Pruned, &session, subscribers, turn);
-        }
     }
 }

@@ -7,6 +7,7 @@ use gatewarden_protocol::sessions::agent_of_key;
 use serde::{Deserialize, Serialize};
 
 use crate::call::CallError;
+use crate::config::is_agent_id;
 use crate::effect::RunId;
 
 /// Longest text of one message, in bytes; the rest is cut off and said so.
@@ -260,14 +261,6 @@ impl fmt::Display for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Whether this can be an agent's id: 1 to 64 of `a-z`, `0-9`, `-`, `_`, beginning with a letter or digit. It names folders.
-pub(crate) fn is_agent_id(id: &str) -> bool {
-    let mut bytes = id.bytes();
-    id.len() <= 64
-        && bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
-        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_')
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Starting a gateway that outlives this command, and waiting until it listens.
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -26,8 +26,11 @@ pub(super) fn start(state_dir: &Path, words: &[String]) -> Result<Started, Strin
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}.");
     let program = std::env::current_exe().map_err(|error| failed("The path of this program cannot be found", error))?;
     let logs = state_dir.join("logs");
-    std::fs::create_dir_all(&logs).map_err(|error| failed(&format!("{} cannot be made", logs.display()), error))?;
-    private(state_dir, &logs);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&logs)
+        .map_err(|error| failed(&format!("{} cannot be made", logs.display()), error))?;
     let errors_path = logs.join("gateway.stderr");
     let errors = OpenOptions::new()
         .create(true)
@@ -60,13 +63,6 @@ pub(super) fn start(state_dir: &Path, words: &[String]) -> Result<Started, Strin
                 None => Err(format!("The gateway did not start: {reason}")),
             }
         }
-    }
-}
-
-fn private(state_dir: &Path, logs: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    for dir in [state_dir, logs] {
-        let _ = std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700));
     }
 }
 
