@@ -1,6 +1,7 @@
 //! `gatewarden gateways list`, `show` and `probe`.
 
-use gatewarden_api::gateways::{AllHealth, Gateway, GatewayList, HealthBody, HealthResult, OneHealth};
+use gatewarden_api::gateway_record::{Gateway, GatewayList};
+use gatewarden_api::gateways::{AllHealth, HealthBody, HealthResult, OneHealth};
 use serde_json::{Value, json};
 
 use super::{ListArgs, ProbeArgs, process};
@@ -29,11 +30,9 @@ pub(super) fn table<'a>(gateways: impl IntoIterator<Item = &'a Gateway>) -> Tabl
 }
 
 fn cells(gateway: &Gateway) -> Vec<Cell> {
-    let role = match (gateway.is_primary, gateway.acting_primary, gateway.drained) {
-        (_, _, true) => Cell::toned("drained", Tone::Warning),
-        (_, true, _) => Cell::toned("primary", Tone::Strong),
-        (true, false, _) => Cell::toned("primary (not acting)", Tone::Warning),
-        _ => Cell::new(""),
+    let role = match gateway.role() {
+        role @ ("" | "primary") => Cell::toned(role, Tone::Strong),
+        role => Cell::toned(role, Tone::Warning),
     };
     let problem = gateway.last_error.as_ref().filter(|_| gateway.status != "online");
     vec![
@@ -66,12 +65,6 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
     let span = ago(now_s, gateway.since);
     let error = gateway.last_error.as_ref();
     let process = gateway.process.as_ref();
-    let roles = [
-        ("configured primary", gateway.is_primary),
-        ("acts as primary", gateway.acting_primary),
-        ("drained: no new work", gateway.drained),
-    ];
-    let roles: Vec<&str> = roles.into_iter().filter(|(_, is)| *is).map(|(role, _)| role).collect();
     let labels: Vec<String> = gateway.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let dialect = gateway.dialect.as_ref().map(|dialect| match gateway.protocol {
         Some(protocol) => format!("{dialect}, protocol {protocol}"),
@@ -105,14 +98,15 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
         )
         .put("sessions", format!("{} active", gateway.sessions_count))
         .put("agents", gateway.agents_count)
-        .put("role", roles.join(", "))
+        .put("role", gateway.roles().join(", "))
         .put("priority", gateway.priority)
         .put("scopes", gateway.scopes.join(", "))
         .put("labels", labels.join(", "))
         .put("token", if gateway.token_set { "is set" } else { "none" })
+        .maybe("password", gateway.password_set.then_some("is set"))
         .put("transport", &gateway.transport)
         .put("tls trust", &gateway.tls.trust)
-        .maybe("device", gateway.disable_device_pairing.then_some("none: control-UI mode"))
+        .maybe("device", gateway.is_control_ui().then_some("none: control-UI mode"))
         .maybe("process", process.map(|process| process::line(process, now_s)))
         .maybe("", process.and_then(process::problem_of))
         .put("registered", at(gateway.created_at))
@@ -162,21 +156,20 @@ fn results(seen: &AllHealth) -> Table {
     Table::of(&heading, seen.results.iter().map(row), "There is no gateway to check.")
 }
 
-/// A gateway as the API shows one, with these fields changed.
-#[cfg(test)]
-pub(super) fn example(changes: Value) -> Gateway {
-    let mut gateway = json!({"id": 3, "uuid": "u", "name": "lab", "host": "192.0.2.7", "port": 18789, "token": "",
-        "token_set": false, "is_primary": false, "acting_primary": false, "priority": 0, "status": "online", "since": 940,
-        "as_of": 940, "source": "event", "sessions_count": 0, "agents_count": 0, "phase": "ready",
-        "breaker": {"state": "closed", "failures": 0}, "reconnect_attempts": 0, "scopes": [], "drained": false, "labels": {},
-        "transport": "auto", "tls": {"trust": "system"}, "disable_device_pairing": false, "created_at": 0, "updated_at": 0});
-    gateway.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    serde_json::from_value(gateway).unwrap()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A gateway as the API shows one, with these fields changed.
+    fn example(changes: Value) -> Gateway {
+        let mut gateway = json!({"id": 3, "uuid": "u", "name": "lab", "host": "192.0.2.7", "port": 18789, "token": "",
+            "token_set": false, "is_primary": false, "acting_primary": false, "priority": 0, "status": "online", "since": 940,
+            "as_of": 940, "source": "event", "sessions_count": 0, "agents_count": 0, "phase": "ready",
+            "breaker": {"state": "closed", "failures": 0}, "reconnect_attempts": 0, "scopes": [], "drained": false, "labels": {},
+            "transport": "auto", "tls": {"trust": "system"}, "disable_device_pairing": false, "created_at": 0, "updated_at": 0});
+        gateway.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(gateway).unwrap()
+    }
 
     #[test]
     fn a_page_says_what_is_wrong_and_its_cure_and_leaves_out_what_is_unknown() {
