@@ -26,6 +26,7 @@ pub(crate) mod openapi;
 pub(crate) mod organization;
 pub(crate) mod peer;
 pub(crate) mod pipeline;
+pub(crate) mod process_view;
 pub(crate) mod route_table;
 pub(crate) mod routes;
 pub(crate) mod senders;

@@ -17,7 +17,8 @@ pub(crate) mod sync;
 use std::future::Future;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_protocol::{AgentRow, read_agents};
+use gatewarden_actors::gateway_record::GatewayRecord;
+use gatewarden_protocol::{AgentRow, GatewayAddress, read_agents};
 use serde_json::{Value, json};
 
 use crate::templates::Templates;
@@ -42,6 +43,27 @@ pub(crate) struct GatewayFacts {
 }
 
 impl GatewayFacts {
+    pub(crate) fn of(record: &GatewayRecord, organization_id: &str) -> Self {
+        let address = GatewayAddress::parse(&record.host, Some(record.port));
+        Self {
+            id: record.uuid.clone(),
+            name: record.name.clone(),
+            url: address.map(|parsed| parsed.address.dial_url()).unwrap_or_default(),
+            organization_id: organization_id.to_owned(),
+            workspace_root: record.workspace_root.clone(),
+        }
+    }
+
+    /// Whether a gateway has a main agent of ours: one that was registered without a root for workspaces has none.
+    pub(crate) fn has_main_agent(record: &GatewayRecord) -> bool {
+        record.workspace_root.is_some()
+    }
+
+    /// Where an agent of this name works, where the root of the workspaces was told.
+    pub(crate) fn workspace_of(&self, agent: &str) -> Option<String> {
+        self.workspace_root.as_ref().map(|root| format!("{}/{agent}", root.trim_end_matches('/')))
+    }
+
     /// What the templates of one agent are filled with.
     pub(crate) fn for_agent<'a>(&'a self, agent: &'a AgentRow, is_main: bool) -> Facts<'a> {
         Facts {

@@ -23,6 +23,7 @@ use self::exposition::{Exposition, as_f64, count, seconds};
 use self::gateways::Gateways;
 use crate::dialing::MemoryBudget;
 use crate::event::EventKind;
+use crate::gateway_record::GatewayRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::machines::spawn_state::SpawnState;
@@ -162,15 +163,8 @@ impl Metrics {
     }
 
     /// Publishes what a report says: state, breaker, sessions, agents, version, acting primary. By the registry.
-    pub fn publish_gateway(
-        &self,
-        id: GatewayId,
-        name: &str,
-        report: &GatewayReport,
-        drained: bool,
-        acting_primary: bool,
-    ) {
-        self.gateways.change(id, |series| series.publish(name, report, drained, acting_primary));
+    pub fn publish_gateway(&self, record: &GatewayRecord, report: &GatewayReport, acting_primary: bool) {
+        self.gateways.change(record.id, |series| series.publish(record, report, acting_primary));
     }
 
     /// Publishes what is known of a gateway's process on this machine. By its actor.

@@ -169,7 +169,7 @@ impl RegistryActor {
         let acting = self.fleet.acting() == Some(id);
         let process = self.processes.view(id);
         let report = local_processes::with_process(&member.report, process.as_deref(), &member.record.name);
-        self.metrics.publish_gateway(id, &member.record.name, &report, member.record.drained, acting);
+        self.metrics.publish_gateway(&member.record, &report, acting);
         self.roster.publish(GatewayView::new(member.record.clone(), report, acting).with_process(process));
         self.processes.tell(&member.record, &member.report);
     }

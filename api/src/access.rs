@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use gatewarden_protocol::Secret;
 
-use crate::gateways::MAX_TIME;
+use crate::gateway_record::MAX_TIME;
 use crate::names::{AuditResult, Role};
 use crate::request::{Rule, request};
 use crate::rules::{capped, integer, over, raw, text, word};

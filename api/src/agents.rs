@@ -60,6 +60,9 @@ pub struct Agent {
     pub config: Value,
     /// Whether it is the main agent of its gateway.
     pub is_gateway_main: bool,
+    /// The board that it works for: always null, since this daemon has no boards.
+    #[serde(default)]
+    pub board_id: Option<i64>,
     /// Unix seconds of the last sign of life.
     pub last_seen: Option<i64>,
     /// What it did last, in its own words.

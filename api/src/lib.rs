@@ -4,6 +4,7 @@
 pub mod access;
 pub mod agents;
 pub mod daemon;
+pub mod gateway_record;
 pub mod gateways;
 pub mod names;
 pub mod organization;

@@ -1,4 +1,4 @@
-//! Lists of names from which answers take their words. The daemon declares them as enums that this crate doesn't see; their names come
+//! Lists of names from which answers take their words. Most are enums of the daemon that this crate doesn't see; their names come
 //! into the document from there (`src/http/openapi.rs`). Clients read them as text, because a later release may add some.
 
 use utoipa::openapi::RefOr;
@@ -6,13 +6,14 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 macro_rules! lists {
-    ($($(#[doc = $doc:literal])* $list:ident)*) => {
+    ($($(#[doc = $doc:literal])* $list:ident $([$($word:literal),*])?)*) => {
         $($(#[doc = $doc])* pub enum $list {}
 
         impl PartialSchema for $list {
             fn schema() -> RefOr<Schema> {
-                let text = concat!($($doc),*).trim();
-                ObjectBuilder::new().schema_type(Type::String).description(Some(text)).into()
+                let list = ObjectBuilder::new().schema_type(Type::String).description(Some(concat!($($doc),*).trim()));
+                $(let list = list.enum_values(Some([$($word),*]));)?
+                list.into()
             }
         }
 
@@ -28,7 +29,13 @@ lists! {
     /// Where a circuit breaker is.
     BreakerState
     /// Where the knowledge of a status came from.
-    StatusSource
+    StatusSource ["heartbeat", "probe", "event"]
+    /// What a check found: `offline` gave no answer, `error` was reached, but refused or is not a gateway.
+    ProbeOutcome ["online", "offline", "error"]
+    /// Which dialects may be tried with a gateway.
+    Transport ["auto", "ws", "http"]
+    /// What runs a process of this machine: the system's service manager or a command of the configuration.
+    ProcessKind ["unit", "command"]
     /// Which of the protocols a gateway speaks.
     Dialect
     /// Where a spawn is in its life.

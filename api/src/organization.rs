@@ -4,53 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use gatewarden_protocol::Secret;
-
-use crate::gateways::{new_token, token};
-use crate::request::{Rule, request};
-use crate::rules::{as_text, by, capped, flag, kind_of, long, raw, text};
-
-/// A gateway. Times are RFC 3339 in UTC.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct GatewayRead {
-    /// A UUID; the same as `uuid` in `/api/gateways`.
-    #[schema(example = "55cc268a-4b45-400f-accf-201e025232ac")]
-    pub id: String,
-    /// A UUID, the same for all gateways of this installation.
-    pub organization_id: String,
-    /// Unique.
-    #[schema(example = "Production Gateway")]
-    pub name: String,
-    /// `ws://` or `wss://`, as given, without a token.
-    #[schema(example = "ws://gateway-host:18789")]
-    pub url: String,
-    /// Where the gateway's host keeps the workspaces of agents; empty where the gateway was registered without one.
-    #[schema(example = "/home/ubuntu/.openclaw/workspaces")]
-    pub workspace_root: String,
-    /// The main agent, by its id on the gateway; null where none was provisioned.
-    #[schema(example = "main")]
-    pub gateway_agent_id: Option<String>,
-    /// Whether any TLS certificate is taken.
-    pub allow_insecure_tls: bool,
-    /// Control-UI mode without a device.
-    pub disable_device_pairing: bool,
-    /// Whether a token is set. The token itself is never shown.
-    pub token_set: bool,
-    /// `online`, `degraded`, `timeout`, `offline` or `unknown`.
-    #[schema(example = "online")]
-    pub status: String,
-    /// The gateway's release, where known.
-    pub version: Option<String>,
-    /// When it was registered.
-    #[schema(example = "2026-03-05T10:30:00Z")]
-    pub created_at: String,
-    /// When what an operator sets was last changed.
-    #[schema(example = "2026-03-05T10:30:00Z")]
-    pub updated_at: String,
-    /// Worth knowing: the same address is registered twice, or the main agent could not be refreshed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-}
+use crate::gateway_record::GatewayRead;
+use crate::request::request;
+use crate::rules::{capped, flag, raw};
 
 /// A page of gateways: the configured primary first, then by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -180,8 +136,8 @@ pub struct TemplatesSyncAnswer {
     pub main_updated: bool,
     /// Whether the main agent was made just now.
     pub main_created: bool,
-    /// The main agent by its id on the gateway.
-    #[schema(example = "main")]
+    /// The main agent: the id of its record here, as in `/api/agents/{id}`.
+    #[schema(example = "7")]
     pub gateway_agent_id: Option<String>,
     /// Main sessions that were begun anew.
     pub sessions_reset: usize,
@@ -217,37 +173,6 @@ pub struct TemplatesSyncError {
 }
 
 request! {
-    /// A new gateway.
-    GatewayCreate {
-        /// Unique; 1 to 200 characters.
-        name: String = text(1..=200) => "Production Gateway";
-        /// `ws://` or `wss://` with a host. Without a port: 18789, and 443 for wss. Link-local and cloud metadata addresses are
-        /// refused.
-        url: String = long(2048, url()) => "ws://gateway-host:18789";
-        /// An absolute path on the gateway's host.
-        workspace_root: String = long(1000, workspace_root()) => "/home/ubuntu/.openclaw/workspaces";
-        /// Sealed at rest, never shown.
-        token: Option<Option<Secret>> = new_token();
-        /// Take any TLS certificate (development only); false by default.
-        allow_insecure_tls: Option<bool> = flag();
-        /// Control-UI mode without a device; the gateway must allow it. False by default.
-        disable_device_pairing: Option<bool> = flag();
-    }
-    /// What can be changed of a gateway; what is left out stays as it is.
-    GatewayUpdate {
-        /// New name.
-        name: Option<String> = text(1..=200);
-        /// New URL.
-        url: Option<String> = long(2048, url());
-        /// New root of the workspaces.
-        workspace_root: Option<String> = long(1000, workspace_root());
-        /// New token; empty or null clears it.
-        token: Option<Option<Secret>> = token();
-        /// True: take any certificate. False: those of the system's authorities, unless others were set.
-        allow_insecure_tls: Option<bool> = flag();
-        /// New pairing mode.
-        disable_device_pairing: Option<bool> = flag();
-    }
     /// What a sync is to do; the body goes before the query.
     TemplatesSyncBody {
         /// Also the gateway's main agent, which is made where there is none; true.
@@ -278,24 +203,4 @@ request! {
         /// With gateway_url: control-UI mode
         gateway_disable_device_pairing: Option<bool> = flag();
     }
-}
-
-/// Whether a gateway can be at that address is for the daemon to say.
-fn url() -> impl Rule<Out = String> {
-    by(|fields, name| {
-        let value = fields.value(name)?;
-        let text = value.as_str();
-        if text.is_none() {
-            fields.wrong(name, format_args!("must be a text: a ws or wss URL, not {}", kind_of(value)));
-        }
-        text.map(str::to_owned)
-    })
-}
-
-/// Whether it is an absolute path is for the daemon to say.
-fn workspace_root() -> impl Rule<Out = String> {
-    by(|fields, name| {
-        fields.value(name)?;
-        as_text(fields, name).map(|text| text.trim().to_owned())
-    })
 }

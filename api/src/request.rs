@@ -184,11 +184,7 @@ impl<A: Request, B: Request> Request for (A, B) {
     }
 
     fn json(&self) -> Value {
-        let mut both = self.0.json();
-        if let (Value::Object(both), Value::Object(other)) = (&mut both, self.1.json()) {
-            both.extend(other);
-        }
-        both
+        Value::Object(members(&self.0).into_iter().chain(members(&self.1)).collect())
     }
 
     fn described() -> Vec<Described> {
@@ -347,37 +343,46 @@ impl<T: Datum> Datum for BTreeMap<String, T> {
     }
 }
 
-/// Declares a request: `name "wire name": Type = rule => "example";`. A type that is an `Option` may be left out.
+/// Declares a request: `name "wire name": Type = rule => "example";`. A type that is an `Option` may be left out. `..name: Request;`
+/// at the end adds the fields of another request.
 macro_rules! request {
     ($($(#[doc = $about:literal])* $request:ident {
         $($(#[doc = $doc:literal])* $field:ident $($wire:literal)?: $type:ty = $rule:expr $(=> $example:expr)?;)*
+        $(..$rest:ident: $rest_type:ty;)?
     })*) => {
         $(
         $(#[doc = $about])*
         #[derive(Debug, Clone, Default, PartialEq)]
         pub struct $request {
             $($(#[doc = $doc])* pub $field: $type,)*
+            $(#[expect(missing_docs, reason = "its type says what they are")] pub $rest: $rest_type,)?
         }
 
         impl $crate::request::Request for $request {
             fn read(fields: &mut $crate::request::Fields<'_>) -> Self {
-                Self { $($field: fields.take($crate::request::wire!($field $($wire)?), &$rule),)* }
+                Self {
+                    $($field: fields.take($crate::request::wire!($field $($wire)?), &$rule),)*
+                    $($rest: <$rest_type as $crate::request::Request>::read(fields),)?
+                }
             }
 
             fn json(&self) -> serde_json::Value {
                 let mut map = serde_json::Map::new();
                 $($crate::request::put(&mut map, $crate::request::wire!($field $($wire)?), &$rule, &self.$field);)*
+                $(map.extend($crate::request::members(&self.$rest));)?
                 serde_json::Value::Object(map)
             }
 
             fn described() -> Vec<$crate::request::Described> {
-                vec![$($crate::request::describe(
+                let fields = vec![$($crate::request::describe(
                     $crate::request::wire!($field $($wire)?),
                     &[$($doc),*],
                     &$rule,
                     std::marker::PhantomData::<$type>,
                     [$(serde_json::json!($example),)?].into_iter().next(),
-                ),)*]
+                ),)*];
+                $(let fields = fields.into_iter().chain(<$rest_type as $crate::request::Request>::described()).collect();)?
+                fields
             }
         }
 
@@ -410,6 +415,7 @@ macro_rules! request {
             fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
                 let _ = &schemas;
                 $($crate::request::nested_schemas(&$rule, schemas);)*
+                $(<$rest_type as utoipa::ToSchema>::schemas(schemas);)?
             }
         }
 
@@ -438,6 +444,19 @@ pub fn put<R: Rule, S: Slot<R::Out>>(map: &mut Map<String, Value>, name: &str, _
     if let Some(value) = slot.get() {
         map.insert(name.to_owned(), value.json());
     }
+}
+
+/// The fields of a request, as a client sends them.
+pub fn members(request: &impl Request) -> Map<String, Value> {
+    match request.json() {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+/// The names of all fields of a request.
+pub fn field_names<T: Request>() -> Vec<String> {
+    T::described().into_iter().map(|field| field.name.to_owned()).collect()
 }
 
 /// What [`request!`] makes of a field for the document.

@@ -351,13 +351,6 @@ impl Fleet {
         self.consider_election(time, Some(id));
     }
 
-    /// An external health checker wrote observations into the record.
-    pub fn on_observed_externally(&mut self, time: Moment, id: GatewayId, change: &GatewayChange) {
-        if self.members.get_mut(&id).is_some_and(|member| member.observe_externally(change, time.wall_ms)) {
-            self.publish(id);
-        }
-    }
-
     /// A gateway was deleted.
     pub fn on_deleted(&mut self, time: Moment, id: GatewayId) {
         let Some(member) = self.members.remove(&id) else { return };
@@ -667,9 +660,7 @@ impl Fleet {
 
 /// What would be stored, as a trial: dialled, and seen by nobody.
 fn unstored(id: GatewayId, new: GatewaySpec, now_s: i64) -> GatewayRecord {
-    // Whatever it is to be: a trial is nobody's primary, has no labels, and starts no process.
-    let new = GatewaySpec { is_primary: false, labels: BTreeMap::new(), process: None, drained: false, ..new };
-    GatewayRecord { provisioning: true, ..new.into_record(id, "", now_s) }
+    GatewayRecord { provisioning: true, ..new.on_trial().into_record(id, "", now_s) }
 }
 
 #[cfg(test)]

@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gatewarden_protocol::{Dialect, Secret};
+use gatewarden_protocol::{Dialect, ParsedHost, Secret, named};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::GatewayId;
 
-/// Which dialects may be tried (`transport` in `api.md`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// `openclaw`, then `rpc`, then `http`.
-    #[default]
-    Auto,
-    /// WebSocket dialects only.
-    Ws,
-    /// The HTTP dialect only.
-    Http,
+named! {
+    /// Which dialects may be tried (`transport` in `api.md`).
+    #[derive(Default)]
+    pub enum Transport {
+        /// `openclaw`, then `rpc`, then `http`.
+        #[default]
+        Auto = "auto",
+        /// WebSocket dialects only.
+        Ws = "ws",
+        /// The HTTP dialect only.
+        Http = "http",
+    }
 }
 
 /// Whom to trust on a TLS connection (`tls` in `api.md`).
@@ -127,6 +128,8 @@ gateway_spec! {
     port: u16,
     /// Shared token, if one is set.
     token: Option<Secret>,
+    /// Shared password, for a gateway whose `gateway.auth.mode` is `password`.
+    password: Option<Secret>,
     /// The `?token=` of a URL host, kept apart because only `ws_url` gives it back.
     url_token: Option<Secret>,
     /// The configured primary: at most one in the database. `true` moves the place here; `false` only leaves it.
@@ -159,6 +162,7 @@ impl GatewaySpec {
             host: host.into(),
             port,
             token: None,
+            password: None,
             url_token: None,
             is_primary: false,
             priority: 0,
@@ -170,6 +174,49 @@ impl GatewaySpec {
             process: None,
             drained: false,
         }
+    }
+
+    /// The same at an address that was read, whose `?token=` is kept apart.
+    pub fn at_address(name: impl Into<String>, read: ParsedHost) -> Self {
+        let port = read.port();
+        Self { url_token: read.query_token, ..Self::at(name, read.host_text, port) }
+    }
+
+    /// The same for a dial that nobody but its owner sees: nobody's primary, without labels, and no process is started for it.
+    #[must_use]
+    pub fn on_trial(self) -> Self {
+        Self { is_primary: false, labels: BTreeMap::new(), process: None, drained: false, ..self }
+    }
+
+    /// Whether a connection to the one is as good as one to the other: address, credentials, trust and manners are the same.
+    pub fn dials_like(&self, other: &Self) -> bool {
+        self.has_address_of(other)
+            && self.token == other.token
+            && self.password == other.password
+            && self.url_token == other.url_token
+            && self.transport == other.transport
+            && self.tls == other.tls
+            && self.disable_device_pairing == other.disable_device_pairing
+    }
+
+    /// Whether it is connected to as a control UI, which has no device.
+    pub fn is_control_ui(&self) -> bool {
+        self.disable_device_pairing
+    }
+
+    /// Whether both are at the same host and port.
+    pub fn has_address_of(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port
+    }
+
+    /// The gateway's shared token: its own field, else the one that came in its URL.
+    pub fn shared_token(&self) -> Option<&Secret> {
+        [&self.token, &self.url_token].into_iter().flatten().find(|token| !token.is_empty())
+    }
+
+    /// The shared token, else the password: what an HTTP request shows, which has one place for either.
+    pub fn shared_credential(&self) -> Option<&Secret> {
+        self.shared_token().or(self.password.as_ref().filter(|password| !password.is_empty()))
     }
 
     /// What would be stored of it at `now_s` (Unix seconds): not provisional, never observed, at revision 0.
@@ -227,7 +274,7 @@ pub struct GatewayRecord {
     pub provisioning: bool,
     /// The dialect of the last successful connection.
     pub dialect: Option<Dialect>,
-    /// Observations kept across a restart and writable by external health checkers.
+    /// Observations kept across a restart and writable by external health checkers; what the daemon sees itself goes before them.
     pub observed: Observed,
     /// Unix seconds.
     pub created_at: i64,
@@ -246,6 +293,11 @@ impl std::ops::Deref for GatewayRecord {
 }
 
 impl GatewayRecord {
+    /// Whether somebody is at work on it, or it is only being created: nobody is told how it is meanwhile.
+    pub fn is_worked_on(&self) -> bool {
+        self.drained || self.provisioning
+    }
+
     /// The same with another spec.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut GatewaySpec)) -> Self {

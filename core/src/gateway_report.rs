@@ -49,18 +49,16 @@ gatewarden_protocol::named! {
     }
 }
 
-/// Where the last knowledge came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StatusSource {
-    /// A heartbeat's reply or miss.
-    Heartbeat,
-    /// A health probe.
-    Probe,
-    /// A connection event: dial, handshake, close, refusal.
-    Event,
-    /// An external health checker wrote it.
-    External,
+gatewarden_protocol::named! {
+    /// Where the last knowledge came from.
+    pub enum StatusSource {
+        /// A heartbeat's reply or miss.
+        Heartbeat = "heartbeat",
+        /// A health probe.
+        Probe = "probe",
+        /// A connection event: dial, handshake, close, refusal.
+        Event = "event",
+    }
 }
 
 /// What is wrong, for a machine (`code`) and for a person (`message`, `help`).

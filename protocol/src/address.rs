@@ -84,7 +84,7 @@ pub struct ParsedHost {
     /// The `host` as given, without query, fragment and outer spaces: what is stored and shown.
     pub host_text: String,
     /// The URL's `?token=`, if it has one and it isn't empty.
-    pub url_token: Option<Secret>,
+    pub query_token: Option<Secret>,
 }
 
 impl ParsedHost {
@@ -181,7 +181,7 @@ impl GatewayAddress {
         let url = Url::parse(text).map_err(|_| AddressError::Malformed)?;
         let host = canonical_host(url.host().ok_or(AddressError::Malformed)?.to_owned())?;
         let default_port = if scheme.is_tls() { 443 } else { DEFAULT_GATEWAY_PORT };
-        let url_token = url
+        let query_token = url
             .query_pairs()
             .find(|(name, _)| name == "token")
             .map(|(_, token)| token.into_owned())
@@ -196,7 +196,7 @@ impl GatewayAddress {
                 path: kept_path(url.path()),
             },
             host_text,
-            url_token,
+            query_token,
         })
     }
 
@@ -225,7 +225,7 @@ impl GatewayAddress {
         Ok(ParsedHost {
             address: Self { scheme: None, host, port, path: String::new() },
             host_text: text.to_owned(),
-            url_token: None,
+            query_token: None,
         })
     }
 
@@ -314,8 +314,8 @@ impl GatewayAddress {
     /// `wss` where the URL says https or wss, or where there is no URL and the browser came over https; a loopback host
     /// gets plain `ws` unless its URL says `wss` in so many words, since a gateway itself speaks no TLS. The well-known
     /// port 18789 is left out under `wss` for a remote host (a reverse proxy serves it on 443), as is 443.
-    /// `url_token` is given only where the caller may see it.
-    pub fn ws_url(&self, browser_is_https: bool, url_token: Option<&Secret>) -> String {
+    /// `query_token` is given only where the caller may see it.
+    pub fn ws_url(&self, browser_is_https: bool, query_token: Option<&Secret>) -> String {
         let loopback = self.is_loopback();
         let secure = match self.scheme {
             Some(Scheme::Wss) => true,
@@ -326,7 +326,7 @@ impl GatewayAddress {
         let port_is_implied = secure && (self.port == 443 || (self.port == DEFAULT_GATEWAY_PORT && !loopback));
         let authority = if port_is_implied { self.host.to_string() } else { self.to_string() };
         let mut url = format!("{}://{authority}{}", if secure { "wss" } else { "ws" }, self.path);
-        if let Some(token) = url_token.filter(|token| !token.is_empty()) {
+        if let Some(token) = query_token.filter(|token| !token.is_empty()) {
             let query =
                 url::form_urlencoded::Serializer::new(String::new()).append_pair("token", token.expose()).finish();
             url.push('?');

@@ -98,7 +98,7 @@ impl Handshake {
         match self.state {
             State::AwaitingChallenge if self.config.allow_rpc => {
                 self.state = State::AwaitingAuth { asked: false };
-                self.credentials_sent = self.config.shared().is_some();
+                self.credentials_sent = self.config.has_shared();
                 Step::Send(request::auth(&self.config))
             }
             State::AwaitingChallenge => self.done(Refusal::new(RefusalCode::ChallengeTimeout, "")),
@@ -199,7 +199,7 @@ impl Handshake {
         // shared token, and to 2026.2.19 a wrong shared token is a device token. We know what we sent.
         let meant = match refusal.code {
             RefusalCode::DeviceTokenMismatch if !self.sent_device_token() => Some(RefusalCode::TokenMismatch),
-            RefusalCode::TokenMismatch if self.sent_device_token() && self.config.shared().is_none() => {
+            RefusalCode::TokenMismatch if self.sent_device_token() && !self.config.has_shared() => {
                 Some(RefusalCode::DeviceTokenMismatch)
             }
             _ => None,
@@ -207,10 +207,14 @@ impl Handshake {
         if let Some(code) = meant {
             refusal = Refusal { words: refusal.words, ..Refusal::new(code, "") };
         }
-        // Where the one credential is a token, to refuse without a reason is to refuse the token.
+        // Where the one credential is a shared one, to refuse without a reason is to refuse it.
         let unexplained = matches!(refusal.code, RefusalCode::RefusedByGateway | RefusalCode::Unauthorized);
         if unexplained && refusal.class == RefusalClass::Blocked && matches!(self.state, State::AwaitingAuth { .. }) {
-            let code = if self.credentials_sent { RefusalCode::TokenMismatch } else { RefusalCode::TokenMissing };
+            let code = match self.credentials_sent {
+                true if self.config.shared().is_none() => RefusalCode::PasswordMismatch,
+                true => RefusalCode::TokenMismatch,
+                false => RefusalCode::TokenMissing,
+            };
             refusal = Refusal { words: refusal.words, ..Refusal::new(code, "") };
         }
         let refusal = self.complete(refusal);

@@ -90,7 +90,7 @@ fn check(args: &CheckArgs, output: Output) -> Result<u8, CliError> {
         let known = identity::find(config.as_ref(), &parsed.address, args.own_device).await?;
         let plan = Plan {
             trust: named_trust.or_else(|| known.trust.clone()).unwrap_or_default(),
-            token: named_token.or(parsed.url_token).or_else(|| known.token.clone()),
+            token: named_token.or(parsed.query_token).or_else(|| known.token.clone()),
             address: parsed.address,
             patience: Duration::from_secs(u64::from(args.timeout)),
             known,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gatewarden_actors::clock::Clock;
-use gatewarden_api::gateways::{Gateway, GatewayAnswer, GatewayList};
+use gatewarden_api::gateway_record::{Gateway, GatewayAnswer, GatewayList};
 use gatewarden_api::request::Request;
 use gatewarden_protocol::Secret;
 use serde::de::DeserializeOwned;

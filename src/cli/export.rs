@@ -1,18 +1,20 @@
 //! `gatewarden export`: the gateways of a daemon as a list that `import` reads.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gatewarden_api::gateways::{Gateway, GatewayAddressAnswer, GatewayIdBody, Tls};
-use serde::Serialize;
+use gatewarden_api::gateway_record::Gateway;
+use gatewarden_api::gateways::{GatewayAddressAnswer, GatewayIdBody};
+use gatewarden_api::request::Request as _;
+use gatewarden_protocol::Secret;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::EXIT_OK;
 use super::daemon::{Daemon, DaemonArgs, path_part};
 use super::error::CliError;
 use super::files::write_private;
-use super::output::{complain_as_is, print};
+use super::output::{complain, complain_as_is, plain, print};
 
 /// What goes out, and where to.
 #[derive(Debug, Args)]
@@ -36,35 +38,15 @@ enum Format {
     Json,
 }
 
-/// The settings of one gateway, as `import` reads them. Tables come last, as TOML wants them.
-#[derive(Debug, Serialize)]
-struct Exported {
-    name: String,
-    host: String,
-    port: u16,
-    is_primary: bool,
-    priority: i32,
-    transport: String,
-    disable_device_pairing: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    drained: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
-    tls: Tls,
-}
-
-#[derive(Debug, Serialize)]
-struct Document {
-    gateways: Vec<Exported>,
-}
-
 /// Writes the list.
 pub(super) fn run(args: &ExportArgs) -> u8 {
     args.daemon.run(|daemon| {
-        let gateways = daemon.gateways()?.into_iter().map(|gateway| exported(daemon, gateway, args.with_tokens));
-        let document = Document { gateways: gateways.collect::<Result<_, _>>()? };
+        let gateways = daemon.gateways()?;
+        let count = gateways.len();
+        let with_password: Vec<String> =
+            gateways.iter().filter(|gateway| gateway.password_set).map(|gateway| gateway.name.clone()).collect();
+        let requests = gateways.into_iter().map(|gateway| request_of(daemon, gateway, args.with_tokens));
+        let document = json!({ "gateways": requests.collect::<Result<Vec<_>, _>>()? });
         let written = if args.format == Format::Json || daemon.output.is_json() {
             serde_json::to_string_pretty(&document).map_err(CliError::new)?
         } else {
@@ -72,6 +54,12 @@ pub(super) fn run(args: &ExportArgs) -> u8 {
             let body = toml::to_string(&document).map_err(CliError::new)?;
             format!("# The gateways of {url}, by gatewarden {version}. `gatewarden import` reads this.\n\n{body}")
         };
+        if args.with_tokens && !with_password.is_empty() && !daemon.output.is_quiet() {
+            complain(&plain(&format!(
+                "passwords are never shown and not in the list: `gatewarden gateways update NAME --password-file FILE` gives one to {}",
+                with_password.join(", ")
+            )));
+        }
         let Some(path) = &args.output else {
             print(&written);
             return Ok(EXIT_OK);
@@ -82,40 +70,27 @@ pub(super) fn run(args: &ExportArgs) -> u8 {
         })?;
         if !daemon.output.is_quiet() {
             let tokens = if args.with_tokens { "with their tokens" } else { "without tokens" };
-            let count = document.gateways.len();
             complain_as_is(&format!("{count} gateways, {tokens}, are in {}", path.display()));
         }
         Ok(EXIT_OK)
     })
 }
 
-fn exported(daemon: &Daemon, gateway: Gateway, with_token: bool) -> Result<Exported, CliError> {
-    let Gateway { id, name, mut host, port, is_primary, priority, transport, drained, labels, tls, .. } = gateway;
-    let mut token = None;
+/// The request that registers the same gateway again.
+fn request_of(daemon: &Daemon, gateway: Gateway, with_token: bool) -> Result<Value, CliError> {
+    let id = gateway.id;
+    let mut request = gateway.into_request();
     if with_token {
         let answer = daemon.send("POST", "/api/gateways/connect", &GatewayIdBody { id })?;
         let GatewayAddressAnswer { ws_url, token: told, .. } = daemon.read(&answer)?;
-        token = Some(told).filter(|token| !token.is_empty());
         // One that came in its URL goes back there.
         let in_url = Url::parse(&ws_url)
             .ok()
             .and_then(|url| url.query_pairs().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned()));
-        if let (None, Some(in_url)) = (&token, in_url.filter(|token| !token.is_empty())) {
-            host = format!("{host}?token={}", path_part(&in_url));
+        match in_url.filter(|token| told.is_empty() && !token.is_empty()) {
+            Some(in_url) => request.host = format!("{}?token={}", request.host, path_part(&in_url)),
+            None => request.settings.token = (!told.is_empty()).then(|| Some(Secret::new(&told))),
         }
     }
-    let disable_device_pairing = gateway.disable_device_pairing;
-    Ok(Exported {
-        name,
-        host,
-        port,
-        is_primary,
-        priority,
-        transport,
-        disable_device_pairing,
-        drained,
-        token,
-        labels,
-        tls,
-    })
+    Ok(request.json())
 }

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use gatewarden_actors::clock::Clock;
-use gatewarden_api::gateways::{Deleted, Gateway, GatewayAnswer};
+use gatewarden_api::gateway_record::{Gateway, GatewayAnswer};
+use gatewarden_api::gateways::Deleted;
 
 use self::process::Order;
 use super::daemon::{Daemon, DaemonArgs, now_s};

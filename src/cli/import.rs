@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use gatewarden_api::gateways::GatewayAnswer;
+use gatewarden_api::gateway_record::{GatewayAnswer, NewGatewayBody};
 use gatewarden_protocol::GatewayAddress;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::sources::Wanted;
 use super::daemon::{Daemon, DaemonArgs, address_of};
@@ -105,11 +105,14 @@ fn key_of(host: &str, port: Option<u16>) -> Result<String, String> {
 }
 
 fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Vec<Known>, wanted: Wanted) -> Result<Outcome, CliError> {
-    let Wanted { name, host, mut body, mut remarks, drained } = wanted;
-    if !args.primary && body.remove("is_primary") == Some(Value::Bool(true)) {
-        remarks.push("not made the primary: --primary does that".to_owned());
-    }
-    let port = body.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+    let Wanted { name, host, body, mut remarks } = wanted;
+    let body = body.map(|mut body| {
+        if !args.primary && body.settings.is_primary.take() == Some(true) {
+            remarks.push("not made the primary: --primary does that".to_owned());
+        }
+        body
+    });
+    let port = body.as_ref().ok().and_then(|body| body.settings.port);
     // A URL may hold a secret in its query.
     let address = address_of(&host, port).split(['?', '#']).next().unwrap_or_default().to_owned();
     let outcome = |result: &'static str, reason: String| {
@@ -117,8 +120,8 @@ fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Vec<Known>, wanted: Wante
         let reason = reason.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
         Outcome { name: name.clone(), address: address.clone(), result, reason }
     };
-    let key = match key_of(&host, port) {
-        Ok(key) => key,
+    let (body, key) = match body.and_then(|body| Ok((body, key_of(&host, port)?))) {
+        Ok(read) => read,
         Err(reason) => return Ok(outcome("failed", reason)),
     };
     let changes = match known.iter().find(|known| known.name == name) {
@@ -143,13 +146,10 @@ fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Vec<Known>, wanted: Wante
         None => ("POST", "/api/gateways".to_owned(), "added"),
         Some(id) => ("PUT", format!("/api/gateways/{id}"), "updated"),
     };
-    match patiently(daemon, method, &path, Some(&Value::Object(body))) {
+    match patiently(daemon, method, &path, &body) {
         Ok(GatewayAnswer { gateway, .. }) => {
             known.retain(|known| known.id != Some(gateway.id));
             known.push(Known { id: Some(gateway.id), name: name.clone(), key: Some(key) });
-            if drained {
-                patiently(daemon, "POST", &format!("/api/gateways/{}/drain", gateway.id), None)?;
-            }
             Ok(outcome(done, String::new()))
         }
         Err(error) if error.is_of_one() => Ok(outcome("failed", error.to_string().replace('\n', " "))),
@@ -158,9 +158,9 @@ fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Vec<Known>, wanted: Wante
 }
 
 /// A long list meets the limit on requests: it is waited for.
-fn patiently(daemon: &Daemon, method: &str, path: &str, body: Option<&Value>) -> Result<GatewayAnswer, CliError> {
+fn patiently(daemon: &Daemon, method: &str, path: &str, body: &NewGatewayBody) -> Result<GatewayAnswer, CliError> {
     loop {
-        match daemon.call(method, path, body) {
+        match daemon.send(method, path, body) {
             Ok(answer) => return daemon.read(&answer),
             Err(error) => match error.retry_after_s.filter(|seconds| *seconds <= MAX_WAIT_S) {
                 Some(seconds) if error.is_code("rate_limited") => {

@@ -28,9 +28,11 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> GatewaySpec {
     );
     let local = openclaw_config(reader);
     let address = address(reader, url, host, port, local.port);
-    let port = address.as_ref().map_or(DEFAULT_GATEWAY_PORT, ParsedHost::port);
-    let (host, url_token) = address.map(|parsed| (parsed.host_text, parsed.url_token)).unwrap_or_default();
-    GatewaySpec { token: token.or(local.token), url_token, is_primary: true, ..GatewaySpec::at(name, host, port) }
+    let spec = match address {
+        Some(read) => GatewaySpec::at_address(name, read),
+        None => GatewaySpec::at(name, "", DEFAULT_GATEWAY_PORT),
+    };
+    GatewaySpec { token: token.or(local.token), password: local.password, is_primary: true, ..spec }
 }
 
 /// Where the gateway is. A URL wins over host and port.
@@ -58,9 +60,10 @@ fn address(
 struct LocalGateway {
     port: Option<u16>,
     token: Option<Secret>,
+    password: Option<Secret>,
 }
 
-/// Port and token of a gateway on this machine, from its own configuration. It isn't our file: what can't be read there
+/// Port, token and password of a gateway on this machine, from its own configuration. It isn't our file: what can't be read there
 /// is passed over with a warning, and everything that was configured here wins.
 fn openclaw_config(reader: &mut Reader<'_>) -> LocalGateway {
     let path = reader.optional_text(or("seed.openclaw_config", &["OPENCLAW_CONFIG"]));
@@ -73,10 +76,14 @@ fn openclaw_config(reader: &mut Reader<'_>) -> LocalGateway {
     match document {
         Ok(document) => {
             let port = document.pointer("/gateway/port").and_then(Value::as_u64);
-            let token = document.pointer("/gateway/auth/token").and_then(Value::as_str);
+            let secret = |pointer: &str| {
+                let text = document.pointer(pointer).and_then(Value::as_str);
+                text.filter(|text| !text.is_empty()).map(Secret::new)
+            };
             LocalGateway {
                 port: port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0),
-                token: token.filter(|token| !token.is_empty()).map(Secret::new),
+                token: secret("/gateway/auth/token"),
+                password: secret("/gateway/auth/password"),
             }
         }
         Err(reason) => {

@@ -281,6 +281,7 @@ fn shown(record: AgentRecord) -> Agent {
         source: record.source.as_str().to_owned(),
         config: record.config,
         is_gateway_main: record.is_gateway_main,
+        board_id: None,
         last_seen: record.last_seen,
         last_activity: record.last_activity,
         created_at: record.created_at,

@@ -1,15 +1,14 @@
 //! `/api/gateways`: register, list, change, steer and delete gateways.
 
 pub(crate) mod health;
-pub(crate) mod input;
+
 pub(crate) mod logs;
+pub(crate) mod record;
 
 use std::time::Duration;
 
 use actix_web::http::header::{self, ContentType};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put};
-use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway_record::GatewayChange;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::processes::messages::{OrderProcess, ProcessAction};
 use gatewarden_actors::registry::messages::{
@@ -18,20 +17,21 @@ use gatewarden_actors::registry::messages::{
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_actors::store::records::Role;
 use gatewarden_api::ErrorBody;
+use gatewarden_api::gateway_record::{ChangeGatewayBody, GatewayAnswer, GatewayFields, GatewayList, NewGatewayBody};
 use gatewarden_api::gateways::{
-    ChangeGatewayBody, Deleted, GatewayAddressAnswer, GatewayAnswer, GatewayChoiceBody, GatewayChoiceQuery,
-    GatewayFields, GatewayIdBody, GatewayList, NewGatewayBody, Process, ProcessAnswer, ProcessBody,
+    Deleted, GatewayAddressAnswer, GatewayChoiceBody, GatewayChoiceQuery, GatewayIdBody, Process, ProcessAnswer,
+    ProcessBody,
 };
 use gatewarden_api::pages::PartQuery;
 use gatewarden_api::responses::NoGateway;
-use gatewarden_protocol::GatewayAddress;
 
 use super::auth::{Authorized, Caller, GatewayAdmin, GatewayOperator, GatewayViewer};
 use super::context::{App, AppContext};
 use super::error::{Answer, ApiError, invalid};
-use super::gateway_view::{self, diagnosis, rendered};
+use super::gateway_view::{self, rendered};
 use super::input::{GatewayPath, JsonBody, OptionalJsonBody, path_id, read_query};
 use super::peer::is_https;
+use super::process_view::{self, diagnosis};
 
 /// Beyond the time that stop and verification of a process may take.
 const PROCESS_MARGIN: Duration = Duration::from_secs(10);
@@ -66,13 +66,17 @@ pub(crate) async fn list_gateways(_by: Authorized<GatewayViewer>, app: App, requ
 )]
 #[post("/api/gateways")]
 pub(crate) async fn create_gateway(by: Authorized<GatewayAdmin>, app: App, body: JsonBody) -> Answer {
-    let new = input::new_gateway(&body, &app.process_settings)?;
+    let new = record::new_gateway(body.fields(), &app.process_settings)?;
     let committed = app.ask(&app.registry.create, CreateGateway(new)).await?;
     by.acts_on(committed.view.record.id);
     log(&by.caller, "created", &committed.view);
     let mut response = HttpResponse::Created();
     response.insert_header(("Location", format!("/api/gateways/{}", committed.view.record.id)));
-    Ok(response.content_type(ContentType::json()).body(answer_body(&committed, true)))
+    Ok(response.content_type(ContentType::json()).body(answer_body(
+        &committed,
+        Some(committed.agents_registered),
+        None,
+    )))
 }
 
 /// Change a gateway
@@ -178,7 +182,7 @@ pub(crate) async fn reconnect_gateway(by: Authorized<GatewayOperator>, app: App,
 #[utoipa::path(
     tag = "Gateways",
     params(GatewayPath),
-    responses((status = 200, description = "The gateway, drained", body = GatewayAnswer), NoGateway),
+    responses((status = 200, description = "The gateway, which gets no new work", body = GatewayAnswer), NoGateway),
 )]
 #[post("/api/gateways/{id}/drain")]
 pub(crate) async fn drain_gateway(by: Authorized<GatewayAdmin>, app: App, request: HttpRequest) -> Answer {
@@ -189,14 +193,13 @@ pub(crate) async fn drain_gateway(by: Authorized<GatewayAdmin>, app: App, reques
 #[utoipa::path(
     tag = "Gateways",
     params(GatewayPath),
-    responses((status = 200, description = "The gateway, no longer drained", body = GatewayAnswer), NoGateway),
+    responses((status = 200, description = "The gateway, which gets work again", body = GatewayAnswer), NoGateway),
 )]
 #[post("/api/gateways/{id}/undrain")]
 pub(crate) async fn undrain_gateway(by: Authorized<GatewayAdmin>, app: App, request: HttpRequest) -> Answer {
     set_drained(&by.caller, &app, gateway_id(&request)?, false).await
 }
 
-// The one place that ever gives a gateway's token away, and only to whom it may be given.
 /// Get what a browser needs to connect by itself
 #[utoipa::path(
     tag = "Gateways",
@@ -212,35 +215,20 @@ pub(crate) async fn read_connection_details(
 ) -> Answer {
     let GatewayIdBody { id } = body.read()?;
     let view = app.gateway(GatewayId(id))?;
-    let record = &view.record;
-    let address = GatewayAddress::parse(&record.host, Some(record.port)).map_err(|fault| {
-        // Stored addresses were checked; a stricter release may refuse an old one.
-        Failure::new(ErrorCode::Internal, format!("The stored address of gateway {} is not usable: {fault}", record.id))
-            .with_help("Set the gateway's host anew.")
-    })?;
     let needed = if app.settings.operators_see_tokens { Role::Operator } else { Role::Admin };
-    let may_see = by.caller.is_at_least(needed);
-    let url_token = record.url_token.as_ref().filter(|_| may_see);
-    // A token in the URL stands for the other one.
-    let token = record.token.as_ref().filter(|_| may_see && record.url_token.is_none());
-    let given = token.is_some() || url_token.is_some();
+    let https = browser_is_https(&request, &app);
+    let (answer, given) = record::connection_details(&view.record, https, by.caller.is_at_least(needed))?;
     if let Some(audit) = by.audit() {
         audit.gives_token(given);
     }
     tracing::info!(
         caller.key = by.key().name,
         caller.role = by.key().role.as_str(),
-        gateway.id = record.id.0,
-        gateway.name = record.name,
+        gateway.id = view.record.id.0,
+        gateway.name = view.record.name,
         token.given = given,
         "connection details of a gateway were read"
     );
-    let answer = GatewayAddressAnswer {
-        id: record.id.0,
-        ws_url: address.address.ws_url(browser_is_https(&request, &app), url_token),
-        token: token.map(|token| token.expose().to_owned()).unwrap_or_default(),
-        token_set: token.is_some(),
-    };
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
 }
 
@@ -290,7 +278,7 @@ pub(crate) async fn order_process(
     let deadline = settings.verify_within + settings.supervision.stop_grace + PROCESS_MARGIN;
     let order = OrderProcess { gateway: id, action, wait: body.wait.unwrap_or(true) };
     let answer = app.processes.send(order, deadline).await?;
-    let process = Process { diagnosis: answer.diagnosis.map(diagnosis), ..gateway_view::process(&answer.view) };
+    let process = Process { diagnosis: answer.diagnosis.map(diagnosis), ..process_view::process(&answer.view) };
     Ok(HttpResponse::Ok().json(ProcessAnswer { process }))
 }
 
@@ -302,19 +290,20 @@ pub(crate) fn gateway_id(request: &HttpRequest) -> Result<GatewayId, ApiError> {
 /// Reads the changed fields and has them stored.
 async fn update(caller: &Caller, app: &AppContext, id: GatewayId, body: &JsonBody) -> Answer {
     let present = app.gateway(id)?;
-    let change = input::change(body, &present.record, &app.process_settings)?;
+    let change = record::change(body.fields(), &present.record, &app.process_settings)?;
     if change.is_empty() {
         return Err(invalid("There is nothing to change: the body names no field of a gateway besides its id"));
     }
+    let observations = record::observations_warning(&change);
     let committed = app.ask(&app.registry.update, UpdateGateway { id, change }).await?;
     log(caller, "changed", &committed.view);
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(answer_body(&committed, false)))
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(answer_body(&committed, None, observations)))
 }
 
-async fn set_drained(caller: &Caller, app: &AppContext, id: GatewayId, drained: bool) -> Answer {
-    let change = GatewayChange { drained: Some(drained), ..GatewayChange::default() };
+async fn set_drained(caller: &Caller, app: &AppContext, id: GatewayId, drains: bool) -> Answer {
+    let (change, done) = record::draining(drains);
     let committed = app.ask(&app.registry.update, UpdateGateway { id, change }).await?;
-    log(caller, if drained { "drained" } else { "undrained" }, &committed.view);
+    log(caller, done, &committed.view);
     Ok(one_gateway(&committed.view))
 }
 
@@ -337,14 +326,15 @@ fn log(caller: &Caller, what: &'static str, view: &GatewayView) {
     );
 }
 
-fn answer_body(committed: &GatewayCommitted, is_new: bool) -> Vec<u8> {
+fn answer_body(committed: &GatewayCommitted, agents_registered: Option<usize>, warning: Option<String>) -> Vec<u8> {
     let mut body = gateway_field(&committed.view);
-    if is_new {
-        body.extend_from_slice(format!(",\"agents_registered\":{}", committed.agents_registered).as_bytes());
+    if let Some(count) = agents_registered {
+        body.extend_from_slice(format!(",\"agents_registered\":{count}").as_bytes());
     }
-    if let Some(warning) = same_address_warning(committed) {
+    let warnings: Vec<String> = same_address_warning(committed).into_iter().chain(warning).collect();
+    if !warnings.is_empty() {
         body.extend_from_slice(b",\"warning\":");
-        body.extend_from_slice(&serde_json::to_vec(&warning).unwrap_or_default());
+        body.extend_from_slice(&serde_json::to_vec(&warnings.join(". ")).unwrap_or_default());
     }
     body.push(b'}');
     body

@@ -38,14 +38,13 @@ pub(crate) async fn change(
 ) -> Result<(GatewayCommitted, Option<String>), Failure> {
     let record = &view.record;
     let changed = GatewayRecord::clone(record).with(|spec| change.clone().apply(spec));
-    if !dials_differently(record, &changed) {
+    if record.dials_like(&changed) {
         let id = record.id;
         let committed = update(&app, UpdateGateway { id, change }).await?;
         return Ok(refresh_main_agent(&app, committed).await);
     }
     let trial = app.ask(&app.registry.trial, TryGateway(changed.spec.clone())).await?;
-    // A gateway that was registered without a workspace root has no main agent of ours.
-    let with_main_agent = changed.workspace_root.is_some();
+    let with_main_agent = GatewayFacts::has_main_agent(&changed);
     let known = GatewayRecord { id: trial.record.id, ..changed };
     let trial = Trial { record: Arc::new(known), ..trial };
     let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
@@ -98,7 +97,7 @@ fn machine(app: &AppContext, record: &GatewayRecord, with_main_agent: bool) -> P
         name: record.name.clone(),
         host: address.map_or_else(|| record.host.clone(), |address| address.host()),
         port: record.port,
-        disable_device_pairing: record.disable_device_pairing,
+        is_control_ui: record.is_control_ui(),
     };
     Provisioning::new(named, MinimumVersion::new(&app.settings.gateway_min_version), with_main_agent)
 }
@@ -198,7 +197,7 @@ async fn abandon(app: &AppContext, trial: &Trial) -> Result<(), Failure> {
 /// After a change that leaves the connection alone: the main agent is refreshed where the gateway can be asked.
 async fn refresh_main_agent(app: &AppContext, committed: GatewayCommitted) -> (GatewayCommitted, Option<String>) {
     let record = &committed.view.record;
-    if record.workspace_root.is_none() {
+    if !GatewayFacts::has_main_agent(record) {
         return (committed, None);
     }
     let refreshed = match provision_main_agent(app, record).await {
@@ -216,21 +215,12 @@ async fn refresh_main_agent(app: &AppContext, committed: GatewayCommitted) -> (G
     }
 }
 
-fn dials_differently(before: &GatewayRecord, after: &GatewayRecord) -> bool {
-    before.host != after.host
-        || before.port != after.port
-        || before.token != after.token
-        || before.url_token != after.url_token
-        || before.tls != after.tls
-        || before.disable_device_pairing != after.disable_device_pairing
-}
-
 /// The main agent as the gateway has it now. Files that somebody else has written stay as they are.
 pub(crate) async fn provision_main_agent(app: &AppContext, record: &GatewayRecord) -> Result<MainAgent, Failure> {
     let gateway = RegistryCaller::new(app, record.id);
     let writing = Writing { templates: &app.settings.templates, overwrite: false };
     let recorded = record.gateway_agent_id.as_deref();
-    let done = provision(&gateway, &facts_of(app, record), recorded, writing).await?;
+    let done = provision(&gateway, &GatewayFacts::of(record, app.store.organization_id()), recorded, writing).await?;
     tracing::info!(
         gateway.id = record.id.0,
         gateway.name = record.name,
@@ -242,18 +232,6 @@ pub(crate) async fn provision_main_agent(app: &AppContext, record: &GatewayRecor
         "main agent provisioned"
     );
     Ok(to_record(&done.found.agent))
-}
-
-/// What templates are filled with.
-pub(crate) fn facts_of(app: &AppContext, record: &GatewayRecord) -> GatewayFacts {
-    let address = GatewayAddress::parse(&record.host, Some(record.port));
-    GatewayFacts {
-        id: record.uuid.clone(),
-        name: record.name.clone(),
-        url: address.map(|parsed| parsed.address.dial_url()).unwrap_or_default(),
-        organization_id: app.store.organization_id().to_owned(),
-        workspace_root: record.workspace_root.clone(),
-    }
 }
 
 /// What is recorded of a main agent.

@@ -64,8 +64,7 @@ pub(crate) async fn find_or_create(
         return Ok(MainAgentFound { agent: agent.clone(), created: false });
     }
     let name = own_name(facts);
-    let root = facts.workspace_root.as_ref();
-    let workspace = root.map(|root| format!("{}/{}", root.trim_end_matches('/'), slug(&name)));
+    let workspace = facts.workspace_of(&slug(&name));
     let params = with(json!({"name": name}), "workspace", workspace.as_deref());
     let outcome = gateway.call_once("agents.create", params).await;
     // The gateway may have restarted over its changed configuration before it could answer, or somebody else was faster: what

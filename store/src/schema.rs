@@ -103,6 +103,7 @@ diesel::table! {
         provisioning -> Bool,
         unit -> Nullable<Text>,
         command -> Nullable<Text>,
+        password -> Nullable<Text>,
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::support::client::{fine, run};
 use super::support::daemon::{Daemon, Setup};
 use super::support::scripted_gateway::{Form, ScriptedGateway};
+use super::support::tls_front::TlsFront;
 
 #[test]
 fn agents_are_made_changed_synced_and_forgotten() {
@@ -130,6 +131,50 @@ fn what_is_exported_is_imported_elsewhere_in_both_forms_with_and_without_tokens(
         }
         let again = fine(&other, &["import", &file, "--quiet"]);
         assert_eq!(again, "", "a second time nothing is to be done");
+    }
+}
+
+/// Of a list in TOML, without the comment that says which daemon it is from.
+fn list_of(daemon: &Daemon) -> String {
+    let text = fine(daemon, &["export"]);
+    text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn every_setting_survives_an_export_and_an_import_and_a_saved_answer_of_the_api_is_a_list() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = dir.path().join("gatewarden.toml");
+    std::fs::write(&config, "[commands.late]\nprogram = \"/bin/false\"\n").expect("written");
+    let private = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
+    std::fs::set_permissions(&config, private).expect("ours");
+    let config = config.display().to_string();
+    let setup = || {
+        let nowhere = "unix:path=/nowhere/bus";
+        Setup::new().env("DBUS_SYSTEM_BUS_ADDRESS", nowhere).args(&["--config", &config])
+    };
+    let daemon = setup().start();
+    let front = TlsFront::before(1, &["localhost"]);
+    for body in [
+        json!({"name": "of a unit", "host": "127.0.0.1", "port": 3, "unit": "gatewarden-gateway@main.service", "priority": -7,
+               "labels": {"site": "a \"b\""}, "transport": "http", "drained": true}),
+        json!({"name": "of a command", "host": "127.0.0.1", "port": 4, "command": "late", "disable_device_pairing": true}),
+        json!({"name": "by authority", "host": "wss://localhost:5/path", "tls": {"trust": "ca", "ca_pem": front.pem()}}),
+        json!({"name": "by pin", "host": "wss://localhost:6", "tls": {"trust": "pins", "pins": [front.pin(), "ab".repeat(32)]}}),
+    ] {
+        daemon.register_with(&body);
+    }
+    let (list, saved) = (dir.path().join("list.toml"), dir.path().join("saved.json"));
+    std::fs::write(&list, fine(&daemon, &["export"])).expect("written");
+    std::fs::write(&saved, daemon.get("/api/gateways").expect(200).text).expect("written");
+    for file in [&list, &saved] {
+        let other = setup().start();
+        let done: Value =
+            serde_json::from_str(&fine(&other, &["import", &file.display().to_string(), "--json"])).expect("JSON");
+        for one in done["results"].as_array().expect("results") {
+            let skipped = one["name"] == "seeded" || one["name"] == "primary";
+            assert!(skipped || (one["result"] == "added" && one["reason"] == ""), "{}: {one}", file.display());
+        }
+        assert_eq!(list_of(&other), list_of(&daemon), "{}", file.display());
     }
 }
 

@@ -77,6 +77,8 @@ mod operations_page;
 #[cfg(test)]
 mod organization;
 #[cfg(test)]
+mod passwords;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod registration;

@@ -56,7 +56,7 @@ fn a_gateway_is_created_with_its_main_agent_seen_in_both_apis_and_deleted_with_i
     let mut daemon = setup().start();
     let made = created(&daemon, "prod", gateway.port());
     assert_eq!(made["url"], format!("ws://127.0.0.1:{}", gateway.port()));
-    assert_eq!((&made["workspace_root"], &made["gateway_agent_id"]), (&json!("/srv/workspaces"), &json!("main")));
+    assert_eq!((&made["workspace_root"], daemon.main_agent(&made).as_str()), (&json!("/srv/workspaces"), "main"));
     assert_eq!((&made["allow_insecure_tls"], &made["disable_device_pairing"]), (&json!(false), &json!(false)));
     for time in ["created_at", "updated_at"] {
         let text = made[time].as_str().unwrap_or_default();
@@ -223,7 +223,7 @@ fn a_gateway_that_dies_while_its_main_agent_gets_its_files_leaves_nothing_behind
     // Back again, it is found as it was left.
     gateway.change(|behaviour| behaviour.replies = Replies::Normal);
     gateway.revive();
-    assert_eq!(created(&daemon, "prod", gateway.port())["gateway_agent_id"], "main");
+    assert_eq!(daemon.main_agent(&created(&daemon, "prod", gateway.port())), "main");
     assert!(gateway.agent_file("main", "AGENTS.md").is_some_and(|text| text.contains("main agent of prod")));
 }
 
@@ -347,7 +347,7 @@ fn gateways_of_the_other_api_are_here_with_values_that_make_sense() {
     let path = format!("{PATH}/{}", plain["id"].as_str().unwrap_or_default());
     // Told where the workspaces are, it gets its main agent.
     let changed = daemon.call("PATCH", &path, Some(&json!({"workspace_root": "/srv/w"}))).expect(200).json();
-    assert_eq!((&changed["gateway_agent_id"], &changed["warning"]), (&json!("main"), &Value::Null), "{changed}");
+    assert_eq!((daemon.main_agent(&changed).as_str(), &changed["warning"]), ("main", &Value::Null), "{changed}");
     let seeded = list["items"][0]["id"].as_str().unwrap_or_default();
     let answer = daemon.call("DELETE", &format!("{PATH}/{seeded}"), None).expect(400).json();
     assert_eq!(answer["code"], "primary_undeletable", "{answer}");

@@ -7,7 +7,7 @@ use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait;
 
 /// Every field of the documented gateway object and those beyond it.
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 25] = [
     "id",
     "name",
     "host",
@@ -32,6 +32,7 @@ const FIELDS: [&str; 24] = [
     "last_error",
     "reconnect_attempts",
     "labels",
+    "password_set",
 ];
 
 fn has_every_field(gateway: &Value) {
@@ -148,6 +149,26 @@ fn an_update_changes_what_it_names_and_nothing_else() {
     daemon.update(&json!({"id": id, "unknown_field": 1})).expect(400);
     daemon.update(&json!({"priority": 1})).expect(400);
     daemon.update(&json!({"id": 999_999, "priority": 1})).expect(404);
+}
+
+#[test]
+fn what_an_external_checker_says_is_taken_and_not_shown_over_what_the_daemon_sees() {
+    let web_server = ScriptedGateway::of(Form::WebServer, "t");
+    let daemon = Daemon::start();
+    let id = daemon.register("web", web_server.port(), "t");
+    let seen = daemon.until_code(id, "not_a_gateway");
+    let told =
+        json!({"status": "online", "last_seen": 1_700_000_000, "latency": 4, "sessions_count": 3, "agents_count": 2});
+    let updated = daemon.call("PUT", &format!("/api/gateways/{id}"), Some(&told)).expect(200).json();
+    let warning = updated["warning"].as_str().expect("a warning");
+    assert!(warning.contains("supervises this gateway") && warning.contains("status, last_seen"), "{warning}");
+    for field in ["status", "since", "source", "phase"] {
+        assert_eq!(updated["gateway"][field], seen[field], "{field}");
+    }
+    // It never told these itself.
+    assert_eq!((&updated["gateway"]["sessions_count"], &updated["gateway"]["latency"]), (&json!(3), &json!(4)));
+    let plain = daemon.update(&json!({"id": id, "priority": 2})).expect(200).json();
+    assert_eq!(plain.get("warning"), None, "{plain}");
 }
 
 #[test]

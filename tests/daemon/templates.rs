@@ -32,7 +32,7 @@ fn each_release_gets_the_files_that_it_takes_and_its_main_agent_is_recorded() {
         let (id, uuid) = registered(&daemon, &format!("{form:?}"), &gateway);
         let done = sync(&daemon, &uuid, &json!({})).expect(200).json();
         assert_eq!((&done["agents_updated"], &done["agents_skipped"]), (&json!(1), &json!(0)), "{done}");
-        assert_eq!((&done["main_updated"], &done["gateway_agent_id"]), (&json!(true), &json!("main")), "{done}");
+        assert_eq!((&done["main_updated"], daemon.main_agent(&done).as_str()), (&json!(true), "main"), "{done}");
         assert_eq!(
             (&done["files"]["written"], &done["files"]["skipped"]),
             (&json!(written), &json!(skipped)),
@@ -78,7 +78,7 @@ fn a_gateway_that_restarts_over_its_new_agent_is_waited_for() {
     gateway.change(|behaviour| behaviour.restarts_on_create = true);
     let (_, uuid) = registered(&daemon, "restarting", &gateway);
     let done = sync(&daemon, &uuid, &json!({})).expect(200).json();
-    assert_eq!(done["gateway_agent_id"], "gateway-agent-restarting", "{done}");
+    assert_eq!(daemon.main_agent(&done), "gateway-agent-restarting", "{done}");
     assert_eq!(gateway.record().asked("agents.create"), 1, "it is made once");
     assert!(gateway.agent_file("gateway-agent-restarting", "AGENTS.md").is_some());
 }

@@ -55,7 +55,7 @@ fn real_gateways_are_created_with_main_agents_that_they_list_and_with_files_that
         let before = agents_there(&mut there);
         let name = format!("first {version}");
         let made = created(&daemon, &body(&name, &peer));
-        let main = made["gateway_agent_id"].as_str().expect("a main agent").to_owned();
+        let main = daemon.main_agent(&made);
         assert_eq!(agents_there(&mut there), before, "the agent that was there is the main one");
         assert!(before.contains(&main), "{main} is not in {before:?}");
         assert!(file_there(&mut there, &main, "AGENTS.md").contains(&format!("main agent of {name}")));
@@ -76,7 +76,7 @@ fn real_gateways_are_created_with_main_agents_that_they_list_and_with_files_that
         let sync = |options: Value| {
             let done = daemon.post(&format!("{path}/templates/sync"), &options).expect(200).json();
             println!("{version}: {done}");
-            assert_eq!((&done["errors"], &done["gateway_agent_id"]), (&json!([]), &json!(main)), "{done}");
+            assert_eq!((&done["errors"], daemon.main_agent(&done)), (&json!([]), main.clone()), "{done}");
             done
         };
         assert_eq!(sync(json!({}))["files"]["written"], 0, "all was written with the creation");
@@ -101,7 +101,7 @@ fn real_gateways_are_created_with_main_agents_that_they_list_and_with_files_that
         let left = daemon.get("/api/agents").expect(200).json();
         assert_eq!(left["total"], 0, "{left}");
         let again = created(&daemon, &body(&name, &peer));
-        assert_eq!((&again["gateway_agent_id"], again["id"] == made["id"]), (&json!(main), false));
+        assert_eq!((daemon.main_agent(&again), again["id"] == made["id"]), (main.clone(), false));
         assert_eq!(agents_there(&mut there), before, "no agent was made twice");
         let path = format!("{PATH}/{}", again["id"].as_str().expect("an id"));
         daemon.call("DELETE", &path, None).expect(200);
@@ -136,8 +136,8 @@ fn a_real_release_that_calls_itself_dev_is_judged_by_the_configuration_that_it_w
     let answer = refused(&below, &body("untold", &untold), 503, "gateway_too_old");
     assert!(answer["error"].as_str().is_some_and(|text| text.contains("does not tell its release")), "{answer}");
     let made = created(&below, &body("told", &told));
-    let main = made["gateway_agent_id"].as_str().expect("a main agent");
-    assert!(agents_there(&mut OtherOperator::connect(&told)).iter().any(|agent| agent == main), "{made}");
+    let main = below.main_agent(&made);
+    assert!(agents_there(&mut OtherOperator::connect(&told)).iter().any(|agent| *agent == main), "{made}");
     let above = Setup::new().env("GATEWAY_MIN_VERSION", "2026.3.1").start();
     let answer = refused(&above, &body("told", &told), 503, "gateway_too_old");
     assert!(

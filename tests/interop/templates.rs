@@ -38,7 +38,7 @@ fn the_main_agents_of_real_gateways_get_the_files_that_each_release_takes() {
             (&json!(written), &json!(skipped)),
             "{done}"
         );
-        assert_eq!((&done["main_updated"], &done["gateway_agent_id"]), (&json!(true), &json!("main")), "{done}");
+        assert_eq!((&done["main_updated"], daemon.main_agent(&done).as_str()), (&json!(true), "main"), "{done}");
         assert_eq!(done["errors"], json!([]), "{done}");
         assert_eq!(sync(json!({}))["files"]["unchanged"], json!(written));
         if let Some(path) = agents_md(&daemon, id) {

@@ -142,7 +142,7 @@ impl GatewayActor {
         let key = (epoch, id.clone());
         let handle = if operation == HttpOperation::Detect {
             let Some(address) = self.connection.address().cloned() else { return };
-            let (tls, token) = (self.connection.record().tls.clone(), self.connection.shared_token());
+            let (tls, token) = (self.connection.record().tls.clone(), self.connection.shared_credential());
             let opening =
                 HttpGateway::open(Arc::clone(&self.dialer), address, tls, token, timeout, self.memory.clone());
             ctx.spawn(opening.into_actor(self).map(move |outcome, actor, ctx| {

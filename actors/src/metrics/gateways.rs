@@ -10,6 +10,7 @@ use prometheus::core::Metric as _;
 
 use super::catalogue::{self, Family};
 use super::exposition::{Exposition, as_f64, count, flag, seconds};
+use crate::gateway_record::GatewayRecord;
 use crate::gateway_report::{BreakerState, GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
 use crate::processes::view::{ProcessState, ProcessView};
@@ -120,14 +121,14 @@ struct ShownProcess {
 }
 
 impl GatewaySeries {
-    pub(super) fn publish(&mut self, name: &str, report: &GatewayReport, drained: bool, acting_primary: bool) {
+    pub(super) fn publish(&mut self, record: &GatewayRecord, report: &GatewayReport, acting_primary: bool) {
         self.shown = Some(Shown {
-            name: name.to_owned(),
+            name: record.name.clone(),
             status: report.status,
             since_ms: report.since_ms,
             usable: report.is_usable(),
             blocked: report.phase == Phase::Blocked,
-            drained,
+            drained: record.drained,
             breaker: report.breaker.state,
             version: report.version.as_deref().unwrap_or_default().to_owned(),
             protocol: report.protocol,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use self::reference::{families, reference, series_names};
 use super::*;
-use crate::gateway_record::ProcessSource;
+use crate::gateway_record::{GatewaySpec, ProcessSource};
 use crate::gateway_report::{BreakerState, Status};
 use crate::processes::view::ProcessState;
 use gatewarden_processes::usage::Usage;
@@ -26,6 +26,10 @@ fn online() -> GatewayReport {
     report
 }
 
+fn record(id: GatewayId, name: &str, drained: bool) -> GatewayRecord {
+    GatewaySpec { drained, ..GatewaySpec::at(name, "127.0.0.1", 1) }.into_record(id, "", 0)
+}
+
 fn process() -> ProcessView {
     let usage = Usage { memory_bytes: 7, cpu_seconds: 1.5, cpu_percent: None, processes: 1 };
     let view = ProcessView::unknown(ProcessSource::Command("openclaw".to_owned()), 1);
@@ -37,7 +41,7 @@ fn full() -> Metrics {
     let metrics = Metrics::new();
     metrics.set_started(1_700_000_000_000);
     for id in [FIRST, SECOND] {
-        metrics.publish_gateway(id, "prod \"a\"\\\n", &online(), false, id == FIRST);
+        metrics.publish_gateway(&record(id, "prod \"a\"\\\n", false), &online(), id == FIRST);
         metrics.observe_latency(id, Duration::from_millis(3));
         metrics.count_reconnect(id);
         metrics.count_refusal(id, "token_mismatch");
@@ -146,7 +150,7 @@ fn exactly_one_state_of_each_enum_is_one() {
     let mut report = online();
     report.status = Status::Timeout;
     report.breaker.state = BreakerState::HalfOpen;
-    metrics.publish_gateway(FIRST, "prod", &report, false, false);
+    metrics.publish_gateway(&record(FIRST, "prod", false), &report, false);
     let text = metrics.render();
     assert_eq!(value(&text, "gatewarden_gateway_state{gateway=\"1\",state=\"timeout\"}"), Some(1.0));
     assert_eq!(value(&text, "gatewarden_gateway_state{gateway=\"1\",state=\"online\"}"), Some(0.0));
@@ -162,7 +166,7 @@ fn a_deleted_gateways_series_all_disappear_and_stay_away() {
     metrics.forget_gateway(SECOND);
     metrics.count_reconnect(SECOND);
     metrics.count_rpc(SECOND, "ping", "lost");
-    metrics.publish_gateway(SECOND, "late", &online(), false, false);
+    metrics.publish_gateway(&record(SECOND, "late", false), &online(), false);
     let text = metrics.render();
     assert!(!text.contains("gateway=\"2\""), "{text}");
     assert!(text.contains("gateway=\"1\""));
@@ -172,7 +176,7 @@ fn a_deleted_gateways_series_all_disappear_and_stay_away() {
 #[test]
 fn a_new_name_replaces_the_old_info_series() {
     let metrics = full();
-    metrics.publish_gateway(FIRST, "renamed", &online(), false, true);
+    metrics.publish_gateway(&record(FIRST, "renamed", false), &online(), true);
     let text = metrics.render();
     let infos: Vec<_> = text.lines().filter(|line| line.starts_with("gatewarden_gateway_info{gateway=\"1\"")).collect();
     assert_eq!(
@@ -202,7 +206,7 @@ fn labels_stay_bounded_whatever_callers_say() {
 #[test]
 fn a_latency_falls_into_its_bucket_and_all_above() {
     let metrics = Metrics::new();
-    metrics.publish_gateway(FIRST, "prod", &online(), false, true);
+    metrics.publish_gateway(&record(FIRST, "prod", false), &online(), true);
     for millis in [1, 30, 20_000] {
         metrics.observe_latency(FIRST, Duration::from_millis(millis));
     }
@@ -220,7 +224,7 @@ fn a_latency_falls_into_its_bucket_and_all_above() {
 #[test]
 fn an_unknown_count_is_absent_rather_than_zero() {
     let metrics = Metrics::new();
-    metrics.publish_gateway(FIRST, "prod", &GatewayReport::unknown(0), false, false);
+    metrics.publish_gateway(&record(FIRST, "prod", false), &GatewayReport::unknown(0), false);
     let text = metrics.render();
     assert!(!text.contains("gatewarden_sessions{"));
     assert!(!text.contains("gatewarden_gateway_last_seen_timestamp_seconds{"));
@@ -262,9 +266,9 @@ fn a_usable_a_blocked_and_a_drained_gateway_show_as_such() {
     let metrics = Metrics::new();
     let mut report = online();
     report.phase = crate::gateway_report::Phase::Ready;
-    metrics.publish_gateway(FIRST, "prod", &report, true, true);
+    metrics.publish_gateway(&record(FIRST, "prod", true), &report, true);
     report.phase = crate::gateway_report::Phase::Blocked;
-    metrics.publish_gateway(SECOND, "spare", &report, false, false);
+    metrics.publish_gateway(&record(SECOND, "spare", false), &report, false);
     let text = metrics.render();
     for (series, expected) in [
         ("gatewarden_gateway_up{gateway=\"1\"}", 1.0),

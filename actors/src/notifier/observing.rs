@@ -75,7 +75,7 @@ fn look_at(view: &GatewayView, now_ms: i64) -> Vec<(Condition, Sight)> {
     use Condition::{Blocked, CrashLoop, Down};
     let holds = |at_once| Sight::Holds { detail: String::new(), at_once };
     // Somebody is at work on it, or it is only being created: nothing new is said, and nothing is taken back.
-    if view.record.drained || view.record.provisioning {
+    if view.record.is_worked_on() {
         return vec![(Down, Sight::Unclear), (Blocked, Sight::Unclear), (CrashLoop, Sight::Unclear)];
     }
     let mut seen = match gateway_is(&view.report, now_ms) {

@@ -91,14 +91,13 @@ impl Handler<UpdateGateway> for RegistryActor {
         if let Some(failure) = refused {
             return self.answer(Err(failure));
         }
-        let (store, stored) = (self.store.clone(), change.clone());
-        self.commit(async move { store.update_gateway(id, stored).await }, move |registry, updated, ctx| {
+        let store = self.store.clone();
+        self.commit(async move { store.update_gateway(id, change).await }, move |registry, updated, ctx| {
             let Committed { record, demoted, .. } = updated.ok_or_else(|| Failure::gateway_not_found(id))?;
             registry.feed(ctx, |fleet, time| {
                 for record in demoted.into_iter().chain([record]) {
                     fleet.on_updated(time, record);
                 }
-                fleet.on_observed_externally(time, id, &change);
             });
             registry.committed(id, 0)
         })

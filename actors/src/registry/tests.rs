@@ -373,7 +373,7 @@ async fn an_empty_roster_is_seeded_at_the_start_and_when_the_last_gateway_goes()
 }
 
 #[actix::test]
-async fn an_external_observation_stands_until_the_next_own_one() {
+async fn an_external_observation_is_stored_and_stands_for_nothing_that_is_known_here() {
     let mut house = House::open(at_once()).await;
     let id = house.create("prod", 18_789).await.view.record.id;
     let change = GatewayChange {
@@ -383,9 +383,9 @@ async fn an_external_observation_stands_until_the_next_own_one() {
         ..GatewayChange::default()
     };
     let committed = house.registry.send(UpdateGateway { id, change }).await.unwrap().unwrap();
-    assert_eq!(committed.view.report.status, Status::Degraded);
-    assert_eq!(committed.view.report.source, StatusSource::External);
-    assert_eq!(committed.view.report.last_seen_ms, Some(1_700_000_000_000));
+    assert_eq!(committed.view.report.status, Status::Unknown);
+    assert_eq!(committed.view.record.observed.latency, Some(120));
+    assert_eq!((committed.view.report.last_seen_ms, committed.view.report.latency_ms), (None, None));
     house.ready(id).await;
     assert_eq!(house.roster.get(id).unwrap().report.status, Status::Online);
 }

@@ -14,7 +14,7 @@ use super::{Effect, Fleet, Moment, Notice};
 use crate::error::{ErrorCode, Failure};
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
-use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish};
+use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish, TAKES_NO_WORK};
 use crate::machines::spawn_state::SpawnState;
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
 use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NotAccepted, RunFinding, RunNotice, StartRun, Work};
@@ -325,7 +325,7 @@ impl Fleet {
             }
             NoRoute::Drained(id) => (
                 ErrorCode::GatewayUnavailable,
-                format!("Gateway \"{}\" is drained: it takes no new work", self.name_of(*id)),
+                format!("Gateway \"{}\" {TAKES_NO_WORK}", self.name_of(*id)),
                 format!("POST /api/gateways/{id}/undrain, or leave out gateway_id."),
             ),
             NoRoute::Full(id) => (

@@ -6,8 +6,8 @@ use std::time::Instant;
 use gatewarden_protocol::address::GatewayAddress;
 
 use super::Moment;
-use crate::gateway_record::{GatewayChange, GatewayRecord, Observed, SharedRecord};
-use crate::gateway_report::{GatewayReport, Phase, Problem, Status, StatusSource};
+use crate::gateway_record::{GatewayRecord, Observed, SharedRecord};
+use crate::gateway_report::{GatewayReport, Phase, Problem, Status};
 use crate::machines::election::Candidate;
 use crate::machines::flap::FlapDamper;
 use crate::machines::restart_intensity::{RestartDecision, RestartIntensity};
@@ -133,85 +133,32 @@ impl Member {
         self.report = GatewayReport { last_seen_ms: self.report.last_seen_ms, ..GatewayReport::unknown(wall_ms) };
     }
 
-    /// What an external health checker wrote stands until our own next observation. False where it wrote nothing.
-    pub(super) fn observe_externally(&mut self, change: &GatewayChange, wall_ms: i64) -> bool {
-        let report = &mut self.report;
-        let status =
-            change.status.as_deref().and_then(|name| Status::ALL.into_iter().find(|status| status.as_str() == name));
-        if let Some(status) = status.filter(|status| *status != report.status) {
-            report.status = status;
-            report.since_ms = wall_ms;
-        }
-        if let Some(seconds) = change.last_seen {
-            report.last_seen_ms = Some(seconds.saturating_mul(1_000));
-        }
-        if let Some(latency) = change.latency {
-            #[expect(clippy::cast_precision_loss, reason = "latencies are small")]
-            let latency = latency as f64;
-            report.latency_ms = Some(latency);
-        }
-        if let Some(count) = change.sessions_count {
-            report.sessions_count = u32::try_from(count).ok();
-        }
-        if let Some(count) = change.agents_count {
-            report.agents_count = u32::try_from(count).ok();
-        }
-        let numbers = [change.last_seen, change.latency, change.sessions_count, change.agents_count];
-        let observed = status.is_some() || numbers.iter().any(Option::is_some);
-        if observed {
-            report.source = StatusSource::External;
-            report.as_of_ms = wall_ms;
-        }
-        observed
-    }
-
-    /// What is kept of the report across a restart of the daemon.
+    /// What is kept across a restart of the daemon: the report, and where it doesn't tell what was stored before.
     pub(super) fn observed(&self) -> Observed {
-        let report = &self.report;
+        let (report, before) = (&self.report, &self.record.observed);
         Observed {
             status: Some(report.status.as_str().to_owned()),
-            last_seen: report.last_seen_ms.map(|ms| ms / 1_000),
+            last_seen: report.last_seen_ms.map(|ms| ms / 1_000).or(before.last_seen),
             #[expect(clippy::cast_possible_truncation, reason = "latencies are small")]
-            latency: report.latency_ms.map(|ms| ms.round() as i64),
-            sessions_count: report.sessions_count.map_or(0, i64::from),
-            agents_count: report.agents_count.map_or(0, i64::from),
+            latency: report.latency_ms.map(|ms| ms.round() as i64).or(before.latency),
+            sessions_count: report.sessions_count.map_or(before.sessions_count, i64::from),
+            agents_count: report.agents_count.map_or(before.agents_count, i64::from),
         }
     }
 
     pub(super) fn candidate(&self, now: Instant) -> Candidate {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a latency is positive and far below the bound"
-        )]
-        let micros = |latency_ms: f64| (latency_ms.max(0.0) * 1_000.0) as u64;
         Candidate {
-            id: self.record.id,
-            configured: self.record.is_primary,
-            usable: self.report.is_usable(),
-            drained: self.record.drained,
             held_down: self.flaps.is_held(now),
-            priority: self.record.priority,
-            active_sessions: self.report.sessions_count.unwrap_or(0),
-            latency_us: self.report.latency_ms.map_or(u64::MAX, micros),
             ready_since: self.ready_since,
             reconnect_until: self.reconnect_until,
             outcome_known: self.outcome_known,
+            ..Candidate::of(&self.record, &self.report)
         }
     }
 
     pub(super) fn route_candidate(&self, in_flight: usize, max_in_flight: usize) -> RouteCandidate<'_> {
-        RouteCandidate {
-            id: self.record.id,
-            name: &self.record.name,
-            labels: &self.record.labels,
-            configured: self.record.is_primary,
-            usable: self.is_usable(),
-            drained: self.record.drained,
-            full: in_flight >= max_in_flight,
-            load: self.report.sessions_count.unwrap_or(0).max(u32::try_from(in_flight).unwrap_or(u32::MAX)),
-            priority: self.record.priority,
-        }
+        let full = in_flight >= max_in_flight;
+        RouteCandidate { usable: self.is_usable(), full, ..RouteCandidate::of(&self.record, &self.report, in_flight) }
     }
 }
 

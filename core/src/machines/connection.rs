@@ -266,9 +266,9 @@ impl Connection {
         self.peer.address.as_ref()
     }
 
-    /// The gateway's shared token: its own field, else the one that came in its URL.
-    pub fn shared_token(&self) -> Option<Secret> {
-        self.peer.shared_token()
+    /// What an HTTP request shows the gateway.
+    pub fn shared_credential(&self) -> Option<Secret> {
+        self.peer.record.shared_credential().cloned()
     }
 
     /// What a failed dial means for this gateway.

@@ -14,6 +14,8 @@
 
 use std::time::Instant;
 
+use crate::gateway_record::GatewayRecord;
+use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::settings::ElectionSettings;
 
@@ -39,6 +41,30 @@ pub(crate) struct Candidate {
     pub(crate) reconnect_until: Option<Instant>,
     /// Whether its first attempt has ended, either way.
     pub(crate) outcome_known: bool,
+}
+
+impl Candidate {
+    /// A gateway as an operator set it and as it reports itself, without a past.
+    pub(crate) fn of(record: &GatewayRecord, report: &GatewayReport) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a latency is positive and far below the bound"
+        )]
+        let micros = |latency_ms: f64| (latency_ms.max(0.0) * 1_000.0) as u64;
+        Self {
+            id: record.id,
+            configured: record.is_primary,
+            usable: report.is_usable(),
+            drained: record.drained,
+            held_down: false,
+            priority: record.priority,
+            active_sessions: report.sessions_count.unwrap_or(0),
+            latency_us: report.latency_ms.map_or(u64::MAX, micros),
+            ready_since: None,
+            outcome_known: false,
+        }
+    }
 }
 
 /// The acting primary changed.

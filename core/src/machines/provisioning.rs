@@ -33,7 +33,7 @@ pub struct Named {
     /// Its port.
     pub port: u16,
     /// Whether it is to be used in control-UI mode.
-    pub disable_device_pairing: bool,
+    pub is_control_ui: bool,
 }
 
 /// What to do next.
@@ -240,7 +240,7 @@ impl Provisioning {
                 format!("{TOKEN_HELP} Wait until the lock has passed: five minutes on the gateway's side, one on ours.")
             }
             Topic::Certificate => TLS_HELP.to_owned(),
-            Topic::Scopes => scope_help(self.named.disable_device_pairing),
+            Topic::Scopes => scope_help(self.named.is_control_ui),
             Topic::Us => problem.help.clone(),
             // What is not stored is not tried again.
             Topic::Way | Topic::Other if problem.help.contains("by itself") => unreachable_help(&self.named),
@@ -279,7 +279,7 @@ impl Provisioning {
                 .with_details(details)
             }
             ErrorCode::GatewayRefused if failure.message.contains("missing scope") => {
-                let help = scope_help(self.named.disable_device_pairing);
+                let help = scope_help(self.named.is_control_ui);
                 Failure { help: Some(help), ..failure }
             }
             _ => failure,
@@ -311,6 +311,7 @@ fn topic(problem: &Problem) -> Topic {
         Some(
             Code::Unauthorized
             | Code::PasswordRequired
+            | Code::PasswordMismatch
             | Code::DeviceTokenMismatch
             | Code::DeviceSignatureInvalid
             | Code::DeviceSignatureExpired
@@ -352,8 +353,8 @@ fn unreachable_help(named: &Named) -> String {
     )
 }
 
-fn scope_help(disable_device_pairing: bool) -> String {
-    if disable_device_pairing {
+fn scope_help(is_control_ui: bool) -> String {
+    if is_control_ui {
         "disable_device_pairing needs gateway.controlUi.dangerouslyDisableDeviceAuth: true (and allowInsecureAuth: true) in the \
          gateway's openclaw.json; restart the gateway after the change. Newer releases do not allow it at all: set \
          disable_device_pairing to false and approve this device there (openclaw devices list, then openclaw devices approve \

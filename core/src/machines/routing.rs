@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::gateway_record::GatewayRecord;
+use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 
 /// Where work goes that names no gateway (`routing.policy`).
@@ -51,6 +53,23 @@ pub(crate) struct RouteCandidate<'a> {
     pub(crate) priority: i32,
 }
 
+impl<'a> RouteCandidate<'a> {
+    /// A gateway as an operator set it and as it reports itself, with so many spawns in flight.
+    pub(crate) fn of(record: &'a GatewayRecord, report: &GatewayReport, in_flight: usize) -> Self {
+        Self {
+            id: record.id,
+            name: &record.name,
+            labels: &record.labels,
+            configured: record.is_primary,
+            usable: report.is_usable(),
+            drained: record.drained,
+            full: false,
+            load: report.sessions_count.unwrap_or(0).max(u32::try_from(in_flight).unwrap_or(u32::MAX)),
+            priority: record.priority,
+        }
+    }
+}
+
 gatewarden_protocol::named! {
     /// Why a gateway was chosen.
     pub enum RouteReason {
@@ -66,6 +85,9 @@ gatewarden_protocol::named! {
         LeastLoaded = "least_loaded",
     }
 }
+
+/// What is said of a gateway that an operator keeps work from.
+pub(crate) const TAKES_NO_WORK: &str = "is drained: it takes no new work";
 
 /// Why nobody takes the work.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -208,7 +208,7 @@ fn a_url_token_is_taken_out_and_the_rest_of_the_query_dropped() {
     ] {
         let parsed = parse(host, Some(1));
         assert_eq!(parsed.host_text, text, "{host}");
-        assert_eq!(parsed.url_token.as_ref().map(Secret::expose), token, "{host}");
+        assert_eq!(parsed.query_token.as_ref().map(Secret::expose), token, "{host}");
         let shown =
             format!("{parsed:?} {} {} {}", parsed.address.dial_url(), parsed.address.http_base(), parsed.address);
         assert!(token.is_none_or(|token| !shown.contains(token)), "{shown}");
@@ -268,7 +268,7 @@ fn a_browser_gets_the_documented_url() {
         assert_eq!(address.ws_url(browser_is_https, Some(&Secret::default())), url, "an empty token is none");
     }
     let pasted = parse("https://node.ts.net:4443/sessions?foo=bar&token=a%2Bb#frag", Some(1));
-    assert_eq!(pasted.address.ws_url(true, pasted.url_token.as_ref()), "wss://node.ts.net:4443?token=a%2Bb");
+    assert_eq!(pasted.address.ws_url(true, pasted.query_token.as_ref()), "wss://node.ts.net:4443?token=a%2Bb");
 }
 
 #[test]
@@ -317,7 +317,7 @@ proptest! {
             let stored = GatewayAddress::parse(&parsed.host_text, Some(parsed.port())).unwrap();
             prop_assert_eq!(&stored.address, &parsed.address);
             prop_assert_eq!(&stored.host_text, &parsed.host_text);
-            prop_assert_eq!(stored.url_token, None);
+            prop_assert_eq!(stored.query_token, None);
 
             let dialled = GatewayAddress::parse(&parsed.address.dial_url(), None).unwrap();
             prop_assert_eq!(dialled.address.dial_url(), parsed.address.dial_url());

@@ -85,6 +85,8 @@ pub struct HandshakeConfig {
     pub caps: Vec<String>,
     /// The gateway's shared token.
     pub shared_token: Option<Secret>,
+    /// The gateway's shared password, which goes beside the token: the gateway reads the one that its mode asks for.
+    pub password: Option<Secret>,
     /// The device token that this gateway issued.
     pub device_token: Option<Secret>,
     /// Who proves itself.
@@ -130,6 +132,7 @@ impl HandshakeConfig {
             scopes: OPERATOR_SCOPES.iter().map(|scope| (*scope).to_owned()).collect(),
             caps: vec!["tool-events".to_owned()],
             shared_token: None,
+            password: None,
             device_token: None,
             device,
             signature: SignatureVersion::default(),
@@ -142,6 +145,16 @@ impl HandshakeConfig {
         self.shared_token.as_ref().filter(|token| !token.is_empty())
     }
 
+    /// The shared password, where there is one that isn't empty.
+    pub(super) fn shared_password(&self) -> Option<&Secret> {
+        self.password.as_ref().filter(|password| !password.is_empty())
+    }
+
+    /// Whether there is a credential that everybody who may come in has.
+    pub(super) fn has_shared(&self) -> bool {
+        self.shared().is_some() || self.shared_password().is_some()
+    }
+
     /// The device token, where there is one that isn't empty.
     pub(super) fn issued(&self) -> Option<&Secret> {
         self.device_token.as_ref().filter(|token| !token.is_empty())
@@ -149,7 +162,7 @@ impl HandshakeConfig {
 
     /// Whether the connect request carries the device token: instead of a shared one, or beside it where documented.
     pub(super) fn sends_device_token(&self, documented: bool) -> bool {
-        self.issued().is_some() && (documented || self.shared().is_none())
+        self.issued().is_some() && (documented || !self.has_shared())
     }
 
     /// The device that proves itself.

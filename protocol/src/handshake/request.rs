@@ -23,17 +23,24 @@ pub(super) fn connect(config: &HandshakeConfig, challenge: &Challenge, range: Pr
         (None, Some(issued)) if !challenge.is_documented => Some(issued),
         _ => None,
     };
-    if let Some(token) = carried {
-        params.insert("auth".to_owned(), json!({ "token": token.expose() }));
+    let auth = credentials(carried, config.shared_password());
+    if !auth.is_empty() {
+        params.insert("auth".to_owned(), auth.into());
     }
     if let Some(issued) = issued.filter(|_| challenge.is_documented) {
         params.insert("deviceToken".to_owned(), issued.expose().into());
     }
+    // A password is not part of what is signed.
     if let (DeviceMode::Device(identity), true) = (&config.device, challenge.device_required) {
         let signed = carried.or(issued).map(Secret::expose).unwrap_or_default();
         params.insert("device".to_owned(), device(config, identity, challenge, signed, wall_ms));
     }
     Value::Object(params)
+}
+
+fn credentials(token: Option<&Secret>, password: Option<&Secret>) -> Map<String, Value> {
+    let named = [("token", token), ("password", password)];
+    named.into_iter().filter_map(|(name, secret)| Some((name.to_owned(), secret?.expose().into()))).collect()
 }
 
 fn client(config: &HandshakeConfig) -> Value {
@@ -84,9 +91,6 @@ fn device(
 
 /// The first message of the `rpc` dialect. It has no id: document 004 shows none.
 pub(super) fn auth(config: &HandshakeConfig) -> String {
-    let params = match config.shared() {
-        Some(token) => json!({ "token": token.expose() }),
-        None => json!({}),
-    };
+    let params = Value::Object(credentials(config.shared(), config.shared_password()));
     format!(r#"{{"method":"auth","params":{params}}}"#)
 }

@@ -136,6 +136,28 @@ fn exactly_the_credential_that_is_sent_is_signed() {
 }
 
 #[test]
+fn a_password_goes_beside_the_token_keeps_the_device_token_at_home_and_is_not_signed() {
+    let issued = Some(Secret::new("issued"));
+    for (shared, auth, signed) in [
+        (None, json!({"password": "pass"}), ""),
+        (Some("shared"), json!({"token": "shared", "password": "pass"}), "shared"),
+    ] {
+        let password = Some(Secret::new("pass"));
+        let shared_token = shared.map(Secret::new);
+        let config = HandshakeConfig { shared_token, password, device_token: issued.clone(), ..config() };
+        let connect = connect_of(config.clone(), &usual_challenge());
+        assert_eq!(connect["params"]["auth"], auth);
+        assert_eq!(proof(&connect, signed), Ok(SignatureVersion::V2));
+        let mut rpc = Handshake::new(config);
+        let first = sent(rpc.on_challenge_timeout());
+        assert_eq!(first["params"], auth);
+        let refusal = refused(rpc.on_frame(&frame(json!({"error": "nope"})), WALL));
+        let code = if shared.is_none() { RefusalCode::PasswordMismatch } else { RefusalCode::TokenMismatch };
+        assert_eq!(refusal.code, code);
+    }
+}
+
+#[test]
 fn a_documented_gateway_gets_the_device_token_beside_auth_and_our_clock() {
     let with_both = HandshakeConfig { device_token: Some(Secret::new("issued")), ..config() };
     let connect = connect_of(with_both.clone(), &documented_challenge(true));

@@ -51,8 +51,10 @@ codes! {
         "Set this gateway's token here to the value of gateway.auth.token in the gateway's openclaw.json (PUT /api/gateways with id and token)."
     TokenMissing "token_missing" Blocked "wants a token, and none is set for it";
         "Set this gateway's token here to the value of gateway.auth.token in the gateway's openclaw.json (PUT /api/gateways with id and token)."
-    PasswordRequired "password_required" Blocked "wants a password instead of a token";
-        "Set gateway.auth.mode to \"token\" and gateway.auth.token in the gateway's openclaw.json, then set that token for this gateway here."
+    PasswordRequired "password_required" Blocked "wants a password, and none is set for it";
+        "Set this gateway's password here to the value of gateway.auth.password in the gateway's openclaw.json (PUT /api/gateways with id and password)."
+    PasswordMismatch "password_mismatch" Blocked "refused the password";
+        "Set this gateway's password here to the value of gateway.auth.password in the gateway's openclaw.json (PUT /api/gateways with id and password)."
     DeviceTokenMismatch "device_token_mismatch" Blocked "no longer takes the device token that it had issued";
         "The stored device token has been forgotten. Set the gateway's shared token here (PUT /api/gateways with id and token), or pair this device again: openclaw devices list on the gateway's host shows the request."
     Unauthorized "unauthorized" Blocked "refused the credentials";
@@ -232,6 +234,7 @@ impl RefusalCode {
             Self::TokenMismatch
                 | Self::TokenMissing
                 | Self::PasswordRequired
+                | Self::PasswordMismatch
                 | Self::DeviceTokenMismatch
                 | Self::Unauthorized
                 | Self::RateLimited

@@ -40,7 +40,8 @@ fn by_name(name: &str) -> Option<RefusalCode> {
     Some(match name.as_str() {
         "AUTH_TOKEN_MISMATCH" => RefusalCode::TokenMismatch,
         "AUTH_TOKEN_MISSING" => RefusalCode::TokenMissing,
-        "AUTH_PASSWORD_MISSING" | "AUTH_PASSWORD_MISMATCH" => RefusalCode::PasswordRequired,
+        "AUTH_PASSWORD_MISSING" => RefusalCode::PasswordRequired,
+        "AUTH_PASSWORD_MISMATCH" => RefusalCode::PasswordMismatch,
         "AUTH_DEVICE_TOKEN_MISMATCH" => RefusalCode::DeviceTokenMismatch,
         "AUTH_UNAUTHORIZED" | "AUTH_REQUIRED" => RefusalCode::Unauthorized,
         "AUTH_RATE_LIMITED" | "AUTH_RATE_LIMIT" | "RATE_LIMITED" => RefusalCode::RateLimited,
@@ -82,7 +83,7 @@ pub(super) fn by_message(message: &str) -> Option<RefusalCode> {
         ("token mismatch", RefusalCode::TokenMismatch),
         ("token missing", RefusalCode::TokenMissing),
         ("password missing", RefusalCode::PasswordRequired),
-        ("password mismatch", RefusalCode::PasswordRequired),
+        ("password mismatch", RefusalCode::PasswordMismatch),
         ("protocol mismatch", RefusalCode::ProtocolMismatch),
         ("missing scope", RefusalCode::MissingScope),
         ("version too old", RefusalCode::VersionTooOld),

@@ -27,8 +27,10 @@ pub(super) struct Known {
     pub(super) whose: &'static str,
     /// The name under which the address is registered here.
     pub(super) name: Option<String>,
-    /// Its stored token.
+    /// Its stored token, or the one of its URL.
     pub(super) token: Option<Secret>,
+    /// Its stored password.
+    pub(super) password: Option<Secret>,
     /// Its stored trust.
     pub(super) trust: Option<TlsTrust>,
     /// The device token that was issued to the daemon's device at this address.
@@ -55,7 +57,15 @@ pub(super) async fn find(
             (drawn, "a device made for this check")
         }
     };
-    Ok(Known { device: Arc::new(device), whose, name: None, token: None, trust: None, device_token: None })
+    Ok(Known {
+        device: Arc::new(device),
+        whose,
+        name: None,
+        token: None,
+        password: None,
+        trust: None,
+        device_token: None,
+    })
 }
 
 async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
@@ -77,7 +87,8 @@ async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
         device: Arc::new(DeviceIdentity::from_seed(&seed)),
         whose: "the daemon's device",
         name: record.as_ref().map(|record| record.name.clone()),
-        token: record.as_ref().and_then(|record| record.token.clone().or_else(|| record.url_token.clone())),
+        token: record.as_ref().and_then(|record| record.shared_token().cloned()),
+        password: record.as_ref().and_then(|record| record.password.clone()),
         trust: record.map(|record| record.spec.tls),
         device_token,
     })

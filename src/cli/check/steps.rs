@@ -209,6 +209,7 @@ impl Way<'_> {
         let Plan { known, token, patience, .. } = self.plan;
         let mut config = HandshakeConfig::with_device(Arc::clone(&known.device), env!("CARGO_PKG_VERSION"), "check");
         config.shared_token.clone_from(token);
+        config.password.clone_from(&known.password);
         config.device_token.clone_from(&known.device_token);
         let patience = LoginPatience { challenge: *patience, login: *patience };
         let login = log_in(&mut dialed, config, patience, &self.clock).await;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gatewarden_actors::gateway_record::TlsTrust;
-use gatewarden_api::gateways::{GatewayAnswer, GatewayFields, TlsBody};
+use gatewarden_api::gateway_record::{GatewayAnswer, GatewayFields, GatewaySettings, TlsBody};
 
 use super::{WaitArgs, until_online};
 use crate::cli::daemon::{Answer, Daemon, address_of, some_change};
@@ -41,6 +41,9 @@ pub(super) struct UpdateArgs {
     /// Forget its token
     #[arg(long, conflicts_with = "token_file")]
     no_token: bool,
+    /// Forget its password
+    #[arg(long, conflicts_with = "password_file")]
+    no_password: bool,
     /// Forget all its labels
     #[arg(long, conflicts_with = "labels")]
     no_labels: bool,
@@ -58,6 +61,9 @@ struct FieldArgs {
     /// File that holds its token, - for standard input; a token on the command line could be read by everybody here
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File that holds its password, for a gateway whose gateway.auth.mode is password
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
     /// Make it the configured primary
     #[arg(long)]
     primary: bool,
@@ -93,11 +99,11 @@ impl FieldArgs {
     fn fields(&self, name: Option<&str>, address: Option<&str>) -> Result<GatewayFields, CliError> {
         let address = address.map(host_and_port).transpose().map_err(CliError::usage)?;
         let (host, port) = address.unzip();
-        Ok(GatewayFields {
-            name: name.map(str::to_owned),
-            host,
+        let secret = |file: &Option<PathBuf>| file.as_deref().map(|file| read_secret(file).map(Some)).transpose();
+        let settings = GatewaySettings {
             port: port.flatten(),
-            token: self.token_file.as_deref().map(|file| read_secret(file).map(Some)).transpose()?,
+            token: secret(&self.token_file)?,
+            password: secret(&self.password_file)?,
             is_primary: self.primary.then_some(true),
             priority: self.priority,
             labels: (!self.labels.is_empty()).then(|| self.labels.iter().cloned().collect()),
@@ -106,8 +112,9 @@ impl FieldArgs {
             unit: self.unit.clone().map(Some),
             command: self.command.clone().map(Some),
             disable_device_pairing: self.disable_device_pairing,
-            ..GatewayFields::default()
-        })
+            ..GatewaySettings::default()
+        };
+        Ok(GatewayFields { name: name.map(str::to_owned), host, settings, ..GatewayFields::default() })
     }
 }
 
@@ -136,13 +143,16 @@ pub(super) fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, CliError> {
 pub(super) fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, CliError> {
     let mut fields = args.fields.fields(args.name.as_deref(), args.address.as_deref())?;
     if args.no_token {
-        fields.token = Some(None);
+        fields.settings.token = Some(None);
+    }
+    if args.no_password {
+        fields.settings.password = Some(None);
     }
     if args.no_labels {
-        fields.labels = Some(BTreeMap::new());
+        fields.settings.labels = Some(BTreeMap::new());
     }
     if args.no_process {
-        (fields.unit, fields.command) = (Some(None), Some(None));
+        (fields.settings.unit, fields.settings.command) = (Some(None), Some(None));
     }
     let fields = some_change(fields)?;
     let id = daemon.gateway_id(&args.gateway)?;

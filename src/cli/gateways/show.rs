@@ -1,6 +1,7 @@
 //! `gatewarden gateways list`, `show` and `probe`.
 
-use gatewarden_api::gateways::{AllHealth, Gateway, GatewayList, HealthBody, HealthResult, OneHealth};
+use gatewarden_api::gateway_record::{Gateway, GatewayList};
+use gatewarden_api::gateways::{AllHealth, HealthBody, HealthResult, OneHealth};
 use serde_json::{Value, json};
 
 use super::{ListArgs, ProbeArgs, process};
@@ -29,11 +30,9 @@ pub(super) fn table<'a>(gateways: impl IntoIterator<Item = &'a Gateway>) -> Tabl
 }
 
 fn cells(gateway: &Gateway) -> Vec<Cell> {
-    let role = match (gateway.is_primary, gateway.acting_primary, gateway.drained) {
-        (_, _, true) => Cell::toned("drained", Tone::Warning),
-        (_, true, _) => Cell::toned("primary", Tone::Strong),
-        (true, false, _) => Cell::toned("primary (not acting)", Tone::Warning),
-        _ => Cell::new(""),
+    let role = match gateway.role() {
+        role @ ("" | "primary") => Cell::toned(role, Tone::Strong),
+        role => Cell::toned(role, Tone::Warning),
     };
     let problem = gateway.last_error.as_ref().filter(|_| gateway.status != "online");
     vec![
@@ -80,12 +79,6 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
     let span = ago(now_s, gateway.since);
     let error = gateway.last_error.as_ref();
     let process = gateway.process.as_ref();
-    let roles = [
-        ("configured primary", gateway.is_primary),
-        ("acts as primary", gateway.acting_primary),
-        ("drained: no new work", gateway.drained),
-    ];
-    let roles: Vec<&str> = roles.into_iter().filter(|(_, is)| *is).map(|(role, _)| role).collect();
     let labels: Vec<String> = gateway.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let dialect = gateway.dialect.as_ref().map(|dialect| match gateway.protocol {
         Some(protocol) => format!("{dialect}, protocol {protocol}"),
@@ -116,14 +109,15 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
         )
         .put("sessions", format!("{} active", gateway.sessions_count))
         .put("agents", gateway.agents_count)
-        .put("role", roles.join(", "))
+        .put("role", gateway.roles().join(", "))
         .put("priority", gateway.priority)
         .put("scopes", gateway.scopes.join(", "))
         .put("labels", labels.join(", "))
         .put("token", if gateway.token_set { "is set" } else { "none" })
+        .maybe("password", gateway.password_set.then_some("is set"))
         .put("transport", &gateway.transport)
         .put("tls trust", &gateway.tls.trust)
-        .maybe("device", gateway.disable_device_pairing.then_some("none: control-UI mode"))
+        .maybe("device", gateway.is_control_ui().then_some("none: control-UI mode"))
         .maybe("process", process.map(|process| process::line(process, now_s)))
         .maybe("", process.and_then(process::problem_of))
         .put("registered", at(gateway.created_at))

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use gatewarden_actors::clock::Clock;
-use gatewarden_api::gateways::{Gateway, GatewayList};
+use gatewarden_api::gateway_record::{Gateway, GatewayList};
 use serde_json::Value;
 
 use super::show::table;

@@ -1,11 +1,16 @@
 //! Files that gateways come from, each as bodies for the daemon.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use gatewarden_actors::store::mission_control::{self, ForeignGateway};
+use gatewarden_api::gateway_record::{Gateway, GatewaySettings, NewGatewayBody, TlsBody};
+use gatewarden_api::request;
+use gatewarden_protocol::Secret;
 use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Kind;
 use crate::cli::error::CliError;
@@ -16,37 +21,51 @@ const MAX_FILE: u64 = 16 * 1024 * 1024;
 const MAX_GATEWAYS: usize = 10_000;
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
-/// What a daemon takes of a gateway.
-const FIELDS: [&str; 10] =
-    ["name", "host", "port", "token", "is_primary", "priority", "labels", "transport", "tls", "disable_device_pairing"];
-/// What a daemon's own list has beside them: observations, which nobody can import.
-const OBSERVED: &str = "id uuid token_set acting_primary status since as_of source healthy_since last_failure last_seen latency \
-     sessions_count agents_count version protocol dialect phase breaker last_error reconnect_attempts \
-     next_attempt pairing scopes created_at updated_at";
-/// What reads show in place of a token.
-const REDACTED: &str = "--------";
+/// What a daemon takes or tells of a gateway: nothing of it is worth a remark.
+static KNOWN: LazyLock<BTreeSet<String>> =
+    LazyLock::new(|| request::field_names::<NewGatewayBody>().into_iter().chain(Gateway::field_names()).collect());
 
 /// One gateway to register.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Wanted {
+    /// For `POST` or `PUT`. Where a field can't be read: what is wrong.
+    pub(super) body: Result<NewGatewayBody, String>,
     pub(super) name: String,
     pub(super) host: String,
-    /// For `POST` or `PUT`, name and host included.
-    pub(super) body: Map<String, Value>,
     /// What couldn't be taken over.
     pub(super) remarks: Vec<String>,
-    pub(super) drained: bool,
 }
 
 impl Wanted {
-    fn new(name: &str, host: &str, port: Option<i64>) -> Self {
-        let mut body = Map::new();
-        body.insert("name".to_owned(), name.into());
-        body.insert("host".to_owned(), host.into());
-        if let Some(port) = port {
-            body.insert("port".to_owned(), port.into());
+    /// Read as a daemon reads a request, so that nothing of it is lost or taken for something else.
+    fn read(name: &str, host: &str, mut fields: Map<String, Value>) -> Self {
+        fields.insert("name".to_owned(), name.into());
+        fields.insert("host".to_owned(), host.into());
+        if fields.get("port").is_none_or(Value::is_null) && !host.contains("://") {
+            fields.insert("port".to_owned(), DEFAULT_GATEWAY_PORT.into());
         }
-        Self { name: name.to_owned(), host: host.to_owned(), body, remarks: Vec::new(), drained: false }
+        let unknown = fields.keys().filter(|field| !KNOWN.contains(*field));
+        let remarks = unknown.map(|field| format!("the field {field} is unknown and left out")).collect();
+        let body = request::read::<NewGatewayBody>(&fields).map(|mut body| {
+            // A list without secrets says nothing about them.
+            let settings = &mut body.settings;
+            settings.token.take_if(|token| token.is_none());
+            settings.password.take_if(|password| password.is_none());
+            body
+        });
+        let body = body.map_err(|problems| problems.sentence());
+        Self { body, name: name.to_owned(), host: host.to_owned(), remarks }
+    }
+
+    fn at(name: &str, host: &str, port: Option<i64>) -> Self {
+        Self::read(name, host, port.map(|port| ("port".to_owned(), port.into())).into_iter().collect())
+    }
+
+    /// Sets more of it.
+    fn set(&mut self, set: impl FnOnce(&mut GatewaySettings)) {
+        if let Ok(body) = &mut self.body {
+            set(&mut body.settings);
+        }
     }
 }
 
@@ -102,19 +121,14 @@ fn parse(text: &str) -> Result<Value, String> {
 }
 
 fn foreign(gateway: ForeignGateway) -> Wanted {
-    let mut wanted = Wanted::new(&gateway.name, &gateway.host, Some(gateway.port));
+    let mut wanted = Wanted::at(&gateway.name, &gateway.host, Some(gateway.port));
     match gateway.token {
-        Some(token) if looks_sealed(token.expose()) => {
-            wanted.remarks.push(
-                "its token is encrypted there: give it with `gatewarden gateways update --token-file`".to_owned(),
-            );
-        }
-        Some(token) => {
-            wanted.body.insert("token".to_owned(), token.expose().into());
-        }
-        None => {}
+        Some(token) if looks_sealed(token.expose()) => wanted
+            .remarks
+            .push("its token is encrypted there: give it with `gatewarden gateways update --token-file`".to_owned()),
+        token => wanted.set(|settings| settings.token = token.map(Some)),
     }
-    wanted.body.insert("is_primary".to_owned(), gateway.is_primary.into());
+    wanted.set(|settings| settings.is_primary = Some(gateway.is_primary));
     wanted
 }
 
@@ -139,28 +153,12 @@ fn list(document: &Value) -> Result<Vec<Wanted>, String> {
 }
 
 fn entry(row: &Value) -> Result<Wanted, String> {
-    let fields = row.as_object().ok_or("it is no object")?;
-    let word = |name: &str| fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let host = word("host").or_else(|| word("url")).ok_or("it has no host")?;
-    let name = word("name").ok_or("it has no name")?;
-    let mut wanted = Wanted::new(name, host, None);
-    for (field, value) in fields {
-        match field.as_str() {
-            "name" | "host" | "url" => {}
-            "token" if value.as_str().is_none_or(|token| token.is_empty() || token == REDACTED) => {}
-            "port" if value.is_null() => {}
-            "drained" => wanted.drained = value == &Value::Bool(true),
-            known if FIELDS.contains(&known) => {
-                wanted.body.insert(field.clone(), value.clone());
-            }
-            known if OBSERVED.split(' ').any(|observed| observed == known) => {}
-            unknown => wanted.remarks.push(format!("the field {unknown} is unknown and left out")),
-        }
-    }
-    if !wanted.body.contains_key("port") && !host.contains("://") {
-        wanted.body.insert("port".to_owned(), DEFAULT_GATEWAY_PORT.into());
-    }
-    Ok(wanted)
+    let mut fields = row.as_object().ok_or("it is no object")?.clone();
+    let url = fields.remove("url").unwrap_or_default();
+    let word = |value: Option<&Value>| value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let host = word(fields.get("host")).or_else(|| word(Some(&url))).ok_or("it has no host")?;
+    let name = word(fields.get("name")).ok_or("it has no name")?;
+    Ok(Wanted::read(&name, &host, fields))
 }
 
 /// The gateway that a configuration is for, at this machine, and the remote one that its command line talks to.
@@ -177,65 +175,70 @@ fn openclaw(document: &Value) -> Result<Vec<Wanted>, String> {
         };
         let encrypted = gateway.pointer("/tls/enabled") == Some(&Value::Bool(true));
         let mut local = match encrypted {
-            true => Wanted::new("local", &format!("wss://{host}:{port}"), Some(port)),
-            false => Wanted::new("local", host, Some(port)),
+            true => Wanted::at("local", &format!("wss://{host}:{port}"), Some(port)),
+            false => Wanted::at("local", host, Some(port)),
         };
         if encrypted {
             local.remarks.push("it speaks TLS: `gatewarden check` shows the pin to trust it by".to_owned());
         }
-        if word("/auth/mode") == Some("password") {
-            local.remarks.push("it wants a password, which is not taken over".to_owned());
-        }
-        put_token(&mut local, gateway.pointer("/auth/token"));
+        take_secrets(&mut local, gateway.get("auth"));
         wanted.push(local);
     }
     if let Some(url) = word("/remote/url") {
-        let mut remote = Wanted::new("remote", url, None);
-        put_token(&mut remote, gateway.pointer("/remote/token"));
+        let mut remote = Wanted::at("remote", url, None);
+        take_secrets(&mut remote, gateway.get("remote"));
         if let Some(fingerprint) = word("/remote/tlsFingerprint") {
             let pin = fingerprint.trim().to_ascii_lowercase().replace("sha256:", "").replace(':', "");
-            remote.body.insert("tls".to_owned(), json!({"trust": "pins", "pins": [pin]}));
+            let tls = TlsBody { trust: "pins".to_owned(), pins: Some(vec![pin]), ..TlsBody::default() };
+            remote.set(|settings| settings.tls = Some(tls));
         }
         wanted.push(remote);
     }
     Ok(wanted)
 }
 
-/// A token as it is written, or from the variable that it names.
-fn put_token(wanted: &mut Wanted, written: Option<&Value>) {
-    let variable = match written {
-        None | Some(Value::Null) => return,
-        Some(Value::String(token)) => match token.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-            Some(variable) => variable.to_owned(),
-            None => {
-                if !token.is_empty() {
-                    wanted.body.insert("token".to_owned(), token.clone().into());
-                }
-                return;
-            }
-        },
-        Some(reference) if reference.get("source").and_then(Value::as_str) == Some("env") => {
-            reference.get("id").and_then(Value::as_str).unwrap_or_default().to_owned()
-        }
-        Some(_) => String::new(),
+/// Token and password of a section, as they are written or from the variables that they name.
+fn take_secrets(wanted: &mut Wanted, section: Option<&Value>) {
+    let mut written = |name: &str| {
+        let secret = secret_of(section?.get(name)?, name);
+        secret.map_err(|remark| wanted.remarks.push(remark)).ok().flatten()
     };
-    match std::env::var(&variable).ok().filter(|token| !token.is_empty() && !variable.is_empty()) {
-        Some(token) => {
-            wanted.body.insert("token".to_owned(), token.into());
+    let (token, password) = (written("token"), written("password"));
+    wanted.set(|settings| (settings.token, settings.password) = (token.map(Some), password.map(Some)));
+}
+
+/// One of them; none where it is empty, a remark where it can't be taken over.
+fn secret_of(written: &Value, name: &str) -> Result<Option<Secret>, String> {
+    let variable = match written {
+        Value::Null => return Ok(None),
+        Value::String(text) => match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+            Some(variable) => variable,
+            None => return Ok((!text.is_empty()).then(|| Secret::new(text))),
+        },
+        reference if reference.get("source").and_then(Value::as_str) == Some("env") => {
+            reference.get("id").and_then(Value::as_str).unwrap_or_default()
         }
-        None if variable.is_empty() => {
-            wanted.remarks.push("its token is kept elsewhere and was not taken over".to_owned())
-        }
-        None => wanted.remarks.push(format!("its token is in ${variable}, which is not set here")),
+        _ => "",
+    };
+    if variable.is_empty() {
+        return Err(format!("its {name} is kept elsewhere and was not taken over"));
+    }
+    match std::env::var(variable).ok().filter(|secret| !secret.is_empty()) {
+        Some(secret) => Ok(Some(Secret::new(&secret))),
+        None => Err(format!("its {name} is in ${variable}, which is not set here")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use gatewarden_api::request::Request as _;
+    use serde_json::json;
+
     use super::*;
 
-    fn words<'a>(wanted: &'a Wanted, field: &str) -> &'a str {
-        wanted.body.get(field).and_then(Value::as_str).unwrap_or_default()
+    /// A field as it would be sent.
+    fn sent(wanted: &Wanted, field: &str) -> Value {
+        wanted.body.as_ref().unwrap().json()[field].clone()
     }
 
     #[test]
@@ -245,10 +248,20 @@ mod tests {
             {"name": "b", "url": "wss://b.example", "token": "--------"}]}"#;
         let one = list(&parse(as_toml).unwrap()).unwrap();
         assert_eq!(one, list(&parse(as_json).unwrap()).unwrap());
-        assert_eq!(one[0].body["port"], 18789);
-        assert!(one[0].drained && !one[1].body.contains_key("port") && one[0].remarks.is_empty());
+        assert_eq!(sent(&one[0], "port"), 18789);
+        assert_eq!((sent(&one[0], "drained"), sent(&one[1], "port")), (json!(true), Value::Null));
+        assert_eq!((one[0].remarks.len(), sent(&one[1], "token")), (0, Value::Null));
         let bare = list(&parse(r#"[{"name": "a", "host": "h", "lables": {}}]"#).unwrap()).unwrap();
         assert!(bare[0].remarks[0].contains("lables"));
+    }
+
+    #[test]
+    fn a_field_that_no_daemon_takes_is_the_failure_of_its_gateway_alone() {
+        let rows = json!([{"name": "a", "host": "h", "port": "x", "labels": 5}, {"name": "b", "host": "h"}]);
+        let found = list(&rows).unwrap();
+        let wrong = found[0].body.as_ref().unwrap_err();
+        assert!(wrong.contains("port must be") && wrong.contains("labels must be"), "{wrong}");
+        assert!(found[1].body.is_ok());
     }
 
     #[test]
@@ -271,11 +284,13 @@ mod tests {
             remote: { url: 'wss://far.example', token: { source: 'file', id: '/x' }, tlsFingerprint: 'SHA256:AB:CD' }, }, }";
         let found = openclaw(&parse(text).unwrap()).unwrap();
         assert_eq!(found.len(), 2);
-        assert_eq!((words(&found[0], "host"), words(&found[0], "token")), ("127.0.0.1", "tok"));
-        assert_eq!(found[0].body["port"], 18790);
-        assert_eq!((words(&found[1], "host"), words(&found[1], "token")), ("wss://far.example", ""));
-        assert_eq!(found[1].body["tls"]["pins"][0], "abcd");
+        assert_eq!((sent(&found[0], "host"), sent(&found[0], "token")), (json!("127.0.0.1"), json!("tok")));
+        assert_eq!(sent(&found[0], "port"), 18790);
+        assert_eq!((sent(&found[1], "host"), sent(&found[1], "token")), (json!("wss://far.example"), Value::Null));
+        assert_eq!(sent(&found[1], "tls")["pins"][0], "abcd");
         assert!(found[1].remarks[0].contains("kept elsewhere"));
+        let with_password = json!({"gateway": {"auth": {"mode": "password", "password": "pass"}}});
+        assert_eq!(sent(&openclaw(&with_password).unwrap()[0], "password"), "pass");
         let remote_only = openclaw(&json!({"gateway": {"mode": "remote", "remote": {"url": "ws://far:1"}}})).unwrap();
         assert_eq!(remote_only.len(), 1);
         assert!(openclaw(&json!({"agents": {}})).is_err());
@@ -292,7 +307,7 @@ mod tests {
         };
         let sealed = format!("{}:{}:{}", "a1".repeat(12), "b2".repeat(16), "c3".repeat(20));
         let wanted = foreign(gateway(&sealed));
-        assert!(!wanted.body.contains_key("token") && wanted.remarks[0].contains("encrypted"));
-        assert_eq!(words(&foreign(gateway("plain:tok:en")), "token"), "plain:tok:en");
+        assert!(sent(&wanted, "token").is_null() && wanted.remarks[0].contains("encrypted"));
+        assert_eq!(sent(&foreign(gateway("plain:tok:en")), "token"), "plain:tok:en");
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use gatewarden_api::ErrorBody;
-use gatewarden_api::gateways::GatewayList;
+use gatewarden_api::gateway_record::GatewayList;
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 

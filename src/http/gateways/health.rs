@@ -18,8 +18,9 @@ use gatewarden_api::responses::NoGateway;
 use crate::http::auth::{Authorized, GatewayViewer, Viewer};
 use crate::http::context::{App, AppContext};
 use crate::http::error::Answer;
-use crate::http::gateway_view::{seconds, whole_ms};
+use crate::http::gateways::record::whole_ms;
 use crate::http::input::{OptionalJsonBody, read_query};
+use crate::http::process_view::seconds;
 
 /// Check gateways now
 ///

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway_record::{GatewayRecord, TlsTrust};
 use gatewarden_actors::registry::messages::{DeleteGateway, GatewayCommitted};
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_api::ErrorBody;
-use gatewarden_api::organization::{Done, GatewayCreate, GatewayPage, GatewayRead, GatewayUpdate};
+use gatewarden_api::gateway_record::{GatewayCreate, GatewayRead, GatewayUpdate};
+use gatewarden_api::organization::{Done, GatewayPage};
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::NoGateway;
-use gatewarden_protocol::{GatewayAddress, wall_time};
 
 use crate::http::auth::{Authorized, Caller, GatewayAdmin, GatewayViewer};
 use crate::http::context::{App, AppContext};
 use crate::http::error::{Answer, ApiError, invalid};
-use crate::http::gateways::{input, same_address_warning};
+use crate::http::gateways::record::{self, organization_view};
+use crate::http::gateways::same_address_warning;
 use crate::http::input::{GatewayUuidPath, JsonBody, read_query};
 use crate::provisioning::creation;
 
@@ -33,9 +33,10 @@ pub(crate) async fn organization_list_gateways(
     let page = read_query::<PageQuery>(&request)?.page();
     let views = app.roster.list();
     let organization = app.store.organization_id();
+    let main_agents = app.store.main_agents().await?;
     let items = views.iter().skip(page.offset).take(page.limit);
     Ok(HttpResponse::Ok().json(GatewayPage {
-        items: items.map(|view| shown(view, organization)).collect(),
+        items: items.map(|view| organization_view(view, organization, main_agents.get(&view.record.id))).collect(),
         total: views.len(),
         limit: page.limit,
         offset: page.offset,
@@ -52,18 +53,18 @@ pub(crate) async fn organization_list_gateways(
     responses(
         (status = 200, description = "Created, with its main agent", body = GatewayRead),
         (status = 409, description = "Another gateway has this name, or one at this address is being created right now", body = ErrorBody),
-        (status = 422, description = "workspace_root is empty or relative", body = ErrorBody),
+        (status = 422, description = "The root of the workspaces is empty or relative", body = ErrorBody),
         (status = 501, description = "The gateway has no agents that could be listed", body = ErrorBody),
         (status = 502, description = "The gateway cannot be reached, refuses, or went away in the middle", body = ErrorBody),
     ),
 )]
 #[post("/api/v1/gateways")]
 pub(crate) async fn organization_create_gateway(by: Authorized<GatewayAdmin>, app: App, body: JsonBody) -> Answer {
-    let new = input::organization_gateway(&body)?;
+    let new = record::organization_gateway(body.fields())?;
     let committed = creation::create(app.clone(), new).await?;
     by.acts_on(&committed.view.record.uuid);
     log(&by.caller, "created", &committed);
-    Ok(answer(&app, &committed, None))
+    answer(&app, &committed, None).await
 }
 
 /// Read one gateway
@@ -79,7 +80,11 @@ pub(crate) async fn organization_read_gateway(
     request: HttpRequest,
 ) -> Answer {
     let view = by_path(&app, &request)?;
-    Ok(HttpResponse::Ok().json(shown(&view, app.store.organization_id())))
+    Ok(HttpResponse::Ok().json(organization_view(
+        &view,
+        app.store.organization_id(),
+        app.store.main_agents().await?.get(&view.record.id),
+    )))
 }
 
 /// Change a gateway
@@ -93,7 +98,7 @@ pub(crate) async fn organization_read_gateway(
     responses(
         (status = 200, description = "Stored", body = GatewayRead), NoGateway,
         (status = 409, description = "Another gateway has this name", body = ErrorBody),
-        (status = 422, description = "workspace_root is empty or relative", body = ErrorBody),
+        (status = 422, description = "The root of the workspaces is empty or relative", body = ErrorBody),
         (status = 501, description = "The gateway has no agents that could be listed", body = ErrorBody),
         (status = 502, description = "The gateway cannot be reached like this, or refuses", body = ErrorBody),
     ),
@@ -106,13 +111,13 @@ pub(crate) async fn organization_update_gateway(
     body: JsonBody,
 ) -> Answer {
     let view = by_path(&app, &request)?;
-    let change = input::organization_change(&body, &view.record)?;
+    let change = record::organization_change(body.fields(), &view.record)?;
     if change.is_empty() {
         return Err(invalid("There is nothing to change: the body names no field of a gateway"));
     }
     let (committed, warning) = creation::change(app.clone(), view, change).await?;
     log(&by.caller, "changed", &committed);
-    Ok(answer(&app, &committed, warning))
+    answer(&app, &committed, warning).await
 }
 
 /// Delete a gateway
@@ -150,10 +155,13 @@ fn log(caller: &Caller, what: &'static str, committed: &GatewayCommitted) {
     );
 }
 
-fn answer(app: &AppContext, committed: &GatewayCommitted, warning: Option<String>) -> HttpResponse {
-    let mut gateway = shown(&committed.view, app.store.organization_id());
+async fn answer(app: &AppContext, committed: &GatewayCommitted, warning: Option<String>) -> Answer {
+    // What is committed is answered as such, whatever can be read afterwards.
+    let main_agents = app.store.main_agents().await.unwrap_or_default();
+    let main_agent = main_agents.get(&committed.view.record.id);
+    let mut gateway = organization_view(&committed.view, app.store.organization_id(), main_agent);
     gateway.warning = warning.or_else(|| same_address_warning(committed));
-    HttpResponse::Ok().json(gateway)
+    Ok(HttpResponse::Ok().json(gateway))
 }
 
 /// The gateway of `/{id}`.
@@ -189,33 +197,4 @@ fn find(app: &AppContext, uuid: uuid::Uuid) -> Result<Arc<GatewayView>, Failure>
         Failure::new(ErrorCode::GatewayNotFound, format!("Gateway {text} not found"))
             .with_help("GET /api/v1/gateways lists the gateways with their ids.")
     })
-}
-
-fn shown(view: &GatewayView, organization_id: &str) -> GatewayRead {
-    let record = &view.record;
-    GatewayRead {
-        id: record.uuid.clone(),
-        organization_id: organization_id.to_owned(),
-        name: record.name.clone(),
-        url: url_of(record),
-        workspace_root: record.workspace_root.clone().unwrap_or_default(),
-        gateway_agent_id: record.gateway_agent_id.clone(),
-        allow_insecure_tls: record.tls == TlsTrust::None,
-        disable_device_pairing: record.disable_device_pairing,
-        token_set: record.token.is_some(),
-        status: view.report.status.as_str().to_owned(),
-        version: view.report.version.clone(),
-        created_at: wall_time::of_seconds(record.created_at),
-        updated_at: wall_time::of_seconds(record.updated_at),
-        warning: None,
-    }
-}
-
-/// The URL of a gateway: as it was given where it was a ws or wss URL that says everything, else made of host and port.
-pub(crate) fn url_of(record: &GatewayRecord) -> String {
-    let Ok(parsed) = GatewayAddress::parse(&record.host, Some(record.port)) else {
-        return format!("ws://{}:{}", record.host, record.port);
-    };
-    let says_all = GatewayAddress::parse(&record.host, None).is_ok_and(|alone| alone.port() == record.port);
-    if says_all && input::is_ws_url(&record.host) { record.host.clone() } else { parsed.address.dial_url() }
 }

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, get};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_actors::store::records::Role;
-use gatewarden_api::gateways::MAX_TOKEN;
+use gatewarden_api::gateway_record::MAX_TOKEN;
 use gatewarden_api::organization::{DialQuery, GatewayCommands, GatewayQuery, GatewayStatus};
 use gatewarden_api::pages::Page;
 use gatewarden_api::request::{Query, Request as _};
@@ -13,13 +13,13 @@ use gatewarden_api::responses::{GatewayErrors, NoGateway};
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
-use super::gateways::{by_query_or_acting, url_of};
+use super::gateways::by_query_or_acting;
 use super::sessions;
 use crate::http::auth::{Authorized, GatewayViewer, check_own_page};
 use crate::http::context::{App, AppContext};
 use crate::http::error::{Answer, ApiError, invalid};
 use crate::http::gateway_calls::{NamedGateway, hide_tokens};
-use crate::http::gateways::input;
+use crate::http::gateways::record;
 use crate::http::input::read_query;
 use crate::provisioning::creation;
 
@@ -62,7 +62,7 @@ pub(crate) async fn organization_gateway_status(
     if named.gateway_id.is_some() {
         fields.wrong("gateway_url", "and gateway_id exclude each other");
     }
-    let address = input::parse_url(&url).map_err(|what| fields.wrong("gateway_url", what));
+    let address = record::parse_url(&url).map_err(|what| fields.wrong("gateway_url", what));
     fields.finish()?;
     if !by.caller.is_at_least(Role::Admin) {
         let failure = Failure::new(
@@ -79,13 +79,13 @@ pub(crate) async fn organization_gateway_status(
         }
         Err(()) => return Err(invalid("gateway_url is not usable")),
     };
-    if address.url_token.is_some() {
+    if address.query_token.is_some() {
         return Err(invalid("gateway_url holds a token, and a query ends up in logs: use the header X-Gateway-Token"));
     }
     let token = token(&request)?;
     let gateway_url = address.host_text.clone();
     let (insecure, pairing) = (dial.gateway_allow_insecure_tls, dial.gateway_disable_device_pairing);
-    let new = input::to_dial(gateway_url.clone(), Some(address), token, insecure, pairing);
+    let new = record::to_dial(gateway_url.clone(), Some(address), token, insecure, pairing);
     let dialled = creation::dial(app.clone(), new).await?;
     let connected = dialled.failure.is_none();
     let (error, code, help) = match dialled.failure {
@@ -117,21 +117,21 @@ fn token(request: &HttpRequest) -> Result<Option<Secret>, ApiError> {
 }
 
 fn of_stored(app: &AppContext, view: &GatewayView) -> GatewayStatus {
-    let (record, report) = (&view.record, &view.report);
+    let (stored, report) = (&view.record, &view.report);
     let connected = report.is_usable();
-    let (rows, total) = sessions::listed(app, Some(record.id), Page { limit: SESSIONS, offset: 0 });
+    let (rows, total) = sessions::listed(app, Some(stored.id), Page { limit: SESSIONS, offset: 0 });
     let problem = report.last_error.as_ref().filter(|_| !connected);
     GatewayStatus {
         connected,
-        gateway_url: url_of(record),
-        gateway_id: Some(record.uuid.clone()),
+        gateway_url: record::url_of(stored),
+        gateway_id: Some(stored.uuid.clone()),
         status: report.status.as_str().to_owned(),
         version: report.version.clone(),
         sessions_count: Some(total),
         main_session: sessions::main_session(app, view),
         sessions: Some(rows),
         error: problem.map(|problem| problem.message.clone()).or_else(|| {
-            (!connected).then(|| format!("Gateway \"{}\" is not connected ({})", record.name, report.phase.as_str()))
+            (!connected).then(|| format!("Gateway \"{}\" is not connected ({})", stored.name, report.phase.as_str()))
         }),
         code: problem.map(|problem| problem.code.clone()),
         help: problem.map(|problem| problem.help.clone()),

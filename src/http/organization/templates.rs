@@ -16,7 +16,8 @@ use crate::http::auth::{Authorized, GatewayAdmin};
 use crate::http::context::{App, AppContext};
 use crate::http::error::Answer;
 use crate::http::input::{GatewayUuidPath, OptionalJsonBody, read_query};
-use crate::provisioning::creation::{facts_of, to_record};
+use crate::provisioning::GatewayFacts;
+use crate::provisioning::creation::to_record;
 use crate::provisioning::registry_caller::RegistryCaller;
 use crate::provisioning::sync::{SyncOptions, Synced, sync};
 use crate::provisioning::{GatewayCaller as _, Writing};
@@ -74,7 +75,9 @@ pub(crate) async fn sync_gateway_templates(
         errors = synced.troubles.len(),
         "templates synced"
     );
-    Ok(HttpResponse::Ok().json(answer(&view.record, options, synced)))
+    // What is done is answered as such, whatever can be read afterwards.
+    let main_agents = app.store.main_agents().await.unwrap_or_default();
+    Ok(HttpResponse::Ok().json(answer(&view.record, options, synced, main_agents.get(&view.record.id))))
 }
 
 async fn run(app: &AppContext, view: &GatewayView, options: Options) -> Result<Synced, Failure> {
@@ -87,7 +90,7 @@ async fn run(app: &AppContext, view: &GatewayView, options: Options) -> Result<S
     let filter = AgentFilter { gateway_id: Some(record.id), ..AgentFilter::default() };
     let (known, _) = app.store.list_agents_after(filter, 0, usize::MAX).await?;
     let known: Vec<String> = known.into_iter().map(|agent| agent.name).collect();
-    let facts = facts_of(app, record);
+    let facts = GatewayFacts::of(record, app.store.organization_id());
     let writing = Writing { templates: &app.settings.templates, overwrite: options.overwrite };
     let wanted = SyncOptions { include_main: options.include_main, reset_sessions: options.reset_sessions };
     let recorded = record.gateway_agent_id.as_deref();
@@ -99,7 +102,7 @@ async fn run(app: &AppContext, view: &GatewayView, options: Options) -> Result<S
     Ok(synced)
 }
 
-fn answer(record: &GatewayRecord, options: Options, synced: Synced) -> TemplatesSyncAnswer {
+fn answer(record: &GatewayRecord, options: Options, synced: Synced, main_agent: Option<&i64>) -> TemplatesSyncAnswer {
     let [written, unchanged, kept, skipped] = synced.files;
     let errors = synced.troubles.into_iter();
     TemplatesSyncAnswer {
@@ -111,7 +114,7 @@ fn answer(record: &GatewayRecord, options: Options, synced: Synced) -> Templates
         agents_skipped: synced.skipped,
         main_updated: synced.main_updated,
         main_created: synced.main.as_ref().is_some_and(|main| main.created),
-        gateway_agent_id: synced.main.map(|main| main.agent.id).or_else(|| record.gateway_agent_id.clone()),
+        gateway_agent_id: main_agent.map(ToString::to_string),
         sessions_reset: synced.sessions_reset,
         tokens_rotated: options.rotate_tokens,
         files: TemplatesSyncFiles { written, unchanged, kept, skipped },
@@ -150,11 +153,13 @@ async fn rotate(app: &AppContext, record: &GatewayRecord, gateway: &RegistryCall
 
 /// Why it can't be done, if it can't.
 async fn impossible(app: &AppContext, record: &GatewayRecord) -> Result<Option<&'static str>, Failure> {
-    if record.disable_device_pairing {
+    if record.is_control_ui() {
         return Ok(Some("this installation connects there without a device"));
     }
-    if record.token.is_none() && record.url_token.is_none() {
-        return Ok(Some("the gateway's own token is not stored here, and without it there would be no way back in"));
+    if record.shared_credential().is_none() {
+        return Ok(Some(
+            "neither token nor password of the gateway is stored here, and without one there would be no way back in",
+        ));
     }
     let address = GatewayAddress::parse(&record.host, Some(record.port)).map(|parsed| parsed.address.key());
     let kept = app.store.load_device_tokens().await?;

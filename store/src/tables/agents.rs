@@ -13,7 +13,7 @@
 //! and in a sync, of an agent that was made by hand, every key that the gateway's doesn't name. Agents that a list lacks stay
 //! as they are: a gateway that lost its configuration must not empty ours.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -265,6 +265,16 @@ impl StoreHandle {
             let page = filtered(&filter).order(agents::name).offset(offset).limit(limit);
             let found = page.select(AgentRecord::as_select()).load(db.connection)?;
             Ok((found, usize::try_from(total).unwrap_or_default()))
+        })
+        .await
+    }
+
+    /// The ids of all main agents, by their gateways.
+    pub async fn main_agents(&self) -> Result<HashMap<GatewayId, i64>, Failure> {
+        self.read("look up the main agents", |db| {
+            let main = agents::table.filter(agents::is_gateway_main.eq(true));
+            let found: Vec<(Option<i64>, i64)> = main.select((agents::gateway_id, agents::id)).load(db.connection)?;
+            Ok(found.into_iter().filter_map(|(gateway, agent)| Some((GatewayId(gateway?), agent))).collect())
         })
         .await
     }

@@ -78,6 +78,7 @@ struct Row {
     provisioning: bool,
     unit: Option<String>,
     command: Option<String>,
+    password: Option<String>,
 }
 
 impl Row {
@@ -89,8 +90,9 @@ impl Row {
             spec: GatewaySpec {
                 token: self.open(sealer, "token", self.token.as_deref()),
                 url_token: self.open(sealer, "url_token", self.url_token.as_deref()),
+                password: self.open(sealer, "password", self.password.as_deref()),
                 labels: self.parse("labels", &self.labels),
-                transport: transport_from(&self.transport),
+                transport: Transport::from_name(&self.transport).unwrap_or_default(),
                 tls: self.parse("tls", &self.tls),
                 name: self.name,
                 host: self.host,
@@ -125,7 +127,7 @@ impl Row {
             Err(error) => {
                 tracing::error!(
                     gateway.id = self.id, gateway.name = %self.name, column, %error,
-                    "a stored secret of gateway {} does not open and is not used: set its token again", self.name
+                    "a stored secret of gateway {} does not open and is not used: set its {column} again", self.name
                 );
                 None
             }
@@ -152,6 +154,7 @@ struct Columns {
     port: Option<i32>,
     token: Option<Option<String>>,
     url_token: Option<Option<String>>,
+    password: Option<Option<String>>,
     is_primary: Option<bool>,
     priority: Option<i32>,
     labels: Option<String>,
@@ -189,10 +192,11 @@ impl Columns {
             port: change.port.map(i32::from),
             token: sealed("token", change.token)?,
             url_token: sealed("url_token", change.url_token)?,
+            password: sealed("password", change.password)?,
             is_primary: change.is_primary,
             priority: change.priority,
             labels: change.labels.as_ref().map(json).transpose()?,
-            transport: change.transport.map(transport_name),
+            transport: change.transport.map(Transport::as_str),
             tls: change.tls.as_ref().map(json).transpose()?,
             disable_device_pairing: change.disable_device_pairing,
             workspace_root: change.workspace_root,
@@ -415,27 +419,11 @@ fn seal(sealer: &Sealer, place: Place<'_>, secret: Option<Secret>) -> Result<Opt
         .filter(|secret| !secret.is_empty())
         .map(|secret| sealer.seal(place, secret.expose().as_bytes()))
         .transpose()
-        .map_err(|error| StoreError::Sealed { what: "the gateway's token cannot be sealed", error })
+        .map_err(|error| StoreError::Sealed { what: "the gateway's token or password cannot be sealed", error })
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(StoreError::serialization)
-}
-
-fn transport_name(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Auto => "auto",
-        Transport::Ws => "ws",
-        Transport::Http => "http",
-    }
-}
-
-fn transport_from(name: &str) -> Transport {
-    match name {
-        "ws" => Transport::Ws,
-        "http" => Transport::Http,
-        _ => Transport::Auto,
-    }
 }
 
 #[cfg(test)]

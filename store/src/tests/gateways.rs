@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 fn full_gateway() -> GatewaySpec {
     GatewaySpec {
         url_token: Some(Secret::new("url-token-1")),
+        password: Some(Secret::new("password-1")),
         is_primary: true,
         priority: -3,
         labels: BTreeMap::from([("site".to_owned(), "berlin \"mitte\"".to_owned())]),
@@ -28,6 +29,7 @@ async fn a_gateway_comes_back_as_it_was_stored() {
     let record = &created.record;
     assert_eq!(record.token.as_ref().unwrap().expose(), "token-of-prod");
     assert_eq!(record.url_token.as_ref().unwrap().expose(), "url-token-1");
+    assert_eq!(record.password.as_ref().unwrap().expose(), "password-1");
     assert_eq!(record.labels["site"], "berlin \"mitte\"");
     assert_eq!(record.tls, TlsTrust::Pins { pins: vec!["ab".repeat(32)] });
     assert_eq!((record.transport, record.priority, record.port), (Transport::Ws, -3, 18789));

@@ -389,6 +389,15 @@ impl Daemon {
         self.get("/api/gateways").expect(200).json()["gateways"].as_array().cloned().expect("a list")
     }
 
+    /// The main agent that an answer of the organization API names by the id of its record, by its id on the gateway.
+    #[track_caller]
+    pub(crate) fn main_agent(&self, answer: &Value) -> String {
+        let id = answer["gateway_agent_id"].as_str().unwrap_or_else(|| panic!("no main agent in {answer}"));
+        let agent = self.get(&format!("/api/agents/{id}")).expect(200).json()["agent"].clone();
+        assert_eq!((&agent["is_gateway_main"], &agent["board_id"]), (&Value::Bool(true), &Value::Null), "{agent}");
+        agent["config"]["id"].as_str().unwrap_or_else(|| panic!("no id on the gateway in {agent}")).to_owned()
+    }
+
     /// One gateway as listed.
     #[track_caller]
     pub(crate) fn gateway(&self, id: i64) -> Value {

@@ -92,13 +92,8 @@ impl Connection {
     pub(super) fn update_record(&mut self, moment: Moment, record: SharedRecord) {
         let old = std::mem::replace(&mut self.peer.record, record);
         let new = &self.peer.record;
-        let elsewhere = new.host != old.host || new.port != old.port;
-        let otherwise = new.token != old.token
-            || new.url_token != old.url_token
-            || new.transport != old.transport
-            || new.tls != old.tls
-            || new.disable_device_pairing != old.disable_device_pairing;
-        if self.is_stopped() || !(elsewhere || otherwise) {
+        let elsewhere = !new.has_address_of(&old);
+        if self.is_stopped() || new.dials_like(&old) {
             return;
         }
         // The permit belongs to the old address: it is settled before the address is another.
@@ -195,7 +190,7 @@ impl Connection {
             return self.try_http(moment, Refusal::new(RefusalCode::NotAGateway, "no health document"));
         }
         let request = DialRequest {
-            origin: self.peer.record.disable_device_pairing.then(|| address.origin()),
+            origin: self.peer.record.is_control_ui().then(|| address.origin()),
             address,
             tls: self.peer.record.tls.clone(),
             timeout: self.peer.settings.dial_timeout,
@@ -229,7 +224,7 @@ impl Connection {
     /// How this gateway is introduced to.
     fn handshake_config(&self) -> HandshakeConfig {
         let Login { identity, version, instance_id, device_token, without_device_token, build_id } = &self.login;
-        let pairs = !self.peer.record.disable_device_pairing;
+        let pairs = !self.peer.record.is_control_ui();
         let mut config = if pairs {
             HandshakeConfig::with_device(Arc::clone(identity), version, instance_id)
         } else {
@@ -237,7 +232,8 @@ impl Connection {
         };
         let protocols = &self.peer.settings.protocols;
         config.protocols = ProtocolRange { min: *protocols.start(), max: *protocols.end() };
-        config.shared_token = self.peer.shared_token();
+        config.shared_token = self.peer.record.shared_token().cloned();
+        config.password.clone_from(&self.peer.record.password);
         let usable = device_token.as_ref().filter(|_| pairs && !without_device_token);
         config.device_token = usable.map(|issued| issued.token.clone());
         config
@@ -291,7 +287,7 @@ impl Connection {
     fn let_in(&mut self, moment: Moment, hello: Hello) {
         self.settle_permit(None);
         if let Some(issued) = &hello.device_token
-            && !self.peer.record.disable_device_pairing
+            && !self.peer.record.is_control_ui()
             && self.login.device_token.as_ref().is_none_or(|kept| kept.token != issued.token)
         {
             let token = DeviceToken {
@@ -385,7 +381,7 @@ impl Connection {
             }
         };
         let timeout = self.peer.settings.connect_timeout;
-        let token_sent = self.peer.shared_token().is_some();
+        let token_sent = self.peer.record.shared_credential().is_some();
         let state = State::HttpLogin { due: moment.now + timeout + SLACK, document, token_sent };
         self.enter(state, "health_document");
         self.ask_http(LOGIN, HttpOperation::Sessions, timeout);
@@ -399,7 +395,7 @@ impl Connection {
         let code = match reply.status {
             // No list of sessions is offered; the token wasn't refused either.
             200..=299 | 404 | 405 | 501 => None,
-            401 | 403 if self.peer.shared_token().is_none() => Some(RefusalCode::TokenMissing),
+            401 | 403 if self.peer.record.shared_credential().is_none() => Some(RefusalCode::TokenMissing),
             401 | 403 => Some(RefusalCode::TokenMismatch),
             429 => Some(RefusalCode::RateLimited),
             503 => Some(RefusalCode::GatewayUnavailable),
@@ -466,7 +462,7 @@ impl Connection {
             }
         }
         if refusal.gateway_build_id.is_some()
-            && self.peer.record.disable_device_pairing
+            && self.peer.record.is_control_ui()
             && login.build_id != refusal.gateway_build_id
         {
             let known = std::mem::replace(&mut login.build_id, refusal.gateway_build_id.clone());

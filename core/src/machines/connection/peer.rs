@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gatewarden_protocol::address::GatewayAddress;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
-use gatewarden_protocol::{Dialect, Method, Secret, WireError, words};
+use gatewarden_protocol::{Dialect, Method, WireError, words};
 use serde_json::json;
 
 use super::ending::Verdict;
@@ -53,11 +53,6 @@ impl Peer {
     pub(super) fn identify(&mut self, version: Option<String>, protocol: Option<u32>) {
         self.version = version.or(self.version.take());
         self.protocol = protocol.or(self.protocol);
-    }
-
-    /// The gateway's shared token: its own field, else the one that came in its URL.
-    pub(super) fn shared_token(&self) -> Option<Secret> {
-        [&self.record.token, &self.record.url_token].into_iter().flatten().find(|token| !token.is_empty()).cloned()
     }
 
     /// The code of something that isn't a gateway's answer.

@@ -1,8 +1,8 @@
 use super::*;
 use crate::gateway_report::PairingView;
 
-fn named(disable_device_pairing: bool) -> Named {
-    Named { name: "prod".to_owned(), host: "gw.example".to_owned(), port: 18789, disable_device_pairing }
+fn named(is_control_ui: bool) -> Named {
+    Named { name: "prod".to_owned(), host: "gw.example".to_owned(), port: 18789, is_control_ui }
 }
 
 fn creation(minimum: &str) -> Provisioning {

@@ -17,9 +17,12 @@ fn wanted<'a>(state: &'a Path, database: &'a Path, old: SealingKey) -> Rekey<'a>
 /// Everything that is sealed is there.
 async fn full() -> Stopped {
     let scratch = Scratch::open();
-    let with_both =
-        gatewarden_core::gateway_record::GatewaySpec { url_token: Some(Secret::new("url")), ..new_gateway("a") };
-    scratch.store.create_gateway(with_both).await.unwrap();
+    let with_all = gatewarden_core::gateway_record::GatewaySpec {
+        url_token: Some(Secret::new("url")),
+        password: Some(Secret::new("pass")),
+        ..new_gateway("a")
+    };
+    scratch.store.create_gateway(with_all).await.unwrap();
     scratch.store.load_or_create_device_seed().await.unwrap();
     let token =
         DeviceToken { token: Secret::new("device"), role: "operator".to_owned(), scopes: Vec::new(), issued_at_ms: 1 };
@@ -34,7 +37,7 @@ async fn everything_is_sealed_anew_and_nothing_of_the_old_key_is_left() {
     let (database, old) = (state.database(), state.key());
     let old_prefix = Sealer::new(old.bytes()).prefix();
     let done = rekey(wanted(state.path(), &database, state.key())).unwrap();
-    assert_eq!((done.count, done.unreadable.len(), done.key_replaced, done.scrubbed), (6, 0, true, true));
+    assert_eq!((done.count, done.unreadable.len(), done.key_replaced, done.scrubbed), (7, 0, true, true));
     assert!(!state.key().is_same_as(&old));
     assert_eq!(state.starts_with().await, ["a"]);
     for suffix in ["", "-wal"] {
@@ -62,7 +65,7 @@ async fn a_crash_at_any_step_leaves_a_pair_that_opens() {
         // It can be done again, also without a start in between.
         let later = if resealed { "20260101T000001Z" } else { "20260101T000000Z" };
         let again = Rekey { stamp: later, ..wanted(state.path(), &database, state.key()) };
-        assert_eq!(rekey(again).unwrap().count, 6, "after {crash_before} steps and once more");
+        assert_eq!(rekey(again).unwrap().count, 7, "after {crash_before} steps and once more");
         assert_eq!(state.starts_with().await, ["a"]);
     }
 }
@@ -77,7 +80,7 @@ async fn a_change_that_was_broken_off_is_finished_by_the_next_one() {
     }
     drop(rekeying);
     let again = Rekey { stamp: "20260101T000001Z", ..wanted(state.path(), &database, state.key()) };
-    assert_eq!(rekey(again).unwrap().count, 6);
+    assert_eq!(rekey(again).unwrap().count, 7);
     assert_eq!(state.starts_with().await, ["a"]);
 }
 
@@ -94,7 +97,7 @@ async fn keys_that_an_operator_holds_are_left_to_the_operator() {
         ..wanted(state.path(), &database, state.key())
     };
     let done = rekey(keys(&old, &new)).unwrap();
-    assert_eq!((done.count, done.key_replaced, done.kept), (6, false, None));
+    assert_eq!((done.count, done.key_replaced, done.kept), (7, false, None));
     assert_eq!(state.files(), ["gatewarden.db"]);
     let error = rekey(keys(&old, &new)).unwrap_err();
     assert!(matches!(error, StoreError::WrongKey { .. }), "{error}");
@@ -117,7 +120,7 @@ async fn a_value_that_does_not_open_is_named_and_left() {
         .unwrap();
     drop(connection);
     let done = rekey(wanted(state.path(), &database, state.key())).unwrap();
-    assert_eq!((done.count, done.unreadable.len()), (5, 1));
+    assert_eq!((done.count, done.unreadable.len()), (6, 1));
     assert!(done.unreadable[0].contains("url_token"), "{:?}", done.unreadable);
     assert_eq!(state.starts_with().await, ["a"]);
 }

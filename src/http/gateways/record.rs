@@ -1,22 +1,27 @@
-//! What clients of both APIs say of a gateway, made into the records that are stored: the one place where they are.
+//! Between the record of a gateway that is stored and what clients of both APIs say and see of it: the one place where both are.
 
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_record::{
     GatewayChange, GatewayRecord, GatewaySpec, NewGateway, ProcessSource, TlsTrust, Transport,
 };
+use gatewarden_actors::gateway_report::{Phase, Status};
 use gatewarden_actors::processes::naming::{self, NameFault};
+use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_actors::settings::ProcessSettings;
-use gatewarden_api::gateways::{GatewayFields, NewGatewayBody, TlsBody};
-use gatewarden_api::organization::{GatewayCreate, GatewayUpdate};
+use gatewarden_api::gateway_record::{
+    Gateway, GatewayCreate, GatewayFields, GatewayRead, GatewaySettings, GatewayUpdate, NewGatewayBody, REDACTED, Tls,
+    TlsBody,
+};
+use gatewarden_api::gateways::{Breaker, GatewayAddressAnswer, LastError, Pairing};
 use gatewarden_api::request::{Fields, Request as _};
-use gatewarden_protocol::{AddressError, GatewayAddress, ParsedHost, Secret};
+use gatewarden_protocol::{AddressError, Dialect, GatewayAddress, ParsedHost, Secret, wall_time};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::http::error::ApiError;
-use crate::http::input::JsonBody;
+use crate::http::process_view::{process as shown_process, seconds};
 
 /// A host is examined with this port where its own can't be read.
 const STAND_IN_PORT: u16 = 18_789;
@@ -27,9 +32,9 @@ const MAX_PATH: usize = 1_000;
 type ReadAddress = Option<Result<ParsedHost, AddressError>>;
 
 /// Reads a new gateway.
-pub(crate) fn new_gateway(body: &JsonBody, processes: &ProcessSettings) -> Result<NewGateway, ApiError> {
-    let mut fields = body.fields();
+pub(crate) fn new_gateway(mut fields: Fields<'_>, processes: &ProcessSettings) -> Result<NewGateway, ApiError> {
     let new = NewGatewayBody::read(&mut fields);
+    refuse_placeholders(&mut fields);
     let host = fields.value("host").and_then(Value::as_str);
     // A port that can't be read hides nothing that is wrong with the host.
     let stand_in = fields.value("port").map(|_| STAND_IN_PORT);
@@ -37,35 +42,33 @@ pub(crate) fn new_gateway(body: &JsonBody, processes: &ProcessSettings) -> Resul
     if host.is_none() && fields.value("port").is_none() {
         fields.wrong("port", "is missing");
     }
-    let address = host.map(|host| GatewayAddress::parse(host, new.port.or(stand_in)));
+    let address = host.map(|host| GatewayAddress::parse(host, new.settings.port.or(stand_in)));
     let address = note_address(&mut fields, address);
-    let tls = tls(&mut fields, new.tls);
-    let process = process(&mut fields, new.unit, new.command, processes);
+    let settings = settings(&mut fields, new.settings, processes);
     let address = finish(fields, "host", address)?;
+    let mut spec = at(new.name, address);
+    settings?.apply(&mut spec);
     let agents = new.agents.unwrap_or_default();
-    let spec = GatewaySpec {
-        token: new.token.flatten(),
-        is_primary: new.is_primary.unwrap_or(false),
-        priority: new.priority.unwrap_or_default(),
-        labels: new.labels.unwrap_or_default(),
-        transport: new.transport.map(|name| transport(&name)).unwrap_or_default(),
-        tls: tls.unwrap_or_default(),
-        disable_device_pairing: new.disable_device_pairing.unwrap_or(false),
-        process: process?.flatten(),
-        ..at(new.name, address)
-    };
     Ok(NewGateway { spec, agents: agents.into_iter().map(|agent| (agent.name, agent.role)).collect() })
+}
+
+/// A new gateway has no secrets that could stay as they are.
+fn refuse_placeholders(fields: &mut Fields<'_>) {
+    for secret in ["token", "password"] {
+        if fields.value(secret).and_then(Value::as_str) == Some(REDACTED) {
+            fields.wrong(secret, format_args!("is the placeholder that reads show, not a {secret}"));
+        }
+    }
 }
 
 /// Reads a change of a gateway that is stored as `present`. The change may turn out empty.
 pub(crate) fn change(
-    body: &JsonBody,
+    mut fields: Fields<'_>,
     present: &GatewayRecord,
     processes: &ProcessSettings,
 ) -> Result<GatewayChange, ApiError> {
-    let mut fields = body.fields();
     let new = GatewayFields::read(&mut fields);
-    let address = match (&new.host, new.port) {
+    let address = match (&new.host, new.settings.port) {
         // A bare host keeps the port that is stored, a URL has one of its own.
         (Some(host), port) => {
             let kept = if host.contains("://") { None } else { Some(present.port) };
@@ -84,46 +87,108 @@ pub(crate) fn change(
         (None, None) => None,
     };
     let address = note_address(&mut fields, address);
-    let tls = tls(&mut fields, new.tls);
-    let process = process(&mut fields, new.unit, new.command, processes);
+    let settings = settings(&mut fields, new.settings, processes);
     let address = finish(fields, "host", address)?;
     let mut change = GatewayChange {
         name: new.name,
-        token: new.token,
-        is_primary: new.is_primary,
-        priority: new.priority,
-        labels: new.labels,
-        transport: new.transport.map(|name| transport(&name)),
-        tls,
-        disable_device_pairing: new.disable_device_pairing,
-        process: process?,
-        drained: new.drained,
         status: new.status,
         last_seen: new.last_seen,
         latency: new.latency,
         sessions_count: new.sessions_count,
         agents_count: new.agents_count,
-        ..GatewayChange::default()
+        ..settings?
     };
     if let Some(address) = address {
         change.port = Some(address.port());
         if new.host.is_some() {
             change.host = Some(address.host_text);
-            change.url_token = Some(address.url_token);
+            change.url_token = Some(address.query_token);
         }
     }
     Ok(change)
 }
 
+/// What a request sets besides name and address.
+fn settings(
+    fields: &mut Fields<'_>,
+    new: GatewaySettings,
+    processes: &ProcessSettings,
+) -> Result<GatewayChange, Failure> {
+    let tls = tls(fields, new.tls);
+    let process = process(fields, new.unit, new.command, processes)?;
+    Ok(GatewayChange {
+        token: new.token,
+        password: new.password,
+        is_primary: new.is_primary,
+        priority: new.priority,
+        labels: new.labels,
+        transport: new.transport.as_deref().and_then(Transport::from_name),
+        tls,
+        disable_device_pairing: new.disable_device_pairing,
+        process,
+        drained: new.drained,
+        ..GatewayChange::default()
+    })
+}
+
+/// The change that drains a gateway or ends that, and the word for it.
+pub(crate) fn draining(drains: bool) -> (GatewayChange, &'static str) {
+    let change = GatewayChange { drained: Some(drains), ..GatewayChange::default() };
+    (change, if drains { "drained" } else { "undrained" })
+}
+
+/// What is said of observations in a change: the daemon supervises every gateway, and shows what it sees itself.
+pub(crate) fn observations_warning(change: &GatewayChange) -> Option<String> {
+    let observations = [
+        ("status", change.status.is_some()),
+        ("last_seen", change.last_seen.is_some()),
+        ("latency", change.latency.is_some()),
+        ("sessions_count", change.sessions_count.is_some()),
+        ("agents_count", change.agents_count.is_some()),
+    ];
+    let given: Vec<&str> = observations.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+    (!given.is_empty()).then(|| {
+        format!(
+            "The daemon supervises this gateway and shows what it sees itself: a status from outside is never shown, and figures only where it has none of its own (given were {})",
+            given.join(", ")
+        )
+    })
+}
+
+/// What a browser needs to connect by itself, and whether a token is in it. The one place that ever gives a gateway's token
+/// away, and only to whom it may be given.
+pub(crate) fn connection_details(
+    record: &GatewayRecord,
+    browser_is_https: bool,
+    may_see: bool,
+) -> Result<(GatewayAddressAnswer, bool), Failure> {
+    let address = GatewayAddress::parse(&record.host, Some(record.port)).map_err(|fault| {
+        // Stored addresses were checked; a stricter release may refuse an old one.
+        Failure::new(ErrorCode::Internal, format!("The stored address of gateway {} is not usable: {fault}", record.id))
+            .with_help("Set the gateway's host anew.")
+    })?;
+    let url_token = record.url_token.as_ref().filter(|_| may_see);
+    // A token in the URL stands for the other one.
+    let token = record.token.as_ref().filter(|_| may_see && record.url_token.is_none());
+    let answer = GatewayAddressAnswer {
+        id: record.id.0,
+        ws_url: address.address.ws_url(browser_is_https, url_token),
+        token: token.map(|token| token.expose().to_owned()).unwrap_or_default(),
+        token_set: token.is_some(),
+    };
+    Ok((answer, token.is_some() || url_token.is_some()))
+}
+
 /// Reads a new gateway of the organization API.
-pub(crate) fn organization_gateway(body: &JsonBody) -> Result<GatewaySpec, ApiError> {
-    let mut fields = body.fields();
+pub(crate) fn organization_gateway(mut fields: Fields<'_>) -> Result<GatewaySpec, ApiError> {
     let new = GatewayCreate::read(&mut fields);
+    refuse_placeholders(&mut fields);
     let address = url(&mut fields);
     let address = finish(fields, "url", address)?;
     let (insecure, pairing) = (new.allow_insecure_tls, new.disable_device_pairing);
     let spec = to_dial(new.name, address, new.token.flatten(), insecure, pairing);
-    Ok(GatewaySpec { workspace_root: Some(workspace_root(new.workspace_root)?), ..spec })
+    let workspace_root = Some(workspace_root(new.workspace_root)?);
+    Ok(GatewaySpec { workspace_root, password: new.password.flatten(), ..spec })
 }
 
 /// A gateway as it would be registered.
@@ -143,8 +208,7 @@ pub(crate) fn to_dial(
 }
 
 /// Reads a change through the organization API. Empty where the body names none of its fields.
-pub(crate) fn organization_change(body: &JsonBody, present: &GatewayRecord) -> Result<GatewayChange, ApiError> {
-    let mut fields = body.fields();
+pub(crate) fn organization_change(mut fields: Fields<'_>, present: &GatewayRecord) -> Result<GatewayChange, ApiError> {
     let new = GatewayUpdate::read(&mut fields);
     let address = url(&mut fields);
     let address = finish(fields, "url", address)?;
@@ -156,9 +220,10 @@ pub(crate) fn organization_change(body: &JsonBody, present: &GatewayRecord) -> R
     Ok(GatewayChange {
         name: new.name,
         port: address.as_ref().map(ParsedHost::port),
-        url_token: address.as_ref().map(|address| address.url_token.clone()),
+        url_token: address.as_ref().map(|address| address.query_token.clone()),
         host: address.map(|address| address.host_text),
         token: new.token,
+        password: new.password,
         tls,
         disable_device_pairing: new.disable_device_pairing,
         workspace_root: new.workspace_root.map(workspace_root).transpose()?.map(Some),
@@ -168,10 +233,7 @@ pub(crate) fn organization_change(body: &JsonBody, present: &GatewayRecord) -> R
 
 fn at(name: String, address: Option<ParsedHost>) -> GatewaySpec {
     match address {
-        Some(address) => {
-            let port = address.port();
-            GatewaySpec { url_token: address.url_token, ..GatewaySpec::at(name, address.host_text, port) }
-        }
+        Some(address) => GatewaySpec::at_address(name, address),
         // Whoever has no address was refused before.
         None => GatewaySpec::at(name, String::new(), 0),
     }
@@ -267,14 +329,6 @@ fn is_absolute(path: &str) -> bool {
     }
 }
 
-fn transport(name: &str) -> Transport {
-    match name {
-        "ws" => Transport::Ws,
-        "http" => Transport::Http,
-        _ => Transport::Auto,
-    }
-}
-
 /// Whom to trust; certificates must be some.
 fn tls(fields: &mut Fields<'_>, tls: Option<TlsBody>) -> Option<TlsTrust> {
     let tls = tls?;
@@ -331,6 +385,120 @@ fn process(
             "Run the gateway as a system unit, for instance gatewarden-gateway@NAME.service, or as a command of the configuration.",
         )),
     }
+}
+
+/// A gateway as readers see it; a token or password never gets in there.
+pub(crate) fn gateway(view: &GatewayView) -> Gateway {
+    let (record, report) = (&view.record, &view.report);
+    Gateway {
+        id: record.id.0,
+        uuid: record.uuid.clone(),
+        name: record.name.clone(),
+        host: record.host.clone(),
+        port: record.port,
+        token: if record.token.is_some() { REDACTED.to_owned() } else { String::new() },
+        token_set: record.token.is_some(),
+        password_set: record.password.is_some(),
+        is_primary: record.is_primary,
+        acting_primary: view.acting_primary,
+        priority: record.priority,
+        status: report.status.as_str().to_owned(),
+        since: seconds(report.since_ms),
+        as_of: seconds(report.as_of_ms),
+        source: report.source.as_str().to_owned(),
+        healthy_since: report.ready_since_ms.map(seconds),
+        last_failure: report.last_failure_ms.map(seconds),
+        last_seen: report.last_seen_ms.map(seconds).or(record.observed.last_seen),
+        // A round trip of earlier says nothing of a gateway that gives no answer now.
+        latency: (report.latency_ms.and_then(whole_ms).or(record.observed.latency))
+            .filter(|_| !matches!(report.status, Status::Offline | Status::Timeout)),
+        sessions_count: report.sessions_count.map_or(record.observed.sessions_count, i64::from),
+        agents_count: report.agents_count.map_or(record.observed.agents_count, i64::from),
+        version: report.version.clone(),
+        protocol: report.protocol,
+        dialect: report.dialect.or(record.dialect).map(|dialect: Dialect| dialect.as_str().to_owned()),
+        phase: report.phase.as_str().to_owned(),
+        breaker: Breaker {
+            state: report.breaker.state.as_str().to_owned(),
+            failures: report.breaker.failures,
+            opened_at: report.breaker.opened_at_ms.map(seconds),
+            changed_at: report.breaker.changed_at_ms.map(seconds),
+        },
+        last_error: report.last_error.as_ref().map(|problem| LastError {
+            code: problem.code.clone(),
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+        }),
+        reconnect_attempts: report.reconnect_attempts,
+        next_attempt: report.next_attempt_ms.filter(|_| report.phase != Phase::Ready).map(seconds),
+        pairing: report.pairing.as_ref().map(|pairing| Pairing {
+            request_id: pairing.request_id.clone(),
+            device_id: pairing.device_id.clone(),
+            command: pairing.command.clone(),
+        }),
+        scopes: report.scopes.clone(),
+        drained: record.drained,
+        labels: record.labels.clone(),
+        transport: record.transport.as_str().to_owned(),
+        tls: shown_tls(&record.tls),
+        disable_device_pairing: record.disable_device_pairing,
+        unit: named(record.process.as_ref(), "unit"),
+        command: named(record.process.as_ref(), "command"),
+        process: view.process.as_deref().map(shown_process),
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+    }
+}
+
+fn named(process: Option<&ProcessSource>, kind: &str) -> Option<String> {
+    process.filter(|process| process.kind() == kind).map(|process| process.name().to_owned())
+}
+
+fn shown_tls(trust: &TlsTrust) -> Tls {
+    let plain = |trust: &str| Tls { trust: trust.to_owned(), ca_pem: None, pins: None };
+    match trust {
+        TlsTrust::System => plain("system"),
+        TlsTrust::None => plain("none"),
+        TlsTrust::Ca { ca_pem } => Tls { ca_pem: Some(ca_pem.clone()), ..plain("ca") },
+        TlsTrust::Pins { pins } => Tls { pins: Some(pins.clone()), ..plain("pins") },
+    }
+}
+
+/// The same as the organization API shows it, with the id of its main agent among our records.
+pub(crate) fn organization_view(view: &GatewayView, organization_id: &str, main_agent: Option<&i64>) -> GatewayRead {
+    let record = &view.record;
+    GatewayRead {
+        id: record.uuid.clone(),
+        organization_id: organization_id.to_owned(),
+        name: record.name.clone(),
+        url: url_of(record),
+        workspace_root: record.workspace_root.clone().unwrap_or_default(),
+        gateway_agent_id: main_agent.map(ToString::to_string),
+        allow_insecure_tls: record.tls == TlsTrust::None,
+        disable_device_pairing: record.disable_device_pairing,
+        token_set: record.token.is_some(),
+        password_set: record.password.is_some(),
+        status: view.report.status.as_str().to_owned(),
+        version: view.report.version.clone(),
+        created_at: wall_time::of_seconds(record.created_at),
+        updated_at: wall_time::of_seconds(record.updated_at),
+        warning: None,
+    }
+}
+
+/// The URL of a gateway: as it was given where it was a ws or wss URL that says everything, else made of host and port.
+pub(crate) fn url_of(record: &GatewayRecord) -> String {
+    let Ok(parsed) = GatewayAddress::parse(&record.host, Some(record.port)) else {
+        return format!("ws://{}:{}", record.host, record.port);
+    };
+    let says_all = GatewayAddress::parse(&record.host, None).is_ok_and(|alone| alone.port() == record.port);
+    if says_all && is_ws_url(&record.host) { record.host.clone() } else { parsed.address.dial_url() }
+}
+
+/// A latency in whole milliseconds.
+pub(crate) fn whole_ms(ms: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be small; saturates anyway")]
+    (ms.is_finite() && ms >= 0.0).then_some(ms.round() as i64)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_api::gateways::{STATUSES, TRANSPORTS};
+use gatewarden_api::gateway_record::{STATUSES, TRANSPORTS};
 
 use super::*;
 use crate::http::error::status_of;
@@ -10,11 +10,11 @@ fn new(body: Value) -> Result<GatewaySpec, Failure> {
 }
 
 fn whole(body: Value) -> Result<NewGateway, Failure> {
-    new_gateway(&body.into(), &ProcessSettings::default()).map_err(|error| error.0)
+    new_gateway(Fields::new(body.as_object().unwrap()), &ProcessSettings::default()).map_err(|error| error.0)
 }
 
 fn changed(body: Value, present: &GatewayRecord) -> Result<GatewayChange, Failure> {
-    change(&body.into(), present, &ProcessSettings::default()).map_err(|error| error.0)
+    change(Fields::new(body.as_object().unwrap()), present, &ProcessSettings::default()).map_err(|error| error.0)
 }
 
 fn record(host: &str, port: u16) -> GatewayRecord {
@@ -144,7 +144,7 @@ fn an_external_observation_is_read() {
 #[test]
 fn the_words_of_requests_are_those_of_records() {
     assert_eq!(STATUSES, Status::ALL.map(Status::as_str));
-    assert_eq!(TRANSPORTS.map(transport), [Transport::Auto, Transport::Ws, Transport::Http]);
+    assert_eq!(TRANSPORTS, Transport::ALL.map(Transport::as_str));
 }
 
 fn good_organization() -> Value {
@@ -158,7 +158,7 @@ fn with(field: &str, value: Value) -> Value {
 }
 
 fn read(body: &Value) -> Result<GatewaySpec, Failure> {
-    organization_gateway(&body.clone().into()).map_err(|error| error.0)
+    organization_gateway(Fields::new(body.as_object().unwrap())).map_err(|error| error.0)
 }
 
 #[test]
