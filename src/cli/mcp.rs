@@ -42,7 +42,10 @@ pub(super) fn run(args: &McpArgs) -> u8 {
     args.daemon.run(|daemon| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build();
         let runtime = runtime.map_err(|error| CliError::new(format!("The MCP server cannot start: {error}.")))?;
-        LocalSet::new().block_on(&runtime, serve(daemon.clone()))
+        let ended = LocalSet::new().block_on(&runtime, serve(daemon.clone()));
+        // Nobody is left to hear what the daemon still answers.
+        runtime.shutdown_background();
+        ended
     })
 }
 
