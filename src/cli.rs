@@ -17,6 +17,7 @@ mod identity;
 mod import;
 mod installation;
 mod keys;
+mod mcp;
 mod output;
 mod serve;
 mod sessions;
@@ -109,6 +110,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Run and look after an embedded gateway.
     Gateway(gateway::GatewayArgs),
+    /// Let an AI assistant look after the gateways of a running daemon: an MCP server on standard input and output.
+    Mcp(mcp::McpArgs),
     /// Print the OpenAPI document of the REST interface.
     Openapi,
     /// Print a script that completes commands in a shell.
@@ -168,6 +171,7 @@ pub fn run() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Gateway(args) => finish(gateway::run(args)),
+        Command::Mcp(args) => mcp::run(&args),
         Command::Openapi => finish(shell::openapi()),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => finish(shell::man(&args)),

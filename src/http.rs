@@ -21,6 +21,7 @@ pub(crate) mod headers;
 pub(crate) mod input;
 pub(crate) mod keyring;
 pub(crate) mod limits;
+pub(crate) mod mcp;
 pub(crate) mod mutations;
 pub(crate) mod openapi;
 pub(crate) mod organization;
@@ -153,6 +154,7 @@ pub(crate) fn app(
         .configure(routes::api)
         .configure(routes::besides)
         .app_data(context)
+        .app_data(mcp::Doorway::default())
         .wrap(from_fn(move |request, next| pipeline::run(wrapped.clone(), request, next)))
 }
 

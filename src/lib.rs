@@ -3,8 +3,10 @@
 mod app;
 pub mod cli;
 mod config;
+mod event_stream;
 #[expect(unreachable_pub, reason = "its items are not yet as private as the module")]
 mod http;
+mod mcp;
 mod provisioning;
 mod shutdown;
 mod systemd;

@@ -73,6 +73,15 @@ pub struct Agent {
     pub updated_at: i64,
 }
 
+/// The agent is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AgentDeleted {
+    /// Always true; a failure has the error shape.
+    pub success: bool,
+    /// Always true.
+    pub deleted: bool,
+}
+
 /// The agent was heard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatAnswer {

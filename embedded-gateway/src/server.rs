@@ -33,10 +33,12 @@ const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its address can't be had.
-    #[error("the gateway can't listen at {address}: {source}{}", bind_help(source))]
+    #[error("the gateway can't listen at {address}: {source}{}", bind_help(source, keys))]
     Bind {
         /// The address.
         address: SocketAddr,
+        /// The keys of the configuration that say the address and the port.
+        keys: ListenKeys,
         /// What the system says.
         source: io::Error,
     },
@@ -59,12 +61,22 @@ pub enum StartError {
     Other(String),
 }
 
-fn bind_help(error: &io::Error) -> &'static str {
+/// Where the configuration says what is listened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenKeys {
+    address: &'static str,
+    port: &'static str,
+}
+
+const GATEWAY_KEYS: ListenKeys = ListenKeys { address: "gateway.bind", port: "gateway.port" };
+const METRICS_KEYS: ListenKeys = ListenKeys { address: "gatewarden.metrics.address", port: "gatewarden.metrics.port" };
+
+fn bind_help(error: &io::Error, ListenKeys { address, port }: &ListenKeys) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another `gateway.port`",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose another `gateway.port`",
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address: change `gateway.bind`",
-        _ => "",
+        io::ErrorKind::AddrInUse => format!("; another program listens there: stop it, or choose another `{port}`"),
+        io::ErrorKind::PermissionDenied => format!("; ports below 1024 need a privilege: choose another `{port}`"),
+        io::ErrorKind::AddrNotAvailable => format!("; this machine has no such address: change `{address}`"),
+        _ => String::new(),
     }
 }
 
@@ -98,7 +110,7 @@ pub async fn start_with(config: GatewayConfig, log_sinks: LogSinks) -> Result<Ru
     let path = &config.state_dir;
     make_private(path).map_err(|source| StartError::StateDirectory { path: path.clone(), source })?;
     let address = SocketAddr::new(config.bind.address(), config.port);
-    let (listener, address) = listen(address).await?;
+    let (listener, address) = listen(address, GATEWAY_KEYS).await?;
     let encryption = config.tls.as_ref().map(|tls| tls::acceptor(tls, &config, address.ip())).transpose()?;
     let metrics = GatewayMetrics::new().map_err(|error| StartError::Other(error.to_string()))?;
     let started = Now::read();
@@ -122,13 +134,13 @@ pub async fn start_with(config: GatewayConfig, log_sinks: LogSinks) -> Result<Ru
     let mut serving = vec![accept::gateway(listener, encryption, Rc::clone(&context)).await?];
     let mut metrics_address = None;
     if let Some(metrics) = context.config.metrics {
-        // A gateway is of use without its metrics; their default port is also that of Prometheus itself.
-        match listen(SocketAddr::new(metrics.address, metrics.port)).await {
+        // A gateway is of use without its metrics; their default port is also that of Prometheus itself (document 002).
+        match listen(SocketAddr::new(metrics.address, metrics.port), METRICS_KEYS).await {
             Ok((listener, address)) => {
                 serving.push(accept::metrics(listener, Rc::clone(&context)).await?);
                 metrics_address = Some(address);
             }
-            Err(error) => tracing::warn!(%error, "there will be no metrics; choose another metrics port"),
+            Err(error) => tracing::warn!(%error, "the gateway runs without its metrics"),
         }
     }
     tracing::info!(%address, encrypted, "the gateway listens");
@@ -167,9 +179,23 @@ impl Running {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Bind { address, source };
+async fn listen(address: SocketAddr, keys: ListenKeys) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Bind { address, keys, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn a_taken_port_is_told_by_the_key_that_says_it() {
+        let (_taken, address) = listen(SocketAddr::from(([127, 0, 0, 1], 0)), GATEWAY_KEYS).await.unwrap();
+        for (keys, key) in [(GATEWAY_KEYS, "`gateway.port`"), (METRICS_KEYS, "`gatewarden.metrics.port`")] {
+            let said = listen(address, keys).await.unwrap_err().to_string();
+            assert!(said.ends_with(&format!("choose another {key}")), "{said}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 pub(super) mod endpoint;
 
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -17,9 +17,10 @@ use serde_json::Value;
 use self::endpoint::{Endpoint, find_key};
 use super::EXIT_OK;
 use super::error::CliError;
-use super::http_client::{Ask, EventStream, HttpClient, Reply};
+use super::http_client::{Ask, HttpClient, Reply};
 use super::output::{Output, complain, plain, print};
 use crate::config::{Config, Inputs};
+use crate::event_stream::EventStream;
 
 /// Longest wait for an answer: the daemon may ask several gateways before it gives one.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -75,6 +76,11 @@ pub(super) fn some_change<T: Request + PartialEq>(fields: T) -> Result<T, CliErr
 }
 
 impl DaemonArgs {
+    /// Whether the key is to be read from standard input.
+    pub(super) fn reads_key_from_input(&self) -> bool {
+        self.key_file.as_deref() == Some(Path::new("-"))
+    }
+
     /// Carries out a command, says what went wrong, and gives the exit code.
     pub(super) fn run(&self, command: impl FnOnce(&Daemon) -> Result<u8, CliError>) -> u8 {
         let output = Output::of_process(self.json, self.quiet);
@@ -122,8 +128,19 @@ impl Daemon {
         body: &impl Request,
         key: Option<&str>,
     ) -> Result<Answer<T>, CliError> {
+        self.once("POST", path, Some(&body.json()), key)
+    }
+
+    /// The same with any method.
+    pub(super) fn once<T>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Result<Answer<T>, CliError> {
         let headers: Vec<_> = key.into_iter().map(|key| ("Idempotency-Key", key)).collect();
-        self.ask("POST", path, Some(&body.json()), &headers, PATIENCE)
+        self.ask(method, path, body, &headers, PATIENCE)
     }
 
     /// A request whose answer may take so long.
@@ -164,8 +181,22 @@ impl Daemon {
     pub(super) fn stream(&self, path: &str, after: Option<&str>) -> Result<EventStream, CliError> {
         let mut headers = vec![("X-API-Key", self.key.expose())];
         headers.extend(after.map(|id| ("Last-Event-ID", id)));
+        self.open_stream(path, &headers, None)
+    }
+
+    /// Opens one that ends after so long.
+    pub(super) fn stream_at_most(&self, path: &str, longest: Duration) -> Result<EventStream, CliError> {
+        self.open_stream(path, &[("X-API-Key", self.key.expose())], Some(longest))
+    }
+
+    fn open_stream(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        longest: Option<Duration>,
+    ) -> Result<EventStream, CliError> {
         self.client(STREAM_PATIENCE)
-            .and_then(|client| client.stream(path, &headers))
+            .and_then(|client| client.stream(path, headers, longest))
             .map_err(|error| CliError::unreachable(&self.endpoint, &error))?
             .map_err(|reply| CliError::refused(&self.endpoint, &reply))
     }

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::daemon::{Daemon, DaemonArgs, with_query};
 use super::error::CliError;
-use super::http_client::{EventStream, StreamEvent};
 use super::output::{Paint, Tone, at_ms, complain, plain, try_print};
 use super::{EXIT_FAILURE, EXIT_OK, sleep};
+use crate::event_stream::{EventStream, StreamEvent};
 
 /// What to follow.
 #[derive(Debug, Args)]

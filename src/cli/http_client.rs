@@ -1,6 +1,6 @@
 //! HTTP for commands: one request on a connection of its own, everything bounded; and streams of server-sent events.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
 
+use crate::event_stream::EventStream;
+
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest answer that is read as a whole, and longest line of a stream (an event is one line of data), in bytes.
+/// Longest answer that is read as a whole, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
-const MAX_LINE: u64 = 8 * 1024 * 1024;
 
 /// An answer that was read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,32 +84,47 @@ impl HttpClient {
 
     /// Sends a request and reads the whole answer.
     pub(super) fn send(&self, method: &str, path: &str, ask: Ask<'_>) -> Result<Reply, Error> {
-        Reply::read(self.open(method, path, "application/json", ask)?)
+        Reply::read(self.open(method, path, "application/json", ask, None)?)
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Reply, Error> {
         self.send("GET", path, Ask::default())
     }
 
-    /// Opens a stream of events. An answer that is no stream is given as it is.
-    pub(super) fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Result<Result<EventStream, Reply>, Error> {
-        let response = self.open("GET", path, "text/event-stream", Ask { headers, body: None })?;
+    /// Opens a stream of events, which may be read for so long at most. An answer that is no stream is given as it is.
+    pub(super) fn stream(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        longest: Option<Duration>,
+    ) -> Result<Result<EventStream, Reply>, Error> {
+        let response = self.open("GET", path, "text/event-stream", Ask { headers, body: None }, longest)?;
         if response.status() == 200 {
             let body: Box<dyn Read + Send> = Box::new(response.into_body().into_reader());
-            Ok(Ok(EventStream { from: BufReader::new(body) }))
+            Ok(Ok(EventStream::new(body)))
         } else {
             Reply::read(response).map(Err)
         }
     }
 
-    fn open(&self, method: &str, path: &str, accept: &str, ask: Ask<'_>) -> Result<Response<Body>, Error> {
+    fn open(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        ask: Ask<'_>,
+        longest: Option<Duration>,
+    ) -> Result<Response<Body>, Error> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         request = request.header(ACCEPT, accept).header(CONNECTION, "close");
         for (name, value) in ask.headers {
             request = request.header(*name, *value);
         }
         match ask.body {
-            None => self.agent.run(request.body(())?),
+            None => {
+                let request = self.agent.configure_request(request.body(())?).timeout_recv_body(longest).build();
+                self.agent.run(request)
+            }
             Some(body) => self.agent.run(request.header(CONTENT_TYPE, "application/json").body(body.to_string())?),
         }
     }
@@ -142,87 +158,5 @@ impl Resolver for Known {
             addresses.push(*address);
         }
         if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
-    }
-}
-
-/// One server-sent event.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct StreamEvent {
-    /// Its type; empty for a mere number, with which a stream begins.
-    pub(super) name: String,
-    /// Its number, or its place in a log.
-    pub(super) id: Option<String>,
-    /// What it says, as it came.
-    pub(super) text: String,
-}
-
-impl StreamEvent {
-    /// What it says; null where it is no JSON.
-    pub(super) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_default()
-    }
-}
-
-/// An open stream of events.
-pub(super) struct EventStream {
-    from: BufReader<Box<dyn Read + Send>>,
-}
-
-impl EventStream {
-    /// The next event; none where the stream has ended. Comments are passed over.
-    pub(super) fn next(&mut self) -> Option<StreamEvent> {
-        let mut event = StreamEvent::default();
-        let mut begun = false;
-        loop {
-            let mut line = Vec::new();
-            self.from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
-            // What was cut off in its midst is no event.
-            if line.pop() != Some(b'\n') {
-                return None;
-            }
-            let line = String::from_utf8_lossy(&line);
-            let line = line.trim_end_matches('\r');
-            if line.is_empty() {
-                if begun {
-                    return Some(event);
-                }
-                continue;
-            }
-            let (field, value) = line.split_once(':').unwrap_or((line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
-            match field {
-                "event" => value.clone_into(&mut event.name),
-                "id" => event.id = Some(value.to_owned()),
-                "data" => value.clone_into(&mut event.text),
-                // Comments and the reconnect delay.
-                _ => continue,
-            }
-            begun = true;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stream(said: &'static str) -> EventStream {
-        EventStream { from: BufReader::new(Box::new(said.as_bytes())) }
-    }
-
-    #[test]
-    fn events_are_told_from_comments_and_a_cut_is_no_event() {
-        let mut stream_of_two = stream(
-            "retry: 3000\nid: 7\n\n: heartbeat\n\nevent: gateway.status\nid: 8\ndata: {\"ts\":1}\n\nevent: x\nda",
-        );
-        let first = stream_of_two.next().unwrap();
-        assert_eq!((first.name.as_str(), first.id.as_deref()), ("", Some("7")));
-        let second = stream_of_two.next().unwrap();
-        assert_eq!(
-            (second.name.as_str(), second.id.as_deref(), second.json()["ts"].as_i64()),
-            ("gateway.status", Some("8"), Some(1))
-        );
-        assert!(stream_of_two.next().is_none());
-        assert!(stream("\n\n: x\n").next().is_none());
     }
 }

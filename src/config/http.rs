@@ -63,7 +63,7 @@ pub(super) fn rate_limits(reader: &mut Reader<'_>) -> RateLimits {
         gateway_per_minute: reader.positive("rate_limit.gateway_per_minute", 100, 10_000_000),
         spawn_per_minute: reader.positive("rate_limit.spawn_per_minute", 60, 10_000_000),
         control_per_minute: reader.positive("rate_limit.control_per_minute", 10, 10_000_000),
-        wrong_keys_per_minute: reader.positive("rate_limit.wrong_keys_per_minute", 10, 10_000),
+        wrong_keys_per_minute: reader.positive("rate_limit.wrong_keys_per_minute", 5, 10_000),
         health_interval: reader.duration("rate_limit.health_interval", "10s", SHORTEST..=HOUR),
     }
 }

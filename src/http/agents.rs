@@ -10,10 +10,9 @@ use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::store::records::{AgentChange, AgentFilter, AgentHeartbeat, AgentRecord, AgentStatus, NewAgent};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::agents::{
-    Agent, AgentAnswer, AgentFields, AgentList, HeartbeatAnswer, HeartbeatBody, ListAgentsQuery, NewAgentBody,
-    SyncAnswer, SyncBody, TokenUsageWords, Tokens,
+    Agent, AgentAnswer, AgentDeleted, AgentFields, AgentList, HeartbeatAnswer, HeartbeatBody, ListAgentsQuery,
+    NewAgentBody, SyncAnswer, SyncBody, TokenUsageWords, Tokens,
 };
-use gatewarden_api::gateways::Deleted;
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::{GatewayErrors, NoGateway};
 use serde_json::Value;
@@ -140,7 +139,7 @@ pub(crate) async fn update_agent(
     tag = "Agents",
     params(AgentPath),
     responses(
-        (status = 200, description = "It is gone", body = Deleted),
+        (status = 200, description = "It is gone", body = AgentDeleted),
         (status = 404, description = "No agent has this id or name", body = ErrorBody),
     ),
 )]
@@ -148,7 +147,7 @@ pub(crate) async fn update_agent(
 pub(crate) async fn delete_agent(by: Authorized<GatewayAdmin>, app: App, request: HttpRequest) -> Answer {
     let deleted = app.ask(&app.direct.delete_agent, DeleteAgent(path_key(&request)?)).await?;
     log(&by.caller, "deleted", &deleted);
-    Ok(HttpResponse::Ok().json(Deleted { deleted: true }))
+    Ok(HttpResponse::Ok().json(AgentDeleted { success: true, deleted: true }))
 }
 
 /// Report in

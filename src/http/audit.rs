@@ -72,6 +72,8 @@ const ACTIONS: &[(&str, &str, &str, &str, &[&str])] = &[
     ("POST", "/api/spawn", "spawn.create", "spawn", &[]),
     ("POST", "/api/connect", "connection.create", "connection", &["agent_name"]),
     ("DELETE", "/api/connect", "connection.delete", "connection", &["connection_id"]),
+    // What a tool does has the entry of its own request.
+    ("POST", "/mcp", "mcp.call!", "tool", &[]),
     ("POST", "/api/tokens", "tokens.report!", "agent", &["agent_name", "agent"]),
 ];
 

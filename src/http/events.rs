@@ -39,7 +39,7 @@ pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
 /// then it should read the state anew. One that reads too slowly loses its oldest waiting events and is told how many
 /// with an event `lagged`. A comment line comes every 15 s, every 3 s where log entries were asked for. Events of the type
 /// `audit` go to admins only, those of the type `log` to operators and admins who name it in `types`: gateways' logs are
-/// read while somebody does. The stream ends when the daemon stops, and when the key or browser session behind it is no
+/// read while somebody does. Whoever names a type that the key's role may not follow is refused. The stream ends when the daemon stops, and when the key or browser session behind it is no
 /// longer good.
 #[utoipa::path(
     tag = "Events",
@@ -149,12 +149,8 @@ impl Deref for Place {
 
 /// Subscribes a client to what it wants and may see.
 pub(crate) async fn join(app: &AppContext, caller: &Caller, wanted: &Wanted) -> Result<Place, ApiError> {
-    let kinds = kinds_for(caller.key.role, &wanted.kinds);
-    let filter = if kinds.is_empty() {
-        EventFilter::nothing()
-    } else {
-        EventFilter::new(&kinds, caller.is_at_least(Role::Admin)).with_logs_of(wanted.logs_of.clone())
-    };
+    let kinds = kinds_for(caller.key.role, &wanted.kinds)?;
+    let filter = EventFilter::new(&kinds, caller.is_at_least(Role::Admin)).with_logs_of(wanted.logs_of.clone());
     for id in wanted.logs_of.iter().flat_map(|ids| ids.iter()) {
         app.gateway(*id)?;
     }
@@ -181,15 +177,31 @@ fn holder(caller: &Caller) -> Holder {
     Holder { key: caller.key.limit_key(), is_admin: caller.is_at_least(Role::Admin) }
 }
 
-/// Without a choice: all but log entries. Those are for operators.
-fn kinds_for(role: Role, wanted: &[EventKind]) -> Vec<EventKind> {
-    let mut kinds = wanted.to_vec();
-    if kinds.is_empty() {
-        kinds = EventKind::ALL.to_vec();
-        kinds.retain(|kind| *kind != EventKind::Log);
+/// Without a choice: all that the role may follow, but log entries. A choice of more than it may is refused: a stream on which
+/// what was asked for never comes looks like one on which it doesn't happen.
+fn kinds_for(role: Role, wanted: &[EventKind]) -> Result<Vec<EventKind>, ApiError> {
+    let needed = |kind: &EventKind| match kind {
+        EventKind::Audit => Role::Admin,
+        EventKind::Log => Role::Operator,
+        _ => Role::Viewer,
+    };
+    if wanted.is_empty() {
+        let unasked = |kind: &EventKind| *kind != EventKind::Log && needed(kind) <= role;
+        return Ok(EventKind::ALL.into_iter().filter(unasked).collect());
     }
-    kinds.retain(|kind| *kind != EventKind::Log || role >= Role::Operator);
-    kinds
+    let beyond: Vec<String> = wanted
+        .iter()
+        .filter(|kind| needed(kind) > role)
+        .map(|kind| format!("{} (needs the role {})", kind.as_str(), needed(kind).as_str()))
+        .collect();
+    if beyond.is_empty() {
+        return Ok(wanted.to_vec());
+    }
+    let (types, role) = (beyond.join(", "), role.as_str());
+    let sentence = format!("A key with the role {role} can't follow events of these types: {types}");
+    Err(Failure::new(ErrorCode::Forbidden, sentence)
+        .with_help("Leave them out of types, or use a key of a larger role.")
+        .into())
 }
 
 async fn subscribe(app: &AppContext, subscribe: Subscribe) -> Result<Subscription, ApiError> {
@@ -283,13 +295,23 @@ mod tests {
     #[test]
     fn log_entries_come_to_operators_who_name_them() {
         let log = [EventKind::Log, EventKind::GatewayStatus];
-        assert_eq!(kinds_for(Role::Operator, &log), log);
-        assert_eq!(kinds_for(Role::Admin, &log), log);
-        assert_eq!(kinds_for(Role::Viewer, &log), [EventKind::GatewayStatus]);
-        assert_eq!(kinds_for(Role::Viewer, &[EventKind::Log]), []);
-        let everything = kinds_for(Role::Admin, &[]);
+        assert_eq!(kinds_for(Role::Operator, &log).unwrap(), log);
+        assert_eq!(kinds_for(Role::Admin, &log).unwrap(), log);
+        let everything = kinds_for(Role::Admin, &[]).unwrap();
         assert_eq!(everything.len(), EventKind::ALL.len() - 1);
         assert!(!everything.contains(&EventKind::Log));
+    }
+
+    #[test]
+    fn types_above_the_role_are_left_out_unasked_and_refused_by_name() {
+        let of_viewer = kinds_for(Role::Viewer, &[]).unwrap();
+        assert_eq!(of_viewer.len(), EventKind::ALL.len() - 2);
+        assert!(!of_viewer.contains(&EventKind::Audit));
+        let refused = |role, wanted: &[EventKind]| kinds_for(role, wanted).unwrap_err().0;
+        let failure = refused(Role::Viewer, &[EventKind::Log, EventKind::GatewayStatus, EventKind::Audit]);
+        assert_eq!(failure.code, ErrorCode::Forbidden);
+        assert!(failure.message.ends_with("log (needs the role operator), audit (needs the role admin)"), "{failure}");
+        assert!(refused(Role::Operator, &[EventKind::Audit]).message.contains("audit"));
     }
 
     fn wanted(query: &str, header: Option<&str>) -> Result<Wanted, String> {

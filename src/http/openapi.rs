@@ -3,9 +3,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Read as _;
 
-use actix_web::{HttpResponse, get};
-use gatewarden_actors::error::ErrorCode;
+use actix_web::body::{BodyStream, BoxBody, MessageBody, to_bytes};
+use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, AcceptEncoding, Encoding, HeaderValue};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{Error, HttpMessage as _, HttpResponse, get, web};
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::{BreakerState, Phase, Status};
 use gatewarden_actors::machines::routing::RouteReason;
 use gatewarden_actors::machines::spawn_state::SpawnState;
@@ -29,6 +36,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::SESSION_COOKIE;
 use super::context::App;
+use super::error::ApiError;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -219,7 +227,42 @@ pub(crate) async fn read_openapi(app: App) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(app.document.serialized())
 }
 
-/// The page that shows the document, its assets compiled in.
-pub(crate) fn pages() -> SwaggerUi {
-    SwaggerUi::new("/docs/{_:.*}").config(Config::from("/api/openapi.json"))
+/// The page that shows the document, its assets compiled in, compressed.
+pub(crate) fn pages() -> impl HttpServiceFactory {
+    let pages = SwaggerUi::new("/{_:.*}").config(Config::from("/api/openapi.json"));
+    web::scope("/docs").wrap(from_fn(as_the_client_takes_it)).service(pages)
+}
+
+/// Bytes of a page that are handed over at a time.
+const PIECE: usize = 16 * 1024;
+
+/// Decompresses what is for a client that doesn't say that it takes gzip.
+async fn as_the_client_takes_it(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let takes_gzip = request.get_header::<AcceptEncoding>().is_some_and(|accepted| {
+        accepted.negotiate([Encoding::gzip(), Encoding::identity()].iter()) == Some(Encoding::gzip())
+    });
+    let (request, response) = next.call(request).await?.into_parts();
+    let (mut head, body) = response.into_parts();
+    head.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if takes_gzip || head.headers_mut().remove(header::CONTENT_ENCODING).next().is_none() {
+        return Ok(ServiceResponse::new(request, head.set_body(BoxBody::new(body))));
+    }
+    let compressed = to_bytes(body).await.map_err(|_| ApiError(Failure::unavailable("page")))?;
+    let reader = GzDecoder::new(std::io::Cursor::new(compressed));
+    let pieces = futures_util::stream::unfold(reader, async |mut reader| {
+        let mut piece = vec![0; PIECE];
+        let read = reader.read(&mut piece);
+        match read {
+            Ok(0) => None,
+            Ok(length) => {
+                piece.truncate(length);
+                Some((Ok(Bytes::from(piece)), reader))
+            }
+            Err(error) => Some((Err(error), reader)),
+        }
+    });
+    Ok(ServiceResponse::new(request, head.set_body(BoxBody::new(BodyStream::new(Box::pin(pieces))))))
 }

@@ -8,7 +8,7 @@ use super::events::socket;
 use super::gateways::{health, logs};
 use super::organization::{gateways as organization, sessions as organization_sessions, status, templates};
 use super::route_table::Routes;
-use super::{access, agents, daemon, devices, direct, events, gateways, openapi, sessions, spawn};
+use super::{access, agents, daemon, devices, direct, events, gateways, mcp, openapi, sessions, spawn};
 
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
 #[rustfmt::skip]
@@ -79,6 +79,7 @@ pub(crate) fn api(routes: &mut impl Routes) {
         .service(daemon::api_health)                        // GET    /api/health
         .service(daemon::ready)                             // GET    /ready
         .service(daemon::read_metrics)                      // GET    /metrics
+        .service(mcp::answer_assistant)                     // POST   /mcp
         .service(openapi::read_openapi);                    // GET    /api/openapi.json
 }
 

@@ -100,7 +100,7 @@ pub struct RateLimits {
     pub health_interval: Duration,
     /// Controls of one session a minute, whoever asks for them, which is also the burst; 10.
     pub control_per_minute: NonZeroU32,
-    /// Wrong keys a minute and address, which is also the burst; 10.
+    /// Wrong keys a minute and address, logins among them, which is also the burst; 5.
     pub wrong_keys_per_minute: NonZeroU32,
 }
 
@@ -112,7 +112,7 @@ impl Default for RateLimits {
             spawn_per_minute: NonZeroU32::MIN.saturating_add(59),
             health_interval: Duration::from_secs(10),
             control_per_minute: NonZeroU32::MIN.saturating_add(9),
-            wrong_keys_per_minute: NonZeroU32::MIN.saturating_add(9),
+            wrong_keys_per_minute: NonZeroU32::MIN.saturating_add(4),
         }
     }
 }

@@ -151,6 +151,10 @@ fn example(method: &str, route: &str, subjects: &Subjects, name: &str) -> Option
         ("POST", "/api/agents/{id}/heartbeat") => (route.replace("{id}", "worker"), None),
         ("POST", "/api/connect") => (route.to_owned(), Some(json!({"tool_name": "codex", "agent_name": name}))),
         ("DELETE", "/api/connect") => (route.to_owned(), Some(json!({"connection_id": "conn-none"}))),
+        ("POST", "/mcp") => {
+            let call = json!({"name": "spawn", "arguments": {"task": name, "gateway_id": gateway}});
+            (route.to_owned(), Some(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})))
+        }
         ("POST", "/api/tokens") => {
             (route.to_owned(), Some(json!({"model": "m", "agent": name, "input_tokens": 1, "output_tokens": 1})))
         }

@@ -71,6 +71,8 @@ mod logs;
 #[cfg(test)]
 mod malformed_requests;
 #[cfg(test)]
+mod mcp;
+#[cfg(test)]
 mod notifications;
 #[cfg(test)]
 mod operations_page;

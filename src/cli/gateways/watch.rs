@@ -13,9 +13,9 @@ use super::show::table;
 use crate::cli::daemon::{Answer, Daemon};
 use crate::cli::error::CliError;
 use crate::cli::events::{time_of, word};
-use crate::cli::http_client::StreamEvent;
 use crate::cli::output::{Paint, Tone, at_ms, plain, try_print};
 use crate::cli::{EXIT_DENIED, EXIT_OK, sleep};
+use crate::event_stream::StreamEvent;
 
 /// What is followed.
 const STREAM: &str = "/api/events?types=gateway.status,gateway.primary,gateway.blocked,session.update";

@@ -42,7 +42,7 @@ async fn an_agent_is_created_read_changed_and_deleted_by_id_or_name() {
     assert_eq!(changed["config"], agent["config"], "what is left out stays");
     assert_eq!(harness.send(harness.admin("GET", "/api/agents/a%2Fb")).await.status, 200);
     let deleted = harness.send(harness.admin("DELETE", "/api/agents/a%2Fb")).await;
-    assert_eq!((deleted.status.as_u16(), deleted.json()), (200, json!({"deleted": true})));
+    assert_eq!((deleted.status.as_u16(), deleted.json()), (200, json!({"success": true, "deleted": true})));
     let next = create(&harness, json!({"name": "a/b"})).await;
     assert_eq!(next["agent"]["id"], 2, "an id is never used again");
 }

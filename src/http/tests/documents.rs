@@ -113,9 +113,20 @@ async fn the_page_is_served_with_everything_it_loads() {
     let moved = harness.send(Ask::new("GET", "/docs")).await;
     assert!(moved.status.is_redirection());
     assert_eq!(moved.header("location"), Some("/docs/"));
-    let page = harness.send(Ask::new("GET", "/docs/")).await;
+    let page = harness.send(Ask::new("GET", "/docs/").header("accept-encoding", "br, gzip;q=0.8")).await;
     assert_eq!(page.status, 200);
     let text = inflated(&page);
+    for takes in [None, Some("identity"), Some("br, gzip;q=0")] {
+        let ask = Ask::new("GET", "/docs/");
+        let ask = match takes {
+            Some(takes) => ask.header("accept-encoding", takes),
+            None => ask,
+        };
+        let plain = harness.send(ask).await;
+        assert_eq!(plain.header("content-encoding"), None, "{takes:?}");
+        assert_eq!(plain.header("vary"), Some("Accept-Encoding"));
+        assert_eq!(plain.text(), text, "{takes:?}");
+    }
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"));
     let mut loaded = 0;

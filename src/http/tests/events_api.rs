@@ -76,17 +76,41 @@ async fn an_id_that_cannot_be_served_is_answered_with_a_reset_and_the_newest_id(
 #[actix_web::test]
 async fn only_the_types_asked_for_are_sent_and_audit_events_to_admins_only() {
     let harness = Harness::start().await;
+    let all = "/api/events";
+    let (mut viewer, _) = opened(&harness, harness.ask(Role::Viewer, "GET", all)).await;
+    let (mut operator, _) = opened(&harness, harness.ask(Role::Operator, "GET", all)).await;
     let path = "/api/events?types=audit,gateway.primary";
-    let (mut viewer, _) = opened(&harness, harness.ask(Role::Viewer, "GET", path)).await;
-    let (mut operator, _) = opened(&harness, harness.ask(Role::Operator, "GET", path)).await;
     let (mut admin, _) = opened(&harness, harness.admin("GET", path)).await;
     for kind in [EventKind::SessionUpdate, EventKind::Audit, EventKind::GatewayStatus, EventKind::GatewayPrimary] {
         harness.events.publish(kind, json!({}));
     }
-    assert_eq!(event(&mut viewer).await.0, "gateway.primary");
-    assert_eq!(event(&mut operator).await.0, "gateway.primary");
+    for who in [&mut viewer, &mut operator] {
+        for expected in ["session.update", "gateway.status", "gateway.primary"] {
+            assert_eq!(event(who).await.0, expected);
+        }
+    }
     assert_eq!(event(&mut admin).await.0, "audit");
     assert_eq!(event(&mut admin).await.0, "gateway.primary");
+}
+
+#[actix_web::test]
+async fn whoever_names_types_above_its_role_is_told_which() {
+    let harness = Harness::start().await;
+    for (role, types) in [(Role::Viewer, "audit,gateway.primary"), (Role::Viewer, "log"), (Role::Operator, "audit")] {
+        for place in ["/api/events", "/api/ws"] {
+            let ask = harness.ask(role, "GET", &format!("{place}?types={types}"));
+            let upgrade = ask
+                .header("connection", "upgrade")
+                .header("upgrade", "websocket")
+                .header("sec-websocket-version", "13")
+                .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+            let refused = harness.send(upgrade).await;
+            assert_eq!((refused.status.as_u16(), refused.error_code().as_str()), (403, "forbidden"), "{place} {types}");
+            let sentence = refused.json()["error"].as_str().unwrap().to_owned();
+            assert!(sentence.contains(types.split(',').next().unwrap()), "{sentence}");
+            assert!(!sentence.contains("gateway.primary"), "{sentence}");
+        }
+    }
 }
 
 #[actix_web::test]
@@ -94,8 +118,6 @@ async fn log_entries_come_to_whoever_names_them_and_only_then_are_gateways_asked
     let harness = Harness::start().await;
     let entry = |gateway: i64| json!({ "gateway_id": gateway, "message": "up" });
     let (mut everything, _) = opened(&harness, harness.admin("GET", "/api/events")).await;
-    let (mut viewer, _) =
-        opened(&harness, harness.ask(Role::Viewer, "GET", "/api/events?types=log,gateway.status")).await;
     assert!(harness.script.watched.lock().unwrap().is_empty(), "nobody asked by name");
     let path = "/api/events?types=log,gateway.status&gateway_id=1";
     let (mut operator, _) = opened(&harness, harness.ask(Role::Operator, "GET", path)).await;
@@ -106,9 +128,7 @@ async fn log_entries_come_to_whoever_names_them_and_only_then_are_gateways_asked
     harness.events.publish(EventKind::Log, entry(2));
     harness.events.publish(EventKind::Log, entry(1));
     harness.events.publish(EventKind::GatewayStatus, json!({ "gateway_id": 2 }));
-    for others in [&mut everything, &mut viewer] {
-        assert_eq!(event(others).await.0, "gateway.status");
-    }
+    assert_eq!(event(&mut everything).await.0, "gateway.status");
     assert_eq!(event(&mut operator).await.2, entry(1));
     assert_eq!(event(&mut operator).await.0, "gateway.status");
     let unknown = harness.send(harness.admin("GET", "/api/events?types=log&gateway_id=9")).await;

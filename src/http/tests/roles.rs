@@ -30,6 +30,7 @@ fn table() -> Vec<Row> {
         row("GET", "/ready", None, open),
         row("GET", "/metrics", None, open),
         row("GET", "/api/openapi.json", None, open),
+        row("POST", "/mcp", Some(json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})), viewer),
         row("GET", "/api/gateways", None, viewer),
         row("GET", "/api/gateways/1", None, viewer),
         row("GET", "/api/gateways/health/history", None, viewer),
@@ -196,7 +197,7 @@ async fn wrong_keys_are_slowed_down_and_a_right_one_never_is() {
         }
         statuses.push(answer.status.as_u16());
     }
-    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 10);
+    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 5);
     assert_eq!(statuses.last(), Some(&429));
     assert_eq!(harness.send(harness.admin("GET", "/api/gateways")).await.status, 200, "the same address");
     let elsewhere = Ask::new("GET", "/api/gateways").peer("192.0.2.7:1").header("x-api-key", "wrong");
@@ -205,4 +206,18 @@ async fn wrong_keys_are_slowed_down_and_a_right_one_never_is() {
     assert_eq!(harness.send(login).await.status, 429, "logins count too");
     let login = Ask::new("POST", "/api/auth/login").json(json!({"api_key": harness.key(Role::Viewer)}));
     assert_eq!(harness.send(login).await.status, 200);
+}
+
+#[actix_web::test]
+async fn the_sixth_wrong_login_in_a_minute_is_refused_by_the_address_behind_the_proxy() {
+    let harness = Harness::start().await;
+    let login = |client: &str, key: &str| {
+        let login = Ask::new("POST", "/api/auth/login").json(json!({"api_key": key}));
+        login.peer("127.0.0.1:1").header("x-forwarded-for", client)
+    };
+    for expected in [401, 401, 401, 401, 401, 429, 429] {
+        assert_eq!(harness.send(login("192.0.2.7", "wrong")).await.status, expected);
+    }
+    assert_eq!(harness.send(login("192.0.2.8", "wrong")).await.status, 401, "another client of the same proxy");
+    assert_eq!(harness.send(login("192.0.2.7", &harness.key(Role::Viewer))).await.status, 200, "a right key never is");
 }

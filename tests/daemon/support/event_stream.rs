@@ -102,15 +102,6 @@ impl EventStream {
         }
     }
 
-    /// Reads what is left after the daemon's sudden end: no event may be among it.
-    #[track_caller]
-    pub(crate) fn expect_nothing(mut self) {
-        let mut rest = String::new();
-        // The connection may end in the middle of a chunk.
-        let _ = self.reader.read_to_string(&mut rest);
-        assert!(!rest.contains("event: ") && self.blocks.is_empty(), "{rest}");
-    }
-
     /// Reads on until the daemon ends the stream.
     #[track_caller]
     pub(crate) fn drain_to_end(&mut self) {
