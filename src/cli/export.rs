@@ -9,7 +9,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::EXIT_OK;
-use super::daemon::{Daemon, DaemonArgs, path_part};
+use super::daemon::{Daemon, PlaceArgs, ShownArgs, path_part};
 use super::error::CliError;
 use super::files::write_private;
 use super::output::{complain_as_is, print};
@@ -18,7 +18,9 @@ use super::output::{complain_as_is, print};
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
-    daemon: DaemonArgs,
+    place: PlaceArgs,
+    #[command(flatten)]
+    shown: ShownArgs,
     /// Form of the list
     #[arg(long, value_name = "FORMAT", default_value = "toml")]
     format: Format,
@@ -62,7 +64,7 @@ struct Document {
 
 /// Writes the list.
 pub(super) fn run(args: &ExportArgs) -> u8 {
-    args.daemon.run(|daemon| {
+    args.place.run(args.shown.output(), |daemon| {
         let gateways = daemon.gateways()?.into_iter().map(|gateway| exported(daemon, gateway, args.with_tokens));
         let document = Document { gateways: gateways.collect::<Result<_, _>>()? };
         let written = if args.format == Format::Json || daemon.output.is_json() {
