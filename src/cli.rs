@@ -2,6 +2,9 @@
 
 mod agents;
 mod check;
+mod completions;
+mod confirmation;
+mod context;
 mod daemon;
 mod doctor;
 mod error;
@@ -12,6 +15,7 @@ mod findings;
 mod gateway;
 mod gateway_target;
 mod gateways;
+mod help;
 mod http_client;
 mod identity;
 mod import;
@@ -24,12 +28,15 @@ mod sessions;
 mod shell;
 mod spawn;
 mod status;
+mod stream;
+mod table;
 mod up;
+mod wording;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::error::CliError;
 use self::installation::{BackupArgs, ConfigArgs, RekeyArgs, RestoreArgs};
@@ -82,6 +89,8 @@ enum Command {
     Rekey(RekeyArgs),
     /// Look for what is wrong with the installation, and say what helps; ends with 1 where something is.
     Doctor(doctor::DoctorArgs),
+    /// Name daemons, and choose the one that commands talk to.
+    Context(context::ContextArgs),
     /// Say how a running daemon is.
     Status(status::StatusArgs),
     /// List, change and follow the gateways of a running daemon.
@@ -112,6 +121,8 @@ enum Command {
     Gateway(gateway::GatewayArgs),
     /// Let an AI assistant look after the gateways of a running daemon: an MCP server on standard input and output.
     Mcp(mcp::McpArgs),
+    /// Print the version.
+    Version,
     /// Print the OpenAPI document of the REST interface.
     Openapi,
     /// Print a script that completes commands in a shell.
@@ -138,7 +149,9 @@ struct ServeArgs {
 
 /// Reads the arguments of this process and carries them out.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    shell::complete();
+    let parsed = help::documented(Cli::command()).try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too; they are no mistakes.
@@ -157,6 +170,7 @@ pub fn run() -> ExitCode {
         Command::Restore(args) => installation::restore(&args),
         Command::Rekey(args) => installation::rekey(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Context(args) => context::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Gateways(args) => gateways::run(&args),
         Command::Sessions(args) => sessions::run(&args),
@@ -172,8 +186,12 @@ pub fn run() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Gateway(args) => finish(gateway::run(args)),
         Command::Mcp(args) => mcp::run(&args),
+        Command::Version => {
+            output::print(concat!("gatewarden ", env!("CARGO_PKG_VERSION")));
+            EXIT_OK
+        }
         Command::Openapi => finish(shell::openapi()),
-        Command::Completions(args) => shell::completions(&args),
+        Command::Completions(args) => finish(shell::completions(&args)),
         Command::Man(args) => finish(shell::man(&args)),
     };
     code.into()
@@ -216,15 +234,13 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use crate::config::{API_KEY_VARIABLE, URL_VARIABLE};
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        help::documented(Cli::command()).debug_assert();
     }
 
     /// Every command with what it does, as `docs/command-line.md` has them.
@@ -256,7 +272,7 @@ mod tests {
     }
 
     /// The words of a line of a shell, as far as examples go: quotes, and an end at a pipe or a remark.
-    fn words(line: &str) -> Vec<String> {
+    pub(super) fn words(line: &str) -> Vec<String> {
         let mut words = vec![String::new()];
         let mut quoted = false;
         for character in line.chars() {

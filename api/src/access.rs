@@ -18,6 +18,9 @@ pub struct KeyList {
     pub keys: Vec<Key>,
     /// How many there are.
     pub total: usize,
+    /// Whether a key of the configuration, or of the state directory, lets its holder in as an admin, too.
+    #[serde(default)]
+    pub configured: bool,
 }
 
 /// A key as it is listed. The key itself is nowhere.

@@ -137,7 +137,9 @@ fn last_credible(now_ms: i64) -> i64 {
 
 fn is_backup(name: &str) -> bool {
     let stamp = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
-    stamp.is_some_and(|stamp| stamp.len() == 16 && stamp.starts_with(|first: char| first.is_ascii_digit()))
+    stamp
+        .and_then(|stamp| stamp.split('-').next())
+        .is_some_and(|stamp| stamp.len() == 16 && stamp.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// Which of these files go: the oldest backups beyond `keep` with their keys, and what a process left that isn't at work.
@@ -178,6 +180,7 @@ mod tests {
     fn times_in_file_names_sort_and_need_no_quoting() {
         assert_eq!(stamp(1_795_274_416_123), "20261121T152016Z");
         assert!(is_backup(&file_name(&stamp(1_795_274_416_123))));
+        assert!(is_backup("gatewarden-20261121T180545Z-2.db"), "the second one of a second is one, too");
     }
 
     #[test]

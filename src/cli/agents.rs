@@ -9,9 +9,11 @@ use gatewarden_api::gateways::Deleted;
 use serde_json::{Map, Value, json};
 
 use super::EXIT_OK;
+use super::confirmation::YesArgs;
 use super::daemon::{Daemon, DaemonArgs, now_s, path_part, some_change, with_query};
 use super::error::CliError;
-use super::output::{Cell, Details, Table, ago, at};
+use super::output::{Details, ago, at};
+use super::table::{Cell, Table};
 
 /// Agents that this daemon knows.
 #[derive(Debug, Args)]
@@ -25,6 +27,7 @@ pub(super) struct AgentsArgs {
 #[derive(Debug, Subcommand)]
 enum AgentsCommand {
     /// List them by name
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Show everything about one
     Show(OneArgs),
@@ -33,7 +36,7 @@ enum AgentsCommand {
     /// Change one
     Update(UpdateArgs),
     /// Forget some
-    Rm(SomeArgs),
+    Rm(RemoveArgs),
     /// Read the agents of a gateway, or of the acting primary, and make them known
     Sync(SyncArgs),
 }
@@ -53,7 +56,7 @@ struct ListArgs {
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=200))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
     /// From 1
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -68,10 +71,12 @@ struct OneArgs {
 }
 
 #[derive(Debug, Args)]
-struct SomeArgs {
+struct RemoveArgs {
     /// Names or ids
     #[arg(value_name = "AGENT", required = true)]
     agents: Vec<String>,
+    #[command(flatten)]
+    yes: YesArgs,
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +138,7 @@ pub(super) struct ConnectionsArgs {
 #[derive(Debug, Subcommand)]
 enum ConnectionsCommand {
     /// List those that are open
+    #[command(visible_alias = "ls")]
     List {
         /// Those that ended in the last 30 days, too
         #[arg(long)]
@@ -160,8 +166,9 @@ pub(super) fn run(args: &AgentsArgs) -> u8 {
         AgentsCommand::Add(args) => add(daemon, args),
         AgentsCommand::Update(args) => update(daemon, args),
         AgentsCommand::Rm(args) => {
+            args.yes.confirm("Forget", "the agent", &args.agents)?;
             for agent in &args.agents {
-                let answer = daemon.call("DELETE", &path_of(agent), None)?;
+                let answer = daemon.call("DELETE", &path_of(agent), None).map_err(|error| error.about(agent))?;
                 daemon.done(&answer, |_: &Deleted| format!("removed {agent}"))?;
             }
             Ok(EXIT_OK)
@@ -184,7 +191,7 @@ fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
         ("gateway_id", daemon.maybe_gateway_id(args.gateway.as_deref())?.map(|id| id.to_string())),
     ];
     let answer = daemon.get(&with_query("/api/agents", &query))?;
-    daemon.show(&answer, |list: &AgentList| {
+    daemon.list(&answer, "agents", |list: &AgentList| {
         let now_s = now_s();
         let row = |agent: &Agent| {
             vec![
@@ -198,7 +205,9 @@ fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
             ]
         };
         let heading = ["NAME", "ID", "STATUS", "ROLE", "GATEWAY", "SOURCE", "SEEN"];
-        Table::of(&heading, list.agents.iter().map(row), "There is no agent of this kind.").shown(daemon.output)
+        Table::of(&heading, list.agents.iter().map(row), "No agent was found.")
+            .cutting(&[("NAME", 16), ("ROLE", 12)])
+            .leaving_out(&["SOURCE", "SEEN", "ID"])
     })
 }
 
@@ -277,7 +286,7 @@ pub(super) fn connections(args: &ConnectionsArgs) -> u8 {
     args.daemon.run(|daemon| match &args.command {
         ConnectionsCommand::List { all } => {
             let path = if *all { "/api/connect" } else { "/api/connect?status=connected" };
-            daemon.show(&daemon.get(path)?, |list| connection_table(list).shown(daemon.output))
+            daemon.list(&daemon.get(path)?, "connections", connection_table)
         }
         ConnectionsCommand::Close { ids } => {
             for id in ids {
@@ -308,4 +317,7 @@ fn connection_table(list: &ConnectionList) -> Table {
     };
     let heading = ["ID", "TOOL", "AGENT", "STATUS", "LAST HEARTBEAT", "ENDED BECAUSE"];
     Table::of(&heading, list.connections.iter().map(row), "No tool is connected.")
+        .cutting(&[("TOOL", 12), ("AGENT", 12)])
+        .leaving_out(&["LAST HEARTBEAT", "TOOL"])
+        .below("ENDED BECAUSE")
 }

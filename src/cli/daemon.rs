@@ -1,5 +1,6 @@
 //! Commands that talk to a running daemon: which daemon, with which key, and typed answers.
 
+pub(super) mod contexts;
 pub(super) mod endpoint;
 
 use std::marker::PhantomData;
@@ -18,7 +19,8 @@ use self::endpoint::{Endpoint, find_key};
 use super::EXIT_OK;
 use super::error::CliError;
 use super::http_client::{Ask, HttpClient, Reply};
-use super::output::{Output, complain, plain, print};
+use super::output::{Format, Output, complain, plain, print};
+use super::table::Table;
 use crate::config::{Config, Inputs};
 use crate::event_stream::EventStream;
 
@@ -27,22 +29,50 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A stream that says nothing for so long is dead: a comment comes every 15 s.
 const STREAM_PATIENCE: Duration = Duration::from_secs(45);
 
+/// The options of every command that talks to a daemon stand together in its help.
+const PLACE: &str = "The daemon";
+const SHOWN: &str = "Output";
+
 /// What every command takes that talks to a daemon.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "The daemon, and how it is shown")]
 pub(super) struct DaemonArgs {
-    /// Where the daemon is, http or https [env: GATEWARDEN_URL] [default: as configured here, else http://127.0.0.1:3000]
-    #[arg(long, global = true, value_name = "URL")]
-    url: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    shown: ShownArgs,
+    /// How it is shown: table (as the terminal is wide), wide (all columns, nothing cut), json (the API's own), or jsonl (a line of
+    /// JSON for each element of a list)
+    #[arg(long, short = 'o', global = true, value_name = "FORMAT", help_heading = SHOWN, conflicts_with_all = ["json", "quiet"])]
+    format: Option<Format>,
+}
+
+/// Which daemon, and with which key.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct PlaceArgs {
+    /// Where the daemon is, http or https [env: GATEWARDEN_URL] [default: the context in use, else as configured on this machine,
+    /// else http://127.0.0.1:3000]
+    #[arg(long, global = true, value_name = "URL", help_heading = PLACE)]
+    pub(super) url: Option<String>,
+    /// A daemon that `gatewarden context add` has named
+    #[arg(long, global = true, value_name = "NAME", help_heading = PLACE, conflicts_with = "url")]
+    pub(super) context: Option<String>,
     /// File that holds the API key, - for standard input [env: GATEWARDEN_API_KEY holds the key itself] [default for a daemon
     /// on this machine: its own admin key, where it may be read]
-    #[arg(long, global = true, value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "FILE", help_heading = PLACE)]
+    pub(super) key_file: Option<PathBuf>,
+    /// State directory of a daemon on this machine: its admin key is taken
+    #[arg(long, global = true, value_name = "DIR", help_heading = PLACE, conflicts_with = "key_file")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+/// How much is shown.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ShownArgs {
     /// Print the API's own JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = SHOWN)]
     json: bool,
     /// Print names or ids alone, and nothing about changes that went well
-    #[arg(long, short, global = true, conflicts_with = "json")]
+    #[arg(long, short, global = true, conflicts_with = "json", help_heading = SHOWN)]
     quiet: bool,
 }
 
@@ -51,6 +81,8 @@ pub(super) struct DaemonArgs {
 pub(super) struct Daemon {
     endpoint: Endpoint,
     key: Secret,
+    /// Longest wait for an answer.
+    patience: Duration,
     pub(super) output: Output,
 }
 
@@ -83,25 +115,49 @@ impl DaemonArgs {
 
     /// Carries out a command, says what went wrong, and gives the exit code.
     pub(super) fn run(&self, command: impl FnOnce(&Daemon) -> Result<u8, CliError>) -> u8 {
-        let output = Output::of_process(self.json, self.quiet);
-        let inputs = Inputs::of_process();
-        let ended = Daemon::find(self, &inputs, output).and_then(|daemon| command(&daemon));
+        let output = Output::of_process(self.shown.json, self.shown.quiet);
+        self.place.run(self.format.map_or(output, |format| output.formatted(format)), command)
+    }
+}
+
+impl ShownArgs {
+    pub(super) fn output(&self) -> Output {
+        Output::of_process(self.json, self.quiet)
+    }
+}
+
+impl PlaceArgs {
+    /// The same for a command that shows things its own way.
+    pub(super) fn run(&self, output: Output, command: impl FnOnce(&Daemon) -> Result<u8, CliError>) -> u8 {
+        let ended = Daemon::find(self, output, PATIENCE).and_then(|daemon| command(&daemon));
         ended.unwrap_or_else(|error| error.say(output))
     }
 }
 
 impl Daemon {
-    fn find(args: &DaemonArgs, inputs: &Inputs, output: Output) -> Result<Self, CliError> {
+    /// `patience` is the longest wait for an answer.
+    pub(super) fn find(args: &PlaceArgs, output: Output, patience: Duration) -> Result<Self, CliError> {
+        let inputs = Inputs { state_dir: args.state_dir.clone(), ..Inputs::of_process() };
         // Whoever isn't the daemon's user often can't read its configuration: then defaults have to do.
-        let config = Config::load(inputs).ok();
-        let endpoint = Endpoint::find(args.url.as_deref(), inputs, config.as_ref())?;
-        let key = find_key(args.key_file.as_deref(), inputs, config.as_ref(), &endpoint)?;
+        let config = Config::load(&inputs).ok();
+        let context = contexts::chosen(args, &inputs)?;
+        let endpoint = Endpoint::find(args.url.as_deref(), context.as_ref(), &inputs, config.as_ref())?;
+        let key = find_key(args, context.as_ref(), &inputs, config.as_ref(), &endpoint);
+        let mut daemon = Self { endpoint, key: Secret::default(), patience, output };
+        daemon.key = key.map_err(|denied| daemon.is_there().err().unwrap_or(denied))?;
+        let endpoint = &daemon.endpoint;
         if !endpoint.is_encrypted() && !endpoint.is_this_machine() && !output.is_quiet() {
             complain(&format!(
                 "the API key travels unencrypted to {endpoint}; use https, or a tunnel to the daemon's machine"
             ));
         }
-        Ok(Self { endpoint, key, output })
+        Ok(daemon)
+    }
+
+    /// Nobody needs a key for a daemon that doesn't run.
+    fn is_there(&self) -> Result<(), CliError> {
+        let asked = self.client(self.patience).and_then(|client| client.get("/health"));
+        asked.map(drop).map_err(|error| CliError::unreachable(&self.endpoint, &error))
     }
 
     pub(super) fn url(&self) -> String {
@@ -114,7 +170,7 @@ impl Daemon {
 
     /// Any request. Whatever isn't a success is an error.
     pub(super) fn call<T>(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer<T>, CliError> {
-        self.ask(method, path, body, &[], PATIENCE)
+        self.ask(method, path, body, &[], self.patience)
     }
 
     pub(super) fn send<T>(&self, method: &str, path: &str, body: &impl Request) -> Result<Answer<T>, CliError> {
@@ -140,7 +196,7 @@ impl Daemon {
         key: Option<&str>,
     ) -> Result<Answer<T>, CliError> {
         let headers: Vec<_> = key.into_iter().map(|key| ("Idempotency-Key", key)).collect();
-        self.ask(method, path, body, &headers, PATIENCE)
+        self.ask(method, path, body, &headers, self.patience)
     }
 
     /// A request whose answer may take so long.
@@ -253,6 +309,25 @@ impl Daemon {
             if !text.is_empty() {
                 print(&text);
             }
+        }
+        Ok(EXIT_OK)
+    }
+
+    /// Prints a list: its elements are in `field` of the answer.
+    pub(super) fn list<T: DeserializeOwned>(
+        &self,
+        answer: &Answer<T>,
+        field: &str,
+        table: impl FnOnce(&T) -> Table,
+    ) -> Result<u8, CliError> {
+        if !self.output.is_json_lines() {
+            return self.show(answer, |list| table(list).shown(self.output));
+        }
+        let list: Value = self.read(&Answer::of(answer.text.clone()))?;
+        let rows = list.get(field).and_then(Value::as_array).into_iter().flatten().map(Value::to_string);
+        let lines = rows.collect::<Vec<_>>().join("\n");
+        if !lines.is_empty() {
+            print(&lines);
         }
         Ok(EXIT_OK)
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::http_client::{Reply, words};
 use super::output::{Output, complain, complain_as_is, plain_lines};
+use super::wording;
 use super::{EXIT_CONFIG, EXIT_DENIED, EXIT_FAILURE, EXIT_LATER, EXIT_UNREACHABLE, EXIT_USAGE};
 use crate::app::StartError;
 use crate::config::ConfigError;
@@ -97,24 +98,30 @@ impl CliError {
             429 | 503 => EXIT_LATER,
             _ => EXIT_FAILURE,
         };
-        let mut sentence = said.error;
-        let fields = said.details.as_ref().and_then(|details| details.get("fields")?.as_array());
-        for field in fields.into_iter().flatten() {
-            let part = |name: &str| field.get(name).and_then(Value::as_str).unwrap_or_default();
-            if !part("message").is_empty() && !sentence.contains(part("message")) {
-                sentence.push_str(&format!("\n  {}: {}", part("field"), part("message")));
-            }
-        }
+        let sentence = wording::of_daemon(&wording::of_fields(&said.error, said.details.as_ref()));
         // The API tells programs which header to send; people have a file.
         let mut help = match (status, said.code.as_str()) {
             (401, _) => "Give a key that this daemon knows, with --key-file or in $GATEWARDEN_API_KEY.".to_owned(),
             (403, "forbidden") => "Use a key of a larger role; `gatewarden keys create` makes one.".to_owned(),
-            _ => said.help.unwrap_or_default(),
+            _ => wording::of_daemon(&said.help.unwrap_or_default())
+                .replace("details.not_listed names some", &untold(&body)),
         };
-        if let Some(seconds) = reply.retry_after_s.filter(|_| exit_code == EXIT_LATER) {
+        // What a gateway lacks doesn't come by waiting.
+        let passes =
+            exit_code == EXIT_LATER && !["no_usable_gateway", "gateway_unavailable"].contains(&said.code.as_str());
+        if let Some(seconds) = reply.retry_after_s.filter(|_| passes) {
             help = format!("{help} Try again in {seconds} s.").trim().to_owned();
         }
         Self { exit_code, sentence, help, body: Some(body), retry_after_s: reply.retry_after_s }
+    }
+
+    /// The same about one of many things, which the sentence may not name.
+    pub(super) fn about(self, name: &str) -> Self {
+        if self.sentence.contains(name) {
+            self
+        } else {
+            Self { sentence: format!("{name}: {}", self.sentence), ..self }
+        }
     }
 
     /// Whether the same may work in a moment: nobody answers, or not now.
@@ -142,6 +149,12 @@ impl CliError {
         }
         self.exit_code
     }
+}
+
+/// The gateways that haven't told all of their sessions.
+fn untold(body: &Value) -> String {
+    let gateways = body.pointer("/details/not_listed").and_then(Value::as_array).into_iter().flatten();
+    gateways.filter_map(|gateway| gateway.get("name")?.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for CliError {

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::daemon::{Daemon, DaemonArgs, with_query};
 use super::error::CliError;
-use super::output::{Paint, Tone, at_ms, complain, plain, try_print};
-use super::{EXIT_FAILURE, EXIT_OK, sleep};
-use crate::event_stream::{EventStream, StreamEvent};
+use super::output::{Paint, Tone, at_ms, complain, indented, plain, try_print};
+use super::stream::{self, StreamUpdate};
+use super::{EXIT_FAILURE, EXIT_OK};
+use crate::event_stream::StreamEvent;
 
 /// What to follow.
 #[derive(Debug, Args)]
@@ -25,7 +26,7 @@ pub(super) struct EventsArgs {
     #[arg(long, value_name = "ID")]
     since: Option<u64>,
     /// End after so many events
-    #[arg(long, value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N")]
     count: Option<u64>,
     /// Go on until it is interrupted: so it is anyway, where no --count is given
     #[arg(long, short, conflicts_with = "count")]
@@ -44,7 +45,7 @@ pub(super) struct LogsArgs {
     #[arg(long, short)]
     follow: bool,
     /// The newest so many entries
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
     limit: u32,
     /// Only this level and graver ones
     #[arg(long, value_name = "LEVEL", value_parser = ["fatal", "error", "warn", "info", "debug", "trace"])]
@@ -110,45 +111,37 @@ pub(super) fn logs(args: &LogsArgs) -> u8 {
     })
 }
 
-/// Reads a stream for as long as `take` wants more.
+/// Reads a stream for as long as `take` wants more. The daemon may be starting again: it is waited for, for a minute.
 fn follow(
     daemon: &Daemon,
     path: &str,
     since: Option<String>,
     mut take: impl FnMut(&StreamEvent) -> bool,
 ) -> Result<u8, CliError> {
-    let mut after = since;
-    let mut stream = daemon.stream(path, after.as_deref())?;
-    loop {
-        let Some(event) = stream.next() else {
-            stream = reopen(daemon, path, after.as_deref())?;
-            continue;
-        };
-        if event.id.is_some() {
-            after.clone_from(&event.id);
-        }
-        if !take(&event) {
-            return Ok(EXIT_OK);
-        }
-    }
-}
-
-/// The daemon may be starting again: it is waited for, for a while.
-fn reopen(daemon: &Daemon, path: &str, after: Option<&str>) -> Result<EventStream, CliError> {
-    const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
     const ATTEMPTS: u32 = 60;
-    if !daemon.output.is_quiet() {
-        complain("the stream has ended; it is opened again");
-    }
-    let mut attempt = 0;
-    loop {
-        sleep(PAUSE);
-        attempt += 1;
-        match daemon.stream(path, after) {
-            Err(error) if attempt < ATTEMPTS && error.may_pass() => {}
-            opened => return opened,
+    let mut was_open = false;
+    let mut attempts = 0;
+    let mut failed = None;
+    stream::follow(daemon, path, since, |update| match update {
+        StreamUpdate::Event(event) => take(&event),
+        StreamUpdate::Open => {
+            (was_open, attempts) = (true, 0);
+            true
         }
-    }
+        StreamUpdate::Ended => {
+            if !daemon.output.is_quiet() {
+                complain("the stream has ended; it is opened again");
+            }
+            true
+        }
+        StreamUpdate::Refused(error) => {
+            attempts += 1;
+            let go_on = was_open && attempts < ATTEMPTS && error.may_pass();
+            failed = (!go_on).then_some(error);
+            go_on
+        }
+    });
+    failed.map_or(Ok(EXIT_OK), Err)
 }
 
 /// Type, number and content in one line; what the daemon itself says of the stream (`reset`, `lagged`) has no number.
@@ -219,12 +212,12 @@ fn log_line(entry: &LogEntry, paint: Paint) -> String {
         "debug" | "trace" => Tone::Faint,
         _ => Tone::Good,
     };
-    let source = entry.source.as_ref().map(|source| format!(" {source}")).unwrap_or_default();
+    let source = entry.source.as_ref().map(|source| format!(" {}", plain(source))).unwrap_or_default();
     format!(
-        "{} {}{}",
+        "{} {}{source} {}",
         paint.paint(Tone::Faint, &when),
         paint.paint(tone, &format!("{:<5}", plain(level))),
-        plain(&format!("{source} {}", entry.message))
+        indented(&entry.message)
     )
 }
 
@@ -267,10 +260,10 @@ mod tests {
     }
 
     #[test]
-    fn a_log_entry_is_one_line_that_steers_nothing() {
+    fn a_log_entry_keeps_its_lines_and_steers_nothing() {
         let entry =
             json!({"timestamp": 1_795_284_345_000_i64, "level": "warn", "source": "ws", "message": "a\n\u{1b}b"});
         let entry = serde_json::from_value(entry).unwrap();
-        assert_eq!(log_line(&entry, Paint::none()), "2026-11-21 18:05:45Z warn  ws a\u{fffd}\u{fffd}b");
+        assert_eq!(log_line(&entry, Paint::none()), "2026-11-21 18:05:45Z warn  ws a\n    \u{fffd}b");
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::EXIT_OK;
-use super::daemon::{Daemon, DaemonArgs, path_part};
+use super::daemon::{Daemon, PlaceArgs, ShownArgs, path_part};
 use super::error::CliError;
 use super::files::write_private;
 use super::output::{complain, complain_as_is, plain, print};
@@ -20,7 +20,9 @@ use super::output::{complain, complain_as_is, plain, print};
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
-    daemon: DaemonArgs,
+    place: PlaceArgs,
+    #[command(flatten)]
+    shown: ShownArgs,
     /// Form of the list
     #[arg(long, value_name = "FORMAT", default_value = "toml")]
     format: Format,
@@ -40,7 +42,7 @@ enum Format {
 
 /// Writes the list.
 pub(super) fn run(args: &ExportArgs) -> u8 {
-    args.daemon.run(|daemon| {
+    args.place.run(args.shown.output(), |daemon| {
         let gateways = daemon.gateways()?;
         let count = gateways.len();
         let with_password: Vec<String> =

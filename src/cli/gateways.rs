@@ -20,10 +20,11 @@ use gatewarden_api::gateway_record::{Gateway, GatewayAnswer};
 use gatewarden_api::gateways::Deleted;
 
 use self::process::Order;
+use super::confirmation::YesArgs;
 use super::daemon::{Daemon, DaemonArgs, now_s};
 use super::error::CliError;
 use super::output::{complain_as_is, plain, plain_lines};
-use super::{EXIT_FAILURE, EXIT_OK, Looks};
+use super::{EXIT_FAILURE, EXIT_OK, Looks, wording};
 
 /// Gateways of a running daemon.
 #[derive(Debug, Args)]
@@ -37,6 +38,7 @@ pub(super) struct GatewaysArgs {
 #[derive(Debug, Subcommand)]
 enum GatewaysCommand {
     /// List them: status, address, version, latency, sessions, and what is wrong
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Show everything about one, with the cure for what is wrong
     Show(OneArgs),
@@ -45,7 +47,7 @@ enum GatewaysCommand {
     /// Change what is stored of one
     Update(change::UpdateArgs),
     /// Remove some
-    Rm(SomeArgs),
+    Rm(RemoveArgs),
     /// Check some now, or all at the same time; ends with 1 unless all that were checked are online
     Probe(ProbeArgs),
     /// Drop connections and dial again at once
@@ -81,10 +83,21 @@ struct SomeArgs {
 }
 
 #[derive(Debug, Args)]
+struct RemoveArgs {
+    #[command(flatten)]
+    some: SomeArgs,
+    #[command(flatten)]
+    yes: YesArgs,
+}
+
+#[derive(Debug, Args)]
 struct ListArgs {
     /// Only those with this status
     #[arg(long, value_name = "STATUS", value_parser = ["online", "degraded", "timeout", "offline", "unknown"])]
     status: Option<String>,
+    /// Only those with this label; several may be given
+    #[arg(long = "label", short = 'l', value_name = "NAME=VALUE", value_parser = change::label)]
+    labels: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]
@@ -117,7 +130,9 @@ pub(super) fn run(args: &GatewaysArgs) -> u8 {
         GatewaysCommand::Show(args) => show::one(daemon, &args.gateway),
         GatewaysCommand::Add(args) => change::add(daemon, args),
         GatewaysCommand::Update(args) => change::update(daemon, args),
-        GatewaysCommand::Rm(args) => remove(daemon, &args.gateways),
+        GatewaysCommand::Rm(RemoveArgs { some, yes }) => {
+            yes.confirm("Remove", "the gateway", &some.gateways).and_then(|()| remove(daemon, &some.gateways))
+        }
         GatewaysCommand::Probe(args) => show::probe(daemon, args),
         GatewaysCommand::Reconnect(args) => {
             let silent = args.wait.wait.is_some();
@@ -148,7 +163,7 @@ fn remove(daemon: &Daemon, named: &[String]) -> Result<u8, CliError> {
         });
         match removed {
             Err(error) if error.is_of_one() => {
-                error.say(daemon.output);
+                error.about(named).say(daemon.output);
                 code = EXIT_FAILURE;
             }
             other => drop(other?),
@@ -160,10 +175,11 @@ fn remove(daemon: &Daemon, named: &[String]) -> Result<u8, CliError> {
 /// The same action for each that is named, in turn.
 fn each(daemon: &Daemon, named: &[String], action: &str, words: &str, silent: bool) -> Result<Vec<Gateway>, CliError> {
     // A name that is wrong must not leave half of them done.
-    let ids = named.iter().map(|named| daemon.gateway_id(named)).collect::<Result<Vec<_>, _>>()?;
+    let ids = named.iter().map(|named| Ok((daemon.gateway_id(named)?, named))).collect::<Result<Vec<_>, CliError>>()?;
     let mut gateways = Vec::new();
-    for id in ids {
-        let answer = daemon.call("POST", &format!("/api/gateways/{id}/{action}"), None)?;
+    for (id, named) in ids {
+        let answer = daemon.call("POST", &format!("/api/gateways/{id}/{action}"), None);
+        let answer = answer.map_err(|error| error.about(named))?;
         if !silent {
             daemon.done(&answer, |said: &GatewayAnswer| format!("{} {words}", said.gateway.name))?;
         }
@@ -211,6 +227,6 @@ fn outcome(gateway: &Gateway) -> String {
         _ if gateway.status == "online" => format!("{} is online", gateway.name),
         None => format!("{} is not online.{again}", gateway.name),
         Some(error) if error.help.is_empty() => format!("{}{again}", error.message),
-        Some(error) => format!("{}\n  {}{again}", error.message, error.help),
+        Some(error) => format!("{}\n  {}{again}", error.message, wording::of_daemon(&error.help)),
     }
 }

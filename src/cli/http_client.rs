@@ -69,7 +69,7 @@ impl HttpClient {
             .max_redirects(0)
             .max_idle_connections(0)
             .user_agent(concat!("gatewarden/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(CONNECT))
+            .timeout_connect(Some(CONNECT.min(patience)))
             .timeout_per_read(Some(patience))
             .timeout_per_write(Some(patience))
             .build();

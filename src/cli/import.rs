@@ -18,7 +18,8 @@ use serde_json::json;
 use self::sources::Wanted;
 use super::daemon::{Daemon, DaemonArgs, address_of};
 use super::error::CliError;
-use super::output::{Cell, Table, Tone, complain, plain, print};
+use super::output::{Tone, complain, plain, print};
+use super::table::{Cell, Table};
 use super::{EXIT_FAILURE, EXIT_OK, sleep};
 
 /// A refusal for too many requests is waited for, but not for ever.
@@ -204,6 +205,8 @@ fn show(daemon: &Daemon, dry_run: bool, outcomes: &[Outcome]) {
         ]
     };
     let heading = ["NAME", "RESULT", "ADDRESS", "WHY"];
-    let table = Table::of(&heading, outcomes.iter().map(row), "There is no gateway in this file.");
+    let table = Table::of(&heading, outcomes.iter().map(row), "There is no gateway in this file.")
+        .cutting(&[("NAME", 16), ("ADDRESS", 20)])
+        .below("WHY");
     print(&table.shown(daemon.output));
 }

@@ -11,7 +11,8 @@ use super::EXIT_OK;
 use super::daemon::{Answer, Daemon, DaemonArgs, now_s};
 use super::error::CliError;
 use super::files::create_private;
-use super::output::{Cell, Table, at, complain_as_is};
+use super::output::{at, complain_as_is};
+use super::table::{Cell, Table};
 
 const DAY_S: i64 = 24 * 3600;
 
@@ -27,6 +28,7 @@ pub(super) struct KeysArgs {
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
     /// List them; the keys themselves are nowhere
+    #[command(visible_alias = "ls")]
     List,
     /// Create one; it is shown this once
     Create(CreateArgs),
@@ -57,7 +59,7 @@ struct CreateArgs {
 /// Carries out a command.
 pub(super) fn run(args: &KeysArgs) -> u8 {
     args.daemon.run(|daemon| match &args.command {
-        KeysCommand::List => daemon.show(&daemon.get("/api/keys?limit=200")?, |list| table(list).shown(daemon.output)),
+        KeysCommand::List => daemon.list(&daemon.get("/api/keys?limit=200")?, "keys", table),
         KeysCommand::Create(args) => create(daemon, args),
         KeysCommand::Revoke { ids } => {
             for id in ids {
@@ -82,7 +84,12 @@ fn table(list: &KeyList) -> Table {
         ]
     };
     let heading = ["ID", "NAME", "ROLE", "BEGINS WITH", "MADE", "USED", "GOOD UNTIL"];
-    Table::of(&heading, list.keys.iter().map(row), "There is no key.")
+    // It has no id: it can't be revoked while the daemon runs.
+    let configured =
+        list.configured.then(|| ["", "configuration", "admin", "", "", "", ""].into_iter().map(Cell::new).collect());
+    Table::of(&heading, configured.into_iter().chain(list.keys.iter().map(row)), "There is no key.")
+        .cutting(&[("NAME", 16)])
+        .leaving_out(&["MADE", "USED", "BEGINS WITH"])
 }
 
 fn create(daemon: &Daemon, args: &CreateArgs) -> Result<u8, CliError> {

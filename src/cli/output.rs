@@ -3,10 +3,8 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use clap::ValueEnum;
 use gatewarden_protocol::wall_time;
-
-/// What stands where nothing is known.
-const NOTHING: &str = "-";
 
 /// Prints a text to standard output. A reader that has gone away is no failure of ours.
 pub(super) fn print(text: &str) {
@@ -45,6 +43,11 @@ pub(super) fn plain(text: &str) -> String {
 /// The same for a text of several lines.
 pub(super) fn plain_lines(text: &str) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// The same as part of a list: lines after the first one are indented.
+pub(super) fn indented(text: &str) -> String {
+    plain_lines(text.trim_end()).replace('\n', "\n    ")
 }
 
 /// What colour says.
@@ -125,12 +128,24 @@ enum Form {
     People,
     Quiet,
     Json,
+    JsonLines,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Table,
+    Wide,
+    Json,
+    Jsonl,
 }
 
 /// How this command shows what it has to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Output {
     form: Form,
+    /// All columns of tables, however wide the terminal is.
+    wide: bool,
     pub(super) paint: Paint,
 }
 
@@ -141,11 +156,35 @@ impl Output {
             (false, true) => Form::Quiet,
             (false, false) => Form::People,
         };
-        Self { form, paint: Paint::of_process() }
+        Self { form, wide: false, paint: Paint::of_process() }
     }
 
+    pub(super) fn formatted(self, format: Format) -> Self {
+        let form = match format {
+            Format::Table | Format::Wide => Form::People,
+            Format::Json => Form::Json,
+            Format::Jsonl => Form::JsonLines,
+        };
+        Self { form, wide: format == Format::Wide, ..self }
+    }
+
+    /// How many places a line of a table may take; none where that doesn't matter.
+    pub(super) fn room(self) -> Option<usize> {
+        if self.wide {
+            return None;
+        }
+        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let of_terminal = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
+        told.or_else(of_terminal).filter(|columns| *columns > 0)
+    }
+
+    /// JSON, in whichever form.
     pub(super) fn is_json(self) -> bool {
-        self.form == Form::Json
+        self.form == Form::Json || self.is_json_lines()
+    }
+
+    pub(super) fn is_json_lines(self) -> bool {
+        self.form == Form::JsonLines
     }
 
     pub(super) fn is_quiet(self) -> bool {
@@ -156,87 +195,6 @@ impl Output {
     pub(super) fn is_for_people(self) -> bool {
         self.form == Form::People
     }
-}
-
-/// One field of a table.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Cell {
-    text: String,
-    tone: Tone,
-}
-
-impl Cell {
-    pub(super) fn new(text: impl AsRef<str>) -> Self {
-        Self::toned(text, Tone::Plain)
-    }
-
-    pub(super) fn toned(text: impl AsRef<str>, tone: Tone) -> Self {
-        let text = plain(text.as_ref());
-        Self { text: if text.is_empty() { NOTHING.to_owned() } else { text }, tone }
-    }
-
-    pub(super) fn status(status: &str) -> Self {
-        Self::toned(status, Tone::of_status(status))
-    }
-
-    /// A value that may not be known.
-    pub(super) fn maybe(text: Option<impl ToString>) -> Self {
-        text.map(|text| text.to_string())
-            .filter(|text| !text.is_empty())
-            .map_or_else(|| Self::toned(NOTHING, Tone::Faint), Self::new)
-    }
-
-    fn width(&self) -> usize {
-        self.text.chars().count()
-    }
-}
-
-/// Rows under a heading. The first column names the row: it is all that `--quiet` shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Table {
-    heading: Vec<&'static str>,
-    rows: Vec<Vec<Cell>>,
-    /// What stands there in place of rows.
-    empty: &'static str,
-}
-
-impl Table {
-    pub(super) fn of(heading: &[&'static str], rows: impl IntoIterator<Item = Vec<Cell>>, empty: &'static str) -> Self {
-        Self { heading: heading.to_vec(), rows: rows.into_iter().collect(), empty }
-    }
-
-    /// As the output wants it.
-    pub(super) fn shown(&self, output: Output) -> String {
-        if output.is_quiet() {
-            let names: Vec<&str> = self.rows.iter().filter_map(|row| Some(row.first()?.text.as_str())).collect();
-            return names.join("\n");
-        }
-        if self.rows.is_empty() {
-            return self.empty.to_owned();
-        }
-        self.lines(output.paint).join("\n")
-    }
-
-    /// Heading and rows, each line without an end.
-    pub(super) fn lines(&self, paint: Paint) -> Vec<String> {
-        let heading: Vec<Cell> = self.heading.iter().map(|name| Cell::toned(name, Tone::Strong)).collect();
-        let all = || std::iter::once(&heading).chain(&self.rows);
-        let widest = |column| all().filter_map(|row| row.get(column)).map(Cell::width).max().unwrap_or_default();
-        let widths: Vec<usize> = (0..heading.len()).map(widest).collect();
-        all().map(|row| line(row, &widths, paint)).collect()
-    }
-}
-
-fn line(row: &[Cell], widths: &[usize], paint: Paint) -> String {
-    let mut line = String::new();
-    for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
-        line.push_str(&paint.paint(cell.tone, &cell.text));
-        // Nothing trails the last column.
-        if index + 1 < row.len() {
-            line.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.width()) + 2));
-        }
-    }
-    line
 }
 
 /// Everything about one thing: a name and a value in each line. What isn't known is left out.
@@ -337,31 +295,6 @@ mod tests {
             assert_eq!(paint.paint(Tone::Bad, "x"), "x");
         }
         assert_eq!(Paint::chosen(true, false, false).paint(Tone::Plain, "x"), "x");
-    }
-
-    fn table() -> Table {
-        let rows = [
-            vec![Cell::new("a"), Cell::toned("online", Tone::Good)],
-            vec![Cell::new("longer\u{1b}[2J"), Cell::maybe(None::<&str>)],
-        ];
-        Table::of(&["NAME", "STATUS"], rows, "there is none")
-    }
-
-    #[test]
-    fn columns_line_up_whatever_their_colour_and_nothing_steers_the_terminal() {
-        let lines = table().lines(Paint::none());
-        assert_eq!(lines[0], "NAME        STATUS");
-        assert_eq!(lines[1], "a           online");
-        assert!(!lines[2].contains('\u{1b}') && lines[2].ends_with("  -"), "{lines:?}");
-    }
-
-    #[test]
-    fn quiet_shows_the_first_column_alone_and_no_rows_are_said() {
-        let quiet = Output::of_process(false, true);
-        assert_eq!(table().shown(quiet).lines().next(), Some("a"));
-        let none = Table::of(&["NAME"], [], "there is none");
-        assert_eq!(none.shown(Output::of_process(false, false)), "there is none");
-        assert_eq!(none.shown(quiet), "");
     }
 
     #[test]

@@ -7,10 +7,12 @@ use gatewarden_api::sessions::{
 };
 
 use super::EXIT_OK;
+use super::confirmation::YesArgs;
 use super::daemon::{Daemon, DaemonArgs, now_s, path_part, with_query};
 use super::error::CliError;
 use super::files::read_text;
-use super::output::{Cell, Table, Tone, ago, at_ms, complain, plain, plain_lines};
+use super::output::{Tone, ago, at_ms, complain, indented, plain};
+use super::table::{Cell, Table};
 
 /// Sessions of all gateways.
 #[derive(Debug, Args)]
@@ -24,6 +26,7 @@ pub(super) struct SessionsArgs {
 #[derive(Debug, Subcommand)]
 enum SessionsCommand {
     /// List them, newest first
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Show what was said in one
     #[command(visible_alias = "show")]
@@ -48,7 +51,7 @@ struct ListArgs {
     #[arg(long, value_name = "STATUS", value_parser = ["active", "paused", "completed"])]
     status: Option<String>,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
     /// After so many
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -71,7 +74,7 @@ struct HistoryArgs {
     #[command(flatten)]
     one: OneArgs,
     /// The newest so many entries
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
 }
 
@@ -114,6 +117,8 @@ struct RemoveArgs {
     /// The gateway that holds them; needed only where several hold a session of such a key
     #[arg(long, value_name = "GATEWAY")]
     gateway: Option<String>,
+    #[command(flatten)]
+    yes: YesArgs,
 }
 
 /// Pause, resume or end a session.
@@ -181,7 +186,7 @@ fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
         ("status", args.status.clone()),
     ];
     let answer = daemon.get(&with_query("/api/sessions", &query))?;
-    daemon.show(&answer, |list| table(list, now_s()).shown(daemon.output))?;
+    daemon.list(&answer, "sessions", |list| table(list, now_s()))?;
     if daemon.output.is_for_people() {
         remark(&daemon.read(&answer)?, args);
     }
@@ -202,7 +207,9 @@ fn table(list: &SessionList, now_s: i64) -> Table {
         ]
     };
     let heading = ["KEY", "GATEWAY", "AGENT", "STATUS", "MODEL", "TOKENS", "CHANGED", "LABEL"];
-    Table::of(&heading, list.sessions.iter().map(row), "There is no session of this kind.")
+    Table::of(&heading, list.sessions.iter().map(row), "No session was found.")
+        .cutting(&[("KEY", 44), ("GATEWAY", 10), ("LABEL", 12)])
+        .leaving_out(&["AGENT", "LABEL", "MODEL", "TOKENS"])
 }
 
 /// What the list can't show: more pages, and gateways that don't tell all of theirs.
@@ -235,8 +242,7 @@ fn entry(entry: &HistoryEntry) -> String {
     let said = Some(entry.content.as_str()).filter(|content| !content.is_empty());
     let said = said.or(entry.error_message.as_deref()).unwrap_or_default();
     let tools = if entry.tools.is_empty() { String::new() } else { format!(" [{}]", entry.tools.join(", ")) };
-    let said = plain_lines(said).replace('\n', "\n    ");
-    format!("{when} {}{}: {said}", plain(&entry.role), plain(&tools)).trim().to_owned()
+    format!("{when} {}{}: {}", plain(&entry.role), plain(&tools), indented(said)).trim().to_owned()
 }
 
 fn message(daemon: &Daemon, args: &MessageArgs) -> Result<u8, CliError> {
@@ -268,6 +274,7 @@ fn set(daemon: &Daemon, args: &SetArgs) -> Result<u8, CliError> {
 }
 
 fn remove(daemon: &Daemon, args: &RemoveArgs) -> Result<u8, CliError> {
+    args.yes.confirm("Delete", "the session", &args.keys)?;
     let gateway_id = daemon.maybe_gateway_id(args.gateway.as_deref())?;
     for key in &args.keys {
         let body = DeleteBody { session_key: key.clone(), gateway_id };

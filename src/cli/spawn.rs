@@ -7,10 +7,11 @@ use clap::{Args, Subcommand};
 use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnHistory};
 use gatewarden_protocol::Secret;
 
-use super::daemon::{Answer, Daemon, DaemonArgs, path_part};
+use super::daemon::{Answer, Daemon, DaemonArgs, now_s, path_part};
 use super::error::CliError;
 use super::files::read_text;
-use super::output::{Cell, Details, Table, at_ms, complain_as_is, plain};
+use super::output::{Details, ago, at_ms, complain_as_is, plain};
+use super::table::{Cell, Table};
 use super::{EXIT_FAILURE, EXIT_OK, Looks};
 
 /// What is to be done, and where.
@@ -52,7 +53,7 @@ pub(super) struct SpawnArgs {
     #[arg(long, value_name = "GATEWAY")]
     gateway: Option<String>,
     /// A label that the gateway must have; several may be given
-    #[arg(long = "selector", value_name = "NAME=VALUE")]
+    #[arg(long = "selector", short = 'l', value_name = "NAME=VALUE")]
     selector: Vec<String>,
     /// Makes it safe to ask again where the answer was lost
     #[arg(long, value_name = "KEY")]
@@ -74,9 +75,10 @@ pub(super) struct SpawnsArgs {
 #[derive(Debug, Subcommand)]
 enum SpawnsCommand {
     /// List them, newest first
+    #[command(visible_alias = "ls")]
     List {
         /// At most so many
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
         /// After so many
         #[arg(long, value_name = "N", default_value_t = 0)]
@@ -123,9 +125,9 @@ pub(super) fn look(args: &SpawnsArgs) -> u8 {
     args.daemon.run(|daemon| match &args.command {
         SpawnsCommand::List { limit, offset } => {
             let answer = daemon.get(&format!("/api/spawn?limit={limit}&offset={offset}"))?;
-            daemon.show(&answer, |seen| table(seen).shown(daemon.output))
+            daemon.list(&answer, "history", |seen| table(seen, now_s()))
         }
-        SpawnsCommand::Show { id } => show(daemon, &daemon.get(&path_of(id))?),
+        SpawnsCommand::Show { id } => show(daemon, &daemon.get(&path_of(id)).map_err(|error| error.about(id))?),
     })
 }
 
@@ -191,20 +193,26 @@ fn wait(daemon: &Daemon, id: &str) -> Result<u8, CliError> {
     }
 }
 
-fn table(seen: &SpawnHistory) -> Table {
+fn table(seen: &SpawnHistory, now_s: i64) -> Table {
     let row = |spawn: &Spawn| {
         let task: String = spawn.task.chars().take(60).collect();
+        let failed = ["failed", "lost", "unknown"].contains(&spawn.status.as_str());
+        let problem = spawn.error.as_ref().or(spawn.reason.as_ref()).filter(|_| failed);
         vec![
             Cell::new(&spawn.spawn_id),
             Cell::status(&spawn.status),
             Cell::maybe(name_of(spawn.gateway.as_ref())),
             Cell::maybe(spawn.agent.as_ref()),
-            Cell::new(at_ms(spawn.created_at)),
+            Cell::new(format!("{} ago", ago(now_s, spawn.created_at / 1000))),
             Cell::new(task.lines().next().unwrap_or_default()),
+            Cell::problem(problem),
         ]
     };
-    let heading = ["ID", "STATUS", "GATEWAY", "AGENT", "ASKED FOR", "TASK"];
+    let heading = ["ID", "STATUS", "GATEWAY", "AGENT", "ASKED FOR", "TASK", "PROBLEM"];
     Table::of(&heading, seen.history.iter().map(row), "No work was given yet.")
+        .cutting(&[("TASK", 12), ("GATEWAY", 8)])
+        .leaving_out(&["AGENT", "ASKED FOR", "GATEWAY"])
+        .below("PROBLEM")
 }
 
 fn page(spawn: &Spawn) -> String {

@@ -37,7 +37,7 @@ pub(crate) async fn list_keys(_by: Authorized<Admin>, app: App, request: HttpReq
     let keys = app.store.list_keys().await?;
     let total = keys.len();
     let keys = keys.into_iter().skip(page.offset).take(page.limit).map(|key| shown(key, &app)).collect();
-    Ok(HttpResponse::Ok().json(KeyList { keys, total }))
+    Ok(HttpResponse::Ok().json(KeyList { keys, total, configured: app.keys.has_configured() }))
 }
 
 /// Create an API key

@@ -123,6 +123,11 @@ impl Keyring {
         }
     }
 
+    /// Whether a key of the configuration lets anybody in.
+    pub(crate) fn has_configured(&self) -> bool {
+        self.configured.is_some()
+    }
+
     /// This time was reached: keys that expired by then stay wrong, though the clock be put back.
     pub(crate) fn reach(&self, now_s: i64) {
         self.reached_s.fetch_max(now_s, Ordering::Relaxed);
@@ -168,7 +173,7 @@ impl Keyring {
         // The key of the configuration can't be revoked while the daemon runs.
         let is_known = match holder.id {
             Some(id) => self.stored.load().by_id.get(&id).is_some_and(|known| known.sha256 == holder.sha256),
-            None => self.configured.is_some(),
+            None => self.has_configured(),
         };
         is_known && self.is_good(holder, now_s)
     }

@@ -1,5 +1,7 @@
 //! Commands that talk to a daemon: which daemon, with which key, and how failures are said.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::Value;
 
 use super::support::client::run;
@@ -45,6 +47,55 @@ fn the_daemon_is_found_by_flag_variable_or_this_machines_configuration() {
 }
 
 #[test]
+fn daemons_have_names_and_one_of_them_is_in_use() {
+    let (first, second) = (Daemon::start(), Setup::new().env("API_KEY", "another-key-of-a-daemon").start());
+    let home = tempfile::tempdir().expect("a directory");
+    let key = home.path().join("first.key");
+    std::fs::write(&key, format!("{ADMIN_KEY}\n")).expect("written");
+    let key = key.display().to_string();
+    let setup = Setup::new().without("API_KEY").env("XDG_CONFIG_HOME", &home.path().display().to_string());
+    let run = |args: &[&str]| setup.clone().only_args(args).run();
+    let url = |daemon: &Daemon| format!("http://{}", daemon.address());
+    let added = run(&["context", "add", "first", &url(&first), "--key-file", &key]);
+    assert_eq!(added.code, Some(0), "{}", added.stderr);
+    assert!(added.stdout.contains("in use"), "{}", added.stdout);
+    let typed = home.path().join("typed");
+    std::fs::write(&typed, "another-key-of-a-daemon\n").expect("written");
+    let add = ["context", "add", "second", &url(&second), "--key-file", "-"];
+    let mut add = setup.clone().only_args(&add).prepared();
+    let added = add.stdin(std::fs::File::open(&typed).expect("the file")).output().expect("it runs");
+    assert!(added.status.success(), "{added:?}");
+    let shown = |args: &[&str]| run(args).stdout;
+    assert!(shown(&["status"]).contains(&url(&first)));
+    assert!(shown(&["status", "--context", "second"]).contains(&url(&second)));
+    assert_eq!(run(&["context", "use", "second"]).code, Some(0));
+    assert!(shown(&["status"]).contains(&url(&second)));
+    assert_eq!(shown(&["context", "ls", "--quiet"]), "first\nsecond\n");
+    for file in ["contexts.toml", "second.key"] {
+        let file = home.path().join("gatewarden").join(file);
+        assert_eq!(std::fs::metadata(&file).expect("the file").permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(run(&["context", "rm", "second"]).code, Some(0));
+    assert!(!home.path().join("gatewarden/second.key").exists());
+    let unknown = run(&["status", "--context", "second"]);
+    assert_eq!(unknown.code, Some(64), "{}", unknown.stderr);
+}
+
+#[test]
+fn the_state_directory_of_a_daemon_has_its_key() {
+    let daemon = Setup::new().without("API_KEY").start();
+    let state = daemon.setup().state().display().to_string();
+    let url = format!("http://{}", daemon.address());
+    let client = |args: &[&str]| Setup::new().without("API_KEY").only_args(args).run();
+    let ended = client(&["keys", "list", "--url", &url, "--state-dir", &state]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("configuration") && ended.stdout.contains("admin"), "{}", ended.stdout);
+    let elsewhere = client(&["status", "--url", &url, "--state-dir", "/nowhere"]);
+    assert_eq!(elsewhere.code, Some(77), "{}", elsewhere.stderr);
+    assert!(elsewhere.stderr.contains("/nowhere"), "{}", elsewhere.stderr);
+}
+
+#[test]
 fn the_key_comes_from_a_file_or_the_variable_and_shows_in_no_message() {
     let daemon = Daemon::start();
     let dir = tempfile::tempdir().expect("a directory");
@@ -75,6 +126,10 @@ fn a_daemon_that_is_not_there_and_one_that_is_none_are_told_apart() {
     let away = Setup::client_of(&daemon, &["status"]).env("GATEWARDEN_URL", &nobody).run();
     assert_eq!(away.code, Some(69), "{}", away.stderr);
     assert!(away.stderr.contains(&nobody) && away.stderr.contains("gatewarden serve"), "{}", away.stderr);
+    let keyless =
+        Setup::client_of(&daemon, &["status"]).env("GATEWARDEN_URL", &nobody).without("GATEWARDEN_API_KEY").run();
+    assert_eq!(keyless.code, Some(69), "a key is of no use where no daemon runs: {}", keyless.stderr);
+    assert!(keyless.stderr.contains("No daemon listens at"), "{}", keyless.stderr);
     let below = format!("http://{}/elsewhere", daemon.address());
     let elsewhere = Setup::client_of(&daemon, &["status"]).env("GATEWARDEN_URL", &below).run();
     assert_ne!(elsewhere.code, Some(0));
@@ -99,12 +154,25 @@ fn the_daemon_passes_over_variables_that_are_for_its_clients() {
 }
 
 #[test]
-fn completions_and_manual_pages_know_the_commands() {
+fn completions_and_manual_pages_know_the_commands_and_the_gateways() {
+    let daemon = Daemon::start();
     for shell in ["bash", "zsh", "fish"] {
         let ended = Setup::new().only_args(&["completions", shell]).run();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert!(ended.stdout.contains("undrain"), "{shell}");
+        assert!(ended.stdout.contains("_GATEWARDEN_COMPLETE"), "{shell}");
     }
+    let offered = |words: &[&str]| {
+        let index = (words.len() - 1).to_string();
+        let ended = Setup::client_of(&daemon, &[&["--"], words].concat())
+            .env("_GATEWARDEN_COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", &index)
+            .env("_CLAP_IFS", "\n")
+            .run();
+        ended.stdout
+    };
+    assert!(offered(&["gatewarden", "gateways", "und"]).contains("undrain"));
+    assert_eq!(offered(&["gatewarden", "gateways", "show", "se"]), "seeded");
+    assert_eq!(offered(&["gatewarden", "logs", "--url", "http://127.0.0.1:1", "se"]), "", "nobody answers there");
     let page = Setup::new().only_args(&["man"]).run();
     assert!(page.stdout.contains(".TH gatewarden 1") && page.stdout.contains("gateways"), "{}", page.stdout);
     let dir = tempfile::tempdir().expect("a directory");
@@ -112,6 +180,10 @@ fn completions_and_manual_pages_know_the_commands() {
     assert_eq!(written.code, Some(0), "{}", written.stderr);
     for page in ["gatewarden.1", "gatewarden-gateways-list.1", "gatewarden-serve.1"] {
         assert!(dir.path().join(page).is_file(), "{page}");
+    }
+    let page = std::fs::read_to_string(dir.path().join("gatewarden-gateways-list.1")).expect("the page");
+    for section in [".SH \"EXAMPLES\"", ".SH \"EXIT STATUS\"", ".SH \"ENVIRONMENT\""] {
+        assert!(page.contains(section), "{section} is not in {page}");
     }
 }
 

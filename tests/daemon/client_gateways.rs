@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::client::{fine, run};
-use super::support::daemon::{Daemon, PATIENCE, Setup};
+use super::support::daemon::{Daemon, Ended, PATIENCE, Setup};
 use super::support::ports::free_port;
 use super::support::screen::Screen;
 use super::support::scripted_gateway::{Form, ScriptedGateway};
@@ -55,7 +55,13 @@ fn a_gateway_lives_its_life_by_commands() {
     let id = object["gateway"]["id"].to_string();
     assert_eq!(object["gateway"]["token"], "--------");
 
-    assert!(fine(&daemon, &["gateways", "probe", "lab"]).contains("lab: online"));
+    let probed = fine(&daemon, &["gateways", "probe", "lab"]);
+    assert!(probed.starts_with("NAME") && probed.contains("\nlab   online"), "{probed}");
+    assert_eq!(fine(&daemon, &["gateways", "ls", "-q", "-l", "site=a"]), "lab\n");
+    assert_eq!(fine(&daemon, &["gateways", "ls", "-l", "site=b"]), "No gateway is like this.\n");
+    let line: Value =
+        serde_json::from_str(&fine(&daemon, &["gateways", "ls", "-o", "jsonl", "-l", "site=a"])).expect("a line");
+    assert_eq!(line["name"], "lab");
     assert!(fine(&daemon, &["gateways", "drain", &id]).contains("lab gets no new work"));
     assert!(fine(&daemon, &["gateways", "list"]).contains("drained"));
     fine(&daemon, &["gateways", "undrain", "lab"]);
@@ -71,7 +77,7 @@ fn a_gateway_lives_its_life_by_commands() {
     assert!(shown.contains("configured primary") && !shown.contains("site=a"), "{shown}");
     let refused = run(&daemon, &["gateways", "rm", "nobody", "prod", "seeded"]);
     assert_eq!(refused.code, Some(1));
-    for part in ["No gateway is called nobody", "primary"] {
+    for part in ["No gateway is called nobody", "prod: Cannot delete", "gatewarden gateways update NAME --primary"] {
         assert!(refused.stderr.contains(part), "{part} is not in {}", refused.stderr);
     }
     assert_eq!(refused.stdout, "removed seeded\n", "the others go all the same");
@@ -87,11 +93,21 @@ fn what_is_wrong_with_a_gateway_is_said_with_its_cure_and_an_exit_code() {
     assert_eq!(added.code, Some(1), "{} {}", added.stdout, added.stderr);
     assert!(added.stdout.contains("refused the token") && !added.stdout.contains("wrong"), "{}", added.stdout);
     assert!(fine(&daemon, &["gateways", "list"]).contains("token_mismatch"));
-    let probed = run(&daemon, &["gateways", "probe"]);
-    assert_eq!(probed.code, Some(1), "{}", probed.stdout);
-    let probed = run(&daemon, &["gateways", "probe", "lab"]);
-    assert_eq!(probed.code, Some(1), "{}", probed.stdout);
-    assert!(probed.stdout.contains("degraded"), "{}", probed.stdout);
+    let row = |probed: &Ended| {
+        let row = probed.stdout.lines().find(|line| line.starts_with("lab ")).map(str::to_owned);
+        row.unwrap_or_else(|| panic!("lab is not in {} {}", probed.stdout, probed.stderr))
+    };
+    let all = run(&daemon, &["gateways", "probe"]);
+    let one = run(&daemon, &["gateways", "probe", "lab"]);
+    assert_eq!((all.code, one.code), (Some(1), Some(1)), "{} {}", all.stdout, one.stdout);
+    for probed in [&all, &one] {
+        let row = row(probed);
+        assert!(row.contains("degraded") && row.contains("gatewarden gateways update"), "{row}");
+    }
+    let narrow = Setup::client_of(&daemon, &["gateways", "probe"]).env("COLUMNS", "80").run();
+    assert!(narrow.stdout.lines().all(|line| line.chars().count() <= 80), "{}", narrow.stdout);
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&narrow.stdout).contains("refused the token"), "{}", narrow.stdout);
 
     let nothing = run(&daemon, &["gateways", "update", "lab"]);
     assert_eq!(nothing.code, Some(64), "{}", nothing.stderr);
@@ -99,6 +115,59 @@ fn what_is_wrong_with_a_gateway_is_said_with_its_cure_and_an_exit_code() {
     assert_eq!(forbidden.code, Some(1), "{}", forbidden.stderr);
     let port = run(&daemon, &["gateways", "add", "x", "127.0.0.1:0"]);
     assert_eq!(port.code, Some(64), "{}", port.stderr);
+}
+
+#[test]
+fn a_list_fits_a_narrow_terminal_and_shows_what_is_wrong_first() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    for name in ["a-gateway-with-quite-a-long-name", "\u{6771}\u{4eac}\u{306e}\u{30b2}\u{30fc}\u{30c8}"] {
+        let id = daemon.register(name, gateway.port(), "right");
+        daemon.until_status(id, "online");
+    }
+    let id = daemon.register("zz-refused", gateway.port(), "wrong");
+    daemon.until_status(id, "degraded");
+    let list = |columns: &str, more: &[&str]| {
+        let ended = Setup::client_of(&daemon, &[&["gateways", "list"], more].concat()).env("COLUMNS", columns).run();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stdout
+    };
+    let narrow = list("80", &[]);
+    let width = |line: &str| {
+        line.chars().map(|character| if character.is_ascii() || character == '\u{2026}' { 1 } else { 2 }).sum::<usize>()
+    };
+    assert!(narrow.lines().all(|line| width(line) <= 80), "{narrow}");
+    let row = |list: &str, start: &str| {
+        list.lines().position(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {list}"))
+    };
+    assert!(row(&narrow, "zz-refused") < row(&narrow, "a-gateway"), "{narrow}");
+    assert!(narrow.contains("token_mismatch") && narrow.contains('\u{6771}'), "{narrow}");
+    let wide = list("80", &["-o", "wide"]);
+    assert!(wide.contains("VERSION") && wide.contains("a-gateway-with-quite-a-long-name"), "{wide}");
+}
+
+#[test]
+fn whoever_sits_at_a_terminal_is_asked_before_a_gateway_is_removed() {
+    let daemon = Daemon::start();
+    daemon.register("spare", free_port(), "right");
+    let remove = |more: &[&str]| {
+        Screen::conversing(Setup::client_of(&daemon, &[&["gateways", "rm", "spare"], more].concat()).prepared())
+    };
+    let left = || fine(&daemon, &["gateways", "ls", "-q"]).contains("spare");
+    let screen = remove(&[]);
+    screen.until("it asks", |picture| picture.contains("Remove the gateway spare? [y/N]"));
+    screen.types("n");
+    screen.until("it does nothing", |picture| picture.contains("Nothing was done"));
+    assert!(left());
+    let screen = remove(&[]);
+    screen.until("it asks again", |picture| picture.contains("[y/N]"));
+    screen.types("y");
+    screen.until("it is removed", |picture| picture.contains("removed spare"));
+    assert!(!left());
+    daemon.register("spare", free_port(), "right");
+    let screen = remove(&["--yes"]);
+    screen.until("it is removed unasked", |picture| picture.contains("removed spare"));
+    assert!(!screen.drawn().contains("[y/N]"), "{}", screen.drawn());
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn agents_are_made_changed_synced_and_forgotten() {
     assert!(fine(&daemon, &["agents", "sync", "--gateway", "lab"]).contains("agents read"));
     let names = fine(&daemon, &["agents", "list", "--quiet"]);
     assert_eq!(names.lines().collect::<Vec<_>>(), ["a b/c", "four", "four-b"]);
-    assert_eq!(fine(&daemon, &["agents", "list", "--search", "nobody"]), "There is no agent of this kind.\n");
+    assert_eq!(fine(&daemon, &["agents", "list", "--search", "nobody"]), "No agent was found.\n");
     fine(&daemon, &["agents", "rm", "a b/c"]);
     assert_eq!(run(&daemon, &["agents", "show", "a b/c"]).code, Some(1));
     assert_eq!(run(&daemon, &["agents", "update", "four"]).code, Some(64));

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gatewarden_protocol::Secret;
 use url::{Host, Url};
 
+use super::PlaceArgs;
+use super::contexts::Context;
 use crate::cli::EXIT_DENIED;
 use crate::cli::error::CliError;
 use crate::cli::files::{read_secret, read_secret_file};
@@ -15,6 +17,8 @@ use crate::config::{API_KEY_VARIABLE, Config, Inputs, URL_VARIABLE};
 
 /// Where the service keeps its state.
 const SERVICE_STATE: &str = "/var/lib/gatewarden";
+/// The file in it that holds the key that the daemon made for itself.
+const ADMIN_KEY: &str = "admin.key";
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
 
 /// A daemon's URL, resolved.
@@ -26,13 +30,17 @@ pub(in crate::cli) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The flag, else the variable, else where the daemon listens that is configured on this machine.
-    pub(super) fn find(flag: Option<&str>, inputs: &Inputs, config: Option<&Config>) -> Result<Self, CliError> {
-        if let Some(url) = flag {
-            return Self::parse(url).map_err(|reason| CliError::usage(format!("--url {reason}")));
-        }
-        if let Some(url) = inputs.variable(URL_VARIABLE) {
-            return Self::parse(url).map_err(|reason| CliError::usage(format!("${URL_VARIABLE} {reason}")));
+    /// The flag, else the context, else the variable, else where the daemon listens that is configured on this machine.
+    pub(super) fn find(
+        flag: Option<&str>,
+        context: Option<&Context>,
+        inputs: &Inputs,
+        config: Option<&Config>,
+    ) -> Result<Self, CliError> {
+        let of_context = context.map(|context| ("the URL of the context", context.url.as_str()));
+        let of_variable = || inputs.variable(URL_VARIABLE).map(|url| ("$GATEWARDEN_URL", url));
+        if let Some((name, url)) = flag.map(|url| ("--url", url)).or(of_context).or_else(of_variable) {
+            return Self::parse(url).map_err(|reason| CliError::usage(format!("{name} {reason}")));
         }
         let listen = config.map(|config| config.listen).filter(|listen| listen.port() != 0);
         let address = reachable(listen.unwrap_or(DEFAULT));
@@ -40,7 +48,7 @@ impl Endpoint {
     }
 
     /// Err: what is wrong with it, to stand behind its name.
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
         let wanted = "must be an http or https URL such as http://127.0.0.1:3000";
         let url = Url::parse(text).map_err(|error| format!("{wanted} ({error})"))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -89,15 +97,23 @@ pub(in crate::cli) fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// The named file, else the variable, else, for a daemon on this machine and for no other, its own admin key.
+/// The named file, else the context's, else the variable, else, for a daemon on this machine and for no other, its own admin key.
 pub(super) fn find_key(
-    file: Option<&Path>,
+    args: &PlaceArgs,
+    context: Option<&Context>,
     inputs: &Inputs,
     config: Option<&Config>,
     endpoint: &Endpoint,
 ) -> Result<Secret, CliError> {
-    if let Some(file) = file {
+    if let Some(file) = &args.key_file {
         return read_secret(file);
+    }
+    let named = args.state_dir.as_ref().filter(|_| endpoint.is_this_machine());
+    if let Some(key) = named.and_then(|dir| read_secret_file(&dir.join(ADMIN_KEY)).ok()) {
+        return Ok(key);
+    }
+    if let Some(key) = context.map(Context::key).transpose()?.flatten() {
+        return Ok(key);
     }
     if let Some(key) = inputs.variable(API_KEY_VARIABLE) {
         return Ok(Secret::new(key.trim()));
@@ -113,8 +129,12 @@ pub(super) fn find_key(
         return Ok(key);
     }
     let places = config.map(|config| config.state_dir.clone()).into_iter().chain([PathBuf::from(SERVICE_STATE)]);
-    let mut reason = ": no admin key lies in the state directory of a daemon".to_owned();
-    for path in places.map(|dir| dir.join("admin.key")) {
+    let places = args.state_dir.clone().map_or_else(|| places.collect(), |dir| vec![dir]).into_iter();
+    let mut reason = match &args.state_dir {
+        Some(dir) => format!(": no admin key lies in {}", dir.display()),
+        None => ": no admin key lies in the state directory of a daemon; --state-dir names another".to_owned(),
+    };
+    for path in places.map(|dir| dir.join(ADMIN_KEY)) {
         match read_secret_file(&path) {
             Ok(key) => return Ok(key),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -128,6 +148,8 @@ pub(super) fn find_key(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -161,7 +183,7 @@ mod tests {
         let found = |pairs: &[(&str, &str)]| {
             let inputs = inputs(pairs);
             let config = Config::load(&inputs).ok();
-            Endpoint::find(None, &inputs, config.as_ref()).unwrap().to_string()
+            Endpoint::find(None, None, &inputs, config.as_ref()).unwrap().to_string()
         };
         assert_eq!(found(&[("HOME", "/h"), ("GATEWARDEN_HTTP__LISTEN", "0.0.0.0:3111")]), "http://127.0.0.1:3111");
         assert_eq!(found(&[("HOME", "/h"), ("GATEWARDEN_HTTP__LISTEN", "127.0.0.1:0")]), "http://127.0.0.1:3000");
@@ -175,8 +197,9 @@ mod tests {
             ..Inputs::default()
         };
         let config = Config::load(&inputs).ok();
-        let endpoint = Endpoint::find(Some(url), &inputs, config.as_ref()).unwrap();
-        find_key(file, &inputs, config.as_ref(), &endpoint)
+        let endpoint = Endpoint::find(Some(url), None, &inputs, config.as_ref()).unwrap();
+        let args = PlaceArgs { key_file: file.map(Path::to_owned), ..PlaceArgs::default() };
+        find_key(&args, None, &inputs, config.as_ref(), &endpoint)
     }
 
     const HERE: &str = "http://127.0.0.1:1";

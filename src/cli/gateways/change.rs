@@ -89,7 +89,7 @@ struct FieldArgs {
     disable_device_pairing: Option<bool>,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -131,7 +131,7 @@ fn tls_body(trust: TlsTrust) -> TlsBody {
 /// Registers one.
 pub(super) fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, CliError> {
     let body = args.fields.fields(Some(&args.name), Some(&args.address))?;
-    let answer = daemon.send("POST", "/api/gateways", &body)?;
+    let answer = daemon.send("POST", "/api/gateways", &body).map_err(|error| error.about(&args.name))?;
     daemon.warn(daemon.read::<GatewayAnswer>(&answer)?.warning.as_deref());
     finish(daemon, &answer, &args.wait, |GatewayAnswer { gateway, .. }| {
         let address = address_of(&gateway.host, Some(gateway.port));

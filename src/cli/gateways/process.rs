@@ -7,7 +7,8 @@ use gatewarden_api::gateways::{Diagnosis, Member, Process, ProcessAnswer, Proces
 
 use crate::cli::daemon::{Daemon, now_s};
 use crate::cli::error::CliError;
-use crate::cli::output::{Cell, Output, Table, ago, plain_lines};
+use crate::cli::output::{Output, ago, plain_lines};
+use crate::cli::table::{Cell, Table};
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
 
 /// Longest wait for an outcome: `processes.verify_within` and `processes.stop_grace` may be 900 and 300 s, and the daemon adds 10 s.
@@ -63,7 +64,7 @@ pub(super) fn order(daemon: &Daemon, order: Order, args: &OrderArgs) -> Result<u
     for gateway in gateways {
         let body = ProcessBody { action: order.action().to_owned(), wait: Some(!args.no_wait) };
         let path = format!("/api/gateways/{}/process", gateway.id);
-        let answer = daemon.post_patiently(&path, &body, PATIENCE)?;
+        let answer = daemon.post_patiently(&path, &body, PATIENCE).map_err(|error| error.about(&gateway.name))?;
         let before = gateway.process.and_then(|process| process.pid);
         daemon.done(&answer, |said: &ProcessAnswer| {
             format!("{} {}", gateway.name, order.outcome(before, said.process.pid, args.no_wait))
@@ -75,7 +76,8 @@ pub(super) fn order(daemon: &Daemon, order: Order, args: &OrderArgs) -> Result<u
 /// A closer look at one; 0 where it runs and its last start came to something.
 pub(super) fn diagnose(daemon: &Daemon, named: &str) -> Result<u8, CliError> {
     let path = format!("/api/gateways/{}/process", daemon.gateway_id(named)?);
-    let answer = daemon.send("POST", &path, &ProcessBody { action: "diagnose".to_owned(), wait: None })?;
+    let answer = daemon.send("POST", &path, &ProcessBody { action: "diagnose".to_owned(), wait: None });
+    let answer = answer.map_err(|error| error.about(named))?;
     let ProcessAnswer { process } = daemon.read(&answer)?;
     let fine = process.state == "running" && process.verified.as_deref() != Some("no");
     daemon.show(&answer, |_| match daemon.output.is_quiet() {

@@ -1,32 +1,50 @@
 //! `gatewarden gateways list`, `show` and `probe`.
 
 use gatewarden_api::gateway_record::{Gateway, GatewayList};
-use gatewarden_api::gateways::{AllHealth, HealthBody, HealthResult, OneHealth};
+use gatewarden_api::gateways::{AllHealth, HealthBody, HealthDetails, HealthResult, OneHealth};
 use serde_json::{Value, json};
 
 use super::{ListArgs, ProbeArgs, process};
 use crate::cli::daemon::{Answer, Daemon, address_of, now_s};
 use crate::cli::error::CliError;
-use crate::cli::output::{Cell, Details, Table, Tone, ago, at, plain_lines, print, seconds_of};
-use crate::cli::{EXIT_FAILURE, EXIT_OK};
+use crate::cli::output::{Details, Tone, ago, at, print, seconds_of};
+use crate::cli::table::{Cell, Table};
+use crate::cli::{EXIT_FAILURE, EXIT_OK, wording};
 
 /// Prints all.
 pub(super) fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
     let mut answer: Answer<GatewayList> = daemon.get("/api/gateways")?;
-    if let Some(status) = &args.status {
+    if args.status.is_some() || !args.labels.is_empty() {
         // As it came but for those that were not asked for.
         let mut list: Value = daemon.read(&Answer::of(answer.text))?;
         if let Some(rows) = list.get_mut("gateways").and_then(Value::as_array_mut) {
-            rows.retain(|row| row.get("status").and_then(Value::as_str) == Some(status));
+            let is = |row: &Value, pointer: &[&str], wanted: &str| {
+                pointer.iter().try_fold(row, |value, part| value.get(part)).and_then(Value::as_str) == Some(wanted)
+            };
+            rows.retain(|row| args.status.as_ref().is_none_or(|status| is(row, &["status"], status)));
+            rows.retain(|row| args.labels.iter().all(|(name, value)| is(row, &["labels", name], value)));
         }
         answer = Answer::of(list.to_string());
     }
-    daemon.show(&answer, |list| table(&list.gateways).shown(daemon.output))
+    let none = if args.status.is_some() || !args.labels.is_empty() { "No gateway is like this." } else { NONE };
+    daemon.list(&answer, "gateways", |list| table(list.gateways.iter().collect(), none))
 }
 
-pub(super) fn table<'a>(gateways: impl IntoIterator<Item = &'a Gateway>) -> Table {
+/// What stands in place of a list without gateways.
+pub(super) const NONE: &str = "No gateway is registered yet: `gatewarden gateways add NAME ADDRESS` registers one.";
+
+/// Those that need somebody's attention come first.
+pub(super) fn table(mut gateways: Vec<&Gateway>, none: &'static str) -> Table {
+    gateways.sort_by_key(|gateway| urgency(&gateway.status));
     let heading = ["NAME", "ID", "STATUS", "ADDRESS", "VERSION", "LATENCY", "SESSIONS", "ROLE", "PROBLEM"];
-    Table::of(&heading, gateways.into_iter().map(cells), "There is no gateway of this kind.")
+    Table::of(&heading, gateways.into_iter().map(cells), none)
+        .cutting(&[("NAME", 16), ("ADDRESS", 15), ("ROLE", 7)])
+        .leaving_out(&["VERSION", "ID", "SESSIONS", "LATENCY", "ADDRESS"])
+        .below("PROBLEM")
+}
+
+fn urgency(status: &str) -> usize {
+    ["offline", "timeout", "degraded", "unknown"].iter().position(|known| *known == status).unwrap_or(4)
 }
 
 fn cells(gateway: &Gateway) -> Vec<Cell> {
@@ -44,13 +62,10 @@ fn cells(gateway: &Gateway) -> Vec<Cell> {
         Cell::maybe(gateway.latency.map(|ms| format!("{ms} ms"))),
         Cell::new(gateway.sessions_count.to_string()),
         role,
-        problem.map_or_else(
-            || Cell::new(""),
-            |error| match next_attempt(gateway, now_s()) {
-                Some(when) => Cell::toned(format!("{}, tried again {when}", error.code), Tone::Bad),
-                None => Cell::toned(&error.code, Tone::Bad),
-            },
-        ),
+        Cell::problem(problem.map(|error| match next_attempt(gateway, now_s()) {
+            Some(when) => format!("{}, tried again {when}", error.code),
+            None => error.code.clone(),
+        })),
     ]
 }
 
@@ -92,7 +107,7 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
         .put("status", format!("{} for {span} (by {})", gateway.status, gateway.source))
         .put("phase", &gateway.phase)
         .maybe("problem", error.map(|error| &error.message))
-        .maybe("cure", error.map(|error| &error.help))
+        .maybe("cure", error.map(|error| wording::of_daemon(&error.help)))
         .maybe("approve with", gateway.pairing.as_ref().and_then(|pairing| pairing.command.as_deref()))
         .maybe("next attempt", next_attempt(gateway, now_s))
         .maybe("version", gateway.version.as_deref())
@@ -124,47 +139,72 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
         .shown()
 }
 
-/// Checks one or all; 0 where everything that was checked is online.
-pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
-    let code = |fine| if fine { EXIT_OK } else { EXIT_FAILURE };
-    let Some(named) = &args.gateway else {
-        let answer = daemon.send("POST", "/api/gateways/health", &HealthBody { gateway_id: None })?;
-        daemon.show(&answer, |seen: &AllHealth| results(seen).shown(daemon.output))?;
-        let fine = daemon.read(&answer)?.results.iter().all(|result| result.status == "online");
-        return Ok(code(fine));
-    };
-    let gateway = daemon.gateway(named)?;
-    let answer = daemon.send("POST", "/api/gateways/health", &HealthBody { gateway_id: Some(gateway.id) })?;
-    daemon.show(&answer, |OneHealth { details, latency_ms, .. }| {
-        if daemon.output.is_quiet() {
-            return details.status.clone();
-        }
-        let latency = latency_ms.map(|ms| format!(", {ms:.1} ms")).unwrap_or_default();
-        let mut lines = vec![format!("{}: {}{latency}", gateway.name, details.status)];
-        lines.extend(details.error.as_ref().map(|error| match &details.failed_step {
-            Some(step) => format!("  failed at {step}: {error}"),
-            None => format!("  {error}"),
-        }));
-        lines.extend(details.help.as_ref().map(|help| format!("  {help}")));
-        plain_lines(&lines.join("\n"))
-    })?;
-    Ok(code(daemon.read(&answer)?.healthy))
+/// What a check found.
+struct Checked {
+    name: String,
+    status: String,
+    latency_ms: Option<f64>,
+    version: Option<String>,
+    problem: Option<String>,
+    help: Option<String>,
 }
 
-fn results(seen: &AllHealth) -> Table {
-    let row = |result: &HealthResult| {
-        let problem = result.error.as_ref().or(result.compatibility_warning.as_ref());
+/// Checks one or all; 0 where everything that was checked is online.
+pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
+    let only = args.gateway.as_deref().map(|named| daemon.gateway(named)).transpose()?;
+    let body = HealthBody { gateway_id: only.as_ref().map(|gateway| gateway.id) };
+    let answer = daemon.send("POST", "/api/gateways/health", &body)?;
+    let (fine, checked) = match only {
+        Some(gateway) => {
+            let OneHealth { healthy, latency_ms, details } = daemon.read(&Answer::of(answer.text.clone()))?;
+            let HealthDetails { status, version, failed_step, error, help, .. } = details;
+            let problem = error.map(|error| match &failed_step {
+                Some(step) => format!("failed at {step}: {error}"),
+                None => error,
+            });
+            (healthy, vec![Checked { name: gateway.name, status, latency_ms, version, problem, help }])
+        }
+        None => {
+            let seen: AllHealth = daemon.read(&Answer::of(answer.text.clone()))?;
+            // The check of all has its own three words for states, and no cures; the list has both.
+            let gateways = if daemon.output.is_for_people() { daemon.gateways()? } else { Vec::new() };
+            let of = |result: HealthResult| {
+                let gateway = gateways.iter().find(|gateway| gateway.id == result.id);
+                let problem = result.error.or(result.compatibility_warning);
+                let error = gateway.and_then(|gateway| gateway.last_error.as_ref()).filter(|_| problem.is_some());
+                Checked {
+                    name: result.name,
+                    status: gateway.map_or(result.status, |gateway| gateway.status.clone()),
+                    latency_ms: result.latency.map(|ms| ms as f64),
+                    version: result.gateway_version,
+                    problem,
+                    help: error.map(|error| error.help.clone()),
+                }
+            };
+            (seen.results.iter().all(|result| result.status == "online"), seen.results.into_iter().map(of).collect())
+        }
+    };
+    daemon.list::<Value>(&answer, "results", |_| results(checked))?;
+    Ok(if fine { EXIT_OK } else { EXIT_FAILURE })
+}
+
+fn results(mut checked: Vec<Checked>) -> Table {
+    checked.sort_by_key(|checked| urgency(&checked.status));
+    let row = |Checked { name, status, latency_ms, version, problem, help }: Checked| {
+        let cure = help.map(|help| format!(" {}", wording::of_daemon(&help))).unwrap_or_default();
         vec![
-            Cell::new(&result.name),
-            Cell::new(result.id.to_string()),
-            Cell::status(&result.status),
-            Cell::maybe(result.latency.map(|ms| format!("{ms} ms"))),
-            Cell::maybe(result.gateway_version.as_ref()),
-            problem.map_or_else(|| Cell::new(""), |words| Cell::toned(words, Tone::Bad)),
+            Cell::new(name),
+            Cell::status(&status),
+            Cell::maybe(latency_ms.map(|ms| format!("{ms:.0} ms"))),
+            Cell::maybe(version),
+            Cell::problem(problem.map(|problem| format!("{problem}{cure}"))),
         ]
     };
-    let heading = ["NAME", "ID", "RESULT", "LATENCY", "VERSION", "PROBLEM"];
-    Table::of(&heading, seen.results.iter().map(row), "There is no gateway to check.")
+    let heading = ["NAME", "STATUS", "LATENCY", "VERSION", "PROBLEM"];
+    Table::of(&heading, checked.into_iter().map(row), NONE)
+        .cutting(&[("NAME", 20)])
+        .leaving_out(&["VERSION", "LATENCY"])
+        .below("PROBLEM")
 }
 
 /// A gateway as the API shows one, with these fields changed.

@@ -2,19 +2,20 @@
 //! nobody can be shown a table, a line for each change.
 
 use std::io::IsTerminal as _;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use gatewarden_actors::clock::Clock;
 use gatewarden_api::gateway_record::{Gateway, GatewayList};
 use serde_json::Value;
 
-use super::show::table;
+use super::show::{NONE, table};
 use crate::cli::daemon::{Answer, Daemon};
 use crate::cli::error::CliError;
 use crate::cli::events::{time_of, word};
 use crate::cli::output::{Paint, Tone, at_ms, plain, try_print};
-use crate::cli::{EXIT_DENIED, EXIT_OK, sleep};
+use crate::cli::stream::{self, StreamUpdate};
+use crate::cli::{EXIT_DENIED, EXIT_OK};
 use crate::event_stream::StreamEvent;
 
 /// What is followed.
@@ -23,23 +24,14 @@ const STREAM: &str = "/api/events?types=gateway.status,gateway.primary,gateway.b
 const READ_AGAIN: Duration = Duration::from_secs(5);
 /// And not sooner than that, however many events come.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Between two attempts to open a lost stream.
-const REOPEN: Duration = Duration::from_secs(3);
 /// Of a terminal that doesn't tell its size.
 const ROWS: usize = 24;
-
-/// What the reader of the stream tells.
-enum StreamUpdate {
-    Event(StreamEvent),
-    Lost(CliError),
-    Back,
-}
 
 /// Runs until it is interrupted, or nobody reads any more.
 pub(super) fn run(daemon: &Daemon) -> Result<u8, CliError> {
     // What happens between the two must not be missed: first the stream, then the list.
     let updates = follow(daemon.clone());
-    if let Ok(StreamUpdate::Lost(error)) = updates.recv() {
+    if let Ok(StreamUpdate::Refused(error)) = updates.recv() {
         return Err(error);
     }
     let first: Answer<GatewayList> = daemon.get("/api/gateways")?;
@@ -70,11 +62,12 @@ pub(super) fn run(daemon: &Daemon) -> Result<u8, CliError> {
             StreamUpdate::Event(event) => {
                 line_of(&event, daemon.output.is_quiet()).is_none_or(|line| try_print(&plain(&line)))
             }
-            StreamUpdate::Lost(error) => {
-                error.say(daemon.output);
+            other => {
+                if let Some(error) = trouble(daemon, other) {
+                    error.say(daemon.output);
+                }
                 true
             }
-            StreamUpdate::Back => true,
         };
         if !go_on {
             break;
@@ -87,37 +80,22 @@ fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty())
 }
 
-/// Reads the stream on a thread of its own, for as long as somebody listens, and opens it again when it is lost.
+/// Reads the stream on a thread of its own, for as long as somebody listens.
 fn follow(daemon: Daemon) -> Receiver<StreamUpdate> {
     let (tell, news) = mpsc::sync_channel(256);
-    std::thread::spawn(move || {
-        let mut after = None;
-        while follow_once(&daemon, &tell, &mut after) {
-            sleep(REOPEN);
-        }
-    });
+    std::thread::spawn(move || stream::follow(&daemon, STREAM, None, |update| tell.send(update).is_ok()));
     news
 }
 
-/// False where nobody listens any more.
-fn follow_once(daemon: &Daemon, tell: &SyncSender<StreamUpdate>, after: &mut Option<String>) -> bool {
-    let mut stream = match daemon.stream(STREAM, after.as_deref()) {
-        Ok(stream) => stream,
-        Err(error) => return tell.send(StreamUpdate::Lost(error)).is_ok(),
-    };
-    if tell.send(StreamUpdate::Back).is_err() {
-        return false;
-    }
-    while let Some(event) = stream.next() {
-        if event.id.is_some() {
-            after.clone_from(&event.id);
+/// What is wrong with the stream.
+fn trouble(daemon: &Daemon, update: StreamUpdate) -> Option<CliError> {
+    match update {
+        StreamUpdate::Ended => {
+            Some(CliError::new(format!("The daemon at {} ended the stream of events.", daemon.url())))
         }
-        if tell.send(StreamUpdate::Event(event)).is_err() {
-            return false;
-        }
+        StreamUpdate::Refused(error) => Some(error),
+        StreamUpdate::Event(_) | StreamUpdate::Open => None,
     }
-    let lost = CliError::new(format!("The daemon at {} ended the stream of events.", daemon.url()));
-    tell.send(StreamUpdate::Lost(lost)).is_ok()
 }
 
 fn draw(daemon: &Daemon, updates: &Receiver<StreamUpdate>, gateways: Vec<Gateway>) -> Result<u8, CliError> {
@@ -135,7 +113,7 @@ fn draw(daemon: &Daemon, updates: &Receiver<StreamUpdate>, gateways: Vec<Gateway
         if !drawn {
             return Ok(EXIT_OK);
         }
-        if let Some(said) = wait(updates, &clock) {
+        if let Some(said) = wait(daemon, updates, &clock) {
             of_stream = said;
         }
         match daemon.gateways() {
@@ -150,7 +128,7 @@ fn draw(daemon: &Daemon, updates: &Receiver<StreamUpdate>, gateways: Vec<Gateway
 }
 
 /// Waits until it is worth reading the list again. Some: what is to be said of the stream from now on.
-fn wait(updates: &Receiver<StreamUpdate>, clock: &Clock) -> Option<Option<String>> {
+fn wait(daemon: &Daemon, updates: &Receiver<StreamUpdate>, clock: &Clock) -> Option<Option<String>> {
     let started = clock.now();
     let mut said = None;
     let mut until = started + READ_AGAIN;
@@ -158,11 +136,10 @@ fn wait(updates: &Receiver<StreamUpdate>, clock: &Clock) -> Option<Option<String
         match updates.recv_timeout(until.saturating_duration_since(clock.now())) {
             // Whatever else comes until then is in the same list.
             Ok(StreamUpdate::Event(_)) => until = until.min(after_pause(started, clock.now())),
-            Ok(StreamUpdate::Lost(error)) => {
-                said = Some(Some(error.to_string()));
+            Ok(other) => {
+                said = Some(trouble(daemon, other).map(|error| error.to_string()));
                 until = until.min(after_pause(started, clock.now()));
             }
-            Ok(StreamUpdate::Back) => said = Some(None),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return said,
         }
     }
@@ -191,7 +168,7 @@ fn screen(daemon: &Daemon, gateways: &[Gateway], problem: Option<&str>, now_ms: 
         gateways.sort_by_key(|gateway| gateway.status == "online");
         gateways.truncate(room.saturating_sub(1));
     }
-    lines.extend(table(gateways).lines(paint));
+    lines.extend(table(gateways, NONE).lines(paint, daemon.output.room()));
     if left_out > 0 {
         lines.push(paint.paint(Tone::Faint, &format!("and {} more", left_out + 1)));
     }

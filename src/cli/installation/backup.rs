@@ -85,7 +85,7 @@ fn make_backup(args: &BackupArgs, config: &Config) -> Result<Done, CliError> {
 
 /// The file to write. Only the default directory is made where there is none.
 fn target(named: Option<&Path>, config: &Config) -> Result<PathBuf, CliError> {
-    let name = backups::file_name(&stamp());
+    let stamp = stamp();
     let unusable = |path: &Path, error: std::io::Error| {
         CliError::new(format!("{} cannot be used: {error}. Name another place with --to.", path.display()))
     };
@@ -94,14 +94,38 @@ fn target(named: Option<&Path>, config: &Config) -> Result<PathBuf, CliError> {
             let dir = backups::directory(&config.state_dir);
             if !config.store.path.exists() {
                 // Says so itself, without making anything.
-                return Ok(dir.join(name));
+                return Ok(free_place(&dir, &stamp));
             }
             backups::make_directory(&dir).map_err(|error| unusable(&dir, error))?;
-            Ok(dir.join(name))
+            Ok(free_place(&dir, &stamp))
         }
         Some(path) => {
             let path = std::path::absolute(path).map_err(|error| unusable(path, error))?;
-            Ok(if path.is_dir() { path.join(name) } else { path })
+            Ok(if path.is_dir() { free_place(&path, &stamp) } else { path })
+        }
+    }
+}
+
+/// The file of this time: another backup of the same second is kept.
+fn free_place(dir: &Path, stamp: &str) -> PathBuf {
+    let first = dir.join(backups::file_name(stamp));
+    let later = (2..100).map(|number| dir.join(backups::file_name(&format!("{stamp}-{number}"))));
+    std::iter::once(first.clone()).chain(later).find(|place| !place.exists()).unwrap_or(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_backups_of_one_second_have_places_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let names =
+            ["gatewarden-20261121T180545Z.db", "gatewarden-20261121T180545Z-2.db", "gatewarden-20261121T180545Z-3.db"];
+        for name in names {
+            let place = free_place(dir.path(), "20261121T180545Z");
+            assert_eq!(place, dir.path().join(name));
+            std::fs::write(place, "").unwrap();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A terminal that a command may draw on.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,12 +15,22 @@ use super::wait;
 #[derive(Debug)]
 pub(crate) struct Screen {
     child: Child,
+    keyboard: File,
     drawn: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Screen {
     /// Starts a command with its output on a terminal of this many rows and 200 columns.
-    pub(crate) fn start(mut command: Command, rows: u16) -> Self {
+    pub(crate) fn start(command: Command, rows: u16) -> Self {
+        Self::connected(command, rows, false)
+    }
+
+    /// Starts a command that may ask and is answered at a keyboard.
+    pub(crate) fn conversing(command: Command) -> Self {
+        Self::connected(command, 24, true)
+    }
+
+    fn connected(mut command: Command, rows: u16, with_keyboard: bool) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&master).expect("granted");
         unlockpt(&master).expect("unlocked");
@@ -28,10 +38,15 @@ impl Screen {
         tcsetwinsize(&master, size).expect("a size");
         let name = ptsname(&master, Vec::new()).expect("a name").into_string().expect("text");
         let slave = File::options().read(true).write(true).open(name).expect("the terminal opens");
+        if with_keyboard {
+            let end = || Stdio::from(slave.try_clone().expect("a second handle"));
+            command.stdin(end()).stderr(end());
+        }
         let child = command.env("TERM", "xterm").stdout(Stdio::from(slave)).spawn().expect("the binary starts");
         let drawn: Arc<Mutex<Vec<u8>>> = Arc::default();
         let sink = Arc::clone(&drawn);
         let mut from = File::from(master);
+        let keyboard = from.try_clone().expect("a second handle");
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count) = from.read(&mut bytes) {
@@ -41,7 +56,12 @@ impl Screen {
                 sink.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..count]);
             }
         });
-        Self { child, drawn }
+        Self { child, keyboard, drawn }
+    }
+
+    /// Types a line.
+    pub(crate) fn types(&self, line: &str) {
+        writeln!(&self.keyboard, "{line}").expect("typed");
     }
 
     /// Everything that was drawn so far, with what steers the terminal.

@@ -1,0 +1,92 @@
+//! What a shell offers for a value that only the daemon knows: names of gateways and agents, keys of sessions, types of events.
+//! Where no daemon answers at once, nothing is offered.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap_complete::engine::CompletionCandidate;
+use gatewarden_actors::event::EventKind;
+use serde_json::Value;
+
+use super::daemon::{Daemon, PlaceArgs};
+use super::output::Output;
+
+/// Whoever presses a key doesn't wait longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Candidates = fn(&OsStr) -> Vec<CompletionCandidate>;
+
+/// What is offered for an option by the name of its value.
+pub(super) fn of(value: &str, id: &str) -> Option<Candidates> {
+    match (value, id) {
+        ("GATEWAY", _) => Some(|typed| names(typed, "/api/gateways", "gateways", "name")),
+        ("AGENT", _) => Some(|typed| names(typed, "/api/agents?limit=200", "agents", "name")),
+        ("KEY", "key" | "keys" | "session") => Some(|typed| names(typed, "/api/sessions?limit=200", "sessions", "key")),
+        ("TYPES", _) => Some(types),
+        _ => None,
+    }
+}
+
+/// The last of some types that are separated by commas.
+fn types(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    let (before, last) = typed.rsplit_once(',').map_or(("", &*typed), |(before, last)| (before, last));
+    let kinds = EventKind::ALL.iter().map(|kind| kind.as_str()).filter(|kind| kind.starts_with(last));
+    let comma = if before.is_empty() { "" } else { "," };
+    kinds.map(|kind| CompletionCandidate::new(format!("{before}{comma}{kind}"))).collect()
+}
+
+fn names(typed: &OsStr, path: &str, list: &str, field: &str) -> Vec<CompletionCandidate> {
+    let args = place(std::env::args());
+    let Ok(daemon) = Daemon::find(&args, Output::of_process(false, true), PATIENCE) else { return Vec::new() };
+    let Ok(answer) = daemon.fetch::<Value>(path) else { return Vec::new() };
+    let rows = answer.get(list).and_then(Value::as_array).into_iter().flatten();
+    let names =
+        rows.filter_map(|row| row.get(field)?.as_str()).filter(|name| name.starts_with(&*typed.to_string_lossy()));
+    // What could steer a terminal is not offered.
+    names.filter(|name| !name.chars().any(char::is_control)).map(CompletionCandidate::new).collect()
+}
+
+/// The daemon that was named on the line so far.
+fn place(words: impl Iterator<Item = String>) -> PlaceArgs {
+    let words: Vec<String> = words.collect();
+    let after = |flag: &str| {
+        let separate = || {
+            words
+                .windows(2)
+                .find_map(|pair| Some(pair.get(1)?.clone()).filter(|_| pair.first().is_some_and(|word| word == flag)))
+        };
+        words.iter().find_map(|word| Some(word.strip_prefix(flag)?.strip_prefix('=')?.to_owned())).or_else(separate)
+    };
+    PlaceArgs {
+        url: after("--url"),
+        context: after("--context"),
+        // Standard input belongs to the shell.
+        key_file: after("--key-file").filter(|file| file != "-").map(Into::into),
+        state_dir: after("--state-dir").map(Into::into),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_is_taken_from_the_line_so_far() {
+        let words = ["gatewarden", "logs", "--url", "http://a", "--key-file=k", "--state-dir", "/s", ""];
+        let args = place(words.into_iter().map(str::to_owned));
+        assert_eq!(args.url.as_deref(), Some("http://a"));
+        assert_eq!(args.key_file.as_deref(), Some(std::path::Path::new("k")));
+        assert_eq!(args.state_dir.as_deref(), Some(std::path::Path::new("/s")));
+        assert_eq!(args.context, None);
+    }
+
+    #[test]
+    fn the_last_of_several_types_is_completed() {
+        let offered: Vec<String> = types(OsStr::new("gateway.status,gateway.pri"))
+            .iter()
+            .map(|candidate| candidate.get_value().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(offered, ["gateway.status,gateway.primary"]);
+    }
+}
