@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::error::Failure;
 use crate::event::EventKind;
 use crate::event_hub::EventPublisher;
+use crate::gateway_notice::AgentNews;
 use crate::ids::GatewayId;
 use crate::store::handle::StoreHandle;
 use crate::store::records::{AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentStatus, NewAgent};
@@ -126,6 +127,26 @@ impl AgentBook {
             status: (agent.status == AgentStatus::Offline).then_some(AgentStatus::Online),
             last_seen: Some(now_s),
             last_activity: None,
+        });
+        self.observe(&before, seen.collect()).await
+    }
+
+    /// A gateway says what its agents are doing. Agents that aren't registered with it, and words for a status that nobody knows,
+    /// are left out.
+    pub async fn note_said(&self, gateway: GatewayId, said: Vec<AgentNews>) -> Result<(), Failure> {
+        let before = self.of_gateway(gateway).await?;
+        let stored = |name: &str| {
+            let shown = |agent: &&AgentRecord| agent.config.get("name").and_then(Value::as_str) == Some(name);
+            before.iter().find(|agent| agent.name == name).or_else(|| before.iter().find(shown))
+        };
+        let seen = said.into_iter().filter_map(|news| {
+            Some(AgentSeen {
+                name: stored(&news.name)?.name.clone(),
+                gateway_id: Some(gateway),
+                status: Some(AgentStatus::from_name(&news.status)?),
+                last_seen: news.last_seen,
+                last_activity: news.last_activity,
+            })
         });
         self.observe(&before, seen.collect()).await
     }

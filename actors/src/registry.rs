@@ -17,6 +17,7 @@ pub mod messages;
 mod records;
 mod requests;
 pub mod roster;
+mod session_news;
 pub mod token_addresses;
 
 use std::collections::HashMap;

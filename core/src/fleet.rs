@@ -27,7 +27,7 @@ pub use self::dispatch::{RunAnswer, SpawnAnswer, SpawnBatch, SpawnRequest, Ticke
 pub use self::member::Member;
 use self::member::canonical_address;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway_notice::{AuthPermit, GatewayNotice, GatewayOrder};
+use crate::gateway_notice::{AgentNews, AuthPermit, GatewayNotice, GatewayOrder};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, GatewaySpec, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
 use crate::ids::GatewayId;
@@ -89,6 +89,8 @@ pub enum Effect {
     Publish(GatewayId),
     /// Readers see these sessions of the gateway.
     PublishSessions(GatewayId, SharedSessions),
+    /// Note what the gateway says its agents are doing.
+    NoteAgents(GatewayId, Vec<AgentNews>),
     /// Readers see the gateway no more.
     Remove(GatewayId),
     /// Whoever tries a gateway sees this.
@@ -526,7 +528,10 @@ impl Fleet {
                 None => self.effects.push(Effect::PublishSessions(id, sessions)),
             },
             GatewayNotice::Health(point) if !self.is_on_trial(id) => self.effects.push(Effect::Health(id, point)),
-            GatewayNotice::Health(_) | GatewayNotice::AuthSettled { .. } => {}
+            GatewayNotice::Agents(news) if !self.is_on_trial(id) => {
+                self.effects.push(Effect::NoteAgents(id, news));
+            }
+            GatewayNotice::Health(_) | GatewayNotice::Agents(_) | GatewayNotice::AuthSettled { .. } => {}
             GatewayNotice::Run(run) => self.spawns.on_stage(time.now, id, run),
         }
     }

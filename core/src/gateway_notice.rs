@@ -2,6 +2,9 @@
 
 use std::time::Instant;
 
+use gatewarden_protocol::words;
+use serde_json::Value;
+
 use crate::gateway_record::{DeviceToken, SharedRecord};
 use crate::gateway_report::{GatewayReport, HealthPoint};
 use crate::run::{RunNotice, SharedSessions};
@@ -41,6 +44,34 @@ pub enum GatewayNotice {
     Run(RunNotice),
     /// The sessions changed; at most a few times a second.
     Sessions(SharedSessions),
+    /// What it says its agents are doing; at most a few times a second, each agent once.
+    Agents(Vec<AgentNews>),
+}
+
+/// What a gateway says of one of its agents (`agent.status` of document 002).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentNews {
+    /// The agent's name there.
+    pub name: String,
+    /// What it is doing, in the gateway's word.
+    pub status: String,
+    /// Unix seconds of its last sign of life, where told.
+    pub last_seen: Option<i64>,
+    /// What it did last, where told.
+    pub last_activity: Option<String>,
+}
+
+impl AgentNews {
+    /// Reads the event's payload; none where it names no agent or no status.
+    pub fn read(payload: &Value) -> Option<Self> {
+        let text = |name: &str| payload.get(name)?.as_str().map(words::shown).filter(|text| !text.is_empty());
+        Some(Self {
+            name: text("name")?,
+            status: text("status")?,
+            last_seen: payload.get("last_seen").and_then(Value::as_i64).filter(|at| *at > 0),
+            last_activity: text("last_activity"),
+        })
+    }
 }
 
 /// What the registry tells a gateway's actor, and that its connection.

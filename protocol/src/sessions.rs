@@ -141,6 +141,12 @@ impl SessionRow {
         })
     }
 
+    /// Its run has ended, though the row doesn't know yet.
+    fn note_end(&mut self) {
+        self.status = Some(SessionStatus::Completed);
+        self.has_active_run = self.has_active_run.map(|_| false);
+    }
+
     /// Takes over what a newer, partial row tells, and keeps the rest.
     pub fn merge(&mut self, newer: Self) {
         fn take<T>(old: &mut Option<T>, new: Option<T>) {

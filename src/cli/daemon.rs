@@ -110,7 +110,7 @@ pub(super) fn some_change<T: Request + PartialEq>(fields: T) -> Result<T, CliErr
 impl DaemonArgs {
     /// Whether the key is to be read from standard input.
     pub(super) fn reads_key_from_input(&self) -> bool {
-        self.key_file.as_deref() == Some(Path::new("-"))
+        self.place.key_file.as_deref() == Some(Path::new("-"))
     }
 
     /// Carries out a command, says what went wrong, and gives the exit code.

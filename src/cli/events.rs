@@ -193,6 +193,10 @@ pub(super) fn words(name: &str, data: &Value) -> String {
             format!("{from} -> {to}{}", behind("/reason"))
         }
         "gateway.blocked" => format!("{}: {}", word("/gateway"), word("/error/message")),
+        "session.update" => match data.get("sessions").and_then(Value::as_u64) {
+            Some(more) => format!("{}: {more} more sessions changed", word("/gateway")),
+            None => format!("{} on {}: {}{}", word("/key"), word("/gateway"), word("/change"), behind("/status")),
+        },
         "agent.status" => format!("{}: {} -> {}", word("/agent"), word("/from"), word("/to")),
         "spawn_result" => {
             format!("{}: {}{}{}", word("/spawnId"), word("/status"), behind("/gateway/name"), behind("/error"))

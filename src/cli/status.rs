@@ -2,7 +2,7 @@
 
 use clap::Args;
 use gatewarden_api::daemon::DaemonStatus;
-use gatewarden_api::gateways::{Gateway, GatewayList};
+use gatewarden_api::gateway_record::{Gateway, GatewayList};
 
 use super::daemon::{DaemonArgs, now_s};
 use super::gateways::show::next_attempt;

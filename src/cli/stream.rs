@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::daemon::Daemon;
 use super::error::CliError;
-use super::http_client::StreamEvent;
 use super::sleep;
+use crate::event_stream::StreamEvent;
 
 /// Between two attempts to open a stream.
 const PAUSE: Duration = Duration::from_secs(1);

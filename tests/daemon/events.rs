@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::daemon::{ADMIN_KEY, Daemon, Setup};
+use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use crate::support::event_socket::EventSocket;
 use crate::support::event_stream::EventStream;
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
-use crate::support::wait::Stopwatch;
+use crate::support::wait::{self, Stopwatch};
 
 fn follow(daemon: &Daemon, path: &str) -> EventStream {
     EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY)])
@@ -39,6 +39,104 @@ fn a_gateway_that_comes_and_goes_is_told_and_a_client_that_returns_misses_nothin
         assert_eq!(back.event().id, Some(expected));
     }
     assert_eq!(back.start, seen);
+}
+
+fn session_news(stream: &mut EventStream) -> (String, String) {
+    let event = stream.until(|event| event.event == "session.update");
+    let text = |name: &str| event.data["data"][name].as_str().unwrap_or_default().to_owned();
+    assert!(event.data["data"]["gateway_id"].is_i64() && !text("gateway").is_empty(), "{event:?}");
+    (text("change"), text("key"))
+}
+
+fn pair(change: &str, key: &str) -> (String, String) {
+    (change.to_owned(), key.to_owned())
+}
+
+#[test]
+fn creation_change_end_and_deletion_of_a_session_are_told_and_what_was_there_before_is_not() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let row = |key: &str, active: bool, label: &str| {
+        let status = if active { "running" } else { "done" };
+        json!({"key": key, "kind": "direct", "updatedAt": 1, "status": status, "hasActiveRun": active, "label": label})
+    };
+    gateway.change(|behaviour| {
+        let list = json!({"sessions": [row("agent:main:old", false, "a")], "totalCount": 1, "hasMore": false});
+        behaviour.results.insert("sessions.list".to_owned(), list);
+    });
+    let daemon = Daemon::start();
+    let mut stream = follow(&daemon, "/api/events?types=session.update");
+    let mut socket = EventSocket::open(daemon.address(), "/api/ws?types=session.update", ADMIN_KEY);
+    daemon.register("prod", gateway.port(), "right");
+    wait::until("its sessions are known", PATIENCE, || {
+        daemon.get("/api/sessions?gateway=prod").expect(200).json()["gateways"][0]["complete"] == true
+    });
+    let changed = |key: &str, reason: &str, session: &serde_json::Value| json!({"type": "event", "event": "sessions.changed", "payload": {"sessionKey": key, "reason": reason, "session": session}});
+    let new = "agent:main:new";
+    for (frame, change) in [
+        (changed(new, "create", &row(new, true, "a")), "created"),
+        (changed(new, "patch", &row(new, true, "b")), "changed"),
+        (changed(new, "end", &row(new, false, "b")), "ended"),
+        (changed(new, "delete", &json!(null)), "deleted"),
+    ] {
+        gateway.send(&frame);
+        // The same once more is no news.
+        gateway.send(&frame);
+        assert_eq!(session_news(&mut stream), pair(change, new));
+        let told = socket.event();
+        assert_eq!((&told["type"], &told["data"]["change"]), (&json!("session.update"), &json!(change)), "{told}");
+    }
+}
+
+#[test]
+fn sessions_of_gateways_without_websocket_and_of_document_002_are_told_too() {
+    let (http, ticking) = (ScriptedGateway::of(Form::Http, "right"), ScriptedGateway::of(Form::Document002, "right"));
+    let daemon = Daemon::start();
+    let mut stream = follow(&daemon, "/api/events?types=session.update");
+    let id = daemon.register("http", http.port(), "right");
+    daemon.until(id, "its sessions are known", PATIENCE, |shown| shown["sessions_count"] == 1);
+    let row = |key: &str, status: &str| json!({"key": key, "agent": "a", "status": status, "updatedAt": 1});
+    http.change(|behaviour| {
+        let rows = [row("researcher:main", "active"), row("a:new", "active")];
+        behaviour.results.insert("sessions.list".to_owned(), json!({"sessions": rows}));
+    });
+    // The list is read again once work was given.
+    daemon.post("/api/spawn", &json!({"task": "x", "gateway_id": id})).expect(202);
+    let told = [session_news(&mut stream), session_news(&mut stream)];
+    assert!(told.contains(&pair("created", "a:new")), "{told:?}");
+
+    let id = daemon.register("ticking", ticking.port(), "right");
+    daemon.until_status(id, "online");
+    let tick = |rows: &[serde_json::Value]| json!({"type": "event", "event": "tick", "payload": {"snapshot": {"sessions": rows}}});
+    ticking.send(&tick(&[row("b:chat", "active")]));
+    daemon.until(id, "its sessions are known", PATIENCE, |shown| shown["sessions_count"] == 1);
+    ticking.send(&tick(&[row("b:chat", "completed")]));
+    assert_eq!(session_news(&mut stream), pair("ended", "b:chat"));
+}
+
+#[test]
+fn what_a_gateway_says_of_its_agents_is_taken_over_and_told() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    gateway.change(|behaviour| {
+        let list = json!({"defaultId": "four", "agents": [{"id": "four"}, {"id": "four-b", "name": "Four B"}]});
+        behaviour.results.insert("agents.list".to_owned(), list);
+    });
+    let daemon = Daemon::start();
+    let id = daemon.register("prod", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    daemon.post("/api/agents/sync", &json!({"gateway_id": id})).expect(200);
+    let mut stream = follow(&daemon, "/api/events?types=agent.status");
+    let said = |name: &str, status: &str| {
+        json!({"type": "event", "event": "agent.status", "payload":
+            {"id": 42, "name": name, "status": status, "last_seen": 1_709_582_400, "last_activity": "Processing task #456"}})
+    };
+    for (name, status) in [("stranger", "busy"), ("four", "dancing"), ("Four B", "busy")] {
+        gateway.send(&said(name, status));
+    }
+    let event = stream.until(|event| event.event == "agent.status" && event.data["data"]["to"] == "busy");
+    assert_eq!((&event.data["data"]["agent"], &event.data["data"]["gateway_id"]), (&json!("four-b"), &json!(id)));
+    let agent = daemon.get("/api/agents/four-b").expect(200).json();
+    assert!(agent.to_string().contains("Processing task #456"), "{agent}");
+    assert!(!daemon.get("/api/agents/four").expect(200).json().to_string().contains("dancing"));
 }
 
 #[test]

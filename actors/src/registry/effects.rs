@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 
 use super::roster::ActingPrimary;
 use super::{GRACE, RegistryActor, moment_of};
+use crate::agent_book::AgentBook;
 use crate::event::EventKind;
 use crate::gateway::messages::{GatewayCommand, NoAnswer};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord};
@@ -16,6 +17,7 @@ use crate::machines::election::PrimaryChange;
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::DoubtChange;
 use crate::machines::spawn_state::SpawnState;
+use crate::run::SharedSessions;
 use crate::spawn::SpawnRecord;
 use crate::store::records::{AuditActor, AuditEntry, AuditResult, Committed};
 
@@ -41,11 +43,12 @@ impl RegistryActor {
             // A dead actor is started from the record anyway.
             Effect::Tell(id, order) => self.tell(id, GatewayCommand::Order(order)),
             Effect::Publish(id) => self.publish(id),
-            Effect::PublishSessions(id, sessions) => self.roster.publish_sessions(id, sessions),
+            Effect::PublishSessions(id, sessions) => self.publish_sessions(id, &sessions),
             Effect::Remove(id) => {
                 self.trials.remove(&id);
                 self.metrics.forget_gateway(id);
                 self.processes.forget(id);
+                self.publish_sessions(id, &SharedSessions::default());
                 self.roster.remove(id);
             }
             Effect::TrialReport(id, report) => {
@@ -110,6 +113,15 @@ impl RegistryActor {
                     // Who no longer waits needs no answer.
                     let _ = spawner.send(*answer);
                 }
+            }
+            Effect::NoteAgents(id, said) => {
+                let agents = AgentBook::new(self.store.clone(), self.events.clone());
+                let note = async move {
+                    if let Err(failure) = agents.note_said(id, said).await {
+                        warn!(gateway.id = id.0, %failure, "what a gateway says of its agents could not be stored");
+                    }
+                };
+                ctx.spawn(note.into_actor(self));
             }
             Effect::Notify(notice) => self.notify(notice),
         }

@@ -176,11 +176,9 @@ impl RosterWriter {
         self.bump();
     }
 
-    /// Publishes the sessions of a gateway.
-    pub fn publish_sessions(&self, id: GatewayId, sessions: SharedSessions) {
-        if let Some(slot) = self.reader.shared.index.load().by_id.get(&id) {
-            slot.sessions.store(sessions);
-        }
+    /// Publishes the sessions of a gateway; gives back those that readers saw before.
+    pub fn publish_sessions(&self, id: GatewayId, sessions: SharedSessions) -> Option<SharedSessions> {
+        self.reader.shared.index.load().by_id.get(&id).map(|slot| slot.sessions.swap(sessions))
     }
 
     /// Removes a gateway.

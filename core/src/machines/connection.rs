@@ -27,6 +27,7 @@ mod look_ups;
 mod peer;
 mod probes;
 mod request;
+mod run_ends;
 mod run_tracker;
 mod run_words;
 mod runs;

@@ -62,6 +62,7 @@ impl Candidate {
             active_sessions: report.sessions_count.unwrap_or(0),
             latency_us: report.latency_ms.map_or(u64::MAX, micros),
             ready_since: None,
+            reconnect_until: None,
             outcome_known: false,
         }
     }

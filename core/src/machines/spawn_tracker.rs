@@ -5,9 +5,9 @@
 //!    lags behind at most, and never goes backwards.
 //! 2. A final stage ends a spawn; whatever comes later is ignored.
 //! 3. Until it is known whether the gateway took a spawn, its words about it wait: the record tells of the acceptance first.
-//! 4. A spawn whose gateway was lost is asked about once the gateway is back; so is one that has been quiet for long. A
-//!    gateway that knows nothing of it for some time after its return (ten minutes, a setting) makes it `lost`, as do 24 hours
-//!    without the gateway, and the gateway's deletion.
+//! 4. A spawn whose gateway was lost is asked about once the gateway is back; so is one that is quiet, seconds after the last that
+//!    was heard of it. A gateway that knows nothing of it for some time after its return (ten minutes, a setting) makes it `lost`,
+//!    as do 24 hours without the gateway, and the gateway's deletion.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,7 +17,10 @@ use crate::ids::GatewayId;
 use crate::run::{Accepted, RunNotice, RunStage};
 use crate::spawn::{SpawnChange, SpawnRecord, SpawnStep};
 
-/// A quiet running spawn is asked about this often: an event may have been missed.
+/// A quiet spawn is asked about this soon after the last that was heard of it, since an event may have been missed or never sent; then
+/// after twice as long each time.
+pub(crate) const FIRST_CHECK: Duration = Duration::from_secs(10);
+/// The longest time between two such questions. A gateway that can't tell of a spawn that was quiet for so long makes it `unknown`.
 pub(crate) const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);
 /// A doubtful one is asked about this often while its gateway is usable; more often where it would be lost sooner.
 pub(crate) const DOUBT_CHECK: Duration = Duration::from_secs(15);
@@ -45,7 +48,11 @@ pub(crate) struct OpenSpawn {
     in_line: bool,
     check_at: Option<Instant>,
     asking: bool,
+    /// When the gateway said something of it by itself, and how long to wait for more before it is asked.
+    heard: Option<(Instant, Duration)>,
     doubt_since: Option<Instant>,
+    /// Whether the connection to its gateway, or the daemon, ended while it was under way.
+    was_cut_off: bool,
     /// Whether doubt arose while the gateway was being asked: the answer is older than it.
     doubted_again: bool,
     /// Whether the gateway has yet to say if it takes it.
@@ -134,7 +141,7 @@ impl SpawnTracker {
         if matches!(state, SpawnState::Recorded | SpawnState::Sent) {
             self.note(spawn_id, SpawnState::Unknown, change);
         }
-        self.doubt(now, spawn_id);
+        self.cut_off(now, spawn_id);
     }
 
     fn insert(
@@ -159,7 +166,9 @@ impl SpawnTracker {
                 in_line: false,
                 check_at: None,
                 asking: false,
+                heard: None,
                 doubt_since: None,
+                was_cut_off: false,
                 doubted_again: false,
                 awaiting: false,
             })
@@ -196,7 +205,9 @@ impl SpawnTracker {
         }
         spawn.awaiting = false;
         // Its connection may have been lost meanwhile: then it is still to be asked about.
-        spawn.check_at.get_or_insert(now + QUIET_CHECK);
+        if spawn.check_at.is_none() {
+            spawn.hear(now);
+        }
         let to = if *running { SpawnState::Running } else { SpawnState::Accepted };
         let (run, session_key) = (Some(run_id.clone()), session_key.clone());
         self.note(spawn_id, to, SpawnChange { run_id: run, session_key, pid: *pid, ..SpawnChange::default() });
@@ -236,7 +247,7 @@ impl SpawnTracker {
             return;
         };
         spawn.doubt_since = None;
-        spawn.check_at = Some(now + QUIET_CHECK);
+        spawn.hear(now);
         self.move_on(spawn_id, notice.session_key, notice.stage);
     }
 
@@ -274,7 +285,7 @@ impl SpawnTracker {
     /// The connection to a gateway was lost: everything there is in doubt until it has been asked.
     pub(crate) fn on_gateway_lost(&mut self, now: Instant, gateway: GatewayId) {
         for spawn_id in self.on(gateway) {
-            self.doubt(now, &spawn_id);
+            self.cut_off(now, &spawn_id);
         }
     }
 
@@ -290,6 +301,13 @@ impl SpawnTracker {
             return Vec::new();
         }
         self.open.iter().filter(|(_, spawn)| spawn.gateway == gateway).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn cut_off(&mut self, now: Instant, spawn_id: &str) {
+        if let Some(spawn) = self.open.get_mut(spawn_id) {
+            spawn.was_cut_off = true;
+        }
+        self.doubt(now, spawn_id);
     }
 
     fn doubt(&mut self, now: Instant, spawn_id: &str) {
@@ -355,8 +373,9 @@ impl SpawnTracker {
         spawn.asking = false;
         // The connection may have been lost between its answer and now: then it is asked again.
         if !std::mem::take(&mut spawn.doubted_again) {
-            spawn.doubt_since = None;
-            spawn.check_at = Some(now + QUIET_CHECK);
+            (spawn.doubt_since, spawn.was_cut_off) = (None, false);
+            spawn.heard = Some((now, spawn.heard.map_or(FIRST_CHECK, |(_, pause)| pause)));
+            spawn.wait_longer(now);
         }
         let run_id = Some(spawn.run_id.clone());
         self.note(spawn_id, SpawnState::Running, SpawnChange { run_id, session_key, ..SpawnChange::default() });
@@ -366,13 +385,23 @@ impl SpawnTracker {
     pub(crate) fn found_nothing(&mut self, now: Instant, spawn_id: &str, usable_since: Option<Instant>) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         (spawn.asking, spawn.doubted_again) = (false, false);
+        let quiet_for = spawn.heard.map_or(QUIET_CHECK, |(at, _)| now.saturating_duration_since(at));
+        if spawn.doubt_since.is_none() && quiet_for < QUIET_CHECK {
+            // Not every gateway can tell of a run that goes on well.
+            return spawn.wait_longer(now);
+        }
         spawn.check_at = Some(now + DOUBT_CHECK.min(self.lost_after / 4));
         let since = *spawn.doubt_since.get_or_insert(now);
         let Some(back) = usable_since else { return };
+        let heard = match spawn.heard {
+            _ if spawn.was_cut_off => "its gateway is back".to_owned(),
+            Some(_) => format!("its gateway has said nothing of it for {} s", quiet_for.as_secs()),
+            None => "its gateway never said that it took it".to_owned(),
+        };
         if now.saturating_duration_since(back.max(since)) >= self.lost_after {
-            self.give_up(spawn_id, "its gateway is back and knows nothing of it");
+            self.give_up(spawn_id, &format!("{heard} and knows nothing of it"));
         } else if matches!(spawn.state, SpawnState::Accepted | SpawnState::Running) {
-            self.note(spawn_id, SpawnState::Unknown, because("its gateway could not tell"));
+            self.note(spawn_id, SpawnState::Unknown, because(format!("{heard} and cannot tell")));
         }
     }
 
@@ -449,6 +478,23 @@ impl SpawnTracker {
     /// Whether any spawn waits in line for a write.
     pub(crate) fn has_line(&self) -> bool {
         !self.line.is_empty()
+    }
+}
+
+impl OpenSpawn {
+    /// The gateway said something of it: more is due soon, or it is asked.
+    fn hear(&mut self, now: Instant) {
+        self.was_cut_off = false;
+        self.heard = Some((now, FIRST_CHECK));
+        self.check_at = Some(now + FIRST_CHECK);
+    }
+
+    /// It was asked, and nothing has changed.
+    fn wait_longer(&mut self, now: Instant) {
+        if let Some((_, pause)) = &mut self.heard {
+            *pause = (*pause * 2).min(QUIET_CHECK);
+            self.check_at = Some(now + *pause);
+        }
     }
 }
 

@@ -25,7 +25,7 @@ impl SessionTable {
         for mut row in rows {
             let known = former.remove(&row.key);
             if known.as_ref().is_some_and(|known| misses_the_end(&row, known)) {
-                row.status = Some(SessionStatus::Completed);
+                row.note_end();
             }
             match known {
                 Some(same) if *same == row => self.put(same),
@@ -134,7 +134,7 @@ impl SessionTable {
         let known = self.rows.get(&key).map(Arc::clone);
         if let Some(known) = &known {
             if misses_the_end(&row, known) {
-                row.status = Some(SessionStatus::Completed);
+                row.note_end();
             }
             if !whole || is_overtaken(&row, known) {
                 let (mut older, newer) = if whole { (row, (**known).clone()) } else { ((**known).clone(), row) };
@@ -172,6 +172,13 @@ impl SessionTable {
             run_id,
             ..SessionRow::default()
         };
+        if running && let Some(known) = self.rows.get(&row.key).filter(|known| known.run_id == row.run_id) {
+            // The same run once more, after an end: a new try, which only this event tells.
+            let mut begun = (**known).clone();
+            begun.merge(row);
+            let key = begun.key.clone();
+            return if **known != begun && self.put(Arc::new(begun)) { vec![key] } else { Vec::new() };
+        }
         self.change(row, false)
     }
 }
@@ -185,11 +192,12 @@ fn is_overtaken(row: &SessionRow, known: &SessionRow) -> bool {
 
 /// Whether a row knows nothing of the end of a run that was told by events. Protocol 3 writes no end into the row of an
 /// aborted run: it says `running` for good, until another run starts, or has no status, as if there had been no run.
+/// Protocol 4 goes on to name a failed run as the active one for a while after it has told its end.
 fn misses_the_end(row: &SessionRow, known: &SessionRow) -> bool {
-    let same_run = row.started_at_ms.is_some() && row.started_at_ms == known.started_at_ms;
-    known.status == Some(SessionStatus::Completed)
-        && row.has_active_run.is_none()
-        && (row.status.is_none() || row.is_active() && same_run)
+    let same_start = row.started_at_ms.is_some() && row.started_at_ms == known.started_at_ms;
+    let same_run = row.run_id.is_some() && row.run_id == known.run_id;
+    let stale = row.has_active_run.is_none() && (row.status.is_none() || row.is_active() && same_start);
+    known.status == Some(SessionStatus::Completed) && (stale || row.is_active() && same_run)
 }
 
 #[cfg(test)]

@@ -89,7 +89,10 @@ impl Handler<FromGateway> for Supervisor {
         let mut heard = self.heard.borrow_mut();
         match message.notice {
             GatewayNotice::Report(report) => heard.reports.push(*report),
-            GatewayNotice::PermitWanted { .. } | GatewayNotice::Run(_) | GatewayNotice::Sessions(_) => {}
+            GatewayNotice::PermitWanted { .. }
+            | GatewayNotice::Run(_)
+            | GatewayNotice::Sessions(_)
+            | GatewayNotice::Agents(_) => {}
             GatewayNotice::AuthSettled { result, .. } => {
                 self.budget.settle(now, result);
                 heard.settled.push((now, result));

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::http_dialect::{self, SLACK};
 use super::request::{MAX_CALL, NoAnswer, Outcome, PendingKind};
+use super::run_ends::RunEnds;
 use super::turn::{CallToken, Effect, Epoch, Moment, Turn};
 use crate::error::Failure;
 use crate::gateway_report::Phase;
@@ -59,6 +60,7 @@ pub(super) struct ActiveConnection {
     pub(super) sequence: Sequence,
     pub(super) sessions: SessionTable,
     pub(super) active_sessions: Option<u32>,
+    pub(super) run_ends: RunEnds,
     pub(super) agents: Option<Vec<AgentRow>>,
     /// Shared with reports, of which there are several at any time.
     pub(super) agent_names: Arc<[String]>,
@@ -145,6 +147,7 @@ impl ActiveConnection {
             sequence: Sequence::default(),
             sessions: SessionTable::default(),
             active_sessions: None,
+            run_ends: RunEnds::default(),
             agents: None,
             agent_names: Arc::default(),
             agents_bytes: 0,
@@ -271,13 +274,16 @@ impl ActiveConnection {
             self.pending.next_deadline(),
             self.sequence.next_deadline(),
             self.health_at,
+            self.run_ends.next_deadline(),
+            read_at,
         ];
-        due.into_iter().chain([read_at]).flatten().min()
+        due.into_iter().flatten().min()
     }
 
     pub(super) fn on_deadline(&mut self, turn: &mut Turn<'_>) {
-        if self.sequence.on_deadline(turn.moment.now) {
-            self.reads.sessions_at = Some(turn.moment.now);
+        let now = turn.moment.now;
+        if self.sequence.on_deadline(now) | self.run_ends.are_contradicted(&self.sessions, now) {
+            self.reads.sessions_at = Some(now);
         }
         self.ask_health(turn);
         self.read_next(turn);

@@ -16,6 +16,7 @@ use super::request::{NoAnswer, Outcome, PendingKind};
 use super::{Connection, Count, Effect, HttpAnswer, Machines, Moment, SocketInput, State, http_dialect};
 use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, Health, HealthFailure};
+use crate::gateway_notice::AgentNews;
 use crate::gateway_report::StatusSource;
 use crate::machines::heartbeat::HeartbeatEffect;
 use crate::run::Certainty;
@@ -96,6 +97,9 @@ impl Connection {
         let Machines { mut turn, active: Some(active), runs, .. } = self.machines(moment) else { return };
         if let Some(run_id) = active.take_second_reply(&id) {
             if let Some(run_id) = run_id {
+                if let Some(session_key) = runs.session_of(&run_id) {
+                    active.run_ends.note(&session_key, false, moment.now);
+                }
                 runs.second_reply(&mut turn, run_id, outcome);
             }
             return;
@@ -229,7 +233,12 @@ impl Connection {
                 active.want_sessions_after_burst(moment.now);
                 false
             }
-            Some(told) => !active.sessions.apply(told).is_empty(),
+            Some(told) => {
+                if let SessionsEvent::Run { key, running, .. } = &told {
+                    active.run_ends.note(key, *running, moment.now);
+                }
+                !active.sessions.apply(told).is_empty()
+            }
             None => false,
         };
         if changed {
@@ -243,6 +252,11 @@ impl Connection {
                 if let Some(health) = HealthSnapshot::read(&event.payload) {
                     active.take_health(moment.now, &health);
                     news = true;
+                }
+            }
+            "agent.status" => {
+                if let Some(told) = AgentNews::read(&event.payload) {
+                    publisher.note_agent(told);
                 }
             }
             "log" => logs.event(&mut turn, &event.payload),

@@ -1,5 +1,6 @@
 //! What became of a run: asked of the gateway, never started again. `agent.wait` first where there is one, then the
-//! session's row; what neither tells is not known.
+//! session's row; where rows tell no ends the session's last words, and its errors in the gateway's log. What none tells is not
+//! known.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -19,6 +20,9 @@ use super::work_request::is_own_session;
 use crate::error::Failure;
 use crate::run::{LookUpRun, LookedUp, RunFinding, RunStage};
 
+/// The newest part of the gateway's log that is searched for a run's failure.
+const LOG_LINES: u32 = 500;
+const LOG_BYTES: u32 = 250_000;
 /// How long the gateway may wait for the run's end before it answers.
 const WAIT_MS: u64 = 200;
 
@@ -41,6 +45,8 @@ enum LookUpStep {
     HistoryOfEnded,
     /// `chat.history` is out: does it tell of a failure at least?
     HistoryOfUnknown,
+    /// `logs.tail` is out: the oldest releases write down there alone that a run failed before its agent began.
+    Log,
     /// The list of sessions has not been read yet.
     Sessions,
     /// A list of sessions of its own is out, over HTTP.
@@ -52,6 +58,7 @@ impl LookUpStep {
         match self {
             Self::Wait => "agent.wait",
             Self::HistoryOfEnded | Self::HistoryOfUnknown => "chat.history",
+            Self::Log => "logs.tail",
             Self::Sessions | Self::List => "sessions.list",
         }
     }
@@ -149,11 +156,22 @@ impl LookUps {
             (LookUpStep::Wait, Err(_)) => self.look_at_rows(turn, active, runs, call),
             (LookUpStep::HistoryOfEnded | LookUpStep::HistoryOfUnknown, outcome) => {
                 let failed = outcome.ok().and_then(|history| run_words::failure_in_history(&history));
+                if failed.is_none()
+                    && step == LookUpStep::HistoryOfUnknown
+                    && active.capabilities.has(Quirk::RowsHaveNoStatus)
+                {
+                    let params = json!({ "limit": LOG_LINES, "maxBytes": LOG_BYTES });
+                    return self.ask(turn, active, runs, call, LookUpStep::Log, &params);
+                }
                 let otherwise = match step {
                     LookUpStep::HistoryOfEnded => RunFinding::Ended(RunStage::Completed { result: Value::Null }),
                     _ => RunFinding::NotKnown,
                 };
                 self.found(turn, runs, call, Ok(failed.map_or(otherwise, RunFinding::Ended)));
+            }
+            (LookUpStep::Log, outcome) => {
+                let failed = key.zip(outcome.ok()).and_then(|(key, log)| run_words::failure_in_log(&log, &key));
+                self.found(turn, runs, call, Ok(failed.map_or(RunFinding::NotKnown, RunFinding::Ended)));
             }
             (LookUpStep::List, Ok(document)) => {
                 let rules = RowRules { now_ms: turn.moment.wall_ms, ..RowRules::default() };

@@ -1,7 +1,7 @@
 //! What a gateway's words say about a run: acceptances, second replies, events. Pure reading, in one place for all
 //! releases.
 
-use gatewarden_protocol::{Event, WireError, words};
+use gatewarden_protocol::{Event, WireError, read_log_line, words};
 use serde_json::{Value, json};
 
 use crate::run::RunStage;
@@ -137,6 +137,16 @@ pub(super) fn failure_in_history(history: &Value) -> Option<RunStage> {
     let last = messages.iter().rfind(|message| message.get("role").and_then(Value::as_str) == Some("assistant"))?;
     let said = message_text(last);
     said.starts_with(FAILED_BEFORE_REPLY).then(|| RunStage::Failed { error: words::shown(&said), result: Value::Null })
+}
+
+/// The error that a reply of `logs.tail` tells of a session whose only run is in question.
+pub(super) fn failure_in_log(log: &Value, session_key: &str) -> Option<RunStage> {
+    let about = format!("lane task error: lane=session:{session_key} ");
+    let mut lines = log.get("lines")?.as_array()?.iter().rev().filter_map(Value::as_str);
+    let entry = read_log_line(lines.find(|line| line.contains(&about))?);
+    let (_, error) = entry.message.split_once("error=")?;
+    let error = error.trim_matches('"').trim_start_matches("Error: ");
+    Some(RunStage::Failed { error: words::shown(error), result: Value::Null })
 }
 
 /// The second reply to `agent`.

@@ -330,6 +330,11 @@ impl Runs {
         self.ended(turn, run_id, run_words::read_outcome(outcome));
     }
 
+    /// The session that a run of ours is in.
+    pub(super) fn session_of(&self, run_id: &str) -> Option<String> {
+        self.tracker.session_of(run_id)
+    }
+
     /// An event that may be about a run of ours.
     pub(super) fn event(&mut self, turn: &mut Turn<'_>, active: &ActiveConnection, event: &Event) {
         if self.tracker.has_open()

@@ -1,15 +1,18 @@
-//! When the sessions are told, and that nothing is told twice.
+//! When the sessions and what agents are doing are told, and that nothing is told twice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::active::ActiveConnection;
 use super::turn::Turn;
-use crate::gateway_notice::GatewayNotice;
+use crate::gateway_notice::{AgentNews, GatewayNotice};
 use crate::run::{SessionSnapshot, SharedSessions};
 
 /// At least this long between two snapshots: events come in bursts, and each snapshot holds all rows.
 const BETWEEN: Duration = Duration::from_millis(250);
+/// Agents of which there may be news at one time; what goes beyond is dropped.
+const MAX_AGENTS: usize = 256;
 
 /// What was told last, and whether there is news.
 #[derive(Debug, Default)]
@@ -20,6 +23,9 @@ pub(super) struct SessionPublisher {
     news_ms: i64,
     /// What the rows told last take, where the table that they came from is gone.
     lost_bytes: usize,
+    /// The latest word on each agent since agents were told last.
+    agents: BTreeMap<String, AgentNews>,
+    agents_told_at: Option<Instant>,
 }
 
 impl SessionPublisher {
@@ -29,9 +35,17 @@ impl SessionPublisher {
         self.news_ms = wall_ms;
     }
 
+    /// The gateway says what one of its agents is doing.
+    pub(super) fn note_agent(&mut self, news: AgentNews) {
+        if self.agents.len() < MAX_AGENTS || self.agents.contains_key(&news.name) {
+            self.agents.insert(news.name.clone(), news);
+        }
+    }
+
     /// The connection is gone: what was told stays, and news of the table that went with it isn't told any more.
     pub(super) fn connection_lost(&mut self) {
         self.changed = false;
+        self.agents.clear();
         self.lost_bytes = self.last.iter().flat_map(|last| &last.rows).map(|row| row.held_bytes()).sum();
     }
 
@@ -44,17 +58,29 @@ impl SessionPublisher {
         self.lost_bytes
     }
 
-    /// When there is a snapshot to tell.
+    /// When there is something to tell.
     pub(super) fn next_deadline(&self, active: Option<&ActiveConnection>, now: Instant) -> Option<Instant> {
+        [self.sessions_due(active, now), self.agents_due(now)].into_iter().flatten().min()
+    }
+
+    fn sessions_due(&self, active: Option<&ActiveConnection>, now: Instant) -> Option<Instant> {
         let news = self.changed && active.is_some_and(ActiveConnection::knows_sessions);
         news.then(|| self.told_at.map_or(now, |told| told + BETWEEN))
     }
 
-    /// Tells the sessions if they changed and it is time.
+    fn agents_due(&self, now: Instant) -> Option<Instant> {
+        (!self.agents.is_empty()).then(|| self.agents_told_at.map_or(now, |told| told + BETWEEN))
+    }
+
+    /// Tells the sessions if they changed and it is time; so with the agents.
     pub(super) fn publish(&mut self, turn: &mut Turn<'_>, active: Option<&mut ActiveConnection>) {
         let now = turn.moment.now;
+        if self.agents_due(now).is_some_and(|due| now >= due) {
+            self.agents_told_at = Some(now);
+            turn.notify(GatewayNotice::Agents(std::mem::take(&mut self.agents).into_values().collect()));
+        }
         let Some(active) = active else { return };
-        if self.next_deadline(Some(active), now).is_none_or(|due| now < due) {
+        if self.sessions_due(Some(active), now).is_none_or(|due| now < due) {
             return;
         }
         self.changed = false;

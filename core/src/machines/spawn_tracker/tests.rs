@@ -216,8 +216,47 @@ fn a_lost_connection_puts_a_spawn_in_doubt_until_its_gateway_was_asked() {
     assert!(tracker.due(back, 100, |_| Some(back)).is_empty(), "asked once at a time");
     tracker.found_running(back, "s", None);
     assert_eq!(tracker.get("s").unwrap().state, SpawnState::Running);
-    assert!(tracker.due(back + Duration::from_secs(60), 100, |_| Some(back)).is_empty());
+    assert!(tracker.due(back + FIRST_CHECK, 100, |_| Some(back)).is_empty());
     assert_eq!(tracker.due(back + QUIET_CHECK, 100, |_| Some(back)).len(), 1, "a quiet one is asked about again");
+}
+
+/// When a gateway that can tell nothing is asked about a spawn that it took and was silent about since, in seconds.
+fn asked_in_silence(tracker: &mut SpawnTracker, now: Instant, seconds: u64) -> Vec<u64> {
+    let mut asked = Vec::new();
+    for second in 0..=seconds {
+        let at = now + Duration::from_secs(second);
+        for Question { spawn_id, .. } in tracker.due(at, 100, |_| Some(now)) {
+            asked.push(second);
+            tracker.found_nothing(at, &spawn_id, Some(now));
+        }
+    }
+    asked
+}
+
+#[test]
+fn a_silent_spawn_is_asked_about_within_seconds_and_less_often_the_longer_it_is_silent() {
+    let now = start();
+    let mut tracker = accepted(now);
+    assert_eq!(asked_in_silence(&mut tracker, now, 200), [10, 30, 70, 150]);
+    assert_eq!(tracker.get("s").unwrap().state, SpawnState::Accepted, "a gateway that can't tell says nothing by that");
+    let heard = now + Duration::from_secs(201);
+    hear(&mut tracker, heard, PROD, "s", None, RunStage::Running { pid: None });
+    assert_eq!(asked_in_silence(&mut tracker, heard, 40), [10, 30], "soon again after a sign of life");
+}
+
+#[test]
+fn a_spawn_that_is_lost_without_a_lost_connection_is_not_said_to_have_a_gateway_that_is_back() {
+    let now = start();
+    let mut tracker = accepted(now);
+    asked_in_silence(&mut tracker, now, 1_000);
+    let steps = tracker.take_batch(usize::MAX).into_iter().flat_map(|(_, steps)| steps);
+    let reasons: Vec<(SpawnState, String)> = steps
+        .filter_map(|step| Some((step.to, step.change.reason?)))
+        .filter(|(to, _)| *to != SpawnState::Sent)
+        .collect();
+    let said = |state: SpawnState| reasons.iter().find(|(to, _)| *to == state).map(|(_, reason)| reason.as_str());
+    assert_eq!(said(SpawnState::Unknown), Some("its gateway has said nothing of it for 310 s and cannot tell"));
+    assert!(said(SpawnState::Lost).unwrap().starts_with("its gateway has said nothing of it for 9"), "{reasons:?}");
 }
 
 #[test]

@@ -229,6 +229,26 @@ fn rows_that_were_given_out_are_counted_until_others_are() {
     assert_eq!(table.held_bytes(), once);
 }
 
+#[test]
+fn a_row_that_names_an_ended_run_as_the_active_one_is_behind_until_that_run_is_tried_again() {
+    let mut table = SessionTable::default();
+    let stale =
+        SessionRow { has_active_run: Some(true), run_id: Some("r".into()), ..row("a", Some(SessionStatus::Active), 2) };
+    table.replace(vec![stale.clone()]);
+    table.apply(run("a", "r", false));
+    for news in
+        [changed(stale.clone(), true), changed(stale.clone(), false), SessionsEvent::Snapshot(vec![stale.clone()])]
+    {
+        table.apply(news);
+        assert_eq!(table.get("a").unwrap().status, Some(SessionStatus::Completed));
+    }
+    table.apply(run("a", "r", true));
+    assert!(table.get("a").unwrap().is_active(), "a new try of the same run");
+    table.apply(run("a", "r", false));
+    table.apply(changed(SessionRow { run_id: Some("next".into()), ..stale }, true));
+    assert!(table.get("a").unwrap().is_active(), "another run");
+}
+
 fn any_row() -> impl Strategy<Value = SessionRow> {
     (0_u32..40, 0_usize..400_000, prop::option::of(0_usize..400_000)).prop_map(|(key, label, error)| SessionRow {
         label: Some("l".repeat(label)),

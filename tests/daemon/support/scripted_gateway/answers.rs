@@ -184,7 +184,8 @@ pub(crate) fn http(
         (Form::Http, "GET", "/sessions") => {
             let row = json!({"key": "researcher:main", "agent": "researcher", "model": "claude-sonnet-4",
                              "status": "active", "totalTokens": 12, "updatedAt": 1_709_582_400_000_i64});
-            (200, json, json!({"sessions": [row]}).to_string())
+            let list = behaviour.results.get("sessions.list").cloned();
+            (200, json, list.unwrap_or_else(|| json!({"sessions": [row]})).to_string())
         }
         (Form::Http, "GET", "/config") => {
             (200, json, json!({"agents": {"list": [{"id": "researcher", "name": "Researcher"}]}}).to_string())

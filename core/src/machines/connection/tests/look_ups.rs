@@ -85,6 +85,36 @@ fn a_failed_chat_run_that_protocol_3_calls_ok_is_found_out_in_its_history() {
 }
 
 #[test]
+fn a_run_of_the_oldest_releases_that_failed_before_its_agent_began_is_found_out_in_the_log() {
+    let line = |session: &str, error: &str| {
+        let message = format!("lane task error: lane=session:{session} durationMs=145 error=\"Error: {error}\"");
+        json!({"0":"{\"subsystem\":\"diagnostic\"}","1":message,"_meta":{"logLevelName":"ERROR"}}).to_string()
+    };
+    let look = |lines: Value| {
+        let mut hello = hello_of(3);
+        hello["payload"]["server"]["version"] = json!("2026.3.2");
+        let mut sim = Sim::new();
+        sim.start();
+        sim.reach_login();
+        sim.says(hello);
+        sim.answer_all();
+        sim.looks_up(1, SPAWN, Some(KEY));
+        sim.replies(json!({"runId":SPAWN,"status":"timeout"}));
+        sim.replies(json!({"sessionKey":KEY,"messages":[]}));
+        assert_eq!(sim.last_frame()["method"], "logs.tail");
+        sim.replies(json!({"file":"f","cursor":1,"size":1,"lines":lines}));
+        found(&sim)
+    };
+    let failed =
+        look(json!([line(KEY, "No API key found for provider \"anthropic\"."), line("agent:main:b", "Other.")]));
+    assert!(
+        matches!(&failed, RunFinding::Ended(RunStage::Failed { error, .. }) if error.starts_with("No API key found for")),
+        "{failed:?}"
+    );
+    assert_eq!(look(json!([line("agent:main:b", "Other."), "no record"])), RunFinding::NotKnown);
+}
+
+#[test]
 fn a_failed_chat_run_is_found_out_too_where_nobody_knows_its_session_but_the_gateway() {
     let mut sim = Sim::release(3);
     listed(&mut sim, json!({"key":KEY,"status":"done"}));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use super::sim::{Sim, hello_4};
 use crate::error::Failure;
-use crate::gateway_notice::GatewayNotice;
+use crate::gateway_notice::{AgentNews, GatewayNotice};
 use crate::run::{Accepted, NotAccepted, RunFinding, RunStage, SessionAction, SharedSessions, Work};
 use crate::run::{ControlSession, LookUpRun, RunNotice, StartRun};
 
@@ -207,6 +207,16 @@ impl Sim {
             .iter()
             .filter_map(|effect| match effect {
                 Effect::Notify(GatewayNotice::Sessions(sessions)) => Some(sessions.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn agent_news(&self) -> Vec<Vec<AgentNews>> {
+        self.log
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Notify(GatewayNotice::Agents(news)) => Some(news.clone()),
                 _ => None,
             })
             .collect()

@@ -105,3 +105,44 @@ fn another_address_is_another_gateway_whose_sessions_are_told_even_if_they_look_
     sim.pass_s(1);
     assert_eq!(sim.snapshots().len(), 2);
 }
+
+fn listings(sim: &Sim) -> usize {
+    sim.frames().iter().filter(|frame| frame["method"] == "sessions.list").count()
+}
+
+#[test]
+fn a_session_that_stays_active_after_its_run_was_told_to_have_ended_is_read_again_within_seconds() {
+    let mut sim = Sim::release(4);
+    let row = |active: bool| json!({"key":"agent:main:a","hasActiveRun":active,"status":if active { "running" } else { "failed" }});
+    let ended = |sim: &mut Sim| {
+        let data = json!({"phase":"error","error":"No."});
+        sim.event("agent", json!({"runId":"r","sessionKey":"agent:main:a","stream":"lifecycle","data":data}));
+    };
+    let before = listings(&sim);
+    ended(&mut sim);
+    sim.event("sessions.changed", json!({"sessionKey":"agent:main:a","session":row(true)}));
+    sim.pass_s(3);
+    assert_eq!(listings(&sim), before + 1);
+    sim.replies(json!({"sessions":[row(true)]}));
+    sim.pass_s(5);
+    assert_eq!(listings(&sim), before + 2, "the list says so too: once more, after twice as long");
+    sim.replies(json!({"sessions":[row(false)]}));
+    sim.pass_s(12);
+    assert_eq!(listings(&sim), before + 2, "it has ended");
+    ended(&mut sim);
+    sim.pass_s(5);
+    assert_eq!(listings(&sim), before + 2, "an end that is not contradicted asks for nothing");
+}
+
+#[test]
+fn what_agents_are_said_to_do_is_told_at_most_every_quarter_of_a_second_and_each_agent_once() {
+    let mut sim = Sim::documented();
+    for (name, status) in [("a", "busy"), ("b", "busy"), ("a", "idle"), ("a", "busy"), ("", "busy"), ("c", "")] {
+        sim.event("agent.status", json!({"id":1,"name":name,"status":status,"last_seen":5,"last_activity":"Task 1"}));
+    }
+    sim.pass_s(1);
+    let told = sim.agent_news();
+    assert_eq!(told.len(), 2, "the first at once, the rest together: {told:?}");
+    let said: Vec<(&str, &str)> = told[1].iter().map(|news| (news.name.as_str(), news.status.as_str())).collect();
+    assert_eq!(said, [("a", "busy"), ("b", "busy")]);
+}
