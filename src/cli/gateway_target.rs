@@ -33,21 +33,23 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), String>
     Ok((host.to_owned(), Some(port)))
 }
 
+const TLS: &str = "Whom to trust on TLS";
+
 /// At most one of them.
 #[derive(Debug, Clone, Default, Args)]
 #[group(multiple = false)]
 pub(super) struct TrustArgs {
     /// Trust this machine's certificate authorities
-    #[arg(long)]
+    #[arg(long, help_heading = TLS)]
     system_trust: bool,
     /// Trust this certificate alone: SHA-256 of the gateway's own, 64 hex digits; several may be given
-    #[arg(long = "pin", value_name = "SHA256")]
+    #[arg(long = "pin", value_name = "SHA256", help_heading = TLS)]
     pins: Vec<String>,
     /// Trust the certificate authorities in this PEM file, and no others
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
     ca: Option<PathBuf>,
     /// Trust anybody: for development only
-    #[arg(long)]
+    #[arg(long, help_heading = TLS)]
     insecure: bool,
 }
 

@@ -208,8 +208,8 @@ fn table(list: &SessionList, now_s: i64) -> Table {
     };
     let heading = ["KEY", "GATEWAY", "AGENT", "STATUS", "MODEL", "TOKENS", "CHANGED", "LABEL"];
     Table::of(&heading, list.sessions.iter().map(row), "No session was found.")
-        .cutting(&[("KEY", 44), ("GATEWAY", 10), ("LABEL", 12)])
-        .leaving_out(&["AGENT", "LABEL", "MODEL", "TOKENS"])
+        .cutting(&[("KEY", 58), ("GATEWAY", 10), ("LABEL", 12)])
+        .leaving_out(&["AGENT", "LABEL", "MODEL", "TOKENS", "CHANGED"])
 }
 
 /// What the list can't show: more pages, and gateways that don't tell all of theirs.

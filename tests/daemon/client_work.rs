@@ -45,6 +45,21 @@ fn work_is_given_watched_paused_killed_and_waited_for() {
     assert!(waited.stdout.contains("status    completed"), "{}", waited.stdout);
     assert!(waited.stderr.contains("completed on local"), "it says how it goes: {}", waited.stderr);
 
+    let key = "agent:sample:subagent:3f0c1d52-71ab-4d7b-a1aa-0e0b6f1a8d2f";
+    fine(&daemon, &["spawn", "count to 2", "--agent", "sample", "--session", key, "--wait"]);
+    let refused = run(&daemon, &["spawn", "x", "--agent", "nobody"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    let narrow = |args: &[&str]| Setup::client_of(&daemon, args).env("COLUMNS", "80").run().stdout;
+    let (sessions, spawns) = (narrow(&["sessions", "ls"]), narrow(&["spawns", "ls", "-n", "10"]));
+    for list in [&sessions, &spawns] {
+        assert!(list.lines().count() > 2 && list.lines().all(|line| line.chars().count() <= 80), "{list}");
+    }
+    assert!(sessions.contains(key), "a key that is cut can't be used: {sessions}");
+    assert!(spawns.contains("\n  Gateway \"local\" refused"), "what is wrong stands below: {spawns}");
+    let line: Value = serde_json::from_str(narrow(&["spawns", "ls", "-o", "jsonl"]).lines().next().unwrap_or_default())
+        .expect("JSON");
+    assert_eq!(line["agent"], "nobody");
+
     for args in
         [vec!["spawn"], vec!["spawn", "x", "--command", "y"], vec!["spawn", "--command", "x", "--selector", "y"]]
     {

@@ -38,7 +38,7 @@ pub(super) fn table(mut gateways: Vec<&Gateway>, none: &'static str) -> Table {
     gateways.sort_by_key(|gateway| urgency(&gateway.status));
     let heading = ["NAME", "ID", "STATUS", "ADDRESS", "VERSION", "LATENCY", "SESSIONS", "ROLE", "PROBLEM"];
     Table::of(&heading, gateways.into_iter().map(cells), none)
-        .cutting(&[("NAME", 16), ("ADDRESS", 15), ("ROLE", 7)])
+        .cutting(&[("NAME", 16), ("ADDRESS", 21), ("ROLE", 7)])
         .leaving_out(&["VERSION", "ID", "SESSIONS", "LATENCY", "ADDRESS"])
         .below("PROBLEM")
 }
