@@ -202,6 +202,10 @@ impl Handshake {
             RefusalCode::TokenMismatch if self.sent_device_token() && !self.config.has_shared() => {
                 Some(RefusalCode::DeviceTokenMismatch)
             }
+            // Real releases take a token for a wrong password.
+            RefusalCode::PasswordMismatch if self.config.shared_password().is_none() => {
+                Some(RefusalCode::PasswordRequired)
+            }
             _ => None,
         };
         if let Some(code) = meant {

@@ -27,7 +27,7 @@ fn a_gateway_lets_the_daemon_in_with_its_password_and_the_daemon_never_shows_it(
     let gateway = gateway(&home);
     let daemon = Daemon::start();
     let port = gateway.address.port();
-    let id = daemon.register("locked", port, "");
+    let id = daemon.register("locked", port, "a token that is not asked for");
     let refused = daemon.until_code(id, "password_required");
     assert_eq!(refused["password_set"], false);
     daemon.update(&json!({"id": id, "password": "a wrong pass phrase"})).expect(200);

@@ -158,6 +158,17 @@ fn a_password_goes_beside_the_token_keeps_the_device_token_at_home_and_is_not_si
 }
 
 #[test]
+fn a_token_that_is_taken_for_a_wrong_password_means_that_a_password_is_wanted() {
+    for (password, code) in [(None, RefusalCode::PasswordRequired), (Some("no"), RefusalCode::PasswordMismatch)] {
+        let mut handshake = Handshake::new(HandshakeConfig { password: password.map(Secret::new), ..config() });
+        sent(handshake.on_frame(&usual_challenge(), WALL));
+        let error = json!({"code": "INVALID_REQUEST", "message": "unauthorized: gateway password mismatch"});
+        let reply = json!({"type": "res", "id": CONNECT_ID, "ok": false, "error": error});
+        assert_eq!(refused(handshake.on_frame(&frame(reply), WALL)).code, code);
+    }
+}
+
+#[test]
 fn a_documented_gateway_gets_the_device_token_beside_auth_and_our_clock() {
     let with_both = HandshakeConfig { device_token: Some(Secret::new("issued")), ..config() };
     let connect = connect_of(with_both.clone(), &documented_challenge(true));

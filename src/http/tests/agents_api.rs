@@ -26,7 +26,7 @@ async fn an_agent_is_created_read_changed_and_deleted_by_id_or_name() {
     let agent = &created["agent"];
     let expected = json!({
         "id": 1, "name": "Worker One", "role": "research", "status": "offline", "gateway_id": 1, "source": "manual",
-        "config": {"gateway_config": {"preferred_gateway": "prod"}, "model": "m1"}, "is_gateway_main": false,
+        "config": {"gateway_config": {"preferred_gateway": "prod"}, "model": "m1"}, "is_gateway_main": false, "board_id": null,
         "last_seen": null, "last_activity": null, "created_at": agent["created_at"], "updated_at": agent["updated_at"],
     });
     assert_eq!(agent, &expected);
