@@ -94,7 +94,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::gateways::show::example;
+    use crate::cli::gateways::show::tests::example;
 
     #[test]
     fn the_page_names_counts_primary_and_what_is_wrong() {

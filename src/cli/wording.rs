@@ -1,6 +1,10 @@
 //! The daemon words its answers for those who send requests. Here they are put into the words of the command line: requests become
 //! commands, fields become options.
 
+use std::sync::LazyLock;
+
+use gatewarden_api::gateway_record::GatewayFields;
+use gatewarden_api::request;
 use serde_json::Value;
 
 /// What is said otherwise, whole phrases first.
@@ -19,18 +23,6 @@ const PHRASES: &[(&str, &str)] = &[
     ("with the very same body", "with the very same command"),
     ("Send the same request again", "Give the same command again"),
     ("before you repeat the request", "before you give the command again"),
-    (
-        "Set disable_device_pairing to false for this gateway here",
-        "Update this gateway with --disable-device-pairing false",
-    ),
-    (
-        "set disable_device_pairing to false for this gateway here",
-        "update this gateway with --disable-device-pairing false",
-    ),
-    (
-        "Where disable_device_pairing is set here, set it to false",
-        "Where --disable-device-pairing is true, set it to false",
-    ),
 ];
 
 /// Method and path of a request, a word that its body holds, and the command that does it. `*` is an id.
@@ -57,9 +49,15 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("POST /api/keys", "", "keys create"),
 ];
 
+/// What requests call the settings of a gateway.
+static SETTINGS: LazyLock<Vec<String>> = LazyLock::new(request::field_names::<GatewayFields>);
+
 /// A text of the daemon.
 pub(super) fn of_daemon(text: &str) -> String {
     let text = PHRASES.iter().fold(text.to_owned(), |text, (said, ours)| text.replace(said, ours));
+    // A name of one word could be anything.
+    let settings = SETTINGS.iter().filter(|name| name.contains('_'));
+    let text = settings.fold(text, |text, name| text.replace(name, &option_of(name)));
     let mut worded = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(found) = next_request(rest) {

@@ -207,28 +207,27 @@ fn results(mut checked: Vec<Checked>) -> Table {
         .below("PROBLEM")
 }
 
-/// A gateway as the API shows one, with these fields changed.
 #[cfg(test)]
-pub(in crate::cli) fn example(changes: Value) -> Gateway {
-    let mut gateway = json!({"id": 3, "uuid": "u", "name": "lab", "host": "192.0.2.7", "port": 18789, "token": "",
-        "token_set": false, "is_primary": false, "acting_primary": false, "priority": 0, "status": "online", "since": 940,
-        "as_of": 940, "source": "event", "sessions_count": 0, "agents_count": 0, "phase": "ready",
-        "breaker": {"state": "closed", "failures": 0}, "reconnect_attempts": 0, "scopes": [], "drained": false, "labels": {},
-        "transport": "auto", "tls": {"trust": "system"}, "disable_device_pairing": false, "created_at": 0, "updated_at": 0});
-    gateway.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    serde_json::from_value(gateway).unwrap()
-}
-
-#[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
     use super::*;
     use crate::cli::output::Output;
+
+    /// A gateway as the API shows one, with these fields changed.
+    pub(in crate::cli) fn example(changes: Value) -> Gateway {
+        let mut gateway = json!({"id": 3, "uuid": "u", "name": "lab", "host": "192.0.2.7", "port": 18789, "token": "",
+            "token_set": false, "is_primary": false, "acting_primary": false, "priority": 0, "status": "online", "since": 940,
+            "as_of": 940, "source": "event", "sessions_count": 0, "agents_count": 0, "phase": "ready",
+            "breaker": {"state": "closed", "failures": 0}, "reconnect_attempts": 0, "scopes": [], "drained": false, "labels": {},
+            "transport": "auto", "tls": {"trust": "system"}, "disable_device_pairing": false, "created_at": 0, "updated_at": 0});
+        gateway.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(gateway).unwrap()
+    }
 
     #[test]
     fn the_table_says_when_a_gateway_is_tried_again() {
         let error = json!({"code": "connection_refused", "message": "m", "help": "h"});
         let waits = json!({"status": "offline", "last_error": error, "next_attempt": now_s() + 3_600});
-        let table = table(&[example(waits)]).shown(Output::of_process(false, false));
+        let table = table(vec![&example(waits)], NONE).shown(Output::of_process(false, false));
         assert!(table.contains("connection_refused, tried again in "), "{table}");
         assert_eq!(next_attempt(&example(json!({"next_attempt": 5})), 9).as_deref(), Some("now"));
         assert_eq!(next_attempt(&example(json!({})), 9), None);
