@@ -5,6 +5,7 @@ use gatewarden_api::sessions::{
     ChangeBody, ControlBody, DeleteBody, HistoryEntry, MessageBody, MessageTaken, Session, SessionDeleted, SessionDone,
     SessionHistory, SessionList,
 };
+use serde_json::Value;
 
 use super::EXIT_OK;
 use super::confirmation::YesArgs;
@@ -161,10 +162,25 @@ pub(super) fn control(args: &ControlArgs) -> u8 {
         };
         let body = ControlBody { action: action.to_owned(), gateway_id: args.one.gateway_id(daemon)? };
         let answer = daemon.send("POST", &args.one.path("control"), &body)?;
-        daemon.done(&answer, |said: &SessionDone| {
-            format!("{action} of {} on {}: {}", args.one.key, said.gateway, said.result)
-        })
+        daemon.done(&answer, |said: &SessionDone| outcome(args.action, said))
     })
+}
+
+/// What a gateway did with a session, in a sentence; with its own words where they tell more.
+fn outcome(action: Action, said: &SessionDone) -> String {
+    let SessionDone { session, gateway, result, .. } = said;
+    let text = |name: &str| result.get(name).and_then(Value::as_str);
+    let found_nothing =
+        text("status") == Some("no-active-run") || result.get("aborted").and_then(Value::as_bool) == Some(false);
+    let run = text("abortedRunId").map(|run| format!(" (run {run})")).unwrap_or_default();
+    let done = match action {
+        Action::Pause => format!("{gateway} paused session {session}."),
+        Action::Resume => format!("{gateway} resumed session {session}."),
+        Action::Kill if found_nothing => format!("Nothing was running in session {session} on {gateway}."),
+        Action::Kill => format!("{gateway} ended what ran in session {session}{run}."),
+    };
+    let words = text("message").or_else(|| text("note")).filter(|_| !found_nothing);
+    words.map_or_else(|| done.clone(), |words| format!("{done} It says: {words}"))
 }
 
 impl OneArgs {
@@ -288,7 +304,27 @@ fn remove(daemon: &Daemon, args: &RemoveArgs) -> Result<u8, CliError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_a_gateway_did_is_said_in_a_sentence() {
+        let said = |action, result| {
+            let (session, gateway) = ("agent:main:main".to_owned(), "prod".to_owned());
+            outcome(
+                action,
+                &SessionDone { success: true, action: String::new(), session, gateway, gateway_id: 1, result },
+            )
+        };
+        let killed = said(Action::Kill, json!({"ok": true, "abortedRunId": "r-1", "status": "aborted"}));
+        assert_eq!(killed, "prod ended what ran in session agent:main:main (run r-1).");
+        for nothing in [json!({"status": "no-active-run"}), json!({"aborted": false, "note": "nothing was running"})] {
+            assert_eq!(said(Action::Kill, nothing), "Nothing was running in session agent:main:main on prod.");
+        }
+        let paused = said(Action::Pause, json!({"message": "at the next tool call"}));
+        assert_eq!(paused, "prod paused session agent:main:main. It says: at the next tool call");
+    }
 
     #[test]
     fn an_entry_of_several_lines_stays_one_entry_and_steers_nothing() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use gatewarden_actors::clock::Clock;
 use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnHistory};
 use gatewarden_protocol::Secret;
 
@@ -12,7 +13,10 @@ use super::error::CliError;
 use super::files::read_text;
 use super::output::{Details, ago, at_ms, complain_as_is, plain};
 use super::table::{Cell, Table};
-use super::{EXIT_FAILURE, EXIT_OK, Looks};
+use super::{EXIT_FAILURE, EXIT_LATER, EXIT_OK, Looks};
+
+/// How long after its time limit a gateway may tell the end that this brings.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What is to be done, and where.
 #[derive(Debug, Args)]
@@ -46,7 +50,7 @@ pub(super) struct SpawnArgs {
     /// The session to run in; a new one where none is named
     #[arg(long, value_name = "KEY")]
     session: Option<String>,
-    /// After so many seconds the gateway should give up
+    /// After so many seconds the gateway should give up, and --wait ends a few seconds later with 75 where its end is not known by then
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u32>,
     /// The gateway that must take it
@@ -98,22 +102,34 @@ pub(super) fn run(args: &SpawnArgs) -> u8 {
         let body = body(daemon, args)?;
         let answer: Answer<SpawnAccepted> = daemon.post_once("/api/spawn", &body, args.idempotency_key.as_deref())?;
         if args.wait {
-            return wait(daemon, &daemon.read(&answer)?.spawn_id);
+            let patience = args.timeout.map(|seconds| Duration::from_secs(seconds.into()) + GRACE);
+            return wait(daemon, &daemon.read(&answer)?, patience);
         }
         daemon.show(&answer, |said| {
             if daemon.output.is_quiet() {
                 return said.spawn_id.clone();
             }
-            let session = said.session_info.as_ref().map(|key| format!(", session {key}")).unwrap_or_default();
-            plain(&format!(
-                "{}: {} by {} ({}){session}",
-                said.spawn_id,
-                said.status,
-                name_of(said.gateway.as_ref()).unwrap_or_default(),
-                said.route.as_deref().unwrap_or_default()
-            ))
+            plain(&sentence(said))
         })
     })
+}
+
+/// What became of the request, in a sentence.
+fn sentence(said: &SpawnAccepted) -> String {
+    let gateway = name_of(said.gateway.as_ref()).unwrap_or("A gateway");
+    let session = said.session_info.as_ref().map(|key| format!(" in session {key}")).unwrap_or_default();
+    let id = &said.spawn_id;
+    let took = match said.route.as_deref() {
+        _ if said.replayed => {
+            format!("This work was given before with the same key: {gateway} took it as spawn {id}{session}.")
+        }
+        Some("preferred") => format!("{gateway}, the agent's preferred gateway, took the work as spawn {id}{session}."),
+        Some("primary") => format!("{gateway}, the primary, took the work as spawn {id}{session}."),
+        Some("acting_primary") => format!("{gateway}, which acts as primary, took the work as spawn {id}{session}."),
+        Some("least_loaded") => format!("{gateway}, which has the least to do, took the work as spawn {id}{session}."),
+        _ => format!("{gateway} took the work as spawn {id}{session}."),
+    };
+    format!("{took} It is {}: `gatewarden spawns show {id}` shows what becomes of it.", said.status)
 }
 
 fn name_of(gateway: Option<&GatewayName>) -> Option<&str> {
@@ -173,8 +189,17 @@ fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<SpawnBody, CliError> {
     })
 }
 
-/// Looks until it has ended.
-fn wait(daemon: &Daemon, id: &str) -> Result<u8, CliError> {
+/// Looks until it has ended, or `patience` is over.
+fn wait(daemon: &Daemon, taken: &SpawnAccepted, patience: Option<Duration>) -> Result<u8, CliError> {
+    let id = &taken.spawn_id;
+    if daemon.output.is_for_people() {
+        let gateway = name_of(taken.gateway.as_ref()).unwrap_or("the gateway");
+        let run = taken.run_id.as_ref().filter(|run| *run != id).map(|run| format!(" (run {run})")).unwrap_or_default();
+        let limit = patience.map(|patience| format!(", for {} s at most", patience.as_secs())).unwrap_or_default();
+        complain_as_is(&plain(&format!("Waiting for spawn {id}{run} on {gateway} to end{limit}.")));
+    }
+    let clock = Clock::system();
+    let began = clock.now();
     let mut said = String::new();
     let mut looks = Looks::new(Duration::from_millis(200), Duration::from_secs(2));
     loop {
@@ -187,6 +212,11 @@ fn wait(daemon: &Daemon, id: &str) -> Result<u8, CliError> {
         if ["completed", "failed", "killed", "lost"].contains(&status.as_str()) {
             show(daemon, &answer)?;
             return Ok(if status == "completed" { EXIT_OK } else { EXIT_FAILURE });
+        }
+        if patience.is_some_and(|patience| clock.now().saturating_duration_since(began) >= patience) {
+            let sentence = format!("Spawn {id} has not ended in time: it is {status}.");
+            let cure = format!("It goes on. `gatewarden spawns show {id}` shows what becomes of it.");
+            return Err(CliError::coded(EXIT_LATER, sentence).cure(cure));
         }
         said = status;
         looks.wait();

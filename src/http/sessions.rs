@@ -127,7 +127,17 @@ pub(crate) async fn change_session(
         _ => {}
     }
     fields.finish()?;
-    let gateway = holder(&app, &key, gateway_id)?;
+    let gateway = holder(&app, &key, gateway_id).map_err(|failure| match &value {
+        // Only the gateway that holds the session could have known it.
+        Some(level) if field == "thinkingLevel" && !THINKING.contains(&&**level) => {
+            let levels = THINKING.join(", ");
+            invalid(format!(
+                "level must be a thinking level: one of {levels}, or one that the session's gateway lists. {}",
+                failure.message
+            ))
+        }
+        _ => failure.into(),
+    })?;
     if field == "thinkingLevel" {
         check_thinking(&app, &gateway, value.as_deref().unwrap_or_default()).await?;
     }

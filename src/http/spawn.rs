@@ -131,7 +131,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Api
     Ok(Some(text.to_owned()))
 }
 
-/// Reads a asked. The same body always has the same hash, whatever the order of its fields.
+/// Reads what is asked for. The same body always has the same hash, whatever the order of its fields.
 fn work(
     body: &JsonBody,
     idempotency_key: Option<String>,
@@ -139,7 +139,9 @@ fn work(
     timeout: Duration,
 ) -> Result<SpawnRequest, ApiError> {
     let asked: SpawnBody = body.read()?;
-    let (agent, model, label) = (asked.agent.clone(), asked.model.clone(), asked.label.clone());
+    let (agent, label) = (asked.agent.clone(), asked.label.clone());
+    // A program is given none.
+    let model = asked.model.clone().filter(|_| asked.task.is_some());
     let (kind, summary, work) = match (asked.task, asked.command) {
         (Some(task), _) => {
             let summary = task.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SUMMARY).collect();
@@ -241,6 +243,7 @@ mod tests {
             read(json!({"command": "python", "args": ["a.py"], "env": {"TOKEN": "hush"}, "cwd": "/opt"})).unwrap();
         assert!(!format!("{work:?}").contains("hush"));
         assert_eq!(work.record.summary, "python");
+        assert_eq!(read(json!({"command": "python", "model": "m"})).unwrap().record.model, None, "a program sees none");
         assert!(work.record.request.expose().contains("hush"), "sealed with the record");
     }
 

@@ -30,7 +30,7 @@ fn work_is_given_watched_paused_killed_and_waited_for() {
     assert!(row.contains(SESSION) && row.contains("local"), "{row}");
     assert!(until(&daemon, &["logs", "local"], "says 2").contains("info"));
 
-    assert!(fine(&daemon, &["control", SESSION, "pause"]).contains("pause of agent:sample:main on local"));
+    assert_eq!(fine(&daemon, &["control", SESSION, "pause"]).trim(), "local paused session agent:sample:main.");
     until(&daemon, &["sessions", "list", "--status", "paused"], SESSION);
     fine(&daemon, &["control", SESSION, "resume", "--gateway", "local", "--quiet"]);
     fine(&daemon, &["control", SESSION, "kill"]);
@@ -44,6 +44,20 @@ fn work_is_given_watched_paused_killed_and_waited_for() {
     assert_eq!(waited.code, Some(0), "{} {}", waited.stdout, waited.stderr);
     assert!(waited.stdout.contains("status    completed"), "{}", waited.stdout);
     assert!(waited.stderr.contains("completed on local"), "it says how it goes: {}", waited.stderr);
+    assert!(
+        waited.stderr.contains("Waiting for spawn ") && waited.stderr.contains(" on local to end."),
+        "{}",
+        waited.stderr
+    );
+    let patient = ["spawn", "count to 2", "--agent", "sample", "--wait", "--timeout", "60"];
+    assert!(run(&daemon, &patient).stderr.contains(" to end, for 65 s at most."));
+    for silent in ["--quiet", "--json"] {
+        let waited = run(&daemon, &["spawn", "count to 2", "--agent", "sample", "--wait", silent]);
+        assert_eq!((waited.code, waited.stderr.as_str()), (Some(0), ""), "{silent}");
+    }
+    let given = fine(&daemon, &["spawn", "count to 2", "--agent", "sample", "--session", "agent:sample:two"]);
+    assert!(given.contains("took the work as spawn ") && given.contains(" in session agent:sample:two."), "{given}");
+    assert!(fine(&daemon, &["spawn", "count to 2", "--agent", "sample", "--json"]).starts_with('{'));
 
     let key = "agent:sample:subagent:3f0c1d52-71ab-4d7b-a1aa-0e0b6f1a8d2f";
     fine(&daemon, &["spawn", "count to 2", "--agent", "sample", "--session", key, "--wait"]);

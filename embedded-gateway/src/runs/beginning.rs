@@ -93,6 +93,9 @@ impl Runs {
         let is_new = parts.sessions.get(&key).is_none();
         let session = parts.sessions.open(&new.session, new.opening.clone(), parts.subscribers, turn)?;
         let session_id = session.session_id.clone();
+        let model = session.model.clone();
+        let wishes = [("GATEWARDEN_MODEL", &session.model), ("GATEWARDEN_THINKING_LEVEL", &session.thinking_level)]
+            .map(|(name, wish)| wish.as_ref().map(|wish| (name.to_owned(), wish.replace('\0', ""))));
         if !is_new && label.is_some() && session.label != label {
             let patch = crate::sessions::Patch { label: Some(label), ..Default::default() };
             parts.sessions.patch(&key, patch, parts.subscribers, turn);
@@ -102,7 +105,9 @@ impl Runs {
         let message = NewMessage { role, text, run: Some(new.request.id.clone()), usage: None };
         let seq = parts.sessions.append(&key, message, parts.subscribers, turn).map(|message| message.seq);
 
-        let (order, mut run) = made(&new, session_id, parts, turn);
+        let (mut order, mut run) = made(&new, session_id, parts, turn);
+        order.env.extend(wishes.into_iter().flatten());
+        run.model = model;
         if let Some(text) = &new.message {
             EventEmitter::new(parts.subscribers, turn).message(&run, text, &new.request.from, turn);
         }
@@ -245,7 +250,7 @@ fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>
         accepted_at: turn.now.wall_ms,
         started_at: None,
         usage: None,
-        model: new.opening.model.clone(),
+        model: None,
         order: None,
         json_lines: new.command.json_lines,
         timeout,

@@ -159,6 +159,31 @@ async fn a_control_goes_to_the_gateway_that_holds_the_session() {
 }
 
 #[actix_web::test]
+async fn what_is_wrong_with_a_request_is_said_before_its_session_is_looked_for() {
+    let harness = Harness::start().await;
+    two_gateways(&harness).await;
+    for body in [json!({}), json!({"action": "dance"}), json!({"action": "kill", "gateway_id": "x"})] {
+        let answer = control(&harness, "nobody", body.clone()).await;
+        assert_eq!((answer.status.as_u16(), answer.error_code().as_str()), (400, "invalid_request"), "{body}");
+    }
+    for (action, level) in [("set-thinking", "hihg"), ("set-thinking", "no word"), ("set-verbose", "high")] {
+        let path = format!("/api/sessions?action={action}");
+        let body = json!({"sessionKey": "nobody", "level": level});
+        let answer = harness.send(harness.ask(Role::Operator, "POST", &path).json(body)).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.error_code().as_str()),
+            (400, "invalid_request"),
+            "{action} {level}"
+        );
+        assert!(answer.json()["error"].as_str().unwrap().contains("level must be"), "{answer:?}");
+    }
+    let body = json!({"sessionKey": "nobody", "level": "high"});
+    let answer =
+        harness.send(harness.ask(Role::Operator, "POST", "/api/sessions?action=set-thinking").json(body)).await;
+    assert_eq!(answer.error_code(), "session_not_found");
+}
+
+#[actix_web::test]
 async fn a_key_of_two_gateways_needs_the_gateways_id_and_an_unknown_one_is_404() {
     let harness = Harness::start().await;
     two_gateways(&harness).await;

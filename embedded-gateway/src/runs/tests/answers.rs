@@ -44,6 +44,25 @@ fn an_agent_call_is_accepted_and_answered_a_second_time_at_its_end() {
 }
 
 #[test]
+fn a_program_is_told_the_model_and_the_thinking_level_that_its_session_has_and_no_others_are_claimed() {
+    let mut world = World::new();
+    world.call("r1", "agent", message("k1"));
+    let order = world.order();
+    assert!(!order.env.contains_key("GATEWARDEN_MODEL") && !order.env.contains_key("GATEWARDEN_THINKING_LEVEL"));
+    world.start("k1");
+    world.exit("k1", 0);
+    world.call("r2", "sessions.patch", json!({"key": "agent:main:chat", "model": "mock/m2", "thinkingLevel": "high"}));
+    world.call("r3", "agent", message("k3"));
+    let order = world.order();
+    assert_eq!(order.env.get("GATEWARDEN_MODEL").map(String::as_str), Some("mock/m2"));
+    assert_eq!(order.env.get("GATEWARDEN_THINKING_LEVEL").map(String::as_str), Some("high"));
+    world.start("k3");
+    world.exit("k3", 0);
+    let outcome = world.reply("r3");
+    assert_eq!(outcome["result"]["meta"]["agentMeta"]["model"], "m2", "{outcome}");
+}
+
+#[test]
 fn a_failure_is_an_error_in_the_second_reply_and_says_why() {
     let mut world = World::new();
     world.call("r1", "agent", message("k1"));
