@@ -103,7 +103,6 @@ impl Handler<FromGateway> for Supervisor {
                 heard.forgotten += 1;
             }
             GatewayNotice::Health(point) => heard.points.push(point),
-            GatewayNotice::Agents(_) => {}
         }
     }
 }
