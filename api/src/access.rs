@@ -8,6 +8,7 @@ use gatewarden_protocol::Secret;
 
 use crate::gateway_record::MAX_TIME;
 use crate::names::{AuditResult, Role};
+use crate::pages::Part;
 use crate::request::{Rule, request};
 use crate::rules::{capped, integer, over, raw, text, word};
 
@@ -16,8 +17,9 @@ use crate::rules::{capped, integer, over, raw, text, word};
 pub struct KeyList {
     /// By id.
     pub keys: Vec<Key>,
-    /// How many there are.
-    pub total: usize,
+    /// Which part it is.
+    #[serde(flatten)]
+    pub part: Part,
     /// Whether a key of the configuration, or of the state directory, lets its holder in as an admin, too.
     #[serde(default)]
     pub configured: bool,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::names::{AgentSource, AgentState, EndReason};
+use crate::pages::Part;
 use crate::request::{Rule, request};
 use crate::rules::{
     action, by, capped, check_text, clearable, id, integer, nested, number, object, over, text, text_or_nothing,
@@ -18,12 +19,11 @@ use crate::rules::{
 pub struct AgentList {
     /// The page.
     pub agents: Vec<Agent>,
-    /// How many agents pass the filter in all.
-    pub total: usize,
+    /// Which part it is.
+    #[serde(flatten)]
+    pub part: Part,
     /// Which page this is, from 1.
     pub page: usize,
-    /// Agents in a page.
-    pub limit: usize,
 }
 
 /// One agent.
@@ -146,15 +146,9 @@ pub struct ConnectAnswer {
 pub struct ConnectionList {
     /// All of them, or the part that was asked for.
     pub connections: Vec<Connection>,
-    /// How many there are; only where a part was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub total: Option<usize>,
-    /// Largest size of the part.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// How many come before the part.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub offset: Option<usize>,
+    /// Which part it is.
+    #[serde(flatten)]
+    pub part: Part,
 }
 
 /// A connection that has ended.

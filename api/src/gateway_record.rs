@@ -12,6 +12,7 @@ use gatewarden_protocol::Secret;
 
 use crate::gateways::{Breaker, LastError, Pairing, Process};
 use crate::names::{ConnectionPhase, Dialect, HealthStatus, StatusSource, Transport};
+use crate::pages::Part;
 use crate::request::{Fields, Rule, request};
 use crate::rules::{
     as_array, as_text, by, check_text, clearable, flag, integer, kind_of, long, nested, nested_list, over, secret,
@@ -178,15 +179,9 @@ impl Gateway {
 pub struct GatewayList {
     /// All of them, or the part that was asked for.
     pub gateways: Vec<Gateway>,
-    /// How many there are; only where a part was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub total: Option<usize>,
-    /// Largest size of the part.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// How many come before the part.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub offset: Option<usize>,
+    /// Which part it is.
+    #[serde(flatten)]
+    pub part: Part,
 }
 
 /// One gateway.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::gateway_record::GatewayRead;
+use crate::pages::Part;
 use crate::request::request;
 use crate::rules::{capped, flag, raw};
 
@@ -13,12 +14,9 @@ use crate::rules::{capped, flag, raw};
 pub struct GatewayPage {
     /// The page.
     pub items: Vec<GatewayRead>,
-    /// How many there are.
-    pub total: usize,
-    /// Largest size of the page.
-    pub limit: usize,
-    /// How many come before the page.
-    pub offset: usize,
+    /// Which part it is.
+    #[serde(flatten)]
+    pub part: Part,
 }
 
 /// It is done.
@@ -80,12 +78,9 @@ pub struct OrganizationSessions {
     /// The session of the gateway's main agent, where one gateway was asked for and has one.
     #[schema(value_type = Option<Object>)]
     pub main_session: Option<Value>,
-    /// How many there are.
-    pub total: usize,
-    /// Largest size of the page.
-    pub limit: usize,
-    /// How many come before the page.
-    pub offset: usize,
+    /// Which part it is.
+    #[serde(flatten)]
+    pub part: Part,
 }
 
 /// One session.

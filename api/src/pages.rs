@@ -1,5 +1,8 @@
 //! Which part of a list a query asks for.
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::request::{Rule, request};
 use crate::rules::{capped, id, integer, over};
 
@@ -31,6 +34,32 @@ pub struct Page {
     pub limit: usize,
     /// After so many.
     pub offset: usize,
+}
+
+/// Which part of a list an answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Part {
+    /// How many there are in all, of those that were asked for.
+    pub total: usize,
+    /// Largest size of the part; of a complete list all that there are.
+    pub limit: usize,
+    /// How many come before the part.
+    pub offset: usize,
+}
+
+impl Part {
+    /// A complete list.
+    pub fn complete(total: usize) -> Self {
+        Self { total, limit: total, offset: 0 }
+    }
+}
+
+impl Page {
+    /// This part of so many.
+    pub fn of(self, total: usize) -> Part {
+        Part { total, limit: self.limit, offset: self.offset }
+    }
 }
 
 impl PageQuery {

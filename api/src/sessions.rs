@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use gatewarden_protocol::limits::MAX_NAME;
 
 use crate::names::SessionState;
+use crate::pages::Part;
 use crate::request::{Fields, Rule, request};
 use crate::rules::{action, as_text, by, capped, check_text, flag, id, kind_of, raw, text, word};
 
@@ -15,8 +16,9 @@ use crate::rules::{action, as_text, by, capped, check_text, flag, id, kind_of, r
 pub struct SessionList {
     /// The page.
     pub sessions: Vec<Session>,
-    /// How many sessions pass the filter in all.
-    pub total: usize,
+    /// Which part it is.
+    #[serde(flatten)]
+    pub part: Part,
     /// The gateways whose sessions were looked at, and how fresh these are; left out with `gateways=false`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateways: Option<Vec<GatewayAge>>,

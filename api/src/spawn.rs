@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use gatewarden_protocol::Secret;
 
 use crate::names::{RouteReason, SpawnKind, SpawnState};
+use crate::pages::Part;
 use crate::request::{Rule, request};
 use crate::rules::{as_text, by, id, small, text, texts, texts_by_name};
 
@@ -48,6 +49,9 @@ pub struct SpawnAccepted {
 pub struct SpawnHistory {
     /// The page.
     pub history: Vec<Spawn>,
+    /// Which part it is.
+    #[serde(flatten)]
+    pub part: Part,
 }
 
 /// A gateway, named.

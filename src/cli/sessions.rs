@@ -232,7 +232,7 @@ fn table(list: &SessionList, now_s: i64) -> Table {
 fn remark(list: &SessionList, args: &ListArgs) {
     let shown = u64::try_from(list.sessions.len()).unwrap_or_default();
     let after = args.offset.saturating_add(shown);
-    let more = u64::try_from(list.total).unwrap_or_default().saturating_sub(after);
+    let more = u64::try_from(list.part.total).unwrap_or_default().saturating_sub(after);
     if more > 0 {
         complain(&format!("{more} more: --offset {after}"));
     }

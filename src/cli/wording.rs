@@ -10,6 +10,7 @@ use serde_json::Value;
 /// What is said otherwise, whole phrases first.
 const PHRASES: &[(&str, &str)] = &[
     ("(PUT /api/gateways with id and token)", "(`gatewarden gateways update NAME --token-file FILE`)"),
+    ("(PUT /api/gateways with id and password)", "(`gatewarden gateways update NAME --password-file FILE`)"),
     ("{\"action\": \"start\"} starts it", "`gatewarden gateways start` starts it"),
     (", or {\"command\": \"NAME\"} of the", ", or `--command NAME` of the"),
     ("Wait as long as the Retry-After header says, then send the request again.", ""),
@@ -55,20 +56,23 @@ static SETTINGS: LazyLock<Vec<String>> = LazyLock::new(request::field_names::<Ga
 /// A text of the daemon.
 pub(super) fn of_daemon(text: &str) -> String {
     let text = PHRASES.iter().fold(text.to_owned(), |text, (said, ours)| text.replace(said, ours));
-    // A name of one word could be anything.
-    let settings = SETTINGS.iter().filter(|name| name.contains('_'));
-    let text = settings.fold(text, |text, name| text.replace(name, &option_of(name)));
     let mut worded = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(found) = next_request(rest) {
-        worded.push_str(found.before);
+        worded.push_str(&with_options(found.before));
         match found.command() {
             Some(command) => worded.push_str(&format!("`gatewarden {command}`")),
             None => worded.push_str(found.said),
         }
         rest = found.after;
     }
-    worded + rest
+    worded + &with_options(rest)
+}
+
+/// With settings of a gateway as options. A name of one word could be anything.
+fn with_options(text: &str) -> String {
+    let settings = SETTINGS.iter().filter(|name| name.contains('_'));
+    settings.fold(text.to_owned(), |text, name| text.replace(name, &option_of(name)))
 }
 
 /// A sentence about fields of the request, given the error's details.

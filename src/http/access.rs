@@ -35,9 +35,9 @@ use super::peer::is_https;
 pub(crate) async fn list_keys(_by: Authorized<Admin>, app: App, request: HttpRequest) -> Answer {
     let page = read_query::<PageQuery>(&request)?.page();
     let keys = app.store.list_keys().await?;
-    let total = keys.len();
+    let part = page.of(keys.len());
     let keys = keys.into_iter().skip(page.offset).take(page.limit).map(|key| shown(key, &app)).collect();
-    Ok(HttpResponse::Ok().json(KeyList { keys, total, configured: app.keys.has_configured() }))
+    Ok(HttpResponse::Ok().json(KeyList { keys, part, configured: app.keys.has_configured() }))
 }
 
 /// Create an API key

@@ -44,9 +44,8 @@ pub(crate) async fn list_agents(_by: Authorized<GatewayViewer>, app: App, reques
     let (agents, total) = app.store.list_agents_after(filter, page.offset, page.limit).await?;
     Ok(HttpResponse::Ok().json(AgentList {
         agents: agents.into_iter().map(shown).collect(),
-        total,
+        part: page.of(total),
         page: (page.offset / page.limit.max(1)).saturating_add(1),
-        limit: page.limit,
     }))
 }
 

@@ -9,7 +9,7 @@ use gatewarden_api::agents::{
     AgentCosts, ConnectAnswer, ConnectBody, Connection, ConnectionList, CostStats, DisconnectBody, DisconnectQuery,
     Disconnected, ListConnectionsQuery, TokenAnswer, TokenBody, TokenReport, TokensAnswer, TokensQuery,
 };
-use gatewarden_api::pages::PartQuery;
+use gatewarden_api::pages::{Part, PartQuery};
 use gatewarden_api::request::Request as _;
 use serde_json::Value;
 
@@ -71,13 +71,10 @@ pub(crate) async fn list_connections(_by: Authorized<GatewayViewer>, app: App, r
     let (asked, part): (ListConnectionsQuery, PartQuery) = read_query(&request)?;
     let page = part.page();
     let all = app.store.list_connections(asked.status.as_deref() == Some("connected"), None).await?;
-    let total = page.map(|_| all.len());
-    let (skipped, taken) = page.map_or((0, usize::MAX), |page| (page.offset, page.limit));
+    let part = page.map_or(Part::complete(all.len()), |page| page.of(all.len()));
     Ok(HttpResponse::Ok().json(ConnectionList {
-        connections: all.into_iter().skip(skipped).take(taken).map(shown).collect(),
-        total,
-        limit: page.map(|page| page.limit),
-        offset: page.map(|page| page.offset),
+        connections: all.into_iter().skip(part.offset).take(part.limit).map(shown).collect(),
+        part,
     }))
 }
 

@@ -6,7 +6,7 @@ use super::gateways::record;
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
-use gatewarden_api::pages::Page;
+use gatewarden_api::pages::{Page, Part};
 
 /// The object as JSON, made by the first reader of a view and kept for all later ones.
 pub(crate) fn rendered(view: &GatewayView) -> &Bytes {
@@ -29,7 +29,8 @@ impl ListBody {
         {
             return kept.1.clone();
         }
-        let body = body_of(&roster.list(), "");
+        let all = roster.list();
+        let body = body_of(&all, Part::complete(all.len()));
         self.kept.store(Some(Arc::new((version, body.clone()))));
         body
     }
@@ -39,11 +40,11 @@ impl ListBody {
 pub(crate) fn part(roster: &RosterReader, page: Page) -> Bytes {
     let all = roster.list();
     let wanted: Vec<_> = all.iter().skip(page.offset).take(page.limit).cloned().collect();
-    let place = format!(",\"total\":{},\"limit\":{},\"offset\":{}", all.len(), page.limit, page.offset);
-    body_of(&wanted, &place)
+    body_of(&wanted, page.of(all.len()))
 }
 
-fn body_of(views: &[Arc<GatewayView>], rest: &str) -> Bytes {
+fn body_of(views: &[Arc<GatewayView>], Part { total, limit, offset }: Part) -> Bytes {
+    let rest = format!("],\"total\":{total},\"limit\":{limit},\"offset\":{offset}}}");
     let objects: usize = views.iter().map(|view| rendered(view).len().saturating_add(1)).sum();
     let mut body = BytesMut::with_capacity(objects.saturating_add(rest.len()).saturating_add(32));
     body.extend_from_slice(b"{\"gateways\":[");
@@ -53,8 +54,6 @@ fn body_of(views: &[Arc<GatewayView>], rest: &str) -> Bytes {
         }
         body.extend_from_slice(rendered(view));
     }
-    body.extend_from_slice(b"]");
     body.extend_from_slice(rest.as_bytes());
-    body.extend_from_slice(b"}");
     body.freeze()
 }

@@ -51,7 +51,8 @@ pub(crate) async fn list_sessions(_by: Authorized<GatewayViewer>, app: App, requ
             std::slice::from_ref(known::named(&sources, text).ok_or_else(|| Failure::gateway_not_found(text))?)
         }
     };
-    let (found, total) = known::merge(looked_at, Wanted { agent: asked.agent.as_deref(), status }, page.page());
+    let page = page.page();
+    let (found, total) = known::merge(looked_at, Wanted { agent: asked.agent.as_deref(), status }, page);
     let age = |source: &Source<'_>| GatewayAge {
         id: source.id.0,
         name: source.name.to_owned(),
@@ -61,7 +62,7 @@ pub(crate) async fn list_sessions(_by: Authorized<GatewayViewer>, app: App, requ
     };
     Ok(HttpResponse::Ok().json(SessionList {
         sessions: found.iter().map(shown).collect(),
-        total,
+        part: page.of(total),
         gateways: asked.gateways.unwrap_or(true).then(|| looked_at.iter().map(age).collect()),
     }))
 }

@@ -37,9 +37,7 @@ pub(crate) async fn organization_list_gateways(
     let items = views.iter().skip(page.offset).take(page.limit);
     Ok(HttpResponse::Ok().json(GatewayPage {
         items: items.map(|view| organization_view(view, organization, main_agents.get(&view.record.id))).collect(),
-        total: views.len(),
-        limit: page.limit,
-        offset: page.offset,
+        part: page.of(views.len()),
     }))
 }
 

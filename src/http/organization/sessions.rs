@@ -43,9 +43,7 @@ pub(crate) async fn organization_list_sessions(
     Ok(HttpResponse::Ok().json(OrganizationSessions {
         sessions,
         main_session: only.and_then(|view| main_session(&app, &view)),
-        total,
-        limit: page.limit,
-        offset: page.offset,
+        part: page.of(total),
     }))
 }
 

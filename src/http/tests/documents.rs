@@ -92,6 +92,29 @@ async fn the_document_names_every_tag_every_code_and_the_headers_of_answers() {
     assert!(lists.count() >= 10);
 }
 
+#[actix_web::test]
+async fn every_list_says_which_part_of_how_many_it_is() {
+    let harness = Harness::start().await;
+    let lists = [
+        ("/api/gateways", "gateways"),
+        ("/api/agents", "agents"),
+        ("/api/sessions", "sessions"),
+        ("/api/spawn", "history"),
+        ("/api/connect", "connections"),
+        ("/api/keys", "keys"),
+        ("/api/v1/gateways", "items"),
+        ("/api/v1/gateways/sessions", "sessions"),
+    ];
+    for (path, name) in lists {
+        let part = harness.send(harness.admin("GET", &format!("{path}?limit=2&offset=1"))).await.json();
+        assert!(part[name].is_array(), "{path}: {part}");
+        assert_eq!((&part["limit"], &part["offset"]), (&json!(2), &json!(1)), "{path}");
+        let all = harness.send(harness.admin("GET", path)).await.json();
+        assert_eq!((&all["total"], &all["offset"]), (&part["total"], &json!(0)), "{path}");
+        assert!(part["total"].is_u64() && all["limit"].is_u64(), "{path}: {part}");
+    }
+}
+
 fn collect_references(value: &Value, references: &mut Vec<String>) {
     match value {
         Value::Object(map) => {

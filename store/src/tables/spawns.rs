@@ -149,6 +149,15 @@ impl StoreHandle {
         .await
     }
 
+    /// How many spawns are recorded.
+    pub async fn count_spawns(&self) -> Result<usize, Failure> {
+        self.read("count the spawns", |db| {
+            let count: i64 = spawns::table.count().get_result(db.connection)?;
+            Ok(usize::try_from(count).unwrap_or_default())
+        })
+        .await
+    }
+
     /// One spawn.
     pub async fn find_spawn(&self, spawn_id: String) -> Result<Option<SpawnRecord>, Failure> {
         self.read("look up the spawn", move |db| find(db, &spawn_id)).await
