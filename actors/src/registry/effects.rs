@@ -68,9 +68,9 @@ impl RegistryActor {
                 };
                 ctx.spawn(remove.into_actor(self));
             }
-            Effect::RecordSpawn(ticket, record, idempotency) => {
+            Effect::RecordSpawn(ticket, spec, text, idempotency) => {
                 let store = self.store.clone();
-                let write = async move { store.record_spawn(*record, idempotency).await };
+                let write = async move { store.record_spawn(*spec, text, idempotency).await };
                 self.then(write, ctx, move |fleet, time, recorded| fleet.on_spawn_recorded(time, ticket, recorded));
             }
             Effect::StartRun(ticket, gateway, start) => {
@@ -284,8 +284,8 @@ fn spawn_event(record: &SpawnRecord) -> Value {
         "id": record.spawn_id,
         "spawnId": record.spawn_id,
         "status": record.state.as_str(),
-        "gateway": { "id": record.gateway_id, "name": record.gateway_name },
-        "agent": record.agent,
+        "gateway": { "id": record.spec.gateway_id, "name": record.spec.gateway_name },
+        "agent": record.spec.agent,
         "sessionKey": record.session_key,
         "pid": record.pid,
         "completedAt": record.completed_at_ms,

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
 use super::{Effect, Fleet, Moment, Notice};
@@ -18,7 +19,7 @@ use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish, TAKES_NO_W
 use crate::machines::spawn_state::SpawnState;
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
 use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NotAccepted, RunFinding, RunNotice, StartRun, Work};
-use crate::spawn::{Idempotency, NewSpawn, Recorded, SpawnRecord, SpawnStep};
+use crate::spawn::{Idempotency, Recorded, SpawnRecord, SpawnSpec, SpawnStep};
 
 /// Gateways that are tried for one spawn.
 const MAX_ATTEMPTS: usize = 3;
@@ -41,7 +42,9 @@ pub struct SpawnRequest {
     /// What to run.
     pub work: Work,
     /// What is recorded of it; gateway and route are filled in here.
-    pub record: NewSpawn,
+    pub spec: SpawnSpec,
+    /// The request as JSON text, whole. Stored sealed, as values of its environment are secrets.
+    pub text: Secret,
     /// The client's idempotency key.
     pub idempotency: Option<Idempotency>,
     /// Deadline of the acceptance.
@@ -103,22 +106,22 @@ pub(super) enum OnceWritten {
 impl Fleet {
     /// A client wants work done. Answered by [`Effect::AnswerSpawn`].
     pub fn spawn(&mut self, ticket: Ticket, request: SpawnRequest) {
-        let SpawnRequest { wish, work, mut record, idempotency, timeout } = request;
+        let SpawnRequest { wish, work, mut spec, text, idempotency, timeout } = request;
         if self.stopping {
             return self.answer_spawn(ticket, Err(Failure::unavailable("daemon")));
         }
         let chosen = match self.route(&wish) {
             Ok((gateway, reason)) => {
-                record.gateway_id = Some(gateway);
-                record.gateway_name = Some(self.name_of(gateway));
-                record.route = Some(reason.as_str().to_owned());
+                spec.gateway_id = Some(gateway);
+                spec.gateway_name = Some(self.name_of(gateway));
+                spec.route = Some(reason.as_str().to_owned());
                 Ok(gateway)
             }
             Err(reason) if idempotency.is_none() => return self.answer_spawn(ticket, Err(self.no_route(&reason))),
             Err(reason) => Err(reason),
         };
         self.recording.insert(ticket, Recording { wish, work, timeout, chosen });
-        self.effects.push(Effect::RecordSpawn(ticket, Box::new(record), idempotency));
+        self.effects.push(Effect::RecordSpawn(ticket, Box::new(spec), text, idempotency));
     }
 
     /// The record of a spawn is stored, or not.
@@ -190,8 +193,8 @@ impl Fleet {
         // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
         let is_found_again = run_id == spawn_id;
         record.state = self.spawns.get(&spawn_id).map_or(SpawnState::Accepted, |spawn| spawn.state);
-        record.gateway_id = Some(gateway);
-        record.gateway_name = self.members.get(&gateway).map(|member| member.record.name.clone());
+        record.spec.gateway_id = Some(gateway);
+        record.spec.gateway_name = self.members.get(&gateway).map(|member| member.record.name.clone());
         record.run_id = Some(run_id);
         record.session_key = session_key;
         record.pid = pid;
@@ -222,7 +225,7 @@ impl Fleet {
                 let (from, why) = (std::mem::replace(&mut attempt.gateway, to), failure.message);
                 self.effects.push(Effect::Notify(Notice::SpawnRerouted(spawn_id.clone(), from, to, why.clone())));
                 self.spawns.reroute(&spawn_id, to, &self.name_of(to), why);
-                attempt.record.route = Some(reason.as_str().to_owned());
+                attempt.record.spec.route = Some(reason.as_str().to_owned());
                 attempt.number += 1;
                 // The record names the next gateway before that one hears of it: after a crash the right one is asked.
                 return self.once_written(time, ticket, &spawn_id, OnceWritten::Send(Box::new(attempt)));
