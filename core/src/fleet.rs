@@ -25,7 +25,7 @@ use gatewarden_protocol::Secret;
 
 use self::addresses::Addresses;
 use self::dispatch::{Attempt, OnceWritten, Recording};
-pub use self::dispatch::{RunAnswer, SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, unusable};
+pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, answer_lost, not_given, unusable};
 pub use self::member::Member;
 use self::member::canonical_address;
 use crate::error::{ErrorCode, Failure};
@@ -280,7 +280,8 @@ impl Fleet {
         others.into_iter().filter_map(|other| Some(self.members.get(&other)?.record.name.clone())).collect()
     }
 
-    fn name_of(&self, id: GatewayId) -> String {
+    /// A gateway's name; its id where it is gone.
+    pub fn name_of(&self, id: GatewayId) -> String {
         self.members.get(&id).map_or_else(|| id.to_string(), |member| member.record.name.clone())
     }
 

@@ -1,7 +1,7 @@
 //! Carries out what the fleet says, in order, and tells people: log, subscribers, audit.
 
 use actix::prelude::*;
-use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, RunAnswer, SpawnBatch};
+use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, SpawnBatch, answer_lost, not_given};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
@@ -74,18 +74,17 @@ impl RegistryActor {
                 self.then(write, ctx, move |fleet, time, recorded| fleet.on_spawn_recorded(time, ticket, recorded));
             }
             Effect::StartRun(ticket, gateway, start) => {
-                let within = start.timeout + GRACE;
+                let (timeout, name) = (start.timeout, self.fleet.name_of(gateway));
                 let asked = self
                     .handles
                     .get(&gateway)
-                    .map(|handle| handle.ask(within, |reply| GatewayCommand::StartRun(start, reply)));
+                    .map(|handle| handle.ask(timeout + GRACE, |reply| GatewayCommand::StartRun(start, reply)));
                 let asked = async move {
-                    let Some(asked) = asked else { return RunAnswer::NotGiven };
+                    let Some(asked) = asked else { return Err(not_given(&name)) };
                     match asked.await {
-                        Ok(Ok(accepted)) => RunAnswer::Accepted(accepted),
-                        Ok(Err(refused)) => RunAnswer::NotAccepted(refused),
-                        Err(NoAnswer::NotTaken) => RunAnswer::NotGiven,
-                        Err(NoAnswer::Ended | NoAnswer::Late) => RunAnswer::Lost,
+                        Ok(answer) => answer,
+                        Err(NoAnswer::NotTaken) => Err(not_given(&name)),
+                        Err(NoAnswer::Ended | NoAnswer::Late) => Err(answer_lost(&name, timeout)),
                     }
                 };
                 self.then(asked, ctx, move |fleet, time, answer| fleet.on_run_answered(time, ticket, answer));

@@ -62,19 +62,6 @@ pub struct SpawnAnswer {
     pub reply: Value,
 }
 
-/// How the attempt to give a spawn to a gateway's actor ended.
-#[derive(Debug, Clone)]
-pub enum RunAnswer {
-    /// The gateway took it.
-    Accepted(Accepted),
-    /// It did not, or it isn't known.
-    NotAccepted(NotAccepted),
-    /// The actor never saw the request.
-    NotGiven,
-    /// The actor died with the request in hand, or is stuck: nobody can tell whether it was sent.
-    Lost,
-}
-
 /// A request whose record is being written, and where it is to go.
 #[derive(Debug)]
 pub(super) struct Recording {
@@ -155,8 +142,8 @@ impl Fleet {
     fn send(&mut self, time: Moment, ticket: Ticket, attempt: Attempt) {
         let gateway = attempt.gateway;
         if !self.members.get(&gateway).is_some_and(super::Member::is_usable) {
-            let failure = not_connected(&self.name_of(gateway));
-            return self.not_accepted(time, ticket, attempt, failure, Certainty::NotTaken);
+            let not_accepted = not_given(&self.name_of(gateway));
+            return self.not_accepted(time, ticket, attempt, not_accepted);
         }
         let (spawn_id, work, timeout) = (attempt.record.spawn_id.clone(), attempt.work.clone(), attempt.timeout);
         self.attempts.insert(ticket, attempt);
@@ -164,23 +151,11 @@ impl Fleet {
     }
 
     /// What came of [`Effect::StartRun`].
-    pub fn on_run_answered(&mut self, time: Moment, ticket: Ticket, answer: RunAnswer) {
+    pub fn on_run_answered(&mut self, time: Moment, ticket: Ticket, answer: Result<Accepted, NotAccepted>) {
         let Some(attempt) = self.attempts.remove(&ticket) else { return };
-        let name = self.name_of(attempt.gateway);
         match answer {
-            RunAnswer::Accepted(accepted) => self.accepted(time, ticket, attempt, accepted),
-            RunAnswer::NotAccepted(NotAccepted { failure, certainty }) => {
-                self.not_accepted(time, ticket, attempt, failure, certainty);
-            }
-            RunAnswer::NotGiven => {
-                self.not_accepted(time, ticket, attempt, not_connected(&name), Certainty::NotTaken);
-            }
-            RunAnswer::Lost => {
-                let ms = attempt.timeout.as_millis();
-                let words = format!("Gateway \"{name}\" did not say within {ms} ms whether it took the work");
-                let failure = Failure::new(ErrorCode::GatewayTimeout, words);
-                self.not_accepted(time, ticket, attempt, failure, Certainty::Unknown);
-            }
+            Ok(accepted) => self.accepted(time, ticket, attempt, accepted),
+            Err(not_accepted) => self.not_accepted(time, ticket, attempt, not_accepted),
         }
     }
 
@@ -207,14 +182,8 @@ impl Fleet {
     }
 
     /// Goes on to another gateway where that is certainly harmless; else it is answered.
-    fn not_accepted(
-        &mut self,
-        time: Moment,
-        ticket: Ticket,
-        mut attempt: Attempt,
-        failure: Failure,
-        certainty: Certainty,
-    ) {
+    fn not_accepted(&mut self, time: Moment, ticket: Ticket, mut attempt: Attempt, why: NotAccepted) {
+        let NotAccepted { failure, certainty } = why;
         let spawn_id = attempt.record.spawn_id.clone();
         let unreachable = matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::GatewayBusy);
         let may_move = certainty == Certainty::NotTaken && unreachable && attempt.wish.requested.is_none();
@@ -268,7 +237,7 @@ impl Fleet {
             (OnceWritten::Send(attempt), None) => self.send(time, ticket, *attempt),
             (OnceWritten::Send(attempt), Some(failure)) => {
                 let attempt = Attempt { number: MAX_ATTEMPTS, ..*attempt };
-                self.not_accepted(time, ticket, attempt, failure, Certainty::NotTaken);
+                self.not_accepted(time, ticket, attempt, NotAccepted { failure, certainty: Certainty::NotTaken });
             }
         }
     }
@@ -486,10 +455,19 @@ pub fn unusable(name: &str, report: &GatewayReport) -> Failure {
     Failure::new(ErrorCode::GatewayUnavailable, words).with_help(help).with_retry_after(Duration::from_secs(5))
 }
 
-fn not_connected(name: &str) -> Failure {
-    Failure::new(ErrorCode::GatewayUnavailable, format!("Gateway \"{name}\" is not connected"))
+/// The gateway's actor never saw the work.
+pub fn not_given(name: &str) -> NotAccepted {
+    let failure = Failure::new(ErrorCode::GatewayUnavailable, format!("Gateway \"{name}\" is not connected"))
         .with_help("Try again in a second.")
-        .with_retry_after(Duration::from_secs(1))
+        .with_retry_after(Duration::from_secs(1));
+    NotAccepted { failure, certainty: Certainty::NotTaken }
+}
+
+/// The gateway's actor died with the work in hand, or is stuck: nobody can tell whether it was sent.
+pub fn answer_lost(name: &str, timeout: Duration) -> NotAccepted {
+    let ms = timeout.as_millis();
+    let words = format!("Gateway \"{name}\" did not say within {ms} ms whether it took the work");
+    NotAccepted { failure: Failure::new(ErrorCode::GatewayTimeout, words), certainty: Certainty::Unknown }
 }
 
 fn with_spawn_id(failure: Failure, spawn_id: &str) -> Failure {

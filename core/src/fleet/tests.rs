@@ -237,7 +237,7 @@ fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     fleet.on_spawn_recorded(time, Ticket(1), Ok(Recorded::New(stored)));
     fleet.take_effects(time);
     fleet.on_deleted(time, PROD);
-    fleet.on_run_answered(time, Ticket(1), RunAnswer::NotGiven);
+    fleet.on_run_answered(time, Ticket(1), Err(not_given("gateway-1")));
     let effects = fleet.take_effects(time);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "its record says that it is lost");
     let ids: Vec<String> = vec!["s".into()];

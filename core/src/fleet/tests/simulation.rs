@@ -24,7 +24,7 @@ enum Task {
     Record(Ticket, Box<SpawnSpec>),
     Write(SpawnBatch),
     Deliver(Ticket, GatewayId, String),
-    Answer(Ticket, RunAnswer),
+    Answer(Ticket, Result<Accepted, NotAccepted>),
     Find(String, GatewayId, String),
 }
 
@@ -126,10 +126,10 @@ impl World {
     }
 
     /// A gateway gets a spawn: never one that any gateway has begun.
-    fn run(&mut self, gateway: GatewayId, spawn_id: &str) -> RunAnswer {
-        let refused = |code, certainty| {
-            RunAnswer::NotAccepted(NotAccepted { failure: Failure::new(code, "the gateway's words"), certainty })
-        };
+    fn run(&mut self, gateway: GatewayId, spawn_id: &str) -> Result<Accepted, NotAccepted> {
+        let refused =
+            |code, certainty| Err(NotAccepted { failure: Failure::new(code, "the gateway's words"), certainty });
+        let lost = || Err(answer_lost("gateway", Duration::from_secs(2)));
         assert!(!self.runs.contains_key(spawn_id), "{spawn_id} is given to {gateway} and runs already");
         if !self.up[&gateway] {
             return refused(ErrorCode::GatewayUnavailable, Certainty::NotTaken);
@@ -138,13 +138,13 @@ impl World {
             0 => refused(ErrorCode::GatewayRefused, Certainty::NotTaken),
             1 => refused(ErrorCode::GatewayBusy, Certainty::NotTaken),
             // The request is lost on its way.
-            2 => RunAnswer::Lost,
+            2 => lost(),
             outcome => {
                 self.runs.insert(spawn_id.to_owned(), (gateway, false));
                 match outcome {
-                    3 => RunAnswer::Lost,
+                    3 => lost(),
                     4 => refused(ErrorCode::GatewayUnavailable, Certainty::Unknown),
-                    _ => RunAnswer::Accepted(Accepted {
+                    _ => Ok(Accepted {
                         run_id: spawn_id.to_owned(),
                         session_key: None,
                         pid: None,
