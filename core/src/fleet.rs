@@ -21,9 +21,11 @@ mod primary;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use gatewarden_protocol::Secret;
+
 use self::addresses::Addresses;
 use self::dispatch::{Attempt, OnceWritten, Recording};
-pub use self::dispatch::{RunAnswer, SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, unusable};
+pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, answer_lost, not_given, unusable};
 pub use self::member::Member;
 use self::member::canonical_address;
 use crate::error::{ErrorCode, Failure};
@@ -38,7 +40,7 @@ use crate::machines::spawn_tracker::SpawnTracker;
 use crate::machines::write_coalescer::WriteCoalescer;
 use crate::run::{LookUpRun, SharedSessions, StartRun};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use crate::spawn::{Idempotency, NewSpawn, SpawnRecord};
+use crate::spawn::{Idempotency, SpawnRecord, SpawnSpec};
 
 /// How long a gateway that an operator has dialled anew may be away before that counts as a failure.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -103,8 +105,8 @@ pub enum Effect {
     StoreChange(GatewayId, Box<GatewayChange>),
     /// Delete what was reserved for a gateway that is not confirmed any more.
     DeleteReserved(GatewayId),
-    /// Record a spawn, with the client's key; answered with [`Fleet::on_spawn_recorded`].
-    RecordSpawn(Ticket, Box<NewSpawn>, Option<Idempotency>),
+    /// Record a spawn, with its request's text and the client's key; answered with [`Fleet::on_spawn_recorded`].
+    RecordSpawn(Ticket, Box<SpawnSpec>, Secret, Option<Idempotency>),
     /// Give a recorded spawn to this gateway's actor; answered with [`Fleet::on_run_answered`].
     StartRun(Ticket, GatewayId, StartRun),
     /// Ask this gateway's actor what became of a spawn's run; answered with [`Fleet::on_run_found`].
@@ -210,7 +212,7 @@ impl Fleet {
         }
         for spawn in &stored.open_spawns {
             fleet.spawns.resume(time.now, spawn);
-            let gateway = spawn.gateway_id.unwrap_or(GatewayId(0));
+            let gateway = spawn.spec.gateway_id.unwrap_or(GatewayId(0));
             if !fleet.members.contains_key(&gateway) {
                 fleet.spawns.on_gateway_deleted(gateway);
             }
@@ -278,7 +280,8 @@ impl Fleet {
         others.into_iter().filter_map(|other| Some(self.members.get(&other)?.record.name.clone())).collect()
     }
 
-    fn name_of(&self, id: GatewayId) -> String {
+    /// A gateway's name; its id where it is gone.
+    pub fn name_of(&self, id: GatewayId) -> String {
         self.members.get(&id).map_or_else(|| id.to_string(), |member| member.record.name.clone())
     }
 

@@ -1,6 +1,6 @@
 //! Spawns: what was asked for, where it went and what became of it.
 
-use gatewarden_protocol::{Secret, named};
+use gatewarden_protocol::named;
 use serde_json::Value;
 
 use crate::ids::GatewayId;
@@ -8,29 +8,29 @@ use crate::machines::spawn_state::SpawnState;
 
 named! {
     /// What a spawn runs.
+    #[derive(Default)]
     pub enum SpawnKind {
         /// An agent with a task.
+        #[default]
         Task = "task",
         /// A command with arguments.
         Command = "command",
     }
 }
 
-/// A spawn to be recorded. Its id and its times come from the store.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewSpawn {
+/// What is recorded of a request to spawn beside its text, and where it goes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SpawnSpec {
     /// What it runs.
     pub kind: SpawnKind,
-    /// The request as JSON text, whole. Stored sealed, as values of its environment are secrets.
-    pub request: Secret,
     /// What of the request may be shown in lists and stored in the clear: the task's or the command's beginning, no
     /// environment. At most 500 characters are kept.
     pub summary: String,
     /// The model asked for.
     pub model: Option<String>,
-    /// The gateway that it is to go to, where that is known already.
+    /// The gateway that it went to, or is to go to; `None` where none could take it. That gateway may be gone.
     pub gateway_id: Option<GatewayId>,
-    /// Its name at this time.
+    /// Its name at that time.
     pub gateway_name: Option<String>,
     /// Why that one: `preferred`, `requested`, `primary`, `acting_primary` or `least_loaded`.
     pub route: Option<String>,
@@ -42,7 +42,7 @@ pub struct NewSpawn {
     pub key_id: Option<i64>,
 }
 
-/// A recorded spawn, without its request.
+/// A recorded spawn, without its request's text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpawnRecord {
     /// A uuid, drawn when it was recorded.
@@ -51,22 +51,8 @@ pub struct SpawnRecord {
     pub created_at_ms: i64,
     /// Unix milliseconds of the last change.
     pub updated_at_ms: i64,
-    /// See [`NewSpawn::kind`].
-    pub kind: SpawnKind,
-    /// See [`NewSpawn::summary`].
-    pub summary: String,
-    /// See [`NewSpawn::model`].
-    pub model: Option<String>,
-    /// The gateway that it went to, or is to go to. That gateway may be gone.
-    pub gateway_id: Option<GatewayId>,
-    /// Its name at that time.
-    pub gateway_name: Option<String>,
-    /// See [`NewSpawn::route`].
-    pub route: Option<String>,
-    /// See [`NewSpawn::agent`].
-    pub agent: Option<String>,
-    /// See [`NewSpawn::label`].
-    pub label: Option<String>,
+    /// What was asked for, and where it went.
+    pub spec: SpawnSpec,
     /// The session that it runs in, as the gateway said.
     pub session_key: Option<String>,
     /// The gateway's own name for the run, or the one by which it was asked about it.
@@ -85,8 +71,6 @@ pub struct SpawnRecord {
     pub completed_at_ms: Option<i64>,
     /// Why it is in this state, for a person. At most 1,000 characters are kept.
     pub reason: Option<String>,
-    /// See [`NewSpawn::key_id`].
-    pub key_id: Option<i64>,
 }
 
 /// What becomes known with a step of a spawn: `None` leaves a field as it is.

@@ -1,7 +1,7 @@
 //! The table of requests that wait for their replies: each is settled exactly once, by a reply, its deadline or the end of
 //! the connection.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 /// A request that has left the table.
@@ -20,7 +20,7 @@ pub struct Settled<T> {
 pub enum Unmatched {
     /// The id is ours, but that request was settled before (a second reply, or one after its deadline).
     Duplicate,
-    /// The id was never given out by this table.
+    /// No request that waits goes by this id, and this table never gave it out.
     Foreign,
 }
 
@@ -36,78 +36,82 @@ pub struct TableFull<T> {
 
 #[derive(Debug)]
 struct Entry<T> {
+    number: u64,
     method: String,
     deadline: Instant,
     waiter: T,
 }
 
-/// Requests on one connection that wait for replies. Ids are `<prefix><number>`, counted up and never used twice; give each
-/// connection its own prefix, so that replies to an older one are seen to be foreign.
+/// Requests on one connection that wait for replies, by the ids that they were sent under. Where the sender chooses none, the id is
+/// `<prefix><number>`, counted up and never used twice; give each connection its own prefix, so that replies to an older one are seen
+/// to be foreign.
 #[derive(Debug)]
 pub struct PendingRequests<T> {
     prefix: String,
     cap: usize,
     last_number: u64,
-    entries: HashMap<u64, Entry<T>>,
-    deadlines: BTreeSet<(Instant, u64)>,
+    entries: HashMap<String, Entry<T>>,
+    deadlines: BTreeMap<(Instant, u64), String>,
 }
 
 impl<T> PendingRequests<T> {
     /// An empty table for at most `cap` requests at a time.
     pub fn new(prefix: impl Into<String>, cap: usize) -> Self {
-        Self { prefix: prefix.into(), cap, last_number: 0, entries: HashMap::new(), deadlines: BTreeSet::new() }
+        Self { prefix: prefix.into(), cap, last_number: 0, entries: HashMap::new(), deadlines: BTreeMap::new() }
     }
 
-    /// Enters a request and returns the id to send it under.
-    pub fn insert(&mut self, method: impl Into<String>, deadline: Instant, waiter: T) -> Result<String, TableFull<T>> {
+    /// Enters a request and returns the id to send it under: the `chosen` one, unless another request waits under it or it could
+    /// be one of the table's own.
+    pub fn insert(
+        &mut self,
+        chosen: Option<&str>,
+        method: impl Into<String>,
+        deadline: Instant,
+        waiter: T,
+    ) -> Result<String, TableFull<T>> {
         if self.entries.len() >= self.cap {
             return Err(TableFull { cap: self.cap, waiter });
         }
         self.last_number += 1;
         let number = self.last_number;
-        self.entries.insert(number, Entry { method: method.into(), deadline, waiter });
-        self.deadlines.insert((deadline, number));
-        Ok(self.id(number))
+        let id = chosen
+            .filter(|id| !id.starts_with(&self.prefix) && !self.entries.contains_key(*id))
+            .map_or_else(|| self.id(number), str::to_owned);
+        self.entries.insert(id.clone(), Entry { number, method: method.into(), deadline, waiter });
+        self.deadlines.insert((deadline, number), id.clone());
+        Ok(id)
     }
 
     /// Takes a reply in. One that belongs to nothing is to be counted, logged at debug and ignored.
     pub fn on_reply(&mut self, id: &str) -> Result<Settled<T>, Unmatched> {
-        let number = self.number(id).ok_or(Unmatched::Foreign)?;
-        self.remove(number).ok_or(Unmatched::Duplicate)
+        self.remove(id).ok_or_else(|| if self.gave_out(id) { Unmatched::Duplicate } else { Unmatched::Foreign })
     }
 
     /// Who waits for the reply of this id.
     pub fn waiter(&self, id: &str) -> Option<&T> {
-        self.entries.get(&self.number(id)?).map(|entry| &entry.waiter)
+        self.entries.get(id).map(|entry| &entry.waiter)
     }
 
     /// Takes out the requests whose deadline is at or before `now`, earliest first.
     pub fn expire(&mut self, now: Instant) -> Vec<Settled<T>> {
         let mut expired = Vec::new();
-        while let Some(&(deadline, number)) = self.deadlines.first() {
-            if deadline > now {
-                break;
-            }
-            match self.remove(number) {
-                Some(settled) => expired.push(settled),
-                None => {
-                    self.deadlines.remove(&(deadline, number));
-                }
-            }
+        while let Some(first) = self.deadlines.first_entry().filter(|first| first.key().0 <= now) {
+            let id = first.remove();
+            expired.extend(self.remove(&id));
         }
         expired
     }
 
     /// When [`PendingRequests::expire`] has something to do next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|&(deadline, _)| deadline)
+        self.deadlines.first_key_value().map(|(&(deadline, _), _)| deadline)
     }
 
     /// Takes out everything, in the order in which it was entered: the connection is gone.
     pub fn drain_all(&mut self) -> Vec<Settled<T>> {
-        let mut numbers: Vec<u64> = self.entries.keys().copied().collect();
-        numbers.sort_unstable();
-        numbers.into_iter().filter_map(|number| self.remove(number)).collect()
+        let mut ids: Vec<(u64, String)> = self.entries.iter().map(|(id, entry)| (entry.number, id.clone())).collect();
+        ids.sort_unstable();
+        ids.into_iter().filter_map(|(_, id)| self.remove(&id)).collect()
     }
 
     /// How many requests wait.
@@ -120,21 +124,20 @@ impl<T> PendingRequests<T> {
         self.entries.is_empty()
     }
 
-    fn remove(&mut self, number: u64) -> Option<Settled<T>> {
-        let entry = self.entries.remove(&number)?;
-        self.deadlines.remove(&(entry.deadline, number));
-        Some(Settled { id: self.id(number), method: entry.method, waiter: entry.waiter })
+    fn remove(&mut self, id: &str) -> Option<Settled<T>> {
+        let (id, entry) = self.entries.remove_entry(id)?;
+        self.deadlines.remove(&(entry.deadline, entry.number));
+        Some(Settled { id, method: entry.method, waiter: entry.waiter })
     }
 
     fn id(&self, number: u64) -> String {
         format!("{}{number}", self.prefix)
     }
 
-    /// The number in an id that this table gave out. Only the exact text counts: `r01` is not `r1`.
-    fn number(&self, id: &str) -> Option<u64> {
-        let digits = id.strip_prefix(&self.prefix)?;
-        let number: u64 = digits.parse().ok()?;
-        (number >= 1 && number <= self.last_number && self.id(number) == id).then_some(number)
+    /// Whether an id is one of this table's own. Only the exact text counts: `r01` is not `r1`.
+    fn gave_out(&self, id: &str) -> bool {
+        let number = id.strip_prefix(&self.prefix).and_then(|digits| digits.parse().ok());
+        number.is_some_and(|number| number >= 1 && number <= self.last_number && self.id(number) == id)
     }
 }
 

@@ -10,7 +10,7 @@ use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::routing::RouteWish;
 use gatewarden_actors::registry::messages::{SpawnRequest, SpawnWork};
 use gatewarden_actors::run::Work;
-use gatewarden_actors::spawn::{Idempotency, NewSpawn, SpawnKind, SpawnRecord};
+use gatewarden_actors::spawn::{Idempotency, SpawnKind, SpawnRecord, SpawnSpec};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::GatewayErrors;
@@ -52,7 +52,7 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
     }
     let idempotency_key = idempotency_key(request.headers())?;
     let mut message = work(&body, idempotency_key, by.key().limit_key(), app.settings.gateway_timeout)?;
-    if let Some(agent) = &message.record.agent
+    if let Some(agent) = &message.spec.agent
         && let Some(agent) = app.store.find_agent_by_name(agent.clone()).await?
     {
         message.wish.preferred = agent.preferred_gateway();
@@ -69,15 +69,15 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
         caller.key = by.key().name,
         caller.role = by.key().role.as_str(),
         spawn.id = record.spawn_id,
-        gateway.id = record.gateway_id.map(|id| id.0),
+        gateway.id = record.spec.gateway_id.map(|id| id.0),
         replayed = answer.replayed,
         "spawn"
     );
     Ok(HttpResponse::Accepted().json(SpawnAccepted {
         success: true,
         status: record.state.as_str().to_owned(),
-        gateway: gateway_name(&record),
-        route: record.route,
+        gateway: gateway_name(&record.spec),
+        route: record.spec.route,
         session_info: record.session_key,
         run_id: record.run_id,
         pid: record.pid,
@@ -160,49 +160,47 @@ fn work(
             (SpawnKind::Command, summary, Work::Command { command, args, env, cwd: asked.cwd })
         }
     };
-    let request = body.text();
+    let text = body.text();
     let idempotency = idempotency_key.map(|key| Idempotency {
         key_id,
         key,
-        body_hash: Sha256::digest(request.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
+        body_hash: Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
     });
     let requested = asked.gateway_id.map(GatewayId);
     let selector = asked.selector.unwrap_or_default();
     Ok(SpawnRequest {
         wish: RouteWish { preferred: None, requested, selector, excluded: Vec::new() },
         work,
-        record: NewSpawn {
+        spec: SpawnSpec {
             kind,
-            request: Secret::new(request),
             summary,
             model,
-            gateway_id: None,
-            gateway_name: None,
-            route: None,
             agent,
             label,
             key_id: (key_id > 0).then_some(key_id),
+            ..SpawnSpec::default()
         },
+        text: Secret::new(text),
         idempotency,
         timeout,
     })
 }
 
-fn gateway_name(record: &SpawnRecord) -> Option<GatewayName> {
-    record.gateway_id.map(|id| GatewayName { id: id.0, name: record.gateway_name.clone() })
+fn gateway_name(spec: &SpawnSpec) -> Option<GatewayName> {
+    spec.gateway_id.map(|id| GatewayName { id: id.0, name: spec.gateway_name.clone() })
 }
 
 fn shown(record: SpawnRecord) -> Spawn {
     Spawn {
-        gateway: gateway_name(&record),
+        gateway: gateway_name(&record.spec),
         spawn_id: record.spawn_id,
         status: record.state.as_str().to_owned(),
-        kind: record.kind.as_str().to_owned(),
-        task: record.summary,
-        agent: record.agent,
-        model: record.model,
-        label: record.label,
-        route: record.route,
+        kind: record.spec.kind.as_str().to_owned(),
+        task: record.spec.summary,
+        agent: record.spec.agent,
+        model: record.spec.model,
+        label: record.spec.label,
+        route: record.spec.route,
         session_key: record.session_key,
         run_id: record.run_id,
         pid: record.pid,
@@ -233,7 +231,7 @@ mod tests {
     #[test]
     fn a_task_may_have_several_lines_and_is_shown_in_one() {
         let work = read(json!({"task": "first\nsecond", "agent": "researcher", "gateway_id": 2})).unwrap();
-        assert_eq!(work.record.summary, "first second");
+        assert_eq!(work.spec.summary, "first second");
         assert_eq!(work.wish.requested, Some(GatewayId(2)));
         assert!(
             matches!(work.work, Work::Task { task, agent: Some(agent), .. } if task == "first\nsecond" && agent == "researcher")
@@ -245,9 +243,9 @@ mod tests {
         let work =
             read(json!({"command": "python", "args": ["a.py"], "env": {"TOKEN": "hush"}, "cwd": "/opt"})).unwrap();
         assert!(!format!("{work:?}").contains("hush"));
-        assert_eq!(work.record.summary, "python");
-        assert_eq!(read(json!({"command": "python", "model": "m"})).unwrap().record.model, None, "a program sees none");
-        assert!(work.record.request.expose().contains("hush"), "sealed with the record");
+        assert_eq!(work.spec.summary, "python");
+        assert_eq!(read(json!({"command": "python", "model": "m"})).unwrap().spec.model, None, "a program sees none");
+        assert!(work.text.expose().contains("hush"), "sealed with the record");
     }
 
     #[test]

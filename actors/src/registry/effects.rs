@@ -1,7 +1,7 @@
 //! Carries out what the fleet says, in order, and tells people: log, subscribers, audit.
 
 use actix::prelude::*;
-use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, RunAnswer, SpawnBatch};
+use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, SpawnBatch, answer_lost, not_given};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
@@ -68,24 +68,23 @@ impl RegistryActor {
                 };
                 ctx.spawn(remove.into_actor(self));
             }
-            Effect::RecordSpawn(ticket, record, idempotency) => {
+            Effect::RecordSpawn(ticket, spec, text, idempotency) => {
                 let store = self.store.clone();
-                let write = async move { store.record_spawn(*record, idempotency).await };
+                let write = async move { store.record_spawn(*spec, text, idempotency).await };
                 self.then(write, ctx, move |fleet, time, recorded| fleet.on_spawn_recorded(time, ticket, recorded));
             }
             Effect::StartRun(ticket, gateway, start) => {
-                let within = start.timeout + GRACE;
+                let (timeout, name) = (start.timeout, self.fleet.name_of(gateway));
                 let asked = self
                     .handles
                     .get(&gateway)
-                    .map(|handle| handle.ask(within, |reply| GatewayCommand::StartRun(start, reply)));
+                    .map(|handle| handle.ask(timeout + GRACE, |reply| GatewayCommand::StartRun(start, reply)));
                 let asked = async move {
-                    let Some(asked) = asked else { return RunAnswer::NotGiven };
+                    let Some(asked) = asked else { return Err(not_given(&name)) };
                     match asked.await {
-                        Ok(Ok(accepted)) => RunAnswer::Accepted(accepted),
-                        Ok(Err(refused)) => RunAnswer::NotAccepted(refused),
-                        Err(NoAnswer::NotTaken) => RunAnswer::NotGiven,
-                        Err(NoAnswer::Ended | NoAnswer::Late) => RunAnswer::Lost,
+                        Ok(answer) => answer,
+                        Err(NoAnswer::NotTaken) => Err(not_given(&name)),
+                        Err(NoAnswer::Ended | NoAnswer::Late) => Err(answer_lost(&name, timeout)),
                     }
                 };
                 self.then(asked, ctx, move |fleet, time, answer| fleet.on_run_answered(time, ticket, answer));
@@ -284,8 +283,8 @@ fn spawn_event(record: &SpawnRecord) -> Value {
         "id": record.spawn_id,
         "spawnId": record.spawn_id,
         "status": record.state.as_str(),
-        "gateway": { "id": record.gateway_id, "name": record.gateway_name },
-        "agent": record.agent,
+        "gateway": { "id": record.spec.gateway_id, "name": record.spec.gateway_name },
+        "agent": record.spec.agent,
         "sessionKey": record.session_key,
         "pid": record.pid,
         "completedAt": record.completed_at_ms,

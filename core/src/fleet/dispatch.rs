@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
 use super::{Effect, Fleet, Moment, Notice};
@@ -18,7 +19,7 @@ use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish, TAKES_NO_W
 use crate::machines::spawn_state::SpawnState;
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
 use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NotAccepted, RunFinding, RunNotice, StartRun, Work};
-use crate::spawn::{Idempotency, NewSpawn, Recorded, SpawnRecord, SpawnStep};
+use crate::spawn::{Idempotency, Recorded, SpawnRecord, SpawnSpec, SpawnStep};
 
 /// Gateways that are tried for one spawn.
 const MAX_ATTEMPTS: usize = 3;
@@ -41,7 +42,9 @@ pub struct SpawnRequest {
     /// What to run.
     pub work: Work,
     /// What is recorded of it; gateway and route are filled in here.
-    pub record: NewSpawn,
+    pub spec: SpawnSpec,
+    /// The request as JSON text, whole. Stored sealed, as values of its environment are secrets.
+    pub text: Secret,
     /// The client's idempotency key.
     pub idempotency: Option<Idempotency>,
     /// Deadline of the acceptance.
@@ -57,19 +60,6 @@ pub struct SpawnAnswer {
     pub replayed: bool,
     /// The gateway's reply; null for a replay.
     pub reply: Value,
-}
-
-/// How the attempt to give a spawn to a gateway's actor ended.
-#[derive(Debug, Clone)]
-pub enum RunAnswer {
-    /// The gateway took it.
-    Accepted(Accepted),
-    /// It did not, or it isn't known.
-    NotAccepted(NotAccepted),
-    /// The actor never saw the request.
-    NotGiven,
-    /// The actor died with the request in hand, or is stuck: nobody can tell whether it was sent.
-    Lost,
 }
 
 /// A request whose record is being written, and where it is to go.
@@ -103,22 +93,22 @@ pub(super) enum OnceWritten {
 impl Fleet {
     /// A client wants work done. Answered by [`Effect::AnswerSpawn`].
     pub fn spawn(&mut self, ticket: Ticket, request: SpawnRequest) {
-        let SpawnRequest { wish, work, mut record, idempotency, timeout } = request;
+        let SpawnRequest { wish, work, mut spec, text, idempotency, timeout } = request;
         if self.stopping {
             return self.answer_spawn(ticket, Err(Failure::unavailable("daemon")));
         }
         let chosen = match self.route(&wish) {
             Ok((gateway, reason)) => {
-                record.gateway_id = Some(gateway);
-                record.gateway_name = Some(self.name_of(gateway));
-                record.route = Some(reason.as_str().to_owned());
+                spec.gateway_id = Some(gateway);
+                spec.gateway_name = Some(self.name_of(gateway));
+                spec.route = Some(reason.as_str().to_owned());
                 Ok(gateway)
             }
             Err(reason) if idempotency.is_none() => return self.answer_spawn(ticket, Err(self.no_route(&reason))),
             Err(reason) => Err(reason),
         };
         self.recording.insert(ticket, Recording { wish, work, timeout, chosen });
-        self.effects.push(Effect::RecordSpawn(ticket, Box::new(record), idempotency));
+        self.effects.push(Effect::RecordSpawn(ticket, Box::new(spec), text, idempotency));
     }
 
     /// The record of a spawn is stored, or not.
@@ -152,8 +142,8 @@ impl Fleet {
     fn send(&mut self, time: Moment, ticket: Ticket, attempt: Attempt) {
         let gateway = attempt.gateway;
         if !self.members.get(&gateway).is_some_and(super::Member::is_usable) {
-            let failure = not_connected(&self.name_of(gateway));
-            return self.not_accepted(time, ticket, attempt, failure, Certainty::NotTaken);
+            let not_accepted = not_given(&self.name_of(gateway));
+            return self.not_accepted(time, ticket, attempt, not_accepted);
         }
         let (spawn_id, work, timeout) = (attempt.record.spawn_id.clone(), attempt.work.clone(), attempt.timeout);
         self.attempts.insert(ticket, attempt);
@@ -161,23 +151,11 @@ impl Fleet {
     }
 
     /// What came of [`Effect::StartRun`].
-    pub fn on_run_answered(&mut self, time: Moment, ticket: Ticket, answer: RunAnswer) {
+    pub fn on_run_answered(&mut self, time: Moment, ticket: Ticket, answer: Result<Accepted, NotAccepted>) {
         let Some(attempt) = self.attempts.remove(&ticket) else { return };
-        let name = self.name_of(attempt.gateway);
         match answer {
-            RunAnswer::Accepted(accepted) => self.accepted(time, ticket, attempt, accepted),
-            RunAnswer::NotAccepted(NotAccepted { failure, certainty }) => {
-                self.not_accepted(time, ticket, attempt, failure, certainty);
-            }
-            RunAnswer::NotGiven => {
-                self.not_accepted(time, ticket, attempt, not_connected(&name), Certainty::NotTaken);
-            }
-            RunAnswer::Lost => {
-                let ms = attempt.timeout.as_millis();
-                let words = format!("Gateway \"{name}\" did not say within {ms} ms whether it took the work");
-                let failure = Failure::new(ErrorCode::GatewayTimeout, words);
-                self.not_accepted(time, ticket, attempt, failure, Certainty::Unknown);
-            }
+            Ok(accepted) => self.accepted(time, ticket, attempt, accepted),
+            Err(not_accepted) => self.not_accepted(time, ticket, attempt, not_accepted),
         }
     }
 
@@ -190,8 +168,8 @@ impl Fleet {
         // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
         let is_found_again = run_id == spawn_id;
         record.state = self.spawns.get(&spawn_id).map_or(SpawnState::Accepted, |spawn| spawn.state);
-        record.gateway_id = Some(gateway);
-        record.gateway_name = self.members.get(&gateway).map(|member| member.record.name.clone());
+        record.spec.gateway_id = Some(gateway);
+        record.spec.gateway_name = self.members.get(&gateway).map(|member| member.record.name.clone());
         record.run_id = Some(run_id);
         record.session_key = session_key;
         record.pid = pid;
@@ -204,14 +182,8 @@ impl Fleet {
     }
 
     /// Goes on to another gateway where that is certainly harmless; else it is answered.
-    fn not_accepted(
-        &mut self,
-        time: Moment,
-        ticket: Ticket,
-        mut attempt: Attempt,
-        failure: Failure,
-        certainty: Certainty,
-    ) {
+    fn not_accepted(&mut self, time: Moment, ticket: Ticket, mut attempt: Attempt, why: NotAccepted) {
+        let NotAccepted { failure, certainty } = why;
         let spawn_id = attempt.record.spawn_id.clone();
         let unreachable = matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::GatewayBusy);
         let may_move = certainty == Certainty::NotTaken && unreachable && attempt.wish.requested.is_none();
@@ -222,7 +194,7 @@ impl Fleet {
                 let (from, why) = (std::mem::replace(&mut attempt.gateway, to), failure.message);
                 self.effects.push(Effect::Notify(Notice::SpawnRerouted(spawn_id.clone(), from, to, why.clone())));
                 self.spawns.reroute(&spawn_id, to, &self.name_of(to), why);
-                attempt.record.route = Some(reason.as_str().to_owned());
+                attempt.record.spec.route = Some(reason.as_str().to_owned());
                 attempt.number += 1;
                 // The record names the next gateway before that one hears of it: after a crash the right one is asked.
                 return self.once_written(time, ticket, &spawn_id, OnceWritten::Send(Box::new(attempt)));
@@ -265,7 +237,7 @@ impl Fleet {
             (OnceWritten::Send(attempt), None) => self.send(time, ticket, *attempt),
             (OnceWritten::Send(attempt), Some(failure)) => {
                 let attempt = Attempt { number: MAX_ATTEMPTS, ..*attempt };
-                self.not_accepted(time, ticket, attempt, failure, Certainty::NotTaken);
+                self.not_accepted(time, ticket, attempt, NotAccepted { failure, certainty: Certainty::NotTaken });
             }
         }
     }
@@ -483,10 +455,19 @@ pub fn unusable(name: &str, report: &GatewayReport) -> Failure {
     Failure::new(ErrorCode::GatewayUnavailable, words).with_help(help).with_retry_after(Duration::from_secs(5))
 }
 
-fn not_connected(name: &str) -> Failure {
-    Failure::new(ErrorCode::GatewayUnavailable, format!("Gateway \"{name}\" is not connected"))
+/// The gateway's actor never saw the work.
+pub fn not_given(name: &str) -> NotAccepted {
+    let failure = Failure::new(ErrorCode::GatewayUnavailable, format!("Gateway \"{name}\" is not connected"))
         .with_help("Try again in a second.")
-        .with_retry_after(Duration::from_secs(1))
+        .with_retry_after(Duration::from_secs(1));
+    NotAccepted { failure, certainty: Certainty::NotTaken }
+}
+
+/// The gateway's actor died with the work in hand, or is stuck: nobody can tell whether it was sent.
+pub fn answer_lost(name: &str, timeout: Duration) -> NotAccepted {
+    let ms = timeout.as_millis();
+    let words = format!("Gateway \"{name}\" did not say within {ms} ms whether it took the work");
+    NotAccepted { failure: Failure::new(ErrorCode::GatewayTimeout, words), certainty: Certainty::Unknown }
 }
 
 fn with_spawn_id(failure: Failure, spawn_id: &str) -> Failure {

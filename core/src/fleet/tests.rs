@@ -2,7 +2,6 @@
 
 mod simulation;
 
-use gatewarden_protocol::Secret;
 use serde_json::Value;
 
 use super::*;
@@ -12,7 +11,7 @@ use crate::machines::flap;
 use crate::machines::routing::RouteWish;
 use crate::machines::spawn_state::SpawnState;
 use crate::run::{LookedUp, RunFinding, RunStage, Work};
-use crate::spawn::{Recorded, SpawnKind};
+use crate::spawn::Recorded;
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
@@ -59,43 +58,24 @@ fn task() -> SpawnRequest {
     SpawnRequest {
         wish: RouteWish::default(),
         work: Work::Task { task, agent: None, session_key: None, model: None, label: None, timeout_seconds: None },
-        record: NewSpawn {
-            kind: SpawnKind::Task,
-            request: Secret::new("{}"),
-            summary: "say hello".into(),
-            model: None,
-            gateway_id: None,
-            gateway_name: None,
-            route: None,
-            agent: None,
-            label: None,
-            key_id: None,
-        },
+        spec: SpawnSpec { summary: "say hello".into(), ..SpawnSpec::default() },
+        text: Secret::new("{}"),
         idempotency: None,
         timeout: Duration::from_secs(2),
     }
 }
 
-fn recorded(spawn_id: &str, new: NewSpawn) -> SpawnRecord {
-    let NewSpawn { gateway_id, gateway_name, route, .. } = new;
-    SpawnRecord { gateway_id, gateway_name, route, ..as_recorded(spawn_id) }
-}
-
 /// Without a gateway.
 pub(crate) fn as_recorded(spawn_id: &str) -> SpawnRecord {
-    let new = task().record;
+    recorded(spawn_id, task().spec)
+}
+
+fn recorded(spawn_id: &str, spec: SpawnSpec) -> SpawnRecord {
     SpawnRecord {
         spawn_id: spawn_id.to_owned(),
         created_at_ms: 0,
         updated_at_ms: 0,
-        kind: new.kind,
-        summary: new.summary,
-        model: new.model,
-        gateway_id: new.gateway_id,
-        gateway_name: new.gateway_name,
-        route: new.route,
-        agent: new.agent,
-        label: new.label,
+        spec,
         session_key: None,
         run_id: None,
         state: SpawnState::Recorded,
@@ -105,7 +85,6 @@ pub(crate) fn as_recorded(spawn_id: &str) -> SpawnRecord {
         error: None,
         completed_at_ms: None,
         reason: None,
-        key_id: new.key_id,
     }
 }
 
@@ -206,8 +185,8 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
     say(&mut before, time, PROD, online());
     before.spawn(Ticket(1), task());
     let effects = before.take_effects(time);
-    let Some(Effect::RecordSpawn(ticket, new, _)) = effects.into_iter().next() else { panic!("not recorded first") };
-    let stored = recorded("s", *new);
+    let Some(Effect::RecordSpawn(ticket, spec, ..)) = effects.into_iter().next() else { panic!("not recorded first") };
+    let stored = recorded("s", *spec);
     before.on_spawn_recorded(time, ticket, Ok(Recorded::New(stored.clone())));
     let effects = before.take_effects(time);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "it is on the wire");
@@ -253,12 +232,12 @@ fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     say(&mut fleet, time, PROD, online());
     say(&mut fleet, time, BACKUP, online());
     fleet.spawn(Ticket(1), task());
-    let new = as_recorded("s");
-    let stored = SpawnRecord { gateway_id: Some(PROD), gateway_name: Some("gateway-1".into()), ..new };
+    let spec = SpawnSpec { gateway_id: Some(PROD), gateway_name: Some("gateway-1".into()), ..task().spec };
+    let stored = recorded("s", spec);
     fleet.on_spawn_recorded(time, Ticket(1), Ok(Recorded::New(stored)));
     fleet.take_effects(time);
     fleet.on_deleted(time, PROD);
-    fleet.on_run_answered(time, Ticket(1), RunAnswer::NotGiven);
+    fleet.on_run_answered(time, Ticket(1), Err(not_given("gateway-1")));
     let effects = fleet.take_effects(time);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "its record says that it is lost");
     let ids: Vec<String> = vec!["s".into()];

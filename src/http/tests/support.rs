@@ -254,7 +254,7 @@ impl Handler<SpawnWork> for ScriptedRegistry {
         self.script.spawns.lock().unwrap().push(message.wish.clone());
         let store = self.store.clone();
         Box::pin(async move {
-            match store.record_spawn(message.record, message.idempotency).await? {
+            match store.record_spawn(message.spec, message.text, message.idempotency).await? {
                 Recorded::New(record) => {
                     Ok(SpawnAnswer { record, replayed: false, reply: serde_json::json!({"status": "accepted"}) })
                 }

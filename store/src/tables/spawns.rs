@@ -8,7 +8,8 @@ use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::spawn_state::SpawnState;
-use gatewarden_core::spawn::{Idempotency, NewSpawn, Recorded, SpawnKind, SpawnRecord, SpawnStep};
+use gatewarden_core::spawn::{Idempotency, Recorded, SpawnKind, SpawnRecord, SpawnSpec, SpawnStep};
+use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 
 use super::{cut_text, delete_beyond, delete_some, json_text, not_found};
@@ -59,19 +60,22 @@ impl From<Row> for SpawnRecord {
             if row.completed_at_ms.is_some() { SpawnState::Lost } else { SpawnState::Unknown }
         });
         Self {
-            kind: SpawnKind::from_name(&row.kind).unwrap_or(SpawnKind::Command),
-            gateway_id: row.gateway_id.map(GatewayId),
             state,
             result: row.result.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             spawn_id: row.spawn_id,
             created_at_ms: row.created_at_ms,
             updated_at_ms: row.updated_at_ms,
-            summary: row.summary,
-            model: row.model,
-            gateway_name: row.gateway_name,
-            route: row.route,
-            agent: row.agent,
-            label: row.label,
+            spec: SpawnSpec {
+                kind: SpawnKind::from_name(&row.kind).unwrap_or(SpawnKind::Command),
+                summary: row.summary,
+                model: row.model,
+                gateway_id: row.gateway_id.map(GatewayId),
+                gateway_name: row.gateway_name,
+                route: row.route,
+                agent: row.agent,
+                label: row.label,
+                key_id: row.key_id,
+            },
             session_key: row.session_key,
             run_id: row.run_id,
             pid: row.pid,
@@ -79,7 +83,6 @@ impl From<Row> for SpawnRecord {
             error: row.error,
             completed_at_ms: row.completed_at_ms,
             reason: row.reason,
-            key_id: row.key_id,
         }
     }
 }
@@ -88,12 +91,18 @@ impl StoreHandle {
     /// How long an idempotency key is good for: 24 h.
     pub(crate) const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
-    /// Records a spawn, to be called before anything is sent. With an idempotency key that was used in the last 24 hours it
-    /// answers with that spawn, or with the mismatch, and records nothing; of two requests at the same time one is new.
-    pub async fn record_spawn(&self, new: NewSpawn, idempotency: Option<Idempotency>) -> Result<Recorded, Failure> {
+    /// Records a spawn and, sealed, its request's text; to be called before anything is sent. With an idempotency key that was
+    /// used in the last 24 hours it answers with that spawn, or with the mismatch, and records nothing; of two requests at the
+    /// same time one is new.
+    pub async fn record_spawn(
+        &self,
+        spec: SpawnSpec,
+        text: Secret,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Recorded, Failure> {
         let expired_ms = self.judged_ms(Self::IDEMPOTENCY_KEPT).saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT));
         self.write("record the spawn", move |db| {
-            let Some(idempotency) = idempotency else { return Ok(Recorded::New(insert(db, &new)?)) };
+            let Some(idempotency) = idempotency else { return Ok(Recorded::New(insert(db, &spec, &text)?)) };
             let used: Option<(String, String)> = idempotency_keys::table
                 .find((idempotency.key_id, key_hash(&idempotency.key)))
                 .filter(idempotency_keys::created_at_ms.gt(expired_ms))
@@ -105,7 +114,7 @@ impl StoreHandle {
                 // The reference in the database keeps the spawn there.
                 Some((spawn_id, _)) => find(db, &spawn_id)?.map(Recorded::Replay).ok_or_else(not_found),
                 None => {
-                    let record = insert(db, &new)?;
+                    let record = insert(db, &spec, &text)?;
                     remember(db, &idempotency, &record.spawn_id)?;
                     Ok(Recorded::New(record))
                 }
@@ -194,28 +203,28 @@ pub(crate) fn request_place(spawn_id: &str) -> Place<'_> {
     Place { table: "spawns", row: spawn_id, column: "request" }
 }
 
-fn insert(db: &mut Db<'_>, new: &NewSpawn) -> Result<SpawnRecord, StoreError> {
+fn insert(db: &mut Db<'_>, spec: &SpawnSpec, text: &Secret) -> Result<SpawnRecord, StoreError> {
     let spawn_id = uuid::Uuid::new_v4().to_string();
     let request = db
         .sealer
-        .seal(request_place(&spawn_id), new.request.expose().as_bytes())
+        .seal(request_place(&spawn_id), text.expose().as_bytes())
         .map_err(|error| StoreError::Sealed { what: "the spawn's request cannot be sealed", error })?;
     let row: Row = diesel::insert_into(spawns::table)
         .values((
             spawns::spawn_id.eq(&spawn_id),
             spawns::created_at_ms.eq(db.now_ms),
             spawns::updated_at_ms.eq(db.now_ms),
-            spawns::kind.eq(new.kind.as_str()),
+            spawns::kind.eq(spec.kind.as_str()),
             spawns::request.eq(request),
-            spawns::summary.eq(cut_text(&new.summary, LONGEST_SUMMARY)),
-            spawns::model.eq(&new.model),
-            spawns::gateway_id.eq(new.gateway_id.map(|id| id.0)),
-            spawns::gateway_name.eq(&new.gateway_name),
-            spawns::route.eq(&new.route),
-            spawns::agent.eq(&new.agent),
-            spawns::label.eq(&new.label),
+            spawns::summary.eq(cut_text(&spec.summary, LONGEST_SUMMARY)),
+            spawns::model.eq(&spec.model),
+            spawns::gateway_id.eq(spec.gateway_id.map(|id| id.0)),
+            spawns::gateway_name.eq(&spec.gateway_name),
+            spawns::route.eq(&spec.route),
+            spawns::agent.eq(&spec.agent),
+            spawns::label.eq(&spec.label),
             spawns::state.eq(SpawnState::Recorded.as_str()),
-            spawns::key_id.eq(new.key_id),
+            spawns::key_id.eq(spec.key_id),
         ))
         .returning(Row::as_returning())
         .get_result(db.connection)?;

@@ -11,7 +11,7 @@ use crate::machines::routing::RouteWish;
 use crate::machines::spawn_state::SpawnState;
 use crate::run::RunNotice;
 use crate::run::{Accepted, Certainty, NotAccepted, RunFinding, RunStage, Work};
-use crate::spawn::{Idempotency, NewSpawn, SpawnKind};
+use crate::spawn::{Idempotency, SpawnSpec};
 
 fn task() -> SpawnRequest {
     SpawnRequest {
@@ -24,18 +24,8 @@ fn task() -> SpawnRequest {
             label: None,
             timeout_seconds: None,
         },
-        record: NewSpawn {
-            kind: SpawnKind::Task,
-            request: Secret::new("{}"),
-            summary: "say hello".into(),
-            model: None,
-            gateway_id: None,
-            gateway_name: None,
-            route: None,
-            agent: None,
-            label: None,
-            key_id: Some(1),
-        },
+        spec: SpawnSpec { summary: "say hello".into(), key_id: Some(1), ..SpawnSpec::default() },
+        text: Secret::new("{}"),
         idempotency: None,
         timeout: Duration::from_secs(2),
     }
@@ -111,8 +101,8 @@ async fn a_task_reaches_the_acting_primary_and_its_end_comes_back() {
     let (prod, _) = two_ready(&mut house).await;
     let events = follow(&house).await;
     let answer = house.registry.send(SpawnWork(task())).await.unwrap().unwrap();
-    assert_eq!(answer.record.gateway_id, Some(prod));
-    assert_eq!(answer.record.route.as_deref(), Some("primary"));
+    assert_eq!(answer.record.spec.gateway_id, Some(prod));
+    assert_eq!(answer.record.spec.route.as_deref(), Some("primary"));
     assert_eq!(answer.record.state, SpawnState::Accepted);
     let spawn_id = answer.record.spawn_id;
     let failed = RunStage::Failed { error: "No API key found".into(), result: Value::Null };
@@ -130,7 +120,7 @@ async fn work_moves_on_only_where_the_first_gateway_certainly_could_not_be_reach
     let (prod, backup) = two_ready(&mut house).await;
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayUnavailable));
     let answer = house.registry.send(SpawnWork(task())).await.unwrap().unwrap();
-    assert_eq!(answer.record.gateway_id, Some(backup));
+    assert_eq!(answer.record.spec.gateway_id, Some(backup));
     assert_eq!(starts(&mut house).await, [prod, backup]);
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayRefused));
     let refused = house.registry.send(SpawnWork(task())).await.unwrap().unwrap_err();
@@ -154,8 +144,8 @@ async fn the_record_names_the_next_gateway_before_that_one_hears_of_the_spawn() 
         }
     };
     let (answer, stored) = futures_util::future::join(answer, watch).await;
-    assert_eq!(answer.unwrap().unwrap().record.gateway_id, Some(backup));
-    assert_eq!(stored.gateway_id, Some(backup), "a daemon that dies now asks the right one");
+    assert_eq!(answer.unwrap().unwrap().record.spec.gateway_id, Some(backup));
+    assert_eq!(stored.spec.gateway_id, Some(backup), "a daemon that dies now asks the right one");
 }
 
 #[actix::test]
@@ -270,7 +260,7 @@ async fn a_drained_gateway_takes_no_new_work() {
     let change = GatewayChange { drained: Some(true), ..GatewayChange::default() };
     house.registry.send(UpdateGateway { id: prod, change }).await.unwrap().unwrap();
     let answer = house.registry.send(SpawnWork(task())).await.unwrap().unwrap();
-    assert_eq!(answer.record.gateway_id, Some(backup));
+    assert_eq!(answer.record.spec.gateway_id, Some(backup));
     let wish = RouteWish { requested: Some(prod), ..RouteWish::default() };
     let failure = house.registry.send(SpawnWork(SpawnRequest { wish, ..task() })).await.unwrap().unwrap_err();
     assert!(failure.message.contains("drained"));

@@ -21,10 +21,10 @@ impl Dice {
 
 /// What is under way outside of the fleet.
 enum Task {
-    Record(Ticket, Box<NewSpawn>),
+    Record(Ticket, Box<SpawnSpec>),
     Write(SpawnBatch),
     Deliver(Ticket, GatewayId, String),
-    Answer(Ticket, RunAnswer),
+    Answer(Ticket, Result<Accepted, NotAccepted>),
     Find(String, GatewayId, String),
 }
 
@@ -90,7 +90,7 @@ impl World {
         for (_, work) in std::mem::take(&mut self.under_way) {
             let arrived = self.dice.happens(50);
             match work {
-                Task::Record(_, new) if arrived => drop(self.record(*new)),
+                Task::Record(_, spec) if arrived => drop(self.record(*spec)),
                 Task::Write(batch) if arrived => drop(self.write(&batch)),
                 Task::Deliver(_, gateway, spawn_id) if arrived => drop(self.run(gateway, &spawn_id)),
                 _ => {}
@@ -100,8 +100,8 @@ impl World {
         self.start();
     }
 
-    fn record(&mut self, new: NewSpawn) -> SpawnRecord {
-        let record = recorded(&format!("spawn-{}", self.spawns.len()), new);
+    fn record(&mut self, spec: SpawnSpec) -> SpawnRecord {
+        let record = recorded(&format!("spawn-{}", self.spawns.len()), spec);
         self.spawns.insert(record.spawn_id.clone(), record.clone());
         record
     }
@@ -117,7 +117,7 @@ impl World {
             }
             record.state = step.to;
             if let Some((gateway, name)) = &step.change.gateway {
-                (record.gateway_id, record.gateway_name) = (Some(*gateway), Some(name.clone()));
+                (record.spec.gateway_id, record.spec.gateway_name) = (Some(*gateway), Some(name.clone()));
             }
             record.run_id = step.change.run_id.clone().or(record.run_id.take());
             records.push(record.clone());
@@ -126,10 +126,10 @@ impl World {
     }
 
     /// A gateway gets a spawn: never one that any gateway has begun.
-    fn run(&mut self, gateway: GatewayId, spawn_id: &str) -> RunAnswer {
-        let refused = |code, certainty| {
-            RunAnswer::NotAccepted(NotAccepted { failure: Failure::new(code, "the gateway's words"), certainty })
-        };
+    fn run(&mut self, gateway: GatewayId, spawn_id: &str) -> Result<Accepted, NotAccepted> {
+        let refused =
+            |code, certainty| Err(NotAccepted { failure: Failure::new(code, "the gateway's words"), certainty });
+        let lost = || Err(answer_lost("gateway", Duration::from_secs(2)));
         assert!(!self.runs.contains_key(spawn_id), "{spawn_id} is given to {gateway} and runs already");
         if !self.up[&gateway] {
             return refused(ErrorCode::GatewayUnavailable, Certainty::NotTaken);
@@ -138,13 +138,13 @@ impl World {
             0 => refused(ErrorCode::GatewayRefused, Certainty::NotTaken),
             1 => refused(ErrorCode::GatewayBusy, Certainty::NotTaken),
             // The request is lost on its way.
-            2 => RunAnswer::Lost,
+            2 => lost(),
             outcome => {
                 self.runs.insert(spawn_id.to_owned(), (gateway, false));
                 match outcome {
-                    3 => RunAnswer::Lost,
+                    3 => lost(),
                     4 => refused(ErrorCode::GatewayUnavailable, Certainty::Unknown),
-                    _ => RunAnswer::Accepted(Accepted {
+                    _ => Ok(Accepted {
                         run_id: spawn_id.to_owned(),
                         session_key: None,
                         pid: None,
@@ -190,11 +190,11 @@ impl World {
     fn carry_out(&mut self) {
         for effect in self.fleet.take_effects(self.time) {
             match effect {
-                Effect::RecordSpawn(ticket, record, _) => self.later(Task::Record(ticket, record)),
+                Effect::RecordSpawn(ticket, spec, ..) => self.later(Task::Record(ticket, spec)),
                 Effect::WriteSpawns(batch) => self.later(Task::Write(batch)),
                 Effect::StartRun(ticket, gateway, start) => {
                     let stored = &self.spawns[&start.spawn_id];
-                    assert_eq!(stored.gateway_id, Some(gateway), "a daemon that dies now asks another gateway");
+                    assert_eq!(stored.spec.gateway_id, Some(gateway), "a daemon that dies now asks another gateway");
                     assert!(!self.runs.contains_key(&start.spawn_id), "{} is sent again", start.spawn_id);
                     self.later(Task::Deliver(ticket, gateway, start.spawn_id));
                 }
@@ -246,8 +246,8 @@ impl World {
         let broken = || Failure::new(ErrorCode::StoreUnavailable, "the disk is full");
         match work {
             Task::Record(ticket, _) if fails => self.fleet.on_spawn_recorded(self.time, ticket, Err(broken())),
-            Task::Record(ticket, new) => {
-                let record = self.record(*new);
+            Task::Record(ticket, spec) => {
+                let record = self.record(*spec);
                 self.fleet.on_spawn_recorded(self.time, ticket, Ok(Recorded::New(record)));
             }
             Task::Write(batch) if fails => {

@@ -180,19 +180,19 @@ impl ActiveConnection {
         timeout: Duration,
         kind: PendingKind,
     ) -> Result<(), Failure> {
-        self.request_as(turn, None, method, params, timeout, kind).map(drop)
+        self.request_as(turn, None, method, params, timeout, kind)
     }
 
-    /// Sends a request under an id of the caller's choice, if any. Gives back the id in the table.
+    /// Sends a request under an id of the caller's choice, if any.
     pub(super) fn request_as(
         &mut self,
         turn: &mut Turn<'_>,
-        wire_id: Option<&str>,
+        chosen_id: Option<&str>,
         method: &str,
         params: &Value,
         timeout: Duration,
         kind: PendingKind,
-    ) -> Result<String, Failure> {
+    ) -> Result<(), Failure> {
         let epoch = turn.epoch;
         let over_http = self.dialect == Dialect::Http;
         let operation = if over_http {
@@ -206,16 +206,16 @@ impl ActiveConnection {
         }
         // An answer that the shell brings late is still the shell's to judge.
         let deadline = turn.moment.now + if over_http { timeout + SLACK } else { timeout };
-        let id = self.pending.insert(method, deadline, kind).map_err(|_| turn.peer.busy())?;
+        let id = self.pending.insert(chosen_id, method, deadline, kind).map_err(|_| turn.peer.busy())?;
         turn.push(match operation {
-            Some(operation) => Effect::Http { epoch, id: id.clone(), operation, timeout },
+            Some(operation) => Effect::Http { epoch, id, operation, timeout },
             None => Effect::Send {
                 epoch,
-                text: encode_request(self.dialect, wire_id.unwrap_or(&id), method, params),
+                text: encode_request(self.dialect, &id, method, params),
                 starts: if let PendingKind::Run(call) = kind { Some(call) } else { None },
             },
         });
-        Ok(id)
+        Ok(())
     }
 
     /// Sends a request of our own. A table that is full of callers' requests leaves it out: their replies are signs of

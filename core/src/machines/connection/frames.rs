@@ -104,15 +104,15 @@ impl Connection {
             }
             return;
         }
-        match active.pending.on_reply(runs.table_id(&id).unwrap_or(&id)) {
+        match active.pending.on_reply(&id) {
             Ok(settled) => {
                 let accepted = outcome
                     .as_ref()
                     .is_ok_and(|payload| payload.get("status").and_then(Value::as_str) == Some("accepted"));
                 if matches!(settled.waiter, PendingKind::Caller(_)) && accepted {
-                    active.expect_second_reply(id.clone(), None);
+                    active.expect_second_reply(id, None);
                 }
-                self.answered(moment, &id, settled, outcome);
+                self.answered(moment, settled, outcome);
             }
             Err(unmatched) => {
                 let kind = match unmatched {
@@ -126,20 +126,14 @@ impl Connection {
     }
 
     /// A frame answers a request of this connection.
-    fn answered(
-        &mut self,
-        moment: Moment,
-        wire_id: &str,
-        settled: Settled<PendingKind>,
-        outcome: Result<Value, WireError>,
-    ) {
+    fn answered(&mut self, moment: Moment, settled: Settled<PendingKind>, outcome: Result<Value, WireError>) {
         let State::Live(active) = &mut self.state else { return };
         let said = if outcome.is_ok() { "ok" } else { "refused" };
         let outcome = outcome.map_err(|error| match active.capabilities.learn(&settled.method, &error) {
             true => NoAnswer::NotOffered(error),
             false => NoAnswer::Refused(error),
         });
-        self.deliver(moment, wire_id, settled, said, outcome);
+        self.deliver(moment, settled, said, outcome);
     }
 
     /// Requests whose answers are overdue.
@@ -148,24 +142,16 @@ impl Connection {
         for settled in active.pending.expire(moment.now) {
             let failure = self.peer.overdue(&settled.method);
             let outcome = Err(NoAnswer::Lost(failure, Certainty::Unknown));
-            self.deliver(moment, "", settled, "timeout", outcome);
+            self.deliver(moment, settled, "timeout", outcome);
         }
     }
 
     /// Hands what came of a request to whoever waits for it.
-    fn deliver(
-        &mut self,
-        moment: Moment,
-        wire_id: &str,
-        settled: Settled<PendingKind>,
-        said: &'static str,
-        outcome: Outcome,
-    ) {
+    fn deliver(&mut self, moment: Moment, settled: Settled<PendingKind>, said: &'static str, outcome: Outcome) {
         self.tracker.mark();
-        let Settled { method, waiter, .. } = settled;
-        self.push(Effect::Count(Count::Rpc(method.clone(), said)));
+        self.push(Effect::Count(Count::Rpc(settled.method.clone(), said)));
         let Machines { mut turn, active: Some(active), runs, logs, .. } = self.machines(moment) else { return };
-        match waiter {
+        match settled.waiter {
             PendingKind::Heartbeat => match outcome {
                 // Its own machine watches for silence.
                 Err(NoAnswer::Lost(..)) => {}
@@ -181,7 +167,7 @@ impl Connection {
                 }
             },
             PendingKind::Caller(call) => {
-                let result = outcome.map_err(|no_answer| no_answer.failure(turn.peer, &method));
+                let result = outcome.map_err(|no_answer| no_answer.failure(turn.peer, &settled.method));
                 turn.push(Effect::Answer(call, result));
             }
             PendingKind::Health => {
@@ -189,12 +175,12 @@ impl Connection {
                     active.take_health(moment.now, &health);
                 }
             }
-            PendingKind::Logs => logs.answered(&mut turn, active, &method, outcome),
+            PendingKind::Logs => logs.answered(&mut turn, active, &settled.method, outcome),
             PendingKind::Run(_) | PendingKind::Preparation(..) | PendingKind::LookUp(_) | PendingKind::Kill(_) => {
-                runs.answered(&mut turn, active, waiter, &method, wire_id, outcome);
+                runs.answered(&mut turn, active, settled, outcome);
             }
             PendingKind::Agents | PendingKind::AgentsFromConfig | PendingKind::Subscribe | PendingKind::Sessions => {
-                match active.on_read(&mut turn, waiter, outcome) {
+                match active.on_read(&mut turn, settled.waiter, outcome) {
                     Ok(version) if self.peer.version.is_none() => self.peer.identify(version, None),
                     Ok(_) => {}
                     Err(refusal) => self.end(moment, *refusal),
@@ -288,8 +274,8 @@ impl Connection {
     fn spawn_result(&mut self, moment: Moment, payload: &Value) {
         let Some(id) = payload.get("id").and_then(Value::as_str) else { return };
         let Machines { mut turn, active: Some(active), runs, .. } = self.machines(moment) else { return };
-        match active.pending.on_reply(runs.table_id(id).unwrap_or(id)) {
-            Ok(settled) => self.answered(moment, id, settled, Ok(payload.clone())),
+        match active.pending.on_reply(id) {
+            Ok(settled) => self.answered(moment, settled, Ok(payload.clone())),
             Err(_) => runs.spawn_moved_on(&mut turn, id, payload),
         }
     }
@@ -302,7 +288,7 @@ impl Connection {
             HttpAnswer::Health(answer) if kind == PendingKind::Heartbeat => return self.http_heartbeat(moment, answer),
             HttpAnswer::Health(answer) => {
                 let (said, outcome) = http_dialect::health_outcome(&self.peer, &settled.method, answer);
-                return self.deliver(moment, "", settled, said, outcome);
+                return self.deliver(moment, settled, said, outcome);
             }
             HttpAnswer::Reply(reply) => reply,
         };
@@ -333,7 +319,7 @@ impl Connection {
             Err(_) if kind.is_read() => Err(NoAnswer::Refused(WireError::default())),
             outcome => outcome,
         };
-        self.deliver(moment, "", settled, said, outcome);
+        self.deliver(moment, settled, said, outcome);
     }
 
     fn http_heartbeat(&mut self, moment: Moment, answer: Result<Health, HealthFailure>) {

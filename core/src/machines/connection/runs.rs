@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::capabilities::{Kill, PauseResume, RunKind};
 use gatewarden_protocol::hello::HelloForm;
-use gatewarden_protocol::{Dialect, Event, Quirk, WireError};
+use gatewarden_protocol::{Dialect, Event, Quirk, Settled, WireError};
 use serde_json::{Value, json};
 
 use super::active::{ActiveConnection, ready};
@@ -36,8 +36,6 @@ const LIST_EVERY: Duration = Duration::from_secs(15);
 pub(super) struct Runs {
     tracker: RunTracker,
     starting: HashMap<CallToken, Starting>,
-    /// The ids in the table of requests that went out under a spawn's id.
-    table_ids: HashMap<String, String>,
     look_ups: LookUps,
     /// Kills under way and the sessions that they are for.
     kills: HashMap<CallToken, String>,
@@ -54,11 +52,6 @@ struct Starting {
 }
 
 impl Runs {
-    /// The table's id of a request that went out under a spawn's id.
-    pub(super) fn table_id(&self, id: &str) -> Option<&str> {
-        self.table_ids.get(id).map(String::as_str)
-    }
-
     /// Somebody wants a run started.
     pub(super) fn start(
         &mut self,
@@ -100,14 +93,11 @@ impl Runs {
             }
             return;
         }
-        let wire_id = request.under_spawn_id.then_some(starting.spawn_id.as_str());
-        match active.request_as(turn, wire_id, request.method, &request.params, timeout, PendingKind::Run(call)) {
+        let chosen_id = request.under_spawn_id.then_some(starting.spawn_id.as_str());
+        match active.request_as(turn, chosen_id, request.method, &request.params, timeout, PendingKind::Run(call)) {
             Err(failure) => self.not_taken(turn, call, failure),
-            Ok(id) => {
+            Ok(()) => {
                 starting.sent = true;
-                if let Some(wire_id) = wire_id {
-                    self.table_ids.insert(wire_id.to_owned(), id);
-                }
                 self.tracker.follow(&starting.spawn_id, request.session_key.as_deref());
             }
         }
@@ -132,24 +122,22 @@ impl Runs {
         &mut self,
         turn: &mut Turn<'_>,
         active: &mut ActiveConnection,
-        kind: PendingKind,
-        method: &str,
-        wire_id: &str,
+        Settled { id, method, waiter: kind }: Settled<PendingKind>,
         outcome: Outcome,
     ) {
         match (kind, outcome) {
             (kind, Err(NoAnswer::Lost(failure, certainty))) => self.unanswered(turn, kind, failure, certainty),
             (PendingKind::Preparation(call, true), Err(no_answer)) => {
-                self.not_taken(turn, call, no_answer.failure(turn.peer, method));
+                self.not_taken(turn, call, no_answer.failure(turn.peer, &method));
             }
             // A label is only for people.
             (PendingKind::Preparation(call, _), _) => self.go_on_starting(turn, active, call),
-            (PendingKind::Run(call), Ok(payload)) => self.taken(turn, active, call, wire_id, payload),
+            (PendingKind::Run(call), Ok(payload)) => self.taken(turn, active, call, id, payload),
             (PendingKind::Run(call), Err(no_answer)) => self.refused(turn, call, no_answer),
             (PendingKind::LookUp(call), outcome) => {
                 self.look_ups.answered(turn, active, &mut self.tracker, call, outcome);
             }
-            (PendingKind::Kill(call), outcome) => self.kill_answered(turn, call, method, outcome),
+            (PendingKind::Kill(call), outcome) => self.kill_answered(turn, call, &method, outcome),
             _ => {}
         }
     }
@@ -165,7 +153,7 @@ impl Runs {
         match kind {
             PendingKind::Run(call) | PendingKind::Preparation(call, _) => match self.starting.get(&call) {
                 Some(starting) if starting.sent && certainty == Certainty::Unknown => {
-                    self.end_starting(call);
+                    self.starting.remove(&call);
                     turn.push(Effect::AnswerRun(call, Err(NotAccepted { failure, certainty })));
                 }
                 Some(_) => self.not_taken(turn, call, failure),
@@ -202,7 +190,7 @@ impl Runs {
         turn: &mut Turn<'_>,
         active: &mut ActiveConnection,
         call: CallToken,
-        wire_id: &str,
+        request_id: String,
         payload: Value,
     ) {
         let Some(starting) = self.starting.get(&call) else { return };
@@ -224,7 +212,7 @@ impl Runs {
         let running = progress == Some(Progress::Running);
         let second_reply_due = starting.request.method == "agent" && !is_over;
         if second_reply_due {
-            active.expect_second_reply(wire_id.to_owned(), Some(run_id.clone()));
+            active.expect_second_reply(request_id, Some(run_id.clone()));
         }
         self.accept(turn, call, payload, run_id.clone(), running);
         self.tracker.accepted(&run_id, running, second_reply_due);
@@ -238,7 +226,7 @@ impl Runs {
 
     /// Answers the caller with the acceptance.
     fn accept(&mut self, turn: &mut Turn<'_>, call: CallToken, payload: Value, run_id: String, running: bool) {
-        let Some(starting) = self.end_starting(call) else { return };
+        let Some(starting) = self.starting.remove(&call) else { return };
         let told = run_words::session_key(&payload);
         // A session that nobody named is the run's own.
         let alone = starting.request.session_key.is_none() && told.is_some();
@@ -260,7 +248,7 @@ impl Runs {
 
     /// The gateway certainly hasn't taken it.
     fn not_taken(&mut self, turn: &mut Turn<'_>, call: CallToken, failure: Failure) {
-        if let Some(starting) = self.end_starting(call) {
+        if let Some(starting) = self.starting.remove(&call) {
             self.tracker.forget(&starting.spawn_id);
         }
         turn.push(Effect::AnswerRun(call, Err(NotAccepted { failure, certainty: Certainty::NotTaken })));
@@ -272,12 +260,6 @@ impl Runs {
             let failure = turn.unavailable();
             self.not_taken(turn, call, failure);
         }
-    }
-
-    fn end_starting(&mut self, call: CallToken) -> Option<Starting> {
-        let starting = self.starting.remove(&call)?;
-        self.table_ids.remove(&starting.spawn_id);
-        Some(starting)
     }
 
     /// Somebody wants a session paused, resumed or killed, by what the gateway can do.

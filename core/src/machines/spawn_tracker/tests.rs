@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::spawn::SpawnSpec;
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
@@ -38,7 +39,8 @@ fn take(
 
 fn stored(gateway: Option<GatewayId>, state: SpawnState) -> SpawnRecord {
     let gateway_name = gateway.map(|id| id.to_string());
-    SpawnRecord { gateway_id: gateway, gateway_name, state, ..crate::fleet::tests::as_recorded("s") }
+    let record = crate::fleet::tests::as_recorded("s");
+    SpawnRecord { spec: SpawnSpec { gateway_id: gateway, gateway_name, ..record.spec }, state, ..record }
 }
 
 /// Writes everything that is to be written, and says which states were of this spawn.

@@ -27,7 +27,7 @@ async fn full() -> Stopped {
     let token =
         DeviceToken { token: Secret::new("device"), role: "operator".to_owned(), scopes: Vec::new(), issued_at_ms: 1 };
     scratch.store.put_device_token("127.0.0.1:1".to_owned(), token).await.unwrap();
-    scratch.store.record_spawn(crate::tests::new_spawn("x"), None).await.unwrap();
+    scratch.store.record_spawn(crate::tests::spawn_spec("x"), crate::tests::spawn_text(), None).await.unwrap();
     Stopped::of(scratch).await
 }
 
