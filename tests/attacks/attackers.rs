@@ -4,14 +4,16 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::support::daemon::PATIENCE;
 use crate::support::wait::Stopwatch;
 
 /// A connection that takes next to nothing into its own kernel buffer.
 pub(crate) fn narrow(to: SocketAddr) -> TcpStream {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    // Closed on exec: else a process that another test starts meanwhile would hold it, too.
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("a socket");
     sockopt::set_socket_recv_buffer_size(&socket, 2_048).expect("set");
     rustix::net::connect(&socket, &to).expect("connected");
     TcpStream::from(socket)
