@@ -37,8 +37,8 @@ pub struct SpawnAccepted {
     pub run_id: Option<String>,
     /// Process id, where the gateway says.
     pub pid: Option<i64>,
-    /// The gateway's reply.
-    #[schema(value_type = Object)]
+    /// The gateway's reply; null in a replayed answer where it isn't known.
+    #[schema(value_type = Option<Object>, required = true)]
     pub result: Value,
     /// Whether this is the recorded answer to an earlier request with the same Idempotency-Key.
     pub replayed: bool,

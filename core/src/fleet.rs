@@ -132,6 +132,8 @@ pub enum Notice {
     ActorDied(SharedRecord, Phase, RestartDecision),
     /// Another gateway acts as primary, or none.
     PrimaryChanged(PrimaryChange),
+    /// The acting primary goes on acting, for this reason from now on.
+    PrimaryKept(GatewayId, &'static str),
     /// The daemon doubts its own network, or trusts it again.
     Doubt(DoubtChange),
     /// A gateway took a spawn, by this method.

@@ -54,7 +54,10 @@ pub(crate) async fn list_agents(_by: Authorized<GatewayViewer>, app: App, reques
     tag = "Agents",
     request_body = NewAgentBody,
     responses(
-        (status = 201, description = "Stored", body = AgentAnswer),
+        (
+            status = 201, description = "Stored", body = AgentAnswer,
+            headers(("Location" = String, description = "Path of the agent: `/api/agents/{id}`")),
+        ),
         (status = 404, description = "No gateway has this gateway_id", body = ErrorBody),
         (status = 409, description = "Another agent has this name", body = ErrorBody),
     ),

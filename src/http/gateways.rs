@@ -59,7 +59,10 @@ pub(crate) async fn list_gateways(_by: Authorized<GatewayViewer>, app: App, requ
     tag = "Gateways",
     request_body = NewGatewayBody,
     responses(
-        (status = 201, description = "Stored", body = GatewayAnswer),
+        (
+            status = 201, description = "Stored", body = GatewayAnswer,
+            headers(("Location" = String, description = "Path of the gateway: `/api/gateways/{id}`")),
+        ),
         (status = 409, description = "Another gateway has this name", body = ErrorBody),
         (status = 501, description = "Units of users are not managed", body = ErrorBody),
     ),

@@ -24,11 +24,12 @@ use gatewarden_api::{ErrorBody, names};
 use gatewarden_protocol::{Dialect, SessionStatus};
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Object, Ref, RefOr, Response};
+use utoipa::openapi::{Object, Ref, RefOr, Required, Response};
 use utoipa::{IntoResponses as _, Modify, OpenApi, ToSchema};
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -184,7 +185,10 @@ fn complete(operation: &mut Operation) {
         operation.security = Some(vec![with("api_key"), with("bearer"), with("session")]);
         common.extend(KeyErrors::responses());
     }
-    if operation.request_body.is_some() {
+    if let Some(body) = &mut operation.request_body {
+        if let RefOr::T(body) = body {
+            declare_optional(body);
+        }
         common.extend(BodyErrors::responses());
     }
     let is_for_anyone =
@@ -195,6 +199,18 @@ fn complete(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
             add_headers(status, is_for_anyone, response);
+        }
+    }
+}
+
+/// A body of `Option<T>` may be left out, and is a `T` where it is there: as "`T` or null" generated clients send it always.
+fn declare_optional(body: &mut RequestBody) {
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        let Some(RefOr::T(Schema::OneOf(either))) = &content.schema else { continue };
+        if let Some(named) = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned() {
+            content.schema = Some(named);
+            body.required = Some(Required::False);
         }
     }
 }

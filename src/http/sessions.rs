@@ -335,7 +335,7 @@ pub(crate) fn session_key(request: &HttpRequest) -> Result<String, ApiError> {
 /// The gateway that holds a session; `only` where the caller names it.
 pub(crate) fn holder(app: &AppContext, key: &str, only: Option<i64>) -> Result<NamedGateway, Failure> {
     let known = KnownSessions::read(&app.roster);
-    known::holder(&known.sources(), key, only.map(GatewayId))
+    known::holder(&known.sources(), key, only.map(GatewayId), |id| json!(id))
 }
 
 fn done(action: &str, session: String, gateway: NamedGateway, result: Value) -> SessionDone {

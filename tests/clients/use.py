@@ -4,7 +4,7 @@ import sys
 import time
 
 from gatewarden_client import AuthenticatedClient
-from gatewarden_client.api.gateways import create_gateway, list_gateways
+from gatewarden_client.api.gateways import check_gateways, create_gateway, list_gateways
 from gatewarden_client.api.spawns import read_spawn, spawn
 from gatewarden_client.models import ErrorBody, GatewayList, NewGatewayBody, Spawn, SpawnAccepted, SpawnBody, SpawnState
 from gatewarden_client.models.error_code import ErrorCode
@@ -18,6 +18,9 @@ def main(url: str, key: str) -> None:
     gateways = list_gateways.sync(client=client)
     assert isinstance(gateways, GatewayList), gateways
     assert [gateway.status for gateway in gateways.gateways] == ["online"], gateways
+
+    checked = check_gateways.sync_detailed(client=client)
+    assert checked.status_code == 200, checked
 
     wrong = create_gateway.sync_detailed(client=client, body=NewGatewayBody(name="", host="127.0.0.1", port=0))
     assert wrong.status_code == 400 and "x-request-id" in wrong.headers, wrong

@@ -211,6 +211,7 @@ impl RegistryActor {
                 self.metrics.count_actor_restart(record.id);
             }
             Notice::PrimaryChanged(change) => self.announce_primary(&change),
+            Notice::PrimaryKept(acting, reason) => self.publish_acting(Some(acting), reason),
             Notice::Doubt(DoubtChange::Began { reason }) => {
                 warn!(reason, "the daemon doubts its own network: nothing fails back until this is over");
                 self.roster.publish_self_doubt(Some(reason));
@@ -257,7 +258,16 @@ impl RegistryActor {
             result: AuditResult::Ok,
             details,
         });
-        self.roster.publish_acting(change.to.map(|id| ActingPrimary { id, name: to, reason: reason.to_owned() }));
+        self.publish_acting(change.to, reason);
+    }
+
+    fn publish_acting(&self, acting: Option<GatewayId>, reason: &str) {
+        let member = acting.and_then(|id| self.fleet.get(id));
+        self.roster.publish_acting(member.map(|member| ActingPrimary {
+            id: member.record.id,
+            name: member.record.name.clone(),
+            reason: reason.to_owned(),
+        }));
     }
 }
 

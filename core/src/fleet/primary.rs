@@ -34,10 +34,15 @@ impl Fleet {
     fn decide(&mut self, time: Moment) {
         self.decide_at = None;
         let candidates: Vec<Candidate> = self.members.values().map(|member| member.candidate(time.now)).collect();
+        let reason = self.election.reason();
         if let Some(change) = self.election.decide(time.now, &candidates, self.self_doubt.doubts()) {
             let concerned = [change.from, change.to].into_iter().flatten().map(Effect::Publish);
             self.effects.push(Effect::Notify(Notice::PrimaryChanged(change.clone())));
             self.effects.extend(concerned);
+        } else if let Some(acting) = self.acting()
+            && reason != self.election.reason()
+        {
+            self.effects.push(Effect::Notify(Notice::PrimaryKept(acting, self.election.reason())));
         }
     }
 

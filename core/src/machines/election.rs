@@ -86,6 +86,8 @@ pub(crate) struct Election {
     hold_until: Instant,
     held: bool,
     acting: Option<GatewayId>,
+    /// Why whoever acts does.
+    reason: &'static str,
     /// The configured primary as of the last decision.
     configured: Option<GatewayId>,
     /// Whether another gateway stands in for it: then it must prove itself before it takes the role back. An operator
@@ -103,6 +105,7 @@ impl Election {
             hold_until,
             held: true,
             acting: None,
+            reason: "no gateway is usable",
             configured: None,
             failed_over: false,
             deadline: Some(hold_until),
@@ -112,6 +115,11 @@ impl Election {
     /// Who acts.
     pub(crate) fn acting(&self) -> Option<GatewayId> {
         self.acting
+    }
+
+    /// Why whoever acts does. It may change while they go on acting: when an operator names another configured primary.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.reason
     }
 
     /// When to decide again though nothing changed: the end of the start's hold, or a failback that falls due.
@@ -124,7 +132,8 @@ impl Election {
         self.deadline = None;
         let configured = candidates.iter().find(|candidate| candidate.configured);
         let configured_id = configured.map(|primary| primary.id);
-        if configured_id != self.configured {
+        let is_other_configured = configured_id != self.configured;
+        if is_other_configured {
             self.configured = configured_id;
             self.failed_over = false;
         }
@@ -138,8 +147,16 @@ impl Election {
         let relaxed = !candidates.iter().any(|candidate| is_eligible(candidate, false));
         let (to, reason) = self.choose(now, candidates, configured, doubts, relaxed);
         if to == self.acting {
+            if is_other_configured {
+                self.reason = if to == configured_id {
+                    "it was made the configured primary"
+                } else {
+                    why_not_configured(configured, relaxed)
+                };
+            }
             return None;
         }
+        self.reason = reason;
         let from = std::mem::replace(&mut self.acting, to);
         self.failed_over = to != configured_id;
         Some(PrimaryChange { from, to, reason })
@@ -214,12 +231,7 @@ impl Election {
                 Some(_) => "the gateway that acted is not usable any more",
             };
         }
-        match configured {
-            None => "no gateway is configured as primary",
-            Some(primary) if primary.drained => "the configured primary is drained",
-            Some(primary) if primary.usable && !relaxed => "the configured primary comes and goes",
-            Some(_) => "the configured primary is not usable",
-        }
+        why_not_configured(configured, relaxed)
     }
 
     /// Whether a gateway is being reconnected on request; notes when that has taken too long.
@@ -240,6 +252,16 @@ impl Election {
         }
         self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
         false
+    }
+}
+
+/// Why the configured primary doesn't act.
+fn why_not_configured(configured: Option<&Candidate>, relaxed: bool) -> &'static str {
+    match configured {
+        None => "no gateway is configured as primary",
+        Some(primary) if primary.drained => "the configured primary is drained",
+        Some(primary) if primary.usable && !relaxed => "the configured primary comes and goes",
+        Some(_) => "the configured primary is not usable",
     }
 }
 

@@ -21,7 +21,7 @@ use crate::http::context::{App, AppContext};
 use crate::http::error::{Answer, ApiError};
 use crate::http::gateway_calls::NamedGateway;
 use crate::http::input::{JsonBody, SessionPath, read_query};
-use crate::http::sessions::known::{Found, KnownSessions, Source, Wanted, merge};
+use crate::http::sessions::known::{Found, KnownSessions, Source, Wanted, holder, merge};
 use crate::http::sessions::{self, history};
 
 /// List sessions
@@ -122,8 +122,10 @@ pub(crate) async fn organization_send_session_message(
 fn find(app: &AppContext, request: &HttpRequest) -> Result<(String, NamedGateway), ApiError> {
     let key = sessions::session_key(request)?;
     let asked: GatewayQuery = read_query(request)?;
-    let only = by_query(app, asked.gateway_id.as_deref())?.map(|view| view.record.id.0);
-    let gateway = sessions::holder(app, &key, only)?;
+    let only = by_query(app, asked.gateway_id.as_deref())?.map(|view| view.record.id);
+    let known = KnownSessions::read(&app.roster);
+    let uuid_of = |id| json!(app.roster.get(id).map(|view| view.record.uuid.clone()));
+    let gateway = holder(&known.sources(), &key, only, uuid_of)?;
     Ok((key, gateway))
 }
 

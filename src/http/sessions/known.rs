@@ -12,7 +12,7 @@ use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_actors::run::{SessionSnapshot, SharedSessions};
 use gatewarden_api::pages::Page;
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::http::gateway_calls::NamedGateway;
 
@@ -124,8 +124,14 @@ const MAX_NAMED: usize = 20;
 
 /// Finds the gateway that holds a session of this key; `only` where the caller names the gateway.
 ///
-/// A named gateway that has not told its whole list is taken at the caller's word: it judges for itself.
-pub(crate) fn holder(sources: &[Source<'_>], key: &str, only: Option<GatewayId>) -> Result<NamedGateway, Failure> {
+/// A named gateway that has not told its whole list is taken at the caller's word: it judges for itself. Failures name gateways by
+/// `id_of`, as the caller has to name one.
+pub(crate) fn holder(
+    sources: &[Source<'_>],
+    key: &str,
+    only: Option<GatewayId>,
+    id_of: impl Fn(GatewayId) -> Value,
+) -> Result<NamedGateway, Failure> {
     if let Some(id) = only {
         let source = sources.iter().find(|source| source.id == id).ok_or_else(|| Failure::gateway_not_found(id))?;
         if holds(source, key) || !source.sessions.complete {
@@ -136,8 +142,8 @@ pub(crate) fn holder(sources: &[Source<'_>], key: &str, only: Option<GatewayId>)
     let holding: Vec<&Source<'_>> = sources.iter().filter(|source| holds(source, key)).collect();
     match holding.as_slice() {
         [one] => Ok(named_gateway(one)),
-        [] => Err(nowhere(sources, key)),
-        several => Err(ambiguous(several, key)),
+        [] => Err(nowhere(sources, key, id_of)),
+        several => Err(ambiguous(several, key, id_of)),
     }
 }
 
@@ -154,14 +160,14 @@ fn not_found(sentence: String) -> Failure {
         .with_help("GET /api/sessions lists the sessions that are known; a new one appears within a second or two.")
 }
 
-fn nowhere(sources: &[Source<'_>], key: &str) -> Failure {
+fn nowhere(sources: &[Source<'_>], key: &str, id_of: impl Fn(GatewayId) -> Value) -> Failure {
     let untold: Vec<&Source<'_>> = sources.iter().filter(|source| !source.sessions.complete).collect();
     let failure = not_found(format!("No gateway holds a session \"{key}\""));
     if untold.is_empty() {
         return failure;
     }
     let gateways: Vec<_> =
-        untold.iter().take(MAX_NAMED).map(|source| json!({"id": source.id.0, "name": source.name})).collect();
+        untold.iter().take(MAX_NAMED).map(|source| json!({"id": id_of(source.id), "name": source.name})).collect();
     failure
         .with_help(
             "Not every gateway has told its sessions: details.not_listed names some. Where you know that one of them holds it, \
@@ -171,13 +177,17 @@ fn nowhere(sources: &[Source<'_>], key: &str) -> Failure {
         .with_retry_after(Duration::from_secs(2))
 }
 
-fn ambiguous(several: &[&Source<'_>], key: &str) -> Failure {
+fn ambiguous(several: &[&Source<'_>], key: &str, id_of: impl Fn(GatewayId) -> Value) -> Failure {
+    let told = |id: GatewayId| match id_of(id) {
+        Value::String(id) => id,
+        id => id.to_string(),
+    };
+    let named = several.iter().take(MAX_NAMED);
     let names: Vec<String> =
-        several.iter().take(MAX_NAMED).map(|source| format!("\"{}\" (id {})", source.name, source.id)).collect();
+        named.clone().map(|source| format!("\"{}\" (id {})", source.name, told(source.id))).collect();
     let more = several.len().saturating_sub(MAX_NAMED);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let gateways: Vec<_> =
-        several.iter().take(MAX_NAMED).map(|source| json!({"id": source.id.0, "name": source.name})).collect();
+    let gateways: Vec<_> = named.map(|source| json!({"id": id_of(source.id), "name": source.name})).collect();
     Failure::new(
         ErrorCode::SessionAmbiguous,
         format!("{} gateways hold a session \"{key}\": {}{more}", several.len(), names.join(", ")),
@@ -216,7 +226,7 @@ mod tests {
                 sessions,
             })
             .collect();
-        holder(&sources, key, only.map(GatewayId)).map(|holder| holder.id.0)
+        holder(&sources, key, only.map(GatewayId), |id| json!(id)).map(|holder| holder.id.0)
     }
 
     #[test]

@@ -92,6 +92,27 @@ async fn the_document_names_every_tag_every_code_and_the_headers_of_answers() {
     assert!(lists.count() >= 10);
 }
 
+#[test]
+fn a_body_that_may_be_left_out_is_declared_by_its_type_alone() {
+    let document = serde_json::to_value(crate::http::openapi()).unwrap();
+    let body = &document["paths"]["/api/gateways/health"]["post"]["requestBody"];
+    assert_eq!(body["required"], false);
+    assert_eq!(body["content"]["application/json"]["schema"], json!({"$ref": "#/components/schemas/HealthBody"}));
+    let bodies = document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    for body in bodies.map(|operation| &operation["requestBody"]) {
+        assert_eq!(body["content"]["application/json"]["schema"]["oneOf"], Value::Null, "{body}");
+    }
+}
+
+#[test]
+fn the_document_says_where_the_path_of_something_new_is() {
+    let document = serde_json::to_value(crate::http::openapi()).unwrap();
+    for path in ["/api/gateways", "/api/agents"] {
+        let header = &document["paths"][path]["post"]["responses"]["201"]["headers"]["Location"];
+        assert_eq!(header["schema"]["type"], "string", "{path}");
+    }
+}
+
 #[actix_web::test]
 async fn every_list_says_which_part_of_how_many_it_is() {
     let harness = Harness::start().await;

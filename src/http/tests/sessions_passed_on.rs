@@ -36,6 +36,12 @@ async fn history_is_asked_of_the_holder_and_told_in_one_form() {
     assert_eq!(harness.send(harness.admin("GET", &format!("{path}?limit=0"))).await.status, 400);
     let ambiguous = harness.send(harness.admin("GET", "/api/sessions/shared/history")).await;
     assert_eq!(ambiguous.error_code(), "session_ambiguous");
+    let by_uuid = harness.send(harness.admin("GET", "/api/v1/gateways/sessions/shared/history")).await.json();
+    let uuid = by_uuid["details"]["gateways"][0]["id"].as_str().unwrap();
+    assert!(by_uuid["error"].as_str().unwrap().contains(uuid), "{by_uuid}");
+    let taken =
+        harness.send(harness.admin("GET", &format!("/api/v1/gateways/sessions/shared/history?gateway_id={uuid}")));
+    assert_eq!(taken.await.status, 200, "what the refusal names is what gateway_id takes");
     let named = harness.send(harness.admin("GET", "/api/sessions/shared/history?gateway_id=1")).await;
     assert_eq!(named.json()["gateway"], "prod");
     harness.script.reply("chat.history", Ok(json!({"something": "else"})));

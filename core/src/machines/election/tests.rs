@@ -223,6 +223,25 @@ fn any_candidate(now: Instant) -> impl Strategy<Value = (bool, bool, bool, i32, 
     (any::<bool>(), prop::bool::weighted(0.1), prop::bool::weighted(0.2), -2..3_i32, 0..4_u32, 0..5_u64, 0..120_u64)
 }
 
+#[test]
+fn the_reason_stays_true_when_an_operator_names_another_configured_primary() {
+    let now = start();
+    let mut election = election(now);
+    let mut fleet = [gateway(1, now), gateway(2, now)];
+    election.decide(now, &fleet, false);
+    assert_eq!(election.reason(), "the configured primary is usable");
+    fleet[0].configured = false;
+    assert_eq!(election.decide(now, &fleet, false), None, "the gateway that acts goes on");
+    assert_eq!(election.reason(), "no gateway is configured as primary");
+    fleet[0].configured = true;
+    assert_eq!(election.decide(now, &fleet, false), None);
+    assert_eq!(election.reason(), "it was made the configured primary");
+    fleet[0].configured = false;
+    fleet[1] = Candidate { configured: true, ..down(gateway(2, now)) };
+    assert_eq!(election.decide(now, &fleet, false), None);
+    assert_eq!(election.reason(), "the configured primary is not usable");
+}
+
 proptest! {
     #[test]
     fn the_acting_primary_is_always_usable_and_present_while_anybody_is(
