@@ -148,12 +148,12 @@ impl Gateway {
         }
     }
 
-    /// Its part among all gateways in a word or two, for people; empty where it has none.
+    /// Its part among all gateways in a word or two, for people; empty where it has none. Only the configured primary can be `not acting`.
     pub fn role(&self) -> &'static str {
         match (self.is_primary, self.acting_primary, self.drained) {
             (_, _, true) => "drained",
             (_, true, _) => "primary",
-            (true, false, _) => "primary (not acting)",
+            (true, false, _) => "not acting",
             _ => "",
         }
     }

@@ -276,7 +276,8 @@ pub fn session_key_problem(key: &str) -> Option<&'static str> {
     }
 }
 
-fn session_key() -> impl Rule<Out = String> {
+/// The rule of [`session_key_problem`].
+pub(crate) fn session_key() -> impl Rule<Out = String> {
     struct Key;
     impl Rule for Key {
         type Out = String;

@@ -12,6 +12,7 @@ use crate::names::{RouteReason, SpawnKind, SpawnState};
 use crate::pages::Part;
 use crate::request::{Rule, request};
 use crate::rules::{as_text, by, id, small, text, texts, texts_by_name};
+use crate::sessions::session_key;
 
 /// A gateway took the work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -130,7 +131,7 @@ request! {
         /// A label for people.
         label: Option<String> = text(1..=200);
         /// The session to run in; a new one where left out.
-        session_key "sessionKey": Option<String> = text(1..=512);
+        session_key "sessionKey": Option<String> = session_key();
         /// After so many seconds the gateway should give up.
         timeout_seconds "timeoutSeconds": Option<u32> = small::<u32>(1..=604_800);
         /// The gateway that must take it.

@@ -160,6 +160,11 @@ impl Daemon {
         asked.map(drop).map_err(|error| CliError::unreachable(&self.endpoint, &error))
     }
 
+    /// The same, which waits no longer than this for an answer.
+    pub(super) fn within(&self, patience: Duration) -> Self {
+        Self { patience: self.patience.min(patience), ..self.clone() }
+    }
+
     pub(super) fn url(&self) -> String {
         self.endpoint.to_string()
     }

@@ -139,6 +139,16 @@ impl CliError {
         self.body.as_ref().and_then(|body| body.get("code")).and_then(Value::as_str) == Some(code)
     }
 
+    /// What went wrong, without the cure.
+    pub(super) fn sentence(&self) -> &str {
+        self.sentence.trim_end_matches('.')
+    }
+
+    /// The spawn whose outcome isn't known, where the API names it: its gateway may have taken the work.
+    pub(super) fn unknown_spawn(&self) -> Option<&str> {
+        self.body.as_ref().filter(|_| self.is_code("gateway_timeout"))?.pointer("/details/spawnId")?.as_str()
+    }
+
     /// Says it on standard error; with `--json` as the API's error object. The exit code.
     pub(super) fn say(&self, output: Output) -> u8 {
         if output.is_json() {

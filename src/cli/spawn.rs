@@ -100,11 +100,14 @@ enum SpawnsCommand {
 pub(super) fn run(args: &SpawnArgs) -> u8 {
     args.daemon.run(|daemon| {
         let body = body(daemon, args)?;
-        let answer: Answer<SpawnAccepted> = daemon.post_once("/api/spawn", &body, args.idempotency_key.as_deref())?;
+        let give = |daemon: &Daemon| -> Result<Answer<SpawnAccepted>, CliError> {
+            daemon.post_once("/api/spawn", &body, args.idempotency_key.as_deref())
+        };
         if args.wait {
             let patience = args.timeout.map(|seconds| Duration::from_secs(seconds.into()) + GRACE);
-            return wait(daemon, &daemon.read(&answer)?, patience);
+            return wait(daemon, give, patience);
         }
+        let answer = give(daemon)?;
         daemon.show(&answer, |said| {
             if daemon.output.is_quiet() {
                 return said.spawn_id.clone();
@@ -189,21 +192,46 @@ fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<SpawnBody, CliError> {
     })
 }
 
-/// Looks until it has ended, or `patience` is over.
-fn wait(daemon: &Daemon, taken: &SpawnAccepted, patience: Option<Duration>) -> Result<u8, CliError> {
-    let id = &taken.spawn_id;
-    if daemon.output.is_for_people() {
-        let gateway = name_of(taken.gateway.as_ref()).unwrap_or("the gateway");
-        let run = taken.run_id.as_ref().filter(|run| *run != id).map(|run| format!(" (run {run})")).unwrap_or_default();
-        let limit = patience.map(|patience| format!(", for {} s at most", patience.as_secs())).unwrap_or_default();
-        complain_as_is(&plain(&format!("Waiting for spawn {id}{run} on {gateway} to end{limit}.")));
-    }
+/// Gives work and looks until it has ended, or `patience` is over: the wait for the gateway that takes it counts too.
+fn wait(
+    daemon: &Daemon,
+    give: impl Fn(&Daemon) -> Result<Answer<SpawnAccepted>, CliError>,
+    patience: Option<Duration>,
+) -> Result<u8, CliError> {
     let clock = Clock::system();
     let began = clock.now();
+    let is_over = || patience.is_some_and(|patience| clock.now().saturating_duration_since(began) >= patience);
+    let given = match patience {
+        Some(patience) => give(&daemon.within(patience)),
+        None => give(daemon),
+    };
+    let id = match given {
+        Ok(answer) => {
+            let taken = daemon.read(&answer)?;
+            say_that_it_waits(daemon, &taken, patience);
+            taken.spawn_id
+        }
+        // The gateway may have taken it, and then it says so later.
+        Err(error) => match error.unknown_spawn() {
+            Some(id) => {
+                if daemon.output.is_for_people() {
+                    complain_as_is(&plain(&format!("{}. Waiting for news of spawn {id}.", error.sentence())));
+                }
+                id.to_owned()
+            }
+            None if is_over() && error.may_pass() => {
+                let cure = "It may be under way: `gatewarden spawns list` shows what became of it. With --idempotency-key the same command can be given again without doing the work twice.";
+                return Err(
+                    CliError::coded(EXIT_LATER, "No gateway has said in time that it took the work.").cure(cure)
+                );
+            }
+            None => return Err(error),
+        },
+    };
     let mut said = String::new();
     let mut looks = Looks::new(Duration::from_millis(200), Duration::from_secs(2));
     loop {
-        let answer = daemon.get(&path_of(id))?;
+        let answer = daemon.get(&path_of(&id))?;
         let Spawn { status, gateway, .. } = daemon.read(&answer)?;
         if status != said && daemon.output.is_for_people() {
             let gateway = name_of(gateway.as_ref()).map(|name| format!(" on {name}")).unwrap_or_default();
@@ -213,14 +241,26 @@ fn wait(daemon: &Daemon, taken: &SpawnAccepted, patience: Option<Duration>) -> R
             show(daemon, &answer)?;
             return Ok(if status == "completed" { EXIT_OK } else { EXIT_FAILURE });
         }
-        if patience.is_some_and(|patience| clock.now().saturating_duration_since(began) >= patience) {
+        if is_over() {
             let sentence = format!("Spawn {id} has not ended in time: it is {status}.");
-            let cure = format!("It goes on. `gatewarden spawns show {id}` shows what becomes of it.");
+            let goes_on = if status == "unknown" { "It may be under way." } else { "It goes on." };
+            let cure = format!("{goes_on} `gatewarden spawns show {id}` shows what becomes of it.");
             return Err(CliError::coded(EXIT_LATER, sentence).cure(cure));
         }
         said = status;
         looks.wait();
     }
+}
+
+fn say_that_it_waits(daemon: &Daemon, taken: &SpawnAccepted, patience: Option<Duration>) {
+    if !daemon.output.is_for_people() {
+        return;
+    }
+    let id = &taken.spawn_id;
+    let gateway = name_of(taken.gateway.as_ref()).unwrap_or("the gateway");
+    let run = taken.run_id.as_ref().filter(|run| *run != id).map(|run| format!(" (run {run})")).unwrap_or_default();
+    let limit = patience.map(|patience| format!(", for {} s at most", patience.as_secs())).unwrap_or_default();
+    complain_as_is(&plain(&format!("Waiting for spawn {id}{run} on {gateway} to end{limit}.")));
 }
 
 fn table(seen: &SpawnHistory, now_s: i64) -> Table {

@@ -8,8 +8,8 @@ use super::daemon::{DaemonArgs, now_s};
 use super::gateways::show::next_attempt;
 use super::output::{Paint, Tone, plain, seconds_of};
 
-/// So many gateways that wait for their next attempt are named.
-const MOST_WAITING: usize = 8;
+/// So many gateways that are not online are named.
+const MOST_NAMED: usize = 8;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -26,21 +26,23 @@ pub(super) fn run(args: &StatusArgs) -> u8 {
             }
             // An older daemon, or a key that may not: the page is as good without.
             let list = daemon.get("/api/gateways").and_then(|answer| daemon.read::<GatewayList>(&answer));
-            let waiting = list.map(|list| waiting(&list.gateways, now_s())).unwrap_or_default();
-            page(&daemon.url(), seen, &waiting, daemon.output.paint)
+            let troubled = list.map(|list| troubled(&list.gateways, now_s())).unwrap_or_default();
+            page(&daemon.url(), seen, &troubled, daemon.output.paint)
         })
     })
 }
 
-/// Which gateways aren't connected and when they are dialled again, the longest wait first.
-fn waiting(gateways: &[Gateway], now_s: i64) -> Vec<String> {
-    let mut waiting: Vec<&Gateway> = gateways.iter().filter(|gateway| gateway.next_attempt.is_some()).collect();
-    waiting.sort_by_key(|gateway| std::cmp::Reverse(gateway.next_attempt));
-    let more = waiting.len().saturating_sub(MOST_WAITING);
-    let mut lines: Vec<String> = (waiting.iter().take(MOST_WAITING))
-        .filter_map(|gateway| {
-            let when = next_attempt(gateway, now_s)?;
-            Some(format!("{} is {}, tried again {when}", plain(&gateway.name), plain(&gateway.status)))
+/// Which gateways aren't online, why, and when they are dialled again: those that aren't first, then the longest wait.
+fn troubled(gateways: &[Gateway], now_s: i64) -> Vec<String> {
+    let mut troubled: Vec<&Gateway> = gateways.iter().filter(|gateway| gateway.status != "online").collect();
+    troubled.sort_by_key(|gateway| (gateway.next_attempt.is_some(), std::cmp::Reverse(gateway.next_attempt)));
+    let more = troubled.len().saturating_sub(MOST_NAMED);
+    let mut lines: Vec<String> = (troubled.iter().take(MOST_NAMED))
+        .map(|gateway| {
+            let reason =
+                gateway.last_error.as_ref().map(|error| format!(" ({})", plain(&error.code))).unwrap_or_default();
+            let again = next_attempt(gateway, now_s).map(|when| format!(", tried again {when}")).unwrap_or_default();
+            format!("{} is {}{reason}{again}", plain(&gateway.name), plain(&gateway.status))
         })
         .collect();
     if more > 0 {
@@ -49,7 +51,7 @@ fn waiting(gateways: &[Gateway], now_s: i64) -> Vec<String> {
     lines
 }
 
-fn page(url: &str, seen: &DaemonStatus, waiting: &[String], paint: Paint) -> String {
+fn page(url: &str, seen: &DaemonStatus, troubled: &[String], paint: Paint) -> String {
     let mut lines = Vec::new();
     lines.push(format!(
         "daemon    {}, gatewarden {} at {url}, up for {}{}",
@@ -61,7 +63,7 @@ fn page(url: &str, seen: &DaemonStatus, waiting: &[String], paint: Paint) -> Str
     let by_status = paint.counts(|status| seen.gateways.by_status.get(status).copied().unwrap_or_default());
     let by_status = if by_status.is_empty() { by_status } else { format!(": {by_status}") };
     lines.push(format!("gateways  {}{by_status}", seen.gateways.total));
-    lines.extend(waiting.iter().map(|line| format!("          {line}")));
+    lines.extend(troubled.iter().map(|line| format!("          {line}")));
     lines.push(match (&seen.primary, &seen.acting_primary) {
         (Some(primary), Some(acting)) if primary.id == acting.id => {
             format!("primary   {} ({})", plain(&acting.name), plain(&primary.status))
@@ -124,8 +126,11 @@ mod tests {
             "store": {"ok": true, "writer_queue": 0, "reader_queue": 0}, "registry": {"ok": true, "in_flight": 0}});
         let read = |seen: &serde_json::Value| serde_json::from_value(seen.clone()).unwrap();
         let gateway = |name: &str, next: i64| example(json!({"name": name, "status": "offline", "next_attempt": next}));
-        let waiting = waiting(&[gateway("near", 103), gateway("far", 130), example(json!({}))], 100);
-        assert_eq!(waiting, ["far is offline, tried again in 30s", "near is offline, tried again in 3s"]);
+        let error = json!({"code": "pairing_required", "message": "m", "help": "h"});
+        let blocked = example(json!({"name": "new", "status": "degraded", "last_error": error}));
+        let waiting = troubled(&[gateway("near", 103), gateway("far", 130), blocked, example(json!({}))], 100);
+        assert_eq!(waiting[0], "new is degraded (pairing_required)");
+        assert_eq!(waiting[1..], ["far is offline, tried again in 30s", "near is offline, tried again in 3s"]);
         let shown = page("http://x", &read(&seen), &waiting, Paint::none());
         assert!(
             shown.contains("primary   lab acts for prod, which is online (the configured primary is drained)"),

@@ -267,10 +267,11 @@ fn welcome(app: &App, state_dir: &Path, found: &Found) -> impl Future<Output = (
     let credential = found.credential.clone();
     async move {
         let (daemon, gateway, encrypted) = (words.daemon, words.gateway, words.encrypted);
+        let started_here = words.started_here;
         let outcome = match key {
             None => Err("there is no admin key to register it with".to_owned()),
             Some(key) => actix_web::web::block(move || {
-                registration::ensure(daemon, &key, gateway, encrypted, credential.as_ref())
+                registration::ensure(daemon, &key, gateway, encrypted, started_here, credential.as_ref())
             })
             .await
             .unwrap_or_else(|error| Err(error.to_string())),

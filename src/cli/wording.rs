@@ -134,7 +134,8 @@ impl Request<'_> {
         let mut id = None;
         let segments = self.path.split('/').map(|segment| {
             let placeholder = segment.starts_with('{');
-            if placeholder || segment.starts_with(|first: char| first.is_ascii_digit()) {
+            // Numbers and UUIDs; no word of a path holds a digit.
+            if placeholder || segment.contains(|character: char| character.is_ascii_digit()) {
                 id = Some(if placeholder { "ID" } else { segment });
                 "*"
             } else {
@@ -173,6 +174,10 @@ mod tests {
             (
                 "Follow one with GET /api/gateways/{id}/logs?follow=true.",
                 "Follow one with `gatewarden logs ID --follow`.",
+            ),
+            (
+                "It may be under way: GET /api/spawn/a1b2c3d4-0000-4000-8000-00000000000f tells what became of it.",
+                "It may be under way: `gatewarden spawns show a1b2c3d4-0000-4000-8000-00000000000f` tells what became of it.",
             ),
             ("Nothing of the kind: GET /api.", "Nothing of the kind: GET /api."),
         ] {

@@ -84,6 +84,32 @@ fn work_is_given_watched_paused_killed_and_waited_for() {
 }
 
 #[test]
+fn waiting_for_work_on_a_frozen_gateway_ends_with_75_and_names_the_spawn_where_its_id_is_known() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let id = daemon.register("lab", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    gateway.freeze();
+    let ended = run(&daemon, &["spawn", "x", "--gateway", "lab", "--wait", "--timeout", "1"]);
+    assert_eq!(ended.code, Some(75), "{}", ended.stderr);
+    assert!(ended.stderr.contains("gatewarden spawns "), "{}", ended.stderr);
+    gateway.thaw();
+
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Setup::new().env("GATEWARDEN_GATEWAY__REQUEST_TIMEOUT", "1s").start();
+    let id = daemon.register("lab", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    gateway.freeze();
+    let ended = run(&daemon, &["spawn", "x", "--gateway", "lab", "--wait", "--timeout", "1"]);
+    assert_eq!(ended.code, Some(75), "{}", ended.stderr);
+    let list: Value = serde_json::from_str(&fine(&daemon, &["spawns", "list", "--json"])).expect("JSON");
+    let spawn = list["history"][0]["spawnId"].as_str().expect("an id");
+    assert!(ended.stderr.contains(&format!("`gatewarden spawns show {spawn}`")), "{}", ended.stderr);
+    let ended = run(&daemon, &["spawn", "x", "--gateway", "lab"]);
+    assert!(!ended.stderr.contains("spawns show ID"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_session_is_read_talked_to_named_and_deleted() {
     let daemon = up();
     fine(&daemon, &["spawn", "count to 2", "--agent", "sample", "--session", TALK, "--wait"]);

@@ -203,7 +203,10 @@ fn a_fresh_directory_becomes_a_gateway_that_runs_pauses_resumes_and_kills_an_age
 
     // A second start knows everything again and shows no key.
     let again = start(home.path(), 0);
-    assert!(again.said().contains("online") && !again.said().contains(&again.key), "{}", again.said());
+    let gateways = again.call("GET", "/api/gateways", None).expect(200);
+    assert_eq!(gateways.json()["gateways"].as_array().map(Vec::len), Some(1), "{}", gateways.text);
+    // It listens at another port, and its record follows.
+    assert!(again.said().contains(", online") && !again.said().contains(&again.key), "{}", again.said());
 }
 
 #[test]

@@ -208,9 +208,9 @@ impl Fleet {
             Certainty::Unknown => {
                 self.spawns.mark_unknown(time.now, &spawn_id, &failure.message);
                 // However the answer was lost, it is a timeout to the client: nothing may invite it to send the work again.
-                Failure::new(ErrorCode::GatewayTimeout, failure.message).with_help(
-                    "It may be under way: GET /api/spawn/{spawnId} tells what became of it. It is never sent twice.",
-                )
+                Failure::new(ErrorCode::GatewayTimeout, failure.message).with_help(format!(
+                    "It may be under way: GET /api/spawn/{spawn_id} tells what became of it. It is never sent twice."
+                ))
             }
         };
         self.answer_failure(time, ticket, failure, &spawn_id);

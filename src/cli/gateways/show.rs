@@ -38,7 +38,7 @@ pub(super) fn table(mut gateways: Vec<&Gateway>, none: &'static str) -> Table {
     gateways.sort_by_key(|gateway| urgency(&gateway.status));
     let heading = ["NAME", "ID", "STATUS", "ADDRESS", "VERSION", "LATENCY", "SESSIONS", "ROLE", "PROBLEM"];
     Table::of(&heading, gateways.into_iter().map(cells), none)
-        .cutting(&[("NAME", 16), ("ADDRESS", 21), ("ROLE", 7)])
+        .cutting(&[("NAME", 16), ("ADDRESS", 21)])
         .leaving_out(&["VERSION", "ID", "SESSIONS", "LATENCY", "ADDRESS"])
         .below("PROBLEM")
 }
@@ -119,6 +119,7 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
             "breaker",
             match breaker.failures {
                 0 => breaker.state.clone(),
+                1 => format!("{}, 1 failure", breaker.state),
                 failures => format!("{}, {failures} failures in a row", breaker.state),
             },
         )
@@ -166,8 +167,9 @@ pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
         }
         None => {
             let seen: AllHealth = daemon.read(&Answer::of(answer.text.clone()))?;
-            // The check of all has its own three words for states, and no cures; the list has both.
-            let gateways = if daemon.output.is_for_people() { daemon.gateways()? } else { Vec::new() };
+            // The check of all has its own three words for states, of which a degraded gateway's is online, and no cures; the list
+            // has both.
+            let gateways = daemon.gateways()?;
             let of = |result: HealthResult| {
                 let gateway = gateways.iter().find(|gateway| gateway.id == result.id);
                 let problem = result.error.or(result.compatibility_warning);
@@ -181,7 +183,9 @@ pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
                     help: error.map(|error| error.help.clone()),
                 }
             };
-            (seen.results.iter().all(|result| result.status == "online"), seen.results.into_iter().map(of).collect())
+            let fine = seen.results.iter().all(|result| result.status == "online");
+            let checked: Vec<Checked> = seen.results.into_iter().map(of).collect();
+            (fine && checked.iter().all(|checked| checked.status == "online"), checked)
         }
     };
     daemon.list::<Value>(&answer, "results", |_| results(checked))?;
@@ -191,13 +195,16 @@ pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
 fn results(mut checked: Vec<Checked>) -> Table {
     checked.sort_by_key(|checked| urgency(&checked.status));
     let row = |Checked { name, status, latency_ms, version, problem, help }: Checked| {
-        let cure = help.map(|help| format!(" {}", wording::of_daemon(&help))).unwrap_or_default();
+        let cure = help.map(|help| wording::of_daemon(&help)).filter(|cure| !cure.is_empty());
         vec![
             Cell::new(name),
             Cell::status(&status),
             Cell::maybe(latency_ms.map(|ms| format!("{ms:.0} ms"))),
             Cell::maybe(version),
-            Cell::problem(problem.map(|problem| format!("{problem}{cure}"))),
+            Cell::problem(problem.map(|problem| match cure {
+                Some(cure) => format!("{}. {cure}", problem.trim_end_matches('.')),
+                None => problem,
+            })),
         ]
     };
     let heading = ["NAME", "STATUS", "LATENCY", "VERSION", "PROBLEM"];
@@ -253,5 +260,21 @@ pub(in crate::cli) mod tests {
             assert!(page.lines().any(|found| found == line), "{line:?} is not in\n{page}");
         }
         assert!(!page.contains("version"));
+    }
+
+    #[test]
+    fn a_problem_and_its_cure_are_two_sentences() {
+        for problem in ["no answer in time", "no answer in time."] {
+            let checked = Checked {
+                name: "lab".to_owned(),
+                status: "timeout".to_owned(),
+                latency_ms: None,
+                version: None,
+                problem: Some(problem.to_owned()),
+                help: Some("It may be busy.".to_owned()),
+            };
+            let shown = results(vec![checked]).shown(Output::of_process(false, false));
+            assert!(shown.contains("no answer in time. It may be busy."), "{shown}");
+        }
     }
 }

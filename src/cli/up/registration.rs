@@ -1,10 +1,11 @@
 //! Making the daemon know the gateway: by its own seeding at a first start, by its REST interface at later ones.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use gatewarden_api::ErrorBody;
-use gatewarden_api::gateway_record::GatewayList;
+use gatewarden_api::gateway_record::{Gateway, GatewayList};
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
@@ -16,6 +17,8 @@ use crate::config::Inputs;
 const NAME: &str = "local";
 /// Longest wait for each piece of an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a listener on this machine may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(1);
 /// Between two looks at its status.
 const LOOK: Duration = Duration::from_millis(200);
 /// Looks until it should be online, and until the known token is given to the daemon again.
@@ -44,12 +47,14 @@ fn url(address: SocketAddr, encrypted: bool) -> String {
     format!("{}://{address}", if encrypted { "wss" } else { "ws" })
 }
 
-/// Registers it where it isn't, and waits until it is online. Err: what the daemon says of it instead.
+/// Registers it where it isn't, and waits until it is online. Where it was `started_here`, its record of an earlier port follows it.
+/// Err: what the daemon says of it instead.
 pub(super) fn ensure(
     daemon: SocketAddr,
     key: &Secret,
     gateway: SocketAddr,
     encrypted: bool,
+    started_here: bool,
     credential: Option<&Secret>,
 ) -> Result<(), String> {
     let client = HttpClient::local(daemon, PATIENCE).map_err(|error| error.to_string())?;
@@ -66,12 +71,16 @@ pub(super) fn ensure(
             return Err(format!("the daemon answers with {}", reply.status));
         }
         let list: GatewayList = serde_json::from_str(&reply.text).map_err(|error| error.to_string())?;
-        match list.gateways.into_iter().find(|row| is_at(&row.host, row.port, gateway)) {
+        match list.gateways.iter().find(|row| is_at(&row.host, row.port, gateway)) {
             None if !registered => {
+                let earlier = list.gateways.iter().find(|row| started_here && is_left(row, gateway));
                 let mut body = json!({"name": NAME, "host": url(gateway, encrypted), "port": gateway.port()});
+                if let (Some(earlier), Some(fields)) = (earlier, body.as_object_mut()) {
+                    fields.insert("id".to_owned(), earlier.id.into());
+                }
                 put_token(&mut body, credential);
-                let reply = call("POST", Some(&body))?;
-                if reply.status != 201 {
+                let reply = call(if earlier.is_some() { "PUT" } else { "POST" }, Some(&body))?;
+                if !(200..300).contains(&reply.status) {
                     return Err(format!("the daemon does not take it ({}): {}", reply.status, message_of(&reply)));
                 }
                 registered = true;
@@ -87,9 +96,9 @@ pub(super) fn ensure(
                     put_token(&mut body, credential);
                     call("PUT", Some(&body))?;
                 }
-                seen = match row.last_error {
+                seen = match &row.last_error {
                     Some(error) => format!("{}: {}", row.status, error.message),
-                    None => row.status,
+                    None => row.status.clone(),
                 };
             }
         }
@@ -102,6 +111,15 @@ fn put_token(body: &mut Value, credential: Option<&Secret>) {
     if let (Some(fields), Some(credential)) = (body.as_object_mut(), credential) {
         fields.insert("token".to_owned(), credential.expose().into());
     }
+}
+
+/// Whether a record is that of this gateway at an earlier port: it has our name, and nothing listens there any more.
+fn is_left(row: &Gateway, gateway: SocketAddr) -> bool {
+    let earlier = SocketAddr::new(gateway.ip(), row.port);
+    row.name == NAME
+        && is_at(&row.host, row.port, earlier)
+        && TcpStream::connect_timeout(&earlier, CONNECT)
+            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 fn is_at(host: &str, port: u16, gateway: SocketAddr) -> bool {

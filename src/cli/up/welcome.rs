@@ -44,7 +44,7 @@ impl Words {
             (_, None) => "admin key  as you configured it".to_owned(),
         });
         lines.push(format!("try out    http://{}/docs", self.daemon));
-        if let Some(agent) = &self.agent {
+        if let (Some(agent), Ok(())) = (&self.agent, online) {
             let session = format!("agent:{agent}:main");
             lines.push("\nin another terminal, set the sample agent to work; control also takes kill:".to_owned());
             lines.push(self.command.line(&format!("spawn 'count to 60' --agent {agent} --session {session}")));

@@ -60,9 +60,14 @@ async fn the_same_key_and_body_replay_the_answer_and_another_body_is_a_conflict(
 #[actix_web::test]
 async fn malformed_work_is_refused_with_its_field_and_nothing_is_sent() {
     let harness = Harness::start().await;
-    for body in
-        [json!({}), json!({"task": 1}), json!({"task": "a", "command": "b"}), json!({"command": "x", "env": []})]
-    {
+    for body in [
+        json!({}),
+        json!({"task": 1}),
+        json!({"task": "a", "command": "b"}),
+        json!({"command": "x", "env": []}),
+        // Such a session could be neither read nor deleted.
+        json!({"task": "a", "sessionKey": "agent:main/x"}),
+    ] {
         let answer = spawn(&harness, None, body.clone()).await;
         assert_eq!((answer.status.as_u16(), answer.error_code().as_str()), (400, "invalid_request"), "{body}");
     }

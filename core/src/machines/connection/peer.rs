@@ -112,6 +112,28 @@ impl Peer {
         .with_details(json!({ "gateway": self.record.name, "version": self.version, "method": method }))
     }
 
+    /// It lacks `control`, which no release of OpenClaw has.
+    pub(super) fn cannot_pause(&self, method: &str) -> Failure {
+        self.cannot(method, "pause or resume sessions", "No OpenClaw release can; kill, which ends the run, may work.")
+    }
+
+    /// It lacks `spawn`, which no release of OpenClaw has.
+    pub(super) fn cannot_run_programs(&self, method: &str) -> Failure {
+        self.cannot(
+            method,
+            "run programs",
+            "No OpenClaw release can; give it a task, or give the program to another gateway.",
+        )
+    }
+
+    /// It lacks a method that an update doesn't bring.
+    fn cannot(&self, method: &str, what: &str, help: &str) -> Failure {
+        let failure = self.not_supported(method);
+        let version = self.version.as_deref().unwrap_or("of unknown version");
+        Failure { message: format!("Gateway \"{}\" ({version}) cannot {what}", self.record.name), ..failure }
+            .with_help(help)
+    }
+
     pub(super) fn no_logs(&self) -> Failure {
         self.not_supported(Method::LogsTail.as_str())
     }

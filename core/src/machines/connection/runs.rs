@@ -23,7 +23,7 @@ use crate::error::Failure;
 use crate::gateway_notice::GatewayNotice;
 use crate::run::{
     Accepted, Certainty, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction,
-    StartRun,
+    StartRun, Work,
 };
 
 /// After something of our own doing, until the list of sessions shows it.
@@ -65,7 +65,10 @@ impl Runs {
         let worded = ready(turn, active).and_then(|active| {
             work_request::word(&active.capabilities, active.agents.as_deref(), &spawn_id, &work)
                 .map(|request| (active, request))
-                .map_err(|missing| turn.peer.not_supported(missing))
+                .map_err(|missing| match work {
+                    Work::Command { .. } => turn.peer.cannot_run_programs(missing),
+                    Work::Task { .. } => turn.peer.not_supported(missing),
+                })
         });
         match worded {
             Err(failure) => self.not_taken(turn, call, failure),
@@ -272,7 +275,10 @@ impl Runs {
     ) {
         let ControlSession { session_key, action, timeout } = control;
         let sent = ready(turn, active).and_then(|active| {
-            let (method, params) = order(active, session_key, *action).map_err(|it| turn.peer.not_supported(it))?;
+            let (method, params) = order(active, session_key, *action).map_err(|missing| match action {
+                SessionAction::Kill => turn.peer.not_supported(missing),
+                SessionAction::Pause | SessionAction::Resume => turn.peer.cannot_pause(missing),
+            })?;
             if *action == SessionAction::Kill {
                 // An end that comes before the answer is the kill's all the same.
                 self.tracker.kill_asked(session_key, turn.moment.now);
