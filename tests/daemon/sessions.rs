@@ -118,7 +118,10 @@ fn a_kill_reaches_the_gateway_that_holds_the_session_and_a_pause_is_501() {
     assert_eq!((&nothing["success"], &nothing["result"]["status"]), (&json!(true), &json!("no-active-run")));
     let paused = control(&daemon, "agent:main:main", &json!({"action": "pause"})).expect(501).json();
     let sentence = paused["error"].as_str().unwrap_or_default();
-    assert!(sentence.contains("prod") && sentence.contains("2026.9.6") && sentence.contains("control"), "{paused}");
+    assert!(
+        sentence.contains("prod") && sentence.contains("2026.9.6") && sentence.contains("cannot pause"),
+        "{paused}"
+    );
     control(&daemon, "agent:main:main", &json!({"action": "dance"})).expect(400);
     control(&daemon, "agent:main:nobody", &json!({"action": "kill"})).expect(404);
     control(&daemon, "a..b", &json!({"action": "kill"})).expect(400);
