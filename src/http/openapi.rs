@@ -124,16 +124,12 @@ fn header(kind: Type, description: &str) -> Header {
     HeaderBuilder::new().schema(Some(Object::with_type(SchemaType::Type(kind)))).description(Some(description)).build()
 }
 
-/// The lists of names that answers take their words from, each from the enum that the daemon decides by.
-struct Names;
-
-impl Modify for Names {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let schemas = &mut openapi.components.get_or_insert_default().schemas;
-        for (list, names) in names() {
-            if let Some(RefOr::T(Schema::Object(schema))) = schemas.get_mut(&*list) {
-                schema.enum_values = Some(names.into_iter().map(Into::into).collect());
-            }
+/// The lists of names that answers take their words from, each from the enum that the daemon decides by. They are put in once the routes have brought the schemas.
+fn put_names_in(document: &mut utoipa::openapi::OpenApi) {
+    let schemas = &mut document.components.get_or_insert_default().schemas;
+    for (list, names) in names() {
+        if let Some(RefOr::T(Schema::Object(schema))) = schemas.get_mut(&*list) {
+            schema.enum_values = Some(names.into_iter().map(Into::into).collect());
         }
     }
 }
@@ -169,7 +165,7 @@ fn names() -> Vec<(Cow<'static, str>, Vec<&'static str>)> {
 pub(crate) fn document(routes: impl FnOnce(&mut ServiceConfig<'_>)) -> utoipa::openapi::OpenApi {
     let app = actix_web::App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes);
     let mut document = app.split_for_parts().1;
-    Names.modify(&mut document);
+    put_names_in(&mut document);
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         operations.into_iter().flatten().for_each(complete);
