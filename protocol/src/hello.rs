@@ -35,24 +35,14 @@ pub struct Hello {
     pub protocol: Option<u32>,
     /// Server version. Old releases say `dev`; then the update notice's `currentVersion`, else none.
     pub version: Option<String>,
-    /// Build of the server, where told.
-    pub build_id: Option<String>,
-    /// This connection, as the gateway names it (document 002: `sessionId`).
-    pub conn_id: Option<String>,
-    /// This run of the gateway's process: another one means that it restarted.
-    pub boot_id: Option<String>,
     /// The methods that we know and the gateway lists.
     pub methods: NameSet<Method>,
     /// The events that we know and the gateway lists.
     pub events: NameSet<Event>,
     /// Whether the gateway lists its methods at all; where it doesn't, a method not listed may still exist.
     pub lists_methods: bool,
-    /// Limits and rhythm.
-    pub policy: Policy,
     /// Age of the gateway's process in ms.
     pub uptime_ms: Option<u64>,
-    /// Role granted.
-    pub role: Option<String>,
     /// Scopes told. On protocol 3 they are those of the stored token, not of this connection.
     pub scopes: Option<Vec<String>>,
     /// Whether `scopes` are those of this connection.
@@ -61,19 +51,6 @@ pub struct Hello {
     pub device_token: Option<IssuedToken>,
     /// The health document within the snapshot.
     pub health: Option<HealthSnapshot>,
-    /// The agent used where none is named.
-    pub default_agent_id: Option<String>,
-    /// Whether the gateway takes work: `accepting`, or a phase of being suspended (protocol 4).
-    pub suspension_phase: Option<String>,
-}
-
-/// What the gateway wants kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Policy {
-    /// Largest frame that it takes, in bytes.
-    pub max_payload: Option<u64>,
-    /// Its `tick` rhythm in ms.
-    pub tick_interval_ms: Option<u64>,
 }
 
 /// A device token as issued.
@@ -106,10 +83,8 @@ impl Hello {
                 fields::shown(server, &["version", "gatewayVersion", "serverVersion"]),
                 fields::shown(payload, &["version"]),
             ]),
-            conn_id: fields::name(payload, &["sessionId", "connId"]),
             uptime_ms: fields::whole(payload, &["uptimeMs"])
                 .or_else(|| fields::whole(payload, &["uptime"]).map(|seconds| seconds.saturating_mul(1_000))),
-            role: fields::name(payload, &["role"]),
             scopes: fields::names(payload, "scopes"),
             scopes_are_effective: payload.get("scopes").is_some(),
             methods: fields::names(payload, "methods").map(NameSet::of).unwrap_or_default(),
@@ -138,21 +113,14 @@ impl Hello {
             form,
             protocol: None,
             version: None,
-            build_id: None,
-            conn_id: None,
-            boot_id: None,
             methods: NameSet::default(),
             events: NameSet::default(),
             lists_methods: false,
-            policy: Policy::default(),
             uptime_ms: None,
-            role: None,
             scopes: None,
             scopes_are_effective: false,
             device_token: None,
             health: None,
-            default_agent_id: None,
-            suspension_phase: None,
         }
     }
 }
@@ -165,27 +133,18 @@ fn read_release(payload: &Value) -> Hello {
     let role = fields::name(auth, &["role"]);
     let scopes = fields::names(auth, "scopes");
     let health = snapshot.get("health").and_then(HealthSnapshot::read);
-    let defaults = snapshot.get("sessionDefaults").unwrap_or(&null);
     let update = snapshot.get("updateAvailable").unwrap_or(&null);
     Hello {
         protocol,
         version: version(&[fields::shown(server, &["version"]), fields::shown(update, &["currentVersion"])]),
-        build_id: fields::name(server, &["buildId"]),
-        conn_id: fields::name(server, &["connId"]),
-        boot_id: fields::name(server, &["bootId"]),
         methods: fields::names(features, "methods").map(NameSet::of).unwrap_or_default(),
         events: fields::names(features, "events").map(NameSet::of).unwrap_or_default(),
         lists_methods: features.get("methods").is_some_and(Value::is_array),
-        policy: policy(payload),
         uptime_ms: fields::whole(snapshot, &["uptimeMs"]),
         device_token: token(auth, role.as_deref(), scopes.as_deref()),
-        role,
         scopes,
         scopes_are_effective: protocol.is_some_and(|protocol| protocol >= 4),
-        default_agent_id: fields::name(defaults, &["defaultAgentId"])
-            .or_else(|| health.as_ref().and_then(|health| health.default_agent_id.clone())),
         health,
-        suspension_phase: snapshot.get("suspension").and_then(|state| fields::name(state, &["phase"])),
         ..Hello::empty(Dialect::Openclaw, HelloForm::Release)
     }
 }
@@ -201,12 +160,9 @@ fn read_documented(payload: &Value) -> Hello {
     Hello {
         protocol: fields::count(payload, &["protocol"]),
         version: version(&[fields::shown(server, &["version"]), fields::shown(payload, &["version", "serverVersion"])]),
-        conn_id: fields::name(payload, &["sessionId"]).or_else(|| fields::name(server, &["connId"])),
         methods: fields::names(payload, "features").map(NameSet::of).unwrap_or_default(),
-        policy: policy(payload),
         uptime_ms: fields::whole(payload, &["uptimeMs"]),
         scopes_are_effective: scopes.is_some(),
-        role,
         scopes,
         device_token,
         ..Hello::empty(Dialect::Openclaw, HelloForm::Documented)
@@ -216,15 +172,6 @@ fn read_documented(payload: &Value) -> Hello {
 /// The first that names a version; `dev` and `unknown` name none.
 fn version(candidates: &[Option<String>]) -> Option<String> {
     candidates.iter().flatten().find(|text| !matches!(text.as_str(), "dev" | "unknown")).cloned()
-}
-
-fn policy(payload: &Value) -> Policy {
-    let null = Value::Null;
-    let policy = payload.get("policy").unwrap_or(&null);
-    Policy {
-        max_payload: fields::whole(policy, &["maxPayload"]),
-        tick_interval_ms: fields::whole(policy, &["tickIntervalMs"]),
-    }
 }
 
 fn token(holder: &Value, role: Option<&str>, scopes: Option<&[String]>) -> Option<IssuedToken> {

@@ -146,10 +146,6 @@ fn the_hellos_of_protocol_3_are_read() {
         assert_eq!((hello.protocol, hello.version.as_deref()), (Some(3), Some("2026.3.24")));
         assert!(hello.lists_methods && hello.methods.contains(Method::LogsTail));
         assert!(hello.events.contains(KnownEvent::Agent) && !hello.scopes_are_effective);
-        assert_eq!(hello.policy.max_payload, Some(26_214_400));
-        assert_eq!(hello.policy.tick_interval_ms, Some(30_000));
-        assert_eq!(hello.default_agent_id.as_deref(), Some("main"));
-        assert_eq!((hello.build_id.as_deref(), hello.boot_id.as_deref()), (None, None));
     }
     let paired = &hellos[0];
     let token = paired.device_token.as_ref().unwrap();
@@ -172,9 +168,6 @@ fn the_hellos_of_protocol_4_are_read() {
     for hello in &hellos {
         assert_eq!((hello.protocol, hello.version.as_deref()), (Some(4), Some("2026.9.6")));
         assert!(hello.methods.contains(Method::Health) && hello.scopes_are_effective);
-        assert_eq!(hello.suspension_phase.as_deref(), Some("accepting"));
-        assert!(hello.conn_id.is_some() && hello.build_id.as_ref().unwrap().starts_with("2026.9.6-release-"));
-        assert_eq!(hello.boot_id, hellos[0].boot_id, "one run of the gateway");
         assert!(hello.uptime_ms.unwrap() > 1_000_000);
     }
     assert!(hellos[0].device_token.is_some());

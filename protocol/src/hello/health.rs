@@ -18,10 +18,6 @@ pub struct HealthSnapshot {
     pub agents: Option<Vec<AgentRow>>,
     /// Sessions stored of all kinds, running or not.
     pub sessions_count: Option<u32>,
-    /// The agent used where none is named.
-    pub default_agent_id: Option<String>,
-    /// Wall ms of the document: it may be up to a minute old.
-    pub at_ms: Option<i64>,
 }
 
 impl HealthSnapshot {
@@ -38,8 +34,6 @@ impl HealthSnapshot {
                 .and_then(Value::as_array)
                 .map(|rows| bounded(rows.iter().filter(|row| row.is_object()).filter_map(AgentRow::read))),
             sessions_count: object.get("sessions").and_then(|sessions| fields::count(sessions, &["count"])),
-            default_agent_id: fields::name(document, &["defaultAgentId"]),
-            at_ms: fields::time_ms(document, &["ts"]),
         })
     }
 }
