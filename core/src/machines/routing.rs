@@ -17,7 +17,7 @@ pub enum RoutingPolicy {
     /// To the acting primary.
     #[default]
     Primary,
-    /// To the usable gateway with the fewest active sessions.
+    /// To the usable gateway with the smallest load.
     LeastLoaded,
 }
 
@@ -81,7 +81,7 @@ gatewarden_protocol::named! {
         Primary = "primary",
         /// It stands in for the configured primary.
         ActingPrimary = "acting_primary",
-        /// It has the fewest active sessions.
+        /// It has the smallest load.
         LeastLoaded = "least_loaded",
     }
 }
