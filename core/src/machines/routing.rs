@@ -1,8 +1,8 @@
 //! Which gateway takes a piece of work.
 //!
 //! In order (`docs/architecture.md`, "Election and routing"): the agent's preferred gateway if it can take work; a gateway
-//! that the request names, and no other; the acting primary; with the policy `least_loaded` the gateway with the fewest
-//! active sessions instead. A label selector restricts all of these. A drained gateway takes nothing, nor does one that
+//! that the request names, and no other; the acting primary; with the policy `least_loaded` the gateway with the smallest
+//! load instead. A label selector restricts all of these. A drained gateway takes nothing, nor does one that
 //! is at its bound of spawns in flight.
 
 use std::collections::BTreeMap;
