@@ -14,6 +14,7 @@ pub(crate) mod devices;
 pub(crate) mod direct;
 pub(crate) mod error;
 pub(crate) mod events;
+pub(crate) mod fleet;
 pub(crate) mod gateway_calls;
 pub(crate) mod gateway_view;
 pub(crate) mod gateways;
@@ -86,6 +87,7 @@ pub(crate) fn serve(settings: HttpSettings, state: AppState, listener: TcpListen
     let limits = settings.connections;
     let context = context(settings, state);
     start_housekeeping(&context);
+    fleet::start_vitals(&context);
     gatewarden_listener::prepare(&listener);
     let connections = context.connections.clone();
     actix_rt::spawn(connections.look_after());
