@@ -8,6 +8,7 @@ pub(crate) mod access;
 pub(crate) mod agents;
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod compression;
 pub(crate) mod context;
 pub(crate) mod daemon;
 pub(crate) mod devices;
