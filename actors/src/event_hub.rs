@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use actix::prelude::*;
 
 pub use self::messages::EventPublisher;
-use self::messages::{Shared, EndStreams, Publish, Subscribe};
+use self::messages::{EndStreams, Publish, Shared, Subscribe};
 use self::subscriber::{Delivery, SubscriptionFeed};
 use crate::clock::Clock;
 use crate::event::Event;

@@ -157,7 +157,9 @@ impl Actor for EventsSocket {
 enum Message {
     Delivery(Delivery),
     /// It has got everything up to this number that it wants.
-    Keepalive { last_id: u64 },
+    Keepalive {
+        last_id: u64,
+    },
 }
 
 /// Deliveries, with a pause after each batch: the connection polls again once it has room. A keepalive comes where nothing waits.
