@@ -36,6 +36,7 @@ pub(crate) mod senders;
 pub(crate) mod sessions;
 pub mod settings;
 pub(crate) mod spawn;
+pub(crate) mod vitals;
 
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,6 @@ use gatewarden_actors::settings::ProcessSettings;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_listener::Connections;
 
-use super::fleet::Vitals;
 use super::gateway_view::ListBody;
 use super::headers::RequestIds;
 use super::keyring::Keyring;
@@ -32,6 +31,7 @@ use super::mutations::Mutations;
 use super::route_table::RouteTable;
 use super::senders::{BoundedSender, DirectSender, RegistrySender};
 use super::settings::HttpSettings;
+use super::vitals::Vitals;
 
 /// As handlers take it.
 pub(crate) type App = web::Data<AppContext>;
