@@ -8,12 +8,14 @@ pub(crate) mod access;
 pub(crate) mod agents;
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod compression;
 pub(crate) mod context;
 pub(crate) mod daemon;
 pub(crate) mod devices;
 pub(crate) mod direct;
 pub(crate) mod error;
 pub(crate) mod events;
+pub(crate) mod fleet;
 pub(crate) mod gateway_calls;
 pub(crate) mod gateway_view;
 pub(crate) mod gateways;
@@ -34,6 +36,7 @@ pub(crate) mod senders;
 pub(crate) mod sessions;
 pub mod settings;
 pub(crate) mod spawn;
+pub(crate) mod vitals;
 
 #[cfg(test)]
 mod tests;
@@ -86,6 +89,7 @@ pub(crate) fn serve(settings: HttpSettings, state: AppState, listener: TcpListen
     let limits = settings.connections;
     let context = context(settings, state);
     start_housekeeping(&context);
+    fleet::start_vitals(&context);
     gatewarden_listener::prepare(&listener);
     let connections = context.connections.clone();
     actix_rt::spawn(connections.look_after());
