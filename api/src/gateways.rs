@@ -226,6 +226,19 @@ pub struct LogEntry {
     pub extra: Option<Value>,
 }
 
+impl From<gatewarden_protocol::LogEntry> for LogEntry {
+    fn from(entry: gatewarden_protocol::LogEntry) -> Self {
+        Self {
+            timestamp: entry.timestamp,
+            level: entry.level.map(|level| level.as_str().to_owned()),
+            source: entry.source,
+            session: entry.session,
+            message: entry.message,
+            extra: entry.extra,
+        }
+    }
+}
+
 /// The process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessAnswer {

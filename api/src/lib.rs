@@ -4,9 +4,11 @@
 pub mod access;
 pub mod agents;
 pub mod daemon;
+pub mod events;
 pub mod gateway_record;
 pub mod gateways;
 pub mod names;
+pub mod notifications;
 pub mod organization;
 pub mod pages;
 pub mod request;

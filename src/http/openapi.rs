@@ -1,6 +1,8 @@
 //! The OpenAPI document: put together from the handlers that are routed, so that it can't miss one. What every operation behind
 //! a key has in common is added here.
 
+mod sent;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -14,6 +16,7 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::{BreakerState, Phase, Status};
+use gatewarden_actors::machines::notification::Condition;
 use gatewarden_actors::machines::routing::RouteReason;
 use gatewarden_actors::machines::spawn_state::SpawnState;
 use gatewarden_actors::processes::view::ProcessState;
@@ -158,6 +161,7 @@ fn names() -> Vec<(Cow<'static, str>, Vec<&'static str>)> {
         list::<names::EndReason, _, _>(EndReason::ALL, EndReason::as_str),
         list::<names::Role, _, _>(Role::ALL, Role::as_str),
         list::<names::AuditResult, _, _>(AuditResult::ALL, AuditResult::as_str),
+        list::<names::Condition, _, _>(Condition::ALL, Condition::as_str),
     ]
 }
 
@@ -165,6 +169,7 @@ fn names() -> Vec<(Cow<'static, str>, Vec<&'static str>)> {
 pub(crate) fn document(routes: impl FnOnce(&mut ServiceConfig<'_>)) -> utoipa::openapi::OpenApi {
     let app = actix_web::App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes);
     let mut document = app.split_for_parts().1;
+    sent::put_in(&mut document);
     put_names_in(&mut document);
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
