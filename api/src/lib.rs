@@ -29,7 +29,7 @@ pub struct ErrorBody {
     /// Stable code for a program.
     #[schema(value_type = names::ErrorCode, example = "invalid_request")]
     pub code: String,
-    /// Machine-readable details, for instance `fields`: a list of offending fields with a sentence each.
+    /// Machine-readable details, by code; for instance `fields`: a list of offending fields with a sentence each.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub details: Option<Value>,

@@ -79,6 +79,7 @@ pub struct NotifiedGateway {
     pub name: String,
     /// How it is; left out where it was deleted.
     #[serde(flatten)]
+    #[schema(value_type = NotifiedState)]
     pub state: Option<NotifiedState>,
 }
 

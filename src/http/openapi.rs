@@ -1,6 +1,7 @@
 //! The OpenAPI document: put together from the handlers that are routed, so that it can't miss one. What every operation behind
 //! a key has in common is added here.
 
+mod examples;
 mod sent;
 
 use std::borrow::Cow;
@@ -38,6 +39,7 @@ use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use self::examples::Examples;
 use super::auth::SESSION_COOKIE;
 use super::context::App;
 use super::error::ApiError;
@@ -171,9 +173,16 @@ pub(crate) fn document(routes: impl FnOnce(&mut ServiceConfig<'_>)) -> utoipa::o
     let mut document = app.split_for_parts().1;
     sent::put_in(&mut document);
     put_names_in(&mut document);
+    let examples = Examples::of(&document);
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
-        operations.into_iter().flatten().for_each(complete);
+        for operation in operations.into_iter().flatten() {
+            complete(operation);
+            examples.put_into(operation);
+        }
+    }
+    for item in document.webhooks.iter_mut().flat_map(|webhooks| webhooks.paths.values_mut()) {
+        item.post.iter_mut().for_each(|operation| examples.put_into_webhook(operation));
     }
     document
 }
