@@ -86,7 +86,6 @@ impl Examples {
         }
         let kind = schema.get("type").and_then(|kind| kind.as_str().or_else(|| kind.get(0)?.as_str()));
         match kind? {
-            "boolean" => Some(Value::Bool(false)),
             "array" => Some(Value::Array(vec![one(schema.get("items")?)?])),
             "object" => self.of_fields(schema, name, side, depth).map(Value::Object),
             _ => None,
@@ -98,14 +97,14 @@ impl Examples {
         let mut fields = Map::new();
         let required = schema.get("required").and_then(Value::as_array);
         for (name, field) in schema.get("properties").and_then(Value::as_object)? {
-            let declared = field.get("example").cloned();
-            let by_name = || self.named.get(&format!("{of}.{name}")).or_else(|| self.named.get(name)).cloned();
-            if required.is_some_and(|required| required.iter().any(|needed| needed == name)) {
-                let example = declared.or_else(by_name);
-                fields.insert(name.clone(), example.or_else(|| self.of_schema(field, "", side, depth))?);
-            } else if let Some(example) = declared.or_else(|| by_name().filter(|_| side == Side::Answer)) {
-                fields.insert(name.clone(), example);
-            }
+            let declared = || field.get("example").or_else(|| self.named.get(&format!("{of}.{name}"))).cloned();
+            let by_name = || self.named.get(name).cloned();
+            let example = if required.is_some_and(|required| required.iter().any(|needed| needed == name)) {
+                Some(declared().or_else(|| self.of_schema(field, "", side, depth)).or_else(by_name)?)
+            } else {
+                declared().or_else(|| by_name().filter(|_| side == Side::Answer))
+            };
+            fields.extend(example.map(|example| (name.clone(), example)));
         }
         Some(fields)
     }

@@ -120,6 +120,22 @@ fn every_body_and_every_answer_has_an_example_that_is_valid_by_its_schema() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn every_entry_of_the_file_of_examples_names_something_of_the_document() {
+    let document = document();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let mut known: Vec<String> = schemas.keys().cloned().collect();
+    for (name, schema) in schemas {
+        let mut names = Vec::new();
+        fields(&document, schema, &mut names);
+        known.extend(names.iter().map(|field| format!("{name}.{field}")));
+        known.append(&mut names);
+    }
+    let named: Value = serde_json::from_str(include_str!("../openapi/examples.json")).unwrap();
+    let strange: Vec<_> = named.as_object().unwrap().keys().filter(|name| !known.contains(name)).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+}
+
 #[actix_web::test]
 async fn the_example_of_every_body_is_read_by_the_daemon() {
     let harness = Harness::start().await;
@@ -132,7 +148,10 @@ async fn the_example_of_every_body_is_read_by_the_daemon() {
             }
             let id = if path.starts_with("/api/v1") { "55cc268a-4b45-400f-accf-201e025232ac" } else { "1" };
             let path = path.replace("{id}", id).replace("{key}", "agent:main:main");
-            let answer = harness.send(harness.admin(&method.to_uppercase(), &path).json(example.clone())).await;
+            let query = if (&**method, &*path) == ("post", "/api/sessions") { "?action=set-label" } else { "" };
+            let answer = harness
+                .send(harness.admin(&method.to_uppercase(), &format!("{path}{query}")).json(example.clone()))
+                .await;
             let refused = matches!(answer.status.as_u16(), 400 | 413 | 415 | 422);
             assert!(!refused, "{method} {path}: {example}\n{}", answer.text());
         }
