@@ -7,11 +7,12 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::event_data;
 use gatewarden_actors::store::records::{ApiKey, AuditRecord, Role, WebSession};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::access::{
-    AuditPage, AuditQuery, AuditRow, AuditedBy, Key, KeyList, LoginAnswer, LoginBody, LogoutAnswer, NewKeyAnswer,
-    NewKeyBody, Revoked,
+    AuditPage, AuditQuery, AuditRow, Key, KeyList, LoginAnswer, LoginBody, LogoutAnswer, NewKeyAnswer, NewKeyBody,
+    Revoked,
 };
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::request::Request as _;
@@ -198,22 +199,6 @@ pub(crate) async fn read_audit_log(_by: Authorized<Admin>, app: App, request: Ht
     Ok(HttpResponse::Ok().json(AuditPage { audit: records.into_iter().map(audit_row).collect(), next_before }))
 }
 
-fn audit_row(record: AuditRecord) -> AuditRow {
-    let entry = record.entry;
-    AuditRow {
-        id: record.id,
-        at: entry.at_ms.div_euclid(1000),
-        at_ms: entry.at_ms,
-        actor: AuditedBy {
-            key_id: entry.actor.key_id,
-            name: entry.actor.name,
-            role: entry.actor.role.map(|role| role.as_str().to_owned()),
-        },
-        address: entry.address,
-        request_id: entry.request_id,
-        action: entry.action,
-        target: entry.target,
-        result: entry.result.as_str().to_owned(),
-        details: entry.details,
-    }
+fn audit_row(AuditRecord { id, entry }: AuditRecord) -> AuditRow {
+    AuditRow { id, at: entry.at_ms.div_euclid(1000), entry: event_data::audit(entry) }
 }
