@@ -207,6 +207,10 @@ impl ActiveConnection {
         // An answer that the shell brings late is still the shell's to judge.
         let deadline = turn.moment.now + if over_http { timeout + SLACK } else { timeout };
         let id = self.pending.insert(chosen_id, method, deadline, kind).map_err(|_| turn.peer.busy())?;
+        if !is_own && self.dialect == Dialect::Openclaw {
+            // The other dialects may answer only when the work is done.
+            self.heartbeat.on_request(turn.moment.now);
+        }
         turn.push(match operation {
             Some(operation) => Effect::Http { epoch, id, operation, timeout },
             None => Effect::Send {
