@@ -87,6 +87,7 @@ pub(crate) async fn read_status(_by: Authorized<Viewer>, app: App) -> HttpRespon
         id: acting.id.0,
         name: acting.name.clone(),
         reason: acting.reason.clone(),
+        until: acting.until_ms.map(|ms| ms.div_euclid(1000)),
     });
     // The writer answers without touching the database, so this doesn't wait for a locked one.
     let store_error = match tokio::time::timeout(Duration::from_secs(1), app.store.ping_writer()).await {

@@ -14,8 +14,8 @@ use gatewarden_protocol::limits::{MAX_SESSIONS, MAX_SESSIONS_BYTES};
 use gatewarden_protocol::pending::PendingRequests;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use gatewarden_protocol::{
-    AgentRow, Dialect, Method, RowRules, SessionPage, SessionRow, SessionTable, SessionsEvent, Support, encode_request, read_agents,
-    read_config_agents, read_sessions, words,
+    AgentRow, Dialect, Method, RowRules, SessionPage, SessionRow, SessionTable, SessionsEvent, Support, encode_request,
+    read_agents, read_config_agents, read_sessions, words,
 };
 use serde_json::{Value, json};
 
