@@ -171,7 +171,9 @@ impl RegistryActor {
         let process = self.processes.view(id);
         let report = local_processes::with_process(&member.report, process.as_deref(), &member.record.name);
         self.metrics.publish_gateway(&member.record, &report, acting);
-        self.roster.publish(GatewayView::new(member.record.clone(), report, acting).with_process(process));
+        let held_until_ms = member.held_until_ms(moment_of(&self.clock));
+        let view = GatewayView::new(member.record.clone(), report, acting).held_until(held_until_ms);
+        self.roster.publish(view.with_process(process));
         self.processes.tell(&member.record, &member.report);
     }
 

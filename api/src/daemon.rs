@@ -78,6 +78,9 @@ pub struct ActingPrimaryStatus {
     pub name: String,
     /// Why it acts.
     pub reason: String,
+    /// Unix seconds at which that ends by itself: when a configured primary that is back takes over, or is no longer held down.
+    #[serde(default)]
+    pub until: Option<i64>,
 }
 
 /// How many gateways there are.

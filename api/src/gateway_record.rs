@@ -69,6 +69,9 @@ pub struct Gateway {
     pub last_seen: Option<i64>,
     /// Last round trip in milliseconds.
     pub latency: Option<i64>,
+    /// Until when it can't act as primary because it came and went too often.
+    #[serde(default)]
+    pub held_down_until: Option<i64>,
     /// Active sessions.
     pub sessions_count: i64,
     /// Agents.

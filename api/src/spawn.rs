@@ -110,6 +110,22 @@ pub struct Spawn {
     pub updated_at: i64,
     /// When it ended.
     pub completed_at: Option<i64>,
+    /// Why what is said of it may not be true any more; null where nothing speaks against it.
+    #[serde(default)]
+    pub doubt: Option<SpawnDoubt>,
+}
+
+/// Why the state of a spawn is in doubt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SpawnDoubt {
+    /// One sentence.
+    #[schema(example = "Gateway \"prod\" is offline: it is asked what became of this as soon as it is back")]
+    pub message: String,
+    /// Since when the gateway has been as the message says.
+    pub since: i64,
+    /// When the gateway is asked again; null while it can't be.
+    pub asked_again_at: Option<i64>,
 }
 
 /// Longest task, in bytes.

@@ -54,6 +54,14 @@ pub struct Moment {
     pub wall_ms: i64,
 }
 
+impl Moment {
+    /// The wall time of an instant to come.
+    fn wall_ms_at(&self, at: Instant) -> i64 {
+        let ahead = at.saturating_duration_since(self.now).as_millis();
+        self.wall_ms.saturating_add(i64::try_from(ahead).unwrap_or(i64::MAX))
+    }
+}
+
 /// How a fleet behaves.
 #[derive(Debug, Clone)]
 pub struct FleetSettings {
@@ -111,6 +119,8 @@ pub enum Effect {
     StartRun(Ticket, GatewayId, StartRun),
     /// Ask this gateway's actor what became of a spawn's run; answered with [`Fleet::on_run_found`].
     LookUpRun(String, GatewayId, LookUpRun),
+    /// Readers see when each of these spawns in doubt is asked about (wall ms), and no others.
+    PublishChecks(HashMap<String, i64>),
     /// Write steps of spawns in one transaction; answered with [`Fleet::on_spawns_written`].
     WriteSpawns(SpawnBatch),
     /// Answer a request to spawn.
@@ -178,6 +188,8 @@ pub struct Fleet {
     coalescer: WriteCoalescer,
     /// When doubtful spawns are looked at; none while there is no spawn.
     look_at: Option<Instant>,
+    /// When spawns in doubt are asked about, as published.
+    checks: BTreeMap<String, Instant>,
     recording: HashMap<Ticket, Recording>,
     attempts: HashMap<Ticket, Attempt>,
     /// Requests that go on once all that was decided about their spawn is stored. One a spawn; gone with the write.
@@ -203,6 +215,7 @@ impl Fleet {
             spawns: SpawnTracker::new(settings.routing.lost_after),
             coalescer: WriteCoalescer::default(),
             look_at: None,
+            checks: BTreeMap::new(),
             recording: HashMap::new(),
             attempts: HashMap::new(),
             awaiting_write: HashMap::new(),
@@ -575,8 +588,10 @@ impl Fleet {
             }
             if counts { self.self_doubt.on_usable(now, id) } else { self.self_doubt.on_failed(now, id) }
         };
-        if turned && !usable {
-            self.spawns.on_gateway_lost(now, id);
+        match (turned, usable) {
+            (true, true) => self.spawns.on_gateway_back(now, id),
+            (true, false) => self.spawns.on_gateway_lost(now, id),
+            (false, _) => {}
         }
         self.on_doubt_change(time, change);
         self.announce_report(id, &before);

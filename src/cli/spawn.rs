@@ -268,6 +268,7 @@ fn table(seen: &SpawnHistory, now_s: i64) -> Table {
         let task: String = spawn.task.chars().take(60).collect();
         let failed = ["failed", "lost", "unknown"].contains(&spawn.status.as_str());
         let problem = spawn.error.as_ref().or(spawn.reason.as_ref()).filter(|_| failed);
+        let problem = problem.or(spawn.doubt.as_ref().map(|doubt| &doubt.message));
         vec![
             Cell::new(&spawn.spawn_id),
             Cell::status(&spawn.status),
@@ -286,11 +287,13 @@ fn table(seen: &SpawnHistory, now_s: i64) -> Table {
 }
 
 fn page(spawn: &Spawn) -> String {
-    Details::new(10)
+    Details::new(11)
         .put("id", &spawn.spawn_id)
         .put("status", &spawn.status)
         .maybe("reason", spawn.reason.as_deref())
         .maybe("error", spawn.error.as_deref())
+        .maybe("doubt", spawn.doubt.as_ref().map(|doubt| format!("{} (since {})", doubt.message, at_ms(doubt.since))))
+        .maybe("asked again", spawn.doubt.as_ref().and_then(|doubt| doubt.asked_again_at).map(at_ms))
         .maybe("gateway", name_of(spawn.gateway.as_ref()))
         .maybe("route", spawn.route.as_deref())
         .maybe("agent", spawn.agent.as_deref())

@@ -6,7 +6,7 @@ use gatewarden_api::gateway_record::{Gateway, GatewayList};
 
 use super::daemon::{DaemonArgs, now_s};
 use super::gateways::show::next_attempt;
-use super::output::{Paint, Tone, plain, seconds_of};
+use super::output::{Paint, Tone, at, plain, seconds_of};
 
 /// So many gateways that are not online are named.
 const MOST_NAMED: usize = 8;
@@ -70,7 +70,8 @@ fn page(url: &str, seen: &DaemonStatus, troubled: &[String], paint: Paint) -> St
         }
         (Some(primary), Some(acting)) => {
             let (name, status, reason) = (plain(&primary.name), plain(&primary.status), plain(&acting.reason));
-            let words = format!("{} acts for {name}, which is {status} ({reason})", plain(&acting.name));
+            let until = acting.until.map(|until| format!(", until {}", at(until))).unwrap_or_default();
+            let words = format!("{} acts for {name}, which is {status} ({reason}{until})", plain(&acting.name));
             format!("primary   {}", paint.paint(Tone::Warning, &words))
         }
         (None, Some(acting)) => format!("primary   {} ({})", plain(&acting.name), plain(&acting.reason)),

@@ -71,7 +71,12 @@ pub(crate) async fn ready(app: App) -> Answer {
 /// Who acts as primary.
 pub(crate) fn acting_primary(roster: &RosterReader) -> Option<ActingPrimaryStatus> {
     let acting = roster.acting_primary()?;
-    Some(ActingPrimaryStatus { id: acting.id.0, name: acting.name.clone(), reason: acting.reason.clone() })
+    Some(ActingPrimaryStatus {
+        id: acting.id.0,
+        name: acting.name.clone(),
+        reason: acting.reason.clone(),
+        until: acting.until_ms.map(|ms| ms.div_euclid(1000)),
+    })
 }
 
 /// How many gateways of each status there are.

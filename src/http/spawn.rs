@@ -6,15 +6,17 @@ use std::time::Duration;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, get, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::routing::RouteWish;
 use gatewarden_actors::registry::messages::{SpawnRequest, SpawnWork};
+use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::run::Work;
 use gatewarden_actors::spawn::{Idempotency, SpawnKind, SpawnRecord, SpawnSpec};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::GatewayErrors;
-use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnHistory};
+use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnDoubt, SpawnHistory};
 use gatewarden_protocol::Secret;
 use sha2::{Digest as _, Sha256};
 
@@ -98,7 +100,7 @@ pub(crate) async fn list_spawns(_by: Authorized<GatewayViewer>, app: App, reques
     let page = read_query::<PageQuery>(&request)?.page();
     let spawns = app.store.list_spawns(page.limit, page.offset).await?;
     Ok(HttpResponse::Ok().json(SpawnHistory {
-        history: spawns.into_iter().map(shown).collect(),
+        history: spawns.into_iter().map(|record| shown(record, &app.roster)).collect(),
         part: page.of(app.store.count_spawns().await?),
     }))
 }
@@ -121,7 +123,7 @@ pub(crate) async fn read_spawn(_by: Authorized<GatewayViewer>, app: App, request
         Failure::new(ErrorCode::SpawnNotFound, "There is no spawn with this id")
             .with_help("GET /api/spawn lists the spawns of the last 30 days.")
     })?;
-    Ok(HttpResponse::Ok().json(shown(record)))
+    Ok(HttpResponse::Ok().json(shown(record, &app.roster)))
 }
 
 /// The `Idempotency-Key` header.
@@ -190,8 +192,25 @@ fn gateway_name(spec: &SpawnSpec) -> Option<GatewayName> {
     spec.gateway_id.map(|id| GatewayName { id: id.0, name: spec.gateway_name.clone() })
 }
 
-fn shown(record: SpawnRecord) -> Spawn {
+/// What speaks against what the record says, as far as its gateway is known to be.
+fn doubt(record: &SpawnRecord, roster: &RosterReader) -> Option<SpawnDoubt> {
+    let gateway = record.spec.gateway_id.filter(|_| !record.state.is_final()).and_then(|id| roster.get(id))?;
+    let (name, report) = (&gateway.record.name, &gateway.report);
+    let asked_again_at = roster.spawn_check(&record.spawn_id).filter(|_| report.is_usable());
+    let message = match report.status {
+        status if !report.is_usable() => {
+            format!("Gateway \"{name}\" is {}: it is asked what became of this as soon as it is back", status.as_str())
+        }
+        Status::Timeout => format!("Gateway \"{name}\" gives no sign of life"),
+        _ if asked_again_at.is_some() => format!("Gateway \"{name}\" has not said what became of this"),
+        _ => return None,
+    };
+    Some(SpawnDoubt { message, since: report.since_ms, asked_again_at })
+}
+
+fn shown(record: SpawnRecord, roster: &RosterReader) -> Spawn {
     Spawn {
+        doubt: doubt(&record, roster),
         gateway: gateway_name(&record.spec),
         spawn_id: record.spawn_id,
         status: record.state.as_str().to_owned(),

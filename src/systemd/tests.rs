@@ -65,6 +65,7 @@ fn the_status_line_counts_gateways_and_names_the_primary() {
         id: GatewayId(1),
         name: "prod\nREADY=1".into(),
         reason: "configured".into(),
+        until_ms: None,
     }));
     assert_eq!(describe(&reader), "1 of 1 gateway online, primary prod READY=1");
     roster.publish(view(2, Status::Degraded));

@@ -49,6 +49,7 @@ impl RegistryActor {
             // A dead actor is started from the record anyway.
             Effect::Tell(id, order) => self.tell(id, GatewayCommand::Order(order)),
             Effect::Publish(id) => self.publish(id),
+            Effect::PublishChecks(checks) => self.roster.publish_spawn_checks(checks),
             Effect::PublishSessions(id, sessions) => self.publish_sessions(id, &sessions),
             Effect::Remove(id) => {
                 self.trials.remove(&id);
@@ -271,6 +272,7 @@ impl RegistryActor {
             id: member.record.id,
             name: member.record.name.clone(),
             reason: reason.to_owned(),
+            until_ms: self.fleet.acting_until_ms(moment_of(&self.clock)),
         }));
     }
 }

@@ -24,6 +24,8 @@ pub struct GatewayView {
     pub acting_primary: bool,
     /// Its process on this machine, where its record names one.
     pub process: Option<Arc<ProcessView>>,
+    /// Wall ms until which it is held down from acting as primary since it bounced, while it is.
+    pub held_until_ms: Option<i64>,
     /// Filled by the first reader that renders it (the HTTP front), used by all later ones.
     pub rendered: OnceLock<Bytes>,
 }
@@ -31,7 +33,13 @@ pub struct GatewayView {
 impl GatewayView {
     /// A view that nobody has rendered yet.
     pub fn new(record: SharedRecord, report: GatewayReport, acting_primary: bool) -> Self {
-        Self { record, report, acting_primary, process: None, rendered: OnceLock::new() }
+        Self { record, report, acting_primary, process: None, held_until_ms: None, rendered: OnceLock::new() }
+    }
+
+    /// The same, held down until then.
+    #[must_use]
+    pub fn held_until(self, held_until_ms: Option<i64>) -> Self {
+        Self { held_until_ms, ..self }
     }
 
     /// The same with a process.
@@ -82,6 +90,8 @@ pub struct ActingPrimary {
     pub name: String,
     /// One sentence.
     pub reason: String,
+    /// Wall ms at which that ends by itself, where it does: when the configured primary takes the role back.
+    pub until_ms: Option<i64>,
 }
 
 /// The reading side: cheap to clone, never blocks, never waits for the registry.
@@ -96,6 +106,8 @@ struct Shared {
     acting: ArcSwapOption<ActingPrimary>,
     /// Why the daemon doubts its own network, while it does.
     self_doubt: ArcSwapOption<String>,
+    /// When spawns in doubt are asked about, wall ms.
+    spawn_checks: ArcSwap<HashMap<String, i64>>,
     version: AtomicU64,
 }
 
@@ -133,6 +145,11 @@ impl RosterReader {
     /// Why the daemon doubts its own network, while it does.
     pub fn self_doubt(&self) -> Option<Arc<String>> {
         self.shared.self_doubt.load_full()
+    }
+
+    /// When a gateway is asked what became of this spawn, wall ms; none where there is no doubt about it, or nobody to ask.
+    pub fn spawn_check(&self, spawn_id: &str) -> Option<i64> {
+        self.shared.spawn_checks.load().get(spawn_id).copied()
     }
 
     /// Grows with each published change: a reader may keep what it made from an unchanged version.
@@ -198,6 +215,11 @@ impl RosterWriter {
     pub fn publish_self_doubt(&self, reason: Option<String>) {
         self.reader.shared.self_doubt.store(reason.map(Arc::new));
         self.bump();
+    }
+
+    /// Says when spawns in doubt are asked about.
+    pub fn publish_spawn_checks(&self, checks: HashMap<String, i64>) {
+        self.reader.shared.spawn_checks.store(Arc::new(checks));
     }
 
     fn store(&self, slots: impl Iterator<Item = Arc<Slot>>) {

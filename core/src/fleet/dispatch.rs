@@ -6,6 +6,7 @@
 //! answer is `unknown` and is asked about later, never sent again. That it was sent is written down within moments of
 //! the sending, not before it: whoever finds it `recorded` after a crash takes it for sent, and asks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gatewarden_protocol::Secret;
@@ -342,6 +343,7 @@ impl Fleet {
         }
         if self.spawns.is_empty() {
             self.look_at = None;
+            self.publish_checks(time);
         } else {
             self.look_at.get_or_insert(time.now + LOOK_INTERVAL);
         }
@@ -396,6 +398,19 @@ impl Fleet {
             self.effects.push(Effect::LookUpRun(spawn_id, gateway, question));
         }
         self.look_at = None;
+        self.publish_checks(time);
+    }
+
+    fn publish_checks(&mut self, time: Moment) {
+        let is_usable = |id| self.members.get(&id).is_some_and(super::Member::is_usable);
+        let checks: BTreeMap<_, _> =
+            self.spawns.checks(is_usable).map(|(id, at)| (id.clone(), at.max(time.now))).collect();
+        if checks == self.checks {
+            return;
+        }
+        let published = checks.iter().map(|(id, at)| (id.clone(), time.wall_ms_at(*at))).collect();
+        self.effects.push(Effect::PublishChecks(published));
+        self.checks = checks;
     }
 
     /// What came of [`Effect::LookUpRun`]; none where the gateway couldn't be asked.

@@ -70,6 +70,11 @@ impl Member {
         self.is_running && self.report.is_usable()
     }
 
+    /// Wall ms until which it is held down from acting as primary since it bounced, while it is.
+    pub fn held_until_ms(&self, time: Moment) -> Option<i64> {
+        self.flaps.held_until(time.now).map(|until| time.wall_ms_at(until))
+    }
+
     /// Since when it can be trusted with work; none while it can't.
     pub(super) fn usable_since(&self) -> Option<Instant> {
         self.ready_since.filter(|_| self.report.is_usable())
@@ -148,7 +153,7 @@ impl Member {
 
     pub(super) fn candidate(&self, now: Instant) -> Candidate {
         Candidate {
-            held_down: self.flaps.is_held(now),
+            held_until: self.flaps.held_until(now),
             ready_since: self.ready_since,
             reconnect_until: self.reconnect_until,
             outcome_known: self.outcome_known,

@@ -17,6 +17,11 @@ impl Fleet {
         self.election.acting()
     }
 
+    /// Wall ms at which the reason why a gateway acts ends by itself, where it does.
+    pub fn acting_until_ms(&self, time: Moment) -> Option<i64> {
+        self.election.reason_ends().map(|until| time.wall_ms_at(until))
+    }
+
     /// Something changed at `about` that may matter for the election. Decides at once where the acting or the configured
     /// primary is concerned or nobody acts, so that failover doesn't wait; otherwise soon.
     pub(super) fn consider_election(&mut self, time: Moment, about: Option<GatewayId>) {
@@ -34,13 +39,13 @@ impl Fleet {
     fn decide(&mut self, time: Moment) {
         self.decide_at = None;
         let candidates: Vec<Candidate> = self.members.values().map(|member| member.candidate(time.now)).collect();
-        let reason = self.election.reason();
+        let reason = (self.election.reason(), self.election.reason_ends());
         if let Some(change) = self.election.decide(time.now, &candidates, self.self_doubt.doubts()) {
             let concerned = [change.from, change.to].into_iter().flatten().map(Effect::Publish);
             self.effects.push(Effect::Notify(Notice::PrimaryChanged(change.clone())));
             self.effects.extend(concerned);
         } else if let Some(acting) = self.acting()
-            && reason != self.election.reason()
+            && reason != (self.election.reason(), self.election.reason_ends())
         {
             self.effects.push(Effect::Notify(Notice::PrimaryKept(acting, self.election.reason())));
         }
@@ -68,7 +73,9 @@ impl Fleet {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= time.now);
         let mut decides = is_due(self.election.next_deadline()) || is_due(self.decide_at);
         while self.held_down.first().is_some_and(|(until, _)| *until <= time.now) {
-            self.held_down.pop_first();
+            if let Some((_, id)) = self.held_down.pop_first() {
+                self.publish(id);
+            }
             decides = true;
         }
         if is_due(self.self_doubt.next_deadline()) {

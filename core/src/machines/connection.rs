@@ -222,7 +222,11 @@ impl Connection {
 
     /// What the shell must do now, in order. Tells what changed in the report since the last time.
     pub fn take_effects(&mut self, moment: Moment) -> Vec<Effect> {
-        let Machines { mut turn, active, publisher, .. } = self.machines(moment);
+        let Machines { mut turn, mut active, runs, publisher, .. } = self.machines(moment);
+        let told = runs.take_session_events();
+        if active.as_mut().is_some_and(|active| active.take_own_runs(told, moment)) {
+            publisher.note(moment.wall_ms);
+        }
         publisher.publish(&mut turn, active);
         // Stopping says nothing about the gateway: what was last known stays as it was told.
         let status = self.facts(moment).status(moment.now);

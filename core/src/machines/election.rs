@@ -28,8 +28,8 @@ pub(crate) struct Candidate {
     /// Ready, breaker closed.
     pub(crate) usable: bool,
     pub(crate) drained: bool,
-    /// Held down for flapping.
-    pub(crate) held_down: bool,
+    /// Until when it is held down for flapping, while it is.
+    pub(crate) held_until: Option<Instant>,
     /// Higher is preferred.
     pub(crate) priority: i32,
     /// 0 while unknown.
@@ -57,7 +57,7 @@ impl Candidate {
             configured: record.is_primary,
             usable: report.is_usable(),
             drained: record.drained,
-            held_down: false,
+            held_until: None,
             priority: record.priority,
             active_sessions: report.sessions_count.unwrap_or(0),
             latency_us: report.latency_ms.map_or(u64::MAX, micros),
@@ -79,6 +79,13 @@ pub struct PrimaryChange {
     pub reason: &'static str,
 }
 
+/// Why the configured primary doesn't act yet though it is usable.
+#[derive(Debug, Clone)]
+struct Waiting {
+    reason: &'static str,
+    until: Option<Instant>,
+}
+
 /// Remembers who acts and since when; everything else is told to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Election {
@@ -88,6 +95,8 @@ pub(crate) struct Election {
     acting: Option<GatewayId>,
     /// Why whoever acts does.
     reason: &'static str,
+    /// What the configured primary waits for though it is usable.
+    waiting: Option<Waiting>,
     /// The configured primary as of the last decision.
     configured: Option<GatewayId>,
     /// Whether another gateway stands in for it: then it must prove itself before it takes the role back. An operator
@@ -106,6 +115,7 @@ impl Election {
             held: true,
             acting: None,
             reason: "no gateway is usable",
+            waiting: None,
             configured: None,
             failed_over: false,
             deadline: Some(hold_until),
@@ -119,7 +129,12 @@ impl Election {
 
     /// Why whoever acts does. It may change while they go on acting: when an operator names another configured primary.
     pub(crate) fn reason(&self) -> &'static str {
-        self.reason
+        self.waiting.as_ref().map_or(self.reason, |waiting| waiting.reason)
+    }
+
+    /// When that reason ends by itself, where it does.
+    pub(crate) fn reason_ends(&self) -> Option<Instant> {
+        self.waiting.as_ref().and_then(|waiting| waiting.until)
     }
 
     /// When to decide again though nothing changed: the end of the start's hold, or a failback that falls due.
@@ -146,6 +161,8 @@ impl Election {
         }
         let relaxed = !candidates.iter().any(|candidate| is_eligible(candidate, false));
         let (to, reason) = self.choose(now, candidates, configured, doubts, relaxed);
+        let stood_in_for = configured.filter(|primary| to.is_some_and(|id| id != primary.id));
+        self.waiting = stood_in_for.and_then(|primary| self.waiting(primary, doubts));
         if to == self.acting {
             if is_other_configured {
                 self.reason = if to == configured_id {
@@ -234,6 +251,25 @@ impl Election {
         why_not_configured(configured, relaxed)
     }
 
+    /// What a configured primary that another gateway stands in for waits for; none where it is not usable.
+    fn waiting(&self, primary: &Candidate, doubts: bool) -> Option<Waiting> {
+        if !primary.usable || primary.drained {
+            return None;
+        }
+        let (reason, until) = if primary.held_until.is_some() {
+            (
+                "the configured primary is usable again, and held down since it came and went too often",
+                primary.held_until,
+            )
+        } else if doubts {
+            ("the configured primary is usable again and waits until this host's own network is trusted", None)
+        } else {
+            let due = primary.ready_since.map(|since| since + self.settings.failback_after);
+            ("the configured primary is usable again and takes over once it has stayed so for long enough", due)
+        };
+        Some(Waiting { reason, until })
+    }
+
     /// Whether a gateway is being reconnected on request; notes when that has taken too long.
     fn waits_for(&mut self, now: Instant, candidate: &Candidate) -> bool {
         let Some(until) = candidate.reconnect_until.filter(|until| *until > now && !candidate.drained) else {
@@ -266,7 +302,7 @@ fn why_not_configured(configured: Option<&Candidate>, relaxed: bool) -> &'static
 }
 
 fn is_eligible(candidate: &Candidate, relaxed: bool) -> bool {
-    candidate.usable && !candidate.drained && (relaxed || !candidate.held_down)
+    candidate.usable && !candidate.drained && (relaxed || candidate.held_until.is_none())
 }
 
 /// The total order of stand-ins: no two gateways compare equal, as ids differ.

@@ -5,6 +5,10 @@
 //! after a reply shows 40 s later and is dropped a minute later. Any frame at all is a sign of life: with one, an
 //! unanswered heartbeat is late, not missed.
 //!
+//! Work that is given to a gateway doesn't wait for that: 2 s of silence after a request bring the heartbeat forward, and until the
+//! gateway is heard its replies are due within 3 s and repeated after 1 s. So a frozen gateway shows 5 s after the first request
+//! that it leaves unanswered, and is dropped 8 s later.
+//!
 //! A reply that took too long, or is late, is asked for again in 5 s, so that one slow moment (its own start, or ours with thousands of
 //! gateways to greet at once) doesn't speak against a gateway for a whole interval.
 
@@ -12,6 +16,11 @@ use std::time::{Duration, Instant};
 
 /// The longest pause between a miss and the next heartbeat.
 const MAX_REPEAT: Duration = Duration::from_secs(5);
+/// Silence after a request that brings the heartbeat forward.
+const UNANSWERED: Duration = Duration::from_secs(2);
+/// How long the reply to such a heartbeat may take, and the pause after it was missed.
+const SUSPICIOUS_TIMEOUT: Duration = Duration::from_secs(3);
+const SUSPICIOUS_REPEAT: Duration = Duration::from_secs(1);
 /// So many slow replies in a row are asked for again early. Beyond that it isn't a moment: a gateway that has much to do
 /// must not be given more.
 const MAX_RECHECKS: u32 = 3;
@@ -48,6 +57,10 @@ pub struct Heartbeat {
     misses: u32,
     slow: u32,
     late: bool,
+    /// A request waits for its answer: when nothing has been heard for long enough to ask for a sign of life.
+    suspect_at: Option<Instant>,
+    /// Whether silence after a request is being looked into.
+    suspicious: bool,
 }
 
 impl Heartbeat {
@@ -65,15 +78,15 @@ impl Heartbeat {
             misses: 0,
             slow: 0,
             late: false,
+            suspect_at: None,
+            suspicious: false,
         }
     }
 
     /// The connection is ready: the first heartbeat is due at once.
     pub fn start(&mut self, now: Instant) {
+        self.stop();
         self.phase = Phase::Waiting { send_at: now };
-        self.misses = 0;
-        self.slow = 0;
-        self.late = false;
     }
 
     /// The connection ended.
@@ -82,6 +95,8 @@ impl Heartbeat {
         self.misses = 0;
         self.slow = 0;
         self.late = false;
+        self.suspect_at = None;
+        self.suspicious = false;
     }
 
     /// Asks for a heartbeat now, unless one is under way: for a probe.
@@ -91,11 +106,36 @@ impl Heartbeat {
         }
     }
 
+    /// A request was sent whose answer is due soon.
+    pub fn on_request(&mut self, now: Instant) {
+        if !self.suspicious && self.phase != Phase::Off {
+            self.suspect_at.get_or_insert(now + UNANSWERED);
+        }
+    }
+
+    /// No request waits any more.
+    pub fn all_answered(&mut self) {
+        self.suspect_at = None;
+    }
+
     /// What is due. Call again until it says `None`.
     pub fn on_deadline(&mut self, now: Instant) -> Option<HeartbeatEffect> {
+        if self.suspect_at.is_some_and(|at| now >= at) {
+            self.suspect_at = None;
+            self.suspicious = true;
+            self.hasten(now);
+            if let Phase::Asked { due, heard: false, .. } = &mut self.phase {
+                *due = (*due).min(now + self.timeout.min(SUSPICIOUS_TIMEOUT));
+            }
+        }
         match self.phase {
             Phase::Waiting { send_at } if now >= send_at => {
-                let patience = if self.misses > 0 { self.timeout.min(self.repeat) } else { self.timeout };
+                let patience = match self.misses {
+                    _ if self.suspicious => SUSPICIOUS_TIMEOUT,
+                    0 => self.timeout,
+                    _ => self.repeat,
+                };
+                let patience = self.timeout.min(patience);
                 self.phase = Phase::Asked { sent: now, due: now + patience, heard: false };
                 Some(HeartbeatEffect::Send)
             }
@@ -111,8 +151,9 @@ impl Heartbeat {
                     self.phase = Phase::Off;
                     return Some(HeartbeatEffect::Lost);
                 }
+                let repeat = if self.suspicious { self.repeat.min(SUSPICIOUS_REPEAT) } else { self.repeat };
                 // Counted from when it was due, so that the rounding of timers doesn't add up.
-                self.phase = Phase::Waiting { send_at: due + self.repeat };
+                self.phase = Phase::Waiting { send_at: due + repeat };
                 Some(HeartbeatEffect::Missed(self.misses))
             }
             Phase::Off | Phase::Waiting { .. } | Phase::Asked { .. } => None,
@@ -124,6 +165,7 @@ impl Heartbeat {
         let Phase::Asked { sent, .. } = self.phase else { return None };
         self.misses = 0;
         self.late = false;
+        (self.suspect_at, self.suspicious) = (None, false);
         let round_trip = now.saturating_duration_since(sent);
         self.slow = if round_trip > self.slow_after { self.slow.saturating_add(1) } else { 0 };
         self.phase = Phase::Waiting { send_at: self.next_after(sent, now) };
@@ -138,9 +180,16 @@ impl Heartbeat {
     }
 
     /// Some frame came. True when it ended a row of misses.
-    pub fn on_frame(&mut self) -> bool {
-        if let Phase::Asked { heard, .. } = &mut self.phase {
+    pub fn on_frame(&mut self, now: Instant) -> bool {
+        if let Phase::Asked { sent, due, heard } = &mut self.phase {
             *heard = true;
+            if self.suspicious {
+                *due = *sent + self.timeout;
+            }
+        }
+        self.suspicious = false;
+        if let Some(at) = &mut self.suspect_at {
+            *at = now + UNANSWERED;
         }
         let recovered = self.misses > 0;
         self.misses = 0;
@@ -149,11 +198,12 @@ impl Heartbeat {
 
     /// When to call [`Heartbeat::on_deadline`].
     pub fn next_deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Off => None,
-            Phase::Waiting { send_at } => Some(send_at),
-            Phase::Asked { due, .. } => Some(due),
-        }
+        let own = match self.phase {
+            Phase::Off => return None,
+            Phase::Waiting { send_at } => send_at,
+            Phase::Asked { due, .. } => due,
+        };
+        Some(self.suspect_at.map_or(own, |at| at.min(own)))
     }
 
     /// Misses in a row.

@@ -22,7 +22,9 @@ use crate::spawn::{SpawnChange, SpawnRecord, SpawnStep};
 pub(crate) const FIRST_CHECK: Duration = Duration::from_secs(10);
 /// The longest time between two such questions. A gateway that can't tell of a spawn that was quiet for so long makes it `unknown`.
 pub(crate) const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);
-/// A doubtful one is asked about this often while its gateway is usable; more often where it would be lost sooner.
+/// A doubtful one is asked about this soon after the doubt arose or its gateway returned, then after twice as long each time.
+pub(crate) const FIRST_DOUBT_CHECK: Duration = Duration::from_secs(2);
+/// The longest time between two such questions while its gateway is usable; shorter where it would be lost sooner.
 pub(crate) const DOUBT_CHECK: Duration = Duration::from_secs(15);
 /// How long a spawn may be in doubt at all.
 pub(crate) const LOST_AT_LATEST: Duration = Duration::from_secs(24 * 3600);
@@ -51,6 +53,8 @@ pub(crate) struct OpenSpawn {
     /// When the gateway said something of it by itself, and how long to wait for more before it is asked.
     heard: Option<(Instant, Duration)>,
     doubt_since: Option<Instant>,
+    /// How long to wait after the next question about it that tells nothing.
+    doubt_pause: Duration,
     /// Whether the connection to its gateway, or the daemon, ended while it was under way.
     was_cut_off: bool,
     /// Whether doubt arose while the gateway was being asked: the answer is older than it.
@@ -168,6 +172,7 @@ impl SpawnTracker {
                 asking: false,
                 heard: None,
                 doubt_since: None,
+                doubt_pause: FIRST_DOUBT_CHECK,
                 was_cut_off: false,
                 doubted_again: false,
                 awaiting: false,
@@ -289,6 +294,21 @@ impl SpawnTracker {
         }
     }
 
+    /// A gateway is back: everything in doubt there is asked about at once.
+    pub(crate) fn on_gateway_back(&mut self, now: Instant, gateway: GatewayId) {
+        for spawn_id in self.on(gateway) {
+            if self.get(&spawn_id).is_some_and(|spawn| spawn.doubt_since.is_some()) {
+                self.doubt(now, &spawn_id);
+            }
+        }
+    }
+
+    /// When each spawn in doubt is asked about, where its gateway is usable.
+    pub(crate) fn checks(&self, is_usable: impl Fn(GatewayId) -> bool) -> impl Iterator<Item = (&String, Instant)> {
+        let doubtful = self.open.iter().filter(|(_, spawn)| spawn.doubt_since.is_some() && !spawn.state.is_final());
+        doubtful.filter_map(move |(id, spawn)| Some((id, spawn.check_at.filter(|_| is_usable(spawn.gateway))?)))
+    }
+
     /// The gateway was deleted: what was there can't be known any more.
     pub(crate) fn on_gateway_deleted(&mut self, gateway: GatewayId) {
         for spawn_id in self.on(gateway) {
@@ -314,6 +334,7 @@ impl SpawnTracker {
         if let Some(spawn) = self.open.get_mut(spawn_id).filter(|spawn| !spawn.state.is_final()) {
             spawn.doubted_again |= spawn.asking;
             spawn.doubt_since.get_or_insert(now);
+            spawn.doubt_pause = FIRST_DOUBT_CHECK;
             spawn.check_at = Some(now);
         }
     }
@@ -390,7 +411,8 @@ impl SpawnTracker {
             // Not every gateway can tell of a run that goes on well.
             return spawn.wait_longer(now);
         }
-        spawn.check_at = Some(now + DOUBT_CHECK.min(self.lost_after / 4));
+        spawn.check_at = Some(now + spawn.doubt_pause.min(self.lost_after / 4));
+        spawn.doubt_pause = (spawn.doubt_pause * 2).min(DOUBT_CHECK);
         let since = *spawn.doubt_since.get_or_insert(now);
         let Some(back) = usable_since else { return };
         let heard = match spawn.heard {

@@ -196,7 +196,8 @@ fn is_overtaken(row: &SessionRow, known: &SessionRow) -> bool {
 fn misses_the_end(row: &SessionRow, known: &SessionRow) -> bool {
     let same_start = row.started_at_ms.is_some() && row.started_at_ms == known.started_at_ms;
     let same_run = row.run_id.is_some() && row.run_id == known.run_id;
-    let stale = row.has_active_run.is_none() && (row.status.is_none() || row.is_active() && same_start);
+    let says_nothing = row.status.is_none() && row.has_active_run != Some(true);
+    let stale = says_nothing || row.has_active_run.is_none() && row.is_active() && same_start;
     known.status == Some(SessionStatus::Completed) && (stale || row.is_active() && same_run)
 }
 

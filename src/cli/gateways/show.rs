@@ -77,6 +77,12 @@ pub(in crate::cli) fn next_attempt(gateway: &Gateway, now_s: i64) -> Option<Stri
     })
 }
 
+/// That a gateway can't act as primary because it came and went too often.
+fn held_down(gateway: &Gateway, now_s: i64) -> Option<String> {
+    let left = gateway.held_down_until?.saturating_sub(now_s);
+    (left > 0).then(|| format!("for another {}: it came and went too often to act as primary", seconds_of(left)))
+}
+
 /// Prints everything about one.
 pub(super) fn one(daemon: &Daemon, named: &str) -> Result<u8, CliError> {
     let gateway = daemon.gateway(named)?;
@@ -126,6 +132,7 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
         .put("sessions", format!("{} active", gateway.sessions_count))
         .put("agents", gateway.agents_count)
         .put("role", gateway.roles().join(", "))
+        .maybe("held down", held_down(gateway, now_s))
         .put("priority", gateway.priority)
         .put("scopes", gateway.scopes.join(", "))
         .put("labels", labels.join(", "))

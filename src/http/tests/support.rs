@@ -403,6 +403,7 @@ impl Harness {
             id,
             name,
             reason: "It is the configured primary".to_owned(),
+            until_ms: None,
         }));
         let registry = registry.start();
         let (event_hub, events) = EventHubActor::start(clock.clone(), metrics.clone());

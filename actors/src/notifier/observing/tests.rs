@@ -41,7 +41,7 @@ fn viewed(record: GatewayRecord, report: GatewayReport) -> Arc<GatewayView> {
 }
 
 fn acting(id: i64) -> ActingPrimary {
-    ActingPrimary { id: GatewayId(id), name: format!("gw{id}"), reason: "It is the best".to_owned() }
+    ActingPrimary { id: GatewayId(id), name: format!("gw{id}"), reason: "It is the best".to_owned(), until_ms: None }
 }
 
 fn look<'a>(views: &'a [Arc<GatewayView>], acting: Option<&'a ActingPrimary>) -> Fleet<'a> {

@@ -112,8 +112,12 @@ fn a_deleted_gateway_is_still_called_by_its_name() {
 
 #[test]
 fn a_failover_names_both_gateways_and_the_reason() {
-    let acting =
-        ActingPrimary { id: GatewayId(2), name: "gw2".to_owned(), reason: "It has the highest priority".to_owned() };
+    let acting = ActingPrimary {
+        id: GatewayId(2),
+        name: "gw2".to_owned(),
+        reason: "It has the highest priority".to_owned(),
+        until_ms: None,
+    };
     let body = rendered(&step(Subject::Fleet, Condition::Failover, Change::Opened { flapping: false }), Some(&acting));
     assert_eq!(body["text"], "Gateway gw2 acts as primary in place of gw1: It has the highest priority.");
     assert_eq!(body["configured"], json!({ "id": 1, "name": "gw1" }));

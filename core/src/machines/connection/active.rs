@@ -14,8 +14,8 @@ use gatewarden_protocol::limits::{MAX_SESSIONS, MAX_SESSIONS_BYTES};
 use gatewarden_protocol::pending::PendingRequests;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use gatewarden_protocol::{
-    AgentRow, Dialect, Method, RowRules, SessionPage, SessionRow, SessionTable, Support, encode_request, read_agents,
-    read_config_agents, read_sessions, words,
+    AgentRow, Dialect, Method, RowRules, SessionPage, SessionRow, SessionTable, SessionsEvent, Support, encode_request,
+    read_agents, read_config_agents, read_sessions, words,
 };
 use serde_json::{Value, json};
 
@@ -207,6 +207,10 @@ impl ActiveConnection {
         // An answer that the shell brings late is still the shell's to judge.
         let deadline = turn.moment.now + if over_http { timeout + SLACK } else { timeout };
         let id = self.pending.insert(chosen_id, method, deadline, kind).map_err(|_| turn.peer.busy())?;
+        if !is_own && self.dialect == Dialect::Openclaw {
+            // The other dialects may answer only when the work is done.
+            self.heartbeat.on_request(turn.moment.now);
+        }
         turn.push(match operation {
             Some(operation) => Effect::Http { epoch, id, operation, timeout },
             None => Effect::Send {
@@ -317,6 +321,24 @@ impl ActiveConnection {
     /// After each change of the table: counting walks all of it.
     pub(super) fn count_sessions(&mut self) {
         self.active_sessions = self.sessions.is_known().then(|| self.sessions.active_count());
+    }
+
+    /// Takes in what the runs started here tell of their sessions. True where that is news. Over HTTP the list alone counts: it is read
+    /// a second after each acceptance.
+    pub(super) fn take_own_runs(&mut self, told: Vec<SessionsEvent>, moment: Moment) -> bool {
+        let mut changed = false;
+        for mut event in told.into_iter().filter(|_| self.dialect != Dialect::Http) {
+            if let SessionsEvent::Run { key, running, at_ms, .. } = &mut event {
+                self.run_ends.note(key, *running, moment.now);
+                // Our clock isn't the gateway's: rows that come with events must not be measured by it.
+                *at_ms = (self.capabilities.sessions_feed() != SessionsFeed::Subscribe).then_some(moment.wall_ms);
+            }
+            changed |= !self.sessions.apply(event).is_empty();
+        }
+        if changed {
+            self.count_sessions();
+        }
+        changed
     }
 
     /// Whether the table holds all sessions: one that hasn't been read in full looks as if sessions had gone.

@@ -23,6 +23,8 @@ const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// Between attempts at a gateway that is starting and doesn't say when; and the bounds of what it may ask for.
 const STARTING_WAIT: Duration = Duration::from_secs(1);
 const STARTING_WAIT_BOUNDS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// A gateway that went down without promising to return may refuse connections for so long, while its service manager starts it.
+const STOPPED_PATIENCE: Duration = Duration::from_secs(8);
 /// A restart may announce its length; more than this isn't believed.
 const MAX_ANNOUNCED_RESTART: Duration = Duration::from_secs(600);
 
@@ -55,6 +57,10 @@ pub(super) struct Grace {
     until: Instant,
     /// Whether it has ended and was counted as a failure.
     overdue: bool,
+    /// Whether the gateway said that it comes back.
+    promised: bool,
+    /// What is said once it has ended.
+    code: RefusalCode,
 }
 
 impl Grace {
@@ -139,6 +145,13 @@ impl Connection {
         if matches!(&self.verdict, Verdict::Restarting(grace) if grace.holds(moment.now)) {
             self.tracker.learn(moment, StatusSource::Event);
             self.breaker.on_no_verdict(moment.wall_ms);
+            if let Verdict::Restarting(grace) = &mut self.verdict
+                && !grace.promised
+                && refusal.code == RefusalCode::ConnectionRefused
+            {
+                grace.until = grace.until.min(moment.now + STOPPED_PATIENCE);
+                grace.code = refusal.code;
+            }
         } else {
             self.verdict = Verdict::None;
             self.fail(moment, refusal, last_attempt(refusal.code));
@@ -149,7 +162,12 @@ impl Connection {
     fn wait_for_start(&mut self, moment: Moment, refusal: &Refusal) {
         let grace = match self.verdict {
             Verdict::Starting(grace) => grace,
-            _ => Grace { until: moment.now + self.peer.settings.starting_grace, overdue: false },
+            _ => Grace {
+                until: moment.now + self.peer.settings.starting_grace,
+                overdue: false,
+                promised: true,
+                code: RefusalCode::StartingOverdue,
+            },
         };
         let asked = refusal.retry_after_ms.map_or(STARTING_WAIT, Duration::from_millis);
         let delay = asked.clamp(STARTING_WAIT_BOUNDS.0, STARTING_WAIT_BOUNDS.1);
@@ -181,12 +199,14 @@ impl Connection {
         self.tracker.excuse(moment, self.peer.problem(refusal), StatusSource::Event);
     }
 
-    /// The gateway said that it restarts; `expected` is how long it thinks that takes. Said twice, the first counts.
+    /// The gateway said that it goes down; `expected` is how long it thinks a restart takes, none where it didn't promise to come
+    /// back. Said twice, the first counts.
     pub(super) fn announce_restart(&mut self, moment: Moment, expected: Option<Duration>) {
         if !matches!(self.verdict, Verdict::Restarting(_)) {
-            let expected = expected.unwrap_or_default().min(MAX_ANNOUNCED_RESTART);
-            let until = moment.now + expected + self.peer.settings.restarting_grace;
-            self.verdict = Verdict::Restarting(Grace { until, overdue: false });
+            let length = expected.unwrap_or_default().min(MAX_ANNOUNCED_RESTART);
+            let until = moment.now + length + self.peer.settings.restarting_grace;
+            let (promised, code) = (expected.is_some(), RefusalCode::RestartOverdue);
+            self.verdict = Verdict::Restarting(Grace { until, overdue: false, promised, code });
         }
     }
 
@@ -197,10 +217,7 @@ impl Connection {
             return;
         }
         grace.overdue = true;
-        let code = match self.verdict {
-            Verdict::Starting(_) => RefusalCode::StartingOverdue,
-            _ => RefusalCode::RestartOverdue,
-        };
+        let code = grace.code;
         if self.active().is_some() {
             return self.end(moment, Refusal::new(code, ""));
         }

@@ -58,7 +58,7 @@ impl Connection {
 
     fn sign_of_life(&mut self, moment: Moment) {
         if let State::Live(active) = &mut self.state {
-            if active.heartbeat.on_frame() {
+            if active.heartbeat.on_frame(moment.now) {
                 self.tracker.mark();
             }
             self.tracker.seen(moment);
@@ -128,6 +128,9 @@ impl Connection {
     /// A frame answers a request of this connection.
     fn answered(&mut self, moment: Moment, settled: Settled<PendingKind>, outcome: Result<Value, WireError>) {
         let State::Live(active) = &mut self.state else { return };
+        if active.pending.is_empty() {
+            active.heartbeat.all_answered();
+        }
         let said = if outcome.is_ok() { "ok" } else { "refused" };
         let outcome = outcome.map_err(|error| match active.capabilities.learn(&settled.method, &error) {
             true => NoAnswer::NotOffered(error),

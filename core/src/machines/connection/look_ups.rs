@@ -270,7 +270,7 @@ impl LookUps {
                 runs.follow(&run_id, session_key.as_deref());
                 runs.accepted(&run_id, true, false);
             }
-            Ok(RunFinding::Ended(_)) => runs.settle(&run_id, deadline),
+            Ok(RunFinding::Ended(_)) => runs.settle(&run_id, session_key.as_deref(), deadline),
             _ => {}
         }
         turn.push(Effect::AnswerFinding(call, result.map(|finding| LookedUp { finding, session_key })));

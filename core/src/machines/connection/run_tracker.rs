@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use gatewarden_protocol::SessionsEvent;
+
 use super::run_words::{Confidence, RunProgress, RunUpdate};
 use super::work_request::is_own_session;
 use crate::run::{RunNotice, RunStage};
@@ -27,6 +29,8 @@ pub(super) struct RunTracker {
     dues: BTreeSet<(Instant, u64)>,
     last_number: u64,
     open: usize,
+    /// What runs tell of their sessions since that was last taken.
+    sessions: Vec<SessionsEvent>,
 }
 
 #[derive(Debug)]
@@ -95,8 +99,8 @@ impl RunTracker {
     }
 
     /// How it ended was told in another way: nothing more is told of it.
-    pub(super) fn settle(&mut self, run_id: &str, now: Instant) {
-        self.follow(run_id, None);
+    pub(super) fn settle(&mut self, run_id: &str, session_key: Option<&str>, now: Instant) {
+        self.follow(run_id, session_key);
         if let Some(number) = self.numbers.get(run_id).copied()
             && self.runs.get(&number).is_some_and(|run| !run.ended)
         {
@@ -109,6 +113,23 @@ impl RunTracker {
         if let Some(number) = self.numbers.get(run_id) {
             self.remove(*number);
         }
+    }
+
+    /// A run began in its session, of which nothing may have been heard yet.
+    pub(super) fn begun(&mut self, run_id: &str) {
+        self.tell_session(run_id, true);
+    }
+
+    fn tell_session(&mut self, run_id: &str, running: bool) {
+        if let Some(key) = self.session_of(run_id) {
+            let run_id = Some(run_id.to_owned());
+            self.sessions.push(SessionsEvent::Run { key, run_id, running, at_ms: None });
+        }
+    }
+
+    /// What the runs told of their sessions.
+    pub(super) fn take_session_events(&mut self) -> Vec<SessionsEvent> {
+        std::mem::take(&mut self.sessions)
     }
 
     /// Whether the gateway has said anything of it.
@@ -252,6 +273,7 @@ impl RunTracker {
         run.ended = true;
         run.candidate = None;
         let notice = run.notice(stage);
+        self.tell_session(&notice.run_id, false);
         self.open = self.open.saturating_sub(1);
         self.set_due(number, Some(now + REMEMBERED));
         Some(notice)

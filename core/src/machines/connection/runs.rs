@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::capabilities::{Kill, PauseResume, RunKind};
 use gatewarden_protocol::hello::HelloForm;
-use gatewarden_protocol::{Dialect, Event, Quirk, Settled, WireError};
+use gatewarden_protocol::{Dialect, Event, Quirk, SessionsEvent, Settled, WireError};
 use serde_json::{Value, json};
 
 use super::active::{ActiveConnection, ready};
@@ -230,6 +230,7 @@ impl Runs {
     /// Answers the caller with the acceptance.
     fn accept(&mut self, turn: &mut Turn<'_>, call: CallToken, payload: Value, run_id: String, running: bool) {
         let Some(starting) = self.starting.remove(&call) else { return };
+        let is_news = !self.tracker.heard_of(&starting.spawn_id);
         let told = run_words::session_key(&payload);
         // A session that nobody named is the run's own.
         let alone = starting.request.session_key.is_none() && told.is_some();
@@ -237,6 +238,9 @@ impl Runs {
         self.tracker.follow(&run_id, session_key.as_deref());
         if alone {
             self.tracker.has_own_session(&run_id);
+        }
+        if is_news {
+            self.tracker.begun(&run_id);
         }
         let accepted = Accepted {
             run_id,
@@ -321,6 +325,11 @@ impl Runs {
     /// The session that a run of ours is in.
     pub(super) fn session_of(&self, run_id: &str) -> Option<String> {
         self.tracker.session_of(run_id)
+    }
+
+    /// What the runs started here tell of their sessions: of some gateways nothing else would for minutes.
+    pub(super) fn take_session_events(&mut self) -> Vec<SessionsEvent> {
+        self.tracker.take_session_events()
     }
 
     /// An event that may be about a run of ours.

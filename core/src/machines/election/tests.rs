@@ -14,7 +14,7 @@ fn gateway(id: i64, now: Instant) -> Candidate {
         configured: id == 1,
         usable: true,
         drained: false,
-        held_down: false,
+        held_until: None,
         priority: 0,
         active_sessions: 0,
         latency_us: 1_000,
@@ -184,13 +184,35 @@ fn a_higher_priority_takes_over_from_a_stand_in_after_the_delay() {
 }
 
 #[test]
+fn while_the_configured_primary_waits_to_come_back_the_reason_says_for_what_and_until_when() {
+    let now = start();
+    let mut election = election(now);
+    election.decide(now, &[gateway(1, now), gateway(2, now)], false);
+    election.decide(now, &[down(gateway(1, now)), gateway(2, now)], false);
+    assert_eq!((election.reason(), election.reason_ends()), ("the configured primary is not usable", None));
+    let back = now + Duration::from_secs(5);
+    assert_eq!(election.decide(back, &[gateway(1, back), gateway(2, now)], false), None);
+    assert!(election.reason().contains("takes over once it has stayed so"), "{}", election.reason());
+    assert_eq!(election.reason_ends(), election.next_deadline());
+    let mut held = gateway(1, back);
+    held.held_until = Some(back + Duration::from_secs(300));
+    election.decide(back, &[held.clone(), gateway(2, now)], false);
+    assert!(election.reason().contains("held down"), "{}", election.reason());
+    assert_eq!(election.reason_ends(), held.held_until);
+    election.decide(back, &[gateway(1, back), gateway(2, now)], true);
+    assert!(election.reason().contains("own network"), "{}", election.reason());
+    election.decide(back, &[down(gateway(1, back)), gateway(2, now)], false);
+    assert_eq!((election.reason(), election.reason_ends()), ("the configured primary is not usable", None));
+}
+
+#[test]
 fn drained_gateways_never_act_and_held_down_ones_only_where_nobody_else_can() {
     let now = start();
     let mut election = election(now);
     let mut drained = gateway(2, now);
     drained.drained = true;
     let mut held = gateway(3, now);
-    held.held_down = true;
+    held.held_until = Some(now);
     let fleet = [down(gateway(1, now)), drained.clone(), held.clone()];
     assert_eq!(election.decide(now, &fleet, false).unwrap().to, Some(GatewayId(3)));
     assert_eq!(election.decide(now, &[down(gateway(1, now)), drained.clone(), down(held)], false).unwrap().to, None);
@@ -263,7 +285,7 @@ proptest! {
                     configured: index == configured,
                     usable: *usable,
                     drained: *drained,
-                    held_down: *held_down,
+                    held_until: held_down.then_some(now),
                     priority: *priority,
                     active_sessions: *sessions,
                     latency_us: *latency,
@@ -281,8 +303,8 @@ proptest! {
                 Some(id) => {
                     let acting = may_act.iter().find(|c| c.id == id);
                     prop_assert!(acting.is_some(), "an unusable gateway acts");
-                    if acting.unwrap().held_down {
-                        prop_assert!(may_act.iter().all(|c| c.held_down));
+                    if acting.unwrap().held_until.is_some() {
+                        prop_assert!(may_act.iter().all(|c| c.held_until.is_some()));
                     }
                 }
             }

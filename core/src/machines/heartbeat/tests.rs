@@ -99,7 +99,7 @@ fn any_frame_makes_an_unanswered_heartbeat_late_instead_of_missed() {
     let mut heartbeat = documented();
     heartbeat.start(begin);
     heartbeat.on_deadline(begin);
-    heartbeat.on_frame();
+    heartbeat.on_frame(begin);
     assert_eq!(heartbeat.on_deadline(begin + 10 * SECOND), Some(HeartbeatEffect::Late));
     assert!(heartbeat.is_late());
     assert_eq!(heartbeat.misses(), 0);
@@ -116,9 +116,9 @@ fn a_frame_between_two_misses_breaks_the_row() {
     heartbeat.start(begin);
     heartbeat.on_deadline(begin);
     assert_eq!(heartbeat.on_deadline(begin + 10 * SECOND), Some(HeartbeatEffect::Missed(1)));
-    assert!(heartbeat.on_frame());
+    assert!(heartbeat.on_frame(begin + 11 * SECOND));
     assert_eq!(heartbeat.misses(), 0);
-    assert!(!heartbeat.on_frame());
+    assert!(!heartbeat.on_frame(begin + 11 * SECOND));
 }
 
 #[test]
@@ -144,6 +144,70 @@ fn a_probe_hastens_the_next_heartbeat_but_never_doubles_one() {
     heartbeat.on_reply(begin);
     heartbeat.hasten(begin + SECOND);
     assert_eq!(heartbeat.on_deadline(begin + SECOND), Some(HeartbeatEffect::Send));
+}
+
+#[test]
+fn silence_after_a_request_shows_within_5_s_and_ends_the_connection_8_s_later() {
+    let begin = start();
+    let mut heartbeat = documented();
+    heartbeat.start(begin);
+    heartbeat.on_deadline(begin);
+    heartbeat.on_reply(begin);
+    heartbeat.on_request(begin + 4 * SECOND);
+    heartbeat.on_request(begin + 5 * SECOND);
+    let seen = run(&mut heartbeat, begin, 200 * SECOND);
+    assert_eq!(
+        seen,
+        [
+            (6, HeartbeatEffect::Send),
+            (9, HeartbeatEffect::Missed(1)),
+            (10, HeartbeatEffect::Send),
+            (13, HeartbeatEffect::Missed(2)),
+            (14, HeartbeatEffect::Send),
+            (17, HeartbeatEffect::Lost),
+        ]
+    );
+}
+
+#[test]
+fn silence_after_a_request_shortens_the_wait_for_a_heartbeat_under_way() {
+    let begin = start();
+    let mut heartbeat = documented();
+    heartbeat.start(begin);
+    heartbeat.on_deadline(begin);
+    heartbeat.on_request(begin + SECOND);
+    assert_eq!(run(&mut heartbeat, begin, 6 * SECOND), [(6, HeartbeatEffect::Missed(1))]);
+}
+
+#[test]
+fn a_request_that_is_answered_asks_for_no_heartbeat_and_a_slow_one_for_a_single_one() {
+    let begin = start();
+    let mut heartbeat = documented();
+    heartbeat.start(begin);
+    heartbeat.on_deadline(begin);
+    heartbeat.on_reply(begin);
+    heartbeat.on_request(begin + SECOND);
+    heartbeat.all_answered();
+    assert_eq!(heartbeat.next_deadline(), Some(begin + 30 * SECOND));
+    heartbeat.on_request(begin + 2 * SECOND);
+    // What else comes in puts the question off.
+    heartbeat.on_frame(begin + 3 * SECOND);
+    assert_eq!(run(&mut heartbeat, begin, 5 * SECOND), [(5, HeartbeatEffect::Send)]);
+    heartbeat.on_reply(begin + 5 * SECOND);
+    assert_eq!(heartbeat.next_deadline(), Some(begin + 35 * SECOND));
+}
+
+#[test]
+fn a_gateway_that_is_heard_after_silence_gets_the_usual_time_to_answer() {
+    let begin = start();
+    let mut heartbeat = documented();
+    heartbeat.start(begin);
+    heartbeat.on_deadline(begin);
+    heartbeat.on_reply(begin);
+    heartbeat.on_request(begin);
+    run(&mut heartbeat, begin, 2 * SECOND);
+    heartbeat.on_frame(begin + 4 * SECOND);
+    assert_eq!(heartbeat.next_deadline(), Some(begin + 12 * SECOND));
 }
 
 #[test]
@@ -187,7 +251,8 @@ proptest! {
             let at = heartbeat.next_deadline().unwrap();
             let effect = heartbeat.on_deadline(at);
             prop_assert!(!matches!(effect, Some(HeartbeatEffect::Lost | HeartbeatEffect::Missed(_))));
-            heartbeat.on_frame();
+            heartbeat.on_request(at);
+            heartbeat.on_frame(at);
         }
     }
 }

@@ -37,7 +37,6 @@ fn a_gateway_that_answers_ping_requests_keeps_getting_them() {
 fn a_frozen_gateway_shows_within_40_s_and_is_dropped_within_a_minute() {
     let mut sim = Sim::online();
     let begun = sim.seconds();
-    sim.call(1, "agent");
     sim.pass_s(39);
     assert_eq!(sim.status(), Status::Online);
     sim.pass(Duration::from_millis(1_100));
@@ -47,7 +46,31 @@ fn a_frozen_gateway_shows_within_40_s_and_is_dropped_within_a_minute() {
     assert_eq!((sim.status(), sim.code().as_deref()), (Status::Offline, Some("heartbeat_lost")));
     assert_eq!(sim.current().breaker.state, BreakerState::Open);
     assert_eq!(sim.current().breaker.failures, 3);
+}
+
+#[test]
+fn a_frozen_gateway_that_is_given_work_shows_within_5_s_and_is_dropped_within_13() {
+    let mut sim = Sim::online();
+    sim.call(1, "agent");
+    sim.pass_s(4);
+    assert_eq!(sim.status(), Status::Online);
+    sim.pass_s(1);
+    assert_eq!((sim.status(), sim.code().as_deref()), (Status::Timeout, Some("heartbeat_missed")));
+    sim.pass_s(8);
+    assert_eq!((sim.connection.phase(), sim.status()), (Phase::Backoff, Status::Offline));
+    assert_eq!(sim.code().as_deref(), Some("heartbeat_lost"));
     assert_eq!(sim.answers().len(), 1, "who waited is told");
+}
+
+#[test]
+fn a_gateway_that_thinks_long_about_a_request_is_asked_once_and_stays_online() {
+    let mut sim = Sim::online();
+    sim.call(1, "agent");
+    sim.pass_s(2);
+    assert!(sim.pong() > 0, "it is asked");
+    sim.pass_s(25);
+    assert!(sim.news().iter().all(|effect| !matches!(effect, Effect::Ping(..))));
+    assert_eq!(sim.status(), Status::Online);
 }
 
 #[test]
@@ -242,7 +265,7 @@ fn calls_fail_with_words_that_name_the_gateway() {
         json!({"type":"res","id":id,"ok":false,"error":{"code":"INVALID_REQUEST","message":"session not found: x"}}),
     );
     sim.call(3, "chat.send");
-    sim.pass_s(31);
+    sim.pass_alive(31);
     let failures: Vec<_> = sim.answers().into_iter().map(|(_, result)| result.unwrap_err()).collect();
     let codes: Vec<_> = failures.iter().map(|failure| failure.code.as_str()).collect();
     assert_eq!(codes, ["not_supported_by_gateway", "gateway_refused", "gateway_timeout"]);

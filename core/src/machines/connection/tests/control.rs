@@ -70,7 +70,7 @@ fn control_of_a_gateway_that_is_away_or_silent_is_answered() {
     assert_eq!(cut.answers().pop().unwrap().1.unwrap_err().code.as_str(), "gateway_unavailable");
     let mut silent = Sim::release(4);
     silent.controls(1, "k", SessionAction::Kill);
-    silent.pass_s(31);
+    silent.pass_alive(31);
     assert_eq!(silent.answers().pop().unwrap().1.unwrap_err().code.as_str(), "gateway_timeout");
 }
 

@@ -97,6 +97,20 @@ fn a_restart_that_comes_back_in_time_never_was_a_failure() {
 }
 
 #[test]
+fn a_gateway_that_was_stopped_and_refuses_connections_is_offline_within_ten_seconds() {
+    let mut sim = Sim::online();
+    sim.says(json!({"type":"event","event":"shutdown","payload":{"reason":"gateway stopping"}}));
+    sim.closes(Some(1012), "service restart");
+    sim.until_next_dial();
+    sim.dial_failed(DialFailure::Refused);
+    assert_eq!(sim.status(), Status::Degraded, "a service manager may start it again");
+    sim.until_next_dial();
+    sim.dial_failed(DialFailure::Refused);
+    sim.pass(Duration::from_secs_f64(10.0 - sim.seconds()));
+    assert_eq!((sim.status(), sim.code().as_deref()), (Status::Offline, Some("connection_refused")));
+}
+
+#[test]
 fn a_gateway_that_announced_a_restart_and_never_closes_is_left_when_it_is_overdue() {
     let mut sim = Sim::online();
     sim.says(

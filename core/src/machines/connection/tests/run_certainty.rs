@@ -88,9 +88,7 @@ fn a_refusal_before_acceptance_is_certain_and_in_the_gateways_words() {
 fn an_answer_that_never_comes_leaves_it_open() {
     let mut sim = Sim::release(4);
     sim.starts(1, task());
-    sim.pass_s(29);
-    sim.event("tick", json!({"ts":1}));
-    sim.pass_s(2);
+    sim.pass_alive(31);
     assert_eq!(sim.not_accepted().certainty, Certainty::Unknown);
     assert_eq!(sim.not_accepted().failure.code.as_str(), "gateway_timeout");
 

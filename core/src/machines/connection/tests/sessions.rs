@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use gatewarden_protocol::sessions::SessionStatus;
 use serde_json::json;
 
 use super::super::*;
-use super::run_sim::hello_of;
+use super::run_sim::{SPAWN, hello_of, task};
 use super::sim::{START_MS, Sim, record};
 
 fn created(sim: &mut Sim, key: &str) {
@@ -20,6 +21,39 @@ fn the_list_read_after_connecting_is_told_whole_and_newest_first() {
     assert!(told[0].complete);
     let keys: Vec<&str> = told[0].rows.iter().map(|row| row.key.as_str()).collect();
     assert_eq!(keys, ["agent:main:a", "agent:main:b"]);
+}
+
+fn status_of(sim: &Sim, key: &str) -> Option<Option<SessionStatus>> {
+    sim.snapshots().last()?.rows.iter().find(|row| row.key == key).map(|row| row.status)
+}
+
+#[test]
+fn the_session_of_an_accepted_run_is_known_at_once_and_ends_with_it() {
+    let key = format!("agent:main:gatewarden-{SPAWN}");
+    for protocol in [3, 4] {
+        let mut sim = Sim::release(protocol);
+        sim.pass_s(1);
+        sim.starts(1, task());
+        assert_eq!(status_of(&sim, &key), None);
+        sim.replies(json!({"runId":SPAWN,"status":"accepted"}));
+        assert_eq!(status_of(&sim, &key), Some(Some(SessionStatus::Active)));
+        sim.event("chat", json!({"runId":SPAWN,"sessionKey":key,"state":"error","errorMessage":"no model"}));
+        sim.pass_s(20);
+        assert_eq!(status_of(&sim, &key), Some(Some(SessionStatus::Completed)));
+    }
+}
+
+#[test]
+fn an_acceptance_that_comes_after_the_end_does_not_make_the_session_active_again() {
+    let key = format!("agent:main:gatewarden-{SPAWN}");
+    let mut sim = Sim::release(4);
+    sim.pass_s(1);
+    sim.starts(1, task());
+    sim.event("agent", json!({"runId":SPAWN,"sessionKey":key,"stream":"lifecycle","data":{"phase":"start"},"seq":1}));
+    sim.event("agent", json!({"runId":SPAWN,"sessionKey":key,"stream":"lifecycle","data":{"phase":"end"},"seq":2}));
+    sim.replies(json!({"runId":SPAWN,"status":"accepted"}));
+    sim.pass_s(1);
+    assert_eq!(status_of(&sim, &key), Some(Some(SessionStatus::Completed)));
 }
 
 #[test]

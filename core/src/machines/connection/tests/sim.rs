@@ -230,8 +230,16 @@ impl Sim {
             .collect()
     }
 
-    /// Sends a pong for each ping since the last look.
-    pub(super) fn pong(&mut self) {
+    /// The same with a gateway that answers pings and nothing else.
+    pub(super) fn pass_alive(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.pass_s(1);
+            self.pong();
+        }
+    }
+
+    /// Sends a pong for each ping since the last look; says how many.
+    pub(super) fn pong(&mut self) -> usize {
         let epoch = self.epoch();
         let pings: Vec<_> = self
             .news()
@@ -241,9 +249,10 @@ impl Sim {
                 _ => None,
             })
             .collect();
-        for payload in pings {
-            self.feed(Input::Socket(epoch, SocketInput::Pong(&payload)));
+        for payload in &pings {
+            self.feed(Input::Socket(epoch, SocketInput::Pong(payload)));
         }
+        pings.len()
     }
 
     /// The last frame sent to the gateway.
