@@ -20,7 +20,7 @@ use gatewarden_api::responses::KeyErrors;
 use super::audit::context::AuditContext;
 use super::auth::{Admin, Authorized, SESSION_COOKIE, cross_origin, is_from_elsewhere, is_same_origin, wrong_key};
 use super::context::{App, AppContext};
-use super::error::{Answer, invalid};
+use super::error::{Answer, ApiError, invalid};
 use super::input::{JsonBody, KeyPath, SmallJsonBody, path_id, read_query};
 use super::keyring::hash_hex;
 use super::peer::is_https;
@@ -120,11 +120,21 @@ pub(crate) async fn log_in(app: App, request: HttpRequest, body: SmallJsonBody) 
         return Err(cross_origin());
     }
     let LoginBody { api_key } = body.0.read()?;
+    let (cookie, answer) = open_session(&app, &request, api_key.expose().trim()).await?;
+    Ok(HttpResponse::Ok().cookie(cookie).json(answer))
+}
+
+/// Opens a browser session for whoever has this key.
+pub(crate) async fn open_session(
+    app: &App,
+    request: &HttpRequest,
+    api_key: &str,
+) -> Result<(Cookie<'static>, LoginAnswer), ApiError> {
     let now_s = app.now_s();
-    let Some(key) = app.keys.verify(api_key.expose().trim(), now_s) else {
-        return Err(wrong_key(&request, &app));
+    let Some(key) = app.keys.verify(api_key, now_s) else {
+        return Err(wrong_key(request, app));
     };
-    if let Some(audit) = AuditContext::of(&request) {
+    if let Some(audit) = AuditContext::of(request) {
         audit.see_caller(&key);
     }
     let token = new_token()?;
@@ -139,9 +149,8 @@ pub(crate) async fn log_in(app: App, request: HttpRequest, body: SmallJsonBody) 
     };
     app.store.insert_web_session(session).await?;
     tracing::info!(key.name = key.name, key.role = key.role.as_str(), "browser session opened");
-    let cookie = cookie(&request, &app, token, CookieDuration::seconds(lifetime));
-    let answer = LoginAnswer { name: key.name.clone(), role: key.role.as_str().to_owned(), expires_at };
-    Ok(HttpResponse::Ok().cookie(cookie).json(answer))
+    let cookie = cookie(request, app, token, CookieDuration::seconds(lifetime));
+    Ok((cookie, LoginAnswer { name: key.name.clone(), role: key.role.as_str().to_owned(), expires_at }))
 }
 
 /// Log a browser out
