@@ -228,7 +228,7 @@ impl App {
         let log_relay = LogRelayActor::start(LogRelayParts {
             registry: registry.clone().recipient(),
             roster: roster.clone(),
-            events,
+            events: events.clone(),
             timeout: config.gateway.request_timeout,
             clock: clock.clone(),
         });
@@ -255,6 +255,7 @@ impl App {
             roster: roster.clone(),
             registry: RegistrySender::new(&registry),
             event_hub: event_hub.clone(),
+            events,
             log_relay: BoundedSender::new("relay of log entries", log_relay.recipient(), RELAYS),
             audit: audit.clone(),
             store: store.clone(),

@@ -17,9 +17,9 @@ export function capitalized(text) {
   return text.charAt(0).toUpperCase() + text.slice(1).replaceAll("_", " ");
 }
 
-/** The address as one text; a URL has its port already. @param {{host: string, port: number}} gateway */
+/** The address as one text; a URL has its port already, and of those without TLS the scheme says nothing more. @param {{host: string, port: number}} gateway */
 export function addressOf({ host, port }) {
-  if (host.includes("://")) return host;
+  if (host.includes("://")) return host.replace(/^(ws|http):\/\/([^/]*:\d+)\/?$/, "$2");
   return host.includes(":") && !host.startsWith("[") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 

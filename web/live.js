@@ -126,11 +126,11 @@ async function measure() {
   }
 }
 
-/** @param {Message & {now?: number, server_time_ms?: number}} message */
+/** @param {Message} message */
 function hear(message) {
   lastHeard = serverNow();
-  const told = message.type === "keepalive" ? (message.ts ?? null) : (message.ts ?? null);
-  if (told) hearServerTime(told);
+  // An event that is replayed is older than it looks.
+  if (message.type === "keepalive" && message.ts) hearServerTime(message.ts);
   const known = link.peek();
   if (known.state !== "live" || lastHeard - (known.asOf ?? 0) > 900) link.value = { ...known, state: "live", asOf: lastHeard, why: "" };
   if (message.type === "keepalive") return;

@@ -8,11 +8,12 @@ pub mod messages;
 pub mod subscriber;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use actix::prelude::*;
 
 pub use self::messages::EventPublisher;
-use self::messages::{Backlog, EndStreams, Publish, Subscribe};
+use self::messages::{EndStreams, Publish, Shared, Subscribe};
 use self::subscriber::{Delivery, SubscriptionFeed};
 use crate::clock::Clock;
 use crate::event::Event;
@@ -33,7 +34,7 @@ pub struct EventHubActor {
     ring: ReplayRing,
     feeds: Vec<SubscriptionFeed>,
     places: usize,
-    backlog: Arc<Backlog>,
+    shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     ended: bool,
 }
@@ -48,18 +49,19 @@ impl EventHubActor {
     /// The same with so many places for subscribers.
     pub fn start_with(places: usize, clock: Clock, metrics: Arc<Metrics>) -> (Addr<Self>, EventPublisher) {
         let start_id = u64::try_from(clock.wall_ms()).unwrap_or(0).saturating_mul(1_000);
-        let backlog = Arc::new(Backlog::default());
+        let shared = Arc::new(Shared::default());
+        shared.newest.store(start_id, Ordering::Release);
         let hub = Self {
             clock,
             ring: ReplayRing::new(start_id, RING_EVENTS, RING_BYTES),
             feeds: Vec::new(),
             places,
-            backlog: backlog.clone(),
+            shared: shared.clone(),
             metrics,
             ended: false,
         };
         let addr = Actor::start(hub);
-        let publisher = EventPublisher::new(addr.clone().recipient(), backlog);
+        let publisher = EventPublisher::new(addr.clone().recipient(), shared);
         (addr, publisher)
     }
 
@@ -71,7 +73,13 @@ impl EventHubActor {
             dropped += lost.unwrap_or_default();
             lost.is_some()
         });
+        self.note_wanted();
         dropped
+    }
+
+    fn note_wanted(&self) {
+        let wanted = self.feeds.iter().fold(0, |bits, feed| bits | feed.filter.bits());
+        self.shared.wanted.store(wanted, Ordering::Release);
     }
 }
 
@@ -84,15 +92,19 @@ impl Handler<Publish> for EventHubActor {
 
     fn handle(&mut self, message: Publish, _: &mut Self::Context) {
         let Publish { kind, data, .. } = message;
-        let lost = self.backlog.take_lost();
+        let lost = self.shared.take_lost();
         if lost > 0 {
             self.metrics.count_events_lost(u64::try_from(lost).unwrap_or(u64::MAX));
             // Nobody can tell who would have wanted the lost ones.
             self.deliver(&Delivery::Reset { last_id: self.ring.last_id() });
         }
-        let event = Arc::new(Event::new(self.ring.next_id(), kind, self.clock.wall_ms(), &data));
-        self.ring.push(event.clone());
+        let id = if kind.is_numbered() { self.ring.next_id() } else { self.ring.last_id() };
+        let event = Arc::new(Event::new(id, kind, self.clock.wall_ms(), &data));
+        if kind.is_numbered() {
+            self.ring.push(event.clone());
+        }
         let dropped = self.deliver(&Delivery::Event(event));
+        self.shared.newest.store(id, Ordering::Release);
         self.metrics.count_event(kind, self.feeds.len(), dropped);
     }
 }
@@ -117,8 +129,9 @@ impl Handler<Subscribe> for EventHubActor {
             None => (newest, Vec::new()),
         };
         let (feed, subscription) =
-            subscriber::pair(message.holder, message.filter, message.queue, starts_after, missed);
+            subscriber::pair(message.holder, message.filter, message.queue, starts_after, missed, self.shared.clone());
         self.feeds.push(feed);
+        self.note_wanted();
         MessageResult(Ok(subscription))
     }
 }

@@ -157,7 +157,7 @@ request! {
     }
     /// Which events are wanted.
     EventsQuery {
-        /// Types to be sent, separated by commas; all but log by default
+        /// Types to be sent, separated by commas; all but log and gateway.vitals by default
         types: Option<String> = raw() => "gateway.status,gateway.primary";
         /// Log entries of these gateways only, separated by commas; other types are not affected
         gateway_id: Option<String> = raw() => "1,2";

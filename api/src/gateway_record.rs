@@ -10,8 +10,9 @@ use utoipa::{PartialSchema as _, ToSchema};
 
 use gatewarden_protocol::Secret;
 
+use crate::daemon::{ActingPrimaryStatus, GatewayCounts};
 use crate::gateways::{Breaker, LastError, Pairing, Process};
-use crate::names::{ConnectionPhase, Dialect, HealthStatus, StatusSource, Transport};
+use crate::names::{BreakerState, ConnectionPhase, Dialect, HealthStatus, ProcessState, StatusSource, Transport};
 use crate::pages::Part;
 use crate::request::{Fields, Rule, request};
 use crate::rules::{
@@ -182,6 +183,164 @@ pub struct GatewayList {
     /// Which part it is.
     #[serde(flatten)]
     pub part: Part,
+}
+
+/// The whole fleet for lists, with what a list shows. `ETag` and `If-None-Match` work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Fleet {
+    /// The number of the newest event that this includes: `last_event_id` of a stream that goes on from here without a gap.
+    pub last_event: u64,
+    /// The configured primary.
+    pub primary: Option<i64>,
+    /// Who acts as primary.
+    pub acting_primary: Option<ActingPrimaryStatus>,
+    /// How many gateways there are.
+    pub counts: GatewayCounts,
+    /// Why the daemon doubts its own network, while it does.
+    pub self_doubt: Option<String>,
+    /// All gateways: the configured primary first, then by name.
+    pub gateways: Vec<FleetRow>,
+}
+
+/// A gateway in a list. The fields mean what they mean in a gateway; what is false, empty, 0 or unknown is left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FleetRow {
+    /// Figures, with the gateway's id.
+    #[serde(flatten)]
+    pub figures: FleetFigures,
+    /// Unique.
+    #[schema(example = "production")]
+    pub name: String,
+    /// Host name, address or URL, as given.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Free labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// `online`, `degraded`, `timeout`, `offline` or `unknown`.
+    #[schema(value_type = HealthStatus, example = "online")]
+    pub status: String,
+    /// When the status took its present value.
+    pub since: i64,
+    /// Phase of the connection.
+    #[schema(value_type = ConnectionPhase, example = "ready")]
+    pub phase: String,
+    /// State of the circuit breaker, while it is not closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BreakerState>)]
+    pub breaker: Option<String>,
+    /// Why the status is not online.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    /// When the next attempt is due, while waiting for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<i64>,
+    /// Attempts since the last stable connection.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reconnect_attempts: u32,
+    /// The configured primary.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_primary: bool,
+    /// Whether it acts as primary right now.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub acting_primary: bool,
+    /// No new work is routed here.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drained: bool,
+    /// Whether a token is set.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub token_set: bool,
+    /// Whether it waits for somebody to approve this installation.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub awaits_pairing: bool,
+    /// The gateway's release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The protocol that was agreed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u32>,
+    /// State of its process on this machine, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ProcessState>)]
+    pub process: Option<String>,
+}
+
+/// What changes all the time in a gateway that is well; what is 0 or unknown is left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FleetFigures {
+    /// The gateway.
+    #[schema(example = 1)]
+    pub id: i64,
+    /// Last round trip in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<i64>,
+    /// When it last answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<i64>,
+    /// Of the knowledge behind the status.
+    pub as_of: i64,
+    /// Active sessions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sessions_count: i64,
+    /// Agents.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub agents_count: i64,
+}
+
+/// What a `gateway.vitals` event says: what of the rows of `GET /api/fleet` is different since the one before it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct FleetNews {
+    /// Gateways of which only figures are new: all figures of each.
+    pub figures: Vec<FleetFigures>,
+    /// New gateways, and those of which more is new: whole rows.
+    pub rows: Vec<FleetRow>,
+    /// Gateways that are gone.
+    pub removed: Vec<i64>,
+    /// Why the daemon doubts its own network; null while it doesn't.
+    pub self_doubt: Option<String>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_zero<N: PartialEq + Default>(number: &N) -> bool {
+    *number == N::default()
+}
+
+impl From<Gateway> for FleetRow {
+    fn from(gateway: Gateway) -> Self {
+        Self {
+            figures: FleetFigures {
+                id: gateway.id,
+                latency: gateway.latency,
+                last_seen: gateway.last_seen,
+                as_of: gateway.as_of,
+                sessions_count: gateway.sessions_count,
+                agents_count: gateway.agents_count,
+            },
+            name: gateway.name,
+            host: gateway.host,
+            port: gateway.port,
+            labels: gateway.labels,
+            status: gateway.status,
+            since: gateway.since,
+            phase: gateway.phase,
+            breaker: Some(gateway.breaker.state).filter(|state| state != "closed"),
+            last_error: gateway.last_error,
+            next_attempt: gateway.next_attempt,
+            reconnect_attempts: gateway.reconnect_attempts,
+            is_primary: gateway.is_primary,
+            acting_primary: gateway.acting_primary,
+            drained: gateway.drained,
+            token_set: gateway.token_set,
+            awaits_pairing: gateway.pairing.is_some(),
+            version: gateway.version,
+            protocol: gateway.protocol,
+            process: gateway.process.map(|process| process.state),
+        }
+    }
 }
 
 /// One gateway.

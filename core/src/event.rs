@@ -13,6 +13,8 @@ gatewarden_protocol::named! {
     pub enum EventKind {
         /// A gateway's status changed.
         GatewayStatus = "gateway.status",
+        /// What of gateways' rows in the fleet is new, at most once a second. Neither numbered nor kept for replay.
+        GatewayVitals = "gateway.vitals",
         /// Another gateway acts as primary.
         GatewayPrimary = "gateway.primary",
         /// A gateway refuses us for a reason that only a change can cure.
@@ -40,6 +42,16 @@ impl EventKind {
     /// Whether only admins may see it.
     pub fn is_for_admins(self) -> bool {
         self == Self::Audit
+    }
+
+    /// Whether it comes only to whom names it: it costs work that nobody else should cause, or has what is told elsewhere, too.
+    pub fn is_on_request(self) -> bool {
+        matches!(self, Self::Log | Self::GatewayVitals)
+    }
+
+    /// Whether it has a number, and whoever returns gets what of it was missed.
+    pub fn is_numbered(self) -> bool {
+        self != Self::GatewayVitals
     }
 
     fn bit(self) -> u16 {
@@ -82,9 +94,19 @@ impl EventFilter {
         self.lets_through(event.kind) && named()
     }
 
+    /// Whether a kind is among such bits.
+    pub fn is_among(kind: EventKind, bits: u16) -> bool {
+        bits & kind.bit() != 0
+    }
+
     /// Whether anything but log entries passes.
     pub fn lets_others_through(&self) -> bool {
         self.kinds & !EventKind::Log.bit() != 0
+    }
+
+    /// The kinds that may pass, one bit each.
+    pub fn bits(&self) -> u16 {
+        self.kinds
     }
 
     /// Whether events of this kind may pass.
@@ -96,7 +118,7 @@ impl EventFilter {
 /// One event. What goes over the wire is rendered once and shared by all subscribers.
 #[derive(Debug)]
 pub struct Event {
-    /// Grows by one; starts anew, far higher, with each run of the daemon.
+    /// Grows by one; starts anew, far higher, with each run of the daemon. Of an event without a number that of the one before it.
     pub id: u64,
     /// Its type.
     pub kind: EventKind,
@@ -122,7 +144,8 @@ impl Event {
     pub fn new(id: u64, kind: EventKind, ts_ms: i64, data: &Value) -> Self {
         // A tree of JSON values always renders, and on one line.
         let json = serde_json::to_string(&Shown { kind, ts: ts_ms, data }).unwrap_or_else(|_| "{}".to_owned());
-        let head = format!("event: {}\nid: {id}\ndata: ", kind.as_str());
+        let number = if kind.is_numbered() { format!("id: {id}\n") } else { String::new() };
+        let head = format!("event: {}\n{number}data: ", kind.as_str());
         let json_ends = head.len() + json.len();
         let sse = Bytes::from([head.as_str(), json.as_str(), "\n\n"].concat());
         let log_of = data.get("gateway_id").and_then(Value::as_i64).filter(|_| kind == EventKind::Log).map(GatewayId);
@@ -131,6 +154,9 @@ impl Event {
 
     /// As WebSocket message: `{"id","type","ts","data"}`. Rendered for the first subscriber that wants it.
     pub fn socket_text(&self) -> Bytes {
+        if !self.kind.is_numbered() {
+            return self.json.clone();
+        }
         let render = || {
             let rest = self.json.strip_prefix(b"{").unwrap_or_default();
             Bytes::from([format!("{{\"id\":{},", self.id).as_bytes(), rest].concat())
@@ -169,6 +195,13 @@ mod tests {
             "event: log\nid: 7\ndata: {\"type\":\"log\",\"ts\":5,\"data\":{\"line\":\"two\\nlines\"}}\n\n"
         );
         assert_eq!(event.socket_text(), r#"{"id":7,"type":"log","ts":5,"data":{"line":"two\nlines"}}"#);
+    }
+
+    #[test]
+    fn an_event_without_a_number_does_not_move_the_place_to_resume_from() {
+        let event = Event::new(7, EventKind::GatewayVitals, 5, &serde_json::json!({}));
+        assert_eq!(event.sse, "event: gateway.vitals\ndata: {\"type\":\"gateway.vitals\",\"ts\":5,\"data\":{}}\n\n");
+        assert_eq!(event.socket_text(), r#"{"type":"gateway.vitals","ts":5,"data":{}}"#);
     }
 
     #[test]

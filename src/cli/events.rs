@@ -16,7 +16,7 @@ use crate::event_stream::StreamEvent;
 pub(super) struct EventsArgs {
     #[command(flatten)]
     daemon: DaemonArgs,
-    /// Only these types, separated by commas; all but log where none is named
+    /// Only these types, separated by commas; all but log and gateway.vitals where none is named
     #[arg(long, value_name = "TYPES")]
     types: Option<String>,
     /// Log entries of this gateway only; several may be given

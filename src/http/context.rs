@@ -13,7 +13,7 @@ use gatewarden_actors::agent_sync::SyncAgents;
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::Failure;
-use gatewarden_actors::event_hub::EventHubActor;
+use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::log_relay::RelayLogs;
 use gatewarden_actors::metrics::Metrics;
@@ -23,6 +23,7 @@ use gatewarden_actors::settings::ProcessSettings;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_listener::Connections;
 
+use super::fleet::Vitals;
 use super::gateway_view::ListBody;
 use super::headers::RequestIds;
 use super::keyring::Keyring;
@@ -41,6 +42,8 @@ pub(crate) struct AppState {
     pub(crate) roster: RosterReader,
     pub(crate) registry: RegistrySender,
     pub(crate) event_hub: Addr<EventHubActor>,
+    /// Tells of what the front itself sees.
+    pub(crate) events: EventPublisher,
     /// Gives log entries to the event hub.
     pub(crate) log_relay: BoundedSender<RelayLogs>,
     pub(crate) audit: AuditTrail,
@@ -71,6 +74,8 @@ pub(crate) struct AppContext {
     pub(crate) refusals: Refusals,
     /// The body of `GET /api/gateways`, kept while nothing changes.
     pub(crate) list: ListBody,
+    /// What followers of `gateway.vitals` know.
+    pub(crate) vitals: Vitals,
     pub(crate) connections: Connections,
     pub(crate) bodies: BodyBudget,
     pub(crate) request_ids: RequestIds,
@@ -97,6 +102,7 @@ impl AppContext {
             limits: Limits::new(&settings.rate_limits, &state.clock),
             refusals: Refusals::default(),
             list: ListBody::default(),
+            vitals: Vitals::default(),
             request_ids: RequestIds::new(),
             routes,
             document,

@@ -2,12 +2,14 @@
 //! `/api/status` in one document; `/metrics` for whom `metrics.access` lets read it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, get};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::metrics::ConnectionFigures;
+use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::daemon::{
     ActingPrimaryStatus, DaemonStatus, GatewayCounts, Health, PrimaryStatus, Ready, RegistryStatus, StoreStatus,
@@ -66,27 +68,32 @@ pub(crate) async fn ready(app: App) -> Answer {
     }
 }
 
+/// Who acts as primary.
+pub(crate) fn acting_primary(roster: &RosterReader) -> Option<ActingPrimaryStatus> {
+    let acting = roster.acting_primary()?;
+    Some(ActingPrimaryStatus { id: acting.id.0, name: acting.name.clone(), reason: acting.reason.clone() })
+}
+
+/// How many gateways of each status there are.
+pub(crate) fn counted(views: &[Arc<GatewayView>]) -> GatewayCounts {
+    let mut by_status: BTreeMap<String, usize> =
+        Status::ALL.iter().map(|status| (status.as_str().to_owned(), 0)).collect();
+    for view in views {
+        *by_status.entry(view.report.status.as_str().to_owned()).or_default() += 1;
+    }
+    GatewayCounts { total: views.len(), by_status }
+}
+
 /// Read the daemon's own state
 #[utoipa::path(tag = "Daemon", responses((status = 200, description = "The state", body = DaemonStatus)))]
 #[get("/api/status")]
 pub(crate) async fn read_status(_by: Authorized<Viewer>, app: App) -> HttpResponse {
     let views = app.roster.list();
-    let mut by_status: BTreeMap<String, usize> =
-        Status::ALL.iter().map(|status| (status.as_str().to_owned(), 0)).collect();
-    let mut sessions = 0_i64;
-    for view in &views {
-        *by_status.entry(view.report.status.as_str().to_owned()).or_default() += 1;
-        sessions = sessions.saturating_add(view.report.sessions_count.map_or(0, i64::from));
-    }
+    let sessions = views.iter().filter_map(|view| view.report.sessions_count).map(i64::from).sum();
     let primary = views.first().filter(|view| view.record.is_primary).map(|view| PrimaryStatus {
         id: view.record.id.0,
         name: view.record.name.clone(),
         status: view.report.status.as_str().to_owned(),
-    });
-    let acting_primary = app.roster.acting_primary().map(|acting| ActingPrimaryStatus {
-        id: acting.id.0,
-        name: acting.name.clone(),
-        reason: acting.reason.clone(),
     });
     // The writer answers without touching the database, so this doesn't wait for a locked one.
     let store_error = match tokio::time::timeout(Duration::from_secs(1), app.store.ping_writer()).await {
@@ -104,8 +111,8 @@ pub(crate) async fn read_status(_by: Authorized<Viewer>, app: App) -> HttpRespon
         uptime: app.uptime_s(),
         ready: app.readiness.why_not().is_none(),
         primary,
-        acting_primary,
-        gateways: GatewayCounts { total: views.len(), by_status },
+        acting_primary: acting_primary(&app.roster),
+        gateways: counted(&views),
         sessions,
         store: StoreStatus { ok: store_error.is_none(), writer_queue, reader_queue, error: store_error },
         registry: RegistryStatus { ok: registry_ok, in_flight: app.registry.in_flight() },

@@ -108,11 +108,8 @@ impl Shell {
              base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
              trusted-types 'none'"
         );
-        let preloads: String = assets
-            .first()
-            .iter()
-            .map(|url| format!("<link rel=\"modulepreload\" href=\"{url}\">\n"))
-            .collect();
+        let preloads: String =
+            assets.first().iter().map(|url| format!("<link rel=\"modulepreload\" href=\"{url}\">\n")).collect();
         let head = head("gatewarden", assets);
         let main = assets.url("main.js");
         let html = format!(

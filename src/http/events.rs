@@ -64,7 +64,7 @@ pub(crate) async fn follow_events(by: Authorized<StreamViewer>, app: App, reques
 /// A client's wishes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Types to be sent; empty for all but log entries.
+    /// Types to be sent; empty for all but those that come on request.
     pub(crate) kinds: Vec<EventKind>,
     /// The last event that the client saw, where it returns.
     pub(crate) last_seen: Option<u64>,
@@ -156,6 +156,9 @@ pub(crate) async fn join(app: &AppContext, caller: &Caller, wanted: &Wanted) -> 
     }
     let subscribe_to = Subscribe { holder: holder(caller), filter, last_seen: wanted.last_seen, queue: QUEUE };
     let subscription = subscribe(app, subscribe_to).await?;
+    if kinds.contains(&EventKind::GatewayVitals) {
+        app.vitals.begin(&app.roster);
+    }
     // Only whoever names them: a stream of everything must not make the daemon read the logs of a whole fleet.
     let logs = if kinds.contains(&EventKind::Log) {
         let relay = RelayLogs { gateways: wanted.logs_of.clone() };
@@ -177,7 +180,7 @@ fn holder(caller: &Caller) -> Holder {
     Holder { key: caller.key.limit_key(), is_admin: caller.is_at_least(Role::Admin) }
 }
 
-/// Without a choice: all that the role may follow, but log entries. A choice of more than it may is refused: a stream on which
+/// Without a choice: all that the role may follow, but those that come on request. A choice of more than it may is refused: a stream on which
 /// what was asked for never comes looks like one on which it doesn't happen.
 fn kinds_for(role: Role, wanted: &[EventKind]) -> Result<Vec<EventKind>, ApiError> {
     let needed = |kind: &EventKind| match kind {
@@ -186,7 +189,7 @@ fn kinds_for(role: Role, wanted: &[EventKind]) -> Result<Vec<EventKind>, ApiErro
         _ => Role::Viewer,
     };
     if wanted.is_empty() {
-        let unasked = |kind: &EventKind| *kind != EventKind::Log && needed(kind) <= role;
+        let unasked = |kind: &EventKind| !kind.is_on_request() && needed(kind) <= role;
         return Ok(EventKind::ALL.into_iter().filter(unasked).collect());
     }
     let beyond: Vec<String> = wanted
@@ -298,14 +301,14 @@ mod tests {
         assert_eq!(kinds_for(Role::Operator, &log).unwrap(), log);
         assert_eq!(kinds_for(Role::Admin, &log).unwrap(), log);
         let everything = kinds_for(Role::Admin, &[]).unwrap();
-        assert_eq!(everything.len(), EventKind::ALL.len() - 1);
-        assert!(!everything.contains(&EventKind::Log));
+        assert_eq!(everything.len(), EventKind::ALL.len() - 2);
+        assert!(!everything.contains(&EventKind::Log) && !everything.contains(&EventKind::GatewayVitals));
     }
 
     #[test]
     fn types_above_the_role_are_left_out_unasked_and_refused_by_name() {
         let of_viewer = kinds_for(Role::Viewer, &[]).unwrap();
-        assert_eq!(of_viewer.len(), EventKind::ALL.len() - 2);
+        assert_eq!(of_viewer.len(), EventKind::ALL.len() - 3);
         assert!(!of_viewer.contains(&EventKind::Audit));
         let refused = |role, wanted: &[EventKind]| kinds_for(role, wanted).unwrap_err().0;
         let failure = refused(Role::Viewer, &[EventKind::Log, EventKind::GatewayStatus, EventKind::Audit]);

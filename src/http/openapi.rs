@@ -7,9 +7,9 @@ use std::io::Read as _;
 
 use actix_web::body::{BodyStream, BoxBody, MessageBody, to_bytes};
 use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, AcceptEncoding, Encoding, HeaderValue};
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{Error, HttpMessage as _, HttpResponse, get, web};
+use actix_web::{Error, HttpResponse, get, web};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use gatewarden_actors::error::{ErrorCode, Failure};
@@ -36,6 +36,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::SESSION_COOKIE;
+use super::compression::takes_gzip;
 use super::context::App;
 use super::error::ApiError;
 
@@ -253,9 +254,7 @@ pub(crate) async fn as_the_client_takes_it(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let takes_gzip = request.get_header::<AcceptEncoding>().is_some_and(|accepted| {
-        accepted.negotiate([Encoding::gzip(), Encoding::identity()].iter()) == Some(Encoding::gzip())
-    });
+    let takes_gzip = takes_gzip(&request);
     let (request, response) = next.call(request).await?.into_parts();
     let (mut head, body) = response.into_parts();
     head.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));

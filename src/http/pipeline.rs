@@ -1,4 +1,4 @@
-//! What every request passes through, in this order: id, allowed hosts, CORS, the route, the audit log, headers, the log. One
+//! What every request passes through, in this order: id, allowed hosts, CORS, the route, the audit log, compression, headers, the log. One
 //! wrapper around all of it costs one allocation a request instead of one a step; the steps themselves are elsewhere. A
 //! request that may change something passes the route and the audit log in a task of its own ([`super::mutations`]).
 
@@ -18,6 +18,7 @@ use gatewarden_listener::AnswerBody;
 
 use super::audit::AuditGuard;
 use super::audit::context::{AuditContext, concerns};
+use super::compression::compress;
 use super::context::{App, AppContext};
 use super::error::{ApiError, add_detail, detailed, has_detail};
 use super::headers::{self, REQUEST_ID};
@@ -78,6 +79,7 @@ pub(crate) async fn run<B: MessageBody + 'static>(
         answer(&app, request, next, is_cross_origin).await?
     };
 
+    response = compress(response).await;
     // A stream has no end by itself, and the answer to HEAD has no body to end with.
     if method == Method::HEAD && response.response().body().size() == BodySize::Stream {
         response = response.map_body(|_, _| EitherBody::right(BoxBody::new(())));

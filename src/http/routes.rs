@@ -8,7 +8,9 @@ use super::events::socket;
 use super::gateways::{health, logs};
 use super::organization::{gateways as organization, sessions as organization_sessions, status, templates};
 use super::route_table::Routes;
-use super::{access, agents, daemon, dashboard, devices, direct, events, gateways, mcp, openapi, sessions, spawn};
+use super::{
+    access, agents, daemon, dashboard, devices, direct, events, fleet, gateways, mcp, openapi, sessions, spawn,
+};
 
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
 #[rustfmt::skip]
@@ -16,6 +18,7 @@ pub(crate) fn api(routes: &mut impl Routes) {
     routes
         // The most asked one first.
         .service(gateways::list_gateways)                   // GET    /api/gateways
+        .service(fleet::read_fleet)                         // GET    /api/fleet
         .service(gateways::create_gateway)                  // POST   /api/gateways
         .service(gateways::update_gateway)                  // PUT    /api/gateways
         .service(gateways::delete_gateway)                  // DELETE /api/gateways

@@ -1,7 +1,7 @@
 //! What the hub takes, and how it gets there: publishers hand events over without waiting, and never more than the hub can hold.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use actix::prelude::*;
 use serde_json::Value;
@@ -43,14 +43,18 @@ pub struct EndStreams;
 /// Events that may be on their way to the hub.
 const MAX_ON_THEIR_WAY: usize = 20_000;
 
-/// Counts events between publisher and hub.
+/// What hub and publishers know of each other: events between them, and what readers of the hub want.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
+pub(super) struct Shared {
     on_their_way: AtomicUsize,
     lost: AtomicUsize,
+    /// The kinds that somebody follows.
+    pub(super) wanted: AtomicU16,
+    /// The number of the newest event that every subscriber was offered.
+    pub(super) newest: AtomicU64,
 }
 
-impl Backlog {
+impl Shared {
     /// How many events were dropped since the last call.
     pub(super) fn take_lost(&self) -> usize {
         self.lost.swap(0, Ordering::AcqRel)
@@ -59,7 +63,7 @@ impl Backlog {
 
 /// Counts one event as on its way until dropped.
 #[derive(Debug)]
-struct OnItsWay(Arc<Backlog>);
+struct OnItsWay(Arc<Shared>);
 
 impl Drop for OnItsWay {
     fn drop(&mut self) {
@@ -71,28 +75,38 @@ impl Drop for OnItsWay {
 #[derive(Clone)]
 pub struct EventPublisher {
     hub: Recipient<Publish>,
-    backlog: Arc<Backlog>,
+    shared: Arc<Shared>,
 }
 
 impl EventPublisher {
-    pub(super) fn new(hub: Recipient<Publish>, backlog: Arc<Backlog>) -> Self {
-        Self { hub, backlog }
+    pub(super) fn new(hub: Recipient<Publish>, shared: Arc<Shared>) -> Self {
+        Self { hub, shared }
     }
 
     /// Publishes one event. Where the hub can't keep up the event is dropped and every subscriber is told to read the
     /// state anew.
     pub fn publish(&self, kind: EventKind, data: Value) {
-        if self.backlog.on_their_way.fetch_add(1, Ordering::AcqRel) >= MAX_ON_THEIR_WAY {
-            self.backlog.on_their_way.fetch_sub(1, Ordering::AcqRel);
-            self.backlog.lost.fetch_add(1, Ordering::AcqRel);
+        if self.shared.on_their_way.fetch_add(1, Ordering::AcqRel) >= MAX_ON_THEIR_WAY {
+            self.shared.on_their_way.fetch_sub(1, Ordering::AcqRel);
+            self.shared.lost.fetch_add(1, Ordering::AcqRel);
             return;
         }
         // The mailbox's own bound would refuse at random; this count bounds it.
-        self.hub.do_send(Publish { kind, data, _on_its_way: OnItsWay(self.backlog.clone()) });
+        self.hub.do_send(Publish { kind, data, _on_its_way: OnItsWay(self.shared.clone()) });
+    }
+
+    /// Whether anybody follows events of this kind.
+    pub fn is_wanted(&self, kind: EventKind) -> bool {
+        EventFilter::is_among(kind, self.shared.wanted.load(Ordering::Acquire))
+    }
+
+    /// The number of the newest event. State that is read afterwards includes what it and all before it tell.
+    pub fn newest(&self) -> u64 {
+        self.shared.newest.load(Ordering::Acquire)
     }
 
     /// Events on their way.
     pub fn backlog(&self) -> usize {
-        self.backlog.on_their_way.load(Ordering::Acquire)
+        self.shared.on_their_way.load(Ordering::Acquire)
     }
 }

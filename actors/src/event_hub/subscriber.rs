@@ -1,7 +1,9 @@
 //! One subscriber: the hub offers without waiting, the reader takes in order.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::messages::Shared;
 use crate::event::{Event, EventFilter};
 use crate::lagging_queue::{Capacity, LaggingReceiver, LaggingSender, Lossy, lagging_queue};
 use crate::machines::event_places::Holder;
@@ -34,7 +36,7 @@ impl Lossy for Delivery {
 pub(super) struct SubscriptionFeed {
     queue: LaggingSender<Delivery>,
     pub(super) holder: Holder,
-    filter: EventFilter,
+    pub(super) filter: EventFilter,
 }
 
 /// The reader's end. Dropping it unsubscribes.
@@ -42,6 +44,7 @@ pub(super) struct SubscriptionFeed {
 pub struct Subscription {
     queue: LaggingReceiver<Delivery>,
     starts_after: u64,
+    shared: Arc<Shared>,
 }
 
 /// Makes both ends, with what a returning subscriber has missed.
@@ -51,10 +54,11 @@ pub(super) fn pair(
     capacity: usize,
     starts_after: u64,
     missed: Vec<Delivery>,
+    shared: Arc<Shared>,
 ) -> (SubscriptionFeed, Subscription) {
     // Events are shared with the ring and bounded in size: their number bounds them.
     let (sender, receiver) = lagging_queue(Capacity { items: capacity, bytes: usize::MAX }, missed);
-    (SubscriptionFeed { queue: sender, holder, filter }, Subscription { queue: receiver, starts_after })
+    (SubscriptionFeed { queue: sender, holder, filter }, Subscription { queue: receiver, starts_after, shared })
 }
 
 impl SubscriptionFeed {
@@ -81,6 +85,11 @@ impl Subscription {
     /// that event.
     pub fn starts_after(&self) -> u64 {
         self.starts_after
+    }
+
+    /// The number of the newest event: where nothing waits afterwards, this reader has taken it and all before it that it wants.
+    pub fn newest(&self) -> u64 {
+        self.shared.newest.load(Ordering::Acquire)
     }
 
     /// The next delivery; `None` once the hub has ended the stream and all is read.

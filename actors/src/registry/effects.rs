@@ -23,7 +23,10 @@ use crate::store::records::{AuditActor, AuditEntry, AuditResult, Committed};
 
 impl RegistryActor {
     pub(super) fn perform(&mut self, ctx: &mut Context<Self>) {
-        for effect in self.fleet.take_effects(moment_of(&self.clock)) {
+        // What readers see changes before subscribers hear of it: whoever knows an event's number finds it in what is read then.
+        let (news, effects): (Vec<Effect>, Vec<Effect>) =
+            self.fleet.take_effects(moment_of(&self.clock)).into_iter().partition(|it| matches!(it, Effect::Notify(_)));
+        for effect in effects.into_iter().chain(news) {
             self.perform_one(effect, ctx);
         }
         self.metrics.set_spawns_open(self.fleet.open_spawns());
@@ -247,6 +250,7 @@ impl RegistryActor {
         self.metrics.count_primary_change();
         let named = |id: Option<GatewayId>| id.map_or(Value::Null, |id| json!({ "id": id, "name": name(id) }));
         let details = json!({ "from": named(change.from), "to": named(change.to), "reason": reason });
+        self.publish_acting(change.to, reason);
         self.events.publish(EventKind::GatewayPrimary, details.clone());
         self.audit.note(AuditEntry {
             at_ms: self.clock.wall_ms(),
@@ -258,7 +262,6 @@ impl RegistryActor {
             result: AuditResult::Ok,
             details,
         });
-        self.publish_acting(change.to, reason);
     }
 
     fn publish_acting(&self, acting: Option<GatewayId>, reason: &str) {

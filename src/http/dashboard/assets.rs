@@ -153,7 +153,10 @@ mod tests {
     fn joined_modules_import_only_what_is_not_ours() {
         let modules: Files = &[
             ("a.js", "import { h } from \"preact\";\nexport const a = h;\n"),
-            ("b.js", "import {\n  a,\n  long,\n} from \"./a.js\";\nimport { h, render } from \"preact\";\nrender(a, h);\n"),
+            (
+                "b.js",
+                "import {\n  a,\n  long,\n} from \"./a.js\";\nimport { h, render } from \"preact\";\nrender(a, h);\n",
+            ),
         ];
         assert_eq!(joined(modules), "import { h, render } from \"preact\";\nexport const a = h;\nrender(a, h);\n");
     }
@@ -183,10 +186,8 @@ mod tests {
                 locked.push(name.to_owned());
             }
         }
-        let mut there: Vec<_> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut there: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         locked.sort();
         there.sort();
         assert_eq!(there, locked);

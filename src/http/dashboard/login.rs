@@ -23,7 +23,8 @@ pub(super) async fn show(request: HttpRequest) -> HttpResponse {
             _ => {}
         }
     }
-    let why = ended.then(|| Failure::new(ErrorCode::Unauthorized, "The browser session has ended").with_help("Log in again."));
+    let why = ended
+        .then(|| Failure::new(ErrorCode::Unauthorized, "The browser session has ended").with_help("Log in again."));
     form(StatusCode::OK, &next, why.as_ref())
 }
 

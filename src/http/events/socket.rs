@@ -20,12 +20,15 @@ use futures_util::stream::unfold;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::subscriber::Delivery;
 use gatewarden_api::access::EventsQuery;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Place, Wanted, join};
 use crate::http::auth::{Authorized, Caller, StreamViewer};
 use crate::http::context::App;
 use crate::http::error::{Answer, ApiError, invalid};
 
+/// Between two messages that scripts see, as they don't see pings: the first comes at once.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Between two pings, at each of which the key behind the stream is looked at again.
 const PING: Duration = Duration::from_secs(15);
 /// A client that answers no ping for so long is gone.
@@ -41,7 +44,7 @@ const LAG_SPAN: Duration = Duration::from_secs(60);
 /// Follow what happens (WebSocket)
 ///
 /// The same stream as `GET /api/events`, as text messages: `{"id","type","ts","data"}` for an event,
-/// `{"type":"reset","last_id"}` where missed events can't be replayed, `{"type":"lagged","dropped"}` where the client read
+/// `{"type":"keepalive","last_id","ts"}` at once and every 15 s without other news, `{"type":"reset","last_id"}` where missed events can't be replayed, `{"type":"lagged","dropped"}` where the client read
 /// too slowly. Browsers come with the session cookie; a key in the URL is not read. What clients send is ignored.
 #[utoipa::path(
     tag = "Events",
@@ -150,23 +153,46 @@ impl Actor for EventsSocket {
     }
 }
 
-/// Deliveries, with a pause after each batch: the connection polls again once it has room.
-fn batched(subscription: Place) -> impl Stream<Item = Delivery> {
-    unfold((subscription, 0_usize), |(subscription, mut handed)| async move {
+/// What a client is sent.
+enum Message {
+    Delivery(Delivery),
+    /// It has got everything up to this number that it wants.
+    Keepalive {
+        last_id: u64,
+    },
+}
+
+/// Deliveries, with a pause after each batch: the connection polls again once it has room. A keepalive comes where nothing waits.
+fn batched(subscription: Place) -> impl Stream<Item = Message> {
+    let mut beat = interval(KEEPALIVE);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    unfold((subscription, 0_usize, beat), |(subscription, mut handed, mut beat)| async move {
         if handed >= BATCH {
             tokio::task::yield_now().await;
             handed = 0;
         }
-        let delivery = subscription.next().await?;
-        if let Delivery::Event(event) = &delivery {
-            handed += event.json.len();
-        }
-        Some((delivery, (subscription, handed)))
+        let delivery = tokio::select! {
+            biased;
+            delivery = subscription.next() => Some(delivery?),
+            _ = beat.tick() => None,
+        };
+        // The number first: what it stands for was queued before.
+        let last_id = subscription.newest();
+        let message = match delivery.or_else(|| subscription.try_next().inspect(|_| beat.reset_immediately())) {
+            None => Message::Keepalive { last_id },
+            Some(delivery) => {
+                if let Delivery::Event(event) = &delivery {
+                    handed += event.json.len();
+                }
+                Message::Delivery(delivery)
+            }
+        };
+        Some((message, (subscription, handed, beat)))
     })
 }
 
-impl StreamHandler<Delivery> for EventsSocket {
-    fn handle(&mut self, delivery: Delivery, context: &mut Self::Context) {
+impl StreamHandler<Message> for EventsSocket {
+    fn handle(&mut self, message: Message, context: &mut Self::Context) {
         if self.is_closing {
             return;
         }
@@ -177,11 +203,17 @@ impl StreamHandler<Delivery> for EventsSocket {
             self.close_for_key(context);
             return;
         }
-        match delivery {
+        match message {
+            Message::Keepalive { last_id } => {
+                let ts = self.app.clock.wall_ms();
+                context.text(format!("{{\"type\":\"keepalive\",\"last_id\":{last_id},\"ts\":{ts}}}"));
+            }
             // It was rendered from text.
-            Delivery::Event(event) => context.text(text_of(event.socket_text())),
-            Delivery::Reset { last_id } => context.text(format!("{{\"type\":\"reset\",\"last_id\":{last_id}}}")),
-            Delivery::Lagged { dropped } => {
+            Message::Delivery(Delivery::Event(event)) => context.text(text_of(event.socket_text())),
+            Message::Delivery(Delivery::Reset { last_id }) => {
+                context.text(format!("{{\"type\":\"reset\",\"last_id\":{last_id}}}"));
+            }
+            Message::Delivery(Delivery::Lagged { dropped }) => {
                 context.text(format!("{{\"type\":\"lagged\",\"dropped\":{dropped}}}"));
                 if let Some(lately) = self.too_slow(dropped) {
                     let why = format!("reads too slowly: {lately} events were dropped within a minute");

@@ -63,8 +63,17 @@ impl Socket {
         self.sender.send(frame.into()).unwrap();
     }
 
-    /// The next frame: opcode and payload; `None` at the end.
+    /// The next frame but keepalives: opcode and payload; `None` at the end.
     async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            let frame = self.frame().await?;
+            if !frame.1.starts_with(br#"{"type":"keepalive""#) {
+                return Some(frame);
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let [first, second, rest @ ..] = &self.got[..] {
                 let (skip, length) = match (second, rest) {
@@ -99,6 +108,29 @@ impl Socket {
         assert_eq!(self.next().await, None);
         let (code, reason) = payload.split_at(2);
         (u16::from_be_bytes(code.try_into().unwrap()), String::from_utf8(reason.to_vec()).unwrap())
+    }
+}
+
+#[actix_web::test]
+async fn a_keepalive_says_how_far_the_client_is_and_what_time_it_is_here() {
+    let harness = Harness::start().await;
+    let mut socket = Socket::open(&harness, harness.ask(Role::Viewer, "GET", "/api/ws?types=session.update")).await;
+    let begin = keepalive(&mut socket).await;
+    harness.events.publish(EventKind::GatewayStatus, json!({}));
+    harness.events.publish(EventKind::SessionUpdate, json!({ "n": 1 }));
+    let told = socket.message().await;
+    assert_eq!(told["id"], begin["last_id"].as_u64().unwrap() + 2);
+    let later = keepalive(&mut socket).await;
+    assert_eq!(later["last_id"], told["id"]);
+    assert!(later["ts"].as_i64().unwrap() >= begin["ts"].as_i64().unwrap() + 14_000, "{later}");
+}
+
+async fn keepalive(socket: &mut Socket) -> Value {
+    loop {
+        let (_, payload) = socket.frame().await.unwrap();
+        if payload.starts_with(br#"{"type":"keepalive""#) {
+            return serde_json::from_slice(&payload).unwrap();
+        }
     }
 }
 

@@ -32,6 +32,7 @@ fn table() -> Vec<Row> {
         row("GET", "/api/openapi.json", None, open),
         row("POST", "/mcp", Some(json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})), viewer),
         row("GET", "/api/gateways", None, viewer),
+        row("GET", "/api/fleet", None, viewer),
         row("GET", "/api/gateways/1", None, viewer),
         row("GET", "/api/gateways/health/history", None, viewer),
         row("POST", "/api/gateways/health", None, viewer),

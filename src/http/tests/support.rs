@@ -451,6 +451,7 @@ impl Harness {
             registry: RegistrySender::new(&registry),
             log_relay: BoundedSender::new("relay of log entries", log_relay.recipient(), 4),
             event_hub,
+            events: events.clone(),
             agents,
             agent_sync: BoundedSender::new("sync of agents", agent_sync.recipient(), 4),
             audit: audit.clone(),

@@ -26,9 +26,18 @@ impl EventSocket {
     /// The next event.
     #[track_caller]
     pub(crate) fn event(&mut self) -> Value {
+        self.until(|message| message["type"] != "keepalive")
+    }
+
+    /// The next message of which this is true.
+    #[track_caller]
+    pub(crate) fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
         loop {
             if let Message::Text(text) = self.0.read().expect("a message") {
-                return serde_json::from_str(&text).expect("JSON");
+                let message = serde_json::from_str(&text).expect("JSON");
+                if is_it(&message) {
+                    return message;
+                }
             }
         }
     }
