@@ -1,5 +1,6 @@
 // Requests to the daemon, with the cookie of the browser session. A refusal is an error with the daemon's own words.
 import { signal } from "@preact/signals";
+import { plainWords } from "./format.js";
 
 /** Set once the daemon says that the session has ended; the page stays, so that nothing typed is lost. */
 export const sessionEnded = signal(false);
@@ -24,7 +25,7 @@ export class Refusal extends Error {
 
 /** What went wrong, as a sentence and what to do. @param {unknown} error @returns {{message: string, help: string}} */
 export function wordsOf(error) {
-  if (error instanceof Refusal) return { message: error.message, help: error.help };
+  if (error instanceof Refusal) return { message: error.message, help: plainWords(error.help) };
   return { message: "The daemon can't be reached", help: "Nothing was lost here: try again once it answers." };
 }
 

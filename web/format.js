@@ -14,7 +14,8 @@ export function shapeOf(status) {
 
 /** @param {string} text */
 export function capitalized(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1).replaceAll("_", " ");
+  const words = /^[a-z_]+$/.test(text) ? text.replaceAll("_", " ") : text;
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 /** The address as one text; a URL has its port already, and of those without TLS the scheme says nothing more. @param {{host: string, port: number}} gateway */
@@ -50,4 +51,22 @@ export function counted(count, one, many = `${one}s`) {
 /** Whether a gateway refuses until somebody changes something. @param {Row} row */
 export function isBlocked(row) {
   return row.phase === "blocked";
+}
+
+/** What the daemon says without the name and address that stand beside it. @param {{name: string}} gateway @param {string} sentence */
+export function withoutName({ name }, sentence) {
+  const begin = `Gateway "${name}" (`;
+  if (!sentence.startsWith(begin)) return sentence;
+  const end = sentence.indexOf(") ", begin.length);
+  return end < 0 ? sentence : sentence.slice(end + 2);
+}
+
+/** What the daemon tells those who send requests, in words for those who look at pages. @param {string} text */
+export function plainWords(text) {
+  return text
+    .replace(/ \((?:GET|POST|PUT|DELETE) \/api[^)]*\)/g, " (Edit)")
+    .replace(/POST \/api\/gateways\/\d+\/reconnect/g, "Reconnect")
+    .replace(/POST \/api\/gateways\/\d+\/undrain/g, "Undrain")
+    .replace(/PUT \/api\/gateways \{[^}]*\}/g, "Set as primary on its page")
+    .replace(/Wait as long as the Retry-After header says(, then send the request again)?\. ?/g, "");
 }

@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { checks, openActions, probe } from "../actions.js";
 import { Age, Badge, Fault, Notice, Status } from "../components/basics.js";
 import { Table } from "../components/table.js";
-import { addressOf, capitalized, counted, isBlocked, milliseconds, shapeOf, STATUSES } from "../format.js";
+import { addressOf, capitalized, counted, isBlocked, milliseconds, shapeOf, STATUSES, withoutName } from "../format.js";
 import { counts, fleet, isStale, may, readFault, readFleet } from "../live.js";
 import { labelTexts, queryOf, selected, viewOf } from "../store.js";
 import { now, remember, remembered } from "../time.js";
@@ -33,13 +33,14 @@ function badgesOf(row) {
 
 /** @param {{row: Row}} props */
 function Seen({ row }) {
-  return row.last_seen ? h(Age, { at: row.last_seen }) : "Never probed";
+  if (row.last_seen) return h(Age, { at: row.last_seen });
+  return row.last_error || row.reconnect_attempts > 0 ? "Never answered" : "Never probed";
 }
 
 /** Why it isn't online, in a line. @param {{row: Row}} props */
 function Why({ row }) {
   const error = row.status === "online" ? undefined : row.last_error;
-  if (error) return h("span", { title: `${error.message} ${error.help}` }, isBlocked(row) && h("strong", null, "Blocked: "), error.message);
+  if (error) return h("span", { title: `${error.message} ${error.help}` }, isBlocked(row) && h("strong", null, "Blocked: "), capitalized(withoutName(row, error.message)));
   const labels = labelTexts(row).join(", ");
   return h("span", { class: "quiet", title: labels }, labels);
 }

@@ -27,7 +27,7 @@ const FIRST: Files = files! {
 /// Each loaded when it is needed.
 const LATER: Files = files! {
     "app.css" "icon.svg"
-    "components/chart.js" "pages/gateway.js" "pages/help.js"
+    "components/chart.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/help.js"
     "vendor/preact.js" "vendor/preact-hooks.js" "vendor/signals-core.js" "vendor/signals.js" "vendor/uplot.js" "vendor/uplot.css"
 };
 
