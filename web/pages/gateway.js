@@ -76,7 +76,7 @@ export function Page({ groups }) {
     h(LatencyPanel, { id }),
     h("div", { class: "panels" }, h(Sessions, { id }), h(Agents, { id })),
     (gateway.unit || gateway.command) && h(Process, { gateway }),
-    h(History, { id }),
+    h(History, { gateway }),
     h(LogPanel, { id, name: gateway.name }),
   );
 }
@@ -110,6 +110,12 @@ function Since({ at }) {
   return text;
 }
 
+/** A sentence about a gateway, below its name. @param {any} gateway @param {string} sentence */
+function ofIt(gateway, sentence) {
+  const rest = withoutName(gateway, sentence);
+  return rest === sentence ? sentence : `It ${rest}`;
+}
+
 /** @param {{gateway: any}} props */
 function Why({ gateway }) {
   const { last_error: error, pairing, status, next_attempt: next, phase } = gateway;
@@ -123,7 +129,7 @@ function Why({ gateway }) {
       "div",
       null,
       h("h2", null, isBlocked(gateway) ? "Blocked until something is changed" : "Why it is not online"),
-      h("p", null, capitalized(withoutName(gateway, error.message))),
+      h("p", null, ofIt(gateway, error.message)),
       error.help && h("p", null, h("strong", null, "What to do: "), plainWords(error.help)),
       pairing?.command && [h("p", { key: "p" }, "Run this on the gateway's machine:"), h(Command, { key: "c", text: pairing.command })],
       h("p", null, "Test the connection step by step, from the daemon's machine:"),
@@ -260,8 +266,9 @@ function Process({ gateway }) {
   );
 }
 
-/** @param {{id: number}} props */
-function History({ id }) {
+/** @param {{gateway: any}} props */
+function History({ gateway }) {
+  const { id } = gateway;
   const { answer, error } = useRead(`/api/gateways/health/history?gateway_id=${id}&limit=50`, id, ({ type, data }) => type === "gateway.status" && data.gateway_id === id);
   const entries = answer?.history[0]?.entries ?? [];
   // Only where it changed: between, it was the same.
@@ -274,7 +281,7 @@ function History({ id }) {
       "table",
       { class: "plain" },
       h("thead", null, h("tr", null, ["Since", "Check", "What was wrong"].map((name) => h("th", { key: name, scope: "col" }, name)))),
-      h("tbody", null, changes.map((/** @type {any} */ entry) => h("tr", { key: entry.probed_at }, h("td", null, h(Moment, { ms: entry.probed_at * 1000 })), h("td", null, capitalized(entry.status)), h("td", null, entry.error ?? "–")))),
+      h("tbody", null, changes.map((/** @type {any} */ entry) => h("tr", { key: entry.probed_at }, h("td", null, h(Moment, { ms: entry.probed_at * 1000 })), h("td", null, capitalized(entry.status)), h("td", null, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–")))),
     ),
   );
 }
