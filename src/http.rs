@@ -23,6 +23,7 @@ pub(crate) mod headers;
 pub(crate) mod input;
 pub(crate) mod keyring;
 pub(crate) mod limits;
+pub(crate) mod login_links;
 pub(crate) mod mcp;
 pub(crate) mod mutations;
 pub(crate) mod openapi;
