@@ -75,6 +75,8 @@ pub(crate) fn api(routes: &mut impl Routes) {
         .service(access::list_keys)                         // GET    /api/keys
         .service(access::create_key)                        // POST   /api/keys
         .service(access::revoke_key)                        // DELETE /api/keys/{id}
+        .service(access::read_session)                      // GET    /api/auth/session
+        .service(access::make_login_link)                   // POST   /api/auth/link
         .service(access::log_in)                            // POST   /api/auth/login
         .service(access::log_out)                           // POST   /api/auth/logout
         .service(daemon::read_status)                       // GET    /api/status
