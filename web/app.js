@@ -18,6 +18,15 @@ import { clockDifference, clockTime, inUtc, now, remember, remembered, showUtc, 
 const PAGES = [
   { path: /^\/$/, to: "/", name: "Gateways", load: async () => ({ Page: FleetPage }) },
   { path: /^\/gateways\/(\d+)$/, name: "Gateway", load: () => import("./pages/gateway.js") },
+  { path: /^\/sessions$/, to: "/sessions", name: "Sessions", load: () => import("./pages/sessions.js") },
+  { path: /^\/spawns$/, to: "/spawns", name: "Spawns", load: () => import("./pages/spawns.js") },
+  { path: /^\/agents$/, to: "/agents", name: "Agents", load: () => import("./pages/agents.js") },
+  { path: /^\/connections$/, to: "/connections", name: "Direct connections", load: () => import("./pages/connections.js") },
+  { path: /^\/events$/, to: "/events", name: "Events", load: () => import("./pages/events.js") },
+  { path: /^\/devices$/, to: "/devices", name: "Devices", load: () => import("./pages/devices.js") },
+  { path: /^\/audit$/, to: "/audit", name: "Audit", load: () => import("./pages/audit.js"), role: "admin" },
+  { path: /^\/keys$/, to: "/keys", name: "Keys", load: () => import("./pages/keys.js"), role: "admin" },
+  { path: /^\/status$/, to: "/status", name: "Status", load: () => import("./pages/status.js") },
   { path: /^\/help$/, to: "/help", name: "Help", load: () => import("./pages/help.js") },
 ];
 

@@ -28,6 +28,8 @@ const FIRST: Files = files! {
 const LATER: Files = files! {
     "app.css" "icon.svg"
     "components/chart.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/help.js"
+    "pages/sessions.js" "pages/spawns.js" "pages/agents.js" "pages/connections.js" "pages/events.js" "pages/audit.js"
+    "pages/keys.js" "pages/devices.js" "pages/status.js"
     "vendor/preact.js" "vendor/preact-hooks.js" "vendor/signals-core.js" "vendor/signals.js" "vendor/uplot.js" "vendor/uplot.css"
 };
 
