@@ -8,7 +8,9 @@ use super::events::socket;
 use super::gateways::{health, logs};
 use super::organization::{gateways as organization, sessions as organization_sessions, status, templates};
 use super::route_table::Routes;
-use super::{access, agents, daemon, devices, direct, events, fleet, gateways, mcp, openapi, sessions, spawn};
+use super::{
+    access, agents, daemon, dashboard, devices, direct, events, fleet, gateways, mcp, openapi, sessions, spawn,
+};
 
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
 #[rustfmt::skip]
@@ -73,6 +75,8 @@ pub(crate) fn api(routes: &mut impl Routes) {
         .service(access::list_keys)                         // GET    /api/keys
         .service(access::create_key)                        // POST   /api/keys
         .service(access::revoke_key)                        // DELETE /api/keys/{id}
+        .service(access::read_session)                      // GET    /api/auth/session
+        .service(access::make_login_link)                   // POST   /api/auth/link
         .service(access::log_in)                            // POST   /api/auth/login
         .service(access::log_out)                           // POST   /api/auth/logout
         .service(daemon::read_status)                       // GET    /api/status
@@ -84,9 +88,13 @@ pub(crate) fn api(routes: &mut impl Routes) {
         .service(openapi::read_openapi);                    // GET    /api/openapi.json
 }
 
-/// What is routed besides: the pages that show the document, and the answer to everything else.
+/// What is routed besides: the dashboard, the pages that show the document, and the answer to everything else.
 pub(crate) fn besides(config: &mut web::ServiceConfig) {
-    config.service(web::redirect("/docs", "/docs/")).service(openapi::pages()).default_service(web::to(no_such_route));
+    config
+        .configure(dashboard::routes)
+        .service(web::redirect("/docs", "/docs/"))
+        .service(openapi::pages())
+        .default_service(web::to(no_such_route));
 }
 
 async fn no_such_route(app: App, request: HttpRequest) -> HttpResponse {

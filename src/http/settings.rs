@@ -94,6 +94,8 @@ pub struct RateLimits {
     pub enabled: bool,
     /// Gateway operations a minute and key, which is also the burst; 100.
     pub gateway_per_minute: NonZeroU32,
+    /// Reads of gateways a minute and browser session, which is also the burst; 1,000.
+    pub browser_per_minute: NonZeroU32,
     /// Spawns a minute and key, which is also the burst; 60.
     pub spawn_per_minute: NonZeroU32,
     /// One manual health check in this time and key; 10 s.
@@ -109,6 +111,7 @@ impl Default for RateLimits {
         Self {
             enabled: true,
             gateway_per_minute: NonZeroU32::MIN.saturating_add(99),
+            browser_per_minute: NonZeroU32::MIN.saturating_add(999),
             spawn_per_minute: NonZeroU32::MIN.saturating_add(59),
             health_interval: Duration::from_secs(10),
             control_per_minute: NonZeroU32::MIN.saturating_add(9),

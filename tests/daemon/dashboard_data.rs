@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE};
+use crate::support::client;
+use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use crate::support::event_socket::EventSocket;
 use crate::support::event_stream::EventStream;
 use crate::support::http::{self, Answer};
@@ -126,4 +127,108 @@ fn large_answers_are_compressed_for_who_takes_it_and_streams_never_are() {
     let mut stream = EventStream::open(daemon.address(), "/api/events?types=gateway.vitals", &headers);
     let id = daemon.register("new", 9, "t");
     stream.until(|event| event.id.is_none() && event.data["data"]["rows"][0]["id"] == id);
+}
+
+/// The cookie of a browser that logs in with this.
+fn log_in(daemon: &Daemon, body: &Value) -> Result<String, Answer> {
+    let body = body.to_string();
+    let answer = http::request(daemon.address(), "POST", "/api/auth/login", &[], Some(body.as_bytes()));
+    let answer = answer.expect("an answer");
+    match answer.header("set-cookie") {
+        Some(cookie) if answer.status == 200 => Ok(cookie.split(';').next().unwrap_or_default().to_owned()),
+        _ => Err(answer),
+    }
+}
+
+fn as_browser(daemon: &Daemon, cookie: &str, path: &str) -> Answer {
+    http::request(daemon.address(), "GET", path, &[("Cookie", cookie)], None).expect("an answer")
+}
+
+#[test]
+fn a_link_logs_in_once_with_the_role_of_its_key_and_is_audited_and_never_logged() {
+    let daemon = Daemon::start();
+    let viewer = daemon.new_key("looker", "viewer");
+    let made = daemon.try_call(Some(&viewer), "POST", "/api/auth/link", None).expect("an answer").expect(201);
+    let path = made.json()["path"].as_str().expect("a path").to_owned();
+    let once = path.strip_prefix("/login?once=").expect("a secret").to_owned();
+    let cookie = log_in(&daemon, &json!({ "once": once })).expect("a session");
+    let who = as_browser(&daemon, &cookie, "/api/auth/session").expect(200).json();
+    assert_eq!((&who["name"], &who["role"], &who["browser"]), (&json!("looker"), &json!("viewer"), &json!(true)));
+    assert!(who["expires_at"].is_i64() && who["time_ms"].is_i64() && who["version"].is_string(), "{who}");
+    let again = log_in(&daemon, &json!({ "once": once })).expect_err("it is used up");
+    assert_eq!((again.status, again.header("set-cookie")), (401, None));
+    assert!(again.text.contains("gatewarden dashboard"), "{}", again.text);
+
+    let audit = daemon.get("/api/audit").expect(200).json();
+    let entries: Vec<(&Value, &Value, &Value)> = (audit["audit"].as_array().expect("entries").iter())
+        .map(|entry| (&entry["action"], &entry["result"], &entry["actor"]["name"]))
+        .collect();
+    for (action, result, name) in
+        [("auth.link", "ok", "looker"), ("auth.login", "ok", "looker"), ("auth.login", "refused", "anonymous")]
+    {
+        assert!(entries.contains(&(&json!(action), &json!(result), &json!(name))), "{action} {result}: {audit}");
+    }
+    // A page that isn't there is a request with the secret in its URL all the same.
+    fetch(&daemon, &path, &[]);
+    assert!(!daemon.log().contains(&once) && !audit.to_string().contains(&once));
+}
+
+#[test]
+fn links_are_made_with_keys_on_the_daemons_machine_and_used_there_only() {
+    let daemon = Daemon::start();
+    let post = |path: &str, headers: &[(&str, &str)], body: &Value| {
+        http::request(daemon.address(), "POST", path, headers, Some(body.to_string().as_bytes())).expect("an answer")
+    };
+    let key = ("X-API-Key", ADMIN_KEY);
+    post("/api/auth/link", &[key, ("X-Forwarded-For", "192.0.2.7")], &json!({})).expect(403);
+    post("/api/auth/link", &[key], &json!({"seconds": 301})).expect(400);
+    let made = post("/api/auth/link", &[key], &json!({"seconds": 300})).expect(201).json();
+    let once = made["path"].as_str().and_then(|path| path.split_once('=')).expect("a secret").1.to_owned();
+    let body = json!({ "once": once });
+    post("/api/auth/login", &[("Forwarded", "for=192.0.2.7")], &body).expect(403);
+    post("/api/auth/login", &[("Sec-Fetch-Site", "cross-site")], &body).expect(403);
+    post("/api/auth/login", &[], &json!({ "once": once, "api_key": ADMIN_KEY })).expect(400);
+    let cookie = log_in(&daemon, &body).expect("refusals did not use it up");
+    let own_page = [("Cookie", cookie.as_str()), ("Sec-Fetch-Site", "same-origin")];
+    post("/api/auth/link", &own_page, &json!({})).expect(403);
+
+    let revoked = daemon.post("/api/keys", &json!({"name": "gone", "role": "viewer"})).expect(201).json();
+    let text = revoked["api_key"].as_str().expect("a key").to_owned();
+    let made = post("/api/auth/link", &[("X-API-Key", &text)], &json!({})).expect(201).json();
+    daemon.call("DELETE", &format!("/api/keys/{}", revoked["key"]["id"]), None).expect(200);
+    let once = made["path"].as_str().and_then(|path| path.split_once('=')).expect("a secret").1;
+    assert_eq!(log_in(&daemon, &json!({ "once": once })).expect_err("its key is revoked").status, 401);
+}
+
+#[test]
+fn the_command_prints_a_link_that_logs_in() {
+    let daemon = Daemon::start();
+    let url = client::fine(&daemon, &["dashboard", "--quiet"]);
+    let once = url.trim().strip_prefix(&format!("http://{}/login?once=", daemon.address())).expect("a link").to_owned();
+    log_in(&daemon, &json!({ "once": once })).expect("a session");
+    let said = client::fine(&daemon, &["dashboard"]);
+    assert!(said.contains("/login?once=") && said.contains("logs in once, within 2m"), "{said}");
+}
+
+#[test]
+fn a_browser_reads_on_a_budget_of_its_own() {
+    let daemon = Setup::new()
+        .env("GATEWARDEN_RATE_LIMIT__ENABLED", "true")
+        .env("GATEWARDEN_RATE_LIMIT__GATEWAY_PER_MINUTE", "3")
+        .env("GATEWARDEN_RATE_LIMIT__BROWSER_PER_MINUTE", "5")
+        .start();
+    let cookie = log_in(&daemon, &json!({ "api_key": ADMIN_KEY })).expect("a session");
+    let other = log_in(&daemon, &json!({ "api_key": ADMIN_KEY })).expect("a session");
+    for left in [4, 3, 2, 1, 0] {
+        let answer = as_browser(&daemon, &cookie, "/api/fleet").expect(200);
+        assert_eq!(answer.header("ratelimit-remaining"), Some(&*left.to_string()));
+    }
+    let refused = as_browser(&daemon, &cookie, "/api/fleet").expect(429);
+    assert!(refused.header("retry-after").is_some() && refused.text.contains("this browser session"), "{refused:?}");
+    as_browser(&daemon, &other, "/api/fleet").expect(200);
+    for _ in 0..3 {
+        daemon.get("/api/gateways").expect(200);
+    }
+    daemon.get("/api/gateways").expect(429);
+    as_browser(&daemon, &other, "/api/gateways").expect(200);
 }
