@@ -11,7 +11,7 @@ use utoipa::{PartialSchema as _, ToSchema};
 use gatewarden_protocol::Secret;
 
 use crate::gateways::{Breaker, LastError, Pairing, Process};
-use crate::names::{ConnectionPhase, Dialect, HealthStatus, StatusSource, Transport};
+use crate::names::{ConnectionPhase, Dialect, HealthStatus, StatusSource, TlsTrust, Transport};
 use crate::pages::Part;
 use crate::request::{Fields, Rule, request};
 use crate::rules::{
@@ -201,6 +201,7 @@ pub struct GatewayAnswer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Tls {
     /// `system`, `ca`, `pins` or `none`.
+    #[schema(value_type = TlsTrust)]
     pub trust: String,
     /// Certificate authorities, where `trust` is `ca`.
     #[serde(skip_serializing_if = "Option::is_none")]
