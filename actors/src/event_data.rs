@@ -1,6 +1,5 @@
 //! Which type of event each kind of data belongs to, and how records of the daemon are put into data of events.
 
-use gatewarden_api::access::AuditedBy;
 use gatewarden_api::events;
 use gatewarden_api::gateway_record::FleetNews;
 use gatewarden_api::gateways::{LastError, Pairing};
@@ -65,6 +64,6 @@ pub fn log(id: GatewayId, gateway: &str, entry: LogEntry) -> events::LogData {
 pub fn audit(entry: AuditEntry) -> events::AuditData {
     let AuditEntry { at_ms, actor, address, request_id, action, target, result, details } = entry;
     let role = actor.role.map(|role| role.as_str().to_owned());
-    let actor = AuditedBy { key_id: actor.key_id, name: actor.name, role };
+    let actor = events::AuditedBy { key_id: actor.key_id, name: actor.name, role };
     events::AuditData { at_ms, actor, address, request_id, action, target, result: result.as_str().to_owned(), details }
 }

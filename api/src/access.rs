@@ -131,18 +131,6 @@ pub struct AuditRow {
     pub entry: AuditData,
 }
 
-/// Who did something.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct AuditedBy {
-    /// The key; null for the one of the configuration, for nobody, and for the daemon itself.
-    pub key_id: Option<i64>,
-    /// The key's name, `anonymous` without a good key, `system` for the daemon itself.
-    pub name: String,
-    /// What the key may do.
-    #[schema(value_type = Option<Role>)]
-    pub role: Option<String>,
-}
-
 request! {
     /// A new key.
     NewKeyBody {

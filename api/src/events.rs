@@ -5,11 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::access::AuditedBy;
 use crate::gateways::{LastError, LogEntry, Pairing};
 use crate::names::{
     AgentState, AuditResult, ConnectionEnd, ConnectionPhase, HealthStatus, ProcessChange, ProcessKind, ProcessState,
-    RestOfSessions, SessionChange, SessionState, SpawnState, StatusSource,
+    RestOfSessions, Role, SessionChange, SessionState, SpawnState, StatusSource,
 };
 use crate::spawn::GatewayName;
 
@@ -274,4 +273,16 @@ pub struct AuditData {
     /// By action: of a request method, route, status, error code, and which fields were sent, never their secrets.
     #[schema(value_type = Object)]
     pub details: Value,
+}
+
+/// Who did something.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditedBy {
+    /// The key; null for the one of the configuration, for nobody, and for the daemon itself.
+    pub key_id: Option<i64>,
+    /// The key's name, `anonymous` without a good key, `system` for the daemon itself.
+    pub name: String,
+    /// What the key may do.
+    #[schema(value_type = Option<Role>)]
+    pub role: Option<String>,
 }

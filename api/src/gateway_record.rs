@@ -12,7 +12,7 @@ use gatewarden_protocol::Secret;
 
 use crate::daemon::{ActingPrimaryStatus, GatewayCounts};
 use crate::gateways::{Breaker, LastError, Pairing, Process};
-use crate::names::{BreakerState, ConnectionPhase, Dialect, HealthStatus, ProcessState, StatusSource, Transport};
+use crate::names::{BreakerState, ConnectionPhase, Dialect, HealthStatus, ProcessState, StatusSource, TlsTrust, Transport};
 use crate::pages::Part;
 use crate::request::{Fields, Rule, request};
 use crate::rules::{
@@ -363,6 +363,7 @@ pub struct GatewayAnswer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Tls {
     /// `system`, `ca`, `pins` or `none`.
+    #[schema(value_type = TlsTrust)]
     pub trust: String,
     /// Certificate authorities, where `trust` is `ca`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use gatewarden_protocol::LogLevel;
 
-use crate::names::{BreakerState, HealthStatus, ProbeOutcome, ProcessKind, ProcessState};
+use crate::names::{self, BreakerState, HealthStatus, ProbeOutcome, ProcessKind, ProcessState};
 use crate::request::{Rule, request};
 use crate::rules::{action, by, capped, flag, id, integer, raw, small};
 
@@ -212,7 +212,8 @@ pub struct GatewayLogs {
 pub struct LogEntry {
     /// When the gateway wrote it, Unix ms.
     pub timestamp: Option<i64>,
-    /// `fatal`, `error`, `warn`, `info`, `debug` or `trace`.
+    /// How grave it is, where the gateway says so.
+    #[schema(value_type = Option<names::LogLevel>)]
     pub level: Option<String>,
     /// Part of the gateway, or an agent.
     pub source: Option<String>,

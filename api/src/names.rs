@@ -60,6 +60,10 @@ lists! {
     AuditResult
     /// Stable code of an error.
     ErrorCode
+    /// How grave a log entry is.
+    LogLevel
+    /// Whom a TLS connection trusts.
+    TlsTrust ["system", "ca", "pins", "none"]
     /// What happened to a session.
     SessionChange ["created", "changed", "ended", "deleted"]
     /// That more sessions changed than are told singly.

@@ -74,18 +74,21 @@ pub struct GatewayCommands {
     pub commands: Vec<Value>,
 }
 
-/// Only the document's: `S` as this API shows it, with these fields as texts.
-fn with_texts<S: PartialSchema>(description: &str, texts: &[(&str, Type, &str)]) -> RefOr<Schema> {
+/// Only the document's: `S` with other forms of these fields.
+fn with_fields<S: PartialSchema>(about: &str, fields: &[(&str, SchemaType, &str)]) -> RefOr<Schema> {
     let mut schema = S::schema();
     if let RefOr::T(Schema::Object(object)) = &mut schema {
-        object.description = Some(description.to_owned());
-        for (name, or, text) in texts {
-            let kinds = SchemaType::from_iter([Type::String, or.clone()]);
-            let field = ObjectBuilder::new().schema_type(kinds).description(Some(*text));
+        object.description = Some(about.to_owned());
+        for (name, kind, text) in fields {
+            let field = ObjectBuilder::new().schema_type(kind.clone()).description(Some(*text));
             object.properties.insert((*name).to_owned(), field.into());
         }
     }
     schema
+}
+
+fn text_or_null() -> SchemaType {
+    SchemaType::from_iter([Type::String, Type::Null])
 }
 
 /// A session as in `/api/sessions`, in the terms of this API.
@@ -93,11 +96,12 @@ pub enum SessionRead {}
 
 impl PartialSchema for SessionRead {
     fn schema() -> RefOr<Schema> {
-        let gateway = ("gateway_id", Type::String, "The UUID of the gateway that holds it");
-        let times =
-            [("updatedAt", "When it last changed, RFC 3339"), ("as_of", "When its gateway last told of it, RFC 3339")];
-        let [updated_at, as_of] = times.map(|(name, text)| (name, Type::Null, text));
-        with_texts::<Session>("A session. What its gateway doesn't tell is null.", &[gateway, updated_at, as_of])
+        let fields = [
+            ("gateway_id", Type::String.into(), "The UUID of the gateway that holds it"),
+            ("updatedAt", text_or_null(), "When it last changed, RFC 3339"),
+            ("as_of", text_or_null(), "When its gateway last told of it, RFC 3339"),
+        ];
+        with_fields::<Session>("A session. What its gateway doesn't tell is null.", &fields)
     }
 }
 
@@ -112,7 +116,7 @@ pub enum HistoryEntryRead {}
 
 impl PartialSchema for HistoryEntryRead {
     fn schema() -> RefOr<Schema> {
-        with_texts::<HistoryEntry>("Something that was said.", &[("timestamp", Type::Null, "When, RFC 3339")])
+        with_fields::<HistoryEntry>("Something that was said.", &[("timestamp", text_or_null(), "When, RFC 3339")])
     }
 }
 

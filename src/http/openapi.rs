@@ -25,7 +25,7 @@ use gatewarden_actors::spawn::SpawnKind;
 use gatewarden_actors::store::records::{AgentSource, AgentStatus, AuditResult, EndReason, Role};
 use gatewarden_api::responses::{BodyErrors, KeyErrors};
 use gatewarden_api::{ErrorBody, names};
-use gatewarden_protocol::{Dialect, SessionStatus};
+use gatewarden_protocol::{Dialect, LogLevel, SessionStatus};
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBody;
@@ -164,6 +164,7 @@ fn names() -> Vec<(Cow<'static, str>, Vec<&'static str>)> {
         list::<names::EndReason, _, _>(EndReason::ALL, EndReason::as_str),
         list::<names::Role, _, _>(Role::ALL, Role::as_str),
         list::<names::AuditResult, _, _>(AuditResult::ALL, AuditResult::as_str),
+        list::<names::LogLevel, _, _>(LogLevel::ALL, LogLevel::as_str),
         list::<names::Condition, _, _>(Condition::ALL, Condition::as_str),
     ]
 }

@@ -15,7 +15,7 @@ fn schema(name: &str) -> Value {
 }
 
 /// The schema of the data of events of a type.
-fn data_of<'a>(document: &'a Value, kind: EventKind) -> &'a Value {
+fn data_of(document: &Value, kind: EventKind) -> &Value {
     let mapped = &document["components"]["schemas"]["Event"]["discriminator"]["mapping"][kind.as_str()];
     let event =
         mapped.as_str().map(|reference| &document.pointer(reference.trim_start_matches('#')).unwrap()["properties"]);

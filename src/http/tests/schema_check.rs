@@ -59,23 +59,20 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str, problems:
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    if !schema["type"].is_null() && !is_of(schema, kind) && !(kind == "integer" && is_of(schema, "number")) {
+    let is_of_its_type = is_of(schema, kind) || kind == "integer" && is_of(schema, "number");
+    if !schema["type"].is_null() && !is_of_its_type {
         return wrong(format!("{value} is not of {}", schema["type"]));
     }
     if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
         wrong(format!("{value} is none of {}", schema["enum"]));
     }
-    let limits: [(&str, Option<f64>, fn(f64, f64) -> bool); 4] = [
-        ("minimum", value.as_f64(), |value, limit| value >= limit),
-        ("maximum", value.as_f64(), |value, limit| value <= limit),
-        ("minLength", value.as_str().map(|text| text.chars().count() as f64), |value, limit| value >= limit),
-        ("maxLength", value.as_str().map(|text| text.chars().count() as f64), |value, limit| value <= limit),
-    ];
-    for (name, value, keeps) in limits {
-        if let (Some(value), Some(limit)) = (value, schema[name].as_f64())
-            && !keeps(value, limit)
-        {
-            wrong(format!("{value} is beyond {name} {limit}"));
+    let length = value.as_str().map(|text| text.chars().count() as f64);
+    let sizes = [("minimum", "maximum", value.as_f64()), ("minLength", "maxLength", length)];
+    for (least, most, size) in sizes {
+        let is_below = size.is_some_and(|size| schema[least].as_f64().is_some_and(|least| size < least));
+        let is_above = size.is_some_and(|size| schema[most].as_f64().is_some_and(|most| size > most));
+        if is_below || is_above {
+            wrong(format!("{value} is beyond {least} or {most}"));
         }
     }
     for name in schema["required"].as_array().into_iter().flatten().filter(|_| value.is_object()) {
@@ -101,7 +98,6 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str, problems:
     }
     if let Some(choices) = schema["oneOf"].as_array() {
         let fits = |choice: &&Value| self::problems(document, choice, value).is_empty();
-        // Of a part of a whole, the fields of the other parts are unknown.
         let count = choices.iter().filter(fits).count();
         if count != 1 {
             problems.push(format!("{place}: {value} fits {count} of {} choices", choices.len()));
