@@ -44,7 +44,7 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Value {
     put("episode", json!(step.episode.id));
     put("sequence", json!(step.episode.sequence));
     put("reminder", json!(step.change == Change::Reminded));
-    put("flapping", json!(step.change == Change::Opened { flapping: true }));
+    put("flapping", json!(is_flapping(step)));
     put("removed", json!(step.change == Change::Closed { removed: true }));
     put("destination", json!(story.destination));
     put("installation", json!(story.installation));
@@ -58,6 +58,13 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Value {
                 "configured",
                 json!({ "id": configured(story).map(|view| view.record.id), "name": story.subject_name }),
             );
+            let former = match &step.change {
+                Change::Moved { from } => Some(from),
+                Change::Closed { .. } => Some(&step.episode.detail),
+                Change::Opened { .. } | Change::Reminded => None,
+            };
+            let former = former.and_then(|id| story.fleet.views.iter().find(|view| view.record.id.to_string() == *id));
+            put("former", former.map_or(Value::Null, |view| json!({ "id": view.record.id, "name": view.record.name })));
             put("acting", acting.map_or(Value::Null, |acting| json!({ "id": acting.id, "name": acting.name })));
             put("reason", acting.map_or(Value::Null, |acting| json!(acting.reason)));
         }
@@ -89,6 +96,7 @@ pub(super) fn widen(body: &mut Value, steps: &[&Step], stories: &[Story<'_>]) {
             "episode": step.episode.id,
             "status": view.map(|view| view.report.status),
             "error": view.and_then(|view| view.report.last_error.as_ref()).map(|problem| &problem.code),
+            "flapping": is_flapping(step),
         }));
         names.push(name);
     }
@@ -107,13 +115,22 @@ pub(super) fn widen(body: &mut Value, steps: &[&Step], stories: &[Story<'_>]) {
         more => format!(" and {more} more"),
     };
     let text = format!("{still}{count} gateways {happened}: {}{more}.", names.join(", "));
+    let flapping = steps.iter().copied().any(is_flapping);
     let began_ms = steps.iter().map(|step| step.episode.began_ms).min();
     body.remove("gateway");
-    for (name, value) in
-        [("text", json!(text)), ("began_ms", json!(began_ms)), ("count", json!(count)), ("gateways", json!(named))]
-    {
+    for (name, value) in [
+        ("text", json!(text)),
+        ("began_ms", json!(began_ms)),
+        ("flapping", json!(flapping)),
+        ("count", json!(count)),
+        ("gateways", json!(named)),
+    ] {
         body.insert(name.to_owned(), value);
     }
+}
+
+fn is_flapping(step: &Step) -> bool {
+    step.change == Change::Opened { flapping: true }
 }
 
 fn find<'a>(id: GatewayId, story: &'a Story<'_>) -> Option<&'a GatewayView> {
