@@ -122,6 +122,9 @@ pub struct AllHealth {
     pub results: Vec<HealthResult>,
     /// Wall milliseconds at the end of the check.
     pub probed_at: i64,
+    /// The same: in milliseconds wherever this name is used.
+    #[serde(default)]
+    pub probed_at_ms: i64,
 }
 
 /// One gateway of a check of all.
@@ -179,6 +182,9 @@ pub struct HealthHistoryEntry {
     pub latency: Option<i64>,
     /// Unix seconds.
     pub probed_at: i64,
+    /// The same in milliseconds.
+    #[serde(default)]
+    pub probed_at_ms: i64,
     /// What was wrong.
     pub error: Option<String>,
     /// Smallest latency of the interval, milliseconds.

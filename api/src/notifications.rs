@@ -54,6 +54,10 @@ pub struct Notification {
     /// Of `failover`: the configured primary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub configured: Option<GatewayOrNone>,
+    /// Of `failover`: who acted before; null for nobody, or one that is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<GatewayName>)]
+    pub former: Option<Option<GatewayName>>,
     /// Of `failover`: who acts; null for nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<GatewayName>)]
@@ -133,6 +137,8 @@ pub struct DigestGateway {
     /// Its status; null where it was deleted.
     #[schema(value_type = Option<HealthStatus>)]
     pub status: Option<String>,
+    /// Whether it fails and returns again and again.
+    pub flapping: bool,
     /// Stable code of what is wrong.
     #[schema(example = "connection_refused")]
     pub error: Option<String>,

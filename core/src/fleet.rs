@@ -31,7 +31,7 @@ use self::member::canonical_address;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway_notice::{AgentNews, AuthPermit, GatewayNotice, GatewayOrder};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, GatewaySpec, Observed, SharedRecord};
-use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
+use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status, Trace};
 use crate::ids::GatewayId;
 use crate::machines::election::{Election, PrimaryChange};
 use crate::machines::restart_intensity::RestartDecision;
@@ -586,7 +586,17 @@ impl Fleet {
                 let held = until.saturating_duration_since(now);
                 self.effects.push(Effect::Notify(Notice::HeldDown(member.record.clone(), held)));
             }
-            if counts { self.self_doubt.on_usable(now, id) } else { self.self_doubt.on_failed(now, id) }
+            member.unexplained = !counts;
+            if counts { self.self_doubt.on_usable(now, id) } else { self.self_doubt.on_lost(now, id) }
+        };
+        let trace = if counts { Trace::Open } else { member.report.trace() };
+        let learned = match trace {
+            Trace::Silence if std::mem::take(&mut member.unexplained) => self.self_doubt.on_silence(now, id),
+            Trace::Answer => {
+                member.unexplained = false;
+                self.self_doubt.on_answer(now, id)
+            }
+            Trace::Silence | Trace::Open => None,
         };
         match (turned, usable) {
             (true, true) => self.spawns.on_gateway_back(now, id),
@@ -594,6 +604,7 @@ impl Fleet {
             (false, _) => {}
         }
         self.on_doubt_change(time, change);
+        self.on_doubt_change(time, learned);
         self.announce_report(id, &before);
         self.publish(id);
         if turned || first_outcome || reconnected {
@@ -650,7 +661,7 @@ impl Fleet {
         }
         self.spawns.on_gateway_lost(time.now, id);
         if counted {
-            let change = self.self_doubt.on_failed(time.now, id);
+            let change = self.self_doubt.on_lost(time.now, id);
             self.on_doubt_change(time, change);
         }
         self.announce_report(id, &before);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gatewarden_protocol::Dialect;
+use gatewarden_protocol::refusal::RefusalCode;
 use serde::Serialize;
 
 gatewarden_protocol::named! {
@@ -189,6 +190,44 @@ impl GatewayReport {
     /// Whether work may be sent: authenticated, and the breaker passes.
     pub fn is_usable(&self) -> bool {
         self.phase == Phase::Ready && self.breaker.state == BreakerState::Closed
+    }
+}
+
+/// What a failure says of the way to the gateway's host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trace {
+    /// Nothing at all came back: the fault may as well be here.
+    Silence,
+    /// The connection broke: the next attempt tells.
+    Open,
+    /// The host answered, be it by refusing the connection.
+    Answer,
+}
+
+impl GatewayReport {
+    /// What the last failure says of the way to the host.
+    pub(crate) fn trace(&self) -> Trace {
+        use RefusalCode::{
+            Closed, ConnectTimeout, ConnectionReset, DialTimeout, HeartbeatLost, HeartbeatMissed, HostUnreachable,
+            NameNotResolved,
+        };
+        let is_one_of = |codes: &[RefusalCode]| {
+            self.last_error.as_ref().is_none_or(|problem| codes.iter().any(|code| code.as_str() == problem.code))
+        };
+        if is_one_of(&[Closed, ConnectionReset]) {
+            Trace::Open
+        } else if is_one_of(&[
+            DialTimeout,
+            ConnectTimeout,
+            HeartbeatLost,
+            HeartbeatMissed,
+            HostUnreachable,
+            NameNotResolved,
+        ]) {
+            Trace::Silence
+        } else {
+            Trace::Answer
+        }
     }
 }
 

@@ -52,7 +52,8 @@ pub(super) fn observe(destination: &Destination, fleet: &Fleet<'_>) -> Seen {
         let id = view.record.id;
         seen.present.insert(id);
         for (condition, sight) in look_at(view, fleet.now_ms) {
-            let sight = if doubts && condition == Condition::Down { Sight::Unclear } else { sight };
+            let withheld = doubts && condition == Condition::Down && matches!(sight, Sight::Holds { .. });
+            let sight = if withheld { Sight::Withheld } else { sight };
             if wants(condition) {
                 seen.sights.insert(Topic { subject: Subject::Gateway(id), condition }, sight);
             }

@@ -46,12 +46,13 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
         episode: step.episode.id.clone(),
         sequence: step.episode.sequence,
         reminder: step.change == Change::Reminded,
-        flapping: step.change == Change::Opened { flapping: true },
+        flapping: is_flapping(step),
         removed: step.change == Change::Closed { removed: true },
         destination: story.destination.to_owned(),
         installation: story.installation.to_owned(),
         gateway: None,
         configured: None,
+        former: None,
         acting: None,
         reason: None,
         count: None,
@@ -61,6 +62,13 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
         (Subject::Gateway(id), _) => body.gateway = Some(gateway(id, story)),
         (Subject::Fleet, Condition::Failover) => {
             let acting = story.fleet.acting;
+            let former = match &step.change {
+                Change::Moved { from } => Some(from),
+                Change::Closed { .. } => Some(&step.episode.detail),
+                Change::Opened { .. } | Change::Reminded => None,
+            };
+            let former = former.and_then(|id| story.fleet.views.iter().find(|view| view.record.id.to_string() == *id));
+            body.former = Some(former.map(|view| GatewayName { id: view.record.id.0, name: Some(view.record.name.clone()) }));
             let id = configured(story).map(|view| view.record.id.0);
             body.configured = Some(GatewayOrNone { id, name: Some(story.subject_name.to_owned()) });
             body.acting = Some(acting.map(|acting| GatewayName { id: acting.id.0, name: Some(acting.name.clone()) }));
@@ -91,6 +99,7 @@ pub(super) fn widen(body: &mut Notification, steps: &[&Step], stories: &[Story<'
             name: name.to_owned(),
             episode: step.episode.id.clone(),
             status: view.map(|view| view.report.status.as_str().to_owned()),
+            flapping: is_flapping(step),
             error: view.and_then(|view| view.report.last_error.as_ref()).map(|problem| problem.code.clone()),
         });
         names.push(name);
@@ -111,9 +120,14 @@ pub(super) fn widen(body: &mut Notification, steps: &[&Step], stories: &[Story<'
     };
     body.text = format!("{still}{count} gateways {happened}: {}{more}.", names.join(", "));
     body.began_ms = steps.iter().map(|step| step.episode.began_ms).min().unwrap_or(body.began_ms);
+    body.flapping = steps.iter().copied().any(is_flapping);
     body.gateway = None;
     body.count = Some(count);
     body.gateways = Some(named);
+}
+
+fn is_flapping(step: &Step) -> bool {
+    step.change == Change::Opened { flapping: true }
 }
 
 fn find<'a>(id: GatewayId, story: &'a Story<'_>) -> Option<&'a GatewayView> {

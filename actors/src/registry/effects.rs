@@ -222,6 +222,7 @@ impl RegistryActor {
                 self.roster.publish_self_doubt(Some(reason));
                 self.metrics.set_self_doubt(true);
             }
+            Notice::Doubt(DoubtChange::Counted { reason }) => self.roster.publish_self_doubt(Some(reason)),
             Notice::Doubt(DoubtChange::Ended) => {
                 info!("the daemon trusts its own network again");
                 self.roster.publish_self_doubt(None);

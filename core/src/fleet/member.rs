@@ -35,6 +35,8 @@ pub struct Member {
     pub(super) reconnect_until: Option<Instant>,
     /// Whether it counts as usable where failures are counted: it isn't one that an operator has it dialled anew.
     pub(super) counts_as_usable: bool,
+    /// Whether it failed and nothing has told yet whether its host answers.
+    pub(super) unexplained: bool,
     /// Whether it was ever usable: the first time is no transition.
     pub(super) was_usable: bool,
     /// Whether its first attempt has ended, either way.
@@ -59,6 +61,7 @@ impl Member {
             ready_since: None,
             reconnect_until: None,
             counts_as_usable: false,
+            unexplained: false,
             was_usable: false,
             outcome_known: false,
             unsaved: false,

@@ -2,11 +2,12 @@
 
 mod simulation;
 
+use gatewarden_protocol::refusal::RefusalCode;
 use serde_json::Value;
 
 use super::*;
 use crate::gateway_record::GatewaySpec;
-use crate::gateway_report::{BreakerState, BreakerView};
+use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::flap;
 use crate::machines::routing::RouteWish;
 use crate::machines::spawn_state::SpawnState;
@@ -156,6 +157,33 @@ fn a_gateway_that_bounces_is_held_down_and_comes_back_by_the_deadline() {
     }
     assert_eq!(fleet.acting(), Some(PROD), "it was ready for long enough when its hold-down ended");
     assert!(fleet.held_down.is_empty());
+}
+
+#[test]
+fn hosts_that_refuse_connections_raise_no_doubt_of_our_network_and_silent_ones_do() {
+    let failed = |code: RefusalCode| {
+        let problem = Problem { code: code.as_str().to_owned(), message: String::new(), help: String::new() };
+        GatewayReport { last_error: Some(problem), ..offline() }
+    };
+    let doubts = |codes: &[RefusalCode]| {
+        let time = begin();
+        let ids: Vec<GatewayId> = (1..=5).map(GatewayId).collect();
+        let mut fleet = fleet(time, ids.clone());
+        for id in &ids {
+            say(&mut fleet, time, *id, online());
+        }
+        let mut effects = Vec::new();
+        for code in codes {
+            for id in &ids {
+                effects.extend(say(&mut fleet, time, *id, failed(*code)));
+            }
+        }
+        effects.iter().any(|effect| matches!(effect, Effect::Notify(Notice::Doubt(DoubtChange::Began { .. }))))
+    };
+    assert!(!doubts(&[RefusalCode::ConnectionReset, RefusalCode::ConnectionRefused]));
+    assert!(!doubts(&[RefusalCode::ConnectionReset]), "the next attempt tells");
+    assert!(doubts(&[RefusalCode::ConnectionReset, RefusalCode::DialTimeout]));
+    assert!(doubts(&[RefusalCode::HeartbeatLost, RefusalCode::DialTimeout]));
 }
 
 #[test]

@@ -95,6 +95,8 @@ pub enum Sight {
         /// Whether it was waited for already, so that it is announced without delay.
         at_once: bool,
     },
+    /// It holds, and isn't told now: what is behind it may be told as a whole. Once that is over it has held all the while.
+    Withheld,
     /// Nothing can be said: an attempt is under way, the daemon has just started, the gateway is drained.
     Unclear,
 }
@@ -254,7 +256,7 @@ impl Watch {
         let Look { now, now_ms, sights, present, mut room, undelivered, new_id } = look;
         for (topic, sight) in sights {
             // Something unclear of which nothing was announced needs no memory.
-            if matches!(sight, Sight::Holds { .. }) {
+            if *sight != Sight::Unclear {
                 self.topics.entry(*topic).or_default();
             }
         }
@@ -391,6 +393,14 @@ impl View<'_> {
                 Some((Change::Opened { flapping }, episode))
             }
             (_, Some(Sight::Unclear)) => None,
+            (None, Some(Sight::Withheld)) => {
+                self.turned_for(entry);
+                None
+            }
+            (Some(_), Some(Sight::Withheld)) => {
+                entry.turning = None;
+                None
+            }
             (None, None) => {
                 entry.turning = None;
                 None

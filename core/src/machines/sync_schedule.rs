@@ -1,7 +1,7 @@
 //! When each gateway's agents are read, and when they count as there or gone.
 //!
-//! A gateway is synced every interval while it is usable, the first time after half to a whole one, so that a fleet that
-//! connects at the same moment is not read at the same moment, ever. Between syncs its agents are there while it is usable,
+//! A gateway is synced within seconds of becoming usable for the first time and then every interval, a tenth either way, while it is
+//! usable. A fleet that connects at the same moment is read [`MOST_AT_ONCE`] at a time, and drifts apart. Between syncs its agents are there while it is usable,
 //! and gone once it has not been for [`LOST_AFTER`]: a reconnect is no news.
 
 use std::collections::HashMap;
@@ -11,6 +11,8 @@ use crate::ids::GatewayId;
 
 /// How long a gateway must be unusable before its agents count as gone; two reconnects fit in.
 pub const LOST_AFTER: Duration = Duration::from_secs(60);
+/// A gateway that is usable for the first time is synced after half to all of this.
+const FIRST_SYNC: Duration = Duration::from_secs(3);
 /// Duties under way at one time: the fleet's gateways are not all asked at once, nor the store flooded.
 pub const MOST_AT_ONCE: usize = 8;
 
@@ -151,7 +153,7 @@ impl Entry {
             return (now >= lost_at && self.presence != Presence::Lost).then_some((lost_at, Duty::Lost(seen.id)));
         }
         self.unusable_since = None;
-        let due = *self.due.get_or_insert_with(|| now + interval.mul_f64(0.5 + random() / 2.0));
+        let due = *self.due.get_or_insert_with(|| now + interval.min(FIRST_SYNC).mul_f64(0.5 + random() / 2.0));
         if now >= due {
             return Some((due, Duty::Sync(seen.id)));
         }

@@ -87,7 +87,7 @@ fn all(app: &AppContext, outcomes: Vec<(GatewayId, ProbeOutcome)>) -> AllHealth 
     let mut outcomes: std::collections::HashMap<_, _> = outcomes.into_iter().collect();
     let views = app.roster.list();
     let results = views.iter().filter_map(|view| Some(result(view, &outcomes.remove(&view.record.id)?))).collect();
-    AllHealth { results, probed_at }
+    AllHealth { results, probed_at, probed_at_ms: probed_at }
 }
 
 fn result(view: &GatewayView, outcome: &ProbeOutcome) -> HealthResult {
@@ -179,6 +179,7 @@ fn point(point: &HealthPoint) -> HealthHistoryEntry {
         status: status.to_owned(),
         latency: point.latency_ms.and_then(whole_ms),
         probed_at: seconds(point.at_ms),
+        probed_at_ms: point.at_ms,
         error: point.error.clone(),
         latency_min: point.latency_min_ms,
         latency_avg: point.latency_avg_ms,

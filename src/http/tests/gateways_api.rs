@@ -209,7 +209,7 @@ async fn a_check_of_all_gateways_has_the_documented_shape() {
         harness.admin("POST", "/api/gateways/health").json(json!({"gateway_id": null})),
     ] {
         let body = harness.send(ask).await.json();
-        assert_eq!(body["probed_at"], 5000);
+        assert_eq!((&body["probed_at"], &body["probed_at_ms"]), (&json!(5000), &json!(5000)));
         let results = body["results"].as_array().unwrap();
         assert_eq!(results.len(), 2);
         assert_eq!(
@@ -269,6 +269,7 @@ async fn history_is_grouped_by_gateway_with_entries_newest_first() {
         history["entries"].as_array().unwrap().iter().map(|entry| entry["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["offline", "error", "online"]);
     assert_eq!(history["entries"][0]["probed_at"], (now - 30_000).div_euclid(1000));
+    assert_eq!(history["entries"][0]["probed_at_ms"], now - 30_000);
     let limited = harness.send(harness.admin("GET", "/api/gateways/health/history?limit=1&hours=1")).await.json();
     assert_eq!(limited["history"][0]["entries"].as_array().unwrap().len(), 1);
     let unknown = harness.send(harness.admin("GET", "/api/gateways/health/history?gateway_id=7")).await;

@@ -160,7 +160,7 @@ fn a_doubt_stands_for_all_that_failed_with_it() {
     let fleet = Fleet { doubts: true, ..look(&views, None) };
     let seen = observe(&destination(), &fleet);
     assert!(holds(&seen, fleet_wide(Condition::NetworkDoubt)));
-    assert_eq!(seen.sights.get(&of(1, Condition::Down)), Some(&Sight::Unclear));
+    assert_eq!(seen.sights.get(&of(1, Condition::Down)), Some(&Sight::Withheld));
     let mut without = destination();
     without.conditions.remove(&Condition::NetworkDoubt);
     assert!(holds(&observe(&without, &fleet), of(1, Condition::Down)), "who isn't told of the doubt hears of each");

@@ -74,13 +74,15 @@ fn a_digest_says_how_many_and_names_the_first_twenty() {
         (1..=30).map(|id| Arc::new(GatewayView::new(Arc::new(record(id)), GatewayReport::unknown(5), false))).collect();
     let fleet = Fleet { views: &views, acting: None, elected: true, doubts: false, now_ms: 9 };
     let steps: Vec<Step> = (1..=30)
-        .map(|id| step(Subject::Gateway(GatewayId(id)), Condition::Down, Change::Opened { flapping: false }))
+        .map(|id| step(Subject::Gateway(GatewayId(id)), Condition::Down, Change::Opened { flapping: id == 2 }))
         .collect();
     let story = || Story { destination: "ops", installation: "inst", subject_name: "", fleet: &fleet, doubt: None };
     let stories: Vec<Story<'_>> = steps.iter().map(|_| story()).collect();
     let mut body = render(&steps[0], &story());
     widen(&mut body, &steps.iter().collect::<Vec<_>>(), &stories);
     let body = serde_json::to_value(body).unwrap();
+    assert_eq!((&body["flapping"], &body["gateways"][0]["flapping"]), (&json!(true), &json!(false)));
+    assert_eq!(body["gateways"][1]["flapping"], true);
     let text = body["text"].as_str().unwrap();
     assert!(text.starts_with("30 gateways are down: gw1, gw2, ") && text.ends_with(" and 10 more."), "{text}");
     assert_eq!((&body["count"], body["gateways"].as_array().unwrap().len()), (&json!(30), 20));

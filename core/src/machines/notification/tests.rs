@@ -135,6 +135,18 @@ fn a_condition_is_announced_once_it_has_held_and_taken_back_once_it_has_been_gon
 }
 
 #[test]
+fn what_was_withheld_is_told_at_once_afterwards_with_its_true_beginning() {
+    let mut world = World::usual();
+    world.sights.insert(down(1), Sight::Withheld);
+    world.pass(240);
+    assert!(world.told.is_empty());
+    world.sights.insert(down(1), holds());
+    world.pass(1);
+    assert_eq!(world.changes(), [&OPENED]);
+    assert_eq!(world.told[0].1.episode.began_ms, 1_700_000_000_000 + 1_000);
+}
+
+#[test]
 fn an_episode_begins_when_its_condition_does() {
     let mut world = World::usual();
     let began = 1_700_000_000_000 + 1_000;

@@ -282,6 +282,28 @@ fn a_gateway_that_is_back_and_knows_nothing_for_ten_minutes_makes_it_lost() {
 }
 
 #[test]
+fn a_spawn_in_doubt_is_asked_about_as_soon_as_its_gateway_is_back_and_soon_again() {
+    let now = start();
+    let mut tracker = accepted(now);
+    tracker.mark_unknown(now, "s", "no answer");
+    tracker.on_gateway_lost(now, PROD);
+    assert!(tracker.due(now, 100, |_| None).is_empty(), "nobody is there to be asked");
+    assert_eq!(tracker.checks(|_| false).count(), 0);
+    let back = now + Duration::from_secs(100);
+    tracker.on_gateway_back(back, PROD);
+    let mut asked = Vec::new();
+    for second in 0..40 {
+        let at = back + Duration::from_secs(second);
+        for Question { spawn_id, .. } in tracker.due(at, 100, |_| Some(back)) {
+            asked.push(second);
+            tracker.found_nothing(at, &spawn_id, None);
+        }
+    }
+    assert_eq!(asked, [0, 2, 6, 14, 29]);
+    assert_eq!(tracker.checks(|_| true).map(|(_, at)| (at - back).as_secs()).collect::<Vec<_>>(), [44]);
+}
+
+#[test]
 fn a_gateway_that_stays_away_for_a_day_or_is_deleted_makes_it_lost() {
     let now = start();
     let mut away = accepted(now);

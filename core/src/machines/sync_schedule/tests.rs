@@ -59,12 +59,12 @@ fn a_usable_gateway_is_synced_every_interval_and_an_unusable_one_never() {
     let of = |id| done.iter().filter(|(_, duty)| *duty == Duty::Sync(GatewayId(id))).count();
     assert_eq!((of(1), of(2)), (4, 0), "{done:?}");
     let times = syncs(&done);
-    assert!(times[0] >= 450 && times[0] <= 901, "{times:?}");
+    assert!(times[0] <= 5, "{times:?}");
     assert!(times.windows(2).all(|pair| (810..=991).contains(&(pair[1] - pair[0]))), "{times:?}");
 }
 
 #[test]
-fn a_fleet_that_connects_at_once_is_spread_over_half_an_interval() {
+fn a_fleet_that_connects_at_once_is_read_a_few_at_a_time() {
     let mut run = Run::new();
     let fleet: Vec<Seen> = (0..1_000).map(usable).collect();
     let done = run.live(&fleet, INTERVAL);
@@ -72,7 +72,7 @@ fn a_fleet_that_connects_at_once_is_spread_over_half_an_interval() {
     assert!(times.len() >= 990, "{}", times.len());
     let busiest = times.iter().map(|at| times.iter().filter(|other| *other == at).count()).max().unwrap();
     assert!(busiest <= MOST_AT_ONCE, "{busiest} in one second");
-    assert!(times.iter().max().unwrap() - times.iter().min().unwrap() > 400);
+    assert!(times.iter().max().unwrap() - times.iter().min().unwrap() > 100);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn agents_are_gone_after_a_minute_and_back_at_once_when_they_are_known() {
     let id = GatewayId(1);
     assert_eq!(run.live(&[usable(1)], SECOND), [(1, Duty::Present(id))]);
     assert_eq!(run.live(&[unusable(1)], Duration::from_secs(30)), [], "a reconnect is no news");
-    assert_eq!(run.live(&[usable(1)], SECOND), []);
+    assert_eq!(run.live(&[usable(1)], SECOND), [(32, Duty::Sync(id))], "the first, which was due meanwhile");
     let gone = run.live(&[unusable(1)], Duration::from_secs(200));
     assert_eq!(gone.iter().map(|(_, duty)| *duty).collect::<Vec<_>>(), [Duty::Lost(id)], "and said once");
     let unread = Seen { agents_known: false, ..usable(1) };
