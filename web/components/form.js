@@ -20,13 +20,27 @@ export function Field({ name, label, help, problem, type = "text", value, onInpu
     return h(
       "div",
       { class: "field check" },
-      h("label", { for: id }, h("input", { ...common, type, checked: value, onChange: (/** @type {any} */ event) => onInput(event.currentTarget.checked) }), label),
+      h(
+        "label",
+        { for: id },
+        h("input", {
+          ...common,
+          type,
+          checked: value,
+          onChange: (/** @type {any} */ event) => onInput(event.currentTarget.checked),
+        }),
+        label,
+      ),
       below,
     );
   }
   const input = { ...common, value, onInput: (/** @type {any} */ event) => onInput(event.currentTarget.value) };
   const control = options
-    ? h("select", input, options.map(([key, text]) => h("option", { key, value: key }, text)))
+    ? h(
+        "select",
+        input,
+        options.map((/** @type {[string, string]} */ [key, text]) => h("option", { key, value: key }, text)),
+      )
     : type === "textarea"
       ? h("textarea", { rows: 4, ...input })
       : h("input", { type, autocomplete: "off", spellcheck: false, ...input });
@@ -58,7 +72,8 @@ export function Form({ values: initial, fields, send, button, danger = false, on
       setSending(false);
     }
   };
-  const set = (/** @type {string} */ name) => (/** @type {any} */ value) => setValues((before) => ({ ...before, [name]: value }));
+  const set = (/** @type {string} */ name) => (/** @type {any} */ value) =>
+    setValues((before) => ({ ...before, [name]: value }));
   return h(
     "form",
     { onSubmit: submit, noValidate: true, class: "form" },
@@ -67,7 +82,11 @@ export function Form({ values: initial, fields, send, button, danger = false, on
     h(
       "div",
       { class: "buttons" },
-      h("button", { type: "submit", class: danger ? "danger" : "main", "aria-disabled": isSending ? "true" : undefined }, isSending ? "Sending…" : button),
+      h(
+        "button",
+        { type: "submit", class: danger ? "danger" : "main", "aria-disabled": isSending ? "true" : undefined },
+        isSending ? "Sending…" : button,
+      ),
       h("button", { type: "button", onClick: onCancel }, "Cancel"),
     ),
   );
