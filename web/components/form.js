@@ -1,6 +1,6 @@
 // Fields of forms. What was typed stays in them whatever the daemon answers.
 import { h } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Refusal } from "../api.js";
 import { Fault } from "./basics.js";
 
@@ -55,19 +55,21 @@ export function Form({ values: initial, fields, send, button, danger = false, on
   const [values, setValues] = useState(initial);
   const [error, setError] = useState(/** @type {unknown} */ (null));
   const [isSending, setSending] = useState(false);
+  const form = useRef(/** @type {HTMLFormElement | null} */ (null));
+  useEffect(() => {
+    // To the first field that is wrong.
+    if (error) /** @type {HTMLElement | null | undefined} */ (form.current?.querySelector("[aria-invalid]"))?.focus();
+  }, [error]);
   const problems = error instanceof Refusal ? error.fields : {};
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
     if (isSending) return;
-    const form = /** @type {HTMLFormElement} */ (event.currentTarget);
     setSending(true);
     setError(null);
     try {
       await send(values);
     } catch (fault) {
       setError(fault);
-      // To the first field that is wrong, else to what was said.
-      setTimeout(() => /** @type {HTMLElement | null} */ (form.querySelector("[aria-invalid], [role=alert]"))?.focus());
     } finally {
       setSending(false);
     }
@@ -76,7 +78,7 @@ export function Form({ values: initial, fields, send, button, danger = false, on
     setValues((before) => ({ ...before, [name]: value }));
   return h(
     "form",
-    { onSubmit: submit, noValidate: true, class: "form" },
+    { ref: form, onSubmit: submit, noValidate: true, class: "form" },
     error ? h(Fault, { error }) : null,
     fields(values, set, problems),
     h(
