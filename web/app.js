@@ -8,6 +8,7 @@ import { DialogPlace } from "./components/dialog.js";
 import { duration } from "./format.js";
 import { isStale, link, may, session, start } from "./live.js";
 import { FleetPage } from "./pages/fleet.js";
+import { query } from "./place.js";
 import { clockDifference, clockTime, inUtc, now, remember, remembered, showUtc, startClock } from "./time.js";
 
 /**
@@ -18,6 +19,15 @@ import { clockDifference, clockTime, inUtc, now, remember, remembered, showUtc, 
 const PAGES = [
   { path: /^\/$/, to: "/", name: "Gateways", load: async () => ({ Page: FleetPage }) },
   { path: /^\/gateways\/(\d+)$/, name: "Gateway", load: () => import("./pages/gateway.js") },
+  { path: /^\/sessions$/, to: "/sessions", name: "Sessions", load: () => import("./pages/sessions.js") },
+  { path: /^\/spawns$/, to: "/spawns", name: "Spawns", load: () => import("./pages/spawns.js") },
+  { path: /^\/agents$/, to: "/agents", name: "Agents", load: () => import("./pages/agents.js") },
+  { path: /^\/connections$/, to: "/connections", name: "Direct connections", load: () => import("./pages/connections.js") },
+  { path: /^\/events$/, to: "/events", name: "Events", load: () => import("./pages/events.js") },
+  { path: /^\/audit$/, to: "/audit", name: "Audit log", load: () => import("./pages/audit.js"), role: "admin" },
+  { path: /^\/devices$/, to: "/devices", name: "Devices", load: () => import("./pages/devices.js") },
+  { path: /^\/keys$/, to: "/keys", name: "Keys", load: () => import("./pages/keys.js"), role: "admin" },
+  { path: /^\/status$/, to: "/status", name: "Status", load: () => import("./pages/status.js") },
   { path: /^\/help$/, to: "/help", name: "Help", load: () => import("./pages/help.js") },
 ];
 
@@ -32,6 +42,7 @@ export function go(to) {
 
 function arrive() {
   path.value = location.pathname;
+  query.value = location.search;
 }
 
 /** Links of ours change the page without loading it anew. @param {MouseEvent} event */

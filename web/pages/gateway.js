@@ -1,54 +1,21 @@
 // One gateway: why it isn't online and what to do, what is known of it, and what can be done.
 import { h } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { actionsOf } from "../actions.js";
-import { get, post } from "../api.js";
+import { post } from "../api.js";
 import { Age, Badge, Command, Facts, Fault, Moment, Notice, Status, say, sayFault } from "../components/basics.js";
 import { addressOf, capitalized, counted, isBlocked, milliseconds, plainWords, withoutName } from "../format.js";
-import { fleet, isStale, listen, may } from "../live.js";
+import { fleet, isStale, may } from "../live.js";
+import { useRead } from "../read.js";
 import { LatencyPanel } from "./gateway_latency.js";
 import { editGateway } from "./gateway_form.js";
 import { LogPanel } from "./gateway_log.js";
 import { go } from "../app.js";
 
-/**
- * What is read anew whenever something of this gateway changed.
- * @param {string} path
- * @param {number} id
- * @param {(message: import("../types.js").Message) => boolean} concerns
- */
-function useRead(path, id, concerns) {
-  const [state, setState] = useState(/** @type {{answer: any, error: unknown}} */ ({ answer: null, error: null }));
-  useEffect(() => {
-    const ended = new AbortController();
-    /** @type {any} */
-    let soon = null;
-    const read = async () => {
-      soon = null;
-      try {
-        const answer = await get(path, ended.signal);
-        if (!ended.signal.aborted) setState({ answer, error: null });
-      } catch (error) {
-        if (!ended.signal.aborted) setState((before) => ({ ...before, error }));
-      }
-    };
-    read();
-    const unlisten = listen((message) => {
-      if (concerns(message)) soon ??= setTimeout(read, 1_000);
-    });
-    return () => {
-      ended.abort();
-      clearTimeout(soon);
-      unlisten();
-    };
-  }, [path, id]);
-  return state;
-}
-
 /** Whether a message changes the record or the connection of a gateway. @param {number} id */
 function concernsGateway(id) {
   return (/** @type {import("../types.js").Message} */ { type, data }) => {
-    if (type === "reset" || type === "lagged" || type === "gateway.primary") return true;
+    if (type === "gateway.primary") return true;
     if (type === "gateway.vitals") return (data.rows ?? []).some((/** @type {any} */ row) => row.id === id);
     return type.startsWith("gateway.") && data.gateway_id === id;
   };
@@ -57,7 +24,7 @@ function concernsGateway(id) {
 /** @param {{groups: string[]}} props */
 export function Page({ groups }) {
   const id = Number(groups[0]);
-  const { answer, error } = useRead(`/api/gateways/${id}`, id, concernsGateway(id));
+  const { answer, error } = useRead(`/api/gateways/${id}`, concernsGateway(id));
   const row = fleet.value.rows.get(id);
   if (fleet.value.loaded && !row && answer) {
     return [h("h1", { key: "h", tabIndex: -1 }, answer.gateway.name), h(Notice, { key: "n", kind: "warn", title: "This gateway was deleted.", action: h("a", { href: "/", class: "button" }, "To the gateways") })];
@@ -196,7 +163,7 @@ function Work({ gateway }) {
 
 /** @param {{id: number}} props */
 function Sessions({ id }) {
-  const { answer, error } = useRead(`/api/sessions?gateway=${id}&limit=20&gateways=false`, id, ({ type, data }) => type === "reset" || (type === "session.update" && data.gateway_id === id));
+  const { answer, error } = useRead(`/api/sessions?gateway=${id}&limit=20&gateways=false`, ({ type, data }) => type === "session.update" && data.gateway_id === id);
   return h(
     "section",
     { class: "panel scroll" },
@@ -212,7 +179,7 @@ function Sessions({ id }) {
 
 /** @param {{id: number}} props */
 function Agents({ id }) {
-  const { answer, error } = useRead(`/api/agents?gateway_id=${id}&limit=50`, id, ({ type }) => type === "reset" || type === "agent.status");
+  const { answer, error } = useRead(`/api/agents?gateway_id=${id}&limit=50`, ({ type }) => type === "agent.status");
   return h(
     "section",
     { class: "panel scroll" },
@@ -269,7 +236,7 @@ function Process({ gateway }) {
 /** @param {{gateway: any}} props */
 function History({ gateway }) {
   const { id } = gateway;
-  const { answer, error } = useRead(`/api/gateways/health/history?gateway_id=${id}&limit=50`, id, ({ type, data }) => type === "gateway.status" && data.gateway_id === id);
+  const { answer, error } = useRead(`/api/gateways/health/history?gateway_id=${id}&limit=50`, ({ type, data }) => type === "gateway.status" && data.gateway_id === id);
   const entries = answer?.history[0]?.entries ?? [];
   // Only where it changed: between, it was the same.
   const changes = entries.filter((/** @type {any} */ entry, /** @type {number} */ at) => entry.status !== entries[at + 1]?.status || entry.error !== entries[at + 1]?.error).slice(0, 15);
