@@ -1,12 +1,13 @@
 // What can be done with a gateway, the same on all pages. Each says what came of it.
+
+import { signal } from "@preact/signals";
 import { h } from "preact";
-import { Refusal, post, put, remove } from "./api.js";
+import { post, put, Refusal, remove } from "./api.js";
 import { say, sayFault } from "./components/basics.js";
 import { closeDialog, openDialog } from "./components/dialog.js";
 import { Field, Form } from "./components/form.js";
 import { counted, milliseconds } from "./format.js";
 import { may, readFleet } from "./live.js";
-import { signal } from "@preact/signals";
 import { serverNow } from "./time.js";
 
 /** @typedef {import("./types.js").Row} Row */

@@ -8,6 +8,7 @@ import { DialogPlace } from "./components/dialog.js";
 import { duration } from "./format.js";
 import { isStale, link, may, session, start } from "./live.js";
 import { FleetPage } from "./pages/fleet.js";
+import { query } from "./place.js";
 import { clockDifference, clockTime, inUtc, now, remember, remembered, showUtc, startClock } from "./time.js";
 
 /**
@@ -29,7 +30,7 @@ const PAGES = [
   },
   { path: /^\/events$/, to: "/events", name: "Events", load: () => import("./pages/events.js") },
   { path: /^\/devices$/, to: "/devices", name: "Devices", load: () => import("./pages/devices.js") },
-  { path: /^\/audit$/, to: "/audit", name: "Audit", load: () => import("./pages/audit.js"), role: "admin" },
+  { path: /^\/audit$/, to: "/audit", name: "Audit log", load: () => import("./pages/audit.js"), role: "admin" },
   { path: /^\/keys$/, to: "/keys", name: "Keys", load: () => import("./pages/keys.js"), role: "admin" },
   { path: /^\/status$/, to: "/status", name: "Status", load: () => import("./pages/status.js") },
   { path: /^\/help$/, to: "/help", name: "Help", load: () => import("./pages/help.js") },
@@ -46,6 +47,7 @@ export function go(to) {
 
 function arrive() {
   path.value = location.pathname;
+  query.value = location.search;
 }
 
 /** Links of ours change the page without loading it anew. @param {MouseEvent} event */

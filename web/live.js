@@ -150,15 +150,16 @@ export async function readSession() {
   }
 }
 
-export function start() {
-  readSession();
+export async function start() {
   readFleet();
+  // The role decides which events there are.
+  await readSession();
   const followed = follow(
     {
       url(last) {
         const url = new URL("/api/ws", location.href);
         url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-        url.searchParams.set("types", TYPES.join(","));
+        url.searchParams.set("types", [...TYPES, ...(may("admin") ? ["audit"] : [])].join(","));
         if (last !== null) url.searchParams.set("last_event_id", String(last));
         return url.href;
       },

@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { checks, openActions, probe } from "../actions.js";
 import { Age, Badge, Fault, Notice, Status } from "../components/basics.js";
 import { Table } from "../components/table.js";
-import { addressOf, capitalized, counted, isBlocked, milliseconds, shapeOf, STATUSES, withoutName } from "../format.js";
+import { addressOf, capitalized, counted, isBlocked, milliseconds, STATUSES, shapeOf, withoutName } from "../format.js";
 import { counts, fleet, isStale, may, readFault, readFleet } from "../live.js";
 import { labelTexts, queryOf, selected, viewOf } from "../store.js";
 import { now, remember, remembered } from "../time.js";

@@ -1,54 +1,21 @@
 // One gateway: why it isn't online and what to do, what is known of it, and what can be done.
 import { h } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { actionsOf } from "../actions.js";
-import { get, post } from "../api.js";
+import { post } from "../api.js";
+import { go } from "../app.js";
 import { Age, Badge, Command, Facts, Fault, Moment, Notice, Status, say, sayFault } from "../components/basics.js";
 import { addressOf, capitalized, counted, isBlocked, milliseconds, plainWords, withoutName } from "../format.js";
-import { fleet, isStale, listen, may } from "../live.js";
-import { LatencyPanel } from "./gateway_latency.js";
+import { fleet, isStale, may } from "../live.js";
+import { useRead } from "../read.js";
 import { editGateway } from "./gateway_form.js";
+import { LatencyPanel } from "./gateway_latency.js";
 import { LogPanel } from "./gateway_log.js";
-import { go } from "../app.js";
-
-/**
- * What is read anew whenever something of this gateway changed.
- * @param {string} path
- * @param {number} id
- * @param {(message: import("../types.js").Message) => boolean} concerns
- */
-function useRead(path, id, concerns) {
-  const [state, setState] = useState(/** @type {{answer: any, error: unknown}} */ ({ answer: null, error: null }));
-  useEffect(() => {
-    const ended = new AbortController();
-    /** @type {any} */
-    let soon = null;
-    const read = async () => {
-      soon = null;
-      try {
-        const answer = await get(path, ended.signal);
-        if (!ended.signal.aborted) setState({ answer, error: null });
-      } catch (error) {
-        if (!ended.signal.aborted) setState((before) => ({ ...before, error }));
-      }
-    };
-    read();
-    const unlisten = listen((message) => {
-      if (concerns(message)) soon ??= setTimeout(read, 1_000);
-    });
-    return () => {
-      ended.abort();
-      clearTimeout(soon);
-      unlisten();
-    };
-  }, [path, id]);
-  return state;
-}
 
 /** Whether a message changes the record or the connection of a gateway. @param {number} id */
 function concernsGateway(id) {
   return (/** @type {import("../types.js").Message} */ { type, data }) => {
-    if (type === "reset" || type === "lagged" || type === "gateway.primary") return true;
+    if (type === "gateway.primary") return true;
     if (type === "gateway.vitals") return (data.rows ?? []).some((/** @type {any} */ row) => row.id === id);
     return type.startsWith("gateway.") && data.gateway_id === id;
   };
@@ -57,7 +24,7 @@ function concernsGateway(id) {
 /** @param {{groups: string[]}} props */
 export function Page({ groups }) {
   const id = Number(groups[0]);
-  const { answer, error } = useRead(`/api/gateways/${id}`, id, concernsGateway(id));
+  const { answer, error } = useRead(`/api/gateways/${id}`, concernsGateway(id));
   const row = fleet.value.rows.get(id);
   if (fleet.value.loaded && !row && answer) {
     return [
@@ -255,8 +222,7 @@ function Work({ gateway }) {
 function Sessions({ id }) {
   const { answer, error } = useRead(
     `/api/sessions?gateway=${id}&limit=20&gateways=false`,
-    id,
-    ({ type, data }) => type === "reset" || (type === "session.update" && data.gateway_id === id),
+    ({ type, data }) => type === "session.update" && data.gateway_id === id,
   );
   return h(
     "section",
@@ -304,11 +270,7 @@ function Sessions({ id }) {
 
 /** @param {{id: number}} props */
 function Agents({ id }) {
-  const { answer, error } = useRead(
-    `/api/agents?gateway_id=${id}&limit=50`,
-    id,
-    ({ type }) => type === "reset" || type === "agent.status",
-  );
+  const { answer, error } = useRead(`/api/agents?gateway_id=${id}&limit=50`, ({ type }) => type === "agent.status");
   return h(
     "section",
     { class: "panel scroll" },
@@ -418,7 +380,6 @@ function History({ gateway }) {
   const { id } = gateway;
   const { answer, error } = useRead(
     `/api/gateways/health/history?gateway_id=${id}&limit=50`,
-    id,
     ({ type, data }) => type === "gateway.status" && data.gateway_id === id,
   );
   const entries = answer?.history[0]?.entries ?? [];
