@@ -11,6 +11,7 @@ pub(crate) mod auth;
 pub(crate) mod compression;
 pub(crate) mod context;
 pub(crate) mod daemon;
+pub(crate) mod dashboard;
 pub(crate) mod devices;
 pub(crate) mod direct;
 pub(crate) mod error;

@@ -60,6 +60,7 @@ const ACTIONS: &[(&str, &str, &str, &str, &[&str])] = &[
     ("DELETE", "/api/keys/{id}", "key.revoke", "key", &[]),
     ("POST", "/api/auth/link", "auth.link", "browser", &[]),
     ("POST", "/api/auth/login", "auth.login", "browser", &[]),
+    ("POST", "/login", "auth.login", "browser", &[]),
     ("POST", "/api/auth/logout", "auth.logout", "browser", &[]),
     ("POST", "/api/agents", "agent.create", "agent", &["name"]),
     ("PUT", "/api/agents/{id}", "agent.update", "agent", &[]),
@@ -235,11 +236,11 @@ impl Drop for AuditGuard {
     }
 }
 
-/// `None` where nothing was done or refused: a redirect.
+/// `None` where nothing was done or refused: a redirect, but the one after a login.
 fn result_of(status: StatusCode, code: Option<ErrorCode>) -> Option<AuditResult> {
     if code == Some(ErrorCode::OutcomeUnknown) {
         Some(AuditResult::Unknown)
-    } else if status.is_success() {
+    } else if status.is_success() || status == StatusCode::SEE_OTHER {
         Some(AuditResult::Ok)
     } else if status.is_client_error() {
         Some(AuditResult::Refused)

@@ -103,6 +103,10 @@ pub(crate) fn write_security(is_page: bool, headers: &mut HeaderMap) {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    // The dashboard's answers bring a policy of their own, and say what may be stored.
+    if headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        return;
+    }
     headers.insert(header::CONTENT_SECURITY_POLICY, if is_page { PAGES } else { CLOSED });
     if !is_page {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -147,6 +147,17 @@ impl FromRequest for OptionalJsonBody {
     }
 }
 
+/// A small body of whatever type, from somebody who needs no key.
+pub(crate) async fn read_small(request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
+    let collected = tokio::time::timeout(PATIENCE, collect(request, payload, SMALL, Sender::Anybody));
+    let (bytes, _) = collected.await.map_err(|_elapsed| too_slow())??;
+    Ok(bytes)
+}
+
+fn too_slow() -> ApiError {
+    invalid(format!("The request body did not arrive within {} s", PATIENCE.as_secs()))
+}
+
 fn body_limit(request: &HttpRequest) -> usize {
     request.app_data::<App>().map_or(SMALL, |app| app.settings.body_limit)
 }
@@ -174,7 +185,7 @@ fn read(
         }
         let collected = tokio::time::timeout(PATIENCE, collect(&request, payload, limit, sender))
             .await
-            .map_err(|_elapsed| invalid(format!("The request body did not arrive within {} s", PATIENCE.as_secs())));
+            .map_err(|_elapsed| too_slow());
         let (bytes, _permit) = collected??;
         if bytes.is_empty() {
             return Ok(None);

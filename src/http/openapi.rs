@@ -250,7 +250,7 @@ pub(crate) fn pages() -> impl HttpServiceFactory {
 const PIECE: usize = 16 * 1024;
 
 /// Decompresses what is for a client that doesn't say that it takes gzip.
-async fn as_the_client_takes_it(
+pub(crate) async fn as_the_client_takes_it(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {

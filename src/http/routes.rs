@@ -8,7 +8,9 @@ use super::events::socket;
 use super::gateways::{health, latency, logs};
 use super::organization::{gateways as organization, sessions as organization_sessions, status, templates};
 use super::route_table::Routes;
-use super::{access, agents, daemon, devices, direct, events, fleet, gateways, mcp, openapi, sessions, spawn};
+use super::{
+    access, agents, daemon, dashboard, devices, direct, events, fleet, gateways, mcp, openapi, sessions, spawn,
+};
 
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
 #[rustfmt::skip]
@@ -88,9 +90,13 @@ pub(crate) fn api(routes: &mut impl Routes) {
         .service(openapi::read_openapi);                    // GET    /api/openapi.json
 }
 
-/// What is routed besides: the pages that show the document, and the answer to everything else.
+/// What is routed besides: the dashboard, the pages that show the document, and the answer to everything else.
 pub(crate) fn besides(config: &mut web::ServiceConfig) {
-    config.service(web::redirect("/docs", "/docs/")).service(openapi::pages()).default_service(web::to(no_such_route));
+    config
+        .configure(dashboard::routes)
+        .service(web::redirect("/docs", "/docs/"))
+        .service(openapi::pages())
+        .default_service(web::to(no_such_route));
 }
 
 async fn no_such_route(app: App, request: HttpRequest) -> HttpResponse {

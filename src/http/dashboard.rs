@@ -1,0 +1,136 @@
+//! The dashboard: pages for people. One document for all of them, which loads the modules in `web/` and asks the API like any
+//! other client; and the login, which works without scripts.
+
+mod assets;
+mod login;
+
+use std::sync::LazyLock;
+
+use actix_web::dev::HttpServiceFactory;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::middleware::from_fn;
+use actix_web::{HttpRequest, HttpResponse, guard, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gatewarden_actors::error::{ErrorCode, Failure};
+use sha2::{Digest as _, Sha256};
+
+use self::assets::Assets;
+use super::context::App;
+use super::error::{Answer, ApiError};
+use super::openapi::as_the_client_takes_it;
+
+/// The pages: `web/app.js` has the same list. None is below `/api`.
+const PAGES: [&str; 12] = [
+    "/",
+    r"/gateways/{id:\d+}",
+    "/sessions",
+    "/agents",
+    "/spawns",
+    "/connections",
+    "/events",
+    "/audit",
+    "/devices",
+    "/keys",
+    "/status",
+    "/help",
+];
+
+static ASSETS: LazyLock<Assets> = LazyLock::new(Assets::new);
+static SHELL: LazyLock<Shell> = LazyLock::new(|| Shell::of(&ASSETS));
+
+/// The pages, what they load, and the login.
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    for path in PAGES {
+        // Whoever doesn't ask for a page is answered as at any path without a route.
+        let for_people = guard::All(guard::Get()).and(guard::fn_guard(|context| {
+            let accepted = context.head().headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+            accepted.is_some_and(|accepted| accepted.contains("text/html"))
+        }));
+        config.service(web::resource(path).guard(for_people).to(show_page));
+    }
+    config
+        .service(web::resource("/login").guard(guard::Get()).to(login::show))
+        .service(web::resource("/login").guard(guard::Post()).to(login::log_in))
+        .service(assets());
+}
+
+fn assets() -> impl HttpServiceFactory {
+    web::scope("/assets")
+        .wrap(from_fn(as_the_client_takes_it))
+        .service(web::resource("/{version}/{path:.*}").guard(guard::Get()).to(send_asset))
+}
+
+async fn show_page() -> HttpResponse {
+    page(HttpResponse::Ok().body(SHELL.html.as_str()))
+}
+
+/// A page of ours: never stored, under the policy of the dashboard.
+fn page(mut answer: HttpResponse) -> HttpResponse {
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, SHELL.policy.clone());
+    headers.insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
+    answer
+}
+
+async fn send_asset(app: App, request: HttpRequest) -> Answer {
+    let (version, path) = (request.match_info().get("version"), request.match_info().get("path"));
+    if version != Some(ASSETS.version()) {
+        // Of another release: what is loaded there would not fit together with this one.
+        let failure = Failure::new(ErrorCode::NotFound, "This file belongs to another release of the daemon");
+        return Err(ApiError(failure.with_help("Reload the page.")));
+    }
+    let Some(asset) = path.and_then(|path| ASSETS.get(path)) else {
+        return Ok(app.routes.not_routed(&request));
+    };
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, asset.kind))
+        .insert_header((header::CONTENT_ENCODING, "gzip"))
+        .insert_header((header::CACHE_CONTROL, "public, max-age=31536000, immutable"))
+        .insert_header((header::CONTENT_SECURITY_POLICY, "default-src 'none'"))
+        .body(asset.compressed.clone()))
+}
+
+/// The document of all pages.
+struct Shell {
+    html: String,
+    policy: HeaderValue,
+}
+
+impl Shell {
+    fn of(assets: &Assets) -> Self {
+        let map = assets.import_map();
+        let hash = STANDARD.encode(Sha256::digest(map.as_bytes()));
+        let policy = format!(
+            "default-src 'none'; script-src 'self' 'sha256-{hash}'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+             base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+             trusted-types 'none'"
+        );
+        let preloads: String =
+            assets.first().iter().map(|url| format!("<link rel=\"modulepreload\" href=\"{url}\">\n")).collect();
+        let head = head("gatewarden", assets);
+        let main = assets.url("main.js");
+        let html = format!(
+            "{head}<script type=\"importmap\">{map}</script>\n{preloads}<script type=\"module\" src=\"{main}\"></script>\n\
+             </head>\n<body>\n<div id=\"app\"><p class=\"loading\">Loading…</p></div>\n\
+             <noscript><p class=\"notice\">The dashboard needs JavaScript. Without it, use the command line (<code>gatewarden \
+             status</code>) or the <a href=\"/docs/\">REST API</a>.</p></noscript>\n</body>\n</html>\n"
+        );
+        // A hash in base64 is always a header value.
+        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+        Self { html, policy }
+    }
+}
+
+/// The beginning of a document, up to what it loads of its own.
+fn head(title: &str, assets: &Assets) -> String {
+    let (icon, style) = (assets.url("icon.svg"), assets.url("app.css"));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
+         <link rel=\"icon\" href=\"{icon}\" type=\"image/svg+xml\">\n<link rel=\"stylesheet\" href=\"{style}\">\n"
+    )
+}

@@ -1,0 +1,204 @@
+//! The files of `web/`, compiled in. The modules that the first page needs go out as one file, so that it takes few requests;
+//! what they declare has different names, and an import map leads whoever imports one of them to that file. All URLs hold the
+//! hash of all files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest as _, Sha256};
+
+macro_rules! files {
+    ($($path:literal)*) => { &[$(($path, include_str!(concat!("../../../web/", $path)))),*] };
+}
+
+type Files = &'static [(&'static str, &'static str)];
+
+/// One file as browsers get it, in this order: what a module imports comes before it.
+const FIRST: Files = files! {
+    "format.js" "time.js" "place.js" "store.js" "api.js" "socket.js" "live.js"
+    "components/basics.js" "components/dialog.js" "components/form.js" "components/table.js"
+    "actions.js" "pages/gateway_form.js" "pages/fleet.js" "app.js"
+};
+
+/// Each loaded when it is needed.
+const LATER: Files = files! {
+    "app.css" "icon.svg"
+    "components/chart.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/help.js"
+    "read.js" "components/list.js"
+    "pages/sessions.js" "pages/spawns.js" "pages/agents.js" "pages/connections.js" "pages/events.js" "pages/audit.js"
+    "pages/keys.js" "pages/devices.js" "pages/status.js"
+    "vendor/preact.js" "vendor/preact-hooks.js" "vendor/signals-core.js" "vendor/signals.js" "vendor/uplot.js" "vendor/uplot.css"
+};
+
+/// Names under which modules import what is not ours.
+const VENDORED: [(&str, &str); 5] = [
+    ("preact", "vendor/preact.js"),
+    ("preact/hooks", "vendor/preact-hooks.js"),
+    ("@preact/signals-core", "vendor/signals-core.js"),
+    ("@preact/signals", "vendor/signals.js"),
+    ("uplot", "vendor/uplot.js"),
+];
+
+/// A file as it is sent.
+pub(super) struct Asset {
+    pub(super) kind: &'static str,
+    pub(super) compressed: Bytes,
+}
+
+pub(super) struct Assets {
+    version: String,
+    files: BTreeMap<&'static str, Asset>,
+}
+
+impl Assets {
+    pub(super) fn new() -> Self {
+        let mut hash = Sha256::new();
+        for (path, text) in FIRST.iter().chain(LATER) {
+            hash.update(path);
+            hash.update(text);
+        }
+        let version = hash.finalize().iter().take(8).fold(String::new(), |mut hex, byte| {
+            // Writing to a text does not fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        let one = joined(FIRST);
+        let all = LATER.iter().map(|(path, text)| (*path, *text)).chain([("main.js", one.as_str())]);
+        let files = all.map(|(path, text)| (path, Asset { kind: kind(path), compressed: compress(text) })).collect();
+        Self { version, files }
+    }
+
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<&Asset> {
+        self.files.get(path)
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("/assets/{}/{path}", self.version)
+    }
+
+    /// What the first page loads besides its style.
+    pub(super) fn first(&self) -> Vec<String> {
+        let vendored = VENDORED.iter().filter(|(name, _)| *name != "uplot").map(|(_, path)| self.url(path));
+        [self.url("main.js")].into_iter().chain(vendored).collect()
+    }
+
+    pub(super) fn import_map(&self) -> String {
+        let joined = FIRST.iter().map(|(path, _)| (self.url(path), self.url("main.js")));
+        let vendored = VENDORED.iter().map(|(name, path)| ((*name).to_owned(), self.url(path)));
+        let imports: BTreeMap<String, String> = joined.chain(vendored).collect();
+        serde_json::json!({ "imports": imports }).to_string()
+    }
+}
+
+fn kind(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "text/javascript; charset=utf-8",
+    }
+}
+
+fn compress(text: &str) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(text.as_bytes());
+    encoder.finish().unwrap_or_default().into()
+}
+
+/// The modules behind each other, without what they import of each other. An import is a statement that begins a line and ends
+/// with one; it names what it takes, and takes it under the same name.
+fn joined(modules: Files) -> String {
+    let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut code = String::new();
+    for (_, text) in modules {
+        let mut rest = *text;
+        while let Some((line, after)) = rest.split_once('\n') {
+            rest = after;
+            if !line.starts_with("import ") {
+                code.push_str(line);
+                code.push('\n');
+                continue;
+            }
+            let (mut names, mut end) = (line, line);
+            if !line.ends_with(';')
+                && let Some((many, after)) = after.split_once("\n}")
+            {
+                (end, rest) = after.split_once('\n').unwrap_or((after, ""));
+                names = many;
+            }
+            let Some(from) = end.split('"').nth(1).filter(|from| !from.starts_with('.')) else { continue };
+            let names = names.split_once('{').map_or(names, |(_, names)| names);
+            let names = names.split_once('}').map_or(names, |(names, _)| names);
+            imports.entry(from).or_default().extend(names.split(',').map(str::trim).filter(|name| !name.is_empty()));
+        }
+    }
+    let mut whole = String::new();
+    for (from, names) in imports {
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        let _ = writeln!(whole, "import {{ {names} }} from \"{from}\";");
+    }
+    whole + &code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_modules_import_only_what_is_not_ours() {
+        let modules: Files = &[
+            ("a.js", "import { h } from \"preact\";\nexport const a = h;\n"),
+            (
+                "b.js",
+                "import {\n  a,\n  long,\n} from \"./a.js\";\nimport { h, render } from \"preact\";\nrender(a, h);\n",
+            ),
+        ];
+        assert_eq!(joined(modules), "import { h, render } from \"preact\";\nexport const a = h;\nrender(a, h);\n");
+    }
+
+    #[test]
+    fn the_first_page_is_whole() {
+        let text = joined(FIRST);
+        for line in text.lines().filter(|line| line.starts_with("import ")) {
+            let from = line.split('"').nth(1).unwrap();
+            assert!(VENDORED.iter().any(|(name, _)| *name == from), "{line}");
+        }
+    }
+
+    #[test]
+    fn vendored_files_are_those_of_the_lock() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/web/vendor");
+        let lock: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(format!("{folder}/lock.json")).unwrap()).unwrap();
+        let mut locked = vec!["lock.json".to_owned()];
+        for package in lock.as_array().unwrap() {
+            assert!(["MIT", "Apache-2.0"].contains(&package["licence"].as_str().unwrap()), "{package}");
+            for file in package["files"].as_array().unwrap() {
+                let name = file["file"].as_str().unwrap();
+                let bytes = std::fs::read(format!("{folder}/{name}")).unwrap();
+                let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                assert_eq!(hash, file["sha256"], "{name}");
+                locked.push(name.to_owned());
+            }
+        }
+        let mut there: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        locked.sort();
+        there.sort();
+        assert_eq!(there, locked);
+    }
+
+    #[test]
+    fn all_files_together_are_small() {
+        let bytes: usize = Assets::new().files.values().map(|asset| asset.compressed.len()).sum();
+        assert!(bytes <= 150 * 1024, "{bytes}");
+    }
+}

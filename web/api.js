@@ -1,0 +1,84 @@
+// Requests to the daemon, with the cookie of the browser session. A refusal is an error with the daemon's own words.
+import { signal } from "@preact/signals";
+import { plainWords } from "./format.js";
+
+/** Set once the daemon says that the session has ended; the page stays, so that nothing typed is lost. */
+export const sessionEnded = signal(false);
+
+/** How long an answer may take. */
+const PATIENCE_MS = 35_000;
+
+export class Refusal extends Error {
+  /** @param {number} status @param {any} body @param {number | null} retryAfter Seconds. */
+  constructor(status, body, retryAfter) {
+    super(body?.error ?? `The daemon answered with status ${status}`);
+    this.status = status;
+    this.code = body?.code ?? "";
+    this.help = body?.help ?? "";
+    this.details = body?.details ?? null;
+    this.retryAfter = retryAfter;
+    /** What is wrong with which field. @type {Record<string, string>} */
+    this.fields = {};
+    for (const { field, problem } of body?.details?.fields ?? []) this.fields[field] ??= problem;
+  }
+}
+
+/** What went wrong, as a sentence and what to do. @param {unknown} error @returns {{message: string, help: string}} */
+export function wordsOf(error) {
+  if (error instanceof Refusal) return { message: error.message, help: plainWords(error.help) };
+  return { message: "The daemon can't be reached", help: "Nothing was lost here: try again once it answers." };
+}
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {{body?: unknown, headers?: Record<string, string>, signal?: AbortSignal}} [more]
+ * @returns {Promise<{status: number, body: any, headers: Headers}>}
+ */
+export async function request(method, path, { body, headers = {}, signal: ended } = {}) {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const response = await fetch(path, {
+    method,
+    headers: {
+      Accept: "application/json",
+      ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      ...headers,
+    },
+    body: body === undefined ? undefined : JSON.stringify(body),
+    credentials: "same-origin",
+    cache: "no-store",
+    signal: ended ? AbortSignal.any([ended, patience]) : patience,
+  });
+  const text = response.status === 304 ? "" : await response.text();
+  let answer = null;
+  try {
+    answer = text ? JSON.parse(text) : null;
+  } catch {
+    throw new Refusal(response.status, { error: "The answer is not the daemon's: is a proxy in between?" }, null);
+  }
+  if (response.ok || response.status === 304)
+    return { status: response.status, body: answer, headers: response.headers };
+  if (response.status === 401) sessionEnded.value = true;
+  const after = Number(response.headers.get("Retry-After"));
+  throw new Refusal(response.status, answer, after > 0 ? after : null);
+}
+
+/** @param {string} path @param {AbortSignal} [ended] */
+export async function get(path, ended) {
+  return (await request("GET", path, { signal: ended })).body;
+}
+
+/** @param {string} path @param {unknown} [body] @param {Record<string, string>} [headers] */
+export async function post(path, body, headers) {
+  return (await request("POST", path, { body, headers })).body;
+}
+
+/** @param {string} path @param {unknown} body */
+export async function put(path, body) {
+  return (await request("PUT", path, { body })).body;
+}
+
+/** @param {string} path @param {unknown} [body] */
+export async function remove(path, body) {
+  return (await request("DELETE", path, { body })).body;
+}

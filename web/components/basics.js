@@ -1,0 +1,121 @@
+// Small parts that every page uses.
+import { signal } from "@preact/signals";
+import { h } from "preact";
+import { wordsOf } from "../api.js";
+import { capitalized, duration, shapeOf } from "../format.js";
+import { clockTime, fullTime, now } from "../time.js";
+
+/** A status as shape, word and color. @param {{status: string}} props */
+export function Status({ status }) {
+  return h(
+    "span",
+    { class: `status ${status}` },
+    h("span", { "aria-hidden": "true", class: "shape" }, shapeOf(status)),
+    capitalized(status),
+  );
+}
+
+/** @param {{kind?: string, title?: string, children?: any}} props */
+export function Badge({ kind = "", title, children }) {
+  return h("span", { class: `badge ${kind}`, title }, children);
+}
+
+/** How long ago something was, or how long it is until then; the exact time on demand. @param {{at: number, ahead?: boolean}} props `at` in seconds. */
+export function Age({ at, ahead = false }) {
+  const seconds = now.value / 1000 - at;
+  const text = ahead
+    ? seconds < 0
+      ? `in ${duration(-seconds)}`
+      : "now"
+    : seconds < 2
+      ? "just now"
+      : `${duration(seconds)} ago`;
+  return h("time", { dateTime: new Date(at * 1000).toISOString(), title: fullTime(at * 1000) }, text);
+}
+
+/** A moment. @param {{ms: number, day?: boolean}} props */
+export function Moment({ ms, day = true }) {
+  return h("time", { dateTime: new Date(ms).toISOString(), title: fullTime(ms) }, day ? fullTime(ms) : clockTime(ms));
+}
+
+/** A sentence that must not be missed. @param {{kind?: string, title?: any, children?: any, action?: any}} props */
+export function Notice({ kind = "", title, children, action }) {
+  return h(
+    "div",
+    { class: `notice ${kind}`, role: kind === "bad" ? "alert" : "status" },
+    h("div", null, title && h("strong", null, title), title && children && " ", children),
+    action,
+  );
+}
+
+/** What went wrong with a request. @param {{error: unknown, what?: string, action?: any}} props */
+export function Fault({ error, what, action }) {
+  const { message, help } = wordsOf(error);
+  return h(Notice, { kind: "bad", title: what ? `${what}: ${message}` : message, action }, help);
+}
+
+/** A command to be copied. @param {{text: string}} props */
+export function Command({ text }) {
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      say("Copied");
+    } catch {
+      say("The browser didn't let the page copy: select the text instead.", "bad");
+    }
+  };
+  return h(
+    "div",
+    { class: "command" },
+    h("code", { tabIndex: 0 }, text),
+    h("button", { type: "button", onClick: copy }, "Copy"),
+  );
+}
+
+/** A list of names and values. @param {{rows: [any, any][]}} props */
+export function Facts({ rows }) {
+  return h(
+    "dl",
+    { class: "facts" },
+    rows.map(([name, value]) =>
+      h("div", { key: typeof name === "string" ? name : undefined }, h("dt", null, name), h("dd", null, value)),
+    ),
+  );
+}
+
+/** What is said at the edge of the page. @type {import("@preact/signals").Signal<{id: number, text: string, kind: string}[]>} */
+const said = signal([]);
+let nextSaid = 1;
+
+/** Says something; what is bad stays until it is closed. @param {string} text @param {string} [kind] */
+export function say(text, kind = "") {
+  const id = nextSaid++;
+  said.value = [...said.value.slice(-3), { id, text, kind }];
+  if (kind !== "bad") setTimeout(() => unsay(id), 8_000);
+}
+
+/** Says what went wrong. @param {string} what @param {unknown} error */
+export function sayFault(what, error) {
+  const { message, help } = wordsOf(error);
+  say(`${what}: ${message}. ${help}`.replace("..", "."), "bad");
+}
+
+/** @param {number} id */
+function unsay(id) {
+  said.value = said.value.filter((one) => one.id !== id);
+}
+
+export function Sayings() {
+  return h(
+    "div",
+    { class: "sayings", role: "region", "aria-label": "Messages", "aria-live": "polite" },
+    said.value.map(({ id, text, kind }) =>
+      h(
+        "div",
+        { key: id, class: `saying ${kind}` },
+        h("span", null, text),
+        h("button", { type: "button", class: "plain", "aria-label": "Close message", onClick: () => unsay(id) }, "✕"),
+      ),
+    ),
+  );
+}

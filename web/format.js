@@ -1,0 +1,72 @@
+// Words and figures as people read them. Words of statuses are those of the API.
+
+/** @typedef {import("./types.js").Row} Row */
+
+export const STATUSES = ["online", "degraded", "timeout", "offline", "unknown"];
+
+/** A shape beside each color. */
+const SHAPES = { online: "●", degraded: "▲", timeout: "◆", offline: "■", unknown: "○", blocked: "⊘" };
+
+/** @param {string} status */
+export function shapeOf(status) {
+  return /** @type {Record<string, string>} */ (SHAPES)[status] ?? "○";
+}
+
+/** @param {string} text */
+export function capitalized(text) {
+  const words = /^[a-z_]+$/.test(text) ? text.replaceAll("_", " ") : text;
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** The address as one text; a URL has its port already, and of those without TLS the scheme says nothing more. @param {{host: string, port: number}} gateway */
+export function addressOf({ host, port }) {
+  if (host.includes("://")) return host.replace(/^(ws|http):\/\/([^/]*:\d+)\/?$/, "$2");
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** @param {number | null | undefined} ms */
+export function milliseconds(ms) {
+  if (ms === null || ms === undefined) return "–";
+  if (ms >= 10_000) return `${Math.round(ms / 1000)} s`;
+  return `${ms < 10 && !Number.isInteger(ms) ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
+
+/** A span of time in the two largest units. @param {number} seconds */
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return whole % 60 && minutes < 10 ? `${minutes} min ${whole % 60} s` : `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  const days = Math.floor(hours / 24);
+  return hours % 24 && days < 10 ? `${days} d ${hours % 24} h` : `${days} d`;
+}
+
+/** @param {number} count @param {string} one @param {string} [many] */
+export function counted(count, one, many = `${one}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
+
+/** Whether a gateway refuses until somebody changes something. @param {Row} row */
+export function isBlocked(row) {
+  return row.phase === "blocked";
+}
+
+/** What the daemon says without the name and address that stand beside it. @param {{name: string}} gateway @param {string} sentence */
+export function withoutName({ name }, sentence) {
+  const begin = `Gateway "${name}" (`;
+  if (!sentence.startsWith(begin)) return sentence;
+  const end = sentence.indexOf(") ", begin.length);
+  return end < 0 ? sentence : sentence.slice(end + 2);
+}
+
+/** What the daemon tells those who send requests, in words for those who look at pages. @param {string} text */
+export function plainWords(text) {
+  return text
+    .replace(/ \((?:GET|POST|PUT|DELETE) \/api[^)]*\)/g, " (Edit)")
+    .replace(/POST \/api\/gateways\/\d+\/reconnect/g, "Reconnect")
+    .replace(/POST \/api\/gateways\/\d+\/undrain/g, "Undrain")
+    .replace(/PUT \/api\/gateways \{[^}]*\}/g, "Set as primary on its page")
+    .replace(/Wait as long as the Retry-After header says(, then send the request again)?\. ?/g, "");
+}

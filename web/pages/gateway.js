@@ -1,0 +1,430 @@
+// One gateway: why it isn't online and what to do, what is known of it, and what can be done.
+import { h } from "preact";
+import { useState } from "preact/hooks";
+import { actionsOf } from "../actions.js";
+import { post } from "../api.js";
+import { go } from "../app.js";
+import { Age, Badge, Command, Facts, Fault, Moment, Notice, Status, say, sayFault } from "../components/basics.js";
+import { addressOf, capitalized, counted, isBlocked, milliseconds, plainWords, withoutName } from "../format.js";
+import { fleet, isStale, may } from "../live.js";
+import { useRead } from "../read.js";
+import { editGateway } from "./gateway_form.js";
+import { LatencyPanel } from "./gateway_latency.js";
+import { LogPanel } from "./gateway_log.js";
+
+/** Whether a message changes the record or the connection of a gateway. @param {number} id */
+function concernsGateway(id) {
+  return (/** @type {import("../types.js").Message} */ { type, data }) => {
+    if (type === "gateway.primary") return true;
+    if (type === "gateway.vitals") return (data.rows ?? []).some((/** @type {any} */ row) => row.id === id);
+    return type.startsWith("gateway.") && data.gateway_id === id;
+  };
+}
+
+/** @param {{groups: string[]}} props */
+export function Page({ groups }) {
+  const id = Number(groups[0]);
+  const { answer, error } = useRead(`/api/gateways/${id}`, concernsGateway(id));
+  const row = fleet.value.rows.get(id);
+  if (fleet.value.loaded && !row && answer) {
+    return [
+      h("h1", { key: "h", tabIndex: -1 }, answer.gateway.name),
+      h(Notice, {
+        key: "n",
+        kind: "warn",
+        title: "This gateway was deleted.",
+        action: h("a", { href: "/", class: "button" }, "To the gateways"),
+      }),
+    ];
+  }
+  if (!answer) {
+    return [
+      h("h1", { key: "h", tabIndex: -1 }, "Gateway"),
+      error
+        ? h(Fault, {
+            key: "f",
+            error,
+            what: "The gateway could not be read",
+            action: h("a", { href: "/", class: "button" }, "To the gateways"),
+          })
+        : h("p", { key: "l", class: "loading" }, "Reading the gateway…"),
+    ];
+  }
+  // The list is newer: figures come with it every second.
+  const gateway = {
+    ...answer.gateway,
+    ...(row ?? {}),
+    breaker: answer.gateway.breaker,
+    process: answer.gateway.process,
+    pairing: answer.gateway.pairing,
+  };
+  return h(
+    "div",
+    { class: isStale.value ? "stale" : "" },
+    h(Head, { gateway }),
+    h(Why, { gateway }),
+    h("div", { class: "panels" }, h(Connection, { gateway }), h(Work, { gateway })),
+    h(LatencyPanel, { id }),
+    h("div", { class: "panels" }, h(Sessions, { id }), h(Agents, { id })),
+    (gateway.unit || gateway.command) && h(Process, { gateway }),
+    h(History, { gateway }),
+    h(LogPanel, { id, name: gateway.name }),
+  );
+}
+
+/** @param {{gateway: any}} props */
+function Head({ gateway }) {
+  return [
+    h("p", { key: "up" }, h("a", { href: "/" }, "← Gateways")),
+    h(
+      "div",
+      { key: "head", class: "page-head" },
+      h(
+        "div",
+        null,
+        h("h1", { tabIndex: -1 }, h("bdi", null, gateway.name)),
+        h(
+          "div",
+          null,
+          h(Status, { status: gateway.status }),
+          " ",
+          h("span", { class: "quiet" }, "for ", h(Since, { at: gateway.since })),
+          gateway.is_primary && h(Badge, { kind: "primary" }, "PRIMARY"),
+          gateway.acting_primary && !gateway.is_primary && h(Badge, { kind: "primary" }, "ACTING"),
+          gateway.phase === "ready" && h(Badge, { kind: "connected" }, "CONNECTED"),
+          gateway.drained && h(Badge, null, "DRAINED"),
+        ),
+      ),
+      h(
+        "div",
+        { class: "buttons" },
+        actionsOf(gateway, { edit: editGateway, deleted: () => go("/") }).map(({ name, run, danger }) =>
+          h("button", { key: name, type: "button", class: danger ? "danger" : "", onClick: run }, name.split(":")[0]),
+        ),
+      ),
+    ),
+    !may("operator") &&
+      h(
+        "p",
+        { key: "role", class: "quiet" },
+        "Reconnecting needs a key with the role operator; changing and deleting needs admin.",
+      ),
+  ];
+}
+
+/** @param {{at: number}} props */
+function Since({ at }) {
+  const text = h(Age, { at });
+  return text;
+}
+
+/** A sentence about a gateway, below its name. @param {any} gateway @param {string} sentence */
+function ofIt(gateway, sentence) {
+  const rest = withoutName(gateway, sentence);
+  return rest === sentence ? sentence : `It ${rest}`;
+}
+
+/** @param {{gateway: any}} props */
+function Why({ gateway }) {
+  const { last_error: error, pairing, status, next_attempt: next, phase } = gateway;
+  if (status === "online") return null;
+  if (!error) return h(Notice, { title: `It is ${status}.` }, `The connection is ${phase}.`);
+  const kind = status === "offline" || isBlocked(gateway) ? "bad" : "warn";
+  return h(
+    "section",
+    { class: `notice why ${kind}`, "aria-label": "Why it is not online" },
+    h(
+      "div",
+      null,
+      h("h2", null, isBlocked(gateway) ? "Blocked until something is changed" : "Why it is not online"),
+      h("p", null, ofIt(gateway, error.message)),
+      error.help && h("p", null, h("strong", null, "What to do: "), plainWords(error.help)),
+      pairing?.command && [
+        h("p", { key: "p" }, "Run this on the gateway's machine:"),
+        h(Command, { key: "c", text: pairing.command }),
+      ],
+      h("p", null, "Test the connection step by step, from the daemon's machine:"),
+      h(Command, { text: `gatewarden check ${addressOf(gateway)}` }),
+      h(
+        "p",
+        { class: "quiet" },
+        `Code ${error.code}. `,
+        next ? ["Next attempt ", h(Age, { key: "a", at: next, ahead: true }), "."] : "No attempt is planned.",
+      ),
+    ),
+  );
+}
+
+/** @param {{gateway: any}} props */
+function Connection({ gateway }) {
+  const { breaker } = gateway;
+  return h(
+    "section",
+    { class: "panel" },
+    h("h2", null, "Connection"),
+    h(Facts, {
+      rows: [
+        ["Address", h("span", { class: "mono" }, addressOf(gateway))],
+        ["Token", gateway.token_set ? "Set" : "None"],
+        ["Phase", capitalized(gateway.phase)],
+        ["Latency", milliseconds(gateway.latency)],
+        ["Last seen", gateway.last_seen ? h(Age, { at: gateway.last_seen }) : "Never"],
+        ["Known as of", h(Age, { at: gateway.as_of })],
+        ["Source", capitalized(gateway.source)],
+        ["Connected since", gateway.healthy_since ? h(Age, { at: gateway.healthy_since }) : "–"],
+        ["Last failure", gateway.last_failure ? h(Age, { at: gateway.last_failure }) : "None"],
+        [
+          "Circuit breaker",
+          `${capitalized(breaker.state)}${breaker.failures ? `, ${counted(breaker.failures, "failure")}` : ""}`,
+        ],
+        ["Attempts in a row", gateway.reconnect_attempts],
+        ["Next attempt", gateway.next_attempt ? h(Age, { at: gateway.next_attempt, ahead: true }) : "–"],
+        ["Protocol", gateway.protocol ? `${gateway.protocol}${gateway.dialect ? ` (${gateway.dialect})` : ""}` : "–"],
+        ["Version", gateway.version ?? "–"],
+        ["TLS trust", capitalized(gateway.tls.trust)],
+        ["Scopes", gateway.scopes.join(", ") || "–"],
+      ],
+    }),
+  );
+}
+
+/** @param {{gateway: any}} props */
+function Work({ gateway }) {
+  const { acting } = fleet.value;
+  return h(
+    "section",
+    { class: "panel" },
+    h("h2", null, "Work"),
+    h(Facts, {
+      rows: [
+        ["Configured primary", gateway.is_primary ? "Yes" : "No"],
+        ["Acts as primary", gateway.acting_primary ? "Yes" : "No"],
+        ["Acting primary", acting ? h("a", { href: `/gateways/${acting.id}` }, acting.name) : "None"],
+        ["Because", acting?.reason ?? "–"],
+        ["Priority", gateway.priority],
+        ["New work", gateway.drained ? "None: it is drained" : "May be routed here"],
+        ["Active sessions", gateway.sessions_count],
+        ["Agents", gateway.agents_count],
+        [
+          "Labels",
+          Object.entries(gateway.labels)
+            .map(([name, value]) => `${name}=${value}`)
+            .join(", ") || "–",
+        ],
+        ["Registered", h(Moment, { ms: gateway.created_at * 1000 })],
+        ["Changed", h(Moment, { ms: gateway.updated_at * 1000 })],
+      ],
+    }),
+  );
+}
+
+/** @param {{id: number}} props */
+function Sessions({ id }) {
+  const { answer, error } = useRead(
+    `/api/sessions?gateway=${id}&limit=20&gateways=false`,
+    ({ type, data }) => type === "session.update" && data.gateway_id === id,
+  );
+  return h(
+    "section",
+    { class: "panel scroll" },
+    h("h2", null, "Sessions", answer && h("span", { class: "quiet" }, ` ${answer.total}`)),
+    error
+      ? h(Fault, { error })
+      : !answer
+        ? h("p", { class: "quiet" }, "Reading…")
+        : answer.sessions.length === 0
+          ? h("p", { class: "quiet" }, "No session is known.")
+          : h(
+              "table",
+              { class: "plain" },
+              h(
+                "thead",
+                null,
+                h(
+                  "tr",
+                  null,
+                  ["Session", "Agent", "Status", "Model", "Tokens", "Changed"].map((name) =>
+                    h("th", { key: name, scope: "col" }, name),
+                  ),
+                ),
+              ),
+              h(
+                "tbody",
+                null,
+                answer.sessions.map((/** @type {any} */ session) =>
+                  h(
+                    "tr",
+                    { key: session.key },
+                    h("td", null, session.label ?? session.key),
+                    h("td", null, session.agent ?? "–"),
+                    h("td", null, session.status ? capitalized(session.status) : "Not told"),
+                    h("td", null, session.model ?? "–"),
+                    h("td", null, session.totalTokens?.toLocaleString("en") ?? "–"),
+                    h("td", null, session.updatedAt ? h(Age, { at: session.updatedAt / 1000 }) : "–"),
+                  ),
+                ),
+              ),
+            ),
+  );
+}
+
+/** @param {{id: number}} props */
+function Agents({ id }) {
+  const { answer, error } = useRead(`/api/agents?gateway_id=${id}&limit=50`, ({ type }) => type === "agent.status");
+  return h(
+    "section",
+    { class: "panel scroll" },
+    h("h2", null, "Agents", answer && h("span", { class: "quiet" }, ` ${answer.total}`)),
+    error
+      ? h(Fault, { error })
+      : !answer
+        ? h("p", { class: "quiet" }, "Reading…")
+        : answer.agents.length === 0
+          ? h("p", { class: "quiet" }, "No agent is registered.")
+          : h(
+              "table",
+              { class: "plain" },
+              h(
+                "thead",
+                null,
+                h(
+                  "tr",
+                  null,
+                  ["Agent", "Role", "Status", "Known by"].map((name) => h("th", { key: name, scope: "col" }, name)),
+                ),
+              ),
+              h(
+                "tbody",
+                null,
+                answer.agents.map((/** @type {any} */ agent) =>
+                  h(
+                    "tr",
+                    { key: agent.id },
+                    h("td", null, agent.name),
+                    h("td", null, agent.role),
+                    h("td", null, capitalized(agent.status)),
+                    h("td", null, capitalized(agent.source)),
+                  ),
+                ),
+              ),
+            ),
+  );
+}
+
+/** @param {{gateway: any}} props */
+function Process({ gateway }) {
+  const { process } = gateway;
+  const [running, setRunning] = useState("");
+  const order = async (/** @type {string} */ action) => {
+    if (running) return;
+    setRunning(action);
+    try {
+      await post(`/api/gateways/${gateway.id}/process`, { action });
+      say(`${capitalized(action)} of ${gateway.name} succeeded`);
+    } catch (error) {
+      sayFault(`${capitalized(action)} of ${gateway.name} failed`, error);
+    }
+    setRunning("");
+  };
+  return h(
+    "section",
+    { class: "panel" },
+    h("h2", null, "Process on the daemon's machine"),
+    process &&
+      h(Facts, {
+        rows: [
+          ["Run by", `${process.kind} ${process.name}`],
+          ["State", capitalized(process.state)],
+          ["Since", h(Age, { at: process.since })],
+          [
+            "Last start",
+            process.verified === "yes"
+              ? "Verified: a new process, and connected"
+              : process.verified === "no"
+                ? `Not verified: ${process.missing.join(", ")}`
+                : process.verified === "pending"
+                  ? "Being verified"
+                  : "–",
+          ],
+          ["Process id", process.pid ?? "–"],
+          ["Restarts by itself", process.restarts],
+          ["Memory", process.memory_bytes ? `${Math.round(process.memory_bytes / 1048576)} MiB` : "–"],
+          ["Last end", process.last_end ? process.last_end.message : "–"],
+          ["Next start", process.next_start ? h(Age, { at: process.next_start, ahead: true }) : "–"],
+        ],
+      }),
+    process?.reason && h(Notice, { kind: "warn" }, process.reason),
+    may("admin")
+      ? h(
+          "p",
+          { class: "buttons" },
+          ["start", "stop", "restart"].map((action) =>
+            h(
+              "button",
+              {
+                key: action,
+                type: "button",
+                "aria-disabled": running ? "true" : undefined,
+                onClick: () => order(action),
+              },
+              running === action ? "Waiting for the outcome…" : capitalized(action),
+            ),
+          ),
+        )
+      : h("p", { class: "quiet" }, "Starting and stopping needs a key with the role admin."),
+  );
+}
+
+/** @param {{gateway: any}} props */
+function History({ gateway }) {
+  const { id } = gateway;
+  const { answer, error } = useRead(
+    `/api/gateways/health/history?gateway_id=${id}&limit=50`,
+    ({ type, data }) => type === "gateway.status" && data.gateway_id === id,
+  );
+  const entries = answer?.history[0]?.entries ?? [];
+  // Only where it changed: between, it was the same.
+  const changes = entries
+    .filter(
+      (/** @type {any} */ entry, /** @type {number} */ at) =>
+        entry.status !== entries[at + 1]?.status || entry.error !== entries[at + 1]?.error,
+    )
+    .slice(0, 15);
+  return h(
+    "section",
+    { class: "panel scroll" },
+    h("h2", null, "History of the last day"),
+    error
+      ? h(Fault, { error })
+      : !answer
+        ? h("p", { class: "quiet" }, "Reading…")
+        : changes.length === 0
+          ? h("p", { class: "quiet" }, "Nothing is recorded yet.")
+          : h(
+              "table",
+              { class: "plain" },
+              h(
+                "thead",
+                null,
+                h(
+                  "tr",
+                  null,
+                  ["Since", "Check", "What was wrong"].map((name) => h("th", { key: name, scope: "col" }, name)),
+                ),
+              ),
+              h(
+                "tbody",
+                null,
+                changes.map((/** @type {any} */ entry) =>
+                  h(
+                    "tr",
+                    { key: entry.probed_at },
+                    h("td", null, h(Moment, { ms: entry.probed_at * 1000 })),
+                    h("td", null, capitalized(entry.status)),
+                    h("td", null, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–"),
+                  ),
+                ),
+              ),
+            ),
+  );
+}
