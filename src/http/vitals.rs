@@ -5,7 +5,8 @@ use std::mem::replace;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
-use gatewarden_api::gateway_record::{FleetNews, FleetRow};
+use gatewarden_api::events::GatewayVitalsData;
+use gatewarden_api::gateway_record::FleetRow;
 
 use super::gateways::record;
 
@@ -41,8 +42,8 @@ impl Told {
     }
 
     /// What is different from what was told before.
-    fn since(&self, mut before: Self) -> Vec<FleetNews> {
-        let fresh = || FleetNews { self_doubt: self.self_doubt.clone(), ..FleetNews::default() };
+    fn since(&self, mut before: Self) -> Vec<GatewayVitalsData> {
+        let fresh = || GatewayVitalsData { self_doubt: self.self_doubt.clone(), ..GatewayVitalsData::default() };
         let mut all = Vec::new();
         let mut news = fresh();
         for (id, view) in &self.views {
@@ -80,7 +81,7 @@ impl Vitals {
     }
 
     /// What is new since the last call.
-    pub(crate) fn news(&self, roster: &RosterReader) -> Vec<FleetNews> {
+    pub(crate) fn news(&self, roster: &RosterReader) -> Vec<GatewayVitalsData> {
         self.with(|told| {
             if told.as_ref().is_some_and(|told| told.version == roster.version()) {
                 return Vec::new();
