@@ -1,7 +1,6 @@
 //! Which type of event each kind of data belongs to, and how records of the daemon are put into data of events.
 
 use gatewarden_api::events;
-use gatewarden_api::gateway_record::FleetNews;
 use gatewarden_api::gateways::{LastError, Pairing};
 use gatewarden_protocol::LogEntry;
 use serde::Serialize;
@@ -27,6 +26,7 @@ macro_rules! kinds {
 
 kinds! {
     GatewayStatusData: GatewayStatus;
+    GatewayVitalsData: GatewayVitals;
     GatewayPrimaryData: GatewayPrimary;
     GatewayBlockedData: GatewayBlocked;
     GatewayProcessData: GatewayProcess;
@@ -37,10 +37,6 @@ kinds! {
     ConnectionCreatedData: ConnectionCreated;
     ConnectionDisconnectedData: ConnectionDisconnected;
     AuditData: Audit;
-}
-
-impl EventData for FleetNews {
-    const KIND: EventKind = EventKind::GatewayVitals;
 }
 
 /// What is wrong with a gateway.

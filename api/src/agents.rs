@@ -208,6 +208,8 @@ pub struct Connection {
     pub status: String,
     /// Unix seconds of the last heartbeat, at first of the connection itself.
     pub last_heartbeat: Option<i64>,
+    /// After so many seconds without a heartbeat it is disconnected.
+    pub heartbeat_timeout_s: u64,
     /// What the tool told of itself: a JSON object, as text.
     pub metadata: Option<String>,
     /// Unix seconds.

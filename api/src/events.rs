@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::gateway_record::{FleetFigures, FleetRow};
 use crate::gateways::{LastError, LogEntry, Pairing};
 use crate::names::{
     AgentState, AuditResult, ConnectionEnd, ConnectionPhase, HealthStatus, ProcessChange, ProcessKind, ProcessState,
@@ -35,6 +36,19 @@ pub struct GatewayStatusData {
     pub latency: Option<f64>,
     /// Why it is not online.
     pub error: Option<LastError>,
+}
+
+/// What of the rows of `GET /api/fleet` is different since the event before. It has no number.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct GatewayVitalsData {
+    /// Gateways of which only figures are new: all figures of each.
+    pub figures: Vec<FleetFigures>,
+    /// New gateways, and those of which more is new: whole rows.
+    pub rows: Vec<FleetRow>,
+    /// Gateways that are gone.
+    pub removed: Vec<i64>,
+    /// Why the daemon doubts its own network; null while it doesn't.
+    pub self_doubt: Option<String>,
 }
 
 /// Another gateway acts as primary.

@@ -73,7 +73,7 @@ pub(crate) async fn list_connections(_by: Authorized<GatewayViewer>, app: App, r
     let all = app.store.list_connections(asked.status.as_deref() == Some("connected"), None).await?;
     let part = page.map_or(Part::complete(all.len()), |page| page.of(all.len()));
     Ok(HttpResponse::Ok().json(ConnectionList {
-        connections: all.into_iter().skip(part.offset).take(part.limit).map(shown).collect(),
+        connections: all.into_iter().skip(part.offset).take(part.limit).map(|record| shown(&app, record)).collect(),
         part,
     }))
 }
@@ -117,7 +117,7 @@ pub(crate) async fn disconnect_tool(
     Ok(HttpResponse::Ok().json(Disconnected { status, connection_id: closed.connection_id }))
 }
 
-fn shown(record: ConnectionRecord) -> Connection {
+fn shown(app: &App, record: ConnectionRecord) -> Connection {
     Connection {
         id: record.id,
         agent_id: record.agent_id,
@@ -126,6 +126,7 @@ fn shown(record: ConnectionRecord) -> Connection {
         connection_id: record.connection_id,
         status: record.status.as_str().to_owned(),
         last_heartbeat: Some(record.last_heartbeat),
+        heartbeat_timeout_s: app.direct.allowance(record.metadata.as_ref()).as_secs(),
         metadata: record.metadata.map(|metadata| metadata.to_string()),
         created_at: record.created_at,
         agent_name: record.agent_name,

@@ -43,6 +43,8 @@ pub struct HttpSettings {
     pub restart_patience: Duration,
     /// The oldest release that the organization API registers: a calendar version; `2026.02.9`.
     pub gateway_min_version: String,
+    /// How long a point of the health log says how its gateway is: a little longer than two of `gateway.probe_interval`.
+    pub point_patience: Duration,
     /// Budget of one health probe; 5 s (the same as `gateway.probe_timeout`).
     pub probe_timeout: Duration,
     /// How long open requests may take to end after the stop; 5 s.
@@ -68,6 +70,7 @@ impl Default for HttpSettings {
             gateway_timeout: Duration::from_secs(30),
             restart_patience: Duration::from_secs(30),
             gateway_min_version: "2026.02.9".to_owned(),
+            point_patience: Duration::from_secs(660),
             probe_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(5),
             templates: Arc::default(),

@@ -1,5 +1,258 @@
+// What happens, as it happens. Filters only hide; what was missed is shown as a gap.
+import { signal } from "@preact/signals";
 import { h } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { Moment } from "../components/basics.js";
+import { Choice, GatewayChoice, GatewayLink, Json } from "../components/list.js";
+import { counted } from "../format.js";
+import { isStale, link, listen, may } from "../live.js";
+import { ask, asked } from "../place.js";
+
+/** How many are kept, and how many of them are drawn. */
+const MAX_KEPT = 1_000;
+const MAX_DRAWN = 200;
+
+/** @typedef {{number: number, type: string, ts: number, data: any}} Heard */
+
+/** What was heard since this page was first opened, newest first. @type {import("@preact/signals").Signal<Heard[]>} */
+const heard = signal([]);
+let nextNumber = 1;
+/** @type {Heard[]} */
+let waiting = [];
+let isListening = false;
+
+/** Goes on while other pages are looked at: who returns wants to know what was meanwhile. */
+function beginToListen() {
+  if (isListening) return;
+  isListening = true;
+  listen((message) => {
+    if (message.type === "gateway.vitals") return;
+    waiting.push({
+      number: nextNumber++,
+      type: message.type,
+      ts: message.ts ?? Date.now(),
+      data: message.data ?? { dropped: message.dropped },
+    });
+    // Together, so that a thousand of them are drawn once.
+    if (waiting.length > 1) return;
+    setTimeout(() => {
+      heard.value = [...waiting.reverse(), ...heard.peek()].slice(0, MAX_KEPT);
+      waiting = [];
+    }, 200);
+  });
+}
+
+/** @type {[string, string][]} */
+const TYPES = [
+  ["gateway.status", "Status of a gateway"],
+  ["gateway.primary", "Acting primary"],
+  ["gateway.blocked", "Gateway blocked"],
+  ["gateway.process", "Process of a gateway"],
+  ["session.update", "Session"],
+  ["spawn_result", "Spawn"],
+  ["agent.status", "Status of an agent"],
+  ["connection.created", "CLI tool connected"],
+  ["connection.disconnected", "CLI tool disconnected"],
+];
+
+/** A name of others, kept apart from the words around it. @param {unknown} name */
+function named(name) {
+  return h("bdi", { class: "strong" }, String(name ?? "?"));
+}
+
+/** An event as a sentence. @param {Heard} event */
+function sentenceOf({ type, data }) {
+  switch (type) {
+    case "gateway.status":
+      return [
+        h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+        ` went from ${data.from} to ${data.to}`,
+        data.error && data.to !== "online" ? `: ${data.error.message}` : "",
+      ];
+    case "gateway.primary":
+      return data.to
+        ? [named(data.to.name), ` acts as primary: ${data.reason}`]
+        : `No gateway acts as primary: ${data.reason}`;
+    case "gateway.blocked":
+      return [
+        h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+        ` refuses until something is changed: ${data.error?.message ?? ""}`,
+      ];
+    case "gateway.process":
+      return [
+        h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+        `: process ${String(data.change).replaceAll("_", " ")}${data.message ? `: ${data.message}` : ""}`,
+      ];
+    case "session.update":
+      if (data.change === "more")
+        return [
+          `${counted(data.sessions, "more session")} changed on `,
+          h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+        ];
+      return [
+        "Session ",
+        h(
+          "a",
+          { href: `/sessions?${new URLSearchParams({ session: data.key, of: data.gateway_id })}` },
+          h("bdi", null, data.label || data.key),
+        ),
+        ` ${data.change}${data.status ? `, ${data.status}` : ""}, on `,
+        h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+      ];
+    case "spawn_result":
+      return [
+        h("a", { href: `/spawns?${new URLSearchParams({ spawn: data.spawnId })}` }, "Spawn"),
+        data.agent ? [" of ", named(data.agent)] : "",
+        ` is ${data.status}`,
+        data.gateway ? [" on ", named(data.gateway.name)] : "",
+        data.error ? `: ${data.error}` : "",
+      ];
+    case "agent.status":
+      return ["Agent ", named(data.agent), ` went from ${data.from} to ${data.to}`];
+    case "connection.created":
+      return [named(data.tool_name), ` ${data.revived ? "is back" : "connected"} as `, named(data.agent)];
+    case "connection.disconnected":
+      return [named(data.tool_name), " of ", named(data.agent), ` disconnected (${data.reason})`];
+    case "audit":
+      return [
+        named(data.actor?.name),
+        `: ${data.action}`,
+        data.target ? [" of ", named(data.target)] : "",
+        ` – ${data.result}`,
+      ];
+    default:
+      return type;
+  }
+}
+
+/** @param {Heard} event @param {string} gateway Id, or whole name. */
+function isOf({ data }, gateway) {
+  const id = data.gateway_id ?? data.gateway?.id ?? data.to?.id;
+  return String(id) === gateway || data.gateway === gateway || data.gateway?.name === gateway;
+}
 
 export function Page() {
-  return h("h1", { tabIndex: -1 }, "Events");
+  const [frozen, setFrozen] = useState(/** @type {Heard[] | null} */ (null));
+  useEffect(beginToListen, []);
+  const type = asked("type");
+  const gateway = asked("gateway");
+  const all = frozen ?? heard.value;
+  const isGap = (/** @type {Heard} */ event) => event.type === "reset" || event.type === "lagged";
+  const chosen = all.filter(
+    (event) => isGap(event) || ((!type || event.type === type) && (!gateway || isOf(event, gateway))),
+  );
+  const drawn = chosen.slice(0, MAX_DRAWN);
+  const newer = frozen ? heard.value.findIndex((event) => event.number === frozen[0]?.number) : 0;
+  const unseen = frozen ? (newer < 0 ? heard.value.length : newer) : 0;
+  return [
+    h(
+      "div",
+      { key: "head", class: "page-head" },
+      h("h1", { tabIndex: -1 }, "Events"),
+      h(
+        "div",
+        { class: "buttons" },
+        h(
+          "button",
+          { type: "button", "aria-pressed": frozen !== null, onClick: () => setFrozen(frozen ? null : heard.value) },
+          frozen ? `Go on (${unseen} new)` : "Pause",
+        ),
+        h(
+          "button",
+          {
+            type: "button",
+            onClick: () => {
+              heard.value = [];
+              setFrozen(null);
+            },
+          },
+          "Clear",
+        ),
+      ),
+    ),
+    h(
+      "div",
+      { key: "tools", class: "tools", role: "search" },
+      h(Choice, {
+        label: "Show by type",
+        value: type,
+        set: (value) => ask({ type: value }),
+        options: [
+          ["", "All types"],
+          ...TYPES,
+          ...(may("admin") ? [/** @type {[string, string]} */ (["audit", "Audit log"])] : []),
+        ],
+      }),
+      h(GatewayChoice, { value: gateway, set: (value) => ask({ gateway: value }) }),
+      h(
+        "span",
+        { class: "quiet", role: "status" },
+        type || gateway ? `${chosen.length} of ${counted(all.length, "event")}` : counted(all.length, "event"),
+        frozen ? ", paused" : "",
+      ),
+    ),
+    drawn.length > 0
+      ? h(
+          "ol",
+          { key: "list", class: `events ${isStale.value ? "stale" : ""}`, "aria-label": "Events, the newest first" },
+          drawn.map((event) =>
+            h(
+              "li",
+              { key: event.number, class: isGap(event) ? "gap" : "" },
+              isGap(event) ? h(Gap, { event }) : h(Row, { event }),
+            ),
+          ),
+        )
+      : h(
+          "div",
+          { key: "none", class: "empty" },
+          h(
+            "p",
+            null,
+            all.length > 0
+              ? "No event is like that."
+              : link.value.state === "live"
+                ? "Nothing has happened since this page was opened. It shows what happens from now on."
+                : "The daemon is silent: nothing can be heard.",
+          ),
+        ),
+    chosen.length > MAX_DRAWN &&
+      h(
+        "p",
+        { key: "more", class: "quiet" },
+        `${chosen.length - MAX_DRAWN} older ones are kept and not shown: filter to see them.`,
+      ),
+    all.length >= MAX_KEPT &&
+      h("p", { key: "cut", class: "quiet" }, `Only the newest ${MAX_KEPT.toLocaleString("en")} events are kept here.`),
+  ];
+}
+
+/** @param {{event: Heard}} props */
+function Gap({ event }) {
+  return h(
+    "strong",
+    null,
+    event.type === "lagged"
+      ? `${counted(event.data.dropped ?? 0, "event")} ${event.data.dropped === 1 ? "was" : "were"} missed here: this browser reads too slowly.`
+      : "Events were missed here: the daemon has started anew, or the connection was lost for too long.",
+  );
+}
+
+/** @param {{event: Heard}} props */
+function Row({ event }) {
+  return [
+    h("span", { key: "t", class: "quiet mono" }, h(Moment, { ms: event.ts, day: false })),
+    h(
+      "details",
+      { key: "d" },
+      h(
+        "summary",
+        null,
+        h("span", { class: "sentence" }, sentenceOf(event)),
+        " ",
+        h("code", { class: "quiet" }, event.type),
+      ),
+      h(Json, { value: event.data }),
+    ),
+  ];
 }

@@ -19,7 +19,7 @@ type Files = &'static [(&'static str, &'static str)];
 
 /// One file as browsers get it, in this order: what a module imports comes before it.
 const FIRST: Files = files! {
-    "format.js" "time.js" "store.js" "api.js" "socket.js" "live.js"
+    "format.js" "time.js" "place.js" "store.js" "api.js" "socket.js" "live.js"
     "components/basics.js" "components/dialog.js" "components/form.js" "components/table.js"
     "actions.js" "pages/gateway_form.js" "pages/fleet.js" "app.js"
 };
@@ -28,6 +28,7 @@ const FIRST: Files = files! {
 const LATER: Files = files! {
     "app.css" "icon.svg"
     "components/chart.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/help.js"
+    "read.js" "components/list.js"
     "pages/sessions.js" "pages/spawns.js" "pages/agents.js" "pages/connections.js" "pages/events.js" "pages/audit.js"
     "pages/keys.js" "pages/devices.js" "pages/status.js"
     "vendor/preact.js" "vendor/preact-hooks.js" "vendor/signals-core.js" "vendor/signals.js" "vendor/uplot.js" "vendor/uplot.css"

@@ -35,6 +35,8 @@ fn table() -> Vec<Row> {
         row("GET", "/api/fleet", None, viewer),
         row("GET", "/api/gateways/1", None, viewer),
         row("GET", "/api/gateways/health/history", None, viewer),
+        row("GET", "/api/gateways/latency", None, [401, 401, 400, 400, 400]),
+        row("GET", "/api/gateways/1/latency", None, viewer),
         row("POST", "/api/gateways/health", None, viewer),
         row("POST", "/api/gateways/connect", Some(json!({"id": 1})), viewer),
         row("GET", "/api/events", None, viewer),
