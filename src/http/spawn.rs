@@ -9,6 +9,7 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::routing::RouteWish;
+use gatewarden_actors::machines::spawn_state::SpawnState;
 use gatewarden_actors::registry::messages::{SpawnRequest, SpawnWork};
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::run::Work;
@@ -202,7 +203,9 @@ fn doubt(record: &SpawnRecord, roster: &RosterReader) -> Option<SpawnDoubt> {
             format!("Gateway \"{name}\" is {}: it is asked what became of this as soon as it is back", status.as_str())
         }
         Status::Timeout => format!("Gateway \"{name}\" gives no sign of life"),
-        _ if asked_again_at.is_some() => format!("Gateway \"{name}\" has not said what became of this"),
+        _ if asked_again_at.is_some() || record.state == SpawnState::Unknown => {
+            format!("Gateway \"{name}\" has not said what became of this")
+        }
         _ => return None,
     };
     Some(SpawnDoubt { message, since: report.since_ms, asked_again_at })
@@ -235,6 +238,11 @@ fn shown(record: SpawnRecord, roster: &RosterReader) -> Spawn {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use gatewarden_actors::gateway_record::GatewaySpec;
+    use gatewarden_actors::gateway_report::{GatewayReport, Phase};
+    use gatewarden_actors::registry::roster::{GatewayView, RosterWriter};
     use serde_json::{Value, json};
 
     use super::*;
@@ -245,6 +253,41 @@ mod tests {
 
     fn sentence(body: Value) -> String {
         read(body).unwrap_err().0.message
+    }
+
+    #[test]
+    fn a_spawn_whose_gateway_is_away_is_in_doubt_and_says_when_it_is_asked_about() {
+        let record = |state| SpawnRecord {
+            spawn_id: "s".to_owned(),
+            created_at_ms: 0,
+            updated_at_ms: 0,
+            spec: SpawnSpec { gateway_id: Some(GatewayId(1)), ..SpawnSpec::default() },
+            session_key: None,
+            run_id: None,
+            state,
+            pid: None,
+            result: None,
+            error_code: None,
+            error: None,
+            completed_at_ms: None,
+            reason: None,
+        };
+        let roster = RosterWriter::default();
+        let publish = |status, phase| {
+            let gateway = GatewaySpec::at("prod", "127.0.0.1", 18_789).into_record(GatewayId(1), "", 0);
+            let report = GatewayReport { status, phase, ..GatewayReport::unknown(5_000) };
+            roster.publish(GatewayView::new(Arc::new(gateway), report, false));
+        };
+        let seen = |state| doubt(&record(state), &roster.reader());
+        publish(Status::Offline, Phase::Backoff);
+        let away = seen(SpawnState::Running).unwrap();
+        assert!(away.message.starts_with("Gateway \"prod\" is offline: "), "{away:?}");
+        assert_eq!((away.since, away.asked_again_at), (5_000, None));
+        assert_eq!(seen(SpawnState::Completed), None);
+        publish(Status::Online, Phase::Ready);
+        assert_eq!(seen(SpawnState::Running), None);
+        roster.publish_spawn_checks([("s".to_owned(), 7_000)].into());
+        assert_eq!(seen(SpawnState::Unknown).and_then(|doubt| doubt.asked_again_at), Some(7_000));
     }
 
     #[test]
