@@ -597,18 +597,17 @@ fn is_trust(fields: &Fields<'_>, trust: &str) -> bool {
 /// Whether the certificates can be read is for the daemon to say.
 fn ca_pem() -> impl Rule<Out = String> {
     by(|fields, name| {
-        if !is_trust(fields, "ca") {
-            return None;
-        }
         let Some(value) = fields.value(name) else {
-            fields.wrong(name, "is missing: with trust \"ca\" it holds the certificates of the authorities");
+            if is_trust(fields, "ca") {
+                fields.wrong(name, "is missing: with trust \"ca\" it holds the certificates of the authorities");
+            }
             return None;
         };
         let text = value.as_str().filter(|text| text.len() <= MAX_CA_PEM);
         if text.is_none() {
             fields.wrong(name, format_args!("must be a text of at most {MAX_CA_PEM} bytes"));
         }
-        text.map(str::to_owned)
+        text.filter(|_| is_trust(fields, "ca")).map(str::to_owned)
     })
 }
 
@@ -616,6 +615,10 @@ fn pins() -> impl Rule<Out = Vec<String>> {
     const MAX_PINS: usize = 16;
     by(|fields, name| {
         if !is_trust(fields, "pins") {
+            // Left aside, but of its form.
+            if fields.value(name).is_some() && !as_array(fields, name)?.iter().all(Value::is_string) {
+                fields.wrong(name, "must be a list of texts");
+            }
             return None;
         }
         if fields.value(name).is_none() {

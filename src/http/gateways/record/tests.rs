@@ -295,6 +295,8 @@ fn what_is_wrong_is_named() {
         (json!({"trust": "ca", "ca_pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}), "ca_pem"),
         (json!({"trust": "pins"}), "tls.pins is missing"),
         (json!({"trust": "pins", "pins": []}), "tls.pins must have"),
+        (json!({"trust": "system", "pins": [{}]}), "tls.pins must be a list of texts"),
+        (json!({"trust": "system", "ca_pem": 5}), "tls.ca_pem must be a text"),
         (json!({"trust": "pins", "pins": ["abc"]}), "tls.pins[0] must be"),
         (json!("system"), "tls must be an object"),
     ] {
