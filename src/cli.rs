@@ -6,6 +6,7 @@ mod completions;
 mod confirmation;
 mod context;
 mod daemon;
+mod dashboard;
 mod doctor;
 mod error;
 mod events;
@@ -93,6 +94,8 @@ enum Command {
     Context(context::ContextArgs),
     /// Say how a running daemon is.
     Status(status::StatusArgs),
+    /// Print a link that logs a browser in to the dashboard of a running daemon, once.
+    Dashboard(dashboard::DashboardArgs),
     /// List, change and follow the gateways of a running daemon.
     Gateways(gateways::GatewaysArgs),
     /// List the sessions of all gateways, read them and talk to them.
@@ -172,6 +175,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Context(args) => context::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Dashboard(args) => dashboard::run(&args),
         Command::Gateways(args) => gateways::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Control(args) => sessions::control(&args),

@@ -97,6 +97,7 @@ impl Config {
         http.gateway_timeout = gateway.request_timeout;
         http.restart_patience = gateway.restarting_grace.min(300 * SECOND);
         http.probe_timeout = gateway.probe_timeout;
+        http.point_patience = gateway.probe_interval.saturating_mul(2).saturating_add(Duration::from_secs(60));
         let election = gateway::election(reader);
         let routing = gateway::routing(reader);
         let restarts = gateway::supervision(reader);

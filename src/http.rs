@@ -24,6 +24,7 @@ pub(crate) mod headers;
 pub(crate) mod input;
 pub(crate) mod keyring;
 pub(crate) mod limits;
+pub(crate) mod login_links;
 pub(crate) mod mcp;
 pub(crate) mod mutations;
 pub(crate) mod openapi;
@@ -37,6 +38,7 @@ pub(crate) mod senders;
 pub(crate) mod sessions;
 pub mod settings;
 pub(crate) mod spawn;
+pub(crate) mod vitals;
 
 #[cfg(test)]
 mod tests;

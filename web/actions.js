@@ -1,12 +1,13 @@
 // What can be done with a gateway, the same on all pages. Each says what came of it.
+
+import { signal } from "@preact/signals";
 import { h } from "preact";
-import { Refusal, post, put, remove } from "./api.js";
+import { post, put, Refusal, remove } from "./api.js";
 import { say, sayFault } from "./components/basics.js";
 import { closeDialog, openDialog } from "./components/dialog.js";
 import { Field, Form } from "./components/form.js";
 import { counted, milliseconds } from "./format.js";
 import { may, readFleet } from "./live.js";
-import { signal } from "@preact/signals";
 import { serverNow } from "./time.js";
 
 /** @typedef {import("./types.js").Row} Row */
@@ -24,7 +25,11 @@ export async function probe(row) {
     if (row) {
       const { healthy, latency_ms: latency, details } = answer;
       if (healthy) say(`${row.name} answers (${milliseconds(latency)})`);
-      else say(`${row.name} doesn't answer as it should: ${details.error ?? details.status}. ${details.help ?? ""}`, "bad");
+      else
+        say(
+          `${row.name} doesn't answer as it should: ${details.error ?? details.status}. ${details.help ?? ""}`,
+          "bad",
+        );
     } else {
       const all = answer.results.length;
       const online = answer.results.filter((/** @type {any} */ one) => one.status === "online").length;
@@ -80,13 +85,31 @@ export function askToDelete(row, then) {
       danger: true,
       onCancel: closeDialog,
       fields: (values, set, problems) => [
-        h("p", null, "The daemon forgets this gateway with its token, history and spawns' routes. The gateway itself runs on. This can't be undone."),
+        h(
+          "p",
+          null,
+          "The daemon forgets this gateway with its token, history and spawns' routes. The gateway itself runs on. This can't be undone.",
+        ),
         row.is_primary && h("p", { class: "problem" }, "It is the primary: make another gateway the primary first."),
-        h(Field, { name: "name", label: `Type ${row.name} to confirm`, value: values.name, onInput: set("name"), problem: problems.name }),
+        h(Field, {
+          name: "name",
+          label: `Type ${row.name} to confirm`,
+          value: values.name,
+          onInput: set("name"),
+          problem: problems.name,
+        }),
       ],
       async send(values) {
         if (values.name.trim() !== row.name.trim()) {
-          throw new Refusal(0, { error: "The name is not that of the gateway", help: "Nothing was deleted.", details: { fields: [{ field: "name", problem: "is different" }] } }, null);
+          throw new Refusal(
+            0,
+            {
+              error: "The name is not that of the gateway",
+              help: "Nothing was deleted.",
+              details: { fields: [{ field: "name", problem: "is different" }] },
+            },
+            null,
+          );
         }
         await remove(`/api/gateways/${row.id}`);
         closeDialog();
@@ -105,11 +128,23 @@ export function askToDelete(row, then) {
  * @returns {{name: string, run: () => void, danger?: boolean}[]}
  */
 export function actionsOf(row, { edit, deleted }) {
-  const actions = [{ name: "Probe now", run: () => { closeDialog(); probe(row); } }];
+  /** @type {{name: string, run: () => void, danger?: boolean}[]} */
+  const actions = [
+    {
+      name: "Probe now",
+      run: () => {
+        closeDialog();
+        probe(row);
+      },
+    },
+  ];
   if (may("operator")) actions.push({ name: "Reconnect", run: () => reconnect(row) });
   if (may("admin")) {
     if (!row.is_primary) actions.push({ name: "Set as primary", run: () => makePrimary(row) });
-    actions.push({ name: row.drained ? "Undrain: let it take work again" : "Drain: give it no new work", run: () => drain(row) });
+    actions.push({
+      name: row.drained ? "Undrain: let it take work again" : "Drain: give it no new work",
+      run: () => drain(row),
+    });
     actions.push({ name: "Edit…", run: () => edit(row) });
     actions.push({ name: "Delete…", run: () => askToDelete(row, deleted), danger: true });
   }
@@ -122,7 +157,9 @@ export function openActions(row, more) {
     h(
       "div",
       { class: "menu" },
-      actionsOf(row, more).map(({ name, run, danger }) => h("button", { key: name, type: "button", class: danger ? "danger" : "", onClick: run }, name)),
+      actionsOf(row, more).map(({ name, run, danger }) =>
+        h("button", { key: name, type: "button", class: danger ? "danger" : "", onClick: run }, name),
+      ),
       !may("admin") && h("p", { class: "quiet" }, "Changing and deleting gateways needs a key with the role admin."),
     ),
   );

@@ -39,7 +39,11 @@ export async function request(method, path, { body, headers = {}, signal: ended 
   const patience = AbortSignal.timeout(PATIENCE_MS);
   const response = await fetch(path, {
     method,
-    headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+    headers: {
+      Accept: "application/json",
+      ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      ...headers,
+    },
     body: body === undefined ? undefined : JSON.stringify(body),
     credentials: "same-origin",
     cache: "no-store",
@@ -52,7 +56,8 @@ export async function request(method, path, { body, headers = {}, signal: ended 
   } catch {
     throw new Refusal(response.status, { error: "The answer is not the daemon's: is a proxy in between?" }, null);
   }
-  if (response.ok || response.status === 304) return { status: response.status, body: answer, headers: response.headers };
+  if (response.ok || response.status === 304)
+    return { status: response.status, body: answer, headers: response.headers };
   if (response.status === 401) sessionEnded.value = true;
   const after = Number(response.headers.get("Retry-After"));
   throw new Refusal(response.status, answer, after > 0 ? after : null);

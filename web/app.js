@@ -22,10 +22,15 @@ const PAGES = [
   { path: /^\/sessions$/, to: "/sessions", name: "Sessions", load: () => import("./pages/sessions.js") },
   { path: /^\/spawns$/, to: "/spawns", name: "Spawns", load: () => import("./pages/spawns.js") },
   { path: /^\/agents$/, to: "/agents", name: "Agents", load: () => import("./pages/agents.js") },
-  { path: /^\/connections$/, to: "/connections", name: "Direct connections", load: () => import("./pages/connections.js") },
+  {
+    path: /^\/connections$/,
+    to: "/connections",
+    name: "Direct connections",
+    load: () => import("./pages/connections.js"),
+  },
   { path: /^\/events$/, to: "/events", name: "Events", load: () => import("./pages/events.js") },
-  { path: /^\/audit$/, to: "/audit", name: "Audit log", load: () => import("./pages/audit.js"), role: "admin" },
   { path: /^\/devices$/, to: "/devices", name: "Devices", load: () => import("./pages/devices.js") },
+  { path: /^\/audit$/, to: "/audit", name: "Audit log", load: () => import("./pages/audit.js"), role: "admin" },
   { path: /^\/keys$/, to: "/keys", name: "Keys", load: () => import("./pages/keys.js"), role: "admin" },
   { path: /^\/status$/, to: "/status", name: "Status", load: () => import("./pages/status.js") },
   { path: /^\/help$/, to: "/help", name: "Help", load: () => import("./pages/help.js") },
@@ -48,8 +53,18 @@ function arrive() {
 /** Links of ours change the page without loading it anew. @param {MouseEvent} event */
 function followLink(event) {
   const anchor = event.target instanceof Element ? event.target.closest("a") : null;
-  if (!anchor || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-  if (anchor.target || anchor.origin !== location.origin || !PAGES.some((page) => page.path.test(anchor.pathname))) return;
+  if (
+    !anchor ||
+    event.defaultPrevented ||
+    event.button !== 0 ||
+    event.metaKey ||
+    event.ctrlKey ||
+    event.shiftKey ||
+    event.altKey
+  )
+    return;
+  if (anchor.target || anchor.origin !== location.origin || !PAGES.some((page) => page.path.test(anchor.pathname)))
+    return;
   event.preventDefault();
   go(anchor.pathname + anchor.search);
 }
@@ -58,7 +73,11 @@ function followLink(event) {
 function followKey(event) {
   if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey || remembered("keys") === "off") return;
   const { target } = event;
-  if (document.querySelector("dialog[open]") || (target instanceof Element && target.closest("input, select, textarea"))) return;
+  if (
+    document.querySelector("dialog[open]") ||
+    (target instanceof Element && target.closest("input, select, textarea"))
+  )
+    return;
   if (event.key === "/") {
     const search = document.getElementById("search");
     if (search) {
@@ -90,7 +109,10 @@ function LinkState() {
           : "Reconnecting…";
   return h(
     "div",
-    { class: `link ${state}`, title: state === "live" ? "Round trip to the daemon, and how often this page had to reconnect" : link.value.why },
+    {
+      class: `link ${state}`,
+      title: state === "live" ? "Round trip to the daemon, and how often this page had to reconnect" : link.value.why,
+    },
     h("span", { "aria-hidden": "true", class: "shape" }, state === "live" ? "●" : "■"),
     h("span", { role: "status" }, text),
     state === "live" && roundTrip !== null && h("span", { class: "quiet" }, ` ${roundTrip} ms`),
@@ -103,10 +125,22 @@ function Staleness() {
   const { asOf } = link.value;
   if (sessionEnded.value) {
     const to = `/login?ended=1&next=${encodeURIComponent(path.value)}`;
-    return h(Notice, { kind: "bad", title: "The browser session has ended.", action: h("a", { href: to, class: "button" }, "Log in again") }, "What you typed stays here until you leave the page.");
+    return h(
+      Notice,
+      {
+        kind: "bad",
+        title: "The browser session has ended.",
+        action: h("a", { href: to, class: "button" }, "Log in again"),
+      },
+      "What you typed stays here until you leave the page.",
+    );
   }
   if (!isStale.value || asOf === null) return null;
-  return h(Notice, { kind: "bad", title: `As of ${clockTime(asOf)}.` }, `The daemon has been silent for ${duration((now.value - asOf) / 1000)}: nothing below is known to be true now.`);
+  return h(
+    Notice,
+    { kind: "bad", title: `As of ${clockTime(asOf)}.` },
+    `The daemon has been silent for ${duration((now.value - asOf) / 1000)}: nothing below is known to be true now.`,
+  );
 }
 
 function Switches() {
@@ -121,8 +155,23 @@ function Switches() {
   return h(
     "div",
     { class: "switches" },
-    h("select", { "aria-label": "Time zone", value: inUtc.value ? "utc" : "local", onChange: (/** @type {any} */ event) => showUtc(event.currentTarget.value === "utc") }, h("option", { value: "local" }, "Local time"), h("option", { value: "utc" }, "UTC")),
-    h("select", { "aria-label": "Colors", value: theme, onChange: change }, h("option", { value: "auto" }, "As the system"), h("option", { value: "light" }, "Light"), h("option", { value: "dark" }, "Dark")),
+    h(
+      "select",
+      {
+        "aria-label": "Time zone",
+        value: inUtc.value ? "utc" : "local",
+        onChange: (/** @type {any} */ event) => showUtc(event.currentTarget.value === "utc"),
+      },
+      h("option", { value: "local" }, "Local time"),
+      h("option", { value: "utc" }, "UTC"),
+    ),
+    h(
+      "select",
+      { "aria-label": "Colors", value: theme, onChange: change },
+      h("option", { value: "auto" }, "As the system"),
+      h("option", { value: "light" }, "Light"),
+      h("option", { value: "dark" }, "Dark"),
+    ),
   );
 }
 
@@ -138,11 +187,18 @@ async function logOut() {
 function Who() {
   if (!session.value) return null;
   const { name, role } = session.value;
-  return h("div", { class: "who" }, h("span", { title: `Key ${name}, role ${role}` }, h("bdi", null, name), h("span", { class: "quiet" }, ` ${role}`)), h("button", { type: "button", onClick: logOut }, "Log out"));
+  return h(
+    "div",
+    { class: "who" },
+    h("span", { title: `Key ${name}, role ${role}` }, h("bdi", null, name), h("span", { class: "quiet" }, ` ${role}`)),
+    h("button", { type: "button", onClick: logOut }, "Log out"),
+  );
 }
 
 function Here() {
-  const [page, setPage] = useState(/** @type {{Page: any, path: string, groups: string[], name: string} | null} */ (null));
+  const [page, setPage] = useState(
+    /** @type {{Page: any, path: string, groups: string[], name: string} | null} */ (null),
+  );
   const [fault, setFault] = useState(false);
   const at = path.value;
   useEffect(() => {
@@ -169,7 +225,16 @@ function Here() {
     if (page.path !== firstPath) document.querySelector("h1")?.focus({ preventScroll: true });
     firstPath = "";
   }, [page]);
-  if (fault) return h(Notice, { kind: "bad", title: "This page could not be loaded.", action: h("button", { type: "button", onClick: () => location.reload() }, "Reload") }, "The daemon is away, or another release of it runs by now.");
+  if (fault)
+    return h(
+      Notice,
+      {
+        kind: "bad",
+        title: "This page could not be loaded.",
+        action: h("button", { type: "button", onClick: () => location.reload() }, "Reload"),
+      },
+      "The daemon is away, or another release of it runs by now.",
+    );
   if (!page) return h("p", { class: "loading" }, "Loading…");
   return h(page.Page, { key: page.path, groups: page.groups });
 }
@@ -177,7 +242,10 @@ function Here() {
 let firstPath = location.pathname;
 
 function Nowhere() {
-  return [h("h1", { key: "h", tabIndex: -1 }, "There is no such page"), h("p", { key: "p" }, h("a", { href: "/" }, "To the gateways"))];
+  return [
+    h("h1", { key: "h", tabIndex: -1 }, "There is no such page"),
+    h("p", { key: "p" }, h("a", { href: "/" }, "To the gateways")),
+  ];
 }
 
 function App() {
@@ -192,13 +260,35 @@ function App() {
       h(
         "nav",
         { "aria-label": "Pages" },
-        PAGES.filter((page) => page.to && (!page.role || may(page.role))).map((page) => h("a", { key: page.to, href: page.to, "aria-current": page.path.test(at) || (page.to === "/" && at.startsWith("/gateways/")) ? "page" : undefined }, page.name)),
+        PAGES.filter((page) => page.to && (!page.role || may(page.role))).map((page) =>
+          h(
+            "a",
+            {
+              key: page.to,
+              href: page.to,
+              "aria-current":
+                page.path.test(at) || (page.to === "/" && at.startsWith("/gateways/")) ? "page" : undefined,
+            },
+            page.name,
+          ),
+        ),
       ),
       h(LinkState, null),
       h(Switches, null),
       h(Who, null),
     ),
-    h("main", { key: "main", id: "main" }, h(Staleness, null), Math.abs(difference) > 60_000 && h(Notice, { kind: "warn" }, `This device's clock is ${duration(Math.abs(difference) / 1000)} ${difference > 0 ? "behind" : "ahead of"} the daemon's. Times are shown as the daemon has them.`), h(Here, null)),
+    h(
+      "main",
+      { key: "main", id: "main" },
+      h(Staleness, null),
+      Math.abs(difference) > 60_000 &&
+        h(
+          Notice,
+          { kind: "warn" },
+          `This device's clock is ${duration(Math.abs(difference) / 1000)} ${difference > 0 ? "behind" : "ahead of"} the daemon's. Times are shown as the daemon has them.`,
+        ),
+      h(Here, null),
+    ),
     h(Sayings, { key: "sayings" }),
     h(DialogPlace, { key: "dialog" }),
   ];
@@ -211,7 +301,8 @@ document.addEventListener("keydown", followKey);
 addEventListener("popstate", arrive);
 sessionEnded.subscribe((ended) => {
   // Whoever has just come has nothing to lose.
-  if (ended && !session.peek()) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  if (ended && !session.peek())
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
 });
 start();
 const place = document.getElementById("app");

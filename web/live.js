@@ -93,7 +93,9 @@ export async function readFleet() {
   mustReadAgain = false;
   try {
     const began = performance.now();
-    const { status, body, headers } = await request("GET", "/api/fleet", { headers: etag ? { "If-None-Match": etag } : {} });
+    const { status, body, headers } = await request("GET", "/api/fleet", {
+      headers: etag ? { "If-None-Match": etag } : {},
+    });
     const roundTrip = Math.round(performance.now() - began);
     if (status !== 304) {
       etag = headers.get("ETag") ?? "";
@@ -132,7 +134,8 @@ function hear(message) {
   // An event that is replayed is older than it looks.
   if (message.type === "keepalive" && message.ts) hearServerTime(message.ts);
   const known = link.peek();
-  if (known.state !== "live" || lastHeard - (known.asOf ?? 0) > 900) link.value = { ...known, state: "live", asOf: lastHeard, why: "" };
+  if (known.state !== "live" || lastHeard - (known.asOf ?? 0) > 900)
+    link.value = { ...known, state: "live", asOf: lastHeard, why: "" };
   if (message.type === "keepalive") return;
   waiting.push(message);
   drawSoon();
@@ -165,7 +168,14 @@ export async function start() {
         const known = link.peek();
         if (state === "open") {
           const wasLost = known.asOf !== null;
-          link.value = { ...known, state: "live", asOf: serverNow(), nextTry: null, why: "", reconnects: known.reconnects + (wasLost ? 1 : 0) };
+          link.value = {
+            ...known,
+            state: "live",
+            asOf: serverNow(),
+            nextTry: null,
+            why: "",
+            reconnects: known.reconnects + (wasLost ? 1 : 0),
+          };
           // Figures are not repeated to whoever returns.
           readFleet();
           if (wasLost) readSession();

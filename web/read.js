@@ -47,7 +47,12 @@ export function useRead(path, concerns, everyMs = 0) {
     const timer = setInterval(() => {
       if (isReading || isStale.peek()) return;
       const age = performance.now() - readAt;
-      if ((isOwed && age > TOGETHER_MS) || (mayRetry && age > RETRY_MS) || (everyMs && !document.hidden && age > everyMs)) read();
+      if (
+        (isOwed && age > TOGETHER_MS) ||
+        (mayRetry && age > RETRY_MS) ||
+        (everyMs && !document.hidden && age > everyMs)
+      )
+        read();
     }, 200);
     return () => {
       ended.abort();

@@ -90,7 +90,8 @@ function take(state, message) {
     case "gateway.primary":
       state.acting = data.to ? { ...data.to, reason: data.reason } : null;
       for (const row of state.rows.values()) {
-        if (row.acting_primary !== (row.id === data.to?.id)) change(state, row.id, { acting_primary: !row.acting_primary });
+        if (row.acting_primary !== (row.id === data.to?.id))
+          change(state, row.id, { acting_primary: !row.acting_primary });
       }
       break;
     default:
@@ -140,10 +141,15 @@ export function selected(rows, view) {
   const [labelName, labelValue] = view.label.split("=", 2);
   const picked = [];
   for (const row of rows) {
-    if (view.status.length > 0 && !view.status.some((status) => status === row.status || (status === "blocked" && isBlocked(row)))) continue;
+    if (
+      view.status.length > 0 &&
+      !view.status.some((status) => status === row.status || (status === "blocked" && isBlocked(row)))
+    )
+      continue;
     if (labelName && row.labels[labelName] !== labelValue) continue;
     if (words.length > 0) {
-      const text = `${row.name} ${addressOf(row)} ${row.version ?? ""} ${row.last_error?.message ?? ""} ${labelTexts(row).join(" ")}`.toLowerCase();
+      const text =
+        `${row.name} ${addressOf(row)} ${row.version ?? ""} ${row.last_error?.message ?? ""} ${labelTexts(row).join(" ")}`.toLowerCase();
       if (!words.every((word) => text.includes(word))) continue;
     }
     picked.push(row);

@@ -5,6 +5,7 @@
 //! [`EventPublisher`], which counts what is on its way and drops beyond a bound, telling all subscribers so.
 
 pub mod messages;
+mod shared;
 pub mod subscriber;
 
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use std::sync::atomic::Ordering;
 use actix::prelude::*;
 
 pub use self::messages::EventPublisher;
-use self::messages::{EndStreams, Publish, Shared, Subscribe};
+use self::messages::{EndStreams, Publish, Subscribe};
+use self::shared::Shared;
 use self::subscriber::{Delivery, SubscriptionFeed};
 use crate::clock::Clock;
 use crate::event::Event;

@@ -10,7 +10,7 @@ use crate::gateway_record::MAX_TIME;
 use crate::names::{AuditResult, Role};
 use crate::pages::Part;
 use crate::request::{Rule, request};
-use crate::rules::{capped, integer, over, raw, text, word};
+use crate::rules::{capped, integer, over, raw, small, text, word};
 
 /// All keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -72,6 +72,35 @@ pub struct LoginAnswer {
     pub role: String,
     /// Unix seconds at which the session ends.
     pub expires_at: i64,
+}
+
+/// A link that logs a browser in once.
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LinkAnswer {
+    /// To stand behind the daemon's address. It holds a secret.
+    pub path: String,
+    /// Unix seconds from which on it is worthless.
+    pub expires_at: i64,
+}
+
+/// Who asks, and which daemon answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SessionAnswer {
+    /// The key; null for the one of the configuration.
+    pub key_id: Option<i64>,
+    /// Name of the key.
+    pub name: String,
+    /// What it may do.
+    #[schema(value_type = Role, example = "viewer")]
+    pub role: String,
+    /// Whether a browser session asks.
+    pub browser: bool,
+    /// Unix seconds at which the session or its key ends; null for never.
+    pub expires_at: Option<i64>,
+    /// The daemon's release.
+    pub version: String,
+    /// The daemon's time, Unix milliseconds.
+    pub time_ms: i64,
 }
 
 /// The session is over.
@@ -141,10 +170,17 @@ request! {
         /// Unix seconds after which it is no longer good; never by default.
         expires_at: Option<i64> = integer(0..=MAX_TIME);
     }
-    /// A key to log in with.
+    /// What to log in with: a key, or the secret of a login link.
     LoginBody {
         /// The key.
-        api_key: Secret = api_key();
+        api_key: Option<Secret> = api_key();
+        /// The secret of a login link: what stands behind `once=` in it. It is used up.
+        once: Option<Secret> = api_key();
+    }
+    /// What kind of login link is wanted.
+    LinkBody {
+        /// For how long it is good; 120 by default.
+        seconds: Option<u32> = small::<u32>(1..=300);
     }
     /// Which part of the audit log is wanted.
     AuditQuery {

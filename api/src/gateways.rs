@@ -8,7 +8,7 @@ use gatewarden_protocol::LogLevel;
 
 use crate::names::{BreakerState, HealthStatus, ProbeOutcome, ProcessKind, ProcessState};
 use crate::request::{Rule, request};
-use crate::rules::{action, by, capped, flag, id, integer, raw, small};
+use crate::rules::{action, by, capped, flag, id, integer, raw, small, word};
 
 /// State of the circuit breaker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -332,7 +332,80 @@ pub struct OutputLine {
     pub text: String,
 }
 
+/// Lengths of a bucket.
+pub const BUCKETS: [&str; 4] = ["5m", "15m", "1h", "6h"];
+
+/// Round trips and outages of gateways by time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LatencyAnswer {
+    /// Where the first bucket begins.
+    pub from: i64,
+    /// Now.
+    pub to: i64,
+    /// Seconds of a bucket.
+    #[schema(example = 900)]
+    pub bucket_s: i64,
+    /// In the order of the request.
+    pub gateways: Vec<GatewayLatency>,
+}
+
+/// Round trips and outages of one gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GatewayLatency {
+    /// The gateway.
+    pub gateway_id: i64,
+    /// Its name.
+    pub name: String,
+    /// Buckets in which something was measured, oldest first.
+    pub buckets: Vec<LatencyBucket>,
+    /// When it was known not to be online, oldest first.
+    pub outages: Vec<Outage>,
+}
+
+/// Round trips within a bucket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LatencyBucket {
+    /// Its begin.
+    pub at: i64,
+    /// Round trips that the percentiles are of.
+    pub count: usize,
+    /// Median, in milliseconds.
+    pub p50: Option<f64>,
+    /// 95th percentile, in milliseconds.
+    pub p95: Option<f64>,
+    /// Heartbeats without an answer.
+    pub misses: u32,
+}
+
+/// A time in which a gateway was not online.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Outage {
+    /// Its begin.
+    pub from: i64,
+    /// Its end, or when it was last looked at; null while it lasts.
+    pub to: Option<i64>,
+    /// `degraded`, `timeout` or `offline`.
+    #[schema(value_type = HealthStatus, example = "offline")]
+    pub status: String,
+}
+
 request! {
+    /// How finely and how far back round trips are wanted.
+    LatencyQuery {
+        /// 5m, 15m, 1h or 6h; 15m by default
+        bucket: Option<String> = word(&BUCKETS);
+        /// How far back; 24 by default
+        hours: Option<u32> = small::<u32>(1..=168);
+    }
+    /// The same of several gateways.
+    LatencyIdsQuery {
+        /// Up to 100 ids of gateways, separated by commas
+        ids: String = raw() => "1,2,3";
+        /// 5m, 15m, 1h or 6h; 15m by default
+        bucket: Option<String> = word(&BUCKETS);
+        /// How far back; 24 by default
+        hours: Option<u32> = small::<u32>(1..=168);
+    }
     /// A gateway by its id.
     GatewayIdBody {
         /// Which.

@@ -207,6 +207,8 @@ pub struct HealthPoint {
     pub latency_avg_ms: Option<f64>,
     /// Maximum since the previous point.
     pub latency_max_ms: Option<f64>,
+    /// Round trips since the previous point, for percentiles: all of them, or of very many every so-manieth.
+    pub samples: Vec<f64>,
     /// Heartbeats missed since the previous point.
     pub misses: u32,
     /// The sentence of the problem, if any.

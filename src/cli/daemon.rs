@@ -165,6 +165,10 @@ impl Daemon {
         Self { patience: self.patience.min(patience), ..self.clone() }
     }
 
+    pub(super) fn is_on_this_machine(&self) -> bool {
+        self.endpoint.is_this_machine()
+    }
+
     pub(super) fn url(&self) -> String {
         self.endpoint.to_string()
     }

@@ -268,14 +268,15 @@ fn welcome(app: &App, state_dir: &Path, found: &Found) -> impl Future<Output = (
     async move {
         let (daemon, gateway, encrypted) = (words.daemon, words.gateway, words.encrypted);
         let started_here = words.started_here;
-        let outcome = match key {
-            None => Err("there is no admin key to register it with".to_owned()),
+        let (outcome, link) = match key {
+            None => (Err("there is no admin key to register it with".to_owned()), None),
             Some(key) => actix_web::web::block(move || {
-                registration::ensure(daemon, &key, gateway, encrypted, started_here, credential.as_ref())
+                let outcome = registration::ensure(daemon, &key, gateway, encrypted, started_here, credential.as_ref());
+                (outcome, registration::login_link(daemon, &key))
             })
             .await
-            .unwrap_or_else(|error| Err(error.to_string())),
+            .unwrap_or_else(|error| (Err(error.to_string()), None)),
         };
-        print(&words.text(&outcome));
+        print(&words.text(&outcome, link.as_deref()));
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn rate_limits(reader: &mut Reader<'_>) -> RateLimits {
     RateLimits {
         enabled: reader.switch(or("rate_limit.enabled", &["MC_DISABLE_RATE_LIMIT"]), true),
         gateway_per_minute: reader.positive("rate_limit.gateway_per_minute", 100, 10_000_000),
+        browser_per_minute: reader.positive("rate_limit.browser_per_minute", 1_000, 10_000_000),
         spawn_per_minute: reader.positive("rate_limit.spawn_per_minute", 60, 10_000_000),
         control_per_minute: reader.positive("rate_limit.control_per_minute", 10, 10_000_000),
         wrong_keys_per_minute: reader.positive("rate_limit.wrong_keys_per_minute", 5, 10_000),

@@ -1,29 +1,35 @@
 //! `/api/keys`: create, list and revoke API keys; `/api/auth`: a browser trades a key for a session cookie that scripts on the
 //! page can't read; `/api/audit`: who did what with them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::store::records::{ApiKey, AuditRecord, Role, WebSession};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::access::{
-    AuditPage, AuditQuery, AuditRow, AuditedBy, Key, KeyList, LoginAnswer, LoginBody, LogoutAnswer, NewKeyAnswer,
-    NewKeyBody, Revoked,
+    AuditPage, AuditQuery, AuditRow, AuditedBy, Key, KeyList, LinkAnswer, LinkBody, LoginAnswer, LoginBody,
+    LogoutAnswer, NewKeyAnswer, NewKeyBody, Revoked, SessionAnswer,
 };
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::request::Request as _;
 use gatewarden_api::responses::KeyErrors;
 
 use super::audit::context::AuditContext;
-use super::auth::{Admin, Authorized, SESSION_COOKIE, cross_origin, is_from_elsewhere, is_same_origin, wrong_key};
+use super::auth::{
+    Admin, Authorized, SESSION_COOKIE, Viewer, cross_origin, is_from_elsewhere, is_same_origin, wrong_key,
+};
 use super::context::{App, AppContext};
 use super::error::{Answer, ApiError, invalid};
-use super::input::{JsonBody, KeyPath, SmallJsonBody, path_id, read_query};
-use super::keyring::hash_hex;
-use super::peer::is_https;
+use super::input::{JsonBody, KeyPath, OptionalJsonBody, SmallJsonBody, path_id, read_query};
+use super::keyring::{KeyHolder, hash_hex, new_token};
+use super::peer::{client_address, is_direct_loopback, is_https, mark_unknown};
+
+/// How long a login link is good where nothing is said, seconds.
+const LINK_SECONDS: u64 = 120;
 
 /// List API keys
 #[utoipa::path(
@@ -106,7 +112,7 @@ fn shown(key: ApiKey, app: &AppContext) -> Key {
 
 /// Log a browser in
 ///
-/// Sets an HttpOnly, SameSite=Strict cookie. The body has 2 KiB at most.
+/// Sets an HttpOnly, SameSite=Strict cookie, for an API key or the secret of a login link. The body has 2 KiB at most.
 #[utoipa::path(
     tag = "Keys",
     request_body = LoginBody,
@@ -119,8 +125,12 @@ pub(crate) async fn log_in(app: App, request: HttpRequest, body: SmallJsonBody) 
     if is_from_elsewhere(&request) {
         return Err(cross_origin());
     }
-    let LoginBody { api_key } = body.0.read()?;
-    let (cookie, answer) = open_session(&app, &request, api_key.expose().trim()).await?;
+    let (cookie, answer) = match body.0.read()? {
+        LoginBody { api_key: Some(key), once: None } => open_session(&app, &request, key.expose().trim()).await?,
+        LoginBody { api_key: None, once: Some(secret) } => open_session_once(&app, &request, secret.expose()).await?,
+        LoginBody { api_key: None, once: None } => return Err(invalid("api_key is missing")),
+        LoginBody { .. } => return Err(invalid("api_key and once exclude each other")),
+    };
     Ok(HttpResponse::Ok().cookie(cookie).json(answer))
 }
 
@@ -130,12 +140,46 @@ pub(crate) async fn open_session(
     request: &HttpRequest,
     api_key: &str,
 ) -> Result<(Cookie<'static>, LoginAnswer), ApiError> {
+    match app.keys.verify(api_key, app.now_s()) {
+        Some(key) => open_session_of(app, request, &key).await,
+        None => Err(wrong_key(request, app)),
+    }
+}
+
+/// Opens a browser session for whoever has the secret of a login link, on the daemon's own machine. The link is used up.
+pub(crate) async fn open_session_once(
+    app: &App,
+    request: &HttpRequest,
+    secret: &str,
+) -> Result<(Cookie<'static>, LoginAnswer), ApiError> {
+    check_own_machine(request)?;
+    let key = app.links.take(secret, app.clock.now()).filter(|key| app.keys.still_lets_in(key, app.now_s()));
+    if let Some(key) = key {
+        return open_session_of(app, request, &key).await;
+    }
+    mark_unknown(request);
+    app.limits.wrong_key(client_address(request, &app.settings.trusted_proxies))?;
+    let used = "This link has logged somebody in already, is too old, or was made before the daemon's last start";
+    Err(Failure::new(ErrorCode::Unauthorized, used).with_help("`gatewarden dashboard` prints a new one.").into())
+}
+
+/// What travels in a link is for this machine alone.
+fn check_own_machine(request: &HttpRequest) -> Result<(), ApiError> {
+    if is_direct_loopback(request) {
+        return Ok(());
+    }
+    let sentence = "Login links are made and used on the daemon's own machine only, and not through a proxy";
+    Err(Failure::new(ErrorCode::Forbidden, sentence).with_help("Log in with an API key.").into())
+}
+
+async fn open_session_of(
+    app: &App,
+    request: &HttpRequest,
+    key: &Arc<KeyHolder>,
+) -> Result<(Cookie<'static>, LoginAnswer), ApiError> {
     let now_s = app.now_s();
-    let Some(key) = app.keys.verify(api_key, now_s) else {
-        return Err(wrong_key(request, app));
-    };
     if let Some(audit) = AuditContext::of(request) {
-        audit.see_caller(&key);
+        audit.see_caller(key);
     }
     let token = new_token()?;
     let lifetime = i64::try_from(app.settings.session_lifetime.as_secs()).unwrap_or(i64::MAX);
@@ -151,6 +195,53 @@ pub(crate) async fn open_session(
     tracing::info!(key.name = key.name, key.role = key.role.as_str(), "browser session opened");
     let cookie = cookie(request, app, token, CookieDuration::seconds(lifetime));
     Ok((cookie, LoginAnswer { name: key.name.clone(), role: key.role.as_str().to_owned(), expires_at }))
+}
+
+/// Make a link that logs a browser in once
+///
+/// For who has a key (a browser session is none), over loopback and without a proxy. The link is a path of the daemon's pages with a
+/// secret in it. It works once, on the same machine, until `expires_at`, and the session has the role of the key.
+#[utoipa::path(
+    tag = "Keys",
+    request_body = Option<LinkBody>,
+    responses((status = 201, description = "The link, this once", body = LinkAnswer)),
+)]
+#[post("/api/auth/link")]
+pub(crate) async fn make_login_link(
+    by: Authorized<Viewer>,
+    app: App,
+    request: HttpRequest,
+    body: OptionalJsonBody,
+) -> Answer {
+    let LinkBody { seconds } = body.read()?;
+    check_own_machine(&request)?;
+    if by.caller.session.is_some() {
+        let sentence = "A browser session makes no login links: they outlive it";
+        return Err(Failure::new(ErrorCode::Forbidden, sentence).with_help("Send an API key in a header.").into());
+    }
+    let valid = Duration::from_secs(seconds.map_or(LINK_SECONDS, u64::from));
+    let secret = app.links.make(&by.caller.key, app.clock.now(), valid)?;
+    tracing::info!(caller.key = by.key().name, valid_s = valid.as_secs(), "login link made");
+    let expires_at = app.now_s().saturating_add_unsigned(valid.as_secs());
+    Ok(HttpResponse::Created().json(LinkAnswer { path: format!("/login?once={}", secret.expose()), expires_at }))
+}
+
+/// Read who you are
+///
+/// The name and role of the key behind the request, and what a page should know of the daemon that it talks to.
+#[utoipa::path(tag = "Keys", responses((status = 200, description = "Who asks whom", body = SessionAnswer)))]
+#[get("/api/auth/session")]
+pub(crate) async fn read_session(by: Authorized<Viewer>, app: App) -> HttpResponse {
+    let session = by.caller.session.as_ref().map(|session| session.expires_at);
+    HttpResponse::Ok().json(SessionAnswer {
+        key_id: by.key().id,
+        name: by.key().name.clone(),
+        role: by.key().role.as_str().to_owned(),
+        browser: session.is_some(),
+        expires_at: session.into_iter().chain(by.key().expires_at).min(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        time_ms: app.clock.wall_ms(),
+    })
 }
 
 /// Log a browser out
@@ -181,13 +272,6 @@ fn cookie(request: &HttpRequest, app: &AppContext, token: String, max_age: Cooki
         .secure(is_https(request, &app.settings.trusted_proxies))
         .max_age(max_age)
         .finish()
-}
-
-fn new_token() -> Result<String, Failure> {
-    let mut token = [0_u8; 32];
-    getrandom::fill(&mut token)
-        .map_err(|_| Failure::new(ErrorCode::Internal, "The operating system gave no randomness for a session"))?;
-    Ok(URL_SAFE_NO_PAD.encode(token))
 }
 
 /// Read the audit log

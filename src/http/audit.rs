@@ -58,6 +58,7 @@ const ACTIONS: &[(&str, &str, &str, &str, &[&str])] = &[
     ("POST", "/api/nodes", "device.decide", "device", &["requestId", "deviceId"]),
     ("POST", "/api/keys", "key.create", "key", &[]),
     ("DELETE", "/api/keys/{id}", "key.revoke", "key", &[]),
+    ("POST", "/api/auth/link", "auth.link", "browser", &[]),
     ("POST", "/api/auth/login", "auth.login", "browser", &[]),
     ("POST", "/login", "auth.login", "browser", &[]),
     ("POST", "/api/auth/logout", "auth.logout", "browser", &[]),

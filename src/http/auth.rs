@@ -173,10 +173,13 @@ fn admit<R: Requirement>(
             .with_help("An admin creates keys with POST /api/keys."),
         ));
     }
-    if R::GATEWAY_OPERATION
-        && let Some(counted) = app.limits.gateway_operation(caller.key.limit_key())
-    {
-        counted.settle(request)?;
+    if R::GATEWAY_OPERATION {
+        // Whoever looks at a page must not use up what the key's other holders need.
+        let counted = match &caller.session {
+            Some(session) if reads(request) => app.limits.browser_read(&session.token_sha256),
+            _ => app.limits.gateway_operation(caller.key.limit_key()),
+        };
+        counted.map_or(Ok(()), |counted| counted.settle(request))?;
     }
     Ok(Authorized { caller, audit, requirement: PhantomData })
 }
@@ -243,14 +246,17 @@ fn is_in_its_time(session: &WebSession, now_s: i64) -> bool {
     (session.created_at.saturating_sub(CLOCK_CORRECTION_S)..session.expires_at).contains(&now_s)
 }
 
+fn reads(request: &HttpRequest) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
 async fn check_session(
     request: &HttpRequest,
     app: &AppContext,
     token: &str,
     is_stream: bool,
 ) -> Result<Caller, ApiError> {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if (changes || is_stream) && !is_same_origin(request) {
+    if (!reads(request) || is_stream) && !is_same_origin(request) {
         return Err(cross_origin());
     }
     let session = app.store.find_web_session(hash_hex(token)).await?;

@@ -23,15 +23,16 @@ use gatewarden_actors::settings::ProcessSettings;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_listener::Connections;
 
-use super::fleet::Vitals;
 use super::gateway_view::ListBody;
 use super::headers::RequestIds;
 use super::keyring::Keyring;
 use super::limits::{BodyBudget, Limits, Refusals};
+use super::login_links::LoginLinks;
 use super::mutations::Mutations;
 use super::route_table::RouteTable;
 use super::senders::{BoundedSender, DirectSender, RegistrySender};
 use super::settings::HttpSettings;
+use super::vitals::Vitals;
 
 /// As handlers take it.
 pub(crate) type App = web::Data<AppContext>;
@@ -74,6 +75,8 @@ pub(crate) struct AppContext {
     pub(crate) refusals: Refusals,
     /// The body of `GET /api/gateways`, kept while nothing changes.
     pub(crate) list: ListBody,
+    /// Links that log a browser in.
+    pub(crate) links: LoginLinks,
     /// What followers of `gateway.vitals` know.
     pub(crate) vitals: Vitals,
     pub(crate) connections: Connections,
@@ -102,6 +105,7 @@ impl AppContext {
             limits: Limits::new(&settings.rate_limits, &state.clock),
             refusals: Refusals::default(),
             list: ListBody::default(),
+            links: LoginLinks::default(),
             vitals: Vitals::default(),
             request_ids: RequestIds::new(),
             routes,

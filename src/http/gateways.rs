@@ -1,7 +1,7 @@
 //! `/api/gateways`: register, list, change, steer and delete gateways.
 
 pub(crate) mod health;
-
+pub(crate) mod latency;
 pub(crate) mod logs;
 pub(crate) mod record;
 

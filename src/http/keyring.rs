@@ -25,7 +25,7 @@ pub(crate) struct KeyHolder {
     pub(crate) name: String,
     pub(crate) role: Role,
     sha256: Hash,
-    expires_at: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
     /// Unix seconds; 0 for never.
     last_used: AtomicI64,
     /// What of `last_used` the store has been told.
@@ -269,6 +269,14 @@ pub(crate) fn new_key(name: &str, role: Role, expires_at: Option<i64>) -> Result
     let text = format!("{prefix}_{}", URL_SAFE_NO_PAD.encode(secret));
     let new = NewApiKey { name: name.to_owned(), role, sha256: hash_hex(&text), prefix, expires_at };
     Ok((Secret::new(text), new))
+}
+
+/// Draws the token of a session or of a login link: 256 random bits.
+pub(crate) fn new_token() -> Result<String, Failure> {
+    let mut token = [0_u8; 32];
+    getrandom::fill(&mut token)
+        .map_err(|_| Failure::new(ErrorCode::Internal, "The operating system gave no randomness for a session"))?;
+    Ok(URL_SAFE_NO_PAD.encode(token))
 }
 
 /// SHA-256 of a key or of a session's token, 64 lowercase hex digits.

@@ -129,6 +129,7 @@ impl LimitState {
 pub(crate) struct Limits {
     enabled: bool,
     gateway: Limit<i64>,
+    browser: Limit<String>,
     spawn: Limit<i64>,
     health: Limit<i64>,
     control: Limit<(i64, String)>,
@@ -141,6 +142,7 @@ impl Limits {
         Self {
             enabled: settings.enabled,
             gateway: Limit::per_minute(settings.gateway_per_minute, clock, "gateway operations with this key"),
+            browser: Limit::per_minute(settings.browser_per_minute, clock, "reads with this browser session"),
             spawn: Limit::per_minute(settings.spawn_per_minute, clock, "spawns with this key"),
             health: Limit::new(NonZeroU32::MIN, settings.health_interval, clock, "manual health checks with this key"),
             control: Limit::per_minute(settings.control_per_minute, clock, "controls of this session"),
@@ -151,6 +153,10 @@ impl Limits {
 
     pub(crate) fn gateway_operation(&self, key: i64) -> Option<Counted> {
         self.enabled.then(|| self.gateway.check(&key))
+    }
+
+    pub(crate) fn browser_read(&self, session: &str) -> Option<Counted> {
+        self.enabled.then(|| self.browser.check(&session.to_owned()))
     }
 
     pub(crate) fn spawn(&self, key: i64) -> Option<Counted> {
@@ -184,6 +190,7 @@ impl Limits {
     /// Forgets what no longer limits anybody. To be called every minute or so.
     pub(crate) fn purge(&self) {
         self.gateway.purge();
+        self.browser.purge();
         self.spawn.purge();
         self.health.purge();
         self.control.purge();

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::context::App;
 use super::events::socket;
-use super::gateways::{health, logs};
+use super::gateways::{health, latency, logs};
 use super::organization::{gateways as organization, sessions as organization_sessions, status, templates};
 use super::route_table::Routes;
 use super::{
@@ -24,6 +24,8 @@ pub(crate) fn api(routes: &mut impl Routes) {
         .service(gateways::delete_gateway)                  // DELETE /api/gateways
         .service(health::check_gateways)                    // POST   /api/gateways/health
         .service(health::read_health_history)               // GET    /api/gateways/health/history
+        .service(latency::read_latencies)                   // GET    /api/gateways/latency
+        .service(latency::read_latency)                     // GET    /api/gateways/{id}/latency
         .service(gateways::read_connection_details)         // POST   /api/gateways/connect
         .service(gateways::reconnect_gateway)               // POST   /api/gateways/{id}/reconnect
         .service(gateways::drain_gateway)                   // POST   /api/gateways/{id}/drain
@@ -75,6 +77,8 @@ pub(crate) fn api(routes: &mut impl Routes) {
         .service(access::list_keys)                         // GET    /api/keys
         .service(access::create_key)                        // POST   /api/keys
         .service(access::revoke_key)                        // DELETE /api/keys/{id}
+        .service(access::read_session)                      // GET    /api/auth/session
+        .service(access::make_login_link)                   // POST   /api/auth/link
         .service(access::log_in)                            // POST   /api/auth/login
         .service(access::log_out)                           // POST   /api/auth/logout
         .service(daemon::read_status)                       // GET    /api/status

@@ -43,6 +43,8 @@ pub struct HttpSettings {
     pub restart_patience: Duration,
     /// The oldest release that the organization API registers: a calendar version; `2026.02.9`.
     pub gateway_min_version: String,
+    /// How long a point of the health log says how its gateway is: a little longer than two of `gateway.probe_interval`.
+    pub point_patience: Duration,
     /// Budget of one health probe; 5 s (the same as `gateway.probe_timeout`).
     pub probe_timeout: Duration,
     /// How long open requests may take to end after the stop; 5 s.
@@ -68,6 +70,7 @@ impl Default for HttpSettings {
             gateway_timeout: Duration::from_secs(30),
             restart_patience: Duration::from_secs(30),
             gateway_min_version: "2026.02.9".to_owned(),
+            point_patience: Duration::from_secs(660),
             probe_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(5),
             templates: Arc::default(),
@@ -94,6 +97,8 @@ pub struct RateLimits {
     pub enabled: bool,
     /// Gateway operations a minute and key, which is also the burst; 100.
     pub gateway_per_minute: NonZeroU32,
+    /// Reads of gateways a minute and browser session, which is also the burst; 1,000.
+    pub browser_per_minute: NonZeroU32,
     /// Spawns a minute and key, which is also the burst; 60.
     pub spawn_per_minute: NonZeroU32,
     /// One manual health check in this time and key; 10 s.
@@ -109,6 +114,7 @@ impl Default for RateLimits {
         Self {
             enabled: true,
             gateway_per_minute: NonZeroU32::MIN.saturating_add(99),
+            browser_per_minute: NonZeroU32::MIN.saturating_add(999),
             spawn_per_minute: NonZeroU32::MIN.saturating_add(59),
             health_interval: Duration::from_secs(10),
             control_per_minute: NonZeroU32::MIN.saturating_add(9),

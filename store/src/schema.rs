@@ -120,6 +120,7 @@ diesel::table! {
         misses -> BigInt,
         error -> Nullable<Text>,
         thinned -> Bool,
+        samples -> Nullable<Text>,
     }
 }
 

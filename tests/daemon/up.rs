@@ -134,6 +134,11 @@ fn a_fresh_directory_becomes_a_gateway_that_runs_pauses_resumes_and_kills_an_age
     let said = up.said();
     assert!(said.contains("(started by this command), online"), "{said}");
     assert_eq!(said.matches(&up.key).count(), 1, "the key is shown once: {said}");
+    let once = said.lines().find_map(|line| line.split_once("/login?once=")).expect("a link").1;
+    let body = json!({ "once": once }).to_string();
+    let login = || http::request(up.address, "POST", "/api/auth/login", &[], Some(body.as_bytes())).expect("an answer");
+    assert_eq!(login().expect(200).json()["role"], "admin");
+    login().expect(401);
     let token = std::fs::read_to_string(home.path().join("up/gateway/gateway-token")).expect("a token");
     assert!(!said.contains(token.trim()), "the gateway's token is never shown");
     let again = command(home.path(), 0).output().expect("the binary starts");

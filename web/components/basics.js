@@ -7,10 +7,15 @@ import { clockTime, fullTime, now } from "../time.js";
 
 /** A status as shape, word and color. @param {{status: string}} props */
 export function Status({ status }) {
-  return h("span", { class: `status ${status}` }, h("span", { "aria-hidden": "true", class: "shape" }, shapeOf(status)), capitalized(status));
+  return h(
+    "span",
+    { class: `status ${status}` },
+    h("span", { "aria-hidden": "true", class: "shape" }, shapeOf(status)),
+    capitalized(status),
+  );
 }
 
-/** @param {{kind?: string, title?: string, children: any}} props */
+/** @param {{kind?: string, title?: string, children?: any}} props */
 export function Badge({ kind = "", title, children }) {
   return h("span", { class: `badge ${kind}`, title }, children);
 }
@@ -18,7 +23,13 @@ export function Badge({ kind = "", title, children }) {
 /** How long ago something was, or how long it is until then; the exact time on demand. @param {{at: number, ahead?: boolean}} props `at` in seconds. */
 export function Age({ at, ahead = false }) {
   const seconds = now.value / 1000 - at;
-  const text = ahead ? (seconds < 0 ? `in ${duration(-seconds)}` : "now") : seconds < 2 ? "just now" : `${duration(seconds)} ago`;
+  const text = ahead
+    ? seconds < 0
+      ? `in ${duration(-seconds)}`
+      : "now"
+    : seconds < 2
+      ? "just now"
+      : `${duration(seconds)} ago`;
   return h("time", { dateTime: new Date(at * 1000).toISOString(), title: fullTime(at * 1000) }, text);
 }
 
@@ -53,15 +64,22 @@ export function Command({ text }) {
       say("The browser didn't let the page copy: select the text instead.", "bad");
     }
   };
-  return h("div", { class: "command" }, h("code", { tabIndex: 0 }, text), h("button", { type: "button", onClick: copy }, "Copy"));
+  return h(
+    "div",
+    { class: "command" },
+    h("code", { tabIndex: 0 }, text),
+    h("button", { type: "button", onClick: copy }, "Copy"),
+  );
 }
 
-/** A list of names and values. @param {{rows: [string, any][]}} props */
+/** A list of names and values. @param {{rows: [any, any][]}} props */
 export function Facts({ rows }) {
   return h(
     "dl",
     { class: "facts" },
-    rows.map(([name, value]) => h("div", { key: name }, h("dt", null, name), h("dd", null, value))),
+    rows.map(([name, value]) =>
+      h("div", { key: typeof name === "string" ? name : undefined }, h("dt", null, name), h("dd", null, value)),
+    ),
   );
 }
 
@@ -92,7 +110,12 @@ export function Sayings() {
     "div",
     { class: "sayings", role: "region", "aria-label": "Messages", "aria-live": "polite" },
     said.value.map(({ id, text, kind }) =>
-      h("div", { key: id, class: `saying ${kind}` }, h("span", null, text), h("button", { type: "button", class: "plain", "aria-label": "Close message", onClick: () => unsay(id) }, "✕")),
+      h(
+        "div",
+        { key: id, class: `saying ${kind}` },
+        h("span", null, text),
+        h("button", { type: "button", class: "plain", "aria-label": "Close message", onClick: () => unsay(id) }, "✕"),
+      ),
     ),
   );
 }

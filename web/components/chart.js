@@ -41,7 +41,9 @@ export function LatencyChart({ data }) {
     let plot = null;
     const draw = () => {
       plot?.destroy();
-      const [text, line, p50, p95, bad] = ["--quiet", "--line", "--link", "--warn", "--bad"].map((name) => colorOf(element, name));
+      const [text, line, p50, p95, bad] = ["--quiet", "--line", "--link", "--warn", "--bad"].map((name) =>
+        colorOf(element, name),
+      );
       const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
       const bands = (/** @type {any} */ u) => {
         const { ctx, bbox } = u;
@@ -68,25 +70,49 @@ export function LatencyChart({ data }) {
         ctx.stroke();
         ctx.restore();
       };
-      const ms = (/** @type {any} */ _, /** @type {any} */ value) => (value === null || value === undefined ? "–" : `${Math.round(value)} ms`);
+      const ms = (/** @type {any} */ _, /** @type {any} */ value) =>
+        value === null || value === undefined ? "–" : `${Math.round(value)} ms`;
       plot = new uPlot(
         {
           width: element.clientWidth,
           height: 220,
           tzDate: (/** @type {number} */ at) => (utc ? uPlot.tzDate(new Date(at * 1000), "UTC") : new Date(at * 1000)),
-          scales: { x: { range: () => [data.from, data.to] }, y: { range: (/** @type {any} */ _, /** @type {any} */ __, /** @type {number} */ max) => [0, Math.max(10, (max || 10) * 1.15)] } },
+          scales: {
+            x: { range: () => [data.from, data.to] },
+            y: {
+              range: (/** @type {any} */ _, /** @type {any} */ __, /** @type {number} */ max) => [
+                0,
+                Math.max(10, (max || 10) * 1.15),
+              ],
+            },
+          },
           series: [
             { value: utc ? "{YYYY}-{MM}-{DD} {HH}:{mm}" : "{YYYY}-{MM}-{DD} {HH}:{mm}" },
             { label: "median", stroke: p50, width: 2, value: ms, points: { size: 4 } },
             { label: "95th percentile", stroke: p95, width: 1.5, dash: [4, 3], value: ms, points: { size: 4 } },
           ],
           axes: [
-            { ...axis, values: [[3600, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, null, null, null, null, 1], [60, "{HH}:{mm}", null, null, null, null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]] },
-            { ...axis, size: 64, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((value) => `${value} ms`) },
+            {
+              ...axis,
+              values: [
+                [3600, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, null, null, null, null, 1],
+                [60, "{HH}:{mm}", null, null, null, null, null, null, 1],
+                [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1],
+              ],
+            },
+            {
+              ...axis,
+              size: 64,
+              values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((value) => `${value} ms`),
+            },
           ],
           hooks: { drawClear: [bands], draw: [slow] },
         },
-        [data.buckets.map(({ at }) => at), data.buckets.map((bucket) => bucket.p50), data.buckets.map((bucket) => bucket.p95)],
+        [
+          data.buckets.map(({ at }) => at),
+          data.buckets.map((bucket) => bucket.p50),
+          data.buckets.map((bucket) => bucket.p95),
+        ],
         element,
       );
     };
@@ -104,5 +130,10 @@ export function LatencyChart({ data }) {
       plot?.destroy();
     };
   }, [data, utc]);
-  return h("div", { class: "chart", ref: place, role: "img", "aria-label": "Latency of the last 24 hours; the same as a table below" });
+  return h("div", {
+    class: "chart",
+    ref: place,
+    role: "img",
+    "aria-label": "Latency of the last 24 hours; the same as a table below",
+  });
 }

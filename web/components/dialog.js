@@ -35,7 +35,12 @@ function Dialog({ title, body }) {
   return h(
     "dialog",
     { ref: element, "aria-labelledby": "dialog-title", onClose: closeDialog },
-    h("div", { class: "dialog-head" }, h("h2", { id: "dialog-title" }, title), h("button", { type: "button", class: "plain", "aria-label": "Close", onClick: closeDialog }, "✕")),
+    h(
+      "div",
+      { class: "dialog-head" },
+      h("h2", { id: "dialog-title" }, title),
+      h("button", { type: "button", class: "plain", "aria-label": "Close", onClick: closeDialog }, "✕"),
+    ),
     h(body, null),
   );
 }

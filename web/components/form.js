@@ -1,6 +1,6 @@
 // Fields of forms. What was typed stays in them whatever the daemon answers.
 import { h } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Refusal } from "../api.js";
 import { Fault } from "./basics.js";
 
@@ -20,13 +20,27 @@ export function Field({ name, label, help, problem, type = "text", value, onInpu
     return h(
       "div",
       { class: "field check" },
-      h("label", { for: id }, h("input", { ...common, type, checked: value, onChange: (/** @type {any} */ event) => onInput(event.currentTarget.checked) }), label),
+      h(
+        "label",
+        { for: id },
+        h("input", {
+          ...common,
+          type,
+          checked: value,
+          onChange: (/** @type {any} */ event) => onInput(event.currentTarget.checked),
+        }),
+        label,
+      ),
       below,
     );
   }
   const input = { ...common, value, onInput: (/** @type {any} */ event) => onInput(event.currentTarget.value) };
   const control = options
-    ? h("select", input, options.map(([key, text]) => h("option", { key, value: key }, text)))
+    ? h(
+        "select",
+        input,
+        options.map((/** @type {[string, string]} */ [key, text]) => h("option", { key, value: key }, text)),
+      )
     : type === "textarea"
       ? h("textarea", { rows: 4, ...input })
       : h("input", { type, autocomplete: "off", spellcheck: false, ...input });
@@ -41,33 +55,40 @@ export function Form({ values: initial, fields, send, button, danger = false, on
   const [values, setValues] = useState(initial);
   const [error, setError] = useState(/** @type {unknown} */ (null));
   const [isSending, setSending] = useState(false);
+  const form = useRef(/** @type {HTMLFormElement | null} */ (null));
+  useEffect(() => {
+    // To the first field that is wrong.
+    if (error) /** @type {HTMLElement | null | undefined} */ (form.current?.querySelector("[aria-invalid]"))?.focus();
+  }, [error]);
   const problems = error instanceof Refusal ? error.fields : {};
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
     if (isSending) return;
-    const form = /** @type {HTMLFormElement} */ (event.currentTarget);
     setSending(true);
     setError(null);
     try {
       await send(values);
     } catch (fault) {
       setError(fault);
-      // To the first field that is wrong, else to what was said.
-      setTimeout(() => /** @type {HTMLElement | null} */ (form.querySelector("[aria-invalid], [role=alert]"))?.focus());
     } finally {
       setSending(false);
     }
   };
-  const set = (/** @type {string} */ name) => (/** @type {any} */ value) => setValues((before) => ({ ...before, [name]: value }));
+  const set = (/** @type {string} */ name) => (/** @type {any} */ value) =>
+    setValues((before) => ({ ...before, [name]: value }));
   return h(
     "form",
-    { onSubmit: submit, noValidate: true, class: "form" },
+    { ref: form, onSubmit: submit, noValidate: true, class: "form" },
     error ? h(Fault, { error }) : null,
     fields(values, set, problems),
     h(
       "div",
       { class: "buttons" },
-      h("button", { type: "submit", class: danger ? "danger" : "main", "aria-disabled": isSending ? "true" : undefined }, isSending ? "Sending…" : button),
+      h(
+        "button",
+        { type: "submit", class: danger ? "danger" : "main", "aria-disabled": isSending ? "true" : undefined },
+        isSending ? "Sending…" : button,
+      ),
       h("button", { type: "button", onClick: onCancel }, "Cancel"),
     ),
   );

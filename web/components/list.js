@@ -14,11 +14,37 @@ export function List({ label, columns, rows, keyOf }) {
   return h(
     "table",
     { class: "list", role: "table", "aria-label": label },
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(({ name, kind, hideName }) => h("th", { key: name, role: "columnheader", scope: "col", class: kind }, hideName ? h("span", { class: "hidden" }, name) : name)))),
+    h(
+      "thead",
+      { role: "rowgroup" },
+      h(
+        "tr",
+        { role: "row" },
+        columns.map(({ name, kind, hideName }) =>
+          h(
+            "th",
+            { key: name, role: "columnheader", scope: "col", class: kind },
+            hideName ? h("span", { class: "hidden" }, name) : name,
+          ),
+        ),
+      ),
+    ),
     h(
       "tbody",
       { role: "rowgroup" },
-      rows.map((row) => h("tr", { key: keyOf(row), role: "row" }, columns.map(({ name, show, kind, hideName }) => h("td", { key: name, role: "cell", class: kind, "data-name": hideName ? undefined : name }, h("div", null, show(row)))))),
+      rows.map((row) =>
+        h(
+          "tr",
+          { key: keyOf(row), role: "row" },
+          columns.map(({ name, show, kind, hideName }) =>
+            h(
+              "td",
+              { key: name, role: "cell", class: kind, "data-name": hideName ? undefined : name },
+              h("div", null, show(row)),
+            ),
+          ),
+        ),
+      ),
     ),
   );
 }
@@ -31,44 +57,87 @@ export function Pager({ part: { total, limit, offset }, move }) {
   return h(
     "nav",
     { class: "pager", "aria-label": "Parts of the list" },
-    h("button", { type: "button", "aria-disabled": isFirst ? "true" : undefined, onClick: () => isFirst || move(Math.max(0, offset - limit)) }, "← Previous"),
-    h("span", { role: "status" }, total === 0 ? "Nothing" : `${(offset + 1).toLocaleString("en")} to ${Math.min(offset + limit, total).toLocaleString("en")} of ${total.toLocaleString("en")}`),
-    h("button", { type: "button", "aria-disabled": isLast ? "true" : undefined, onClick: () => isLast || move(offset + limit) }, "Next →"),
+    h(
+      "button",
+      {
+        type: "button",
+        "aria-disabled": isFirst ? "true" : undefined,
+        onClick: () => isFirst || move(Math.max(0, offset - limit)),
+      },
+      "← Previous",
+    ),
+    h(
+      "span",
+      { role: "status" },
+      total === 0
+        ? "Nothing"
+        : `${(offset + 1).toLocaleString("en")} to ${Math.min(offset + limit, total).toLocaleString("en")} of ${total.toLocaleString("en")}`,
+    ),
+    h(
+      "button",
+      { type: "button", "aria-disabled": isLast ? "true" : undefined, onClick: () => isLast || move(offset + limit) },
+      "Next →",
+    ),
   );
 }
 
 /** What stands above an answer, or in its place while there is none. @param {{read: {answer: any, error: unknown, again: () => void}, what: string}} props */
 export function ReadState({ read: { answer, error, again }, what }) {
-  if (error) return h(Fault, { error, what: answer ? `${what} could not be read again; what is below is old` : `${what} could not be read`, action: h("button", { type: "button", onClick: again }, "Try again") });
+  if (error)
+    return h(Fault, {
+      error,
+      what: answer ? `${what} could not be read again; what is below is old` : `${what} could not be read`,
+      action: h("button", { type: "button", onClick: again }, "Try again"),
+    });
   return answer ? null : h("p", { class: "loading", role: "status" }, "Reading…");
 }
 
 /** In the place of what the daemon would refuse. @param {{role: "operator" | "admin", what: string}} props */
 export function NeedsRole({ role, what }) {
-  return h(Notice, null, `${what} needs a key with the role ${role}; yours is ${session.value?.role ?? "not known yet"}.`);
+  return h(
+    Notice,
+    null,
+    `${what} needs a key with the role ${role}; yours is ${session.value?.role ?? "not known yet"}.`,
+  );
 }
 
-/** A page that is only for a role: its title, then what it holds or why it doesn't. @param {{title: string, role: "operator" | "admin", children: any}} props */
+/** A page that is only for a role: its title, then what it holds or why it doesn't. @param {{title: string, role: "operator" | "admin", children?: any}} props */
 export function ForRole({ title, role, children }) {
   if (may(role)) return children;
-  return [h("h1", { key: "h", tabIndex: -1 }, title), session.value ? h(NeedsRole, { key: "n", role, what: "This page" }) : h("p", { key: "l", class: "loading" }, "Reading…")];
+  return [
+    h("h1", { key: "h", tabIndex: -1 }, title),
+    session.value
+      ? h(NeedsRole, { key: "n", role, what: "This page" })
+      : h("p", { key: "l", class: "loading" }, "Reading…"),
+  ];
 }
 
 const SHAPES = { good: "●", warn: "▲", bad: "■", quiet: "○", busy: "◐" };
 
 /** A state as shape, word and color. @param {{tone: "good" | "warn" | "bad" | "quiet" | "busy", word: string}} props */
 export function State({ tone, word }) {
-  return h("span", { class: `state ${tone}` }, h("span", { "aria-hidden": "true", class: "shape" }, SHAPES[tone]), capitalized(word));
+  return h(
+    "span",
+    { class: `state ${tone}` },
+    h("span", { "aria-hidden": "true", class: "shape" }, SHAPES[tone]),
+    capitalized(word),
+  );
 }
 
 /** A choice that filters. @param {{label: string, value: string, options: [string, string][], set: (value: string) => void}} props */
 export function Choice({ label, value, options, set }) {
-  return h("select", { "aria-label": label, value, onChange: (/** @type {any} */ event) => set(event.currentTarget.value) }, options.map(([key, text]) => h("option", { key, value: key }, text)));
+  return h(
+    "select",
+    { "aria-label": label, value, onChange: (/** @type {any} */ event) => set(event.currentTarget.value) },
+    options.map(([key, text]) => h("option", { key, value: key }, text)),
+  );
 }
 
 /** All gateways by id and name, in the order of their names. @returns {[string, string][]} */
 export function gatewayOptions() {
-  return [...fleet.value.rows.values()].map((row) => /** @type {[string, string]} */ ([String(row.id), row.name])).sort((a, b) => a[1].localeCompare(b[1], "en", { numeric: true }));
+  return [...fleet.value.rows.values()]
+    .map((row) => /** @type {[string, string]} */ ([String(row.id), row.name]))
+    .sort((a, b) => a[1].localeCompare(b[1], "en", { numeric: true }));
 }
 
 /** More than these are typed by name, not chosen. */
@@ -77,7 +146,13 @@ const MAX_CHOICES = 200;
 /** A gateway as a filter: its id, or its name where there are too many to choose from. @param {{value: string, set: (value: string) => void}} props */
 export function GatewayChoice({ value, set }) {
   if (fleet.value.rows.size > MAX_CHOICES) {
-    return h("input", { type: "search", "aria-label": "Gateway, by id or whole name", placeholder: "Gateway: id or whole name", value, onChange: (/** @type {any} */ event) => set(event.currentTarget.value.trim()) });
+    return h("input", {
+      type: "search",
+      "aria-label": "Gateway, by id or whole name",
+      placeholder: "Gateway: id or whole name",
+      value,
+      onChange: (/** @type {any} */ event) => set(event.currentTarget.value.trim()),
+    });
   }
   return h(Choice, { label: "Show by gateway", value, options: [["", "All gateways"], ...gatewayOptions()], set });
 }
@@ -87,13 +162,25 @@ export function GatewayLink({ id, name }) {
   if (!id) return "–";
   const row = fleet.value.rows.get(id);
   const text = row?.name ?? name ?? `Gateway ${id}`;
-  return row ? h("a", { href: `/gateways/${id}` }, h("bdi", null, text)) : h("span", { class: "quiet" }, h("bdi", null, text), " (deleted)");
+  return row
+    ? h("a", { href: `/gateways/${id}` }, h("bdi", null, text))
+    : h("span", { class: "quiet" }, h("bdi", null, text), " (deleted)");
 }
 
 /** Text of others: never more than a few lines before somebody asks for the rest. @param {{text: string}} props */
 export function LongText({ text }) {
   if (text.length <= 800) return h("div", { class: "words", dir: "auto" }, text);
-  return h("details", { class: "words", dir: "auto" }, h("summary", null, `${text.slice(0, 300)}… `, h("span", { class: "quiet" }, `(${text.length.toLocaleString("en")} characters)`)), text);
+  return h(
+    "details",
+    { class: "words", dir: "auto" },
+    h(
+      "summary",
+      null,
+      `${text.slice(0, 300)}… `,
+      h("span", { class: "quiet" }, `(${text.length.toLocaleString("en")} characters)`),
+    ),
+    text,
+  );
 }
 
 /** A value of JSON as text. @param {{value: unknown}} props */

@@ -15,7 +15,7 @@ const BEYOND = 6;
 /**
  * @typedef {object} Column
  * @property {string} key
- * @property {string} name
+ * @property {any} name
  * @property {(row: any) => any} show
  * @property {boolean} [sorts]
  * @property {string} [kind] Class of its cells.
@@ -35,7 +35,19 @@ const BEYOND = 6;
  * @param {boolean} [props.down]
  * @param {(key: string) => void} [props.onSort]
  */
-export function Table({ label, columns, rows, keyOf, kind, card, rowHeight = 36, cardHeight = 128, sort, down, onSort }) {
+export function Table({
+  label,
+  columns,
+  rows,
+  keyOf,
+  kind,
+  card,
+  rowHeight = 36,
+  cardHeight = 128,
+  sort,
+  down,
+  onSort,
+}) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const [[first, last], setRange] = useState([0, 40]);
   const isCards = isNarrow.value && card !== undefined;
@@ -59,12 +71,27 @@ export function Table({ label, columns, rows, keyOf, kind, card, rowHeight = 36,
   const begin = Math.min(first, end);
   const visible = rows.slice(begin, end);
   const space = { height: `${rows.length * height}px` };
-  const place = (/** @type {number} */ at) => ({ transform: `translateY(${(begin + at) * height}px)`, height: `${height}px` });
+  const place = (/** @type {number} */ at) => ({
+    transform: `translateY(${(begin + at) * height}px)`,
+    height: `${height}px`,
+  });
   if (isCards) {
     return h(
       "ul",
       { class: `cards ${kind}`, "aria-label": label, ref: body, style: space },
-      visible.map((row, at) => h("li", { key: keyOf(row), class: "card", style: place(at), "aria-setsize": rows.length, "aria-posinset": begin + at + 1 }, card(row))),
+      visible.map((row, at) =>
+        h(
+          "li",
+          {
+            key: keyOf(row),
+            class: "card",
+            style: place(at),
+            "aria-setsize": rows.length,
+            "aria-posinset": begin + at + 1,
+          },
+          card(row),
+        ),
+      ),
     );
   }
   return h(
@@ -80,9 +107,19 @@ export function Table({ label, columns, rows, keyOf, kind, card, rowHeight = 36,
           const isSorted = sort === column.key;
           return h(
             "div",
-            { key: column.key, role: "columnheader", class: column.kind, "aria-sort": isSorted ? (down ? "descending" : "ascending") : undefined },
+            {
+              key: column.key,
+              role: "columnheader",
+              class: column.kind,
+              "aria-sort": isSorted ? (down ? "descending" : "ascending") : undefined,
+            },
             column.sorts && onSort
-              ? h("button", { type: "button", class: "plain", onClick: () => onSort(column.key) }, column.name, h("span", { "aria-hidden": "true", class: "arrow" }, isSorted ? (down ? " ↓" : " ↑") : ""))
+              ? h(
+                  "button",
+                  { type: "button", class: "plain", onClick: () => onSort(column.key) },
+                  column.name,
+                  h("span", { "aria-hidden": "true", class: "arrow" }, isSorted ? (down ? " ↓" : " ↑") : ""),
+                )
               : column.name,
           );
         }),

@@ -5,17 +5,37 @@ import { post, put, Refusal, remove } from "../api.js";
 import { Age, Badge, Notice, say } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Field, Form } from "../components/form.js";
-import { Choice, GatewayChoice, GatewayLink, gatewayOptions, List, Pager, ReadState, State } from "../components/list.js";
+import {
+  Choice,
+  GatewayChoice,
+  GatewayLink,
+  gatewayOptions,
+  List,
+  Pager,
+  ReadState,
+  State,
+} from "../components/list.js";
 import { counted } from "../format.js";
 import { fleet, isStale, may } from "../live.js";
 import { ask, asked } from "../place.js";
 import { useRead } from "../read.js";
 
 /** @type {[string, "good" | "warn" | "bad" | "quiet" | "busy"][]} */
-const STATES = [["online", "good"], ["idle", "good"], ["busy", "busy"], ["error", "bad"], ["offline", "quiet"]];
+const STATES = [
+  ["online", "good"],
+  ["idle", "good"],
+  ["busy", "busy"],
+  ["error", "bad"],
+  ["offline", "quiet"],
+];
 
 /** @type {Record<string, string>} */
-const SOURCES = { manual: "By hand", gateway: "With its gateway", cli: "By a CLI tool", sync: "By its gateway's configuration" };
+const SOURCES = {
+  manual: "By hand",
+  gateway: "With its gateway",
+  cli: "By a CLI tool",
+  sync: "By its gateway's configuration",
+};
 
 /** @param {any} agent */
 function preferredOf(agent) {
@@ -27,39 +47,145 @@ export function Page() {
   const search = new URLSearchParams({ limit: "50", offset: asked("offset") || "0" });
   for (const [name, value] of Object.entries(filters)) if (value) search.set(name, value);
   // Who creates an agent elsewhere causes no event.
-  const read = useRead(`/api/agents?${search}`, ({ type }) => type === "agent.status" || type.startsWith("connection."), 15_000);
+  const read = useRead(
+    `/api/agents?${search}`,
+    ({ type }) => type === "agent.status" || type.startsWith("connection."),
+    15_000,
+  );
   const { answer } = read;
   const set = (/** @type {string} */ name) => (/** @type {string} */ value) => ask({ [name]: value, offset: "" });
   const columns = [
-    { name: "Status", show: (/** @type {any} */ agent) => h(State, { tone: STATES.find(([name]) => name === agent.status)?.[1] ?? "quiet", word: agent.status }) },
-    { name: "Name", kind: "wide", show: (/** @type {any} */ agent) => [h("strong", { key: "n" }, h("bdi", null, agent.name)), agent.is_gateway_main && h(Badge, { key: "m", title: "The main agent of its gateway" }, "MAIN")] },
+    {
+      name: "Status",
+      show: (/** @type {any} */ agent) =>
+        h(State, { tone: STATES.find(([name]) => name === agent.status)?.[1] ?? "quiet", word: agent.status }),
+    },
+    {
+      name: "Name",
+      kind: "wide",
+      show: (/** @type {any} */ agent) => [
+        h("strong", { key: "n" }, h("bdi", null, agent.name)),
+        agent.is_gateway_main && h(Badge, { key: "m", title: "The main agent of its gateway" }, "MAIN"),
+      ],
+    },
     { name: "Role", show: (/** @type {any} */ agent) => h("bdi", null, agent.role) },
-    { name: "Gateway", show: (/** @type {any} */ agent) => [h(GatewayLink, { key: "g", id: agent.gateway_id }), preferredOf(agent) && h("div", { key: "p", class: "quiet" }, "prefers ", h("bdi", null, String(preferredOf(agent))))] },
+    {
+      name: "Gateway",
+      show: (/** @type {any} */ agent) => [
+        h(GatewayLink, { key: "g", id: agent.gateway_id }),
+        preferredOf(agent) &&
+          h("div", { key: "p", class: "quiet" }, "prefers ", h("bdi", null, String(preferredOf(agent)))),
+      ],
+    },
     { name: "Registered", show: (/** @type {any} */ agent) => SOURCES[agent.source] ?? agent.source },
-    { name: "Last seen", show: (/** @type {any} */ agent) => (agent.last_seen ? h(Age, { at: agent.last_seen }) : "Never") },
+    {
+      name: "Last seen",
+      show: (/** @type {any} */ agent) => (agent.last_seen ? h(Age, { at: agent.last_seen }) : "Never"),
+    },
     { name: "Last activity", show: (/** @type {any} */ agent) => h("bdi", null, agent.last_activity ?? "–") },
-    ...(may("operator") ? [{ name: "Actions", hideName: true, show: (/** @type {any} */ agent) => h("div", { class: "buttons" }, h("button", { type: "button", "aria-label": `Edit ${agent.name}`, onClick: () => askForAgent(agent, read.again) }, "Edit"), may("admin") && h("button", { type: "button", class: "danger", "aria-label": `Delete ${agent.name}`, onClick: () => askToDelete(agent, read.again) }, "Delete")) }] : []),
+    ...(may("operator")
+      ? [
+          {
+            name: "Actions",
+            hideName: true,
+            show: (/** @type {any} */ agent) =>
+              h(
+                "div",
+                { class: "buttons" },
+                h(
+                  "button",
+                  { type: "button", "aria-label": `Edit ${agent.name}`, onClick: () => askForAgent(agent, read.again) },
+                  "Edit",
+                ),
+                may("admin") &&
+                  h(
+                    "button",
+                    {
+                      type: "button",
+                      class: "danger",
+                      "aria-label": `Delete ${agent.name}`,
+                      onClick: () => askToDelete(agent, read.again),
+                    },
+                    "Delete",
+                  ),
+              ),
+          },
+        ]
+      : []),
   ];
   return [
     h(
       "div",
       { key: "head", class: "page-head" },
       h("h1", { tabIndex: -1 }, "Agents"),
-      h("div", { class: "buttons" }, may("admin") && h("button", { type: "button", onClick: () => askToSync(read.again) }, "Synchronise…"), may("operator") && h("button", { type: "button", class: "main", onClick: () => askForAgent(null, read.again) }, "+ New agent")),
+      h(
+        "div",
+        { class: "buttons" },
+        may("admin") && h("button", { type: "button", onClick: () => askToSync(read.again) }, "Synchronise…"),
+        may("operator") &&
+          h("button", { type: "button", class: "main", onClick: () => askForAgent(null, read.again) }, "+ New agent"),
+      ),
     ),
-    !may("admin") && h("p", { key: "role", class: "quiet" }, may("operator") ? "Deleting and synchronising agents needs a key with the role admin." : "Changing agents needs a key with the role operator."),
+    !may("admin") &&
+      h(
+        "p",
+        { key: "role", class: "quiet" },
+        may("operator")
+          ? "Deleting and synchronising agents needs a key with the role admin."
+          : "Changing agents needs a key with the role operator.",
+      ),
     h(
       "div",
       { key: "tools", class: "tools", role: "search" },
-      h("input", { type: "search", id: "search", "aria-label": "Search agents", placeholder: "Search agents  ( / )", value: filters.search, onInput: (/** @type {any} */ event) => set("search")(event.currentTarget.value) }),
+      h("input", {
+        type: "search",
+        id: "search",
+        "aria-label": "Search agents",
+        placeholder: "Search agents  ( / )",
+        value: filters.search,
+        onInput: (/** @type {any} */ event) => set("search")(event.currentTarget.value),
+      }),
       h(GatewayChoice, { value: filters.gateway_id, set: set("gateway_id") }),
-      h(Choice, { label: "Show by status", value: filters.status, set: set("status"), options: [["", "Any status"], ...STATES.map(([name]) => /** @type {[string, string]} */ ([name, name.charAt(0).toUpperCase() + name.slice(1)]))] }),
+      h(Choice, {
+        label: "Show by status",
+        value: filters.status,
+        set: set("status"),
+        options: [
+          ["", "Any status"],
+          ...STATES.map(
+            ([name]) => /** @type {[string, string]} */ ([name, name.charAt(0).toUpperCase() + name.slice(1)]),
+          ),
+        ],
+      }),
       h("span", { class: "quiet", role: "status" }, answer ? counted(answer.total, "agent") : ""),
     ),
     h(ReadState, { key: "state", read, what: "The agents" }),
-    answer && (answer.agents.length > 0
-      ? h("div", { key: "list", class: isStale.value ? "stale" : "" }, h(List, { label: "Agents", columns, rows: answer.agents, keyOf: (agent) => agent.id }), h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }))
-      : h("div", { key: "none", class: "empty" }, Object.values(filters).some(Boolean) ? [h("p", { key: "1" }, "No agent is like that."), h("button", { key: "2", type: "button", onClick: () => ask({ search: "", status: "", gateway_id: "", offset: "" }) }, "Show all")] : h("p", null, "No agent is registered. Gateways that are online tell of theirs by themselves."))),
+    answer &&
+      (answer.agents.length > 0
+        ? h(
+            "div",
+            { key: "list", class: isStale.value ? "stale" : "" },
+            h(List, { label: "Agents", columns, rows: answer.agents, keyOf: (agent) => agent.id }),
+            h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }),
+          )
+        : h(
+            "div",
+            { key: "none", class: "empty" },
+            Object.values(filters).some(Boolean)
+              ? [
+                  h("p", { key: "1" }, "No agent is like that."),
+                  h(
+                    "button",
+                    {
+                      key: "2",
+                      type: "button",
+                      onClick: () => ask({ search: "", status: "", gateway_id: "", offset: "" }),
+                    },
+                    "Show all",
+                  ),
+                ]
+              : h("p", null, "No agent is registered. Gateways that are online tell of theirs by themselves."),
+          )),
   ];
 }
 
@@ -71,7 +197,11 @@ function objectOf(text) {
   } catch {
     // Said below.
   }
-  throw new Refusal(0, { error: "The agent was not sent", details: { fields: [{ field: "config", problem: "is not a JSON object" }] } }, null);
+  throw new Refusal(
+    0,
+    { error: "The agent was not sent", details: { fields: [{ field: "config", problem: "is not a JSON object" }] } },
+    null,
+  );
 }
 
 /** @param {any} agent Null for a new one. @param {() => void} done */
@@ -79,17 +209,72 @@ function askForAgent(agent, done) {
   const gateways = gatewayOptions();
   openDialog(agent ? `Edit ${agent.name}` : "New agent", () =>
     h(Form, {
-      values: { name: agent?.name ?? "", role: agent?.role ?? "", status: agent?.status ?? "offline", gateway: String(agent?.gateway_id ?? ""), config: JSON.stringify(agent?.config ?? {}, null, 2) },
+      values: {
+        name: agent?.name ?? "",
+        role: agent?.role ?? "",
+        status: agent?.status ?? "offline",
+        gateway: String(agent?.gateway_id ?? ""),
+        config: JSON.stringify(agent?.config ?? {}, null, 2),
+      },
       button: agent ? "Save" : "Create agent",
       onCancel: closeDialog,
       fields: (values, set, problems) => [
-        h(Field, { name: "name", label: "Name", value: values.name, onInput: set("name"), problem: problems.name, maxLength: 200, autofocus: true, help: "Work is addressed to it" }),
-        h(Field, { name: "role", label: "Role", value: values.role, onInput: set("role"), problem: problems.role, maxLength: 200 }),
-        h(Field, { name: "status", label: "Status", value: values.status, onInput: set("status"), problem: problems.status, options: STATES.map(([name]) => [name, name]) }),
+        h(Field, {
+          name: "name",
+          label: "Name",
+          value: values.name,
+          onInput: set("name"),
+          problem: problems.name,
+          maxLength: 200,
+          autofocus: true,
+          help: "Work is addressed to it",
+        }),
+        h(Field, {
+          name: "role",
+          label: "Role",
+          value: values.role,
+          onInput: set("role"),
+          problem: problems.role,
+          maxLength: 200,
+        }),
+        h(Field, {
+          name: "status",
+          label: "Status",
+          value: values.status,
+          onInput: set("status"),
+          problem: problems.status,
+          options: STATES.map(([name]) => [name, name]),
+        }),
         gateways.length <= 200
-          ? h(Field, { name: "gateway", label: "Gateway", value: values.gateway, onInput: set("gateway"), problem: problems.gateway_id, options: [["", "None"], ...gateways] })
-          : h(Field, { name: "gateway", label: "Gateway's id", value: values.gateway, onInput: set("gateway"), problem: problems.gateway_id, inputMode: "numeric", help: "Empty: none" }),
-        h(Field, { name: "config", label: "Configuration", type: "textarea", rows: 6, class: "mono", spellcheck: false, value: values.config, onInput: set("config"), problem: problems.config, help: "A JSON object that every key can read: no secrets. gateway_config.preferred_gateway names the gateway that gets its work first." }),
+          ? h(Field, {
+              name: "gateway",
+              label: "Gateway",
+              value: values.gateway,
+              onInput: set("gateway"),
+              problem: problems.gateway_id,
+              options: [["", "None"], ...gateways],
+            })
+          : h(Field, {
+              name: "gateway",
+              label: "Gateway's id",
+              value: values.gateway,
+              onInput: set("gateway"),
+              problem: problems.gateway_id,
+              inputMode: "numeric",
+              help: "Empty: none",
+            }),
+        h(Field, {
+          name: "config",
+          label: "Configuration",
+          type: "textarea",
+          rows: 6,
+          class: "mono",
+          spellcheck: false,
+          value: values.config,
+          onInput: set("config"),
+          problem: problems.config,
+          help: "A JSON object that every key can read: no secrets. gateway_config.preferred_gateway names the gateway that gets its work first.",
+        }),
       ],
       async send(values) {
         const changed = {
@@ -97,13 +282,23 @@ function askForAgent(agent, done) {
           status: values.status,
           config: objectOf(values.config),
           ...(values.role.trim() && { role: values.role.trim() }),
-          ...(values.gateway ? { gateway_id: Number(values.gateway) || values.gateway } : agent ? { gateway_id: null } : {}),
+          ...(values.gateway
+            ? { gateway_id: Number(values.gateway) || values.gateway }
+            : agent
+              ? { gateway_id: null }
+              : {}),
         };
         // Only what was changed: somebody else may have changed the rest meanwhile.
         const known = agent ?? {};
-        const body = Object.fromEntries(Object.entries(changed).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(known[name] ?? null)));
+        const body = Object.fromEntries(
+          Object.entries(changed).filter(
+            ([name, value]) => JSON.stringify(value) !== JSON.stringify(known[name] ?? null),
+          ),
+        );
         if (agent && Object.keys(body).length === 0) return closeDialog();
-        const { agent: stored, warning } = agent ? await put(`/api/agents/${agent.id}`, body) : await post("/api/agents", changed);
+        const { agent: stored, warning } = agent
+          ? await put(`/api/agents/${agent.id}`, body)
+          : await post("/api/agents", changed);
         closeDialog();
         say(`${stored.name} is ${agent ? "changed" : "registered"}${warning ? `. ${warning}` : ""}`);
         done();
@@ -120,7 +315,15 @@ function askToDelete(agent, done) {
       button: "Delete agent",
       danger: true,
       onCancel: closeDialog,
-      fields: () => h("p", null, "The record of this agent is deleted here; its gateway keeps it", agent.source === "sync" || agent.source === "gateway" ? ", and tells of it again at the next synchronisation." : "."),
+      fields: () =>
+        h(
+          "p",
+          null,
+          "The record of this agent is deleted here; its gateway keeps it",
+          agent.source === "sync" || agent.source === "gateway"
+            ? ", and tells of it again at the next synchronisation."
+            : ".",
+        ),
       async send() {
         await remove(`/api/agents/${agent.id}`);
         closeDialog();
@@ -144,7 +347,11 @@ function Sync({ acting, done }) {
     return h(
       "div",
       { class: "form" },
-      h(Notice, null, `${counted(counts.synced, "agent")} read: ${counts.created} new, ${counts.updated} changed, ${counts.skipped} left to whoever registered them first.`),
+      h(
+        Notice,
+        null,
+        `${counted(counts.synced, "agent")} read: ${counts.created} new, ${counts.updated} changed, ${counts.skipped} left to whoever registered them first.`,
+      ),
       h("div", { class: "buttons" }, h("button", { type: "button", class: "main", onClick: closeDialog }, "Close")),
     );
   }
@@ -153,7 +360,18 @@ function Sync({ acting, done }) {
     button: "Read its agents",
     onCancel: closeDialog,
     fields: (values, set, problems) =>
-      h(Field, { name: "gateway", label: "Gateway", value: values.gateway, onInput: set("gateway"), problem: problems.gateway_id, options: [["", acting ? `The acting primary (${acting.name})` : "The acting primary"], ...gatewayOptions().slice(0, 200)], help: "Its agents are registered here, and those that changed are brought up to date." }),
+      h(Field, {
+        name: "gateway",
+        label: "Gateway",
+        value: values.gateway,
+        onInput: set("gateway"),
+        problem: problems.gateway_id,
+        options: [
+          ["", acting ? `The acting primary (${acting.name})` : "The acting primary"],
+          ...gatewayOptions().slice(0, 200),
+        ],
+        help: "Its agents are registered here, and those that changed are brought up to date.",
+      }),
     async send({ gateway }) {
       setCounts(await post("/api/agents/sync", gateway ? { gateway_id: Number(gateway) } : {}));
       done();

@@ -13,7 +13,12 @@ import { serverNow } from "../time.js";
 const RESULTS = { ok: "good", refused: "warn", failed: "bad", unknown: "quiet" };
 
 /** @type {[string, string][]} Seconds back. */
-const SPANS = [["", "All that is kept"], ["3600", "The last hour"], ["86400", "The last day"], ["604800", "The last week"]];
+const SPANS = [
+  ["", "All that is kept"],
+  ["3600", "The last hour"],
+  ["86400", "The last day"],
+  ["604800", "The last week"],
+];
 
 /** More than these are not kept in the page: a filter or a span finds the rest. */
 const MAX_KEPT = 2_000;
@@ -69,33 +74,112 @@ function Log() {
   };
   const result = asked("result");
   const words = asked("q").toLowerCase().split(/\s+/).filter(Boolean);
-  const shown = (entries ?? []).filter((entry) => (!result || entry.result === result) && words.every((word) => textOf(entry).includes(word)));
+  const shown = (entries ?? []).filter(
+    (entry) => (!result || entry.result === result) && words.every((word) => textOf(entry).includes(word)),
+  );
   const isFiltered = result !== "" || words.length > 0;
   return [
     h("h1", { key: "h", tabIndex: -1 }, "Audit log"),
     h(
       "div",
       { key: "tools", class: "tools", role: "search" },
-      h("input", { type: "search", id: "search", "aria-label": "Search what is shown", placeholder: "Search who, what, where  ( / )", value: asked("q"), onInput: (/** @type {any} */ event) => ask({ q: event.currentTarget.value }) }),
-      h(Choice, { label: "Show by result", value: result, set: (value) => ask({ result: value }), options: [["", "Any result"], ...Object.keys(RESULTS).map((name) => /** @type {[string, string]} */ ([name, name === "ok" ? "OK" : name.charAt(0).toUpperCase() + name.slice(1)]))] }),
+      h("input", {
+        type: "search",
+        id: "search",
+        "aria-label": "Search what is shown",
+        placeholder: "Search who, what, where  ( / )",
+        value: asked("q"),
+        onInput: (/** @type {any} */ event) => ask({ q: event.currentTarget.value }),
+      }),
+      h(Choice, {
+        label: "Show by result",
+        value: result,
+        set: (value) => ask({ result: value }),
+        options: [
+          ["", "Any result"],
+          ...Object.keys(RESULTS).map(
+            (name) =>
+              /** @type {[string, string]} */ ([
+                name,
+                name === "ok" ? "OK" : name.charAt(0).toUpperCase() + name.slice(1),
+              ]),
+          ),
+        ],
+      }),
       h(Choice, { label: "From when on", value: span, set: (value) => ask({ span: value }), options: SPANS }),
-      h("span", { class: "quiet", role: "status" }, entries ? (isFiltered ? `${shown.length} of ${counted(entries.length, "entry", "entries")} that were read` : `${counted(entries.length, "entry", "entries")}${next === null ? "" : ", there are older ones"}`) : ""),
+      h(
+        "span",
+        { class: "quiet", role: "status" },
+        entries
+          ? isFiltered
+            ? `${shown.length} of ${counted(entries.length, "entry", "entries")} that were read`
+            : `${counted(entries.length, "entry", "entries")}${next === null ? "" : ", there are older ones"}`
+          : "",
+      ),
     ),
-    error ? h(Fault, { key: "fault", error, what: "The audit log could not be read", action: h("button", { type: "button", onClick: () => (entries ? older() : setTurn(turn + 1)) }, "Try again") }) : null,
+    error
+      ? h(Fault, {
+          key: "fault",
+          error,
+          what: "The audit log could not be read",
+          action: h("button", { type: "button", onClick: () => (entries ? older() : setTurn(turn + 1)) }, "Try again"),
+        })
+      : null,
     !entries && !error && h("p", { key: "l", class: "loading" }, "Reading…"),
-    entries && (shown.length > 0 ? h("div", { key: "list", class: isStale.value ? "stale" : "" }, h(List, { label: "Audit log", columns: COLUMNS, rows: shown, keyOf: (entry) => entry.id })) : h("div", { key: "none", class: "empty" }, h("p", null, isFiltered ? "Nothing that was read is like that." : "Nothing is recorded."))),
-    entries && next !== null && entries.length < MAX_KEPT && h("p", { key: "more" }, h("button", { type: "button", "aria-disabled": isReading ? "true" : undefined, onClick: older }, isReading ? "Reading…" : "Older entries")),
+    entries &&
+      (shown.length > 0
+        ? h(
+            "div",
+            { key: "list", class: isStale.value ? "stale" : "" },
+            h(List, { label: "Audit log", columns: COLUMNS, rows: shown, keyOf: (entry) => entry.id }),
+          )
+        : h(
+            "div",
+            { key: "none", class: "empty" },
+            h("p", null, isFiltered ? "Nothing that was read is like that." : "Nothing is recorded."),
+          )),
+    entries &&
+      next !== null &&
+      entries.length < MAX_KEPT &&
+      h(
+        "p",
+        { key: "more" },
+        h(
+          "button",
+          { type: "button", "aria-disabled": isReading ? "true" : undefined, onClick: older },
+          isReading ? "Reading…" : "Older entries",
+        ),
+      ),
   ];
 }
 
 const COLUMNS = [
   { name: "When", show: (/** @type {any} */ entry) => h(Moment, { ms: entry.at_ms }) },
-  { name: "Who", show: (/** @type {any} */ entry) => [h("bdi", { key: "n" }, entry.actor.name), entry.actor.role && h("span", { key: "r", class: "quiet" }, ` ${entry.actor.role}`)] },
+  {
+    name: "Who",
+    show: (/** @type {any} */ entry) => [
+      h("bdi", { key: "n" }, entry.actor.name),
+      entry.actor.role && h("span", { key: "r", class: "quiet" }, ` ${entry.actor.role}`),
+    ],
+  },
   { name: "What", show: (/** @type {any} */ entry) => h("code", null, entry.action) },
   { name: "Of", kind: "wide", show: (/** @type {any} */ entry) => h("bdi", null, entry.target ?? "–") },
-  { name: "Result", show: (/** @type {any} */ entry) => h(State, { tone: RESULTS[entry.result] ?? "quiet", word: entry.result === "ok" ? "OK" : entry.result }) },
+  {
+    name: "Result",
+    show: (/** @type {any} */ entry) =>
+      h(State, { tone: RESULTS[entry.result] ?? "quiet", word: entry.result === "ok" ? "OK" : entry.result }),
+  },
   { name: "From", show: (/** @type {any} */ entry) => h("span", { class: "mono" }, entry.address ?? "–") },
-  { name: "Details", show: (/** @type {any} */ entry) => h("details", null, h("summary", null, entry.details?.code ?? "Details"), h(Json, { value: { ...entry.details, request_id: entry.request_id } })) },
+  {
+    name: "Details",
+    show: (/** @type {any} */ entry) =>
+      h(
+        "details",
+        null,
+        h("summary", null, entry.details?.code ?? "Details"),
+        h(Json, { value: { ...entry.details, request_id: entry.request_id } }),
+      ),
+  },
 ];
 
 /** @param {any} entry */

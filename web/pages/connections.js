@@ -24,7 +24,13 @@ function Silence({ connection }) {
   return h(
     "span",
     { title: `It is taken for gone after ${duration(most)} without a heartbeat` },
-    h("meter", { min: 0, max: most, low: most / 3, value: left, "aria-label": "Left of the time in which a heartbeat is due" }),
+    h("meter", {
+      min: 0,
+      max: most,
+      low: most / 3,
+      value: left,
+      "aria-label": "Left of the time in which a heartbeat is due",
+    }),
     h("span", { class: left < most / 3 ? "problem" : "" }, ` ${duration(left)} left`),
   );
 }
@@ -40,32 +46,120 @@ function Told({ text }) {
     return h("bdi", null, text);
   }
   if (pairs.length === 0) return "–";
-  return h("details", null, h("summary", null, counted(pairs.length, "field")), pairs.map(([name, value]) => h("div", { key: name, class: "mono", dir: "auto" }, `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`)));
+  return h(
+    "details",
+    null,
+    h("summary", null, counted(pairs.length, "field")),
+    pairs.map(([name, value]) =>
+      h(
+        "div",
+        { key: name, class: "mono", dir: "auto" },
+        `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`,
+      ),
+    ),
+  );
 }
 
 export function Page() {
   const isAll = asked("all") === "yes";
   // Heartbeats are no events.
-  const read = useRead(`/api/connect?limit=50&offset=${encodeURIComponent(asked("offset") || "0")}${isAll ? "" : "&status=connected"}`, ({ type }) => type.startsWith("connection.") || type === "agent.status", 5_000);
+  const read = useRead(
+    `/api/connect?limit=50&offset=${encodeURIComponent(asked("offset") || "0")}${isAll ? "" : "&status=connected"}`,
+    ({ type }) => type.startsWith("connection.") || type === "agent.status",
+    5_000,
+  );
   const { answer } = read;
   const columns = [
-    { name: "Status", show: (/** @type {any} */ one) => h(State, { tone: one.status === "connected" ? "good" : "quiet", word: one.status }) },
-    { name: "Agent", kind: "wide", show: (/** @type {any} */ one) => [h("strong", { key: "n" }, h("bdi", null, one.agent_name)), h("div", { key: "r", class: "quiet" }, h("bdi", null, one.agent_role), ` · ${capitalized(one.agent_status)}`)] },
-    { name: "Tool", show: (/** @type {any} */ one) => h("bdi", null, `${one.tool_name} ${one.tool_version ?? ""}`.trim()) },
-    { name: "Last heartbeat", show: (/** @type {any} */ one) => (one.last_heartbeat ? h(Age, { at: one.last_heartbeat }) : "None") },
-    { name: "Silence", show: (/** @type {any} */ one) => (one.status === "connected" ? h(Silence, { connection: one }) : (ENDS[one.end_reason] ?? "–")) },
+    {
+      name: "Status",
+      show: (/** @type {any} */ one) =>
+        h(State, { tone: one.status === "connected" ? "good" : "quiet", word: one.status }),
+    },
+    {
+      name: "Agent",
+      kind: "wide",
+      show: (/** @type {any} */ one) => [
+        h("strong", { key: "n" }, h("bdi", null, one.agent_name)),
+        h("div", { key: "r", class: "quiet" }, h("bdi", null, one.agent_role), ` · ${capitalized(one.agent_status)}`),
+      ],
+    },
+    {
+      name: "Tool",
+      show: (/** @type {any} */ one) => h("bdi", null, `${one.tool_name} ${one.tool_version ?? ""}`.trim()),
+    },
+    {
+      name: "Last heartbeat",
+      show: (/** @type {any} */ one) => (one.last_heartbeat ? h(Age, { at: one.last_heartbeat }) : "None"),
+    },
+    {
+      name: "Silence",
+      show: (/** @type {any} */ one) =>
+        one.status === "connected" ? h(Silence, { connection: one }) : (ENDS[one.end_reason] ?? "–"),
+    },
     { name: "Connected", show: (/** @type {any} */ one) => h(Age, { at: one.created_at }) },
     { name: "Tells of itself", show: (/** @type {any} */ one) => h(Told, { text: one.metadata }) },
-    ...(may("operator") ? [{ name: "Actions", hideName: true, show: (/** @type {any} */ one) => one.status === "connected" && h("button", { type: "button", class: "danger", "aria-label": `Disconnect ${one.tool_name} of ${one.agent_name}`, onClick: () => askToDisconnect(one, read.again) }, "Disconnect") }] : []),
+    ...(may("operator")
+      ? [
+          {
+            name: "Actions",
+            hideName: true,
+            show: (/** @type {any} */ one) =>
+              one.status === "connected" &&
+              h(
+                "button",
+                {
+                  type: "button",
+                  class: "danger",
+                  "aria-label": `Disconnect ${one.tool_name} of ${one.agent_name}`,
+                  onClick: () => askToDisconnect(one, read.again),
+                },
+                "Disconnect",
+              ),
+          },
+        ]
+      : []),
   ];
   return [
     h("h1", { key: "h", tabIndex: -1 }, "Direct CLI connections"),
-    h("p", { key: "what", class: "quiet" }, "Tools such as Claude Code, Codex or a script that report to the daemon by themselves, without a gateway.", !may("operator") && " Disconnecting one needs a key with the role operator."),
-    h("div", { key: "tools", class: "tools" }, h("label", { class: "check" }, h("input", { type: "checkbox", checked: isAll, onChange: (/** @type {any} */ event) => ask({ all: event.currentTarget.checked ? "yes" : "", offset: "" }) }), "Also those that have ended"), h("span", { class: "quiet", role: "status" }, answer ? counted(answer.total, "connection") : "")),
+    h(
+      "p",
+      { key: "what", class: "quiet" },
+      "Tools such as Claude Code, Codex or a script that report to the daemon by themselves, without a gateway.",
+      !may("operator") && " Disconnecting one needs a key with the role operator.",
+    ),
+    h(
+      "div",
+      { key: "tools", class: "tools" },
+      h(
+        "label",
+        { class: "check" },
+        h("input", {
+          type: "checkbox",
+          checked: isAll,
+          onChange: (/** @type {any} */ event) => ask({ all: event.currentTarget.checked ? "yes" : "", offset: "" }),
+        }),
+        "Also those that have ended",
+      ),
+      h("span", { class: "quiet", role: "status" }, answer ? counted(answer.total, "connection") : ""),
+    ),
     h(ReadState, { key: "state", read, what: "The connections" }),
-    answer && (answer.connections.length > 0
-      ? h("div", { key: "list", class: isStale.value ? "stale" : "" }, h(List, { label: "Direct CLI connections", columns, rows: answer.connections, keyOf: (one) => one.id }), h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }))
-      : h("div", { key: "none", class: "empty" }, h("p", null, isAll ? "No tool has connected yet." : "No tool is connected."), h("p", null, "A tool connects with a key of the role operator:"), h(Command, { text: `curl -X POST -H "X-API-Key: $KEY" -H "Content-Type: application/json" ${location.origin}/api/connect -d '{"agent_name": "my-agent", "tool_name": "my-tool"}'` }))),
+    answer &&
+      (answer.connections.length > 0
+        ? h(
+            "div",
+            { key: "list", class: isStale.value ? "stale" : "" },
+            h(List, { label: "Direct CLI connections", columns, rows: answer.connections, keyOf: (one) => one.id }),
+            h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }),
+          )
+        : h(
+            "div",
+            { key: "none", class: "empty" },
+            h("p", null, isAll ? "No tool has connected yet." : "No tool is connected."),
+            h("p", null, "A tool connects with a key of the role operator:"),
+            h(Command, {
+              text: `curl -X POST -H "X-API-Key: $KEY" -H "Content-Type: application/json" ${location.origin}/api/connect -d '{"agent_name": "my-agent", "tool_name": "my-tool"}'`,
+            }),
+          )),
   ];
 }
 
@@ -77,7 +171,14 @@ function askToDisconnect(connection, done) {
       button: "Disconnect",
       danger: true,
       onCancel: closeDialog,
-      fields: () => h("p", null, "The daemon refuses the tool's heartbeats until it connects again, and ", h("bdi", null, connection.agent_name), " goes offline. The tool itself runs on."),
+      fields: () =>
+        h(
+          "p",
+          null,
+          "The daemon refuses the tool's heartbeats until it connects again, and ",
+          h("bdi", null, connection.agent_name),
+          " goes offline. The tool itself runs on.",
+        ),
       async send() {
         await remove("/api/connect", { connection_id: connection.connection_id });
         closeDialog();

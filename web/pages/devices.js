@@ -21,7 +21,10 @@ function nameOf(device) {
 
 /** @param {{device: any}} props */
 function Device({ device }) {
-  return [h("strong", { key: "n" }, h("bdi", null, nameOf(device))), h("div", { key: "p", class: "quiet" }, [device.clientId, device.platform].filter(Boolean).join(" · "))];
+  return [
+    h("strong", { key: "n" }, h("bdi", null, nameOf(device))),
+    h("div", { key: "p", class: "quiet" }, [device.clientId, device.platform].filter(Boolean).join(" · ")),
+  ];
 }
 
 /** @param {any} device */
@@ -38,7 +41,11 @@ export function Page() {
   const gateway = asked("gateway");
   const identity = useRead("/api/identity", () => false);
   // Gateways tell of requests to their own clients only.
-  const read = useRead(`/api/nodes?action=devices${gateway ? `&gateway_id=${encodeURIComponent(gateway)}` : ""}`, ({ type }) => type === "gateway.status" || type === "gateway.primary", 10_000);
+  const read = useRead(
+    `/api/nodes?action=devices${gateway ? `&gateway_id=${encodeURIComponent(gateway)}` : ""}`,
+    ({ type }) => type === "gateway.status" || type === "gateway.primary",
+    10_000,
+  );
   const { answer } = read;
   const waiting = [...fleet.value.rows.values()].filter((row) => row.awaits_pairing);
   const { acting } = fleet.value;
@@ -54,36 +61,147 @@ export function Page() {
   const asking = [
     { name: "Device", kind: "wide", show: (/** @type {any} */ request) => h(Device, { device: request }) },
     { name: "Wants", show: (/** @type {any} */ request) => scopesOf(request) },
-    { name: "Why", show: (/** @type {any} */ request) => String(request.reason ?? (request.isRepair ? "repair" : "not-paired")).replaceAll("-", " ") },
+    {
+      name: "Why",
+      show: (/** @type {any} */ request) =>
+        String(request.reason ?? (request.isRepair ? "repair" : "not-paired")).replaceAll("-", " "),
+    },
     { name: "From", show: (/** @type {any} */ request) => h("span", { class: "mono" }, request.remoteIp ?? "–") },
     { name: "Asked", show: (/** @type {any} */ request) => h(When, { ms: request.ts }) },
     { name: "Id", show: (/** @type {any} */ request) => h(Id, { text: request.deviceId }) },
-    ...(may("admin") ? [{ name: "Actions", hideName: true, show: (/** @type {any} */ request) => h("div", { class: "buttons" }, h("button", { type: "button", class: "main", "aria-label": `Approve ${nameOf(request)}`, onClick: () => decide("approve", request) }, "Approve"), h("button", { type: "button", class: "danger", "aria-label": `Reject ${nameOf(request)}`, onClick: () => decide("reject", request) }, "Reject")) }] : []),
+    ...(may("admin")
+      ? [
+          {
+            name: "Actions",
+            hideName: true,
+            show: (/** @type {any} */ request) =>
+              h(
+                "div",
+                { class: "buttons" },
+                h(
+                  "button",
+                  {
+                    type: "button",
+                    class: "main",
+                    "aria-label": `Approve ${nameOf(request)}`,
+                    onClick: () => decide("approve", request),
+                  },
+                  "Approve",
+                ),
+                h(
+                  "button",
+                  {
+                    type: "button",
+                    class: "danger",
+                    "aria-label": `Reject ${nameOf(request)}`,
+                    onClick: () => decide("reject", request),
+                  },
+                  "Reject",
+                ),
+              ),
+          },
+        ]
+      : []),
   ];
   const ours = identity.answer?.device_id;
   const paired = [
-    { name: "Device", kind: "wide", show: (/** @type {any} */ device) => [h(Device, { key: "d", device }), device.deviceId === ours && h("div", { key: "o", class: "quiet" }, "This daemon")] },
+    {
+      name: "Device",
+      kind: "wide",
+      show: (/** @type {any} */ device) => [
+        h(Device, { key: "d", device }),
+        device.deviceId === ours && h("div", { key: "o", class: "quiet" }, "This daemon"),
+      ],
+    },
     { name: "May", show: (/** @type {any} */ device) => scopesOf(device) },
     { name: "Paired", show: (/** @type {any} */ device) => h(When, { ms: device.approvedAtMs ?? device.createdAtMs }) },
     { name: "Last seen", show: (/** @type {any} */ device) => h(When, { ms: device.lastSeenAtMs }) },
     { name: "Id", show: (/** @type {any} */ device) => h(Id, { text: device.deviceId }) },
-    ...(may("admin") ? [{ name: "Actions", hideName: true, show: (/** @type {any} */ device) => (device.deviceId === ours ? null : h("button", { type: "button", class: "danger", "aria-label": `Remove the access of ${nameOf(device)}`, onClick: () => askToRemove(device, answer.gateway_id, read.again) }, "Remove access")) }] : []),
+    ...(may("admin")
+      ? [
+          {
+            name: "Actions",
+            hideName: true,
+            show: (/** @type {any} */ device) =>
+              device.deviceId === ours
+                ? null
+                : h(
+                    "button",
+                    {
+                      type: "button",
+                      class: "danger",
+                      "aria-label": `Remove the access of ${nameOf(device)}`,
+                      onClick: () => askToRemove(device, answer.gateway_id, read.again),
+                    },
+                    "Remove access",
+                  ),
+          },
+        ]
+      : []),
   ];
   return [
     h("h1", { key: "h", tabIndex: -1 }, "Devices"),
     waiting.length > 0 && h(Waiting, { key: "waiting", rows: waiting }),
     h("h2", { key: "of" }, "Devices of a gateway"),
-    h("div", { key: "tools", class: "tools" }, h(Choice, { label: "Gateway", value: gateway, set: (value) => ask({ gateway: value }), options: [["", acting ? `The acting primary (${acting.name})` : "The acting primary"], ...gatewayOptions().slice(0, 200)] }), !may("admin") && h("span", { class: "quiet" }, "Deciding on devices needs a key with the role admin.")),
+    h(
+      "div",
+      { key: "tools", class: "tools" },
+      h(Choice, {
+        label: "Gateway",
+        value: gateway,
+        set: (value) => ask({ gateway: value }),
+        options: [
+          ["", acting ? `The acting primary (${acting.name})` : "The acting primary"],
+          ...gatewayOptions().slice(0, 200),
+        ],
+      }),
+      !may("admin") && h("span", { class: "quiet" }, "Deciding on devices needs a key with the role admin."),
+    ),
     h(ReadState, { key: "state", read, what: "The devices" }),
-    answer && !answer.available && h(Notice, { key: "away", kind: "warn", title: "The gateway can't be asked now." }, answer.reason),
+    answer &&
+      !answer.available &&
+      h(Notice, { key: "away", kind: "warn", title: "The gateway can't be asked now." }, answer.reason),
     answer?.available && [
       h("h3", { key: "a" }, "Waiting for approval"),
-      answer.pending?.length > 0 ? h("div", { key: "b", class: isStale.value ? "stale" : "" }, h(List, { label: "Waiting for approval", columns: asking, rows: answer.pending, keyOf: (request) => request.requestId })) : h("p", { key: "b", class: "quiet" }, "No device waits."),
+      answer.pending?.length > 0
+        ? h(
+            "div",
+            { key: "b", class: isStale.value ? "stale" : "" },
+            h(List, {
+              label: "Waiting for approval",
+              columns: asking,
+              rows: answer.pending,
+              keyOf: (request) => request.requestId,
+            }),
+          )
+        : h("p", { key: "b", class: "quiet" }, "No device waits."),
       h("h3", { key: "c" }, "Paired"),
-      answer.devices?.length > 0 ? h("div", { key: "d", class: isStale.value ? "stale" : "" }, h(List, { label: "Paired devices", columns: paired, rows: answer.devices, keyOf: (device) => device.deviceId })) : h("p", { key: "d", class: "quiet" }, "No device is paired."),
+      answer.devices?.length > 0
+        ? h(
+            "div",
+            { key: "d", class: isStale.value ? "stale" : "" },
+            h(List, {
+              label: "Paired devices",
+              columns: paired,
+              rows: answer.devices,
+              keyOf: (device) => device.deviceId,
+            }),
+          )
+        : h("p", { key: "d", class: "quiet" }, "No device is paired."),
     ],
     h("h2", { key: "we" }, "This daemon as a device"),
-    identity.answer ? h("section", { key: "id", class: "panel" }, h(Facts, { rows: [["Device id", h("span", { class: "mono" }, ours)], ["Public key", h("span", { class: "mono" }, identity.answer.public_key)]] })) : h(ReadState, { key: "id", read: identity, what: "The daemon's identity" }),
+    identity.answer
+      ? h(
+          "section",
+          { key: "id", class: "panel" },
+          h(Facts, {
+            rows: [
+              ["Device id", h("span", { class: "mono" }, ours)],
+              ["Public key", h("span", { class: "mono" }, identity.answer.public_key)],
+            ],
+          }),
+        )
+      : h(ReadState, { key: "id", read: identity, what: "The daemon's identity" }),
   ];
 }
 
@@ -94,7 +212,11 @@ function Waiting({ rows }) {
     { class: "panel" },
     h("h2", null, "This daemon waits for approval"),
     h("p", null, "These gateways don't know it yet. Their pages have the command that approves it."),
-    h("ul", { class: "choices" }, rows.slice(0, 50).map((row) => h("li", { key: row.id }, h(GatewayLink, { id: row.id })))),
+    h(
+      "ul",
+      { class: "choices" },
+      rows.slice(0, 50).map((row) => h("li", { key: row.id }, h(GatewayLink, { id: row.id }))),
+    ),
     rows.length > 50 && h("p", { class: "quiet" }, `and ${rows.length - 50} more`),
   );
 }
@@ -109,7 +231,12 @@ function askToRemove(device, gateway, done) {
       onCancel: closeDialog,
       fields: () => h("p", null, "Its token is revoked on the gateway: it must be paired anew."),
       async send() {
-        await post("/api/nodes", { action: "revoke-token", deviceId: device.deviceId, gateway_id: gateway, ...(device.role && { role: device.role }) });
+        await post("/api/nodes", {
+          action: "revoke-token",
+          deviceId: device.deviceId,
+          gateway_id: gateway,
+          ...(device.role && { role: device.role }),
+        });
         closeDialog();
         say(`${nameOf(device)} has no access any more`);
         done();

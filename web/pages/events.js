@@ -19,8 +19,6 @@ const heard = signal([]);
 let nextNumber = 1;
 /** @type {Heard[]} */
 let waiting = [];
-/** @type {any} */
-let timer = null;
 let isListening = false;
 
 /** Goes on while other pages are looked at: who returns wants to know what was meanwhile. */
@@ -29,9 +27,15 @@ function beginToListen() {
   isListening = true;
   listen((message) => {
     if (message.type === "gateway.vitals") return;
-    waiting.push({ number: nextNumber++, type: message.type, ts: message.ts ?? Date.now(), data: message.data ?? { dropped: message.dropped } });
-    timer ??= setTimeout(() => {
-      timer = null;
+    waiting.push({
+      number: nextNumber++,
+      type: message.type,
+      ts: message.ts ?? Date.now(),
+      data: message.data ?? { dropped: message.dropped },
+    });
+    // Together, so that a thousand of them are drawn once.
+    if (waiting.length > 1) return;
+    setTimeout(() => {
       heard.value = [...waiting.reverse(), ...heard.peek()].slice(0, MAX_KEPT);
       waiting = [];
     }, 200);
@@ -60,18 +64,49 @@ function named(name) {
 function sentenceOf({ type, data }) {
   switch (type) {
     case "gateway.status":
-      return [h(GatewayLink, { id: data.gateway_id, name: data.gateway }), ` went from ${data.from} to ${data.to}`, data.error && data.to !== "online" ? `: ${data.error.message}` : ""];
+      return [
+        h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+        ` went from ${data.from} to ${data.to}`,
+        data.error && data.to !== "online" ? `: ${data.error.message}` : "",
+      ];
     case "gateway.primary":
-      return data.to ? [named(data.to.name), ` acts as primary: ${data.reason}`] : `No gateway acts as primary: ${data.reason}`;
+      return data.to
+        ? [named(data.to.name), ` acts as primary: ${data.reason}`]
+        : `No gateway acts as primary: ${data.reason}`;
     case "gateway.blocked":
-      return [h(GatewayLink, { id: data.gateway_id, name: data.gateway }), ` refuses until something is changed: ${data.error?.message ?? ""}`];
+      return [
+        h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+        ` refuses until something is changed: ${data.error?.message ?? ""}`,
+      ];
     case "gateway.process":
-      return [h(GatewayLink, { id: data.gateway_id, name: data.gateway }), `: process ${String(data.change).replaceAll("_", " ")}${data.message ? `: ${data.message}` : ""}`];
+      return [
+        h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+        `: process ${String(data.change).replaceAll("_", " ")}${data.message ? `: ${data.message}` : ""}`,
+      ];
     case "session.update":
-      if (data.change === "more") return [`${counted(data.sessions, "more session")} changed on `, h(GatewayLink, { id: data.gateway_id, name: data.gateway })];
-      return ["Session ", h("a", { href: `/sessions?${new URLSearchParams({ session: data.key, of: data.gateway_id })}` }, h("bdi", null, data.label || data.key)), ` ${data.change}${data.status ? `, ${data.status}` : ""}, on `, h(GatewayLink, { id: data.gateway_id, name: data.gateway })];
+      if (data.change === "more")
+        return [
+          `${counted(data.sessions, "more session")} changed on `,
+          h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+        ];
+      return [
+        "Session ",
+        h(
+          "a",
+          { href: `/sessions?${new URLSearchParams({ session: data.key, of: data.gateway_id })}` },
+          h("bdi", null, data.label || data.key),
+        ),
+        ` ${data.change}${data.status ? `, ${data.status}` : ""}, on `,
+        h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
+      ];
     case "spawn_result":
-      return [h("a", { href: `/spawns?${new URLSearchParams({ spawn: data.spawnId })}` }, "Spawn"), data.agent ? [" of ", named(data.agent)] : "", ` is ${data.status}`, data.gateway ? [" on ", named(data.gateway.name)] : "", data.error ? `: ${data.error}` : ""];
+      return [
+        h("a", { href: `/spawns?${new URLSearchParams({ spawn: data.spawnId })}` }, "Spawn"),
+        data.agent ? [" of ", named(data.agent)] : "",
+        ` is ${data.status}`,
+        data.gateway ? [" on ", named(data.gateway.name)] : "",
+        data.error ? `: ${data.error}` : "",
+      ];
     case "agent.status":
       return ["Agent ", named(data.agent), ` went from ${data.from} to ${data.to}`];
     case "connection.created":
@@ -79,7 +114,12 @@ function sentenceOf({ type, data }) {
     case "connection.disconnected":
       return [named(data.tool_name), " of ", named(data.agent), ` disconnected (${data.reason})`];
     case "audit":
-      return [named(data.actor?.name), `: ${data.action}`, data.target ? [" of ", named(data.target)] : "", ` – ${data.result}`];
+      return [
+        named(data.actor?.name),
+        `: ${data.action}`,
+        data.target ? [" of ", named(data.target)] : "",
+        ` – ${data.result}`,
+      ];
     default:
       return type;
   }
@@ -98,36 +138,121 @@ export function Page() {
   const gateway = asked("gateway");
   const all = frozen ?? heard.value;
   const isGap = (/** @type {Heard} */ event) => event.type === "reset" || event.type === "lagged";
-  const chosen = all.filter((event) => isGap(event) || ((!type || event.type === type) && (!gateway || isOf(event, gateway))));
+  const chosen = all.filter(
+    (event) => isGap(event) || ((!type || event.type === type) && (!gateway || isOf(event, gateway))),
+  );
   const drawn = chosen.slice(0, MAX_DRAWN);
   const newer = frozen ? heard.value.findIndex((event) => event.number === frozen[0]?.number) : 0;
   const unseen = frozen ? (newer < 0 ? heard.value.length : newer) : 0;
   return [
-    h("div", { key: "head", class: "page-head" }, h("h1", { tabIndex: -1 }, "Events"), h("div", { class: "buttons" }, h("button", { type: "button", "aria-pressed": frozen !== null, onClick: () => setFrozen(frozen ? null : heard.value) }, frozen ? `Go on (${unseen} new)` : "Pause"), h("button", { type: "button", onClick: () => { heard.value = []; setFrozen(null); } }, "Clear"))),
+    h(
+      "div",
+      { key: "head", class: "page-head" },
+      h("h1", { tabIndex: -1 }, "Events"),
+      h(
+        "div",
+        { class: "buttons" },
+        h(
+          "button",
+          { type: "button", "aria-pressed": frozen !== null, onClick: () => setFrozen(frozen ? null : heard.value) },
+          frozen ? `Go on (${unseen} new)` : "Pause",
+        ),
+        h(
+          "button",
+          {
+            type: "button",
+            onClick: () => {
+              heard.value = [];
+              setFrozen(null);
+            },
+          },
+          "Clear",
+        ),
+      ),
+    ),
     h(
       "div",
       { key: "tools", class: "tools", role: "search" },
-      h(Choice, { label: "Show by type", value: type, set: (value) => ask({ type: value }), options: [["", "All types"], ...TYPES, ...(may("admin") ? [/** @type {[string, string]} */ (["audit", "Audit log"])] : [])] }),
+      h(Choice, {
+        label: "Show by type",
+        value: type,
+        set: (value) => ask({ type: value }),
+        options: [
+          ["", "All types"],
+          ...TYPES,
+          ...(may("admin") ? [/** @type {[string, string]} */ (["audit", "Audit log"])] : []),
+        ],
+      }),
       h(GatewayChoice, { value: gateway, set: (value) => ask({ gateway: value }) }),
-      h("span", { class: "quiet", role: "status" }, type || gateway ? `${chosen.length} of ${counted(all.length, "event")}` : counted(all.length, "event"), frozen ? ", paused" : ""),
+      h(
+        "span",
+        { class: "quiet", role: "status" },
+        type || gateway ? `${chosen.length} of ${counted(all.length, "event")}` : counted(all.length, "event"),
+        frozen ? ", paused" : "",
+      ),
     ),
     drawn.length > 0
-      ? h("ol", { key: "list", class: `events ${isStale.value ? "stale" : ""}`, "aria-label": "Events, the newest first" }, drawn.map((event) => h("li", { key: event.number, class: isGap(event) ? "gap" : "" }, isGap(event) ? h(Gap, { event }) : h(Row, { event }))))
-      : h("div", { key: "none", class: "empty" }, h("p", null, all.length > 0 ? "No event is like that." : link.value.state === "live" ? "Nothing has happened since this page was opened. It shows what happens from now on." : "The daemon is silent: nothing can be heard.")),
-    chosen.length > MAX_DRAWN && h("p", { key: "more", class: "quiet" }, `${chosen.length - MAX_DRAWN} older ones are kept and not shown: filter to see them.`),
-    all.length >= MAX_KEPT && h("p", { key: "cut", class: "quiet" }, `Only the newest ${MAX_KEPT.toLocaleString("en")} events are kept here.`),
+      ? h(
+          "ol",
+          { key: "list", class: `events ${isStale.value ? "stale" : ""}`, "aria-label": "Events, the newest first" },
+          drawn.map((event) =>
+            h(
+              "li",
+              { key: event.number, class: isGap(event) ? "gap" : "" },
+              isGap(event) ? h(Gap, { event }) : h(Row, { event }),
+            ),
+          ),
+        )
+      : h(
+          "div",
+          { key: "none", class: "empty" },
+          h(
+            "p",
+            null,
+            all.length > 0
+              ? "No event is like that."
+              : link.value.state === "live"
+                ? "Nothing has happened since this page was opened. It shows what happens from now on."
+                : "The daemon is silent: nothing can be heard.",
+          ),
+        ),
+    chosen.length > MAX_DRAWN &&
+      h(
+        "p",
+        { key: "more", class: "quiet" },
+        `${chosen.length - MAX_DRAWN} older ones are kept and not shown: filter to see them.`,
+      ),
+    all.length >= MAX_KEPT &&
+      h("p", { key: "cut", class: "quiet" }, `Only the newest ${MAX_KEPT.toLocaleString("en")} events are kept here.`),
   ];
 }
 
 /** @param {{event: Heard}} props */
 function Gap({ event }) {
-  return h("strong", null, event.type === "lagged" ? `${counted(event.data.dropped ?? 0, "event")} ${event.data.dropped === 1 ? "was" : "were"} missed here: this browser reads too slowly.` : "Events were missed here: the daemon has started anew, or the connection was lost for too long.");
+  return h(
+    "strong",
+    null,
+    event.type === "lagged"
+      ? `${counted(event.data.dropped ?? 0, "event")} ${event.data.dropped === 1 ? "was" : "were"} missed here: this browser reads too slowly.`
+      : "Events were missed here: the daemon has started anew, or the connection was lost for too long.",
+  );
 }
 
 /** @param {{event: Heard}} props */
 function Row({ event }) {
   return [
     h("span", { key: "t", class: "quiet mono" }, h(Moment, { ms: event.ts, day: false })),
-    h("details", { key: "d" }, h("summary", null, h("span", { class: "sentence" }, sentenceOf(event)), " ", h("code", { class: "quiet" }, event.type)), h(Json, { value: event.data })),
+    h(
+      "details",
+      { key: "d" },
+      h(
+        "summary",
+        null,
+        h("span", { class: "sentence" }, sentenceOf(event)),
+        " ",
+        h("code", { class: "quiet" }, event.type),
+      ),
+      h(Json, { value: event.data }),
+    ),
   ];
 }

@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { checks, openActions, probe } from "../actions.js";
 import { Age, Badge, Fault, Notice, Status } from "../components/basics.js";
 import { Table } from "../components/table.js";
-import { addressOf, capitalized, counted, isBlocked, milliseconds, shapeOf, STATUSES, withoutName } from "../format.js";
+import { addressOf, capitalized, counted, isBlocked, milliseconds, STATUSES, shapeOf, withoutName } from "../format.js";
 import { counts, fleet, isStale, may, readFault, readFleet } from "../live.js";
 import { labelTexts, queryOf, selected, viewOf } from "../store.js";
 import { now, remember, remembered } from "../time.js";
@@ -24,9 +24,23 @@ const labelChoices = computed(() => {
 /** @param {Row} row */
 function badgesOf(row) {
   return [
-    row.is_primary && h(Badge, { key: "primary", kind: "primary", title: row.acting_primary ? "The configured primary; it acts" : "The configured primary; another one acts for it" }, "PRIMARY"),
-    row.acting_primary && !row.is_primary && h(Badge, { key: "acting", kind: "primary", title: "It stands in for the primary" }, "ACTING"),
-    row.phase === "ready" && h(Badge, { key: "connected", kind: "connected", title: "Connected and authenticated" }, "CONNECTED"),
+    row.is_primary &&
+      h(
+        Badge,
+        {
+          key: "primary",
+          kind: "primary",
+          title: row.acting_primary
+            ? "The configured primary; it acts"
+            : "The configured primary; another one acts for it",
+        },
+        "PRIMARY",
+      ),
+    row.acting_primary &&
+      !row.is_primary &&
+      h(Badge, { key: "acting", kind: "primary", title: "It stands in for the primary" }, "ACTING"),
+    row.phase === "ready" &&
+      h(Badge, { key: "connected", kind: "connected", title: "Connected and authenticated" }, "CONNECTED"),
     row.drained && h(Badge, { key: "drained", title: "It gets no new work" }, "DRAINED"),
   ];
 }
@@ -40,14 +54,29 @@ function Seen({ row }) {
 /** Why it isn't online, in a line. @param {{row: Row}} props */
 function Why({ row }) {
   const error = row.status === "online" ? undefined : row.last_error;
-  if (error) return h("span", { title: `${error.message} ${error.help}` }, isBlocked(row) && h("strong", null, "Blocked: "), capitalized(withoutName(row, error.message)));
+  if (error)
+    return h(
+      "span",
+      { title: `${error.message} ${error.help}` },
+      isBlocked(row) && h("strong", null, "Blocked: "),
+      capitalized(withoutName(row, error.message)),
+    );
   const labels = labelTexts(row).join(", ");
   return h("span", { class: "quiet", title: labels }, labels);
 }
 
 /** @param {{row: Row}} props */
 function More({ row }) {
-  return h("button", { type: "button", class: "plain more", "aria-label": `Actions for ${row.name}`, onClick: () => openActions(row, { edit: editGateway }) }, "⋯");
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "plain more",
+      "aria-label": `Actions for ${row.name}`,
+      onClick: () => openActions(row, { edit: editGateway }),
+    },
+    "⋯",
+  );
 }
 
 /** @param {{row: Row}} props */
@@ -58,11 +87,29 @@ function Name({ row }) {
 const COLUMNS = [
   { key: "status", name: "Status", sorts: true, show: (/** @type {Row} */ row) => h(Status, { status: row.status }) },
   { key: "name", name: "Name", sorts: true, kind: "name", show: (/** @type {Row} */ row) => h(Name, { row }) },
-  { key: "address", name: "Address", sorts: true, kind: "mono", show: (/** @type {Row} */ row) => h("span", { title: addressOf(row) }, addressOf(row)) },
+  {
+    key: "address",
+    name: "Address",
+    sorts: true,
+    kind: "mono",
+    show: (/** @type {Row} */ row) => h("span", { title: addressOf(row) }, addressOf(row)),
+  },
   { key: "token", name: "Token", show: (/** @type {Row} */ row) => (row.token_set ? "Set" : "None") },
-  { key: "latency", name: "Latency", sorts: true, kind: "number", show: (/** @type {Row} */ row) => milliseconds(row.latency) },
+  {
+    key: "latency",
+    name: "Latency",
+    sorts: true,
+    kind: "number",
+    show: (/** @type {Row} */ row) => milliseconds(row.latency),
+  },
   { key: "last_seen", name: "Last seen", sorts: true, show: (/** @type {Row} */ row) => h(Seen, { row }) },
-  { key: "sessions", name: "Sessions", sorts: true, kind: "number", show: (/** @type {Row} */ row) => row.sessions_count },
+  {
+    key: "sessions",
+    name: "Sessions",
+    sorts: true,
+    kind: "number",
+    show: (/** @type {Row} */ row) => row.sessions_count,
+  },
   { key: "agents", name: "Agents", sorts: true, kind: "number", show: (/** @type {Row} */ row) => row.agents_count },
   { key: "version", name: "Version", sorts: true, show: (/** @type {Row} */ row) => row.version ?? "–" },
   { key: "why", name: "Problem or labels", show: (/** @type {Row} */ row) => h(Why, { row }) },
@@ -72,9 +119,20 @@ const COLUMNS = [
 /** @param {Row} row */
 function card(row) {
   return [
-    h("div", { key: "top", class: "card-top" }, h(Status, { status: row.status }), h("span", { class: "name" }, h(Name, { row })), h(More, { row })),
+    h(
+      "div",
+      { key: "top", class: "card-top" },
+      h(Status, { status: row.status }),
+      h("span", { class: "name" }, h(Name, { row })),
+      h(More, { row }),
+    ),
     h("div", { key: "address", class: "mono clipped" }, addressOf(row)),
-    h("div", { key: "figures", class: "quiet clipped" }, `Token: ${row.token_set ? "Set" : "None"} · ${milliseconds(row.latency)} · ${counted(row.sessions_count, "session")} · `, h(Seen, { row })),
+    h(
+      "div",
+      { key: "figures", class: "quiet clipped" },
+      `Token: ${row.token_set ? "Set" : "None"} · ${milliseconds(row.latency)} · ${counted(row.sessions_count, "session")} · `,
+      h(Seen, { row }),
+    ),
     h("div", { key: "why", class: "clipped" }, h(Why, { row })),
   ];
 }
@@ -84,15 +142,28 @@ function Counts({ view, set }) {
   const known = counts.value;
   const all = view.status.length === 0;
   const toggle = (/** @type {string} */ status) =>
-    set({ status: view.status.includes(status) ? view.status.filter((one) => one !== status) : [...view.status, status] });
+    set({
+      status: view.status.includes(status) ? view.status.filter((one) => one !== status) : [...view.status, status],
+    });
   return h(
     "div",
     { class: "counts", role: "group", "aria-label": "Show by status" },
-    h("button", { type: "button", "aria-pressed": all, onClick: () => set({ status: [] }) }, h("b", null, (known.all ?? 0).toLocaleString("en")), " All"),
+    h(
+      "button",
+      { type: "button", "aria-pressed": all, onClick: () => set({ status: [] }) },
+      h("b", null, (known.all ?? 0).toLocaleString("en")),
+      " All",
+    ),
     [...STATUSES, "blocked"].map((status) =>
       h(
         "button",
-        { key: status, type: "button", "aria-pressed": view.status.includes(status), class: known[status] ? "" : "none", onClick: () => toggle(status) },
+        {
+          key: status,
+          type: "button",
+          "aria-pressed": view.status.includes(status),
+          class: known[status] ? "" : "none",
+          onClick: () => toggle(status),
+        },
         h("span", { "aria-hidden": "true", class: `shape ${status}` }, shapeOf(status)),
         h("b", null, (known[status] ?? 0).toLocaleString("en")),
         ` ${capitalized(status)}`,
@@ -105,7 +176,15 @@ function ProbeAll() {
   const { isRunning, nextAt } = checks.value;
   const wait = Math.ceil((nextAt - now.value) / 1000);
   const text = isRunning ? "Probing…" : wait > 0 ? `Probe all (in ${wait} s)` : "Probe all";
-  return h("button", { type: "button", "aria-disabled": isRunning || wait > 0 ? "true" : undefined, onClick: () => wait <= 0 && probe() }, text);
+  return h(
+    "button",
+    {
+      type: "button",
+      "aria-disabled": isRunning || wait > 0 ? "true" : undefined,
+      onClick: () => wait <= 0 && probe(),
+    },
+    text,
+  );
 }
 
 export function FleetPage() {
@@ -127,40 +206,132 @@ export function FleetPage() {
     return [
       h("h1", { key: "h", tabIndex: -1 }, "Gateways"),
       readFault.value
-        ? h(Fault, { key: "f", error: readFault.value, what: "The gateways could not be read", action: h("button", { type: "button", onClick: readFleet }, "Try again") })
+        ? h(Fault, {
+            key: "f",
+            error: readFault.value,
+            what: "The gateways could not be read",
+            action: h("button", { type: "button", onClick: readFleet }, "Try again"),
+          })
         : h("p", { key: "l", class: "loading" }, "Reading the gateways…"),
     ];
   }
   const rows = selected(state.rows.values(), view);
-  const sortBy = (/** @type {string} */ key) => set(view.sort === key ? { down: !view.down } : { sort: key, down: false });
+  const sortBy = (/** @type {string} */ key) =>
+    set(view.sort === key ? { down: !view.down } : { sort: key, down: false });
   const isFiltered = view.q !== "" || view.status.length > 0 || view.label !== "";
   return [
     h(
       "div",
       { key: "head", class: "page-head" },
       h("h1", { tabIndex: -1 }, "Gateways"),
-      h("div", { class: "buttons" }, h(ProbeAll, null), may("admin") && h("button", { type: "button", class: "main", onClick: addGateway }, "+ Add gateway")),
+      h(
+        "div",
+        { class: "buttons" },
+        h(ProbeAll, null),
+        may("admin") && h("button", { type: "button", class: "main", onClick: addGateway }, "+ Add gateway"),
+      ),
     ),
     state.doubt && h(Notice, { key: "doubt", kind: "warn", title: "Our network may be at fault." }, state.doubt),
     h(Counts, { key: "counts", view, set }),
     h(
       "div",
       { key: "tools", class: "tools", role: "search" },
-      h("input", { type: "search", id: "search", "aria-label": "Search gateways", placeholder: "Search name, address, label, problem  ( / )", value: view.q, onInput: (/** @type {any} */ event) => set({ q: event.currentTarget.value }) }),
+      h("input", {
+        type: "search",
+        id: "search",
+        "aria-label": "Search gateways",
+        placeholder: "Search name, address, label, problem  ( / )",
+        value: view.q,
+        onInput: (/** @type {any} */ event) => set({ q: event.currentTarget.value }),
+      }),
       labelChoices.value.length > 0 &&
-        h("select", { "aria-label": "Show by label", value: view.label, onChange: (/** @type {any} */ event) => set({ label: event.currentTarget.value }) }, h("option", { value: "" }, "Any label"), labelChoices.value.map((text) => h("option", { key: text, value: text }, text))),
-      h("select", { "aria-label": "Order", class: "narrow", value: view.sort, onChange: (/** @type {any} */ event) => set({ sort: event.currentTarget.value, down: false }) }, [["status", "Worst first"], ["name", "By name"], ["latency", "By latency"], ["last_seen", "By last seen"], ["sessions", "By sessions"]].map(([key, text]) => h("option", { key, value: key }, text))),
-      h("button", { type: "button", class: "wide", "aria-pressed": isRoomy, onClick: () => { remember("rows", isRoomy ? "dense" : "roomy"); setRoomy(!isRoomy); } }, "Roomy"),
-      h("span", { class: "quiet", role: "status" }, isFiltered ? `${rows.length.toLocaleString("en")} of ${counted(state.rows.size, "gateway")}` : counted(state.rows.size, "gateway")),
+        h(
+          "select",
+          {
+            "aria-label": "Show by label",
+            value: view.label,
+            onChange: (/** @type {any} */ event) => set({ label: event.currentTarget.value }),
+          },
+          h("option", { value: "" }, "Any label"),
+          labelChoices.value.map((text) => h("option", { key: text, value: text }, text)),
+        ),
+      h(
+        "select",
+        {
+          "aria-label": "Order",
+          class: "narrow",
+          value: view.sort,
+          onChange: (/** @type {any} */ event) => set({ sort: event.currentTarget.value, down: false }),
+        },
+        [
+          ["status", "Worst first"],
+          ["name", "By name"],
+          ["latency", "By latency"],
+          ["last_seen", "By last seen"],
+          ["sessions", "By sessions"],
+        ].map(([key, text]) => h("option", { key, value: key }, text)),
+      ),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "wide",
+          "aria-pressed": isRoomy,
+          onClick: () => {
+            remember("rows", isRoomy ? "dense" : "roomy");
+            setRoomy(!isRoomy);
+          },
+        },
+        "Roomy",
+      ),
+      h(
+        "span",
+        { class: "quiet", role: "status" },
+        isFiltered
+          ? `${rows.length.toLocaleString("en")} of ${counted(state.rows.size, "gateway")}`
+          : counted(state.rows.size, "gateway"),
+      ),
     ),
     rows.length > 0
-      ? h("div", { key: "rows", class: isStale.value ? "stale" : "" }, h(Table, { label: "Gateways", kind: "fleet", columns: COLUMNS, rows, keyOf: (row) => row.id, card, rowHeight: isRoomy ? 52 : 36, sort: view.sort, down: view.down, onSort: sortBy }))
+      ? h(
+          "div",
+          { key: "rows", class: isStale.value ? "stale" : "" },
+          h(Table, {
+            label: "Gateways",
+            kind: "fleet",
+            columns: COLUMNS,
+            rows,
+            keyOf: (row) => row.id,
+            card,
+            rowHeight: isRoomy ? 52 : 36,
+            sort: view.sort,
+            down: view.down,
+            onSort: sortBy,
+          }),
+        )
       : h(
           "div",
           { key: "none", class: "empty" },
           state.rows.size === 0
-            ? [h("p", { key: "1" }, "No gateway is registered."), may("admin") ? h("p", { key: "2" }, "Add the first one, or import them: ", h("code", null, "gatewarden import openclaw.json")) : h("p", { key: "3" }, "An admin adds them.")]
-            : [h("p", { key: "1" }, "No gateway is like that."), h("button", { key: "2", type: "button", onClick: () => set({ q: "", status: [], label: "" }) }, "Show all")],
+            ? [
+                h("p", { key: "1" }, "No gateway is registered."),
+                may("admin")
+                  ? h(
+                      "p",
+                      { key: "2" },
+                      "Add the first one, or import them: ",
+                      h("code", null, "gatewarden import openclaw.json"),
+                    )
+                  : h("p", { key: "3" }, "An admin adds them."),
+              ]
+            : [
+                h("p", { key: "1" }, "No gateway is like that."),
+                h(
+                  "button",
+                  { key: "2", type: "button", onClick: () => set({ q: "", status: [], label: "" }) },
+                  "Show all",
+                ),
+              ],
         ),
   ];
 }

@@ -3,14 +3,14 @@ import { h } from "preact";
 import { useState } from "preact/hooks";
 import { actionsOf } from "../actions.js";
 import { post } from "../api.js";
+import { go } from "../app.js";
 import { Age, Badge, Command, Facts, Fault, Moment, Notice, Status, say, sayFault } from "../components/basics.js";
 import { addressOf, capitalized, counted, isBlocked, milliseconds, plainWords, withoutName } from "../format.js";
 import { fleet, isStale, may } from "../live.js";
 import { useRead } from "../read.js";
-import { LatencyPanel } from "./gateway_latency.js";
 import { editGateway } from "./gateway_form.js";
+import { LatencyPanel } from "./gateway_latency.js";
 import { LogPanel } from "./gateway_log.js";
-import { go } from "../app.js";
 
 /** Whether a message changes the record or the connection of a gateway. @param {number} id */
 function concernsGateway(id) {
@@ -27,13 +27,37 @@ export function Page({ groups }) {
   const { answer, error } = useRead(`/api/gateways/${id}`, concernsGateway(id));
   const row = fleet.value.rows.get(id);
   if (fleet.value.loaded && !row && answer) {
-    return [h("h1", { key: "h", tabIndex: -1 }, answer.gateway.name), h(Notice, { key: "n", kind: "warn", title: "This gateway was deleted.", action: h("a", { href: "/", class: "button" }, "To the gateways") })];
+    return [
+      h("h1", { key: "h", tabIndex: -1 }, answer.gateway.name),
+      h(Notice, {
+        key: "n",
+        kind: "warn",
+        title: "This gateway was deleted.",
+        action: h("a", { href: "/", class: "button" }, "To the gateways"),
+      }),
+    ];
   }
   if (!answer) {
-    return [h("h1", { key: "h", tabIndex: -1 }, "Gateway"), error ? h(Fault, { key: "f", error, what: "The gateway could not be read", action: h("a", { href: "/", class: "button" }, "To the gateways") }) : h("p", { key: "l", class: "loading" }, "Reading the gateway…")];
+    return [
+      h("h1", { key: "h", tabIndex: -1 }, "Gateway"),
+      error
+        ? h(Fault, {
+            key: "f",
+            error,
+            what: "The gateway could not be read",
+            action: h("a", { href: "/", class: "button" }, "To the gateways"),
+          })
+        : h("p", { key: "l", class: "loading" }, "Reading the gateway…"),
+    ];
   }
   // The list is newer: figures come with it every second.
-  const gateway = { ...answer.gateway, ...(row ?? {}), breaker: answer.gateway.breaker, process: answer.gateway.process, pairing: answer.gateway.pairing };
+  const gateway = {
+    ...answer.gateway,
+    ...(row ?? {}),
+    breaker: answer.gateway.breaker,
+    process: answer.gateway.process,
+    pairing: answer.gateway.pairing,
+  };
   return h(
     "div",
     { class: isStale.value ? "stale" : "" },
@@ -59,15 +83,32 @@ function Head({ gateway }) {
         "div",
         null,
         h("h1", { tabIndex: -1 }, h("bdi", null, gateway.name)),
-        h("div", null, h(Status, { status: gateway.status }), " ", h("span", { class: "quiet" }, "for ", h(Since, { at: gateway.since })), gateway.is_primary && h(Badge, { kind: "primary" }, "PRIMARY"), gateway.acting_primary && !gateway.is_primary && h(Badge, { kind: "primary" }, "ACTING"), gateway.phase === "ready" && h(Badge, { kind: "connected" }, "CONNECTED"), gateway.drained && h(Badge, null, "DRAINED")),
+        h(
+          "div",
+          null,
+          h(Status, { status: gateway.status }),
+          " ",
+          h("span", { class: "quiet" }, "for ", h(Since, { at: gateway.since })),
+          gateway.is_primary && h(Badge, { kind: "primary" }, "PRIMARY"),
+          gateway.acting_primary && !gateway.is_primary && h(Badge, { kind: "primary" }, "ACTING"),
+          gateway.phase === "ready" && h(Badge, { kind: "connected" }, "CONNECTED"),
+          gateway.drained && h(Badge, null, "DRAINED"),
+        ),
       ),
       h(
         "div",
         { class: "buttons" },
-        actionsOf(gateway, { edit: editGateway, deleted: () => go("/") }).map(({ name, run, danger }) => h("button", { key: name, type: "button", class: danger ? "danger" : "", onClick: run }, name.split(":")[0])),
+        actionsOf(gateway, { edit: editGateway, deleted: () => go("/") }).map(({ name, run, danger }) =>
+          h("button", { key: name, type: "button", class: danger ? "danger" : "", onClick: run }, name.split(":")[0]),
+        ),
       ),
     ),
-    !may("operator") && h("p", { key: "role", class: "quiet" }, "Reconnecting needs a key with the role operator; changing and deleting needs admin."),
+    !may("operator") &&
+      h(
+        "p",
+        { key: "role", class: "quiet" },
+        "Reconnecting needs a key with the role operator; changing and deleting needs admin.",
+      ),
   ];
 }
 
@@ -98,10 +139,18 @@ function Why({ gateway }) {
       h("h2", null, isBlocked(gateway) ? "Blocked until something is changed" : "Why it is not online"),
       h("p", null, ofIt(gateway, error.message)),
       error.help && h("p", null, h("strong", null, "What to do: "), plainWords(error.help)),
-      pairing?.command && [h("p", { key: "p" }, "Run this on the gateway's machine:"), h(Command, { key: "c", text: pairing.command })],
+      pairing?.command && [
+        h("p", { key: "p" }, "Run this on the gateway's machine:"),
+        h(Command, { key: "c", text: pairing.command }),
+      ],
       h("p", null, "Test the connection step by step, from the daemon's machine:"),
       h(Command, { text: `gatewarden check ${addressOf(gateway)}` }),
-      h("p", { class: "quiet" }, `Code ${error.code}. `, next ? ["Next attempt ", h(Age, { key: "a", at: next, ahead: true }), "."] : "No attempt is planned."),
+      h(
+        "p",
+        { class: "quiet" },
+        `Code ${error.code}. `,
+        next ? ["Next attempt ", h(Age, { key: "a", at: next, ahead: true }), "."] : "No attempt is planned.",
+      ),
     ),
   );
 }
@@ -124,7 +173,10 @@ function Connection({ gateway }) {
         ["Source", capitalized(gateway.source)],
         ["Connected since", gateway.healthy_since ? h(Age, { at: gateway.healthy_since }) : "–"],
         ["Last failure", gateway.last_failure ? h(Age, { at: gateway.last_failure }) : "None"],
-        ["Circuit breaker", `${capitalized(breaker.state)}${breaker.failures ? `, ${counted(breaker.failures, "failure")}` : ""}`],
+        [
+          "Circuit breaker",
+          `${capitalized(breaker.state)}${breaker.failures ? `, ${counted(breaker.failures, "failure")}` : ""}`,
+        ],
         ["Attempts in a row", gateway.reconnect_attempts],
         ["Next attempt", gateway.next_attempt ? h(Age, { at: gateway.next_attempt, ahead: true }) : "–"],
         ["Protocol", gateway.protocol ? `${gateway.protocol}${gateway.dialect ? ` (${gateway.dialect})` : ""}` : "–"],
@@ -153,7 +205,12 @@ function Work({ gateway }) {
         ["New work", gateway.drained ? "None: it is drained" : "May be routed here"],
         ["Active sessions", gateway.sessions_count],
         ["Agents", gateway.agents_count],
-        ["Labels", Object.entries(gateway.labels).map(([name, value]) => `${name}=${value}`).join(", ") || "–"],
+        [
+          "Labels",
+          Object.entries(gateway.labels)
+            .map(([name, value]) => `${name}=${value}`)
+            .join(", ") || "–",
+        ],
         ["Registered", h(Moment, { ms: gateway.created_at * 1000 })],
         ["Changed", h(Moment, { ms: gateway.updated_at * 1000 })],
       ],
@@ -163,17 +220,51 @@ function Work({ gateway }) {
 
 /** @param {{id: number}} props */
 function Sessions({ id }) {
-  const { answer, error } = useRead(`/api/sessions?gateway=${id}&limit=20&gateways=false`, ({ type, data }) => type === "session.update" && data.gateway_id === id);
+  const { answer, error } = useRead(
+    `/api/sessions?gateway=${id}&limit=20&gateways=false`,
+    ({ type, data }) => type === "session.update" && data.gateway_id === id,
+  );
   return h(
     "section",
     { class: "panel scroll" },
     h("h2", null, "Sessions", answer && h("span", { class: "quiet" }, ` ${answer.total}`)),
-    error ? h(Fault, { error }) : !answer ? h("p", { class: "quiet" }, "Reading…") : answer.sessions.length === 0 ? h("p", { class: "quiet" }, "No session is known.") : h(
-      "table",
-      { class: "plain" },
-      h("thead", null, h("tr", null, ["Session", "Agent", "Status", "Model", "Tokens", "Changed"].map((name) => h("th", { key: name, scope: "col" }, name)))),
-      h("tbody", null, answer.sessions.map((/** @type {any} */ session) => h("tr", { key: session.key }, h("td", null, session.label ?? session.key), h("td", null, session.agent ?? "–"), h("td", null, session.status ? capitalized(session.status) : "Not told"), h("td", null, session.model ?? "–"), h("td", null, session.totalTokens?.toLocaleString("en") ?? "–"), h("td", null, session.updatedAt ? h(Age, { at: session.updatedAt / 1000 }) : "–")))),
-    ),
+    error
+      ? h(Fault, { error })
+      : !answer
+        ? h("p", { class: "quiet" }, "Reading…")
+        : answer.sessions.length === 0
+          ? h("p", { class: "quiet" }, "No session is known.")
+          : h(
+              "table",
+              { class: "plain" },
+              h(
+                "thead",
+                null,
+                h(
+                  "tr",
+                  null,
+                  ["Session", "Agent", "Status", "Model", "Tokens", "Changed"].map((name) =>
+                    h("th", { key: name, scope: "col" }, name),
+                  ),
+                ),
+              ),
+              h(
+                "tbody",
+                null,
+                answer.sessions.map((/** @type {any} */ session) =>
+                  h(
+                    "tr",
+                    { key: session.key },
+                    h("td", null, session.label ?? session.key),
+                    h("td", null, session.agent ?? "–"),
+                    h("td", null, session.status ? capitalized(session.status) : "Not told"),
+                    h("td", null, session.model ?? "–"),
+                    h("td", null, session.totalTokens?.toLocaleString("en") ?? "–"),
+                    h("td", null, session.updatedAt ? h(Age, { at: session.updatedAt / 1000 }) : "–"),
+                  ),
+                ),
+              ),
+            ),
   );
 }
 
@@ -184,12 +275,39 @@ function Agents({ id }) {
     "section",
     { class: "panel scroll" },
     h("h2", null, "Agents", answer && h("span", { class: "quiet" }, ` ${answer.total}`)),
-    error ? h(Fault, { error }) : !answer ? h("p", { class: "quiet" }, "Reading…") : answer.agents.length === 0 ? h("p", { class: "quiet" }, "No agent is registered.") : h(
-      "table",
-      { class: "plain" },
-      h("thead", null, h("tr", null, ["Agent", "Role", "Status", "Known by"].map((name) => h("th", { key: name, scope: "col" }, name)))),
-      h("tbody", null, answer.agents.map((/** @type {any} */ agent) => h("tr", { key: agent.id }, h("td", null, agent.name), h("td", null, agent.role), h("td", null, capitalized(agent.status)), h("td", null, capitalized(agent.source))))),
-    ),
+    error
+      ? h(Fault, { error })
+      : !answer
+        ? h("p", { class: "quiet" }, "Reading…")
+        : answer.agents.length === 0
+          ? h("p", { class: "quiet" }, "No agent is registered.")
+          : h(
+              "table",
+              { class: "plain" },
+              h(
+                "thead",
+                null,
+                h(
+                  "tr",
+                  null,
+                  ["Agent", "Role", "Status", "Known by"].map((name) => h("th", { key: name, scope: "col" }, name)),
+                ),
+              ),
+              h(
+                "tbody",
+                null,
+                answer.agents.map((/** @type {any} */ agent) =>
+                  h(
+                    "tr",
+                    { key: agent.id },
+                    h("td", null, agent.name),
+                    h("td", null, agent.role),
+                    h("td", null, capitalized(agent.status)),
+                    h("td", null, capitalized(agent.source)),
+                  ),
+                ),
+              ),
+            ),
   );
 }
 
@@ -218,7 +336,16 @@ function Process({ gateway }) {
           ["Run by", `${process.kind} ${process.name}`],
           ["State", capitalized(process.state)],
           ["Since", h(Age, { at: process.since })],
-          ["Last start", process.verified === "yes" ? "Verified: a new process, and connected" : process.verified === "no" ? `Not verified: ${process.missing.join(", ")}` : process.verified === "pending" ? "Being verified" : "–"],
+          [
+            "Last start",
+            process.verified === "yes"
+              ? "Verified: a new process, and connected"
+              : process.verified === "no"
+                ? `Not verified: ${process.missing.join(", ")}`
+                : process.verified === "pending"
+                  ? "Being verified"
+                  : "–",
+          ],
           ["Process id", process.pid ?? "–"],
           ["Restarts by itself", process.restarts],
           ["Memory", process.memory_bytes ? `${Math.round(process.memory_bytes / 1048576)} MiB` : "–"],
@@ -228,7 +355,22 @@ function Process({ gateway }) {
       }),
     process?.reason && h(Notice, { kind: "warn" }, process.reason),
     may("admin")
-      ? h("p", { class: "buttons" }, ["start", "stop", "restart"].map((action) => h("button", { key: action, type: "button", "aria-disabled": running ? "true" : undefined, onClick: () => order(action) }, running === action ? "Waiting for the outcome…" : capitalized(action))))
+      ? h(
+          "p",
+          { class: "buttons" },
+          ["start", "stop", "restart"].map((action) =>
+            h(
+              "button",
+              {
+                key: action,
+                type: "button",
+                "aria-disabled": running ? "true" : undefined,
+                onClick: () => order(action),
+              },
+              running === action ? "Waiting for the outcome…" : capitalized(action),
+            ),
+          ),
+        )
       : h("p", { class: "quiet" }, "Starting and stopping needs a key with the role admin."),
   );
 }
@@ -236,19 +378,53 @@ function Process({ gateway }) {
 /** @param {{gateway: any}} props */
 function History({ gateway }) {
   const { id } = gateway;
-  const { answer, error } = useRead(`/api/gateways/health/history?gateway_id=${id}&limit=50`, ({ type, data }) => type === "gateway.status" && data.gateway_id === id);
+  const { answer, error } = useRead(
+    `/api/gateways/health/history?gateway_id=${id}&limit=50`,
+    ({ type, data }) => type === "gateway.status" && data.gateway_id === id,
+  );
   const entries = answer?.history[0]?.entries ?? [];
   // Only where it changed: between, it was the same.
-  const changes = entries.filter((/** @type {any} */ entry, /** @type {number} */ at) => entry.status !== entries[at + 1]?.status || entry.error !== entries[at + 1]?.error).slice(0, 15);
+  const changes = entries
+    .filter(
+      (/** @type {any} */ entry, /** @type {number} */ at) =>
+        entry.status !== entries[at + 1]?.status || entry.error !== entries[at + 1]?.error,
+    )
+    .slice(0, 15);
   return h(
     "section",
     { class: "panel scroll" },
     h("h2", null, "History of the last day"),
-    error ? h(Fault, { error }) : !answer ? h("p", { class: "quiet" }, "Reading…") : changes.length === 0 ? h("p", { class: "quiet" }, "Nothing is recorded yet.") : h(
-      "table",
-      { class: "plain" },
-      h("thead", null, h("tr", null, ["Since", "Check", "What was wrong"].map((name) => h("th", { key: name, scope: "col" }, name)))),
-      h("tbody", null, changes.map((/** @type {any} */ entry) => h("tr", { key: entry.probed_at }, h("td", null, h(Moment, { ms: entry.probed_at * 1000 })), h("td", null, capitalized(entry.status)), h("td", null, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–")))),
-    ),
+    error
+      ? h(Fault, { error })
+      : !answer
+        ? h("p", { class: "quiet" }, "Reading…")
+        : changes.length === 0
+          ? h("p", { class: "quiet" }, "Nothing is recorded yet.")
+          : h(
+              "table",
+              { class: "plain" },
+              h(
+                "thead",
+                null,
+                h(
+                  "tr",
+                  null,
+                  ["Since", "Check", "What was wrong"].map((name) => h("th", { key: name, scope: "col" }, name)),
+                ),
+              ),
+              h(
+                "tbody",
+                null,
+                changes.map((/** @type {any} */ entry) =>
+                  h(
+                    "tr",
+                    { key: entry.probed_at },
+                    h("td", null, h(Moment, { ms: entry.probed_at * 1000 })),
+                    h("td", null, capitalized(entry.status)),
+                    h("td", null, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–"),
+                  ),
+                ),
+              ),
+            ),
   );
 }

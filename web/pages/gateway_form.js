@@ -13,7 +13,10 @@ import { fleet, readFleet } from "../live.js";
 export function labelsOf(text) {
   /** @type {Record<string, string>} */
   const labels = {};
-  for (const line of text.split("\n").map((one) => one.trim()).filter(Boolean)) {
+  for (const line of text
+    .split("\n")
+    .map((one) => one.trim())
+    .filter(Boolean)) {
     const [name = "", ...value] = line.split("=");
     labels[name.trim()] = value.join("=").trim();
   }
@@ -43,12 +46,35 @@ function sameAddress(values, id) {
 function gatewayFields(values, set, problems, row, tokenSet) {
   const twin = values.host.trim() ? sameAddress(values, row?.id) : undefined;
   return [
-    h(Field, { name: "name", label: "Name", value: values.name, onInput: set("name"), problem: problems.name, maxLength: 200, autofocus: true }),
+    h(Field, {
+      name: "name",
+      label: "Name",
+      value: values.name,
+      onInput: set("name"),
+      problem: problems.name,
+      maxLength: 200,
+      autofocus: true,
+    }),
     h(
       "div",
       { class: "pair" },
-      h(Field, { name: "host", label: "Host", value: values.host, onInput: set("host"), problem: problems.host, help: "Host name, IP address, or a ws, wss, http or https URL", maxLength: 2048 }),
-      h(Field, { name: "port", label: "Port", value: values.port, onInput: set("port"), problem: problems.port, inputMode: "numeric" }),
+      h(Field, {
+        name: "host",
+        label: "Host",
+        value: values.host,
+        onInput: set("host"),
+        problem: problems.host,
+        help: "Host name, IP address, or a ws, wss, http or https URL",
+        maxLength: 2048,
+      }),
+      h(Field, {
+        name: "port",
+        label: "Port",
+        value: values.port,
+        onInput: set("port"),
+        problem: problems.port,
+        inputMode: "numeric",
+      }),
     ),
     twin && h(Notice, { kind: "warn" }, `${twin.name} has this address already.`),
     h(Field, {
@@ -59,11 +85,39 @@ function gatewayFields(values, set, problems, row, tokenSet) {
       onInput: set("token"),
       problem: problems.token,
       autocomplete: "new-password",
-      help: row ? (tokenSet ? "One is set, and never shown. Leave this empty to keep it." : "None is set.") : "The gateway's shared token, if it has one",
+      help: row
+        ? tokenSet
+          ? "One is set, and never shown. Leave this empty to keep it."
+          : "None is set."
+        : "The gateway's shared token, if it has one",
     }),
-    row && tokenSet && h(Field, { name: "clear", label: "Remove the token", type: "checkbox", value: values.clear, onInput: set("clear") }),
-    h(Field, { name: "labels", label: "Labels", type: "textarea", value: values.labels, onInput: set("labels"), problem: problems.labels, help: "One name=value in a line, for instance environment=production", rows: 2 }),
-    !row?.is_primary && h(Field, { name: "is_primary", label: "Make it the primary gateway", type: "checkbox", value: values.is_primary ?? false, onInput: set("is_primary") }),
+    row &&
+      tokenSet &&
+      h(Field, {
+        name: "clear",
+        label: "Remove the token",
+        type: "checkbox",
+        value: values.clear,
+        onInput: set("clear"),
+      }),
+    h(Field, {
+      name: "labels",
+      label: "Labels",
+      type: "textarea",
+      value: values.labels,
+      onInput: set("labels"),
+      problem: problems.labels,
+      help: "One name=value in a line, for instance environment=production",
+      rows: 2,
+    }),
+    !row?.is_primary &&
+      h(Field, {
+        name: "is_primary",
+        label: "Make it the primary gateway",
+        type: "checkbox",
+        value: values.is_primary ?? false,
+        onInput: set("is_primary"),
+      }),
   ];
 }
 
@@ -75,7 +129,10 @@ export function addGateway() {
       onCancel: closeDialog,
       fields: (values, set, problems) => gatewayFields(values, set, problems),
       async send(values) {
-        const { gateway, warning } = await post("/api/gateways", { ...bodyOf(values), ...(values.token ? { token: values.token } : {}) });
+        const { gateway, warning } = await post("/api/gateways", {
+          ...bodyOf(values),
+          ...(values.token ? { token: values.token } : {}),
+        });
         closeDialog();
         say(`${gateway.name} is registered; the daemon connects to it${warning ? `. ${warning}` : ""}`);
         readFleet();
@@ -93,7 +150,9 @@ export async function editGateway(row) {
     sayFault(`${row.name} could not be read`, error);
     return;
   }
-  const labels = Object.entries(gateway.labels).map(([name, value]) => `${name}=${value}`).join("\n");
+  const labels = Object.entries(gateway.labels)
+    .map(([name, value]) => `${name}=${value}`)
+    .join("\n");
   closeDialog();
   openDialog(`Edit ${gateway.name}`, () =>
     h(Form, {

@@ -31,30 +31,89 @@ export function LatencyPanel({ id }) {
       clearInterval(again);
     };
   }, [id]);
-  const known = data?.buckets?.filter((/** @type {any} */ bucket) => bucket.p50 !== null && bucket.p50 !== undefined) ?? [];
+  const known =
+    data?.buckets?.filter((/** @type {any} */ bucket) => bucket.p50 !== null && bucket.p50 !== undefined) ?? [];
   return h(
     "section",
     { class: "panel" },
-    h("div", { class: "page-head" }, h("h2", null, "Latency of the last 24 hours"), data && h("button", { type: "button", "aria-pressed": isTable, onClick: () => setTable(!isTable) }, "As a table")),
+    h(
+      "div",
+      { class: "page-head" },
+      h("h2", null, "Latency of the last 24 hours"),
+      data && h("button", { type: "button", "aria-pressed": isTable, onClick: () => setTable(!isTable) }, "As a table"),
+    ),
     error ? h(Fault, { error, what: "The latency could not be read" }) : null,
     data && known.length === 0 && h("p", { class: "quiet" }, "Nothing was measured yet."),
     data && known.length > 0 && h(LatencyChart, { data }),
-    data?.outages?.length > 0 && h("p", { class: "quiet" }, `Away ${data.outages.length} times, ${duration(data.outages.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + (one.to ?? data.to) - one.from, 0))} in all.`),
-    data && isTable && h(
-      "div",
-      { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Latency as a table" },
+    data?.outages?.length > 0 &&
       h(
-        "table",
-        { class: "plain" },
-        h("thead", null, h("tr", null, ["From", "Median", "95th percentile", "Measurements"].map((name) => h("th", { key: name, scope: "col" }, name)))),
-        h("tbody", null, [...known].reverse().map((bucket) => h("tr", { key: bucket.at }, h("td", null, h(Moment, { ms: bucket.at * 1000 })), h("td", null, milliseconds(bucket.p50)), h("td", null, milliseconds(bucket.p95)), h("td", null, bucket.count)))),
+        "p",
+        { class: "quiet" },
+        `Away ${data.outages.length} times, ${duration(data.outages.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + (one.to ?? data.to) - one.from, 0))} in all.`,
       ),
-      data.outages.length > 0 && h(
-        "table",
-        { class: "plain" },
-        h("thead", null, h("tr", null, ["Away from", "Until", "As"].map((name) => h("th", { key: name, scope: "col" }, name)))),
-        h("tbody", null, data.outages.map((/** @type {any} */ one) => h("tr", { key: one.from }, h("td", null, h(Moment, { ms: one.from * 1000 })), h("td", null, h(Moment, { ms: (one.to ?? data.to) * 1000 })), h("td", null, capitalized(one.status))))),
+    data &&
+      isTable &&
+      h(
+        "div",
+        { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Latency as a table" },
+        h(
+          "table",
+          { class: "plain" },
+          h(
+            "thead",
+            null,
+            h(
+              "tr",
+              null,
+              ["From", "Median", "95th percentile", "Measurements"].map((name) =>
+                h("th", { key: name, scope: "col" }, name),
+              ),
+            ),
+          ),
+          h(
+            "tbody",
+            null,
+            [...known]
+              .reverse()
+              .map((bucket) =>
+                h(
+                  "tr",
+                  { key: bucket.at },
+                  h("td", null, h(Moment, { ms: bucket.at * 1000 })),
+                  h("td", null, milliseconds(bucket.p50)),
+                  h("td", null, milliseconds(bucket.p95)),
+                  h("td", null, bucket.count),
+                ),
+              ),
+          ),
+        ),
+        data.outages.length > 0 &&
+          h(
+            "table",
+            { class: "plain" },
+            h(
+              "thead",
+              null,
+              h(
+                "tr",
+                null,
+                ["Away from", "Until", "As"].map((name) => h("th", { key: name, scope: "col" }, name)),
+              ),
+            ),
+            h(
+              "tbody",
+              null,
+              data.outages.map((/** @type {any} */ one) =>
+                h(
+                  "tr",
+                  { key: one.from },
+                  h("td", null, h(Moment, { ms: one.from * 1000 })),
+                  h("td", null, h(Moment, { ms: (one.to ?? data.to) * 1000 })),
+                  h("td", null, capitalized(one.status)),
+                ),
+              ),
+            ),
+          ),
       ),
-    ),
   );
 }

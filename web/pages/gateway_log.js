@@ -12,7 +12,13 @@ const MOST = 300;
 /** @param {{id: number, name: string}} props */
 export function LogPanel({ id, name }) {
   const [mode, setMode] = useState("closed");
-  if (!may("operator")) return h("section", { class: "panel" }, h("h2", null, "Log"), h("p", { class: "quiet" }, "Reading the log needs a key with the role operator."));
+  if (!may("operator"))
+    return h(
+      "section",
+      { class: "panel" },
+      h("h2", null, "Log"),
+      h("p", { class: "quiet" }, "Reading the log needs a key with the role operator."),
+    );
   return h(
     "section",
     { class: "panel" },
@@ -20,7 +26,28 @@ export function LogPanel({ id, name }) {
       "div",
       { class: "page-head" },
       h("h2", null, "Log"),
-      h("div", { class: "buttons" }, h("button", { type: "button", "aria-pressed": mode !== "closed", onClick: () => setMode(mode === "closed" ? "shown" : "closed") }, "Show"), h("button", { type: "button", "aria-pressed": mode === "followed", onClick: () => setMode(mode === "followed" ? "shown" : "followed") }, "Follow")),
+      h(
+        "div",
+        { class: "buttons" },
+        h(
+          "button",
+          {
+            type: "button",
+            "aria-pressed": mode !== "closed",
+            onClick: () => setMode(mode === "closed" ? "shown" : "closed"),
+          },
+          "Show",
+        ),
+        h(
+          "button",
+          {
+            type: "button",
+            "aria-pressed": mode === "followed",
+            onClick: () => setMode(mode === "followed" ? "shown" : "followed"),
+          },
+          "Follow",
+        ),
+      ),
     ),
     mode !== "closed" && h(Log, { key: mode, id, name, follows: mode === "followed" }),
   );
@@ -35,7 +62,8 @@ function Log({ id, name, follows }) {
   const isAtEnd = useRef(true);
   useEffect(() => {
     const ended = new AbortController();
-    const add = (/** @type {any} */ entry) => setEntries((before) => [...(before ?? []), { ...entry, at: nextEntry++ }].slice(-MOST));
+    const add = (/** @type {any} */ entry) =>
+      setEntries((before) => [...(before ?? []), { ...entry, at: nextEntry++ }].slice(-MOST));
     const gap = (/** @type {string} */ message) => add({ gap: true, message });
     if (!follows) {
       get(`/api/gateways/${id}/logs?limit=200`, ended.signal).then(
@@ -47,7 +75,12 @@ function Log({ id, name, follows }) {
     setEntries([]);
     const source = new EventSource(`/api/gateways/${id}/logs?follow=true&limit=100`);
     source.addEventListener("log", (event) => add(JSON.parse(event.data).data));
-    for (const [type, words] of Object.entries({ reset: "Entries may be missing here", lagged: "Entries were left out: they came faster than this page reads", interrupted: "The gateway is away", resumed: "The gateway is back" })) {
+    for (const [type, words] of Object.entries({
+      reset: "Entries may be missing here",
+      lagged: "Entries were left out: they came faster than this page reads",
+      interrupted: "The gateway is away",
+      resumed: "The gateway is back",
+    })) {
       source.addEventListener(type, (event) => gap(`${words}. ${messageOf(event)}`));
     }
     source.addEventListener("end", (event) => {
@@ -71,14 +104,44 @@ function Log({ id, name, follows }) {
     isAtEnd.current = scrollHeight - scrollTop - clientHeight < 24;
   };
   const wanted = filter.toLowerCase();
-  const shown = entries?.filter((entry) => entry.gap || !wanted || `${entry.level} ${entry.source} ${entry.message}`.toLowerCase().includes(wanted));
+  const shown = entries?.filter(
+    (entry) => entry.gap || !wanted || `${entry.level} ${entry.source} ${entry.message}`.toLowerCase().includes(wanted),
+  );
   return [
     error ? h(Fault, { key: "f", error }) : null,
-    h("p", { key: "filter" }, h("input", { type: "search", "aria-label": "Filter the log", placeholder: "Filter: hides entries, loses none", value: filter, onInput: (/** @type {any} */ event) => setFilter(event.currentTarget.value) })),
+    h(
+      "p",
+      { key: "filter" },
+      h("input", {
+        type: "search",
+        "aria-label": "Filter the log",
+        placeholder: "Filter: hides entries, loses none",
+        value: filter,
+        onInput: (/** @type {any} */ event) => setFilter(event.currentTarget.value),
+      }),
+    ),
     h(
       "div",
-      { key: "log", class: "log", ref: place, onScroll: scrolled, tabIndex: 0, role: "log", "aria-label": `Log of ${name}`, "aria-live": "off" },
-      shown?.map((entry) => entry.gap ? h("div", { key: entry.at, class: "gap" }, `── ${entry.message}`) : h("div", { key: entry.at, class: entry.level ?? "" }, entry.timestamp ? `${clockTime(entry.timestamp)} ` : "", `${entry.level ?? ""} ${entry.source ?? ""}: ${entry.message}`)),
+      {
+        key: "log",
+        class: "log",
+        ref: place,
+        onScroll: scrolled,
+        tabIndex: 0,
+        role: "log",
+        "aria-label": `Log of ${name}`,
+        "aria-live": "off",
+      },
+      shown?.map((entry) =>
+        entry.gap
+          ? h("div", { key: entry.at, class: "gap" }, `── ${entry.message}`)
+          : h(
+              "div",
+              { key: entry.at, class: entry.level ?? "" },
+              entry.timestamp ? `${clockTime(entry.timestamp)} ` : "",
+              `${entry.level ?? ""} ${entry.source ?? ""}: ${entry.message}`,
+            ),
+      ),
       shown?.length === 0 && (follows ? "Waiting for entries…" : "The log is empty."),
       !entries && !error && "Reading…",
     ),

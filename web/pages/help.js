@@ -19,10 +19,34 @@ export function Page() {
         [h(Status, { status: "unknown" }), "Not tried yet, or too long ago"],
       ],
     }),
-    h("p", { key: "p" }, "A gateway is blocked while it refuses for a reason that another attempt can't change: its page says what to do. Gray values are old: the page says since when."),
+    h(
+      "p",
+      { key: "p" },
+      "A gateway is blocked while it refuses for a reason that another attempt can't change: its page says what to do. Gray values are old: the page says since when.",
+    ),
     h("h2", { key: "k" }, "Keys"),
-    h("label", { key: "o", class: "check" }, h("input", { type: "checkbox", checked: keys, onChange: () => { remember("keys", keys ? "off" : "on"); setKeys(!keys); } }), "Use single keys"),
-    h(Facts, { key: "l", rows: [["/", "Search"], ["g", "To the gateways"], ["?", "This page"], ["Esc", "Close a dialog"]] }),
+    h(
+      "label",
+      { key: "o", class: "check" },
+      h("input", {
+        type: "checkbox",
+        checked: keys,
+        onChange: () => {
+          remember("keys", keys ? "off" : "on");
+          setKeys(!keys);
+        },
+      }),
+      "Use single keys",
+    ),
+    h(Facts, {
+      key: "l",
+      rows: [
+        ["/", "Search"],
+        ["g", "To the gateways"],
+        ["?", "This page"],
+        ["Esc", "Close a dialog"],
+      ],
+    }),
     h("p", { key: "d" }, h("a", { href: "/docs/" }, "REST API")),
   ];
 }

@@ -6,7 +6,18 @@ import { post, Refusal, remove, wordsOf } from "../api.js";
 import { Age, Facts, Fault, Moment, Notice, say, sayFault } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Field, Form } from "../components/form.js";
-import { Choice, GatewayChoice, GatewayLink, List, LongText, NeedsRole, Pager, randomKey, ReadState, State } from "../components/list.js";
+import {
+  Choice,
+  GatewayChoice,
+  GatewayLink,
+  List,
+  LongText,
+  NeedsRole,
+  Pager,
+  ReadState,
+  randomKey,
+  State,
+} from "../components/list.js";
 import { capitalized, counted } from "../format.js";
 import { fleet, isStale, may } from "../live.js";
 import { ask, asked, queryWith, visit } from "../place.js";
@@ -28,21 +39,35 @@ function linkTo({ key, gateway_id: of }) {
 
 /** @param {{session: any}} props */
 function Name({ session }) {
-  return [h("a", { key: "a", href: linkTo(session), class: "strong" }, h("bdi", null, session.label || session.key)), session.label && h("div", { key: "k", class: "quiet mono" }, h("bdi", null, session.key))];
+  return [
+    h("a", { key: "a", href: linkTo(session), class: "strong" }, h("bdi", null, session.label || session.key)),
+    session.label && h("div", { key: "k", class: "quiet mono" }, h("bdi", null, session.key)),
+  ];
 }
 
 const COLUMNS = [
   { name: "Status", show: (/** @type {any} */ session) => h(SessionState, { status: session.status }) },
   { name: "Session", kind: "wide", show: (/** @type {any} */ session) => h(Name, { session }) },
-  { name: "Gateway", show: (/** @type {any} */ session) => h(GatewayLink, { id: session.gateway_id, name: session.gateway }) },
+  {
+    name: "Gateway",
+    show: (/** @type {any} */ session) => h(GatewayLink, { id: session.gateway_id, name: session.gateway }),
+  },
   { name: "Agent", show: (/** @type {any} */ session) => h("bdi", null, session.agent ?? "–") },
   { name: "Model", show: (/** @type {any} */ session) => session.model ?? "–" },
-  { name: "Tokens", kind: "number", show: (/** @type {any} */ session) => session.totalTokens?.toLocaleString("en") ?? "–" },
-  { name: "Changed", show: (/** @type {any} */ session) => (session.updatedAt ? h(Age, { at: session.updatedAt / 1000 }) : "–") },
+  {
+    name: "Tokens",
+    kind: "number",
+    show: (/** @type {any} */ session) => session.totalTokens?.toLocaleString("en") ?? "–",
+  },
+  {
+    name: "Changed",
+    show: (/** @type {any} */ session) => (session.updatedAt ? h(Age, { at: session.updatedAt / 1000 }) : "–"),
+  },
 ];
 
 export function Page() {
-  if (asked("session")) return h(Session, { key: `${asked("session")} ${asked("of")}`, sessionKey: asked("session"), of: asked("of") });
+  if (asked("session"))
+    return h(Session, { key: `${asked("session")} ${asked("of")}`, sessionKey: asked("session"), of: asked("of") });
   return h(All, null);
 }
 
@@ -59,16 +84,64 @@ function All() {
     h(
       "div",
       { key: "tools", class: "tools", role: "search" },
-      h("input", { type: "search", id: "search", "aria-label": "Show by agent", placeholder: "Agent: its exact id  ( / )", value: filters.agent, onChange: (/** @type {any} */ event) => set("agent")(event.currentTarget.value.trim()) }),
+      h("input", {
+        type: "search",
+        id: "search",
+        "aria-label": "Show by agent",
+        placeholder: "Agent: its exact id  ( / )",
+        value: filters.agent,
+        onChange: (/** @type {any} */ event) => set("agent")(event.currentTarget.value.trim()),
+      }),
       h(GatewayChoice, { value: filters.gateway, set: set("gateway") }),
-      h(Choice, { label: "Show by status", value: filters.status, set: set("status"), options: [["", "Any status"], ["active", "Active"], ["paused", "Paused"], ["completed", "Completed"]] }),
+      h(Choice, {
+        label: "Show by status",
+        value: filters.status,
+        set: set("status"),
+        options: [
+          ["", "Any status"],
+          ["active", "Active"],
+          ["paused", "Paused"],
+          ["completed", "Completed"],
+        ],
+      }),
       h("span", { class: "quiet", role: "status" }, answer ? counted(answer.total, "session") : ""),
     ),
     h(ReadState, { key: "state", read, what: "The sessions" }),
     answer && h(Incomplete, { key: "parts", gateways: answer.gateways ?? [] }),
-    answer && (answer.sessions.length > 0
-      ? h("div", { key: "list", class: isStale.value ? "stale" : "" }, h(List, { label: "Sessions", columns: COLUMNS, rows: answer.sessions, keyOf: (session) => `${session.gateway_id} ${session.key}` }), h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }))
-      : h("div", { key: "none", class: "empty" }, isFiltered ? [h("p", { key: "1" }, "No session is like that."), h("button", { key: "2", type: "button", onClick: () => ask({ agent: "", gateway: "", status: "", offset: "" }) }, "Show all")] : [h("p", { key: "1" }, "No gateway has told of a session."), h("p", { key: "2" }, h("a", { href: "/spawns" }, "Give a gateway a task"), " to begin one.")])),
+    answer &&
+      (answer.sessions.length > 0
+        ? h(
+            "div",
+            { key: "list", class: isStale.value ? "stale" : "" },
+            h(List, {
+              label: "Sessions",
+              columns: COLUMNS,
+              rows: answer.sessions,
+              keyOf: (session) => `${session.gateway_id} ${session.key}`,
+            }),
+            h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }),
+          )
+        : h(
+            "div",
+            { key: "none", class: "empty" },
+            isFiltered
+              ? [
+                  h("p", { key: "1" }, "No session is like that."),
+                  h(
+                    "button",
+                    {
+                      key: "2",
+                      type: "button",
+                      onClick: () => ask({ agent: "", gateway: "", status: "", offset: "" }),
+                    },
+                    "Show all",
+                  ),
+                ]
+              : [
+                  h("p", { key: "1" }, "No gateway has told of a session."),
+                  h("p", { key: "2" }, h("a", { href: "/spawns" }, "Give a gateway a task"), " to begin one."),
+                ],
+          )),
   ];
 }
 
@@ -78,7 +151,8 @@ function Incomplete({ gateways }) {
   const partial = gateways.filter(({ reachable, complete }) => reachable && !complete).length;
   if (!away && !partial) return null;
   const parts = [
-    away > 0 && `${counted(away, "gateway")} ${away === 1 ? "is" : "are"} not connected: ${away === 1 ? "its" : "their"} sessions are as last seen.`,
+    away > 0 &&
+      `${counted(away, "gateway")} ${away === 1 ? "is" : "are"} not connected: ${away === 1 ? "its" : "their"} sessions are as last seen.`,
     partial > 0 && `${counted(partial, "gateway")} ${partial === 1 ? "has" : "have"} not sent all sessions yet.`,
   ];
   return h(Notice, { kind: "warn" }, parts.filter(Boolean).join(" "));
@@ -94,32 +168,55 @@ function OpenByKey() {
   return h(
     "form",
     { class: "buttons", onSubmit: open },
-    h("input", { type: "text", "aria-label": "Key of a session", placeholder: "Key of a session", value: key, maxLength: 512, spellcheck: false, autocomplete: "off", onInput: (/** @type {any} */ event) => setKey(event.currentTarget.value) }),
+    h("input", {
+      type: "text",
+      "aria-label": "Key of a session",
+      placeholder: "Key of a session",
+      value: key,
+      maxLength: 512,
+      spellcheck: false,
+      autocomplete: "off",
+      onInput: (/** @type {any} */ event) => setKey(event.currentTarget.value),
+    }),
     h("button", { type: "submit" }, "Open"),
   );
 }
 
 /** @param {{sessionKey: string, of: string}} props */
 function Session({ sessionKey, of }) {
-  const mine = (/** @type {import("../types.js").Message} */ { type, data }) => type === "session.update" && data.key === sessionKey && (!of || String(data.gateway_id) === of);
+  const mine = (/** @type {import("../types.js").Message} */ { type, data }) =>
+    type === "session.update" && data.key === sessionKey && (!of || String(data.gateway_id) === of);
   const path = encodeURIComponent(sessionKey);
-  const history = useRead(`/api/sessions/${path}/history?limit=100${of ? `&gateway_id=${encodeURIComponent(of)}` : ""}`, mine);
+  const history = useRead(
+    `/api/sessions/${path}/history?limit=100${of ? `&gateway_id=${encodeURIComponent(of)}` : ""}`,
+    mine,
+  );
   const gateway = history.answer?.gateway_id ?? (of || null);
   const list = useRead(gateway ? `/api/sessions?gateway=${gateway}&limit=200&gateways=false` : null, mine);
   const session = list.answer?.sessions.find((/** @type {any} */ one) => one.key === sessionKey);
   const { error } = history;
-  const choices = error instanceof Refusal && error.code === "session_ambiguous" ? (error.details?.gateways ?? []) : null;
+  const choices =
+    error instanceof Refusal && error.code === "session_ambiguous" ? (error.details?.gateways ?? []) : null;
   return h(
     "div",
     { class: isStale.value ? "stale" : "" },
     h("p", null, h("a", { href: queryWith({ session: "", of: "" }) }, "← Sessions")),
     h("h1", { tabIndex: -1 }, h("bdi", null, session?.label || sessionKey)),
-    choices ? h(WhichGateway, { sessionKey, choices }) : [
-      session && h(SessionFacts, { key: "facts", session }),
-      gateway && (may("operator") ? h(Controls, { key: "controls", sessionKey, gateway: Number(gateway), session }) : h(NeedsRole, { key: "role", role: "operator", what: "Pausing, ending and changing a session, and writing to it," })),
-      h(History, { key: "history", read: history }),
-      gateway && may("operator") && h(Message, { key: "message", sessionKey, gateway: Number(gateway) }),
-    ],
+    choices
+      ? h(WhichGateway, { sessionKey, choices })
+      : [
+          session && h(SessionFacts, { key: "facts", session }),
+          gateway &&
+            (may("operator")
+              ? h(Controls, { key: "controls", sessionKey, gateway: Number(gateway), session })
+              : h(NeedsRole, {
+                  key: "role",
+                  role: "operator",
+                  what: "Pausing, ending and changing a session, and writing to it,",
+                })),
+          h(History, { key: "history", read: history }),
+          gateway && may("operator") && h(Message, { key: "message", sessionKey, gateway: Number(gateway) }),
+        ],
   );
 }
 
@@ -130,7 +227,17 @@ function WhichGateway({ sessionKey, choices }) {
     { class: "panel" },
     h("h2", null, "Which gateway?"),
     h("p", null, "Several gateways hold a session of this key."),
-    h("ul", { class: "choices" }, choices.map((/** @type {any} */ { id, name }) => h("li", { key: id }, h("a", { class: "button", href: queryWith({ session: sessionKey, of: id }) }, h("bdi", null, name))))),
+    h(
+      "ul",
+      { class: "choices" },
+      choices.map((/** @type {any} */ { id, name }) =>
+        h(
+          "li",
+          { key: id },
+          h("a", { class: "button", href: queryWith({ session: sessionKey, of: id }) }, h("bdi", null, name)),
+        ),
+      ),
+    ),
   );
 }
 
@@ -146,7 +253,12 @@ function SessionFacts({ session }) {
         ["Gateway", h(GatewayLink, { id: session.gateway_id, name: session.gateway })],
         ["Agent", h("bdi", null, session.agent ?? "–")],
         ["Model", session.model ?? "–"],
-        ["Tokens", session.totalTokens ? `${session.totalTokens.toLocaleString("en")}${session.contextTokens ? ` of ${session.contextTokens.toLocaleString("en")}` : ""}` : "–"],
+        [
+          "Tokens",
+          session.totalTokens
+            ? `${session.totalTokens.toLocaleString("en")}${session.contextTokens ? ` of ${session.contextTokens.toLocaleString("en")}` : ""}`
+            : "–",
+        ],
         ["Messages", session.messageCount ?? "–"],
         ["Cost", session.cost ?? "–"],
         ["Kind", session.kind ? capitalized(session.kind) : "–"],
@@ -169,17 +281,40 @@ function Controls({ sessionKey, gateway, session }) {
     if (running) return;
     setRunning(action);
     try {
-      const { result } = await post(`/api/sessions/${encodeURIComponent(sessionKey)}/control`, { action, gateway_id: gateway });
+      const { result } = await post(`/api/sessions/${encodeURIComponent(sessionKey)}/control`, {
+        action,
+        gateway_id: gateway,
+      });
       say(action === "kill" && foundNothing(result) ? "Nothing was running in this session" : done);
     } catch (error) {
-      if (error instanceof Refusal && error.code === "not_supported_by_gateway") refusedActions.value = new Map(refusedActions.peek()).set(`${gateway} ${action}`, wordsOf(error).message);
+      if (error instanceof Refusal && error.code === "not_supported_by_gateway")
+        refusedActions.value = new Map(refusedActions.peek()).set(`${gateway} ${action}`, wordsOf(error).message);
       else sayFault("The session was not changed", error);
     }
     setRunning("");
   };
-  const reasons = ["pause", "resume", "kill"].map((action) => refusedActions.value.get(`${gateway} ${action}`)).filter(Boolean);
-  const order = (/** @type {string} */ action, /** @type {string} */ name, /** @type {string} */ done, danger = false) =>
-    refusedActions.value.has(`${gateway} ${action}`) ? null : h("button", { key: action, type: "button", class: danger ? "danger" : "", "aria-disabled": running ? "true" : undefined, onClick: () => control(action, done) }, running === action ? "Waiting…" : name);
+  const reasons = ["pause", "resume", "kill"]
+    .map((action) => refusedActions.value.get(`${gateway} ${action}`))
+    .filter(Boolean);
+  const order = (
+    /** @type {string} */ action,
+    /** @type {string} */ name,
+    /** @type {string} */ done,
+    danger = false,
+  ) =>
+    refusedActions.value.has(`${gateway} ${action}`)
+      ? null
+      : h(
+          "button",
+          {
+            key: action,
+            type: "button",
+            class: danger ? "danger" : "",
+            "aria-disabled": running ? "true" : undefined,
+            onClick: () => control(action, done),
+          },
+          running === action ? "Waiting…" : name,
+        );
   return h(
     "section",
     { class: "controls", "aria-label": "Controls" },
@@ -203,7 +338,17 @@ function askForLabel(sessionKey, gateway, session) {
       values: { label: session?.label ?? "" },
       button: "Save",
       onCancel: closeDialog,
-      fields: (values, set, problems) => h(Field, { name: "label", label: "Label", value: values.label, onInput: set("label"), problem: problems.label, maxLength: 100, help: "Empty removes it", autofocus: true }),
+      fields: (values, set, problems) =>
+        h(Field, {
+          name: "label",
+          label: "Label",
+          value: values.label,
+          onInput: set("label"),
+          problem: problems.label,
+          maxLength: 100,
+          help: "Empty removes it",
+          autofocus: true,
+        }),
       async send({ label }) {
         await post("/api/sessions?action=set-label", { sessionKey, gateway_id: gateway, label: label.trim() });
         closeDialog();
@@ -222,7 +367,16 @@ function askToDelete(sessionKey, gateway) {
       button: "Delete session",
       danger: true,
       onCancel: closeDialog,
-      fields: () => h("p", null, "The session ", h("bdi", { class: "mono" }, sessionKey), " and its history are deleted on ", h("bdi", null, name), ". This can't be undone."),
+      fields: () =>
+        h(
+          "p",
+          null,
+          "The session ",
+          h("bdi", { class: "mono" }, sessionKey),
+          " and its history are deleted on ",
+          h("bdi", null, name),
+          ". This can't be undone.",
+        ),
       async send() {
         const { deleted } = await remove("/api/sessions", { sessionKey, gateway_id: gateway });
         closeDialog();
@@ -249,7 +403,15 @@ function History({ read }) {
         h(
           "li",
           { key: `${entry.timestamp} ${at}`, class: entry.role },
-          h("p", { class: "quiet" }, h("strong", null, capitalized(entry.role)), entry.timestamp && [" ", h(Moment, { key: "t", ms: entry.timestamp })], entry.model && ` · ${entry.model}`, entry.tools?.length > 0 && ` · tools: ${entry.tools.join(", ")}`, entry.truncated && " · cut"),
+          h(
+            "p",
+            { class: "quiet" },
+            h("strong", null, capitalized(entry.role)),
+            entry.timestamp && [" ", h(Moment, { key: "t", ms: entry.timestamp })],
+            entry.model && ` · ${entry.model}`,
+            entry.tools?.length > 0 && ` · tools: ${entry.tools.join(", ")}`,
+            entry.truncated && " · cut",
+          ),
           entry.content && h(LongText, { text: entry.content }),
           entry.errorMessage && h("p", { class: "problem" }, entry.errorMessage),
         ),
@@ -271,7 +433,11 @@ function Message({ sessionKey, gateway }) {
     setSending(true);
     setError(null);
     try {
-      await post(`/api/sessions/${encodeURIComponent(sessionKey)}/message`, { content, gateway_id: gateway }, { "Idempotency-Key": sendKey });
+      await post(
+        `/api/sessions/${encodeURIComponent(sessionKey)}/message`,
+        { content, gateway_id: gateway },
+        { "Idempotency-Key": sendKey },
+      );
       setContent("");
       setSendKey(randomKey());
       say("The gateway took the message; the history shows the reply");
@@ -288,7 +454,22 @@ function Message({ sessionKey, gateway }) {
     "form",
     { class: "panel form", onSubmit: send },
     error ? h(Fault, { error, what: "The message may not have arrived" }) : null,
-    h(Field, { name: "message", label: "Write to this session", type: "textarea", value: content, onInput: type, rows: 3 }),
-    h("div", { class: "buttons" }, h("button", { type: "submit", class: "main", "aria-disabled": isSending || !content.trim() ? "true" : undefined }, isSending ? "Sending…" : "Send")),
+    h(Field, {
+      name: "message",
+      label: "Write to this session",
+      type: "textarea",
+      value: content,
+      onInput: type,
+      rows: 3,
+    }),
+    h(
+      "div",
+      { class: "buttons" },
+      h(
+        "button",
+        { type: "submit", class: "main", "aria-disabled": isSending || !content.trim() ? "true" : undefined },
+        isSending ? "Sending…" : "Send",
+      ),
+    ),
   );
 }

@@ -4,7 +4,17 @@ import { get, post, Refusal } from "../api.js";
 import { Age, Facts, Moment, Notice, say } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Field, Form } from "../components/form.js";
-import { GatewayLink, gatewayOptions, Json, List, LongText, Pager, randomKey, ReadState, State } from "../components/list.js";
+import {
+  GatewayLink,
+  gatewayOptions,
+  Json,
+  List,
+  LongText,
+  Pager,
+  ReadState,
+  randomKey,
+  State,
+} from "../components/list.js";
 import { duration } from "../format.js";
 import { isStale, may } from "../live.js";
 import { ask, asked, queryWith, visit } from "../place.js";
@@ -41,7 +51,10 @@ function SpawnState({ status }) {
 /** @param {{spawn: any}} props */
 function Route({ spawn }) {
   if (!spawn.gateway) return h("span", { class: "quiet" }, "None");
-  return [h(GatewayLink, { key: "g", id: spawn.gateway.id, name: spawn.gateway.name }), spawn.route && h("div", { key: "r", class: "quiet" }, ROUTES[spawn.route] ?? spawn.route)];
+  return [
+    h(GatewayLink, { key: "g", id: spawn.gateway.id, name: spawn.gateway.name }),
+    spawn.route && h("div", { key: "r", class: "quiet" }, ROUTES[spawn.route] ?? spawn.route),
+  ];
 }
 
 /** @param {string} text */
@@ -52,11 +65,26 @@ function firstLine(text) {
 
 const COLUMNS = [
   { name: "State", show: (/** @type {any} */ spawn) => h(SpawnState, { status: spawn.status }) },
-  { name: "Task", kind: "wide", show: (/** @type {any} */ spawn) => [h("a", { key: "a", class: "strong", href: queryWith({ spawn: spawn.spawnId }) }, h("bdi", null, spawn.label || firstLine(spawn.task))), spawn.label && h("div", { key: "t", class: "quiet" }, h("bdi", null, firstLine(spawn.task)))] },
+  {
+    name: "Task",
+    kind: "wide",
+    show: (/** @type {any} */ spawn) => [
+      h(
+        "a",
+        { key: "a", class: "strong", href: queryWith({ spawn: spawn.spawnId }) },
+        h("bdi", null, spawn.label || firstLine(spawn.task)),
+      ),
+      spawn.label && h("div", { key: "t", class: "quiet" }, h("bdi", null, firstLine(spawn.task))),
+    ],
+  },
   { name: "Agent", show: (/** @type {any} */ spawn) => h("bdi", null, spawn.agent ?? "–") },
   { name: "Gateway, and why", show: (/** @type {any} */ spawn) => h(Route, { spawn }) },
   { name: "Begun", show: (/** @type {any} */ spawn) => h(Age, { at: spawn.createdAt / 1000 }) },
-  { name: "Took", show: (/** @type {any} */ spawn) => (spawn.completedAt ? duration((spawn.completedAt - spawn.createdAt) / 1000) : "–") },
+  {
+    name: "Took",
+    show: (/** @type {any} */ spawn) =>
+      spawn.completedAt ? duration((spawn.completedAt - spawn.createdAt) / 1000) : "–",
+  },
 ];
 
 export function Page() {
@@ -65,21 +93,43 @@ export function Page() {
 }
 
 function All() {
-  const read = useRead(`/api/spawn?limit=50&offset=${encodeURIComponent(asked("offset") || "0")}`, ({ type }) => type === "spawn_result");
+  const read = useRead(
+    `/api/spawn?limit=50&offset=${encodeURIComponent(asked("offset") || "0")}`,
+    ({ type }) => type === "spawn_result",
+  );
   const { answer } = read;
   return [
-    h("div", { key: "head", class: "page-head" }, h("h1", { tabIndex: -1 }, "Spawns"), may("operator") && h("button", { type: "button", class: "main", onClick: askForTask }, "+ New task")),
-    h("p", { key: "what", class: "quiet" }, "A spawn is work that the daemon gives to a gateway. It never runs twice.", !may("operator") && " Giving work needs a key with the role operator."),
+    h(
+      "div",
+      { key: "head", class: "page-head" },
+      h("h1", { tabIndex: -1 }, "Spawns"),
+      may("operator") && h("button", { type: "button", class: "main", onClick: askForTask }, "+ New task"),
+    ),
+    h(
+      "p",
+      { key: "what", class: "quiet" },
+      "A spawn is work that the daemon gives to a gateway. It never runs twice.",
+      !may("operator") && " Giving work needs a key with the role operator.",
+    ),
     h(ReadState, { key: "state", read, what: "The spawns" }),
-    answer && (answer.history.length > 0
-      ? h("div", { key: "list", class: isStale.value ? "stale" : "" }, h(List, { label: "Spawns", columns: COLUMNS, rows: answer.history, keyOf: (spawn) => spawn.spawnId }), h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }))
-      : h("div", { key: "none", class: "empty" }, h("p", null, "No work was given to a gateway yet."))),
+    answer &&
+      (answer.history.length > 0
+        ? h(
+            "div",
+            { key: "list", class: isStale.value ? "stale" : "" },
+            h(List, { label: "Spawns", columns: COLUMNS, rows: answer.history, keyOf: (spawn) => spawn.spawnId }),
+            h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }),
+          )
+        : h("div", { key: "none", class: "empty" }, h("p", null, "No work was given to a gateway yet."))),
   ];
 }
 
 /** @param {{id: string}} props */
 function Spawn({ id }) {
-  const read = useRead(`/api/spawn/${encodeURIComponent(id)}`, ({ type, data }) => type === "spawn_result" && data.spawnId === id);
+  const read = useRead(
+    `/api/spawn/${encodeURIComponent(id)}`,
+    ({ type, data }) => type === "spawn_result" && data.spawnId === id,
+  );
   const spawn = read.answer;
   return h(
     "div",
@@ -88,8 +138,20 @@ function Spawn({ id }) {
     h("h1", { tabIndex: -1 }, spawn ? h("bdi", null, spawn.label || firstLine(spawn.task)) : "Spawn"),
     h(ReadState, { read, what: "The spawn" }),
     spawn && [
-      h("p", { key: "now", role: "status" }, h(SpawnState, { status: spawn.status }), " ", h("span", { class: "quiet" }, STATES[spawn.status]?.[1])),
-      (spawn.error || spawn.reason) && h(Notice, { key: "error", kind: spawn.status === "unknown" ? "warn" : "bad", title: spawn.error ?? spawn.reason }, spawn.error && spawn.reason ? spawn.reason : null, spawn.errorCode && ` Code ${spawn.errorCode}.`),
+      h(
+        "p",
+        { key: "now", role: "status" },
+        h(SpawnState, { status: spawn.status }),
+        " ",
+        h("span", { class: "quiet" }, STATES[spawn.status]?.[1]),
+      ),
+      (spawn.error || spawn.reason) &&
+        h(
+          Notice,
+          { key: "error", kind: spawn.status === "unknown" ? "warn" : "bad", title: spawn.error ?? spawn.reason },
+          spawn.error && spawn.reason ? spawn.reason : null,
+          spawn.errorCode && ` Code ${spawn.errorCode}.`,
+        ),
       h(
         "section",
         { key: "facts", class: "panel" },
@@ -99,7 +161,18 @@ function Spawn({ id }) {
             ["Chosen because", spawn.route ? (ROUTES[spawn.route] ?? spawn.route) : "–"],
             ["Agent", h("bdi", null, spawn.agent ?? "The gateway's default")],
             ["Model", spawn.model ?? "The agent's own"],
-            ["Session", spawn.sessionKey ? h("a", { href: `/sessions?${new URLSearchParams({ session: spawn.sessionKey, ...(spawn.gateway ? { of: String(spawn.gateway.id) } : {}) })}` }, h("bdi", null, spawn.sessionKey)) : "–"],
+            [
+              "Session",
+              spawn.sessionKey
+                ? h(
+                    "a",
+                    {
+                      href: `/sessions?${new URLSearchParams({ session: spawn.sessionKey, ...(spawn.gateway ? { of: String(spawn.gateway.id) } : {}) })}`,
+                    },
+                    h("bdi", null, spawn.sessionKey),
+                  )
+                : "–",
+            ],
             ["Begun", h(Moment, { ms: spawn.createdAt })],
             ["Changed", h(Moment, { ms: spawn.updatedAt })],
             ["Ended", spawn.completedAt ? h(Moment, { ms: spawn.completedAt }) : "Not yet"],
@@ -108,17 +181,28 @@ function Spawn({ id }) {
           ],
         }),
       ),
-      h("section", { key: "task", class: "panel" }, h("h2", null, spawn.kind === "command" ? "Command" : "Task"), h(LongText, { text: spawn.task })),
-      spawn.result && h("section", { key: "result", class: "panel" }, h("h2", null, "Result"), h(Result, { result: spawn.result })),
+      h(
+        "section",
+        { key: "task", class: "panel" },
+        h("h2", null, spawn.kind === "command" ? "Command" : "Task"),
+        h(LongText, { text: spawn.task }),
+      ),
+      spawn.result &&
+        h("section", { key: "result", class: "panel" }, h("h2", null, "Result"), h(Result, { result: spawn.result })),
     ],
   );
 }
 
 /** The text of a result, where it has one; all of it on demand. @param {{result: any}} props */
 function Result({ result }) {
-  const text = [result.text, result.summary, result.output, result.stdout].find((one) => typeof one === "string" && one);
+  const text = [result.text, result.summary, result.output, result.stdout].find(
+    (one) => typeof one === "string" && one,
+  );
   if (!text) return h(Json, { value: result });
-  return [h(LongText, { key: "t", text }), h("details", { key: "d" }, h("summary", null, "All that the gateway answered"), h(Json, { value: result }))];
+  return [
+    h(LongText, { key: "t", text }),
+    h("details", { key: "d" }, h("summary", null, "All that the gateway answered"), h(Json, { value: result })),
+  ];
 }
 
 async function askForTask() {
@@ -145,12 +229,49 @@ async function askForTask() {
 function taskFields(values, set, problems, agents) {
   const gateways = gatewayOptions();
   return [
-    h(Field, { name: "task", label: "Task", type: "textarea", value: values.task, onInput: set("task"), problem: problems.task, autofocus: true, help: "What the agent is to do" }),
-    h(Field, { name: "agent", label: "Agent", value: values.agent, onInput: set("agent"), problem: problems.agent, list: "task-agents", help: "Empty: the gateway's default agent", maxLength: 200 }),
-    h("datalist", { id: "task-agents" }, agents.map(({ id, name }) => h("option", { key: id, value: name }))),
+    h(Field, {
+      name: "task",
+      label: "Task",
+      type: "textarea",
+      value: values.task,
+      onInput: set("task"),
+      problem: problems.task,
+      autofocus: true,
+      help: "What the agent is to do",
+    }),
+    h(Field, {
+      name: "agent",
+      label: "Agent",
+      value: values.agent,
+      onInput: set("agent"),
+      problem: problems.agent,
+      list: "task-agents",
+      help: "Empty: the gateway's default agent",
+      maxLength: 200,
+    }),
+    h(
+      "datalist",
+      { id: "task-agents" },
+      agents.map(({ id, name }) => h("option", { key: id, value: name })),
+    ),
     gateways.length <= 200
-      ? h(Field, { name: "gateway", label: "Gateway", value: values.gateway, onInput: set("gateway"), problem: problems.gateway_id, options: [["", "Let the daemon choose"], ...gateways] })
-      : h(Field, { name: "gateway", label: "Gateway's id", value: values.gateway, onInput: set("gateway"), problem: problems.gateway_id, inputMode: "numeric", help: "Empty: let the daemon choose" }),
+      ? h(Field, {
+          name: "gateway",
+          label: "Gateway",
+          value: values.gateway,
+          onInput: set("gateway"),
+          problem: problems.gateway_id,
+          options: [["", "Let the daemon choose"], ...gateways],
+        })
+      : h(Field, {
+          name: "gateway",
+          label: "Gateway's id",
+          value: values.gateway,
+          onInput: set("gateway"),
+          problem: problems.gateway_id,
+          inputMode: "numeric",
+          help: "Empty: let the daemon choose",
+        }),
     h(
       "details",
       null,
@@ -158,11 +279,50 @@ function taskFields(values, set, problems, agents) {
       h(
         "div",
         { class: "more-fields" },
-        h(Field, { name: "selector", label: "Labels that the gateway must have", type: "textarea", rows: 2, value: values.selector, onInput: set("selector"), problem: problems.selector, help: "One name=value in a line" }),
-        h(Field, { name: "label", label: "Label", value: values.label, onInput: set("label"), problem: problems.label, maxLength: 200, help: "What people call this task" }),
-        h(Field, { name: "model", label: "Model", value: values.model, onInput: set("model"), problem: problems.model, maxLength: 200, help: "Empty: the agent's own" }),
-        h(Field, { name: "timeout", label: "Give up after (seconds)", value: values.timeout, onInput: set("timeout"), problem: problems.timeoutSeconds, inputMode: "numeric" }),
-        h(Field, { name: "key", label: "Idempotency key", value: values.key, onInput: set("key"), maxLength: 255, help: "The same key gives the same work only once in a day" }),
+        h(Field, {
+          name: "selector",
+          label: "Labels that the gateway must have",
+          type: "textarea",
+          rows: 2,
+          value: values.selector,
+          onInput: set("selector"),
+          problem: problems.selector,
+          help: "One name=value in a line",
+        }),
+        h(Field, {
+          name: "label",
+          label: "Label",
+          value: values.label,
+          onInput: set("label"),
+          problem: problems.label,
+          maxLength: 200,
+          help: "What people call this task",
+        }),
+        h(Field, {
+          name: "model",
+          label: "Model",
+          value: values.model,
+          onInput: set("model"),
+          problem: problems.model,
+          maxLength: 200,
+          help: "Empty: the agent's own",
+        }),
+        h(Field, {
+          name: "timeout",
+          label: "Give up after (seconds)",
+          value: values.timeout,
+          onInput: set("timeout"),
+          problem: problems.timeoutSeconds,
+          inputMode: "numeric",
+        }),
+        h(Field, {
+          name: "key",
+          label: "Idempotency key",
+          value: values.key,
+          onInput: set("key"),
+          maxLength: 255,
+          help: "The same key gives the same work only once in a day",
+        }),
       ),
     ),
   ];
@@ -181,9 +341,17 @@ async function sendTask(values) {
     ...(values.timeout.trim() && { timeoutSeconds: number(values.timeout) }),
   };
   try {
-    const { spawnId, gateway, replayed } = await post("/api/spawn", body, values.key.trim() ? { "Idempotency-Key": values.key.trim() } : {});
+    const { spawnId, gateway, replayed } = await post(
+      "/api/spawn",
+      body,
+      values.key.trim() ? { "Idempotency-Key": values.key.trim() } : {},
+    );
     closeDialog();
-    say(replayed ? "This work had been given before: here is what became of it" : `${gateway?.name ?? "A gateway"} took the task`);
+    say(
+      replayed
+        ? "This work had been given before: here is what became of it"
+        : `${gateway?.name ?? "A gateway"} took the task`,
+    );
     visit({ spawn: spawnId });
   } catch (error) {
     // It is recorded, and followed: it must not be sent again.

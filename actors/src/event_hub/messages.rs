@@ -1,11 +1,12 @@
 //! What the hub takes, and how it gets there: publishers hand events over without waiting, and never more than the hub can hold.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use actix::prelude::*;
 use serde_json::Value;
 
+use super::shared::Shared;
 use super::subscriber::Subscription;
 use crate::event::{EventFilter, EventKind};
 use crate::machines::event_places::{Holder, NoPlace};
@@ -42,24 +43,6 @@ pub struct EndStreams;
 
 /// Events that may be on their way to the hub.
 const MAX_ON_THEIR_WAY: usize = 20_000;
-
-/// What hub and publishers know of each other: events between them, and what readers of the hub want.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    on_their_way: AtomicUsize,
-    lost: AtomicUsize,
-    /// The kinds that somebody follows.
-    pub(super) wanted: AtomicU16,
-    /// The number of the newest event that every subscriber was offered.
-    pub(super) newest: AtomicU64,
-}
-
-impl Shared {
-    /// How many events were dropped since the last call.
-    pub(super) fn take_lost(&self) -> usize {
-        self.lost.swap(0, Ordering::AcqRel)
-    }
-}
 
 /// Counts one event as on its way until dropped.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::messages::Shared;
+use super::shared::Shared;
 use crate::event::{Event, EventFilter};
 use crate::lagging_queue::{Capacity, LaggingReceiver, LaggingSender, Lossy, lagging_queue};
 use crate::machines::event_places::Holder;

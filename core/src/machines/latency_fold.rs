@@ -5,6 +5,14 @@ use std::time::{Duration, Instant};
 use crate::gateway_report::HealthPoint;
 use crate::gateway_report::Status;
 
+/// Round trips that are kept of a point.
+pub const MAX_SAMPLES: usize = 64;
+
+/// At most [`MAX_SAMPLES`] of these, evenly.
+pub fn thinned(samples: &[f64]) -> Vec<f64> {
+    samples.iter().step_by(samples.len().div_ceil(MAX_SAMPLES).max(1)).copied().collect()
+}
+
 /// What happened since the last point.
 #[derive(Debug, Clone)]
 pub struct LatencyFold {
@@ -16,6 +24,9 @@ pub struct LatencyFold {
     min_ms: f64,
     max_ms: f64,
     sum_ms: f64,
+    /// Every `stride`-th round trip.
+    kept: Vec<f64>,
+    stride: u32,
     misses: u32,
 }
 
@@ -31,6 +42,8 @@ impl LatencyFold {
             min_ms: 0.0,
             max_ms: 0.0,
             sum_ms: 0.0,
+            kept: Vec::new(),
+            stride: 1,
             misses: 0,
         }
     }
@@ -40,6 +53,13 @@ impl LatencyFold {
         self.min_ms = if self.samples == 0 { round_trip_ms } else { self.min_ms.min(round_trip_ms) };
         self.max_ms = if self.samples == 0 { round_trip_ms } else { self.max_ms.max(round_trip_ms) };
         self.sum_ms += round_trip_ms;
+        if self.samples.is_multiple_of(self.stride) {
+            if self.kept.len() >= MAX_SAMPLES {
+                self.kept = self.kept.iter().step_by(2).copied().collect();
+                self.stride = self.stride.saturating_mul(2);
+            }
+            self.kept.push(round_trip_ms);
+        }
         self.samples = self.samples.saturating_add(1);
         self.last_ms = Some(round_trip_ms);
     }
@@ -73,6 +93,7 @@ impl LatencyFold {
             latency_min_ms: (self.samples > 0).then_some(self.min_ms),
             latency_avg_ms: (self.samples > 0).then(|| self.sum_ms / f64::from(self.samples)),
             latency_max_ms: (self.samples > 0).then_some(self.max_ms),
+            samples: std::mem::take(&mut self.kept),
             misses: self.misses,
             error: error.map(str::to_owned),
         };
@@ -111,9 +132,20 @@ mod tests {
         assert_eq!(point.latency_min_ms, Some(2.0));
         assert_eq!(point.latency_avg_ms, Some(5.0));
         assert_eq!(point.latency_max_ms, Some(9.0));
-        assert_eq!(point.misses, 1);
+        assert_eq!((point.misses, &point.samples[..]), (1, &[2.0, 4.0, 9.0][..]));
         let next = fold.on_status(begin + 10 * MINUTE, 600_000, Status::Online, None).unwrap();
         assert_eq!((next.latency_ms, next.misses), (None, 0));
+    }
+
+    #[test]
+    fn of_very_many_round_trips_some_are_kept_from_the_whole_time() {
+        let mut fold = LatencyFold::new(MINUTE);
+        (0..1_000).for_each(|round_trip| fold.on_latency(f64::from(round_trip)));
+        let kept = fold.on_status(start(), 0, Status::Online, None).unwrap().samples;
+        assert!((32..=MAX_SAMPLES).contains(&kept.len()), "{}", kept.len());
+        assert!(kept[0] < 32.0 && kept[kept.len() / 2] > 300.0 && kept[kept.len() - 1] > 900.0, "{kept:?}");
+        assert_eq!(thinned(&[1.0, 2.0]), [1.0, 2.0]);
+        assert_eq!(thinned(&vec![1.0; 65]).len(), 33);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use gatewarden_api::ErrorBody;
+use gatewarden_api::access::{LinkAnswer, LinkBody};
 use gatewarden_api::gateway_record::{Gateway, GatewayList};
+use gatewarden_api::request::Request as _;
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
@@ -24,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Looks until it should be online, and until the known token is given to the daemon again.
 const LOOKS: u32 = 100;
 const LOOKS_BEFORE_TOKEN: u32 = 25;
+
+/// How long the link is good that is printed: somebody has to read it first.
+pub(super) const LINK_SECONDS: u32 = 300;
 
 /// Makes the daemon seed this gateway where it knows none. A seed that somebody configured stays.
 pub(super) fn seed(inputs: &mut Inputs, address: SocketAddr, encrypted: bool, credential: Option<&Secret>) {
@@ -105,6 +110,14 @@ pub(super) fn ensure(
         sleep(LOOK);
     }
     Err(seen)
+}
+
+/// A path of the daemon's pages that logs a browser in once.
+pub(super) fn login_link(daemon: SocketAddr, key: &Secret) -> Option<String> {
+    let body = LinkBody { seconds: Some(LINK_SECONDS) }.json();
+    let ask = Ask { headers: &[("X-API-Key", key.expose())], body: Some(&body) };
+    let reply = HttpClient::local(daemon, PATIENCE).ok()?.send("POST", "/api/auth/link", ask).ok()?;
+    serde_json::from_str::<LinkAnswer>(&reply.text).ok().map(|link| link.path)
 }
 
 fn put_token(body: &mut Value, credential: Option<&Secret>) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use gatewarden_protocol::Secret;
 
 use super::super::daemon::endpoint::reachable;
+use super::registration::LINK_SECONDS;
 use crate::config::{Config, Inputs};
 
 /// What there is to say.
@@ -25,7 +26,7 @@ pub(super) struct Words {
 
 impl Words {
     /// The whole text.
-    pub(super) fn text(&self, online: &Result<(), String>) -> String {
+    pub(super) fn text(&self, online: &Result<(), String>, login_link: Option<&str>) -> String {
         let scheme = if self.encrypted { "wss" } else { "ws" };
         let whose = if self.started_here { "started by this command" } else { "it was there already" };
         let state = match online {
@@ -43,7 +44,15 @@ impl Words {
             (_, Some(file)) => format!("admin key  in {}", file.display()),
             (_, None) => "admin key  as you configured it".to_owned(),
         });
-        lines.push(format!("try out    http://{}/docs", self.daemon));
+        let daemon = reachable(self.daemon);
+        lines.push(match login_link {
+            Some(path) => format!(
+                "dashboard  http://{daemon}{path}\n           logs a browser in once, within {} minutes; then: gatewarden dashboard",
+                LINK_SECONDS / 60
+            ),
+            None => format!("dashboard  http://{daemon}/"),
+        });
+        lines.push(format!("API        http://{daemon}/docs"));
         if let (Some(agent), Ok(())) = (&self.agent, online) {
             let session = format!("agent:{agent}:main");
             lines.push("\nin another terminal, set the sample agent to work; control also takes kill:".to_owned());

@@ -28,8 +28,9 @@ const FIRST: Files = files! {
 const LATER: Files = files! {
     "app.css" "icon.svg"
     "components/chart.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/help.js"
-    "read.js" "components/list.js" "pages/sessions.js" "pages/spawns.js" "pages/agents.js" "pages/connections.js"
-    "pages/events.js" "pages/audit.js" "pages/devices.js" "pages/keys.js" "pages/status.js"
+    "read.js" "components/list.js"
+    "pages/sessions.js" "pages/spawns.js" "pages/agents.js" "pages/connections.js" "pages/events.js" "pages/audit.js"
+    "pages/keys.js" "pages/devices.js" "pages/status.js"
     "vendor/preact.js" "vendor/preact-hooks.js" "vendor/signals-core.js" "vendor/signals.js" "vendor/uplot.js" "vendor/uplot.css"
 };
 

@@ -7,7 +7,7 @@ use gatewarden_protocol::Secret;
 use url::form_urlencoded;
 
 use super::{ASSETS, head, page};
-use crate::http::access::open_session;
+use crate::http::access::{open_session, open_session_once};
 use crate::http::auth::{cross_origin, is_from_elsewhere};
 use crate::http::context::App;
 use crate::http::error::{ApiError, status_of};
@@ -15,13 +15,17 @@ use crate::http::input::read_small;
 
 pub(super) async fn show(request: HttpRequest) -> HttpResponse {
     let query = form_urlencoded::parse(request.query_string().as_bytes());
-    let (mut next, mut ended) = (String::new(), false);
+    let (mut next, mut once, mut ended) = (String::new(), Secret::new(""), false);
     for (name, value) in query {
         match &*name {
             "next" => next = value.into_owned(),
+            "once" => once = Secret::new(value),
             "ended" => ended = true,
             _ => {}
         }
+    }
+    if !once.is_empty() {
+        return link_form(&once);
     }
     let why = ended
         .then(|| Failure::new(ErrorCode::Unauthorized, "The browser session has ended").with_help("Log in again."));
@@ -56,15 +60,20 @@ async fn try_to(
         return Err(cross_origin());
     }
     let bytes = read_small(request, body.into_inner()).await?;
-    let mut key = Secret::from(String::new());
+    let (mut key, mut once) = (Secret::new(""), Secret::new(""));
     for (name, value) in form_urlencoded::parse(&bytes) {
         match &*name {
-            "api_key" => key = Secret::from(value.into_owned()),
+            "api_key" => key = Secret::new(value),
+            "once" => once = Secret::new(value),
             "next" => *next = value.into_owned(),
             _ => {}
         }
     }
-    let (cookie, _) = open_session(app, request, key.expose().trim()).await?;
+    let (cookie, _) = if once.is_empty() {
+        open_session(app, request, key.expose().trim()).await?
+    } else {
+        open_session_once(app, request, once.expose()).await?
+    };
     let onwards = (header::LOCATION, local(next));
     Ok(page(HttpResponse::SeeOther().cookie(cookie).insert_header(onwards).finish()))
 }
@@ -101,6 +110,17 @@ fn form(status: StatusCode, next: &str, why: Option<&Failure>) -> HttpResponse {
          </main>\n</body>\n</html>\n"
     );
     page(HttpResponse::build(status).body(html))
+}
+
+/// A link that logs in once: only the button uses it up, so that whoever loads links ahead does no harm.
+fn link_form(once: &Secret) -> HttpResponse {
+    let (head, once) = (head("Log in – gatewarden", &ASSETS), escaped(once.expose()));
+    let html = format!(
+        "{head}</head>\n<body class=\"login\">\n<main>\n<h1>gatewarden</h1>\n<form method=\"post\" action=\"/login\">\n\
+         <input type=\"hidden\" name=\"once\" value=\"{once}\">\n<p>This link logs this browser in to the dashboard, once.</p>\n\
+         <button type=\"submit\" class=\"main\" autofocus>Open the dashboard</button>\n</form>\n</main>\n</body>\n</html>\n"
+    );
+    page(HttpResponse::Ok().body(html))
 }
 
 /// In place of what concerns requests.

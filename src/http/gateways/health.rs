@@ -156,7 +156,9 @@ pub(crate) async fn read_health_history(_by: Authorized<GatewayViewer>, app: App
     };
     let since_ms = app.clock.wall_ms().saturating_sub(i64::from(hours.unwrap_or(24)).saturating_mul(3_600_000));
     let mut by_gateway: HashMap<GatewayId, Vec<HealthHistoryEntry>> = HashMap::new();
-    for entry in app.store.health_history(only, since_ms, limit.unwrap_or(300)).await? {
+    for entry in
+        app.store.health_history(only.as_ref().map(std::slice::from_ref), since_ms, limit.unwrap_or(300)).await?
+    {
         by_gateway.entry(entry.gateway_id).or_default().push(point(&entry.point));
     }
     let of_gateway = |view: &std::sync::Arc<GatewayView>| GatewayHistory {

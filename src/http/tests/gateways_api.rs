@@ -245,6 +245,7 @@ async fn history_is_grouped_by_gateway_with_entries_newest_first() {
     let now = harness.app.clock.wall_ms();
     let point = |age_s: i64, status: Status, latency: Option<f64>, error: Option<&str>| {
         let point = HealthPoint {
+            samples: Vec::new(),
             at_ms: now - age_s * 1000,
             status,
             latency_ms: latency,

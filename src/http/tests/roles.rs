@@ -35,6 +35,8 @@ fn table() -> Vec<Row> {
         row("GET", "/api/fleet", None, viewer),
         row("GET", "/api/gateways/1", None, viewer),
         row("GET", "/api/gateways/health/history", None, viewer),
+        row("GET", "/api/gateways/latency", None, [401, 401, 400, 400, 400]),
+        row("GET", "/api/gateways/1/latency", None, viewer),
         row("POST", "/api/gateways/health", None, viewer),
         row("POST", "/api/gateways/connect", Some(json!({"id": 1})), viewer),
         row("GET", "/api/events", None, viewer),
@@ -96,6 +98,8 @@ fn table() -> Vec<Row> {
         row("PATCH", "/api/v1/gateways/x", Some(json!({"name": "n"})), [401, 401, 403, 403, 400]),
         row("DELETE", "/api/v1/gateways/x", None, [401, 401, 403, 403, 400]),
         row("POST", "/api/v1/gateways/x/templates/sync", None, [401, 401, 403, 403, 400]),
+        row("GET", "/api/auth/session", None, viewer),
+        row("POST", "/api/auth/link", None, [401, 401, 201, 201, 201]),
         // The key is in the body; the headers don't matter.
         row("POST", "/api/auth/login", Some(json!({"api_key": super::support::CONFIGURED})), open),
         row("POST", "/api/auth/logout", None, open),

@@ -40,6 +40,7 @@ impl Recorder {
 
 fn push(writer: &HealthLogWriter, at_ms: i64) {
     let point = HealthPoint {
+        samples: Vec::new(),
         at_ms,
         status: Status::Online,
         latency_ms: None,

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 use gatewarden_core::gateway_report::{HealthPoint, Status};
 use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::latency_fold::thinned;
 
 use super::{ROWS_A_CHUNK, ROWS_AN_INSERT, cut_text, delete_some};
 use crate::error::StoreError;
@@ -23,7 +24,8 @@ const HOUR_MS: i64 = 3_600_000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthEntry {
     pub gateway_id: GatewayId,
-    /// The point. A thinned one stands for an hour: see [`StoreHandle::thin_health`].
+    /// Whether the point stands for an hour: see [`StoreHandle::thin_health`].
+    pub thinned: bool,
     pub point: HealthPoint,
 }
 
@@ -49,6 +51,7 @@ struct Row {
     misses: i64,
     error: Option<String>,
     thinned: bool,
+    samples: Option<String>,
 }
 
 impl Row {
@@ -64,13 +67,21 @@ impl Row {
             misses: i64::from(point.misses),
             error: point.error.as_ref().map(|text| cut_text(text, LONGEST_ERROR)),
             thinned: false,
+            samples: samples_text(&point.samples),
         }
+    }
+
+    /// None of a row that an earlier release wrote, and of one that can't be read.
+    fn samples(&self) -> Vec<f64> {
+        self.samples.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
     fn into_entry(self) -> HealthEntry {
         HealthEntry {
             gateway_id: GatewayId(self.gateway_id),
+            thinned: self.thinned,
             point: HealthPoint {
+                samples: self.samples(),
                 at_ms: self.at_ms,
                 status: self.status(),
                 latency_ms: self.latency_ms,
@@ -104,15 +115,16 @@ impl StoreHandle {
         .await
     }
 
-    /// Points since `since_ms` (wall ms) of one gateway, or of all: grouped by gateway, newest first in each, at most
+    /// Points since `since_ms` (wall ms) of these gateways, or of all: grouped by gateway, newest first in each, at most
     /// `limit` a gateway. For all gateways together no more than 200,000 points are read: a large fleet gets a smaller
     /// limit, the same for each.
     pub async fn health_history(
         &self,
-        only: Option<GatewayId>,
+        only: Option<&[GatewayId]>,
         since_ms: i64,
         limit: usize,
     ) -> Result<Vec<HealthEntry>, Failure> {
+        let only = only.map(|only| only.iter().map(|id| id.0).collect());
         self.read("read the health log", move |db| history(db, only, since_ms, limit)).await
     }
 
@@ -147,12 +159,12 @@ fn insert(db: &mut Db<'_>, rows: &[Row]) -> Result<(), StoreError> {
 
 fn history(
     db: &mut Db<'_>,
-    only: Option<GatewayId>,
+    only: Option<Vec<i64>>,
     since_ms: i64,
     limit: usize,
 ) -> Result<Vec<HealthEntry>, StoreError> {
     let ids = match only {
-        Some(id) => vec![id.0],
+        Some(ids) => ids,
         None => gateways::table.select(gateways::id).order(gateways::id).load(db.connection)?,
     };
     let fair_share = MAX_READ.checked_div(ids.len()).unwrap_or(MAX_READ).max(1);
@@ -232,10 +244,17 @@ fn fold(hour: i64, rows: &[Row]) -> Option<Row> {
         latency_min_ms: lowest,
         latency_avg_ms: average,
         latency_max_ms: highest,
+        samples: samples_text(&thinned(&rows.iter().flat_map(Row::samples).collect::<Vec<_>>())),
         misses: rows.iter().map(|row| row.misses).sum(),
         error: rows.iter().rev().find_map(|row| row.error.clone()),
         thinned: true,
     })
+}
+
+/// To a tenth of a millisecond.
+fn samples_text(samples: &[f64]) -> Option<String> {
+    let tenths: Vec<f64> = samples.iter().map(|ms| (ms * 10.0).round() / 10.0).collect();
+    if tenths.is_empty() { None } else { serde_json::to_string(&tenths).ok() }
 }
 
 fn badness(status: Status) -> u8 {
@@ -264,6 +283,7 @@ mod tests {
             misses: 1,
             error: None,
             thinned: false,
+            samples: samples_text(&latency_ms.into_iter().collect::<Vec<_>>()),
         }
     }
 
@@ -280,6 +300,7 @@ mod tests {
         assert_eq!(folded.latency_max_ms, Some(30.0));
         assert_eq!(folded.error.as_deref(), Some("refused"));
         assert!(folded.thinned);
+        assert_eq!(folded.samples(), [10.0, 30.0]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 fn point(at_ms: i64) -> HealthPoint {
     HealthPoint {
+        samples: vec![10.0, 12.5, 15.3],
         at_ms,
         status: Status::Degraded,
         latency_ms: Some(12.5),
@@ -26,7 +27,7 @@ async fn gateway(scratch: &Scratch, name: &str) -> GatewayId {
 }
 
 async fn times(scratch: &Scratch, id: GatewayId) -> Vec<i64> {
-    let entries = scratch.store.health_history(Some(id), i64::MIN, 10_000).await.unwrap();
+    let entries = scratch.store.health_history(Some(&[id]), i64::MIN, 10_000).await.unwrap();
     entries.into_iter().map(|entry| entry.point.at_ms).collect()
 }
 
@@ -41,9 +42,9 @@ async fn points_come_back_newest_first_and_grouped_by_gateway() {
     assert_eq!(found, vec![(a, 4), (b, 5)]);
     assert_eq!(entries[0].point, point(4));
     assert_eq!(times(&scratch, b).await, vec![5, 3, 1]);
-    let since = scratch.store.health_history(Some(b), 2, 10).await.unwrap();
+    let since = scratch.store.health_history(Some(&[b]), 2, 10).await.unwrap();
     assert_eq!(since.len(), 2);
-    assert_eq!(scratch.store.health_history(Some(GatewayId(999)), 0, 10).await.unwrap(), vec![]);
+    assert_eq!(scratch.store.health_history(Some(&[GatewayId(999)]), 0, 10).await.unwrap(), vec![]);
 }
 
 #[actix::test]
@@ -77,7 +78,7 @@ async fn thinning_keeps_a_full_day_then_hours_for_a_week_then_nothing() {
     }
     assert_eq!(done.removed, 2 * (3 * 24 * 12 - 7));
     assert_eq!(done.folded + done.removed, 2 * (10 * 24 * 12 - 24 * 12 - 7));
-    let hourly = scratch.store.health_history(Some(a), 0, 10_000).await.unwrap().pop().unwrap().point;
+    let hourly = scratch.store.health_history(Some(&[a]), 0, 10_000).await.unwrap().pop().unwrap().point;
     assert_eq!(
         (hourly.status, hourly.latency_min_ms, hourly.latency_max_ms),
         (Status::Degraded, Some(10.0), Some(15.25))

@@ -1,0 +1,1 @@
+ALTER TABLE health_log DROP COLUMN samples;
