@@ -321,9 +321,9 @@ function Controls({ sessionKey, gateway, session }) {
     h(
       "div",
       { class: "buttons" },
-      session?.status !== "paused" && order("pause", "Pause", "The session is paused"),
-      session?.status !== "active" && order("resume", "Resume", "The session goes on"),
-      order("kill", "End the run", "The run was ended", true),
+      !["paused", "completed"].includes(session?.status) && order("pause", "Pause", "The session is paused"),
+      !["active", "completed"].includes(session?.status) && order("resume", "Resume", "The session goes on"),
+      session?.status !== "completed" && order("kill", "End the run", "The run was ended", true),
       h("button", { type: "button", onClick: () => askForLabel(sessionKey, gateway, session) }, "Label…"),
       h("button", { type: "button", class: "danger", onClick: () => askToDelete(sessionKey, gateway) }, "Delete…"),
     ),
