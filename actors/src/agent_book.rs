@@ -5,10 +5,10 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use gatewarden_api::events::AgentStatusData;
+use serde_json::Value;
 
 use crate::error::Failure;
-use crate::event::EventKind;
 use crate::event_hub::EventPublisher;
 use crate::gateway_notice::AgentNews;
 use crate::ids::GatewayId;
@@ -182,17 +182,14 @@ impl AgentBook {
 
     /// Tells subscribers of a committed change of status.
     pub fn announce(&self, agent: &AgentRecord, from: AgentStatus) {
-        self.events.publish(
-            EventKind::AgentStatus,
-            json!({
-                "agent_id": agent.id,
-                "agent": agent.name,
-                "from": from,
-                "to": agent.status,
-                "gateway_id": agent.gateway_id,
-                "last_seen": agent.last_seen,
-            }),
-        );
+        self.events.tell(&AgentStatusData {
+            agent_id: agent.id,
+            agent: agent.name.clone(),
+            from: from.as_str().to_owned(),
+            to: agent.status.as_str().to_owned(),
+            gateway_id: agent.gateway_id.map(|id| id.0),
+            last_seen: agent.last_seen,
+        });
     }
 }
 

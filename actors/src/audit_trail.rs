@@ -1,9 +1,7 @@
 //! Where everything that was done or refused is told: to the audit log, and to the admins who follow events.
 
-use serde_json::Value;
-
 use crate::error::Failure;
-use crate::event::EventKind;
+use crate::event_data;
 use crate::event_hub::EventPublisher;
 use crate::store::batching::AuditLogWriter;
 use crate::store::records::AuditEntry;
@@ -42,7 +40,6 @@ impl AuditTrail {
     }
 
     fn tell(&self, entry: &AuditEntry) {
-        // An entry always renders.
-        self.events.publish(EventKind::Audit, serde_json::to_value(entry).unwrap_or(Value::Null));
+        self.events.tell(&event_data::audit(entry.clone()));
     }
 }

@@ -15,12 +15,11 @@ mod reports;
 use std::time::Duration;
 
 use actix::prelude::*;
-use serde_json::json;
+use gatewarden_api::events::{ConnectionCreatedData, ConnectionDisconnectedData};
 
 use crate::agent_book::{AgentBook, AgentKey};
 use crate::clock::Clock;
 use crate::error::Failure;
-use crate::event::EventKind;
 use crate::event_hub::EventPublisher;
 use crate::machines::silence::{SilenceWatch, Watched, allowance};
 use crate::store::handle::StoreHandle;
@@ -136,32 +135,18 @@ impl Actor for DirectConnectionsActor {
 impl Work {
     /// A tool connected, or is back after a silence.
     pub(super) fn announce_created(&self, connection: &ConnectionRecord, revived: bool) {
-        self.events.publish(
-            EventKind::ConnectionCreated,
-            json!({
-                "connection_id": connection.connection_id,
-                "agent_id": connection.agent_id,
-                "agent": connection.agent_name,
-                "tool_name": connection.tool_name,
-                "tool_version": connection.tool_version,
-                "revived": revived,
-            }),
-        );
+        let ConnectionRecord { connection_id, agent_id, agent_name: agent, tool_name, tool_version, .. } =
+            connection.clone();
+        self.events.tell(&ConnectionCreatedData { connection_id, agent_id, agent, tool_name, tool_version, revived });
     }
 
     /// A tool left (`closed`, `replaced`), was silent for too long (`silent`), or its agent was deleted (`agent_deleted`).
     pub(super) fn announce_ended(&self, connection: &ConnectionRecord, reason: &str) {
-        self.events.publish(
-            EventKind::ConnectionDisconnected,
-            json!({
-                "connection_id": connection.connection_id,
-                "agent_id": connection.agent_id,
-                "agent": connection.agent_name,
-                "tool_name": connection.tool_name,
-                "reason": reason,
-                "last_heartbeat": connection.last_heartbeat,
-            }),
-        );
+        let ConnectionRecord { connection_id, agent_id, agent_name: agent, tool_name, last_heartbeat, .. } =
+            connection.clone();
+        let reason = reason.to_owned();
+        let data = ConnectionDisconnectedData { connection_id, agent_id, agent, tool_name, reason, last_heartbeat };
+        self.events.tell(&data);
     }
 
     /// Tells how an agent's status changed by what was committed. What can't be read any more is no reason to fail.

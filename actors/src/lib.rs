@@ -17,6 +17,7 @@ pub mod clock_watch;
 mod deadline_timer;
 pub mod dialing;
 pub mod direct;
+pub mod event_data;
 pub mod event_hub;
 pub mod gateway;
 mod lagging_queue;

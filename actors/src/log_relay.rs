@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use gatewarden_protocol::{LogEntry, LogLevel};
-use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::error::{ErrorCode, Failure};
-use crate::event::EventKind;
+use crate::event_data;
 use crate::event_hub::EventPublisher;
 use crate::ids::GatewayId;
 use crate::log_watch::{LogBegin, LogDelivery, LogWish};
@@ -199,30 +198,19 @@ impl Relay {
             tokio::time::sleep(PAUSE).await;
         }
         let name = self.roster.get(self.id).map(|view| view.record.name.clone()).unwrap_or_default();
-        let data = match delivery {
-            LogDelivery::Entry { entry, .. } => event_data(self.id, &name, entry),
+        let entry = match delivery {
+            LogDelivery::Entry { entry, .. } => LogEntry::clone(entry),
             notice => {
                 // In the same shape, so that a reader of log entries sees it among them.
-                let entry = LogEntry {
+                LogEntry {
                     level: Some(LogLevel::Warn),
                     source: Some("gatewarden".to_owned()),
                     ..LogEntry::plain(&notice.sentence(&name))
-                };
-                event_data(self.id, &name, &entry)
+                }
             }
         };
-        self.events.publish(EventKind::Log, data);
+        self.events.tell(&event_data::log(self.id, &name, entry));
     }
-}
-
-/// A log entry as the data of an event: the entry's fields, `gateway_id` and `gateway`.
-pub fn event_data(id: GatewayId, gateway: &str, entry: &LogEntry) -> Value {
-    let mut data = serde_json::to_value(entry).unwrap_or_else(|_| json!({}));
-    if let Some(fields) = data.as_object_mut() {
-        fields.insert("gateway_id".to_owned(), json!(id));
-        fields.insert("gateway".to_owned(), json!(gateway));
-    }
-    data
 }
 
 #[cfg(test)]

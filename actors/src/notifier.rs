@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use serde_json::Value;
+use gatewarden_api::notifications::Notification;
 use tracing::{info, warn};
 
 use self::destination::Destination;
@@ -340,7 +340,7 @@ struct Decision {
     state: usize,
     step: Step,
     kept: NotificationMove,
-    body: Option<Value>,
+    body: Option<Notification>,
 }
 
 /// Forgets what earlier runs announced to destinations that are no longer configured. To be called at each start, also

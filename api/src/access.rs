@@ -1,13 +1,13 @@
 //! Keys, browser sessions, and who did what with them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use gatewarden_protocol::Secret;
 
+use crate::events::AuditData;
 use crate::gateway_record::MAX_TIME;
-use crate::names::{AuditResult, Role};
+use crate::names::Role;
 use crate::pages::Part;
 use crate::request::{Rule, request};
 use crate::rules::{capped, integer, over, raw, small, text, word};
@@ -126,38 +126,9 @@ pub struct AuditRow {
     pub id: i64,
     /// Unix seconds.
     pub at: i64,
-    /// The same in milliseconds.
-    pub at_ms: i64,
-    /// Who did it.
-    pub actor: AuditedBy,
-    /// The client's address; none for the daemon's own doings.
-    pub address: Option<String>,
-    /// The request's id, as in its `X-Request-Id`.
-    pub request_id: Option<String>,
-    /// What was done.
-    #[schema(example = "gateway.update")]
-    pub action: String,
-    /// To what.
-    #[schema(example = "gateway 3")]
-    pub target: Option<String>,
-    /// `ok`, `refused` (nothing happened), `failed` (it didn't work) or `unknown` (the daemon was stopped in the middle).
-    #[schema(value_type = AuditResult, example = "ok")]
-    pub result: String,
-    /// Method, route, status, error code, and which fields were sent; never their secrets.
-    #[schema(value_type = Object)]
-    pub details: Value,
-}
-
-/// Who did something.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct AuditedBy {
-    /// The key; null for the one of the configuration, for nobody, and for the daemon itself.
-    pub key_id: Option<i64>,
-    /// The key's name, `anonymous` without a good key, `system` for the daemon itself.
-    pub name: String,
-    /// What the key may do.
-    #[schema(value_type = Option<Role>)]
-    pub role: Option<String>,
+    /// What it was.
+    #[serde(flatten)]
+    pub entry: AuditData,
 }
 
 request! {

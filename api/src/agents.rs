@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::names::{AgentSource, AgentState, EndReason};
 use crate::pages::Part;
-use crate::request::{Rule, request};
+use crate::request::{Fields, Rule, request};
 use crate::rules::{
-    action, by, capped, check_text, clearable, id, integer, nested, number, object, over, text, text_or_nothing,
+    action, capped, check_text, clearable, id, integer, nested, number, object, over, rule, text, text_or_nothing,
     whole_number, word,
 };
 
@@ -55,8 +57,8 @@ pub struct Agent {
     /// Who made it known: `manual`, `gateway`, `cli` or `sync`.
     #[schema(value_type = AgentSource, example = "sync")]
     pub source: String,
-    /// Its configuration. `gateway_config.preferred_gateway` (an id or a name) says where its work goes first.
-    #[schema(value_type = Object)]
+    /// Its configuration: what an operator set, and what its gateway tells of it.
+    #[schema(value_type = AgentConfig)]
     pub config: Value,
     /// Whether it is the main agent of its gateway.
     pub is_gateway_main: bool,
@@ -72,6 +74,32 @@ pub struct Agent {
     /// Unix seconds.
     pub updated_at: i64,
 }
+
+/// Only the document's: the configuration is stored and shown as it was given.
+enum AgentConfig {}
+
+impl PartialSchema for AgentConfig {
+    fn schema() -> RefOr<Schema> {
+        let open = || {
+            ObjectBuilder::new()
+                .schema_type(Type::Object)
+                .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+        };
+        let gateway = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Integer, Type::Null]))
+            .description(Some("The id or the name of the gateway that its work goes to first"));
+        let ours = open().property("preferred_gateway", gateway);
+        let ours = ours
+            .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+            .description(Some("What the daemon reads"));
+        open()
+            .property("gateway_config", ours)
+            .description(Some("An agent's configuration; other fields are kept as they are"))
+            .into()
+    }
+}
+
+impl ToSchema for AgentConfig {}
 
 /// The agent is gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -418,23 +446,30 @@ fn agent_name() -> impl Rule<Out = String> {
 }
 
 fn agent_config() -> impl Rule<Out = Map<String, Value>> {
-    by(|fields, name| {
-        let config = object(64 * 1024).read(fields, name)?;
-        match config.get("gateway_config").filter(|value| !value.is_null()).map(Value::as_object) {
-            Some(None) => fields.wrong("config.gateway_config", "must be an object"),
-            // The form is checked here; whether there is such a gateway is only worth a warning.
-            Some(Some(ours)) => match ours.get("preferred_gateway") {
-                None | Some(Value::Null) => {}
-                Some(value) if whole_number(value).is_some_and(|id| id > 0) => {}
-                Some(Value::String(name)) if check_text(name, 1..=200).is_ok() => {}
-                Some(_) => {
-                    fields.wrong("config.gateway_config.preferred_gateway", "must be the id or the name of a gateway");
-                }
-            },
-            None => {}
+    rule(read_config, |schema| {
+        if let RefOr::T(Schema::Object(form)) = AgentConfig::schema() {
+            schema.properties = form.properties;
+            schema.additional_properties = form.additional_properties;
         }
-        Some(config)
     })
+}
+
+fn read_config(fields: &mut Fields<'_>, name: &str) -> Option<Map<String, Value>> {
+    let config = object(64 * 1024).read(fields, name)?;
+    match config.get("gateway_config").filter(|value| !value.is_null()).map(Value::as_object) {
+        Some(None) => fields.wrong("config.gateway_config", "must be an object"),
+        // The form is checked here; whether there is such a gateway is only worth a warning.
+        Some(Some(ours)) => match ours.get("preferred_gateway") {
+            None | Some(Value::Null) => {}
+            Some(value) if whole_number(value).is_some_and(|id| id > 0) => {}
+            Some(Value::String(name)) if check_text(name, 1..=200).is_ok() => {}
+            Some(_) => {
+                fields.wrong("config.gateway_config.preferred_gateway", "must be the id or the name of a gateway");
+            }
+        },
+        None => {}
+    }
+    Some(config)
 }
 
 /// A field under the first of these names that is there.

@@ -155,7 +155,7 @@ pub struct NodesDone {
     pub action: String,
     /// The gateway that did it.
     pub gateway_id: i64,
-    /// Its answer. After rotate-token it holds the device's new token, this once.
+    /// Its answer, in its form. After rotate-token it holds the device's new token, this once.
     #[schema(value_type = Object)]
     pub result: Value,
 }

@@ -288,19 +288,6 @@ pub struct FleetFigures {
     pub agents_count: i64,
 }
 
-/// What a `gateway.vitals` event says: what of the rows of `GET /api/fleet` is different since the one before it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
-pub struct FleetNews {
-    /// Gateways of which only figures are new: all figures of each.
-    pub figures: Vec<FleetFigures>,
-    /// New gateways, and those of which more is new: whole rows.
-    pub rows: Vec<FleetRow>,
-    /// Gateways that are gone.
-    pub removed: Vec<i64>,
-    /// Why the daemon doubts its own network; null while it doesn't.
-    pub self_doubt: Option<String>,
-}
-
 fn is_false(flag: &bool) -> bool {
     !flag
 }

@@ -221,9 +221,22 @@ pub struct LogEntry {
     pub session: Option<String>,
     /// The text, cut to 4,000 characters.
     pub message: String,
-    /// Values that the gateway attached; `{"left_out_bytes": n}` where they are larger than 4 KiB.
+    /// Values that the gateway attached, in its form; `{"left_out_bytes": n}` where they are larger than 4 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extra: Option<Value>,
+}
+
+impl From<gatewarden_protocol::LogEntry> for LogEntry {
+    fn from(entry: gatewarden_protocol::LogEntry) -> Self {
+        Self {
+            timestamp: entry.timestamp,
+            level: entry.level.map(|level| level.as_str().to_owned()),
+            source: entry.source,
+            session: entry.session,
+            message: entry.message,
+            extra: entry.extra,
+        }
+    }
 }
 
 /// The process.

@@ -4,9 +4,11 @@
 pub mod access;
 pub mod agents;
 pub mod daemon;
+pub mod events;
 pub mod gateway_record;
 pub mod gateways;
 pub mod names;
+pub mod notifications;
 pub mod organization;
 pub mod pages;
 pub mod request;
@@ -27,7 +29,7 @@ pub struct ErrorBody {
     /// Stable code for a program.
     #[schema(value_type = names::ErrorCode, example = "invalid_request")]
     pub code: String,
-    /// Machine-readable details, for instance `fields`: a list of offending fields with a sentence each.
+    /// Machine-readable details, by code; for instance `fields`: a list of offending fields with a sentence each.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub details: Option<Value>,

@@ -60,4 +60,19 @@ lists! {
     AuditResult
     /// Stable code of an error.
     ErrorCode
+    /// What happened to a session.
+    SessionChange ["created", "changed", "ended", "deleted"]
+    /// That more sessions changed than are told singly.
+    RestOfSessions ["more"]
+    /// What happened to a process of this machine.
+    ProcessChange [
+        "started", "verified", "unverified", "exited", "restarted_itself", "killed", "stopped", "gave_up", "orphan_ended",
+        "unknown"
+    ]
+    /// How a direct connection ended, or that its agent was deleted.
+    ConnectionEnd ["closed", "replaced", "silent", "agent_deleted"]
+    /// What can be wrong.
+    Condition
+    /// What a notification is about.
+    NotificationKind ["down", "blocked", "crash_loop", "failover", "network_doubt", "recovered"]
 }

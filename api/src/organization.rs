@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::gateway_record::GatewayRead;
+use crate::names::HealthStatus;
 use crate::pages::Part;
 use crate::request::request;
 use crate::rules::{capped, flag, raw};
+use crate::sessions::{HistoryEntry, Session};
 
 /// A page of gateways: the configured primary first, then by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -35,17 +39,18 @@ pub struct GatewayStatus {
     pub gateway_url: String,
     /// Its UUID, where it is registered.
     pub gateway_id: Option<String>,
-    /// `online`, `degraded`, `timeout`, `offline` or `unknown`; of a dial `online` or `offline`.
+    /// Of a dial `online` or `offline`.
+    #[schema(value_type = HealthStatus)]
     pub status: String,
     /// Its release, where known.
     pub version: Option<String>,
     /// Sessions, where known.
     pub sessions_count: Option<usize>,
-    /// The newest 50 of them.
+    /// The newest 50 of them, as in the list of sessions; of a dial in the gateway's own form.
     #[schema(value_type = Option<Vec<Object>>)]
     pub sessions: Option<Vec<Value>>,
     /// The session of the main agent, where there is one.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<SessionRead>)]
     pub main_session: Option<Value>,
     /// Why not, in one sentence.
     pub error: Option<String>,
@@ -69,14 +74,66 @@ pub struct GatewayCommands {
     pub commands: Vec<Value>,
 }
 
+/// Only the document's: `S` with other forms of these fields.
+fn with_fields<S: PartialSchema>(about: &str, fields: &[(&str, SchemaType, &str)]) -> RefOr<Schema> {
+    let mut schema = S::schema();
+    if let RefOr::T(Schema::Object(object)) = &mut schema {
+        object.description = Some(about.to_owned());
+        for (name, kind, text) in fields {
+            let field = ObjectBuilder::new().schema_type(kind.clone()).description(Some(*text));
+            object.properties.insert((*name).to_owned(), field.into());
+        }
+    }
+    schema
+}
+
+fn text_or_null() -> SchemaType {
+    SchemaType::from_iter([Type::String, Type::Null])
+}
+
+/// A session as in `/api/sessions`, in the terms of this API.
+pub enum SessionRead {}
+
+impl PartialSchema for SessionRead {
+    fn schema() -> RefOr<Schema> {
+        let fields = [
+            ("gateway_id", Type::String.into(), "The UUID of the gateway that holds it"),
+            ("updatedAt", text_or_null(), "When it last changed, RFC 3339"),
+            ("as_of", text_or_null(), "When its gateway last told of it, RFC 3339"),
+        ];
+        with_fields::<Session>("A session. What its gateway doesn't tell is null.", &fields)
+    }
+}
+
+impl ToSchema for SessionRead {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Session::schemas(schemas);
+    }
+}
+
+/// Something that was said, as in `/api/sessions/{key}/history`, in the terms of this API.
+pub enum HistoryEntryRead {}
+
+impl PartialSchema for HistoryEntryRead {
+    fn schema() -> RefOr<Schema> {
+        with_fields::<HistoryEntry>("Something that was said.", &[("timestamp", text_or_null(), "When, RFC 3339")])
+    }
+}
+
+impl ToSchema for HistoryEntryRead {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        HistoryEntry::schemas(schemas);
+    }
+}
+
 /// A page of sessions, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OrganizationSessions {
-    /// As in `/api/sessions`, but with the gateway's UUID as `gateway_id` and with RFC 3339 times.
-    #[schema(value_type = Vec<Object>)]
+    /// The page.
+    #[schema(value_type = Vec<SessionRead>)]
     pub sessions: Vec<Value>,
     /// The session of the gateway's main agent, where one gateway was asked for and has one.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<SessionRead>)]
     pub main_session: Option<Value>,
     /// Which part it is.
     #[serde(flatten)]
@@ -87,7 +144,7 @@ pub struct OrganizationSessions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OrganizationSession {
     /// As in the list.
-    #[schema(value_type = Object)]
+    #[schema(value_type = SessionRead)]
     pub session: Value,
 }
 
@@ -95,7 +152,7 @@ pub struct OrganizationSession {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OrganizationHistory {
     /// The newest entries, oldest first; `timestamp` in RFC 3339.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<HistoryEntryRead>)]
     pub history: Vec<Value>,
 }
 

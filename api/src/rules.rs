@@ -30,7 +30,7 @@ impl<T: Datum, R: Fn(&mut Fields<'_>, &str) -> Option<T>, L: Fn(&mut Object)> Ru
     }
 }
 
-fn rule<T: Datum>(
+pub(crate) fn rule<T: Datum>(
     read: impl Fn(&mut Fields<'_>, &str) -> Option<T>,
     limit: impl Fn(&mut Object),
 ) -> impl Rule<Out = T> {

@@ -94,7 +94,7 @@ pub struct SessionDone {
     pub gateway: String,
     /// The gateway's id.
     pub gateway_id: i64,
-    /// What the gateway answered.
+    /// What the gateway answered, in its form.
     #[schema(value_type = Object)]
     pub result: Value,
 }

@@ -38,7 +38,7 @@ pub struct SpawnAccepted {
     pub run_id: Option<String>,
     /// Process id, where the gateway says.
     pub pid: Option<i64>,
-    /// The gateway's reply; null in a replayed answer where it isn't known.
+    /// The gateway's reply, in its form; null in a replayed answer where it isn't known.
     #[schema(value_type = Option<Object>, required = true)]
     pub result: Value,
     /// Whether this is the recorded answer to an earlier request with the same Idempotency-Key.
@@ -95,7 +95,7 @@ pub struct Spawn {
     pub run_id: Option<String>,
     /// Process id on the gateway's host.
     pub pid: Option<i64>,
-    /// What came of it.
+    /// What came of it, in the gateway's form.
     #[schema(value_type = Option<Object>)]
     pub result: Option<Value>,
     /// What went wrong, with the gateway's words.

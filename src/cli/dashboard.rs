@@ -31,7 +31,7 @@ pub(super) fn run(args: &DashboardArgs) -> u8 {
             }
             let left = seconds_of(link.expires_at.saturating_sub(now_s()).max(0));
             format!(
-                "{url}\nOpen it in a browser on this machine: it logs in once, within {left}, as whose key made it."
+                "{url}\nOpen it in a browser on this machine: it logs in once, within {left}, with the role of your key."
             )
         })
     })

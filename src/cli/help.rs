@@ -17,7 +17,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("context add", "gatewarden context add prod https://warden.example --key-file ~/.config/warden.key"),
     ("context use", "gatewarden context use prod"),
     ("status", "gatewarden status\ngatewarden status --context prod --json"),
-    ("dashboard", "gatewarden dashboard\nxdg-open \"$(gatewarden dashboard --quiet)\""),
+    ("dashboard", "gatewarden dashboard\ngatewarden dashboard --quiet"),
     ("gateways list", "gatewarden gateways list\ngatewarden gateways ls -l site=a --status offline -o wide"),
     (
         "gateways add",

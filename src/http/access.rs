@@ -8,11 +8,12 @@ use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::event_data;
 use gatewarden_actors::store::records::{ApiKey, AuditRecord, Role, WebSession};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::access::{
-    AuditPage, AuditQuery, AuditRow, AuditedBy, Key, KeyList, LinkAnswer, LinkBody, LoginAnswer, LoginBody,
-    LogoutAnswer, NewKeyAnswer, NewKeyBody, Revoked, SessionAnswer,
+    AuditPage, AuditQuery, AuditRow, Key, KeyList, LinkAnswer, LinkBody, LoginAnswer, LoginBody, LogoutAnswer,
+    NewKeyAnswer, NewKeyBody, Revoked, SessionAnswer,
 };
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::request::Request as _;
@@ -291,22 +292,6 @@ pub(crate) async fn read_audit_log(_by: Authorized<Admin>, app: App, request: Ht
     Ok(HttpResponse::Ok().json(AuditPage { audit: records.into_iter().map(audit_row).collect(), next_before }))
 }
 
-fn audit_row(record: AuditRecord) -> AuditRow {
-    let entry = record.entry;
-    AuditRow {
-        id: record.id,
-        at: entry.at_ms.div_euclid(1000),
-        at_ms: entry.at_ms,
-        actor: AuditedBy {
-            key_id: entry.actor.key_id,
-            name: entry.actor.name,
-            role: entry.actor.role.map(|role| role.as_str().to_owned()),
-        },
-        address: entry.address,
-        request_id: entry.request_id,
-        action: entry.action,
-        target: entry.target,
-        result: entry.result.as_str().to_owned(),
-        details: entry.details,
-    }
+fn audit_row(AuditRecord { id, entry }: AuditRecord) -> AuditRow {
+    AuditRow { id, at: entry.at_ms.div_euclid(1000), entry: event_data::audit(entry) }
 }

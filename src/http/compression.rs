@@ -61,7 +61,7 @@ pub(crate) async fn compress<B: MessageBody + 'static>(
 }
 
 /// None where there is no memory for it.
-fn gzip(whole: &Bytes) -> Option<Bytes> {
+pub(crate) fn gzip(whole: &Bytes) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(whole.len() / 4), LEVEL);
     encoder.write_all(whole).ok()?;
     encoder.finish().ok().map(Bytes::from)

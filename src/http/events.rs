@@ -34,7 +34,7 @@ pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
 
 /// Follow what happens (server-sent events)
 ///
-/// Each event has a type, a number that grows by one, and JSON: `{"type","ts","data"}` with `ts` in milliseconds. A client
+/// Each event has a type, a number that grows by one, and JSON: `{"type","ts","data"}` with `ts` in milliseconds, in the form of the schema `Event`. A client
 /// that comes back with the last number that it saw gets what it missed, or an event `reset` where that is not possible:
 /// then it should read the state anew. One that reads too slowly loses its oldest waiting events and is told how many
 /// with an event `lagged`. A comment line comes every 15 s, every 3 s where log entries were asked for. Events of the type

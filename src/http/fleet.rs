@@ -75,9 +75,7 @@ pub(crate) fn start_vitals(app: &App) {
             let events = app.events.clone();
             // Thousands of rows take a while.
             let news = web::block(move || app.vitals.news(&app.roster)).await.unwrap_or_default();
-            for news in news {
-                events.publish(EventKind::GatewayVitals, serde_json::to_value(news).unwrap_or_default());
-            }
+            news.iter().for_each(|news| events.tell(news));
         }
     });
 }

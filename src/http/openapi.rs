@@ -1,6 +1,9 @@
 //! The OpenAPI document: put together from the handlers that are routed, so that it can't miss one. What every operation behind
 //! a key has in common is added here.
 
+mod examples;
+mod sent;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -14,6 +17,7 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::{BreakerState, Phase, Status};
+use gatewarden_actors::machines::notification::Condition;
 use gatewarden_actors::machines::routing::RouteReason;
 use gatewarden_actors::machines::spawn_state::SpawnState;
 use gatewarden_actors::processes::view::ProcessState;
@@ -35,6 +39,7 @@ use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use self::examples::Examples;
 use super::auth::SESSION_COOKIE;
 use super::compression::takes_gzip;
 use super::context::App;
@@ -159,6 +164,7 @@ fn names() -> Vec<(Cow<'static, str>, Vec<&'static str>)> {
         list::<names::EndReason, _, _>(EndReason::ALL, EndReason::as_str),
         list::<names::Role, _, _>(Role::ALL, Role::as_str),
         list::<names::AuditResult, _, _>(AuditResult::ALL, AuditResult::as_str),
+        list::<names::Condition, _, _>(Condition::ALL, Condition::as_str),
     ]
 }
 
@@ -166,10 +172,18 @@ fn names() -> Vec<(Cow<'static, str>, Vec<&'static str>)> {
 pub(crate) fn document(routes: impl FnOnce(&mut ServiceConfig<'_>)) -> utoipa::openapi::OpenApi {
     let app = actix_web::App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes);
     let mut document = app.split_for_parts().1;
+    sent::put_in(&mut document);
     put_names_in(&mut document);
+    let examples = Examples::of(&document);
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
-        operations.into_iter().flatten().for_each(complete);
+        for operation in operations.into_iter().flatten() {
+            complete(operation);
+            examples.put_into(operation);
+        }
+    }
+    for item in document.webhooks.iter_mut().flat_map(|webhooks| webhooks.paths.values_mut()) {
+        item.post.iter_mut().for_each(|operation| examples.put_into_webhook(operation));
     }
     document
 }

@@ -5,7 +5,8 @@ use std::mem::replace;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
-use gatewarden_api::gateway_record::{FleetNews, FleetRow};
+use gatewarden_api::events::GatewayVitalsData;
+use gatewarden_api::gateway_record::FleetRow;
 
 use super::gateways::record;
 
@@ -41,8 +42,8 @@ impl Told {
     }
 
     /// What is different from what was told before.
-    fn since(&self, mut before: Self) -> Vec<FleetNews> {
-        let fresh = || FleetNews { self_doubt: self.self_doubt.clone(), ..FleetNews::default() };
+    fn since(&self, mut before: Self) -> Vec<GatewayVitalsData> {
+        let fresh = || GatewayVitalsData { self_doubt: self.self_doubt.clone(), ..GatewayVitalsData::default() };
         let mut all = Vec::new();
         let mut news = fresh();
         for (id, view) in &self.views {
@@ -80,7 +81,7 @@ impl Vitals {
     }
 
     /// What is new since the last call.
-    pub(crate) fn news(&self, roster: &RosterReader) -> Vec<FleetNews> {
+    pub(crate) fn news(&self, roster: &RosterReader) -> Vec<GatewayVitalsData> {
         self.with(|told| {
             if told.as_ref().is_some_and(|told| told.version == roster.version()) {
                 return Vec::new();
@@ -105,11 +106,12 @@ impl Vitals {
 #[cfg(test)]
 mod tests {
     use gatewarden_actors::gateway_record::GatewaySpec;
-    use gatewarden_actors::gateway_report::{GatewayReport, Phase, Status};
+    use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
     use gatewarden_actors::ids::GatewayId;
     use gatewarden_actors::registry::roster::RosterWriter;
 
     use super::*;
+    use crate::http::compression::gzip;
 
     fn view(id: i64, report: GatewayReport) -> GatewayView {
         let spec = GatewaySpec::at(format!("gateway-{id:05}"), format!("host-{}.example.com", id % 977), 18_789);
@@ -155,6 +157,32 @@ mod tests {
         vitals.end();
         roster.publish(view(2, online(4.0)));
         assert_eq!(vitals.news(&roster.reader()), [], "nobody was told anything that this could be compared with");
+    }
+
+    #[test]
+    fn ten_thousand_rows_take_little_on_the_wire() {
+        let rows = (0..10_000_i64).map(|id| {
+            let scattered = id.wrapping_mul(7_919) % 9_973;
+            let mut report = online(f64::from(u16::try_from(scattered % 400).unwrap()));
+            report.since_ms = 1_795_000_000_000 + scattered * 37_000;
+            report.as_of_ms = 1_795_381_641_000 + scattered % 30 * 1_000;
+            report.last_seen_ms = Some(report.as_of_ms);
+            (report.version, report.protocol) = (Some("2026.9.6".to_owned()), Some(4));
+            (report.sessions_count, report.agents_count) = (u32::try_from(scattered % 7).ok(), Some(3));
+            if id % 20 == 0 {
+                report.status = Status::Offline;
+                report.next_attempt_ms = Some(report.as_of_ms + scattered);
+                report.last_error = Some(Problem {
+                    code: "connection_refused".to_owned(),
+                    message: format!("Gateway \"gateway-{id:05}\" (host-{scattered}:18789) refused the connection."),
+                    help: "Check that the gateway runs, and host and port of its record.".to_owned(),
+                });
+            }
+            row(&view(id + 1, report))
+        });
+        let whole = serde_json::to_vec(&rows.collect::<Vec<_>>()).unwrap();
+        let sent = gzip(&whole.into()).unwrap().len();
+        assert!(sent < 240_000, "{sent} bytes, which leaves too little of 300 KB for the page itself");
     }
 
     #[test]

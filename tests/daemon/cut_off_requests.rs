@@ -187,6 +187,7 @@ fn example(method: &str, route: &str, subjects: &Subjects, name: &str) -> Option
         ("POST", "/api/keys") => (route.to_owned(), Some(json!({"name": name, "role": "viewer"}))),
         ("DELETE", "/api/keys/{id}") => (route.replace("{id}", "1"), None),
         ("POST", "/api/auth/login") => (route.to_owned(), Some(json!({"api_key": ADMIN_KEY}))),
+        ("POST", "/api/auth/link") => (route.to_owned(), None),
         ("POST", "/api/auth/logout") => (route.to_owned(), None),
         _ => return None,
     };

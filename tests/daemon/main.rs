@@ -47,6 +47,8 @@ mod connections;
 #[cfg(test)]
 mod cut_off_requests;
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod dashboard_data;
 #[cfg(test)]
 mod database_trouble;

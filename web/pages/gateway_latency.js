@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get } from "../api.js";
 import { Fault, Moment } from "../components/basics.js";
 import { LatencyChart } from "../components/chart.js";
-import { capitalized, duration, milliseconds } from "../format.js";
+import { capitalized, counted, duration, milliseconds } from "../format.js";
 
 /** How often it is read anew. */
 const EVERY_MS = 60_000;
@@ -18,7 +18,15 @@ export function LatencyPanel({ id }) {
     const ended = new AbortController();
     const read = async () => {
       try {
-        setData(await get(`/api/gateways/${id}/latency?bucket=15m&hours=24`, ended.signal));
+        const { from, to, gateways } = await get(`/api/gateways/${id}/latency?bucket=15m&hours=24`, ended.signal);
+        const { buckets, outages } = gateways[0];
+        // What lasts ends where the picture does.
+        setData({
+          from,
+          to,
+          buckets,
+          outages: outages.map((/** @type {any} */ one) => ({ ...one, to: one.to ?? to })),
+        });
         setError(null);
       } catch (fault) {
         if (!ended.signal.aborted) setError(fault);
@@ -49,7 +57,7 @@ export function LatencyPanel({ id }) {
       h(
         "p",
         { class: "quiet" },
-        `Away ${data.outages.length} times, ${duration(data.outages.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + (one.to ?? data.to) - one.from, 0))} in all.`,
+        `Not online ${counted(data.outages.length, "time")}, ${duration(data.outages.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.to - one.from, 0))} in all.`,
       ),
     data &&
       isTable &&
@@ -97,7 +105,7 @@ export function LatencyPanel({ id }) {
               h(
                 "tr",
                 null,
-                ["Away from", "Until", "As"].map((name) => h("th", { key: name, scope: "col" }, name)),
+                ["Not online from", "Until", "As"].map((name) => h("th", { key: name, scope: "col" }, name)),
               ),
             ),
             h(
@@ -108,7 +116,7 @@ export function LatencyPanel({ id }) {
                   "tr",
                   { key: one.from },
                   h("td", null, h(Moment, { ms: one.from * 1000 })),
-                  h("td", null, h(Moment, { ms: (one.to ?? data.to) * 1000 })),
+                  h("td", null, h(Moment, { ms: one.to * 1000 })),
                   h("td", null, capitalized(one.status)),
                 ),
               ),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::shared::Shared;
 use super::subscriber::Subscription;
 use crate::event::{EventFilter, EventKind};
+use crate::event_data::EventData;
 use crate::machines::event_places::{Holder, NoPlace};
 
 /// From [`EventPublisher`]: number, keep and deliver one event. No reply; the hub never refuses.
@@ -64,6 +65,12 @@ pub struct EventPublisher {
 impl EventPublisher {
     pub(super) fn new(hub: Recipient<Publish>, shared: Arc<Shared>) -> Self {
         Self { hub, shared }
+    }
+
+    /// Publishes an event with this data.
+    pub fn tell<D: EventData>(&self, data: &D) {
+        // Data always renders.
+        self.publish(D::KIND, serde_json::to_value(data).unwrap_or_default());
     }
 
     /// Publishes one event. Where the hub can't keep up the event is dropped and every subscriber is told to read the

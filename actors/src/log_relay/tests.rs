@@ -1,8 +1,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use serde_json::{Value, json};
+
 use super::*;
 use crate::event::EventFilter;
+use crate::event::EventKind;
 use crate::event_hub::EventHubActor;
 use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::{Delivery, Subscription};

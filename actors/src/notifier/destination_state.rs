@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
+use gatewarden_api::notifications::Notification;
 use tracing::{debug, error, info, warn};
 
 use super::destination::Destination;
@@ -98,7 +98,7 @@ impl DestinationState {
         told: &[&Step],
         fleet: &Fleet<'_>,
         doubt: Option<&str>,
-    ) -> (NotificationMove, Option<Value>) {
+    ) -> (NotificationMove, Option<Notification>) {
         let name = |step: &Step| self.names.get(&step.topic).cloned().unwrap_or_else(|| name_of(step.topic, fleet));
         let names: Vec<String> = told.iter().map(|step| name(step)).collect();
         let stories: Vec<Story<'_>> = names
@@ -123,9 +123,11 @@ impl DestinationState {
                 Change::Moved { .. } | Change::Reminded => EpisodeMove::GoOn,
                 Change::Closed { .. } => EpisodeMove::End,
             },
-            notification: body
-                .as_ref()
-                .map(|body| NewNotification { notification_id: episode.notification_id(), body: body.to_string() }),
+            notification: body.as_ref().map(|body| NewNotification {
+                notification_id: episode.notification_id(),
+                // It always renders.
+                body: serde_json::to_string(body).unwrap_or_default(),
+            }),
             episode: EpisodeRecord {
                 destination: self.destination.name.clone(),
                 subject: step.topic.subject.to_string(),
@@ -142,7 +144,13 @@ impl DestinationState {
     }
 
     /// A step is stored: its notification waits.
-    pub(super) fn took_note(&mut self, step: &Step, kept: &NotificationMove, body: &Option<Value>, row: Option<i64>) {
+    pub(super) fn took_note(
+        &mut self,
+        step: &Step,
+        kept: &NotificationMove,
+        body: &Option<Notification>,
+        row: Option<i64>,
+    ) {
         match step.change {
             Change::Opened { .. } => {
                 self.names.insert(step.topic, kept.episode.subject_name.clone());
@@ -153,7 +161,7 @@ impl DestinationState {
             Change::Moved { .. } | Change::Reminded => {}
         }
         let (Some(row), Some(notification)) = (row, &kept.notification) else { return };
-        let text = body.as_ref().and_then(|body| body.get("text")).and_then(Value::as_str);
+        let text = body.as_ref().map(|body| body.text.as_str());
         info!(
             notification.id = %notification.notification_id,
             notification.destination = %self.destination.name,

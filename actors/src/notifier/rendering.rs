@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use gatewarden_api::events::GatewayOrNone;
+use gatewarden_api::notifications::{DigestGateway, Notification, NotifiedGateway, NotifiedProcess, NotifiedState};
+use gatewarden_api::spawn::GatewayName;
 
 use super::observing::{Fleet, NOBODY};
+use crate::event_data;
 use crate::ids::GatewayId;
 use crate::machines::notification::{Change, Condition, Step, Subject};
 use crate::registry::roster::GatewayView;
@@ -27,45 +30,45 @@ pub(super) struct Story<'a> {
 }
 
 /// What is sent. Never longer than a few KB: names and sentences are bounded where they come in.
-pub(super) fn render(step: &Step, story: &Story<'_>) -> Value {
+pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
     let kind = match step.change {
         Change::Closed { .. } => "recovered",
         Change::Opened { .. } | Change::Moved { .. } | Change::Reminded => step.topic.condition.as_str(),
     };
-    let mut body = Map::new();
-    let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
-    put("id", json!(step.episode.notification_id()));
-    put("kind", json!(kind));
-    put("condition", json!(step.topic.condition.as_str()));
-    put("text", json!(sentence(step, story)));
-    put("at_ms", json!(step.episode.announced_ms));
-    put("began_ms", json!(step.episode.began_ms));
-    put("ended_ms", json!(ended_ms(step)));
-    put("episode", json!(step.episode.id));
-    put("sequence", json!(step.episode.sequence));
-    put("reminder", json!(step.change == Change::Reminded));
-    put("flapping", json!(step.change == Change::Opened { flapping: true }));
-    put("removed", json!(step.change == Change::Closed { removed: true }));
-    put("destination", json!(story.destination));
-    put("installation", json!(story.installation));
+    let mut body = Notification {
+        id: step.episode.notification_id(),
+        kind: kind.to_owned(),
+        condition: step.topic.condition.as_str().to_owned(),
+        text: sentence(step, story),
+        at_ms: step.episode.announced_ms,
+        began_ms: step.episode.began_ms,
+        ended_ms: ended_ms(step),
+        episode: step.episode.id.clone(),
+        sequence: step.episode.sequence,
+        reminder: step.change == Change::Reminded,
+        flapping: step.change == Change::Opened { flapping: true },
+        removed: step.change == Change::Closed { removed: true },
+        destination: story.destination.to_owned(),
+        installation: story.installation.to_owned(),
+        gateway: None,
+        configured: None,
+        acting: None,
+        reason: None,
+        count: None,
+        gateways: None,
+    };
     match (step.topic.subject, step.topic.condition) {
-        (Subject::Gateway(id), _) => {
-            put("gateway", gateway(id, story));
-        }
+        (Subject::Gateway(id), _) => body.gateway = Some(gateway(id, story)),
         (Subject::Fleet, Condition::Failover) => {
             let acting = story.fleet.acting;
-            put(
-                "configured",
-                json!({ "id": configured(story).map(|view| view.record.id), "name": story.subject_name }),
-            );
-            put("acting", acting.map_or(Value::Null, |acting| json!({ "id": acting.id, "name": acting.name })));
-            put("reason", acting.map_or(Value::Null, |acting| json!(acting.reason)));
+            let id = configured(story).map(|view| view.record.id.0);
+            body.configured = Some(GatewayOrNone { id, name: Some(story.subject_name.to_owned()) });
+            body.acting = Some(acting.map(|acting| GatewayName { id: acting.id.0, name: Some(acting.name.clone()) }));
+            body.reason = Some(acting.map(|acting| acting.reason.clone()));
         }
-        (Subject::Fleet, _) => {
-            put("reason", json!(story.doubt));
-        }
+        (Subject::Fleet, _) => body.reason = Some(story.doubt.map(str::to_owned)),
     }
-    Value::Object(body)
+    body
 }
 
 /// When a condition that is over ended.
@@ -75,21 +78,21 @@ fn ended_ms(step: &Step) -> Option<i64> {
 }
 
 /// Makes a notification of the first of many steps of a kind that of all: how many there are, and the first of them.
-pub(super) fn widen(body: &mut Value, steps: &[&Step], stories: &[Story<'_>]) {
-    let (Some(first), Some(body)) = (steps.first(), body.as_object_mut()) else { return };
+pub(super) fn widen(body: &mut Notification, steps: &[&Step], stories: &[Story<'_>]) {
+    let Some(first) = steps.first() else { return };
     let mut named = Vec::new();
     let mut names = Vec::new();
     for (step, story) in steps.iter().zip(stories).take(MOST_NAMED) {
         let Subject::Gateway(id) = step.topic.subject else { continue };
         let view = find(id, story);
         let name = view.map_or(story.subject_name, |view| &view.record.name);
-        named.push(json!({
-            "id": id,
-            "name": name,
-            "episode": step.episode.id,
-            "status": view.map(|view| view.report.status),
-            "error": view.and_then(|view| view.report.last_error.as_ref()).map(|problem| &problem.code),
-        }));
+        named.push(DigestGateway {
+            id: id.0,
+            name: name.to_owned(),
+            episode: step.episode.id.clone(),
+            status: view.map(|view| view.report.status.as_str().to_owned()),
+            error: view.and_then(|view| view.report.last_error.as_ref()).map(|problem| problem.code.clone()),
+        });
         names.push(name);
     }
     let count = steps.len();
@@ -106,14 +109,11 @@ pub(super) fn widen(body: &mut Value, steps: &[&Step], stories: &[Story<'_>]) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let text = format!("{still}{count} gateways {happened}: {}{more}.", names.join(", "));
-    let began_ms = steps.iter().map(|step| step.episode.began_ms).min();
-    body.remove("gateway");
-    for (name, value) in
-        [("text", json!(text)), ("began_ms", json!(began_ms)), ("count", json!(count)), ("gateways", json!(named))]
-    {
-        body.insert(name.to_owned(), value);
-    }
+    body.text = format!("{still}{count} gateways {happened}: {}{more}.", names.join(", "));
+    body.began_ms = steps.iter().map(|step| step.episode.began_ms).min().unwrap_or(body.began_ms);
+    body.gateway = None;
+    body.count = Some(count);
+    body.gateways = Some(named);
 }
 
 fn find<'a>(id: GatewayId, story: &'a Story<'_>) -> Option<&'a GatewayView> {
@@ -124,26 +124,24 @@ fn configured<'a>(story: &'a Story<'_>) -> Option<&'a GatewayView> {
     story.fleet.views.iter().find(|view| view.record.is_primary).map(AsRef::as_ref)
 }
 
-fn gateway(id: GatewayId, story: &Story<'_>) -> Value {
-    match find(id, story) {
-        Some(view) => json!({
-            "id": id,
-            "name": view.record.name,
-            "labels": view.record.labels,
-            "status": view.report.status,
-            "phase": view.report.phase,
-            "since_ms": view.report.since_ms,
-            "last_seen_ms": view.report.last_seen_ms,
-            "next_attempt_ms": view.report.next_attempt_ms,
-            "error": view.report.last_error,
-            "process": view.process.as_ref().map(|process| json!({
-                "state": process.state.as_str(),
-                "restarts": process.restarts,
-                "reason": process.reason,
-            })),
+fn gateway(id: GatewayId, story: &Story<'_>) -> NotifiedGateway {
+    let view = find(id, story);
+    let state = view.map(|view| NotifiedState {
+        labels: view.record.labels.clone(),
+        status: view.report.status.as_str().to_owned(),
+        phase: view.report.phase.as_str().to_owned(),
+        since_ms: view.report.since_ms,
+        last_seen_ms: view.report.last_seen_ms,
+        next_attempt_ms: view.report.next_attempt_ms,
+        error: view.report.last_error.as_ref().map(event_data::last_error),
+        process: view.process.as_ref().map(|process| NotifiedProcess {
+            state: process.state.as_str().to_owned(),
+            restarts: process.restarts,
+            reason: process.reason.clone(),
         }),
-        None => json!({ "id": id, "name": story.subject_name }),
-    }
+    });
+    let name = view.map_or(story.subject_name, |view| &view.record.name).to_owned();
+    NotifiedGateway { id: id.0, name, state }
 }
 
 fn sentence(step: &Step, story: &Story<'_>) -> String {

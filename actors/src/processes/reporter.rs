@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use gatewarden_api::events::GatewayProcessData;
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::Shared;
 use super::messages::{JoinRegistry, LinkSeen, ProcessAction, ProcessAnswer, ProcessNotice};
 use super::view::{ProcessState, ProcessView, Verified, findings};
 use crate::error::{ErrorCode, Failure};
-use crate::event::EventKind;
 use crate::gateway_record::{ProcessSource, SharedRecord};
 use crate::ids::GatewayId;
 use crate::machines::process_verification::{Verdict, Verification};
@@ -91,21 +91,17 @@ impl ProcessReporter {
             }
             _ => tracing::info!(gateway.id = id, gateway.name = %name, process, pid, change, "{message}"),
         }
-        self.shared.events.publish(EventKind::GatewayProcess, self.event(change, message));
-    }
-
-    fn event(&self, change: &'static str, message: &str) -> Value {
-        json!({
-            "gateway_id": self.record.id,
-            "gateway": self.record.name,
-            "kind": self.view.source.kind(),
-            "process": self.view.source.name(),
-            "change": change,
-            "state": self.view.state,
-            "pid": self.view.pid,
-            "restarts": self.view.restarts,
-            "message": message,
-        })
+        self.shared.events.tell(&GatewayProcessData {
+            gateway_id: id,
+            gateway: name.clone(),
+            kind: self.view.source.kind().to_owned(),
+            process: process.to_owned(),
+            change: change.to_owned(),
+            state: self.view.state.as_str().to_owned(),
+            pid,
+            restarts: self.view.restarts,
+            message: message.to_owned(),
+        });
     }
 
     /// This is done now: those who wait for something that can't come any more are told.

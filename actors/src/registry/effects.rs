@@ -1,14 +1,17 @@
 //! Carries out what the fleet says, in order, and tells people: log, subscribers, audit.
 
 use actix::prelude::*;
+use gatewarden_api::events::{
+    GatewayBlockedData, GatewayOrNone, GatewayPrimaryData, GatewayStatusData, SpawnResultData,
+};
+use gatewarden_api::spawn::GatewayName;
 use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, SpawnBatch, answer_lost, not_given};
-use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
 use super::roster::ActingPrimary;
 use super::{GRACE, RegistryActor, moment_of};
 use crate::agent_book::AgentBook;
-use crate::event::EventKind;
+use crate::event_data;
 use crate::gateway::messages::{GatewayCommand, NoAnswer};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord};
 use crate::gateway_report::{GatewayReport, Status};
@@ -175,30 +178,28 @@ impl RegistryActor {
         match notice {
             Notice::StatusChanged(record, from, report) => {
                 log_status_change(&record, from, &report);
-                let change = json!({
-                    "gateway_id": record.id,
-                    "gateway": record.name,
-                    "from": from,
-                    "to": report.status,
-                    "phase": report.phase,
-                    "source": report.source,
-                    "latency": report.latency_ms,
-                    "error": report.last_error,
+                self.events.tell(&GatewayStatusData {
+                    gateway_id: record.id.0,
+                    gateway: record.name.clone(),
+                    from: from.as_str().to_owned(),
+                    to: report.status.as_str().to_owned(),
+                    phase: report.phase.as_str().to_owned(),
+                    source: report.source.as_str().to_owned(),
+                    latency: report.latency_ms,
+                    error: report.last_error.as_ref().map(event_data::last_error),
                 });
-                self.events.publish(EventKind::GatewayStatus, change);
             }
             Notice::Blocked(record, report, same_status) => {
                 if same_status {
                     log_status_change(&record, report.status, &report);
                 }
-                let blocked = json!({
-                    "gateway_id": record.id,
-                    "gateway": record.name,
-                    "status": report.status,
-                    "error": report.last_error,
-                    "pairing": report.pairing,
+                self.events.tell(&GatewayBlockedData {
+                    gateway_id: record.id.0,
+                    gateway: record.name.clone(),
+                    status: report.status.as_str().to_owned(),
+                    error: report.last_error.as_ref().map(event_data::last_error),
+                    pairing: report.pairing.as_ref().map(event_data::pairing),
                 });
-                self.events.publish(EventKind::GatewayBlocked, blocked);
             }
             Notice::HeldDown(record, held) => {
                 warn!(gateway.id = record.id.0, gateway.name = %record.name, held_s = held.as_secs(),
@@ -233,7 +234,7 @@ impl RegistryActor {
             }
             Notice::SpawnStored(record) => {
                 self.metrics.count_spawn(record.state);
-                self.events.publish(EventKind::SpawnResult, spawn_event(&record));
+                self.events.tell(&spawn_event(&record));
             }
             Notice::SpawnsNotStored(spawn_ids, failure) => {
                 let first = spawn_ids.first().map(String::as_str).unwrap_or_default();
@@ -248,10 +249,10 @@ impl RegistryActor {
         let (from, to, reason) = (shown(change.from), shown(change.to), change.reason);
         info!(from, to, reason, "acting primary changed");
         self.metrics.count_primary_change();
-        let named = |id: Option<GatewayId>| id.map_or(Value::Null, |id| json!({ "id": id, "name": name(id) }));
-        let details = json!({ "from": named(change.from), "to": named(change.to), "reason": reason });
+        let named = |id: Option<GatewayId>| id.map(|id| GatewayName { id: id.0, name: name(id) });
+        let data = GatewayPrimaryData { from: named(change.from), to: named(change.to), reason: reason.to_owned() };
         self.publish_acting(change.to, reason);
-        self.events.publish(EventKind::GatewayPrimary, details.clone());
+        self.events.tell(&data);
         self.audit.note(AuditEntry {
             at_ms: self.clock.wall_ms(),
             actor: AuditActor::system(),
@@ -260,7 +261,7 @@ impl RegistryActor {
             action: "gateway.primary".to_owned(),
             target: change.to.map(|id| format!("gateway {id}")),
             result: AuditResult::Ok,
-            details,
+            details: serde_json::to_value(data).unwrap_or_default(),
         });
     }
 
@@ -291,18 +292,19 @@ fn log_status_change(record: &GatewayRecord, from: Status, after: &GatewayReport
 }
 
 /// The event of document 002, with what only a supervisor knows beside it.
-fn spawn_event(record: &SpawnRecord) -> Value {
-    json!({
-        "id": record.spawn_id,
-        "spawnId": record.spawn_id,
-        "status": record.state.as_str(),
-        "gateway": { "id": record.spec.gateway_id, "name": record.spec.gateway_name },
-        "agent": record.spec.agent,
-        "sessionKey": record.session_key,
-        "pid": record.pid,
-        "completedAt": record.completed_at_ms,
-        "result": record.result,
-        "error": record.error,
-        "reason": record.reason,
-    })
+fn spawn_event(record: &SpawnRecord) -> SpawnResultData {
+    let spec = &record.spec;
+    SpawnResultData {
+        id: record.spawn_id.clone(),
+        spawn_id: record.spawn_id.clone(),
+        status: record.state.as_str().to_owned(),
+        gateway: GatewayOrNone { id: spec.gateway_id.map(|id| id.0), name: spec.gateway_name.clone() },
+        agent: spec.agent.clone(),
+        session_key: record.session_key.clone(),
+        pid: record.pid,
+        completed_at: record.completed_at_ms,
+        result: record.result.clone(),
+        error: record.error.clone(),
+        reason: record.reason.clone(),
+    }
 }

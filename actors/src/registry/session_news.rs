@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use gatewarden_api::events::{SessionChanged, SessionUpdateData, SessionsLeftOut};
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
-use serde_json::{Value, json};
 
 use super::RegistryActor;
-use crate::event::EventKind;
 use crate::ids::GatewayId;
 use crate::run::{SessionSnapshot, SharedSessions};
 
@@ -19,14 +18,14 @@ impl RegistryActor {
     pub(super) fn publish_sessions(&self, id: GatewayId, sessions: &SharedSessions) {
         let Some(view) = self.roster.reader().get(id) else { return };
         let Some(before) = self.roster.publish_sessions(id, Arc::clone(sessions)) else { return };
-        for news in news(&before, sessions, json!({ "gateway_id": id, "gateway": view.record.name })) {
-            self.events.publish(EventKind::SessionUpdate, news);
+        for news in news(&before, sessions, id, &view.record.name) {
+            self.events.tell(&news);
         }
     }
 }
 
-/// The events' data; `gateway` is the part that all have. The first list of a gateway is no news: its sessions were there before.
-fn news(before: &SessionSnapshot, now: &SessionSnapshot, gateway: Value) -> Vec<Value> {
+/// The events' data. The first list of a gateway is no news: its sessions were there before.
+fn news(before: &SessionSnapshot, now: &SessionSnapshot, id: GatewayId, gateway: &str) -> Vec<SessionUpdateData> {
     if before.as_of_ms == 0 {
         return Vec::new();
     }
@@ -42,8 +41,14 @@ fn news(before: &SessionSnapshot, now: &SessionSnapshot, gateway: Value) -> Vec<
     deleted.sort_by(|a, b| a.key.cmp(&b.key));
     changes.extend(deleted.into_iter().map(|row| (row, "deleted")));
     let left_out = changes.len().saturating_sub(MAX_TOLD);
-    let told = changes.iter().take(MAX_TOLD).map(|(row, change)| shown(row, change, &gateway));
-    let more = (left_out > 0).then(|| with(&gateway, json!({ "change": "more", "sessions": left_out })));
+    let told = changes.iter().take(MAX_TOLD).map(|(row, change)| shown(row, change, id, gateway));
+    let rest = || SessionsLeftOut {
+        gateway_id: id.0,
+        gateway: gateway.to_owned(),
+        change: "more".to_owned(),
+        sessions: left_out,
+    };
+    let more = (left_out > 0).then(|| SessionUpdateData::Rest(rest()));
     told.chain(more).collect()
 }
 
@@ -51,30 +56,26 @@ fn ended(row: &SessionRow) -> bool {
     row.status == Some(SessionStatus::Completed)
 }
 
-fn shown(row: &SessionRow, change: &str, gateway: &Value) -> Value {
-    let session = json!({
-        "change": change,
-        "key": row.key,
-        "agent": row.agent,
-        "status": row.status.map(SessionStatus::as_str),
-        "model": row.model,
-        "kind": row.kind,
-        "label": row.label,
-        "totalTokens": row.total_tokens,
-        "updatedAt": row.updated_at_ms,
-    });
-    with(gateway, session)
-}
-
-fn with(gateway: &Value, mut news: Value) -> Value {
-    if let (Some(news), Some(gateway)) = (news.as_object_mut(), gateway.as_object()) {
-        news.extend(gateway.clone());
-    }
-    news
+fn shown(row: &SessionRow, change: &str, id: GatewayId, gateway: &str) -> SessionUpdateData {
+    SessionUpdateData::One(SessionChanged {
+        gateway_id: id.0,
+        gateway: gateway.to_owned(),
+        change: change.to_owned(),
+        key: row.key.clone(),
+        agent: row.agent.clone(),
+        status: row.status.map(|status| status.as_str().to_owned()),
+        model: row.model.clone(),
+        kind: row.kind.clone(),
+        label: row.label.clone(),
+        total_tokens: row.total_tokens,
+        updated_at: row.updated_at_ms,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn row(key: &str, status: SessionStatus) -> SessionRow {
@@ -89,7 +90,8 @@ mod tests {
         };
         let before = before.map(snapshot).unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let events = news(&before, &snapshot(now), json!({ "gateway_id": 1, "gateway": "prod" }));
+        let events = news(&before, &snapshot(now), GatewayId(1), "prod");
+        let events: Vec<Value> = events.into_iter().map(|event| serde_json::to_value(event).unwrap()).collect();
         assert!(events.iter().all(|event| event["gateway"] == "prod"), "{events:?}");
         events.iter().map(|event| (text(&event["change"]), text(&event["key"]))).collect()
     }

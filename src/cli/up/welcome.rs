@@ -46,10 +46,12 @@ impl Words {
         });
         let daemon = reachable(self.daemon);
         lines.push(match login_link {
-            Some(path) => format!(
-                "dashboard  http://{daemon}{path}\n           logs a browser in once, within {} minutes; then: gatewarden dashboard",
-                LINK_SECONDS / 60
-            ),
+            Some(path) => {
+                let (minutes, another) = (LINK_SECONDS / 60, self.command.line("dashboard"));
+                format!(
+                    "dashboard  http://{daemon}{path}\n           logs a browser in once, within {minutes} minutes; for another link:\n{another}"
+                )
+            }
             None => format!("dashboard  http://{daemon}/"),
         });
         lines.push(format!("API        http://{daemon}/docs"));

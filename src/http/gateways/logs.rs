@@ -9,12 +9,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::event_data;
 use gatewarden_actors::event_hub::subscriber::Subscription;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::log_relay::event_data;
 use gatewarden_actors::log_watch::{LogBegin, LogCursor, LogDelivery, LogGap, LogSubscription, LogWish};
 use gatewarden_actors::registry::messages::WatchGatewayLogs;
-use gatewarden_api::gateways::{GatewayLogs, LogEntry as ShownEntry, LogsQuery};
+use gatewarden_api::gateways::{GatewayLogs, LogsQuery};
 use gatewarden_api::responses::{GatewayErrors, NoGateway};
 use gatewarden_protocol::{LogEntry, LogLevel, LogTail, read_log_line, read_log_tail};
 use serde_json::{Value, json};
@@ -29,17 +29,6 @@ use crate::http::input::{GatewayPath, read_query};
 
 /// Gateways give out no more at once.
 const LIMIT: usize = gatewarden_protocol::limits::MAX_LOG_LINES;
-
-fn entry(entry: LogEntry) -> ShownEntry {
-    ShownEntry {
-        timestamp: entry.timestamp,
-        level: entry.level.map(|level| level.as_str().to_owned()),
-        source: entry.source,
-        session: entry.session,
-        message: entry.message,
-        extra: entry.extra,
-    }
-}
 
 /// What a client asks for.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +87,7 @@ async fn read_logs(app: &AppContext, id: GatewayId, asked: Asked) -> Answer {
     let surplus = entries.len().saturating_sub(limit);
     entries.drain(..surplus);
     Ok(HttpResponse::Ok().json(GatewayLogs {
-        logs: entries.into_iter().map(entry).collect(),
+        logs: entries.into_iter().map(Into::into).collect(),
         gateway_id: answered.0,
         cursor,
         truncated: truncated || surplus > 0,
@@ -304,7 +293,8 @@ impl Following {
 
     fn entry(&self, entry: &LogEntry, cursor: Option<LogCursor>) -> Bytes {
         let ts = self.app.clock.wall_ms();
-        let data = event_data(self.gateway, &self.name(), entry);
+        let data = event_data::log(self.gateway, &self.name(), entry.clone());
+        let data = serde_json::to_string(&data).unwrap_or_default();
         let id = cursor.map(|cursor| format!("id: {cursor}\n")).unwrap_or_default();
         // In the order of the other streams.
         Bytes::from(format!("event: log\n{id}data: {{\"type\":\"log\",\"ts\":{ts},\"data\":{data}}}\n\n"))

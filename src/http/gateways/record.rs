@@ -1,6 +1,7 @@
 //! Between the record of a gateway that is stored and what clients of both APIs say and see of it: the one place where both are.
 
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::event_data;
 use gatewarden_actors::gateway_record::{
     GatewayChange, GatewayRecord, GatewaySpec, NewGateway, ProcessSource, TlsTrust, Transport,
 };
@@ -12,7 +13,7 @@ use gatewarden_api::gateway_record::{
     Gateway, GatewayCreate, GatewayFields, GatewayRead, GatewaySettings, GatewayUpdate, NewGatewayBody, REDACTED, Tls,
     TlsBody,
 };
-use gatewarden_api::gateways::{Breaker, GatewayAddressAnswer, LastError, Pairing};
+use gatewarden_api::gateways::{Breaker, GatewayAddressAnswer};
 use gatewarden_api::request::{Fields, Request as _};
 use gatewarden_protocol::{AddressError, Dialect, GatewayAddress, ParsedHost, Secret, wall_time};
 use rustls::RootCertStore;
@@ -424,18 +425,10 @@ pub(crate) fn gateway(view: &GatewayView) -> Gateway {
             opened_at: report.breaker.opened_at_ms.map(seconds),
             changed_at: report.breaker.changed_at_ms.map(seconds),
         },
-        last_error: report.last_error.as_ref().map(|problem| LastError {
-            code: problem.code.clone(),
-            message: problem.message.clone(),
-            help: problem.help.clone(),
-        }),
+        last_error: report.last_error.as_ref().map(event_data::last_error),
         reconnect_attempts: report.reconnect_attempts,
         next_attempt: report.next_attempt_ms.filter(|_| report.phase != Phase::Ready).map(seconds),
-        pairing: report.pairing.as_ref().map(|pairing| Pairing {
-            request_id: pairing.request_id.clone(),
-            device_id: pairing.device_id.clone(),
-            command: pairing.command.clone(),
-        }),
+        pairing: report.pairing.as_ref().map(event_data::pairing),
         scopes: report.scopes.clone(),
         drained: record.drained,
         labels: record.labels.clone(),
