@@ -227,6 +227,8 @@ function Here() {
   useEffect(() => {
     if (!page) return;
     document.title = `${page.name} – gatewarden`;
+    // On a narrow screen the names of the pages scroll sideways.
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     // Not on the first page, where the browser decides.
     if (page.path !== firstPath) document.querySelector("h1")?.focus({ preventScroll: true });
     firstPath = "";

@@ -17,8 +17,8 @@ import {
 } from "../format.js";
 import { fleet, may } from "../live.js";
 import { useRead } from "../read.js";
-import { editGateway } from "./gateway_form.js";
 import { fullTime, now } from "../time.js";
+import { editGateway } from "./gateway_form.js";
 import { LatencyPanel } from "./gateway_latency.js";
 import { LogPanel } from "./gateway_log.js";
 
