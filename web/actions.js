@@ -92,12 +92,12 @@ export function askToDelete(row, then) {
         h(
           "p",
           null,
-          "The daemon forgets this gateway with its token, history and spawns' routes. The gateway itself runs on. This can't be undone.",
+          "The daemon forgets this gateway with its token, history and spawns' routes. The gateway itself runs on. This can't be undone. Type its name to confirm.",
         ),
         row.is_primary && h("p", { class: "problem" }, "It is the primary: make another gateway the primary first."),
         h(Field, {
           name: "name",
-          label: `Type ${row.name} to confirm`,
+          label: "Name of the gateway",
           value: values.name,
           onInput: set("name"),
           problem: problems.name,
@@ -110,7 +110,7 @@ export function askToDelete(row, then) {
             {
               error: "The name is not that of the gateway",
               help: "Nothing was deleted.",
-              details: { fields: [{ field: "name", problem: "is different" }] },
+              details: { fields: [{ field: "name", problem: `is not ${row.name}` }] },
             },
             null,
           );

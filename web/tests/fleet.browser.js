@@ -117,8 +117,8 @@ test("a gateway is added, shown, changed, probed, drained, made primary and dele
   await row(page, "local").getByText("PRIMARY").waitFor();
   await choose("edge-2", /^Delete/);
   await page.getByRole("button", { name: "Delete gateway" }).click();
-  await page.getByText("The name is not that of the gateway").waitFor();
-  await page.getByLabel(/Type edge-2/).fill("edge-2");
+  await page.getByText("Name of the gateway is not edge-2").waitFor();
+  await page.getByLabel("Name of the gateway").fill("edge-2");
   await page.getByRole("button", { name: "Delete gateway" }).click();
   await row(page, "edge-2").waitFor({ state: "detached" });
   await page.getByRole("button", { name: "+ Add gateway" }).click();
