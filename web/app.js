@@ -188,10 +188,15 @@ function Who() {
   if (!session.value) return null;
   const { name, role } = session.value;
   return h(
-    "div",
+    "details",
     { class: "who" },
-    h("span", { title: `Key ${name}, role ${role}` }, h("bdi", null, name), h("span", { class: "quiet" }, ` ${role}`)),
-    h("button", { type: "button", onClick: logOut }, "Log out"),
+    h(
+      "summary",
+      { title: `Key ${name}, role ${role}` },
+      h("bdi", null, name),
+      name === role ? "" : h("span", { class: "quiet" }, ` ${role}`),
+    ),
+    h("div", null, h(Switches, null), h("button", { type: "button", onClick: logOut }, "Log out")),
   );
 }
 
@@ -208,6 +213,7 @@ function Here() {
     found.load().then(
       ({ Page }) => {
         if (!isCurrent) return;
+        document.querySelector("details.who")?.removeAttribute("open");
         setFault(false);
         setPage({ Page, path: at, groups: (found.path.exec(at) ?? []).slice(1), name: found.name });
       },
@@ -221,6 +227,8 @@ function Here() {
   useEffect(() => {
     if (!page) return;
     document.title = `${page.name} – gatewarden`;
+    // On a narrow screen the names of the pages scroll sideways.
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     // Not on the first page, where the browser decides.
     if (page.path !== firstPath) document.querySelector("h1")?.focus({ preventScroll: true });
     firstPath = "";
@@ -274,12 +282,11 @@ function App() {
         ),
       ),
       h(LinkState, null),
-      h(Switches, null),
       h(Who, null),
     ),
     h(
       "main",
-      { key: "main", id: "main" },
+      { key: "main", id: "main", class: isStale.value && link.value.asOf !== null ? "stale" : "" },
       h(Staleness, null),
       Math.abs(difference) > 60_000 &&
         h(

@@ -68,5 +68,6 @@ export function plainWords(text) {
     .replace(/POST \/api\/gateways\/\d+\/reconnect/g, "Reconnect")
     .replace(/POST \/api\/gateways\/\d+\/undrain/g, "Undrain")
     .replace(/PUT \/api\/gateways \{[^}]*\}/g, "Set as primary on its page")
+    .replace("The OpenAPI document at /api/openapi.json describes every field.", "")
     .replace(/Wait as long as the Retry-After header says(, then send the request again)?\. ?/g, "");
 }

@@ -35,7 +35,13 @@ export function Age({ at, ahead = false }) {
 
 /** A moment. @param {{ms: number, day?: boolean}} props */
 export function Moment({ ms, day = true }) {
-  return h("time", { dateTime: new Date(ms).toISOString(), title: fullTime(ms) }, day ? fullTime(ms) : clockTime(ms));
+  const parts = (day ? fullTime(ms) : clockTime(ms)).split(" ");
+  // Broken between its parts only.
+  return h(
+    "time",
+    { dateTime: new Date(ms).toISOString(), title: fullTime(ms) },
+    parts.map((part, at) => [at > 0 && " ", h("span", { class: "whole" }, part)]),
+  );
 }
 
 /** A sentence that must not be missed. @param {{kind?: string, title?: any, children?: any, action?: any}} props */

@@ -2,7 +2,7 @@
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Refusal } from "../api.js";
-import { Fault } from "./basics.js";
+import { Fault, Notice } from "./basics.js";
 
 /**
  * One field with its label, what it means and what is wrong with it.
@@ -14,7 +14,7 @@ export function Field({ name, label, help, problem, type = "text", value, onInpu
   const common = { id, name, "aria-describedby": described, "aria-invalid": problem ? "true" : undefined, ...more };
   const below = [
     help && h("p", { id: `${id}-help`, class: "quiet" }, help),
-    problem && h("p", { id: `${id}-problem`, class: "problem" }, `${label} ${problem}`),
+    problem && h("p", { id: `${id}-problem`, class: "problem" }, `${label} ${withoutField(name, problem)}`),
   ];
   if (type === "checkbox") {
     return h(
@@ -47,6 +47,11 @@ export function Field({ name, label, help, problem, type = "text", value, onInpu
   return h("div", { class: "field" }, h("label", { for: id }, label), control, below);
 }
 
+/** Some sentences begin with the field's name, others go on after it. @param {string} name @param {string} problem */
+function withoutField(name, problem) {
+  return problem.startsWith(`${name} `) ? problem.slice(name.length + 1) : problem;
+}
+
 /**
  * A form that sends something: `send` gives the values away and throws a refusal.
  * @param {{values: Record<string, any>, fields: (values: Record<string, any>, set: (name: string) => (value: any) => void, problems: Record<string, string>) => any, send: (values: Record<string, any>) => Promise<void>, button: string, danger?: boolean, onCancel: () => void}} props
@@ -61,6 +66,8 @@ export function Form({ values: initial, fields, send, button, danger = false, on
     if (error) /** @type {HTMLElement | null | undefined} */ (form.current?.querySelector("[aria-invalid]"))?.focus();
   }, [error]);
   const problems = error instanceof Refusal ? error.fields : {};
+  const wrong = Object.keys(problems);
+  const areMarked = wrong.length > 0 && wrong.every((name) => name in initial);
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
     if (isSending) return;
@@ -79,7 +86,11 @@ export function Form({ values: initial, fields, send, button, danger = false, on
   return h(
     "form",
     { ref: form, onSubmit: submit, noValidate: true, class: "form" },
-    error ? h(Fault, { error }) : null,
+    error
+      ? areMarked
+        ? h(Notice, { kind: "bad", title: "Nothing was changed." }, "Correct what is marked below.")
+        : h(Fault, { error })
+      : null,
     fields(values, set, problems),
     h(
       "div",

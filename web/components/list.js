@@ -101,7 +101,7 @@ export function NeedsRole({ role, what }) {
   );
 }
 
-/** A page that is only for a role: its title, then what it holds or why it doesn't. @param {{title: string, role: "operator" | "admin", children: any}} props */
+/** A page that is only for a role: its title, then what it holds or why it doesn't. @param {{title: string, role: "operator" | "admin", children?: any}} props */
 export function ForRole({ title, role, children }) {
   if (may(role)) return children;
   return [

@@ -193,7 +193,7 @@ export function Page() {
     identity.answer
       ? h(
           "section",
-          { key: "id", class: "panel" },
+          { key: "id", class: "panel single" },
           h(Facts, {
             rows: [
               ["Device id", h("span", { class: "mono" }, ours)],

@@ -242,16 +242,11 @@ function Gap({ event }) {
 function Row({ event }) {
   return [
     h("span", { key: "t", class: "quiet mono" }, h(Moment, { ms: event.ts, day: false })),
+    h("span", { key: "s", class: "sentence" }, sentenceOf(event)),
     h(
       "details",
       { key: "d" },
-      h(
-        "summary",
-        null,
-        h("span", { class: "sentence" }, sentenceOf(event)),
-        " ",
-        h("code", { class: "quiet" }, event.type),
-      ),
+      h("summary", { class: "quiet" }, h("code", null, event.type)),
       h(Json, { value: event.data }),
     ),
   ];

@@ -6,7 +6,7 @@ import { checks, openActions, probe } from "../actions.js";
 import { Age, Badge, Fault, Notice, Status } from "../components/basics.js";
 import { Table } from "../components/table.js";
 import { addressOf, capitalized, counted, isBlocked, milliseconds, STATUSES, shapeOf, withoutName } from "../format.js";
-import { counts, fleet, isStale, may, readFault, readFleet } from "../live.js";
+import { counts, fleet, may, readFault, readFleet } from "../live.js";
 import { labelTexts, queryOf, selected, viewOf } from "../store.js";
 import { now, remember, remembered } from "../time.js";
 import { addGateway, editGateway } from "./gateway_form.js";
@@ -295,7 +295,7 @@ export function FleetPage() {
     rows.length > 0
       ? h(
           "div",
-          { key: "rows", class: isStale.value ? "stale" : "" },
+          { key: "rows" },
           h(Table, {
             label: "Gateways",
             kind: "fleet",

@@ -5,9 +5,19 @@ import { actionsOf } from "../actions.js";
 import { post } from "../api.js";
 import { go } from "../app.js";
 import { Age, Badge, Command, Facts, Fault, Moment, Notice, Status, say, sayFault } from "../components/basics.js";
-import { addressOf, capitalized, counted, isBlocked, milliseconds, plainWords, withoutName } from "../format.js";
-import { fleet, isStale, may } from "../live.js";
+import {
+  addressOf,
+  capitalized,
+  counted,
+  duration,
+  isBlocked,
+  milliseconds,
+  plainWords,
+  withoutName,
+} from "../format.js";
+import { fleet, may } from "../live.js";
 import { useRead } from "../read.js";
+import { fullTime, now } from "../time.js";
 import { editGateway } from "./gateway_form.js";
 import { LatencyPanel } from "./gateway_latency.js";
 import { LogPanel } from "./gateway_log.js";
@@ -60,7 +70,7 @@ export function Page({ groups }) {
   };
   return h(
     "div",
-    { class: isStale.value ? "stale" : "" },
+    null,
     h(Head, { gateway }),
     h(Why, { gateway }),
     h("div", { class: "panels" }, h(Connection, { gateway }), h(Work, { gateway })),
@@ -112,10 +122,13 @@ function Head({ gateway }) {
   ];
 }
 
-/** @param {{at: number}} props */
+/** How long something has been so. @param {{at: number}} props */
 function Since({ at }) {
-  const text = h(Age, { at });
-  return text;
+  return h(
+    "time",
+    { dateTime: new Date(at * 1000).toISOString(), title: fullTime(at * 1000) },
+    duration(now.value / 1000 - at),
+  );
 }
 
 /** A sentence about a gateway, below its name. @param {any} gateway @param {string} sentence */
@@ -204,7 +217,7 @@ function Work({ gateway }) {
         ["Priority", gateway.priority],
         ["New work", gateway.drained ? "None: it is drained" : "May be routed here"],
         ["Active sessions", gateway.sessions_count],
-        ["Agents", gateway.agents_count],
+        ["Agents that it reports", gateway.agents_count],
         [
           "Labels",
           Object.entries(gateway.labels)

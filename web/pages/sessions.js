@@ -195,15 +195,16 @@ function Session({ sessionKey, of }) {
   const list = useRead(gateway ? `/api/sessions?gateway=${gateway}&limit=200&gateways=false` : null, mine);
   const session = list.answer?.sessions.find((/** @type {any} */ one) => one.key === sessionKey);
   const { error } = history;
-  const choices =
-    error instanceof Refusal && error.code === "session_ambiguous" ? (error.details?.gateways ?? []) : null;
+  const refusal = error instanceof Refusal && !history.answer ? error : null;
+  const holders = refusal?.code === "session_ambiguous" ? (refusal.details?.gateways ?? []) : null;
+  const mayHold = refusal?.code === "session_not_found" ? (refusal.details?.not_listed ?? []) : null;
   return h(
     "div",
     { class: isStale.value ? "stale" : "" },
     h("p", null, h("a", { href: queryWith({ session: "", of: "" }) }, "← Sessions")),
     h("h1", { tabIndex: -1 }, h("bdi", null, session?.label || sessionKey)),
-    choices
-      ? h(WhichGateway, { sessionKey, choices })
+    holders || mayHold
+      ? h(WhichGateway, { sessionKey, holders, mayHold })
       : [
           session && h(SessionFacts, { key: "facts", session }),
           gateway &&
@@ -220,13 +221,22 @@ function Session({ sessionKey, of }) {
   );
 }
 
-/** @param {{sessionKey: string, choices: any[]}} props */
-function WhichGateway({ sessionKey, choices }) {
+/** Several gateways hold the key, or none is known to. @param {{sessionKey: string, holders: any[] | null, mayHold: any[] | null}} props */
+function WhichGateway({ sessionKey, holders, mayHold }) {
+  const choices = holders ?? mayHold ?? [];
   return h(
     "section",
     { class: "panel" },
-    h("h2", null, "Which gateway?"),
-    h("p", null, "Several gateways hold a session of this key."),
+    h("h2", null, holders ? "Which gateway?" : "No gateway is known to hold this session"),
+    h(
+      "p",
+      null,
+      holders
+        ? "Several gateways hold a session of this key."
+        : choices.length > 0
+          ? "These have not sent all of their sessions yet; one of them may hold it:"
+          : "It may have been deleted, or its gateway was.",
+    ),
     h(
       "ul",
       { class: "choices" },
@@ -321,9 +331,9 @@ function Controls({ sessionKey, gateway, session }) {
     h(
       "div",
       { class: "buttons" },
-      session?.status !== "paused" && order("pause", "Pause", "The session is paused"),
-      session?.status !== "active" && order("resume", "Resume", "The session goes on"),
-      order("kill", "End the run", "The run was ended", true),
+      !["paused", "completed"].includes(session?.status) && order("pause", "Pause", "The session is paused"),
+      !["active", "completed"].includes(session?.status) && order("resume", "Resume", "The session goes on"),
+      session?.status !== "completed" && order("kill", "End the run", "The run was ended", true),
       h("button", { type: "button", onClick: () => askForLabel(sessionKey, gateway, session) }, "Label…"),
       h("button", { type: "button", class: "danger", onClick: () => askToDelete(sessionKey, gateway) }, "Delete…"),
     ),

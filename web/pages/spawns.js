@@ -195,9 +195,10 @@ function Spawn({ id }) {
 
 /** The text of a result, where it has one; all of it on demand. @param {{result: any}} props */
 function Result({ result }) {
-  const text = [result.text, result.summary, result.output, result.stdout].find(
-    (one) => typeof one === "string" && one,
-  );
+  const said = Array.isArray(result.payloads)
+    ? result.payloads.map((/** @type {any} */ one) => one?.text)
+    : [result.text, result.summary, result.output, result.stdout];
+  const text = said.filter((/** @type {unknown} */ one) => typeof one === "string" && one).join("\n\n");
   if (!text) return h(Json, { value: result });
   return [
     h(LongText, { key: "t", text }),

@@ -2,8 +2,8 @@
 import { h } from "preact";
 import { Command, Facts, Notice, Status } from "../components/basics.js";
 import { GatewayLink, ReadState, State } from "../components/list.js";
-import { counted, duration } from "../format.js";
-import { isStale, link, session } from "../live.js";
+import { capitalized, counted, duration, STATUSES, shapeOf } from "../format.js";
+import { fleet, isStale, link, session } from "../live.js";
 import { useRead } from "../read.js";
 
 export function Page() {
@@ -80,13 +80,27 @@ function Body({ status }) {
         h("h2", null, "Gateways"),
         h(Facts, {
           rows: [
-            ...Object.entries(gateways.by_status).map(
-              ([name, count]) =>
-                /** @type {[any, any]} */ ([h("a", { href: `/?status=${name}` }, h(Status, { status: name })), count]),
+            ...STATUSES.map(
+              (name) =>
+                /** @type {[string, any]} */ ([
+                  capitalized(name),
+                  h(
+                    "a",
+                    { href: `/?status=${name}` },
+                    h("span", { "aria-hidden": "true", class: `shape ${name}` }, shapeOf(name)),
+                    ` ${gateways.by_status[name] ?? 0}`,
+                  ),
+                ]),
             ),
-            [h("a", { href: "/" }, "All"), gateways.total],
+            ["All", h("a", { href: "/" }, gateways.total)],
           ],
         }),
+      ),
+      h(
+        "section",
+        { class: "panel" },
+        h("h2", null, "Versions of the gateways"),
+        h(Facts, { rows: versionsOf(fleet.value.rows.values()) }),
       ),
       h(
         "section",
@@ -112,7 +126,6 @@ function Body({ status }) {
             ["Logged in as", session.value ? h("bdi", null, `${session.value.name} (${session.value.role})`) : "–"],
             ["Round trip to the daemon", roundTrip === null ? "–" : `${roundTrip} ms`],
             ["Had to reconnect", counted(reconnects, "time")],
-            ["Daemon's release", session.value?.version ?? status.version],
           ],
         }),
       ),
@@ -127,4 +140,12 @@ function Body({ status }) {
       " on the daemon's machine.",
     ),
   ];
+}
+
+/** How many gateways there are of each version, the most first. @param {Iterable<import("../types.js").Row>} rows @returns {[string, number][]} */
+function versionsOf(rows) {
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  for (const { version } of rows) counts.set(version ?? "Not known", (counts.get(version ?? "Not known") ?? 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1]).slice(0, 20);
 }
