@@ -3,8 +3,10 @@
 pub(super) mod contexts;
 pub(super) mod endpoint;
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -49,7 +51,7 @@ pub(super) struct DaemonArgs {
 /// Which daemon, and with which key.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct PlaceArgs {
-    /// Where the daemon is, http or https [env: GATEWARDEN_URL] [default: the context in use, else as configured on this machine,
+    /// Where the daemon is: an http or https URL, or HOST:PORT for http [env: GATEWARDEN_URL] [default: the context in use, else as configured on this machine,
     /// else http://127.0.0.1:3000]
     #[arg(long, global = true, value_name = "URL", help_heading = PLACE)]
     pub(super) url: Option<String>,
@@ -83,6 +85,8 @@ pub(super) struct Daemon {
     key: Secret,
     /// Longest wait for an answer.
     patience: Duration,
+    /// What gateways were called on the command line, by their ids: the daemon may name them otherwise.
+    typed: Arc<Mutex<BTreeMap<i64, String>>>,
     pub(super) output: Output,
 }
 
@@ -143,7 +147,7 @@ impl Daemon {
         let context = contexts::chosen(args, &inputs)?;
         let endpoint = Endpoint::find(args.url.as_deref(), context.as_ref(), &inputs, config.as_ref())?;
         let key = find_key(args, context.as_ref(), &inputs, config.as_ref(), &endpoint);
-        let mut daemon = Self { endpoint, key: Secret::default(), patience, output };
+        let mut daemon = Self { endpoint, key: Secret::default(), patience, typed: Arc::default(), output };
         daemon.key = key.map_err(|denied| daemon.is_there().err().unwrap_or(denied))?;
         let endpoint = &daemon.endpoint;
         if !endpoint.is_encrypted() && !endpoint.is_this_machine() && !output.is_quiet() {
@@ -230,7 +234,9 @@ impl Daemon {
         if (200..300).contains(&reply.status) {
             Ok(Answer::of(reply.text))
         } else {
-            Err(CliError::refused(&self.endpoint, &reply))
+            let error = CliError::refused(&self.endpoint, &reply);
+            let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+            Err(typed.iter().fold(error, |error, (id, named)| error.naming(*id, named)))
         }
     }
 
@@ -278,6 +284,12 @@ impl Daemon {
 
     /// A gateway by its name or its id; where a name looks like an id, the id wins.
     pub(super) fn gateway(&self, named: &str) -> Result<Gateway, CliError> {
+        let gateway = self.find_gateway(named)?;
+        self.typed.lock().unwrap_or_else(PoisonError::into_inner).insert(gateway.id, named.to_owned());
+        Ok(gateway)
+    }
+
+    fn find_gateway(&self, named: &str) -> Result<Gateway, CliError> {
         if let Some(id) = named.parse::<i64>().ok().filter(|id| *id > 0) {
             match self.fetch::<GatewayAnswer>(&format!("/api/gateways/{id}")) {
                 Ok(answer) => return Ok(answer.gateway),

@@ -102,9 +102,9 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct ProbeArgs {
-    /// Name or id; without one all are checked
+    /// Names or ids; without one all are checked
     #[arg(value_name = "GATEWAY")]
-    gateway: Option<String>,
+    gateways: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -129,7 +129,7 @@ pub(super) struct ControlArgs {
     daemon: DaemonArgs,
     #[command(flatten)]
     one: OneArgs,
-    /// What to do with it
+    /// What to do with it; terminate is kill
     #[arg(value_name = "ACTION")]
     action: Action,
 }
@@ -138,6 +138,7 @@ pub(super) struct ControlArgs {
 enum Action {
     Pause,
     Resume,
+    #[value(alias = "terminate")]
     Kill,
 }
 
@@ -276,15 +277,16 @@ fn set(daemon: &Daemon, args: &SetArgs) -> Result<u8, CliError> {
     let level = |level: &String| ChangeBody { level: Some(level.clone()), ..change() };
     let label = args.label.clone().or_else(|| args.no_label.then(String::new));
     let changes = [
-        ("set-thinking", args.thinking.as_ref().map(level)),
-        ("set-verbose", args.verbose.as_ref().map(level)),
-        ("set-label", label.map(|label| ChangeBody { label: Some(Some(label)), ..change() })),
+        ("thinking", args.thinking.as_ref().map(level)),
+        ("verbose", args.verbose.as_ref().map(level)),
+        ("label", label.map(|label| ChangeBody { label: Some(Some(label)), ..change() })),
     ];
-    for (action, body) in changes {
+    for (setting, body) in changes {
         let Some(body) = body else { continue };
-        let answer = daemon.send("POST", &format!("/api/sessions?action={action}"), &body)?;
-        daemon
-            .done(&answer, |said: &SessionDone| format!("{action} of {} on {} is done", args.one.key, said.gateway))?;
+        let answer = daemon.send("POST", &format!("/api/sessions?action=set-{setting}"), &body)?;
+        daemon.done(&answer, |said: &SessionDone| {
+            format!("{} changed the {setting} of session {}.", said.gateway, args.one.key)
+        })?;
     }
     Ok(EXIT_OK)
 }

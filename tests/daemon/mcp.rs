@@ -220,6 +220,7 @@ fn over_http_what_is_no_request_with_a_key_is_refused() {
     assert_eq!(as_admin.post(&json!({"hello": "world"})).expect(400).json()["code"], "invalid_request");
     let unknown = as_admin.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/burn"})).expect(200);
     assert_eq!(unknown.json()["error"]["code"], -32601, "{}", unknown.text);
+    assert!(unknown.text.contains("There is no method tools/burn; there are"), "{}", unknown.text);
     for (method, status) in [("GET", 405), ("DELETE", 405)] {
         daemon.call(method, "/mcp", None).expect(status);
     }
