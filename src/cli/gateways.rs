@@ -227,6 +227,6 @@ fn outcome(gateway: &Gateway) -> String {
         _ if gateway.status == "online" => format!("{} is online", gateway.name),
         None => format!("{} is not online.{again}", gateway.name),
         Some(error) if error.help.is_empty() => format!("{}{again}", error.message),
-        Some(error) => format!("{}\n  {}{again}", error.message, wording::of_daemon(&error.help)),
+        Some(error) => format!("{}\n  {}{again}", error.message, wording::of_gateway(&error.help, &gateway.name)),
     }
 }

@@ -69,6 +69,11 @@ pub(super) fn of_daemon(text: &str) -> String {
     worded + &with_options(rest)
 }
 
+/// The same of a gateway, by its name.
+pub(super) fn of_gateway(text: &str, name: &str) -> String {
+    of_daemon(text).replace("gateways update NAME ", &format!("gateways update {name} "))
+}
+
 /// With settings of a gateway as options. A name of one word could be anything.
 fn with_options(text: &str) -> String {
     let settings = SETTINGS.iter().filter(|name| name.contains('_'));

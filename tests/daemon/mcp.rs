@@ -235,6 +235,16 @@ fn over_http_what_is_no_request_with_a_key_is_refused() {
 }
 
 #[test]
+fn over_standard_input_what_is_no_message_and_what_is_unknown_is_answered() {
+    let daemon = Daemon::start();
+    let mut assistant = Stdio::start(&daemon, ADMIN_KEY);
+    assistant.initialize();
+    assert_eq!(assistant.send(&json!({"hello": "world"}))["error"]["code"], -32600);
+    let unknown = assistant.ask("tools/burn", json!({}));
+    assert!(unknown["error"]["message"].as_str().unwrap().contains("There is no method tools/burn; there are"), "{unknown}");
+}
+
+#[test]
 fn the_key_does_not_come_from_the_input_that_the_assistant_speaks_over() {
     let daemon = Daemon::start();
     let ended = Setup::client_of(&daemon, &["mcp", "--key-file", "-"]).run();

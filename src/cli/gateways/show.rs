@@ -119,7 +119,7 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
         .put("status", format!("{} for {span} (by {})", gateway.status, gateway.source))
         .put("phase", &gateway.phase)
         .maybe("problem", error.map(|error| &error.message))
-        .maybe("cure", error.map(|error| wording::of_daemon(&error.help)))
+        .maybe("cure", error.map(|error| wording::of_gateway(&error.help, &gateway.name)))
         .maybe("approve with", gateway.pairing.as_ref().and_then(|pairing| pairing.command.as_deref()))
         .maybe("next attempt", next_attempt(gateway, now_s))
         .maybe("version", gateway.version.as_deref())
@@ -214,7 +214,7 @@ pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
 fn results(mut checked: Vec<Checked>) -> Table {
     checked.sort_by_key(|checked| urgency(&checked.status));
     let row = |Checked { name, status, latency_ms, version, problem, help }: Checked| {
-        let cure = help.map(|help| wording::of_daemon(&help)).filter(|cure| !cure.is_empty());
+        let cure = help.map(|help| wording::of_gateway(&help, &name)).filter(|cure| !cure.is_empty());
         vec![
             Cell::new(name),
             Cell::status(&status),

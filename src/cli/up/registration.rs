@@ -105,7 +105,7 @@ pub(super) fn ensure(
                     token_given_at = Some(look);
                 }
                 seen = match &row.last_error {
-                    Some(error) => format!("{}: {}\n{}", row.status, error.message, wording::of_daemon(&error.help)),
+                    Some(error) => format!("{}\n{}", error.message, wording::of_gateway(&error.help, &row.name)),
                     None => row.status.clone(),
                 };
                 // Nothing that is said of what was there before comes to pass by waiting.
