@@ -187,16 +187,6 @@ impl Daemon {
     }
 
     /// A request that is safe to repeat by its key, where there is one.
-    pub(super) fn post_once<T>(
-        &self,
-        path: &str,
-        body: &impl Request,
-        key: Option<&str>,
-    ) -> Result<Answer<T>, CliError> {
-        self.once("POST", path, Some(&body.json()), key)
-    }
-
-    /// The same with any method.
     pub(super) fn once<T>(
         &self,
         method: &str,
@@ -244,26 +234,17 @@ impl Daemon {
         HttpClient::new(self.endpoint.to_string(), &self.endpoint.addresses, patience)
     }
 
-    /// Opens a stream of events.
-    pub(super) fn stream(&self, path: &str, after: Option<&str>) -> Result<EventStream, CliError> {
-        let mut headers = vec![("X-API-Key", self.key.expose())];
-        headers.extend(after.map(|id| ("Last-Event-ID", id)));
-        self.open_stream(path, &headers, None)
-    }
-
-    /// Opens one that ends after so long.
-    pub(super) fn stream_at_most(&self, path: &str, longest: Duration) -> Result<EventStream, CliError> {
-        self.open_stream(path, &[("X-API-Key", self.key.expose())], Some(longest))
-    }
-
-    fn open_stream(
+    /// Opens a stream of the events after one, which ends after so long.
+    pub(super) fn stream(
         &self,
         path: &str,
-        headers: &[(&str, &str)],
+        after: Option<&str>,
         longest: Option<Duration>,
     ) -> Result<EventStream, CliError> {
+        let mut headers = vec![("X-API-Key", self.key.expose())];
+        headers.extend(after.map(|id| ("Last-Event-ID", id)));
         self.client(STREAM_PATIENCE)
-            .and_then(|client| client.stream(path, headers, longest))
+            .and_then(|client| client.stream(path, &headers, longest))
             .map_err(|error| CliError::unreachable(&self.endpoint, &error))?
             .map_err(|reply| CliError::refused(&self.endpoint, &reply))
     }
@@ -287,6 +268,11 @@ impl Daemon {
         let gateway = self.find_gateway(named)?;
         self.typed.lock().unwrap_or_else(PoisonError::into_inner).insert(gateway.id, named.to_owned());
         Ok(gateway)
+    }
+
+    /// All of them or an error: a name that is wrong must not leave half of them done.
+    pub(super) fn all_gateways(&self, named: &[String]) -> Result<Vec<Gateway>, CliError> {
+        named.iter().map(|named| self.gateway(named)).collect()
     }
 
     fn find_gateway(&self, named: &str) -> Result<Gateway, CliError> {
@@ -372,27 +358,14 @@ pub(super) fn now_s() -> i64 {
 
 /// A path with a query of those values that there are.
 pub(super) fn with_query(path: &str, values: &[(&str, Option<String>)]) -> String {
-    let mut path = path.to_owned();
-    let mut sign = '?';
-    for (name, value) in values {
-        if let Some(value) = value {
-            path.push_str(&format!("{sign}{name}={}", path_part(value)));
-            sign = '&';
-        }
-    }
-    path
+    let given = values.iter().filter_map(|(name, value)| Some(format!("{name}={}", path_part(value.as_ref()?))));
+    let query = given.collect::<Vec<_>>().join("&");
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// A value as one part of a path.
 pub(super) fn path_part(value: &str) -> String {
-    let mut part = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => part.push(char::from(byte)),
-            other => part.push_str(&format!("%{other:02X}")),
-        }
-    }
-    part
+    url::form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// `host:port` of a gateway, or its URL, as it can be typed again.
@@ -422,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_path_stays_one_part() {
-        assert_eq!(path_part("agent:main/x y?\u{e4}%"), "agent:main%2Fx%20y%3F%C3%A4%25");
+        assert_eq!(path_part("agent:main/x y?\u{e4}%"), "agent%3Amain%2Fx%20y%3F%C3%A4%25");
         assert_eq!(
             with_query("/p", &[("a", None), ("b", Some("x,y".to_owned())), ("c", Some("1".to_owned()))]),
             "/p?b=x%2Cy&c=1"

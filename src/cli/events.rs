@@ -56,8 +56,8 @@ pub(super) struct LogsArgs {
 /// Prints events until it is interrupted. A stream that ends is opened again where it ended.
 pub(super) fn run(args: &EventsArgs) -> u8 {
     args.daemon.run(|daemon| {
-        let ids = args.gateways.iter().map(|named| Ok(daemon.gateway_id(named)?.to_string()));
-        let ids = ids.collect::<Result<Vec<_>, CliError>>()?;
+        let gateways = daemon.all_gateways(&args.gateways)?;
+        let ids: Vec<String> = gateways.iter().map(|gateway| gateway.id.to_string()).collect();
         let joined = |all: &[String]| (!all.is_empty()).then(|| all.join(","));
         let path = with_query("/api/events", &[("types", joined(&args.types)), ("gateway_id", joined(&ids))]);
         let mut left = args.count;

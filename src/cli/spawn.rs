@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use gatewarden_actors::clock::Clock;
+use gatewarden_api::request::Request as _;
 use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnHistory};
 use gatewarden_protocol::Secret;
 use serde_json::Value;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::daemon::{Answer, Daemon, DaemonArgs, now_s, path_part};
 use super::error::CliError;
 use super::files::read_text;
+use super::gateways::label;
 use super::output::{Details, ago, at_ms, complain_as_is, plain, plain_lines};
 use super::table::{Cell, Table};
 use super::{EXIT_FAILURE, EXIT_LATER, EXIT_OK, Looks};
@@ -58,8 +60,8 @@ pub(super) struct SpawnArgs {
     #[arg(long, value_name = "GATEWAY")]
     gateway: Option<String>,
     /// A label that the gateway must have; several may be given
-    #[arg(long = "selector", short = 'l', value_name = "NAME=VALUE")]
-    selector: Vec<String>,
+    #[arg(long = "selector", short = 'l', value_name = "NAME=VALUE", value_parser = label)]
+    selector: Vec<(String, String)>,
     /// Makes it safe to ask again where the answer was lost
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -102,7 +104,7 @@ pub(super) fn run(args: &SpawnArgs) -> u8 {
     args.daemon.run(|daemon| {
         let body = body(daemon, args)?;
         let give = |daemon: &Daemon| -> Result<Answer<SpawnAccepted>, CliError> {
-            daemon.post_once("/api/spawn", &body, args.idempotency_key.as_deref())
+            daemon.once("POST", "/api/spawn", Some(&body.json()), args.idempotency_key.as_deref())
         };
         if args.wait {
             let patience = args.timeout.map(|seconds| Duration::from_secs(seconds.into()) + GRACE);
@@ -171,12 +173,6 @@ fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<SpawnBody, CliError> {
         };
         env.insert(name.to_owned(), Secret::new(value));
     }
-    let mut selector = BTreeMap::new();
-    for label in &args.selector {
-        let wrong = || CliError::usage(format!("--selector {label}: it must be NAME=VALUE."));
-        let (name, value) = label.split_once('=').ok_or_else(wrong)?;
-        selector.insert(name.to_owned(), value.to_owned());
-    }
     Ok(SpawnBody {
         task: args.task.as_deref().map(read_text).transpose()?,
         command: args.command.clone(),
@@ -189,7 +185,7 @@ fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<SpawnBody, CliError> {
         session_key: args.session.clone(),
         timeout_seconds: args.timeout,
         gateway_id: daemon.maybe_gateway_id(args.gateway.as_deref())?,
-        selector: (!selector.is_empty()).then_some(selector),
+        selector: (!args.selector.is_empty()).then(|| args.selector.iter().cloned().collect()),
     })
 }
 
@@ -348,7 +344,8 @@ mod tests {
             spawn.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
             ending(&serde_json::from_value(spawn).unwrap())
         };
-        let result = json!({"meta": {"aborted": false}, "payloads": [{"text": "one"}, {"mediaUrl": "x"}, {"text": "two"}]});
+        let result =
+            json!({"meta": {"aborted": false}, "payloads": [{"text": "one"}, {"mediaUrl": "x"}, {"text": "two"}]});
         assert_eq!(ended(json!({"result": result})), "lab completed spawn s-1.\none\ntwo");
         assert_eq!(ended(json!({"result": {"code": 3}})), "lab completed spawn s-1.\n{\"code\":3}");
         assert_eq!(ended(json!({"status": "failed", "error": "no model"})), "Spawn s-1 failed on lab: no model");

@@ -308,7 +308,7 @@ impl BodyPermit {
                 ErrorCode::Unavailable,
                 "Too many requests are sending their bodies at this moment",
             )
-            .with_help("Wait as long as the Retry-After header says, then send the request again.")
+            .with_help("Wait as long as the Retry-After header says.")
             .with_retry_after(BODY_WAIT));
         }
         self.bytes += more;

@@ -197,6 +197,7 @@ fn completions_and_manual_pages_know_the_commands_and_the_gateways() {
     };
     assert!(offered(&["gatewarden", "gateways", "und"]).contains("undrain"));
     assert_eq!(offered(&["gatewarden", "gateways", "show", "se"]), "seeded");
+    assert_eq!(offered(&["gatewarden", "events", "--types", "log,gateway.pri"]), "log,gateway.primary");
     assert_eq!(offered(&["gatewarden", "logs", "--url", "http://127.0.0.1:1", "se"]), "", "nobody answers there");
     let page = Setup::new().only_args(&["man"]).run();
     assert!(page.stdout.contains(".TH gatewarden 1") && page.stdout.contains("gateways"), "{}", page.stdout);

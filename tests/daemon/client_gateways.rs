@@ -183,13 +183,13 @@ fn watching_without_a_terminal_prints_a_line_for_each_change() {
     let watch = Setup::client_of(&daemon, &["gateways", "watch"]).spawn();
     watch.until_said("lab online");
     gateway.kill();
-    watch.until_said("lab online -> offline");
+    watch.until_said("lab: online -> offline");
     gateway.revive();
-    watch.until_said("lab offline -> online");
+    watch.until_said("lab: offline -> online");
     fine(&daemon, &["gateways", "add", "passing", &format!("127.0.0.1:{}", free_port())]);
-    watch.until_said("passing added, offline");
+    watch.until_said("passing: added, offline");
     fine(&daemon, &["gateways", "rm", "passing", "--yes"]);
-    watch.until_said("passing removed");
+    watch.until_said("passing: removed");
     assert!(!watch.said().contains('\u{1b}'), "{}", watch.said());
 
     let json = Setup::client_of(&daemon, &["gateways", "watch", "--json"]).spawn();

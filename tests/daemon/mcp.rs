@@ -241,7 +241,10 @@ fn over_standard_input_what_is_no_message_and_what_is_unknown_is_answered() {
     assistant.initialize();
     assert_eq!(assistant.send(&json!({"hello": "world"}))["error"]["code"], -32600);
     let unknown = assistant.ask("tools/burn", json!({}));
-    assert!(unknown["error"]["message"].as_str().unwrap().contains("There is no method tools/burn; there are"), "{unknown}");
+    assert!(
+        unknown["error"]["message"].as_str().unwrap().contains("There is no method tools/burn; there are"),
+        "{unknown}"
+    );
 }
 
 #[test]

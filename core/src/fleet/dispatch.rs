@@ -28,7 +28,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Questions sent in one look, so that a fleet that comes back isn't flooded.
 const MAX_QUESTIONS: usize = 64;
-/// Drained gateways that a failure names.
+/// Gateways that a failure names.
 const MAX_NAMED: usize = 8;
 
 /// Names a request to spawn until it is answered.
@@ -105,7 +105,9 @@ impl Fleet {
                 spec.route = Some(reason.as_str().to_owned());
                 Ok(gateway)
             }
-            Err(reason) if idempotency.is_none() => return self.answer_spawn(ticket, Err(self.no_route(time, &reason))),
+            Err(reason) if idempotency.is_none() => {
+                return self.answer_spawn(ticket, Err(self.no_route(time, &reason)));
+            }
             Err(reason) => Err(reason),
         };
         self.recording.insert(ticket, Recording { wish, work, timeout, chosen });
@@ -119,7 +121,7 @@ impl Fleet {
             Err(failure) => Err(failure),
             Ok(Recorded::Mismatch) => {
                 Err(Failure::new(ErrorCode::IdempotencyMismatch, "This Idempotency-Key was used for another request")
-                    .with_help("Use a new key for a new request; the same key only with the very same body."))
+                    .with_help("Use a new key for a new request; the same key only for the very same one."))
             }
             Ok(Recorded::Replay(record)) => self.replay(record),
             Ok(Recorded::New(record)) => match chosen {
@@ -260,7 +262,7 @@ impl Fleet {
                 ErrorCode::Unavailable,
                 "The first request with this Idempotency-Key has not been answered yet",
             )
-            .with_help("Send the same request again in a second: it is answered as the first one.")
+            .with_help("Send the same again in a second: it is answered as the first one.")
             .with_retry_after(Duration::from_secs(1));
             return Err(with_spawn_id(failure, &record.spawn_id));
         }
@@ -291,10 +293,10 @@ impl Fleet {
         let (code, message, help) = match reason {
             NoRoute::UnknownGateway(id) => return Failure::gateway_not_found(id),
             NoRoute::NotUsable(id) => {
-                return self.members.get(id).map_or_else(
-                    || Failure::gateway_not_found(id),
-                    |member| member.unavailable(time.wall_ms),
-                );
+                return self
+                    .members
+                    .get(id)
+                    .map_or_else(|| Failure::gateway_not_found(id), |member| member.unavailable(time.wall_ms));
             }
             NoRoute::Drained(id) => (
                 ErrorCode::GatewayUnavailable,
@@ -321,23 +323,10 @@ impl Fleet {
                 "Every usable gateway is at its bound of spawns under way".to_owned(),
                 "Wait for one to end, or raise routing.max_in_flight.".to_owned(),
             ),
-            NoRoute::NoneUsable => {
-                let drained = self.members.values().filter(|member| member.record.drained && member.is_usable());
-                let drained: Vec<String> =
-                    drained.take(MAX_NAMED).map(|member| format!("\"{}\"", member.record.name)).collect();
-                let why = match drained.as_slice() {
-                    [] => "none is usable".to_owned(),
-                    [name] => format!("{name} is drained, and no other is usable"),
-                    names => format!("{} are drained, and no other is usable", names.join(", ")),
-                };
-                let help = "GET /api/gateways shows each gateway's state and what to do about it.";
-                let undrain = "POST /api/gateways/{id}/undrain gives a drained one work again. ";
-                let undrain = if drained.is_empty() { "" } else { undrain };
-                (
-                    ErrorCode::NoUsableGateway,
-                    format!("No gateway can take the work: {why}"),
-                    format!("{undrain}{help}"),
-                )
+            NoRoute::NoneUsable(kept) => {
+                let kept: Vec<String> = kept.iter().take(MAX_NAMED).map(|id| self.name_of(*id)).collect();
+                let (message, help) = routing::none_usable(&kept);
+                (ErrorCode::NoUsableGateway, message, help)
             }
         };
         let failure = Failure::new(code, message).with_help(help);

@@ -54,7 +54,8 @@ impl Endpoint {
         let has_port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let place = text.split('/').next().unwrap_or_default();
         let bare = !text.contains("://") && has_port(place);
-        let url = Url::parse(&if bare { format!("http://{text}") } else { text.to_owned() }).map_err(|error| format!("{wanted} ({error})"))?;
+        let url = Url::parse(&if bare { format!("http://{text}") } else { text.to_owned() })
+            .map_err(|error| format!("{wanted} ({error})"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wanted.to_owned());
         }
@@ -174,7 +175,15 @@ mod tests {
 
     #[test]
     fn what_is_no_place_of_a_daemon_is_refused_without_repeating_a_secret() {
-        for url in ["127.0.0.1", "mailto:3000", "u:hush@127.0.0.1:3000", "ws://127.0.0.1", "http://u:hush@127.0.0.1", "http://127.0.0.1/?key=hush", ""] {
+        for url in [
+            "127.0.0.1",
+            "mailto:3000",
+            "u:hush@127.0.0.1:3000",
+            "ws://127.0.0.1",
+            "http://u:hush@127.0.0.1",
+            "http://127.0.0.1/?key=hush",
+            "",
+        ] {
             let said = Endpoint::parse(url).unwrap_err();
             assert!(!said.contains("hush"), "{said}");
         }

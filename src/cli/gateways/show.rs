@@ -164,7 +164,7 @@ struct Checked {
 
 /// Checks one or all; 0 where everything that was asked for is online.
 pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
-    let named = args.gateways.iter().map(|named| daemon.gateway(named)).collect::<Result<Vec<_>, _>>()?;
+    let named = daemon.all_gateways(&args.gateways)?;
     let only = if let [gateway] = named.as_slice() { Some(gateway) } else { None };
     let body = HealthBody { gateway_id: only.map(|gateway| gateway.id) };
     let mut answer = daemon.send("POST", "/api/gateways/health", &body)?;

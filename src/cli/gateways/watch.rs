@@ -6,18 +6,16 @@ use std::io::IsTerminal as _;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use gatewarden_actors::clock::Clock;
-use gatewarden_api::gateway_record::{Gateway, GatewayList};
-use serde_json::Value;
-
 use super::show::{NONE, table};
 use crate::cli::daemon::{Answer, Daemon};
 use crate::cli::error::CliError;
-use crate::cli::events::{time_of, word};
+use crate::cli::events::{time_of, word, words};
 use crate::cli::output::{Paint, Tone, at_ms, plain, try_print};
 use crate::cli::stream::{self, StreamUpdate};
 use crate::cli::{EXIT_DENIED, EXIT_OK};
 use crate::event_stream::StreamEvent;
+use gatewarden_actors::clock::Clock;
+use gatewarden_api::gateway_record::{Gateway, GatewayList};
 
 /// What is followed.
 const STREAM: &str = "/api/events?types=gateway.status,gateway.primary,gateway.blocked,session.update";
@@ -223,10 +221,12 @@ fn comings_and_goings(
     quiet: bool,
     now_ms: i64,
 ) -> Vec<String> {
-    let gone = before.iter().filter(|(id, _)| !now.contains_key(id)).map(|(_, was)| format!("{} removed", was.name));
+    let gone = before.iter().filter(|(id, _)| !now.contains_key(id)).map(|(_, was)| format!("{}: removed", was.name));
     let come = now.iter().filter_map(|(id, is)| match before.get(id) {
-        None => Some(format!("{} {}", is.name, if quiet { is.status.clone() } else { format!("added, {}", is.status) })),
-        Some(was) if was.name != is.name => Some(format!("{} renamed to {}", was.name, is.name)),
+        None => {
+            Some(format!("{} {}", is.name, if quiet { is.status.clone() } else { format!("added, {}", is.status) }))
+        }
+        Some(was) if was.name != is.name => Some(format!("{}: renamed to {}", was.name, is.name)),
         Some(_) => None,
     });
     let when = if quiet { String::new() } else { format!("{} ", at_ms(now_ms)) };
@@ -236,23 +236,13 @@ fn comings_and_goings(
 /// An event as a line; none for those that change nothing of a gateway's state.
 fn line_of(event: &StreamEvent, quiet: bool) -> Option<String> {
     let said = event.json();
-    let text = |pointer: &str| word(&said, pointer).unwrap_or_default();
+    let data = said.get("data").unwrap_or(&said);
+    let text = |pointer: &str| word(data, pointer).unwrap_or_default();
     let line = match event.name.as_str() {
-        "gateway.status" if quiet => return Some(format!("{} {}", text("/data/gateway"), text("/data/to"))),
-        "gateway.status" => {
-            let reason = word(&said, "/data/error/code").map(|code| format!(" ({code})")).unwrap_or_default();
-            format!("{} {} -> {}{reason}", text("/data/gateway"), text("/data/from"), text("/data/to"))
-        }
+        "gateway.status" if quiet => return Some(format!("{} {}", text("/gateway"), text("/to"))),
         _ if quiet => return None,
-        "gateway.primary" => {
-            let to = said.pointer("/data/to/name").or_else(|| said.pointer("/data/to"));
-            let to = match to {
-                Some(Value::String(name)) => name.clone(),
-                None | Some(Value::Null) => "none".to_owned(),
-                Some(other) => other.to_string(),
-            };
-            format!("acting primary: {to} ({})", text("/data/reason"))
-        }
+        name @ "gateway.status" => words(name, data),
+        name @ "gateway.primary" => format!("acting primary: {}", words(name, data)),
         "reset" | "lagged" => "some changes were missed: `gatewarden gateways list` has the present state".to_owned(),
         _ => return None,
     };
@@ -272,9 +262,9 @@ mod tests {
             worth_showing(rows.iter().map(|(id, name)| example(json!({"id": id, "name": name}))).collect())
         };
         let (before, now) = (list(&[(1, "a"), (2, "b"), (3, "c")]), list(&[(1, "a"), (3, "d"), (4, "e")]));
-        assert_eq!(comings_and_goings(&before, &now, true, 0), ["b removed", "c renamed to d", "e online"]);
+        assert_eq!(comings_and_goings(&before, &now, true, 0), ["b: removed", "c: renamed to d", "e online"]);
         let said = comings_and_goings(&before, &now, false, 1_795_284_345_000);
-        assert_eq!(said.first().map(String::as_str), Some("2026-11-21 18:05:45Z b removed"));
+        assert_eq!(said.first().map(String::as_str), Some("2026-11-21 18:05:45Z b: removed"));
         assert!(comings_and_goings(&now, &now, false, 0).is_empty());
     }
 }

@@ -35,7 +35,9 @@ impl Words {
         let mut lines = vec![format!("gateway    {scheme}://{} ({whose}), {state}", self.gateway)];
         if online.is_err() && !self.started_here {
             let command = self.command.program.as_str();
-            lines.push(format!("           if it is none of yours: `{command} up --gateway-port 0` starts one beside it"));
+            lines.push(format!(
+                "           if it is none of yours: `{command} up --gateway-port 0` starts one beside it"
+            ));
         }
         if self.started_here {
             lines.push(format!("           state and log in {}", self.gateway_state.display()));
