@@ -14,9 +14,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::LocalBoxStream;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
-    ReadResourceResponse, ServerCapabilities, ServerConfig,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
+    ErrorData, Implementation, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
+    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
@@ -122,20 +122,27 @@ impl<A: RestApi> McpServer<A> {
         }
     }
 
-    /// What has happened since a number, and what happens within a wait.
-    async fn events(&self, call: RestCall, Following { wait, limit }: Following) -> Result<Excerpt, Refusal> {
+    /// What has happened since a number, and what happens within a wait; without a number the newest one.
+    async fn events(&self, call: RestCall, Following { wait, limit, is_since }: Following) -> Result<Excerpt, Refusal> {
         let at_most = wait + OVERTIME;
         let mut stream = self.api.follow(call, at_most).await?;
         let (mut events, mut last) = (Vec::new(), None);
         let collect = async {
             while events.len() < limit {
-                let patience = if events.is_empty() { wait.max(QUIET) } else { QUIET };
+                let patience = match events.is_empty() {
+                    _ if !is_since => OVERTIME,
+                    true => wait.max(QUIET),
+                    false => QUIET,
+                };
                 let Ok(Some(event)) = tokio::time::timeout(patience, stream.next()).await else {
                     return;
                 };
                 let id = event.id.as_deref().and_then(|id| id.parse::<u64>().ok());
                 last = id.or(last);
                 // The stream begins with a mere number.
+                if !is_since && last.is_some() {
+                    return;
+                }
                 if !event.name.is_empty() {
                     events.push(shown(&event, id));
                 }
@@ -190,6 +197,16 @@ impl<A: RestApi> ServerHandler for McpServer<A> {
             Err(refusal) => CallToolResult::error(refusal.content()),
         };
         Ok(result.into())
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let there_are = "there are initialize, ping, tools/list, tools/call, resources/list and resources/read";
+        let sentence = format!("There is no method {}; {there_are}", request.method);
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, sentence, None))
     }
 
     async fn list_resources(
@@ -300,5 +317,7 @@ mod tests {
         let some = ask(json!({"last_event_id": 6, "max_events": 2})).await;
         assert_eq!((&some["last_event_id"], &some["more"]), (&json!(8), &json!(true)));
         assert_eq!(server.api.asked.borrow()[0].path, "/api/events?last_event_id=6");
+        let newest = ask(json!({"wait_seconds": 20})).await;
+        assert_eq!(newest, json!({"events": [], "last_event_id": 6, "more": false}), "nothing that is past or to come");
     }
 }

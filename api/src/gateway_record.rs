@@ -12,7 +12,9 @@ use gatewarden_protocol::Secret;
 
 use crate::daemon::{ActingPrimaryStatus, GatewayCounts};
 use crate::gateways::{Breaker, LastError, Pairing, Process};
-use crate::names::{BreakerState, ConnectionPhase, Dialect, HealthStatus, ProcessState, StatusSource, TlsTrust, Transport};
+use crate::names::{
+    BreakerState, ConnectionPhase, Dialect, HealthStatus, ProcessState, StatusSource, TlsTrust, Transport,
+};
 use crate::pages::Part;
 use crate::request::{Fields, Rule, request};
 use crate::rules::{

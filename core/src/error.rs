@@ -146,7 +146,7 @@ impl Failure {
     /// What has begun takes longer than its client should wait. `message` says what.
     pub fn outcome_unknown(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::OutcomeUnknown, message).with_help(
-            "It goes on to its end. Read the state before you repeat the request; the audit log tells what came of it.",
+            "It goes on to its end. Read the state before you repeat it; the audit log tells what came of it.",
         )
     }
 

@@ -25,7 +25,7 @@ use gatewarden_protocol::Secret;
 
 use self::addresses::Addresses;
 use self::dispatch::{Attempt, OnceWritten, Recording};
-pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, answer_lost, not_given, unusable};
+pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, answer_lost, not_given};
 pub use self::member::Member;
 use self::member::canonical_address;
 use crate::error::{ErrorCode, Failure};

@@ -1,10 +1,17 @@
 //! What is known of a gateway right now, as its actor says and readers see.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatewarden_protocol::Dialect;
 use gatewarden_protocol::refusal::RefusalCode;
 use serde::Serialize;
+
+use crate::error::{ErrorCode, Failure};
+
+/// What a caller is told to wait at least and at most before it asks a gateway again that can't be asked now.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+const LONGEST_TRY_AGAIN: Duration = Duration::from_secs(30);
 
 gatewarden_protocol::named! {
     /// The status that the outside sees, derived by one pure function (`machines::status`).
@@ -71,6 +78,22 @@ pub struct Problem {
     pub message: String,
     /// What to change, and where.
     pub help: String,
+}
+
+/// A gateway that can't be asked now: what is wrong, what to do, and after what `wait` it is tried again by itself.
+pub(crate) fn unavailable(name: &str, phase: Phase, problem: Option<&Problem>, wait: Option<Duration>) -> Failure {
+    let words = || format!("Gateway \"{name}\" cannot take requests (phase {})", phase.as_str());
+    let again = wait.map_or_else(
+        || "It is tried again by itself.".to_owned(),
+        |wait| format!("It is tried again in {} s.", wait.as_millis().div_ceil(1000)),
+    );
+    let help = problem.filter(|problem| !problem.help.is_empty());
+    let help = help.map_or_else(|| again.clone(), |problem| format!("{} {again}", problem.help));
+    // Somebody may mend it before it is tried again by itself.
+    let retry = wait.unwrap_or_default().clamp(TRY_AGAIN, LONGEST_TRY_AGAIN);
+    Failure::new(ErrorCode::GatewayUnavailable, problem.map_or_else(words, |problem| problem.message.clone()))
+        .with_help(help)
+        .with_retry_after(retry)
 }
 
 gatewarden_protocol::named! {

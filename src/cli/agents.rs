@@ -1,5 +1,7 @@
 //! `gatewarden agents …` and `gatewarden connections …`: who work is addressed to, and the tools that connect by themselves.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use gatewarden_api::agents::{
     Agent, AgentAnswer, AgentFields, AgentList, Connection, ConnectionList, DisconnectBody, Disconnected, NewAgentBody,
@@ -12,7 +14,7 @@ use super::EXIT_OK;
 use super::confirmation::YesArgs;
 use super::daemon::{Daemon, DaemonArgs, now_s, path_part, some_change, with_query};
 use super::error::CliError;
-use super::output::{Details, ago, at};
+use super::output::{Details, ago, at, counted};
 use super::table::{Cell, Table};
 
 /// Agents that this daemon knows.
@@ -160,7 +162,7 @@ pub(super) fn run(args: &AgentsArgs) -> u8 {
             let answer = daemon.get(&path_of(&args.agent))?;
             daemon.show(&answer, |AgentAnswer { agent, .. }| match daemon.output.is_quiet() {
                 true => agent.status.clone(),
-                false => page(agent),
+                false => page(agent, &gateway_names(daemon)),
             })
         }
         AgentsCommand::Add(args) => add(daemon, args),
@@ -191,6 +193,7 @@ fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
         ("gateway_id", daemon.maybe_gateway_id(args.gateway.as_deref())?.map(|id| id.to_string())),
     ];
     let answer = daemon.get(&with_query("/api/agents", &query))?;
+    let names = gateway_names(daemon);
     daemon.list(&answer, "agents", |list: &AgentList| {
         let now_s = now_s();
         let row = |agent: &Agent| {
@@ -199,7 +202,7 @@ fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
                 Cell::new(agent.id.to_string()),
                 Cell::status(&agent.status),
                 Cell::maybe(Some(&agent.role)),
-                Cell::maybe(agent.gateway_id),
+                Cell::maybe(agent.gateway_id.map(|id| name_of(id, &names))),
                 Cell::maybe(Some(&agent.source)),
                 Cell::maybe(agent.last_seen.map(|then| format!("{} ago", ago(now_s, then)))),
             ]
@@ -211,7 +214,17 @@ fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
     })
 }
 
-fn page(agent: &Agent) -> String {
+/// What people call gateways; nothing where only ids are shown anyway.
+fn gateway_names(daemon: &Daemon) -> BTreeMap<i64, String> {
+    let gateways = if daemon.output.is_for_people() { daemon.gateways().unwrap_or_default() } else { Vec::new() };
+    gateways.into_iter().map(|gateway| (gateway.id, gateway.name)).collect()
+}
+
+fn name_of(id: i64, names: &BTreeMap<i64, String>) -> String {
+    names.get(&id).cloned().unwrap_or_else(|| id.to_string())
+}
+
+fn page(agent: &Agent, names: &BTreeMap<i64, String>) -> String {
     let config = agent.config.as_object().filter(|config| !config.is_empty()).map(|_| agent.config.to_string());
     Details::new(14)
         .put("name", &agent.name)
@@ -220,7 +233,7 @@ fn page(agent: &Agent) -> String {
         .put("source", &agent.source)
         .maybe("last activity", agent.last_activity.as_deref())
         .put("id", agent.id)
-        .maybe("gateway", agent.gateway_id)
+        .maybe("gateway", agent.gateway_id.map(|id| name_of(id, names)))
         .maybe("last seen", agent.last_seen.map(at))
         .put("changed", at(agent.updated_at))
         .maybe("config", config)
@@ -275,8 +288,11 @@ fn sync(daemon: &Daemon, args: &SyncArgs) -> Result<u8, CliError> {
     let answer = daemon.send("POST", "/api/agents/sync", &body)?;
     daemon.done(&answer, |said: &SyncAnswer| {
         format!(
-            "{} agents read: {} are new, {} changed, {} belong to somebody else",
-            said.synced, said.created, said.updated, said.skipped
+            "{} read: {} new, {} changed, {} left alone as somebody else's",
+            counted(said.synced as u64, "agent"),
+            said.created,
+            said.updated,
+            said.skipped
         )
     })
 }

@@ -1,11 +1,10 @@
-//! What a shell offers for a value that only the daemon knows: names of gateways and agents, keys of sessions, types of events.
+//! What a shell offers for a value that only the daemon knows: names of gateways and agents, keys of sessions.
 //! Where no daemon answers at once, nothing is offered.
 
 use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap_complete::engine::CompletionCandidate;
-use gatewarden_actors::event::EventKind;
 use serde_json::Value;
 
 use super::daemon::{Daemon, PlaceArgs};
@@ -22,18 +21,8 @@ pub(super) fn of(value: &str, id: &str) -> Option<Candidates> {
         ("GATEWAY", _) => Some(|typed| names(typed, "/api/gateways", "gateways", "name")),
         ("AGENT", _) => Some(|typed| names(typed, "/api/agents?limit=200", "agents", "name")),
         ("KEY", "key" | "keys" | "session") => Some(|typed| names(typed, "/api/sessions?limit=200", "sessions", "key")),
-        ("TYPES", _) => Some(types),
         _ => None,
     }
-}
-
-/// The last of some types that are separated by commas.
-fn types(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let typed = typed.to_string_lossy();
-    let (before, last) = typed.rsplit_once(',').map_or(("", &*typed), |(before, last)| (before, last));
-    let kinds = EventKind::ALL.iter().map(|kind| kind.as_str()).filter(|kind| kind.starts_with(last));
-    let comma = if before.is_empty() { "" } else { "," };
-    kinds.map(|kind| CompletionCandidate::new(format!("{before}{comma}{kind}"))).collect()
 }
 
 fn names(typed: &OsStr, path: &str, list: &str, field: &str) -> Vec<CompletionCandidate> {
@@ -79,14 +68,5 @@ mod tests {
         assert_eq!(args.key_file.as_deref(), Some(std::path::Path::new("k")));
         assert_eq!(args.state_dir.as_deref(), Some(std::path::Path::new("/s")));
         assert_eq!(args.context, None);
-    }
-
-    #[test]
-    fn the_last_of_several_types_is_completed() {
-        let offered: Vec<String> = types(OsStr::new("gateway.status,gateway.pri"))
-            .iter()
-            .map(|candidate| candidate.get_value().to_string_lossy().into_owned())
-            .collect();
-        assert_eq!(offered, ["gateway.status,gateway.primary"]);
     }
 }

@@ -30,7 +30,7 @@ enum ContextCommand {
         /// Its name
         #[arg(value_name = "NAME", value_parser = name)]
         name: String,
-        /// Where the daemon is, http or https
+        /// Where the daemon is: an http or https URL, or HOST:PORT for http
         #[arg(value_name = "URL")]
         url: String,
         /// File that holds its API key: the place is kept; a key from standard input (-) is kept in a file of its own

@@ -3,8 +3,10 @@
 pub(super) mod contexts;
 pub(super) mod endpoint;
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -49,7 +51,7 @@ pub(super) struct DaemonArgs {
 /// Which daemon, and with which key.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct PlaceArgs {
-    /// Where the daemon is, http or https [env: GATEWARDEN_URL] [default: the context in use, else as configured on this machine,
+    /// Where the daemon is: an http or https URL, or HOST:PORT for http [env: GATEWARDEN_URL] [default: the context in use, else as configured on this machine,
     /// else http://127.0.0.1:3000]
     #[arg(long, global = true, value_name = "URL", help_heading = PLACE)]
     pub(super) url: Option<String>,
@@ -83,6 +85,8 @@ pub(super) struct Daemon {
     key: Secret,
     /// Longest wait for an answer.
     patience: Duration,
+    /// What gateways were called on the command line, by their ids: the daemon may name them otherwise.
+    typed: Arc<Mutex<BTreeMap<i64, String>>>,
     pub(super) output: Output,
 }
 
@@ -143,7 +147,7 @@ impl Daemon {
         let context = contexts::chosen(args, &inputs)?;
         let endpoint = Endpoint::find(args.url.as_deref(), context.as_ref(), &inputs, config.as_ref())?;
         let key = find_key(args, context.as_ref(), &inputs, config.as_ref(), &endpoint);
-        let mut daemon = Self { endpoint, key: Secret::default(), patience, output };
+        let mut daemon = Self { endpoint, key: Secret::default(), patience, typed: Arc::default(), output };
         daemon.key = key.map_err(|denied| daemon.is_there().err().unwrap_or(denied))?;
         let endpoint = &daemon.endpoint;
         if !endpoint.is_encrypted() && !endpoint.is_this_machine() && !output.is_quiet() {
@@ -187,16 +191,6 @@ impl Daemon {
     }
 
     /// A request that is safe to repeat by its key, where there is one.
-    pub(super) fn post_once<T>(
-        &self,
-        path: &str,
-        body: &impl Request,
-        key: Option<&str>,
-    ) -> Result<Answer<T>, CliError> {
-        self.once("POST", path, Some(&body.json()), key)
-    }
-
-    /// The same with any method.
     pub(super) fn once<T>(
         &self,
         method: &str,
@@ -234,7 +228,9 @@ impl Daemon {
         if (200..300).contains(&reply.status) {
             Ok(Answer::of(reply.text))
         } else {
-            Err(CliError::refused(&self.endpoint, &reply))
+            let error = CliError::refused(&self.endpoint, &reply);
+            let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+            Err(typed.iter().fold(error, |error, (id, named)| error.naming(*id, named)))
         }
     }
 
@@ -242,26 +238,17 @@ impl Daemon {
         HttpClient::new(self.endpoint.to_string(), &self.endpoint.addresses, patience)
     }
 
-    /// Opens a stream of events.
-    pub(super) fn stream(&self, path: &str, after: Option<&str>) -> Result<EventStream, CliError> {
-        let mut headers = vec![("X-API-Key", self.key.expose())];
-        headers.extend(after.map(|id| ("Last-Event-ID", id)));
-        self.open_stream(path, &headers, None)
-    }
-
-    /// Opens one that ends after so long.
-    pub(super) fn stream_at_most(&self, path: &str, longest: Duration) -> Result<EventStream, CliError> {
-        self.open_stream(path, &[("X-API-Key", self.key.expose())], Some(longest))
-    }
-
-    fn open_stream(
+    /// Opens a stream of the events after one, which ends after so long.
+    pub(super) fn stream(
         &self,
         path: &str,
-        headers: &[(&str, &str)],
+        after: Option<&str>,
         longest: Option<Duration>,
     ) -> Result<EventStream, CliError> {
+        let mut headers = vec![("X-API-Key", self.key.expose())];
+        headers.extend(after.map(|id| ("Last-Event-ID", id)));
         self.client(STREAM_PATIENCE)
-            .and_then(|client| client.stream(path, headers, longest))
+            .and_then(|client| client.stream(path, &headers, longest))
             .map_err(|error| CliError::unreachable(&self.endpoint, &error))?
             .map_err(|reply| CliError::refused(&self.endpoint, &reply))
     }
@@ -282,6 +269,17 @@ impl Daemon {
 
     /// A gateway by its name or its id; where a name looks like an id, the id wins.
     pub(super) fn gateway(&self, named: &str) -> Result<Gateway, CliError> {
+        let gateway = self.find_gateway(named)?;
+        self.typed.lock().unwrap_or_else(PoisonError::into_inner).insert(gateway.id, named.to_owned());
+        Ok(gateway)
+    }
+
+    /// All of them or an error: a name that is wrong must not leave half of them done.
+    pub(super) fn all_gateways(&self, named: &[String]) -> Result<Vec<Gateway>, CliError> {
+        named.iter().map(|named| self.gateway(named)).collect()
+    }
+
+    fn find_gateway(&self, named: &str) -> Result<Gateway, CliError> {
         if let Some(id) = named.parse::<i64>().ok().filter(|id| *id > 0) {
             match self.fetch::<GatewayAnswer>(&format!("/api/gateways/{id}")) {
                 Ok(answer) => return Ok(answer.gateway),
@@ -364,27 +362,14 @@ pub(super) fn now_s() -> i64 {
 
 /// A path with a query of those values that there are.
 pub(super) fn with_query(path: &str, values: &[(&str, Option<String>)]) -> String {
-    let mut path = path.to_owned();
-    let mut sign = '?';
-    for (name, value) in values {
-        if let Some(value) = value {
-            path.push_str(&format!("{sign}{name}={}", path_part(value)));
-            sign = '&';
-        }
-    }
-    path
+    let given = values.iter().filter_map(|(name, value)| Some(format!("{name}={}", path_part(value.as_ref()?))));
+    let query = given.collect::<Vec<_>>().join("&");
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// A value as one part of a path.
 pub(super) fn path_part(value: &str) -> String {
-    let mut part = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => part.push(char::from(byte)),
-            other => part.push_str(&format!("%{other:02X}")),
-        }
-    }
-    part
+    url::form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// `host:port` of a gateway, or its URL, as it can be typed again.
@@ -414,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_path_stays_one_part() {
-        assert_eq!(path_part("agent:main/x y?\u{e4}%"), "agent:main%2Fx%20y%3F%C3%A4%25");
+        assert_eq!(path_part("agent:main/x y?\u{e4}%"), "agent%3Amain%2Fx%20y%3F%C3%A4%25");
         assert_eq!(
             with_query("/p", &[("a", None), ("b", Some("x,y".to_owned())), ("c", Some("1".to_owned()))]),
             "/p?b=x%2Cy&c=1"

@@ -124,6 +124,16 @@ impl CliError {
         }
     }
 
+    /// The same with a gateway called as it was typed, where the daemon has its id.
+    pub(super) fn naming(self, id: i64, named: &str) -> Self {
+        let sentence = self.sentence.replace(&format!("Gateway {id} "), &format!("Gateway \"{named}\" "));
+        // As a word of a command only what is one.
+        let is_word = named.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let word = |help: String, end: &str| help.replace(&format!(" {id}{end}"), &format!(" {named}{end}"));
+        let help = if is_word { word(word(self.help, "`"), " --") } else { self.help };
+        Self { sentence, help, ..self }
+    }
+
     /// Whether the same may work in a moment: nobody answers, or not now.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self.exit_code, EXIT_UNREACHABLE | EXIT_LATER)

@@ -1,6 +1,7 @@
 //! `gatewarden events` and `gatewarden logs`: what happens, line by line as it comes.
 
 use clap::Args;
+use gatewarden_actors::event::EventKind;
 use gatewarden_api::gateways::{GatewayLogs, LogEntry};
 use serde_json::Value;
 
@@ -17,8 +18,8 @@ pub(super) struct EventsArgs {
     #[command(flatten)]
     daemon: DaemonArgs,
     /// Only these types, separated by commas; all but log and gateway.vitals where none is named
-    #[arg(long, value_name = "TYPES")]
-    types: Option<String>,
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = EventKind::ALL.map(EventKind::as_str))]
+    types: Vec<String>,
     /// Log entries of this gateway only; several may be given
     #[arg(long = "gateway", value_name = "GATEWAY")]
     gateways: Vec<String>,
@@ -55,10 +56,10 @@ pub(super) struct LogsArgs {
 /// Prints events until it is interrupted. A stream that ends is opened again where it ended.
 pub(super) fn run(args: &EventsArgs) -> u8 {
     args.daemon.run(|daemon| {
-        let ids = args.gateways.iter().map(|named| Ok(daemon.gateway_id(named)?.to_string()));
-        let ids = ids.collect::<Result<Vec<_>, CliError>>()?;
-        let ids = (!ids.is_empty()).then(|| ids.join(","));
-        let path = with_query("/api/events", &[("types", args.types.clone()), ("gateway_id", ids)]);
+        let gateways = daemon.all_gateways(&args.gateways)?;
+        let ids: Vec<String> = gateways.iter().map(|gateway| gateway.id.to_string()).collect();
+        let joined = |all: &[String]| (!all.is_empty()).then(|| all.join(","));
+        let path = with_query("/api/events", &[("types", joined(&args.types)), ("gateway_id", joined(&ids))]);
         let mut left = args.count;
         follow(daemon, &path, args.since.map(|id| id.to_string()), |event| {
             if event.name.is_empty() || left == Some(0) {

@@ -19,7 +19,6 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_api::gateway_record::{Gateway, GatewayAnswer};
 use gatewarden_api::gateways::Deleted;
 
-use self::process::Order;
 use super::confirmation::YesArgs;
 use super::daemon::{Daemon, DaemonArgs, now_s};
 use super::error::CliError;
@@ -96,15 +95,15 @@ struct ListArgs {
     #[arg(long, value_name = "STATUS", value_parser = ["online", "degraded", "timeout", "offline", "unknown"])]
     status: Option<String>,
     /// Only those with this label; several may be given
-    #[arg(long = "label", short = 'l', value_name = "NAME=VALUE", value_parser = change::label)]
+    #[arg(long = "label", short = 'l', value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]
 struct ProbeArgs {
-    /// Name or id; without one all are checked
+    /// Names or ids; without one all are checked
     #[arg(value_name = "GATEWAY")]
-    gateway: Option<String>,
+    gateways: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +122,12 @@ struct WaitArgs {
     wait: Option<u32>,
 }
 
+/// A label, or what one must be.
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// Carries out a command.
 pub(super) fn run(args: &GatewaysArgs) -> u8 {
     args.daemon.run(|daemon| match &args.command {
@@ -135,19 +140,15 @@ pub(super) fn run(args: &GatewaysArgs) -> u8 {
         }
         GatewaysCommand::Probe(args) => show::probe(daemon, args),
         GatewaysCommand::Reconnect(args) => {
-            let silent = args.wait.wait.is_some();
-            let gateways = each(daemon, &args.gateways, "reconnect", "is dialled again", silent)?;
-            if silent { until_online(daemon, &gateways, &args.wait) } else { Ok(EXIT_OK) }
+            let words = if args.wait.wait.is_some() { "" } else { "is dialled again" };
+            let gateways = each(daemon, &args.gateways, "reconnect", words)?;
+            if words.is_empty() { until_online(daemon, &gateways, &args.wait) } else { Ok(EXIT_OK) }
         }
-        GatewaysCommand::Drain(args) => {
-            each(daemon, &args.gateways, "drain", "gets no new work", false).map(|_| EXIT_OK)
-        }
-        GatewaysCommand::Undrain(args) => {
-            each(daemon, &args.gateways, "undrain", "gets work again", false).map(|_| EXIT_OK)
-        }
-        GatewaysCommand::Start(args) => process::order(daemon, Order::Start, args),
-        GatewaysCommand::Stop(args) => process::order(daemon, Order::Stop, args),
-        GatewaysCommand::Restart(args) => process::order(daemon, Order::Restart, args),
+        GatewaysCommand::Drain(args) => each(daemon, &args.gateways, "drain", "gets no new work").map(|_| EXIT_OK),
+        GatewaysCommand::Undrain(args) => each(daemon, &args.gateways, "undrain", "gets work again").map(|_| EXIT_OK),
+        GatewaysCommand::Start(args) => process::order(daemon, "start", args),
+        GatewaysCommand::Stop(args) => process::order(daemon, "stop", args),
+        GatewaysCommand::Restart(args) => process::order(daemon, "restart", args),
         GatewaysCommand::Diagnose(args) => process::diagnose(daemon, &args.gateway),
         GatewaysCommand::Watch => watch::run(daemon),
     })
@@ -172,20 +173,17 @@ fn remove(daemon: &Daemon, named: &[String]) -> Result<u8, CliError> {
     Ok(code)
 }
 
-/// The same action for each that is named, in turn.
-fn each(daemon: &Daemon, named: &[String], action: &str, words: &str, silent: bool) -> Result<Vec<Gateway>, CliError> {
-    // A name that is wrong must not leave half of them done.
-    let ids = named.iter().map(|named| Ok((daemon.gateway_id(named)?, named))).collect::<Result<Vec<_>, CliError>>()?;
-    let mut gateways = Vec::new();
-    for (id, named) in ids {
+/// The same action for each that is named, in turn; without `words` nothing is said of it.
+fn each(daemon: &Daemon, named: &[String], action: &str, words: &str) -> Result<Vec<Gateway>, CliError> {
+    let of = |Gateway { id, name, .. }: Gateway| {
         let answer = daemon.call("POST", &format!("/api/gateways/{id}/{action}"), None);
-        let answer = answer.map_err(|error| error.about(named))?;
-        if !silent {
+        let answer = answer.map_err(|error| error.about(&name))?;
+        if !words.is_empty() {
             daemon.done(&answer, |said: &GatewayAnswer| format!("{} {words}", said.gateway.name))?;
         }
-        gateways.push(daemon.read(&answer)?.gateway);
-    }
-    Ok(gateways)
+        Ok(daemon.read(&answer)?.gateway)
+    };
+    daemon.all_gateways(named)?.into_iter().map(of).collect()
 }
 
 /// Waits until all of them are online. A refusal that only a change can cure ends it sooner.
@@ -227,6 +225,6 @@ fn outcome(gateway: &Gateway) -> String {
         _ if gateway.status == "online" => format!("{} is online", gateway.name),
         None => format!("{} is not online.{again}", gateway.name),
         Some(error) if error.help.is_empty() => format!("{}{again}", error.message),
-        Some(error) => format!("{}\n  {}{again}", error.message, wording::of_daemon(&error.help)),
+        Some(error) => format!("{}\n  {}{again}", error.message, wording::of_gateway(&error.help, &gateway.name)),
     }
 }

@@ -11,10 +11,11 @@ use super::EXIT_OK;
 use super::daemon::{Answer, Daemon, DaemonArgs, now_s};
 use super::error::CliError;
 use super::files::create_private;
-use super::output::{at, complain_as_is};
+use super::output::{at, complain_as_is, plain};
 use super::table::{Cell, Table};
 
 const DAY_S: i64 = 24 * 3600;
+const ALL: &str = "/api/keys?limit=200";
 
 /// API keys.
 #[derive(Debug, Args)]
@@ -34,9 +35,9 @@ enum KeysCommand {
     Create(CreateArgs),
     /// Revoke some, with the browser sessions that they opened
     Revoke {
-        /// Ids
-        #[arg(value_name = "ID", required = true)]
-        ids: Vec<i64>,
+        /// Ids or names
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
     },
 }
 
@@ -59,16 +60,37 @@ struct CreateArgs {
 /// Carries out a command.
 pub(super) fn run(args: &KeysArgs) -> u8 {
     args.daemon.run(|daemon| match &args.command {
-        KeysCommand::List => daemon.list(&daemon.get("/api/keys?limit=200")?, "keys", table),
+        KeysCommand::List => daemon.list(&daemon.get(ALL)?, "keys", table),
         KeysCommand::Create(args) => create(daemon, args),
-        KeysCommand::Revoke { ids } => {
-            for id in ids {
+        KeysCommand::Revoke { keys } => {
+            let known = daemon.fetch::<KeyList>(ALL)?.keys;
+            // A name that is wrong must not leave half of them done.
+            let ids = keys.iter().map(|named| id_of(named, &known)).collect::<Result<Vec<_>, _>>()?;
+            for (id, named) in ids.into_iter().zip(keys) {
                 let answer = daemon.call("DELETE", &format!("/api/keys/{id}"), None)?;
-                daemon.done(&answer, |_: &Revoked| format!("revoked {id}"))?;
+                daemon.done(&answer, |_: &Revoked| format!("revoked {named}"))?;
             }
             Ok(EXIT_OK)
         }
     })
+}
+
+/// A key by its id or its name; what looks like an id is one, unless it is only a name.
+fn id_of(named: &str, known: &[Key]) -> Result<i64, CliError> {
+    let id = named.parse::<i64>().ok().filter(|id| *id > 0);
+    let called: Vec<i64> = known.iter().filter(|key| key.name == named).map(|key| key.id).collect();
+    match (id, called.as_slice()) {
+        (Some(id), []) => Ok(id),
+        (Some(id), _) if known.iter().any(|key| key.id == id) => Ok(id),
+        (_, [id]) => Ok(*id),
+        (_, []) => Err(CliError::new(format!("No key is called {}, and none has this id.", plain(named)))
+            .cure("`gatewarden keys list` shows all.")),
+        (_, ids) => {
+            let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Err(CliError::new(format!("Several keys are called {}.", plain(named)))
+                .cure(format!("Name one by its id: {ids}.")))
+        }
+    }
 }
 
 fn table(list: &KeyList) -> Table {
@@ -84,9 +106,10 @@ fn table(list: &KeyList) -> Table {
         ]
     };
     let heading = ["ID", "NAME", "ROLE", "BEGINS WITH", "MADE", "USED", "GOOD UNTIL"];
-    // It has no id: it can't be revoked while the daemon runs.
-    let configured =
-        list.configured.then(|| ["", "configuration", "admin", "", "", "", ""].into_iter().map(Cell::new).collect());
+    // Of the configuration or of the state directory. It has no id: it can't be revoked while the daemon runs.
+    let configured = list
+        .configured
+        .then(|| ["", "(the daemon's admin key)", "admin", "", "", "", ""].into_iter().map(Cell::new).collect());
     Table::of(&heading, configured.into_iter().chain(list.keys.iter().map(row)), "There is no key.")
         .cutting(&[("NAME", 16)])
         .leaving_out(&["MADE", "USED", "BEGINS WITH"])

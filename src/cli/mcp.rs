@@ -97,7 +97,7 @@ impl RestApi for RemoteApi {
     }
 
     async fn follow(&self, call: RestCall, at_most: Duration) -> Result<LocalBoxStream<'static, StreamEvent>, Refusal> {
-        let mut stream = self.on_thread(move |daemon| daemon.stream_at_most(&call.path, at_most)).await?;
+        let mut stream = self.on_thread(move |daemon| daemon.stream(&call.path, None, Some(at_most))).await?;
         let (take, taken) = mpsc::channel(QUEUE);
         let place = self.places.clone().acquire_owned().await;
         tokio::task::spawn_blocking(move || {

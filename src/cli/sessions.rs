@@ -1,6 +1,7 @@
 //! `gatewarden sessions …` and `gatewarden control`: the sessions of all gateways.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
+use gatewarden_api::request::Request as _;
 use gatewarden_api::sessions::{
     ChangeBody, ControlBody, DeleteBody, HistoryEntry, MessageBody, MessageTaken, Session, SessionDeleted, SessionDone,
     SessionHistory, SessionList,
@@ -129,16 +130,9 @@ pub(super) struct ControlArgs {
     daemon: DaemonArgs,
     #[command(flatten)]
     one: OneArgs,
-    /// What to do with it
-    #[arg(value_name = "ACTION")]
-    action: Action,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Action {
-    Pause,
-    Resume,
-    Kill,
+    /// What to do with it; terminate is kill
+    #[arg(value_name = "ACTION", value_parser = ["pause", "resume", "kill", "terminate"])]
+    action: String,
 }
 
 /// Carries out a command.
@@ -155,29 +149,24 @@ pub(super) fn run(args: &SessionsArgs) -> u8 {
 /// Pauses, resumes or kills.
 pub(super) fn control(args: &ControlArgs) -> u8 {
     args.daemon.run(|daemon| {
-        let action = match args.action {
-            Action::Pause => "pause",
-            Action::Resume => "resume",
-            Action::Kill => "kill",
-        };
-        let body = ControlBody { action: action.to_owned(), gateway_id: args.one.gateway_id(daemon)? };
+        let body = ControlBody { action: args.action.clone(), gateway_id: args.one.gateway_id(daemon)? };
         let answer = daemon.send("POST", &args.one.path("control"), &body)?;
-        daemon.done(&answer, |said: &SessionDone| outcome(args.action, said))
+        daemon.done(&answer, |said: &SessionDone| outcome(&args.action, said))
     })
 }
 
 /// What a gateway did with a session, in a sentence; with its own words where they tell more.
-fn outcome(action: Action, said: &SessionDone) -> String {
+fn outcome(action: &str, said: &SessionDone) -> String {
     let SessionDone { session, gateway, result, .. } = said;
     let text = |name: &str| result.get(name).and_then(Value::as_str);
     let found_nothing =
         text("status") == Some("no-active-run") || result.get("aborted").and_then(Value::as_bool) == Some(false);
     let run = text("abortedRunId").map(|run| format!(" (run {run})")).unwrap_or_default();
     let done = match action {
-        Action::Pause => format!("{gateway} paused session {session}."),
-        Action::Resume => format!("{gateway} resumed session {session}."),
-        Action::Kill if found_nothing => format!("Nothing was running in session {session} on {gateway}."),
-        Action::Kill => format!("{gateway} ended what ran in session {session}{run}."),
+        "pause" => format!("{gateway} paused session {session}."),
+        "resume" => format!("{gateway} resumed session {session}."),
+        _ if found_nothing => format!("Nothing was running in session {session} on {gateway}."),
+        _ => format!("{gateway} ended what ran in session {session}{run}."),
     };
     let words = text("message").or_else(|| text("note")).filter(|_| !found_nothing);
     words.map_or_else(|| done.clone(), |words| format!("{done} It says: {words}"))
@@ -263,7 +252,7 @@ fn entry(entry: &HistoryEntry) -> String {
 
 fn message(daemon: &Daemon, args: &MessageArgs) -> Result<u8, CliError> {
     let body = MessageBody { content: read_text(&args.text)?, gateway_id: args.one.gateway_id(daemon)? };
-    let answer = daemon.post_once(&args.one.path("message"), &body, args.idempotency_key.as_deref())?;
+    let answer = daemon.once("POST", &args.one.path("message"), Some(&body.json()), args.idempotency_key.as_deref())?;
     daemon.done(&answer, |said: &MessageTaken| {
         let run = said.run_id.as_ref().map(|run| format!(" as run {run}")).unwrap_or_default();
         format!("{} took it{run}", said.gateway)
@@ -276,15 +265,16 @@ fn set(daemon: &Daemon, args: &SetArgs) -> Result<u8, CliError> {
     let level = |level: &String| ChangeBody { level: Some(level.clone()), ..change() };
     let label = args.label.clone().or_else(|| args.no_label.then(String::new));
     let changes = [
-        ("set-thinking", args.thinking.as_ref().map(level)),
-        ("set-verbose", args.verbose.as_ref().map(level)),
-        ("set-label", label.map(|label| ChangeBody { label: Some(Some(label)), ..change() })),
+        ("thinking", args.thinking.as_ref().map(level)),
+        ("verbose", args.verbose.as_ref().map(level)),
+        ("label", label.map(|label| ChangeBody { label: Some(Some(label)), ..change() })),
     ];
-    for (action, body) in changes {
+    for (setting, body) in changes {
         let Some(body) = body else { continue };
-        let answer = daemon.send("POST", &format!("/api/sessions?action={action}"), &body)?;
-        daemon
-            .done(&answer, |said: &SessionDone| format!("{action} of {} on {} is done", args.one.key, said.gateway))?;
+        let answer = daemon.send("POST", &format!("/api/sessions?action=set-{setting}"), &body)?;
+        daemon.done(&answer, |said: &SessionDone| {
+            format!("{} changed the {setting} of session {}.", said.gateway, args.one.key)
+        })?;
     }
     Ok(EXIT_OK)
 }
@@ -317,12 +307,12 @@ mod tests {
                 &SessionDone { success: true, action: String::new(), session, gateway, gateway_id: 1, result },
             )
         };
-        let killed = said(Action::Kill, json!({"ok": true, "abortedRunId": "r-1", "status": "aborted"}));
+        let killed = said("kill", json!({"ok": true, "abortedRunId": "r-1", "status": "aborted"}));
         assert_eq!(killed, "prod ended what ran in session agent:main:main (run r-1).");
         for nothing in [json!({"status": "no-active-run"}), json!({"aborted": false, "note": "nothing was running"})] {
-            assert_eq!(said(Action::Kill, nothing), "Nothing was running in session agent:main:main on prod.");
+            assert_eq!(said("kill", nothing), "Nothing was running in session agent:main:main on prod.");
         }
-        let paused = said(Action::Pause, json!({"message": "at the next tool call"}));
+        let paused = said("pause", json!({"message": "at the next tool call"}));
         assert_eq!(paused, "prod paused session agent:main:main. It says: at the next tool call");
     }
 

@@ -26,7 +26,7 @@ pub(super) struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// Write gatewarden.1 and a page for each command into this directory, which must exist
+    /// Write gatewarden.1 and a page for each command into this directory, which is made where it is missing
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -54,7 +54,7 @@ pub(super) fn man(args: &ManArgs) -> std::result::Result<u8, CliError> {
     if let Some(dir) = &args.dir {
         command.build();
         let unwritten = |error| CliError::new(format!("The pages cannot be written to {}: {error}.", dir.display()));
-        write_pages(&command, "", dir).map_err(unwritten)?;
+        std::fs::create_dir_all(dir).and_then(|()| write_pages(&command, "", dir)).map_err(unwritten)?;
         return Ok(EXIT_OK);
     }
     let mut page = Vec::new();

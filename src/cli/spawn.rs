@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use gatewarden_actors::clock::Clock;
+use gatewarden_api::request::Request as _;
 use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnHistory};
 use gatewarden_protocol::Secret;
+use serde_json::Value;
 
 use super::daemon::{Answer, Daemon, DaemonArgs, now_s, path_part};
 use super::error::CliError;
 use super::files::read_text;
-use super::output::{Details, ago, at_ms, complain_as_is, plain};
+use super::gateways::label;
+use super::output::{Details, ago, at_ms, complain_as_is, plain, plain_lines};
 use super::table::{Cell, Table};
 use super::{EXIT_FAILURE, EXIT_LATER, EXIT_OK, Looks};
 
@@ -57,8 +60,8 @@ pub(super) struct SpawnArgs {
     #[arg(long, value_name = "GATEWAY")]
     gateway: Option<String>,
     /// A label that the gateway must have; several may be given
-    #[arg(long = "selector", short = 'l', value_name = "NAME=VALUE")]
-    selector: Vec<String>,
+    #[arg(long = "selector", short = 'l', value_name = "NAME=VALUE", value_parser = label)]
+    selector: Vec<(String, String)>,
     /// Makes it safe to ask again where the answer was lost
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -101,7 +104,7 @@ pub(super) fn run(args: &SpawnArgs) -> u8 {
     args.daemon.run(|daemon| {
         let body = body(daemon, args)?;
         let give = |daemon: &Daemon| -> Result<Answer<SpawnAccepted>, CliError> {
-            daemon.post_once("/api/spawn", &body, args.idempotency_key.as_deref())
+            daemon.once("POST", "/api/spawn", Some(&body.json()), args.idempotency_key.as_deref())
         };
         if args.wait {
             let patience = args.timeout.map(|seconds| Duration::from_secs(seconds.into()) + GRACE);
@@ -170,12 +173,6 @@ fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<SpawnBody, CliError> {
         };
         env.insert(name.to_owned(), Secret::new(value));
     }
-    let mut selector = BTreeMap::new();
-    for label in &args.selector {
-        let wrong = || CliError::usage(format!("--selector {label}: it must be NAME=VALUE."));
-        let (name, value) = label.split_once('=').ok_or_else(wrong)?;
-        selector.insert(name.to_owned(), value.to_owned());
-    }
     Ok(SpawnBody {
         task: args.task.as_deref().map(read_text).transpose()?,
         command: args.command.clone(),
@@ -188,7 +185,7 @@ fn body(daemon: &Daemon, args: &SpawnArgs) -> Result<SpawnBody, CliError> {
         session_key: args.session.clone(),
         timeout_seconds: args.timeout,
         gateway_id: daemon.maybe_gateway_id(args.gateway.as_deref())?,
-        selector: (!selector.is_empty()).then_some(selector),
+        selector: (!args.selector.is_empty()).then(|| args.selector.iter().cloned().collect()),
     })
 }
 
@@ -238,7 +235,10 @@ fn wait(
             complain_as_is(&plain(&format!("{id}: {status}{gateway}")));
         }
         if ["completed", "failed", "killed", "lost"].contains(&status.as_str()) {
-            show(daemon, &answer)?;
+            match daemon.output.is_for_people() {
+                true => daemon.show(&answer, |spawn| plain_lines(&ending(spawn)))?,
+                false => show(daemon, &answer)?,
+            };
             return Ok(if status == "completed" { EXIT_OK } else { EXIT_FAILURE });
         }
         if is_over() {
@@ -249,6 +249,30 @@ fn wait(
         }
         said = status;
         looks.wait();
+    }
+}
+
+/// How work ended, in sentences: the gateway's, or the agent's own.
+fn ending(spawn: &Spawn) -> String {
+    let (id, gateway) = (&spawn.spawn_id, name_of(spawn.gateway.as_ref()).unwrap_or("A gateway"));
+    let why = spawn.error.as_ref().or(spawn.reason.as_ref()).map(|why| format!(": {why}")).unwrap_or_default();
+    let head = match spawn.status.as_str() {
+        "completed" => format!("{gateway} completed spawn {id}."),
+        "lost" => format!("Spawn {id} is lost{why}"),
+        status => format!("Spawn {id} {} on {gateway}{why}", if status == "killed" { "was killed" } else { status }),
+    };
+    spawn.result.as_ref().map_or_else(|| head.clone(), |result| format!("{head}\n{}", said_in(result)))
+}
+
+/// What a result says to people; all of it where it has no text.
+fn said_in(result: &Value) -> String {
+    let payloads = result.get("payloads").and_then(Value::as_array).into_iter().flatten();
+    let texts: Vec<&str> = payloads.filter_map(|payload| payload.get("text")?.as_str()).collect();
+    let whole = || ["text", "summary", "output", "stdout"].into_iter().find_map(|name| result.get(name)?.as_str());
+    match result.as_str().or_else(whole) {
+        _ if !texts.is_empty() => texts.join("\n"),
+        Some(text) => text.to_owned(),
+        None => result.to_string(),
     }
 }
 
@@ -302,9 +326,32 @@ fn page(spawn: &Spawn) -> String {
         .maybe("session", spawn.session_key.as_deref())
         .maybe("run", spawn.run_id.as_deref())
         .put("task", &spawn.task)
-        .maybe("result", spawn.result.as_ref().map(ToString::to_string))
+        .maybe("result", spawn.result.as_ref().map(said_in))
         .put("asked for", at_ms(spawn.created_at))
         .put("changed", at_ms(spawn.updated_at))
         .maybe("ended", spawn.completed_at.map(at_ms))
         .shown()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_end_is_said_in_sentences_with_what_the_agent_said() {
+        let ended = |changes: Value| {
+            let mut spawn = json!({"spawnId": "s-1", "status": "completed", "kind": "task", "task": "t",
+                "gateway": {"id": 1, "name": "lab"}, "createdAt": 0, "updatedAt": 0});
+            spawn.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            ending(&serde_json::from_value(spawn).unwrap())
+        };
+        let result =
+            json!({"meta": {"aborted": false}, "payloads": [{"text": "one"}, {"mediaUrl": "x"}, {"text": "two"}]});
+        assert_eq!(ended(json!({"result": result})), "lab completed spawn s-1.\none\ntwo");
+        assert_eq!(ended(json!({"result": {"code": 3}})), "lab completed spawn s-1.\n{\"code\":3}");
+        assert_eq!(ended(json!({"status": "failed", "error": "no model"})), "Spawn s-1 failed on lab: no model");
+        assert_eq!(ended(json!({"status": "killed"})), "Spawn s-1 was killed on lab");
+    }
 }

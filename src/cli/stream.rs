@@ -29,7 +29,7 @@ pub(super) fn follow(
     mut take: impl FnMut(StreamUpdate) -> bool,
 ) {
     let mut read_once = || {
-        let mut stream = match daemon.stream(path, after.as_deref()) {
+        let mut stream = match daemon.stream(path, after.as_deref(), None) {
             Ok(stream) => stream,
             Err(error) => return take(StreamUpdate::Refused(error)),
         };

@@ -203,6 +203,9 @@ async fn with_gateway(
     let notifier = Arc::new(Notifier::of_process());
     let mut app = App::build(&config, metrics, notifier.clone(), None).await?;
     print(&format!("listening on http://{}", app.address));
+    if found.gateway.is_none() {
+        print(&format!("something listens at {} already: the daemon connects to it", found.address));
+    }
     let welcome = welcome(&app, &config.state_dir, found);
     let supervised = supervise(found.gateway.as_mut());
     let code = tokio::select! {

@@ -13,17 +13,11 @@ const PHRASES: &[(&str, &str)] = &[
     ("(PUT /api/gateways with id and password)", "(`gatewarden gateways update NAME --password-file FILE`)"),
     ("{\"action\": \"start\"} starts it", "`gatewarden gateways start` starts it"),
     (", or {\"command\": \"NAME\"} of the", ", or `--command NAME` of the"),
-    ("Wait as long as the Retry-After header says, then send the request again.", ""),
-    ("Wait as long as the Retry-After header says. ", ""),
+    ("Wait as long as the Retry-After header says.", ""),
     ("The OpenAPI document at /api/openapi.json describes every field.", "`--help` describes every option."),
-    ("give its gateway_id", "name it with --gateway"),
-    ("with gateway_id", "with --gateway"),
     ("host must not be used for a gateway", "the address must not be used for a gateway"),
-    ("leave out gateway_id", "leave out --gateway"),
+    ("gateway_id", "--gateway"),
     ("Idempotency-Key", "--idempotency-key"),
-    ("with the very same body", "with the very same command"),
-    ("Send the same request again", "Give the same command again"),
-    ("before you repeat the request", "before you give the command again"),
 ];
 
 /// Method and path of a request, a word that its body holds, and the command that does it. `*` is an id.
@@ -67,6 +61,11 @@ pub(super) fn of_daemon(text: &str) -> String {
         rest = found.after;
     }
     worded + &with_options(rest)
+}
+
+/// The same of a gateway, by its name.
+pub(super) fn of_gateway(text: &str, name: &str) -> String {
+    of_daemon(text).replace("gateways update NAME ", &format!("gateways update {name} "))
 }
 
 /// With settings of a gateway as options. A name of one word could be anything.

@@ -159,7 +159,7 @@ pub(crate) async fn open_session_once(
         return open_session_of(app, request, &key).await;
     }
     mark_unknown(request);
-    app.limits.wrong_key(client_address(request, &app.settings.trusted_proxies))?;
+    app.limits.wrong_key(client_address(request, &app.settings.trusted_proxies)).settle(request)?;
     let used = "This link has logged somebody in already, is too old, or was made before the daemon's last start";
     Err(Failure::new(ErrorCode::Unauthorized, used).with_help("`gatewarden dashboard` prints a new one.").into())
 }

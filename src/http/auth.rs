@@ -213,7 +213,7 @@ fn check_key(request: &HttpRequest, app: &AppContext, presented: &str) -> Result
 pub(crate) fn wrong_key(request: &HttpRequest, app: &AppContext) -> ApiError {
     peer::mark_unknown(request);
     let address = peer::client_address(request, &app.settings.trusted_proxies);
-    if let Err(failure) = app.limits.wrong_key(address) {
+    if let Err(failure) = app.limits.wrong_key(address).settle(request) {
         return failure.into();
     }
     // At most as often as the limit on wrong keys lets pass.

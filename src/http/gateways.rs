@@ -152,7 +152,11 @@ pub(crate) async fn update_gateway_by_path(
     request: HttpRequest,
     body: JsonBody,
 ) -> Answer {
-    update(&by.caller, &app, gateway_id(&request)?, &body).await
+    let id = gateway_id(&request)?;
+    if body.read::<GatewayChoiceBody>()?.id.is_some_and(|other| other != id.0) {
+        return Err(invalid("id must be that of the path or be left out: the id of a gateway does not change"));
+    }
+    update(&by.caller, &app, id, &body).await
 }
 
 /// Delete the gateway of the path

@@ -177,14 +177,14 @@ impl Limits {
     }
 
     /// Counts a wrong key from an address. Right keys are never counted, so nobody is locked out by somebody else's tries.
-    pub(crate) fn wrong_key(&self, address: Option<IpAddr>) -> Result<(), Failure> {
-        let Some(mut failure) = self.wrong_keys.check(&AddressBlock::of(address)).refusal else {
-            return Ok(());
-        };
-        failure.message = "Too many wrong API keys from this address; a right key works at once".to_owned();
-        failure.help =
-            Some("Check the key that your client sends; Retry-After says when the next try counts.".to_owned());
-        Err(failure)
+    pub(crate) fn wrong_key(&self, address: Option<IpAddr>) -> Counted {
+        let mut counted = self.wrong_keys.check(&AddressBlock::of(address));
+        if let Some(failure) = &mut counted.refusal {
+            failure.message = "Too many wrong API keys from this address; a right key works at once".to_owned();
+            failure.help =
+                Some("Check the key that your client sends; Retry-After says when the next try counts.".to_owned());
+        }
+        counted
     }
 
     /// Forgets what no longer limits anybody. To be called every minute or so.
@@ -315,7 +315,7 @@ impl BodyPermit {
                 ErrorCode::Unavailable,
                 "Too many requests are sending their bodies at this moment",
             )
-            .with_help("Wait as long as the Retry-After header says, then send the request again.")
+            .with_help("Wait as long as the Retry-After header says.")
             .with_retry_after(BODY_WAIT));
         }
         self.bytes += more;
@@ -390,9 +390,9 @@ mod tests {
         assert!(limits.gateway_operation(1).is_none());
         assert!(limits.health_check(1).is_none());
         let address = Some("192.0.2.1".parse().unwrap());
-        let refused = (0..20).filter(|_| limits.wrong_key(address).is_err()).count();
+        let refused = (0..20).filter(|_| limits.wrong_key(address).refusal.is_some()).count();
         assert_eq!(refused, 15, "five a minute");
-        assert!(limits.wrong_key(Some("192.0.2.2".parse().unwrap())).is_ok());
+        assert!(limits.wrong_key(Some("192.0.2.2".parse().unwrap())).refusal.is_none());
     }
 
     #[test]

@@ -67,6 +67,8 @@ const EVENTS_UNASKED: u64 = 50;
 pub(super) struct Following {
     pub(super) wait: Duration,
     pub(super) limit: usize,
+    /// Whether it goes on from a number.
+    pub(super) is_since: bool,
 }
 
 /// Where an argument goes.
@@ -140,7 +142,8 @@ impl Described {
             let wait = number(arguments, "wait_seconds", 0, 0..=LONGEST_WAIT_S)?;
             let limit = number(arguments, "max_events", EVENTS_UNASKED, 1..=MAX_EVENTS)?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            Some(Following { wait: Duration::from_secs(wait), limit })
+            let is_since = arguments.get("last_event_id").is_some_and(|number| !number.is_null());
+            Some(Following { wait: Duration::from_secs(wait), limit, is_since })
         } else {
             None
         };

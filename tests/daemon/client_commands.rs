@@ -82,6 +82,31 @@ fn daemons_have_names_and_one_of_them_is_in_use() {
 }
 
 #[test]
+fn contexts_that_cannot_be_read_stop_only_what_they_decide() {
+    let daemon = Daemon::start();
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(home.path().join("gatewarden")).expect("made");
+    std::fs::write(home.path().join("gatewarden/contexts.toml"), "current = [").expect("written");
+    let key = home.path().join("key");
+    std::fs::write(&key, ADMIN_KEY).expect("written");
+    let (key, here) = (key.display().to_string(), daemon.address().to_string());
+    let setup = Setup::new()
+        .without("API_KEY")
+        .env("XDG_CONFIG_HOME", &home.path().display().to_string())
+        .env("GATEWARDEN_HTTP__LISTEN", &here);
+    let run = |args: &[&str]| setup.clone().only_args(args).run();
+    let named = run(&["status", "--quiet", "--url", &here, "--key-file", &key]);
+    assert_eq!((named.code, named.stderr.as_str()), (Some(0), ""), "HOST:PORT is enough: {}", named.stderr);
+    let with_key = run(&["status", "--quiet", "--key-file", &key]);
+    assert_eq!(with_key.code, Some(0), "{}", with_key.stderr);
+    assert!(with_key.stderr.contains("contexts.toml"), "{}", with_key.stderr);
+    for args in [vec!["status"], vec!["status", "--context", "a", "--key-file", &key]] {
+        let ended = run(&args);
+        assert_eq!(ended.code, Some(64), "{args:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn the_state_directory_of_a_daemon_has_its_key() {
     let daemon = Setup::new().without("API_KEY").start();
     let state = daemon.setup().state().display().to_string();
@@ -89,7 +114,7 @@ fn the_state_directory_of_a_daemon_has_its_key() {
     let client = |args: &[&str]| Setup::new().without("API_KEY").only_args(args).run();
     let ended = client(&["keys", "list", "--url", &url, "--state-dir", &state]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stdout.contains("configuration") && ended.stdout.contains("admin"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("(the daemon's admin key)"), "{}", ended.stdout);
     let elsewhere = client(&["status", "--url", &url, "--state-dir", "/nowhere"]);
     assert_eq!(elsewhere.code, Some(77), "{}", elsewhere.stderr);
     assert!(elsewhere.stderr.contains("/nowhere"), "{}", elsewhere.stderr);
@@ -172,16 +197,18 @@ fn completions_and_manual_pages_know_the_commands_and_the_gateways() {
     };
     assert!(offered(&["gatewarden", "gateways", "und"]).contains("undrain"));
     assert_eq!(offered(&["gatewarden", "gateways", "show", "se"]), "seeded");
+    assert_eq!(offered(&["gatewarden", "events", "--types", "log,gateway.pri"]), "log,gateway.primary");
     assert_eq!(offered(&["gatewarden", "logs", "--url", "http://127.0.0.1:1", "se"]), "", "nobody answers there");
     let page = Setup::new().only_args(&["man"]).run();
     assert!(page.stdout.contains(".TH gatewarden 1") && page.stdout.contains("gateways"), "{}", page.stdout);
-    let dir = tempfile::tempdir().expect("a directory");
-    let written = Setup::new().only_args(&["man", "--dir", dir.path().to_str().expect("text")]).run();
-    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("new/man1");
+    let written = Setup::new().only_args(&["man", "--dir", dir.to_str().expect("text")]).run();
+    assert_eq!(written.code, Some(0), "a missing directory is made: {}", written.stderr);
     for page in ["gatewarden.1", "gatewarden-gateways-list.1", "gatewarden-serve.1"] {
-        assert!(dir.path().join(page).is_file(), "{page}");
+        assert!(dir.join(page).is_file(), "{page}");
     }
-    let page = std::fs::read_to_string(dir.path().join("gatewarden-gateways-list.1")).expect("the page");
+    let page = std::fs::read_to_string(dir.join("gatewarden-gateways-list.1")).expect("the page");
     for section in [".SH \"EXAMPLES\"", ".SH \"EXIT STATUS\"", ".SH \"ENVIRONMENT\""] {
         assert!(page.contains(section), "{section} is not in {page}");
     }

@@ -100,6 +100,10 @@ fn what_is_wrong_with_a_gateway_is_said_with_its_cure_and_an_exit_code() {
     let all = run(&daemon, &["gateways", "probe"]);
     let one = run(&daemon, &["gateways", "probe", "lab"]);
     assert_eq!((all.code, one.code), (Some(1), Some(1)), "{} {}", all.stdout, one.stdout);
+    let some = run(&daemon, &["gateways", "probe", "lab", "seeded", "--json"]);
+    let checked: Value = serde_json::from_str(&some.stdout).expect("JSON");
+    assert_eq!(checked["results"].as_array().map(Vec::len), Some(2), "{checked}");
+    assert_eq!(run(&daemon, &["gateways", "probe", "lab", "nobody"]).code, Some(1));
     for probed in [&all, &one] {
         let row = row(probed);
         assert!(row.contains("degraded") && row.contains("gatewarden gateways update"), "{row}");
@@ -179,9 +183,13 @@ fn watching_without_a_terminal_prints_a_line_for_each_change() {
     let watch = Setup::client_of(&daemon, &["gateways", "watch"]).spawn();
     watch.until_said("lab online");
     gateway.kill();
-    watch.until_said("lab online -> offline");
+    watch.until_said("lab: online -> offline");
     gateway.revive();
-    watch.until_said("lab offline -> online");
+    watch.until_said("lab: offline -> online");
+    fine(&daemon, &["gateways", "add", "passing", &format!("127.0.0.1:{}", free_port())]);
+    watch.until_said("passing: added, offline");
+    fine(&daemon, &["gateways", "rm", "passing", "--yes"]);
+    watch.until_said("passing: removed");
     assert!(!watch.said().contains('\u{1b}'), "{}", watch.said());
 
     let json = Setup::client_of(&daemon, &["gateways", "watch", "--json"]).spawn();

@@ -35,7 +35,9 @@ fn a_process_is_stopped_started_restarted_and_examined_by_commands() {
     fine(&daemon, &["gateways", "update", "local", "--no-process"]);
     let refused = run(&daemon, &["gateways", "restart", "local"]);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-    assert!(refused.stderr.contains("neither a unit nor a command"), "{}", refused.stderr);
+    for words in ["Gateway \"local\" is not", "neither a unit nor a command", "gateways update local --unit"] {
+        assert!(refused.stderr.contains(words), "{words} is not in {}", refused.stderr);
+    }
     let unknown = run(&daemon, &["gateways", "update", "local", "--command", "rm"]);
     assert_eq!(unknown.code, Some(1), "{}", unknown.stderr);
     assert!(unknown.stderr.contains("[commands"), "the cure is said: {}", unknown.stderr);

@@ -26,10 +26,12 @@ fn agents_are_made_changed_synced_and_forgotten() {
     assert!(added.stderr.contains("nowhere"), "a warning is passed on: {}", added.stderr);
     fine(&daemon, &["agents", "update", "a b/c", "--gateway", "lab", "--status", "busy", "--quiet"]);
     let shown = fine(&daemon, &["agents", "show", "a b/c"]);
-    for part in ["role          research", "status        busy", "preferred_gateway", &format!("gateway       {id}")] {
+    for part in ["role          research", "status        busy", "preferred_gateway", "gateway       lab"] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
-    assert!(fine(&daemon, &["agents", "sync", "--gateway", "lab"]).contains("agents read"));
+    assert!(fine(&daemon, &["agents", "sync", "--gateway", "lab"]).starts_with("2 agents read: 2 new,"));
+    let list = fine(&daemon, &["agents", "list"]);
+    assert!(list.lines().skip(1).all(|row| row.contains("  lab  ")), "the gateway's name, not its id: {list}");
     let names = fine(&daemon, &["agents", "list", "--quiet"]);
     assert_eq!(names.lines().collect::<Vec<_>>(), ["a b/c", "four", "four-b"]);
     assert_eq!(fine(&daemon, &["agents", "list", "--search", "nobody"]), "No agent was found.\n");
@@ -82,6 +84,16 @@ fn a_key_is_shown_once_or_put_into_a_private_file_and_revoked() {
     fine(&daemon, &["keys", "revoke", &id]);
     let refused = Setup::client_of(&daemon, &["status"]).env("GATEWARDEN_API_KEY", key).run();
     assert_eq!(refused.code, Some(77), "{}", refused.stderr);
+
+    let twins = [daemon.new_key("twin", "viewer"), daemon.new_key("twin", "viewer")];
+    let ambiguous = run(&daemon, &["keys", "revoke", "ci", "twin"]);
+    assert_eq!(ambiguous.code, Some(1), "{}", ambiguous.stderr);
+    assert!(ambiguous.stderr.contains("Several keys are called twin") && ambiguous.stderr.contains("by its id: "));
+    let works = |key: &str| Setup::client_of(&daemon, &["status", "-q"]).env("GATEWARDEN_API_KEY", key).run().code;
+    assert_eq!(twins.map(|twin| works(&twin)), [Some(0), Some(0)]);
+    assert_eq!(works(written.trim()), Some(0), "a name that is wrong leaves none of them done");
+    assert_eq!(fine(&daemon, &["keys", "revoke", "ci"]), "revoked ci\n");
+    assert_eq!(works(written.trim()), Some(77));
 }
 
 /// A daemon with two gateways beside the seeded one.

@@ -33,7 +33,7 @@ fn work_is_given_watched_paused_killed_and_waited_for() {
     assert_eq!(fine(&daemon, &["control", SESSION, "pause"]).trim(), "local paused session agent:sample:main.");
     until(&daemon, &["sessions", "list", "--status", "paused"], SESSION);
     fine(&daemon, &["control", SESSION, "resume", "--gateway", "local", "--quiet"]);
-    fine(&daemon, &["control", SESSION, "kill"]);
+    fine(&daemon, &["control", SESSION, "terminate"]);
     until(&daemon, &["spawns", "show", &id, "--quiet"], "killed");
     assert!(fine(&daemon, &["spawns", "list"]).contains(&id));
     let unknown = run(&daemon, &["control", "agent:nobody:x", "kill"]);
@@ -42,7 +42,8 @@ fn work_is_given_watched_paused_killed_and_waited_for() {
 
     let waited = run(&daemon, &["spawn", "count to 2", "--agent", "sample", "--session", "agent:sample:two", "--wait"]);
     assert_eq!(waited.code, Some(0), "{} {}", waited.stdout, waited.stderr);
-    assert!(waited.stdout.contains("status    completed"), "{}", waited.stdout);
+    assert!(waited.stdout.starts_with("local completed spawn "), "{}", waited.stdout);
+    assert!(waited.stdout.ends_with(".\n1 2\n"), "what the agent said, and no JSON: {}", waited.stdout);
     assert!(waited.stderr.contains("completed on local"), "it says how it goes: {}", waited.stderr);
     assert!(
         waited.stderr.contains("Waiting for spawn ") && waited.stderr.contains(" on local to end."),
@@ -119,7 +120,8 @@ fn a_session_is_read_talked_to_named_and_deleted() {
     let taken = fine(&daemon, &["sessions", "message", TALK, "count to 3", "--idempotency-key", "k-1"]);
     assert!(taken.contains("local took it"), "{taken}");
     until(&daemon, &["sessions", "history", TALK], "count to 3");
-    fine(&daemon, &["sessions", "set", TALK, "--label", "the sample"]);
+    let named = fine(&daemon, &["sessions", "set", TALK, "--label", "the sample"]);
+    assert_eq!(named, format!("local changed the label of session {TALK}.\n"));
     until(&daemon, &["sessions", "list"], "the sample");
     assert_eq!(run(&daemon, &["sessions", "set", TALK]).code, Some(64), "there is nothing to change");
     until(&daemon, &["sessions", "list"], "completed");
@@ -154,7 +156,8 @@ fn events_come_line_by_line_in_words_or_json_and_end_after_a_count() {
     );
     assert_eq!(again.stdout, ended.stdout, "what was missed comes again");
     let unknown = run(&daemon, &["events", "--types", "nothing"]);
-    assert_eq!(unknown.code, Some(1), "{}", unknown.stderr);
+    assert_eq!(unknown.code, Some(64), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("gateway.primary"), "the known types are named: {}", unknown.stderr);
 }
 
 #[test]

@@ -79,6 +79,7 @@ mod mcp;
 #[cfg(test)]
 mod notifications;
 #[cfg(test)]
+mod numbers_of_pages;
 mod operations_page;
 #[cfg(test)]
 mod organization;

@@ -220,6 +220,7 @@ fn over_http_what_is_no_request_with_a_key_is_refused() {
     assert_eq!(as_admin.post(&json!({"hello": "world"})).expect(400).json()["code"], "invalid_request");
     let unknown = as_admin.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/burn"})).expect(200);
     assert_eq!(unknown.json()["error"]["code"], -32601, "{}", unknown.text);
+    assert!(unknown.text.contains("There is no method tools/burn; there are"), "{}", unknown.text);
     for (method, status) in [("GET", 405), ("DELETE", 405)] {
         daemon.call(method, "/mcp", None).expect(status);
     }
@@ -231,6 +232,19 @@ fn over_http_what_is_no_request_with_a_key_is_refused() {
     let foreign = [("X-API-Key", ADMIN_KEY), ("Host", "evil.example")];
     let refused = http::request(daemon.address(), "POST", "/mcp", &foreign, Some(text.as_bytes())).unwrap();
     assert_eq!(refused.status, 421, "{}", refused.text);
+}
+
+#[test]
+fn over_standard_input_what_is_no_message_and_what_is_unknown_is_answered() {
+    let daemon = Daemon::start();
+    let mut assistant = Stdio::start(&daemon, ADMIN_KEY);
+    assistant.initialize();
+    assert_eq!(assistant.send(&json!({"hello": "world"}))["error"]["code"], -32600);
+    let unknown = assistant.ask("tools/burn", json!({}));
+    assert!(
+        unknown["error"]["message"].as_str().unwrap().contains("There is no method tools/burn; there are"),
+        "{unknown}"
+    );
 }
 
 #[test]

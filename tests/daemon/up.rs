@@ -1,6 +1,6 @@
 //! `gatewarden up`: the first minute of a new user.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -125,6 +125,38 @@ fn session_of(pid: u32) -> Option<String> {
 fn child_of(pid: u32) -> Option<u32> {
     let output = Command::new("ps").args(["-o", "pid=", "--ppid", &pid.to_string()]).output().ok()?;
     String::from_utf8_lossy(&output.stdout).lines().next()?.trim().parse().ok()
+}
+
+/// Answers as web servers do, for as long as it is asked.
+fn web_server() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+        }
+    });
+    port
+}
+
+#[test]
+fn what_is_no_gateway_of_ours_at_its_port_is_said_with_a_way_on() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let port = web_server();
+    let watch = Stopwatch::start();
+    let up = start(home.path(), port);
+    let took = watch.elapsed();
+    let said = up.said();
+    for words in
+        [&format!("something listens at 127.0.0.1:{port} already"), "is no OpenClaw gateway", "up --gateway-port 0"]
+    {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    assert!(took < Duration::from_secs(15), "at once, not after {took:?}");
+    drop(up);
+    let beside = start(home.path(), 0);
+    assert!(beside.said().contains("(started by this command), online"), "the way on works: {}", beside.said());
 }
 
 #[test]

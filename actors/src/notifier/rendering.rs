@@ -68,7 +68,8 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
                 Change::Opened { .. } | Change::Reminded => None,
             };
             let former = former.and_then(|id| story.fleet.views.iter().find(|view| view.record.id.to_string() == *id));
-            body.former = Some(former.map(|view| GatewayName { id: view.record.id.0, name: Some(view.record.name.clone()) }));
+            body.former =
+                Some(former.map(|view| GatewayName { id: view.record.id.0, name: Some(view.record.name.clone()) }));
             let id = configured(story).map(|view| view.record.id.0);
             body.configured = Some(GatewayOrNone { id, name: Some(story.subject_name.to_owned()) });
             body.acting = Some(acting.map(|acting| GatewayName { id: acting.id.0, name: Some(acting.name.clone()) }));

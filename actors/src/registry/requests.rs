@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::future::join_all;
-use gatewarden_core::fleet::{Member, SpawnAnswer, Ticket, unusable};
+use gatewarden_core::fleet::{Member, SpawnAnswer, Ticket};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -38,7 +38,7 @@ impl RegistryActor {
     ) -> ResponseFuture<Result<T, Failure>> {
         let name = member.record.name.clone();
         let Some(handle) = self.handles.get(&member.record.id).filter(|_| member.is_usable()) else {
-            return refused(unusable(&name, &member.report));
+            return refused(member.unavailable(self.clock.wall_ms()));
         };
         let asked = handle.ask(timeout + GRACE, command);
         Box::pin(async move {
@@ -108,7 +108,7 @@ impl Handler<WatchGatewayLogs> for RegistryActor {
         let WatchGatewayLogs { gateway, wish, timeout } = message;
         let words = ("give out its log", "Try again; if it stays so, look at the gateway's load.");
         match self.fleet.visible(gateway) {
-            Ok(member) if self.fleet.is_stopping() => refused(unusable(&member.record.name, &member.report)),
+            Ok(_) if self.fleet.is_stopping() => refused(Failure::unavailable("daemon")),
             Ok(member) => self.ask(member, timeout, words, |reply| GatewayCommand::WatchLogs(wish, reply)),
             Err(failure) => refused(failure),
         }
@@ -167,7 +167,7 @@ impl Handler<SpawnWork> for RegistryActor {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.spawners.insert(ticket, answer);
-        self.feed(ctx, |fleet, _| fleet.spawn(ticket, request));
+        self.feed(ctx, |fleet, time| fleet.spawn(time, ticket, request));
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("registry"))) })
     }
 }

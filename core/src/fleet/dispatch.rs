@@ -12,9 +12,8 @@ use std::time::Duration;
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
-use super::{Effect, Fleet, Moment, Notice};
+use super::{Effect, Fleet, Member, Moment, Notice};
 use crate::error::{ErrorCode, Failure};
-use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish, TAKES_NO_WORK};
 use crate::machines::spawn_state::SpawnState;
@@ -30,6 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Questions sent in one look, so that a fleet that comes back isn't flooded.
 const MAX_QUESTIONS: usize = 64;
+/// Gateways that a failure names.
+const MAX_NAMED: usize = 8;
 
 /// Names a request to spawn until it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,7 +94,7 @@ pub(super) enum OnceWritten {
 
 impl Fleet {
     /// A client wants work done. Answered by [`Effect::AnswerSpawn`].
-    pub fn spawn(&mut self, ticket: Ticket, request: SpawnRequest) {
+    pub fn spawn(&mut self, time: Moment, ticket: Ticket, request: SpawnRequest) {
         let SpawnRequest { wish, work, mut spec, text, idempotency, timeout } = request;
         if self.stopping {
             return self.answer_spawn(ticket, Err(Failure::unavailable("daemon")));
@@ -105,7 +106,9 @@ impl Fleet {
                 spec.route = Some(reason.as_str().to_owned());
                 Ok(gateway)
             }
-            Err(reason) if idempotency.is_none() => return self.answer_spawn(ticket, Err(self.no_route(&reason))),
+            Err(reason) if idempotency.is_none() => {
+                return self.answer_spawn(ticket, Err(self.no_route(time, &reason)));
+            }
             Err(reason) => Err(reason),
         };
         self.recording.insert(ticket, Recording { wish, work, timeout, chosen });
@@ -119,7 +122,7 @@ impl Fleet {
             Err(failure) => Err(failure),
             Ok(Recorded::Mismatch) => {
                 Err(Failure::new(ErrorCode::IdempotencyMismatch, "This Idempotency-Key was used for another request")
-                    .with_help("Use a new key for a new request; the same key only with the very same body."))
+                    .with_help("Use a new key for a new request; the same key only for the very same one."))
             }
             Ok(Recorded::Replay(record)) => self.replay(record),
             Ok(Recorded::New(record)) => match chosen {
@@ -129,7 +132,7 @@ impl Fleet {
                 }
                 Err(reason) => {
                     // Only with an idempotency key: its answer is on record, so the same request gets the same one.
-                    let failure = self.no_route(&reason);
+                    let failure = self.no_route(time, &reason);
                     self.spawns.open(&record.spawn_id, GatewayId(0));
                     self.spawns.fail(&record.spawn_id, failure.code.as_str(), &failure.message);
                     return self.answer_failure(time, ticket, failure, &record.spawn_id);
@@ -142,7 +145,7 @@ impl Fleet {
     /// Gives one attempt to its gateway, which may have been lost meanwhile.
     fn send(&mut self, time: Moment, ticket: Ticket, attempt: Attempt) {
         let gateway = attempt.gateway;
-        if !self.members.get(&gateway).is_some_and(super::Member::is_usable) {
+        if !self.members.get(&gateway).is_some_and(Member::is_usable) {
             let not_accepted = not_given(&self.name_of(gateway));
             return self.not_accepted(time, ticket, attempt, not_accepted);
         }
@@ -260,7 +263,7 @@ impl Fleet {
                 ErrorCode::Unavailable,
                 "The first request with this Idempotency-Key has not been answered yet",
             )
-            .with_help("Send the same request again in a second: it is answered as the first one.")
+            .with_help("Send the same again in a second: it is answered as the first one.")
             .with_retry_after(Duration::from_secs(1));
             return Err(with_spawn_id(failure, &record.spawn_id));
         }
@@ -286,15 +289,15 @@ impl Fleet {
     }
 
     /// Why nobody takes a piece of work, for a person.
-    fn no_route(&self, reason: &NoRoute) -> Failure {
+    fn no_route(&self, time: Moment, reason: &NoRoute) -> Failure {
         let bound = self.settings.routing.max_in_flight;
         let (code, message, help) = match reason {
             NoRoute::UnknownGateway(id) => return Failure::gateway_not_found(id),
             NoRoute::NotUsable(id) => {
-                return self.members.get(id).map_or_else(
-                    || Failure::gateway_not_found(id),
-                    |member| unusable(&member.record.name, &member.report),
-                );
+                return self
+                    .members
+                    .get(id)
+                    .map_or_else(|| Failure::gateway_not_found(id), |member| member.unavailable(time.wall_ms));
             }
             NoRoute::Drained(id) => (
                 ErrorCode::GatewayUnavailable,
@@ -321,11 +324,11 @@ impl Fleet {
                 "Every usable gateway is at its bound of spawns under way".to_owned(),
                 "Wait for one to end, or raise routing.max_in_flight.".to_owned(),
             ),
-            NoRoute::NoneUsable => (
-                ErrorCode::NoUsableGateway,
-                "No gateway can take the work: none is usable".to_owned(),
-                "GET /api/gateways shows each gateway's state and what to do about it.".to_owned(),
-            ),
+            NoRoute::NoneUsable(kept) => {
+                let kept: Vec<String> = kept.iter().take(MAX_NAMED).map(|id| self.name_of(*id)).collect();
+                let (message, help) = routing::none_usable(&kept);
+                (ErrorCode::NoUsableGateway, message, help)
+            }
         };
         let failure = Failure::new(code, message).with_help(help);
         match reason {
@@ -391,7 +394,7 @@ impl Fleet {
     /// Asks about doubtful spawns.
     pub(super) fn look_at_spawns(&mut self, time: Moment) {
         let members = &self.members;
-        let usable_since = |id: GatewayId| members.get(&id).and_then(super::Member::usable_since);
+        let usable_since = |id: GatewayId| members.get(&id).and_then(Member::usable_since);
         let due = self.spawns.due(time.now, MAX_QUESTIONS, usable_since);
         for Question { spawn_id, gateway, run_id, session_key } in due {
             let question = LookUpRun { run_id, session_key, timeout: QUESTION_TIMEOUT };
@@ -423,7 +426,7 @@ impl Fleet {
         answer: Option<LookedUp>,
     ) {
         let now = time.now;
-        let back = self.members.get(&gateway).and_then(super::Member::usable_since);
+        let back = self.members.get(&gateway).and_then(Member::usable_since);
         match answer {
             Some(LookedUp { finding: RunFinding::Running, session_key }) => {
                 self.spawns.found_running(now, spawn_id, session_key);
@@ -457,17 +460,6 @@ impl SpawnBatch {
         }
         batch
     }
-}
-
-/// The failure for a request to a gateway that isn't to be trusted with work.
-pub fn unusable(name: &str, report: &GatewayReport) -> Failure {
-    let (status, phase) = (report.status.as_str(), report.phase.as_str());
-    let words = format!("Gateway \"{name}\" is {status} ({phase}) and cannot take requests");
-    let help = match &report.last_error {
-        Some(problem) => format!("{} {}", problem.message, problem.help),
-        None => "GET /api/gateways shows its state; it is retried automatically.".to_owned(),
-    };
-    Failure::new(ErrorCode::GatewayUnavailable, words).with_help(help).with_retry_after(Duration::from_secs(5))
 }
 
 /// The gateway's actor never saw the work.

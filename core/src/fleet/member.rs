@@ -1,13 +1,14 @@
 //! One gateway of the fleet: what is stored of it, what its actor said last, and how it behaved lately.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatewarden_protocol::address::GatewayAddress;
 
 use super::Moment;
+use crate::error::Failure;
 use crate::gateway_record::{GatewayRecord, Observed, SharedRecord};
-use crate::gateway_report::{GatewayReport, Phase, Problem, Status};
+use crate::gateway_report::{GatewayReport, Phase, Problem, Status, unavailable};
 use crate::machines::election::Candidate;
 use crate::machines::flap::FlapDamper;
 use crate::machines::restart_intensity::{RestartDecision, RestartIntensity};
@@ -76,6 +77,14 @@ impl Member {
     /// Wall ms until which it is held down from acting as primary since it bounced, while it is.
     pub fn held_until_ms(&self, time: Moment) -> Option<i64> {
         self.flaps.held_until(time.now).map(|until| time.wall_ms_at(until))
+    }
+
+    /// The failure of a request for it while it isn't usable.
+    pub fn unavailable(&self, wall_ms: i64) -> Failure {
+        let report = &self.report;
+        let ahead = report.next_attempt_ms.map(|at| at.saturating_sub(wall_ms));
+        let wait = ahead.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+        unavailable(&self.record.name, report.phase, report.last_error.as_ref(), wait)
     }
 
     /// Since when it can be trusted with work; none while it can't.

@@ -211,7 +211,7 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
     let time = begin();
     let mut before = fleet(time, [PROD]);
     say(&mut before, time, PROD, online());
-    before.spawn(Ticket(1), task());
+    before.spawn(time, Ticket(1), task());
     let effects = before.take_effects(time);
     let Some(Effect::RecordSpawn(ticket, spec, ..)) = effects.into_iter().next() else { panic!("not recorded first") };
     let stored = recorded("s", *spec);
@@ -259,7 +259,7 @@ fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     let mut fleet = fleet(time, [PROD, BACKUP]);
     say(&mut fleet, time, PROD, online());
     say(&mut fleet, time, BACKUP, online());
-    fleet.spawn(Ticket(1), task());
+    fleet.spawn(time, Ticket(1), task());
     let spec = SpawnSpec { gateway_id: Some(PROD), gateway_name: Some("gateway-1".into()), ..task().spec };
     let stored = recorded("s", spec);
     fleet.on_spawn_recorded(time, Ticket(1), Ok(Recorded::New(stored)));
@@ -288,4 +288,41 @@ fn a_reserved_gateway_whose_actor_died_is_started_when_it_is_confirmed() {
     let effects = fleet.take_effects(time);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Start(record, 2) if record.id == id)));
     assert!(fleet.get(id).unwrap().is_running);
+}
+
+fn answer_of(effects: Vec<Effect>) -> Failure {
+    let answers = effects.into_iter().filter_map(|effect| match effect {
+        Effect::AnswerSpawn(_, answer) => answer.err(),
+        _ => None,
+    });
+    answers.last().unwrap()
+}
+
+#[test]
+fn where_none_is_usable_the_drained_ones_are_named() {
+    let time = begin();
+    let records = [PROD, BACKUP].map(record);
+    let [drained, away] = records;
+    let drained = GatewayRecord { spec: GatewaySpec { drained: true, ..drained.spec }, ..drained };
+    let mut fleet = Fleet::new(settings(), Stored { records: vec![drained, away], ..Stored::default() }, time);
+    fleet.start();
+    say(&mut fleet, time, PROD, online());
+    fleet.spawn(time, Ticket(1), task());
+    let failure = answer_of(fleet.take_effects(time));
+    assert_eq!(failure.message, "No gateway can take the work: \"gateway-1\" is drained, and no other is usable");
+    assert!(failure.help.unwrap().contains("undrain"));
+}
+
+#[test]
+fn a_gateway_that_cannot_take_work_says_when_it_is_tried_again() {
+    let time = begin();
+    let mut fleet = fleet(time, [PROD]);
+    let report = GatewayReport { phase: Phase::Backoff, status: Status::Offline, ..online() };
+    say(&mut fleet, time, PROD, GatewayReport { next_attempt_ms: Some(time.wall_ms + 12_000), ..report });
+    let mut request = task();
+    request.wish.requested = Some(PROD);
+    fleet.spawn(time, Ticket(1), request);
+    let failure = answer_of(fleet.take_effects(time));
+    assert_eq!(failure.help.as_deref(), Some("It is tried again in 12 s."));
+    assert_eq!(failure.retry_after, Some(Duration::from_secs(12)));
 }

@@ -365,7 +365,11 @@ impl Connection {
             epoch: self.epoch,
             peer: &self.peer,
             phase: self.phase,
-            verdict: &self.verdict,
+            problem: self.verdict.blocked().map(|blocked| &blocked.problem).or(self.tracker.problem.as_ref()),
+            next_attempt: match &self.state {
+                State::Waiting(until) | State::Idle(Permission::Denied(until)) => Some(until.at),
+                _ => None,
+            },
             effects: &mut self.effects,
         };
         let active = match &mut self.state {

@@ -89,6 +89,19 @@ gatewarden_protocol::named! {
 /// What is said of a gateway that an operator keeps work from.
 pub(crate) const TAKES_NO_WORK: &str = "is drained: it takes no new work";
 
+/// What is said, with its cure, where none is usable but those that an operator keeps work from.
+pub(crate) fn none_usable(drained: &[String]) -> (String, String) {
+    const SHOWS: &str = "GET /api/gateways shows each gateway's state and what to do about it.";
+    if drained.is_empty() {
+        return ("No gateway can take the work: none is usable".to_owned(), SHOWS.to_owned());
+    }
+    let (names, verb) = (drained.join("\", \""), if drained.len() == 1 { "is" } else { "are" });
+    (
+        format!("No gateway can take the work: \"{names}\" {verb} drained, and no other is usable"),
+        format!("POST /api/gateways/{{id}}/undrain gives a drained one work again. {SHOWS}"),
+    )
+}
+
 /// Why nobody takes the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoRoute {
@@ -104,8 +117,8 @@ pub(crate) enum NoRoute {
     NotSelected(GatewayId),
     /// No gateway matches the selector.
     NothingSelected,
-    /// Gateways match, but none can take work now.
-    NoneUsable,
+    /// Gateways match, but none can take work now; these could, and are drained.
+    NoneUsable(Vec<GatewayId>),
     /// All usable ones are at their bound.
     AllFull,
 }
@@ -157,7 +170,10 @@ pub(crate) fn choose(
         None if selected.iter().any(|candidate| candidate.usable && !candidate.drained && candidate.full) => {
             Err(NoRoute::AllFull)
         }
-        None => Err(NoRoute::NoneUsable),
+        None => {
+            let kept = selected.iter().filter(|candidate| candidate.usable && candidate.drained);
+            Err(NoRoute::NoneUsable(kept.map(|candidate| candidate.id).collect()))
+        }
     }
 }
 

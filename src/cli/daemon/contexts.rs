@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::PlaceArgs;
 use crate::cli::error::CliError;
 use crate::cli::files::{read_secret, write_private};
-use crate::cli::output::plain;
+use crate::cli::output::{complain, plain};
 use crate::config::{Inputs, URL_VARIABLE};
 
 /// A daemon that has a name.
@@ -96,6 +96,13 @@ pub(in crate::cli) fn chosen(args: &PlaceArgs, inputs: &Inputs) -> Result<Option
     if args.url.is_some() || args.state_dir.is_some() || inputs.variable(URL_VARIABLE).is_some() {
         return Ok(None);
     }
-    let contexts = load()?;
+    let contexts = match load() {
+        // Whoever gives a key asks the daemon of this machine, where no context can say otherwise.
+        Err(error) if args.key_file.is_some() => {
+            complain(&format!("{}. The daemon of this machine is asked.", error.sentence()));
+            return Ok(None);
+        }
+        contexts => contexts?,
+    };
     contexts.current.as_deref().map(|name| contexts.get(name).cloned()).transpose()
 }

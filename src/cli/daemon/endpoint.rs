@@ -50,7 +50,12 @@ impl Endpoint {
     /// Err: what is wrong with it, to stand behind its name.
     pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
         let wanted = "must be an http or https URL such as http://127.0.0.1:3000";
-        let url = Url::parse(text).map_err(|error| format!("{wanted} ({error})"))?;
+        // HOST:PORT means http, as it does to other clients of HTTP.
+        let has_port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let place = text.split('/').next().unwrap_or_default();
+        let bare = !text.contains("://") && has_port(place);
+        let url = Url::parse(&if bare { format!("http://{text}") } else { text.to_owned() })
+            .map_err(|error| format!("{wanted} ({error})"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wanted.to_owned());
         }
@@ -158,6 +163,8 @@ mod tests {
             ("http://127.0.0.1:3111", "http://127.0.0.1:3111", "127.0.0.1:3111", true),
             ("https://192.0.2.7/warden/", "https://192.0.2.7/warden", "192.0.2.7:443", false),
             ("http://[::1]:80/", "http://[::1]", "[::1]:80", true),
+            ("127.0.0.1:3000", "http://127.0.0.1:3000", "127.0.0.1:3000", true),
+            ("[::1]:3000/warden", "http://[::1]:3000/warden", "[::1]:3000", true),
         ] {
             let endpoint = Endpoint::parse(url).unwrap();
             assert_eq!(endpoint.to_string(), shown);
@@ -168,7 +175,15 @@ mod tests {
 
     #[test]
     fn what_is_no_place_of_a_daemon_is_refused_without_repeating_a_secret() {
-        for url in ["127.0.0.1:3000", "ws://127.0.0.1", "http://u:hush@127.0.0.1", "http://127.0.0.1/?key=hush", ""] {
+        for url in [
+            "127.0.0.1",
+            "mailto:3000",
+            "u:hush@127.0.0.1:3000",
+            "ws://127.0.0.1",
+            "http://u:hush@127.0.0.1",
+            "http://127.0.0.1/?key=hush",
+            "",
+        ] {
             let said = Endpoint::parse(url).unwrap_err();
             assert!(!said.contains("hush"), "{said}");
         }

@@ -7,7 +7,7 @@ use clap::Args;
 use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_api::gateway_record::{GatewayAnswer, GatewayFields, GatewaySettings, TlsBody};
 
-use super::{WaitArgs, until_online};
+use super::{WaitArgs, label, until_online};
 use crate::cli::daemon::{Answer, Daemon, address_of, some_change};
 use crate::cli::error::CliError;
 use crate::cli::files::read_secret;
@@ -87,11 +87,6 @@ struct FieldArgs {
     /// Whether it is used as a control UI without a device
     #[arg(long, value_name = "BOOL")]
     disable_device_pairing: Option<bool>,
-}
-
-pub(super) fn label(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 impl FieldArgs {

@@ -24,50 +24,29 @@ pub(super) struct OrderArgs {
     no_wait: bool,
 }
 
-/// What is asked of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    Start,
-    Stop,
-    Restart,
-}
-
-impl Order {
-    fn action(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-        }
-    }
-
-    /// What came of it: `before` is the process that ran when it was given, `pid` the one that runs now.
-    fn outcome(self, before: Option<i32>, pid: Option<i32>, only_begun: bool) -> String {
-        match (self, pid) {
-            (Self::Start, Some(pid)) if before == Some(pid) => format!("already runs as process {pid}"),
-            (Self::Start, _) if only_begun => "is being started".to_owned(),
-            (Self::Stop, _) if only_begun => "is being stopped".to_owned(),
-            (Self::Restart, _) if only_begun => "is being restarted".to_owned(),
-            (Self::Stop, _) => "is stopped".to_owned(),
-            (Self::Start | Self::Restart, pid) => {
-                let process = pid.map_or_else(String::new, |pid| format!(" as process {pid}"));
-                format!("runs{process}, and was connected anew")
-            }
+/// What came of `start`, `stop` or `restart`: `before` is the process that ran when it was given, `pid` the one that runs now.
+fn outcome(order: &str, before: Option<i32>, pid: Option<i32>, only_begun: bool) -> String {
+    match (order, pid) {
+        ("start", Some(pid)) if before == Some(pid) => format!("already runs as process {pid}"),
+        ("stop", _) if only_begun => "is being stopped".to_owned(),
+        (_, _) if only_begun => format!("is being {order}ed"),
+        ("stop", _) => "is stopped".to_owned(),
+        (_, pid) => {
+            let process = pid.map_or_else(String::new, |pid| format!(" as process {pid}"));
+            format!("runs{process}, and was connected anew")
         }
     }
 }
 
 /// Carries an order out for each in turn; the first that fails ends it.
-pub(super) fn order(daemon: &Daemon, order: Order, args: &OrderArgs) -> Result<u8, CliError> {
-    // A name that is wrong must not leave half of them done.
-    let gateways = args.gateways.iter().map(|named| daemon.gateway(named)).collect::<Result<Vec<_>, _>>()?;
-    for gateway in gateways {
-        let body = ProcessBody { action: order.action().to_owned(), wait: Some(!args.no_wait) };
+pub(super) fn order(daemon: &Daemon, order: &str, args: &OrderArgs) -> Result<u8, CliError> {
+    for gateway in daemon.all_gateways(&args.gateways)? {
+        let body = ProcessBody { action: order.to_owned(), wait: Some(!args.no_wait) };
         let path = format!("/api/gateways/{}/process", gateway.id);
         let answer = daemon.post_patiently(&path, &body, PATIENCE).map_err(|error| error.about(&gateway.name))?;
         let before = gateway.process.and_then(|process| process.pid);
         daemon.done(&answer, |said: &ProcessAnswer| {
-            format!("{} {}", gateway.name, order.outcome(before, said.process.pid, args.no_wait))
+            format!("{} {}", gateway.name, outcome(order, before, said.process.pid, args.no_wait))
         })?;
     }
     Ok(EXIT_OK)
@@ -148,17 +127,17 @@ mod tests {
     fn an_order_says_what_came_of_it_and_nothing_more() {
         let now = Some(8);
         for (order, before, pid, only_begun, said) in [
-            (Order::Start, None, now, false, "runs as process 8, and was connected anew"),
-            (Order::Start, now, now, false, "already runs as process 8"),
-            (Order::Start, now, now, true, "already runs as process 8"),
-            (Order::Start, None, None, true, "is being started"),
-            (Order::Start, None, None, false, "runs, and was connected anew"),
-            (Order::Restart, Some(7), now, false, "runs as process 8, and was connected anew"),
-            (Order::Restart, now, now, true, "is being restarted"),
-            (Order::Stop, Some(7), None, false, "is stopped"),
-            (Order::Stop, Some(7), now, true, "is being stopped"),
+            ("start", None, now, false, "runs as process 8, and was connected anew"),
+            ("start", now, now, false, "already runs as process 8"),
+            ("start", now, now, true, "already runs as process 8"),
+            ("start", None, None, true, "is being started"),
+            ("start", None, None, false, "runs, and was connected anew"),
+            ("restart", Some(7), now, false, "runs as process 8, and was connected anew"),
+            ("restart", now, now, true, "is being restarted"),
+            ("stop", Some(7), None, false, "is stopped"),
+            ("stop", Some(7), now, true, "is being stopped"),
         ] {
-            assert_eq!(order.outcome(before, pid, only_begun), said);
+            assert_eq!(outcome(order, before, pid, only_begun), said);
         }
     }
 

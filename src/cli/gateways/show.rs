@@ -14,20 +14,32 @@ use crate::cli::{EXIT_FAILURE, EXIT_OK, wording};
 /// Prints all.
 pub(super) fn list(daemon: &Daemon, args: &ListArgs) -> Result<u8, CliError> {
     let mut answer: Answer<GatewayList> = daemon.get("/api/gateways")?;
+    let mut none = NONE;
     if args.status.is_some() || !args.labels.is_empty() {
-        // As it came but for those that were not asked for.
-        let mut list: Value = daemon.read(&Answer::of(answer.text))?;
-        if let Some(rows) = list.get_mut("gateways").and_then(Value::as_array_mut) {
-            let is = |row: &Value, pointer: &[&str], wanted: &str| {
-                pointer.iter().try_fold(row, |value, part| value.get(part)).and_then(Value::as_str) == Some(wanted)
-            };
-            rows.retain(|row| args.status.as_ref().is_none_or(|status| is(row, &["status"], status)));
-            rows.retain(|row| args.labels.iter().all(|(name, value)| is(row, &["labels", name], value)));
-        }
-        answer = Answer::of(list.to_string());
+        none = "No gateway is like this.";
+        let is = |row: &Value, pointer: &[&str], wanted: &str| {
+            pointer.iter().try_fold(row, |value, part| value.get(part)).and_then(Value::as_str) == Some(wanted)
+        };
+        answer = of_some(daemon, answer, "gateways", |row| {
+            args.status.as_ref().is_none_or(|status| is(row, &["status"], status))
+                && args.labels.iter().all(|(name, value)| is(row, &["labels", name], value))
+        })?;
     }
-    let none = if args.status.is_some() || !args.labels.is_empty() { "No gateway is like this." } else { NONE };
     daemon.list(&answer, "gateways", |list| table(list.gateways.iter().collect(), none))
+}
+
+/// An answer as it came, but for the elements of a list in it that were not asked for.
+fn of_some<T>(
+    daemon: &Daemon,
+    answer: Answer<T>,
+    field: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Answer<T>, CliError> {
+    let mut said: Value = daemon.read(&Answer::of(answer.text))?;
+    if let Some(rows) = said.get_mut(field).and_then(Value::as_array_mut) {
+        rows.retain(wanted);
+    }
+    Ok(Answer::of(said.to_string()))
 }
 
 /// What stands in place of a list without gateways.
@@ -113,7 +125,7 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
         .put("status", format!("{} for {span} (by {})", gateway.status, gateway.source))
         .put("phase", &gateway.phase)
         .maybe("problem", error.map(|error| &error.message))
-        .maybe("cure", error.map(|error| wording::of_daemon(&error.help)))
+        .maybe("cure", error.map(|error| wording::of_gateway(&error.help, &gateway.name)))
         .maybe("approve with", gateway.pairing.as_ref().and_then(|pairing| pairing.command.as_deref()))
         .maybe("next attempt", next_attempt(gateway, now_s))
         .maybe("version", gateway.version.as_deref())
@@ -157,11 +169,18 @@ struct Checked {
     help: Option<String>,
 }
 
-/// Checks one or all; 0 where everything that was checked is online.
+/// Checks one or all; 0 where everything that was asked for is online.
 pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
-    let only = args.gateway.as_deref().map(|named| daemon.gateway(named)).transpose()?;
-    let body = HealthBody { gateway_id: only.as_ref().map(|gateway| gateway.id) };
-    let answer = daemon.send("POST", "/api/gateways/health", &body)?;
+    let named = daemon.all_gateways(&args.gateways)?;
+    let only = if let [gateway] = named.as_slice() { Some(gateway) } else { None };
+    let body = HealthBody { gateway_id: only.map(|gateway| gateway.id) };
+    let mut answer = daemon.send("POST", "/api/gateways/health", &body)?;
+    if named.len() > 1 {
+        // The daemon lets few checks of one key pass, and one of all takes no longer than one of some.
+        answer = of_some(daemon, answer, "results", |row| {
+            named.iter().any(|gateway| row.get("id").and_then(Value::as_i64) == Some(gateway.id))
+        })?;
+    }
     let (fine, checked) = match only {
         Some(gateway) => {
             let OneHealth { healthy, latency_ms, details } = daemon.read(&Answer::of(answer.text.clone()))?;
@@ -170,7 +189,7 @@ pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
                 Some(step) => format!("failed at {step}: {error}"),
                 None => error,
             });
-            (healthy, vec![Checked { name: gateway.name, status, latency_ms, version, problem, help }])
+            (healthy, vec![Checked { name: gateway.name.clone(), status, latency_ms, version, problem, help }])
         }
         None => {
             let seen: AllHealth = daemon.read(&Answer::of(answer.text.clone()))?;
@@ -202,7 +221,7 @@ pub(super) fn probe(daemon: &Daemon, args: &ProbeArgs) -> Result<u8, CliError> {
 fn results(mut checked: Vec<Checked>) -> Table {
     checked.sort_by_key(|checked| urgency(&checked.status));
     let row = |Checked { name, status, latency_ms, version, problem, help }: Checked| {
-        let cure = help.map(|help| wording::of_daemon(&help)).filter(|cure| !cure.is_empty());
+        let cure = help.map(|help| wording::of_gateway(&help, &name)).filter(|cure| !cure.is_empty());
         vec![
             Cell::new(name),
             Cell::status(&status),

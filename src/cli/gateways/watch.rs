@@ -1,22 +1,21 @@
 //! `gatewarden gateways watch`: a table that is drawn again in place whenever an event says that something changed; where
 //! nobody can be shown a table, a line for each change.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use gatewarden_actors::clock::Clock;
-use gatewarden_api::gateway_record::{Gateway, GatewayList};
-use serde_json::Value;
-
 use super::show::{NONE, table};
 use crate::cli::daemon::{Answer, Daemon};
 use crate::cli::error::CliError;
-use crate::cli::events::{time_of, word};
+use crate::cli::events::{time_of, word, words};
 use crate::cli::output::{Paint, Tone, at_ms, plain, try_print};
 use crate::cli::stream::{self, StreamUpdate};
 use crate::cli::{EXIT_DENIED, EXIT_OK};
 use crate::event_stream::StreamEvent;
+use gatewarden_actors::clock::Clock;
+use gatewarden_api::gateway_record::{Gateway, GatewayList};
 
 /// What is followed.
 const STREAM: &str = "/api/events?types=gateway.status,gateway.primary,gateway.blocked,session.update";
@@ -46,34 +45,52 @@ pub(super) fn run(daemon: &Daemon) -> Result<u8, CliError> {
     if !begun {
         return Ok(EXIT_OK);
     }
+    let clock = Clock::system();
     let mut shown = worth_showing(gateways);
-    while let Ok(update) = updates.recv() {
-        let go_on = match update {
-            StreamUpdate::Event(event) if daemon.output.is_json() => {
-                if event.name == "session.update" {
-                    continue;
+    let mut look_at = clock.now() + READ_AGAIN;
+    loop {
+        match updates.recv_timeout(look_at.saturating_duration_since(clock.now())) {
+            Ok(StreamUpdate::Event(event)) if daemon.output.is_json() => {
+                if event.name != "session.update" {
+                    look_at = clock.now();
                 }
-                let answer = daemon.get("/api/gateways")?;
-                let now = worth_showing(daemon.read::<GatewayList>(&answer)?.gateways);
-                let changed = now != shown;
-                shown = now;
-                !changed || try_print(&answer.text)
             }
-            StreamUpdate::Event(event) => {
-                line_of(&event, daemon.output.is_quiet()).is_none_or(|line| try_print(&plain(&line)))
+            Ok(StreamUpdate::Event(event)) => {
+                let line = line_of(&event, daemon.output.is_quiet());
+                if !line.is_none_or(|line| try_print(&plain(&line))) {
+                    return Ok(EXIT_OK);
+                }
             }
-            other => {
+            Ok(other) => {
                 if let Some(error) = trouble(daemon, other) {
                     error.say(daemon.output);
                 }
-                true
             }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(EXIT_OK),
+        }
+        if clock.now() < look_at {
+            continue;
+        }
+        // No event tells that a gateway was registered, renamed or removed.
+        look_at = clock.now() + READ_AGAIN;
+        let answer: Answer<GatewayList> = match daemon.get("/api/gateways") {
+            Ok(answer) => answer,
+            // The stream says it too, and is opened again.
+            Err(error) if error.may_pass() => continue,
+            Err(error) => return Err(error),
         };
-        if !go_on {
-            break;
+        let now = worth_showing(daemon.read(&answer)?.gateways);
+        let said = match daemon.output.is_json() {
+            true if now != shown => vec![answer.text],
+            true => Vec::new(),
+            false => comings_and_goings(&shown, &now, daemon.output.is_quiet(), clock.wall_ms()),
+        };
+        shown = now;
+        if !said.iter().all(|line| try_print(line)) {
+            return Ok(EXIT_OK);
         }
     }
-    Ok(EXIT_OK)
 }
 
 fn is_dumb() -> bool {
@@ -183,33 +200,71 @@ fn summary(url: &str, gateways: &[Gateway], paint: Paint, now_ms: i64) -> String
     format!("{}  {counts}  {}", paint.paint(Tone::Strong, url), paint.paint(Tone::Faint, &at_ms(now_ms)))
 }
 
-/// What of a list is worth a new one: latencies and times change all the while.
-fn worth_showing(gateways: Vec<Gateway>) -> Vec<(String, String, String, bool)> {
-    gateways.into_iter().map(|gateway| (gateway.name, gateway.status, gateway.phase, gateway.acting_primary)).collect()
+/// What of a gateway is worth a new list: latencies and times change all the while.
+#[derive(Debug, Clone, PartialEq)]
+struct Shown {
+    name: String,
+    status: String,
+    phase: String,
+    acting_primary: bool,
+}
+
+fn worth_showing(gateways: Vec<Gateway>) -> BTreeMap<i64, Shown> {
+    let shown = |Gateway { name, status, phase, acting_primary, .. }| Shown { name, status, phase, acting_primary };
+    gateways.into_iter().map(|gateway| (gateway.id, shown(gateway))).collect()
+}
+
+/// The lines for gateways that were registered, renamed or removed between two lists.
+fn comings_and_goings(
+    before: &BTreeMap<i64, Shown>,
+    now: &BTreeMap<i64, Shown>,
+    quiet: bool,
+    now_ms: i64,
+) -> Vec<String> {
+    let gone = before.iter().filter(|(id, _)| !now.contains_key(id)).map(|(_, was)| format!("{}: removed", was.name));
+    let come = now.iter().filter_map(|(id, is)| match before.get(id) {
+        None => {
+            Some(format!("{} {}", is.name, if quiet { is.status.clone() } else { format!("added, {}", is.status) }))
+        }
+        Some(was) if was.name != is.name => Some(format!("{}: renamed to {}", was.name, is.name)),
+        Some(_) => None,
+    });
+    let when = if quiet { String::new() } else { format!("{} ", at_ms(now_ms)) };
+    gone.chain(come).map(|line| plain(&format!("{when}{line}"))).collect()
 }
 
 /// An event as a line; none for those that change nothing of a gateway's state.
 fn line_of(event: &StreamEvent, quiet: bool) -> Option<String> {
     let said = event.json();
-    let text = |pointer: &str| word(&said, pointer).unwrap_or_default();
+    let data = said.get("data").unwrap_or(&said);
+    let text = |pointer: &str| word(data, pointer).unwrap_or_default();
     let line = match event.name.as_str() {
-        "gateway.status" if quiet => return Some(format!("{} {}", text("/data/gateway"), text("/data/to"))),
-        "gateway.status" => {
-            let reason = word(&said, "/data/error/code").map(|code| format!(" ({code})")).unwrap_or_default();
-            format!("{} {} -> {}{reason}", text("/data/gateway"), text("/data/from"), text("/data/to"))
-        }
+        "gateway.status" if quiet => return Some(format!("{} {}", text("/gateway"), text("/to"))),
         _ if quiet => return None,
-        "gateway.primary" => {
-            let to = said.pointer("/data/to/name").or_else(|| said.pointer("/data/to"));
-            let to = match to {
-                Some(Value::String(name)) => name.clone(),
-                None | Some(Value::Null) => "none".to_owned(),
-                Some(other) => other.to_string(),
-            };
-            format!("acting primary: {to} ({})", text("/data/reason"))
-        }
+        name @ "gateway.status" => words(name, data),
+        name @ "gateway.primary" => format!("acting primary: {}", words(name, data)),
         "reset" | "lagged" => "some changes were missed: `gatewarden gateways list` has the present state".to_owned(),
         _ => return None,
     };
     Some(format!("{} {line}", time_of(&said)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::show::tests::example;
+    use super::*;
+
+    #[test]
+    fn what_was_registered_renamed_or_removed_between_two_lists_is_a_line_each() {
+        let list = |rows: &[(i64, &str)]| {
+            worth_showing(rows.iter().map(|(id, name)| example(json!({"id": id, "name": name}))).collect())
+        };
+        let (before, now) = (list(&[(1, "a"), (2, "b"), (3, "c")]), list(&[(1, "a"), (3, "d"), (4, "e")]));
+        assert_eq!(comings_and_goings(&before, &now, true, 0), ["b: removed", "c: renamed to d", "e online"]);
+        let said = comings_and_goings(&before, &now, false, 1_795_284_345_000);
+        assert_eq!(said.first().map(String::as_str), Some("2026-11-21 18:05:45Z b: removed"));
+        assert!(comings_and_goings(&now, &now, false, 0).is_empty());
+    }
 }

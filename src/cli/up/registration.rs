@@ -12,7 +12,7 @@ use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
 use super::super::http_client::{Ask, HttpClient, Reply};
-use super::super::sleep;
+use super::super::{sleep, wording};
 use crate::config::Inputs;
 
 /// Its name in the daemon.
@@ -23,9 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const CONNECT: Duration = Duration::from_secs(1);
 /// Between two looks at its status.
 const LOOK: Duration = Duration::from_millis(200);
-/// Looks until it should be online, and until the known token is given to the daemon again.
+/// Looks until it should be online, until the known token is given to the daemon again, and until that may have helped.
 const LOOKS: u32 = 100;
 const LOOKS_BEFORE_TOKEN: u32 = 25;
+const LOOKS_AFTER_TOKEN: u32 = 10;
 
 /// How long the link is good that is printed: somebody has to read it first.
 pub(super) const LINK_SECONDS: u32 = 300;
@@ -70,6 +71,7 @@ pub(super) fn ensure(
     };
     let mut seen = "the daemon has not tried it yet".to_owned();
     let mut registered = false;
+    let mut token_given_at = None;
     for look in 0..LOOKS {
         let reply = call("GET", None)?;
         if reply.status != 200 {
@@ -79,7 +81,10 @@ pub(super) fn ensure(
         match list.gateways.iter().find(|row| is_at(&row.host, row.port, gateway)) {
             None if !registered => {
                 let earlier = list.gateways.iter().find(|row| started_here && is_left(row, gateway));
-                let mut body = json!({"name": NAME, "host": url(gateway, encrypted), "port": gateway.port()});
+                // What has our name may be somebody else's, or elsewhere.
+                let is_free = earlier.is_some() || list.gateways.iter().all(|row| row.name != NAME);
+                let name = if is_free { NAME.to_owned() } else { format!("{NAME}-{}", gateway.port()) };
+                let mut body = json!({"name": name, "host": url(gateway, encrypted), "port": gateway.port()});
                 if let (Some(earlier), Some(fields)) = (earlier, body.as_object_mut()) {
                     fields.insert("id".to_owned(), earlier.id.into());
                 }
@@ -95,16 +100,24 @@ pub(super) fn ensure(
                 if row.status == "online" {
                     return Ok(());
                 }
-                if look == LOOKS_BEFORE_TOKEN && credential.is_some() {
+                let is_refused = row.phase == "blocked";
+                let may_help = credential.is_some() && token_given_at.is_none();
+                if may_help && (is_refused || look == LOOKS_BEFORE_TOKEN) {
                     // Perhaps its state was deleted, and it has another token than the stored one.
                     let mut body = json!({"id": row.id});
                     put_token(&mut body, credential);
                     call("PUT", Some(&body))?;
+                    token_given_at = Some(look);
                 }
                 seen = match &row.last_error {
-                    Some(error) => format!("{}: {}", row.status, error.message),
+                    Some(error) => format!("{}\n{}", error.message, wording::of_gateway(&error.help, &row.name)),
                     None => row.status.clone(),
                 };
+                // Nothing that is said of what was there before comes to pass by waiting.
+                let is_settled = token_given_at.is_none_or(|given| look > given + LOOKS_AFTER_TOKEN);
+                if is_settled && (is_refused || !started_here && row.last_error.is_some()) {
+                    break;
+                }
             }
         }
         sleep(LOOK);
@@ -129,7 +142,7 @@ fn put_token(body: &mut Value, credential: Option<&Secret>) {
 /// Whether a record is that of this gateway at an earlier port: it has our name, and nothing listens there any more.
 fn is_left(row: &Gateway, gateway: SocketAddr) -> bool {
     let earlier = SocketAddr::new(gateway.ip(), row.port);
-    row.name == NAME
+    (row.name == NAME || row.name == format!("{NAME}-{}", row.port))
         && is_at(&row.host, row.port, earlier)
         && TcpStream::connect_timeout(&earlier, CONNECT)
             .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)

@@ -31,9 +31,15 @@ impl Words {
         let whose = if self.started_here { "started by this command" } else { "it was there already" };
         let state = match online {
             Ok(()) => "online".to_owned(),
-            Err(reason) => format!("NOT online: {reason}"),
+            Err(reason) => format!("NOT online: {}", reason.replace('\n', "\n           ")),
         };
         let mut lines = vec![format!("gateway    {scheme}://{} ({whose}), {state}", self.gateway)];
+        if online.is_err() && !self.started_here {
+            let command = self.command.program.as_str();
+            lines.push(format!(
+                "           if it is none of yours: `{command} up --gateway-port 0` starts one beside it"
+            ));
+        }
         if self.started_here {
             lines.push(format!("           state and log in {}", self.gateway_state.display()));
         }

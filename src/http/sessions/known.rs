@@ -171,7 +171,7 @@ fn nowhere(sources: &[Source<'_>], key: &str, id_of: impl Fn(GatewayId) -> Value
     failure
         .with_help(
             "Not every gateway has told its sessions: details.not_listed names some. Where you know that one of them holds it, \
-             give its gateway_id.",
+             name it with gateway_id.",
         )
         .with_details(json!({"not_listed": gateways, "not_listed_count": untold.len()}))
         .with_retry_after(Duration::from_secs(2))

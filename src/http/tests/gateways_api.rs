@@ -89,6 +89,15 @@ async fn a_gateway_is_created_read_changed_and_deleted() {
     assert_eq!(changed["gateway"]["token"], "");
     assert_eq!(changed["gateway"]["token_set"], false);
 
+    let by_path = |other: i64| {
+        let change = json!({"id": other, "priority": 3});
+        harness.send(harness.admin("PUT", &format!("/api/gateways/{id}")).json(change))
+    };
+    assert_eq!(by_path(id).await.status, 200);
+    let refused = by_path(id + 1).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.json()["error"].as_str().unwrap().contains("id of a gateway does not change"));
+
     let deleted = harness.send(harness.admin("DELETE", "/api/gateways").json(json!({"id": id}))).await;
     assert_eq!((deleted.status.as_u16(), deleted.json()), (200, json!({"deleted": true})));
     let again = harness.send(harness.admin("DELETE", &format!("/api/gateways?id={id}"))).await;

@@ -279,7 +279,7 @@ impl World {
                 self.open_tickets.insert(ticket);
                 let requested = self.dice.happens(20).then_some(gateway);
                 let wish = RouteWish { requested, ..RouteWish::default() };
-                self.fleet.spawn(ticket, SpawnRequest { wish, ..task() });
+                self.fleet.spawn(self.time, ticket, SpawnRequest { wish, ..task() });
                 self.carry_out();
             }
             8..=11 => {

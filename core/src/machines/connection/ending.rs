@@ -7,6 +7,7 @@ use gatewarden_protocol::refusal::{Pairing, Refusal, RefusalClass, RefusalCode};
 use super::{Connection, Count, Effect, Machines, Moment, Permission, State};
 use crate::gateway_notice::{AuthResult, GatewayNotice};
 use crate::gateway_report::{PairingView, Phase, Problem, StatusSource};
+use crate::machines::backoff::MAX_JITTER;
 use crate::machines::status::LastAttempt;
 use crate::run::{Certainty, SharedSessions};
 
@@ -256,7 +257,7 @@ impl Connection {
                 let estranged = refusal.code == RefusalCode::NotAGateway && self.peer.dialect.is_some();
                 let plain = if estranged { ESTRANGED_RECHECK.min(recheck) } else { recheck };
                 // Spread, so that gateways that were blocked together aren't looked at together.
-                let spread = plain.mul_f64(1.0 + 0.2 * moment.jitter.clamp(0.0, 1.0));
+                let spread = plain.mul_f64(1.0 - MAX_JITTER * moment.jitter.clamp(0.0, 1.0));
                 spread.max(asked.unwrap_or_default().min(MAX_WAIT))
             }
         }

@@ -8,11 +8,10 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use gatewarden_protocol::{Dialect, Method, WireError, words};
 use serde_json::json;
 
-use super::ending::Verdict;
 use crate::dialing::failure::strange;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway_record::{GatewayRecord, SharedRecord};
-use crate::gateway_report::{Phase, Problem};
+use crate::gateway_report::Problem;
 use crate::machines::log_tail::MAX_WATCHERS;
 use crate::settings::GatewaySettings;
 
@@ -69,18 +68,6 @@ impl Peer {
             message: refusal.for_gateway(&self.record.name, &place),
             help: refusal.help(),
         }
-    }
-
-    /// What a caller hears while there is no connection.
-    pub(super) fn unavailable(&self, phase: Phase, verdict: &Verdict) -> Failure {
-        let (state, help) = match verdict {
-            Verdict::Blocked(blocked) => (blocked.problem.message.clone(), blocked.problem.help.clone()),
-            _ => (
-                format!("Gateway \"{}\" is not connected (phase {})", self.record.name, phase.as_str()),
-                "It is reconnected by itself; try again when its status is online.".to_owned(),
-            ),
-        };
-        Failure::new(ErrorCode::GatewayUnavailable, state).with_help(help).with_retry_after(TRY_AGAIN)
     }
 
     /// The gateway said no, in its own words.

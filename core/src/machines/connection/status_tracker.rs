@@ -20,7 +20,7 @@ pub(super) struct StatusTracker {
     as_of: Instant,
     as_of_ms: i64,
     source: StatusSource,
-    problem: Option<Problem>,
+    pub(super) problem: Option<Problem>,
     last_failure_ms: Option<i64>,
     last_seen_ms: Option<i64>,
     heard: Option<Instant>,

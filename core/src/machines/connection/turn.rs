@@ -8,13 +8,12 @@ use gatewarden_protocol::LogEntry;
 use gatewarden_protocol::decoding::Meter;
 use serde_json::Value;
 
-use super::ending::Verdict;
 use super::peer::Peer;
 use super::probes::ProbeFinding;
 use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply, SocketError};
 use crate::error::Failure;
 use crate::gateway_notice::{GatewayNotice, GatewayOrder};
-use crate::gateway_report::{Phase, ProbeOutcome};
+use crate::gateway_report::{Phase, ProbeOutcome, Problem, unavailable};
 use crate::machines::log_tail::{Begin, LogCursor, LogGap, WatchToken};
 use crate::run::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, StartRun};
 
@@ -265,7 +264,9 @@ pub(super) struct Turn<'a> {
     pub(super) epoch: Epoch,
     pub(super) peer: &'a Peer,
     pub(super) phase: Phase,
-    pub(super) verdict: &'a Verdict,
+    pub(super) problem: Option<&'a Problem>,
+    /// When it is dialled again by itself.
+    pub(super) next_attempt: Option<Instant>,
     pub(super) effects: &'a mut Vec<Effect>,
 }
 
@@ -280,6 +281,7 @@ impl Turn<'_> {
 
     /// Why nothing can be asked now.
     pub(super) fn unavailable(&self) -> Failure {
-        self.peer.unavailable(self.phase, self.verdict)
+        let wait = self.next_attempt.map(|at| at.saturating_duration_since(self.moment.now));
+        unavailable(&self.peer.record.name, self.phase, self.problem, wait)
     }
 }

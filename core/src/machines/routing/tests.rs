@@ -36,7 +36,7 @@ fn work_without_a_wish_goes_to_the_acting_primary() {
     let wish = RouteWish::default();
     assert_eq!(route(&wish, RoutingPolicy::Primary, 1, &fleet), Ok((1, RouteReason::Primary)));
     assert_eq!(route(&wish, RoutingPolicy::Primary, 2, &fleet), Ok((2, RouteReason::ActingPrimary)));
-    assert_eq!(choose(&wish, RoutingPolicy::Primary, None, &fleet), Err(NoRoute::NoneUsable));
+    assert_eq!(choose(&wish, RoutingPolicy::Primary, None, &fleet), Err(NoRoute::NoneUsable(Vec::new())));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn work_that_the_primary_certainly_refused_moves_on() {
     let wish = RouteWish { excluded: vec![GatewayId(1)], ..RouteWish::default() };
     assert_eq!(route(&wish, RoutingPolicy::Primary, 1, &fleet), Ok((2, RouteReason::LeastLoaded)));
     let wish = RouteWish { excluded: vec![GatewayId(1), GatewayId(2)], ..RouteWish::default() };
-    assert_eq!(route(&wish, RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::NoneUsable));
+    assert_eq!(route(&wish, RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::NoneUsable(Vec::new())));
 }
 
 #[test]

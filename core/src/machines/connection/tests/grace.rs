@@ -122,3 +122,15 @@ fn a_gateway_that_announced_a_restart_and_never_closes_is_left_when_it_is_overdu
     assert_ne!(sim.connection.phase(), Phase::Ready);
     assert_eq!(sim.status(), Status::Offline);
 }
+
+#[test]
+fn whoever_asks_while_it_is_away_hears_why_and_when_it_is_tried_again() {
+    let mut sim = Sim::new();
+    sim.start();
+    sim.dial_failed(DialFailure::Refused);
+    sim.call(1, "status");
+    let failure = sim.answers().pop().unwrap().1.unwrap_err();
+    assert!(failure.message.contains("is not listening at its address"), "{failure}");
+    let help = failure.help.unwrap();
+    assert!(help.contains(" It is tried again in ") && help.ends_with(" s."), "{help}");
+}
