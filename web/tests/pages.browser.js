@@ -213,7 +213,7 @@ test("events come in by themselves, filters hide, a pause holds them, and what w
   assert.equal(await page.getByText("gateway.undrain").count(), 0);
   await page.getByRole("button", { name: /^Go on/ }).click();
   await page.getByText("gateway.undrain", { exact: false }).first().waitFor();
-  await page.getByLabel("Show by type").selectOption("gateway.primary");
+  await page.getByLabel("Show by type").selectOption("gateway.process");
   await page.getByText("No event is like that").waitFor();
   assert.deepEqual(await violations(page), []);
   await page.getByLabel("Show by type").selectOption("");
@@ -240,7 +240,7 @@ test("the audit log is read in parts, filtered, and goes on by itself", async ()
     () => "older entries are shown",
   );
   await page.getByLabel("Show by result").selectOption("refused");
-  await page.getByRole("row").filter({ hasText: "key.delete" }).getByText("Refused").waitFor();
+  await page.getByRole("row").filter({ hasText: "key.revoke" }).getByText("Refused").waitFor();
   await page.keyboard.press("Tab");
   await page.getByLabel("Show by result").selectOption("");
   await page.getByLabel("Search what is shown").fill("agent.create");
@@ -314,7 +314,7 @@ test("devices that wait are approved or rejected, and the access of paired ones 
   assert.deepEqual(await violations(page), []);
   await page.getByRole("button", { name: `Reject ${RTL}` }).click();
   await page.getByText("No device waits.").waitFor();
-  await page.getByRole("button", { name: /^Remove the access of z+/ }).click();
+  await page.getByRole("button", { name: /^Remove access of z+/ }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Remove access" }).click();
   await page.getByRole("dialog").waitFor({ state: "detached" });
   assert.deepEqual(asked, [

@@ -5,7 +5,8 @@ use gatewarden_actors::event::EventKind;
 use gatewarden_actors::event_data::EventData;
 use gatewarden_api::events::{
     AgentStatusData, AuditData, ConnectionCreatedData, ConnectionDisconnectedData, GatewayBlockedData,
-    GatewayPrimaryData, GatewayProcessData, GatewayStatusData, GatewayVitalsData, LogData, SessionUpdateData, SpawnResultData,
+    GatewayPrimaryData, GatewayProcessData, GatewayStatusData, GatewayVitalsData, LogData, SessionUpdateData,
+    SpawnResultData,
 };
 use gatewarden_api::notifications::Notification;
 use utoipa::openapi::content::ContentBuilder;
@@ -67,7 +68,10 @@ fn event<D: EventData + ToSchema>(schemas: &mut Vec<Named>) -> (EventKind, Strin
     };
     let kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([D::KIND.as_str()]));
     let event = ObjectBuilder::new()
-        .property("id", integer("Grows by one; of a server-sent event it stands in the line `id:`; `gateway.vitals` has none"))
+        .property(
+            "id",
+            integer("Grows by one; of a server-sent event it stands in the line `id:`; `gateway.vitals` has none"),
+        )
         .property("type", kind)
         .required("type")
         .property("ts", integer("Unix milliseconds"))
