@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { h } from "preact";
-import { post, put, Refusal, remove } from "./api.js";
+import { post, put, Refusal, remove, request } from "./api.js";
 import { say, sayFault } from "./components/basics.js";
 import { closeDialog, openDialog } from "./components/dialog.js";
 import { Field, Form } from "./components/form.js";
@@ -18,10 +18,14 @@ export const checks = signal({ nextAt: 0, isRunning: false });
 /** Checks one gateway, or all. @param {Row} [row] */
 export async function probe(row) {
   if (checks.peek().isRunning) return;
+  const early = Math.ceil((checks.peek().nextAt - serverNow()) / 1000);
+  if (early > 0) return say(`The next check may come in ${early} s`);
   checks.value = { ...checks.peek(), isRunning: true };
   let wait = 0;
   try {
-    const answer = await post("/api/gateways/health", row ? { gateway_id: row.id } : {});
+    const body = row ? { gateway_id: row.id } : {};
+    const { body: answer, headers } = await request("POST", "/api/gateways/health", { body });
+    if (headers.get("RateLimit-Remaining") === "0") wait = Number(headers.get("RateLimit-Reset"));
     if (row) {
       const { healthy, latency_ms: latency, details } = answer;
       if (healthy) say(`${row.name} answers (${milliseconds(latency)})`);
