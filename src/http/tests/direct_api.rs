@@ -52,11 +52,11 @@ async fn a_tool_connects_beats_and_leaves_as_documented() {
         ("agent_role", json!("agent")),
         ("disconnected_at", Value::Null),
         ("end_reason", Value::Null),
+        ("heartbeat_timeout_s", json!(60)),
     ] {
         assert_eq!(one[field], value, "{field}");
     }
     assert!(one["last_heartbeat"].is_i64() && one["created_at"].is_i64());
-    assert_eq!(one["heartbeat_timeout_s"], 60);
     let tokens = json!({"input": 1500, "output": 800, "model": "claude-3-5-sonnet-20241022"});
     for path in ["/api/agents/1/heartbeat", "/api/agents/codex-session-01/heartbeat"] {
         let heard = beat(&harness, path, json!({"connection_id": id, "tokens": tokens})).await;
