@@ -96,7 +96,7 @@ export function Page() {
       show: (/** @type {any} */ one) =>
         one.status === "connected" ? h(Silence, { connection: one }) : (ENDS[one.end_reason] ?? "–"),
     },
-    { name: "Connected", show: (/** @type {any} */ one) => h(Age, { at: one.created_at }) },
+    { name: "Since", show: (/** @type {any} */ one) => h(Age, { at: one.created_at }) },
     { name: "Tells of itself", show: (/** @type {any} */ one) => h(Told, { text: one.metadata }) },
     ...(may("operator")
       ? [

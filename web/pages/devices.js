@@ -130,7 +130,7 @@ export function Page() {
                     {
                       type: "button",
                       class: "danger",
-                      "aria-label": `Remove the access of ${nameOf(device)}`,
+                      "aria-label": `Remove access of ${nameOf(device)}`,
                       onClick: () => askToRemove(device, answer.gateway_id, read.again),
                     },
                     "Remove access",

@@ -52,6 +52,7 @@ async fn a_tool_connects_beats_and_leaves_as_documented() {
         ("agent_role", json!("agent")),
         ("disconnected_at", Value::Null),
         ("end_reason", Value::Null),
+        ("heartbeat_timeout_s", json!(60)),
     ] {
         assert_eq!(one[field], value, "{field}");
     }
