@@ -18,8 +18,8 @@ use crate::names::{
 use crate::pages::Part;
 use crate::request::{Fields, Rule, request};
 use crate::rules::{
-    as_array, as_text, by, check_text, clearable, flag, integer, kind_of, long, nested, nested_list, over, secret,
-    small, text, text_or_nothing, word,
+    as_array, as_text, by, check_text, clearable, flag, flag_or_number, integer, kind_of, long, nested, nested_list,
+    over, secret, small, text, text_or_nothing, word,
 };
 
 /// A gateway as readers see it. Times are Unix seconds.
@@ -430,7 +430,7 @@ request! {
         /// The shared password, for a gateway whose `gateway.auth.mode` is `password`. Read like `token`, never shown.
         password: Option<Option<Secret>> = kept_secret();
         /// True makes this the configured primary and unsets the other. 1 and 0 work too.
-        is_primary: Option<bool> = flag();
+        is_primary: Option<bool> = flag_or_number();
         /// Higher is preferred when a primary is elected; 0 by default.
         priority: Option<i32> = small::<i32>(-10_000..=10_000);
         /// All labels anew; at most 64.
@@ -440,7 +440,7 @@ request! {
         /// Whom to trust on TLS.
         tls: Option<TlsBody> = nested::<TlsBody>();
         /// Control-UI mode without a device.
-        disable_device_pairing: Option<bool> = flag();
+        disable_device_pairing: Option<bool> = flag_or_number();
         /// The system unit that runs it on this machine: an instance of `gatewarden-gateway@.service`, or one that the configuration
         /// lists; null or empty for none. It takes the place of a command, and is not given together with one.
         unit: Option<Option<String>> = clearable(text_or_nothing(255)) => "gatewarden-gateway@main.service";
@@ -448,7 +448,7 @@ request! {
         /// or empty for none. It takes the place of a unit.
         command: Option<Option<String>> = clearable(text_or_nothing(255)) => "openclaw";
         /// No new work is routed here.
-        drained: Option<bool> = flag();
+        drained: Option<bool> = flag_or_number();
     }
     /// A new gateway.
     NewGatewayBody {

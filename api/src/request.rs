@@ -516,6 +516,7 @@ pub fn object_schema<T: Request>(about: &[&str]) -> RefOr<Schema> {
 fn nullable(kind: SchemaType, is_required: bool) -> SchemaType {
     match kind {
         SchemaType::Type(kind) if !is_required => SchemaType::from_iter([kind, Type::Null]),
+        SchemaType::Array(kinds) if !is_required => SchemaType::Array([kinds, vec![Type::Null]].concat()),
         kind => kind,
     }
 }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use gatewarden_protocol::Secret;
 use serde_json::{Map, Value, json};
 use utoipa::Number;
-use utoipa::openapi::schema::Object;
+use utoipa::openapi::schema::{Object, SchemaType, Type};
 
 use crate::request::{Datum, Fields, Request, Rule};
 
@@ -251,6 +251,18 @@ pub fn flag() -> impl Rule<Out = bool> {
         }
         flag
     })
+}
+
+/// The same, and the document says that 1 and 0 work too.
+pub fn flag_or_number() -> impl Rule<Out = bool> {
+    rule(
+        |fields, name| flag().read(fields, name),
+        |schema| {
+            schema.schema_type = SchemaType::from_iter([Type::Boolean, Type::Integer]);
+            schema.minimum = Some(Number::from(0_isize));
+            schema.maximum = Some(Number::from(1_isize));
+        },
+    )
 }
 
 /// Any object of at most so many bytes as JSON.
