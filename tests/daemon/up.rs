@@ -179,6 +179,7 @@ fn a_fresh_directory_becomes_a_gateway_that_runs_pauses_resumes_and_kills_an_age
     assert!(again.status.success() && told.starts_with(&runs), "a second up starts nothing: {told}");
 
     let mut pasted: Vec<&str> = said.lines().filter(|line| line.contains(" --url ")).map(str::trim).collect();
+    assert!(pasted.remove(0).contains(" dashboard "), "{said}");
     assert_eq!(pasted.len(), 4, "spawn, pause, resume, events: {said}");
     assert!(pasted.pop().is_some_and(|line| line.contains(" events --types log,spawn_result")), "{said}");
     for (line, answer) in pasted.iter().zip(["count to 60", "paused", "resumed"]) {

@@ -134,8 +134,11 @@ fn offline() -> GatewayReport {
     report.phase = Phase::Backoff;
     report.breaker =
         BreakerView { state: BreakerState::Open, failures: 3, opened_at_ms: Some(2), changed_at_ms: Some(2) };
-    report.last_error =
-        Some(Problem { code: "connection_refused".into(), message: "refused".into(), help: "start it".into() });
+    report.last_error = Some(Problem {
+        code: "connection_refused".into(),
+        message: "Gateway \"prod\" refused".into(),
+        help: "start it".into(),
+    });
     report
 }
 

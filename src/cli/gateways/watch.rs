@@ -223,9 +223,7 @@ fn comings_and_goings(
 ) -> Vec<String> {
     let gone = before.iter().filter(|(id, _)| !now.contains_key(id)).map(|(_, was)| format!("{}: removed", was.name));
     let come = now.iter().filter_map(|(id, is)| match before.get(id) {
-        None => {
-            Some(format!("{} {}", is.name, if quiet { is.status.clone() } else { format!("added, {}", is.status) }))
-        }
+        None => Some(format!("{}{} {}", is.name, if quiet { "" } else { ": added," }, is.status)),
         Some(was) if was.name != is.name => Some(format!("{}: renamed to {}", was.name, is.name)),
         Some(_) => None,
     });
