@@ -123,7 +123,10 @@ test("a gateway is added, shown, changed, probed, drained, made primary and dele
   await row(page, "edge-2").waitFor({ state: "detached" });
   await page.getByRole("button", { name: "+ Add gateway" }).click();
   await page.getByRole("button", { name: "Cancel" }).click();
-  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "+ Add gateway", "the focus comes back");
+  await until(
+    () => page.evaluate(() => document.activeElement?.textContent === "+ Add gateway"),
+    () => "the focus comes back",
+  );
   await page.getByRole("button", { name: "Probe all" }).click();
   await page.getByText(/Checked 1 gateway: 1 online/).waitFor();
   // The mistake above was answered with 400, which browsers note.
