@@ -274,7 +274,10 @@ impl Open {
             // First the heartbeat: a client that was stuck for long gets nothing more before its key is looked at again.
             biased;
             _ = self.heartbeat.tick() => self.caller.is_still_good(&self.app).await.then_some(COMMENT),
-            delivery = self.subscription.next() => delivery.map(|delivery| rendered(&delivery)),
+            // Nothing is told any more from the moment that a key is revoked.
+            delivery = self.subscription.next() => delivery
+                .filter(|_| self.app.keys.still_lets_in(&self.caller.key, self.app.now_s()))
+                .map(|delivery| rendered(&delivery)),
         }
     }
 }

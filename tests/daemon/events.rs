@@ -267,6 +267,19 @@ fn a_comment_comes_after_15_seconds_and_a_revoked_keys_stream_ends_there() {
 }
 
 #[test]
+fn from_the_moment_that_its_key_is_revoked_a_stream_tells_nothing() {
+    let daemon = Daemon::start();
+    let created = daemon.post("/api/keys", &json!({"name": "short", "role": "admin"})).expect(201).json();
+    let text = created["api_key"].as_str().expect("a key").to_owned();
+    let types = "/api/events?types=audit";
+    let mut stream = EventStream::open(daemon.address(), types, &[("X-API-Key", &text)]);
+    daemon.call("DELETE", &format!("/api/keys/{}", created["key"]["id"]), None).expect(200);
+    while let Some(block) = stream.next() {
+        assert_ne!(block.data["data"]["action"], "key.revoke", "{}", block.data);
+    }
+}
+
+#[test]
 fn streams_end_properly_at_sigterm_and_hold_nothing_up() {
     let mut daemon = Setup::new().env("GATEWARDEN_LOG__LEVEL", "info").start();
     let mut streams: Vec<_> = (0..100).map(|_| follow(&daemon, "/api/events")).collect();

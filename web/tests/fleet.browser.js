@@ -306,14 +306,15 @@ test("bytes, requests, nodes and memory stay within their limits, however many g
   ]) {
     const many = await openPage(browser);
     const now = Math.floor(Date.now() / 1000);
+    // As many are offline whatever their number is: the rows that are in sight are alike.
     const rows = Array.from({ length: gateways }, (_, at) => ({
       id: at + 2,
       name: `gateway-${at}`,
       host: `10.${at >> 16}.${(at >> 8) & 255}.${at & 255}`,
       port: 18789,
-      status: at % 50 ? "online" : "offline",
+      status: at > 1 ? "online" : "offline",
       since: now - at,
-      phase: at % 50 ? "ready" : "backoff",
+      phase: at > 1 ? "ready" : "backoff",
       latency: (at * 7919) % 400,
       last_seen: now - (at % 30),
       as_of: now - (at % 30),

@@ -278,7 +278,7 @@ impl Fleet {
         Err(with_spawn_id(failure, &record.spawn_id))
     }
 
-    fn route(&self, wish: &RouteWish) -> Result<(GatewayId, RouteReason), NoRoute> {
+    pub(super) fn route(&self, wish: &RouteWish) -> Result<(GatewayId, RouteReason), NoRoute> {
         let routing = &self.settings.routing;
         let candidates: Vec<_> = self
             .members

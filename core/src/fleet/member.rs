@@ -173,9 +173,10 @@ impl Member {
         }
     }
 
+    /// One that leaves a heartbeat unanswered is given no new work until it answers: what it was sent would be in doubt.
     pub(super) fn route_candidate(&self, in_flight: usize, max_in_flight: usize) -> RouteCandidate<'_> {
-        let full = in_flight >= max_in_flight;
-        RouteCandidate { usable: self.is_usable(), full, ..RouteCandidate::of(&self.record, &self.report, in_flight) }
+        let (full, usable) = (in_flight >= max_in_flight, self.is_usable() && self.report.status != Status::Timeout);
+        RouteCandidate { usable, full, ..RouteCandidate::of(&self.record, &self.report, in_flight) }
     }
 }
 

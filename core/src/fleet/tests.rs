@@ -9,7 +9,7 @@ use super::*;
 use crate::gateway_record::GatewaySpec;
 use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::flap;
-use crate::machines::routing::RouteWish;
+use crate::machines::routing::{NoRoute, RouteReason, RouteWish};
 use crate::machines::spawn_state::SpawnState;
 use crate::run::{LookedUp, RunFinding, RunStage, Work};
 use crate::spawn::Recorded;
@@ -132,6 +132,21 @@ fn a_reconnect_by_an_operator_is_no_failover_no_flap_and_no_failure_unless_it_fa
     say(&mut fleet, time, PROD, dialing());
     say(&mut fleet, time, PROD, offline());
     assert_eq!(fleet.acting(), Some(BACKUP), "it failed after all");
+}
+
+#[test]
+fn a_gateway_that_leaves_a_heartbeat_unanswered_acts_on_but_is_given_no_work_until_it_answers() {
+    let time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP]);
+    say(&mut fleet, time, PROD, online());
+    say(&mut fleet, time, BACKUP, online());
+    say(&mut fleet, time, PROD, GatewayReport { status: Status::Timeout, ..online() });
+    assert_eq!(fleet.acting(), Some(PROD), "one miss is no failover");
+    assert_eq!(fleet.route(&RouteWish::default()), Ok((BACKUP, RouteReason::LeastLoaded)));
+    let named = RouteWish { requested: Some(PROD), ..RouteWish::default() };
+    assert_eq!(fleet.route(&named), Err(NoRoute::NotUsable(PROD)));
+    say(&mut fleet, time, PROD, online());
+    assert_eq!(fleet.route(&RouteWish::default()), Ok((PROD, RouteReason::Primary)));
 }
 
 #[test]

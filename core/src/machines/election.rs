@@ -243,6 +243,9 @@ impl Election {
         if let Some(id) = self.acting.filter(is_stand_in) {
             return match candidates.iter().find(|candidate| candidate.id == id) {
                 None => "the gateway that acted was deleted",
+                Some(former) if former.drained && configured.is_some_and(|primary| primary.drained) => {
+                    "the configured primary and the gateway that acted are drained"
+                }
                 Some(former) if former.drained => "the gateway that acted was drained",
                 Some(former) if former.usable && !relaxed => "the gateway that acted comes and goes",
                 Some(_) => "the gateway that acted is not usable any more",

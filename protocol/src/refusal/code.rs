@@ -113,9 +113,9 @@ codes! {
         "Nothing to do: it is tried again every second or as it asks. A start may take a minute."
     StartingOverdue "starting_overdue" Retryable "has been starting for longer than its grace";
         "Look at the gateway's log (openclaw logs --follow on its host); gateway.starting_grace here sets the patience."
-    GatewayRestarting "gateway_restarting" Restarting "announced a restart";
+    GatewayRestarting "gateway_restarting" Restarting "announced that it goes down or restarts";
         "Nothing to do: it is tried again until it is back."
-    RestartOverdue "restart_overdue" Retryable "announced a restart and has not come back in time";
+    RestartOverdue "restart_overdue" Retryable "announced that it goes down or restarts, and has not come back in time";
         "Check on its host whether it was stopped on purpose: openclaw gateway status. It is tried again all the while."
     // The way there.
     ConnectionRefused "connection_refused" Retryable "is not listening at its address (connection refused)";

@@ -81,7 +81,6 @@ struct EventsSocket {
     app: App,
     caller: Caller,
     last_pong: Instant,
-    key_seen_good: Instant,
     lags: VecDeque<(Instant, u64)>,
     is_closing: bool,
 }
@@ -89,15 +88,7 @@ struct EventsSocket {
 impl EventsSocket {
     fn new(subscription: Place, app: App, caller: Caller) -> Self {
         let now = app.clock.now();
-        Self {
-            subscription: Some(subscription),
-            app,
-            caller,
-            last_pong: now,
-            key_seen_good: now,
-            lags: VecDeque::new(),
-            is_closing: false,
-        }
+        Self { subscription: Some(subscription), app, caller, last_pong: now, lags: VecDeque::new(), is_closing: false }
     }
 
     fn now(&self) -> Instant {
@@ -125,7 +116,6 @@ impl EventsSocket {
         let look = async move { caller.is_still_good(&app).await };
         context.spawn(look.into_actor(self).map(|is_good, socket, context| {
             if is_good {
-                socket.key_seen_good = socket.now();
                 context.ping(b"");
             } else {
                 socket.close_for_key(context);
@@ -196,10 +186,8 @@ impl StreamHandler<Message> for EventsSocket {
         if self.is_closing {
             return;
         }
-        // A client that took nothing for long gets nothing more before its key is looked at again.
-        if self.now().saturating_duration_since(self.key_seen_good) >= PATIENCE
-            && !self.app.keys.still_lets_in(&self.caller.key, self.app.now_s())
-        {
+        // Nothing is told any more from the moment that a key is revoked.
+        if !self.app.keys.still_lets_in(&self.caller.key, self.app.now_s()) {
             self.close_for_key(context);
             return;
         }

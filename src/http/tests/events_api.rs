@@ -157,7 +157,7 @@ async fn a_slow_reader_is_told_how_many_it_lost_and_a_quick_one_loses_none() {
 }
 
 #[actix_web::test]
-async fn a_comment_comes_every_15_seconds_until_the_key_is_revoked() {
+async fn a_comment_comes_every_15_seconds_and_a_revoked_key_is_told_nothing() {
     let harness = Harness::start().await;
     let (_, text) = harness.app.keys.create(&harness.store, "short", Role::Viewer, None).await.unwrap();
     let id = harness.store.list_keys().await.unwrap().iter().find(|key| key.name == "short").unwrap().id;
@@ -168,10 +168,8 @@ async fn a_comment_comes_every_15_seconds_until_the_key_is_revoked() {
     tokio::time::pause();
     let started = tokio::time::Instant::now();
     harness.events.publish(EventKind::SessionUpdate, json!({}));
-    assert_eq!(event(&mut stream).await.0, "session.update", "until the next look at the key");
-    assert_eq!(stream.next().await, None, "the revoked key's stream ends");
-    let waited = started.elapsed();
-    assert!(waited > Duration::from_secs(14) && waited < Duration::from_secs(16), "{waited:?}");
+    assert_eq!(stream.next().await, None, "the revoked key's stream ends and tells nothing");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     assert_eq!(event(&mut other).await.0, "session.update");
     for _ in 0..3 {
         assert_eq!(other.next().await.unwrap(), ": heartbeat\n\n");

@@ -89,6 +89,21 @@ fn a_primary_that_an_operator_reconnects_keeps_the_role_until_it_has_taken_too_l
 }
 
 #[test]
+fn where_the_configured_primary_and_its_stand_in_are_drained_the_reason_names_both() {
+    let now = start();
+    let mut fleet = [gateway(1, now), gateway(2, now), gateway(3, now)];
+    let mut election = election(now);
+    fleet[0].drained = true;
+    election.decide(now, &fleet, false);
+    fleet[1].drained = true;
+    let change = election.decide(now, &fleet, false).unwrap();
+    assert_eq!(
+        (change.to, change.reason),
+        (Some(GatewayId(3)), "the configured primary and the gateway that acted are drained")
+    );
+}
+
+#[test]
 fn the_reason_is_that_of_whoever_lost_the_role() {
     let now = start();
     let all = || [gateway(1, now), gateway(2, now), gateway(3, now)];
