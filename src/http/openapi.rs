@@ -29,7 +29,7 @@ use gatewarden_protocol::{Dialect, LogLevel, SessionStatus};
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBody;
-use utoipa::openapi::schema::{Schema, SchemaType, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Schema, SchemaType, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -175,6 +175,7 @@ pub(crate) fn document(routes: impl FnOnce(&mut ServiceConfig<'_>)) -> utoipa::o
     let mut document = app.split_for_parts().1;
     sent::put_in(&mut document);
     put_names_in(&mut document);
+    document.components.iter_mut().flat_map(|all| all.schemas.values_mut()).for_each(open_free_objects);
     let examples = Examples::of(&document);
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
@@ -187,6 +188,33 @@ pub(crate) fn document(routes: impl FnOnce(&mut ServiceConfig<'_>)) -> utoipa::o
         item.post.iter_mut().for_each(|operation| examples.put_into_webhook(operation));
     }
     document
+}
+
+/// Says of an object without declared fields that it may have any: generators take it for one that has none.
+fn open_free_objects(schema: &mut RefOr<Schema>) {
+    let RefOr::T(schema) = schema else { return };
+    match schema {
+        Schema::Object(object) => {
+            let is_object = match &object.schema_type {
+                SchemaType::Type(kind) => *kind == Type::Object,
+                SchemaType::Array(kinds) => kinds.contains(&Type::Object),
+                SchemaType::AnyValue => false,
+            };
+            if is_object && object.properties.is_empty() && object.additional_properties.is_none() {
+                object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));
+            }
+            object.properties.values_mut().for_each(open_free_objects);
+        }
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(items) = &mut array.items {
+                open_free_objects(items);
+            }
+        }
+        Schema::OneOf(either) => either.items.iter_mut().for_each(open_free_objects),
+        Schema::AllOf(all) => all.items.iter_mut().for_each(open_free_objects),
+        Schema::AnyOf(any) => any.items.iter_mut().for_each(open_free_objects),
+        _ => {}
+    }
 }
 
 /// An operation that doesn't say who may do it is for those with a key, and may be answered as all of these may.

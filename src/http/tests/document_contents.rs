@@ -183,8 +183,12 @@ fn only_what_is_in_the_words_of_others_has_no_declared_form() {
 
 fn collect_free(place: &str, value: &Value, free: &mut Vec<String>) {
     let is_object = value["type"] == "object" || value["type"][0] == "object";
-    if is_object && value.get("properties").is_none() && value.get("additionalProperties").is_none() {
-        free.push(place.to_owned());
+    if is_object && value.get("properties").is_none() {
+        let any = value.get("additionalProperties");
+        assert!(any.is_some(), "{place}: generators take it for an object without fields");
+        if any == Some(&Value::Bool(true)) {
+            free.push(place.to_owned());
+        }
     }
     for (name, inner) in value.as_object().into_iter().flatten() {
         let is_part = matches!(name.as_str(), "properties" | "items" | "allOf" | "oneOf");
