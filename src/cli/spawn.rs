@@ -311,7 +311,7 @@ fn table(seen: &SpawnHistory, now_s: i64) -> Table {
 }
 
 fn page(spawn: &Spawn) -> String {
-    Details::new(11)
+    Details::new(13)
         .put("id", &spawn.spawn_id)
         .put("status", &spawn.status)
         .maybe("reason", spawn.reason.as_deref())
