@@ -7,6 +7,7 @@ mod event_stream;
 #[expect(unreachable_pub, reason = "its items are not yet as private as the module")]
 mod http;
 mod mcp;
+mod named_request;
 mod provisioning;
 mod shutdown;
 mod systemd;

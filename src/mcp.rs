@@ -116,10 +116,11 @@ impl<A: RestApi> McpServer<A> {
 
     async fn call(&self, name: &str, arguments: &serde_json::Map<String, Value>) -> Result<Excerpt, Refusal> {
         let (call, following) = self.toolbox.call(name, arguments).map_err(|sentence| Excerpt::of(&sentence))?;
-        match following {
+        let said = match following {
             None => self.api.ask(call).await,
             Some(following) => self.events(call, following).await,
-        }
+        };
+        said.map_err(|refusal| Excerpt::of(&tools::with_tools(&String::from_utf8_lossy(&refusal.bytes))))
     }
 
     /// What has happened since a number, and what happens within a wait; without a number the newest one.

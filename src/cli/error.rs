@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use gatewarden_actors::error::ErrorCode;
 use gatewarden_actors::store::StoreError;
 use gatewarden_api::ErrorBody;
 use serde_json::{Value, json};
@@ -149,6 +150,25 @@ impl CliError {
         self.body.as_ref().and_then(|body| body.get("code")).and_then(Value::as_str) == Some(code)
     }
 
+    /// About a spawn that has not ended in time, with its id where that is known.
+    pub(super) fn of_spawn(self, id: Option<&str>) -> Self {
+        let code = ErrorCode::GatewayTimeout.as_str();
+        let body = json!({"error": self.sentence, "code": code, "help": self.help, "details": {"spawnId": id}});
+        Self { body: Some(body), ..self }
+    }
+
+    /// What the API said, which names arguments and not options; the key is this program's own matter.
+    pub(super) fn for_assistant(&self) -> String {
+        match (&self.body, self.is_code("unauthorized")) {
+            (Some(body), false) => {
+                let again =
+                    self.retry_after_s.map(|seconds| format!("\nTry again in {seconds} s.")).unwrap_or_default();
+                format!("{body}{again}")
+            }
+            _ => self.to_string(),
+        }
+    }
+
     /// What went wrong, without the cure.
     pub(super) fn sentence(&self) -> &str {
         self.sentence.trim_end_matches('.')
@@ -159,10 +179,21 @@ impl CliError {
         self.body.as_ref().filter(|_| self.is_code("gateway_timeout"))?.pointer("/details/spawnId")?.as_str()
     }
 
+    /// The code of what is no error of the API.
+    fn code(&self) -> &'static str {
+        match self.exit_code {
+            EXIT_USAGE => "usage",
+            EXIT_UNREACHABLE => "unreachable",
+            EXIT_DENIED => "denied",
+            EXIT_CONFIG => "config",
+            _ => "failed",
+        }
+    }
+
     /// Says it on standard error; with `--json` as the API's error object. The exit code.
     pub(super) fn say(&self, output: Output) -> u8 {
         if output.is_json() {
-            let own = || json!({"error": self.sentence, "help": self.help});
+            let own = || json!({"error": self.sentence, "code": self.code(), "help": self.help});
             complain_as_is(&self.body.clone().unwrap_or_else(own).to_string());
         } else {
             complain(&plain_lines(&self.to_string()));

@@ -80,7 +80,7 @@ impl RemoteApi {
             ask(&daemon)
         });
         match asked.await {
-            Ok(said) => said.map_err(|error| Excerpt::of(&error.to_string())),
+            Ok(said) => said.map_err(|error| Excerpt::of(&error.for_assistant())),
             Err(_ended) => Err(Excerpt::of("The request ended in a fault of this program")),
         }
     }

@@ -108,7 +108,7 @@ pub(super) fn run(args: &SpawnArgs) -> u8 {
         };
         if args.wait {
             let patience = args.timeout.map(|seconds| Duration::from_secs(seconds.into()) + GRACE);
-            return wait(daemon, give, patience);
+            return wait(daemon, give, patience, body.task.as_ref().or(body.command.as_ref()).map_or("", |work| work));
         }
         let answer = give(daemon)?;
         daemon.show(&answer, |said| {
@@ -194,9 +194,10 @@ fn wait(
     daemon: &Daemon,
     give: impl Fn(&Daemon) -> Result<Answer<SpawnAccepted>, CliError>,
     patience: Option<Duration>,
+    work: &str,
 ) -> Result<u8, CliError> {
     let clock = Clock::system();
-    let began = clock.now();
+    let (began, began_ms) = (clock.now(), clock.wall_ms());
     let is_over = || patience.is_some_and(|patience| clock.now().saturating_duration_since(began) >= patience);
     let given = match patience {
         Some(patience) => give(&daemon.within(patience)),
@@ -217,10 +218,14 @@ fn wait(
                 id.to_owned()
             }
             None if is_over() && error.may_pass() => {
-                let cure = "It may be under way: `gatewarden spawns list` shows what became of it. With --idempotency-key the same command can be given again without doing the work twice.";
-                return Err(
-                    CliError::coded(EXIT_LATER, "No gateway has said in time that it took the work.").cure(cure)
+                let recorded = daemon.fetch::<SpawnHistory>("/api/spawn?limit=50").ok();
+                let id = recorded.as_ref().and_then(|seen| recorded_since(&seen.history, work, began_ms));
+                let look = id.map_or("list".to_owned(), |id| format!("show {id}"));
+                let cure = format!(
+                    "It may be under way: `gatewarden spawns {look}` shows what became of it. With --idempotency-key the same command can be given again without doing the work twice."
                 );
+                let late = CliError::coded(EXIT_LATER, "No gateway has said in time that it took the work.").cure(cure);
+                return Err(late.of_spawn(id));
             }
             None => return Err(error),
         },
@@ -245,11 +250,22 @@ fn wait(
             let sentence = format!("Spawn {id} has not ended in time: it is {status}.");
             let goes_on = if status == "unknown" { "It may be under way." } else { "It goes on." };
             let cure = format!("{goes_on} `gatewarden spawns show {id}` shows what becomes of it.");
-            return Err(CliError::coded(EXIT_LATER, sentence).cure(cure));
+            return Err(CliError::coded(EXIT_LATER, sentence).cure(cure).of_spawn(Some(&id)));
         }
         said = status;
         looks.wait();
     }
+}
+
+/// The id of the only spawn of this work since then that no gateway has answered for; none where several could be meant.
+fn recorded_since<'a>(history: &'a [Spawn], work: &str, since_ms: i64) -> Option<&'a str> {
+    let work: String = work.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut meant = history.iter().filter(|spawn| {
+        let is_open = ["recorded", "sent", "unknown"].contains(&spawn.status.as_str());
+        is_open && spawn.created_at >= since_ms && !spawn.task.is_empty() && work.starts_with(&spawn.task)
+    });
+    let only = meant.next().filter(|_| meant.next().is_none())?;
+    Some(&only.spawn_id)
 }
 
 /// How work ended, in sentences: the gateway's, or the agent's own.
@@ -311,7 +327,7 @@ fn table(seen: &SpawnHistory, now_s: i64) -> Table {
 }
 
 fn page(spawn: &Spawn) -> String {
-    Details::new(11)
+    Details::new(13)
         .put("id", &spawn.spawn_id)
         .put("status", &spawn.status)
         .maybe("reason", spawn.reason.as_deref())
@@ -338,6 +354,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn work_that_nobody_answered_for_is_found_where_only_one_spawn_can_be_meant() {
+        let spawn = |id: &str, status: &str, task: &str, at: i64| -> Spawn {
+            let said = json!({"spawnId": id, "status": status, "kind": "task", "task": task, "createdAt": at,
+                "updatedAt": at});
+            serde_json::from_value(said).unwrap()
+        };
+        let mut history = vec![
+            spawn("mine", "sent", "first second", 20),
+            spawn("other", "sent", "third", 20),
+            spawn("before", "sent", "first second", 9),
+            spawn("done", "completed", "first second", 20),
+        ];
+        assert_eq!(recorded_since(&history, "first\nsecond and more", 10), Some("mine"));
+        history.push(spawn("twin", "recorded", "first second", 21));
+        assert_eq!(recorded_since(&history, "first\nsecond and more", 10), None);
+    }
 
     #[test]
     fn an_end_is_said_in_sentences_with_what_the_agent_said() {

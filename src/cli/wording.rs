@@ -7,6 +7,8 @@ use gatewarden_api::gateway_record::GatewayFields;
 use gatewarden_api::request;
 use serde_json::Value;
 
+use crate::named_request::{NamedRequest, next_request};
+
 /// What is said otherwise, whole phrases first.
 const PHRASES: &[(&str, &str)] = &[
     ("(PUT /api/gateways with id and token)", "(`gatewarden gateways update NAME --token-file FILE`)"),
@@ -54,7 +56,7 @@ pub(super) fn of_daemon(text: &str) -> String {
     let mut rest = text.as_str();
     while let Some(found) = next_request(rest) {
         worded.push_str(&with_options(found.before));
-        match found.command() {
+        match command_of(&found) {
             Some(command) => worded.push_str(&format!("`gatewarden {command}`")),
             None => worded.push_str(found.said),
         }
@@ -102,49 +104,11 @@ fn option_of(field: &str) -> String {
     }
 }
 
-/// A request that a text names.
-struct Request<'a> {
-    before: &'a str,
-    /// As it stands there.
-    said: &'a str,
-    method: &'a str,
-    path: &'a str,
-    body: &'a str,
-    after: &'a str,
-}
-
-fn next_request(text: &str) -> Option<Request<'_>> {
-    let methods = ["GET", "POST", "PUT", "DELETE"].into_iter();
-    let (at, method) = methods.filter_map(|method| Some((text.find(&format!("{method} /api/"))?, method))).min()?;
-    let (before, from) = text.split_at_checked(at)?;
-    let (_, target) = from.split_at_checked(method.len() + 1)?;
-    let ends = |character: char| character.is_whitespace() || matches!(character, ',' | ';' | ':' | ')' | '"' | '`');
-    let (target, _) = target.split_at_checked(target.find(ends).unwrap_or(target.len()))?;
-    let target = target.trim_end_matches('.');
-    let (_, behind) = from.split_at_checked(method.len() + 1 + target.len())?;
-    let body = behind.strip_prefix(" {").and_then(|body| body.split_once('}')).map_or("", |(body, _)| body);
-    let length = if body.is_empty() { 0 } else { body.len() + 3 };
-    let (said, after) = from.split_at_checked(method.len() + 1 + target.len() + length)?;
-    Some(Request { before, said, method, path: target.split('?').next()?, body, after })
-}
-
-impl Request<'_> {
-    fn command(&self) -> Option<String> {
-        let mut id = None;
-        let segments = self.path.split('/').map(|segment| {
-            let placeholder = segment.starts_with('{');
-            // Numbers and UUIDs; no word of a path holds a digit.
-            if placeholder || segment.contains(|character: char| character.is_ascii_digit()) {
-                id = Some(if placeholder { "ID" } else { segment });
-                "*"
-            } else {
-                segment
-            }
-        });
-        let pattern = format!("{} {}", self.method, segments.collect::<Vec<_>>().join("/"));
-        let (_, _, command) = COMMANDS.iter().find(|(known, body, _)| *known == pattern && self.body.contains(body))?;
-        Some(command.replace('*', id.unwrap_or_default()))
-    }
+/// The command that does a request.
+fn command_of(request: &NamedRequest<'_>) -> Option<String> {
+    let (pattern, id) = request.pattern();
+    let (_, _, command) = COMMANDS.iter().find(|(known, body, _)| *known == pattern && request.body.contains(body))?;
+    Some(command.replace('*', id.unwrap_or("ID")))
 }
 
 #[cfg(test)]

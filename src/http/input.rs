@@ -111,7 +111,7 @@ paths! {
     GatewayUuidPath, id: String, "The gateway's UUID";
     AgentPath, id: String, "The agent's id or name";
     KeyPath, id: i64, "The key", minimum = 1;
-    SessionPath, key: String, "The session's key, percent-encoded";
+    SessionPath, key: String, "The session's key";
     SpawnPath, id: String, "The spawnId";
 }
 

@@ -19,17 +19,17 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{LocalBoxStream, once, unfold};
 use futures_util::{FutureExt as _, StreamExt as _};
-use gatewarden_api::ErrorBody;
+use gatewarden_actors::error::ErrorCode;
 use rmcp::RoleServer;
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, ErrorCode as RpcCode, ServerJsonRpcMessage};
 use rmcp::service::serve_directly;
 use rmcp::transport::OneshotTransport;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::auth::{Authorized, Viewer};
 use super::context::App;
-use super::error::{Answer, invalid};
+use super::error::{Answer, ApiError, invalid};
 use super::input::JsonBody;
 use crate::event_stream::{EventStream, StreamEvent};
 use crate::mcp::{Excerpt, McpServer, Refusal, RestApi, RestCall, Toolbox};
@@ -64,7 +64,7 @@ const MAX_EVENT: usize = 1024 * 1024;
     responses(
         (status = 200, description = "The answer to a request, also where that is an error of JSON-RPC", body = Object),
         (status = 202, description = "A notification was taken"),
-        (status = 400, description = "No message of this protocol", body = ErrorBody),
+        (status = 400, description = "No message of this protocol: an error of JSON-RPC", body = Object),
     ),
 )]
 #[post("/mcp")]
@@ -72,10 +72,18 @@ pub(crate) async fn answer_assistant(
     _by: Authorized<Viewer>,
     app: App,
     request: HttpRequest,
-    body: JsonBody,
+    body: Result<JsonBody, ApiError>,
 ) -> Answer {
-    let message: ClientJsonRpcMessage = serde_json::from_str(&body.text())
-        .map_err(|_| invalid("The request body is no message of the Model Context Protocol (JSON-RPC 2.0)"))?;
+    let body = match body {
+        Err(ApiError(failure)) if failure.code == ErrorCode::InvalidRequest => {
+            return Ok(no_message(RpcCode::PARSE_ERROR, &failure.message));
+        }
+        body => body?,
+    };
+    let Ok(message) = serde_json::from_str::<ClientJsonRpcMessage>(&body.text()) else {
+        let sentence = "The request body is no message of the Model Context Protocol (JSON-RPC 2.0)";
+        return Ok(no_message(RpcCode::INVALID_REQUEST, sentence));
+    };
     let ClientJsonRpcMessage::Request(_) = &message else {
         return Ok(HttpResponse::Accepted().finish());
     };
@@ -91,6 +99,12 @@ pub(crate) async fn answer_assistant(
         }
     }
     Err(invalid("The message was not answered"))
+}
+
+/// What can't be read has no id that an answer could name.
+fn no_message(code: RpcCode, sentence: &str) -> HttpResponse {
+    let error = json!({"code": code, "message": sentence});
+    HttpResponse::BadRequest().json(json!({"jsonrpc": "2.0", "id": null, "error": error}))
 }
 
 type Inner = Rc<dyn Fn(Request) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, Error>>>;

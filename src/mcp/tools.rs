@@ -10,6 +10,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
 use super::RestCall;
+use crate::named_request::next_request;
 
 /// What a tool does to gateways and their work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,12 @@ const TOOLS: &[(&str, &str, &str, Effect, &str)] = &[
 
 /// The tool that reads a stream.
 const EVENTS: &str = "events_since";
+/// What the API says to those who send requests, and what is said to an assistant.
+const PHRASES: [(&str, &str); 3] = [
+    ("The OpenAPI document at /api/openapi.json describes every field.", "tools/list describes every argument."),
+    ("Wait as long as the Retry-After header says.", "Try again later."),
+    ("Idempotency-Key", "idempotency_key"),
+];
 /// What would make an answer a stream, and what a header says again.
 const LEFT_OUT: [(&str, &str); 2] = [("gateway_logs", "follow"), ("gateway_logs", "last_event_id")];
 const LONGEST_WAIT_S: u64 = 20;
@@ -157,6 +164,25 @@ impl Described {
         let known = if known.is_empty() { "no arguments".to_owned() } else { known.join(", ") };
         format!("{} takes {known}, and nothing else", self.listed.name)
     }
+}
+
+/// A refusal of the API, which names requests, with the tools that make them.
+pub(super) fn with_tools(text: &str) -> String {
+    let text = PHRASES.iter().fold(text.to_owned(), |text, (said, ours)| text.replace(said, ours));
+    let (mut worded, mut rest) = (String::with_capacity(text.len()), text.as_str());
+    while let Some(found) = next_request(rest) {
+        let (pattern, id) = found.pattern();
+        let is_it = |method: &str, route: &str| {
+            format!("{method} {}", route.replace("{id}", "*").replace("{key}", "*")) == pattern
+        };
+        worded.push_str(found.before);
+        match TOOLS.iter().find(|(_, method, route, ..)| is_it(method, route)) {
+            Some((name, ..)) => worded.push_str(&id.map_or((*name).to_owned(), |id| format!("{name} with id {id}"))),
+            None => worded.push_str(found.said),
+        }
+        rest = found.after;
+    }
+    worded + rest
 }
 
 /// A value as one part of a path or a query.
@@ -343,6 +369,31 @@ mod tests {
         assert!(refusal("gateway_logs", json!({"id": 1, "follow": true})).contains("nothing else"));
         assert!(refusal("events_since", json!({"wait_seconds": 21})).contains("from 0 to 20"));
         assert!(refusal("spawn", json!({"task": "x", "idempotency_key": "a\r\nb"})).contains("control characters"));
+    }
+
+    #[test]
+    fn what_the_api_names_as_a_request_is_named_as_a_tool() {
+        for (said, worded) in [
+            (r#"{"help":"GET /api/gateways lists them."}"#, r#"{"help":"list_gateways lists them."}"#),
+            ("GET /api/spawn/a1-b2 tells what became of it.", "spawn_status with id a1-b2 tells what became of it."),
+            ("Follow GET /api/gateways/{id}/logs?follow=true.", "Follow gateway_logs."),
+            ("POST /api/gateways/3/reconnect tries at once.", "POST /api/gateways/3/reconnect tries at once."),
+            (
+                "limit is wrong. The OpenAPI document at /api/openapi.json describes every field.",
+                "limit is wrong. tools/list describes every argument.",
+            ),
+        ] {
+            assert_eq!(with_tools(said), worded);
+        }
+    }
+
+    #[test]
+    fn a_key_is_taken_as_it_is() {
+        let (call, _) = toolbox().call("session_history", json!({"key": "agent:a/b"}).as_object().unwrap()).unwrap();
+        assert_eq!(call.path, "/api/sessions/agent%3Aa%2Fb/history");
+        let listed = toolbox().listed();
+        let tool = listed.iter().find(|tool| tool.name == "session_history").unwrap();
+        assert_eq!(tool.input_schema["properties"]["key"]["description"], "The session's key");
     }
 
     #[test]

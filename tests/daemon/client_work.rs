@@ -93,7 +93,12 @@ fn waiting_for_work_on_a_frozen_gateway_ends_with_75_and_names_the_spawn_where_i
     gateway.freeze();
     let ended = run(&daemon, &["spawn", "x", "--gateway", "lab", "--wait", "--timeout", "1"]);
     assert_eq!(ended.code, Some(75), "{}", ended.stderr);
-    assert!(ended.stderr.contains("gatewarden spawns "), "{}", ended.stderr);
+    let list: Value = serde_json::from_str(&fine(&daemon, &["spawns", "list", "--json"])).expect("JSON");
+    let spawn = list["history"][0]["spawnId"].as_str().expect("an id");
+    assert!(ended.stderr.contains(&format!("`gatewarden spawns show {spawn}`")), "{}", ended.stderr);
+    let ended = run(&daemon, &["spawn", "y", "--gateway", "lab", "--wait", "--timeout", "1", "--json"]);
+    let said: Value = serde_json::from_str(&ended.stderr).expect("JSON");
+    assert_eq!((&said["code"], said["details"]["spawnId"].is_string()), (&"gateway_timeout".into(), true), "{said}");
     gateway.thaw();
 
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");

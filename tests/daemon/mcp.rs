@@ -129,6 +129,9 @@ fn look_after_a_gateway(assistant: &mut dyn Assistant, id: i64) {
 
     for (tool, arguments, words) in [
         ("gateway_details", json!({"id": 999_999}), "not found"),
+        ("gateway_details", json!({"id": 999_999}), "list_gateways lists"),
+        ("list_spawns", json!({"limit": 0}), "limit must"),
+        ("spawn", json!({"task": "x", "gateway_id": 0}), "gateway_id must"),
         ("gateway_details", json!({}), "needs the argument id"),
         ("spawn", json!({"task": "x", "timeoutSeconds": 0}), "timeoutSeconds"),
         ("gateway_logs", json!({"id": id, "follow": true}), "nothing else"),
@@ -136,7 +139,7 @@ fn look_after_a_gateway(assistant: &mut dyn Assistant, id: i64) {
         ("reboot", json!({}), "fleet_status"),
     ] {
         let (text, is_error) = assistant.call(tool, arguments);
-        assert!(is_error && text.contains(words), "{tool}: {text}");
+        assert!(is_error && text.contains(words) && !text.contains("--"), "{tool}: {text}");
     }
 
     let pages = assistant.ask("resources/list", json!({}))["result"]["resources"].clone();
@@ -217,7 +220,11 @@ fn over_http_what_is_no_request_with_a_key_is_refused() {
     assert_eq!(answer.json(), json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
     assert_eq!(answer.header("content-type"), Some("application/json"));
     as_admin.post(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).expect(202);
-    assert_eq!(as_admin.post(&json!({"hello": "world"})).expect(400).json()["code"], "invalid_request");
+    let nonsense = as_admin.post(&json!({"hello": "world"})).expect(400).json();
+    assert_eq!((&nonsense["error"]["code"], nonsense.get("id")), (&json!(-32600), Some(&Value::Null)), "{nonsense}");
+    let headers = [("X-API-Key", ADMIN_KEY), ("Content-Type", "application/json")];
+    let garbage = http::request(daemon.address(), "POST", "/mcp", &headers, Some(b"no json")).unwrap().expect(400);
+    assert_eq!(garbage.json()["error"]["code"], -32700, "{}", garbage.text);
     let unknown = as_admin.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/burn"})).expect(200);
     assert_eq!(unknown.json()["error"]["code"], -32601, "{}", unknown.text);
     assert!(unknown.text.contains("There is no method tools/burn; there are"), "{}", unknown.text);

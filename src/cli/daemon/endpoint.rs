@@ -49,7 +49,7 @@ impl Endpoint {
 
     /// Err: what is wrong with it, to stand behind its name.
     pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
-        let wanted = "must be an http or https URL such as http://127.0.0.1:3000";
+        let wanted = "must be HOST:PORT or an http or https URL, such as 127.0.0.1:3000 or http://127.0.0.1:3000";
         // HOST:PORT means http, as it does to other clients of HTTP.
         let has_port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let place = text.split('/').next().unwrap_or_default();
@@ -187,6 +187,7 @@ mod tests {
             let said = Endpoint::parse(url).unwrap_err();
             assert!(!said.contains("hush"), "{said}");
         }
+        assert!(Endpoint::parse("127.0.0.1").unwrap_err().contains("must be HOST:PORT or an http or https URL"));
     }
 
     #[test]

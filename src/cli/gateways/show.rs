@@ -91,8 +91,10 @@ pub(in crate::cli) fn next_attempt(gateway: &Gateway, now_s: i64) -> Option<Stri
 
 /// That a gateway can't act as primary because it came and went too often.
 fn held_down(gateway: &Gateway, now_s: i64) -> Option<String> {
-    let left = gateway.held_down_until?.saturating_sub(now_s);
-    (left > 0).then(|| format!("for another {}: it came and went too often to act as primary", seconds_of(left)))
+    let until = gateway.held_down_until?;
+    let left = until.saturating_sub(now_s);
+    let why = "it came and went too often to act as primary";
+    (left > 0).then(|| format!("for another {}, until {}: {why}", seconds_of(left), at(until)))
 }
 
 /// Prints everything about one.

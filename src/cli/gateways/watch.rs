@@ -38,15 +38,18 @@ pub(super) fn run(daemon: &Daemon) -> Result<u8, CliError> {
     if std::io::stdout().is_terminal() && daemon.output.is_for_people() && !is_dumb() {
         return draw(daemon, &updates, gateways);
     }
+    let clock = Clock::system();
+    let quiet = daemon.output.is_quiet();
+    let mut shown = worth_showing(gateways);
     let begun = match daemon.output.is_json() {
         true => try_print(&first.text),
-        false => gateways.iter().all(|gateway| try_print(&plain(&format!("{} {}", gateway.name, gateway.status)))),
+        false => present(&shown, quiet, clock.wall_ms()).iter().all(|line| try_print(line)),
     };
     if !begun {
         return Ok(EXIT_OK);
     }
-    let clock = Clock::system();
-    let mut shown = worth_showing(gateways);
+    // Whether events were missed, and lines of gateways that no list has shown yet.
+    let (mut missed, mut waiting) = (false, Vec::new());
     let mut look_at = clock.now() + READ_AGAIN;
     loop {
         match updates.recv_timeout(look_at.saturating_duration_since(clock.now())) {
@@ -56,9 +59,18 @@ pub(super) fn run(daemon: &Daemon) -> Result<u8, CliError> {
                 }
             }
             Ok(StreamUpdate::Event(event)) => {
-                let line = line_of(&event, daemon.output.is_quiet());
-                if !line.is_none_or(|line| try_print(&plain(&line))) {
-                    return Ok(EXIT_OK);
+                let line = line_of(&event, quiet, clock.wall_ms()).map(|line| plain(&line));
+                if is_gap(&event) {
+                    missed = true;
+                    look_at = clock.now();
+                }
+                match line {
+                    Some(line) if is_of_unlisted(&event, &shown) => {
+                        waiting.push(line);
+                        look_at = clock.now();
+                    }
+                    Some(line) if !try_print(&line) => return Ok(EXIT_OK),
+                    _ => {}
                 }
             }
             Ok(other) => {
@@ -81,11 +93,14 @@ pub(super) fn run(daemon: &Daemon) -> Result<u8, CliError> {
             Err(error) => return Err(error),
         };
         let now = worth_showing(daemon.read(&answer)?.gateways);
-        let said = match daemon.output.is_json() {
+        let mut said = match daemon.output.is_json() {
             true if now != shown => vec![answer.text],
             true => Vec::new(),
-            false => comings_and_goings(&shown, &now, daemon.output.is_quiet(), clock.wall_ms()),
+            false if missed => present(&now, quiet, clock.wall_ms()),
+            false => comings_and_goings(&shown, &now, quiet, clock.wall_ms()),
         };
+        said.append(&mut waiting);
+        missed = false;
         shown = now;
         if !said.iter().all(|line| try_print(line)) {
             return Ok(EXIT_OK);
@@ -214,6 +229,27 @@ fn worth_showing(gateways: Vec<Gateway>) -> BTreeMap<i64, Shown> {
     gateways.into_iter().map(|gateway| (gateway.id, shown(gateway))).collect()
 }
 
+/// A line for each gateway.
+fn present(now: &BTreeMap<i64, Shown>, quiet: bool, now_ms: i64) -> Vec<String> {
+    let when = when(quiet, now_ms);
+    now.values().map(|is| plain(&format!("{when}{} {}", is.name, is.status))).collect()
+}
+
+fn when(quiet: bool, now_ms: i64) -> String {
+    if quiet { String::new() } else { format!("{} ", at_ms(now_ms)) }
+}
+
+/// Whether events before this one are missing.
+fn is_gap(event: &StreamEvent) -> bool {
+    matches!(event.name.as_str(), "reset" | "lagged")
+}
+
+/// Whether an event is about a gateway that was registered or renamed since the list.
+fn is_of_unlisted(event: &StreamEvent, shown: &BTreeMap<i64, Shown>) -> bool {
+    event.name == "gateway.status"
+        && word(&event.json(), "/data/gateway").is_some_and(|name| shown.values().all(|is| is.name != name))
+}
+
 /// The lines for gateways that were registered, renamed or removed between two lists.
 fn comings_and_goings(
     before: &BTreeMap<i64, Shown>,
@@ -227,12 +263,12 @@ fn comings_and_goings(
         Some(was) if was.name != is.name => Some(format!("{}: renamed to {}", was.name, is.name)),
         Some(_) => None,
     });
-    let when = if quiet { String::new() } else { format!("{} ", at_ms(now_ms)) };
+    let when = when(quiet, now_ms);
     gone.chain(come).map(|line| plain(&format!("{when}{line}"))).collect()
 }
 
 /// An event as a line; none for those that change nothing of a gateway's state.
-fn line_of(event: &StreamEvent, quiet: bool) -> Option<String> {
+fn line_of(event: &StreamEvent, quiet: bool, now_ms: i64) -> Option<String> {
     let said = event.json();
     let data = said.get("data").unwrap_or(&said);
     let text = |pointer: &str| word(data, pointer).unwrap_or_default();
@@ -241,7 +277,9 @@ fn line_of(event: &StreamEvent, quiet: bool) -> Option<String> {
         _ if quiet => return None,
         name @ "gateway.status" => words(name, data),
         name @ "gateway.primary" => format!("acting primary: {}", words(name, data)),
-        "reset" | "lagged" => "some changes were missed: `gatewarden gateways list` has the present state".to_owned(),
+        _ if is_gap(event) => {
+            return Some(format!("{} some changes were missed; this is the present state:", at_ms(now_ms)));
+        }
         _ => return None,
     };
     Some(format!("{} {line}", time_of(&said)))
@@ -253,6 +291,28 @@ mod tests {
 
     use super::super::show::tests::example;
     use super::*;
+
+    fn event(name: &str, said: &serde_json::Value) -> StreamEvent {
+        StreamEvent { name: name.to_owned(), id: None, text: said.to_string() }
+    }
+
+    #[test]
+    fn every_line_begins_with_a_time_also_where_the_event_has_none() {
+        let now_ms = 1_795_284_345_000;
+        let gap = line_of(&event("reset", &json!({"last_id": 9})), false, now_ms).unwrap();
+        assert!(gap.starts_with("2026-11-21 18:05:45Z some changes were missed"), "{gap}");
+        let shown = worth_showing(vec![example(json!({"id": 1, "name": "a"}))]);
+        assert_eq!(present(&shown, false, now_ms), ["2026-11-21 18:05:45Z a online"]);
+        assert_eq!(present(&shown, true, now_ms), ["a online"]);
+    }
+
+    #[test]
+    fn what_happens_to_a_gateway_that_no_list_has_shown_waits_for_the_list() {
+        let shown = worth_showing(vec![example(json!({"id": 1, "name": "a"}))]);
+        let of = |name: &str| event("gateway.status", &json!({"data": {"gateway": name, "to": "online"}, "ts": 1}));
+        assert!(is_of_unlisted(&of("b"), &shown) && !is_of_unlisted(&of("a"), &shown));
+        assert!(!is_of_unlisted(&event("reset", &json!({"last_id": 9})), &shown));
+    }
 
     #[test]
     fn what_was_registered_renamed_or_removed_between_two_lists_is_a_line_each() {
