@@ -112,6 +112,8 @@ test("a gateway is added, shown, changed, probed, drained, made primary and dele
   await page.getByRole("button", { name: "Save" }).click();
   await row(page, "edge-2").waitFor();
   await choose("edge-2", /^Set as primary/);
+  await page.getByText(/It is offline. Until it is online another gateway acts for it/).waitFor();
+  await page.getByRole("button", { name: "Set it as primary" }).click();
   await row(page, "edge-2").getByText("PRIMARY").waitFor();
   await choose("local", /^Set as primary/);
   await row(page, "local").getByText("PRIMARY").waitFor();
