@@ -63,7 +63,7 @@ export function reconnect(row) {
 }
 
 /** Asks before it does something. @param {string} title @param {string} text @param {string} button @param {() => Promise<void>} run */
-function ask(title, text, button, run) {
+function askFirst(title, text, button, run) {
   openDialog(title, () =>
     h(Form, { values: {}, button, danger: true, onCancel: closeDialog, fields: () => h("p", null, text), send: run }),
   );
@@ -72,7 +72,7 @@ function ask(title, text, button, run) {
 /** @param {Row} row */
 export function drain(row) {
   if (row.acting_primary && !row.drained)
-    return ask(
+    return askFirst(
       `Drain ${row.name}?`,
       "It acts as primary. Another gateway takes over, if one is able to; otherwise none acts as primary.",
       "Drain it",
@@ -90,7 +90,7 @@ function drainNow(row) {
 /** @param {Row} row */
 export function makePrimary(row) {
   if (row.status === "online") return makePrimaryNow(row);
-  return ask(
+  return askFirst(
     `Set ${row.name} as primary?`,
     `It is ${row.status}. Until it is online another gateway acts for it, if one is able to.`,
     "Set it as primary",

@@ -143,12 +143,18 @@ export function gatewayOptions() {
     .sort((a, b) => a[1].localeCompare(b[1], "en", { numeric: true }));
 }
 
+/** @param {string} name */
+function idOfName(name) {
+  for (const row of fleet.peek().rows.values()) if (row.name === name.trim()) return row.id;
+}
+
 /** The id of a gateway that was typed as its name, or as its id. @param {string} text @param {string} field */
 export function gatewayIdOf(text, field) {
   const typed = text.trim();
   // A choice has the id, whatever names there are.
   if (fleet.peek().rows.size <= MAX_CHOICES) return Number(typed);
-  for (const row of fleet.peek().rows.values()) if (row.name === typed) return row.id;
+  const id = idOfName(typed);
+  if (id !== undefined) return id;
   if (/^\d+$/.test(typed)) return Number(typed);
   throw mistake(field, `is the name of no gateway: ${typed}`);
 }
@@ -177,8 +183,8 @@ export function GatewayField({ none, ...field }) {
 /** More than these are typed by name, not chosen. */
 const MAX_CHOICES = 200;
 
-/** A gateway as a filter: its id, or its name where there are too many to choose from. @param {{value: string, set: (value: string) => void}} props */
-export function GatewayChoice({ value, set }) {
+/** A gateway as a filter: its id; where there are too many to choose from, what was typed if it is no name. @param {{value: string, set: (value: string) => void, label?: string, none?: string}} props */
+export function GatewayChoice({ value, set, label = "Show by gateway", none = "All gateways" }) {
   const [typed, setTyped] = useState("");
   if (fleet.value.rows.size > MAX_CHOICES) {
     return [
@@ -188,14 +194,15 @@ export function GatewayChoice({ value, set }) {
         list: "gateway-choices",
         "aria-label": "Gateway, by id or whole name",
         placeholder: "Gateway: id or whole name",
-        value,
+        value: fleet.value.rows.get(Number(value))?.name ?? value,
         onInput: (/** @type {any} */ event) => setTyped(event.currentTarget.value),
-        onChange: (/** @type {any} */ event) => set(event.currentTarget.value.trim()),
+        onChange: (/** @type {any} */ event) =>
+          set(String(idOfName(event.currentTarget.value) ?? event.currentTarget.value.trim())),
       }),
       h(GatewayNames, { key: "l", id: "gateway-choices", typed }),
     ];
   }
-  return h(Choice, { label: "Show by gateway", value, options: [["", "All gateways"], ...gatewayOptions()], set });
+  return h(Choice, { label, value, options: [["", none], ...gatewayOptions()], set });
 }
 
 /** A gateway by its id, as a link. @param {{id: number | null | undefined, name?: string | null}} props */
