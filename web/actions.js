@@ -62,14 +62,44 @@ export function reconnect(row) {
   return act(row, "reconnect", `${row.name} is connected anew`, `${row.name} was not reconnected`);
 }
 
+/** Asks before it does something. @param {string} title @param {string} text @param {string} button @param {() => Promise<void>} run */
+function askFirst(title, text, button, run) {
+  openDialog(title, () =>
+    h(Form, { values: {}, button, danger: true, onCancel: closeDialog, fields: () => h("p", null, text), send: run }),
+  );
+}
+
 /** @param {Row} row */
 export function drain(row) {
+  if (row.acting_primary && !row.drained)
+    return askFirst(
+      `Drain ${row.name}?`,
+      "It acts as primary. Another gateway takes over, if one is able to; otherwise none acts as primary.",
+      "Drain it",
+      () => drainNow(row),
+    );
+  return drainNow(row);
+}
+
+/** @param {Row} row */
+function drainNow(row) {
   if (row.drained) return act(row, "undrain", `${row.name} takes work again`, `${row.name} still takes no work`);
   return act(row, "drain", `${row.name} gets no new work`, `${row.name} was not drained`);
 }
 
 /** @param {Row} row */
-export async function makePrimary(row) {
+export function makePrimary(row) {
+  if (row.status === "online") return makePrimaryNow(row);
+  return askFirst(
+    `Set ${row.name} as primary?`,
+    `It is ${row.status}. Until it is online another gateway acts for it, if one is able to.`,
+    "Set it as primary",
+    () => makePrimaryNow(row),
+  );
+}
+
+/** @param {Row} row */
+async function makePrimaryNow(row) {
   closeDialog();
   try {
     await put(`/api/gateways/${row.id}`, { is_primary: true });

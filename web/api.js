@@ -23,10 +23,39 @@ export class Refusal extends Error {
   }
 }
 
+/** What the page itself finds wrong with a field. @param {string} field @param {string} problem */
+export function mistake(field, problem) {
+  const details = { fields: [{ field, problem }] };
+  return new Refusal(0, { error: "Something in the form is wrong", help: "Nothing was sent.", details }, null);
+}
+
+/** A request without an answer: whether the daemon did what it asks is not known, where it asks for more than to be told. */
+export class Unanswered extends Error {
+  /** @param {boolean} isWrite @param {boolean} isLate */
+  constructor(isWrite, isLate) {
+    super(isLate ? `The daemon didn't answer within ${PATIENCE_MS / 1000} s` : "The daemon can't be reached");
+    this.isWrite = isWrite;
+  }
+}
+
+/** When the reads that have no answer yet were sent (ms of `performance`). @type {Set<{sentAt: number}>} */
+const pending = new Set();
+
+/** For how many seconds the oldest of them has been without an answer. */
+export function unansweredFor() {
+  let oldest = performance.now();
+  const at = oldest;
+  for (const { sentAt } of pending) oldest = Math.min(oldest, sentAt);
+  return Math.floor((at - oldest) / 1000);
+}
+
 /** What went wrong, as a sentence and what to do. @param {unknown} error @returns {{message: string, help: string}} */
 export function wordsOf(error) {
   if (error instanceof Refusal) return { message: error.message, help: plainWords(error.help) };
-  return { message: "The daemon can't be reached", help: "Nothing was lost here: try again once it answers." };
+  if (error instanceof Unanswered && error.isWrite)
+    return { message: error.message, help: "It may have done this all the same: look before you try again." };
+  const message = error instanceof Unanswered ? error.message : "The daemon can't be reached";
+  return { message, help: "Nothing was lost here: try again once it answers." };
 }
 
 /**
@@ -37,7 +66,11 @@ export function wordsOf(error) {
  */
 export async function request(method, path, { body, headers = {}, signal: ended } = {}) {
   const patience = AbortSignal.timeout(PATIENCE_MS);
-  const response = await fetch(path, {
+  const isWrite = method !== "GET";
+  const sent = { sentAt: performance.now() };
+  // What is to be done may take its time; what is known is told at once.
+  if (!isWrite) pending.add(sent);
+  const { response, text } = await fetch(path, {
     method,
     headers: {
       Accept: "application/json",
@@ -48,8 +81,12 @@ export async function request(method, path, { body, headers = {}, signal: ended 
     credentials: "same-origin",
     cache: "no-store",
     signal: ended ? AbortSignal.any([ended, patience]) : patience,
-  });
-  const text = response.status === 304 ? "" : await response.text();
+  })
+    .then(async (response) => ({ response, text: response.status === 304 ? "" : await response.text() }))
+    .catch((error) => {
+      throw ended?.aborted ? error : new Unanswered(isWrite, patience.aborted);
+    })
+    .finally(() => pending.delete(sent));
   let answer = null;
   try {
     answer = text ? JSON.parse(text) : null;

@@ -2,11 +2,11 @@
 import { signal } from "@preact/signals";
 import { h, render } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { post, sessionEnded } from "./api.js";
+import { post, sessionEnded, unansweredFor } from "./api.js";
 import { Notice, Sayings, sayFault } from "./components/basics.js";
 import { DialogPlace } from "./components/dialog.js";
 import { duration } from "./format.js";
-import { isStale, link, may, session, start } from "./live.js";
+import { hurry, isStale, link, may, session, start } from "./live.js";
 import { FleetPage } from "./pages/fleet.js";
 import { query } from "./place.js";
 import { clockDifference, clockTime, inUtc, now, remember, remembered, showUtc, startClock } from "./time.js";
@@ -93,13 +93,21 @@ function followKey(event) {
   }
 }
 
+/** Seconds without an answer, after which the link is in doubt. */
+const DOUBT_S = 5;
+
 /** How the link to the daemon is, always in sight. */
 function LinkState() {
   const { state, asOf, roundTrip, reconnects, nextTry } = link.value;
   const wait = nextTry ? Math.max(0, Math.ceil((nextTry - now.value) / 1000)) : 0;
+  // The clock ticks every second, and with it this.
+  const silent = now.value > 0 && state === "live" ? unansweredFor() : 0;
+  const isDoubtful = silent > DOUBT_S;
   const text =
     state === "live"
-      ? "Connected"
+      ? isDoubtful
+        ? `No answer for ${silent} s`
+        : "Connected"
       : asOf === null
         ? state === "lost"
           ? "Disconnected"
@@ -110,12 +118,13 @@ function LinkState() {
   return h(
     "div",
     {
-      class: `link ${state}`,
+      class: `link ${isDoubtful ? "doubtful" : state}`,
       title: state === "live" ? "Round trip to the daemon, and how often this page had to reconnect" : link.value.why,
     },
-    h("span", { "aria-hidden": "true", class: "shape" }, state === "live" ? "●" : "■"),
+    h("span", { "aria-hidden": "true", class: "shape" }, isDoubtful ? "▲" : state === "live" ? "●" : "■"),
     h("span", { role: "status" }, text),
-    state === "live" && roundTrip !== null && h("span", { class: "quiet" }, ` ${roundTrip} ms`),
+    state === "lost" && hurry.value && h("button", { type: "button", class: "plain", onClick: hurry.value }, "Try now"),
+    state === "live" && !isDoubtful && roundTrip !== null && h("span", { class: "quiet" }, ` ${roundTrip} ms`),
     reconnects > 0 && h("span", { class: "quiet" }, ` · ${reconnects} reconnect${reconnects === 1 ? "" : "s"}`),
   );
 }

@@ -53,6 +53,35 @@ export function isBlocked(row) {
   return row.phase === "blocked";
 }
 
+/** Whether requests reach it: a link whose gateway has stopped answering is none. @param {{phase: string, status: string}} row */
+export function isConnected(row) {
+  return row.phase === "ready" && row.status !== "timeout";
+}
+
+/** Whether new work may go to a gateway, and why not. @param {any} gateway As its page has it. */
+export function newWorkOf(gateway) {
+  if (gateway.drained) return "None: it is drained";
+  if (isBlocked(gateway)) return "None: it is blocked";
+  if (gateway.status === "timeout") return "None: it does not answer";
+  if (gateway.phase !== "ready") return "None: it is not connected";
+  if (gateway.breaker.state !== "closed") return "None: its circuit breaker is not closed";
+  return "May be routed here";
+}
+
+/** In place of when it was last seen. @param {Row} row */
+export function neverSeen(row) {
+  if (isBlocked(row)) return "Refused";
+  return row.last_error || row.reconnect_attempts > 0 ? "Never answered" : "Never probed";
+}
+
+/** Text of others with what can't be seen in it, or turns the words around it, made visible. @param {string} text */
+export function visible(text) {
+  return text.replace(
+    /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu,
+    (one) => `⟨U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
+  );
+}
+
 /** What the daemon says without the name and address that stand beside it. @param {{name: string}} gateway @param {string} sentence */
 export function withoutName({ name }, sentence) {
   const begin = `Gateway "${name}" (`;

@@ -17,6 +17,9 @@ export const counts = computed(() => countsOf(fleet.value.rows.values()));
  */
 export const link = signal({ state: "connecting", asOf: null, reconnects: 0, roundTrip: null, nextTry: null, why: "" });
 
+/** Tries to connect at once, where that may help. @type {import("@preact/signals").Signal<(() => void) | null>} */
+export const hurry = signal(null);
+
 /** Whether what is shown may be old. */
 export const isStale = computed(() => link.value.state !== "live");
 
@@ -116,16 +119,20 @@ export async function readFleet() {
   }
 }
 
+let isMeasuring = false;
+
 /** Measures the way to the daemon and back. */
 async function measure() {
-  if (document.hidden || link.peek().state !== "live") return;
+  if (document.hidden || isMeasuring || link.peek().state !== "live") return;
+  isMeasuring = true;
   const began = performance.now();
   try {
-    await fetch("/api/health", { cache: "no-store" });
+    await request("GET", "/api/health");
     link.value = { ...link.peek(), roundTrip: Math.round(performance.now() - began) };
   } catch {
     // The socket says so.
   }
+  isMeasuring = false;
 }
 
 /** @param {Message} message */
@@ -196,7 +203,15 @@ export async function start() {
       random: Math.random,
     },
   );
-  setInterval(measure, 20_000);
+  hurry.value = () => followed.hurry();
+  // Nobody answers until somebody logs in, which loads the page anew.
+  sessionEnded.subscribe((ended) => {
+    if (!ended) return;
+    followed.end();
+    hurry.value = null;
+    link.value = { ...link.peek(), state: "lost", nextTry: null, why: "The browser session has ended" };
+  });
+  setInterval(measure, 10_000);
   addEventListener("online", () => followed.hurry());
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) {

@@ -116,12 +116,12 @@ export function countsOf(rows) {
   return counts;
 }
 
-/** Worst first. */
+/** Worst first; before them come those that somebody has to see to, then the primary while it isn't online. */
 const RANK = ["offline", "timeout", "degraded", "unknown", "online"];
 
 /** @type {Record<string, (row: Row) => number | string>} */
 const KEYS = {
-  status: (row) => RANK.indexOf(row.status),
+  status: (row) => (isBlocked(row) ? -2 : row.is_primary && row.status !== "online" ? -1 : RANK.indexOf(row.status)),
   name: () => 0,
   address: (row) => addressOf(row).toLowerCase(),
   latency: (row) => row.latency ?? Number.POSITIVE_INFINITY,

@@ -87,6 +87,7 @@ fn a_login_that_fails_says_why_and_sets_no_cookie() {
     ] {
         let answer = log_in(&daemon, body, more.as_slice()).expect(status);
         assert!(answer.text.contains(words) && answer.text.contains("role=\"alert\""), "{}", answer.text);
+        assert!(!answer.text.contains('`'), "marks of code: {}", answer.text);
         assert!(answer.header("set-cookie").is_none());
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }

@@ -1,7 +1,7 @@
 // Small parts that every page uses.
 import { signal } from "@preact/signals";
 import { h } from "preact";
-import { wordsOf } from "../api.js";
+import { Unanswered, wordsOf } from "../api.js";
 import { capitalized, duration, shapeOf } from "../format.js";
 import { clockTime, fullTime, now } from "../time.js";
 
@@ -103,6 +103,9 @@ export function say(text, kind = "") {
 /** Says what went wrong. @param {string} what @param {unknown} error */
 export function sayFault(what, error) {
   const { message, help } = wordsOf(error);
+  // What was asked for may have been done.
+  if (error instanceof Unanswered && error.isWrite)
+    return say(`${message}: it is not known whether this is so: "${what}". ${help}`, "bad");
   say(`${what}: ${message}. ${help}`.replace("..", "."), "bad");
 }
 

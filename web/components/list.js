@@ -1,8 +1,11 @@
 // Parts of pages that show a list of the daemon: the list itself, its pages, what stands there before it is read, filters.
 import { h } from "preact";
-import { capitalized } from "../format.js";
+import { useState } from "preact/hooks";
+import { mistake } from "../api.js";
+import { capitalized, visible } from "../format.js";
 import { fleet, may, session } from "../live.js";
 import { Fault, Notice } from "./basics.js";
+import { Field } from "./form.js";
 
 /** @typedef {{name: string, show: (row: any) => any, kind?: string, hideName?: boolean}} ListColumn */
 
@@ -140,21 +143,66 @@ export function gatewayOptions() {
     .sort((a, b) => a[1].localeCompare(b[1], "en", { numeric: true }));
 }
 
+/** @param {string} name */
+function idOfName(name) {
+  for (const row of fleet.peek().rows.values()) if (row.name === name.trim()) return row.id;
+}
+
+/** The id of a gateway that was typed as its name, or as its id. @param {string} text @param {string} field */
+export function gatewayIdOf(text, field) {
+  const typed = text.trim();
+  // A choice has the id, whatever names there are.
+  if (fleet.peek().rows.size <= MAX_CHOICES) return Number(typed);
+  const id = idOfName(typed);
+  if (id !== undefined) return id;
+  if (/^\d+$/.test(typed)) return Number(typed);
+  throw mistake(field, `is the name of no gateway: ${typed}`);
+}
+
+/** The names that begin with what is typed, or hold it, as far as they can be looked through. @param {{id: string, typed: string}} props */
+function GatewayNames({ id, typed }) {
+  const wanted = typed.toLowerCase();
+  const names = gatewayOptions().filter(([, name]) => name.toLowerCase().includes(wanted));
+  return h(
+    "datalist",
+    { id },
+    names.slice(0, 20).map(([key, name]) => h("option", { key, value: name })),
+  );
+}
+
+/** A field for a gateway; its value is for `gatewayIdOf`. @param {{value: string, onInput: (value: any) => void, problem?: string, none: string, help?: string}} props */
+export function GatewayField({ none, ...field }) {
+  const common = { ...field, name: "gateway", label: "Gateway" };
+  if (fleet.value.rows.size <= MAX_CHOICES) return h(Field, { ...common, options: [["", none], ...gatewayOptions()] });
+  return [
+    h(Field, { key: "f", ...common, list: "gateway-names", help: `Its name or id. Empty: ${none.toLowerCase()}` }),
+    h(GatewayNames, { key: "l", id: "gateway-names", typed: field.value }),
+  ];
+}
+
 /** More than these are typed by name, not chosen. */
 const MAX_CHOICES = 200;
 
-/** A gateway as a filter: its id, or its name where there are too many to choose from. @param {{value: string, set: (value: string) => void}} props */
-export function GatewayChoice({ value, set }) {
+/** A gateway as a filter: its id; where there are too many to choose from, what was typed if it is no name. @param {{value: string, set: (value: string) => void, label?: string, none?: string}} props */
+export function GatewayChoice({ value, set, label = "Show by gateway", none = "All gateways" }) {
+  const [typed, setTyped] = useState("");
   if (fleet.value.rows.size > MAX_CHOICES) {
-    return h("input", {
-      type: "search",
-      "aria-label": "Gateway, by id or whole name",
-      placeholder: "Gateway: id or whole name",
-      value,
-      onChange: (/** @type {any} */ event) => set(event.currentTarget.value.trim()),
-    });
+    return [
+      h("input", {
+        key: "i",
+        type: "search",
+        list: "gateway-choices",
+        "aria-label": "Gateway, by id or whole name",
+        placeholder: "Gateway: id or whole name",
+        value: fleet.value.rows.get(Number(value))?.name ?? value,
+        onInput: (/** @type {any} */ event) => setTyped(event.currentTarget.value),
+        onChange: (/** @type {any} */ event) =>
+          set(String(idOfName(event.currentTarget.value) ?? event.currentTarget.value.trim())),
+      }),
+      h(GatewayNames, { key: "l", id: "gateway-choices", typed }),
+    ];
   }
-  return h(Choice, { label: "Show by gateway", value, options: [["", "All gateways"], ...gatewayOptions()], set });
+  return h(Choice, { label, value, options: [["", none], ...gatewayOptions()], set });
 }
 
 /** A gateway by its id, as a link. @param {{id: number | null | undefined, name?: string | null}} props */
@@ -163,8 +211,8 @@ export function GatewayLink({ id, name }) {
   const row = fleet.value.rows.get(id);
   const text = row?.name ?? name ?? `Gateway ${id}`;
   return row
-    ? h("a", { href: `/gateways/${id}` }, h("bdi", null, text))
-    : h("span", { class: "quiet" }, h("bdi", null, text), " (deleted)");
+    ? h("a", { href: `/gateways/${id}` }, h("bdi", null, visible(text)))
+    : h("span", { class: "quiet", title: "It is not in the list of gateways" }, h("bdi", null, visible(text)));
 }
 
 /** Text of others: never more than a few lines before somebody asks for the rest. @param {{text: string}} props */

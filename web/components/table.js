@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
-const narrow = matchMedia("(max-width: 639px)");
+const narrow = matchMedia("(max-width: 759px)");
 const isNarrow = signal(narrow.matches);
 narrow.addEventListener("change", () => {
   isNarrow.value = narrow.matches;

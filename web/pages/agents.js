@@ -8,8 +8,9 @@ import { Field, Form } from "../components/form.js";
 import {
   Choice,
   GatewayChoice,
+  GatewayField,
   GatewayLink,
-  gatewayOptions,
+  gatewayIdOf,
   List,
   Pager,
   ReadState,
@@ -206,7 +207,6 @@ function objectOf(text) {
 
 /** @param {any} agent Null for a new one. @param {() => void} done */
 function askForAgent(agent, done) {
-  const gateways = gatewayOptions();
   openDialog(agent ? `Edit ${agent.name}` : "New agent", () =>
     h(Form, {
       values: {
@@ -225,7 +225,6 @@ function askForAgent(agent, done) {
           value: values.name,
           onInput: set("name"),
           problem: problems.name,
-          maxLength: 200,
           autofocus: true,
           help: "Work is addressed to it",
         }),
@@ -235,7 +234,6 @@ function askForAgent(agent, done) {
           value: values.role,
           onInput: set("role"),
           problem: problems.role,
-          maxLength: 200,
         }),
         h(Field, {
           name: "status",
@@ -245,24 +243,12 @@ function askForAgent(agent, done) {
           problem: problems.status,
           options: STATES.map(([name]) => [name, name]),
         }),
-        gateways.length <= 200
-          ? h(Field, {
-              name: "gateway",
-              label: "Gateway",
-              value: values.gateway,
-              onInput: set("gateway"),
-              problem: problems.gateway_id,
-              options: [["", "None"], ...gateways],
-            })
-          : h(Field, {
-              name: "gateway",
-              label: "Gateway's id",
-              value: values.gateway,
-              onInput: set("gateway"),
-              problem: problems.gateway_id,
-              inputMode: "numeric",
-              help: "Empty: none",
-            }),
+        h(GatewayField, {
+          value: values.gateway,
+          onInput: set("gateway"),
+          problem: problems.gateway ?? problems.gateway_id,
+          none: "None",
+        }),
         h(Field, {
           name: "config",
           label: "Configuration",
@@ -283,7 +269,7 @@ function askForAgent(agent, done) {
           config: objectOf(values.config),
           ...(values.role.trim() && { role: values.role.trim() }),
           ...(values.gateway
-            ? { gateway_id: Number(values.gateway) || values.gateway }
+            ? { gateway_id: gatewayIdOf(values.gateway, "gateway") }
             : agent
               ? { gateway_id: null }
               : {}),
@@ -360,20 +346,15 @@ function Sync({ acting, done }) {
     button: "Read its agents",
     onCancel: closeDialog,
     fields: (values, set, problems) =>
-      h(Field, {
-        name: "gateway",
-        label: "Gateway",
+      h(GatewayField, {
         value: values.gateway,
         onInput: set("gateway"),
-        problem: problems.gateway_id,
-        options: [
-          ["", acting ? `The acting primary (${acting.name})` : "The acting primary"],
-          ...gatewayOptions().slice(0, 200),
-        ],
+        problem: problems.gateway ?? problems.gateway_id,
+        none: acting ? `The acting primary (${acting.name})` : "The acting primary",
         help: "Its agents are registered here, and those that changed are brought up to date.",
       }),
     async send({ gateway }) {
-      setCounts(await post("/api/agents/sync", gateway ? { gateway_id: Number(gateway) } : {}));
+      setCounts(await post("/api/agents/sync", gateway.trim() ? { gateway_id: gatewayIdOf(gateway, "gateway") } : {}));
       done();
     },
   });

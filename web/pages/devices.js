@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { Age, Facts, Notice, say, sayFault } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Form } from "../components/form.js";
-import { Choice, GatewayLink, gatewayOptions, List, ReadState } from "../components/list.js";
+import { GatewayChoice, GatewayLink, List, ReadState } from "../components/list.js";
 import { fleet, isStale, may } from "../live.js";
 import { ask, asked } from "../place.js";
 import { useRead } from "../read.js";
@@ -146,14 +146,11 @@ export function Page() {
     h(
       "div",
       { key: "tools", class: "tools" },
-      h(Choice, {
+      h(GatewayChoice, {
         label: "Gateway",
         value: gateway,
         set: (value) => ask({ gateway: value }),
-        options: [
-          ["", acting ? `The acting primary (${acting.name})` : "The acting primary"],
-          ...gatewayOptions().slice(0, 200),
-        ],
+        none: acting ? `The acting primary (${acting.name})` : "The acting primary",
       }),
       !may("admin") && h("span", { class: "quiet" }, "Deciding on devices needs a key with the role admin."),
     ),

@@ -5,7 +5,19 @@ import { useEffect, useState } from "preact/hooks";
 import { checks, openActions, probe } from "../actions.js";
 import { Age, Badge, Fault, Notice, Status } from "../components/basics.js";
 import { Table } from "../components/table.js";
-import { addressOf, capitalized, counted, isBlocked, milliseconds, STATUSES, shapeOf, withoutName } from "../format.js";
+import {
+  addressOf,
+  capitalized,
+  counted,
+  isBlocked,
+  isConnected,
+  milliseconds,
+  neverSeen,
+  STATUSES,
+  shapeOf,
+  visible,
+  withoutName,
+} from "../format.js";
 import { counts, fleet, may, readFault, readFleet } from "../live.js";
 import { labelTexts, queryOf, selected, viewOf } from "../store.js";
 import { now, remember, remembered } from "../time.js";
@@ -39,7 +51,7 @@ function badgesOf(row) {
     row.acting_primary &&
       !row.is_primary &&
       h(Badge, { key: "acting", kind: "primary", title: "It stands in for the primary" }, "ACTING"),
-    row.phase === "ready" &&
+    isConnected(row) &&
       h(Badge, { key: "connected", kind: "connected", title: "Connected and authenticated" }, "CONNECTED"),
     row.drained && h(Badge, { key: "drained", title: "It gets no new work" }, "DRAINED"),
   ];
@@ -48,7 +60,7 @@ function badgesOf(row) {
 /** @param {{row: Row}} props */
 function Seen({ row }) {
   if (row.last_seen) return h(Age, { at: row.last_seen });
-  return row.last_error || row.reconnect_attempts > 0 ? "Never answered" : "Never probed";
+  return neverSeen(row);
 }
 
 /** Why it isn't online, in a line. @param {{row: Row}} props */
@@ -81,7 +93,10 @@ function More({ row }) {
 
 /** @param {{row: Row}} props */
 function Name({ row }) {
-  return [h("a", { key: "a", href: `/gateways/${row.id}`, title: row.name }, h("bdi", null, row.name)), badgesOf(row)];
+  return [
+    h("a", { key: "a", href: `/gateways/${row.id}`, title: row.name }, h("bdi", null, visible(row.name))),
+    badgesOf(row),
+  ];
 }
 
 const COLUMNS = [

@@ -11,8 +11,12 @@ import {
   counted,
   duration,
   isBlocked,
+  isConnected,
   milliseconds,
+  neverSeen,
+  newWorkOf,
   plainWords,
+  visible,
   withoutName,
 } from "../format.js";
 import { fleet, may } from "../live.js";
@@ -92,7 +96,7 @@ function Head({ gateway }) {
       h(
         "div",
         null,
-        h("h1", { tabIndex: -1 }, h("bdi", null, gateway.name)),
+        h("h1", { tabIndex: -1 }, h("bdi", null, visible(gateway.name))),
         h(
           "div",
           null,
@@ -101,7 +105,7 @@ function Head({ gateway }) {
           h("span", { class: "quiet" }, "for ", h(Since, { at: gateway.since })),
           gateway.is_primary && h(Badge, { kind: "primary" }, "PRIMARY"),
           gateway.acting_primary && !gateway.is_primary && h(Badge, { kind: "primary" }, "ACTING"),
-          gateway.phase === "ready" && h(Badge, { kind: "connected" }, "CONNECTED"),
+          isConnected(gateway) && h(Badge, { kind: "connected" }, "CONNECTED"),
           gateway.drained && h(Badge, null, "DRAINED"),
         ),
       ),
@@ -157,7 +161,13 @@ function Why({ gateway }) {
         h(Command, { key: "c", text: pairing.command }),
       ],
       h("p", null, "Test the connection step by step, from the daemon's machine:"),
-      h(Command, { text: `gatewarden check ${addressOf(gateway)}` }),
+      h(Command, { text: `gatewarden check ${addressOf(gateway)}${gateway.token_set ? " --token-file FILE" : ""}` }),
+      gateway.token_set &&
+        h(
+          "p",
+          { class: "quiet" },
+          "FILE holds the gateway's token. Without --token-file the token of the daemon's database is tried.",
+        ),
       h(
         "p",
         { class: "quiet" },
@@ -181,7 +191,7 @@ function Connection({ gateway }) {
         ["Token", gateway.token_set ? "Set" : "None"],
         ["Phase", capitalized(gateway.phase)],
         ["Latency", milliseconds(gateway.latency)],
-        ["Last seen", gateway.last_seen ? h(Age, { at: gateway.last_seen }) : "Never"],
+        ["Last seen", gateway.last_seen ? h(Age, { at: gateway.last_seen }) : neverSeen(gateway)],
         ["Known as of", h(Age, { at: gateway.as_of })],
         ["Source", capitalized(gateway.source)],
         ["Connected since", gateway.healthy_since ? h(Age, { at: gateway.healthy_since }) : "–"],
@@ -215,7 +225,7 @@ function Work({ gateway }) {
         ["Acting primary", acting ? h("a", { href: `/gateways/${acting.id}` }, acting.name) : "None"],
         ["Because", acting?.reason ?? "–"],
         ["Priority", gateway.priority],
-        ["New work", gateway.drained ? "None: it is drained" : "May be routed here"],
+        ["New work", newWorkOf(gateway)],
         ["Active sessions", gateway.sessions_count],
         ["Agents that it reports", gateway.agents_count],
         [
@@ -239,7 +249,7 @@ function Sessions({ id }) {
   );
   return h(
     "section",
-    { class: "panel scroll" },
+    { class: "panel scroll", tabIndex: 0, "aria-label": "Sessions" },
     h("h2", null, "Sessions", answer && h("span", { class: "quiet" }, ` ${answer.total}`)),
     error
       ? h(Fault, { error })
@@ -268,7 +278,15 @@ function Sessions({ id }) {
                   h(
                     "tr",
                     { key: session.key },
-                    h("td", null, session.label ?? session.key),
+                    h(
+                      "td",
+                      null,
+                      h(
+                        "a",
+                        { href: `/sessions?${new URLSearchParams({ session: session.key, of: String(id) })}` },
+                        h("bdi", null, visible(session.label ?? session.key)),
+                      ),
+                    ),
                     h("td", null, session.agent ?? "–"),
                     h("td", null, session.status ? capitalized(session.status) : "Not told"),
                     h("td", null, session.model ?? "–"),
@@ -286,7 +304,7 @@ function Agents({ id }) {
   const { answer, error } = useRead(`/api/agents?gateway_id=${id}&limit=50`, ({ type }) => type === "agent.status");
   return h(
     "section",
-    { class: "panel scroll" },
+    { class: "panel scroll", tabIndex: 0, "aria-label": "Agents" },
     h("h2", null, "Agents", answer && h("span", { class: "quiet" }, ` ${answer.total}`)),
     error
       ? h(Fault, { error })
@@ -405,7 +423,7 @@ function History({ gateway }) {
     .slice(0, 15);
   return h(
     "section",
-    { class: "panel scroll" },
+    { class: "panel scroll", tabIndex: 0, "aria-label": "History" },
     h("h2", null, "History of the last day"),
     error
       ? h(Fault, { error })

@@ -1,6 +1,6 @@
 // The form of a new gateway, and of a change. A token is only ever written.
 import { h } from "preact";
-import { get, post, put } from "../api.js";
+import { get, mistake, post, put, Refusal } from "../api.js";
 import { Notice, say, sayFault } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Field, Form } from "../components/form.js";
@@ -9,18 +9,24 @@ import { fleet, readFleet } from "../live.js";
 
 /** @typedef {import("../types.js").Row} Row */
 
-/** Labels as they are typed: one in a line. @param {string} text */
-export function labelsOf(text) {
+/** Labels as they are typed: one in a line. @param {string} text @param {string} [field] Where they are typed. */
+export function labelsOf(text, field = "labels") {
   /** @type {Record<string, string>} */
   const labels = {};
   for (const line of text
     .split("\n")
     .map((one) => one.trim())
     .filter(Boolean)) {
+    if (!line.includes("=")) throw mistake(field, `need name=value in each line; "${line}" has no "="`);
     const [name = "", ...value] = line.split("=");
     labels[name.trim()] = value.join("=").trim();
   }
   return labels;
+}
+
+/** The port that a URL names itself. @param {string} host */
+function portInUrl(host) {
+  return /^\w+:\/\/[^/]*:(\d+)(?:\/|$)/.exec(host.trim())?.[1];
 }
 
 /** @param {Record<string, any>} values */
@@ -30,11 +36,14 @@ function bodyOf(values) {
     name: values.name,
     host: values.host,
     // What is no number is the daemon's to refuse, with its words.
-    ...(port ? { port: /^\d+$/.test(port) ? Number(port) : port } : {}),
+    ...(port && portInUrl(values.host) === undefined ? { port: /^\d+$/.test(port) ? Number(port) : port } : {}),
     ...(values.is_primary === undefined ? {} : { is_primary: values.is_primary }),
     labels: labelsOf(values.labels),
   };
 }
+
+/** What the form changes, besides the token itself. */
+const EDITED = ["name", "host", "port", "labels", "token_set"];
 
 /** Other gateways at the same address. @param {Record<string, any>} values @param {number} [id] */
 function sameAddress(values, id) {
@@ -44,6 +53,7 @@ function sameAddress(values, id) {
 
 /** @param {Record<string, any>} values @param {(name: string) => (value: any) => void} set @param {Record<string, string>} problems @param {Row} [row] @param {boolean} [tokenSet] */
 function gatewayFields(values, set, problems, row, tokenSet) {
+  const inUrl = portInUrl(values.host);
   const twin = values.host.trim() ? sameAddress(values, row?.id) : undefined;
   return [
     h(Field, {
@@ -52,7 +62,6 @@ function gatewayFields(values, set, problems, row, tokenSet) {
       value: values.name,
       onInput: set("name"),
       problem: problems.name,
-      maxLength: 200,
       autofocus: true,
     }),
     h(
@@ -65,12 +74,13 @@ function gatewayFields(values, set, problems, row, tokenSet) {
         onInput: set("host"),
         problem: problems.host,
         help: "Host name, IP address, or a ws, wss, http or https URL",
-        maxLength: 2048,
       }),
       h(Field, {
         name: "port",
         label: "Port",
-        value: values.port,
+        value: inUrl ?? values.port,
+        disabled: inUrl !== undefined,
+        help: inUrl && "The URL's counts",
         onInput: set("port"),
         problem: problems.port,
         inputMode: "numeric",
@@ -134,7 +144,8 @@ export function addGateway() {
           ...(values.token ? { token: values.token } : {}),
         });
         closeDialog();
-        say(`${gateway.name} is registered; the daemon connects to it${warning ? `. ${warning}` : ""}`);
+        say(`${gateway.name} is registered; the daemon connects to it`);
+        if (warning) say(warning, "bad");
         readFleet();
       },
     }),
@@ -150,6 +161,17 @@ export async function editGateway(row) {
     sayFault(`${row.name} could not be read`, error);
     return;
   }
+  let known = gateway;
+  /** Whoever saves again knows what the other one changed. */
+  const refuseIfChanged = async () => {
+    const { gateway: present } = await get(`/api/gateways/${row.id}`);
+    const changed = EDITED.filter((name) => JSON.stringify(present[name]) !== JSON.stringify(known[name]));
+    if (changed.length === 0) return;
+    const changes = changed.map((name) => `${name} is ${JSON.stringify(present[name])} now`).join(", ");
+    known = present;
+    const error = `Somebody else changed this gateway since the form was opened: ${changes}`;
+    throw new Refusal(0, { error, help: "Nothing was saved. Save again to put what stands here in its place." }, null);
+  };
   const labels = Object.entries(gateway.labels)
     .map(([name, value]) => `${name}=${value}`)
     .join("\n");
@@ -162,9 +184,11 @@ export async function editGateway(row) {
       fields: (values, set, problems) => gatewayFields(values, set, problems, gateway, gateway.token_set),
       async send(values) {
         const token = values.clear ? { token: null } : values.token ? { token: values.token } : {};
+        await refuseIfChanged();
         const { warning } = await put(`/api/gateways/${row.id}`, { ...bodyOf(values), ...token });
         closeDialog();
-        say(`${values.name} is changed${warning ? `. ${warning}` : ""}`);
+        say(`${values.name} is changed`);
+        if (warning) say(warning, "bad");
         readFleet();
       },
     }),

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { get } from "../api.js";
 import { Fault } from "../components/basics.js";
 import { may } from "../live.js";
-import { clockTime } from "../time.js";
+import { fullTime } from "../time.js";
 
 /** Entries that are kept in the page. */
 const MOST = 300;
@@ -33,8 +33,8 @@ export function LogPanel({ id, name }) {
           "button",
           {
             type: "button",
-            "aria-pressed": mode !== "closed",
-            onClick: () => setMode(mode === "closed" ? "shown" : "closed"),
+            "aria-pressed": mode === "shown",
+            onClick: () => setMode(mode === "shown" ? "closed" : "shown"),
           },
           "Show",
         ),
@@ -138,7 +138,7 @@ function Log({ id, name, follows }) {
           : h(
               "div",
               { key: entry.at, class: entry.level ?? "" },
-              entry.timestamp ? `${clockTime(entry.timestamp)} ` : "",
+              entry.timestamp ? `${fullTime(entry.timestamp)} ` : "",
               `${entry.level ?? ""} ${entry.source ?? ""}: ${entry.message}`,
             ),
       ),

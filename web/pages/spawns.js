@@ -5,8 +5,9 @@ import { Age, Facts, Moment, Notice, say } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Field, Form } from "../components/form.js";
 import {
+  GatewayField,
   GatewayLink,
-  gatewayOptions,
+  gatewayIdOf,
   Json,
   List,
   LongText,
@@ -228,7 +229,6 @@ async function askForTask() {
 
 /** @param {Record<string, any>} values @param {(name: string) => (value: any) => void} set @param {Record<string, string>} problems @param {any[]} agents */
 function taskFields(values, set, problems, agents) {
-  const gateways = gatewayOptions();
   return [
     h(Field, {
       name: "task",
@@ -248,31 +248,18 @@ function taskFields(values, set, problems, agents) {
       problem: problems.agent,
       list: "task-agents",
       help: "Empty: the gateway's default agent",
-      maxLength: 200,
     }),
     h(
       "datalist",
       { id: "task-agents" },
       agents.map(({ id, name }) => h("option", { key: id, value: name })),
     ),
-    gateways.length <= 200
-      ? h(Field, {
-          name: "gateway",
-          label: "Gateway",
-          value: values.gateway,
-          onInput: set("gateway"),
-          problem: problems.gateway_id,
-          options: [["", "Let the daemon choose"], ...gateways],
-        })
-      : h(Field, {
-          name: "gateway",
-          label: "Gateway's id",
-          value: values.gateway,
-          onInput: set("gateway"),
-          problem: problems.gateway_id,
-          inputMode: "numeric",
-          help: "Empty: let the daemon choose",
-        }),
+    h(GatewayField, {
+      value: values.gateway,
+      onInput: set("gateway"),
+      problem: problems.gateway ?? problems.gateway_id,
+      none: "Let the daemon choose",
+    }),
     h(
       "details",
       null,
@@ -296,7 +283,6 @@ function taskFields(values, set, problems, agents) {
           value: values.label,
           onInput: set("label"),
           problem: problems.label,
-          maxLength: 200,
           help: "What people call this task",
         }),
         h(Field, {
@@ -305,7 +291,6 @@ function taskFields(values, set, problems, agents) {
           value: values.model,
           onInput: set("model"),
           problem: problems.model,
-          maxLength: 200,
           help: "Empty: the agent's own",
         }),
         h(Field, {
@@ -321,7 +306,6 @@ function taskFields(values, set, problems, agents) {
           label: "Idempotency key",
           value: values.key,
           onInput: set("key"),
-          maxLength: 255,
           help: "The same key gives the same work only once in a day",
         }),
       ),
@@ -335,8 +319,8 @@ async function sendTask(values) {
   const body = {
     task: values.task,
     ...(values.agent.trim() && { agent: values.agent.trim() }),
-    ...(values.gateway && { gateway_id: number(values.gateway) }),
-    ...(values.selector.trim() && { selector: labelsOf(values.selector) }),
+    ...(values.gateway.trim() && { gateway_id: gatewayIdOf(values.gateway, "gateway") }),
+    ...(values.selector.trim() && { selector: labelsOf(values.selector, "selector") }),
     ...(values.label.trim() && { label: values.label.trim() }),
     ...(values.model.trim() && { model: values.model.trim() }),
     ...(values.timeout.trim() && { timeoutSeconds: number(values.timeout) }),

@@ -112,6 +112,8 @@ test("a gateway is added, shown, changed, probed, drained, made primary and dele
   await page.getByRole("button", { name: "Save" }).click();
   await row(page, "edge-2").waitFor();
   await choose("edge-2", /^Set as primary/);
+  await page.getByText(/It is offline. Until it is online another gateway acts for it/).waitFor();
+  await page.getByRole("button", { name: "Set it as primary" }).click();
   await row(page, "edge-2").getByText("PRIMARY").waitFor();
   await choose("local", /^Set as primary/);
   await row(page, "local").getByText("PRIMARY").waitFor();
@@ -252,12 +254,106 @@ test("a session that ends keeps the page and says so", async () => {
   await daemon.call("DELETE", `/api/keys/${made.id}`);
   await page.getByRole("dialog").getByRole("button", { name: "Add gateway" }).click();
   await page.getByText("The browser session has ended.").first().waitFor();
+  // Not "next try in": nobody answers until somebody logs in.
+  await page.locator(".link").getByText("Disconnected", { exact: true }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Try now" }).count(), 0);
   assert.equal(await page.getByLabel("Name", { exact: true }).inputValue(), "typed");
   await context.close();
 });
 
+test("who changes a gateway hears that somebody else did, and what is wrong with a label or a port", async () => {
+  const { gateway } = await daemon.call("POST", "/api/gateways", { name: "shared", host: "127.0.0.1", port: 41 });
+  const { page, context } = await openPage(browser);
+  await logIn(page, daemon, `/gateways/${gateway.id}`);
+  await page.getByText("None: it is not connected").waitFor();
+  await page.getByRole("button", { name: "Edit…" }).click();
+  const dialog = page.getByRole("dialog");
+  const save = dialog.getByRole("button", { name: "Save" });
+  await dialog.getByLabel("Host", { exact: true }).fill("ws://127.0.0.1:42");
+  assert.equal(await dialog.getByLabel("Port", { exact: true }).isDisabled(), true);
+  assert.equal(await dialog.getByLabel("Port", { exact: true }).inputValue(), "42");
+  await dialog.getByLabel("Host", { exact: true }).fill("127.0.0.1");
+  await dialog.getByLabel("Name", { exact: true }).fill("x".repeat(201));
+  await save.click();
+  await page.locator("#field-name-problem").waitFor();
+  await dialog.getByLabel("Name", { exact: true }).fill("shared");
+  await dialog.getByLabel("Labels").fill("nonsense");
+  await save.click();
+  await page.getByText('"nonsense" has no "="').waitFor();
+  await dialog.getByLabel("Labels").fill("region=eu");
+  await daemon.call("PUT", `/api/gateways/${gateway.id}`, { labels: { region: "us" } });
+  await save.click();
+  await page
+    .getByText(/Somebody else changed this gateway since the form was opened: labels is {"region":"us"} now/)
+    .waitFor();
+  assert.deepEqual((await daemon.call("GET", `/api/gateways/${gateway.id}`)).gateway.labels, { region: "us" });
+  await save.click();
+  await dialog.waitFor({ state: "detached" });
+  assert.deepEqual((await daemon.call("GET", `/api/gateways/${gateway.id}`)).gateway.labels, { region: "eu" });
+  await daemon.call("DELETE", `/api/gateways/${gateway.id}`);
+  await context.close();
+});
+
+test("what was not answered is not known, and a daemon that does not answer is in doubt", async () => {
+  const { page, context } = await openPage(browser);
+  await logIn(page, daemon);
+  await page.route("**/reconnect", (route) => route.abort());
+  await page.getByRole("button", { name: "Actions for local" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Reconnect" }).click();
+  await page.getByText(/it is not known whether this is so: "local was not reconnected"/).waitFor();
+  await page.getByRole("button", { name: "Actions for local" }).click();
+  await page
+    .getByRole("dialog")
+    .getByRole("button", { name: /^Drain/ })
+    .click();
+  await page.getByText("It acts as primary.").waitFor();
+  await page.getByRole("button", { name: "Cancel" }).click();
+  // Never answered.
+  await page.route("**/api/gateways/1", () => {});
+  await page.getByRole("link", { name: "local", exact: true }).click();
+  await page.getByText(/^No answer for \d+ s$/).waitFor();
+  assert.deepEqual(await violations(page), []);
+  await context.close();
+});
+
+test("among hundreds of gateways one is chosen by its name", async () => {
+  const { page, context } = await openPage(browser);
+  const gateways = Array.from({ length: 300 }, (_, at) => ({
+    id: at + 2,
+    name: `gateway-${at}`,
+    host: "192.0.2.7",
+    port: 18789,
+    status: "online",
+    since: 1,
+    phase: "ready",
+    as_of: 1,
+  }));
+  await page.route("**/api/fleet", (route) =>
+    route.fulfill({ json: { last_event: 1, acting_primary: null, self_doubt: null, gateways } }),
+  );
+  await logIn(page, daemon, "/spawns");
+  await page.getByRole("button", { name: "+ New task" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Task", { exact: true }).fill("Look");
+  const gateway = dialog.getByLabel("Gateway", { exact: true });
+  await gateway.fill("nobody");
+  await dialog.getByRole("button", { name: "Give it to a gateway" }).click();
+  await page.getByText("Gateway is the name of no gateway: nobody").waitFor();
+  await gateway.fill("gateway-250");
+  assert.deepEqual(
+    await dialog.locator("#gateway-names option").evaluateAll((all) => all.map((one) => one.getAttribute("value"))),
+    ["gateway-250"],
+  );
+  const sent = page.waitForRequest("**/api/spawn");
+  await page.route("**/api/spawn", (route) => route.abort());
+  await dialog.getByRole("button", { name: "Give it to a gateway" }).click();
+  assert.equal((await sent).postDataJSON().gateway_id, 252);
+  await page.getByText(/It may have done this all the same/).waitFor();
+  await context.close();
+});
+
 test("every page passes axe in light and dark, narrow and wide", async () => {
-  for (const width of [320, 1280]) {
+  for (const width of [320, 640, 1280]) {
     for (const dark of [false, true]) {
       const { page, context, faults } = await openPage(browser, { width, dark });
       await logIn(page, daemon);

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addressOf, duration, milliseconds, plainWords, withoutName } from "../format.js";
+import {
+  addressOf,
+  duration,
+  isConnected,
+  milliseconds,
+  neverSeen,
+  newWorkOf,
+  plainWords,
+  visible,
+  withoutName,
+} from "../format.js";
 import { after, countsOf, ofSnapshot, queryOf, selected, viewOf } from "../store.js";
 
 const row = (/** @type {number} */ id, more = {}) => ({
@@ -108,10 +118,12 @@ test("the worst comes first, and names in their order", () => {
     row(2, { name: "b9" }),
     row(3, { status: "degraded" }),
     row(4, { status: "offline" }),
+    row(5, { status: "timeout", is_primary: true }),
+    row(6, { status: "degraded", phase: "blocked" }),
   ];
   assert.deepEqual(
     selected(fleet(...rows).rows.values(), viewOf("")).map(({ id }) => id),
-    [4, 3, 2, 1],
+    [6, 5, 4, 3, 2, 1],
   );
 });
 
@@ -135,6 +147,27 @@ test("gateways without a latency come last", () => {
     selected(rows.values(), viewOf("?sort=latency")).map(({ id }) => id),
     [2, 3, 1],
   );
+});
+
+test("a gateway gets new work, and counts as connected, only while it answers", () => {
+  const ready = { ...row(1), breaker: { state: "closed" } };
+  assert.equal(newWorkOf(ready), "May be routed here");
+  for (const change of [
+    { drained: true },
+    { status: "timeout" },
+    { phase: "blocked" },
+    { phase: "backoff" },
+    { breaker: { state: "open" } },
+  ])
+    assert.match(newWorkOf({ ...ready, ...change }), /^None: /);
+  assert.equal(isConnected(ready), true);
+  assert.equal(isConnected({ ...ready, status: "timeout" }), false);
+  assert.equal(neverSeen(row(1, { phase: "blocked" })), "Refused");
+});
+
+test("what turns or hides the words around a name is visible", () => {
+  assert.equal(visible("a\u202eb\u0007"), "a⟨U+202E⟩b⟨U+0007⟩");
+  assert.equal(visible("بوابة"), "بوابة");
 });
 
 test("a view and its query say the same", () => {

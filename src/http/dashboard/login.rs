@@ -96,7 +96,12 @@ fn form(status: StatusCode, next: &str, why: Option<&Failure>) -> HttpResponse {
         format!(
             "<div class=\"notice bad\" role=\"alert\"><strong>{}</strong><br>{}</div>\n",
             escaped(&failure.message),
-            escaped(&help.replace("Send a good key in the header X-API-Key, or as Authorization: Bearer <key>.", HELP))
+            escaped(
+                &help
+                    .replace("Send a good key in the header X-API-Key, or as Authorization: Bearer <key>.", HELP)
+                    // Marks of code, which other readers draw.
+                    .replace('`', "")
+            )
         )
     });
     let html = format!(
