@@ -54,8 +54,13 @@ impl Endpoint {
         let has_port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let place = text.split('/').next().unwrap_or_default();
         let bare = !text.contains("://") && has_port(place);
-        let url = Url::parse(&if bare { format!("http://{text}") } else { text.to_owned() })
-            .map_err(|error| format!("{wanted} ({error})"))?;
+        let url =
+            Url::parse(&if bare { format!("http://{text}") } else { text.to_owned() }).map_err(
+                |error| match error {
+                    url::ParseError::RelativeUrlWithoutBase => wanted.to_owned(),
+                    error => format!("{wanted} ({error})"),
+                },
+            )?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wanted.to_owned());
         }
