@@ -96,10 +96,14 @@ fn waiting_for_work_on_a_frozen_gateway_ends_with_75_and_names_the_spawn_where_i
     let list: Value = serde_json::from_str(&fine(&daemon, &["spawns", "list", "--json"])).expect("JSON");
     let spawn = list["history"][0]["spawnId"].as_str().expect("an id");
     assert!(ended.stderr.contains(&format!("`gatewarden spawns show {spawn}`")), "{}", ended.stderr);
-    let ended = run(&daemon, &["spawn", "y", "--gateway", "lab", "--wait", "--timeout", "1", "--json"]);
+    // That one is known to give no answer by now, and would be refused.
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let id = daemon.register("other", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    gateway.freeze();
+    let ended = run(&daemon, &["spawn", "y", "--gateway", "other", "--wait", "--timeout", "1", "--json"]);
     let said: Value = serde_json::from_str(&ended.stderr).expect("JSON");
     assert_eq!((&said["code"], said["details"]["spawnId"].is_string()), (&"gateway_timeout".into(), true), "{said}");
-    gateway.thaw();
 
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
     let daemon = Setup::new().env("GATEWARDEN_GATEWAY__REQUEST_TIMEOUT", "1s").start();
