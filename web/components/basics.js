@@ -128,3 +128,21 @@ export function Sayings() {
     ),
   );
 }
+
+/** A table of text. @param {{names: string[], children?: any}} props */
+export function PlainTable({ names, children }) {
+  return h(
+    "table",
+    { class: "plain" },
+    h(
+      "thead",
+      null,
+      h(
+        "tr",
+        null,
+        names.map((name) => h("th", { key: name, scope: "col" }, name)),
+      ),
+    ),
+    h("tbody", null, children),
+  );
+}

@@ -4,7 +4,19 @@ import { useState } from "preact/hooks";
 import { actionsOf } from "../actions.js";
 import { post } from "../api.js";
 import { go } from "../app.js";
-import { Age, Badge, Command, Facts, Fault, Moment, Notice, Status, say, sayFault } from "../components/basics.js";
+import {
+  Age,
+  Badge,
+  Command,
+  Facts,
+  Fault,
+  Moment,
+  Notice,
+  PlainTable,
+  Status,
+  say,
+  sayFault,
+} from "../components/basics.js";
 import {
   addressOf,
   capitalized,
@@ -258,41 +270,26 @@ function Sessions({ id }) {
         : answer.sessions.length === 0
           ? h("p", { class: "quiet" }, "No session is known.")
           : h(
-              "table",
-              { class: "plain" },
-              h(
-                "thead",
-                null,
+              PlainTable,
+              { names: ["Session", "Agent", "Status", "Model", "Tokens", "Changed"] },
+              answer.sessions.map((/** @type {any} */ session) =>
                 h(
                   "tr",
-                  null,
-                  ["Session", "Agent", "Status", "Model", "Tokens", "Changed"].map((name) =>
-                    h("th", { key: name, scope: "col" }, name),
-                  ),
-                ),
-              ),
-              h(
-                "tbody",
-                null,
-                answer.sessions.map((/** @type {any} */ session) =>
+                  { key: session.key },
                   h(
-                    "tr",
-                    { key: session.key },
+                    "td",
+                    null,
                     h(
-                      "td",
-                      null,
-                      h(
-                        "a",
-                        { href: `/sessions?${new URLSearchParams({ session: session.key, of: String(id) })}` },
-                        h("bdi", null, visible(session.label ?? session.key)),
-                      ),
+                      "a",
+                      { href: `/sessions?${new URLSearchParams({ session: session.key, of: String(id) })}` },
+                      h("bdi", null, visible(session.label ?? session.key)),
                     ),
-                    h("td", null, session.agent ?? "–"),
-                    h("td", null, session.status ? capitalized(session.status) : "Not told"),
-                    h("td", null, session.model ?? "–"),
-                    h("td", null, session.totalTokens?.toLocaleString("en") ?? "–"),
-                    h("td", null, session.updatedAt ? h(Age, { at: session.updatedAt / 1000 }) : "–"),
                   ),
+                  h("td", null, session.agent ?? "–"),
+                  h("td", null, session.status ? capitalized(session.status) : "Not told"),
+                  h("td", null, session.model ?? "–"),
+                  h("td", null, session.totalTokens?.toLocaleString("en") ?? "–"),
+                  h("td", null, session.updatedAt ? h(Age, { at: session.updatedAt / 1000 }) : "–"),
                 ),
               ),
             ),
@@ -313,29 +310,16 @@ function Agents({ id }) {
         : answer.agents.length === 0
           ? h("p", { class: "quiet" }, "No agent is registered.")
           : h(
-              "table",
-              { class: "plain" },
-              h(
-                "thead",
-                null,
+              PlainTable,
+              { names: ["Agent", "Role", "Status", "Known by"] },
+              answer.agents.map((/** @type {any} */ agent) =>
                 h(
                   "tr",
-                  null,
-                  ["Agent", "Role", "Status", "Known by"].map((name) => h("th", { key: name, scope: "col" }, name)),
-                ),
-              ),
-              h(
-                "tbody",
-                null,
-                answer.agents.map((/** @type {any} */ agent) =>
-                  h(
-                    "tr",
-                    { key: agent.id },
-                    h("td", null, agent.name),
-                    h("td", null, agent.role),
-                    h("td", null, capitalized(agent.status)),
-                    h("td", null, capitalized(agent.source)),
-                  ),
+                  { key: agent.id },
+                  h("td", null, agent.name),
+                  h("td", null, agent.role),
+                  h("td", null, capitalized(agent.status)),
+                  h("td", null, capitalized(agent.source)),
                 ),
               ),
             ),
@@ -432,28 +416,15 @@ function History({ gateway }) {
         : changes.length === 0
           ? h("p", { class: "quiet" }, "Nothing is recorded yet.")
           : h(
-              "table",
-              { class: "plain" },
-              h(
-                "thead",
-                null,
+              PlainTable,
+              { names: ["Since", "Check", "What was wrong"] },
+              changes.map((/** @type {any} */ entry) =>
                 h(
                   "tr",
-                  null,
-                  ["Since", "Check", "What was wrong"].map((name) => h("th", { key: name, scope: "col" }, name)),
-                ),
-              ),
-              h(
-                "tbody",
-                null,
-                changes.map((/** @type {any} */ entry) =>
-                  h(
-                    "tr",
-                    { key: entry.probed_at },
-                    h("td", null, h(Moment, { ms: entry.probed_at * 1000 })),
-                    h("td", null, capitalized(entry.status)),
-                    h("td", null, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–"),
-                  ),
+                  { key: entry.probed_at },
+                  h("td", null, h(Moment, { ms: entry.probed_at * 1000 })),
+                  h("td", null, capitalized(entry.status)),
+                  h("td", null, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–"),
                 ),
               ),
             ),

@@ -2,7 +2,7 @@
 import { h } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { get } from "../api.js";
-import { Fault, Moment } from "../components/basics.js";
+import { Fault, Moment, PlainTable } from "../components/basics.js";
 import { LatencyChart } from "../components/chart.js";
 import { capitalized, counted, duration, milliseconds } from "../format.js";
 
@@ -65,60 +65,32 @@ export function LatencyPanel({ id }) {
         "div",
         { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Latency as a table" },
         h(
-          "table",
-          { class: "plain" },
-          h(
-            "thead",
-            null,
-            h(
-              "tr",
-              null,
-              ["From", "Median", "95th percentile", "Measurements"].map((name) =>
-                h("th", { key: name, scope: "col" }, name),
+          PlainTable,
+          { names: ["From", "Median", "95th percentile", "Measurements"] },
+          [...known]
+            .reverse()
+            .map((bucket) =>
+              h(
+                "tr",
+                { key: bucket.at },
+                h("td", null, h(Moment, { ms: bucket.at * 1000 })),
+                h("td", null, milliseconds(bucket.p50)),
+                h("td", null, milliseconds(bucket.p95)),
+                h("td", null, bucket.count),
               ),
             ),
-          ),
-          h(
-            "tbody",
-            null,
-            [...known]
-              .reverse()
-              .map((bucket) =>
-                h(
-                  "tr",
-                  { key: bucket.at },
-                  h("td", null, h(Moment, { ms: bucket.at * 1000 })),
-                  h("td", null, milliseconds(bucket.p50)),
-                  h("td", null, milliseconds(bucket.p95)),
-                  h("td", null, bucket.count),
-                ),
-              ),
-          ),
         ),
         data.outages.length > 0 &&
           h(
-            "table",
-            { class: "plain" },
-            h(
-              "thead",
-              null,
+            PlainTable,
+            { names: ["Not online from", "Until", "As"] },
+            data.outages.map((/** @type {any} */ one) =>
               h(
                 "tr",
-                null,
-                ["Not online from", "Until", "As"].map((name) => h("th", { key: name, scope: "col" }, name)),
-              ),
-            ),
-            h(
-              "tbody",
-              null,
-              data.outages.map((/** @type {any} */ one) =>
-                h(
-                  "tr",
-                  { key: one.from },
-                  h("td", null, h(Moment, { ms: one.from * 1000 })),
-                  h("td", null, h(Moment, { ms: one.to * 1000 })),
-                  h("td", null, capitalized(one.status)),
-                ),
+                { key: one.from },
+                h("td", null, h(Moment, { ms: one.from * 1000 })),
+                h("td", null, h(Moment, { ms: one.to * 1000 })),
+                h("td", null, capitalized(one.status)),
               ),
             ),
           ),
