@@ -200,6 +200,7 @@ export async function start() {
       open: (url) => new WebSocket(url),
       after: (what, ms) => setTimeout(what, ms),
       cancel: (timer) => clearTimeout(timer),
+      now: () => performance.now(),
       random: Math.random,
     },
   );
