@@ -543,6 +543,17 @@ pub struct ChangeGatewayBody {
     pub fields: GatewayFields,
 }
 
+/// A gateway as it would be registered, or with `id` changed.
+#[derive(Debug, Clone, Default, PartialEq, ToSchema)]
+pub struct CheckGatewayBody {
+    /// One that is registered; what is left out is as it is stored. Without it name and host are needed.
+    #[schema(example = 2, minimum = 1)]
+    pub id: Option<i64>,
+    /// What would be set.
+    #[serde(flatten)]
+    pub fields: GatewayFields,
+}
+
 fn host() -> impl Rule<Out = String> {
     by(|fields, name| {
         let host = fields.value(name)?.as_str();
