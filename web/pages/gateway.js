@@ -34,7 +34,6 @@ import {
 import { fleet, may } from "../live.js";
 import { useRead } from "../read.js";
 import { fullTime, now } from "../time.js";
-import { editGateway } from "./gateway_form.js";
 import { LatencyPanel } from "./gateway_latency.js";
 import { LogPanel } from "./gateway_log.js";
 
@@ -124,7 +123,7 @@ function Head({ gateway }) {
       h(
         "div",
         { class: "buttons" },
-        actionsOf(gateway, { edit: editGateway, deleted: () => go("/") }).map(({ name, run, danger }) =>
+        actionsOf(gateway, () => go("/")).map(({ name, run, danger }) =>
           h("button", { key: name, type: "button", class: danger ? "danger" : "", onClick: run }, name.split(":")[0]),
         ),
       ),
