@@ -2,6 +2,7 @@
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Refusal } from "../api.js";
+import { visible } from "../format.js";
 import { Fault, Notice } from "./basics.js";
 
 /**
@@ -39,7 +40,7 @@ export function Field({ name, label, help, problem, type = "text", value, onInpu
     ? h(
         "select",
         input,
-        options.map((/** @type {[string, string]} */ [key, text]) => h("option", { key, value: key }, text)),
+        options.map((/** @type {[string, string]} */ [key, text]) => h("option", { key, value: key }, visible(text))),
       )
     : type === "textarea"
       ? h("textarea", { rows: 4, ...input })

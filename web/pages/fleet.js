@@ -12,6 +12,7 @@ import {
   counted,
   isBlocked,
   isConnected,
+  isHeldDown,
   milliseconds,
   neverSeen,
   STATUSES,
@@ -21,7 +22,7 @@ import {
 } from "../format.js";
 import { counts, fleet, may, readFault, readFleet } from "../live.js";
 import { labelTexts, queryOf, selected, viewOf } from "../store.js";
-import { now, remember, remembered } from "../time.js";
+import { fullTime, now, remember, remembered } from "../time.js";
 
 /** @typedef {import("../types.js").Row} Row */
 /** @typedef {import("../types.js").View} View */
@@ -91,6 +92,15 @@ function badgesOf(row) {
     isConnected(row) &&
       h(Badge, { key: "connected", kind: "connected", title: "Connected and authenticated" }, "CONNECTED"),
     row.drained && h(Badge, { key: "drained", title: "It gets no new work" }, "DRAINED"),
+    isHeldDown(row, now.value) &&
+      h(
+        Badge,
+        {
+          key: "held",
+          title: `It came and went too often: it can't act as primary until ${fullTime((row.held_down_until ?? 0) * 1000)}`,
+        },
+        "HELD DOWN",
+      ),
   ];
 }
 
@@ -106,12 +116,12 @@ function Why({ row }) {
   if (error)
     return h(
       "span",
-      { title: `${error.message} ${error.help}` },
+      { class: "two-lines", title: visible(`${error.message} ${error.help}`) },
       isBlocked(row) && h("strong", null, "Blocked: "),
-      capitalized(withoutName(row, error.message)),
+      visible(capitalized(withoutName(row, error.message))),
     );
   const labels = labelTexts(row).join(", ");
-  return h("span", { class: "quiet", title: labels }, labels);
+  return h("span", { class: "quiet two-lines", title: labels }, visible(labels));
 }
 
 /** @param {{row: Row}} props */
@@ -131,8 +141,8 @@ function More({ row }) {
 /** @param {{row: Row}} props */
 function Name({ row }) {
   return [
-    h("a", { key: "a", href: `/gateways/${row.id}`, title: row.name }, h("bdi", null, visible(row.name))),
-    badgesOf(row),
+    h("a", { key: "a", href: `/gateways/${row.id}`, title: visible(row.name) }, h("bdi", null, visible(row.name))),
+    h("span", { key: "b", class: "badges" }, badgesOf(row)),
   ];
 }
 
@@ -175,7 +185,7 @@ const COLUMNS = [
     show: (/** @type {Row} */ row) => row.agents_count,
   },
   { key: "version", name: "Version", sorts: true, kind: "roomy", show: (/** @type {Row} */ row) => row.version ?? "–" },
-  { key: "why", name: "Problem or labels", kind: "why-cell", show: (/** @type {Row} */ row) => h(Why, { row }) },
+  { key: "why", name: "Problem or labels", show: (/** @type {Row} */ row) => h(Why, { row }) },
   { key: "more", name: h("span", { class: "hidden" }, "Actions"), show: (/** @type {Row} */ row) => h(More, { row }) },
 ];
 
@@ -332,7 +342,7 @@ export function FleetPage() {
             onChange: (/** @type {any} */ event) => set({ label: event.currentTarget.value }),
           },
           h("option", { value: "" }, "Any label"),
-          labelChoices.value.map((text) => h("option", { key: text, value: text }, text)),
+          labelChoices.value.map((text) => h("option", { key: text, value: text }, visible(text))),
         ),
       h(
         "select",

@@ -6,7 +6,7 @@ import { mistake, post, Refusal, remove, request, wordsOf } from "../api.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Field, Form } from "../components/form.js";
 import { State } from "../components/list.js";
-import { counted, milliseconds, visible } from "../format.js";
+import { capitalized, counted, milliseconds, visible, withoutName } from "../format.js";
 import { may, readFleet } from "../live.js";
 import { serverNow } from "../time.js";
 
@@ -45,7 +45,11 @@ async function doToEach(rows, run, done, tell, ended) {
             if (!ended.aborted) continue;
           }
           const { message, help } = wordsOf(error);
-          tell(row.id, { tone: "bad", word: "Failed", text: `${message}. ${help}`.replace("..", ".") });
+          tell(row.id, {
+            tone: "bad",
+            word: "Failed",
+            text: capitalized(withoutName(row, `${message}. ${help}`.replace("..", "."))),
+          });
         }
         break;
       }
@@ -75,7 +79,7 @@ async function probeThem(rows, tell, ended) {
       if (!one) tell(row.id, { tone: "quiet", word: "Gone" });
       else if (one.status === "online")
         tell(row.id, { tone: "good", word: "Answers", text: milliseconds(one.latency) });
-      else tell(row.id, { tone: "bad", word: one.status, text: one.error ?? "" });
+      else tell(row.id, { tone: "bad", word: one.status, text: capitalized(withoutName(row, one.error ?? "")) });
     }
   } catch (error) {
     if (error instanceof Refusal && error.retryAfter) wait = error.retryAfter;

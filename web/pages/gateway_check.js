@@ -45,6 +45,11 @@ export function WayCheck({ bodyOf, fail, placed }) {
       return "";
     }
   };
+  const place = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    // The results are below what could be seen.
+    if (report) place.current?.scrollIntoView({ block: "nearest" });
+  }, [report]);
   const run = async () => {
     if (isRunning) return ended.current?.abort();
     const controller = new AbortController();
@@ -82,7 +87,7 @@ export function WayCheck({ bodyOf, fail, placed }) {
   const isOld = checked !== "" && !isRunning && checked !== textOf();
   return h(
     "section",
-    { class: "way", "aria-label": "Check of the connection" },
+    { class: "way", ref: place, "aria-label": "Check of the connection" },
     h(
       "div",
       { class: "buttons" },

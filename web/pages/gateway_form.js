@@ -136,7 +136,10 @@ const MEANT = { "tls.ca_pem": "ca_pem", "tls.pins": "pins", "tls.trust": "trust"
 /** @param {Record<string, string>} problems */
 function placed(problems) {
   return Object.fromEntries(
-    Object.entries(problems).map(([name, problem]) => [MEANT[name.replace(/\[\d+\]$/, "")] ?? name, problem]),
+    Object.entries(problems).map(([name, problem]) => {
+      const meant = MEANT[name.replace(/\[\d+\]$/, "")];
+      return meant ? [meant, problem.replace(/^(tls\.\w+(\[\d+\])?|unit|command) /, "")] : [name, problem];
+    }),
   );
 }
 
@@ -202,70 +205,74 @@ function gatewayFields(values, set, problems, gateway) {
     !gateway?.is_primary && check("is_primary", "Make it the primary gateway"),
     h(
       "details",
-      { class: "more-fields", open: isWrong || undefined },
+      { open: isWrong || undefined },
       h("summary", null, "More: password, TLS, priority, process"),
-      secret("password", "Password", "For a gateway whose auth mode is password"),
-      field("trust", "TLS: whom to trust", {
-        help: "For wss and https addresses",
-        options: [
-          ["system", "The authorities of the daemon's machine"],
-          ["ca", "An authority of my own (PEM)"],
-          ["pins", "These certificates alone (SHA-256)"],
-          ["none", "Anybody: for development only"],
-        ],
-      }),
-      values.trust === "ca" &&
-        field("ca_pem", "Certificates of the authority", {
-          type: "textarea",
-          class: "mono",
-          spellcheck: false,
-          help: "One or more, from BEGIN CERTIFICATE to END CERTIFICATE",
+      h(
+        "div",
+        { class: "more-fields" },
+        secret("password", "Password", "For a gateway whose auth mode is password"),
+        field("trust", "TLS: whom to trust", {
+          help: "For wss and https addresses",
+          options: [
+            ["system", "The authorities of the daemon's machine"],
+            ["ca", "An authority of my own (PEM)"],
+            ["pins", "These certificates alone (SHA-256)"],
+            ["none", "Anybody: for development only"],
+          ],
         }),
-      values.trust === "pins" &&
-        field("pins", "SHA-256 of the certificates", {
-          type: "textarea",
-          class: "mono",
-          spellcheck: false,
-          rows: 2,
-          help: "64 hex digits in a line each. A check shows that of the gateway",
+        values.trust === "ca" &&
+          field("ca_pem", "Certificates of the authority", {
+            type: "textarea",
+            class: "mono",
+            spellcheck: false,
+            help: "One or more, from BEGIN CERTIFICATE to END CERTIFICATE",
+          }),
+        values.trust === "pins" &&
+          field("pins", "SHA-256 of the certificates", {
+            type: "textarea",
+            class: "mono",
+            spellcheck: false,
+            rows: 2,
+            help: "64 hex digits in a line each. A check shows that of the gateway",
+          }),
+        values.trust === "none" &&
+          h(
+            Notice,
+            { kind: "warn" },
+            "Whoever is on the way to this gateway can read its token and answer in its place.",
+          ),
+        field("transport", "How to speak to it", {
+          options: [
+            ["auto", "As it is able to"],
+            ["ws", "WebSocket only"],
+            ["http", "HTTP only"],
+          ],
         }),
-      values.trust === "none" &&
-        h(
-          Notice,
-          { kind: "warn" },
-          "Whoever is on the way to this gateway can read its token and answer in its place.",
-        ),
-      field("transport", "How to speak to it", {
-        options: [
-          ["auto", "As it is able to"],
-          ["ws", "WebSocket only"],
-          ["http", "HTTP only"],
-        ],
-      }),
-      check("disable_device_pairing", "Connect as a control UI, without a device of the daemon", {
-        help: "Only for gateways that allow it",
-      }),
-      field("priority", "Priority", {
-        inputMode: "numeric",
-        help: "Where the primary is away, the highest number acts first",
-      }),
-      check("drained", "Drained: give it no new work"),
-      field("runs", "Run on the daemon's machine", {
-        help: "What the daemon may start, stop and restart",
-        options: [
-          ["", "No: it runs elsewhere, or by itself"],
-          ["unit", "By a system unit"],
-          ["command", "By a command of the daemon's configuration"],
-        ],
-      }),
-      values.runs &&
-        field("process", values.runs === "unit" ? "Name of the unit" : "Name of the command", {
-          spellcheck: false,
-          help:
-            values.runs === "unit"
-              ? "For instance gatewarden-gateway@main.service, or one that the configuration lists"
-              : "As in [commands.NAME]. It is started at once",
+        check("disable_device_pairing", "Connect as a control UI, without a device of the daemon", {
+          help: "Only for gateways that allow it",
         }),
+        field("priority", "Priority", {
+          inputMode: "numeric",
+          help: "Where the primary is away, the highest number acts first",
+        }),
+        check("drained", "Drained: give it no new work"),
+        field("runs", "Run on the daemon's machine", {
+          help: "What the daemon may start, stop and restart",
+          options: [
+            ["", "No: it runs elsewhere, or by itself"],
+            ["unit", "By a system unit"],
+            ["command", "By a command of the daemon's configuration"],
+          ],
+        }),
+        values.runs &&
+          field("process", values.runs === "unit" ? "Name of the unit" : "Name of the command", {
+            spellcheck: false,
+            help:
+              values.runs === "unit"
+                ? "For instance gatewarden-gateway@main.service, or one that the configuration lists"
+                : "As in [commands.NAME]. It is started at once",
+          }),
+      ),
     ),
   ];
 }

@@ -30,7 +30,7 @@ const LATER: Files = files! {
     "components/chart.js" "pages/gateway_form.js" "pages/gateway_check.js" "pages/gateway_bulk.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/help.js"
     "read.js" "components/list.js"
     "pages/sessions.js" "pages/spawns.js" "pages/agents.js" "pages/connections.js" "pages/events.js" "pages/audit.js"
-    "pages/keys.js" "pages/devices.js" "pages/status.js"
+    "pages/keys.js" "pages/devices.js" "pages/waiting_devices.js" "pages/status.js"
     "vendor/preact.js" "vendor/preact-hooks.js" "vendor/signals-core.js" "vendor/signals.js" "vendor/uplot.js" "vendor/uplot.css"
 };
 
