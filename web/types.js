@@ -18,6 +18,7 @@
  * @property {boolean} is_primary
  * @property {boolean} acting_primary
  * @property {boolean} drained
+ * @property {number} [held_down_until] Seconds.
  * @property {boolean} token_set
  * @property {boolean} awaits_pairing
  * @property {string} [version]

@@ -22,6 +22,7 @@ use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_actors::settings::ProcessSettings;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_listener::Connections;
+use tokio::sync::Semaphore;
 
 use super::gateway_view::ListBody;
 use super::headers::RequestIds;
@@ -33,6 +34,9 @@ use super::route_table::RouteTable;
 use super::senders::{BoundedSender, DirectSender, RegistrySender};
 use super::settings::HttpSettings;
 use super::vitals::Vitals;
+
+/// Checks of gateways under way at one time.
+const CHECKS: usize = 4;
 
 /// As handlers take it.
 pub(crate) type App = web::Data<AppContext>;
@@ -79,6 +83,8 @@ pub(crate) struct AppContext {
     pub(crate) links: LoginLinks,
     /// What followers of `gateway.vitals` know.
     pub(crate) vitals: Vitals,
+    /// Places of checks of gateways before they are registered.
+    pub(crate) checks: Arc<Semaphore>,
     pub(crate) connections: Connections,
     pub(crate) bodies: BodyBudget,
     pub(crate) request_ids: RequestIds,
@@ -107,6 +113,7 @@ impl AppContext {
             list: ListBody::default(),
             links: LoginLinks::default(),
             vitals: Vitals::default(),
+            checks: Arc::new(Semaphore::new(CHECKS)),
             request_ids: RequestIds::new(),
             routes,
             document,

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 const binary = process.env.GATEWARDEN ?? "../target/debug/gatewarden";
@@ -73,6 +74,27 @@ export async function startDaemon(settings = {}) {
       rmSync(home, { recursive: true, force: true });
     },
   };
+}
+
+/**
+ * A daemon and a browser for all tests of a file.
+ * @param {(daemon: Awaited<ReturnType<typeof startDaemon>>, browser: import("playwright-core").Browser) => void} take
+ * @param {Record<string, string>} [settings]
+ */
+export function forAllTests(take, settings) {
+  /** @type {Awaited<ReturnType<typeof startDaemon>>} */
+  let daemon;
+  /** @type {import("playwright-core").Browser} */
+  let browser;
+  before(async () => {
+    daemon = await startDaemon(settings);
+    browser = await startBrowser();
+    take(daemon, browser);
+  });
+  after(async () => {
+    await browser?.close();
+    await daemon?.stop();
+  });
 }
 
 /** Waits for what is so sooner or later. @param {() => any} is @param {() => string} what */
