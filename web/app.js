@@ -63,6 +63,8 @@ function followLink(event) {
     event.altKey
   )
     return;
+  // A place within this page.
+  if (anchor.getAttribute("href")?.startsWith("#")) return;
   if (anchor.target || anchor.origin !== location.origin || !PAGES.some((page) => page.path.test(anchor.pathname)))
     return;
   event.preventDefault();
