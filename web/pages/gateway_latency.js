@@ -56,7 +56,7 @@ export function LatencyPanel({ id, row }) {
   const [, bucket = "15m", length = 900, words = ""] = span ?? [];
   const { latency, last_seen: at, status } = row ?? {};
   useEffect(() => {
-    if (latency !== undefined && at !== undefined && (status === "online" || status === "degraded"))
+    if (latency != null && at != null && (status === "online" || status === "degraded"))
       setSeen((before) => (before.at(-1)?.at === at ? before : [...before, { at, ms: latency }].slice(-MAX_SEEN)));
   }, [latency, at, status]);
   useEffect(() => {

@@ -175,3 +175,17 @@ test("two tabs that change the same record: the second hears of the first, and b
   for (const tab of [page, other]) await tab.getByText("team=two", { exact: true }).first().waitFor();
   await context.close();
 });
+
+test("a primary that is renamed has its new name wherever it is named, at once and in what is read later", async () => {
+  const { page, context } = await openPage(browser);
+  await logIn(page, daemon, "/gateways/1");
+  const acting = page.locator("main").getByText("Acting primary", { exact: true }).locator("..");
+  await acting.getByText("local", { exact: true }).waitFor();
+  await daemon.call("PUT", "/api/gateways/1", { name: "renamed" });
+  await acting.getByText("renamed", { exact: true }).waitFor();
+  assert.equal((await daemon.call("GET", "/api/status")).acting_primary.name, "renamed");
+  await page.reload();
+  await acting.getByText("renamed", { exact: true }).waitFor();
+  await daemon.call("PUT", "/api/gateways/1", { name: "local" });
+  await context.close();
+});

@@ -141,11 +141,18 @@ for (const [version, name, protocol] of [
       await page.getByText(QUICK_ANSWER).first().waitFor();
       await give(SLOW_TASK);
       await page.getByText("It runs.").waitFor();
-      await page.locator(".facts").getByRole("link", { name: /^agent:main:/ }).first().click();
+      await page
+        .locator(".facts")
+        .getByRole("link", { name: /^agent:main:/ })
+        .first()
+        .click();
       await page.locator(".facts").getByText("Active").waitFor();
       // No release can pause: that is said in the place of the button.
       await page.getByRole("button", { name: "Pause" }).click();
-      await page.getByText(new RegExp(`${name}.*cannot pause`)).first().waitFor();
+      await page
+        .getByText(new RegExp(`${name}.*cannot pause`))
+        .first()
+        .waitFor();
       assert.equal(await page.getByRole("button", { name: "Pause" }).count(), 0);
       await page.getByRole("button", { name: "End the run" }).click();
       await page.getByText("The run was ended").waitFor();
