@@ -259,6 +259,7 @@ impl App {
             log_relay: BoundedSender::new("relay of log entries", log_relay.recipient(), RELAYS),
             audit: audit.clone(),
             store: store.clone(),
+            health_log: health_log.clone(),
             agents,
             agent_sync: BoundedSender::new("sync of agents", agent_sync.clone().recipient(), SYNCS),
             processes: BoundedSender::new("processes", processes.clone().recipient(), PROCESS_ORDERS),

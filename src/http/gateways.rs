@@ -1,5 +1,6 @@
 //! `/api/gateways`: register, list, change, steer and delete gateways.
 
+pub(crate) mod check;
 pub(crate) mod health;
 pub(crate) mod latency;
 pub(crate) mod logs;

@@ -23,8 +23,8 @@ function colorOf(element, name) {
   return color;
 }
 
-/** @param {{data: Latencies}} props */
-export function LatencyChart({ data }) {
+/** @param {{data: Latencies, words: string}} props */
+export function LatencyChart({ data, words }) {
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
   const utc = inUtc.value;
   useEffect(() => {
@@ -134,6 +134,6 @@ export function LatencyChart({ data }) {
     class: "chart",
     ref: place,
     role: "img",
-    "aria-label": "Latency of the last 24 hours; the same as a table below",
+    "aria-label": `Latency of ${words}; the same as a table below`,
   });
 }

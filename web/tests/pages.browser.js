@@ -1,22 +1,16 @@
 // The pages of sessions, work, agents, tools, events, the audit log, devices, keys and the daemon, in a browser, with a real daemon
 // and its embedded gateway.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { logIn, openPage, picture, startBrowser, startDaemon, until, violations } from "./daemon.js";
+import { test } from "node:test";
+import { forAllTests, logIn, openPage, picture, until, violations } from "./daemon.js";
 
-/** @type {Awaited<ReturnType<typeof startDaemon>>} */
+/** @type {Awaited<ReturnType<typeof import("./daemon.js").startDaemon>>} */
 let daemon;
 /** @type {import("playwright-core").Browser} */
 let browser;
-
-before(async () => {
-  daemon = await startDaemon();
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await daemon?.stop();
+forAllTests((theDaemon, theBrowser) => {
+  daemon = theDaemon;
+  browser = theBrowser;
 });
 
 const PATHS = ["/sessions", "/spawns", "/agents", "/connections", "/events", "/audit", "/devices", "/keys", "/status"];

@@ -41,7 +41,7 @@ use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWrit
 use gatewarden_actors::settings::RestartSettings;
 use gatewarden_actors::spawn::Recorded;
 use gatewarden_actors::store::StoreOptions;
-use gatewarden_actors::store::batching::AuditLogWriter;
+use gatewarden_actors::store::batching::{AuditLogWriter, HealthLogWriter};
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::records::{DeleteOutcome, Role};
@@ -460,6 +460,7 @@ impl Harness {
             process_settings: Arc::default(),
             direct: DirectSender::new(&direct, heartbeat_timeout),
             store: store.clone(),
+            health_log: HealthLogWriter::start(store.clone()),
             keys,
             metrics,
             identity: InstallationIdentity { device_id: "ab".repeat(32), public_key: "PUBLIC".to_owned() },
