@@ -27,6 +27,7 @@ use self::addresses::Addresses;
 use self::dispatch::{Attempt, OnceWritten, Recording};
 pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, answer_lost, not_given};
 pub use self::member::Member;
+pub use self::primary::Failover;
 use self::member::canonical_address;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway_notice::{AgentNews, AuthPermit, GatewayNotice, GatewayOrder};
@@ -142,8 +143,8 @@ pub enum Notice {
     ActorDied(SharedRecord, Phase, RestartDecision),
     /// Another gateway acts as primary, or none.
     PrimaryChanged(PrimaryChange),
-    /// The acting primary goes on acting, for this reason from now on.
-    PrimaryKept(GatewayId, &'static str),
+    /// Whoever acts as primary goes on acting, or nobody does: for another reason, until another time or in place of another gateway.
+    PrimaryKept(Option<GatewayId>, &'static str),
     /// The daemon doubts its own network, or trusts it again.
     Doubt(DoubtChange),
     /// A gateway took a spawn, by this method.
@@ -179,6 +180,7 @@ pub struct Fleet {
     incarnations: u64,
     stopping: bool,
     election: Election,
+    failover: Option<Failover>,
     self_doubt: SelfDoubt,
     /// When members are no longer held down. One entry each, however often they bounce.
     held_down: BTreeSet<(Instant, GatewayId)>,
@@ -209,6 +211,7 @@ impl Fleet {
             incarnations: 0,
             stopping: false,
             election: Election::new(settings.election.clone(), time.now),
+            failover: None,
             self_doubt: SelfDoubt::new(settings.heartbeat_interval),
             held_down: BTreeSet::new(),
             decide_at: None,
@@ -316,8 +319,11 @@ impl Fleet {
     // Records: the store has committed them.
 
     fn insert(&mut self, record: GatewayRecord, time: Moment) {
-        let member = Member::new(record, &self.settings.restarts, time.wall_ms);
+        let member = Member::new(record, &self.settings.restarts, time);
         self.addresses.join(&member.address, member.record.id);
+        if let Some(until) = member.held_until(time.now) {
+            self.held_down.insert((until, member.record.id));
+        }
         self.members.insert(member.record.id, member);
     }
 
@@ -375,7 +381,7 @@ impl Fleet {
     pub fn on_deleted(&mut self, time: Moment, id: GatewayId) {
         let Some(member) = self.members.remove(&id) else { return };
         let usable = member.counts_as_usable;
-        if let Some(until) = member.flaps.held_until(time.now) {
+        if let Some(until) = member.held_until(time.now) {
             self.held_down.remove(&(until, id));
         }
         self.dismiss(member);
@@ -454,7 +460,7 @@ impl Fleet {
     /// Dials a reserved gateway, which nobody sees.
     pub fn begin_trial(&mut self, time: Moment, record: GatewayRecord) {
         let id = record.id;
-        let member = Member::new(record, &self.settings.restarts, time.wall_ms);
+        let member = Member::new(record, &self.settings.restarts, time);
         self.addresses.join(&member.address, id);
         self.trials.insert(id, Trial { member, sessions: None });
         self.start_actor(id);
@@ -579,8 +585,7 @@ impl Fleet {
         } else {
             let first = !std::mem::replace(&mut member.was_usable, true);
             if !first
-                && member.flaps.on_transition(now)
-                && let Some(until) = member.flaps.held_until(now)
+                && let Some(until) = member.on_turn(time)
             {
                 self.held_down.insert((until, id));
                 let held = until.saturating_duration_since(now);

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
+use gatewarden_core::fleet::Failover;
 
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
@@ -94,6 +95,15 @@ pub struct ActingPrimary {
     pub until_ms: Option<i64>,
 }
 
+/// Who acts, and in whose place: published together, so that nobody takes a change by halves for a failover.
+#[derive(Debug, Clone, Default)]
+pub struct Primary {
+    /// Who acts as primary.
+    pub acting: Option<Arc<ActingPrimary>>,
+    /// The failover that lasts.
+    pub failover: Option<Failover>,
+}
+
 /// The reading side: cheap to clone, never blocks, never waits for the registry.
 #[derive(Debug, Clone, Default)]
 pub struct RosterReader {
@@ -103,7 +113,7 @@ pub struct RosterReader {
 #[derive(Debug, Default)]
 struct Shared {
     index: ArcSwap<Index>,
-    acting: ArcSwapOption<ActingPrimary>,
+    primary: ArcSwap<Primary>,
     /// Why the daemon doubts its own network, while it does.
     self_doubt: ArcSwapOption<String>,
     /// When spawns in doubt are asked about, wall ms.
@@ -139,7 +149,12 @@ impl RosterReader {
 
     /// The acting primary.
     pub fn acting_primary(&self) -> Option<Arc<ActingPrimary>> {
-        self.shared.acting.load_full()
+        self.shared.primary.load().acting.clone()
+    }
+
+    /// The same, with the failover that lasts.
+    pub fn primary(&self) -> Arc<Primary> {
+        self.shared.primary.load_full()
     }
 
     /// Why the daemon doubts its own network, while it does.
@@ -205,9 +220,9 @@ impl RosterWriter {
         self.bump();
     }
 
-    /// Says who acts as primary.
-    pub fn publish_acting(&self, acting: Option<ActingPrimary>) {
-        self.reader.shared.acting.store(acting.map(Arc::new));
+    /// Says who acts as primary, and the failover that lasts.
+    pub fn publish_acting(&self, acting: Option<ActingPrimary>, failover: Option<Failover>) {
+        self.reader.shared.primary.store(Arc::new(Primary { acting: acting.map(Arc::new), failover }));
         self.bump();
     }
 

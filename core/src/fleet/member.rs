@@ -7,7 +7,7 @@ use gatewarden_protocol::address::GatewayAddress;
 
 use super::Moment;
 use crate::error::Failure;
-use crate::gateway_record::{GatewayRecord, Observed, SharedRecord};
+use crate::gateway_record::{GatewayRecord, HeldDown, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, Phase, Problem, Status, unavailable};
 use crate::machines::election::Candidate;
 use crate::machines::flap::FlapDamper;
@@ -30,7 +30,9 @@ pub struct Member {
     pub(super) incarnation: u64,
     /// How often its actor died lately.
     intensity: RestartIntensity,
-    pub(super) flaps: FlapDamper,
+    flaps: FlapDamper,
+    /// The latest hold-down.
+    held: Option<HeldDown>,
     pub(super) ready_since: Option<Instant>,
     /// Until when an operator's reconnect excuses that it isn't usable; over with the first outcome.
     pub(super) reconnect_until: Option<Instant>,
@@ -47,18 +49,23 @@ pub struct Member {
 }
 
 impl Member {
-    pub(super) fn new(record: GatewayRecord, restarts: &RestartSettings, wall_ms: i64) -> Self {
-        let mut report = GatewayReport::unknown(wall_ms);
+    pub(super) fn new(record: GatewayRecord, restarts: &RestartSettings, time: Moment) -> Self {
+        let mut report = GatewayReport::unknown(time.wall_ms);
         report.last_seen_ms = record.observed.last_seen.map(|seconds| seconds.saturating_mul(1_000));
         report.dialect = record.dialect;
+        let held = record.observed.held;
+        let resumed = held.map(|held| {
+            FlapDamper::resume(time.now, held.until_ms.saturating_sub(time.wall_ms), held.length)
+        });
         Self {
+            held,
             address: canonical_address(&record),
             record: Arc::new(record),
             report,
             is_running: false,
             incarnation: 0,
             intensity: RestartIntensity::new(restarts.max_restarts, restarts.window),
-            flaps: FlapDamper::default(),
+            flaps: resumed.unwrap_or_default(),
             ready_since: None,
             reconnect_until: None,
             counts_as_usable: false,
@@ -76,7 +83,19 @@ impl Member {
 
     /// Wall ms until which it is held down from acting as primary since it bounced, while it is.
     pub fn held_until_ms(&self, time: Moment) -> Option<i64> {
-        self.flaps.held_until(time.now).map(|until| time.wall_ms_at(until))
+        self.held_until(time.now).map(|until| time.wall_ms_at(until))
+    }
+
+    /// The same, as an instant.
+    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.flaps.held_until(now)
+    }
+
+    /// It became usable or ceased to be. The end of the hold-down that this begins, if it does.
+    pub(super) fn on_turn(&mut self, time: Moment) -> Option<Instant> {
+        let until = self.flaps.on_transition(time.now).then(|| self.flaps.held_until(time.now)).flatten()?;
+        self.held = Some(HeldDown { until_ms: time.wall_ms_at(until), length: self.flaps.hold(time.now) });
+        Some(until)
     }
 
     /// The failure of a request for it while it isn't usable.
@@ -160,6 +179,7 @@ impl Member {
             latency: report.latency_ms.map(|ms| ms.round() as i64).or(before.latency),
             sessions_count: report.sessions_count.map_or(before.sessions_count, i64::from),
             agents_count: report.agents_count.map_or(before.agents_count, i64::from),
+            held: self.held,
         }
     }
 

@@ -175,6 +175,74 @@ fn a_gateway_that_bounces_is_held_down_and_comes_back_by_the_deadline() {
 }
 
 #[test]
+fn a_failover_is_of_one_configured_primary_and_begins_when_that_ceases_to_act() {
+    let mut time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP, THIRD]);
+    assert_eq!(fleet.failover(), None, "nobody has been elected yet");
+    for id in [PROD, BACKUP, THIRD] {
+        say(&mut fleet, time, id, online());
+    }
+    assert_eq!(fleet.failover(), None);
+    time = time.after(Duration::from_millis(700));
+    let began = Some(Failover { configured: PROD, since_ms: time.wall_ms });
+    say(&mut fleet, time, PROD, offline());
+    assert_eq!((fleet.failover(), fleet.acting()), (began, Some(BACKUP)));
+    time = time.after(Duration::from_secs(5));
+    say(&mut fleet, time, BACKUP, offline());
+    assert_eq!((fleet.failover(), fleet.acting()), (began, Some(THIRD)), "another stands in: the same failover");
+    time = time.after(Duration::from_secs(5));
+    let configure = |fleet: &mut Fleet, time: Moment, id: GatewayId, is_primary: bool| {
+        let present = fleet.get(id).unwrap().record.as_ref().clone();
+        let revision = present.revision + 1;
+        fleet.on_updated(time, GatewayRecord { revision, ..present.with(|spec| spec.is_primary = is_primary) });
+        fleet.take_effects(time)
+    };
+    configure(&mut fleet, time, PROD, false);
+    assert_eq!(fleet.failover(), None, "no configured primary, no failover");
+    let told = configure(&mut fleet, time, BACKUP, true);
+    let of_backup = Some(Failover { configured: BACKUP, since_ms: time.wall_ms });
+    assert_eq!((fleet.failover(), fleet.acting()), (of_backup, Some(THIRD)));
+    let is_published = |effect: &Effect| matches!(effect, Effect::Notify(Notice::PrimaryKept(Some(THIRD), _)));
+    assert!(told.iter().any(is_published), "readers hear of it although nobody else acts: {told:?}");
+    configure(&mut fleet, time, BACKUP, false);
+    configure(&mut fleet, time, THIRD, true);
+    assert_eq!((fleet.failover(), fleet.acting()), (None, Some(THIRD)));
+}
+
+#[test]
+fn a_restart_of_the_daemon_keeps_a_hold_down() {
+    let mut time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP]);
+    say(&mut fleet, time, PROD, online());
+    say(&mut fleet, time, BACKUP, online());
+    for turn in 0..6 {
+        time = time.after(Duration::from_secs(1));
+        say(&mut fleet, time, PROD, if turn % 2 == 0 { offline() } else { online() });
+    }
+    let until_ms = fleet.get(PROD).unwrap().held_until_ms(time).unwrap();
+    let observed: HashMap<GatewayId, Observed> = fleet.take_unsaved().into_iter().collect();
+    let records = [PROD, BACKUP].map(|id| GatewayRecord { observed: observed[&id].clone(), ..record(id) });
+    time = time.after(Duration::from_secs(10));
+    let hold = ElectionSettings { startup_hold: Duration::from_secs(10), ..ElectionSettings::default() };
+    let settings = FleetSettings { election: hold, ..settings() };
+    let mut again = Fleet::new(settings, Stored { records: records.into(), ..Stored::default() }, time);
+    again.start();
+    again.take_effects(time);
+    assert_eq!(again.get(PROD).unwrap().held_until_ms(time), Some(until_ms));
+    say(&mut again, time, PROD, online());
+    assert_eq!(again.acting(), None, "it acts only if nobody else can");
+    say(&mut again, time, BACKUP, online());
+    assert_eq!(again.acting(), Some(BACKUP));
+    let end = time.now + flap::FIRST_HOLD + Duration::from_secs(60);
+    while let Some(due) = again.next_deadline().filter(|due| *due <= end) {
+        time = time.after(due.saturating_duration_since(time.now));
+        again.on_deadline(time);
+        again.take_effects(time);
+    }
+    assert_eq!((again.acting(), again.get(PROD).unwrap().held_until_ms(time)), (Some(PROD), None));
+}
+
+#[test]
 fn hosts_that_refuse_connections_raise_no_doubt_of_our_network_and_silent_ones_do() {
     let failed = |code: RefusalCode| {
         let problem = Problem { code: code.as_str().to_owned(), message: String::new(), help: String::new() };

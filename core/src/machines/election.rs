@@ -127,6 +127,11 @@ impl Election {
         self.acting
     }
 
+    /// The configured primary, where it doesn't act although there was time for an election.
+    pub(crate) fn stood_in_for(&self) -> Option<GatewayId> {
+        self.configured.filter(|id| !self.held && self.acting != Some(*id))
+    }
+
     /// Why whoever acts does. It may change while they go on acting: when an operator names another configured primary.
     pub(crate) fn reason(&self) -> &'static str {
         self.waiting.as_ref().map_or(self.reason, |waiting| waiting.reason)
@@ -153,7 +158,11 @@ impl Election {
             self.failed_over = false;
         }
         if self.held {
-            if now < self.hold_until && !configured.is_some_and(|primary| primary.outcome_known) {
+            // One that an earlier run held down acts only where nobody else can, which is to be seen yet.
+            let is_settled = |primary: &Candidate| {
+                primary.outcome_known && (primary.held_until.is_none() || candidates.iter().any(|it| is_eligible(it, false)))
+            };
+            if now < self.hold_until && !configured.is_some_and(is_settled) {
                 self.deadline = Some(self.hold_until);
                 return None;
             }
