@@ -26,9 +26,9 @@ use gatewarden_protocol::Secret;
 use self::addresses::Addresses;
 use self::dispatch::{Attempt, OnceWritten, Recording};
 pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, answer_lost, not_given};
-pub use self::member::Member;
-pub use self::primary::Failover;
 use self::member::canonical_address;
+pub use self::member::{HaltedProcess, Member};
+pub use self::primary::Failover;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway_notice::{AgentNews, AuthPermit, GatewayNotice, GatewayOrder};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, GatewaySpec, Observed, SharedRecord};
@@ -365,6 +365,7 @@ impl Fleet {
         }
         let address = canonical_address(&record);
         member.record = SharedRecord::new(record);
+        let before = member.take_process(time, member.record.process.as_ref().and(member.halted.clone()));
         if member.is_running {
             self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
         }
@@ -373,8 +374,17 @@ impl Fleet {
             self.addresses.join(&address, id);
             self.leave_address(former, id);
         }
+        self.announce_report(id, &before);
         self.publish(id);
         self.consider_election(time, Some(id));
+    }
+
+    /// A gateway's process on this machine doesn't run and isn't going to, or does. What else is told of it is published, too.
+    pub fn on_process(&mut self, time: Moment, id: GatewayId, halted: Option<HaltedProcess>) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let before = member.take_process(time, halted);
+        self.announce_report(id, &before);
+        self.publish(id);
     }
 
     /// A gateway was deleted.
@@ -416,7 +426,7 @@ impl Fleet {
             member.reconnect_until = member.report.is_usable().then(|| time.now + RECONNECT_PATIENCE);
             self.effects.push(Effect::Tell(id, GatewayOrder::Reconnect));
         } else {
-            member.forgive(time.wall_ms);
+            member.forgive(time);
             self.start_actor(id);
         }
         self.publish(id);
@@ -481,7 +491,7 @@ impl Fleet {
         if is_running {
             self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
         } else {
-            member.forgive(time.wall_ms);
+            member.forgive(time);
         }
         self.members.insert(id, member);
         if !is_running {
@@ -563,14 +573,14 @@ impl Fleet {
     fn on_report(&mut self, time: Moment, id: GatewayId, report: GatewayReport) {
         let now = time.now;
         if let Some(trial) = self.trials.get_mut(&id) {
-            trial.member.take_report(now, report.clone());
+            trial.member.take_report(time, report.clone());
             self.effects.push(Effect::TrialReport(id, Box::new(report)));
             return;
         }
         let Some(member) = self.members.get_mut(&id) else { return };
         let outcome_was_known = member.outcome_known;
         let reconnect_was = member.reconnect_until;
-        let before = member.take_report(now, report);
+        let before = member.take_report(time, report);
         let reconnected = reconnect_was != member.reconnect_until;
         let report = &member.report;
         let usable = report.is_usable();
@@ -584,9 +594,7 @@ impl Fleet {
             None
         } else {
             let first = !std::mem::replace(&mut member.was_usable, true);
-            if !first
-                && let Some(until) = member.on_turn(time)
-            {
+            if !first && let Some(until) = member.on_turn(time) {
                 self.held_down.insert((until, id));
                 let held = until.saturating_duration_since(now);
                 self.effects.push(Effect::Notify(Notice::HeldDown(member.record.clone(), held)));

@@ -51,9 +51,7 @@ pub(super) fn observe(destination: &Destination, fleet: &Fleet<'_>) -> Seen {
         seen.present.insert(id);
         for (condition, sight) in look_at(view, fleet.now_ms) {
             let sight = match sight {
-                Sight::Holds { since_ms, .. } if doubts && condition == Condition::Down => {
-                    Sight::Withheld { since_ms }
-                }
+                Sight::Holds { since_ms, .. } if doubts && condition == Condition::Down => Sight::Withheld { since_ms },
                 sight => sight,
             };
             if wants(condition) {
@@ -117,12 +115,16 @@ fn gateway_is(report: &GatewayReport, now_ms: i64) -> GatewayIs {
     let since_ms = report.since_ms;
     match (report.phase, report.status) {
         // It may have had the same status before, for another reason.
-        (Phase::Blocked, _) => GatewayIs::Blocked { since_ms: report.last_failure_ms.unwrap_or(since_ms).max(since_ms) },
+        (Phase::Blocked, _) => {
+            GatewayIs::Blocked { since_ms: report.last_failure_ms.unwrap_or(since_ms).max(since_ms) }
+        }
         (Phase::Stopping, _) => GatewayIs::Unclear,
         (_, Status::Unknown) if unknown_for >= UNKNOWN_IS_DOWN => GatewayIs::Down { since_ms },
         (_, Status::Unknown) => GatewayIs::Unclear,
         (Phase::Ready, Status::Online | Status::Degraded) => GatewayIs::Well,
-        (Phase::Ready | Phase::Backoff | Phase::Parked, Status::Offline | Status::Timeout) => GatewayIs::Down { since_ms },
+        (Phase::Ready | Phase::Backoff | Phase::Parked, Status::Offline | Status::Timeout) => {
+            GatewayIs::Down { since_ms }
+        }
         // An attempt is under way, or a start is within its grace: what comes of it tells.
         _ => GatewayIs::Unclear,
     }

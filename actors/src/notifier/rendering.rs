@@ -8,9 +8,9 @@ use gatewarden_api::spawn::GatewayName;
 
 use super::observing::Fleet;
 use crate::event_data;
+use crate::gateway_report::{Phase, Status};
 use crate::ids::GatewayId;
 use crate::machines::notification::{Change, Condition, StandIn, Step, Subject};
-use crate::gateway_report::{Phase, Status};
 use crate::registry::roster::{ActingPrimary, GatewayView};
 
 /// Of a gateway that can't be reached.
@@ -72,7 +72,8 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
                 Change::Closed { .. } => step.episode.stand_in,
                 Change::Opened | Change::Reminded => None,
             };
-            let named = |id| Some(GatewayName { id, name: find(GatewayId(id), story).map(|view| view.record.name.clone()) });
+            let named =
+                |id| Some(GatewayName { id, name: find(GatewayId(id), story).map(|view| view.record.name.clone()) });
             body.former = Some(match former {
                 Some(StandIn::Gateway(id)) => named(id.0),
                 Some(StandIn::Nobody) | None => None,
@@ -207,7 +208,9 @@ fn holds(step: &Step, story: &Story<'_>, name: &str) -> String {
     let why = problem.map(|problem| format!(" {} {}", problem.message, problem.help)).unwrap_or_default();
     match step.topic.condition {
         Condition::Down => format!("Gateway {name} {}.{why}", trouble(step.topic.subject, story)),
-        Condition::Blocked => format!("Gateway {name} {} until somebody changes something.{why}", trouble(step.topic.subject, story)),
+        Condition::Blocked => {
+            format!("Gateway {name} {} until somebody changes something.{why}", trouble(step.topic.subject, story))
+        }
         Condition::CrashLoop => match given_up(step.topic.subject, story) {
             Some(reason) => {
                 format!("The process of gateway {name} is not started again. {}.", reason.trim_end_matches('.'))

@@ -20,8 +20,13 @@ use crate::settings::RestartSettings;
 pub struct Member {
     /// As stored.
     pub record: SharedRecord,
-    /// As last reported.
+    /// What is known of it, for everybody alike: readers, events, metrics, the election. As its actor said last, unless its process on
+    /// this machine doesn't run.
     pub report: GatewayReport,
+    /// As its actor said last.
+    pub heard: GatewayReport,
+    /// Its process on this machine, while that doesn't run.
+    pub(super) halted: Option<HaltedProcess>,
     /// The address in its canonical form.
     pub(super) address: String,
     /// Whether it has an actor: a parked one has none.
@@ -48,20 +53,30 @@ pub struct Member {
     pub(super) unsaved: bool,
 }
 
+/// A process that is not going to run by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HaltedProcess {
+    /// Whether it ended too often; otherwise it was stopped.
+    pub gave_up: bool,
+    /// The supervision's words.
+    pub reason: Option<String>,
+}
+
 impl Member {
     pub(super) fn new(record: GatewayRecord, restarts: &RestartSettings, time: Moment) -> Self {
         let mut report = GatewayReport::unknown(time.wall_ms);
         report.last_seen_ms = record.observed.last_seen.map(|seconds| seconds.saturating_mul(1_000));
         report.dialect = record.dialect;
         let held = record.observed.held;
-        let resumed = held.map(|held| {
-            FlapDamper::resume(time.now, held.until_ms.saturating_sub(time.wall_ms), held.length)
-        });
+        let resumed =
+            held.map(|held| FlapDamper::resume(time.now, held.until_ms.saturating_sub(time.wall_ms), held.length));
         Self {
             held,
             address: canonical_address(&record),
             record: Arc::new(record),
+            heard: report.clone(),
             report,
+            halted: None,
             is_running: false,
             incarnation: 0,
             intensity: RestartIntensity::new(restarts.max_restarts, restarts.window),
@@ -112,9 +127,9 @@ impl Member {
     }
 
     /// Takes over a report; the former one.
-    pub(super) fn take_report(&mut self, now: Instant, report: GatewayReport) -> GatewayReport {
+    pub(super) fn take_report(&mut self, time: Moment, report: GatewayReport) -> GatewayReport {
         if (report.phase == Phase::Ready) != (self.report.phase == Phase::Ready) {
-            self.ready_since = (report.phase == Phase::Ready).then_some(now);
+            self.ready_since = (report.phase == Phase::Ready).then_some(time.now);
         }
         if matches!(report.phase, Phase::Backoff | Phase::Blocked | Phase::Starting | Phase::Restarting)
             || (report.is_usable() && !self.report.is_usable())
@@ -128,6 +143,42 @@ impl Member {
                 Phase::Ready | Phase::Backoff | Phase::Blocked | Phase::Starting | Phase::Restarting | Phase::Parked
             );
         self.outcome_known |= is_outcome;
+        self.hear(time, report)
+    }
+
+    /// Whether its process on this machine runs; the former report.
+    pub(super) fn take_process(&mut self, time: Moment, halted: Option<HaltedProcess>) -> GatewayReport {
+        let was_halted = std::mem::replace(&mut self.halted, halted).is_some();
+        let before = self.hear(time, self.heard.clone());
+        if was_halted && self.report.status != before.status {
+            self.report.since_ms = time.wall_ms;
+        }
+        before
+    }
+
+    /// What is shown of a gateway whose process doesn't run is the reason behind the refused connection. One that is connected all
+    /// the same is served by something else; then the connection counts. The former report.
+    fn hear(&mut self, time: Moment, heard: GatewayReport) -> GatewayReport {
+        let mut report = heard.clone();
+        if let Some(HaltedProcess { gave_up, reason }) = self.halted.as_ref().filter(|_| heard.phase != Phase::Ready) {
+            let name = &self.record.name;
+            let (code, what) =
+                if *gave_up { ("process_gave_up", "was given up") } else { ("process_stopped", "is stopped") };
+            let reason = reason.as_deref().unwrap_or("nothing more is known");
+            report.status = Status::Offline;
+            report.since_ms = match self.report.status {
+                Status::Offline => self.report.since_ms,
+                _ => time.wall_ms,
+            };
+            report.last_error = Some(Problem {
+                code: code.to_owned(),
+                message: format!("The process of gateway \"{name}\" {what}: {reason}"),
+                help: "POST /api/gateways/{id}/process {\"action\": \"diagnose\"} shows what it said last; {\"action\": \"start\"} \
+                       starts it."
+                    .to_owned(),
+            });
+        }
+        self.heard = heard;
         std::mem::replace(&mut self.report, report)
     }
 
@@ -160,13 +211,14 @@ impl Member {
             });
             self.outcome_known = true;
         }
-        (std::mem::replace(&mut self.report, report), decision)
+        (self.hear(time, report), decision)
     }
 
     /// An operator wants it started again: the past is forgotten.
-    pub(super) fn forgive(&mut self, wall_ms: i64) {
+    pub(super) fn forgive(&mut self, time: Moment) {
         self.intensity.forgive();
-        self.report = GatewayReport { last_seen_ms: self.report.last_seen_ms, ..GatewayReport::unknown(wall_ms) };
+        let last_seen_ms = self.report.last_seen_ms;
+        self.hear(time, GatewayReport { last_seen_ms, ..GatewayReport::unknown(time.wall_ms) });
     }
 
     /// What is kept across a restart of the daemon: the report, and where it doesn't tell what was stored before.

@@ -6,7 +6,7 @@ use gatewarden_protocol::refusal::RefusalCode;
 use serde_json::Value;
 
 use super::*;
-use crate::gateway_record::GatewaySpec;
+use crate::gateway_record::{GatewaySpec, ProcessSource};
 use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::flap;
 use crate::machines::routing::{NoRoute, RouteReason, RouteWish};
@@ -207,6 +207,49 @@ fn a_failover_is_of_one_configured_primary_and_begins_when_that_ceases_to_act() 
     configure(&mut fleet, time, BACKUP, false);
     configure(&mut fleet, time, THIRD, true);
     assert_eq!((fleet.failover(), fleet.acting()), (None, Some(THIRD)));
+}
+
+#[test]
+fn a_process_that_does_not_run_is_the_reason_for_everybody_unless_the_gateway_is_connected() {
+    let mut time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP]);
+    let halted = || Some(HaltedProcess { gave_up: true, reason: Some("process 7 exited with code 1".to_owned()) });
+    let with_process = record(PROD).with(|spec| spec.process = Some(ProcessSource::Command("x".to_owned())));
+    fleet.on_updated(time, GatewayRecord { revision: 2, ..with_process });
+    say(&mut fleet, time, PROD, online());
+    fleet.on_process(time, PROD, halted());
+    fleet.take_effects(time);
+    assert_eq!(fleet.get(PROD).unwrap().report, online(), "something else serves it");
+    let told = |effects: &[Effect]| {
+        let said = |effect: &Effect| match effect {
+            Effect::Notify(Notice::StatusChanged(_, from, report)) => {
+                Some((*from, report.status, report.last_error.clone()))
+            }
+            _ => None,
+        };
+        effects.iter().find_map(said).map(|(from, to, error)| (from, to, error.map(|error| error.code)))
+    };
+    time = time.after(Duration::from_secs(1));
+    let dialing = GatewayReport { phase: Phase::Dialing, ..GatewayReport::unknown(2) };
+    let effects = say(&mut fleet, time, PROD, dialing.clone());
+    assert_eq!(told(&effects), Some((Status::Online, Status::Offline, Some("process_gave_up".to_owned()))));
+    let member = fleet.get(PROD).unwrap();
+    assert_eq!((member.report.since_ms, member.heard.status), (time.wall_ms, Status::Unknown));
+    assert!(member.report.last_error.as_ref().unwrap().message.contains("process 7 exited"));
+    let since_ms = time.wall_ms;
+    time = time.after(Duration::from_secs(1));
+    assert_eq!(told(&say(&mut fleet, time, PROD, offline())), None, "it is known to be offline");
+    assert_eq!(fleet.get(PROD).unwrap().report.since_ms, since_ms);
+    say(&mut fleet, time, PROD, dialing);
+    time = time.after(Duration::from_secs(1));
+    fleet.on_process(time, PROD, None);
+    let effects = fleet.take_effects(time);
+    assert_eq!(told(&effects), Some((Status::Offline, Status::Unknown, None)), "it is started");
+    assert_eq!(fleet.get(PROD).unwrap().report.since_ms, time.wall_ms);
+    fleet.on_process(time, PROD, halted());
+    let without = record(PROD);
+    fleet.on_updated(time, GatewayRecord { revision: 3, ..without });
+    assert_eq!(fleet.get(PROD).unwrap().report.status, Status::Unknown, "it is no process any more");
 }
 
 #[test]

@@ -160,7 +160,8 @@ impl Election {
         if self.held {
             // One that an earlier run held down acts only where nobody else can, which is to be seen yet.
             let is_settled = |primary: &Candidate| {
-                primary.outcome_known && (primary.held_until.is_none() || candidates.iter().any(|it| is_eligible(it, false)))
+                primary.outcome_known
+                    && (primary.held_until.is_none() || candidates.iter().any(|it| is_eligible(it, false)))
             };
             if now < self.hold_until && !configured.is_some_and(is_settled) {
                 self.deadline = Some(self.hold_until);

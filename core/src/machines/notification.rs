@@ -487,12 +487,7 @@ impl View<'_> {
     }
 
     fn next_of(&self, episode: &Episode, stand_in: Option<StandIn>) -> Episode {
-        Episode {
-            announced_ms: self.now_ms,
-            sequence: episode.sequence.saturating_add(1),
-            stand_in,
-            ..episode.clone()
-        }
+        Episode { announced_ms: self.now_ms, sequence: episode.sequence.saturating_add(1), stand_in, ..episode.clone() }
     }
 }
 

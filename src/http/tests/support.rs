@@ -399,12 +399,10 @@ impl Harness {
         let (id, name) = (first.id, first.name.clone());
         registry.reports.insert(id, online(4.4).report);
         registry.publish(first);
-        registry.roster.publish_acting(Some(ActingPrimary {
-            id,
-            name,
-            reason: "It is the configured primary".to_owned(),
-            until_ms: None,
-        }));
+        registry.roster.publish_acting(
+            Some(ActingPrimary { id, name, reason: "It is the configured primary".to_owned(), until_ms: None }),
+            None,
+        );
         let registry = registry.start();
         let (event_hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());

@@ -96,7 +96,10 @@ fn a_digest_says_how_many_and_names_the_first_twenty() {
     assert_eq!((&body["flapping"], &body["gateways"][0]["flapping"]), (&json!(true), &json!(false)));
     assert_eq!(body["gateways"][1]["flapping"], true);
     let text = body["text"].as_str().unwrap();
-    assert!(text.starts_with("30 gateways are down or do not answer: gw1, gw2, ") && text.ends_with(" and 10 more."), "{text}");
+    assert!(
+        text.starts_with("30 gateways are down or do not answer: gw1, gw2, ") && text.ends_with(" and 10 more."),
+        "{text}"
+    );
     assert_eq!((&body["count"], body["gateways"].as_array().unwrap().len()), (&json!(30), 20));
     assert_eq!(body.get("gateway"), None);
     assert!(body.to_string().len() < 8 * 1024);
@@ -113,7 +116,12 @@ fn reminders_recoveries_and_bouncing_are_told_apart() {
     assert_eq!((&recovery["kind"], &recovery["condition"]), (&json!("recovered"), &json!("down")));
     let told = rendered(&bouncing(down(Change::Opened)), None);
     assert_eq!(told["flapping"], true);
-    assert!(told["text"].as_str().unwrap().ends_with("comes and goes: its recovery will be told once it has been well for 5 min."));
+    assert!(
+        told["text"]
+            .as_str()
+            .unwrap()
+            .ends_with("comes and goes: its recovery will be told once it has been well for 5 min.")
+    );
 }
 
 #[test]
@@ -146,7 +154,8 @@ fn a_failover_names_both_gateways_and_the_reason() {
 #[test]
 fn the_end_of_a_failover_says_why_it_is_over() {
     let over = |configured: i64| {
-        let ended = step(Subject::Gateway(GatewayId(configured)), Condition::Failover, Change::Closed { removed: false });
+        let ended =
+            step(Subject::Gateway(GatewayId(configured)), Condition::Failover, Change::Closed { removed: false });
         let (name, reason) = ("gw2".to_owned(), "It has the highest priority".to_owned());
         let acting = ActingPrimary { id: GatewayId(2), name, reason, until_ms: None };
         rendered(&ended, Some(&acting))["text"].as_str().unwrap().to_owned()
@@ -163,7 +172,12 @@ fn the_words_follow_what_is_seen_of_a_gateway() {
         (Condition::Down, Phase::Backoff, Status::Timeout, "Gateway gw1 does not answer. "),
         (Condition::Down, Phase::Parked, Status::Offline, "Gateway gw1 is no longer supervised. "),
         (Condition::Down, Phase::Idle, Status::Unknown, "Gateway gw1 has told nothing of itself for minutes. "),
-        (Condition::Blocked, Phase::Blocked, Status::Degraded, "Gateway gw1 refuses gatewarden until somebody changes "),
+        (
+            Condition::Blocked,
+            Phase::Blocked,
+            Status::Degraded,
+            "Gateway gw1 refuses gatewarden until somebody changes ",
+        ),
         (Condition::Blocked, Phase::Blocked, Status::Offline, "Gateway gw1 can't be used until somebody changes "),
     ] {
         let step = step(Subject::Gateway(GatewayId(1)), condition, Change::Opened);
@@ -179,12 +193,9 @@ fn every_condition_and_change_has_a_sentence() {
             Condition::NetworkDoubt => Subject::Fleet,
             _ => Subject::Gateway(GatewayId(1)),
         };
-        for change in [
-            Change::Opened,
-            Change::Moved { from: None },
-            Change::Reminded,
-            Change::Closed { removed: false },
-        ] {
+        for change in
+            [Change::Opened, Change::Moved { from: None }, Change::Reminded, Change::Closed { removed: false }]
+        {
             let body = rendered(&step(subject, condition, change), None);
             let text = body["text"].as_str().unwrap();
             assert!(text.ends_with('.') && text.len() > 20 && !text.contains("  "), "{text}");
