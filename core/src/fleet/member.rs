@@ -173,9 +173,11 @@ impl Member {
             report.last_error = Some(Problem {
                 code: code.to_owned(),
                 message: format!("The process of gateway \"{name}\" {what}: {reason}"),
-                help: "POST /api/gateways/{id}/process {\"action\": \"diagnose\"} shows what it said last; {\"action\": \"start\"} \
-                       starts it."
-                    .to_owned(),
+                help: format!(
+                    "POST /api/gateways/{}/process {{\"action\": \"diagnose\"}} shows what it said last; {{\"action\": \"start\"}} \
+                     starts it.",
+                    self.record.id
+                ),
             });
         }
         self.heard = heard;

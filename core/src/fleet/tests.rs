@@ -6,6 +6,8 @@ use gatewarden_protocol::refusal::RefusalCode;
 use serde_json::Value;
 
 use super::*;
+use crate::error::ErrorCode;
+use crate::gateway_notice::GatewayNotice;
 use crate::gateway_record::{GatewaySpec, ProcessSource};
 use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::flap;
