@@ -14,7 +14,7 @@ use super::rendering::{Story, render, widen};
 use super::webhook::NotTaken;
 use crate::clock::Clock;
 use crate::machines::notification::{Change, Condition, Episode, StandIn, Step, Subject, Topic, Watch};
-use crate::machines::notification_outbox::{Blame, MOST_WAITING, Next, Outbox, Waiting};
+use crate::machines::notification_outbox::{Blame, MOST_WAITING, Next, Outbox, Queued};
 use crate::metrics::{Attempt, Metrics};
 use crate::store::records::{EpisodeMove, EpisodeRecord, NewNotification, NotificationMove, OutboxRecord};
 
@@ -73,7 +73,7 @@ impl DestinationState {
             let topic = topic_of(&record.subject, &record.condition)
                 .unwrap_or(Topic { subject: Subject::Fleet, condition: Condition::Failover });
             if !done.contains(&record.row) {
-                self.outbox.push(Waiting {
+                self.outbox.push(Queued {
                     row: record.row,
                     id: record.notification_id.clone(),
                     topic,
@@ -171,7 +171,7 @@ impl DestinationState {
             "notification stored for delivery"
         );
         let now_ms = self.clock.wall_ms();
-        self.outbox.push(Waiting {
+        self.outbox.push(Queued {
             row,
             id: notification.notification_id.clone(),
             topic: step.topic,

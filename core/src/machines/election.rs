@@ -81,7 +81,7 @@ pub struct PrimaryChange {
 
 /// Why the configured primary doesn't act yet though it is usable.
 #[derive(Debug, Clone)]
-struct Waiting {
+struct Delay {
     reason: &'static str,
     until: Option<Instant>,
 }
@@ -96,7 +96,7 @@ pub(crate) struct Election {
     /// Why whoever acts does.
     reason: &'static str,
     /// What the configured primary waits for though it is usable.
-    waiting: Option<Waiting>,
+    waiting: Option<Delay>,
     /// The configured primary as of the last decision.
     configured: Option<GatewayId>,
     /// Whether another gateway stands in for it: then it must prove itself before it takes the role back. An operator
@@ -265,7 +265,7 @@ impl Election {
     }
 
     /// What a configured primary that another gateway stands in for waits for; none where it is not usable.
-    fn waiting(&self, primary: &Candidate, doubts: bool) -> Option<Waiting> {
+    fn waiting(&self, primary: &Candidate, doubts: bool) -> Option<Delay> {
         if !primary.usable || primary.drained {
             return None;
         }
@@ -280,7 +280,7 @@ impl Election {
             let due = primary.ready_since.map(|since| since + self.settings.failback_after);
             ("the configured primary is usable again and takes over once it has stayed so for long enough", due)
         };
-        Some(Waiting { reason, until })
+        Some(Delay { reason, until })
     }
 
     /// Whether a gateway is being reconnected on request; notes when that has taken too long.
