@@ -380,7 +380,7 @@ impl Harness {
         let mut options = StoreOptions::at(directory.path().join("gatewarden.db"));
         adjust(&mut options);
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
-        let keys = Keyring::open(&store, Some(&Secret::new(CONFIGURED))).await.unwrap();
+        let keys = Keyring::open(&store, Some(&Secret::new(CONFIGURED)), "configuration").await.unwrap();
         let mut made = HashMap::new();
         for role in [Role::Viewer, Role::Operator, Role::Admin] {
             let (_, text) = keys.create(&store, role.as_str(), role, None).await.unwrap();
