@@ -44,7 +44,7 @@ use crate::machines::spawn_tracker::SpawnTracker;
 use crate::machines::write_coalescer::WriteCoalescer;
 use crate::run::{LookUpRun, SharedSessions, StartRun};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use crate::spawn::{Idempotency, SpawnRecord, SpawnSpec};
+use crate::spawn::{Idempotency, SpawnDoubt, SpawnRecord, SpawnSpec};
 
 /// How long a gateway that an operator has dialled anew may be away before that counts as a failure.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -60,6 +60,11 @@ pub struct Moment {
 
 impl Moment {
     /// The wall time of an instant to come.
+    fn wall_ms_ago(&self, at: Instant) -> i64 {
+        let ago = self.now.saturating_duration_since(at).as_millis();
+        self.wall_ms.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX))
+    }
+
     fn wall_ms_at(&self, at: Instant) -> i64 {
         let ahead = at.saturating_duration_since(self.now).as_millis();
         self.wall_ms.saturating_add(i64::try_from(ahead).unwrap_or(i64::MAX))
@@ -124,7 +129,7 @@ pub enum Effect {
     /// Ask this gateway's actor what became of a spawn's run; answered with [`Fleet::on_run_found`].
     LookUpRun(String, GatewayId, LookUpRun),
     /// Readers see when each of these spawns in doubt is asked about (wall ms), and no others.
-    PublishChecks(HashMap<String, i64>),
+    PublishChecks(HashMap<String, SpawnDoubt>),
     /// Write steps of spawns in one transaction; answered with [`Fleet::on_spawns_written`].
     WriteSpawns(SpawnBatch),
     /// Answer a request to spawn.
@@ -194,7 +199,7 @@ pub struct Fleet {
     /// When doubtful spawns are looked at; none while there is no spawn.
     look_at: Option<Instant>,
     /// When spawns in doubt are asked about, as published.
-    checks: BTreeMap<String, Instant>,
+    checks: BTreeMap<String, (i64, Option<Instant>)>,
     recording: HashMap<Ticket, Recording>,
     attempts: HashMap<Ticket, Attempt>,
     /// Requests that go on once all that was decided about their spawn is stored. One a spawn; gone with the write.

@@ -77,6 +77,7 @@ mod malformed_requests;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]
+mod not_observed;
 mod notifications;
 #[cfg(test)]
 mod numbers_of_pages;

@@ -49,7 +49,7 @@ impl RegistryActor {
             // A dead actor is started from the record anyway.
             Effect::Tell(id, order) => self.tell(id, GatewayCommand::Order(order)),
             Effect::Publish(id) => self.publish(id),
-            Effect::PublishChecks(checks) => self.roster.publish_spawn_checks(checks),
+            Effect::PublishChecks(checks) => self.roster.publish_spawn_doubts(checks),
             Effect::PublishSessions(id, sessions) => self.publish_sessions(id, &sessions),
             Effect::Remove(id) => {
                 self.trials.remove(&id);

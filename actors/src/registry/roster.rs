@@ -13,6 +13,7 @@ use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::processes::view::ProcessView;
 use crate::run::{SessionSnapshot, SharedSessions};
+use crate::spawn::SpawnDoubt;
 
 /// One gateway as readers see it: the stored record and the last report, together with its rendering.
 #[derive(Debug)]
@@ -116,8 +117,8 @@ struct Shared {
     primary: ArcSwap<Primary>,
     /// Why the daemon doubts its own network, while it does.
     self_doubt: ArcSwapOption<String>,
-    /// When spawns in doubt are asked about, wall ms.
-    spawn_checks: ArcSwap<HashMap<String, i64>>,
+    /// Spawns in doubt.
+    spawn_doubts: ArcSwap<HashMap<String, SpawnDoubt>>,
     version: AtomicU64,
 }
 
@@ -162,9 +163,9 @@ impl RosterReader {
         self.shared.self_doubt.load_full()
     }
 
-    /// When a gateway is asked what became of this spawn, wall ms; none where there is no doubt about it, or nobody to ask.
-    pub fn spawn_check(&self, spawn_id: &str) -> Option<i64> {
-        self.shared.spawn_checks.load().get(spawn_id).copied()
+    /// The doubt about a spawn, where there is one.
+    pub fn spawn_doubt(&self, spawn_id: &str) -> Option<SpawnDoubt> {
+        self.shared.spawn_doubts.load().get(spawn_id).copied()
     }
 
     /// Grows with each published change: a reader may keep what it made from an unchanged version.
@@ -232,9 +233,9 @@ impl RosterWriter {
         self.bump();
     }
 
-    /// Says when spawns in doubt are asked about.
-    pub fn publish_spawn_checks(&self, checks: HashMap<String, i64>) {
-        self.reader.shared.spawn_checks.store(Arc::new(checks));
+    /// Says which spawns are in doubt.
+    pub fn publish_spawn_doubts(&self, doubts: HashMap<String, SpawnDoubt>) {
+        self.reader.shared.spawn_doubts.store(Arc::new(doubts));
     }
 
     fn store(&self, slots: impl Iterator<Item = Arc<Slot>>) {

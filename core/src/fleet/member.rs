@@ -247,6 +247,12 @@ impl Member {
         }
     }
 
+    /// Since when it can't be asked anything, wall ms; none of one that answers.
+    pub(super) fn silent_since_ms(&self) -> Option<i64> {
+        let is_silent = !self.is_usable() || self.report.status == Status::Timeout;
+        is_silent.then_some(self.report.since_ms)
+    }
+
     /// One that leaves a heartbeat unanswered is given no new work until it answers: what it was sent would be in doubt.
     pub(super) fn route_candidate(&self, in_flight: usize, max_in_flight: usize) -> RouteCandidate<'_> {
         let (full, usable) = (in_flight >= max_in_flight, self.is_usable() && self.report.status != Status::Timeout);

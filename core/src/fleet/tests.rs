@@ -366,7 +366,7 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
                     assert_eq!((spawn_id.as_str(), gateway, question.run_id.as_str()), ("s", PROD, "s"));
                     questions += 1;
                     let stage = RunStage::Completed { result: Value::Null };
-                    let found = LookedUp { finding: RunFinding::Ended(stage), session_key: None };
+                    let found = LookedUp { finding: RunFinding::Ended(stage), session_key: None, ended_at_ms: None };
                     after.on_run_found(time, "s", gateway, "s", Some(found));
                 }
                 Effect::WriteSpawns(batch) => {
