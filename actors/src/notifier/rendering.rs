@@ -72,12 +72,12 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
                 Change::Closed { .. } => step.episode.stand_in,
                 Change::Opened | Change::Reminded => None,
             };
-            let named =
-                |id| Some(GatewayName { id, name: find(GatewayId(id), story).map(|view| view.record.name.clone()) });
-            body.former = Some(match former {
-                Some(StandIn::Gateway(id)) => named(id.0),
-                Some(StandIn::Nobody) | None => None,
+            let former = former.and_then(|stand_in| match stand_in {
+                StandIn::Gateway(id) => find(id, story),
+                StandIn::Nobody => None,
             });
+            body.former =
+                Some(former.map(|view| GatewayName { id: view.record.id.0, name: Some(view.record.name.clone()) }));
             body.configured = Some(GatewayOrNone { id: Some(id.0), name: Some(name_of(id, story).to_owned()) });
             body.acting = Some(acting.map(|acting| GatewayName { id: acting.id.0, name: Some(acting.name.clone()) }));
             body.reason = Some(acting.map(|acting| acting.reason.clone()));

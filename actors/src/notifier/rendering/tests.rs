@@ -9,7 +9,7 @@ use crate::notifier::tests_support::record;
 use crate::registry::roster::{ActingPrimary, Primary};
 
 fn step(subject: Subject, condition: Condition, change: Change) -> Step {
-    let sequence = u32::from(!matches!(change, Change::Opened { .. }));
+    let sequence = u32::from(!matches!(change, Change::Opened));
     Step {
         topic: Topic { subject, condition },
         change,
