@@ -265,7 +265,7 @@ impl App {
             processes: BoundedSender::new("processes", processes.clone().recipient(), PROCESS_ORDERS),
             process_settings: config.processes.clone(),
             direct: DirectSender::new(&direct, config.work.heartbeat_timeout),
-            keys: Keyring::open(&store, admin_key.key()).await?,
+            keys: Keyring::open(&store, admin_key.key(), admin_key.origin()).await?,
             metrics: metrics.clone(),
             identity: installation,
             clock: clock.clone(),

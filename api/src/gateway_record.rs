@@ -165,6 +165,11 @@ impl Gateway {
         }
     }
 
+    /// Whether new work is routed to it.
+    pub fn takes_work(&self) -> bool {
+        !self.drained
+    }
+
     /// Whether it is connected to as a control UI, which has no device.
     pub fn is_control_ui(&self) -> bool {
         self.disable_device_pairing

@@ -86,11 +86,12 @@ pub(super) fn give_to_owner_of_place(path: &Path) {
 pub(crate) struct AdminKey {
     key: Option<Secret>,
     made_now: bool,
+    origin: &'static str,
 }
 
 impl AdminKey {
     pub(crate) fn configured(key: Secret) -> Self {
-        Self { key: Some(key), made_now: false }
+        Self { key: Some(key), made_now: false, origin: "configuration" }
     }
 
     /// The key of the file; made where there is neither a file nor a stored admin key.
@@ -100,12 +101,17 @@ impl AdminKey {
         clock: &Clock,
     ) -> Result<Self, StartError> {
         if let Some(key) = in_file(state_dir)? {
-            return Ok(Self { key: Some(key), made_now: false });
+            return Ok(Self { key: Some(key), made_now: false, origin: ADMIN_KEY_FILE });
         }
         if has_admin(store, clock.wall_ms() / 1000).await? {
-            return Ok(Self { key: None, made_now: false });
+            return Ok(Self { key: None, made_now: false, origin: ADMIN_KEY_FILE });
         }
-        Ok(Self { key: Some(create(state_dir)?), made_now: true })
+        Ok(Self { key: Some(create(state_dir)?), made_now: true, origin: ADMIN_KEY_FILE })
+    }
+
+    /// Where it comes from: the configuration, or the name of its file in the state directory.
+    pub(crate) fn origin(&self) -> &'static str {
+        self.origin
     }
 
     pub(crate) fn key(&self) -> Option<&Secret> {

@@ -96,6 +96,8 @@ pub(crate) struct AppContext {
     pub(crate) routes: RouteTable,
     pub(crate) document: ServedDocument,
     started: Instant,
+    /// Names this run of the daemon: versions of another one say nothing.
+    pub(crate) run: String,
 }
 
 impl Deref for AppContext {
@@ -123,6 +125,7 @@ impl AppContext {
             routes,
             document,
             started: state.clock.now(),
+            run: format!("{:x}", state.clock.wall_ms()),
             settings,
             state,
         }

@@ -30,6 +30,8 @@ pub(crate) const DOUBT_CHECK: Duration = Duration::from_secs(15);
 pub(crate) const LOST_AT_LATEST: Duration = Duration::from_secs(24 * 3600);
 /// Why a spawn failed that no gateway took.
 pub(crate) const NOT_ACCEPTED: &str = "it was not accepted";
+/// Of an end that was found out only when the gateway was asked.
+const FOUND_OUT: &str = "it ended at the latest then: its gateway did not say when, and was asked";
 /// Words on runs that nobody knows, or knows to be accepted, yet; the oldest is dropped beyond this.
 const MAX_EARLY: usize = 1_024;
 
@@ -253,7 +255,28 @@ impl SpawnTracker {
         };
         spawn.doubt_since = None;
         spawn.hear(now);
-        self.move_on(spawn_id, notice.session_key, notice.stage);
+        self.move_on(spawn_id, notice.session_key, notice.stage, SpawnChange::default());
+    }
+
+    /// The gateway was asked, and told how a run ended, maybe when.
+    pub(crate) fn on_stage_found(
+        &mut self,
+        now: Instant,
+        gateway: GatewayId,
+        notice: RunNotice,
+        ended_at_ms: Option<i64>,
+    ) {
+        let Some(spawn_id) = self.by_run.get(&(gateway, notice.run_id.clone())).cloned() else { return };
+        let Some(spawn) = self.open.get_mut(&spawn_id).filter(|spawn| !spawn.awaiting) else {
+            return self.on_stage(now, gateway, notice);
+        };
+        let known = match ended_at_ms {
+            Some(_) => SpawnChange { completed_at_ms: ended_at_ms, ..SpawnChange::default() },
+            None if spawn.doubt_since.is_some() || !spawn.heard_within(now, FIRST_CHECK * 2) => because(FOUND_OUT),
+            None => SpawnChange::default(),
+        };
+        spawn.doubt_since = None;
+        self.move_on(&spawn_id, notice.session_key, notice.stage, known);
     }
 
     fn take_early(&mut self, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) -> Vec<(GatewayId, RunNotice)> {
@@ -263,17 +286,17 @@ impl SpawnTracker {
     /// The words that waited for the acceptance. They are as old as that: a connection lost since leaves its doubt.
     fn catch_up(&mut self, spawn_id: &str, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) {
         for (_, notice) in self.take_early(gateway, is_its_run) {
-            self.move_on(spawn_id, notice.session_key, notice.stage);
+            self.move_on(spawn_id, notice.session_key, notice.stage, SpawnChange::default());
         }
     }
 
-    fn move_on(&mut self, spawn_id: &str, session_key: Option<String>, stage: RunStage) {
+    fn move_on(&mut self, spawn_id: &str, session_key: Option<String>, stage: RunStage, known: SpawnChange) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         if session_key.is_some() {
             spawn.session_key.clone_from(&session_key);
         }
         // An acceptance that was lost would have told the run's id.
-        let known = SpawnChange { run_id: Some(spawn.run_id.clone()), session_key, ..SpawnChange::default() };
+        let known = SpawnChange { run_id: Some(spawn.run_id.clone()), session_key, ..known };
         let shown = |result: serde_json::Value| Some(result).filter(|result| !result.is_null());
         let (to, change) = match stage {
             RunStage::Running { pid } => (SpawnState::Running, SpawnChange { pid, ..known }),
@@ -303,10 +326,9 @@ impl SpawnTracker {
         }
     }
 
-    /// When each spawn in doubt is asked about, where its gateway is usable.
-    pub(crate) fn checks(&self, is_usable: impl Fn(GatewayId) -> bool) -> impl Iterator<Item = (&String, Instant)> {
-        let doubtful = self.open.iter().filter(|(_, spawn)| spawn.doubt_since.is_some() && !spawn.state.is_final());
-        doubtful.filter_map(move |(id, spawn)| Some((id, spawn.check_at.filter(|_| is_usable(spawn.gateway))?)))
+    /// Those that nothing has ended yet.
+    pub(crate) fn all_open(&self) -> impl Iterator<Item = (&String, &OpenSpawn)> {
+        self.open.iter().filter(|(_, spawn)| !spawn.state.is_final())
     }
 
     /// The gateway was deleted: what was there can't be known any more.
@@ -504,6 +526,15 @@ impl SpawnTracker {
 }
 
 impl OpenSpawn {
+    /// Since when it is in doubt, and when its gateway is asked.
+    pub(crate) fn doubt(&self) -> Option<(Instant, Option<Instant>)> {
+        self.doubt_since.map(|since| (since, self.check_at))
+    }
+
+    fn heard_within(&self, now: Instant, span: Duration) -> bool {
+        self.heard.is_some_and(|(at, _)| now.saturating_duration_since(at) <= span)
+    }
+
     /// The gateway said something of it: more is due soon, or it is asked.
     fn hear(&mut self, now: Instant) {
         self.was_cut_off = false;

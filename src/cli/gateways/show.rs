@@ -62,7 +62,7 @@ fn urgency(status: &str) -> usize {
 fn cells(gateway: &Gateway) -> Vec<Cell> {
     let role = match (gateway.role(), held_for(gateway, now_s())) {
         (role, Some(held)) if gateway.acting_primary => Cell::toned(format!("{role}, held down {held}"), Tone::Warning),
-        (_, Some(held)) if !gateway.drained => Cell::toned(format!("held down {held}"), Tone::Warning),
+        (_, Some(held)) if gateway.takes_work() => Cell::toned(format!("held down {held}"), Tone::Warning),
         (role @ ("" | "primary"), _) => Cell::toned(role, Tone::Strong),
         (role, _) => Cell::toned(role, Tone::Warning),
     };

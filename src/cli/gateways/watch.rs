@@ -222,18 +222,15 @@ struct Shown {
     status: String,
     phase: String,
     acting_primary: bool,
-    drained: bool,
+    takes_work: bool,
     held_down_until: Option<i64>,
 }
 
 fn worth_showing(gateways: Vec<Gateway>) -> BTreeMap<i64, Shown> {
-    let shown = |Gateway { name, status, phase, acting_primary, drained, held_down_until, .. }| Shown {
-        name,
-        status,
-        phase,
-        acting_primary,
-        drained,
-        held_down_until,
+    let shown = |gateway: Gateway| {
+        let takes_work = gateway.takes_work();
+        let Gateway { name, status, phase, acting_primary, held_down_until, .. } = gateway;
+        Shown { name, status, phase, acting_primary, takes_work, held_down_until }
     };
     gateways.into_iter().map(|gateway| (gateway.id, shown(gateway))).collect()
 }
@@ -259,7 +256,7 @@ fn is_of_unlisted(event: &StreamEvent, shown: &BTreeMap<i64, Shown>) -> bool {
         && word(&event.json(), "/data/gateway").is_some_and(|name| shown.values().all(|is| is.name != name))
 }
 
-/// The lines for gateways that were registered, renamed, removed, drained or held down between two lists.
+/// The lines for gateways that were registered, renamed, removed, taken out of routing or held down between two lists.
 fn comings_and_goings(
     before: &BTreeMap<i64, Shown>,
     now: &BTreeMap<i64, Shown>,
@@ -274,9 +271,9 @@ fn comings_and_goings(
     });
     let marked = now.iter().filter(|_| !quiet).filter_map(|(id, is)| {
         let was = before.get(id)?;
-        let words = match (is.drained, is.held_down_until) {
-            (true, _) if !was.drained => "drained, gets no new work".to_owned(),
-            (false, _) if was.drained => "gets work again".to_owned(),
+        let words = match (is.takes_work, is.held_down_until) {
+            (false, _) if was.takes_work => "gets no new work".to_owned(),
+            (true, _) if !was.takes_work => "gets work again".to_owned(),
             (_, Some(until)) if was.held_down_until != Some(until) => {
                 format!("held down until {}: it came and went too often to act as primary", at(until))
             }
@@ -354,7 +351,7 @@ mod tests {
         let (plain, drained) = (list(json!({})), list(json!({"drained": true})));
         let held = list(json!({"held_down_until": 1_795_284_645}));
         let line = |before, now| comings_and_goings(before, now, false, 1_795_284_345_000).join("|").split_off(21);
-        assert_eq!(line(&plain, &drained), "lab: drained, gets no new work");
+        assert_eq!(line(&plain, &drained), "lab: gets no new work");
         assert_eq!(line(&drained, &plain), "lab: gets work again");
         assert!(line(&plain, &held).starts_with("lab: held down until 2026-11-21 18:10:45Z: "));
         assert_eq!(line(&held, &plain), "lab: no longer held down");
