@@ -172,7 +172,7 @@ function AsTable({ known, outages, gaps }) {
     away.length > 0 &&
       h(
         PlainTable,
-        { names: ["Not online from", "Until", "As"] },
+        { names: ["Not online, or not observed, from", "Until", "As"] },
         away.map((one) =>
           h(
             "tr",

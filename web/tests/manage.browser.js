@@ -338,7 +338,7 @@ test("how much a session thinks and tells is set, and where its gateway can't, t
   await dialog.getByLabel("Thinking", { exact: true }).selectOption("other");
   await dialog.getByLabel("Its name").fill("nonsense");
   await dialog.getByRole("button", { name: "Set" }).click();
-  await page.locator("#field-level-problem").waitFor();
+  await dialog.getByText(/must be a thinking level: one of off, minimal/).waitFor();
   assert.deepEqual(await violations(page), []);
   await dialog.getByLabel("Thinking", { exact: true }).selectOption("high");
   await dialog.getByLabel("Verbose").selectOption("full");
