@@ -296,7 +296,7 @@ test("a gateway's page has its latency at once, of the time that is chosen, and 
   await page.getByText("The daemon was not running, for 10 min").waitFor();
   await page.getByRole("button", { name: "As a table" }).click();
   const table = page.getByRole("region", { name: "Latency as a table" });
-  await table.getByText("Not observed").waitFor();
+  await table.getByText("Not observed", { exact: true }).waitFor();
   assert.match(await table.innerText(), /\d ms/);
   assert.deepEqual(await violations(page), []);
   await picture(page, "gateway-not-observed");
