@@ -122,7 +122,9 @@ impl Way<'_> {
         if let DialFailure::TlsNotTrusted { presented_sha256: Some(sha256), .. } = failure {
             let (pin, authority) = match self.plan.asker {
                 Asker::CommandLine => (
-                    format!("check again with --pin {sha256}, and give the same option to `gatewarden gateways add` or `update`"),
+                    format!(
+                        "check again with --pin {sha256}, and give the same option to `gatewarden gateways add` or `update`"
+                    ),
                     "with --ca FILE",
                 ),
                 Asker::Request => (format!("trust its SHA-256 {sha256} and no other (tls, pins)"), "(tls, ca_pem)"),

@@ -217,7 +217,10 @@ fn a_gateway_is_checked_over_the_api_before_it_is_registered_or_changed_and_noth
     daemon.post("/api/gateways/check", &json!({"name": "x"})).expect(400);
     daemon.post("/api/gateways/check", &json!({"id": 999})).expect(404);
     let audit = daemon.get("/api/audit?limit=50").expect(200).text;
-    assert!(audit.contains(&format!("address 127.0.0.1:{}", gateway.port())) && !audit.contains("\"right\""), "{audit}");
+    assert!(
+        audit.contains(&format!("address 127.0.0.1:{}", gateway.port())) && !audit.contains("\"right\""),
+        "{audit}"
+    );
 }
 
 #[test]
@@ -240,7 +243,8 @@ fn a_check_whose_client_leaves_ends_and_no_more_than_four_go_on_at_one_time() {
             client
         })
         .collect();
-    let another = || daemon.post("/api/gateways/check", &json!({"name": "x", "host": "127.0.0.1", "port": free_port()}));
+    let another =
+        || daemon.post("/api/gateways/check", &json!({"name": "x", "host": "127.0.0.1", "port": free_port()}));
     let refused = another().expect(503);
     assert_eq!(refused.json()["code"], "unavailable");
     drop(clients);

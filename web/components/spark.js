@@ -63,7 +63,11 @@ function drawn(from, buckets, outages) {
     before = at;
   }
   const away = outages
-    .map(({ from: began, to }) => `M${x(began)} ${HEIGHT}H${Math.max(x(to ?? from + HOURS * 3600), x(began) + 1)}`)
+    .map(({ from: began, to }) => {
+      // However short it was, it can be seen.
+      const left = Math.min(x(began), WIDTH - 2);
+      return `M${left} ${HEIGHT}H${Math.max(x(to ?? from + HOURS * 3600), left + 2)}`;
+    })
     .join("");
   return { line, away };
 }

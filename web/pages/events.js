@@ -44,7 +44,7 @@ function heardOf(message) {
 }
 
 /** How many events back it is asked; fewer, where the daemon has not seen as many since its start. */
-const BACK = [300, 60, 12];
+const BACK = [300, 100, 40, 20, 10, 5, 2];
 /** How long the daemon may take to tell of them. */
 const TOLD_WITHIN_MS = 5_000;
 

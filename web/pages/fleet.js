@@ -184,7 +184,13 @@ const COLUMNS = [
     kind: "number roomy",
     show: (/** @type {Row} */ row) => row.agents_count,
   },
-  { key: "version", name: "Version", sorts: true, kind: "roomy", show: (/** @type {Row} */ row) => row.version ?? "–" },
+  {
+    key: "version",
+    name: "Version",
+    sorts: true,
+    kind: "roomy",
+    show: (/** @type {Row} */ row) => h("span", { title: row.version }, row.version ?? "–"),
+  },
   { key: "why", name: "Problem or labels", show: (/** @type {Row} */ row) => h(Why, { row }) },
   { key: "more", name: h("span", { class: "hidden" }, "Actions"), show: (/** @type {Row} */ row) => h(More, { row }) },
 ];

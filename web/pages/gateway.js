@@ -91,7 +91,7 @@ export function Page({ groups }) {
     h(Head, { gateway }),
     h(Why, { gateway }),
     h("div", { class: "panels" }, h(Connection, { gateway }), h(Work, { gateway })),
-    h(LatencyPanel, { id, row }),
+    h(LatencyPanel, { id, row, createdAt: gateway.created_at }),
     h("div", { class: "panels" }, h(Sessions, { id }), h(Agents, { id })),
     isConnected(gateway) && h(Devices, { id }),
     (gateway.unit || gateway.command) && h(Process, { gateway }),
@@ -422,6 +422,12 @@ function Process({ gateway }) {
   );
 }
 
+/** @type {Record<string, string>} Why nothing was observed. */
+const UNOBSERVED = {
+  stopped: "The daemon was not running",
+  frozen: "The daemon got no time: its machine was suspended, or it was stopped",
+};
+
 /** @param {{gateway: any}} props */
 function History({ gateway }) {
   const { id } = gateway;
@@ -431,12 +437,12 @@ function History({ gateway }) {
   );
   const entries = answer?.history[0]?.entries ?? [];
   // Only where it changed: between, it was the same.
-  const changes = entries
-    .filter(
-      (/** @type {any} */ entry, /** @type {number} */ at) =>
-        entry.status !== entries[at + 1]?.status || entry.error !== entries[at + 1]?.error,
-    )
-    .slice(0, 15);
+  const changes = entries.filter(
+    (/** @type {any} */ entry, /** @type {number} */ at) =>
+      entry.state !== entries[at + 1]?.state || entry.error !== entries[at + 1]?.error,
+  );
+  const gaps = (answer?.not_observed ?? []).map((/** @type {any} */ gap) => ({ ...gap, probed_at: gap.from }));
+  const rows = [...changes, ...gaps].sort((a, b) => b.probed_at - a.probed_at).slice(0, 15);
   return h(
     "section",
     { class: "panel scroll", tabIndex: 0, "aria-label": "History" },
@@ -445,18 +451,29 @@ function History({ gateway }) {
       ? h(Fault, { error })
       : !answer
         ? h("p", { class: "quiet" }, "Reading…")
-        : changes.length === 0
+        : rows.length === 0
           ? h("p", { class: "quiet" }, "Nothing is recorded yet.")
           : h(
               PlainTable,
-              { names: ["Since", "Check", "What was wrong"] },
-              changes.map((/** @type {any} */ entry) =>
+              { names: ["Since", "Status", "What was wrong"] },
+              rows.map((/** @type {any} */ entry) =>
                 h(
                   "tr",
-                  { key: entry.probed_at },
+                  { key: `${entry.probed_at_ms ?? ""} ${entry.to ?? ""}` },
                   h("td", null, h(Moment, { ms: entry.probed_at * 1000 })),
-                  h("td", null, capitalized(entry.status)),
-                  h("td", null, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–"),
+                  entry.reason
+                    ? [
+                        h("td", { key: "s", class: "quiet" }, "Not observed"),
+                        h(
+                          "td",
+                          { key: "w", class: "quiet" },
+                          `${UNOBSERVED[entry.reason] ?? entry.reason}, for ${duration(entry.to - entry.from)}`,
+                        ),
+                      ]
+                    : [
+                        h("td", { key: "s" }, h(Status, { status: entry.state })),
+                        h("td", { key: "w" }, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–"),
+                      ],
                 ),
               ),
             ),

@@ -6,6 +6,7 @@ import { Fault, Moment, PlainTable } from "../components/basics.js";
 import { LatencyChart } from "../components/chart.js";
 import { Choice } from "../components/list.js";
 import { capitalized, counted, duration, milliseconds } from "../format.js";
+import { serverNow } from "../time.js";
 
 /** How often it is read anew. */
 const EVERY_MS = 60_000;
@@ -45,12 +46,12 @@ function completed(buckets, seen, length) {
   return [...buckets.filter(({ at }) => !own.has(at)), ...made].sort((a, b) => a.at - b.at);
 }
 
-/** @param {{id: number, row?: import("../types.js").Row}} props */
-export function LatencyPanel({ id, row }) {
+/** @param {{id: number, row?: import("../types.js").Row, createdAt: number}} props `createdAt` in seconds. */
+export function LatencyPanel({ id, row, createdAt }) {
   const [answer, setAnswer] = useState(/** @type {any} */ (null));
   const [error, setError] = useState(/** @type {unknown} */ (null));
   const [isTable, setTable] = useState(false);
-  const [hours, setHours] = useState("24");
+  const [hours, setHours] = useState(() => (serverNow() / 1000 - createdAt < 2 * 3600 ? "1" : "24"));
   const [seen, setSeen] = useState(/** @type {{at: number, ms: number}[]} */ ([]));
   const span = SPANS.find(([name]) => name === hours) ?? SPANS[1];
   const [, bucket = "15m", length = 900, words = ""] = span ?? [];
@@ -103,34 +104,52 @@ export function LatencyPanel({ id, row }) {
     error ? h(Fault, { error, what: "The latency could not be read" }) : null,
     data && known.length === 0 && h("p", { class: "quiet" }, "Nothing was measured in this time."),
     known.length > 0 && h(LatencyChart, { key: hours, data, words }),
-    data?.outages.length > 0 &&
-      h(
-        "p",
-        { class: "quiet" },
-        `Not online ${counted(data.outages.length, "time")}, ${duration(data.outages.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.to - one.from, 0))} in all.`,
-      ),
-    data && isTable && h(AsTable, { known, outages: data.outages }),
+    data?.outages.length > 0 && h("p", { class: "quiet" }, inAll("Not online", data.outages)),
+    data?.gaps.length > 0 &&
+      h("p", { class: "quiet" }, `${inAll("Not observed", data.gaps)} The picture has it in gray.`),
+    data && isTable && h(AsTable, { known, outages: data.outages, gaps: data.gaps }),
   );
 }
 
+/** Without a line over the time in which nothing was measured. @param {any[]} buckets @param {number} length */
+function broken(buckets, length) {
+  const before = (/** @type {number} */ at) => buckets[at - 1]?.at ?? Number.POSITIVE_INFINITY;
+  return buckets.flatMap((bucket, at) =>
+    bucket.at - before(at) > length ? [{ at: before(at) + length, p50: null, p95: null, count: 0 }, bucket] : [bucket],
+  );
+}
+
+/** A sum of times, in words. @param {string} what @param {{from: number, to: number}[]} times */
+function inAll(what, times) {
+  const seconds = times.reduce((sum, { from, to }) => sum + to - from, 0);
+  return `${what} ${counted(times.length, "time")}, ${seconds < 1 ? "less than a second" : duration(seconds)} in all.`;
+}
+
 /** What lasts ends where the picture does. @param {any} answer @param {{at: number, ms: number}[]} seen @param {number} length */
-function of({ from, to: asked, gateways }, seen, length) {
+function of({ from, to: asked, gateways, not_observed: gaps = [] }, seen, length) {
   const { buckets, outages } = gateways[0];
   const to = Math.max(asked, seen.at(-1)?.at ?? 0);
   return {
     from,
     to,
-    buckets: completed(
-      buckets,
-      seen.filter(({ at }) => at >= from),
+    buckets: broken(
+      completed(
+        buckets,
+        seen.filter(({ at }) => at >= from),
+        length,
+      ),
       length,
     ),
     outages: outages.map((/** @type {any} */ one) => ({ ...one, to: one.to ?? to })),
+    gaps: gaps
+      .filter((/** @type {any} */ gap) => gap.to > from)
+      .map((/** @type {any} */ gap) => ({ ...gap, from: Math.max(gap.from, from) })),
   };
 }
 
-/** @param {{known: any[], outages: any[]}} props */
-function AsTable({ known, outages }) {
+/** @param {{known: any[], outages: any[], gaps: any[]}} props */
+function AsTable({ known, outages, gaps }) {
+  const away = [...outages, ...gaps.map((gap) => ({ ...gap, status: "not observed" }))].sort((a, b) => b.from - a.from);
   return h(
     "div",
     { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Latency as a table" },
@@ -150,11 +169,11 @@ function AsTable({ known, outages }) {
           ),
         ),
     ),
-    outages.length > 0 &&
+    away.length > 0 &&
       h(
         PlainTable,
-        { names: ["Not online from", "Until", "As"] },
-        outages.map((one) =>
+        { names: ["Not online, or not observed, from", "Until", "As"] },
+        away.map((one) =>
           h(
             "tr",
             { key: one.from },

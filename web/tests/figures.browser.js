@@ -27,7 +27,8 @@ const GATEWAYS = 10_000;
 
 /** A page that shows 10,000 gateways, which this test speaks for. */
 async function openMany() {
-  wire.answers = { "/api/fleet": () => fleetOf(GATEWAYS) };
+  const latencies = { from: 0, bucket: 900, gateways: [] };
+  wire.answers = { "/api/fleet": () => fleetOf(GATEWAYS), "/api/gateways/latency": () => latencies };
   wire.speaks = true;
   const opened = await openPage(browser);
   await logIn(opened.page, { url: wire.url, key: daemon.key });

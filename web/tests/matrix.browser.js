@@ -57,8 +57,11 @@ async function faultsIn(page, state) {
   const found = [];
   for (const width of [1280, 640, 320]) {
     await page.setViewportSize({ width, height: 800 });
-    const isFitting = await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
-    if (!isFitting) found.push(`${page.url()} ${state} does not fit ${width}`);
+    // Rows become cards with the next frame.
+    const fits = page.waitForFunction(() => document.documentElement.scrollWidth <= innerWidth, null, {
+      timeout: 5_000,
+    });
+    await fits.catch(() => found.push(`${page.url()} ${state} does not fit ${width}`));
     // As wide as 1280 at 200 %: it fits, and looks as at 320.
     if (width === 640) continue;
     for (const colorScheme of /** @type {const} */ (["light", "dark"])) {

@@ -198,9 +198,12 @@ test("a tool that connects is shown with the silence that it may keep, and is di
 
 test("events come in by themselves, filters hide, a pause holds them, and what was missed is a gap", async () => {
   const { page, context } = await open("/events");
-  await page.getByText("Nothing has happened since this page was opened").waitFor();
+  // What happened before this page was opened.
+  await page.locator(".events li").first().waitFor();
+  const { id: key } = (await daemon.call("POST", "/api/keys", { name: "one event", role: "viewer" })).key;
+  await page.getByText(`key.create of key ${key}`).waitFor();
   await daemon.call("POST", "/api/gateways/1/drain");
-  await page.getByText("configuration: gateway.drain of gateway 1").waitFor();
+  await page.getByText("configuration: gateway.drain of local gateway 1").waitFor();
   await page.getByRole("button", { name: "Pause" }).click();
   await daemon.call("POST", "/api/gateways/1/undrain");
   await page.getByRole("button", { name: /^Go on \([1-9]/ }).waitFor();
@@ -216,7 +219,7 @@ test("events come in by themselves, filters hide, a pause holds them, and what w
   await page.getByText(/Events were missed here/).waitFor();
   await daemon.call("POST", "/api/gateways/1/drain");
   await until(
-    async () => (await page.getByText("configuration: gateway.drain of gateway 1").count()) === 2,
+    async () => (await page.getByText("configuration: gateway.drain of local gateway 1").count()) === 2,
     () => "events go on after the gap",
   );
   await daemon.call("POST", "/api/gateways/1/undrain");

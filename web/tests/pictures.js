@@ -71,7 +71,6 @@ try {
     ["gateways", "/", 1280, 560, false],
     ["blocked", `/gateways/${known["Build farm"].id}`, 1280, 640, true],
     ["phone", "/", 360, 640, true],
-    ["sessions", "/sessions", 1280, 420, false],
   ])) {
     const { page, context } = await openPage(browser, { width, dark });
     await page.setViewportSize({ width, height });

@@ -82,11 +82,7 @@ pub(crate) async fn check_way(by: Authorized<GatewayAdmin>, app: App, body: Json
         let line: serde_json::Value = steps.recv().await?;
         Some((Ok::<_, Infallible>(Bytes::from(format!("{line}\n"))), steps))
     });
-    Ok(HttpResponse::Ok()
-        .content_type("application/x-ndjson")
-        .insert_header(UNBUFFERED)
-        .force_close()
-        .streaming(lines))
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").insert_header(UNBUFFERED).force_close().streaming(lines))
 }
 
 /// The gateway as it would be stored, by the rules for what is stored; and which one it is, where there is one already.
