@@ -78,6 +78,7 @@ mod malformed_requests;
 mod mcp;
 #[cfg(test)]
 mod not_observed;
+#[cfg(test)]
 mod notifications;
 #[cfg(test)]
 mod numbers_of_pages;
