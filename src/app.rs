@@ -274,6 +274,7 @@ impl App {
         };
         let server =
             crate::http::serve(http, state, listener).map_err(|source| StartError::Listen { address, source })?;
+        state_dir.note_address(address);
         backups::start(config, &store, &clock, &metrics);
         readiness.set_ready();
         Ok(Self {

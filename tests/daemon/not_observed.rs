@@ -44,7 +44,7 @@ fn a_frozen_daemon_blames_no_gateway_and_says_that_it_saw_nothing() {
     });
     assert_eq!(latency(&daemon, id)["not_observed"], json!([]));
     daemon.signal("STOP");
-    std::thread::sleep(LONG_ENOUGH);
+    wait::holds_for("the gateway lives while the daemon is frozen", LONG_ENOUGH, || gateway.is_alive());
     daemon.signal("CONT");
     let (seconds, reason) = the_gap(&daemon, id);
     assert_eq!(reason, "frozen");
@@ -69,7 +69,7 @@ fn the_time_in_which_no_daemon_ran_is_neither_online_time_nor_an_outage() {
     let newest = &entries["history"][0]["entries"][0];
     assert_eq!((&newest["status"], &newest["state"]), (&json!("offline"), &down["status"]), "told at once: {entries}");
     daemon.stop();
-    std::thread::sleep(LONG_ENOUGH);
+    wait::holds_for("the gateway is away while no daemon runs", LONG_ENOUGH, || !gateway.is_alive());
     gateway.revive();
     daemon = daemon.setup().start();
     daemon.until_status(id, "online");

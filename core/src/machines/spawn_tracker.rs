@@ -6,7 +6,7 @@
 //! 2. A final stage ends a spawn; whatever comes later is ignored.
 //! 3. Until it is known whether the gateway took a spawn, its words about it wait: the record tells of the acceptance first.
 //! 4. A spawn whose gateway was lost is asked about once the gateway is back; so is one that is quiet, seconds after the last that
-//!    was heard of it. A gateway that knows nothing of it for some time after its return (ten minutes, a setting) makes it `lost`,
+//!    was heard of it. A gateway that knows nothing of it for some time after its return (ten minutes, a setting; a minute where it never said that it took it) makes it `lost`,
 //!    as do 24 hours without the gateway, and the gateway's deletion.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -26,6 +26,8 @@ pub(crate) const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);
 pub(crate) const FIRST_DOUBT_CHECK: Duration = Duration::from_secs(2);
 /// The longest time between two such questions while its gateway is usable; shorter where it would be lost sooner.
 pub(crate) const DOUBT_CHECK: Duration = Duration::from_secs(15);
+/// One that its gateway never said to have taken is lost so soon after the gateway's return: a gateway that took it would know it.
+pub(crate) const NEVER_TAKEN_LOST_AFTER: Duration = Duration::from_secs(60);
 /// How long a spawn may be in doubt at all.
 pub(crate) const LOST_AT_LATEST: Duration = Duration::from_secs(24 * 3600);
 /// Why a spawn failed that no gateway took.
@@ -63,6 +65,8 @@ pub(crate) struct OpenSpawn {
     doubted_again: bool,
     /// Whether the gateway has yet to say if it takes it.
     awaiting: bool,
+    /// Whether its answer to that was lost, and nothing else was heard of it.
+    never_taken: bool,
 }
 
 /// A question to a gateway: what became of a spawn's run?
@@ -178,6 +182,7 @@ impl SpawnTracker {
                 was_cut_off: false,
                 doubted_again: false,
                 awaiting: false,
+                never_taken: false,
             })
             .into_mut()
     }
@@ -237,7 +242,7 @@ impl SpawnTracker {
         self.note(spawn_id, SpawnState::Unknown, because(reason));
         self.doubt(now, spawn_id);
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
-        spawn.awaiting = false;
+        (spawn.awaiting, spawn.never_taken) = (false, spawn.heard.is_none());
         let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
         self.catch_up(spawn_id, gateway, |run| *run == run_id);
     }
@@ -416,7 +421,7 @@ impl SpawnTracker {
         spawn.asking = false;
         // The connection may have been lost between its answer and now: then it is asked again.
         if !std::mem::take(&mut spawn.doubted_again) {
-            (spawn.doubt_since, spawn.was_cut_off) = (None, false);
+            (spawn.doubt_since, spawn.was_cut_off, spawn.never_taken) = (None, false, false);
             spawn.heard = Some((now, spawn.heard.map_or(FIRST_CHECK, |(_, pause)| pause)));
             spawn.wait_longer(now);
         }
@@ -442,7 +447,9 @@ impl SpawnTracker {
             Some(_) => format!("its gateway has said nothing of it for {} s", quiet_for.as_secs()),
             None => "its gateway never said that it took it".to_owned(),
         };
-        if now.saturating_duration_since(back.max(since)) >= self.lost_after {
+        let never_taken = spawn.never_taken && spawn.state == SpawnState::Unknown;
+        let patience = if never_taken { self.lost_after.min(NEVER_TAKEN_LOST_AFTER) } else { self.lost_after };
+        if now.saturating_duration_since(back.max(since)) >= patience {
             self.give_up(spawn_id, &format!("{heard} and knows nothing of it"));
         } else if matches!(spawn.state, SpawnState::Accepted | SpawnState::Running) {
             self.note(spawn_id, SpawnState::Unknown, because(format!("{heard} and cannot tell")));
@@ -537,7 +544,7 @@ impl OpenSpawn {
 
     /// The gateway said something of it: more is due soon, or it is asked.
     fn hear(&mut self, now: Instant) {
-        self.was_cut_off = false;
+        (self.was_cut_off, self.never_taken) = (false, false);
         self.heard = Some((now, FIRST_CHECK));
         self.check_at = Some(now + FIRST_CHECK);
     }

@@ -67,7 +67,7 @@ fn a_clock_that_keeps_time_is_believed() {
 #[test]
 fn a_time_in_which_nobody_looked_is_known_over_restarts_and_a_jump_of_the_clock_is_none() {
     let mut machine = Machine::new();
-    let mut look = |machine: &mut Machine, passed: i64, jumped: i64| {
+    let look = |machine: &mut Machine, passed: i64, jumped: i64| {
         machine.now.uptime_ms += passed;
         machine.now.wall_ms += passed + jumped;
         machine.time.look_again(machine.now, 2_000);

@@ -304,6 +304,25 @@ fn a_spawn_in_doubt_is_asked_about_as_soon_as_its_gateway_is_back_and_soon_again
 }
 
 #[test]
+fn one_that_a_gateway_never_took_is_lost_a_minute_after_the_gateways_return() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.open("s", PROD);
+    tracker.mark_unknown(now, "s", "no answer");
+    tracker.on_gateway_lost(now, PROD);
+    let back = now + Duration::from_secs(100);
+    tracker.on_gateway_back(back, PROD);
+    let lost = (0..600).find(|second| {
+        let at = back + Duration::from_secs(*second);
+        for Question { spawn_id, .. } in tracker.due(at, 100, |_| Some(back)) {
+            tracker.found_nothing(at, &spawn_id, Some(back));
+        }
+        tracker.get("s").unwrap().state == SpawnState::Lost
+    });
+    assert!(lost.is_some_and(|second| (60..80).contains(&second)), "{lost:?}");
+}
+
+#[test]
 fn an_end_that_is_found_out_ended_when_the_gateway_says_or_says_that_this_is_not_known() {
     let now = start();
     let found_out = |ended_at_ms| {

@@ -124,9 +124,9 @@ fn of_the_oldest_releases_what_was_told_of_a_run_here_is_no_word_of_the_gateway_
         sim.reach_login();
         sim.says(hello);
         sim.answer_all();
+        listed(&mut sim, json!({"key":KEY}));
         sim.starts(1, task());
         sim.replies(json!({"runId":SPAWN,"status":"started"}));
-        listed(&mut sim, json!({"key":KEY}));
         sim.looks_up(2, SPAWN, Some(KEY));
         sim.replies(json!({"runId":SPAWN,"status":"timeout"}));
         assert_eq!(sim.last_frame()["method"], "chat.history");
