@@ -84,7 +84,13 @@ function Keys() {
     ),
     h(ReadState, { key: "state", read, what: "The keys" }),
     answer?.configured &&
-      h(Notice, { key: "conf" }, "The configuration holds one more key, with the role admin. It is changed there."),
+      h(
+        Notice,
+        { key: "conf" },
+        answer.configured_in === "admin.key"
+          ? "One more key, with the role admin, is in the file admin.key of the daemon's state directory. It is changed there."
+          : "The configuration holds one more key, with the role admin. It is changed there.",
+      ),
     answer &&
       (answer.keys.length > 0
         ? h(

@@ -122,6 +122,7 @@ test("gateways are found, added, changed, probed, drained, made primary and dele
   await dialog.waitFor({ state: "detached" });
   // A dialog that is left by Escape gives the focus back.
   await person.press(actions);
+  await dialog.waitFor();
   await page.keyboard.press("Escape");
   await until(
     () => actions.evaluate((one) => one === document.activeElement),

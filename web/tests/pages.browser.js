@@ -203,7 +203,7 @@ test("events come in by themselves, filters hide, a pause holds them, and what w
   const { id: key } = (await daemon.call("POST", "/api/keys", { name: "one event", role: "viewer" })).key;
   await page.getByText(`key.create of key ${key}`).waitFor();
   await daemon.call("POST", "/api/gateways/1/drain");
-  await page.getByText("configuration: gateway.drain of local gateway 1").waitFor();
+  await page.getByText("admin.key: gateway.drain of local gateway 1").waitFor();
   await page.getByRole("button", { name: "Pause" }).click();
   await daemon.call("POST", "/api/gateways/1/undrain");
   await page.getByRole("button", { name: /^Go on \([1-9]/ }).waitFor();
@@ -219,7 +219,7 @@ test("events come in by themselves, filters hide, a pause holds them, and what w
   await page.getByText(/Events were missed here/).waitFor();
   await daemon.call("POST", "/api/gateways/1/drain");
   await until(
-    async () => (await page.getByText("configuration: gateway.drain of local gateway 1").count()) === 2,
+    async () => (await page.getByText("admin.key: gateway.drain of local gateway 1").count()) === 2,
     () => "events go on after the gap",
   );
   await daemon.call("POST", "/api/gateways/1/undrain");
