@@ -59,6 +59,7 @@ mod tests {
         let mut there: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".md"))
             .filter(|name| !["architecture.md", "openclaw-wire.md", "protocol.md"].contains(&name.as_str()))
             .collect();
         there.sort();
