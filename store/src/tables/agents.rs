@@ -28,7 +28,7 @@ use super::json_text;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, whole};
 use crate::schema::{agents, gateways};
-use crate::sqlite::{self, Backend};
+use crate::connection::{Backend, is_taken, on_either};
 
 /// Agents in one page.
 const MAX_LISTED: usize = 1_000;
@@ -391,7 +391,7 @@ fn require_gateway(db: &mut Db<'_>, gateway: GatewayId) -> Result<(), StoreError
 
 fn insert(db: &mut Db<'_>, new: &NewAgent) -> Result<AgentRecord, StoreError> {
     let now_s = db.now_s();
-    diesel::insert_into(agents::table)
+    let added = diesel::insert_into(agents::table)
         .values((
             agents::name.eq(&new.name),
             agents::role.eq(new.role.as_deref().filter(|role| !role.is_empty()).unwrap_or(DEFAULT_ROLE)),
@@ -402,10 +402,8 @@ fn insert(db: &mut Db<'_>, new: &NewAgent) -> Result<AgentRecord, StoreError> {
             agents::is_gateway_main.eq(new.is_gateway_main),
             agents::created_at.eq(now_s),
             agents::updated_at.eq(now_s),
-        ))
-        .returning(AgentRecord::as_returning())
-        .get_result(db.connection)
-        .map_err(|error| or_taken(error, &new.name))
+        ));
+    on_either!(db.connection, |inner| added.returning(AgentRecord::as_returning()).get_result(inner)).map_err(|error| or_taken(error, &new.name))
 }
 
 /// Changes an agent; `None` where there is none.
@@ -413,7 +411,7 @@ pub(super) fn update(db: &mut Db<'_>, id: i64, change: &AgentChange) -> Result<O
     if change.is_empty() {
         return by_id(db, id);
     }
-    diesel::update(agents::table.find(id))
+    let changed = diesel::update(agents::table.find(id))
         .set((
             change.name.as_ref().map(|name| agents::name.eq(name)),
             change.role.as_ref().map(|role| agents::role.eq(role)),
@@ -424,16 +422,15 @@ pub(super) fn update(db: &mut Db<'_>, id: i64, change: &AgentChange) -> Result<O
             change.last_seen.map(|at| agents::last_seen.eq(at)),
             change.last_activity.as_ref().map(|activity| agents::last_activity.eq(activity)),
             change.is_more_than_an_observation().then(|| agents::updated_at.eq(db.now_s())),
-        ))
-        .returning(AgentRecord::as_returning())
-        .get_result(db.connection)
+        ));
+    on_either!(db.connection, |inner| changed.returning(AgentRecord::as_returning()).get_result(inner))
         .optional()
         .map_err(|error| or_taken(error, change.name.as_deref().unwrap_or_default()))
 }
 
 /// A name that is taken is an answer; everything else stays what it is.
 fn or_taken(error: diesel::result::Error, name: &str) -> StoreError {
-    if !sqlite::is_taken(&error, "agents.name") {
+    if !is_taken(&error, "agents.name") {
         return error.into();
     }
     Failure::new(ErrorCode::NameTaken, format!("Another agent is already named \"{name}\""))

@@ -6,6 +6,7 @@ use gatewarden_core::error::Failure;
 use gatewarden_core::gateway_record::DeviceToken;
 use zeroize::Zeroizing;
 
+use crate::connection::on_either;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle};
 use crate::schema::{device_tokens, identity};
@@ -90,12 +91,14 @@ impl StoreHandle {
                 device_tokens::issued_at_ms.eq(token.issued_at_ms),
                 device_tokens::updated_at.eq(db.now_s()),
             );
-            diesel::insert_into(device_tokens::table)
-                .values((device_tokens::address.eq(&address), row.clone()))
-                .on_conflict(device_tokens::address)
-                .do_update()
-                .set(row)
-                .execute(db.connection)?;
+            on_either!(db.connection, |inner| {
+                diesel::insert_into(device_tokens::table)
+                    .values((device_tokens::address.eq(&address), row.clone()))
+                    .on_conflict(device_tokens::address)
+                    .do_update()
+                    .set(row)
+                    .execute(inner)
+            })?;
             Ok(())
         })
         .await
@@ -127,11 +130,9 @@ fn replace_seed(db: &mut Db<'_>, seed: &[u8; 32]) -> Result<(), StoreError> {
         .seal(SEED, seed)
         .map_err(|error| StoreError::Sealed { what: "the device identity cannot be sealed", error })?;
     let row = (identity::seed.eq(&sealed), identity::created_at.eq(db.now_s()));
-    diesel::insert_into(identity::table)
-        .values((identity::id.eq(ONLY), row))
-        .on_conflict(identity::id)
-        .do_update()
-        .set(row)
-        .execute(db.connection)?;
+    on_either!(db.connection, |inner| {
+        let added = diesel::insert_into(identity::table).values((identity::id.eq(ONLY), row));
+        added.on_conflict(identity::id).do_update().set(row).execute(inner)
+    })?;
     Ok(())
 }
