@@ -144,15 +144,20 @@ fn transaction<T>(
         Connection::Sqlite(inner) => AnsiTransactionManager::begin_transaction_sql(inner, "BEGIN")?,
         // A reader's session is read-only by its settings.
         Connection::Postgres(inner) if pool == Pool::Writer => {
-            AnsiTransactionManager::begin_transaction_sql(inner, "BEGIN ISOLATION LEVEL SERIALIZABLE")?;
+            inner.begin("BEGIN ISOLATION LEVEL SERIALIZABLE")?;
         }
         Connection::Postgres(inner) => {
-            AnsiTransactionManager::begin_transaction_sql(inner, "BEGIN ISOLATION LEVEL REPEATABLE READ")?;
+            inner.begin("BEGIN ISOLATION LEVEL REPEATABLE READ")?;
         }
     }
     match work(connection) {
         Ok(done) => match <Connection as diesel::Connection>::TransactionManager::commit_transaction(connection) {
-            Ok(()) => Ok(done),
+            Ok(()) => {
+                if let Connection::Postgres(inner) = connection {
+                    inner.count_change();
+                }
+                Ok(done)
+            }
             Err(error) if pool == Pool::Writer && is_lost(connection) => Err(StoreError::InDoubt(error.to_string())),
             Err(error) => Err(error.into()),
         },
@@ -208,7 +213,8 @@ pub(crate) fn tables(connection: &mut Connection) -> QueryResult<Vec<String>> {
     }
 }
 
-/// Something that grows with what this connection has changed; `None` where that can't be asked.
+/// Something that grows with what this connection has changed; `None` where that can't be asked. Of a server it is enough that it
+/// commits.
 pub(crate) fn changes(connection: &mut Connection) -> Option<i64> {
     match connection {
         Connection::Sqlite(_) => sqlite::changes(connection),

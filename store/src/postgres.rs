@@ -47,6 +47,10 @@ pub(crate) struct PostgresConnection {
     /// Longest wait for an answer.
     patience: Duration,
     lost: bool,
+    /// The server is there and says nothing: it isn't asked again for the same.
+    silent: bool,
+    /// Where it leads, and for what it was opened.
+    origin: (ServerAddress, Pool),
     changes: i64,
     transactions: AnsiTransactionManager,
     instrumentation: DynInstrumentation,
@@ -61,11 +65,13 @@ impl fmt::Debug for PostgresConnection {
 /// Opens a session for its use.
 pub(crate) fn open(address: &ServerAddress, patience: Duration, pool: Pool) -> Result<PostgresConnection, StoreError> {
     let mut session = connect(address, patience)?;
+    session.origin.1 = pool;
     let settings = match pool {
         Pool::Writer => {
             // A commit is on disk before it is answered, whatever the role's settings are. A server notices within half a minute
             // that this machine is gone, and gives the lock free.
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+             SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout';
              SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;"
         }
         Pool::Reader => "SET default_transaction_read_only = on",
@@ -95,6 +101,8 @@ pub(crate) fn connect(address: &ServerAddress, patience: Duration) -> Result<Pos
         runtime,
         patience,
         lost: false,
+        silent: false,
+        origin: (address.clone(), Pool::Reader),
         changes: 0,
         transactions: AnsiTransactionManager::default(),
         instrumentation: DynInstrumentation::none(),
@@ -191,9 +199,27 @@ impl PostgresConnection {
         self.lost
     }
 
-    /// Statements that changed something, so far.
+    /// Writes that were committed, so far.
     pub(crate) fn changes(&self) -> i64 {
         self.changes
+    }
+
+    pub(crate) fn count_change(&mut self) {
+        self.changes += 1;
+    }
+
+    /// Begins a transaction. A session that was found to have ended meanwhile (a restart of the server) is opened again: nothing
+    /// was asked of it yet.
+    pub(crate) fn begin(&mut self, begin: &str) -> Result<(), StoreError> {
+        match AnsiTransactionManager::begin_transaction_sql(self, begin) {
+            Err(_) if self.lost && !self.silent => {
+                let (address, pool) = self.origin.clone();
+                let changes = self.changes;
+                *self = Self { changes, ..open(&address, self.patience, pool)? };
+                Ok(AnsiTransactionManager::begin_transaction_sql(self, begin)?)
+            }
+            begun => Ok(begun?),
+        }
     }
 
     fn wait<T>(&mut self, call: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>) -> QueryResult<T> {
@@ -202,6 +228,7 @@ impl PostgresConnection {
         }
         let (inner, patience) = (&mut self.inner, self.patience);
         let answered = self.runtime.block_on(async { tokio::time::timeout(patience, call(inner)).await });
+        self.silent = answered.is_err();
         let outcome =
             answered.unwrap_or_else(|_| Err(unanswered(&format!("the server gave no answer within {patience:?}"))));
         self.lost = outcome.as_ref().is_err_and(|error| fault_of(error, &error.to_string()) == Some(Fault::Unreachable));
@@ -234,9 +261,7 @@ impl diesel::Connection for PostgresConnection {
     where
         T: QueryFragment<Pg> + QueryId,
     {
-        let count = self.wait(async |inner| inner.execute_returning_count(Clean(source)).await)?;
-        self.changes += i64::from(count > 0);
-        Ok(count)
+        self.wait(async |inner| inner.execute_returning_count(Clean(source)).await)
     }
 
     fn transaction_state(&mut self) -> &mut <AnsiTransactionManager as TransactionManager<Self>>::TransactionStateData {

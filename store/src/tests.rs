@@ -93,6 +93,7 @@ impl Scratch {
     /// Ends the store and opens it again. Waits for its threads, which nobody joins, by their last word.
     pub(super) async fn reopen(self) -> Self {
         self.store.flush().await.unwrap();
+        self.store.close_for_test().await;
         let Self { dir, store, database } = self;
         drop(store);
         let store = open(&database, dir.path(), |_| {}).unwrap();

@@ -36,8 +36,9 @@ impl Server {
         let mut server = Self { bin: bin.into(), place, port: free_port(), running: None };
         std::os::unix::fs::chown(server.place.path(), Some(65534), Some(65534)).ok();
         let data = server.data();
-        let made = server.command("initdb").args(["-U", "gw", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D"]);
-        let made = made.arg(&data).output().expect("initdb runs");
+        let mut make = server.command("initdb");
+        make.args(["-U", "gw", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D"]).arg(&data);
+        let made = make.output().expect("initdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         server.resume();
         Some(server)
@@ -105,7 +106,7 @@ fn names(daemon: &Daemon) -> Vec<String> {
 }
 
 fn spawns(daemon: &Daemon) -> Vec<Value> {
-    daemon.get("/api/spawns").expect(200).json()["spawns"].as_array().expect("a list").clone()
+    daemon.get("/api/spawn").expect(200).json()["history"].as_array().expect("a list").clone()
 }
 
 fn try_to_register(daemon: &Daemon, name: &str) -> Answer {
@@ -117,7 +118,7 @@ fn try_to_register(daemon: &Daemon, name: &str) -> Answer {
 fn what_was_acknowledged_is_there_after_kill_9_of_the_daemon_and_restarts_of_the_server() {
     let Some(mut server) = Server::start() else { return };
     let setup = server.setup();
-    let gateway = ScriptedGateway::of(Form::P4, "tok-secret");
+    let gateway = ScriptedGateway::of(Form::Protocol4, "tok-secret");
     let mut daemon = setup.start();
     let identity = daemon.get("/api/identity").expect(200).json();
     let id = daemon.register("lab", gateway.port(), "tok-secret");
@@ -152,7 +153,7 @@ fn what_was_acknowledged_is_there_after_kill_9_of_the_daemon_and_restarts_of_the
 #[test]
 fn a_frozen_server_costs_three_seconds_and_no_gateway() {
     let Some(server) = Server::start() else { return };
-    let gateway = ScriptedGateway::of(Form::P4, "tok-secret");
+    let gateway = ScriptedGateway::of(Form::Protocol4, "tok-secret");
     let daemon = server.setup().start();
     let id = daemon.register("lab", gateway.port(), "tok-secret");
     daemon.until_status(id, "online");

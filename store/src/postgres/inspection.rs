@@ -40,7 +40,7 @@ pub fn inspect(
     key: Option<SealingKey>,
 ) -> Result<ServerInspection, StoreError> {
     let mut session = open(address, options.busy_timeout, Pool::Reader)?;
-    let mut look = || -> Result<ServerInspection, StoreError> {
+    let look = || -> Result<ServerInspection, StoreError> {
         let version = lines(&mut session, "SELECT current_setting('server_version') AS line")?.concat();
         let bytes = number(&mut session, "SELECT pg_database_size(current_database()) AS number")?;
         let unsafe_settings = lines(

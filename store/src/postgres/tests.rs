@@ -10,7 +10,6 @@ use gatewarden_protocol::Secret;
 
 use crate::connection::Database;
 use crate::error::StoreError;
-use crate::handle::StoreHandle;
 use crate::postgres::address::ServerAddress;
 use crate::records::NewAgent;
 use crate::tests::{Scratch, new_gateway, new_schema, open, outside, server};
@@ -116,26 +115,32 @@ fn end_sessions(database: &Database) {
 }
 
 #[actix::test]
-async fn sessions_that_the_server_ends_cost_one_job_each() {
+async fn sessions_that_the_server_ends_are_opened_again() {
     let Some(server) = server() else { return };
-    let Database::Server(address) = Database::Server(new_schema(&server)) else { return };
-    let scratch = Scratch::of(Database::Server(address.named("cut-off")), |_| {});
+    let scratch = Scratch::of(Database::Server(new_schema(&server).named("cut-off")), |_| {});
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
+    scratch.store.load_gateways().await.unwrap();
     end_sessions(&scratch.database);
-    let failure = scratch.store.create_gateway(new_gateway("b")).await.unwrap_err();
-    assert_eq!(failure.code, ErrorCode::StoreUnavailable);
-    assert!(failure.message.contains("does not answer"), "{failure}");
-    assert_eq!(scratch.store.last_write_fault(), Some(failure));
     scratch.store.create_gateway(new_gateway("b")).await.unwrap();
-    assert_eq!(scratch.store.last_write_fault(), None);
+    assert_eq!(scratch.store.load_gateways().await.unwrap().len(), 2);
+    // In the middle of a job it is another matter: what it asked before is undone.
+    let database = scratch.database.clone();
+    let broken = scratch.store.write("try this", move |db| {
+        end_sessions(&database);
+        Ok(crate::connection::write_trial(db.connection)?)
+    });
+    let failure = broken.await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::StoreUnavailable);
+    assert!(failure.message.contains("the database server does not answer"), "{failure}");
+    assert_eq!(scratch.store.last_write_fault(), Some(failure));
     scratch.store.try_a_write().await.unwrap();
+    assert_eq!(scratch.store.last_write_fault(), None);
 }
 
 #[actix::test]
 async fn of_a_write_that_was_lost_at_its_commit_nobody_claims_to_know() {
     let Some(server) = server() else { return };
-    let Database::Server(address) = Database::Server(new_schema(&server)) else { return };
-    let scratch = Scratch::of(Database::Server(address.named("lost-at-commit")), |_| {});
+    let scratch = Scratch::of(Database::Server(new_schema(&server).named("lost-at-commit")), |_| {});
     let database = scratch.database.clone();
     let failure = scratch.store.write("try this", move |_| Ok(end_sessions(&database))).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::OutcomeUnknown, "{failure}");
@@ -186,12 +191,11 @@ async fn a_schema_of_another_program_or_of_a_later_release_is_left_alone() {
     let foreign = Scratch::of(Database::Server(new_schema(&server)), |_| {});
     foreign.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')").unwrap();
     let dir = foreign.dir.path().to_owned();
-    let (database, store) = (foreign.database.clone(), foreign.store);
-    drop::<StoreHandle>(store);
+    foreign.store.close_for_test().await;
+    let database = foreign.database.clone();
     let error = open(&database, &dir, |_| {}).unwrap_err();
     assert!(matches!(error, StoreError::TooNew { .. }) && error.exit_code() == 78, "{error}");
-    let Database::Server(other) = Database::Server(new_schema(&server)) else { return };
-    let other = Database::Server(other);
+    let other = Database::Server(new_schema(&server));
     outside(&other, |connection| connection.batch_execute("CREATE TABLE theirs (id INT)")).unwrap();
     let error = open(&other, &dir, |_| {}).unwrap_err();
     assert!(error.to_string().contains("tables of another program") && error.exit_code() == 78, "{error}");
@@ -204,8 +208,8 @@ async fn another_key_does_not_open_a_servers_database() {
     }
     let scratch = Scratch::open();
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
-    let Scratch { store, database, dir } = scratch;
-    drop(store);
+    scratch.store.close_for_test().await;
+    let Scratch { database, dir, .. } = scratch;
     let missing = open(&database, tempfile::tempdir().unwrap().path(), |_| {}).unwrap_err();
     assert!(matches!(missing, StoreError::KeyMissing { .. }), "{missing}");
     let other = tempfile::tempdir().unwrap();

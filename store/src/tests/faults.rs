@@ -149,7 +149,7 @@ async fn too_many_jobs_are_refused_soon_and_say_when_to_try_again() {
 
 #[actix::test]
 async fn an_answer_that_does_not_come_is_given_up_and_its_job_is_not_run_later() {
-    let scratch = Scratch::open_with(|options| options.job_deadline = Duration::from_millis(30));
+    let scratch = Scratch::in_file_with(|options| options.job_deadline = Duration::from_millis(30));
     let release = occupy(&scratch.store, true).await;
     let failure = scratch.store.create_gateway(new_gateway("late")).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::StoreUnavailable);
@@ -195,7 +195,7 @@ async fn a_read_that_takes_too_long_is_given_up() {
 
 #[actix::test]
 async fn a_ping_answers_while_a_job_runs_unless_it_runs_for_too_long() {
-    let scratch = Scratch::open_with(|options| options.stuck_after = Duration::from_millis(200));
+    let scratch = Scratch::in_file_with(|options| options.stuck_after = Duration::from_millis(200));
     let release = occupy(&scratch.store, true).await;
     scratch.store.ping_writer().await.unwrap();
     scratch.store.ping_readers().await.unwrap();

@@ -109,7 +109,7 @@ async fn the_database_itself_refuses_a_second_primary() {
     scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("a") }).await.unwrap();
     scratch.store.create_gateway(new_gateway("b")).await.unwrap();
     let forced = scratch.execute("UPDATE gateways SET is_primary = TRUE");
-    assert!(forced.unwrap_err().to_string().contains("UNIQUE"));
+    assert!(forced.unwrap_err().to_string().to_lowercase().contains("unique"));
 }
 
 #[actix::test]
