@@ -8,8 +8,7 @@ use std::time::Duration;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use gatewarden_core::error::{ErrorCode, Failure};
 
-use crate::postgres::Trouble;
-use crate::queue::in_doubt;
+use crate::postgres::trouble::Trouble;
 use crate::sealing::SealError;
 
 /// What kind of trouble the database is in.
@@ -74,6 +73,18 @@ impl Fault {
             Self::ServerReadOnly => {
                 "Make the server the primary again, or name the primary in store.url and restart the daemon."
             }
+        }
+    }
+}
+
+impl Trouble {
+    /// The same, said of a daemon at work.
+    fn fault(&self) -> Fault {
+        match self {
+            Self::ReadOnly => Fault::ServerReadOnly,
+            Self::InUse(_) => Fault::InUse,
+            Self::Unreachable(_) | Self::Starting(_) | Self::Crowded(_) | Self::Other(_) => Fault::Unreachable,
+            _ => Fault::Refused,
         }
     }
 }
@@ -321,6 +332,12 @@ fn cure_of(error: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => "Make the file system writable, or name another place.",
         _ => "Check that its directory exists, is writable and has free space.",
     }
+}
+
+/// What a caller gets of a write whose end nobody knows.
+pub(crate) fn in_doubt(what: &str) -> Failure {
+    Failure::outcome_unknown(format!("The store began to {what} and has not said in time whether it is done"))
+        .with_retry_after(Duration::from_secs(5))
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use gatewarden_core::error::Failure;
 use gatewarden_core::settings::RetentionSettings;
 use tokio::sync::oneshot;
 
-use crate::connection::{Connection, Database, Pool, read_transaction, write_transaction, write_trial};
+use crate::connection::{Connection, Pool};
+use crate::database::{Database, read_transaction, write_transaction, write_trial};
 use crate::error::StoreError;
 use crate::files::beside;
 use crate::key_file::SealingKey;

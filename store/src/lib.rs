@@ -13,6 +13,7 @@
 
 pub mod batching;
 mod connection;
+mod database;
 mod error;
 mod files;
 pub mod handle;
@@ -29,7 +30,7 @@ mod startup;
 mod tables;
 mod thread;
 
-pub use connection::Database;
+pub use database::Database;
 pub use error::{Fault, StoreError};
 pub use handle::StoreHandle;
 pub use queue::{StoreMetrics, StoreOptions};

@@ -12,14 +12,14 @@ pub mod address;
 pub mod inspection;
 pub(crate) mod start;
 mod tls;
-mod trouble;
+pub mod trouble;
 
 use std::fmt;
 use std::time::Duration;
 
 use diesel::connection::{
-    AnsiTransactionManager, CacheSize, DynInstrumentation, Instrumentation, LoadConnection,
-    SimpleConnection, TransactionManager,
+    AnsiTransactionManager, CacheSize, DynInstrumentation, Instrumentation, LoadConnection, SimpleConnection,
+    TransactionManager,
 };
 use diesel::internal::derives::multiconnection::{AstPassHelper as _, ConnectionSealed, MultiConnectionHelper};
 use diesel::migration::{CREATE_MIGRATIONS_TABLE, MigrationConnection};
@@ -33,8 +33,7 @@ use futures_util::TryStreamExt as _;
 use tokio::runtime::Runtime;
 
 use self::address::ServerAddress;
-pub use self::trouble::Trouble;
-use crate::connection::Pool;
+use self::trouble::Trouble;
 use crate::error::{Fault, StoreError};
 
 /// What the lock is called among those of other programs; the second half of its name is the schema.
@@ -50,7 +49,7 @@ pub(crate) struct PostgresConnection {
     /// The server is there and says nothing: it isn't asked again for the same.
     silent: bool,
     /// Where it leads, and for what it was opened.
-    origin: (ServerAddress, Pool),
+    origin: (ServerAddress, bool),
     changes: i64,
     transactions: AnsiTransactionManager,
     instrumentation: DynInstrumentation,
@@ -62,23 +61,44 @@ impl fmt::Debug for PostgresConnection {
     }
 }
 
+impl Trouble {
+    fn at(self, address: &ServerAddress) -> StoreError {
+        StoreError::Server { place: address.to_string(), trouble: self }
+    }
+
+    /// Why the first questions of a session were not answered.
+    fn of_query(error: &DieselError) -> Self {
+        let words = error.to_string();
+        match fault_of(error, &words) {
+            Some(Fault::Unreachable) => Self::Unreachable(words),
+            Some(Fault::ServerReadOnly) => Self::ReadOnly,
+            _ if words.contains("permission denied") || words.contains("must be owner") => Self::NoRights(words),
+            _ => Self::Other(words),
+        }
+    }
+}
+
 /// Opens a session for its use.
-pub(crate) fn open(address: &ServerAddress, patience: Duration, pool: Pool) -> Result<PostgresConnection, StoreError> {
+pub(crate) fn open(
+    address: &ServerAddress,
+    patience: Duration,
+    writes: bool,
+) -> Result<PostgresConnection, StoreError> {
     let mut session = connect(address, patience)?;
-    session.origin.1 = pool;
-    let settings = match pool {
-        Pool::Writer => {
+    session.origin.1 = writes;
+    let settings = match writes {
+        true => {
             // A commit is on disk before it is answered, whatever the role's settings are. A server notices within half a minute
             // that this machine is gone, and gives the lock free.
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
              SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout';
              SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;"
         }
-        Pool::Reader => "SET default_transaction_read_only = on",
+        false => "SET default_transaction_read_only = on",
     };
     let set = session.batch_execute(settings);
     set.map_err(|error| Trouble::of_query(&error).at(address))?;
-    if pool == Pool::Writer {
+    if writes {
         lock(&mut session, address)?;
     }
     Ok(session)
@@ -102,7 +122,7 @@ pub(crate) fn connect(address: &ServerAddress, patience: Duration) -> Result<Pos
         patience,
         lost: false,
         silent: false,
-        origin: (address.clone(), Pool::Reader),
+        origin: (address.clone(), false),
         changes: 0,
         transactions: AnsiTransactionManager::default(),
         instrumentation: DynInstrumentation::none(),
@@ -213,9 +233,9 @@ impl PostgresConnection {
     pub(crate) fn begin(&mut self, begin: &str) -> Result<(), StoreError> {
         match AnsiTransactionManager::begin_transaction_sql(self, begin) {
             Err(_) if self.lost && !self.silent => {
-                let (address, pool) = self.origin.clone();
+                let (address, writes) = self.origin.clone();
                 let changes = self.changes;
-                *self = Self { changes, ..open(&address, self.patience, pool)? };
+                *self = Self { changes, ..open(&address, self.patience, writes)? };
                 Ok(AnsiTransactionManager::begin_transaction_sql(self, begin)?)
             }
             begun => Ok(begun?),
@@ -231,7 +251,8 @@ impl PostgresConnection {
         self.silent = answered.is_err();
         let outcome =
             answered.unwrap_or_else(|_| Err(unanswered(&format!("the server gave no answer within {patience:?}"))));
-        self.lost = outcome.as_ref().is_err_and(|error| fault_of(error, &error.to_string()) == Some(Fault::Unreachable));
+        self.lost =
+            outcome.as_ref().is_err_and(|error| fault_of(error, &error.to_string()) == Some(Fault::Unreachable));
         outcome
     }
 }

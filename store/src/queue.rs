@@ -31,8 +31,9 @@ use gatewarden_core::error::Failure;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::connection::{Connection, Database, Pool, changes};
-use crate::error::{StoreError, unavailable};
+use crate::connection::{Connection, Pool};
+use crate::database::{Database, changes};
+use crate::error::{StoreError, in_doubt, unavailable};
 use crate::thread::{Activity, Job, Slot, StoreThread, ThreadHealth, WriteFault};
 
 /// Longest wait for admission, whatever the options say.
@@ -334,11 +335,6 @@ impl Queue {
         tracing::error!("{message}");
         unavailable(message)
     }
-}
-
-pub(crate) fn in_doubt(what: &str) -> Failure {
-    Failure::outcome_unknown(format!("The store began to {what} and has not said in time whether it is done"))
-        .with_retry_after(Duration::from_secs(5))
 }
 
 #[cfg(test)]

@@ -19,14 +19,15 @@ use std::path::{Path, PathBuf};
 
 use diesel::prelude::*;
 
-use crate::connection::{Connection, Database, Pool, known_migrations, migrate, on_either, tables, write_transaction};
+use crate::connection::{Connection, Pool, on_either};
+use crate::database::{Database, known_migrations, migrate, tables, write_transaction};
 use crate::error::StoreError;
 use crate::files::{Unfinished, beside, directory_of};
 use crate::key_file::{SealingKey, promote_next};
+use crate::postgres;
 use crate::queue::StoreOptions;
 use crate::schema::meta;
 use crate::sealing::{Place, SealError, Sealer};
-use crate::postgres;
 use crate::sqlite::{self, HEADER};
 
 /// Up to this size the quick check is done at each start: some milliseconds (it reads 250 to 500 MiB a second).
@@ -57,10 +58,7 @@ pub(crate) struct Installation {
 }
 
 /// Checks, migrates and seals; answers what is fixed at the first start, and what seals with the right key.
-pub(crate) fn prepare(
-    options: &StoreOptions,
-    key: SealingKey,
-    ) -> Result<(Installation, Sealer), StoreError> {
+pub(crate) fn prepare(options: &StoreOptions, key: SealingKey) -> Result<(Installation, Sealer), StoreError> {
     let path = match &options.database {
         Database::File(path) => path,
         Database::Server(address) => return postgres::start::prepare(options, address, key),
@@ -73,11 +71,7 @@ pub(crate) fn prepare(
     prepared
 }
 
-fn open(
-    options: &StoreOptions,
-    file: &DatabaseFile,
-    key: SealingKey,
-    ) -> Result<(Installation, Sealer), StoreError> {
+fn open(options: &StoreOptions, file: &DatabaseFile, key: SealingKey) -> Result<(Installation, Sealer), StoreError> {
     let path = &file.path;
     let mut connection = sqlite::open_plain(path, options.busy_timeout)?;
     check_pages(&mut connection, file)?;
@@ -262,8 +256,8 @@ pub(crate) struct Schema {
 
 /// How far the schema is; an error for tables of another program or of a newer release.
 pub(crate) fn schema(connection: &mut Connection, path: &Path) -> Result<Schema, StoreError> {
-    let known = known_migrations(connection)
-        .map_err(|detail| StoreError::NotWritable { path: path.to_path_buf(), detail })?;
+    let known =
+        known_migrations(connection).map_err(|detail| StoreError::NotWritable { path: path.to_path_buf(), detail })?;
     let tables = tables(connection)?;
     if tables.is_empty() {
         return Ok(Schema { applied: Vec::new(), pending: known.len() });

@@ -27,12 +27,13 @@ use diesel::RunQueryDsl as _;
 use diesel::connection::SimpleConnection as _;
 use gatewarden_protocol::Secret;
 
-use super::connection::{Connection, Database};
+use super::connection::Connection;
+use super::database::Database;
 use super::error::StoreError;
 use super::handle::StoreHandle;
+use super::key_file::SealingKey;
 use super::postgres;
 use super::postgres::address::ServerAddress;
-use super::key_file::SealingKey;
 use super::queue::StoreOptions;
 use gatewarden_clock::clock::Clock;
 use gatewarden_core::gateway_record::GatewaySpec;

@@ -11,7 +11,8 @@ use arc_swap::ArcSwapOption;
 use gatewarden_clock::clock::Clock;
 use gatewarden_core::error::Failure;
 
-use crate::connection::{Connection, Database, Pool, in_transaction};
+use crate::connection::{Connection, Pool};
+use crate::database::{Database, in_transaction};
 use crate::error::{Fault, StoreError};
 
 /// A job: gets the thread's connection slot and sends its own answer.

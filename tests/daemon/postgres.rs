@@ -160,7 +160,8 @@ fn a_frozen_server_costs_three_seconds_and_no_gateway() {
     let server_pid = server.running.as_ref().expect("it runs").id();
     let all = |signal: &str| {
         // The server's own processes: one for each session.
-        let sessions = fs::read_to_string(format!("/proc/{server_pid}/task/{server_pid}/children")).expect("its sessions");
+        let sessions =
+            fs::read_to_string(format!("/proc/{server_pid}/task/{server_pid}/children")).expect("its sessions");
         let _ = Command::new("kill").arg(signal).args(sessions.split_whitespace()).status();
         server.signal(signal);
     };
@@ -192,7 +193,8 @@ fn the_commands_know_a_server() {
     let daemon = setup.start();
     daemon.register("lab", 1, "tok");
     assert!(fine(&daemon, &["gateways", "list"]).contains("lab"));
-    let run = |args: &[&str]| setup.clone().only_args(args).run();
+    let state = setup.state().to_string_lossy().into_owned();
+    let run = |args: &[&str]| setup.clone().only_args(&[args, &["--state-dir", &state]].concat()).run();
     let check = run(&["config", "check"]);
     assert_eq!(check.code, Some(0), "{}", check.stderr);
     assert!(check.stdout.contains("store.url") && !check.stdout.contains("pw-secret"), "{}", check.stdout);
@@ -205,5 +207,7 @@ fn the_commands_know_a_server() {
     }
     let identity = run(&["identity"]);
     assert_eq!(identity.code, Some(0), "beside the daemon: {}", identity.stderr);
-    assert!(identity.stdout.contains(daemon.get("/api/identity").expect(200).json()["device_id"].as_str().expect("an id")));
+    assert!(
+        identity.stdout.contains(daemon.get("/api/identity").expect(200).json()["device_id"].as_str().expect("an id"))
+    );
 }

@@ -55,10 +55,8 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
     let new = new.map_err(StartError::from)?;
     let claimed = claim(config)?;
     let stamp = stamp();
-    let done =
-        rekey::rekey(Rekey { state_dir: claimed.path(), database, old, new, stamp: &stamp })?;
-    let mut lines =
-        vec![format!("rekeyed  {} sealed anew in {}", counted(done.count, "secret"), database.display())];
+    let done = rekey::rekey(Rekey { state_dir: claimed.path(), database, old, new, stamp: &stamp })?;
+    let mut lines = vec![format!("rekeyed  {} sealed anew in {}", counted(done.count, "secret"), database.display())];
     if let Some(kept) = &done.kept {
         lines.push(format!(
             "kept     the old key as {}: backups made before open with it alone. Delete it when you need none of them",

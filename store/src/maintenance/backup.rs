@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use diesel::prelude::*;
 
 use super::{LOCK_WAIT, SHORT_LOCK_WAIT};
+use crate::connection::Connection;
+use crate::database::tables;
 use crate::error::StoreError;
 use crate::files::{Unfinished, beside};
 use crate::key_file::SealingKey;
 use crate::schema::gateways;
 use crate::sealing::Sealer;
-use crate::connection::{Connection, tables};
 use crate::sqlite;
 use crate::startup::{self, canary, right_key};
 

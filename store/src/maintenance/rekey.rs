@@ -10,11 +10,12 @@
 use std::path::{Path, PathBuf};
 
 use super::LOCK_WAIT;
+use crate::connection::{Connection, Pool};
+use crate::database::write_transaction;
 use crate::error::StoreError;
 use crate::files::{beside, directory_of, give_to_owner_of_place, keep_as, remove_if_there, sync_directory};
 use crate::key_file::{KEY_FILE_NAME, NEXT_KEY_FILE_NAME, SealingKey, promote_next};
 use crate::sealing::{Place, Sealer};
-use crate::connection::{Connection, Pool, write_transaction};
 use crate::sqlite::{self, TextColumn};
 use crate::startup::{self, CANARY, CANARY_PLACE};
 

@@ -9,17 +9,8 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use url::Url;
 
-use super::tls::Tls;
+use super::tls::{Protection, Tls};
 use super::trouble::Trouble;
-
-/// How a connection is protected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Protection {
-    /// Not at all: for this machine, or a network that protects by itself.
-    Plain,
-    /// TLS, and the server's certificate is checked: by the authorities of this file, or by those of the system.
-    Tls { authorities: Option<PathBuf> },
-}
 
 /// Where a PostgreSQL is. It is shown without its password.
 #[derive(Clone)]
@@ -84,11 +75,20 @@ impl ServerAddress {
             match name.as_ref() {
                 "sslmode" => mode = Some(value.into_owned()),
                 "sslrootcert" => authorities = Some(PathBuf::from(value.into_owned())),
-                "application_name" | "options" | "host" | "hostaddr" | "port" | "user" | "password" | "dbname"
+                "application_name"
+                | "options"
+                | "host"
+                | "hostaddr"
+                | "port"
+                | "user"
+                | "password"
+                | "dbname"
                 | "target_session_attrs" => {
                     kept.append_pair(&name, &value);
                 }
-                _ => return Err("has a parameter that is not known; docs/postgresql.md lists those that are".to_owned()),
+                _ => {
+                    return Err("has a parameter that is not known; docs/postgresql.md lists those that are".to_owned());
+                }
             }
         }
         // The other reader knows %20 and not + for a space.

@@ -1,9 +1,11 @@
 //! A server's database, looked at and not changed: for `gatewarden doctor`.
 
-use super::address::{Protection, ServerAddress};
+use super::address::ServerAddress;
+use super::tls::Protection;
 use super::trouble::Trouble;
 use super::{lines, number, open};
-use crate::connection::{Connection, Pool, tables};
+use crate::connection::Connection;
+use crate::database::tables;
 use crate::error::StoreError;
 use crate::key_file::SealingKey;
 use crate::queue::StoreOptions;
@@ -39,7 +41,7 @@ pub fn inspect(
     address: &ServerAddress,
     key: Option<SealingKey>,
 ) -> Result<ServerInspection, StoreError> {
-    let mut session = open(address, options.busy_timeout, Pool::Reader)?;
+    let mut session = open(address, options.busy_timeout, false)?;
     let look = || -> Result<ServerInspection, StoreError> {
         let version = lines(&mut session, "SELECT current_setting('server_version') AS line")?.concat();
         let bytes = number(&mut session, "SELECT pg_database_size(current_database()) AS number")?;
@@ -49,10 +51,9 @@ pub fn inspect(
              WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name",
         )?;
         let has_gateways = super::tables(&mut session)?.iter().any(|table| table == "gateways");
-        let gateways =
-            if has_gateways { number(&mut session, "SELECT COUNT(*) AS number FROM gateways")? } else { 0 };
+        let gateways = if has_gateways { number(&mut session, "SELECT COUNT(*) AS number FROM gateways")? } else { 0 };
         let place = options.database.place();
-        let mut connection = Connection::Postgres(open(address, options.busy_timeout, Pool::Reader)?);
+        let mut connection = Connection::Postgres(open(address, options.busy_timeout, false)?);
         let found = tables(&mut connection)?;
         if !found.is_empty() && !found.iter().any(|table| table == "__diesel_schema_migrations") {
             return Err(Trouble::Foreign.at(address));

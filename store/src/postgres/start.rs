@@ -15,7 +15,8 @@ use diesel::Connection as _;
 use super::address::ServerAddress;
 use super::trouble::Trouble;
 use super::{PostgresConnection, connect, lines, number, open, unlock};
-use crate::connection::{Connection, Pool, migrate, tables, write_transaction};
+use crate::connection::Connection;
+use crate::database::{migrate, tables, write_transaction};
 use crate::error::StoreError;
 use crate::key_file::SealingKey;
 use crate::queue::StoreOptions;
@@ -48,10 +49,10 @@ fn prepare_here(
     address: &ServerAddress,
     key: SealingKey,
 ) -> Result<(Installation, Sealer), StoreError> {
-    let (session, is_ours) = match open(address, options.busy_timeout, Pool::Writer) {
+    let (session, is_ours) = match open(address, options.busy_timeout, true) {
         Ok(session) => (session, true),
         Err(StoreError::Server { trouble: Trouble::InUse(_), .. }) if options.beside_another => {
-            (open(address, options.busy_timeout, Pool::Reader)?, false)
+            (open(address, options.busy_timeout, false)?, false)
         }
         Err(error) => return Err(error),
     };

@@ -8,7 +8,7 @@ use gatewarden_core::error::ErrorCode;
 use gatewarden_core::gateway_record::GatewaySpec;
 use gatewarden_protocol::Secret;
 
-use crate::connection::Database;
+use crate::database::Database;
 use crate::error::StoreError;
 use crate::postgres::address::ServerAddress;
 use crate::records::NewAgent;
@@ -127,7 +127,7 @@ async fn sessions_that_the_server_ends_are_opened_again() {
     let database = scratch.database.clone();
     let broken = scratch.store.write("try this", move |db| {
         end_sessions(&database);
-        Ok(crate::connection::write_trial(db.connection)?)
+        Ok(crate::database::write_trial(db.connection)?)
     });
     let failure = broken.await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::StoreUnavailable);

@@ -1,6 +1,7 @@
 //! TLS towards a server: rustls, always with a checked certificate.
 
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,8 +14,16 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::address::Protection;
 use super::trouble::Trouble;
+
+/// How a connection is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Protection {
+    /// Not at all: for this machine, or a network that protects by itself.
+    Plain,
+    /// TLS, and the server's certificate is checked: by the authorities of this file, or by those of the system.
+    Tls { authorities: Option<PathBuf> },
+}
 
 /// Makes the TLS of a connection; never asked for any where the connection is plain.
 #[derive(Clone)]
@@ -96,7 +105,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> tokio_postgres::tls::TlsStream for Prote
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Protected<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }

@@ -3,12 +3,7 @@
 use std::error::Error as _;
 use std::fmt;
 
-use diesel::result::Error as DieselError;
 use tokio_postgres::error::SqlState;
-
-use super::address::ServerAddress;
-use super::fault_of;
-use crate::error::{Fault, StoreError};
 
 /// Why a server's database can't be used. Texts are the server's words, or the system's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +29,6 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub(super) fn at(self, address: &ServerAddress) -> StoreError {
-        StoreError::Server { place: address.to_string(), trouble: self }
-    }
-
     /// Why nobody was let in.
     pub(super) fn of_login(error: &tokio_postgres::Error) -> Self {
         let words = chain(error);
@@ -63,17 +54,6 @@ impl Trouble {
         }
     }
 
-    /// Why the first questions of a session were not answered.
-    pub(super) fn of_query(error: &DieselError) -> Self {
-        let words = error.to_string();
-        match fault_of(error, &words) {
-            Some(Fault::Unreachable) => Self::Unreachable(words),
-            Some(Fault::ServerReadOnly) => Self::ReadOnly,
-            _ if words.contains("permission denied") || words.contains("must be owner") => Self::NoRights(words),
-            _ => Self::Other(words),
-        }
-    }
-
     /// 78 where a person must change something first; else 1: it may be over by itself.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -84,16 +64,6 @@ impl Trouble {
             | Self::InUse(_)
             | Self::Other(_) => 1,
             _ => 78,
-        }
-    }
-
-    /// The same, said of a daemon at work.
-    pub(crate) fn fault(&self) -> Fault {
-        match self {
-            Self::ReadOnly => Fault::ServerReadOnly,
-            Self::InUse(_) => Fault::InUse,
-            Self::Unreachable(_) | Self::Starting(_) | Self::Crowded(_) | Self::Other(_) => Fault::Unreachable,
-            _ => Fault::Refused,
         }
     }
 }

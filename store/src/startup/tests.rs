@@ -183,7 +183,7 @@ async fn before_an_upgrade_a_copy_is_kept_in_the_place_of_the_one_before() {
     let dir = scratch.dir;
     let path = |name: &str| dir.path().join(name);
     let mut outsider = SqliteConnection::establish(path("gatewarden.db").to_str().unwrap()).unwrap();
-    let newest = outsider.revert_last_migration(crate::connection::SQLITE_MIGRATIONS).unwrap().to_string();
+    let newest = outsider.revert_last_migration(crate::database::SQLITE_MIGRATIONS).unwrap().to_string();
     drop(outsider);
     let (ours, not_ours) = ("gatewarden.db.before-0.0.1", "gatewarden.db.before-restore-20260101T000000Z");
     fs::write(path(ours), "of an earlier upgrade").unwrap();
@@ -214,7 +214,7 @@ async fn without_room_for_a_copy_there_is_no_upgrade() {
     let dir = scratch.dir;
     let database = dir.path().join("gatewarden.db");
     let mut outsider = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
-    outsider.revert_last_migration(crate::connection::SQLITE_MIGRATIONS).unwrap();
+    outsider.revert_last_migration(crate::database::SQLITE_MIGRATIONS).unwrap();
     drop(outsider);
     // Its place can't be had.
     fs::create_dir(dir.path().join(concat!("gatewarden.db.before-", env!("CARGO_PKG_VERSION")))).unwrap();

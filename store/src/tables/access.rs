@@ -71,8 +71,7 @@ impl StoreHandle {
     /// Stores a key.
     pub async fn insert_key(&self, new: NewApiKey) -> Result<ApiKey, Failure> {
         self.write("store the API key", move |db| {
-            let added = diesel::insert_into(api_keys::table)
-                .values((&new, api_keys::created_at.eq(db.now_s())));
+            let added = diesel::insert_into(api_keys::table).values((&new, api_keys::created_at.eq(db.now_s())));
             Ok(on_either!(db.connection, |inner| added.returning(ApiKey::as_returning()).get_result(inner))?)
         })
         .await

@@ -14,7 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::agents::{self, AgentRecord, MainAgent};
-use crate::connection::{is_taken, on_either};
+use crate::connection::on_either;
+use crate::database::is_taken;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle};
 use crate::schema::gateways;
@@ -320,13 +321,12 @@ impl StoreHandle {
             if !present.provisioning && present.gateway_agent_id.as_ref() == Some(&main.agent_id) {
                 return Ok(Some(MainRecorded { record: present, agent }));
             }
-            let changed = diesel::update(gateways::table.find(id.0))
-                .set((
-                    gateways::gateway_agent_id.eq(&main.agent_id),
-                    gateways::provisioning.eq(false),
-                    gateways::updated_at.eq(db.now_s()),
-                    gateways::revision.eq(gateways::revision + 1),
-                ));
+            let changed = diesel::update(gateways::table.find(id.0)).set((
+                gateways::gateway_agent_id.eq(&main.agent_id),
+                gateways::provisioning.eq(false),
+                gateways::updated_at.eq(db.now_s()),
+                gateways::revision.eq(gateways::revision + 1),
+            ));
             let row: Row = on_either!(db.connection, |inner| changed.returning(Row::as_returning()).get_result(inner))?;
             Ok(Some(MainRecorded { record: row.into_record(db.sealer), agent }))
         })
@@ -369,13 +369,12 @@ fn insert(db: &mut Db<'_>, spec: GatewaySpec, provisioning: bool) -> Result<Gate
     let uuid = uuid::Uuid::new_v4().to_string();
     let name = spec.name.clone();
     let columns = Columns::of(spec.into(), &uuid, db)?;
-    let added = diesel::insert_into(gateways::table)
-        .values((
-            columns,
-            gateways::uuid.eq(&uuid),
-            gateways::provisioning.eq(provisioning),
-            gateways::created_at.eq(db.now_s()),
-        ));
+    let added = diesel::insert_into(gateways::table).values((
+        columns,
+        gateways::uuid.eq(&uuid),
+        gateways::provisioning.eq(provisioning),
+        gateways::created_at.eq(db.now_s()),
+    ));
     let row: Row = on_either!(db.connection, |inner| added.returning(Row::as_returning()).get_result(inner))
         .map_err(|error| or_taken(error, &name))?;
     Ok(row.into_record(db.sealer))
@@ -385,13 +384,13 @@ fn insert(db: &mut Db<'_>, spec: GatewaySpec, provisioning: bool) -> Result<Gate
 fn demote(db: &mut Db<'_>, except: Option<GatewayId>) -> Result<Option<GatewayRecord>, StoreError> {
     let spared = except.map_or(0, |id| id.0);
     let others = gateways::table.filter(gateways::is_primary.eq(true)).filter(gateways::id.ne(spared));
-    let changed = diesel::update(others)
-        .set((
-            gateways::is_primary.eq(false),
-            gateways::revision.eq(gateways::revision + 1),
-            gateways::updated_at.eq(db.now_s()),
-        ));
-    let row: Option<Row> = on_either!(db.connection, |inner| changed.returning(Row::as_returning()).get_result(inner)).optional()?;
+    let changed = diesel::update(others).set((
+        gateways::is_primary.eq(false),
+        gateways::revision.eq(gateways::revision + 1),
+        gateways::updated_at.eq(db.now_s()),
+    ));
+    let row: Option<Row> =
+        on_either!(db.connection, |inner| changed.returning(Row::as_returning()).get_result(inner)).optional()?;
     Ok(row.map(|row| row.into_record(db.sealer)))
 }
 

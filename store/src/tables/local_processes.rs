@@ -59,7 +59,8 @@ impl StoreHandle {
                 local_processes::updated_at.eq(db.now_s()),
             );
             on_either!(db.connection, |inner| {
-                let added = diesel::insert_into(local_processes::table).values((local_processes::gateway_id.eq(id.0), row));
+                let added =
+                    diesel::insert_into(local_processes::table).values((local_processes::gateway_id.eq(id.0), row));
                 added.on_conflict(local_processes::gateway_id).do_update().set(row).execute(inner)
             })?;
             Ok(())

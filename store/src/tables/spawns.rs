@@ -210,23 +210,22 @@ fn insert(db: &mut Db<'_>, spec: &SpawnSpec, text: &Secret) -> Result<SpawnRecor
         .sealer
         .seal(request_place(&spawn_id), text.expose().as_bytes())
         .map_err(|error| StoreError::Sealed { what: "the spawn's request cannot be sealed", error })?;
-    let added = diesel::insert_into(spawns::table)
-        .values((
-            spawns::spawn_id.eq(&spawn_id),
-            spawns::created_at_ms.eq(db.now_ms),
-            spawns::updated_at_ms.eq(db.now_ms),
-            spawns::kind.eq(spec.kind.as_str()),
-            spawns::request.eq(request),
-            spawns::summary.eq(cut_text(&spec.summary, LONGEST_SUMMARY)),
-            spawns::model.eq(&spec.model),
-            spawns::gateway_id.eq(spec.gateway_id.map(|id| id.0)),
-            spawns::gateway_name.eq(&spec.gateway_name),
-            spawns::route.eq(&spec.route),
-            spawns::agent.eq(&spec.agent),
-            spawns::label.eq(&spec.label),
-            spawns::state.eq(SpawnState::Recorded.as_str()),
-            spawns::key_id.eq(spec.key_id),
-        ));
+    let added = diesel::insert_into(spawns::table).values((
+        spawns::spawn_id.eq(&spawn_id),
+        spawns::created_at_ms.eq(db.now_ms),
+        spawns::updated_at_ms.eq(db.now_ms),
+        spawns::kind.eq(spec.kind.as_str()),
+        spawns::request.eq(request),
+        spawns::summary.eq(cut_text(&spec.summary, LONGEST_SUMMARY)),
+        spawns::model.eq(&spec.model),
+        spawns::gateway_id.eq(spec.gateway_id.map(|id| id.0)),
+        spawns::gateway_name.eq(&spec.gateway_name),
+        spawns::route.eq(&spec.route),
+        spawns::agent.eq(&spec.agent),
+        spawns::label.eq(&spec.label),
+        spawns::state.eq(SpawnState::Recorded.as_str()),
+        spawns::key_id.eq(spec.key_id),
+    ));
     let row: Row = on_either!(db.connection, |inner| added.returning(Row::as_returning()).get_result(inner))?;
     Ok(row.into())
 }
@@ -267,22 +266,22 @@ fn carry_out(
     SpawnStep { spawn_id, to, change }: &SpawnStep,
 ) -> Result<Option<SpawnRecord>, StoreError> {
     let legal = from.iter().filter(|earlier| to.may_follow(**earlier)).map(|earlier| earlier.as_str());
-    let moved =
-        diesel::update(spawns::table.filter(spawns::spawn_id.eq(spawn_id)).filter(spawns::state.eq_any(legal)))
-            .set((
-                spawns::state.eq(to.as_str()),
-                spawns::updated_at_ms.eq(db.now_ms),
-                change.gateway.as_ref().map(|(id, name)| (spawns::gateway_id.eq(id.0), spawns::gateway_name.eq(name))),
-                change.session_key.as_ref().map(|key| spawns::session_key.eq(key)),
-                change.run_id.as_ref().map(|id| spawns::run_id.eq(id)),
-                change.pid.map(|pid| spawns::pid.eq(pid)),
-                change.result.as_ref().map(|result| spawns::result.eq(json_text(result, LARGEST_RESULT))),
-                change.error_code.as_ref().map(|code| spawns::error_code.eq(code)),
-                change.error.as_ref().map(|text| spawns::error.eq(cut_text(text, LONGEST_ERROR))),
-                change.reason.as_ref().map(|text| spawns::reason.eq(cut_text(text, LONGEST_REASON))),
-                to.is_final().then(|| spawns::completed_at_ms.eq(db.now_ms)),
-            ));
-    let moved: Option<Row> = on_either!(db.connection, |inner| moved.returning(Row::as_returning()).get_result(inner)).optional()?;
+    let moved = diesel::update(spawns::table.filter(spawns::spawn_id.eq(spawn_id)).filter(spawns::state.eq_any(legal)))
+        .set((
+            spawns::state.eq(to.as_str()),
+            spawns::updated_at_ms.eq(db.now_ms),
+            change.gateway.as_ref().map(|(id, name)| (spawns::gateway_id.eq(id.0), spawns::gateway_name.eq(name))),
+            change.session_key.as_ref().map(|key| spawns::session_key.eq(key)),
+            change.run_id.as_ref().map(|id| spawns::run_id.eq(id)),
+            change.pid.map(|pid| spawns::pid.eq(pid)),
+            change.result.as_ref().map(|result| spawns::result.eq(json_text(result, LARGEST_RESULT))),
+            change.error_code.as_ref().map(|code| spawns::error_code.eq(code)),
+            change.error.as_ref().map(|text| spawns::error.eq(cut_text(text, LONGEST_ERROR))),
+            change.reason.as_ref().map(|text| spawns::reason.eq(cut_text(text, LONGEST_REASON))),
+            to.is_final().then(|| spawns::completed_at_ms.eq(db.now_ms)),
+        ));
+    let moved: Option<Row> =
+        on_either!(db.connection, |inner| moved.returning(Row::as_returning()).get_result(inner)).optional()?;
     Ok(moved.map(SpawnRecord::from))
 }
 

@@ -218,8 +218,7 @@ async fn signs_of_life_move_forward_and_a_gateway_speaks_for_its_own_agents_alon
 async fn a_malformed_configuration_costs_itself_only() {
     let scratch = Scratch::open();
     scratch.store.create_agent(NewAgent::manual("a")).await.unwrap();
-    scratch.execute("UPDATE agents SET config = '[', status = 'new', source = 'new'")
-        .unwrap();
+    scratch.execute("UPDATE agents SET config = '[', status = 'new', source = 'new'").unwrap();
     let read = find(&scratch, "a").await;
     assert_eq!((read.config, read.status, read.source), (json!({}), AgentStatus::Offline, AgentSource::Manual));
 }

@@ -7,7 +7,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
 use diesel_migrations::MigrationHarness;
 
-use crate::connection::{Connection, Database, POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS as MIGRATIONS};
+use crate::connection::Connection;
+use crate::database::{Database, POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS as MIGRATIONS};
 
 /// Table -> columns as (name, type in schema.rs, nullable).
 type Schema = BTreeMap<String, Vec<(String, String, bool)>>;
@@ -111,8 +112,15 @@ fn schema_rs_is_what_the_migrations_make_on_a_server() {
         }
     }
     for line in columns {
-        let kinds = [("bigint", "BigInt"), ("integer", "Integer"), ("text", "Text"), ("boolean", "Bool"), ("double precision", "Double")];
-        let kind = kinds.iter().find(|(theirs, _)| line.contains(&format!(" {theirs} "))).unwrap_or_else(|| panic!("{line}"));
+        let kinds = [
+            ("bigint", "BigInt"),
+            ("integer", "Integer"),
+            ("text", "Text"),
+            ("boolean", "Bool"),
+            ("double precision", "Double"),
+        ];
+        let kind =
+            kinds.iter().find(|(theirs, _)| line.contains(&format!(" {theirs} "))).unwrap_or_else(|| panic!("{line}"));
         found.insert(line.replacen(&format!(" {} ", kind.0), &format!(" {} ", kind.1), 1));
     }
     assert_eq!(found, written);
@@ -123,7 +131,10 @@ fn schema_rs_is_what_the_migrations_make_on_a_server() {
 fn the_migrations_of_both_databases_end_with_the_same() {
     let newest = |dir: &str| {
         let place = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations").join(dir);
-        std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()[..17].to_owned()).max()
+        std::fs::read_dir(place)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap()[..17].to_owned())
+            .max()
     };
     assert_eq!(newest("sqlite"), newest("postgres"));
 }
