@@ -11,6 +11,7 @@ mod either {
 
     /// A connection to the database.
     #[derive(diesel::MultiConnection)]
+    #[expect(clippy::large_enum_variant, reason = "there is one for each thread of the store")]
     pub enum EitherConnection {
         Sqlite(SqliteConnection),
         Postgres(PostgresConnection),

@@ -1,5 +1,5 @@
 //! Tests of the store on real time (sync arbiters and a paused clock don't mix), each with a database of its own: a file, or where
-//! GATEWARDEN_TEST_POSTGRES names a server (`.ci/postgres` does) a schema there. What is about files is always tried on one.
+//! TEST_POSTGRES names a server (`.ci/postgres` does) a schema there. What is about files is always tried on one.
 
 mod access;
 mod agents;
@@ -125,7 +125,7 @@ impl Scratch {
 
 /// The server that tests may use.
 pub(super) fn server() -> Option<String> {
-    std::env::var("GATEWARDEN_TEST_POSTGRES").ok().filter(|url| !url.is_empty())
+    std::env::var("TEST_POSTGRES").ok().filter(|url| !url.is_empty())
 }
 
 /// An empty schema of a server, which is to its tables as a database of their own.

@@ -1,4 +1,4 @@
-//! The daemon with its database on a PostgreSQL. Only where GATEWARDEN_TEST_POSTGRES_BIN names the folder of initdb and postgres, as
+//! The daemon with its database on a PostgreSQL. Only where TEST_POSTGRES_BIN names the folder of initdb and postgres, as
 //! `.ci/postgres` does; else each test says that it was skipped.
 
 use std::fs;
@@ -28,7 +28,7 @@ struct Server {
 
 impl Server {
     fn start() -> Option<Self> {
-        let Some(bin) = std::env::var_os("GATEWARDEN_TEST_POSTGRES_BIN") else {
+        let Some(bin) = std::env::var_os("TEST_POSTGRES_BIN") else {
             eprintln!("SKIPPED: no PostgreSQL; run it by .ci/postgres");
             return None;
         };

@@ -15,7 +15,7 @@ use super::trouble::Trouble;
 /// Where a PostgreSQL is. It is shown without its password.
 #[derive(Clone)]
 pub struct ServerAddress {
-    config: Config,
+    config: Box<Config>,
     pub(super) protection: Protection,
 }
 
@@ -115,7 +115,7 @@ impl ServerAddress {
             Some(_) => return Err("has an unknown sslmode; it must be verify-full, require or disable".to_owned()),
         };
         config.ssl_mode(if protection == Protection::Plain { SslMode::Disable } else { SslMode::Require });
-        Ok(Self { config, protection })
+        Ok(Self { config: Box::new(config), protection })
     }
 
     /// Connects and logs in. Without a limit of time.

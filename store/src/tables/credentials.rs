@@ -24,21 +24,17 @@ fn token_place(address: &str) -> Place<'_> {
 impl StoreHandle {
     /// The 32-byte seed of this installation's device identity: drawn and committed at the first call, the same ever after.
     pub async fn load_or_create_device_seed(&self) -> Result<Zeroizing<[u8; 32]>, Failure> {
-        self.write("load the device identity", |db| {
-            let broken = |error| StoreError::Sealed { what: "the stored device identity does not open", error };
-            let sealed = identity::table.find(ONLY).select(identity::seed);
-            let sealed: Option<String> = sealed.first(db.connection).optional()?;
-            let mut seed = Zeroizing::new([0_u8; 32]);
-            if let Some(sealed) = sealed {
-                let opened = db.sealer.open(SEED, &sealed).map_err(broken)?;
-                if opened.len() != seed.len() {
-                    return Err(broken(SealError::NotAnEnvelope));
-                }
-                seed.copy_from_slice(&opened);
-            } else {
-                getrandom::fill(seed.as_mut_slice()).map_err(|_| broken(SealError::CannotSeal))?;
-                replace_seed(db, &seed)?;
+        // Most often it is there, and reading it needs nobody's leave to write.
+        if let Some(seed) = self.read("load the device identity", stored_seed).await? {
+            return Ok(seed);
+        }
+        self.write("make the device identity", |db| {
+            if let Some(seed) = stored_seed(db)? {
+                return Ok(seed);
             }
+            let mut seed = Zeroizing::new([0_u8; 32]);
+            getrandom::fill(seed.as_mut_slice()).map_err(|_| broken_seed(SealError::CannotSeal))?;
+            replace_seed(db, &seed)?;
             Ok(seed)
         })
         .await
@@ -122,6 +118,23 @@ impl StoreHandle {
         self.write("store what is known of the wall clock", move |db| Ok(set(db.connection, STEADY_TIME, &steady)?))
             .await
     }
+}
+
+fn broken_seed(error: SealError) -> StoreError {
+    StoreError::Sealed { what: "the stored device identity does not open", error }
+}
+
+fn stored_seed(db: &mut Db<'_>) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {
+    let sealed = identity::table.find(ONLY).select(identity::seed);
+    let sealed: Option<String> = sealed.first(db.connection).optional()?;
+    let Some(sealed) = sealed else { return Ok(None) };
+    let opened = db.sealer.open(SEED, &sealed).map_err(broken_seed)?;
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    if opened.len() != seed.len() {
+        return Err(broken_seed(SealError::NotAnEnvelope));
+    }
+    seed.copy_from_slice(&opened);
+    Ok(Some(seed))
 }
 
 fn replace_seed(db: &mut Db<'_>, seed: &[u8; 32]) -> Result<(), StoreError> {
