@@ -32,12 +32,12 @@ pub(in crate::cli) fn restore(args: &RestoreArgs) -> u8 {
 }
 
 fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
+    let database = file(config)?;
     if !args.from.is_file() {
         let sentence = format!("There is no file {}. Nothing was changed.", args.from.display());
         return Err(CliError::new(sentence));
     }
     let named = args.key.as_deref();
-    let database = file(config)?;
     let wanted = key(config, named)?;
     let present = key(config, None)?;
     // A credential is not ours to replace; with the right key in it already, there is nothing to replace.
