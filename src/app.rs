@@ -259,12 +259,13 @@ impl App {
             log_relay: BoundedSender::new("relay of log entries", log_relay.recipient(), RELAYS),
             audit: audit.clone(),
             store: store.clone(),
+            health_log: health_log.clone(),
             agents,
             agent_sync: BoundedSender::new("sync of agents", agent_sync.clone().recipient(), SYNCS),
             processes: BoundedSender::new("processes", processes.clone().recipient(), PROCESS_ORDERS),
             process_settings: config.processes.clone(),
             direct: DirectSender::new(&direct, config.work.heartbeat_timeout),
-            keys: Keyring::open(&store, admin_key.key()).await?,
+            keys: Keyring::open(&store, admin_key.key(), admin_key.origin()).await?,
             metrics: metrics.clone(),
             identity: installation,
             clock: clock.clone(),
@@ -273,6 +274,7 @@ impl App {
         };
         let server =
             crate::http::serve(http, state, listener).map_err(|source| StartError::Listen { address, source })?;
+        state_dir.note_address(address);
         backups::start(config, &store, &clock, &metrics);
         readiness.set_ready();
         Ok(Self {

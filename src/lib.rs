@@ -1,6 +1,7 @@
 //! The daemon: configuration, telemetry, the HTTP front and the command line around the actor tree.
 
 mod app;
+mod check;
 pub mod cli;
 mod config;
 mod event_stream;

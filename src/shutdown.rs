@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use gatewarden_actors::clock_watch;
 use gatewarden_actors::event_hub::messages::EndStreams;
 use gatewarden_actors::notifier::EndLooks;
 use gatewarden_actors::processes::messages::EndProcess;
@@ -116,6 +117,9 @@ pub(crate) async fn drain(app: &mut App) -> bool {
     let flushed = within("the store", STORE, async {
         health_log.flush().await;
         audit.flush().await;
+        if let Err(failure) = clock_watch::remember(&app.clock, &store).await {
+            tracing::debug!(%failure, "the time of the stop is not stored");
+        }
         store.flush().await
     });
     let saved = match flushed.await {

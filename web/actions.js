@@ -12,6 +12,28 @@ import { serverNow } from "./time.js";
 
 /** @typedef {import("./types.js").Row} Row */
 
+/** What is loaded when it is wanted. @template T @param {() => Promise<T>} load @param {(module: T) => void} use */
+async function withModule(load, use) {
+  let loaded;
+  try {
+    loaded = await load();
+  } catch {
+    return say("This could not be loaded: the daemon is away, or another release of it runs. Reload the page.", "bad");
+  }
+  use(loaded);
+}
+
+const loadForm = () => import("./pages/gateway_form.js");
+
+export function addGateway() {
+  withModule(loadForm, (form) => form.addGateway());
+}
+
+/** Actions for several gateways. @param {(module: typeof import("./pages/gateway_bulk.js")) => void} use */
+export function loadBulk(use) {
+  withModule(() => import("./pages/gateway_bulk.js"), use);
+}
+
 /** When the next check may come (ms), and whether one is under way. */
 export const checks = signal({ nextAt: 0, isRunning: false });
 
@@ -158,10 +180,10 @@ export function askToDelete(row, then) {
 /**
  * What the session's role may do with a gateway: a name, what it does, and whether it is dangerous.
  * @param {Row} row
- * @param {{edit: (row: Row) => void, deleted?: () => void}} more
+ * @param {() => void} [deleted] After it was deleted.
  * @returns {{name: string, run: () => void, danger?: boolean}[]}
  */
-export function actionsOf(row, { edit, deleted }) {
+export function actionsOf(row, deleted) {
   /** @type {{name: string, run: () => void, danger?: boolean}[]} */
   const actions = [
     {
@@ -179,19 +201,19 @@ export function actionsOf(row, { edit, deleted }) {
       name: row.drained ? "Undrain: let it take work again" : "Drain: give it no new work",
       run: () => drain(row),
     });
-    actions.push({ name: "Edit…", run: () => edit(row) });
+    actions.push({ name: "Edit…", run: () => withModule(loadForm, (form) => form.editGateway(row)) });
     actions.push({ name: "Delete…", run: () => askToDelete(row, deleted), danger: true });
   }
   return actions;
 }
 
-/** The actions of a gateway in a dialog. @param {Row} row @param {{edit: (row: Row) => void}} more */
-export function openActions(row, more) {
+/** The actions of a gateway in a dialog. @param {Row} row */
+export function openActions(row) {
   openDialog(row.name, () =>
     h(
       "div",
       { class: "menu" },
-      actionsOf(row, more).map(({ name, run, danger }) =>
+      actionsOf(row).map(({ name, run, danger }) =>
         h("button", { key: name, type: "button", class: danger ? "danger" : "", onClick: run }, name),
       ),
       !may("admin") && h("p", { class: "quiet" }, "Changing and deleting gateways needs a key with the role admin."),

@@ -87,17 +87,47 @@ export async function request(method, path, { body, headers = {}, signal: ended 
       throw ended?.aborted ? error : new Unanswered(isWrite, patience.aborted);
     })
     .finally(() => pending.delete(sent));
-  let answer = null;
+  if (response.ok || response.status === 304)
+    return { status: response.status, body: bodyOf(response, text), headers: response.headers };
+  throw refusalOf(response, text);
+}
+
+/** @param {Response} response @param {string} text */
+function bodyOf(response, text) {
   try {
-    answer = text ? JSON.parse(text) : null;
+    return text ? JSON.parse(text) : null;
   } catch {
     throw new Refusal(response.status, { error: "The answer is not the daemon's: is a proxy in between?" }, null);
   }
-  if (response.ok || response.status === 304)
-    return { status: response.status, body: answer, headers: response.headers };
+}
+
+/** @param {Response} response @param {string} text */
+function refusalOf(response, text) {
+  const body = bodyOf(response, text);
   if (response.status === 401) sessionEnded.value = true;
   const after = Number(response.headers.get("Retry-After"));
-  throw new Refusal(response.status, answer, after > 0 ? after : null);
+  return new Refusal(response.status, body, after > 0 ? after : null);
+}
+
+/** An answer of many lines of JSON, each taken when it comes. @param {string} path @param {unknown} body @param {(line: any) => void} take @param {AbortSignal} ended */
+export async function postLines(path, body, take, ended) {
+  try {
+    const headers = { "Content-Type": "application/json" };
+    const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: ended });
+    if (!response.ok || !response.body) throw refusalOf(response, await response.text());
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) take(JSON.parse(line));
+    }
+  } catch (error) {
+    throw error instanceof Refusal || ended.aborted ? error : new Unanswered(false, false);
+  }
 }
 
 /** @param {string} path @param {AbortSignal} [ended] */

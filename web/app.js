@@ -63,6 +63,8 @@ function followLink(event) {
     event.altKey
   )
     return;
+  // A place within this page.
+  if (anchor.getAttribute("href")?.startsWith("#")) return;
   if (anchor.target || anchor.origin !== location.origin || !PAGES.some((page) => page.path.test(anchor.pathname)))
     return;
   event.preventDefault();
@@ -258,6 +260,17 @@ function Here() {
 
 let firstPath = location.pathname;
 
+/** What last had the focus, and the buttons that it was among. @type {{element: Element, group: Element | null} | null} */
+let focused = null;
+
+/** Whoever works without a mouse goes on where what had the focus was, though it is no more: else at the title. */
+function keepFocus() {
+  if (!focused || focused.element.isConnected || document.activeElement !== document.body) return;
+  const next = focused.group?.isConnected ? focused.group.querySelector("button, a") : null;
+  const place = next ?? document.querySelector("dialog[open] h2, h1");
+  if (place instanceof HTMLElement) place.focus({ preventScroll: true });
+}
+
 function Nowhere() {
   return [
     h("h1", { key: "h", tabIndex: -1 }, "There is no such page"),
@@ -314,6 +327,9 @@ startClock();
 document.documentElement.dataset.theme = remembered("theme") ?? "auto";
 document.addEventListener("click", followLink);
 document.addEventListener("keydown", followKey);
+document.addEventListener("focusin", ({ target }) => {
+  focused = target instanceof Element ? { element: target, group: target.closest(".buttons") } : null;
+});
 addEventListener("popstate", arrive);
 sessionEnded.subscribe((ended) => {
   // Whoever has just come has nothing to lose.
@@ -324,5 +340,6 @@ start();
 const place = document.getElementById("app");
 if (place) {
   place.replaceChildren();
+  new MutationObserver(keepFocus).observe(place, { childList: true, subtree: true });
   render(h(App, null), place);
 }

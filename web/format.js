@@ -68,6 +68,11 @@ export function newWorkOf(gateway) {
   return "May be routed here";
 }
 
+/** Whether it can't act as primary because it came and went too often. @param {{held_down_until?: number | null}} row @param {number} nowMs */
+export function isHeldDown({ held_down_until: until }, nowMs) {
+  return until !== undefined && until !== null && until * 1000 > nowMs;
+}
+
 /** In place of when it was last seen. @param {Row} row */
 export function neverSeen(row) {
   if (isBlocked(row)) return "Refused";

@@ -157,19 +157,30 @@ export async function readSession() {
   }
 }
 
+/** The address of the stream of events after one of them. @param {number | null} last @param {boolean} withVitals */
+function streamUrl(last, withVitals) {
+  const url = new URL("/api/ws", location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  const types = [...TYPES, ...(may("admin") ? ["audit"] : [])].filter(
+    (type) => withVitals || type !== "gateway.vitals",
+  );
+  url.searchParams.set("types", types.join(","));
+  if (last !== null) url.searchParams.set("last_event_id", String(last));
+  return url.href;
+}
+
+/** Another stream than the one that all pages follow. @param {number} last @param {boolean} withVitals */
+export function openStream(last, withVitals) {
+  return new WebSocket(streamUrl(last, withVitals));
+}
+
 export async function start() {
   readFleet();
   // The role decides which events there are.
   await readSession();
   const followed = follow(
     {
-      url(last) {
-        const url = new URL("/api/ws", location.href);
-        url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-        url.searchParams.set("types", [...TYPES, ...(may("admin") ? ["audit"] : [])].join(","));
-        if (last !== null) url.searchParams.set("last_event_id", String(last));
-        return url.href;
-      },
+      url: (last) => streamUrl(last, true),
       onMessage: hear,
       onState(state, more) {
         const known = link.peek();
@@ -200,6 +211,7 @@ export async function start() {
       open: (url) => new WebSocket(url),
       after: (what, ms) => setTimeout(what, ms),
       cancel: (timer) => clearTimeout(timer),
+      now: () => performance.now(),
       random: Math.random,
     },
   );

@@ -11,6 +11,7 @@ const WAITS_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
  * @property {(url: string) => any} open Makes a WebSocket.
  * @property {(what: () => void, ms: number) => any} after
  * @property {(timer: any) => void} cancel
+ * @property {() => number} now Milliseconds of a clock that never jumps.
  * @property {() => number} random From 0 to 1.
  */
 
@@ -34,9 +35,18 @@ export function follow({ url, onMessage, onState }, tools) {
   let failures = 0;
   let ended = false;
 
+  let heardAt = 0;
+
+  // One timer for thousands of messages.
   const heard = () => {
-    tools.cancel(silence);
-    silence = tools.after(() => leave({ reason: "silent" }), SILENCE_MS);
+    heardAt = tools.now();
+    silence ??= tools.after(watch, SILENCE_MS);
+  };
+
+  const watch = () => {
+    const left = heardAt + SILENCE_MS - tools.now();
+    silence = left > 0 ? tools.after(watch, left) : null;
+    if (left <= 0) leave({ reason: "silent" });
   };
 
   /** @param {{code?: number, reason?: string}} why */
@@ -45,6 +55,7 @@ export function follow({ url, onMessage, onState }, tools) {
     if (!old) return;
     socket = null;
     tools.cancel(silence);
+    silence = null;
     old.close();
     if (ended) return;
     const wait = WAITS_MS[Math.min(failures, WAITS_MS.length - 1)] ?? 15_000;

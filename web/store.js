@@ -63,7 +63,10 @@ function take(state, message) {
   switch (message.type) {
     case "gateway.vitals":
       state.doubt = data.self_doubt ?? null;
-      for (const row of data.rows ?? []) state.rows.set(row.id, rowOf(row));
+      for (const row of data.rows ?? []) {
+        state.rows.set(row.id, rowOf(row));
+        if (state.acting && row.id === state.acting.id) state.acting = { ...state.acting, name: row.name };
+      }
       for (const gone of data.removed ?? []) state.rows.delete(gone);
       for (const figures of data.figures ?? []) {
         const none = { latency: undefined, last_seen: undefined, sessions_count: 0, agents_count: 0 };

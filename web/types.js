@@ -1,33 +1,13 @@
 // Types alone; nothing of this reaches the browser.
 
+/** @typedef {import("./openapi.js").components["schemas"]} Schemas From the OpenAPI document; .ci/run dashboard makes it. */
+
+/** A gateway in the list, as it is sent. @typedef {Schemas["FleetRow"]} SentRow */
+
 /**
- * A gateway in the list: what `GET /api/fleet` says of it, with what is left out there filled in.
- * @typedef {object} Row
- * @property {number} id
- * @property {string} name
- * @property {string} host
- * @property {number} port
- * @property {Record<string, string>} labels
- * @property {string} status
- * @property {number} since
- * @property {string} phase
- * @property {string} [breaker]
- * @property {Problem} [last_error]
- * @property {number} [next_attempt]
- * @property {number} reconnect_attempts
- * @property {boolean} is_primary
- * @property {boolean} acting_primary
- * @property {boolean} drained
- * @property {boolean} token_set
- * @property {boolean} awaits_pairing
- * @property {string} [version]
- * @property {number} [protocol]
- * @property {string} [process]
- * @property {number} [latency]
- * @property {number} [last_seen]
- * @property {number} as_of
- * @property {number} sessions_count
- * @property {number} agents_count
+ * The same with what is left out there filled in.
+ * @typedef {SentRow & Required<Pick<SentRow, "labels" | "reconnect_attempts" | "is_primary" | "acting_primary" | "drained"
+ *   | "token_set" | "awaits_pairing" | "sessions_count" | "agents_count">>} Row
  */
 
 /** @typedef {{code: string, message: string, help: string}} Problem */

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::agent_book::AgentBook;
 use crate::clock::Clock;
 use crate::error::{ErrorCode, Failure};
+use crate::gateway_report::Status;
 use crate::ids::GatewayId;
 use crate::machines::sync_schedule::{Duty, Seen, SyncSchedule};
 use crate::registry::messages::CallGateway;
@@ -98,7 +99,7 @@ impl AgentSyncActor {
         let clock = self.work.clock.clone();
         let gateways = self.roster.list().into_iter().map(|view| Seen {
             id: view.record.id,
-            usable: view.report.is_usable(),
+            usable: view.report.is_usable() && view.report.status != Status::Timeout,
             agents_known: view.report.agents_count.is_some(),
         });
         for duty in self.schedule.look(clock.now(), gateways, || clock.random_unit()) {

@@ -1,5 +1,5 @@
-//! Watches the wall clock: says when it jumps, and remembers it over restarts, so that nothing is deleted for a jump
-//! ([`gatewarden_protocol::steady_time`] decides).
+//! Watches the wall clock: says when it jumps, and remembers it over restarts, so that nothing is deleted for a jump, and knows when
+//! the daemon did not run or was frozen, so that nothing is said of that time ([`gatewarden_protocol::steady_time`] decides).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,11 @@ use crate::metrics::Metrics;
 use crate::store::handle::StoreHandle;
 use crate::store::records::{AuditActor, AuditEntry, AuditResult};
 
-/// How often the clocks are compared. Whatever deletes compares them itself, too: this only decides how soon a jump is said.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// After so many looks what is known is stored though nothing happened: every ten minutes.
-const STORE_AFTER: u32 = 20;
+/// How often the clocks are compared. Whatever deletes compares them itself, too: this only decides how soon a jump is said, and
+/// how exactly is known since when the daemon was frozen.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// After so many looks what is known is stored: every half a minute, for after a sudden end it is the last sign of life.
+const STORE_AFTER: u32 = 15;
 
 /// Watches `clock`, and with it all its clones, for as long as the daemon runs.
 ///
@@ -49,7 +50,7 @@ impl ClockWatch {
             self.remember().await;
             for _ in 0..STORE_AFTER {
                 tokio::time::sleep(LOOK_EVERY).await;
-                if let Some(by_ms) = self.clock.look() {
+                if let Some(by_ms) = self.clock.look(LOOK_EVERY) {
                     self.say(by_ms);
                     break;
                 }
@@ -80,8 +81,20 @@ impl ClockWatch {
     async fn remember(&self) {
         let Some(steady) = self.clock.stored() else { return };
         if let Err(failure) = self.store.save_steady_time(steady).await {
-            warn!(%failure, "what is known of the wall clock could not be stored: tried again in ten minutes");
+            warn!(%failure, "what is known of the wall clock could not be stored: tried again in half a minute");
         }
+    }
+}
+
+/// Stores what is known by now; the daemon's stop does so last of all.
+///
+/// # Errors
+/// `store_unavailable`.
+pub async fn remember(clock: &Clock, store: &StoreHandle) -> Result<(), Failure> {
+    clock.look(LOOK_EVERY);
+    match clock.stored() {
+        Some(steady) => store.save_steady_time(steady).await,
+        None => Ok(()),
     }
 }
 

@@ -153,11 +153,12 @@ impl NotifierActor {
 
     fn decide(&mut self) -> Vec<Decision> {
         let (now, now_ms) = (self.clock.now(), self.clock.wall_ms());
-        let (views, acting, doubt) = (self.roster.list(), self.roster.acting_primary(), self.roster.self_doubt());
+        // The views later: a failover is shown only of a primary that they have.
+        let (primary, views, doubt) = (self.roster.primary(), self.roster.list(), self.roster.self_doubt());
         let fleet = Fleet {
             views: &views,
-            acting: acting.as_deref(),
-            elected: acting.is_some() || now >= self.elected_at,
+            primary: &primary,
+            elected: primary.acting.is_some() || now >= self.elected_at,
             doubts: doubt.is_some(),
             now_ms,
         };

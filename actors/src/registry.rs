@@ -169,12 +169,11 @@ impl RegistryActor {
         let Some(member) = self.fleet.get(id) else { return };
         let acting = self.fleet.acting() == Some(id);
         let process = self.processes.view(id);
-        let report = local_processes::with_process(&member.report, process.as_deref(), &member.record.name);
-        self.metrics.publish_gateway(&member.record, &report, acting);
+        self.metrics.publish_gateway(&member.record, &member.report, acting);
         let held_until_ms = member.held_until_ms(moment_of(&self.clock));
-        let view = GatewayView::new(member.record.clone(), report, acting).held_until(held_until_ms);
+        let view = GatewayView::new(member.record.clone(), member.report.clone(), acting).held_until(held_until_ms);
         self.roster.publish(view.with_process(process));
-        self.processes.tell(&member.record, &member.report);
+        self.processes.tell(&member.record, &member.heard);
     }
 
     /// Looks for actors that are gone though nobody stopped them: actix doesn't start an actor again after a panic. And for

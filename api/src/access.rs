@@ -23,6 +23,10 @@ pub struct KeyList {
     /// Whether a key of the configuration, or of the state directory, lets its holder in as an admin, too.
     #[serde(default)]
     pub configured: bool,
+    /// Where that key is: `configuration`, or `admin.key` in the state directory.
+    #[serde(default)]
+    #[schema(example = "admin.key")]
+    pub configured_in: Option<String>,
 }
 
 /// A key as it is listed. The key itself is nowhere.

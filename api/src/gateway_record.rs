@@ -154,14 +154,20 @@ impl Gateway {
         }
     }
 
-    /// Its part among all gateways in a word or two, for people; empty where it has none. Only the configured primary can be `not acting`.
+    /// Its part among all gateways in a word or two, for people; empty where it has none. `primary` is the configured one that acts.
     pub fn role(&self) -> &'static str {
-        match (self.is_primary, self.acting_primary, self.drained) {
-            (_, _, true) => "drained",
-            (_, true, _) => "primary",
-            (true, false, _) => "not acting",
-            _ => "",
+        match (self.is_primary, self.acting_primary) {
+            _ if self.drained => "drained",
+            (true, true) => "primary",
+            (false, true) => "acting primary",
+            (true, false) => "configured primary",
+            (false, false) => "",
         }
+    }
+
+    /// Whether new work is routed to it.
+    pub fn takes_work(&self) -> bool {
+        !self.drained
     }
 
     /// Whether it is connected to as a control UI, which has no device.
@@ -195,7 +201,7 @@ pub struct GatewayList {
 pub struct Fleet {
     /// The number of the newest event that this includes: `last_event_id` of a stream that goes on from here without a gap.
     pub last_event: u64,
-    /// The configured primary.
+    /// The configured primary: its id alone, since `gateways` has its row. In `GET /api/status` it is an object.
     pub primary: Option<i64>,
     /// Who acts as primary.
     pub acting_primary: Option<ActingPrimaryStatus>,
@@ -253,6 +259,9 @@ pub struct FleetRow {
     /// No new work is routed here.
     #[serde(default, skip_serializing_if = "is_false")]
     pub drained: bool,
+    /// Until when it can't act as primary because it came and went too often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_down_until: Option<i64>,
     /// Whether a token is set.
     #[serde(default, skip_serializing_if = "is_false")]
     pub token_set: bool,
@@ -326,6 +335,7 @@ impl From<Gateway> for FleetRow {
             is_primary: gateway.is_primary,
             acting_primary: gateway.acting_primary,
             drained: gateway.drained,
+            held_down_until: gateway.held_down_until,
             token_set: gateway.token_set,
             awaits_pairing: gateway.pairing.is_some(),
             version: gateway.version,
@@ -539,6 +549,17 @@ pub struct ChangeGatewayBody {
     #[schema(example = 2, minimum = 1)]
     pub id: i64,
     /// What.
+    #[serde(flatten)]
+    pub fields: GatewayFields,
+}
+
+/// A gateway as it would be registered, or with `id` changed.
+#[derive(Debug, Clone, Default, PartialEq, ToSchema)]
+pub struct CheckGatewayBody {
+    /// One that is registered; what is left out is as it is stored. Without it name and host are needed.
+    #[schema(example = 2, minimum = 1)]
+    pub id: Option<i64>,
+    /// What would be set.
     #[serde(flatten)]
     pub fields: GatewayFields,
 }

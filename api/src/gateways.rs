@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use gatewarden_protocol::LogLevel;
 
-use crate::names::{self, BreakerState, HealthStatus, ProbeOutcome, ProcessKind, ProcessState};
+use crate::names::{self, BreakerState, GapReason, HealthStatus, ProbeOutcome, ProcessKind, ProcessState};
 use crate::request::{Rule, request};
 use crate::rules::{action, by, capped, flag, id, integer, raw, small, word};
 
@@ -158,6 +158,23 @@ pub struct HealthResult {
 pub struct HealthHistory {
     /// One element for each gateway.
     pub history: Vec<GatewayHistory>,
+    /// When the daemon observed no gateway, oldest first: a point says nothing of such a time.
+    #[serde(default)]
+    pub not_observed: Vec<NotObserved>,
+}
+
+/// A time in which the daemon observed no gateway. Whether it was online then isn't known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NotObserved {
+    /// Its begin, Unix seconds.
+    #[schema(example = 1_795_190_000)]
+    pub from: i64,
+    /// Its end.
+    #[schema(example = 1_795_190_600)]
+    pub to: i64,
+    /// `stopped` or `frozen`.
+    #[schema(value_type = GapReason, example = "stopped")]
+    pub reason: String,
 }
 
 /// The health log of one gateway.
@@ -178,6 +195,10 @@ pub struct HealthHistoryEntry {
     /// `online`, `offline` or `error`.
     #[schema(value_type = ProbeOutcome, example = "online")]
     pub status: String,
+    /// The status that the gateway had: `online`, `degraded`, `timeout`, `offline` or `unknown`.
+    #[serde(default)]
+    #[schema(value_type = HealthStatus, example = "online")]
+    pub state: String,
     /// Milliseconds.
     pub latency: Option<i64>,
     /// Unix seconds.
@@ -367,6 +388,9 @@ pub struct LatencyAnswer {
     pub bucket_s: i64,
     /// In the order of the request.
     pub gateways: Vec<GatewayLatency>,
+    /// When the daemon observed no gateway, oldest first: neither online time nor an outage.
+    #[serde(default)]
+    pub not_observed: Vec<NotObserved>,
 }
 
 /// Round trips and outages of one gateway.

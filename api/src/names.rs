@@ -32,6 +32,8 @@ lists! {
     StatusSource ["heartbeat", "probe", "event"]
     /// What a check found: `offline` gave no answer, `error` was reached, but refused or is not a gateway.
     ProbeOutcome ["online", "offline", "error"]
+    /// Why nothing was observed: the daemon did not run, or got no time (the machine was suspended, the process stopped).
+    GapReason ["stopped", "frozen"]
     /// Which dialects may be tried with a gateway.
     Transport ["auto", "ws", "http"]
     /// What runs a process of this machine: the system's service manager or a command of the configuration.

@@ -31,6 +31,9 @@ pub struct SpawnAccepted {
     #[schema(value_type = Option<RouteReason>, example = "primary")]
     pub route: Option<String>,
     /// The session that it runs in, where known.
+    #[serde(rename = "sessionKey", default)]
+    pub session_key: Option<String>,
+    /// The same, by another name.
     #[serde(rename = "sessionInfo")]
     pub session_info: Option<String>,
     /// The run's id on the gateway.
@@ -108,7 +111,7 @@ pub struct Spawn {
     pub created_at: i64,
     /// Its last change.
     pub updated_at: i64,
-    /// When it ended.
+    /// When it ended, as the gateway says; where it doesn't, when that was heard or found out (`reason` says the latter).
     pub completed_at: Option<i64>,
     /// Why what is said of it may not be true any more; null where nothing speaks against it.
     #[serde(default)]
@@ -122,7 +125,7 @@ pub struct SpawnDoubt {
     /// One sentence.
     #[schema(example = "Gateway \"prod\" is offline: it is asked what became of this as soon as it is back")]
     pub message: String,
-    /// Since when the gateway has been as the message says.
+    /// Since when there is doubt without a break, whatever the message said meanwhile.
     pub since: i64,
     /// When the gateway is asked again; null while it can't be.
     pub asked_again_at: Option<i64>,

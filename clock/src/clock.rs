@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
-use gatewarden_protocol::steady_time::{Reading, SteadyTime};
+use gatewarden_protocol::steady_time::{Gap, Reading, SteadyTime};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Time and randomness as the actors see them. Cheap to clone; clones share the random sequence and what is known of the wall
@@ -90,12 +90,18 @@ impl Clock {
         jump
     }
 
-    /// Compares the clocks; by how many ms the wall clock jumped since the last time, where it did. For the one who watches.
-    pub fn look(&self) -> Option<i64> {
+    /// Compares the clocks; by how many ms the wall clock jumped since the last time, where it did. For the one who watches, and
+    /// meant to look again after `every`: where that took much longer, nothing was observed meanwhile.
+    pub fn look(&self, every: Duration) -> Option<i64> {
         let mut steady = SteadyTime::clone(&*self.steady.load_full()?);
-        let jump = steady.look(self.reading());
+        let jump = steady.look_again(self.reading(), i64::try_from(every.as_millis()).unwrap_or(i64::MAX));
         self.steady.store(Some(Arc::new(steady)));
         jump
+    }
+
+    /// The newest times in which nothing was observed, oldest first: the daemon was not running, or frozen.
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.steady.load().as_ref().map(|steady| steady.gaps().collect()).unwrap_or_default()
     }
 
     /// What is known of the wall clock, for [`Self::watch`] of the next run.

@@ -7,7 +7,9 @@
 //!
 //! | file | decides |
 //! | --- | --- |
-//! | `fleet` | members and trials: records, reports, deaths, permits |
+//! | `fleet` | what there is, and what is to be done |
+//! | `fleet/records` | what follows from a record, and from a trial |
+//! | `fleet/reports` | what follows from what actors and processes say, permits, deaths |
 //! | `fleet/primary` | when an election is due, and what follows from it |
 //! | `fleet/dispatch` | spawns: where they go, when they are sent, written, asked about and answered |
 //! | `fleet/member` | what is known of one gateway |
@@ -17,6 +19,8 @@ mod addresses;
 mod dispatch;
 mod member;
 mod primary;
+mod records;
+mod reports;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -26,12 +30,12 @@ use gatewarden_protocol::Secret;
 use self::addresses::Addresses;
 use self::dispatch::{Attempt, OnceWritten, Recording};
 pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, answer_lost, not_given};
-pub use self::member::Member;
-use self::member::canonical_address;
-use crate::error::{ErrorCode, Failure};
-use crate::gateway_notice::{AgentNews, AuthPermit, GatewayNotice, GatewayOrder};
-use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, GatewaySpec, Observed, SharedRecord};
-use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status, Trace};
+pub use self::member::{HaltedProcess, Member};
+pub use self::primary::Failover;
+use crate::error::Failure;
+use crate::gateway_notice::{AgentNews, GatewayOrder};
+use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, Observed, SharedRecord};
+use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
 use crate::ids::GatewayId;
 use crate::machines::election::{Election, PrimaryChange};
 use crate::machines::restart_intensity::RestartDecision;
@@ -40,7 +44,7 @@ use crate::machines::spawn_tracker::SpawnTracker;
 use crate::machines::write_coalescer::WriteCoalescer;
 use crate::run::{LookUpRun, SharedSessions, StartRun};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use crate::spawn::{Idempotency, SpawnRecord, SpawnSpec};
+use crate::spawn::{Idempotency, SpawnDoubt, SpawnRecord, SpawnSpec};
 
 /// How long a gateway that an operator has dialled anew may be away before that counts as a failure.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -56,6 +60,11 @@ pub struct Moment {
 
 impl Moment {
     /// The wall time of an instant to come.
+    fn wall_ms_ago(&self, at: Instant) -> i64 {
+        let ago = self.now.saturating_duration_since(at).as_millis();
+        self.wall_ms.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX))
+    }
+
     fn wall_ms_at(&self, at: Instant) -> i64 {
         let ahead = at.saturating_duration_since(self.now).as_millis();
         self.wall_ms.saturating_add(i64::try_from(ahead).unwrap_or(i64::MAX))
@@ -120,7 +129,7 @@ pub enum Effect {
     /// Ask this gateway's actor what became of a spawn's run; answered with [`Fleet::on_run_found`].
     LookUpRun(String, GatewayId, LookUpRun),
     /// Readers see when each of these spawns in doubt is asked about (wall ms), and no others.
-    PublishChecks(HashMap<String, i64>),
+    PublishChecks(HashMap<String, SpawnDoubt>),
     /// Write steps of spawns in one transaction; answered with [`Fleet::on_spawns_written`].
     WriteSpawns(SpawnBatch),
     /// Answer a request to spawn.
@@ -142,8 +151,8 @@ pub enum Notice {
     ActorDied(SharedRecord, Phase, RestartDecision),
     /// Another gateway acts as primary, or none.
     PrimaryChanged(PrimaryChange),
-    /// The acting primary goes on acting, for this reason from now on.
-    PrimaryKept(GatewayId, &'static str),
+    /// Whoever acts as primary goes on acting, or nobody does: for another reason, until another time or in place of another gateway.
+    PrimaryKept(Option<GatewayId>, &'static str),
     /// The daemon doubts its own network, or trusts it again.
     Doubt(DoubtChange),
     /// A gateway took a spawn, by this method.
@@ -179,6 +188,7 @@ pub struct Fleet {
     incarnations: u64,
     stopping: bool,
     election: Election,
+    failover: Option<Failover>,
     self_doubt: SelfDoubt,
     /// When members are no longer held down. One entry each, however often they bounce.
     held_down: BTreeSet<(Instant, GatewayId)>,
@@ -189,7 +199,7 @@ pub struct Fleet {
     /// When doubtful spawns are looked at; none while there is no spawn.
     look_at: Option<Instant>,
     /// When spawns in doubt are asked about, as published.
-    checks: BTreeMap<String, Instant>,
+    checks: BTreeMap<String, (i64, Option<Instant>)>,
     recording: HashMap<Ticket, Recording>,
     attempts: HashMap<Ticket, Attempt>,
     /// Requests that go on once all that was decided about their spawn is stored. One a spawn; gone with the write.
@@ -209,6 +219,7 @@ impl Fleet {
             incarnations: 0,
             stopping: false,
             election: Election::new(settings.election.clone(), time.now),
+            failover: None,
             self_doubt: SelfDoubt::new(settings.heartbeat_interval),
             held_down: BTreeSet::new(),
             decide_at: None,
@@ -313,11 +324,12 @@ impl Fleet {
         self.stopping = true;
     }
 
-    // Records: the store has committed them.
-
     fn insert(&mut self, record: GatewayRecord, time: Moment) {
-        let member = Member::new(record, &self.settings.restarts, time.wall_ms);
+        let member = Member::new(record, &self.settings.restarts, time);
         self.addresses.join(&member.address, member.record.id);
+        if let Some(until) = member.held_until(time.now) {
+            self.held_down.insert((until, member.record.id));
+        }
         self.members.insert(member.record.id, member);
     }
 
@@ -336,337 +348,6 @@ impl Fleet {
             member.is_running = true;
             self.effects.push(Effect::Start(member.record.clone(), self.incarnations));
         }
-    }
-
-    /// A gateway was created.
-    pub fn on_created(&mut self, time: Moment, record: GatewayRecord, demoted: Option<GatewayRecord>) {
-        if let Some(demoted) = demoted {
-            self.on_updated(time, demoted);
-        }
-        let id = record.id;
-        self.insert(record, time);
-        self.start_actor(id);
-        self.publish(id);
-        self.consider_election(time, Some(id));
-    }
-
-    /// A record changed. One that is older than the one known is ignored: two commits may be answered in either order.
-    pub fn on_updated(&mut self, time: Moment, record: GatewayRecord) {
-        let id = record.id;
-        let Some(member) = self.members.get_mut(&id) else { return };
-        if record.revision <= member.record.revision {
-            return;
-        }
-        let address = canonical_address(&record);
-        member.record = SharedRecord::new(record);
-        if member.is_running {
-            self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
-        }
-        if address != member.address {
-            let former = std::mem::replace(&mut member.address, address.clone());
-            self.addresses.join(&address, id);
-            self.leave_address(former, id);
-        }
-        self.publish(id);
-        self.consider_election(time, Some(id));
-    }
-
-    /// A gateway was deleted.
-    pub fn on_deleted(&mut self, time: Moment, id: GatewayId) {
-        let Some(member) = self.members.remove(&id) else { return };
-        let usable = member.counts_as_usable;
-        if let Some(until) = member.flaps.held_until(time.now) {
-            self.held_down.remove(&(until, id));
-        }
-        self.dismiss(member);
-        self.spawns.on_gateway_deleted(id);
-        let change = self.self_doubt.on_removed(time.now, id, usable);
-        self.on_doubt_change(time, change);
-        self.consider_election(time, Some(id));
-    }
-
-    fn dismiss(&mut self, member: Member) {
-        let id = member.record.id;
-        if member.is_running {
-            self.effects.push(Effect::Stop(id));
-        }
-        self.leave_address(member.address, id);
-        self.effects.push(Effect::Remove(id));
-    }
-
-    fn leave_address(&mut self, address: String, id: GatewayId) {
-        if self.addresses.leave(&address, id) {
-            self.effects.push(Effect::StoreToken(address, None));
-        }
-    }
-
-    /// An operator wants a gateway dialled now; a parked one is started again.
-    ///
-    /// # Errors
-    /// `gateway_not_found`.
-    pub fn reconnect(&mut self, time: Moment, id: GatewayId) -> Result<(), Failure> {
-        let member = self.members.get_mut(&id).ok_or_else(|| Failure::gateway_not_found(id))?;
-        if member.is_running {
-            member.reconnect_until = member.report.is_usable().then(|| time.now + RECONNECT_PATIENCE);
-            self.effects.push(Effect::Tell(id, GatewayOrder::Reconnect));
-        } else {
-            member.forgive(time.wall_ms);
-            self.start_actor(id);
-        }
-        self.publish(id);
-        Ok(())
-    }
-
-    // Trials.
-
-    /// Reserves the address of a gateway that is to be created; given to [`Fleet::begin_trial`] or [`Fleet::unreserve`].
-    ///
-    /// # Errors
-    /// `address_taken`, `unavailable`.
-    pub fn reserve(&mut self, new: &GatewaySpec) -> Result<String, Failure> {
-        self.may_change()?;
-        let address = canonical_address(&unstored(GatewayId(0), new.clone(), 0));
-        if self.reserved.insert(address.clone()) {
-            return Ok(address);
-        }
-        let words = format!("Another gateway is being created at {address} right now");
-        Err(Failure::new(ErrorCode::AddressTaken, words)
-            .with_help("Wait until that creation has ended: GET /api/v1/gateways shows the gateway if it succeeded."))
-    }
-
-    /// What was reserved could not be stored.
-    pub fn unreserve(&mut self, address: &str) {
-        self.reserved.remove(address);
-    }
-
-    /// Dials a gateway that is stored nowhere.
-    ///
-    /// # Errors
-    /// `unavailable`.
-    pub fn try_unstored(&mut self, time: Moment, new: GatewaySpec) -> Result<GatewayId, Failure> {
-        self.may_change()?;
-        self.last_trial = self.last_trial.saturating_sub(1);
-        let id = GatewayId(self.last_trial);
-        self.begin_trial(time, unstored(id, new, time.wall_ms / 1_000));
-        Ok(id)
-    }
-
-    /// Dials a reserved gateway, which nobody sees.
-    pub fn begin_trial(&mut self, time: Moment, record: GatewayRecord) {
-        let id = record.id;
-        let member = Member::new(record, &self.settings.restarts, time.wall_ms);
-        self.addresses.join(&member.address, id);
-        self.trials.insert(id, Trial { member, sessions: None });
-        self.start_actor(id);
-    }
-
-    /// A reserved gateway was confirmed: it becomes one like any other, connection and all.
-    pub fn promote(&mut self, time: Moment, record: GatewayRecord) {
-        let id = record.id;
-        let Some(Trial { mut member, sessions }) = self.trials.remove(&id) else { return };
-        member.record = SharedRecord::new(record);
-        member.outcome_known = true;
-        member.unsaved = true;
-        let usable = member.report.is_usable();
-        member.was_usable = usable;
-        member.counts_as_usable = usable;
-        self.reserved.remove(&member.address);
-        let (dialect, is_running) = (member.report.dialect, member.is_running);
-        if is_running {
-            self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
-        } else {
-            member.forgive(time.wall_ms);
-        }
-        self.members.insert(id, member);
-        if !is_running {
-            self.start_actor(id);
-        }
-        if usable {
-            let change = self.self_doubt.on_usable(time.now, id);
-            self.on_doubt_change(time, change);
-        }
-        self.announce_report(id, &GatewayReport::unknown(time.wall_ms));
-        self.publish(id);
-        if let Some(sessions) = sessions {
-            self.effects.push(Effect::PublishSessions(id, sessions));
-        }
-        self.consider_election(time, Some(id));
-        if dialect.is_some() {
-            self.remember_dialect(id, GatewayChange { dialect, ..GatewayChange::default() });
-        }
-    }
-
-    /// Ends a trial; a gateway that everybody sees is left alone.
-    pub fn end_trial(&mut self, id: GatewayId) {
-        let Some(Trial { member, .. }) = self.trials.remove(&id) else { return };
-        if id.0 > 0 {
-            self.reserved.remove(&member.address);
-        }
-        self.dismiss(member);
-    }
-
-    /// Whoever began the trial is gone without a word: what was reserved for it goes too.
-    pub fn on_trial_forgotten(&mut self, id: GatewayId) {
-        self.end_trial(id);
-        if id.0 > 0 {
-            self.effects.push(Effect::DeleteReserved(id));
-        }
-    }
-
-    // What gateways' actors say.
-
-    /// A notice of a gateway's actor. Of a deleted or replaced one only the budget of its address still matters.
-    pub fn on_notice(&mut self, time: Moment, id: GatewayId, incarnation: u64, notice: GatewayNotice) {
-        if let GatewayNotice::AuthSettled { address, result } = notice {
-            return self.addresses.settle(&address, time.now, result);
-        }
-        if self.dialled(id).is_none_or(|member| member.incarnation != incarnation) {
-            return;
-        }
-        match notice {
-            GatewayNotice::Report(report) => self.on_report(time, id, *report),
-            GatewayNotice::PermitWanted { address } => {
-                let permit = match self.addresses.reserve(&address, time.now) {
-                    Ok(device_token) => AuthPermit::Granted { device_token },
-                    Err(retry_at) => AuthPermit::Denied { retry_at },
-                };
-                self.effects.push(Effect::Tell(id, GatewayOrder::Permit(permit)));
-            }
-            GatewayNotice::DeviceTokenIssued { address, token } => {
-                if self.addresses.set_token(&address, Some(token.clone())) {
-                    self.effects.push(Effect::StoreToken(address, Some(token)));
-                }
-            }
-            GatewayNotice::DeviceTokenRejected { address } => {
-                self.addresses.set_token(&address, None);
-                self.effects.push(Effect::StoreToken(address, None));
-            }
-            GatewayNotice::Sessions(sessions) => match self.trials.get_mut(&id) {
-                Some(trial) => trial.sessions = Some(sessions),
-                None => self.effects.push(Effect::PublishSessions(id, sessions)),
-            },
-            GatewayNotice::Health(point) if !self.is_on_trial(id) => self.effects.push(Effect::Health(id, point)),
-            GatewayNotice::Agents(news) if !self.is_on_trial(id) => {
-                self.effects.push(Effect::NoteAgents(id, news));
-            }
-            GatewayNotice::Health(_) | GatewayNotice::Agents(_) | GatewayNotice::AuthSettled { .. } => {}
-            GatewayNotice::Run(run) => self.spawns.on_stage(time.now, id, run),
-        }
-    }
-
-    fn on_report(&mut self, time: Moment, id: GatewayId, report: GatewayReport) {
-        let now = time.now;
-        if let Some(trial) = self.trials.get_mut(&id) {
-            trial.member.take_report(now, report.clone());
-            self.effects.push(Effect::TrialReport(id, Box::new(report)));
-            return;
-        }
-        let Some(member) = self.members.get_mut(&id) else { return };
-        let outcome_was_known = member.outcome_known;
-        let reconnect_was = member.reconnect_until;
-        let before = member.take_report(now, report);
-        let reconnected = reconnect_was != member.reconnect_until;
-        let report = &member.report;
-        let usable = report.is_usable();
-        let turned = usable != before.is_usable();
-        let sessions_moved = report.sessions_count != before.sessions_count;
-        let first_outcome = member.outcome_known && !outcome_was_known;
-        let dialect =
-            report.dialect.filter(|dialect| report.phase == Phase::Ready && member.record.dialect != Some(*dialect));
-        let counts = usable || (member.counts_as_usable && member.reconnect_until.is_some_and(|until| now < until));
-        let change = if counts == std::mem::replace(&mut member.counts_as_usable, counts) {
-            None
-        } else {
-            let first = !std::mem::replace(&mut member.was_usable, true);
-            if !first
-                && member.flaps.on_transition(now)
-                && let Some(until) = member.flaps.held_until(now)
-            {
-                self.held_down.insert((until, id));
-                let held = until.saturating_duration_since(now);
-                self.effects.push(Effect::Notify(Notice::HeldDown(member.record.clone(), held)));
-            }
-            member.unexplained = !counts;
-            if counts { self.self_doubt.on_usable(now, id) } else { self.self_doubt.on_lost(now, id) }
-        };
-        let trace = if counts { Trace::Open } else { member.report.trace() };
-        let learned = match trace {
-            Trace::Silence if std::mem::take(&mut member.unexplained) => self.self_doubt.on_silence(now, id),
-            Trace::Answer => {
-                member.unexplained = false;
-                self.self_doubt.on_answer(now, id)
-            }
-            Trace::Silence | Trace::Open => None,
-        };
-        match (turned, usable) {
-            (true, true) => self.spawns.on_gateway_back(now, id),
-            (true, false) => self.spawns.on_gateway_lost(now, id),
-            (false, _) => {}
-        }
-        self.on_doubt_change(time, change);
-        self.on_doubt_change(time, learned);
-        self.announce_report(id, &before);
-        self.publish(id);
-        if turned || first_outcome || reconnected {
-            self.consider_election(time, Some(id));
-        } else if sessions_moved && self.acting().is_none() {
-            self.consider_election(time, None);
-        }
-        if dialect.is_some() {
-            // So that the next start needn't detect it.
-            self.remember_dialect(id, GatewayChange { dialect, ..GatewayChange::default() });
-        }
-    }
-
-    fn remember_dialect(&mut self, id: GatewayId, change: GatewayChange) {
-        self.effects.push(Effect::StoreChange(id, Box::new(change)));
-    }
-
-    /// What is news between two reports of a gateway.
-    fn announce_report(&mut self, id: GatewayId, before: &GatewayReport) {
-        let Some(Member { record, report: after, .. }) = self.members.get(&id) else { return };
-        let same_status = after.status == before.status;
-        if !same_status {
-            let notice = Notice::StatusChanged(record.clone(), before.status, Box::new(after.clone()));
-            self.effects.push(Effect::Notify(notice));
-        }
-        if after.phase != Phase::Blocked {
-            return;
-        }
-        let code = after.last_error.as_ref().map(|problem| &problem.code);
-        // The reason is kept while a blocked gateway is re-checked: finding it again is no news.
-        if code.is_some() && code != before.last_error.as_ref().map(|problem| &problem.code) {
-            let notice = Notice::Blocked(record.clone(), Box::new(after.clone()), same_status);
-            self.effects.push(Effect::Notify(notice));
-        }
-    }
-
-    /// A gateway's actor is gone though nobody stopped it. It is started again from its record; one that dies too often is
-    /// parked, and says so.
-    pub fn on_actor_died(&mut self, time: Moment, id: GatewayId) {
-        if let Some(trial) = self.trials.get_mut(&id) {
-            // Whoever waits for it learns that it ended; a trial is not started again.
-            trial.member.on_death(time, &self.settings.restarts);
-            let report = GatewayReport { phase: Phase::Parked, ..trial.member.report.clone() };
-            self.effects.push(Effect::TrialReport(id, Box::new(report)));
-            return;
-        }
-        let Some(member) = self.members.get_mut(&id) else { return };
-        let (before, decision) = member.on_death(time, &self.settings.restarts);
-        let notice = Notice::ActorDied(member.record.clone(), before.phase, decision);
-        let counted = std::mem::take(&mut member.counts_as_usable);
-        self.effects.push(Effect::Notify(notice));
-        if decision == RestartDecision::Restart {
-            self.start_actor(id);
-        }
-        self.spawns.on_gateway_lost(time.now, id);
-        if counted {
-            let change = self.self_doubt.on_lost(time.now, id);
-            self.on_doubt_change(time, change);
-        }
-        self.announce_report(id, &before);
-        self.publish(id);
-        self.consider_election(time, Some(id));
     }
 
     // What is kept across a restart of the daemon.
@@ -692,11 +373,6 @@ impl Fleet {
     pub fn prune(&mut self, time: Moment) {
         self.addresses.prune(time.now);
     }
-}
-
-/// What would be stored, as a trial: dialled, and seen by nobody.
-fn unstored(id: GatewayId, new: GatewaySpec, now_s: i64) -> GatewayRecord {
-    GatewayRecord { provisioning: true, ..new.on_trial().into_record(id, "", now_s) }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatewarden_protocol::{Dialect, ParsedHost, Secret, named};
 use serde::{Deserialize, Serialize};
@@ -227,6 +228,7 @@ impl GatewaySpec {
             spec: self,
             gateway_agent_id: None,
             provisioning: false,
+            seeded: false,
             dialect: None,
             observed: Observed::default(),
             created_at: now_s,
@@ -272,6 +274,8 @@ pub struct GatewayRecord {
     pub gateway_agent_id: Option<String>,
     /// Being created through the organization API, or only tried: it is dialled, and nobody sees it.
     pub provisioning: bool,
+    /// Registered by the daemon itself since there was no gateway, and changed by nobody since.
+    pub seeded: bool,
     /// The dialect of the last successful connection.
     pub dialect: Option<Dialect>,
     /// Observations kept across a restart and writable by external health checkers; what the daemon sees itself goes before them.
@@ -319,6 +323,17 @@ pub struct Observed {
     pub sessions_count: i64,
     /// Agents.
     pub agents_count: i64,
+    /// The latest hold-down, also one that is over.
+    pub held: Option<HeldDown>,
+}
+
+/// A hold-down from acting as primary: see [`crate::machines::flap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldDown {
+    /// Wall ms.
+    pub until_ms: i64,
+    /// How long it takes altogether; the next one takes longer.
+    pub length: Duration,
 }
 
 /// A device token that a gateway issued to this installation, kept sealed and by address.

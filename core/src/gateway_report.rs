@@ -80,6 +80,15 @@ pub struct Problem {
     pub help: String,
 }
 
+impl Problem {
+    /// The gateway has another name: the sentence is about the same gateway.
+    pub(crate) fn rename_gateway(&mut self, from: &str, to: &str) {
+        let (from, to) = (format!("ateway \"{from}\""), format!("ateway \"{to}\""));
+        self.message = self.message.replace(&from, &to);
+        self.help = self.help.replace(&from, &to);
+    }
+}
+
 /// A gateway that can't be asked now: what is wrong, what to do, and after what `wait` it is tried again by itself.
 pub(crate) fn unavailable(name: &str, phase: Phase, problem: Option<&Problem>, wait: Option<Duration>) -> Failure {
     let words = || format!("Gateway \"{name}\" cannot take requests (phase {})", phase.as_str());

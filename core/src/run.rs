@@ -121,6 +121,8 @@ pub struct LookedUp {
     pub finding: RunFinding,
     /// The run's session, where it is known by now: an acceptance that was lost had told it.
     pub session_key: Option<String>,
+    /// When it ended, Unix ms, where the gateway says so.
+    pub ended_at_ms: Option<i64>,
 }
 
 gatewarden_protocol::named! {

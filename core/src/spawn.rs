@@ -73,7 +73,7 @@ pub struct SpawnRecord {
     pub reason: Option<String>,
 }
 
-/// What becomes known with a step of a spawn: `None` leaves a field as it is.
+/// What becomes known with a step of a spawn: `None` leaves a field as it is, but for the reason of an earlier state.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SpawnChange {
     /// The gateway that it goes to now, by id and name.
@@ -92,6 +92,17 @@ pub struct SpawnChange {
     pub error: Option<String>,
     /// See [`SpawnRecord::reason`].
     pub reason: Option<String>,
+    /// When it ended, where that wasn't just now.
+    pub completed_at_ms: Option<i64>,
+}
+
+/// Why what is said of an open spawn may not be true any more: its gateway is silent or away, or has not said what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpawnDoubt {
+    /// Since when without a break, wall ms.
+    pub since_ms: i64,
+    /// When the gateway is asked, wall ms; none while it can't be.
+    pub ask_at_ms: Option<i64>,
 }
 
 /// One step of one spawn, among others.

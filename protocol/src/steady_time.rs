@@ -7,6 +7,8 @@
 //!
 //! Pure: readings are handed in. What is remembered is kept over restarts; from another boot of the machine only its own
 //! uptime is known to have passed, so that the time for which the machine was off counts as a jump, too.
+//!
+//! Times in which nobody looked are kept, too: whoever observes others knows nothing of these.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,6 +25,31 @@ const MAX_JUMPS: usize = 64;
 const BELIEVED_AFTER: Duration = Duration::from_secs(7 * 86_400);
 /// A machine that was off for less isn't worth a word.
 const QUIET_PAUSE_MS: i64 = 86_400_000;
+/// Whoever looked again within this missed nothing: a short restart, a busy moment.
+pub const UNNOTICED_MS: i64 = 5_000;
+/// Gaps that are kept, the newest.
+const MAX_GAPS: usize = 256;
+
+crate::named! {
+    /// Why nobody looked.
+    pub enum GapReason {
+        /// The program did not run.
+        Stopped = "stopped",
+        /// It was there, but got no time: the machine was suspended, or the process stopped.
+        Frozen = "frozen",
+    }
+}
+
+/// A time in which nobody looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The last look before it, Unix ms.
+    pub from_ms: i64,
+    /// The first one after it.
+    pub to_ms: i64,
+    /// Why.
+    pub reason: GapReason,
+}
 
 /// One look at both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +74,9 @@ pub struct SteadyTime {
     reached_ms: i64,
     /// Oldest first.
     jumps: VecDeque<Jump>,
+    /// Oldest first.
+    #[serde(default)]
+    gaps: VecDeque<Gap>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +97,7 @@ impl SteadyTime {
             slack_ms: 0,
             reached_ms: now.wall_ms,
             jumps: VecDeque::new(),
+            gaps: VecDeque::new(),
         }
     }
 
@@ -81,6 +112,9 @@ impl SteadyTime {
             boot.clone_into(&mut known.boot);
             known.uptime_ms = 0;
         }
+        let away_ms = now.uptime_ms.saturating_sub(known.uptime_ms);
+        let away_ms = if is_same_boot { away_ms } else { now.wall_ms.saturating_sub(known.wall_ms) };
+        known.note_gap(now, away_ms, GapReason::Stopped);
         let jump = known.look(now);
         (known, jump.filter(|by_ms| is_same_boot || !(0..=QUIET_PAUSE_MS).contains(by_ms)))
     }
@@ -89,6 +123,30 @@ impl SteadyTime {
     pub fn stored(&self) -> String {
         // Plain numbers and texts always render.
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Looks at the clocks, as [`Self::look`] does, for one who meant to look again within this many ms of the last time.
+    pub fn look_again(&mut self, now: Reading, within_ms: i64) -> Option<i64> {
+        let away_ms = now.uptime_ms.saturating_sub(self.uptime_ms);
+        if away_ms >= within_ms.saturating_add(UNNOTICED_MS) {
+            self.note_gap(now, away_ms, GapReason::Frozen);
+        }
+        self.look(now)
+    }
+
+    fn note_gap(&mut self, now: Reading, away_ms: i64, reason: GapReason) {
+        if away_ms < UNNOTICED_MS {
+            return;
+        }
+        if self.gaps.len() >= MAX_GAPS {
+            self.gaps.pop_front();
+        }
+        self.gaps.push_back(Gap { from_ms: now.wall_ms.saturating_sub(away_ms), to_ms: now.wall_ms, reason });
+    }
+
+    /// The newest times in which nobody looked, oldest first.
+    pub fn gaps(&self) -> impl Iterator<Item = Gap> {
+        self.gaps.iter().copied()
     }
 
     /// Looks at the clocks. Answers by how many ms the wall clock has jumped since the last look, where it has.

@@ -6,6 +6,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Read as _, Seek as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
@@ -53,7 +54,7 @@ impl StateDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                let holder = lock.read_to_string(&mut holder).ok().and_then(|_| holder.trim().parse().ok());
+                let holder = lock.read_to_string(&mut holder).ok().and_then(|_| Self::noted_process(&holder));
                 return Err(StartError::InUse { path: path.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
@@ -68,6 +69,24 @@ impl StateDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Says beside the process where it listens, for `doctor`: a flag or a passed socket may differ from the configuration.
+    pub(crate) fn note_address(&self, address: SocketAddr) {
+        let mut lock = &self._lock;
+        // Nothing works less without it.
+        let _ = write!(lock, " {address}");
+    }
+
+    /// Where the daemon that holds the lock listens, as far as it said.
+    pub(crate) fn noted_address(state_dir: &Path) -> Option<SocketAddr> {
+        let text = std::fs::read_to_string(state_dir.join(Self::LOCK_FILE)).ok()?;
+        text.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// The process in the text of a lock file.
+    pub(crate) fn noted_process(text: &str) -> Option<u32> {
+        text.split_whitespace().next()?.parse().ok()
     }
 }
 
@@ -86,11 +105,12 @@ pub(super) fn give_to_owner_of_place(path: &Path) {
 pub(crate) struct AdminKey {
     key: Option<Secret>,
     made_now: bool,
+    origin: &'static str,
 }
 
 impl AdminKey {
     pub(crate) fn configured(key: Secret) -> Self {
-        Self { key: Some(key), made_now: false }
+        Self { key: Some(key), made_now: false, origin: "configuration" }
     }
 
     /// The key of the file; made where there is neither a file nor a stored admin key.
@@ -100,12 +120,17 @@ impl AdminKey {
         clock: &Clock,
     ) -> Result<Self, StartError> {
         if let Some(key) = in_file(state_dir)? {
-            return Ok(Self { key: Some(key), made_now: false });
+            return Ok(Self { key: Some(key), made_now: false, origin: ADMIN_KEY_FILE });
         }
         if has_admin(store, clock.wall_ms() / 1000).await? {
-            return Ok(Self { key: None, made_now: false });
+            return Ok(Self { key: None, made_now: false, origin: ADMIN_KEY_FILE });
         }
-        Ok(Self { key: Some(create(state_dir)?), made_now: true })
+        Ok(Self { key: Some(create(state_dir)?), made_now: true, origin: ADMIN_KEY_FILE })
+    }
+
+    /// Where it comes from: the configuration, or the name of its file in the state directory.
+    pub(crate) fn origin(&self) -> &'static str {
+        self.origin
     }
 
     pub(crate) fn key(&self) -> Option<&Secret> {

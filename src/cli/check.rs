@@ -3,13 +3,11 @@
 //!
 //! | file | does |
 //! | --- | --- |
-//! | `steps` | goes the way |
-//! | `report` | steps, cause, cure; for people and as JSON |
+//! | `shown` | the report for people |
 //! | `identity` | whose device and which stored credentials are used |
 
 mod identity;
-mod report;
-mod steps;
+mod shown;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,12 +15,13 @@ use std::time::Duration;
 use clap::Args;
 use gatewarden_protocol::{GatewayAddress, Secret};
 
-use self::steps::Plan;
 use super::error::CliError;
 use super::files::read_secret;
 use super::gateway_target::{TrustArgs, host_and_port};
 use super::output::{Output, print};
 use super::{EXIT_FAILURE, EXIT_OK};
+use crate::check::Asker;
+use crate::check::steps::{self, Plan};
 use crate::config::{Config, Inputs};
 
 /// Holds the gateway's token where `--token-file` isn't given.
@@ -94,15 +93,16 @@ fn check(args: &CheckArgs, output: Output) -> Result<u8, CliError> {
             address: parsed.address,
             patience: Duration::from_secs(u64::from(args.timeout)),
             known,
+            asker: Asker::CommandLine,
         };
-        Ok::<_, CliError>(steps::go(plan).await)
+        Ok::<_, CliError>(steps::go(plan, None).await)
     })?;
     if args.json {
         print(&report.json().to_string());
     } else if args.quiet {
         print(report.cause().map_or("ok", |cause| cause.code.as_str()));
     } else {
-        print(&report.for_people(output.paint));
+        print(&shown::for_people(&report, output.paint));
     }
     Ok(if report.cause().is_some() { EXIT_FAILURE } else { EXIT_OK })
 }

@@ -72,6 +72,7 @@ fn look(args: &DoctorArgs) -> Report {
     machine::disk(&mut report, &config);
     machine::clock(&mut report, &config, now_ms);
     daemon::address(&mut report, &config, &holder);
+    daemon::asked(&mut report, &inputs);
     machine::open_files(&mut report, &holder, gateways);
     machine::service(&mut report, &holder);
     if there {

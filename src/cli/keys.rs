@@ -107,9 +107,12 @@ fn table(list: &KeyList) -> Table {
     };
     let heading = ["ID", "NAME", "ROLE", "BEGINS WITH", "MADE", "USED", "GOOD UNTIL"];
     // Of the configuration or of the state directory. It has no id: it can't be revoked while the daemon runs.
-    let configured = list
-        .configured
-        .then(|| ["", "(the daemon's admin key)", "admin", "", "", "", ""].into_iter().map(Cell::new).collect());
+    let name = match list.configured_in.as_deref() {
+        Some("configuration") => "(of the configuration)",
+        Some(_) => "(admin.key in the state directory)",
+        None => "(the daemon's admin key)",
+    };
+    let configured = list.configured.then(|| ["", name, "admin", "", "", "", ""].into_iter().map(Cell::new).collect());
     Table::of(&heading, configured.into_iter().chain(list.keys.iter().map(row)), "There is no key.")
         .cutting(&[("NAME", 16)])
         .leaving_out(&["MADE", "USED", "BEGINS WITH"])

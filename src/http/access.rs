@@ -44,7 +44,12 @@ pub(crate) async fn list_keys(_by: Authorized<Admin>, app: App, request: HttpReq
     let keys = app.store.list_keys().await?;
     let part = page.of(keys.len());
     let keys = keys.into_iter().skip(page.offset).take(page.limit).map(|key| shown(key, &app)).collect();
-    Ok(HttpResponse::Ok().json(KeyList { keys, part, configured: app.keys.has_configured() }))
+    Ok(HttpResponse::Ok().json(KeyList {
+        keys,
+        part,
+        configured: app.keys.has_configured(),
+        configured_in: app.keys.unstored(),
+    }))
 }
 
 /// Create an API key

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Addr, Message};
 use actix_web::web;
@@ -20,8 +20,11 @@ use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::processes::messages::OrderProcess;
 use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_actors::settings::ProcessSettings;
+use gatewarden_actors::store::batching::HealthLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_listener::Connections;
+use gatewarden_protocol::steady_time::Gap;
+use tokio::sync::Semaphore;
 
 use super::gateway_view::ListBody;
 use super::headers::RequestIds;
@@ -33,6 +36,11 @@ use super::route_table::RouteTable;
 use super::senders::{BoundedSender, DirectSender, RegistrySender};
 use super::settings::HttpSettings;
 use super::vitals::Vitals;
+
+/// Checks of gateways under way at one time.
+const CHECKS: usize = 4;
+/// How long a reader of the health log waits for the newest points to be written.
+const FLUSH: Duration = Duration::from_millis(500);
 
 /// As handlers take it.
 pub(crate) type App = web::Data<AppContext>;
@@ -49,6 +57,7 @@ pub(crate) struct AppState {
     pub(crate) log_relay: BoundedSender<RelayLogs>,
     pub(crate) audit: AuditTrail,
     pub(crate) store: StoreHandle,
+    pub(crate) health_log: HealthLogWriter,
     /// Agents: reads and changes, with the events that changes entail.
     pub(crate) agents: AgentBook,
     pub(crate) agent_sync: BoundedSender<SyncAgents>,
@@ -79,12 +88,16 @@ pub(crate) struct AppContext {
     pub(crate) links: LoginLinks,
     /// What followers of `gateway.vitals` know.
     pub(crate) vitals: Vitals,
+    /// Places of checks of gateways before they are registered.
+    pub(crate) checks: Arc<Semaphore>,
     pub(crate) connections: Connections,
     pub(crate) bodies: BodyBudget,
     pub(crate) request_ids: RequestIds,
     pub(crate) routes: RouteTable,
     pub(crate) document: ServedDocument,
     started: Instant,
+    /// Names this run of the daemon: versions of another one say nothing.
+    pub(crate) run: String,
 }
 
 impl Deref for AppContext {
@@ -107,10 +120,12 @@ impl AppContext {
             list: ListBody::default(),
             links: LoginLinks::default(),
             vitals: Vitals::default(),
+            checks: Arc::new(Semaphore::new(CHECKS)),
             request_ids: RequestIds::new(),
             routes,
             document,
             started: state.clock.now(),
+            run: format!("{:x}", state.clock.wall_ms()),
             settings,
             state,
         }
@@ -133,6 +148,17 @@ impl AppContext {
     /// Unix seconds.
     pub(crate) fn now_s(&self) -> i64 {
         self.clock.wall_ms().div_euclid(1000)
+    }
+
+    /// When the daemon observed nothing, as far as that lies after `since_ms`; oldest first.
+    pub(crate) fn gaps_since(&self, since_ms: i64) -> Vec<Gap> {
+        let gaps = self.clock.gaps().into_iter().filter(|gap| gap.to_ms > since_ms);
+        gaps.map(|gap| Gap { from_ms: gap.from_ms.max(since_ms), ..gap }).collect()
+    }
+
+    /// Before the health log is read: what waits for its batch is a second old. Where the store stalls, what is stored has to do.
+    pub(crate) async fn store_observations(&self) {
+        let _ = tokio::time::timeout(FLUSH, self.health_log.flush()).await;
     }
 
     /// Seconds since the start.

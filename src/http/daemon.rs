@@ -71,9 +71,11 @@ pub(crate) async fn ready(app: App) -> Answer {
 /// Who acts as primary.
 pub(crate) fn acting_primary(roster: &RosterReader) -> Option<ActingPrimaryStatus> {
     let acting = roster.acting_primary()?;
+    // It may have been renamed since its election.
+    let name = roster.get(acting.id).map_or_else(|| acting.name.clone(), |view| view.record.name.clone());
     Some(ActingPrimaryStatus {
         id: acting.id.0,
-        name: acting.name.clone(),
+        name,
         reason: acting.reason.clone(),
         until: acting.until_ms.map(|ms| ms.div_euclid(1000)),
     })

@@ -38,11 +38,7 @@ pub(crate) async fn read_fleet(_by: Authorized<GatewayViewer>, app: App, request
     // The number first, then the version, then the rows: what changes in between makes both look too old, never too new.
     let (last_event, version) = (app.events.newest(), app.roster.version());
     let tag = EntityTag::new_weak(format!("{last_event:x}-{version:x}"));
-    let is_known = match IfNoneMatch::parse(&request) {
-        Ok(IfNoneMatch::Items(known)) => known.iter().any(|known| known.weak_eq(&tag)),
-        Ok(IfNoneMatch::Any) | Err(_) => false,
-    };
-    if is_known && request.headers().contains_key(header::IF_NONE_MATCH) {
+    if knows(&request, &tag) {
         return Ok(HttpResponse::NotModified().insert_header(ETag(tag)).finish());
     }
     let views = app.roster.list();
@@ -55,6 +51,16 @@ pub(crate) async fn read_fleet(_by: Authorized<GatewayViewer>, app: App, request
         gateways: views.iter().map(|view| row(view)).collect(),
     };
     Ok(HttpResponse::Ok().insert_header(ETag(tag)).json(fleet))
+}
+
+/// Whether the client says that it has the answer with this tag.
+pub(crate) fn knows(request: &HttpRequest, tag: &EntityTag) -> bool {
+    match IfNoneMatch::parse(request) {
+        Ok(IfNoneMatch::Items(known)) if request.headers().contains_key(header::IF_NONE_MATCH) => {
+            known.iter().any(|known| known.weak_eq(tag))
+        }
+        Ok(_) | Err(_) => false,
+    }
 }
 
 /// Tells followers once a second what is new. Runs on the current arbiter and ends with the front.

@@ -1,5 +1,6 @@
 //! `/api/gateways`: register, list, change, steer and delete gateways.
 
+pub(crate) mod check;
 pub(crate) mod health;
 pub(crate) mod latency;
 pub(crate) mod logs;
@@ -7,7 +8,7 @@ pub(crate) mod record;
 
 use std::time::Duration;
 
-use actix_web::http::header::{self, ContentType};
+use actix_web::http::header::{self, ContentType, ETag, EntityTag};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::processes::messages::{OrderProcess, ProcessAction};
@@ -28,6 +29,7 @@ use gatewarden_api::responses::NoGateway;
 use super::auth::{Authorized, Caller, GatewayAdmin, GatewayOperator, GatewayViewer};
 use super::context::{App, AppContext};
 use super::error::{Answer, ApiError, invalid};
+use super::fleet::knows;
 use super::gateway_view::{self, rendered};
 use super::input::{GatewayPath, JsonBody, OptionalJsonBody, path_id, read_query};
 use super::peer::is_https;
@@ -40,16 +42,26 @@ const PROCESS_MARGIN: Duration = Duration::from_secs(10);
 ///
 /// Complete unless `limit`, `offset` or `page` is given.
 #[utoipa::path(
-    tag = "Gateways", params(PartQuery), responses((status = 200, description = "The gateways", body = GatewayList)),
+    tag = "Gateways",
+    params(PartQuery, ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer")),
+    responses(
+        (status = 200, description = "The gateways", body = GatewayList, headers(("ETag" = String, description = "Of this state"))),
+        (status = 304, description = "Nothing has changed since the answer with that `ETag`"),
+    ),
 )]
 #[get("/api/gateways")]
 pub(crate) async fn list_gateways(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
     let page = if request.query_string().is_empty() { None } else { read_query::<PartQuery>(&request)?.page() };
+    // The version first: what changes in between makes the answer look too old, never too new.
+    let tag = EntityTag::new_weak(format!("{}-{:x}", app.run, app.roster.version()));
+    if knows(&request, &tag) {
+        return Ok(HttpResponse::NotModified().insert_header(ETag(tag)).finish());
+    }
     let body = match page {
         None => app.list.complete(&app.roster),
         Some(page) => gateway_view::part(&app.roster, page),
     };
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
+    Ok(HttpResponse::Ok().insert_header(ETag(tag)).content_type(ContentType::json()).body(body))
 }
 
 /// Register a gateway

@@ -94,19 +94,20 @@ pub(crate) struct Keyring {
 }
 
 impl Keyring {
-    pub(crate) async fn open(store: &StoreHandle, configured: Option<&Secret>) -> Result<Self, Failure> {
+    /// `origin`: where the key comes from that isn't stored, by which it is called.
+    pub(crate) async fn open(store: &StoreHandle, unstored: Option<&Secret>, origin: &str) -> Result<Self, Failure> {
         let keys = store.list_keys().await?;
-        Ok(Self::new(&keys, configured))
+        Ok(Self::new(&keys, unstored, origin))
     }
 
-    pub(crate) fn new(keys: &[ApiKey], configured: Option<&Secret>) -> Self {
+    pub(crate) fn new(keys: &[ApiKey], unstored: Option<&Secret>, origin: &str) -> Self {
         let holders = keys
             .iter()
             .filter_map(|key| KeyHolder::from_stored(key).map(|holder| (key.prefix.clone(), Arc::new(holder))));
-        let configured = configured.filter(|key| !key.is_empty()).map(|key| {
+        let configured = unstored.filter(|key| !key.is_empty()).map(|key| {
             Arc::new(KeyHolder {
                 id: None,
-                name: "configuration".to_owned(),
+                name: origin.to_owned(),
                 role: Role::Admin,
                 sha256: hash(key.expose()),
                 expires_at: None,
@@ -121,6 +122,11 @@ impl Keyring {
             reached_s: AtomicI64::new(i64::MIN),
             changes: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Where the key comes from that lets its holder in without being stored, if there is one.
+    pub(crate) fn unstored(&self) -> Option<String> {
+        self.configured.as_ref().map(|holder| holder.name.clone())
     }
 
     /// Whether a key of the configuration lets anybody in.
@@ -330,7 +336,7 @@ mod tests {
     #[test]
     fn a_key_lets_in_until_it_expires() {
         let (key, text) = stored(1, Role::Operator, Some(100));
-        let ring = Keyring::new(&[key], None);
+        let ring = Keyring::new(&[key], None, "configuration");
         assert_eq!(ring.verify(text.expose(), 99).unwrap().role, Role::Operator);
         assert!(ring.verify(text.expose(), 100).is_none());
         let holder = ring.verify(text.expose(), 99).unwrap();
@@ -342,7 +348,7 @@ mod tests {
     fn a_key_that_expired_stays_expired_when_the_clock_is_put_back() {
         let (key, text) = stored(1, Role::Operator, Some(100));
         let (other, other_text) = stored(2, Role::Operator, Some(200));
-        let ring = Keyring::new(&[key, other], None);
+        let ring = Keyring::new(&[key, other], None, "configuration");
         let holder = ring.verify(text.expose(), 99).unwrap();
         ring.reach(150);
         assert!(ring.verify(text.expose(), 50).is_none());
@@ -353,7 +359,7 @@ mod tests {
     #[test]
     fn a_wrong_key_with_a_right_prefix_is_wrong() {
         let (key, text) = stored(1, Role::Admin, None);
-        let ring = Keyring::new(&[key], Some(&Secret::new("configured-key")));
+        let ring = Keyring::new(&[key], Some(&Secret::new("configured-key")), "configuration");
         let mut wrong = text.expose().to_owned();
         wrong.pop();
         assert!(ring.verify(&wrong, 0).is_none());
@@ -365,7 +371,7 @@ mod tests {
 
     #[test]
     fn an_empty_configured_key_lets_nobody_in() {
-        let ring = Keyring::new(&[], Some(&Secret::new("")));
+        let ring = Keyring::new(&[], Some(&Secret::new("")), "configuration");
         assert!(ring.verify("", 0).is_none());
     }
 
@@ -373,7 +379,7 @@ mod tests {
     fn a_removed_key_is_wrong_at_once_and_the_others_stay() {
         let (first, first_text) = stored(1, Role::Viewer, None);
         let (second, second_text) = stored(2, Role::Viewer, None);
-        let ring = Keyring::new(&[first], None);
+        let ring = Keyring::new(&[first], None, "configuration");
         ring.add(&second);
         let holder = ring.verify(first_text.expose(), 5).unwrap();
         assert!(ring.still_lets_in(&holder, 5));
@@ -386,7 +392,7 @@ mod tests {
     #[test]
     fn a_use_is_told_once() {
         let (key, text) = stored(7, Role::Viewer, None);
-        let ring = Keyring::new(&[key], None);
+        let ring = Keyring::new(&[key], None, "configuration");
         ring.verify(text.expose(), 5);
         ring.verify(text.expose(), 6);
         assert_eq!(ring.take_used(), vec![(7, 6)]);
@@ -398,7 +404,7 @@ mod tests {
     fn a_session_ends_with_its_key() {
         let (key, text) = stored(7, Role::Viewer, Some(50));
         let sha256 = key.sha256.clone();
-        let ring = Keyring::new(&[key], Some(&Secret::new("old")));
+        let ring = Keyring::new(&[key], Some(&Secret::new("old")), "configuration");
         assert!(ring.holder_of_session(Some(7), &sha256, 10).is_some());
         assert!(ring.holder_of_session(Some(7), &sha256, 50).is_none());
         assert!(ring.holder_of_session(Some(8), &sha256, 10).is_none());

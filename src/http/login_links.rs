@@ -58,7 +58,7 @@ mod tests {
     use crate::http::keyring::Keyring;
 
     fn holder() -> Arc<KeyHolder> {
-        Keyring::new(&[], Some(&Secret::new("key"))).verify("key", 0).unwrap()
+        Keyring::new(&[], Some(&Secret::new("key")), "configuration").verify("key", 0).unwrap()
     }
 
     const MINUTE: Duration = Duration::from_secs(60);

@@ -81,6 +81,7 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
         status: record.state.as_str().to_owned(),
         gateway: gateway_name(&record.spec),
         route: record.spec.route,
+        session_key: record.session_key.clone(),
         session_info: record.session_key,
         run_id: record.run_id,
         pid: record.pid,
@@ -197,7 +198,8 @@ fn gateway_name(spec: &SpawnSpec) -> Option<GatewayName> {
 fn doubt(record: &SpawnRecord, roster: &RosterReader) -> Option<SpawnDoubt> {
     let gateway = record.spec.gateway_id.filter(|_| !record.state.is_final()).and_then(|id| roster.get(id))?;
     let (name, report) = (&gateway.record.name, &gateway.report);
-    let asked_again_at = roster.spawn_check(&record.spawn_id).filter(|_| report.is_usable());
+    let known = roster.spawn_doubt(&record.spawn_id);
+    let asked_again_at = known.and_then(|doubt| doubt.ask_at_ms).filter(|_| report.is_usable());
     let message = match report.status {
         status if !report.is_usable() => {
             format!("Gateway \"{name}\" is {}: it is asked what became of this as soon as it is back", status.as_str())
@@ -208,7 +210,7 @@ fn doubt(record: &SpawnRecord, roster: &RosterReader) -> Option<SpawnDoubt> {
         }
         _ => return None,
     };
-    Some(SpawnDoubt { message, since: report.since_ms, asked_again_at })
+    Some(SpawnDoubt { message, since: known.map_or(report.since_ms, |doubt| doubt.since_ms), asked_again_at })
 }
 
 fn shown(record: SpawnRecord, roster: &RosterReader) -> Spawn {
@@ -243,6 +245,7 @@ mod tests {
     use gatewarden_actors::gateway_record::GatewaySpec;
     use gatewarden_actors::gateway_report::{GatewayReport, Phase};
     use gatewarden_actors::registry::roster::{GatewayView, RosterWriter};
+    use gatewarden_actors::spawn::SpawnDoubt as Doubt;
     use serde_json::{Value, json};
 
     use super::*;
@@ -286,8 +289,13 @@ mod tests {
         assert_eq!(seen(SpawnState::Completed), None);
         publish(Status::Online, Phase::Ready);
         assert_eq!(seen(SpawnState::Running), None);
-        roster.publish_spawn_checks([("s".to_owned(), 7_000)].into());
+        let asked = |ask_at_ms| [("s".to_owned(), Doubt { since_ms: 3_000, ask_at_ms })].into();
+        roster.publish_spawn_doubts(asked(Some(7_000)));
         assert_eq!(seen(SpawnState::Unknown).and_then(|doubt| doubt.asked_again_at), Some(7_000));
+        // The gateway is in another way not well: the doubt is as old as it was.
+        publish(Status::Offline, Phase::Backoff);
+        roster.publish_spawn_doubts(asked(None));
+        assert_eq!(seen(SpawnState::Unknown).map(|doubt| (doubt.since, doubt.asked_again_at)), Some((3_000, None)));
     }
 
     #[test]

@@ -61,12 +61,15 @@ fn the_status_line_counts_gateways_and_names_the_primary() {
     let reader = roster.reader();
     assert_eq!(describe(&reader), "0 of 0 gateways online, no primary");
     roster.publish(view(1, Status::Online));
-    roster.publish_acting(Some(ActingPrimary {
-        id: GatewayId(1),
-        name: "prod\nREADY=1".into(),
-        reason: "configured".into(),
-        until_ms: None,
-    }));
+    roster.publish_acting(
+        Some(ActingPrimary {
+            id: GatewayId(1),
+            name: "prod\nREADY=1".into(),
+            reason: "configured".into(),
+            until_ms: None,
+        }),
+        None,
+    );
     assert_eq!(describe(&reader), "1 of 1 gateway online, primary prod READY=1");
     roster.publish(view(2, Status::Degraded));
     roster.publish_self_doubt(Some("most of the fleet failed at once".into()));

@@ -104,6 +104,9 @@ diesel::table! {
         unit -> Nullable<Text>,
         command -> Nullable<Text>,
         password -> Nullable<Text>,
+        held_until_ms -> Nullable<BigInt>,
+        held_for_ms -> Nullable<BigInt>,
+        seeded -> Bool,
     }
 }
 
@@ -171,6 +174,7 @@ diesel::table! {
         sequence -> BigInt,
         detail -> Text,
         subject_name -> Text,
+        hold_ms -> BigInt,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Agents as their users see them: kept across a crash, synced from gateways, by hand and by themselves.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
@@ -109,4 +111,10 @@ fn agents_come_by_themselves_and_a_gateway_that_refuses_stops_nobody() {
         if there { Ok(()) } else { Err(agent.to_string()) }
     });
     daemon.until_logged(&["the agents of gateway refusing were not updated"]);
+    // Whoever reads the list must not believe in agents of a dead gateway.
+    good.kill();
+    daemon.until_status(id, "offline");
+    wait::until("its agents are offline seconds later", Duration::from_secs(15), || {
+        daemon.get(&format!("/api/agents?gateway_id={id}&status=online")).expect(200).json()["total"] == 0
+    });
 }

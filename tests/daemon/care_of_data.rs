@@ -320,6 +320,11 @@ fn doctor_finds_nothing_wrong_with_a_daemon_that_runs_or_has_stopped() {
     let setup = Setup::new();
     let mut daemon = setup.start();
     let address = daemon.address().to_string();
+    // It listens elsewhere than the configuration says, as with --listen.
+    let elsewhere = setup.clone().env("GATEWARDEN_HTTP__LISTEN", "127.0.0.1:9").env("GATEWARDEN_URL", "127.0.0.1:1");
+    let found = findings(&command(&elsewhere, &["doctor", "--json"]));
+    has(&found, "ok", "address", &address);
+    has(&found, "problem", "address", "nobody answers at $GATEWARDEN_URL");
     let setup = setup.env("GATEWARDEN_HTTP__LISTEN", &address);
     let found = findings(&command(&setup, &["doctor", "--json"]));
     has(&found, "ok", "daemon", &format!("process {}", daemon.pid()));

@@ -1,7 +1,10 @@
 //! `gatewarden check` names the right cause, with its cure, and the step that it met it at.
 
-use serde_json::Value;
-use tokio::net::{TcpSocket, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::support::background::runtime;
 use super::support::daemon::{ADMIN_KEY, Daemon, Ended, PATIENCE, Setup};
@@ -63,10 +66,9 @@ fn a_wrong_port_is_a_connection_refused() {
     assert!(steps.iter().skip(2).all(|step| step["result"] == "skipped"), "{report}");
 }
 
-#[test]
-fn a_black_hole_is_a_timeout_of_the_connection() {
-    // A full queue of connections that nobody accepts: the system answers no further attempt.
-    let (address, _kept) = runtime().block_on(async {
+/// A full queue of connections that nobody accepts: the system answers no further attempt. It stays so while the rest is kept.
+fn black_hole() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
+    runtime().block_on(async {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let listener = socket.listen(1).expect("it listens");
@@ -78,7 +80,12 @@ fn a_black_hole_is_a_timeout_of_the_connection() {
             fillers.push(filler.expect("a connection"));
         }
         (address, (listener, fillers))
-    });
+    })
+}
+
+#[test]
+fn a_black_hole_is_a_timeout_of_the_connection() {
+    let (address, _kept) = black_hole();
     causes(&address.to_string(), &["--timeout", "1"], "tcp", "dial_timeout", "firewall");
 }
 
@@ -172,6 +179,76 @@ fn a_check_beside_the_daemon_uses_its_device_and_what_it_stores_and_disturbs_not
     assert_eq!((own.code, own.stdout.as_str()), (Some(1), "token_missing\n"), "nothing stored is used");
     assert_eq!(daemon.gateway(id)["status"], "online");
     wait::until("the check has said goodbye", PATIENCE, || gateway.record().open == 1);
+}
+
+#[test]
+fn a_gateway_is_checked_over_the_api_before_it_is_registered_or_changed_and_nothing_is_stored() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let lines = |body: &Value| -> Vec<Value> {
+        let answer = daemon.post("/api/gateways/check", body).expect(200);
+        answer.text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    };
+    let new = |token: &str| json!({"name": "lab", "host": "127.0.0.1", "port": gateway.port(), "token": token});
+    let found = lines(&new("right"));
+    let (report, steps) = found.split_last().expect("lines");
+    assert_eq!((&report["ok"], &report["registered_as"]), (&json!(true), &Value::Null), "{report}");
+    let told: Vec<&str> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
+    assert!(["tcp", "http", "upgrade", "handshake"].iter().all(|step| told.contains(step)), "{told:?}");
+    let report = lines(&new("wrong")).pop().expect("a report");
+    assert_eq!(report["cause"]["code"], "token_mismatch", "{report}");
+    assert!(report["cause"]["help"].as_str().is_some_and(|help| !help.contains("--token-file")), "{report}");
+    let stored = daemon.get("/api/gateways").expect(200).text;
+    assert!(!stored.contains("\"lab\""), "{stored}");
+
+    // A change is checked with the secrets that are stored.
+    let id = daemon.register("lab", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    let report = lines(&json!({"id": id, "priority": 5})).pop().expect("a report");
+    assert_eq!((&report["ok"], &report["registered_as"]), (&json!(true), &json!("lab")), "{report}");
+    let report = lines(&json!({"id": id, "port": free_port()})).pop().expect("a report");
+    assert_eq!(report["cause"]["code"], "connection_refused", "{report}");
+    assert_eq!(daemon.gateway(id)["port"], gateway.port());
+    assert_eq!(daemon.gateway(id)["status"], "online");
+
+    // By the rules for what is registered.
+    let forbidden = json!({"name": "x", "host": "169.254.169.254", "port": 80});
+    assert_eq!(daemon.post("/api/gateways/check", &forbidden).expect(400).json()["code"], "address_forbidden");
+    daemon.post("/api/gateways/check", &json!({"name": "x"})).expect(400);
+    daemon.post("/api/gateways/check", &json!({"id": 999})).expect(404);
+    let audit = daemon.get("/api/audit?limit=50").expect(200).text;
+    assert!(
+        audit.contains(&format!("address 127.0.0.1:{}", gateway.port())) && !audit.contains("\"right\""),
+        "{audit}"
+    );
+}
+
+#[test]
+fn a_check_whose_client_leaves_ends_and_no_more_than_four_go_on_at_one_time() {
+    let (address, _kept) = black_hole();
+    let daemon = Daemon::start();
+    let body = json!({"name": "hole", "host": "127.0.0.1", "port": address.port()}).to_string();
+    let request = format!(
+        "POST /api/gateways/check HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {ADMIN_KEY}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = std::net::TcpStream::connect(daemon.address()).expect("a connection");
+            client.write_all(request.as_bytes()).expect("sent");
+            let mut head = [0; 15];
+            client.read_exact(&mut head).expect("an answer that begins");
+            assert_eq!(&head, b"HTTP/1.1 200 OK");
+            client
+        })
+        .collect();
+    let another =
+        || daemon.post("/api/gateways/check", &json!({"name": "x", "host": "127.0.0.1", "port": free_port()}));
+    let refused = another().expect(503);
+    assert_eq!(refused.json()["code"], "unavailable");
+    drop(clients);
+    wait::until("the places are free again", PATIENCE, || another().status == 200);
 }
 
 #[test]

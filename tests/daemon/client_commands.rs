@@ -114,7 +114,7 @@ fn the_state_directory_of_a_daemon_has_its_key() {
     let client = |args: &[&str]| Setup::new().without("API_KEY").only_args(args).run();
     let ended = client(&["keys", "list", "--url", &url, "--state-dir", &state]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stdout.contains("(the daemon's admin key)"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("(admin.key in the state directory)"), "{}", ended.stdout);
     let elsewhere = client(&["status", "--url", &url, "--state-dir", "/nowhere"]);
     assert_eq!(elsewhere.code, Some(77), "{}", elsewhere.stderr);
     assert!(elsewhere.stderr.contains("/nowhere"), "{}", elsewhere.stderr);

@@ -66,9 +66,16 @@ fn an_unchanged_fleet_is_a_304_and_a_changed_one_is_not() {
         let again = fetch(&daemon, "/api/fleet", &[("If-None-Match", &known)]);
         again.status == 304 && again.text.is_empty() && tag(&again) == known
     });
-    let known = tag(&fetch(&daemon, "/api/fleet", &[]).expect(200));
-    daemon.register("new", 9, "t");
-    fetch(&daemon, "/api/fleet", &[("If-None-Match", &known)]).expect(200);
+    wait::until("so do two reads of the list of gateways", PATIENCE, || {
+        let known = tag(&fetch(&daemon, "/api/gateways", &[]).expect(200));
+        let again = fetch(&daemon, "/api/gateways", &[("If-None-Match", &known)]);
+        again.status == 304 && again.text.is_empty() && tag(&again) == known
+    });
+    for path in ["/api/fleet", "/api/gateways"] {
+        let known = tag(&fetch(&daemon, path, &[]).expect(200));
+        daemon.register(path, 9, "t");
+        fetch(&daemon, path, &[("If-None-Match", &known)]).expect(200);
+    }
 }
 
 #[test]

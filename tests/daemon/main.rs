@@ -77,6 +77,8 @@ mod malformed_requests;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]
+mod not_observed;
+#[cfg(test)]
 mod notifications;
 #[cfg(test)]
 mod numbers_of_pages;

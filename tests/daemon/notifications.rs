@@ -216,7 +216,6 @@ fn a_failover_names_both_gateways_and_its_end_is_told() {
     let home = registered(&daemon, &first, "home");
     daemon.update(&json!({"id": home, "is_primary": true})).expect(200);
     registered(&daemon, &second, "spare");
-    // The seeded gateway, which nobody runs, was the configured primary at first.
     wait::until("home acts", PATIENCE, || daemon.gateway(home)["acting_primary"] == true);
     let before = receiver.all().len();
     first.kill();
@@ -234,6 +233,102 @@ fn a_failover_names_both_gateways_and_its_end_is_told() {
         receiver.all().iter().all(|one| ["failover", "recovered"].contains(&one.kind())),
         "only what was asked for"
     );
+}
+
+#[test]
+fn another_configured_primary_in_a_failover_ends_that_and_begins_one_of_its_own() {
+    let receiver = WebhookReceiver::start();
+    let gateways = [(); 3].map(|()| ScriptedGateway::of(Form::Protocol4, "right"));
+    let daemon = setup(&receiver, "kinds = [\"failover\", \"recovered\"]\nafter = \"0s\"")
+        .env("GATEWARDEN_ELECTION__FAILBACK_AFTER", "1s")
+        .start();
+    let [first, second, third] = &gateways;
+    let home = registered(&daemon, first, "home");
+    let spare = registered(&daemon, second, "spare");
+    let other = registered(&daemon, third, "other");
+    let acts = |id: i64| wait::until("it acts", PATIENCE, || daemon.gateway(id)["acting_primary"] == true);
+    daemon.update(&json!({"id": home, "is_primary": true, "priority": 5})).expect(200);
+    acts(home);
+    first.kill();
+    let of_home = receiver.until("the failover is told", |one| one.kind() == "failover");
+    let configured = |told: &Received| told.body["configured"]["name"].clone();
+    assert_eq!(configured(&of_home), "home");
+    let (next, of_next) = if of_home.body["acting"]["name"] == "spare" { (other, third) } else { (spare, second) };
+    of_next.kill();
+    daemon.until_status(next, "offline");
+    daemon.update(&json!({"id": next, "is_primary": true})).expect(200);
+    let another = receiver.until("the other failover is told", |one| {
+        one.kind() == "failover" && one.body["episode"] != of_home.body["episode"]
+    });
+    assert_eq!(another.body["configured"]["id"], next, "{}", another.body);
+    assert!(another.body["began_ms"].as_i64() > of_home.body["began_ms"].as_i64(), "{}", another.body);
+    let over = receiver.until("the first is over", |one| one.kind() == "recovered");
+    assert_eq!((configured(&over), &over.body["episode"]), (json!("home"), &of_home.body["episode"]));
+    // The former primary has the highest priority: it may act in place of the other one.
+    first.revive();
+    acts(home);
+    of_next.revive();
+    receiver
+        .until("the other is over", |one| one.kind() == "recovered" && one.body["episode"] == another.body["episode"]);
+    let told = receiver.all();
+    assert_eq!(told.iter().filter(|one| one.kind() == "failover" && one.body["sequence"] == 0).count(), 2, "{told:#?}");
+    for one in told.iter().filter(|one| one.kind() == "failover") {
+        assert_ne!(one.body["configured"]["name"], one.body["acting"]["name"], "{}", one.body);
+    }
+}
+
+#[test]
+fn a_gateway_that_was_only_seeded_is_told_once_somebody_touched_it() {
+    let receiver = WebhookReceiver::start();
+    let mut daemon = setup(&receiver, "after = \"0s\"").env("GATEWARDEN_ELECTION__STARTUP_HOLD", "1s").start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    registered(&daemon, &gateway, "added");
+    let seeded = daemon.gateways()[0]["id"].as_i64().expect("an id");
+    daemon.until_status(seeded, "offline");
+    wait::holds_for("nobody is told", Duration::from_secs(5), || receiver.all().is_empty());
+    daemon.crash_and_restart();
+    daemon.until_status(seeded, "offline");
+    wait::holds_for("nor after a restart", Duration::from_secs(4), || receiver.all().is_empty());
+    daemon.update(&json!({"id": seeded, "name": "mine"})).expect(200);
+    let down = receiver.until_taken("down");
+    assert_eq!(down.body["gateway"]["name"], "mine");
+    let began = down.body["began_ms"].as_i64();
+    assert_eq!(began, down.body["gateway"]["since_ms"].as_i64(), "it begins when it went down");
+}
+
+#[test]
+fn a_web_server_that_is_no_gateway_refuses_nobody() {
+    let receiver = WebhookReceiver::start();
+    let web = WebhookReceiver::start();
+    let daemon = setup(&receiver, "gateways = [\"watched\"]").start();
+    daemon.register("watched", web.port(), "right");
+    let text = receiver.until_taken("blocked").body["text"].as_str().expect("a sentence").to_owned();
+    assert!(text.starts_with("Gateway watched can't be used until somebody changes something. "), "{text}");
+    assert!(!text.contains("refuses gatewarden"), "{text}");
+}
+
+#[test]
+fn a_hold_down_outlives_the_death_of_the_daemon() {
+    let receiver = WebhookReceiver::start();
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let mut daemon = setup(&receiver, "gateways = [\"watched\"]").start();
+    let id = registered(&daemon, &gateway, "watched");
+    for _ in 0..3 {
+        gateway.kill();
+        daemon.until_status(id, "offline");
+        gateway.revive();
+        daemon.until_status(id, "online");
+    }
+    let held = daemon.until(id, "it is held down", PATIENCE, |gateway| gateway["held_down_until"].is_i64());
+    let row = |daemon: &Daemon| {
+        let fleet = daemon.get("/api/fleet").expect(200).json();
+        let rows = fleet["gateways"].as_array().expect("rows").clone();
+        rows.into_iter().find(|row| row["id"] == id).expect("its row")["held_down_until"].clone()
+    };
+    assert_eq!(row(&daemon), held["held_down_until"]);
+    daemon.crash_and_restart();
+    let after = row(&daemon).as_i64().expect("still held down");
+    assert!(after.abs_diff(held["held_down_until"].as_i64().expect("seconds")) <= 1, "{after} {held}");
 }
 
 #[test]
@@ -348,13 +443,14 @@ fn a_receiver_behind_tls_needs_a_certificate_that_is_trusted() {
     let front = TlsFront::before(receiver.port(), &["127.0.0.1"]);
     let url = format!("https://127.0.0.1:{}/hooks?key=geheim-in-the-url", front.port());
     let daemon = setup_at(&url, "").start();
+    daemon.register("nobody-runs-it", 1, "right");
     daemon.until_logged(&["not trusted", "ca_file"]);
     assert!(!daemon.everything_said().contains("geheim"));
     assert_eq!(receiver.all().len(), 0, "nothing may be said before the certificate is trusted");
     let authority = daemon.setup().state().with_file_name("authority.pem");
     std::fs::write(&authority, front.pem()).expect("written");
-    let _trusting = setup_at(&url, &format!("ca_file = \"{}\"", authority.display())).start();
-    // The seeded gateway, which nobody runs.
+    let trusting = setup_at(&url, &format!("ca_file = \"{}\"", authority.display())).start();
+    trusting.register("nobody-runs-it", 1, "right");
     assert_signed(&receiver.until_taken("down"));
 }
 

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { h } from "preact";
 import { Unanswered, wordsOf } from "../api.js";
-import { capitalized, duration, shapeOf } from "../format.js";
+import { capitalized, duration, shapeOf, visible } from "../format.js";
 import { clockTime, fullTime, now } from "../time.js";
 
 /** A status as shape, word and color. @param {{status: string}} props */
@@ -56,7 +56,8 @@ export function Notice({ kind = "", title, children, action }) {
 
 /** What went wrong with a request. @param {{error: unknown, what?: string, action?: any}} props */
 export function Fault({ error, what, action }) {
-  const { message, help } = wordsOf(error);
+  const { message: words, help } = wordsOf(error);
+  const message = visible(words);
   return h(Notice, { kind: "bad", title: what ? `${what}: ${message}` : message, action }, help);
 }
 
@@ -122,7 +123,7 @@ export function Sayings() {
       h(
         "div",
         { key: id, class: `saying ${kind}` },
-        h("span", null, text),
+        h("span", null, visible(text)),
         h("button", { type: "button", class: "plain", "aria-label": "Close message", onClick: () => unsay(id) }, "✕"),
       ),
     ),

@@ -13,6 +13,7 @@ const SLOW_MS = 500;
  * @property {number} to Seconds.
  * @property {{at: number, p50: number | null, p95: number | null, count: number}[]} buckets
  * @property {{from: number, to: number, status: string}[]} outages
+ * @property {{from: number, to: number}[]} gaps When nothing was observed.
  */
 
 /** A color of the style sheet, as canvases take it. @param {HTMLElement} element @param {string} name */
@@ -23,8 +24,8 @@ function colorOf(element, name) {
   return color;
 }
 
-/** @param {{data: Latencies}} props */
-export function LatencyChart({ data }) {
+/** @param {{data: Latencies, words: string}} props */
+export function LatencyChart({ data, words }) {
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
   const utc = inUtc.value;
   useEffect(() => {
@@ -48,13 +49,17 @@ export function LatencyChart({ data }) {
       const bands = (/** @type {any} */ u) => {
         const { ctx, bbox } = u;
         ctx.save();
-        ctx.fillStyle = bad;
-        for (const { from, to } of data.outages) {
-          const left = Math.max(bbox.left, u.valToPos(from, "x", true));
-          const right = Math.min(bbox.left + bbox.width, u.valToPos(to, "x", true));
+        const fill = (/** @type {string} */ color, /** @type {{from: number, to: number}[]} */ times) => {
+          ctx.fillStyle = color;
           ctx.globalAlpha = 0.16;
-          if (right > left) ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
-        }
+          for (const { from, to } of times) {
+            const left = Math.max(bbox.left, u.valToPos(from, "x", true));
+            const right = Math.min(bbox.left + bbox.width, u.valToPos(to, "x", true));
+            if (right > left) ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
+          }
+        };
+        fill(bad, data.outages);
+        fill(text, data.gaps);
         ctx.restore();
       };
       const slow = (/** @type {any} */ u) => {
@@ -134,6 +139,6 @@ export function LatencyChart({ data }) {
     class: "chart",
     ref: place,
     role: "img",
-    "aria-label": "Latency of the last 24 hours; the same as a table below",
+    "aria-label": `Latency of ${words}; the same as a table below`,
   });
 }

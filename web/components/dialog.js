@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { h } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { visible } from "../format.js";
 
 /** @type {import("@preact/signals").Signal<{title: string, body: () => any} | null>} */
 const shown = signal(null);
@@ -38,7 +39,7 @@ function Dialog({ title, body }) {
     h(
       "div",
       { class: "dialog-head" },
-      h("h2", { id: "dialog-title" }, title),
+      h("h2", { id: "dialog-title" }, visible(title)),
       h("button", { type: "button", class: "plain", "aria-label": "Close", onClick: closeDialog }, "✕"),
     ),
     h(body, null),

@@ -2,6 +2,7 @@
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Refusal } from "../api.js";
+import { visible } from "../format.js";
 import { Fault, Notice } from "./basics.js";
 
 /**
@@ -39,7 +40,7 @@ export function Field({ name, label, help, problem, type = "text", value, onInpu
     ? h(
         "select",
         input,
-        options.map((/** @type {[string, string]} */ [key, text]) => h("option", { key, value: key }, text)),
+        options.map((/** @type {[string, string]} */ [key, text]) => h("option", { key, value: key }, visible(text))),
       )
     : type === "textarea"
       ? h("textarea", { rows: 4, ...input })
@@ -53,10 +54,10 @@ function withoutField(name, problem) {
 }
 
 /**
- * A form that sends something: `send` gives the values away and throws a refusal.
- * @param {{values: Record<string, any>, fields: (values: Record<string, any>, set: (name: string) => (value: any) => void, problems: Record<string, string>) => any, send: (values: Record<string, any>) => Promise<void>, button: string, danger?: boolean, onCancel: () => void}} props
+ * A form that sends something: `send` gives the values away and throws a refusal. `also` stands before the buttons.
+ * @param {{values: Record<string, any>, fields: (values: Record<string, any>, set: (name: string) => (value: any) => void, problems: Record<string, string>) => any, send: (values: Record<string, any>) => Promise<any>, also?: (values: Record<string, any>, fail: (fault: unknown) => void) => any, button: string, danger?: boolean, onCancel: () => void}} props
  */
-export function Form({ values: initial, fields, send, button, danger = false, onCancel }) {
+export function Form({ values: initial, fields, send, also, button, danger = false, onCancel }) {
   const [values, setValues] = useState(initial);
   const [error, setError] = useState(/** @type {unknown} */ (null));
   const [isSending, setSending] = useState(false);
@@ -92,6 +93,7 @@ export function Form({ values: initial, fields, send, button, danger = false, on
         : h(Fault, { error })
       : null,
     fields(values, set, problems),
+    also?.(values, setError),
     h(
       "div",
       { class: "buttons" },

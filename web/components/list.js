@@ -84,6 +84,20 @@ export function Pager({ part: { total, limit, offset }, move }) {
   );
 }
 
+/** In the place of a list without rows. @param {{isFiltered: boolean, what: string, showAll: () => void, children?: any}} props */
+export function Empty({ isFiltered, what, showAll, children }) {
+  return h(
+    "div",
+    { class: "empty" },
+    isFiltered
+      ? [
+          h("p", { key: "none" }, `No ${what} is like that.`),
+          h("button", { key: "all", type: "button", onClick: showAll }, "Show all"),
+        ]
+      : children,
+  );
+}
+
 /** What stands above an answer, or in its place while there is none. @param {{read: {answer: any, error: unknown, again: () => void}, what: string}} props */
 export function ReadState({ read: { answer, error, again }, what }) {
   if (error)
@@ -115,14 +129,14 @@ export function ForRole({ title, role, children }) {
   ];
 }
 
-const SHAPES = { good: "●", warn: "▲", bad: "■", quiet: "○", busy: "◐" };
+const TONES = { good: "●", warn: "▲", bad: "■", quiet: "○", busy: "◐" };
 
-/** A state as shape, word and color. @param {{tone: "good" | "warn" | "bad" | "quiet" | "busy", word: string}} props */
-export function State({ tone, word }) {
+/** A state as shape, word and color. @param {{tone: "good" | "warn" | "bad" | "quiet" | "busy", word: string, shape?: string}} props */
+export function State({ tone, word, shape = TONES[tone] }) {
   return h(
     "span",
     { class: `state ${tone}` },
-    h("span", { "aria-hidden": "true", class: "shape" }, SHAPES[tone]),
+    h("span", { "aria-hidden": "true", class: "shape" }, shape),
     capitalized(word),
   );
 }
@@ -132,7 +146,7 @@ export function Choice({ label, value, options, set }) {
   return h(
     "select",
     { "aria-label": label, value, onChange: (/** @type {any} */ event) => set(event.currentTarget.value) },
-    options.map(([key, text]) => h("option", { key, value: key }, text)),
+    options.map(([key, text]) => h("option", { key, value: key }, visible(text))),
   );
 }
 
@@ -213,6 +227,25 @@ export function GatewayLink({ id, name }) {
   return row
     ? h("a", { href: `/gateways/${id}` }, h("bdi", null, visible(text)))
     : h("span", { class: "quiet", title: "It is not in the list of gateways" }, h("bdi", null, visible(text)));
+}
+
+/** The gateway that an entry of the audit log names by its id. @param {string | null | undefined} target */
+function gatewayIn(target) {
+  const id = /^gateway (\d+)$/.exec(target ?? "")?.[1];
+  return id === undefined ? undefined : fleet.value.rows.get(Number(id));
+}
+
+/** @param {string | null | undefined} target */
+export function gatewayNameIn(target) {
+  return gatewayIn(target)?.name ?? "";
+}
+
+/** What an entry of the audit log is about. @param {{target: string | null | undefined}} props */
+export function AuditTarget({ target }) {
+  const row = gatewayIn(target);
+  return row
+    ? [h(GatewayLink, { key: "g", id: row.id }), h("span", { key: "t", class: "quiet" }, ` ${target}`)]
+    : h("bdi", null, visible(target ?? "–"));
 }
 
 /** Text of others: never more than a few lines before somebody asks for the rest. @param {{text: string}} props */

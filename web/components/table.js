@@ -34,6 +34,7 @@ const BEYOND = 6;
  * @param {string} [props.sort]
  * @param {boolean} [props.down]
  * @param {(key: string) => void} [props.onSort]
+ * @param {(rows: any[]) => void} [props.onSight] Told which rows are in sight.
  */
 export function Table({
   label,
@@ -47,6 +48,7 @@ export function Table({
   sort,
   down,
   onSort,
+  onSight,
 }) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const [[first, last], setRange] = useState([0, 40]);
@@ -70,6 +72,8 @@ export function Table({
   const end = Math.min(last, rows.length);
   const begin = Math.min(first, end);
   const visible = rows.slice(begin, end);
+  const inSight = visible.map(keyOf).join();
+  useEffect(() => onSight?.(visible), [inSight]);
   const space = { height: `${rows.length * height}px` };
   const place = (/** @type {number} */ at) => ({
     transform: `translateY(${(begin + at) * height}px)`,

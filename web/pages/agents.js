@@ -2,11 +2,12 @@
 import { h } from "preact";
 import { useState } from "preact/hooks";
 import { post, put, Refusal, remove } from "../api.js";
-import { Age, Badge, Notice, say } from "../components/basics.js";
+import { Age, Badge, Notice, Status, say } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Field, Form } from "../components/form.js";
 import {
   Choice,
+  Empty,
   GatewayChoice,
   GatewayField,
   GatewayLink,
@@ -16,19 +17,25 @@ import {
   ReadState,
   State,
 } from "../components/list.js";
-import { counted } from "../format.js";
+import { counted, visible } from "../format.js";
 import { fleet, isStale, may } from "../live.js";
 import { ask, asked } from "../place.js";
 import { useRead } from "../read.js";
 
-/** @type {[string, "good" | "warn" | "bad" | "quiet" | "busy"][]} */
+/** Those that gateways have, too, have the same sign. @type {[string, "good" | "bad" | "busy" | null, string?][]} */
 const STATES = [
-  ["online", "good"],
+  ["online", null],
   ["idle", "good"],
   ["busy", "busy"],
-  ["error", "bad"],
-  ["offline", "quiet"],
+  ["error", "bad", "▲"],
+  ["offline", null],
 ];
+
+/** @param {{status: string}} props */
+function AgentState({ status }) {
+  const [, tone, shape] = STATES.find(([name]) => name === status) ?? [status, null];
+  return tone ? h(State, { tone, word: status, shape }) : h(Status, { status });
+}
 
 /** @type {Record<string, string>} */
 const SOURCES = {
@@ -58,24 +65,23 @@ export function Page() {
   const columns = [
     {
       name: "Status",
-      show: (/** @type {any} */ agent) =>
-        h(State, { tone: STATES.find(([name]) => name === agent.status)?.[1] ?? "quiet", word: agent.status }),
+      show: (/** @type {any} */ agent) => h(AgentState, { status: agent.status }),
     },
     {
       name: "Name",
       kind: "wide",
       show: (/** @type {any} */ agent) => [
-        h("strong", { key: "n" }, h("bdi", null, agent.name)),
+        h("strong", { key: "n" }, h("bdi", null, visible(agent.name))),
         agent.is_gateway_main && h(Badge, { key: "m", title: "The main agent of its gateway" }, "MAIN"),
       ],
     },
-    { name: "Role", show: (/** @type {any} */ agent) => h("bdi", null, agent.role) },
+    { name: "Role", show: (/** @type {any} */ agent) => h("bdi", null, visible(agent.role)) },
     {
       name: "Gateway",
       show: (/** @type {any} */ agent) => [
         h(GatewayLink, { key: "g", id: agent.gateway_id }),
         preferredOf(agent) &&
-          h("div", { key: "p", class: "quiet" }, "prefers ", h("bdi", null, String(preferredOf(agent)))),
+          h("div", { key: "p", class: "quiet" }, "prefers ", h("bdi", null, visible(String(preferredOf(agent))))),
       ],
     },
     { name: "Registered", show: (/** @type {any} */ agent) => SOURCES[agent.source] ?? agent.source },
@@ -83,7 +89,7 @@ export function Page() {
       name: "Last seen",
       show: (/** @type {any} */ agent) => (agent.last_seen ? h(Age, { at: agent.last_seen }) : "Never"),
     },
-    { name: "Last activity", show: (/** @type {any} */ agent) => h("bdi", null, agent.last_activity ?? "–") },
+    { name: "Last activity", show: (/** @type {any} */ agent) => h("bdi", null, visible(agent.last_activity ?? "–")) },
     ...(may("operator")
       ? [
           {
@@ -170,22 +176,14 @@ export function Page() {
             h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }),
           )
         : h(
-            "div",
-            { key: "none", class: "empty" },
-            Object.values(filters).some(Boolean)
-              ? [
-                  h("p", { key: "1" }, "No agent is like that."),
-                  h(
-                    "button",
-                    {
-                      key: "2",
-                      type: "button",
-                      onClick: () => ask({ search: "", status: "", gateway_id: "", offset: "" }),
-                    },
-                    "Show all",
-                  ),
-                ]
-              : h("p", null, "No agent is registered. Gateways that are online tell of theirs by themselves."),
+            Empty,
+            {
+              key: "none",
+              isFiltered: Object.values(filters).some(Boolean),
+              what: "agent",
+              showAll: () => ask({ search: "", status: "", gateway_id: "", offset: "" }),
+            },
+            h("p", null, "No agent is registered. Gateways that are online tell of theirs by themselves."),
           )),
   ];
 }

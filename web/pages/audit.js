@@ -3,7 +3,7 @@ import { h } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { get } from "../api.js";
 import { Fault, Moment } from "../components/basics.js";
-import { Choice, ForRole, Json, List, State } from "../components/list.js";
+import { AuditTarget, Choice, ForRole, gatewayNameIn, Json, List, State } from "../components/list.js";
 import { counted } from "../format.js";
 import { isStale, listen } from "../live.js";
 import { ask, asked } from "../place.js";
@@ -163,7 +163,7 @@ const COLUMNS = [
     ],
   },
   { name: "What", show: (/** @type {any} */ entry) => h("code", null, entry.action) },
-  { name: "Of", kind: "wide", show: (/** @type {any} */ entry) => h("bdi", null, entry.target ?? "–") },
+  { name: "Of", kind: "wide", show: (/** @type {any} */ entry) => h(AuditTarget, { target: entry.target }) },
   {
     name: "Result",
     show: (/** @type {any} */ entry) =>
@@ -184,7 +184,7 @@ const COLUMNS = [
 
 /** @param {any} entry */
 function textOf(entry) {
-  return `${entry.actor.name} ${entry.actor.role ?? ""} ${entry.action} ${entry.target ?? ""} ${entry.address ?? ""} ${entry.details?.code ?? ""} ${entry.request_id ?? ""}`.toLowerCase();
+  return `${entry.actor.name} ${entry.actor.role ?? ""} ${entry.action} ${entry.target ?? ""} ${gatewayNameIn(entry.target)} ${entry.address ?? ""} ${entry.details?.code ?? ""} ${entry.request_id ?? ""}`.toLowerCase();
 }
 
 /** Both, each entry once, the newest first. @param {any[]} some @param {any[]} others */

@@ -5,7 +5,7 @@ import { Age, Command, say } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Form } from "../components/form.js";
 import { List, Pager, ReadState, State } from "../components/list.js";
-import { capitalized, counted, duration } from "../format.js";
+import { capitalized, counted, duration, visible } from "../format.js";
 import { isStale, may } from "../live.js";
 import { ask, asked } from "../place.js";
 import { useRead } from "../read.js";
@@ -43,7 +43,7 @@ function Told({ text }) {
   try {
     pairs = Object.entries(JSON.parse(text));
   } catch {
-    return h("bdi", null, text);
+    return h("bdi", null, visible(text));
   }
   if (pairs.length === 0) return "–";
   return h(
@@ -79,13 +79,18 @@ export function Page() {
       name: "Agent",
       kind: "wide",
       show: (/** @type {any} */ one) => [
-        h("strong", { key: "n" }, h("bdi", null, one.agent_name)),
-        h("div", { key: "r", class: "quiet" }, h("bdi", null, one.agent_role), ` · ${capitalized(one.agent_status)}`),
+        h("strong", { key: "n" }, h("bdi", null, visible(one.agent_name))),
+        h(
+          "div",
+          { key: "r", class: "quiet" },
+          h("bdi", null, visible(one.agent_role)),
+          ` · ${capitalized(one.agent_status)}`,
+        ),
       ],
     },
     {
       name: "Tool",
-      show: (/** @type {any} */ one) => h("bdi", null, `${one.tool_name} ${one.tool_version ?? ""}`.trim()),
+      show: (/** @type {any} */ one) => h("bdi", null, visible(`${one.tool_name} ${one.tool_version ?? ""}`.trim())),
     },
     {
       name: "Last heartbeat",
@@ -176,7 +181,7 @@ function askToDisconnect(connection, done) {
           "p",
           null,
           "The daemon refuses the tool's heartbeats until it connects again, and ",
-          h("bdi", null, connection.agent_name),
+          h("bdi", null, visible(connection.agent_name)),
           " goes offline. The tool itself runs on.",
         ),
       async send() {

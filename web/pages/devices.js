@@ -1,41 +1,14 @@
 // Devices that gateways know: what waits for approval, and what is paired.
 import { h } from "preact";
 import { post } from "../api.js";
-import { Age, Facts, Notice, say, sayFault } from "../components/basics.js";
+import { Facts, Notice, say } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Form } from "../components/form.js";
 import { GatewayChoice, GatewayLink, List, ReadState } from "../components/list.js";
 import { fleet, isStale, may } from "../live.js";
 import { ask, asked } from "../place.js";
 import { useRead } from "../read.js";
-
-/** Long ids, as far as people compare them. @param {{text: string | undefined}} props */
-function Id({ text }) {
-  return text ? h("span", { class: "mono", title: text }, text.length > 20 ? `${text.slice(0, 16)}…` : text) : "–";
-}
-
-/** @param {any} device */
-function nameOf(device) {
-  return device.displayName || device.clientId || device.deviceId || "a device";
-}
-
-/** @param {{device: any}} props */
-function Device({ device }) {
-  return [
-    h("strong", { key: "n" }, h("bdi", null, nameOf(device))),
-    h("div", { key: "p", class: "quiet" }, [device.clientId, device.platform].filter(Boolean).join(" · ")),
-  ];
-}
-
-/** @param {any} device */
-function scopesOf(device) {
-  return (device.scopes ?? device.approvedScopes ?? []).join(", ") || "–";
-}
-
-/** Milliseconds of the gateway's clock. @param {{ms: unknown}} props */
-function When({ ms }) {
-  return typeof ms === "number" && ms > 0 ? h(Age, { at: ms / 1000 }) : "–";
-}
+import { Device, Id, nameOf, scopesOf, WaitingDevices, When } from "./waiting_devices.js";
 
 export function Page() {
   const gateway = asked("gateway");
@@ -49,60 +22,6 @@ export function Page() {
   const { answer } = read;
   const waiting = [...fleet.value.rows.values()].filter((row) => row.awaits_pairing);
   const { acting } = fleet.value;
-  const decide = async (/** @type {string} */ action, /** @type {any} */ request) => {
-    try {
-      await post("/api/nodes", { action, requestId: request.requestId, gateway_id: answer.gateway_id });
-      say(`${nameOf(request)} is ${action === "approve" ? "approved" : "rejected"}`);
-    } catch (error) {
-      sayFault(`${nameOf(request)} was not ${action === "approve" ? "approved" : "rejected"}`, error);
-    }
-    read.again();
-  };
-  const asking = [
-    { name: "Device", kind: "wide", show: (/** @type {any} */ request) => h(Device, { device: request }) },
-    { name: "Wants", show: (/** @type {any} */ request) => scopesOf(request) },
-    {
-      name: "Why",
-      show: (/** @type {any} */ request) =>
-        String(request.reason ?? (request.isRepair ? "repair" : "not-paired")).replaceAll("-", " "),
-    },
-    { name: "From", show: (/** @type {any} */ request) => h("span", { class: "mono" }, request.remoteIp ?? "–") },
-    { name: "Asked", show: (/** @type {any} */ request) => h(When, { ms: request.ts }) },
-    { name: "Id", show: (/** @type {any} */ request) => h(Id, { text: request.deviceId }) },
-    ...(may("admin")
-      ? [
-          {
-            name: "Actions",
-            hideName: true,
-            show: (/** @type {any} */ request) =>
-              h(
-                "div",
-                { class: "buttons" },
-                h(
-                  "button",
-                  {
-                    type: "button",
-                    class: "main",
-                    "aria-label": `Approve ${nameOf(request)}`,
-                    onClick: () => decide("approve", request),
-                  },
-                  "Approve",
-                ),
-                h(
-                  "button",
-                  {
-                    type: "button",
-                    class: "danger",
-                    "aria-label": `Reject ${nameOf(request)}`,
-                    onClick: () => decide("reject", request),
-                  },
-                  "Reject",
-                ),
-              ),
-          },
-        ]
-      : []),
-  ];
   const ours = identity.answer?.device_id;
   const paired = [
     {
@@ -159,19 +78,7 @@ export function Page() {
       !answer.available &&
       h(Notice, { key: "away", kind: "warn", title: "The gateway can't be asked now." }, answer.reason),
     answer?.available && [
-      h("h3", { key: "a" }, "Waiting for approval"),
-      answer.pending?.length > 0
-        ? h(
-            "div",
-            { key: "b", class: isStale.value ? "stale" : "" },
-            h(List, {
-              label: "Waiting for approval",
-              columns: asking,
-              rows: answer.pending,
-              keyOf: (request) => request.requestId,
-            }),
-          )
-        : h("p", { key: "b", class: "quiet" }, "No device waits."),
+      h(WaitingDevices, { key: "a", read }),
       h("h3", { key: "c" }, "Paired"),
       answer.devices?.length > 0
         ? h(

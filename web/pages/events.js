@@ -3,18 +3,18 @@ import { signal } from "@preact/signals";
 import { h } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Moment } from "../components/basics.js";
-import { Choice, GatewayChoice, GatewayLink, Json } from "../components/list.js";
-import { counted } from "../format.js";
-import { isStale, link, listen, may } from "../live.js";
+import { AuditTarget, Choice, GatewayChoice, GatewayLink, Json } from "../components/list.js";
+import { counted, visible } from "../format.js";
+import { fleet, isStale, link, listen, may, openStream } from "../live.js";
 import { ask, asked } from "../place.js";
 
 /** How many are kept, and how many of them are drawn. */
 const MAX_KEPT = 1_000;
 const MAX_DRAWN = 200;
 
-/** @typedef {{number: number, type: string, ts: number, data: any}} Heard */
+/** @typedef {{number: number, id: number | undefined, type: string, ts: number, data: any}} Heard */
 
-/** What was heard since this page was first opened, newest first. @type {import("@preact/signals").Signal<Heard[]>} */
+/** What the daemon still had when this page was first opened, and what was heard since, newest first. @type {import("@preact/signals").Signal<Heard[]>} */
 const heard = signal([]);
 let nextNumber = 1;
 /** @type {Heard[]} */
@@ -27,18 +27,70 @@ function beginToListen() {
   isListening = true;
   listen((message) => {
     if (message.type === "gateway.vitals") return;
-    waiting.push({
-      number: nextNumber++,
-      type: message.type,
-      ts: message.ts ?? Date.now(),
-      data: message.data ?? { dropped: message.dropped },
-    });
+    waiting.push(heardOf(message));
     // Together, so that a thousand of them are drawn once.
     if (waiting.length > 1) return;
     setTimeout(() => {
       heard.value = [...waiting.reverse(), ...heard.peek()].slice(0, MAX_KEPT);
       waiting = [];
     }, 200);
+  });
+}
+
+/** @param {import("../types.js").Message} message @returns {Heard} */
+function heardOf(message) {
+  const { id, type, ts = Date.now(), data = { dropped: message.dropped } } = message;
+  return { number: nextNumber++, id, type, ts, data };
+}
+
+/** How many events back it is asked; fewer, where the daemon has not seen as many since its start. */
+const BACK = [300, 100, 40, 20, 10, 5, 2];
+/** How long the daemon may take to tell of them. */
+const TOLD_WITHIN_MS = 5_000;
+
+/** @type {"no" | "yes" | "done"} */
+let hasAsked = "no";
+const isAsking = signal(false);
+
+/** Asks once for what was before, which the daemon keeps for those who come back. */
+async function readEarlier() {
+  if (hasAsked !== "no" || !fleet.peek().loaded || isStale.peek()) return;
+  hasAsked = "yes";
+  isAsking.value = true;
+  const newest = fleet.peek().lastEvent;
+  for (const back of BACK) {
+    const events = await eventsAfter(Math.max(0, newest - back), newest);
+    if (!events) continue;
+    const known = new Set(heard.peek().map(({ id }) => id));
+    const older = events.filter(({ id }) => !known.has(id)).map(heardOf);
+    heard.value = [...heard.peek(), ...older.reverse()].sort((a, b) => b.ts - a.ts).slice(0, MAX_KEPT);
+    break;
+  }
+  isAsking.value = false;
+}
+
+/** What was told after one event and until another; nothing where the daemon can't tell. @param {number} first @param {number} last @returns {Promise<import("../types.js").Message[] | null>} */
+function eventsAfter(first, last) {
+  return new Promise((resolve) => {
+    const socket = openStream(first, false);
+    /** @type {import("../types.js").Message[]} */
+    const events = [];
+    const end = (/** @type {import("../types.js").Message[] | null} */ found) => {
+      clearTimeout(late);
+      socket.onmessage = null;
+      socket.onclose = null;
+      socket.close();
+      resolve(found);
+    };
+    const late = setTimeout(() => end(events), TOLD_WITHIN_MS);
+    socket.onclose = () => end(null);
+    socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.type === "reset") return end(null);
+      if (message.id !== undefined && message.id <= last) events.push(message);
+      // What was missed comes before anything else.
+      if (message.type === "keepalive" ? message.last_id >= last : message.id >= last) end(events);
+    };
   });
 }
 
@@ -57,7 +109,7 @@ const TYPES = [
 
 /** A name of others, kept apart from the words around it. @param {unknown} name */
 function named(name) {
-  return h("bdi", { class: "strong" }, String(name ?? "?"));
+  return h("bdi", { class: "strong" }, visible(String(name ?? "?")));
 }
 
 /** An event as a sentence. @param {Heard} event */
@@ -94,7 +146,7 @@ function sentenceOf({ type, data }) {
         h(
           "a",
           { href: `/sessions?${new URLSearchParams({ session: data.key, of: data.gateway_id })}` },
-          h("bdi", null, data.label || data.key),
+          h("bdi", null, visible(data.label || data.key)),
         ),
         ` ${data.change}${data.status ? `, ${data.status}` : ""}, on `,
         h(GatewayLink, { id: data.gateway_id, name: data.gateway }),
@@ -117,7 +169,7 @@ function sentenceOf({ type, data }) {
       return [
         named(data.actor?.name),
         `: ${data.action}`,
-        data.target ? [" of ", named(data.target)] : "",
+        data.target ? [" of ", h(AuditTarget, { target: data.target })] : "",
         ` – ${data.result}`,
       ];
     default:
@@ -134,6 +186,9 @@ function isOf({ data }, gateway) {
 export function Page() {
   const [frozen, setFrozen] = useState(/** @type {Heard[] | null} */ (null));
   useEffect(beginToListen, []);
+  useEffect(() => {
+    readEarlier();
+  }, [fleet.value.loaded, isStale.value]);
   const type = asked("type");
   const gateway = asked("gateway");
   const all = frozen ?? heard.value;
@@ -212,7 +267,9 @@ export function Page() {
             all.length > 0
               ? "No event is like that."
               : link.value.state === "live"
-                ? "Nothing has happened since this page was opened. It shows what happens from now on."
+                ? isAsking.value
+                  ? "Reading what happened before…"
+                  : "Nothing has happened yet that the daemon keeps. It shows what happens from now on."
                 : "The daemon is silent: nothing can be heard.",
           ),
         ),

@@ -1,9 +1,10 @@
 // The fleet: every gateway in one table, the worst first.
-import { computed } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { h } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { checks, openActions, probe } from "../actions.js";
+import { addGateway, checks, loadBulk, openActions, probe } from "../actions.js";
 import { Age, Badge, Fault, Notice, Status } from "../components/basics.js";
+import { Spark, watchLatency } from "../components/spark.js";
 import { Table } from "../components/table.js";
 import {
   addressOf,
@@ -11,6 +12,7 @@ import {
   counted,
   isBlocked,
   isConnected,
+  isHeldDown,
   milliseconds,
   neverSeen,
   STATUSES,
@@ -20,8 +22,7 @@ import {
 } from "../format.js";
 import { counts, fleet, may, readFault, readFleet } from "../live.js";
 import { labelTexts, queryOf, selected, viewOf } from "../store.js";
-import { now, remember, remembered } from "../time.js";
-import { addGateway, editGateway } from "./gateway_form.js";
+import { fullTime, now, remember, remembered } from "../time.js";
 
 /** @typedef {import("../types.js").Row} Row */
 /** @typedef {import("../types.js").View} View */
@@ -32,6 +33,43 @@ const labelChoices = computed(() => {
   for (const row of fleet.value.rows.values()) for (const text of labelTexts(row)) found.add(text);
   return [...found].sort().slice(0, 200);
 });
+
+/** The gateways that are chosen, while some are to be; else null. @type {import("@preact/signals").Signal<Set<number> | null>} */
+const chosen = signal(null);
+/** Where a range begins. */
+let lastChosen = 0;
+
+/** @param {Row} row @param {boolean} isOn @param {boolean} isRange */
+function choose(row, isOn, isRange) {
+  const ids = isRange ? idsBetween(lastChosen, row.id) : [row.id];
+  const next = new Set(chosen.peek());
+  for (const id of ids) {
+    if (isOn) next.add(id);
+    else next.delete(id);
+  }
+  lastChosen = row.id;
+  chosen.value = next;
+}
+
+/** The rows as they are shown, for ranges. @type {Row[]} */
+let shownRows = [];
+
+/** @param {number} from @param {number} to */
+function idsBetween(from, to) {
+  const ends = [from, to].map((id) => shownRows.findIndex((row) => row.id === id));
+  if (ends.includes(-1)) return [to];
+  return shownRows.slice(Math.min(...ends), Math.max(...ends) + 1).map((row) => row.id);
+}
+
+/** @param {{row: Row}} props */
+function Choose({ row }) {
+  return h("input", {
+    type: "checkbox",
+    "aria-label": `Choose ${row.name}`,
+    checked: chosen.value?.has(row.id) ?? false,
+    onClick: (/** @type {any} */ event) => choose(row, event.currentTarget.checked, event.shiftKey),
+  });
+}
 
 /** @param {Row} row */
 function badgesOf(row) {
@@ -54,6 +92,15 @@ function badgesOf(row) {
     isConnected(row) &&
       h(Badge, { key: "connected", kind: "connected", title: "Connected and authenticated" }, "CONNECTED"),
     row.drained && h(Badge, { key: "drained", title: "It gets no new work" }, "DRAINED"),
+    isHeldDown(row, now.value) &&
+      h(
+        Badge,
+        {
+          key: "held",
+          title: `It came and went too often: it can't act as primary until ${fullTime((row.held_down_until ?? 0) * 1000)}`,
+        },
+        "HELD DOWN",
+      ),
   ];
 }
 
@@ -69,12 +116,12 @@ function Why({ row }) {
   if (error)
     return h(
       "span",
-      { title: `${error.message} ${error.help}` },
+      { class: "two-lines", title: visible(`${error.message} ${error.help}`) },
       isBlocked(row) && h("strong", null, "Blocked: "),
-      capitalized(withoutName(row, error.message)),
+      visible(capitalized(withoutName(row, error.message))),
     );
   const labels = labelTexts(row).join(", ");
-  return h("span", { class: "quiet", title: labels }, labels);
+  return h("span", { class: "quiet two-lines", title: labels }, visible(labels));
 }
 
 /** @param {{row: Row}} props */
@@ -85,7 +132,7 @@ function More({ row }) {
       type: "button",
       class: "plain more",
       "aria-label": `Actions for ${row.name}`,
-      onClick: () => openActions(row, { edit: editGateway }),
+      onClick: () => openActions(row),
     },
     "⋯",
   );
@@ -94,8 +141,8 @@ function More({ row }) {
 /** @param {{row: Row}} props */
 function Name({ row }) {
   return [
-    h("a", { key: "a", href: `/gateways/${row.id}`, title: row.name }, h("bdi", null, visible(row.name))),
-    badgesOf(row),
+    h("a", { key: "a", href: `/gateways/${row.id}`, title: visible(row.name) }, h("bdi", null, visible(row.name))),
+    h("span", { key: "b", class: "badges" }, badgesOf(row)),
   ];
 }
 
@@ -109,27 +156,50 @@ const COLUMNS = [
     kind: "mono",
     show: (/** @type {Row} */ row) => h("span", { title: addressOf(row) }, addressOf(row)),
   },
-  { key: "token", name: "Token", show: (/** @type {Row} */ row) => (row.token_set ? "Set" : "None") },
+  {
+    key: "token",
+    name: "Token",
+    kind: "roomy",
+    show: (/** @type {Row} */ row) => (row.token_set ? "Set" : "None"),
+  },
   {
     key: "latency",
     name: "Latency",
     sorts: true,
-    kind: "number",
-    show: (/** @type {Row} */ row) => milliseconds(row.latency),
+    kind: "number latency",
+    show: (/** @type {Row} */ row) => [milliseconds(row.latency), h(Spark, { key: "s", id: row.id })],
   },
   { key: "last_seen", name: "Last seen", sorts: true, show: (/** @type {Row} */ row) => h(Seen, { row }) },
   {
     key: "sessions",
     name: "Sessions",
     sorts: true,
-    kind: "number",
+    kind: "number roomy",
     show: (/** @type {Row} */ row) => row.sessions_count,
   },
-  { key: "agents", name: "Agents", sorts: true, kind: "number", show: (/** @type {Row} */ row) => row.agents_count },
-  { key: "version", name: "Version", sorts: true, show: (/** @type {Row} */ row) => row.version ?? "–" },
+  {
+    key: "agents",
+    name: "Agents",
+    sorts: true,
+    kind: "number roomy",
+    show: (/** @type {Row} */ row) => row.agents_count,
+  },
+  {
+    key: "version",
+    name: "Version",
+    sorts: true,
+    kind: "roomy",
+    show: (/** @type {Row} */ row) => h("span", { title: row.version }, row.version ?? "–"),
+  },
   { key: "why", name: "Problem or labels", show: (/** @type {Row} */ row) => h(Why, { row }) },
   { key: "more", name: h("span", { class: "hidden" }, "Actions"), show: (/** @type {Row} */ row) => h(More, { row }) },
 ];
+
+const CHOICE = {
+  key: "choose",
+  name: h("span", { class: "hidden" }, "Chosen"),
+  show: (/** @type {Row} */ row) => h(Choose, { row }),
+};
 
 /** @param {Row} row */
 function card(row) {
@@ -137,6 +207,7 @@ function card(row) {
     h(
       "div",
       { key: "top", class: "card-top" },
+      chosen.value && h(Choose, { row }),
       h(Status, { status: row.status }),
       h("span", { class: "name" }, h(Name, { row })),
       h(More, { row }),
@@ -204,7 +275,9 @@ function ProbeAll() {
 
 export function FleetPage() {
   const [view, setView] = useState(() => viewOf(location.search));
+  const [bulk, setBulk] = useState(/** @type {{Bulk: any} | null} */ (null));
   const [isRoomy, setRoomy] = useState(remembered("rows") === "roomy");
+  useEffect(() => () => watchLatency([]), []);
   useEffect(() => {
     const back = () => setView(viewOf(location.search));
     addEventListener("popstate", back);
@@ -233,6 +306,13 @@ export function FleetPage() {
   const rows = selected(state.rows.values(), view);
   const sortBy = (/** @type {string} */ key) =>
     set(view.sort === key ? { down: !view.down } : { sort: key, down: false });
+  shownRows = rows;
+  const isChoosing = chosen.value !== null;
+  const chosenRows = isChoosing ? rows.filter((row) => chosen.value?.has(row.id)) : [];
+  const toggleChoosing = () => {
+    chosen.value = isChoosing ? null : new Set();
+    if (!isChoosing && !bulk) loadBulk(setBulk);
+  };
   const isFiltered = view.q !== "" || view.status.length > 0 || view.label !== "";
   return [
     h(
@@ -268,7 +348,7 @@ export function FleetPage() {
             onChange: (/** @type {any} */ event) => set({ label: event.currentTarget.value }),
           },
           h("option", { value: "" }, "Any label"),
-          labelChoices.value.map((text) => h("option", { key: text, value: text }, text)),
+          labelChoices.value.map((text) => h("option", { key: text, value: text }, visible(text))),
         ),
       h(
         "select",
@@ -299,6 +379,8 @@ export function FleetPage() {
         },
         "Roomy",
       ),
+      rows.length > 0 &&
+        h("button", { type: "button", "aria-pressed": isChoosing, onClick: toggleChoosing }, "Choose several"),
       h(
         "span",
         { class: "quiet", role: "status" },
@@ -307,14 +389,28 @@ export function FleetPage() {
           : counted(state.rows.size, "gateway"),
       ),
     ),
+    isChoosing &&
+      bulk &&
+      h(bulk.Bulk, {
+        key: "bulk",
+        rows: chosenRows,
+        all: rows.length,
+        chooseAll: () => {
+          chosen.value = new Set(rows.map((row) => row.id));
+        },
+        clear: () => {
+          chosen.value = new Set();
+        },
+      }),
     rows.length > 0
       ? h(
           "div",
           { key: "rows" },
           h(Table, {
             label: "Gateways",
-            kind: "fleet",
-            columns: COLUMNS,
+            kind: isChoosing ? "fleet choosing" : "fleet",
+            onSight: (inSight) => watchLatency(inSight.map((row) => row.id)),
+            columns: isChoosing ? [CHOICE, ...COLUMNS] : COLUMNS,
             rows,
             keyOf: (row) => row.id,
             card,

@@ -24,6 +24,7 @@ import {
   duration,
   isBlocked,
   isConnected,
+  isHeldDown,
   milliseconds,
   neverSeen,
   newWorkOf,
@@ -31,12 +32,12 @@ import {
   visible,
   withoutName,
 } from "../format.js";
-import { fleet, may } from "../live.js";
+import { fleet, isStale, may } from "../live.js";
 import { useRead } from "../read.js";
 import { fullTime, now } from "../time.js";
-import { editGateway } from "./gateway_form.js";
 import { LatencyPanel } from "./gateway_latency.js";
 import { LogPanel } from "./gateway_log.js";
+import { WaitingDevices } from "./waiting_devices.js";
 
 /** Whether a message changes the record or the connection of a gateway. @param {number} id */
 function concernsGateway(id) {
@@ -54,7 +55,7 @@ export function Page({ groups }) {
   const row = fleet.value.rows.get(id);
   if (fleet.value.loaded && !row && answer) {
     return [
-      h("h1", { key: "h", tabIndex: -1 }, answer.gateway.name),
+      h("h1", { key: "h", tabIndex: -1 }, visible(answer.gateway.name)),
       h(Notice, {
         key: "n",
         kind: "warn",
@@ -90,8 +91,9 @@ export function Page({ groups }) {
     h(Head, { gateway }),
     h(Why, { gateway }),
     h("div", { class: "panels" }, h(Connection, { gateway }), h(Work, { gateway })),
-    h(LatencyPanel, { id }),
+    h(LatencyPanel, { id, row, createdAt: gateway.created_at }),
     h("div", { class: "panels" }, h(Sessions, { id }), h(Agents, { id })),
+    isConnected(gateway) && h(Devices, { id }),
     (gateway.unit || gateway.command) && h(Process, { gateway }),
     h(History, { gateway }),
     h(LogPanel, { id, name: gateway.name }),
@@ -119,12 +121,13 @@ function Head({ gateway }) {
           gateway.acting_primary && !gateway.is_primary && h(Badge, { kind: "primary" }, "ACTING"),
           isConnected(gateway) && h(Badge, { kind: "connected" }, "CONNECTED"),
           gateway.drained && h(Badge, null, "DRAINED"),
+          isHeldDown(gateway, now.value) && h(Badge, null, "HELD DOWN"),
         ),
       ),
       h(
         "div",
         { class: "buttons" },
-        actionsOf(gateway, { edit: editGateway, deleted: () => go("/") }).map(({ name, run, danger }) =>
+        actionsOf(gateway, () => go("/")).map(({ name, run, danger }) =>
           h("button", { key: name, type: "button", class: danger ? "danger" : "", onClick: run }, name.split(":")[0]),
         ),
       ),
@@ -169,7 +172,11 @@ function Why({ gateway }) {
       h("p", null, ofIt(gateway, error.message)),
       error.help && h("p", null, h("strong", null, "What to do: "), plainWords(error.help)),
       pairing?.command && [
-        h("p", { key: "p" }, "Run this on the gateway's machine:"),
+        h(
+          "p",
+          { key: "p" },
+          "Only the gateway's owner can approve this daemon. Run this on the gateway's machine; the daemon connects soon after it:",
+        ),
         h(Command, { key: "c", text: pairing.command }),
       ],
       h("p", null, "Test the connection step by step, from the daemon's machine:"),
@@ -234,10 +241,22 @@ function Work({ gateway }) {
       rows: [
         ["Configured primary", gateway.is_primary ? "Yes" : "No"],
         ["Acts as primary", gateway.acting_primary ? "Yes" : "No"],
-        ["Acting primary", acting ? h("a", { href: `/gateways/${acting.id}` }, acting.name) : "None"],
+        [
+          "Acting primary",
+          acting ? h("a", { href: `/gateways/${acting.id}` }, h("bdi", null, visible(acting.name))) : "None",
+        ],
         ["Because", acting?.reason ?? "–"],
         ["Priority", gateway.priority],
         ["New work", newWorkOf(gateway)],
+        [
+          "Held down",
+          isHeldDown(gateway, now.value)
+            ? [
+                "It came and went too often: it may act as primary ",
+                h(Age, { key: "a", at: gateway.held_down_until, ahead: true }),
+              ]
+            : "No",
+        ],
         ["Active sessions", gateway.sessions_count],
         ["Agents that it reports", gateway.agents_count],
         [
@@ -285,7 +304,7 @@ function Sessions({ id }) {
                       h("bdi", null, visible(session.label ?? session.key)),
                     ),
                   ),
-                  h("td", null, session.agent ?? "–"),
+                  h("td", null, visible(session.agent ?? "–")),
                   h("td", null, session.status ? capitalized(session.status) : "Not told"),
                   h("td", null, session.model ?? "–"),
                   h("td", null, session.totalTokens?.toLocaleString("en") ?? "–"),
@@ -316,13 +335,26 @@ function Agents({ id }) {
                 h(
                   "tr",
                   { key: agent.id },
-                  h("td", null, agent.name),
-                  h("td", null, agent.role),
+                  h("td", null, h("bdi", null, visible(agent.name))),
+                  h("td", null, h("bdi", null, visible(agent.role))),
                   h("td", null, capitalized(agent.status)),
                   h("td", null, capitalized(agent.source)),
                 ),
               ),
             ),
+  );
+}
+
+/** Devices that wait on this gateway, which the daemon may decide on. @param {{id: number}} props */
+function Devices({ id }) {
+  const read = useRead(`/api/nodes?action=devices&gateway_id=${id}`, () => false, 15_000);
+  if (!(read.answer?.pending?.length > 0)) return null;
+  return h(
+    "section",
+    { class: `panel scroll ${isStale.value ? "stale" : ""}`, tabIndex: 0, "aria-label": "Devices" },
+    h("h2", null, "Devices"),
+    h(WaitingDevices, { read }),
+    !may("admin") && h("p", { class: "quiet" }, "Deciding on devices needs a key with the role admin."),
   );
 }
 
@@ -390,6 +422,12 @@ function Process({ gateway }) {
   );
 }
 
+/** @type {Record<string, string>} Why nothing was observed. */
+const UNOBSERVED = {
+  stopped: "The daemon was not running",
+  frozen: "The daemon got no time: its machine was suspended, or it was stopped",
+};
+
 /** @param {{gateway: any}} props */
 function History({ gateway }) {
   const { id } = gateway;
@@ -399,12 +437,12 @@ function History({ gateway }) {
   );
   const entries = answer?.history[0]?.entries ?? [];
   // Only where it changed: between, it was the same.
-  const changes = entries
-    .filter(
-      (/** @type {any} */ entry, /** @type {number} */ at) =>
-        entry.status !== entries[at + 1]?.status || entry.error !== entries[at + 1]?.error,
-    )
-    .slice(0, 15);
+  const changes = entries.filter(
+    (/** @type {any} */ entry, /** @type {number} */ at) =>
+      entry.state !== entries[at + 1]?.state || entry.error !== entries[at + 1]?.error,
+  );
+  const gaps = (answer?.not_observed ?? []).map((/** @type {any} */ gap) => ({ ...gap, probed_at: gap.from }));
+  const rows = [...changes, ...gaps].sort((a, b) => b.probed_at - a.probed_at).slice(0, 15);
   return h(
     "section",
     { class: "panel scroll", tabIndex: 0, "aria-label": "History" },
@@ -413,18 +451,29 @@ function History({ gateway }) {
       ? h(Fault, { error })
       : !answer
         ? h("p", { class: "quiet" }, "Reading…")
-        : changes.length === 0
+        : rows.length === 0
           ? h("p", { class: "quiet" }, "Nothing is recorded yet.")
           : h(
               PlainTable,
-              { names: ["Since", "Check", "What was wrong"] },
-              changes.map((/** @type {any} */ entry) =>
+              { names: ["Since", "Status", "What was wrong"] },
+              rows.map((/** @type {any} */ entry) =>
                 h(
                   "tr",
-                  { key: entry.probed_at },
+                  { key: `${entry.probed_at_ms ?? ""} ${entry.to ?? ""}` },
                   h("td", null, h(Moment, { ms: entry.probed_at * 1000 })),
-                  h("td", null, capitalized(entry.status)),
-                  h("td", null, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–"),
+                  entry.reason
+                    ? [
+                        h("td", { key: "s", class: "quiet" }, "Not observed"),
+                        h(
+                          "td",
+                          { key: "w", class: "quiet" },
+                          `${UNOBSERVED[entry.reason] ?? entry.reason}, for ${duration(entry.to - entry.from)}`,
+                        ),
+                      ]
+                    : [
+                        h("td", { key: "s" }, h(Status, { status: entry.state })),
+                        h("td", { key: "w" }, entry.error ? capitalized(withoutName(gateway, entry.error)) : "–"),
+                      ],
                 ),
               ),
             ),

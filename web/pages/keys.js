@@ -6,6 +6,7 @@ import { Age, Command, Moment, Notice, say } from "../components/basics.js";
 import { closeDialog, openDialog } from "../components/dialog.js";
 import { Field, Form } from "../components/form.js";
 import { ForRole, List, Pager, ReadState } from "../components/list.js";
+import { visible } from "../format.js";
 import { isStale, session } from "../live.js";
 import { ask, asked } from "../place.js";
 import { useRead } from "../read.js";
@@ -32,7 +33,11 @@ function Keys() {
   );
   const { answer } = read;
   const columns = [
-    { name: "Name", kind: "wide", show: (/** @type {any} */ key) => h("strong", null, h("bdi", null, key.name)) },
+    {
+      name: "Name",
+      kind: "wide",
+      show: (/** @type {any} */ key) => h("strong", null, h("bdi", null, visible(key.name))),
+    },
     { name: "Role", show: (/** @type {any} */ key) => key.role },
     { name: "Begins with", show: (/** @type {any} */ key) => h("code", null, `${key.prefix}…`) },
     { name: "Made", show: (/** @type {any} */ key) => h(Age, { at: key.created_at }) },
@@ -79,7 +84,13 @@ function Keys() {
     ),
     h(ReadState, { key: "state", read, what: "The keys" }),
     answer?.configured &&
-      h(Notice, { key: "conf" }, "The configuration holds one more key, with the role admin. It is changed there."),
+      h(
+        Notice,
+        { key: "conf" },
+        answer.configured_in === "admin.key"
+          ? "One more key, with the role admin, is in the file admin.key of the daemon's state directory. It is changed there."
+          : "The configuration holds one more key, with the role admin. It is changed there.",
+      ),
     answer &&
       (answer.keys.length > 0
         ? h(
@@ -105,7 +116,13 @@ function NewKey({ done }) {
       "div",
       { class: "form" },
       h(Notice, { kind: "warn", title: "Copy it now: it is never shown again." }),
-      h("p", null, "The key ", h("bdi", { class: "strong" }, made.key.name), ` with the role ${made.key.role}:`),
+      h(
+        "p",
+        null,
+        "The key ",
+        h("bdi", { class: "strong" }, visible(made.key.name)),
+        ` with the role ${made.key.role}:`,
+      ),
       h(Command, { text: made.api_key }),
       h("div", { class: "buttons" }, h("button", { type: "button", class: "main", onClick: closeDialog }, "I have it")),
     );

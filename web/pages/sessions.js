@@ -8,6 +8,7 @@ import { closeDialog, openDialog } from "../components/dialog.js";
 import { Field, Form } from "../components/form.js";
 import {
   Choice,
+  Empty,
   GatewayChoice,
   GatewayLink,
   List,
@@ -18,7 +19,7 @@ import {
   randomKey,
   State,
 } from "../components/list.js";
-import { capitalized, counted } from "../format.js";
+import { capitalized, counted, visible } from "../format.js";
 import { fleet, isStale, may } from "../live.js";
 import { ask, asked, queryWith, visit } from "../place.js";
 import { useRead } from "../read.js";
@@ -40,8 +41,8 @@ function linkTo({ key, gateway_id: of }) {
 /** @param {{session: any}} props */
 function Name({ session }) {
   return [
-    h("a", { key: "a", href: linkTo(session), class: "strong" }, h("bdi", null, session.label || session.key)),
-    session.label && h("div", { key: "k", class: "quiet mono" }, h("bdi", null, session.key)),
+    h("a", { key: "a", href: linkTo(session), class: "strong" }, h("bdi", null, visible(session.label || session.key))),
+    session.label && h("div", { key: "k", class: "quiet mono" }, h("bdi", null, visible(session.key))),
   ];
 }
 
@@ -52,7 +53,7 @@ const COLUMNS = [
     name: "Gateway",
     show: (/** @type {any} */ session) => h(GatewayLink, { id: session.gateway_id, name: session.gateway }),
   },
-  { name: "Agent", show: (/** @type {any} */ session) => h("bdi", null, session.agent ?? "–") },
+  { name: "Agent", show: (/** @type {any} */ session) => h("bdi", null, visible(session.agent ?? "–")) },
   { name: "Model", show: (/** @type {any} */ session) => session.model ?? "–" },
   {
     name: "Tokens",
@@ -122,25 +123,15 @@ function All() {
             h(Pager, { part: answer, move: (offset) => ask({ offset: offset || "" }) }),
           )
         : h(
-            "div",
-            { key: "none", class: "empty" },
-            isFiltered
-              ? [
-                  h("p", { key: "1" }, "No session is like that."),
-                  h(
-                    "button",
-                    {
-                      key: "2",
-                      type: "button",
-                      onClick: () => ask({ agent: "", gateway: "", status: "", offset: "" }),
-                    },
-                    "Show all",
-                  ),
-                ]
-              : [
-                  h("p", { key: "1" }, "No gateway has told of a session."),
-                  h("p", { key: "2" }, h("a", { href: "/spawns" }, "Give a gateway a task"), " to begin one."),
-                ],
+            Empty,
+            {
+              key: "none",
+              isFiltered,
+              what: "session",
+              showAll: () => ask({ agent: "", gateway: "", status: "", offset: "" }),
+            },
+            h("p", null, "No gateway has told of a session."),
+            h("p", null, h("a", { href: "/spawns" }, "Give a gateway a task"), " to begin one."),
           )),
   ];
 }
@@ -202,7 +193,7 @@ function Session({ sessionKey, of }) {
     "div",
     { class: isStale.value ? "stale" : "" },
     h("p", null, h("a", { href: queryWith({ session: "", of: "" }) }, "← Sessions")),
-    h("h1", { tabIndex: -1 }, h("bdi", null, session?.label || sessionKey)),
+    h("h1", { tabIndex: -1 }, h("bdi", null, visible(session?.label || sessionKey))),
     holders || mayHold
       ? h(WhichGateway, { sessionKey, holders, mayHold })
       : [
@@ -244,7 +235,7 @@ function WhichGateway({ sessionKey, holders, mayHold }) {
         h(
           "li",
           { key: id },
-          h("a", { class: "button", href: queryWith({ session: sessionKey, of: id }) }, h("bdi", null, name)),
+          h("a", { class: "button", href: queryWith({ session: sessionKey, of: id }) }, h("bdi", null, visible(name))),
         ),
       ),
     ),
@@ -259,9 +250,9 @@ function SessionFacts({ session }) {
     h(Facts, {
       rows: [
         ["Status", h(SessionState, { status: session.status })],
-        ["Key", h("bdi", { class: "mono" }, session.key)],
+        ["Key", h("bdi", { class: "mono" }, visible(session.key))],
         ["Gateway", h(GatewayLink, { id: session.gateway_id, name: session.gateway })],
-        ["Agent", h("bdi", null, session.agent ?? "–")],
+        ["Agent", h("bdi", null, visible(session.agent ?? "–"))],
         ["Model", session.model ?? "–"],
         [
           "Tokens",
@@ -335,6 +326,7 @@ function Controls({ sessionKey, gateway, session }) {
       !["active", "completed"].includes(session?.status) && order("resume", "Resume", "The session goes on"),
       session?.status !== "completed" && order("kill", "End the run", "The run was ended", true),
       h("button", { type: "button", onClick: () => askForLabel(sessionKey, gateway, session) }, "Label…"),
+      h("button", { type: "button", onClick: () => askForLevels(sessionKey, gateway) }, "Levels…"),
       h("button", { type: "button", class: "danger", onClick: () => askToDelete(sessionKey, gateway) }, "Delete…"),
     ),
     reasons.map((reason) => h("p", { key: reason, class: "quiet", role: "status" }, reason)),
@@ -368,6 +360,62 @@ function askForLabel(sessionKey, gateway, session) {
   );
 }
 
+const THINKING = ["off", "minimal", "low", "medium", "high", "xhigh"];
+const VERBOSE = ["off", "on", "full"];
+/** For a level that is not changed, and one that the gateway lists beyond the usual ones. */
+const SAME = "";
+const OTHER = "other";
+
+/** How much a session thinks and tells. What is set now no gateway says. @param {string} sessionKey @param {number} gateway */
+function askForLevels(sessionKey, gateway) {
+  /** @param {string[]} levels @returns {[string, string][]} */
+  const choices = (levels) => [
+    [SAME, "Leave as it is"],
+    ...levels.map((one) => /** @type {[string, string]} */ ([one, capitalized(one)])),
+  ];
+  const set = (/** @type {string} */ action, /** @type {string} */ level) =>
+    post(`/api/sessions?action=${action}`, { sessionKey, gateway_id: gateway, level });
+  openDialog("Levels of the session", () =>
+    h(Form, {
+      values: { thinking: SAME, level: "", verbose: SAME },
+      button: "Set",
+      onCancel: closeDialog,
+      fields: (values, change, problems) => [
+        h(Field, {
+          name: "thinking",
+          label: "Thinking",
+          value: values.thinking,
+          onInput: change("thinking"),
+          options: [...choices(THINKING), [OTHER, "Another that the gateway lists"]],
+          help: "How long the model thinks before it answers",
+        }),
+        (values.thinking === OTHER || problems.level) &&
+          h(Field, {
+            name: "level",
+            label: "Its name",
+            value: values.level,
+            onInput: change("level"),
+            problem: problems.level?.replace("level must", "must"),
+          }),
+        h(Field, {
+          name: "verbose",
+          label: "Verbose",
+          value: values.verbose,
+          onInput: change("verbose"),
+          options: choices(VERBOSE),
+          help: "How much it tells of what its tools do",
+        }),
+      ],
+      async send({ thinking, level, verbose }) {
+        if (thinking) await set("set-thinking", thinking === OTHER ? level.trim() : thinking);
+        if (verbose) await set("set-verbose", verbose);
+        closeDialog();
+        say(thinking || verbose ? "The levels are set from the next message on" : "Nothing was changed");
+      },
+    }),
+  );
+}
+
 /** @param {string} sessionKey @param {number} gateway */
 function askToDelete(sessionKey, gateway) {
   const name = fleet.value.rows.get(gateway)?.name ?? "its gateway";
@@ -382,9 +430,9 @@ function askToDelete(sessionKey, gateway) {
           "p",
           null,
           "The session ",
-          h("bdi", { class: "mono" }, sessionKey),
+          h("bdi", { class: "mono" }, visible(sessionKey)),
           " and its history are deleted on ",
-          h("bdi", null, name),
+          h("bdi", null, visible(name)),
           ". This can't be undone.",
         ),
       async send() {

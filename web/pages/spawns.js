@@ -16,7 +16,7 @@ import {
   randomKey,
   State,
 } from "../components/list.js";
-import { duration } from "../format.js";
+import { duration, visible } from "../format.js";
 import { isStale, may } from "../live.js";
 import { ask, asked, queryWith, visit } from "../place.js";
 import { useRead } from "../read.js";
@@ -73,12 +73,12 @@ const COLUMNS = [
       h(
         "a",
         { key: "a", class: "strong", href: queryWith({ spawn: spawn.spawnId }) },
-        h("bdi", null, spawn.label || firstLine(spawn.task)),
+        h("bdi", null, visible(spawn.label || firstLine(spawn.task))),
       ),
-      spawn.label && h("div", { key: "t", class: "quiet" }, h("bdi", null, firstLine(spawn.task))),
+      spawn.label && h("div", { key: "t", class: "quiet" }, h("bdi", null, visible(firstLine(spawn.task)))),
     ],
   },
-  { name: "Agent", show: (/** @type {any} */ spawn) => h("bdi", null, spawn.agent ?? "–") },
+  { name: "Agent", show: (/** @type {any} */ spawn) => h("bdi", null, visible(spawn.agent ?? "–")) },
   { name: "Gateway, and why", show: (/** @type {any} */ spawn) => h(Route, { spawn }) },
   { name: "Begun", show: (/** @type {any} */ spawn) => h(Age, { at: spawn.createdAt / 1000 }) },
   {
@@ -136,7 +136,7 @@ function Spawn({ id }) {
     "div",
     { class: isStale.value ? "stale" : "" },
     h("p", null, h("a", { href: queryWith({ spawn: "" }) }, "← Spawns")),
-    h("h1", { tabIndex: -1 }, spawn ? h("bdi", null, spawn.label || firstLine(spawn.task)) : "Spawn"),
+    h("h1", { tabIndex: -1 }, spawn ? h("bdi", null, visible(spawn.label || firstLine(spawn.task))) : "Spawn"),
     h(ReadState, { read, what: "The spawn" }),
     spawn && [
       h(
@@ -160,7 +160,7 @@ function Spawn({ id }) {
           rows: [
             ["Gateway", spawn.gateway ? h(GatewayLink, { id: spawn.gateway.id, name: spawn.gateway.name }) : "None"],
             ["Chosen because", spawn.route ? (ROUTES[spawn.route] ?? spawn.route) : "–"],
-            ["Agent", h("bdi", null, spawn.agent ?? "The gateway's default")],
+            ["Agent", h("bdi", null, visible(spawn.agent ?? "The gateway's default"))],
             ["Model", spawn.model ?? "The agent's own"],
             [
               "Session",
@@ -170,7 +170,7 @@ function Spawn({ id }) {
                     {
                       href: `/sessions?${new URLSearchParams({ session: spawn.sessionKey, ...(spawn.gateway ? { of: String(spawn.gateway.id) } : {}) })}`,
                     },
-                    h("bdi", null, spawn.sessionKey),
+                    h("bdi", null, visible(spawn.sessionKey)),
                   )
                 : "–",
             ],

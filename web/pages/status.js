@@ -2,7 +2,7 @@
 import { h } from "preact";
 import { Command, Facts, Notice, Status } from "../components/basics.js";
 import { GatewayLink, ReadState, State } from "../components/list.js";
-import { capitalized, counted, duration, STATUSES, shapeOf } from "../format.js";
+import { capitalized, counted, duration, STATUSES, shapeOf, visible } from "../format.js";
 import { fleet, isStale, link, session } from "../live.js";
 import { useRead } from "../read.js";
 
@@ -123,7 +123,10 @@ function Body({ status }) {
         h("h2", null, "This page"),
         h(Facts, {
           rows: [
-            ["Logged in as", session.value ? h("bdi", null, `${session.value.name} (${session.value.role})`) : "–"],
+            [
+              "Logged in as",
+              session.value ? h("bdi", null, visible(`${session.value.name} (${session.value.role})`)) : "–",
+            ],
             ["Round trip to the daemon", roundTrip === null ? "–" : `${roundTrip} ms`],
             ["Had to reconnect", counted(reconnects, "time")],
           ],

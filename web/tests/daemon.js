@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 const binary = process.env.GATEWARDEN ?? "../target/debug/gatewarden";
@@ -75,6 +76,27 @@ export async function startDaemon(settings = {}) {
   };
 }
 
+/**
+ * A daemon and a browser for all tests of a file.
+ * @param {(daemon: Awaited<ReturnType<typeof startDaemon>>, browser: import("playwright-core").Browser) => void} take
+ * @param {Record<string, string>} [settings]
+ */
+export function forAllTests(take, settings) {
+  /** @type {Awaited<ReturnType<typeof startDaemon>>} */
+  let daemon;
+  /** @type {import("playwright-core").Browser} */
+  let browser;
+  before(async () => {
+    daemon = await startDaemon(settings);
+    browser = await startBrowser();
+    take(daemon, browser);
+  });
+  after(async () => {
+    await browser?.close();
+    await daemon?.stop();
+  });
+}
+
 /** Waits for what is so sooner or later. @param {() => any} is @param {() => string} what */
 export async function until(is, what) {
   const deadline = Date.now() + PATIENCE_MS;
@@ -133,7 +155,7 @@ const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/
 
 /** What axe finds wrong. @param {import("playwright-core").Page} page @returns {Promise<string[]>} */
 export async function violations(page) {
-  await page.evaluate(axeSource);
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axeSource);
   return page.evaluate(async () => {
     const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
     const found = await /** @type {any} */ (window).axe.run(document, { runOnly: tags });

@@ -1,22 +1,16 @@
 // The page of the fleet and the login, in a browser, with a real daemon and its embedded gateway.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { logIn, openPage, PLANTED, picture, startBrowser, startDaemon, until, violations } from "./daemon.js";
+import { forAllTests, logIn, openPage, PLANTED, picture, until, violations } from "./daemon.js";
 
-/** @type {Awaited<ReturnType<typeof startDaemon>>} */
+/** @type {Awaited<ReturnType<typeof import("./daemon.js").startDaemon>>} */
 let daemon;
 /** @type {import("playwright-core").Browser} */
 let browser;
-
-before(async () => {
-  daemon = await startDaemon();
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await daemon?.stop();
+forAllTests((theDaemon, theBrowser) => {
+  daemon = theDaemon;
+  browser = theBrowser;
 });
 
 const row = (/** @type {import("playwright-core").Page} */ page, /** @type {string} */ name) =>

@@ -1,22 +1,16 @@
 // The pages of sessions, work, agents, tools, events, the audit log, devices, keys and the daemon, in a browser, with a real daemon
 // and its embedded gateway.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { logIn, openPage, picture, startBrowser, startDaemon, until, violations } from "./daemon.js";
+import { test } from "node:test";
+import { forAllTests, logIn, openPage, picture, until, violations } from "./daemon.js";
 
-/** @type {Awaited<ReturnType<typeof startDaemon>>} */
+/** @type {Awaited<ReturnType<typeof import("./daemon.js").startDaemon>>} */
 let daemon;
 /** @type {import("playwright-core").Browser} */
 let browser;
-
-before(async () => {
-  daemon = await startDaemon();
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await daemon?.stop();
+forAllTests((theDaemon, theBrowser) => {
+  daemon = theDaemon;
+  browser = theBrowser;
 });
 
 const PATHS = ["/sessions", "/spawns", "/agents", "/connections", "/events", "/audit", "/devices", "/keys", "/status"];
@@ -204,9 +198,12 @@ test("a tool that connects is shown with the silence that it may keep, and is di
 
 test("events come in by themselves, filters hide, a pause holds them, and what was missed is a gap", async () => {
   const { page, context } = await open("/events");
-  await page.getByText("Nothing has happened since this page was opened").waitFor();
+  // What happened before this page was opened.
+  await page.locator(".events li").first().waitFor();
+  const { id: key } = (await daemon.call("POST", "/api/keys", { name: "one event", role: "viewer" })).key;
+  await page.getByText(`key.create of key ${key}`).waitFor();
   await daemon.call("POST", "/api/gateways/1/drain");
-  await page.getByText("configuration: gateway.drain of gateway 1").waitFor();
+  await page.getByText("admin.key: gateway.drain of local gateway 1").waitFor();
   await page.getByRole("button", { name: "Pause" }).click();
   await daemon.call("POST", "/api/gateways/1/undrain");
   await page.getByRole("button", { name: /^Go on \([1-9]/ }).waitFor();
@@ -222,7 +219,7 @@ test("events come in by themselves, filters hide, a pause holds them, and what w
   await page.getByText(/Events were missed here/).waitFor();
   await daemon.call("POST", "/api/gateways/1/drain");
   await until(
-    async () => (await page.getByText("configuration: gateway.drain of gateway 1").count()) === 2,
+    async () => (await page.getByText("admin.key: gateway.drain of local gateway 1").count()) === 2,
     () => "events go on after the gap",
   );
   await daemon.call("POST", "/api/gateways/1/undrain");

@@ -33,6 +33,7 @@ function world() {
     cancel(/** @type {any} */ timer) {
       timers = timers.filter((one) => one !== timer);
     },
+    now: () => now,
     random: () => 0.5,
   };
   const pass = (/** @type {number} */ ms) => {

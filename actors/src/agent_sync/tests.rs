@@ -188,12 +188,10 @@ async fn without_a_named_gateway_the_acting_primary_is_asked() {
     assert_eq!(house.sync(None).await.unwrap_err().code, ErrorCode::NoUsableGateway);
     house.gateway("a", &[("agents.list", list(&["of-a"]))]).await;
     let b = house.gateway("b", &[("agents.list", list(&["of-b"]))]).await;
-    house.roster.publish_acting(Some(ActingPrimary {
-        id: b,
-        name: "b".to_owned(),
-        reason: "elected".to_owned(),
-        until_ms: None,
-    }));
+    house.roster.publish_acting(
+        Some(ActingPrimary { id: b, name: "b".to_owned(), reason: "elected".to_owned(), until_ms: None }),
+        None,
+    );
     assert_eq!(house.sync(None).await.unwrap().name, "b");
     assert!(house.agent("of-b").await.is_some() && house.agent("of-a").await.is_none());
 }

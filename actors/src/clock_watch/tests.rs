@@ -71,13 +71,13 @@ async fn nothing_is_deleted_for_a_jump_and_the_jump_is_said_once() {
     house.fill().await;
     house.clock.jump(400 * DAY);
     assert_eq!(house.left().await, 1, "before anybody has looked");
-    house.watch.say(house.clock.look().unwrap());
-    assert_eq!(house.clock.look(), None);
+    house.watch.say(house.clock.look(LOOK_EVERY).unwrap());
+    assert_eq!(house.clock.look(LOOK_EVERY), None);
     assert_eq!(house.left().await, 1);
     assert_eq!(house.jumps().await, [json!({ "seconds": 400 * 86_400 })]);
     assert!(house.metrics.render().contains("gatewarden_clock_jumps_total{direction=\"ahead\"} 1\n"));
     house.clock.jump(-400 * DAY);
-    assert!(house.clock.look().is_some());
+    assert!(house.clock.look(LOOK_EVERY).is_some());
     assert_eq!(house.left().await, 1);
     // Without a watch the clock is believed: so it would have been.
     let house = House::open();

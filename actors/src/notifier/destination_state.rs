@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatewarden_api::notifications::Notification;
@@ -12,8 +13,8 @@ use super::observing::Fleet;
 use super::rendering::{Story, render, widen};
 use super::webhook::NotTaken;
 use crate::clock::Clock;
-use crate::machines::notification::{Change, Condition, Episode, Step, Subject, Topic, Watch};
-use crate::machines::notification_outbox::{Blame, MOST_WAITING, Next, Outbox, Waiting};
+use crate::machines::notification::{Change, Condition, Episode, StandIn, Step, Subject, Topic, Watch};
+use crate::machines::notification_outbox::{Blame, MOST_WAITING, Next, Outbox, Queued};
 use crate::metrics::{Attempt, Metrics};
 use crate::store::records::{EpisodeMove, EpisodeRecord, NewNotification, NotificationMove, OutboxRecord};
 
@@ -72,7 +73,7 @@ impl DestinationState {
             let topic = topic_of(&record.subject, &record.condition)
                 .unwrap_or(Topic { subject: Subject::Fleet, condition: Condition::Failover });
             if !done.contains(&record.row) {
-                self.outbox.push(Waiting {
+                self.outbox.push(Queued {
                     row: record.row,
                     id: record.notification_id.clone(),
                     topic,
@@ -119,7 +120,7 @@ impl DestinationState {
         let episode = &step.episode;
         let kept = NotificationMove {
             kind: match step.change {
-                Change::Opened { .. } => EpisodeMove::Begin,
+                Change::Opened => EpisodeMove::Begin,
                 Change::Moved { .. } | Change::Reminded => EpisodeMove::GoOn,
                 Change::Closed { .. } => EpisodeMove::End,
             },
@@ -136,8 +137,9 @@ impl DestinationState {
                 began_ms: episode.began_ms,
                 announced_ms: episode.announced_ms,
                 sequence: episode.sequence,
-                detail: episode.detail.clone(),
+                detail: episode.stand_in.map(|stand_in| stand_in.to_string()).unwrap_or_default(),
                 subject_name,
+                hold_ms: i64::try_from(episode.hold.as_millis()).unwrap_or(i64::MAX),
             },
         };
         (kept, body)
@@ -152,7 +154,7 @@ impl DestinationState {
         row: Option<i64>,
     ) {
         match step.change {
-            Change::Opened { .. } => {
+            Change::Opened => {
                 self.names.insert(step.topic, kept.episode.subject_name.clone());
             }
             Change::Closed { .. } => {
@@ -169,7 +171,7 @@ impl DestinationState {
             "notification stored for delivery"
         );
         let now_ms = self.clock.wall_ms();
-        self.outbox.push(Waiting {
+        self.outbox.push(Queued {
             row,
             id: notification.notification_id.clone(),
             topic: step.topic,
@@ -254,17 +256,14 @@ fn episode_of(record: &EpisodeRecord) -> Episode {
         began_ms: record.began_ms,
         announced_ms: record.announced_ms,
         sequence: record.sequence,
-        detail: record.detail.clone(),
+        stand_in: StandIn::from_name(&record.detail),
+        hold: Duration::from_millis(u64::try_from(record.hold_ms).unwrap_or_default()),
     }
 }
 
-/// What a subject is called now: a gateway by its name, a failover after the configured primary.
+/// What a subject is called now.
 fn name_of(topic: Topic, fleet: &Fleet<'_>) -> String {
-    let named = |found: Option<&Arc<crate::registry::roster::GatewayView>>| {
-        found.map(|view| view.record.name.clone()).unwrap_or_default()
-    };
-    match topic.subject {
-        Subject::Gateway(id) => named(fleet.views.iter().find(|view| view.record.id == id)),
-        Subject::Fleet => named(fleet.views.iter().find(|view| view.record.is_primary)),
-    }
+    let Subject::Gateway(id) = topic.subject else { return String::new() };
+    let found = fleet.views.iter().find(|view| view.record.id == id);
+    found.map(|view| view.record.name.clone()).unwrap_or_default()
 }

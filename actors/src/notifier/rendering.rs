@@ -6,11 +6,17 @@ use gatewarden_api::events::GatewayOrNone;
 use gatewarden_api::notifications::{DigestGateway, Notification, NotifiedGateway, NotifiedProcess, NotifiedState};
 use gatewarden_api::spawn::GatewayName;
 
-use super::observing::{Fleet, NOBODY};
+use super::observing::Fleet;
 use crate::event_data;
+use crate::gateway_report::{Phase, Status};
 use crate::ids::GatewayId;
-use crate::machines::notification::{Change, Condition, Step, Subject};
-use crate::registry::roster::GatewayView;
+use crate::machines::notification::{Change, Condition, StandIn, Step, Subject};
+use crate::registry::roster::{ActingPrimary, GatewayView};
+
+/// Of a gateway that can't be reached.
+const DOWN: &str = "is down";
+/// Of one that leaves what it is sent unanswered.
+const NO_ANSWER: &str = "does not answer";
 
 /// So many gateways are named where one notification is about many.
 const MOST_NAMED: usize = 20;
@@ -21,7 +27,7 @@ pub(super) struct Story<'a> {
     pub(super) destination: &'a str,
     /// The id of this installation.
     pub(super) installation: &'a str,
-    /// What the subject was called when it was announced; for a failover, the configured primary.
+    /// What the subject was called when it was announced.
     pub(super) subject_name: &'a str,
     /// The fleet now.
     pub(super) fleet: &'a Fleet<'a>,
@@ -33,7 +39,7 @@ pub(super) struct Story<'a> {
 pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
     let kind = match step.change {
         Change::Closed { .. } => "recovered",
-        Change::Opened { .. } | Change::Moved { .. } | Change::Reminded => step.topic.condition.as_str(),
+        Change::Opened | Change::Moved { .. } | Change::Reminded => step.topic.condition.as_str(),
     };
     let mut body = Notification {
         id: step.episode.notification_id(),
@@ -59,22 +65,24 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
         gateways: None,
     };
     match (step.topic.subject, step.topic.condition) {
-        (Subject::Gateway(id), _) => body.gateway = Some(gateway(id, story)),
-        (Subject::Fleet, Condition::Failover) => {
-            let acting = story.fleet.acting;
-            let former = match &step.change {
-                Change::Moved { from } => Some(from),
-                Change::Closed { .. } => Some(&step.episode.detail),
-                Change::Opened { .. } | Change::Reminded => None,
+        (Subject::Gateway(id), Condition::Failover) => {
+            let acting = acting(story);
+            let former = match step.change {
+                Change::Moved { from } => from,
+                Change::Closed { .. } => step.episode.stand_in,
+                Change::Opened | Change::Reminded => None,
             };
-            let former = former.and_then(|id| story.fleet.views.iter().find(|view| view.record.id.to_string() == *id));
+            let former = former.and_then(|stand_in| match stand_in {
+                StandIn::Gateway(id) => find(id, story),
+                StandIn::Nobody => None,
+            });
             body.former =
                 Some(former.map(|view| GatewayName { id: view.record.id.0, name: Some(view.record.name.clone()) }));
-            let id = configured(story).map(|view| view.record.id.0);
-            body.configured = Some(GatewayOrNone { id, name: Some(story.subject_name.to_owned()) });
+            body.configured = Some(GatewayOrNone { id: Some(id.0), name: Some(name_of(id, story).to_owned()) });
             body.acting = Some(acting.map(|acting| GatewayName { id: acting.id.0, name: Some(acting.name.clone()) }));
             body.reason = Some(acting.map(|acting| acting.reason.clone()));
         }
+        (Subject::Gateway(id), _) => body.gateway = Some(gateway(id, story)),
         (Subject::Fleet, _) => body.reason = Some(story.doubt.map(str::to_owned)),
     }
     body
@@ -93,8 +101,7 @@ pub(super) fn widen(body: &mut Notification, steps: &[&Step], stories: &[Story<'
     let mut names = Vec::new();
     for (step, story) in steps.iter().zip(stories).take(MOST_NAMED) {
         let Subject::Gateway(id) = step.topic.subject else { continue };
-        let view = find(id, story);
-        let name = view.map_or(story.subject_name, |view| &view.record.name);
+        let (view, name) = (find(id, story), name_of(id, story));
         named.push(DigestGateway {
             id: id.0,
             name: name.to_owned(),
@@ -107,12 +114,15 @@ pub(super) fn widen(body: &mut Notification, steps: &[&Step], stories: &[Story<'
     }
     let count = steps.len();
     let happened = match (&first.change, first.topic.condition) {
-        (Change::Closed { .. }, Condition::Blocked) => "accept gatewarden again",
+        (Change::Closed { .. }, Condition::Blocked) => "can be used again",
         (Change::Closed { .. }, Condition::CrashLoop) => "have a process that is no longer given up",
         (Change::Closed { .. }, _) => "are back",
-        (_, Condition::Blocked) => "refuse gatewarden until somebody changes something",
+        (_, Condition::Blocked) => "can't be used until somebody changes something",
         (_, Condition::CrashLoop) => "have a process that ended too often and is not started again",
-        _ => "are down",
+        _ if steps.iter().zip(stories).all(|(step, story)| trouble(step.topic.subject, story) == NO_ANSWER) => {
+            "do not answer"
+        }
+        _ => "are down or do not answer",
     };
     let still = if first.change == Change::Reminded { "Still: " } else { "" };
     let more = match count.saturating_sub(names.len()) {
@@ -128,15 +138,20 @@ pub(super) fn widen(body: &mut Notification, steps: &[&Step], stories: &[Story<'
 }
 
 fn is_flapping(step: &Step) -> bool {
-    step.change == Change::Opened { flapping: true }
+    step.change == Change::Opened && !step.episode.hold.is_zero()
 }
 
 fn find<'a>(id: GatewayId, story: &'a Story<'_>) -> Option<&'a GatewayView> {
     story.fleet.views.iter().find(|view| view.record.id == id).map(AsRef::as_ref)
 }
 
-fn configured<'a>(story: &'a Story<'_>) -> Option<&'a GatewayView> {
-    story.fleet.views.iter().find(|view| view.record.is_primary).map(AsRef::as_ref)
+/// A gateway's name; where it is gone, that under which it was announced.
+fn name_of<'a>(id: GatewayId, story: &'a Story<'_>) -> &'a str {
+    find(id, story).map_or(story.subject_name, |view| &view.record.name)
+}
+
+fn acting<'a>(story: &Story<'a>) -> Option<&'a ActingPrimary> {
+    story.fleet.primary.acting.as_deref()
 }
 
 fn gateway(id: GatewayId, story: &Story<'_>) -> NotifiedGateway {
@@ -155,13 +170,12 @@ fn gateway(id: GatewayId, story: &Story<'_>) -> NotifiedGateway {
             reason: process.reason.clone(),
         }),
     });
-    let name = view.map_or(story.subject_name, |view| &view.record.name).to_owned();
-    NotifiedGateway { id: id.0, name, state }
+    NotifiedGateway { id: id.0, name: name_of(id, story).to_owned(), state }
 }
 
 fn sentence(step: &Step, story: &Story<'_>) -> String {
     let name = match step.topic.subject {
-        Subject::Gateway(id) => find(id, story).map_or(story.subject_name, |view| &view.record.name),
+        Subject::Gateway(id) => name_of(id, story),
         Subject::Fleet => story.subject_name,
     };
     let until_ms = ended_ms(step).unwrap_or(step.episode.announced_ms);
@@ -169,10 +183,15 @@ fn sentence(step: &Step, story: &Story<'_>) -> String {
         spell(Duration::from_millis(u64::try_from(until_ms.saturating_sub(step.episode.began_ms)).unwrap_or(0)));
     match &step.change {
         Change::Closed { removed: true } => format!("Gateway {name} is no longer watched (it was deleted or renamed)."),
-        Change::Closed { removed: false } => over(step.topic.condition, name, &lasted, story),
-        Change::Opened { flapping } => {
-            let bounces =
-                if *flapping { " It comes and goes: its recovery will be told once it has calmed down." } else { "" };
+        Change::Closed { removed: false } => over(step, name, &lasted, story),
+        Change::Opened => {
+            let bounces = match is_flapping(step) {
+                true => {
+                    let hold = spell(step.episode.hold);
+                    format!(" It comes and goes: its recovery will be told once it has been well for {hold}.")
+                }
+                false => String::new(),
+            };
             format!("{}{bounces}", holds(step, story, name))
         }
         Change::Moved { .. } => holds(step, story, name),
@@ -188,8 +207,10 @@ fn holds(step: &Step, story: &Story<'_>, name: &str) -> String {
     // The problem's sentence names the gateway again; its code is short and can be looked up.
     let why = problem.map(|problem| format!(" {} {}", problem.message, problem.help)).unwrap_or_default();
     match step.topic.condition {
-        Condition::Down => format!("Gateway {name} is down.{why}"),
-        Condition::Blocked => format!("Gateway {name} refuses gatewarden until somebody changes something.{why}"),
+        Condition::Down => format!("Gateway {name} {}.{why}", trouble(step.topic.subject, story)),
+        Condition::Blocked => {
+            format!("Gateway {name} {} until somebody changes something.{why}", trouble(step.topic.subject, story))
+        }
         Condition::CrashLoop => match given_up(step.topic.subject, story) {
             Some(reason) => {
                 format!("The process of gateway {name} is not started again. {}.", reason.trim_end_matches('.'))
@@ -200,12 +221,12 @@ fn holds(step: &Step, story: &Story<'_>, name: &str) -> String {
             Some(reason) => format!("Most gateways failed at once: {reason}."),
             None => "Most gateways failed at once: this machine's own network may be at fault.".to_owned(),
         },
-        Condition::Failover if step.episode.detail == NOBODY => {
+        Condition::Failover if step.episode.stand_in == Some(StandIn::Nobody) => {
             format!(
                 "No gateway acts as primary: {name}, the configured one, can't, and no other can. Work that names no gateway is refused."
             )
         }
-        Condition::Failover => match story.fleet.acting {
+        Condition::Failover => match acting(story) {
             Some(acting) => format!(
                 "Gateway {} acts as primary in place of {name}: {}.",
                 acting.name,
@@ -222,17 +243,37 @@ fn given_up<'a>(subject: Subject, story: &'a Story<'_>) -> Option<&'a str> {
     find(id, story)?.process.as_ref()?.reason.as_deref()
 }
 
-fn over(condition: Condition, name: &str, lasted: &str, story: &Story<'_>) -> String {
-    match condition {
+/// What is wrong with a gateway that is down or blocked, by what is seen of it.
+fn trouble(subject: Subject, story: &Story<'_>) -> &'static str {
+    let Subject::Gateway(id) = subject else { return DOWN };
+    match find(id, story).map(|view| (view.report.phase, view.report.status)) {
+        // What is there is no gateway, or none to be trusted or understood.
+        Some((Phase::Blocked, Status::Offline)) => "can't be used",
+        Some((Phase::Blocked, _)) => "refuses gatewarden",
+        Some((Phase::Parked, _)) => "is no longer supervised",
+        Some((_, Status::Timeout)) => NO_ANSWER,
+        Some((_, Status::Unknown)) => "has told nothing of itself for minutes",
+        _ => DOWN,
+    }
+}
+
+fn over(step: &Step, name: &str, lasted: &str, story: &Story<'_>) -> String {
+    match step.topic.condition {
         Condition::Down => format!("Gateway {name} is back, after {lasted}."),
-        Condition::Blocked => format!("Gateway {name} accepts gatewarden again, after {lasted}."),
+        Condition::Blocked => format!("Gateway {name} can be used again, after {lasted}."),
         Condition::CrashLoop => format!("The process of gateway {name} is no longer given up, after {lasted}."),
-        Condition::Failover => match story.fleet.acting {
-            Some(acting) => {
-                format!("The failover from {name} is over, after {lasted}: {} acts as primary.", acting.name)
-            }
-            None => format!("The failover from {name} is over, after {lasted}."),
-        },
+        Condition::Failover => {
+            let configured = story.fleet.views.iter().find(|view| view.record.is_primary);
+            let why = match (configured, step.topic.subject) {
+                (Some(view), Subject::Gateway(id)) if view.record.id == id => match acting(story) {
+                    Some(acting) => format!("{} acts as primary", acting.name),
+                    None => "there is no other gateway any more".to_owned(),
+                },
+                (Some(view), _) => format!("{} is the configured primary now", view.record.name),
+                (None, _) => "no gateway is the configured primary any more".to_owned(),
+            };
+            format!("The failover from {name} is over, after {lasted}: {why}.")
+        }
         Condition::NetworkDoubt => {
             format!(
                 "The daemon trusts its own network again, after {lasted}; gateways that are still down are told one by one."

@@ -49,7 +49,7 @@ impl RegistryActor {
             // A dead actor is started from the record anyway.
             Effect::Tell(id, order) => self.tell(id, GatewayCommand::Order(order)),
             Effect::Publish(id) => self.publish(id),
-            Effect::PublishChecks(checks) => self.roster.publish_spawn_checks(checks),
+            Effect::PublishChecks(checks) => self.roster.publish_spawn_doubts(checks),
             Effect::PublishSessions(id, sessions) => self.publish_sessions(id, &sessions),
             Effect::Remove(id) => {
                 self.trials.remove(&id);
@@ -129,7 +129,13 @@ impl RegistryActor {
                 };
                 ctx.spawn(note.into_actor(self));
             }
-            Effect::Notify(notice) => self.notify(notice),
+            Effect::Notify(notice) => {
+                if matches!(notice, Notice::HeldDown(..)) {
+                    // Rare, and what a crash may not undo.
+                    self.save_observations(ctx);
+                }
+                self.notify(notice);
+            }
         }
     }
 
@@ -216,7 +222,7 @@ impl RegistryActor {
                 self.metrics.count_actor_restart(record.id);
             }
             Notice::PrimaryChanged(change) => self.announce_primary(&change),
-            Notice::PrimaryKept(acting, reason) => self.publish_acting(Some(acting), reason),
+            Notice::PrimaryKept(acting, reason) => self.publish_acting(acting, reason),
             Notice::Doubt(DoubtChange::Began { reason }) => {
                 warn!(reason, "the daemon doubts its own network: nothing fails back until this is over");
                 self.roster.publish_self_doubt(Some(reason));
@@ -269,12 +275,13 @@ impl RegistryActor {
 
     fn publish_acting(&self, acting: Option<GatewayId>, reason: &str) {
         let member = acting.and_then(|id| self.fleet.get(id));
-        self.roster.publish_acting(member.map(|member| ActingPrimary {
+        let acting = member.map(|member| ActingPrimary {
             id: member.record.id,
             name: member.record.name.clone(),
             reason: reason.to_owned(),
             until_ms: self.fleet.acting_until_ms(moment_of(&self.clock)),
-        }));
+        });
+        self.roster.publish_acting(acting, self.fleet.failover());
     }
 }
 

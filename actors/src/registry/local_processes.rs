@@ -1,14 +1,14 @@
 //! Gateways that are processes of this machine: their actors are told of records and connections, and what they say is shown.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use gatewarden_core::fleet::HaltedProcess;
 
 use super::RegistryActor;
 use crate::gateway_record::SharedRecord;
-use crate::gateway_report::{GatewayReport, Phase, Problem, Status};
+use crate::gateway_report::{GatewayReport, Phase};
 use crate::ids::GatewayId;
 use crate::processes::ProcessesActor;
 use crate::processes::messages::{JoinRegistry, LinkSeen, ProcessNotice, RecordSeen};
@@ -81,58 +81,25 @@ impl LocalProcesses {
 impl Handler<ProcessNotice> for RegistryActor {
     type Result = ();
 
-    fn handle(&mut self, ProcessNotice { gateway, view }: ProcessNotice, _: &mut Self::Context) {
+    fn handle(&mut self, ProcessNotice { gateway, view }: ProcessNotice, ctx: &mut Self::Context) {
         let Some(member) = self.fleet.get(gateway) else { return };
         // A record may have named one until a moment ago.
-        match view.filter(|_| member.record.process.is_some()) {
+        let view = view.filter(|_| member.record.process.is_some());
+        let halted = view.as_deref().and_then(halted);
+        match view {
             Some(view) => self.processes.views.insert(gateway, view),
             None => self.processes.views.remove(&gateway),
         };
-        self.publish(gateway);
+        self.feed(ctx, |fleet, time| fleet.on_process(time, gateway, halted));
     }
 }
 
-/// What is shown of a gateway whose process doesn't run: the reason behind the refused connection. One that is connected all the
-/// same is served by something else; then the connection counts.
-pub(super) fn with_process(report: &GatewayReport, process: Option<&ProcessView>, name: &str) -> GatewayReport {
-    let mut shown = Cow::Borrowed(report);
-    if let Some(process) = process.filter(|_| report.phase != Phase::Ready) {
-        let (code, what) = match process.state {
-            ProcessState::GaveUp => ("process_gave_up", "was given up"),
-            ProcessState::Stopped => ("process_stopped", "is stopped"),
-            _ => return shown.into_owned(),
-        };
-        let reason = process.reason.as_deref().unwrap_or("nothing more is known");
-        let shown = shown.to_mut();
-        shown.status = Status::Offline;
-        shown.last_error = Some(Problem {
-            code: code.to_owned(),
-            message: format!("The process of gateway \"{name}\" {what}: {reason}"),
-            help: "POST /api/gateways/{id}/process {\"action\": \"diagnose\"} shows what it said last; {\"action\": \"start\"} \
-                   starts it."
-                .to_owned(),
-        });
-    }
-    shown.into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gateway_record::ProcessSource;
-
-    #[test]
-    fn a_process_that_was_given_up_is_the_reason_unless_the_gateway_is_connected() {
-        let mut report = GatewayReport::unknown(1);
-        let mut process = ProcessView::unknown(ProcessSource::Command("x".into()), 1);
-        assert_eq!(with_process(&report, Some(&process), "g"), report, "nothing known, nothing shown");
-        process.state = ProcessState::GaveUp;
-        process.reason = Some("process 7 exited with code 1".into());
-        let shown = with_process(&report, Some(&process), "g");
-        let problem = shown.last_error.unwrap();
-        assert_eq!((shown.status, problem.code.as_str()), (Status::Offline, "process_gave_up"));
-        assert!(problem.message.contains("process 7 exited"), "{}", problem.message);
-        report.phase = Phase::Ready;
-        assert_eq!(with_process(&report, Some(&process), "g"), report);
-    }
+/// What keeps a process from running until somebody starts it.
+fn halted(process: &ProcessView) -> Option<HaltedProcess> {
+    let gave_up = match process.state {
+        ProcessState::GaveUp => true,
+        ProcessState::Stopped => false,
+        _ => return None,
+    };
+    Some(HaltedProcess { gave_up, reason: process.reason.clone() })
 }

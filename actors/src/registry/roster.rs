@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
+use gatewarden_core::fleet::Failover;
 
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
 use crate::processes::view::ProcessView;
 use crate::run::{SessionSnapshot, SharedSessions};
+use crate::spawn::SpawnDoubt;
 
 /// One gateway as readers see it: the stored record and the last report, together with its rendering.
 #[derive(Debug)]
@@ -94,6 +96,15 @@ pub struct ActingPrimary {
     pub until_ms: Option<i64>,
 }
 
+/// Who acts, and in whose place: published together, so that nobody takes a change by halves for a failover.
+#[derive(Debug, Clone, Default)]
+pub struct Primary {
+    /// Who acts as primary.
+    pub acting: Option<Arc<ActingPrimary>>,
+    /// The failover that lasts.
+    pub failover: Option<Failover>,
+}
+
 /// The reading side: cheap to clone, never blocks, never waits for the registry.
 #[derive(Debug, Clone, Default)]
 pub struct RosterReader {
@@ -103,11 +114,11 @@ pub struct RosterReader {
 #[derive(Debug, Default)]
 struct Shared {
     index: ArcSwap<Index>,
-    acting: ArcSwapOption<ActingPrimary>,
+    primary: ArcSwap<Primary>,
     /// Why the daemon doubts its own network, while it does.
     self_doubt: ArcSwapOption<String>,
-    /// When spawns in doubt are asked about, wall ms.
-    spawn_checks: ArcSwap<HashMap<String, i64>>,
+    /// Spawns in doubt.
+    spawn_doubts: ArcSwap<HashMap<String, SpawnDoubt>>,
     version: AtomicU64,
 }
 
@@ -139,7 +150,12 @@ impl RosterReader {
 
     /// The acting primary.
     pub fn acting_primary(&self) -> Option<Arc<ActingPrimary>> {
-        self.shared.acting.load_full()
+        self.shared.primary.load().acting.clone()
+    }
+
+    /// The same, with the failover that lasts.
+    pub fn primary(&self) -> Arc<Primary> {
+        self.shared.primary.load_full()
     }
 
     /// Why the daemon doubts its own network, while it does.
@@ -147,9 +163,9 @@ impl RosterReader {
         self.shared.self_doubt.load_full()
     }
 
-    /// When a gateway is asked what became of this spawn, wall ms; none where there is no doubt about it, or nobody to ask.
-    pub fn spawn_check(&self, spawn_id: &str) -> Option<i64> {
-        self.shared.spawn_checks.load().get(spawn_id).copied()
+    /// The doubt about a spawn, where there is one.
+    pub fn spawn_doubt(&self, spawn_id: &str) -> Option<SpawnDoubt> {
+        self.shared.spawn_doubts.load().get(spawn_id).copied()
     }
 
     /// Grows with each published change: a reader may keep what it made from an unchanged version.
@@ -205,9 +221,9 @@ impl RosterWriter {
         self.bump();
     }
 
-    /// Says who acts as primary.
-    pub fn publish_acting(&self, acting: Option<ActingPrimary>) {
-        self.reader.shared.acting.store(acting.map(Arc::new));
+    /// Says who acts as primary, and the failover that lasts.
+    pub fn publish_acting(&self, acting: Option<ActingPrimary>, failover: Option<Failover>) {
+        self.reader.shared.primary.store(Arc::new(Primary { acting: acting.map(Arc::new), failover }));
         self.bump();
     }
 
@@ -217,9 +233,9 @@ impl RosterWriter {
         self.bump();
     }
 
-    /// Says when spawns in doubt are asked about.
-    pub fn publish_spawn_checks(&self, checks: HashMap<String, i64>) {
-        self.reader.shared.spawn_checks.store(Arc::new(checks));
+    /// Says which spawns are in doubt.
+    pub fn publish_spawn_doubts(&self, doubts: HashMap<String, SpawnDoubt>) {
+        self.reader.shared.spawn_doubts.store(Arc::new(doubts));
     }
 
     fn store(&self, slots: impl Iterator<Item = Arc<Slot>>) {

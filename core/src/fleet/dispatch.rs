@@ -7,7 +7,7 @@
 //! the sending, not before it: whoever finds it `recorded` after a crash takes it for sent, and asks.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish, TAKES_NO_W
 use crate::machines::spawn_state::SpawnState;
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
 use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NotAccepted, RunFinding, RunNotice, StartRun, Work};
-use crate::spawn::{Idempotency, Recorded, SpawnRecord, SpawnSpec, SpawnStep};
+use crate::spawn::{Idempotency, Recorded, SpawnDoubt, SpawnRecord, SpawnSpec, SpawnStep};
 
 /// Gateways that are tried for one spawn.
 const MAX_ATTEMPTS: usize = 3;
@@ -405,14 +405,27 @@ impl Fleet {
     }
 
     fn publish_checks(&mut self, time: Moment) {
-        let is_usable = |id| self.members.get(&id).is_some_and(super::Member::is_usable);
-        let checks: BTreeMap<_, _> =
-            self.spawns.checks(is_usable).map(|(id, at)| (id.clone(), at.max(time.now))).collect();
+        let mut checks = BTreeMap::new();
+        for (spawn_id, spawn) in self.spawns.all_open() {
+            let member = self.members.get(&spawn.gateway);
+            let silent_ms = member.and_then(Member::silent_since_ms);
+            let doubted = spawn.doubt().map(|(since, ask_at)| (time.wall_ms_ago(since), ask_at));
+            let Some(since_ms) = doubted.map(|(since_ms, _)| since_ms).into_iter().chain(silent_ms).min() else {
+                continue;
+            };
+            // What the doubt is about may change meanwhile: it is the same doubt.
+            let since_ms = self.checks.get(spawn_id).map_or(since_ms, |(known_ms, _)| *known_ms);
+            let ask_at = doubted.and_then(|(_, ask_at)| ask_at).filter(|_| member.is_some_and(Member::is_usable));
+            checks.insert(spawn_id.clone(), (since_ms, ask_at.map(|at| at.max(time.now))));
+        }
         if checks == self.checks {
             return;
         }
-        let published = checks.iter().map(|(id, at)| (id.clone(), time.wall_ms_at(*at))).collect();
-        self.effects.push(Effect::PublishChecks(published));
+        let published = |(id, (since_ms, ask_at)): (&String, &(i64, Option<Instant>))| {
+            let ask_at_ms = ask_at.map(|at| time.wall_ms_at(at));
+            (id.clone(), SpawnDoubt { since_ms: *since_ms, ask_at_ms })
+        };
+        self.effects.push(Effect::PublishChecks(checks.iter().map(published).collect()));
         self.checks = checks;
     }
 
@@ -428,12 +441,13 @@ impl Fleet {
         let now = time.now;
         let back = self.members.get(&gateway).and_then(Member::usable_since);
         match answer {
-            Some(LookedUp { finding: RunFinding::Running, session_key }) => {
+            Some(LookedUp { finding: RunFinding::Running, session_key, .. }) => {
                 self.spawns.found_running(now, spawn_id, session_key);
             }
-            Some(LookedUp { finding: RunFinding::Ended(stage), session_key }) => {
+            Some(LookedUp { finding: RunFinding::Ended(stage), session_key, ended_at_ms }) => {
                 self.spawns.answered(spawn_id);
-                self.spawns.on_stage(now, gateway, RunNotice { run_id: run_id.to_owned(), session_key, stage });
+                let notice = RunNotice { run_id: run_id.to_owned(), session_key, stage };
+                self.spawns.on_stage_found(now, gateway, notice, ended_at_ms);
             }
             Some(LookedUp { finding: RunFinding::NotKnown, .. }) => self.spawns.found_nothing(now, spawn_id, back),
             // It couldn't be asked: that says nothing about the run, however long the gateway has been back.

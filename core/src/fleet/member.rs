@@ -7,7 +7,7 @@ use gatewarden_protocol::address::GatewayAddress;
 
 use super::Moment;
 use crate::error::Failure;
-use crate::gateway_record::{GatewayRecord, Observed, SharedRecord};
+use crate::gateway_record::{GatewayRecord, HeldDown, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, Phase, Problem, Status, unavailable};
 use crate::machines::election::Candidate;
 use crate::machines::flap::FlapDamper;
@@ -20,8 +20,13 @@ use crate::settings::RestartSettings;
 pub struct Member {
     /// As stored.
     pub record: SharedRecord,
-    /// As last reported.
+    /// What is known of it, for everybody alike: readers, events, metrics, the election. As its actor said last, unless its process on
+    /// this machine doesn't run.
     pub report: GatewayReport,
+    /// As its actor said last.
+    pub heard: GatewayReport,
+    /// Its process on this machine, while that doesn't run.
+    pub(super) halted: Option<HaltedProcess>,
     /// The address in its canonical form.
     pub(super) address: String,
     /// Whether it has an actor: a parked one has none.
@@ -30,7 +35,9 @@ pub struct Member {
     pub(super) incarnation: u64,
     /// How often its actor died lately.
     intensity: RestartIntensity,
-    pub(super) flaps: FlapDamper,
+    flaps: FlapDamper,
+    /// The latest hold-down.
+    held: Option<HeldDown>,
     pub(super) ready_since: Option<Instant>,
     /// Until when an operator's reconnect excuses that it isn't usable; over with the first outcome.
     pub(super) reconnect_until: Option<Instant>,
@@ -46,19 +53,34 @@ pub struct Member {
     pub(super) unsaved: bool,
 }
 
+/// A process that is not going to run by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HaltedProcess {
+    /// Whether it ended too often; otherwise it was stopped.
+    pub gave_up: bool,
+    /// The supervision's words.
+    pub reason: Option<String>,
+}
+
 impl Member {
-    pub(super) fn new(record: GatewayRecord, restarts: &RestartSettings, wall_ms: i64) -> Self {
-        let mut report = GatewayReport::unknown(wall_ms);
+    pub(super) fn new(record: GatewayRecord, restarts: &RestartSettings, time: Moment) -> Self {
+        let mut report = GatewayReport::unknown(time.wall_ms);
         report.last_seen_ms = record.observed.last_seen.map(|seconds| seconds.saturating_mul(1_000));
         report.dialect = record.dialect;
+        let held = record.observed.held;
+        let resumed =
+            held.map(|held| FlapDamper::resume(time.now, held.until_ms.saturating_sub(time.wall_ms), held.length));
         Self {
+            held,
             address: canonical_address(&record),
             record: Arc::new(record),
+            heard: report.clone(),
             report,
+            halted: None,
             is_running: false,
             incarnation: 0,
             intensity: RestartIntensity::new(restarts.max_restarts, restarts.window),
-            flaps: FlapDamper::default(),
+            flaps: resumed.unwrap_or_default(),
             ready_since: None,
             reconnect_until: None,
             counts_as_usable: false,
@@ -76,7 +98,19 @@ impl Member {
 
     /// Wall ms until which it is held down from acting as primary since it bounced, while it is.
     pub fn held_until_ms(&self, time: Moment) -> Option<i64> {
-        self.flaps.held_until(time.now).map(|until| time.wall_ms_at(until))
+        self.held_until(time.now).map(|until| time.wall_ms_at(until))
+    }
+
+    /// The same, as an instant.
+    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.flaps.held_until(now)
+    }
+
+    /// It became usable or ceased to be. The end of the hold-down that this begins, if it does.
+    pub(super) fn on_turn(&mut self, time: Moment) -> Option<Instant> {
+        let until = self.flaps.on_transition(time.now).then(|| self.flaps.held_until(time.now)).flatten()?;
+        self.held = Some(HeldDown { until_ms: time.wall_ms_at(until), length: self.flaps.hold(time.now) });
+        Some(until)
     }
 
     /// The failure of a request for it while it isn't usable.
@@ -93,9 +127,9 @@ impl Member {
     }
 
     /// Takes over a report; the former one.
-    pub(super) fn take_report(&mut self, now: Instant, report: GatewayReport) -> GatewayReport {
+    pub(super) fn take_report(&mut self, time: Moment, report: GatewayReport) -> GatewayReport {
         if (report.phase == Phase::Ready) != (self.report.phase == Phase::Ready) {
-            self.ready_since = (report.phase == Phase::Ready).then_some(now);
+            self.ready_since = (report.phase == Phase::Ready).then_some(time.now);
         }
         if matches!(report.phase, Phase::Backoff | Phase::Blocked | Phase::Starting | Phase::Restarting)
             || (report.is_usable() && !self.report.is_usable())
@@ -109,6 +143,44 @@ impl Member {
                 Phase::Ready | Phase::Backoff | Phase::Blocked | Phase::Starting | Phase::Restarting | Phase::Parked
             );
         self.outcome_known |= is_outcome;
+        self.hear(time, report)
+    }
+
+    /// Whether its process on this machine runs; the former report.
+    pub(super) fn take_process(&mut self, time: Moment, halted: Option<HaltedProcess>) -> GatewayReport {
+        let was_halted = std::mem::replace(&mut self.halted, halted).is_some();
+        let before = self.hear(time, self.heard.clone());
+        if was_halted && self.report.status != before.status {
+            self.report.since_ms = time.wall_ms;
+        }
+        before
+    }
+
+    /// What is shown of a gateway whose process doesn't run is the reason behind the refused connection. One that is connected all
+    /// the same is served by something else; then the connection counts. The former report.
+    fn hear(&mut self, time: Moment, heard: GatewayReport) -> GatewayReport {
+        let mut report = heard.clone();
+        if let Some(HaltedProcess { gave_up, reason }) = self.halted.as_ref().filter(|_| heard.phase != Phase::Ready) {
+            let name = &self.record.name;
+            let (code, what) =
+                if *gave_up { ("process_gave_up", "was given up") } else { ("process_stopped", "is stopped") };
+            let reason = reason.as_deref().unwrap_or("nothing more is known");
+            report.status = Status::Offline;
+            report.since_ms = match self.report.status {
+                Status::Offline => self.report.since_ms,
+                _ => time.wall_ms,
+            };
+            report.last_error = Some(Problem {
+                code: code.to_owned(),
+                message: format!("The process of gateway \"{name}\" {what}: {reason}"),
+                help: format!(
+                    "POST /api/gateways/{}/process {{\"action\": \"diagnose\"}} shows what it said last; {{\"action\": \"start\"}} \
+                     starts it.",
+                    self.record.id
+                ),
+            });
+        }
+        self.heard = heard;
         std::mem::replace(&mut self.report, report)
     }
 
@@ -141,13 +213,14 @@ impl Member {
             });
             self.outcome_known = true;
         }
-        (std::mem::replace(&mut self.report, report), decision)
+        (self.hear(time, report), decision)
     }
 
     /// An operator wants it started again: the past is forgotten.
-    pub(super) fn forgive(&mut self, wall_ms: i64) {
+    pub(super) fn forgive(&mut self, time: Moment) {
         self.intensity.forgive();
-        self.report = GatewayReport { last_seen_ms: self.report.last_seen_ms, ..GatewayReport::unknown(wall_ms) };
+        let last_seen_ms = self.report.last_seen_ms;
+        self.hear(time, GatewayReport { last_seen_ms, ..GatewayReport::unknown(time.wall_ms) });
     }
 
     /// What is kept across a restart of the daemon: the report, and where it doesn't tell what was stored before.
@@ -160,6 +233,7 @@ impl Member {
             latency: report.latency_ms.map(|ms| ms.round() as i64).or(before.latency),
             sessions_count: report.sessions_count.map_or(before.sessions_count, i64::from),
             agents_count: report.agents_count.map_or(before.agents_count, i64::from),
+            held: self.held,
         }
     }
 
@@ -171,6 +245,12 @@ impl Member {
             outcome_known: self.outcome_known,
             ..Candidate::of(&self.record, &self.report)
         }
+    }
+
+    /// Since when it can't be asked anything, wall ms; none of one that answers.
+    pub(super) fn silent_since_ms(&self) -> Option<i64> {
+        let is_silent = !self.is_usable() || self.report.status == Status::Timeout;
+        is_silent.then_some(self.report.since_ms)
     }
 
     /// One that leaves a heartbeat unanswered is given no new work until it answers: what it was sent would be in doubt.

@@ -11,10 +11,24 @@ use crate::machines::self_doubt::DoubtChange;
 /// fleet may come and go at once.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// Another gateway acts than the configured primary, or none does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failover {
+    /// The configured primary; where another is configured, another failover begins.
+    pub configured: GatewayId,
+    /// Wall ms since which it has not acted.
+    pub since_ms: i64,
+}
+
 impl Fleet {
     /// Who acts as primary.
     pub fn acting(&self) -> Option<GatewayId> {
         self.election.acting()
+    }
+
+    /// The failover that lasts.
+    pub fn failover(&self) -> Option<Failover> {
+        self.failover
     }
 
     /// Wall ms at which the reason why a gateway acts ends by itself, where it does.
@@ -27,7 +41,8 @@ impl Fleet {
     pub(super) fn consider_election(&mut self, time: Moment, about: Option<GatewayId>) {
         let acting = self.acting();
         let concerns_primary = about.is_some_and(|id| {
-            acting == Some(id) || self.members.get(&id).is_none_or(|member| member.record.is_primary)
+            let was_configured = self.failover.is_some_and(|failover| failover.configured == id);
+            acting == Some(id) || was_configured || self.members.get(&id).is_none_or(|member| member.record.is_primary)
         });
         if concerns_primary || acting.is_none() {
             self.decide(time);
@@ -39,15 +54,18 @@ impl Fleet {
     fn decide(&mut self, time: Moment) {
         self.decide_at = None;
         let candidates: Vec<Candidate> = self.members.values().map(|member| member.candidate(time.now)).collect();
-        let reason = (self.election.reason(), self.election.reason_ends());
-        if let Some(change) = self.election.decide(time.now, &candidates, self.self_doubt.doubts()) {
+        let of = |fleet: &Self| (fleet.election.reason(), fleet.election.reason_ends(), fleet.failover);
+        let before = of(self);
+        let change = self.election.decide(time.now, &candidates, self.self_doubt.doubts());
+        let lasting = |configured| self.failover.filter(|failover| failover.configured == configured);
+        self.failover = (self.election.stood_in_for())
+            .map(|configured| lasting(configured).unwrap_or(Failover { configured, since_ms: time.wall_ms }));
+        if let Some(change) = change {
             let concerned = [change.from, change.to].into_iter().flatten().map(Effect::Publish);
             self.effects.push(Effect::Notify(Notice::PrimaryChanged(change.clone())));
             self.effects.extend(concerned);
-        } else if let Some(acting) = self.acting()
-            && reason != (self.election.reason(), self.election.reason_ends())
-        {
-            self.effects.push(Effect::Notify(Notice::PrimaryKept(acting, self.election.reason())));
+        } else if before != of(self) {
+            self.effects.push(Effect::Notify(Notice::PrimaryKept(self.acting(), self.election.reason())));
         }
     }
 

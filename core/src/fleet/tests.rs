@@ -6,7 +6,9 @@ use gatewarden_protocol::refusal::RefusalCode;
 use serde_json::Value;
 
 use super::*;
-use crate::gateway_record::GatewaySpec;
+use crate::error::ErrorCode;
+use crate::gateway_notice::GatewayNotice;
+use crate::gateway_record::{GatewaySpec, ProcessSource};
 use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::flap;
 use crate::machines::routing::{NoRoute, RouteReason, RouteWish};
@@ -175,6 +177,117 @@ fn a_gateway_that_bounces_is_held_down_and_comes_back_by_the_deadline() {
 }
 
 #[test]
+fn a_failover_is_of_one_configured_primary_and_begins_when_that_ceases_to_act() {
+    let mut time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP, THIRD]);
+    assert_eq!(fleet.failover(), None, "nobody has been elected yet");
+    for id in [PROD, BACKUP, THIRD] {
+        say(&mut fleet, time, id, online());
+    }
+    assert_eq!(fleet.failover(), None);
+    time = time.after(Duration::from_millis(700));
+    let began = Some(Failover { configured: PROD, since_ms: time.wall_ms });
+    say(&mut fleet, time, PROD, offline());
+    assert_eq!((fleet.failover(), fleet.acting()), (began, Some(BACKUP)));
+    time = time.after(Duration::from_secs(5));
+    say(&mut fleet, time, BACKUP, offline());
+    assert_eq!((fleet.failover(), fleet.acting()), (began, Some(THIRD)), "another stands in: the same failover");
+    time = time.after(Duration::from_secs(5));
+    let configure = |fleet: &mut Fleet, time: Moment, id: GatewayId, is_primary: bool| {
+        let present = fleet.get(id).unwrap().record.as_ref().clone();
+        let revision = present.revision + 1;
+        fleet.on_updated(time, GatewayRecord { revision, ..present.with(|spec| spec.is_primary = is_primary) });
+        fleet.take_effects(time)
+    };
+    configure(&mut fleet, time, PROD, false);
+    assert_eq!(fleet.failover(), None, "no configured primary, no failover");
+    let told = configure(&mut fleet, time, BACKUP, true);
+    let of_backup = Some(Failover { configured: BACKUP, since_ms: time.wall_ms });
+    assert_eq!((fleet.failover(), fleet.acting()), (of_backup, Some(THIRD)));
+    let is_published = |effect: &Effect| matches!(effect, Effect::Notify(Notice::PrimaryKept(Some(THIRD), _)));
+    assert!(told.iter().any(is_published), "readers hear of it although nobody else acts: {told:?}");
+    configure(&mut fleet, time, BACKUP, false);
+    configure(&mut fleet, time, THIRD, true);
+    assert_eq!((fleet.failover(), fleet.acting()), (None, Some(THIRD)));
+}
+
+#[test]
+fn a_process_that_does_not_run_is_the_reason_for_everybody_unless_the_gateway_is_connected() {
+    let mut time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP]);
+    let halted = || Some(HaltedProcess { gave_up: true, reason: Some("process 7 exited with code 1".to_owned()) });
+    let with_process = record(PROD).with(|spec| spec.process = Some(ProcessSource::Command("x".to_owned())));
+    fleet.on_updated(time, GatewayRecord { revision: 2, ..with_process });
+    say(&mut fleet, time, PROD, online());
+    fleet.on_process(time, PROD, halted());
+    fleet.take_effects(time);
+    assert_eq!(fleet.get(PROD).unwrap().report, online(), "something else serves it");
+    let told = |effects: &[Effect]| {
+        let said = |effect: &Effect| match effect {
+            Effect::Notify(Notice::StatusChanged(_, from, report)) => {
+                Some((*from, report.status, report.last_error.clone()))
+            }
+            _ => None,
+        };
+        effects.iter().find_map(said).map(|(from, to, error)| (from, to, error.map(|error| error.code)))
+    };
+    time = time.after(Duration::from_secs(1));
+    let dialing = GatewayReport { phase: Phase::Dialing, ..GatewayReport::unknown(2) };
+    let effects = say(&mut fleet, time, PROD, dialing.clone());
+    assert_eq!(told(&effects), Some((Status::Online, Status::Offline, Some("process_gave_up".to_owned()))));
+    let member = fleet.get(PROD).unwrap();
+    assert_eq!((member.report.since_ms, member.heard.status), (time.wall_ms, Status::Unknown));
+    assert!(member.report.last_error.as_ref().unwrap().message.contains("process 7 exited"));
+    let since_ms = time.wall_ms;
+    time = time.after(Duration::from_secs(1));
+    assert_eq!(told(&say(&mut fleet, time, PROD, offline())), None, "it is known to be offline");
+    assert_eq!(fleet.get(PROD).unwrap().report.since_ms, since_ms);
+    say(&mut fleet, time, PROD, dialing);
+    time = time.after(Duration::from_secs(1));
+    fleet.on_process(time, PROD, None);
+    let effects = fleet.take_effects(time);
+    assert_eq!(told(&effects), Some((Status::Offline, Status::Unknown, None)), "it is started");
+    assert_eq!(fleet.get(PROD).unwrap().report.since_ms, time.wall_ms);
+    fleet.on_process(time, PROD, halted());
+    let without = record(PROD);
+    fleet.on_updated(time, GatewayRecord { revision: 3, ..without });
+    assert_eq!(fleet.get(PROD).unwrap().report.status, Status::Unknown, "it is no process any more");
+}
+
+#[test]
+fn a_restart_of_the_daemon_keeps_a_hold_down() {
+    let mut time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP]);
+    say(&mut fleet, time, PROD, online());
+    say(&mut fleet, time, BACKUP, online());
+    for turn in 0..6 {
+        time = time.after(Duration::from_secs(1));
+        say(&mut fleet, time, PROD, if turn % 2 == 0 { offline() } else { online() });
+    }
+    let until_ms = fleet.get(PROD).unwrap().held_until_ms(time).unwrap();
+    let observed: HashMap<GatewayId, Observed> = fleet.take_unsaved().into_iter().collect();
+    let records = [PROD, BACKUP].map(|id| GatewayRecord { observed: observed[&id].clone(), ..record(id) });
+    time = time.after(Duration::from_secs(10));
+    let hold = ElectionSettings { startup_hold: Duration::from_secs(10), ..ElectionSettings::default() };
+    let settings = FleetSettings { election: hold, ..settings() };
+    let mut again = Fleet::new(settings, Stored { records: records.into(), ..Stored::default() }, time);
+    again.start();
+    again.take_effects(time);
+    assert_eq!(again.get(PROD).unwrap().held_until_ms(time), Some(until_ms));
+    say(&mut again, time, PROD, online());
+    assert_eq!(again.acting(), None, "it acts only if nobody else can");
+    say(&mut again, time, BACKUP, online());
+    assert_eq!(again.acting(), Some(BACKUP));
+    let end = time.now + flap::FIRST_HOLD + Duration::from_secs(60);
+    while let Some(due) = again.next_deadline().filter(|due| *due <= end) {
+        time = time.after(due.saturating_duration_since(time.now));
+        again.on_deadline(time);
+        again.take_effects(time);
+    }
+    assert_eq!((again.acting(), again.get(PROD).unwrap().held_until_ms(time)), (Some(PROD), None));
+}
+
+#[test]
 fn hosts_that_refuse_connections_raise_no_doubt_of_our_network_and_silent_ones_do() {
     let failed = |code: RefusalCode| {
         let problem = Problem { code: code.as_str().to_owned(), message: String::new(), help: String::new() };
@@ -253,7 +366,7 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
                     assert_eq!((spawn_id.as_str(), gateway, question.run_id.as_str()), ("s", PROD, "s"));
                     questions += 1;
                     let stage = RunStage::Completed { result: Value::Null };
-                    let found = LookedUp { finding: RunFinding::Ended(stage), session_key: None };
+                    let found = LookedUp { finding: RunFinding::Ended(stage), session_key: None, ended_at_ms: None };
                     after.on_run_found(time, "s", gateway, "s", Some(found));
                 }
                 Effect::WriteSpawns(batch) => {

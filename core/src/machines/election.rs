@@ -81,7 +81,7 @@ pub struct PrimaryChange {
 
 /// Why the configured primary doesn't act yet though it is usable.
 #[derive(Debug, Clone)]
-struct Waiting {
+struct Delay {
     reason: &'static str,
     until: Option<Instant>,
 }
@@ -96,7 +96,7 @@ pub(crate) struct Election {
     /// Why whoever acts does.
     reason: &'static str,
     /// What the configured primary waits for though it is usable.
-    waiting: Option<Waiting>,
+    waiting: Option<Delay>,
     /// The configured primary as of the last decision.
     configured: Option<GatewayId>,
     /// Whether another gateway stands in for it: then it must prove itself before it takes the role back. An operator
@@ -127,6 +127,11 @@ impl Election {
         self.acting
     }
 
+    /// The configured primary, where it doesn't act although there was time for an election.
+    pub(crate) fn stood_in_for(&self) -> Option<GatewayId> {
+        self.configured.filter(|id| !self.held && self.acting != Some(*id))
+    }
+
     /// Why whoever acts does. It may change while they go on acting: when an operator names another configured primary.
     pub(crate) fn reason(&self) -> &'static str {
         self.waiting.as_ref().map_or(self.reason, |waiting| waiting.reason)
@@ -153,7 +158,12 @@ impl Election {
             self.failed_over = false;
         }
         if self.held {
-            if now < self.hold_until && !configured.is_some_and(|primary| primary.outcome_known) {
+            // One that an earlier run held down acts only where nobody else can, which is to be seen yet.
+            let is_settled = |primary: &Candidate| {
+                primary.outcome_known
+                    && (primary.held_until.is_none() || candidates.iter().any(|it| is_eligible(it, false)))
+            };
+            if now < self.hold_until && !configured.is_some_and(is_settled) {
                 self.deadline = Some(self.hold_until);
                 return None;
             }
@@ -255,7 +265,7 @@ impl Election {
     }
 
     /// What a configured primary that another gateway stands in for waits for; none where it is not usable.
-    fn waiting(&self, primary: &Candidate, doubts: bool) -> Option<Waiting> {
+    fn waiting(&self, primary: &Candidate, doubts: bool) -> Option<Delay> {
         if !primary.usable || primary.drained {
             return None;
         }
@@ -270,7 +280,7 @@ impl Election {
             let due = primary.ready_since.map(|since| since + self.settings.failback_after);
             ("the configured primary is usable again and takes over once it has stayed so for long enough", due)
         };
-        Some(Waiting { reason, until })
+        Some(Delay { reason, until })
     }
 
     /// Whether a gateway is being reconnected on request; notes when that has taken too long.

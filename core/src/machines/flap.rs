@@ -21,6 +21,14 @@ pub(crate) struct FlapDamper {
 }
 
 impl FlapDamper {
+    /// After a restart of the daemon: the latest hold-down ends in so many ms, or ended so many ago.
+    pub(crate) fn resume(now: Instant, ends_in_ms: i64, length: Duration) -> Self {
+        // A clock that was set back makes no hold-down longer.
+        let (length, distance) = (length.min(MAX_HOLD), Duration::from_millis(ends_in_ms.unsigned_abs()));
+        let held_until = if ends_in_ms > 0 { Some(now + distance.min(length)) } else { now.checked_sub(distance) };
+        Self { transitions: VecDeque::new(), held_until, last_hold: held_until.map(|_| length) }
+    }
+
     /// The gateway became usable or ceased to be. True when this starts a new hold-down.
     pub(crate) fn on_transition(&mut self, now: Instant) -> bool {
         // A quiet spell as long as the longest hold-down makes an honest gateway of a former flapper.
@@ -44,7 +52,12 @@ impl FlapDamper {
 
     /// Whether the gateway is held down at `now`.
     pub(crate) fn is_held(&self, now: Instant) -> bool {
-        self.held_until.is_some_and(|until| now < until)
+        self.held_until(now).is_some()
+    }
+
+    /// How long the present hold-down takes altogether; zero where there is none.
+    pub(crate) fn hold(&self, now: Instant) -> Duration {
+        self.last_hold.filter(|_| self.is_held(now)).unwrap_or_default()
     }
 
     /// When the present hold-down ends.
@@ -105,6 +118,23 @@ mod tests {
             now += Duration::from_secs(151);
             assert!(!damper.on_transition(now));
         }
+    }
+
+    #[test]
+    fn a_restart_of_the_daemon_neither_ends_nor_prolongs_a_hold_down_and_the_next_one_is_longer() {
+        let now = start();
+        let damper = FlapDamper::resume(now, 60_000, 2 * FIRST_HOLD);
+        assert_eq!(damper.held_until(now), Some(now + Duration::from_secs(60)));
+        let mut over = FlapDamper::resume(now, -60_000, 2 * FIRST_HOLD);
+        assert_eq!(over.held_until(now), None);
+        let (at, held) = bounce(&mut over, now, 5);
+        assert!(held);
+        assert_eq!(over.hold(at), 4 * FIRST_HOLD);
+        let set_back = FlapDamper::resume(now, 86_400_000, FIRST_HOLD);
+        assert_eq!(set_back.held_until(now), Some(now + FIRST_HOLD));
+        let forgiven = FlapDamper::resume(now + 2 * MAX_HOLD, -7_200_000, MAX_HOLD);
+        let (at, _) = bounce(&mut forgiven.clone(), now + 2 * MAX_HOLD, 5);
+        assert_eq!(forgiven.hold(at), Duration::ZERO);
     }
 
     #[test]

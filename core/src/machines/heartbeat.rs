@@ -10,7 +10,8 @@
 //! that it leaves unanswered, and is dropped 8 s later.
 //!
 //! A reply that took too long, or is late, is asked for again in 5 s, so that one slow moment (its own start, or ours with thousands of
-//! gateways to greet at once) doesn't speak against a gateway for a whole interval.
+//! gateways to greet at once) doesn't speak against a gateway for a whole interval. Nor does a deadline that is looked at far too
+//! late: then the daemon itself got no time (the machine was suspended, the process stopped), and the gateway is asked afresh.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ const UNANSWERED: Duration = Duration::from_secs(2);
 /// How long the reply to such a heartbeat may take, and the pause after it was missed.
 const SUSPICIOUS_TIMEOUT: Duration = Duration::from_secs(3);
 const SUSPICIOUS_REPEAT: Duration = Duration::from_secs(1);
+/// A deadline that is looked at so late was slept through.
+const OVERSLEPT: Duration = Duration::from_secs(3);
 /// So many slow replies in a row are asked for again early. Beyond that it isn't a moment: a gateway that has much to do
 /// must not be given more.
 const MAX_RECHECKS: u32 = 3;
@@ -36,6 +39,8 @@ pub enum HeartbeatEffect {
     Late,
     /// Too many misses in a row: drop the connection.
     Lost,
+    /// We got no time ourselves: what is known is as old as that, and the next heartbeat is due at once.
+    Overslept,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +134,10 @@ impl Heartbeat {
             }
         }
         match self.phase {
+            Phase::Waiting { send_at: at } | Phase::Asked { due: at, .. } if now >= at + OVERSLEPT => {
+                self.phase = Phase::Waiting { send_at: now };
+                Some(HeartbeatEffect::Overslept)
+            }
             Phase::Waiting { send_at } if now >= send_at => {
                 let patience = match self.misses {
                     _ if self.suspicious => SUSPICIOUS_TIMEOUT,
@@ -160,12 +169,16 @@ impl Heartbeat {
         }
     }
 
-    /// The reply to the heartbeat under way came: its round trip. `None` where none is under way.
+    /// The reply to the heartbeat under way came: its round trip. `None` where none is under way, and where we slept meanwhile.
     pub fn on_reply(&mut self, now: Instant) -> Option<Duration> {
-        let Phase::Asked { sent, .. } = self.phase else { return None };
+        let Phase::Asked { sent, due, .. } = self.phase else { return None };
         self.misses = 0;
         self.late = false;
         (self.suspect_at, self.suspicious) = (None, false);
+        if now >= due + OVERSLEPT {
+            self.phase = Phase::Waiting { send_at: now };
+            return None;
+        }
         let round_trip = now.saturating_duration_since(sent);
         self.slow = if round_trip > self.slow_after { self.slow.saturating_add(1) } else { 0 };
         self.phase = Phase::Waiting { send_at: self.next_after(sent, now) };

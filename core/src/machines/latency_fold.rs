@@ -1,4 +1,5 @@
-//! Folds heartbeats into points for the health log: one at every change of status and one every probe interval.
+//! Folds heartbeats into points for the health log: one at every change of status, one every probe interval, and one soon after the
+//! first round trip that follows a change, so that nobody waits an interval for the first number.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,17 @@ pub fn thinned(samples: &[f64]) -> Vec<f64> {
     samples.iter().step_by(samples.len().div_ceil(MAX_SAMPLES).max(1)).copied().collect()
 }
 
+/// The first round trip after a change of status makes a point this soon.
+const FIRST_SOON: Duration = Duration::from_secs(2);
+
 /// What happened since the last point.
 #[derive(Debug, Clone)]
 pub struct LatencyFold {
     interval: Duration,
     due: Option<Instant>,
     last_status: Option<Status>,
+    /// Whether the last point, if any, was one of a change.
+    has_changed: bool,
     samples: u32,
     last_ms: Option<f64>,
     min_ms: f64,
@@ -37,6 +43,7 @@ impl LatencyFold {
             interval,
             due: None,
             last_status: None,
+            has_changed: true,
             samples: 0,
             last_ms: None,
             min_ms: 0.0,
@@ -49,7 +56,10 @@ impl LatencyFold {
     }
 
     /// One round trip.
-    pub fn on_latency(&mut self, round_trip_ms: f64) {
+    pub fn on_latency(&mut self, now: Instant, round_trip_ms: f64) {
+        if std::mem::take(&mut self.has_changed) {
+            self.due = self.due.map(|due| due.min(now + FIRST_SOON));
+        }
         self.min_ms = if self.samples == 0 { round_trip_ms } else { self.min_ms.min(round_trip_ms) };
         self.max_ms = if self.samples == 0 { round_trip_ms } else { self.max_ms.max(round_trip_ms) };
         self.sum_ms += round_trip_ms;
@@ -97,7 +107,8 @@ impl LatencyFold {
             misses: self.misses,
             error: error.map(str::to_owned),
         };
-        *self = Self { due: Some(now + self.interval), last_status: Some(status), ..Self::new(self.interval) };
+        let due = Some(now + self.interval);
+        *self = Self { due, last_status: Some(status), has_changed: changed, ..Self::new(self.interval) };
         Some(point)
     }
 
@@ -122,25 +133,28 @@ mod tests {
         let begin = start();
         let mut fold = LatencyFold::new(5 * MINUTE);
         fold.on_status(begin, 0, Status::Online, None).unwrap();
+        fold.on_latency(begin, 3.0);
+        let first = fold.on_status(begin + FIRST_SOON, 0, Status::Online, None).unwrap();
+        assert_eq!((first.latency_ms, fold.next_deadline()), (Some(3.0), Some(begin + FIRST_SOON + 5 * MINUTE)));
         for latency in [2.0, 4.0, 9.0] {
-            fold.on_latency(latency);
+            fold.on_latency(begin, latency);
         }
         fold.on_miss();
         assert_eq!(fold.on_status(begin + MINUTE, 60_000, Status::Online, None), None);
-        let point = fold.on_status(begin + 5 * MINUTE, 300_000, Status::Online, None).unwrap();
+        let point = fold.on_status(begin + 6 * MINUTE, 360_000, Status::Online, None).unwrap();
         assert_eq!(point.latency_ms, Some(9.0));
         assert_eq!(point.latency_min_ms, Some(2.0));
         assert_eq!(point.latency_avg_ms, Some(5.0));
         assert_eq!(point.latency_max_ms, Some(9.0));
         assert_eq!((point.misses, &point.samples[..]), (1, &[2.0, 4.0, 9.0][..]));
-        let next = fold.on_status(begin + 10 * MINUTE, 600_000, Status::Online, None).unwrap();
+        let next = fold.on_status(begin + 11 * MINUTE, 660_000, Status::Online, None).unwrap();
         assert_eq!((next.latency_ms, next.misses), (None, 0));
     }
 
     #[test]
     fn of_very_many_round_trips_some_are_kept_from_the_whole_time() {
         let mut fold = LatencyFold::new(MINUTE);
-        (0..1_000).for_each(|round_trip| fold.on_latency(f64::from(round_trip)));
+        (0..1_000).for_each(|round_trip| fold.on_latency(start(), f64::from(round_trip)));
         let kept = fold.on_status(start(), 0, Status::Online, None).unwrap().samples;
         assert!((32..=MAX_SAMPLES).contains(&kept.len()), "{}", kept.len());
         assert!(kept[0] < 32.0 && kept[kept.len() / 2] > 300.0 && kept[kept.len() - 1] > 900.0, "{kept:?}");

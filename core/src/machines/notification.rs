@@ -5,15 +5,17 @@
 //! stored by the caller together with the notification, in one transaction, and handed back after a restart.
 //!
 //! ```text
-//!            holds for `after`                     no longer seen for `after`, and not bouncing
-//!  nothing -------------------> open: `opened` ------------------------------------------------> nothing: `closed`
+//!            holds for `after`                     not seen for `after` without a break, and for its hold-down
+//!  nothing -------------------> open: `opened` --------------------------------------------------> nothing: `closed`
 //!                                |  every `remind_every`: `reminded`
 //!                                |  another gateway acts: `moved`
 //! ```
 //!
 //! - A look only proposes [`Step`]s; [`Watch::apply`] makes them true once they are stored. A failed write costs nothing.
-//! - Who bounces stays announced: a hold-down ([`FlapDamper`]) delays what would take the announcement back, never the
-//!   announcement. So no bouncing gateway makes a storm, and none hides behind its bouncing.
+//! - Who bounces stays announced until it has been well for a hold-down ([`FlapDamper`]), which is stored with the episode. So no
+//!   bouncing gateway makes a storm, and none hides behind its bouncing.
+//! - A failover is a condition of the configured primary in whose place another acts: where an operator configures another
+//!   primary meanwhile, one failover ends and another begins.
 //! - Where many gateways turn alike, they are told of in one notification, for which those that are about to be due are
 //!   waited for.
 //! - A full outbox delays announcements and reminders, never the end of something that was announced.
@@ -34,7 +36,7 @@ gatewarden_protocol::named! {
         Blocked = "blocked",
         /// Its process ended so often that it isn't started again.
         CrashLoop = "crash_loop",
-        /// Another gateway acts in place of the configured primary, or none does.
+        /// Another gateway acts in place of this one, the configured primary, or none does.
         Failover = "failover",
         /// Most gateways failed at once: the daemon doubts its own network.
         NetworkDoubt = "network_doubt",
@@ -85,20 +87,54 @@ pub struct Topic {
     pub condition: Condition,
 }
 
+/// Who acts in place of the configured primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandIn {
+    /// This gateway.
+    Gateway(GatewayId),
+    /// None can.
+    Nobody,
+}
+
+impl StandIn {
+    /// Reads what its `Display` writes.
+    pub fn from_name(name: &str) -> Option<Self> {
+        if name == "none" { Some(Self::Nobody) } else { name.parse().ok().map(|id| Self::Gateway(GatewayId(id))) }
+    }
+}
+
+impl fmt::Display for StandIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gateway(id) => id.fmt(f),
+            Self::Nobody => f.write_str("none"),
+        }
+    }
+}
+
 /// What is seen of a topic. A topic of somebody present that isn't among the sights is well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sight {
     /// It holds.
     Holds {
-        /// What about it may change while it holds: for a failover, who acts. Empty otherwise.
-        detail: String,
+        /// Wall ms at which that began.
+        since_ms: i64,
+        /// Of a failover: who acts. It may change while it holds.
+        stand_in: Option<StandIn>,
         /// Whether it was waited for already, so that it is announced without delay.
         at_once: bool,
     },
-    /// It holds, and isn't told now: what is behind it may be told as a whole. Once that is over it has held all the while.
-    Withheld,
-    /// Nothing can be said: an attempt is under way, the daemon has just started, the gateway is drained.
+    /// It holds since then, and isn't told now: what is behind it may be told as a whole. Once that is over it has held all the
+    /// while.
+    Withheld {
+        /// Wall ms.
+        since_ms: i64,
+    },
+    /// Nothing can be said: an attempt is under way, the daemon has just started. What began goes on.
     Unclear,
+    /// It isn't looked for: something else is wrong in its place, or somebody is at work on the gateway. What was announced stays so;
+    /// what wasn't will begin anew.
+    Aside,
 }
 
 /// When a destination is told.
@@ -123,8 +159,10 @@ pub struct Episode {
     pub announced_ms: i64,
     /// Number of the latest notification, from 0.
     pub sequence: u32,
-    /// What was last announced about it; see [`Sight::Holds`].
-    pub detail: String,
+    /// Of a failover: who acts, as last announced.
+    pub stand_in: Option<StandIn>,
+    /// For so long it must be well before its end is told, since it bounces; zero where it doesn't.
+    pub hold: Duration,
 }
 
 impl Episode {
@@ -138,14 +176,11 @@ impl Episode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It begins.
-    Opened {
-        /// Whether the subject bounces, so that its end will be told late.
-        flapping: bool,
-    },
-    /// Another detail than before.
+    Opened,
+    /// Another stands in.
     Moved {
         /// The former one.
-        from: String,
+        from: Option<StandIn>,
     },
     /// It lasts.
     Reminded,
@@ -167,7 +202,7 @@ pub struct Step {
     pub episode: Episode,
     /// Whether anybody is told: the end of an episode may be a silent one.
     pub told: bool,
-    /// For how long a condition that begins has held, or one that ends has been gone.
+    /// For how long a condition that begins has been seen, or one that ends has been gone.
     pub held: Duration,
     /// Whether it is told together with the other steps of its [`Step::kind`]: many gateways turn alike.
     pub in_digest: bool,
@@ -200,7 +235,7 @@ pub struct Look<'a> {
     pub new_id: &'a mut dyn FnMut() -> String,
 }
 
-/// A detail that changes is told at most this often.
+/// That another stands in is told at most this often.
 pub const MOVE_SPACING: Duration = Duration::from_secs(60);
 
 /// So many gateways that turn alike are told of in one notification.
@@ -212,12 +247,44 @@ pub const DIGEST_WAIT: Duration = Duration::from_secs(10);
 /// What is known of a topic.
 #[derive(Debug, Clone, Default)]
 struct Entry {
-    open: Option<Episode>,
-    /// Since when what is seen differs from what was announced.
-    turning: Option<Instant>,
+    state: State,
     flaps: FlapDamper,
     /// The latest announcement or end, while its damper matters.
     turned: Option<Instant>,
+}
+
+/// Where a topic stands.
+#[derive(Debug, Clone, Default)]
+enum State {
+    /// Nothing is seen, nothing is announced.
+    #[default]
+    Well,
+    /// It holds and isn't announced yet.
+    Beginning {
+        /// When that was first seen.
+        seen: Instant,
+        /// Wall ms at which it began.
+        since_ms: i64,
+    },
+    /// It is announced.
+    Open {
+        episode: Episode,
+        /// Since when it has been well without a break.
+        well_since: Option<Instant>,
+    },
+}
+
+impl State {
+    fn is_turning(&self) -> bool {
+        matches!(self, Self::Beginning { .. } | Self::Open { well_since: Some(_), .. })
+    }
+
+    fn episode(&self) -> Option<&Episode> {
+        match self {
+            Self::Open { episode, .. } => Some(episode),
+            Self::Well | Self::Beginning { .. } => None,
+        }
+    }
 }
 
 /// How long a damper is remembered after the latest turn.
@@ -238,17 +305,22 @@ impl Watch {
 
     /// Takes over what is stored as announced: after a restart, or after a write of which nobody knows whether it happened.
     pub fn restore(&mut self, stored: impl IntoIterator<Item = (Topic, Episode)>) {
-        for entry in self.topics.values_mut() {
-            entry.open = None;
+        let mut stored: BTreeMap<Topic, Episode> = stored.into_iter().collect();
+        for (topic, entry) in &mut self.topics {
+            match stored.remove(topic) {
+                Some(episode) => entry.state = State::Open { episode, well_since: None },
+                None if entry.state.episode().is_some() => entry.state = State::Well,
+                None => {}
+            }
         }
         for (topic, episode) in stored {
-            self.topics.entry(topic).or_default().open = Some(episode);
+            self.topics.entry(topic).or_default().state = State::Open { episode, well_since: None };
         }
     }
 
     /// What was announced and lasts.
     pub fn open(&self) -> impl Iterator<Item = (&Topic, &Episode)> {
-        self.topics.iter().filter_map(|(topic, entry)| Some((topic, entry.open.as_ref()?)))
+        self.topics.iter().filter_map(|(topic, entry)| Some((topic, entry.state.episode()?)))
     }
 
     /// What is to be done. The same is proposed again until it is applied.
@@ -256,7 +328,7 @@ impl Watch {
         let Look { now, now_ms, sights, present, mut room, undelivered, new_id } = look;
         for (topic, sight) in sights {
             // Something unclear of which nothing was announced needs no memory.
-            if *sight != Sight::Unclear {
+            if matches!(sight, Sight::Holds { .. } | Sight::Withheld { .. }) {
                 self.topics.entry(*topic).or_default();
             }
         }
@@ -275,20 +347,19 @@ impl Watch {
                 waits: undelivered.contains(topic),
                 ends_settled: topic.condition.ends_settled(),
             };
-            let Some((change, episode)) = view.decide(entry, sights.get(topic), room, new_id) else {
-                if entry.turning.is_some() {
-                    *turning.entry((topic.condition, entry.open.is_some())).or_default() += 1;
+            let Some((change, episode, held)) = view.decide(entry, sights.get(topic), room, new_id) else {
+                if entry.state.is_turning() {
+                    *turning.entry((topic.condition, entry.state.episode().is_some())).or_default() += 1;
                 }
                 continue;
             };
             let told = match change {
                 Change::Closed { .. } => self.settings.recovered,
-                Change::Opened { .. } | Change::Moved { .. } | Change::Reminded => {
+                Change::Opened | Change::Moved { .. } | Change::Reminded => {
                     room = room.saturating_sub(1);
                     true
                 }
             };
-            let held = entry.turning.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             steps.push(Step { topic: *topic, change, episode, told, held, in_digest: false });
         }
         self.gather(&mut steps, &turning);
@@ -298,7 +369,7 @@ impl Watch {
                 Subject::Fleet => true,
             };
             let lately = entry.turned.is_some_and(|at| now.saturating_duration_since(at) < DAMPER_KEPT);
-            entry.open.is_some() || (watched && (entry.turning.is_some() || lately))
+            entry.state.episode().is_some() || (watched && (entry.state.is_turning() || lately))
         });
         steps
     }
@@ -317,7 +388,7 @@ impl Watch {
         steps.retain_mut(|step| {
             let Some((due, longest)) = step.kind().and_then(|kind| alike.get(&kind)) else { return true };
             let others = match step.change {
-                Change::Opened { .. } => turning.get(&(step.topic.condition, false)),
+                Change::Opened => turning.get(&(step.topic.condition, false)),
                 Change::Closed { .. } => turning.get(&(step.topic.condition, true)),
                 Change::Moved { .. } | Change::Reminded => None,
             };
@@ -333,25 +404,14 @@ impl Watch {
     /// Makes a step true, once it is stored.
     pub fn apply(&mut self, step: &Step, now: Instant) {
         let entry = self.topics.entry(step.topic).or_default();
-        match step.change {
-            Change::Opened { .. } => {
-                entry.open = Some(step.episode.clone());
-                entry.turn(now);
-            }
-            Change::Closed { .. } => {
-                entry.open = None;
-                entry.turn(now);
-            }
-            Change::Moved { .. } | Change::Reminded => entry.open = Some(step.episode.clone()),
+        entry.state = match step.change {
+            Change::Closed { .. } => State::Well,
+            _ => State::Open { episode: step.episode.clone(), well_since: None },
+        };
+        if matches!(step.change, Change::Opened | Change::Closed { .. }) {
+            entry.turned = Some(now);
+            entry.flaps.on_transition(now);
         }
-    }
-}
-
-impl Entry {
-    fn turn(&mut self, now: Instant) {
-        self.turning = None;
-        self.turned = Some(now);
-        self.flaps.on_transition(now);
     }
 }
 
@@ -368,80 +428,66 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// What happens to it, the episode after that, and for how long what led to it has been seen.
     fn decide(
         &self,
         entry: &mut Entry,
         sight: Option<&Sight>,
         room: usize,
         new_id: &mut dyn FnMut() -> String,
-    ) -> Option<(Change, Episode)> {
-        match (entry.open.clone(), sight) {
-            (None, Some(Sight::Holds { detail, at_once })) => {
-                let held = self.turned_for(entry);
+    ) -> Option<(Change, Episode, Duration)> {
+        match (&mut entry.state, sight) {
+            (state @ State::Well, Some(Sight::Holds { since_ms, .. } | Sight::Withheld { since_ms })) => {
+                *state = State::Beginning { seen: self.now, since_ms: self.now_ms.min(*since_ms) };
+            }
+            (state @ State::Beginning { .. }, None | Some(Sight::Aside)) => *state = State::Well,
+            (State::Open { well_since, .. }, None) => {
+                well_since.get_or_insert(self.now);
+            }
+            (State::Open { well_since, .. }, Some(_)) => *well_since = None,
+            (State::Well | State::Beginning { .. }, _) => {}
+        }
+        let seen_for = |since: Instant| self.now.saturating_duration_since(since);
+        match (&entry.state, sight) {
+            (State::Beginning { seen, since_ms }, Some(Sight::Holds { stand_in, at_once, .. })) => {
+                let held = seen_for(*seen);
                 if room == 0 || !(*at_once || held >= self.settings.after) {
                     return None;
                 }
                 let mut flaps = entry.flaps.clone();
-                let flapping = flaps.on_transition(self.now) || flaps.is_held(self.now);
+                flaps.on_transition(self.now);
                 let episode = Episode {
                     id: new_id(),
-                    began_ms: self.now_ms.saturating_sub(i64::try_from(held.as_millis()).unwrap_or(i64::MAX)),
+                    began_ms: *since_ms,
                     announced_ms: self.now_ms,
                     sequence: 0,
-                    detail: detail.clone(),
+                    stand_in: *stand_in,
+                    hold: flaps.hold(self.now),
                 };
-                Some((Change::Opened { flapping }, episode))
+                Some((Change::Opened, episode, held))
             }
-            (_, Some(Sight::Unclear)) => None,
-            (None, Some(Sight::Withheld)) => {
-                self.turned_for(entry);
-                None
-            }
-            (Some(_), Some(Sight::Withheld)) => {
-                entry.turning = None;
-                None
-            }
-            (None, None) => {
-                entry.turning = None;
-                None
-            }
-            (Some(episode), Some(Sight::Holds { detail, .. })) => {
-                entry.turning = None;
-                if room == 0 || self.waits {
-                    return None;
-                }
+            (State::Open { episode, .. }, Some(Sight::Holds { stand_in, .. })) if room > 0 && !self.waits => {
                 // A clock that was set back must not silence anybody.
                 let since = Duration::from_millis(self.now_ms.saturating_sub(episode.announced_ms).unsigned_abs());
-                if *detail != episode.detail && since >= MOVE_SPACING {
-                    let from = episode.detail.clone();
-                    return Some((Change::Moved { from }, self.next_of(episode, detail)));
+                if *stand_in != episode.stand_in && since >= MOVE_SPACING {
+                    let from = episode.stand_in;
+                    return Some((Change::Moved { from }, self.next_of(episode, *stand_in), Duration::ZERO));
                 }
                 let due = self.settings.remind_every.is_some_and(|every| since >= every);
-                due.then(|| (Change::Reminded, self.next_of(episode, detail)))
+                due.then(|| (Change::Reminded, self.next_of(episode, *stand_in), Duration::ZERO))
             }
-            (Some(episode), None) => {
-                let gone_for = self.turned_for(entry);
-                let over = (self.ends_settled || gone_for >= self.settings.after) && !entry.flaps.is_held(self.now);
-                let removed = !self.is_present;
-                let detail = episode.detail.clone();
-                (over || removed).then(|| (Change::Closed { removed }, self.next_of(episode, &detail)))
+            (State::Open { episode, well_since: Some(since) }, None) => {
+                let (gone_for, removed) = (seen_for(*since), !self.is_present);
+                let over = (self.ends_settled || gone_for >= self.settings.after) && gone_for >= episode.hold;
+                (over || removed)
+                    .then(|| (Change::Closed { removed }, self.next_of(episode, episode.stand_in), gone_for))
             }
+            _ => None,
         }
     }
 
-    /// For how long what is seen has differed from what was announced.
-    fn turned_for(&self, entry: &mut Entry) -> Duration {
-        let since = *entry.turning.get_or_insert(self.now);
-        self.now.saturating_duration_since(since)
-    }
-
-    fn next_of(&self, episode: Episode, detail: &str) -> Episode {
-        Episode {
-            announced_ms: self.now_ms,
-            sequence: episode.sequence.saturating_add(1),
-            detail: detail.to_owned(),
-            ..episode
-        }
+    fn next_of(&self, episode: &Episode, stand_in: Option<StandIn>) -> Episode {
+        Episode { announced_ms: self.now_ms, sequence: episode.sequence.saturating_add(1), stand_in, ..episode.clone() }
     }
 }
 

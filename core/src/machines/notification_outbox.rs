@@ -30,7 +30,7 @@ pub const MOST_WAITING: usize = 500;
 
 /// A notification that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct Queued {
     /// The store's key; grows with time.
     pub row: i64,
     /// Its id, as the receiver sees it.
@@ -73,7 +73,7 @@ pub enum Next {
 /// What waits for one destination.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    waiting: BTreeMap<i64, Waiting>,
+    waiting: BTreeMap<i64, Queued>,
     give_up_after: Duration,
     /// Failures of the destination in a row.
     failures: u32,
@@ -95,7 +95,7 @@ impl Outbox {
     }
 
     /// Takes a stored notification in; one that is known stays as it is.
-    pub fn push(&mut self, notification: Waiting) {
+    pub fn push(&mut self, notification: Queued) {
         if notification.attempts > 0 {
             // Of an earlier run: nobody knows whose fault it was, so its return is tried soon.
             self.not_to_blame.insert(notification.row);
@@ -124,7 +124,7 @@ impl Outbox {
     }
 
     /// The one to send now.
-    pub fn due(&self, now_ms: i64) -> Option<&Waiting> {
+    pub fn due(&self, now_ms: i64) -> Option<&Queued> {
         if is_ahead(self.paused_until_ms, now_ms, LONGEST_RETRY_AFTER) {
             return None;
         }
@@ -182,7 +182,7 @@ impl Outbox {
 
     /// Takes out what was tried and is too old by now, where `judged_ms` is the wall time by which to judge. What was never
     /// tried is tried once, however old.
-    pub fn take_expired(&mut self, judged_ms: i64) -> Vec<Waiting> {
+    pub fn take_expired(&mut self, judged_ms: i64) -> Vec<Queued> {
         let give_up_after = self.give_up_after;
         let rows: Vec<i64> = (self.waiting.values())
             .filter(|one| one.attempts > 0 && is_old(one, judged_ms, give_up_after))
@@ -197,7 +197,7 @@ impl Outbox {
     }
 }
 
-fn is_old(one: &Waiting, now_ms: i64, give_up_after: Duration) -> bool {
+fn is_old(one: &Queued, now_ms: i64, give_up_after: Duration) -> bool {
     now_ms.saturating_sub(one.created_ms) > millis(give_up_after)
 }
 

@@ -6,7 +6,7 @@
 //! 2. A final stage ends a spawn; whatever comes later is ignored.
 //! 3. Until it is known whether the gateway took a spawn, its words about it wait: the record tells of the acceptance first.
 //! 4. A spawn whose gateway was lost is asked about once the gateway is back; so is one that is quiet, seconds after the last that
-//!    was heard of it. A gateway that knows nothing of it for some time after its return (ten minutes, a setting) makes it `lost`,
+//!    was heard of it. A gateway that knows nothing of it for some time after its return (ten minutes, a setting; a minute where it never said that it took it) makes it `lost`,
 //!    as do 24 hours without the gateway, and the gateway's deletion.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -26,10 +26,14 @@ pub(crate) const QUIET_CHECK: Duration = Duration::from_secs(5 * 60);
 pub(crate) const FIRST_DOUBT_CHECK: Duration = Duration::from_secs(2);
 /// The longest time between two such questions while its gateway is usable; shorter where it would be lost sooner.
 pub(crate) const DOUBT_CHECK: Duration = Duration::from_secs(15);
+/// One that its gateway never said to have taken is lost so soon after the gateway's return: a gateway that took it would know it.
+pub(crate) const NEVER_TAKEN_LOST_AFTER: Duration = Duration::from_secs(60);
 /// How long a spawn may be in doubt at all.
 pub(crate) const LOST_AT_LATEST: Duration = Duration::from_secs(24 * 3600);
 /// Why a spawn failed that no gateway took.
 pub(crate) const NOT_ACCEPTED: &str = "it was not accepted";
+/// Of an end that was found out only when the gateway was asked.
+const FOUND_OUT: &str = "it ended at the latest then: its gateway did not say when, and was asked";
 /// Words on runs that nobody knows, or knows to be accepted, yet; the oldest is dropped beyond this.
 const MAX_EARLY: usize = 1_024;
 
@@ -61,6 +65,8 @@ pub(crate) struct OpenSpawn {
     doubted_again: bool,
     /// Whether the gateway has yet to say if it takes it.
     awaiting: bool,
+    /// Whether its answer to that was lost, and nothing else was heard of it.
+    never_taken: bool,
 }
 
 /// A question to a gateway: what became of a spawn's run?
@@ -176,6 +182,7 @@ impl SpawnTracker {
                 was_cut_off: false,
                 doubted_again: false,
                 awaiting: false,
+                never_taken: false,
             })
             .into_mut()
     }
@@ -235,7 +242,7 @@ impl SpawnTracker {
         self.note(spawn_id, SpawnState::Unknown, because(reason));
         self.doubt(now, spawn_id);
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
-        spawn.awaiting = false;
+        (spawn.awaiting, spawn.never_taken) = (false, spawn.heard.is_none());
         let (gateway, run_id) = (spawn.gateway, spawn.run_id.clone());
         self.catch_up(spawn_id, gateway, |run| *run == run_id);
     }
@@ -253,7 +260,28 @@ impl SpawnTracker {
         };
         spawn.doubt_since = None;
         spawn.hear(now);
-        self.move_on(spawn_id, notice.session_key, notice.stage);
+        self.move_on(spawn_id, notice.session_key, notice.stage, SpawnChange::default());
+    }
+
+    /// The gateway was asked, and told how a run ended, maybe when.
+    pub(crate) fn on_stage_found(
+        &mut self,
+        now: Instant,
+        gateway: GatewayId,
+        notice: RunNotice,
+        ended_at_ms: Option<i64>,
+    ) {
+        let Some(spawn_id) = self.by_run.get(&(gateway, notice.run_id.clone())).cloned() else { return };
+        let Some(spawn) = self.open.get_mut(&spawn_id).filter(|spawn| !spawn.awaiting) else {
+            return self.on_stage(now, gateway, notice);
+        };
+        let known = match ended_at_ms {
+            Some(_) => SpawnChange { completed_at_ms: ended_at_ms, ..SpawnChange::default() },
+            None if spawn.doubt_since.is_some() || !spawn.heard_within(now, FIRST_CHECK * 2) => because(FOUND_OUT),
+            None => SpawnChange::default(),
+        };
+        spawn.doubt_since = None;
+        self.move_on(&spawn_id, notice.session_key, notice.stage, known);
     }
 
     fn take_early(&mut self, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) -> Vec<(GatewayId, RunNotice)> {
@@ -263,17 +291,17 @@ impl SpawnTracker {
     /// The words that waited for the acceptance. They are as old as that: a connection lost since leaves its doubt.
     fn catch_up(&mut self, spawn_id: &str, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) {
         for (_, notice) in self.take_early(gateway, is_its_run) {
-            self.move_on(spawn_id, notice.session_key, notice.stage);
+            self.move_on(spawn_id, notice.session_key, notice.stage, SpawnChange::default());
         }
     }
 
-    fn move_on(&mut self, spawn_id: &str, session_key: Option<String>, stage: RunStage) {
+    fn move_on(&mut self, spawn_id: &str, session_key: Option<String>, stage: RunStage, known: SpawnChange) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         if session_key.is_some() {
             spawn.session_key.clone_from(&session_key);
         }
         // An acceptance that was lost would have told the run's id.
-        let known = SpawnChange { run_id: Some(spawn.run_id.clone()), session_key, ..SpawnChange::default() };
+        let known = SpawnChange { run_id: Some(spawn.run_id.clone()), session_key, ..known };
         let shown = |result: serde_json::Value| Some(result).filter(|result| !result.is_null());
         let (to, change) = match stage {
             RunStage::Running { pid } => (SpawnState::Running, SpawnChange { pid, ..known }),
@@ -303,10 +331,9 @@ impl SpawnTracker {
         }
     }
 
-    /// When each spawn in doubt is asked about, where its gateway is usable.
-    pub(crate) fn checks(&self, is_usable: impl Fn(GatewayId) -> bool) -> impl Iterator<Item = (&String, Instant)> {
-        let doubtful = self.open.iter().filter(|(_, spawn)| spawn.doubt_since.is_some() && !spawn.state.is_final());
-        doubtful.filter_map(move |(id, spawn)| Some((id, spawn.check_at.filter(|_| is_usable(spawn.gateway))?)))
+    /// Those that nothing has ended yet.
+    pub(crate) fn all_open(&self) -> impl Iterator<Item = (&String, &OpenSpawn)> {
+        self.open.iter().filter(|(_, spawn)| !spawn.state.is_final())
     }
 
     /// The gateway was deleted: what was there can't be known any more.
@@ -394,7 +421,7 @@ impl SpawnTracker {
         spawn.asking = false;
         // The connection may have been lost between its answer and now: then it is asked again.
         if !std::mem::take(&mut spawn.doubted_again) {
-            (spawn.doubt_since, spawn.was_cut_off) = (None, false);
+            (spawn.doubt_since, spawn.was_cut_off, spawn.never_taken) = (None, false, false);
             spawn.heard = Some((now, spawn.heard.map_or(FIRST_CHECK, |(_, pause)| pause)));
             spawn.wait_longer(now);
         }
@@ -420,7 +447,9 @@ impl SpawnTracker {
             Some(_) => format!("its gateway has said nothing of it for {} s", quiet_for.as_secs()),
             None => "its gateway never said that it took it".to_owned(),
         };
-        if now.saturating_duration_since(back.max(since)) >= self.lost_after {
+        let never_taken = spawn.never_taken && spawn.state == SpawnState::Unknown;
+        let patience = if never_taken { self.lost_after.min(NEVER_TAKEN_LOST_AFTER) } else { self.lost_after };
+        if now.saturating_duration_since(back.max(since)) >= patience {
             self.give_up(spawn_id, &format!("{heard} and knows nothing of it"));
         } else if matches!(spawn.state, SpawnState::Accepted | SpawnState::Running) {
             self.note(spawn_id, SpawnState::Unknown, because(format!("{heard} and cannot tell")));
@@ -504,9 +533,18 @@ impl SpawnTracker {
 }
 
 impl OpenSpawn {
+    /// Since when it is in doubt, and when its gateway is asked.
+    pub(crate) fn doubt(&self) -> Option<(Instant, Option<Instant>)> {
+        self.doubt_since.map(|since| (since, self.check_at))
+    }
+
+    fn heard_within(&self, now: Instant, span: Duration) -> bool {
+        self.heard.is_some_and(|(at, _)| now.saturating_duration_since(at) <= span)
+    }
+
     /// The gateway said something of it: more is due soon, or it is asked.
     fn hear(&mut self, now: Instant) {
-        self.was_cut_off = false;
+        (self.was_cut_off, self.never_taken) = (false, false);
         self.heard = Some((now, FIRST_CHECK));
         self.check_at = Some(now + FIRST_CHECK);
     }

@@ -2,15 +2,15 @@
 //!
 //! A gateway is synced within seconds of becoming usable for the first time and then every interval, a tenth either way, while it is
 //! usable. A fleet that connects at the same moment is read [`MOST_AT_ONCE`] at a time, and drifts apart. Between syncs its agents are there while it is usable,
-//! and gone once it has not been for [`LOST_AFTER`]: a reconnect is no news.
+//! and gone once it has not been for [`LOST_AFTER`]: a connection that is made again at once is no news.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::ids::GatewayId;
 
-/// How long a gateway must be unusable before its agents count as gone; two reconnects fit in.
-pub const LOST_AFTER: Duration = Duration::from_secs(60);
+/// How long a gateway must be unusable before its agents count as gone; a reconnect at the first try fits in.
+pub const LOST_AFTER: Duration = Duration::from_secs(2);
 /// A gateway that is usable for the first time is synced after half to all of this.
 const FIRST_SYNC: Duration = Duration::from_secs(3);
 /// Duties under way at one time: the fleet's gateways are not all asked at once, nor the store flooded.
@@ -21,7 +21,7 @@ pub const MOST_AT_ONCE: usize = 8;
 pub struct Seen {
     /// Which.
     pub id: GatewayId,
-    /// Whether it may be asked.
+    /// Whether it answers, and so may be asked.
     pub usable: bool,
     /// Whether its connection has read its agents.
     pub agents_known: bool,

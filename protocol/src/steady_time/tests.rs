@@ -65,6 +65,34 @@ fn a_clock_that_keeps_time_is_believed() {
 }
 
 #[test]
+fn a_time_in_which_nobody_looked_is_known_over_restarts_and_a_jump_of_the_clock_is_none() {
+    let mut machine = Machine::new();
+    let look = |machine: &mut Machine, passed: i64, jumped: i64| {
+        machine.now.uptime_ms += passed;
+        machine.now.wall_ms += passed + jumped;
+        machine.time.look_again(machine.now, 2_000);
+        machine.time.gaps().map(|gap| (gap.to_ms - gap.from_ms, gap.reason)).collect::<Vec<_>>()
+    };
+    assert_eq!(look(&mut machine, 6_900, HOUR), [], "a busy moment");
+    let frozen = (HOUR, GapReason::Frozen);
+    assert_eq!(look(&mut machine, HOUR, 0), [frozen]);
+    // Restarted within the same boot: what the wall clock did meanwhile says nothing.
+    machine.now = Reading { wall_ms: machine.now.wall_ms + DAY, uptime_ms: machine.now.uptime_ms + MINUTE };
+    machine.time = SteadyTime::resume(Some(&machine.time.stored()), "boot", machine.now).0;
+    let stopped = (MINUTE, GapReason::Stopped);
+    assert_eq!(look(&mut machine, 2_000, 0), [frozen, stopped]);
+    // A restart that nobody notices is none.
+    machine.now = Reading { wall_ms: machine.now.wall_ms + 4_000, uptime_ms: machine.now.uptime_ms + 4_000 };
+    machine.time = SteadyTime::resume(Some(&machine.time.stored()), "boot", machine.now).0;
+    machine.reboot(DAY);
+    let gaps: Vec<Gap> = machine.time.gaps().collect();
+    assert_eq!((gaps.len(), gaps[2].to_ms - gaps[2].from_ms), (3, DAY + MINUTE));
+    assert_eq!(gaps[2].to_ms, machine.now.wall_ms);
+    (0..600).for_each(|_| drop(look(&mut machine, MINUTE, 0)));
+    assert_eq!(machine.time.gaps().count(), 256);
+}
+
+#[test]
 fn a_jump_ahead_is_seen_once_and_waited_out_for_each_span() {
     let mut machine = Machine::new();
     assert_eq!(machine.jump(40 * DAY), Some(40 * DAY));

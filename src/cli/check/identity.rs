@@ -4,13 +4,12 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
-use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_actors::store::key_file::KEY_FILE_NAME;
-use gatewarden_protocol::{DeviceIdentity, GatewayAddress, Secret};
+use gatewarden_protocol::{DeviceIdentity, GatewayAddress};
 use zeroize::Zeroizing;
 
+use crate::check::Known;
 use crate::cli::error::CliError;
 use crate::cli::files::{read_pem, write_private};
 use crate::cli::installation::open_store;
@@ -18,24 +17,6 @@ use crate::config::Config;
 
 /// The device made for checks, in the state directory.
 const FILE: &str = "check-device.pem";
-
-/// What a check logs in with.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) device: Arc<DeviceIdentity>,
-    /// Whose device it is, for people.
-    pub(super) whose: &'static str,
-    /// The name under which the address is registered here.
-    pub(super) name: Option<String>,
-    /// Its stored token, or the one of its URL.
-    pub(super) token: Option<Secret>,
-    /// Its stored password.
-    pub(super) password: Option<Secret>,
-    /// Its stored trust.
-    pub(super) trust: Option<TlsTrust>,
-    /// The device token that was issued to the daemon's device at this address.
-    pub(super) device_token: Option<Secret>,
-}
 
 /// The daemon's, where its database may be read and nobody wants another; else one made for checks.
 pub(super) async fn find(
@@ -57,15 +38,7 @@ pub(super) async fn find(
             (drawn, "a device made for this check")
         }
     };
-    Ok(Known {
-        device: Arc::new(device),
-        whose,
-        name: None,
-        token: None,
-        password: None,
-        trust: None,
-        device_token: None,
-    })
+    Ok(Known::of_device(device, whose))
 }
 
 async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
@@ -75,22 +48,14 @@ async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
         return None;
     }
     let store = open_store(config).ok()?;
-    let seed = store.load_or_create_device_seed().await.ok()?;
-    let records = store.load_gateways().await.ok()?;
+    let known = Known::of_daemon(&store, address).await.ok()?;
     let key = address.key();
-    let record = records.into_iter().find(|record| {
+    let record = store.load_gateways().await.ok()?.into_iter().find(|record| {
         GatewayAddress::parse(&record.host, Some(record.port)).is_ok_and(|parsed| parsed.address.key() == key)
     });
-    let device_tokens = store.load_device_tokens().await.ok()?;
-    let device_token = device_tokens.into_iter().find(|(address, _)| *address == key).map(|(_, issued)| issued.token);
-    Some(Known {
-        device: Arc::new(DeviceIdentity::from_seed(&seed)),
-        whose: "the daemon's device",
-        name: record.as_ref().map(|record| record.name.clone()),
-        token: record.as_ref().and_then(|record| record.shared_token().cloned()),
-        password: record.as_ref().and_then(|record| record.password.clone()),
-        trust: record.map(|record| record.spec.tls),
-        device_token,
+    Some(match record {
+        Some(record) => known.of_gateway(record),
+        None => known,
     })
 }
 

@@ -85,6 +85,11 @@ impl Endpoint {
         self.base.starts_with("https:")
     }
 
+    /// Where to connect; none behind TLS.
+    pub(in crate::cli) fn plain_address(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied().filter(|_| !self.base.starts_with("https:"))
+    }
+
     /// Whether requests stay on this machine.
     pub(super) fn is_this_machine(&self) -> bool {
         !self.addresses.is_empty() && self.addresses.iter().all(|address| address.ip().is_loopback())

@@ -10,10 +10,10 @@ use gatewarden_api::ErrorBody;
 use gatewarden_api::daemon::Health;
 
 use crate::app::StateDir;
-use crate::cli::daemon::endpoint::reachable;
+use crate::cli::daemon::endpoint::{Endpoint, reachable};
 use crate::cli::findings::Report;
 use crate::cli::http_client::{HttpClient, Reply, words};
-use crate::config::Config;
+use crate::config::{Config, Inputs, URL_VARIABLE};
 
 const AREA: &str = "daemon";
 /// Longest wait for each piece of an answer.
@@ -66,7 +66,7 @@ pub(super) fn holder(report: &mut Report, state_dir: &Path) -> Holder {
         }
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
-            let process = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            let process = lock.read_to_string(&mut text).ok().and_then(|_| StateDir::noted_process(&text));
             let who = process.map(|process| format!(" as process {process}")).unwrap_or_default();
             report.fine(AREA, format!("works in {}{who}", state_dir.display()));
             Holder::Daemon(process)
@@ -90,7 +90,9 @@ enum There {
 
 /// Looks at the address.
 pub(super) fn address(report: &mut Report, config: &Config, holder: &Holder) {
-    let listen = config.listen;
+    // Where it really listens: a flag may have said otherwise.
+    let noted = StateDir::noted_address(&config.state_dir).filter(|_| holder.is_running());
+    let listen = noted.unwrap_or(config.listen);
     if listen.port() == 0 {
         report.note("address", "port 0: the daemon takes any free port and prints it", "");
         return;
@@ -98,6 +100,26 @@ pub(super) fn address(report: &mut Report, config: &Config, holder: &Holder) {
     judge(report, listen, *holder, &find(listen), env!("CARGO_PKG_VERSION"));
     if holder.is_running() {
         readiness(report, listen);
+    }
+}
+
+/// Looks at whom the commands ask, where a variable says so.
+pub(super) fn asked(report: &mut Report, inputs: &Inputs) {
+    let Some(url) = inputs.variable(URL_VARIABLE) else { return };
+    let cure = format!("start the daemon there, or change or unset {URL_VARIABLE}");
+    let endpoint = match Endpoint::parse(url) {
+        Ok(endpoint) => endpoint,
+        Err(reason) => return report.problem("address", format!("${URL_VARIABLE} {reason}"), cure),
+    };
+    match endpoint.plain_address().map(find) {
+        Some(There::Gatewarden(version)) => {
+            report.fine("address", format!("gatewarden {version} answers at ${URL_VARIABLE} ({endpoint})"));
+        }
+        Some(There::Other(words)) => report.problem("address", format!("${URL_VARIABLE} ({endpoint}): {words}"), cure),
+        Some(There::Free | There::Blocked(_)) => {
+            report.problem("address", format!("nobody answers at ${URL_VARIABLE} ({endpoint})"), cure);
+        }
+        None => report.note("address", format!("${URL_VARIABLE} ({endpoint}) is not looked at: it is behind TLS"), ""),
     }
 }
 

@@ -60,9 +60,11 @@ fn urgency(status: &str) -> usize {
 }
 
 fn cells(gateway: &Gateway) -> Vec<Cell> {
-    let role = match gateway.role() {
-        role @ ("" | "primary") => Cell::toned(role, Tone::Strong),
-        role => Cell::toned(role, Tone::Warning),
+    let role = match (gateway.role(), held_for(gateway, now_s())) {
+        (role, Some(held)) if gateway.acting_primary => Cell::toned(format!("{role}, held down {held}"), Tone::Warning),
+        (_, Some(held)) if gateway.takes_work() => Cell::toned(format!("held down {held}"), Tone::Warning),
+        (role @ ("" | "primary"), _) => Cell::toned(role, Tone::Strong),
+        (role, _) => Cell::toned(role, Tone::Warning),
     };
     let problem = gateway.last_error.as_ref().filter(|_| gateway.status != "online");
     vec![
@@ -89,12 +91,15 @@ pub(in crate::cli) fn next_attempt(gateway: &Gateway, now_s: i64) -> Option<Stri
     })
 }
 
-/// That a gateway can't act as primary because it came and went too often.
+/// For how long a gateway can't act as primary any more because it came and went too often.
+fn held_for(gateway: &Gateway, now_s: i64) -> Option<String> {
+    gateway.held_down_until.map(|until| until.saturating_sub(now_s)).filter(|left| *left > 0).map(seconds_of)
+}
+
+/// The same in full.
 fn held_down(gateway: &Gateway, now_s: i64) -> Option<String> {
-    let until = gateway.held_down_until?;
-    let left = until.saturating_sub(now_s);
-    let why = "it came and went too often to act as primary";
-    (left > 0).then(|| format!("for another {}, until {}: {why}", seconds_of(left), at(until)))
+    let (left, until) = (held_for(gateway, now_s)?, gateway.held_down_until?);
+    Some(format!("for another {left}, until {}: it came and went too often to act as primary", at(until)))
 }
 
 /// Prints everything about one.
@@ -266,6 +271,30 @@ pub(in crate::cli) mod tests {
         assert!(table.contains("connection_refused, tried again in "), "{table}");
         assert_eq!(next_attempt(&example(json!({"next_attempt": 5})), 9).as_deref(), Some("now"));
         assert_eq!(next_attempt(&example(json!({})), 9), None);
+    }
+
+    #[test]
+    fn the_table_marks_who_acts_who_is_drained_and_who_is_held_down() {
+        let (held, now) = (json!(now_s() + 299), Tone::Strong);
+        for (changes, expected, tone) in [
+            (json!({}), "-", now),
+            (json!({"is_primary": true, "acting_primary": true}), "primary", now),
+            (json!({"acting_primary": true}), "acting primary", Tone::Warning),
+            (json!({"is_primary": true}), "configured primary", Tone::Warning),
+            (json!({"is_primary": true, "drained": true}), "drained", Tone::Warning),
+            (json!({"held_down_until": held}), "held down 4m", Tone::Warning),
+            (json!({"is_primary": true, "held_down_until": held}), "held down 4m", Tone::Warning),
+            (
+                json!({"is_primary": true, "acting_primary": true, "held_down_until": held}),
+                "primary, held down 4m",
+                Tone::Warning,
+            ),
+            (json!({"drained": true, "held_down_until": held}), "drained", Tone::Warning),
+            (json!({"held_down_until": now_s() - 1}), "-", now),
+        ] {
+            let words = changes.to_string();
+            assert_eq!(cells(&example(changes)).get(7), Some(&Cell::toned(expected.replace('-', ""), tone)), "{words}");
+        }
     }
 
     #[test]

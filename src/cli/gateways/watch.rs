@@ -10,7 +10,7 @@ use super::show::{NONE, table};
 use crate::cli::daemon::{Answer, Daemon};
 use crate::cli::error::CliError;
 use crate::cli::events::{time_of, word, words};
-use crate::cli::output::{Paint, Tone, at_ms, plain, try_print};
+use crate::cli::output::{Paint, Tone, at, at_ms, plain, try_print};
 use crate::cli::stream::{self, StreamUpdate};
 use crate::cli::{EXIT_DENIED, EXIT_OK};
 use crate::event_stream::StreamEvent;
@@ -222,10 +222,16 @@ struct Shown {
     status: String,
     phase: String,
     acting_primary: bool,
+    takes_work: bool,
+    held_down_until: Option<i64>,
 }
 
 fn worth_showing(gateways: Vec<Gateway>) -> BTreeMap<i64, Shown> {
-    let shown = |Gateway { name, status, phase, acting_primary, .. }| Shown { name, status, phase, acting_primary };
+    let shown = |gateway: Gateway| {
+        let takes_work = gateway.takes_work();
+        let Gateway { name, status, phase, acting_primary, held_down_until, .. } = gateway;
+        Shown { name, status, phase, acting_primary, takes_work, held_down_until }
+    };
     gateways.into_iter().map(|gateway| (gateway.id, shown(gateway))).collect()
 }
 
@@ -250,7 +256,7 @@ fn is_of_unlisted(event: &StreamEvent, shown: &BTreeMap<i64, Shown>) -> bool {
         && word(&event.json(), "/data/gateway").is_some_and(|name| shown.values().all(|is| is.name != name))
 }
 
-/// The lines for gateways that were registered, renamed or removed between two lists.
+/// The lines for gateways that were registered, renamed, removed, taken out of routing or held down between two lists.
 fn comings_and_goings(
     before: &BTreeMap<i64, Shown>,
     now: &BTreeMap<i64, Shown>,
@@ -263,8 +269,21 @@ fn comings_and_goings(
         Some(was) if was.name != is.name => Some(format!("{}: renamed to {}", was.name, is.name)),
         Some(_) => None,
     });
+    let marked = now.iter().filter(|_| !quiet).filter_map(|(id, is)| {
+        let was = before.get(id)?;
+        let words = match (is.takes_work, is.held_down_until) {
+            (false, _) if was.takes_work => "gets no new work".to_owned(),
+            (true, _) if !was.takes_work => "gets work again".to_owned(),
+            (_, Some(until)) if was.held_down_until != Some(until) => {
+                format!("held down until {}: it came and went too often to act as primary", at(until))
+            }
+            (_, None) if was.held_down_until.is_some() => "no longer held down".to_owned(),
+            _ => return None,
+        };
+        Some(format!("{}: {words}", is.name))
+    });
     let when = when(quiet, now_ms);
-    gone.chain(come).map(|line| plain(&format!("{when}{line}"))).collect()
+    gone.chain(come).chain(marked).map(|line| plain(&format!("{when}{line}"))).collect()
 }
 
 /// An event as a line; none for those that change nothing of a gateway's state.
@@ -324,5 +343,18 @@ mod tests {
         let said = comings_and_goings(&before, &now, false, 1_795_284_345_000);
         assert_eq!(said.first().map(String::as_str), Some("2026-11-21 18:05:45Z b: removed"));
         assert!(comings_and_goings(&now, &now, false, 0).is_empty());
+    }
+
+    #[test]
+    fn what_is_drained_or_held_down_between_two_lists_is_a_line() {
+        let list = |changes: serde_json::Value| worth_showing(vec![example(changes)]);
+        let (plain, drained) = (list(json!({})), list(json!({"drained": true})));
+        let held = list(json!({"held_down_until": 1_795_284_645}));
+        let line = |before, now| comings_and_goings(before, now, false, 1_795_284_345_000).join("|").split_off(21);
+        assert_eq!(line(&plain, &drained), "lab: gets no new work");
+        assert_eq!(line(&drained, &plain), "lab: gets work again");
+        assert!(line(&plain, &held).starts_with("lab: held down until 2026-11-21 18:10:45Z: "));
+        assert_eq!(line(&held, &plain), "lab: no longer held down");
+        assert!(comings_and_goings(&plain, &held, true, 0).is_empty(), "quiet tells of states alone");
     }
 }

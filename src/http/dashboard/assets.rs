@@ -20,17 +20,17 @@ type Files = &'static [(&'static str, &'static str)];
 /// One file as browsers get it, in this order: what a module imports comes before it.
 const FIRST: Files = files! {
     "format.js" "time.js" "place.js" "store.js" "api.js" "socket.js" "live.js"
-    "components/basics.js" "components/dialog.js" "components/form.js" "components/table.js"
-    "actions.js" "pages/gateway_form.js" "pages/fleet.js" "app.js"
+    "components/basics.js" "components/dialog.js" "components/form.js" "components/table.js" "components/spark.js"
+    "actions.js" "pages/fleet.js" "app.js"
 };
 
 /// Each loaded when it is needed.
 const LATER: Files = files! {
     "app.css" "icon.svg"
-    "components/chart.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/help.js"
+    "components/chart.js" "pages/gateway_form.js" "pages/gateway_check.js" "pages/gateway_bulk.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/help.js"
     "read.js" "components/list.js"
     "pages/sessions.js" "pages/spawns.js" "pages/agents.js" "pages/connections.js" "pages/events.js" "pages/audit.js"
-    "pages/keys.js" "pages/devices.js" "pages/status.js"
+    "pages/keys.js" "pages/devices.js" "pages/waiting_devices.js" "pages/status.js"
     "vendor/preact.js" "vendor/preact-hooks.js" "vendor/signals-core.js" "vendor/signals.js" "vendor/uplot.js" "vendor/uplot.css"
 };
 
@@ -170,6 +170,32 @@ mod tests {
         for line in text.lines().filter(|line| line.starts_with("import ")) {
             let from = line.split('"').nth(1).unwrap();
             assert!(VENDORED.iter().any(|(name, _)| *name == from), "{line}");
+        }
+    }
+
+    /// What a line declares for its whole module.
+    fn declared(line: &str) -> Option<&str> {
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        let kinds = ["function ", "const ", "let ", "class "];
+        let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+        rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '$').next()
+    }
+
+    #[test]
+    fn no_two_modules_of_the_first_page_declare_the_same_name() {
+        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        for (path, text) in FIRST {
+            for name in text.lines().filter_map(declared) {
+                assert_ne!(name, "", "{path} declares several names in one statement, which this test does not read");
+                let other = owners.insert(name, path);
+                assert_eq!(other, None, "{name} is declared in {path}, too: they are sent as one file");
+            }
+        }
+        let text = joined(FIRST);
+        let imported = text.lines().filter(|line| line.starts_with("import "));
+        for name in imported.flat_map(|line| line.split(['{', '}']).nth(1).unwrap_or_default().split(',')) {
+            assert!(!owners.contains_key(name.trim()), "{name} is imported, too");
         }
     }
 

@@ -11,9 +11,10 @@ use gatewarden_actors::registry::messages::ProbeGateways;
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_api::gateways::{
     AllHealth, GatewayHistory, HealthAnswer, HealthBody, HealthDetails, HealthHistory, HealthHistoryEntry,
-    HealthResult, HistoryQuery, OneHealth,
+    HealthResult, HistoryQuery, NotObserved, OneHealth,
 };
 use gatewarden_api::responses::NoGateway;
+use gatewarden_protocol::steady_time::Gap;
 
 use crate::http::auth::{Authorized, GatewayViewer, Viewer};
 use crate::http::context::{App, AppContext};
@@ -154,6 +155,7 @@ pub(crate) async fn read_health_history(_by: Authorized<GatewayViewer>, app: App
         Some(id) => vec![app.gateway(id)?],
         None => app.roster.list(),
     };
+    app.store_observations().await;
     let since_ms = app.clock.wall_ms().saturating_sub(i64::from(hours.unwrap_or(24)).saturating_mul(3_600_000));
     let mut by_gateway: HashMap<GatewayId, Vec<HealthHistoryEntry>> = HashMap::new();
     for entry in
@@ -166,7 +168,18 @@ pub(crate) async fn read_health_history(_by: Authorized<GatewayViewer>, app: App
         name: view.record.name.clone(),
         entries: by_gateway.remove(&view.record.id).unwrap_or_default(),
     };
-    Ok(HttpResponse::Ok().json(HealthHistory { history: views.iter().map(of_gateway).collect() }))
+    let not_observed = not_observed(&app.gaps_since(since_ms));
+    Ok(HttpResponse::Ok().json(HealthHistory { history: views.iter().map(of_gateway).collect(), not_observed }))
+}
+
+/// As answers show it.
+pub(super) fn not_observed(gaps: &[Gap]) -> Vec<NotObserved> {
+    let shown = |gap: &Gap| NotObserved {
+        from: seconds(gap.from_ms),
+        to: seconds(gap.to_ms),
+        reason: gap.reason.as_str().to_owned(),
+    };
+    gaps.iter().map(shown).collect()
 }
 
 fn point(point: &HealthPoint) -> HealthHistoryEntry {
@@ -179,6 +192,7 @@ fn point(point: &HealthPoint) -> HealthHistoryEntry {
     };
     HealthHistoryEntry {
         status: status.to_owned(),
+        state: point.status.as_str().to_owned(),
         latency: point.latency_ms.and_then(whole_ms),
         probed_at: seconds(point.at_ms),
         probed_at_ms: point.at_ms,

@@ -12,8 +12,10 @@ use gatewarden_api::gateways::{
     BUCKETS, GatewayLatency, LatencyAnswer, LatencyBucket, LatencyIdsQuery, LatencyQuery, Outage,
 };
 use gatewarden_api::responses::NoGateway;
+use gatewarden_protocol::steady_time::Gap;
 
 use super::gateway_id;
+use super::health::not_observed;
 use crate::http::auth::{Authorized, GatewayViewer};
 use crate::http::context::{App, AppContext};
 use crate::http::error::{Answer, ApiError, invalid};
@@ -65,8 +67,11 @@ async fn answer(app: &AppContext, ids: &[GatewayId], bucket: Option<String>, hou
     // Whole buckets, so that the same ones come with each request.
     let span_ms = i64::from(hours.unwrap_or(24)).saturating_mul(HOUR_MS);
     let from_ms = start_of(to_ms.saturating_sub(span_ms), bucket_s.saturating_mul(1_000));
-    let window =
-        Window { from_ms, to_ms, bucket_ms: bucket_s.saturating_mul(1_000), patience: app.settings.point_patience };
+    app.store_observations().await;
+    let gaps = app.gaps_since(from_ms);
+    let not_observed = not_observed(&gaps);
+    let bucket_ms = bucket_s.saturating_mul(1_000);
+    let window = Window { from_ms, to_ms, bucket_ms, patience: app.settings.point_patience, gaps };
     let mut of_gateway: BTreeMap<GatewayId, Vec<HealthEntry>> = BTreeMap::new();
     for entry in app.store.health_history(Some(ids), from_ms, MAX_POINTS).await? {
         of_gateway.entry(entry.gateway_id).or_default().push(entry);
@@ -78,7 +83,8 @@ async fn answer(app: &AppContext, ids: &[GatewayId], bucket: Option<String>, hou
         GatewayLatency { gateway_id: view.record.id.0, name: view.record.name.clone(), buckets, outages }
     });
     let gateways = gateways.collect();
-    Ok(HttpResponse::Ok().json(LatencyAnswer { from: seconds(from_ms), to: seconds(to_ms), bucket_s, gateways }))
+    let (from, to) = (seconds(from_ms), seconds(to_ms));
+    Ok(HttpResponse::Ok().json(LatencyAnswer { from, to, bucket_s, gateways, not_observed }))
 }
 
 /// Of [`BUCKETS`].
@@ -94,6 +100,8 @@ struct Window {
     bucket_ms: i64,
     /// How long a point says how it is: then there would be another one, if anybody had looked.
     patience: Duration,
+    /// When nobody looked, oldest first.
+    gaps: Vec<Gap>,
 }
 
 impl Window {
@@ -128,7 +136,11 @@ impl Window {
             }
             let patience_ms = i64::try_from(self.patience.as_millis()).unwrap_or(i64::MAX);
             let known_for_ms = if entry.thinned { HOUR_MS } else { patience_ms };
-            let known_until_ms = entry.point.at_ms.saturating_add(known_for_ms);
+            let patient_until_ms = entry.point.at_ms.saturating_add(known_for_ms);
+            let gap = self.gaps.iter().find(|gap| gap.to_ms > entry.point.at_ms);
+            let known_until_ms = gap.map_or(patient_until_ms, |gap| gap.from_ms.min(patient_until_ms));
+            // One that was seen right before a sudden end of the daemon lies in the gap: the last sign of life is older.
+            let known_until_ms = known_until_ms.max(entry.point.at_ms);
             let end_ms = next.map_or(self.to_ms, |next| next.point.at_ms);
             let lasts = next.is_none() && known_until_ms >= self.to_ms;
             let to = (!lasts).then(|| seconds(end_ms.min(known_until_ms)));
@@ -151,6 +163,7 @@ fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use gatewarden_actors::gateway_report::HealthPoint;
+    use gatewarden_protocol::steady_time::GapReason;
 
     use super::*;
 
@@ -158,7 +171,7 @@ mod tests {
 
     fn window() -> Window {
         let patience = Duration::from_secs(11 * 60);
-        Window { from_ms: 0, to_ms: 10 * HOUR_MS, bucket_ms: 15 * MINUTE, patience }
+        Window { from_ms: 0, to_ms: 10 * HOUR_MS, bucket_ms: 15 * MINUTE, patience, gaps: Vec::new() }
     }
 
     fn entry(at_ms: i64, status: Status, samples: &[f64]) -> HealthEntry {
@@ -178,7 +191,11 @@ mod tests {
     }
 
     fn told(entries: &[HealthEntry]) -> Vec<(i64, Option<i64>, String)> {
-        let outages = window().outages(entries);
+        told_in(&window(), entries)
+    }
+
+    fn told_in(window: &Window, entries: &[HealthEntry]) -> Vec<(i64, Option<i64>, String)> {
+        let outages = window.outages(entries);
         outages.into_iter().map(|outage| (outage.from / 60, outage.to.map(|to| to / 60), outage.status)).collect()
     }
 
@@ -204,6 +221,19 @@ mod tests {
         let entries = points.map(|(minute, status)| entry(minute * MINUTE, status, &[]));
         let expected = [(10, Some(20), "offline"), (20, Some(25), "degraded"), (595, None, "offline")];
         assert_eq!(told(&entries), expected.map(|(from, to, status)| (from, to, status.to_owned())));
+    }
+
+    #[test]
+    fn an_outage_ends_where_the_daemon_stopped_to_look_and_is_another_one_after_that() {
+        let gap = |from: i64, to: i64| Gap { from_ms: from * MINUTE, to_ms: to * MINUTE, reason: GapReason::Frozen };
+        let window = Window { gaps: vec![gap(2, 5), gap(596, 598)], ..window() };
+        let points = [(0, Status::Offline), (6, Status::Offline), (8, Status::Online), (595, Status::Timeout)];
+        let entries = points.map(|(minute, status)| entry(minute * MINUTE, status, &[]));
+        let expected = [(0, Some(2), "offline"), (6, Some(8), "offline"), (595, Some(596), "timeout")];
+        assert_eq!(told_in(&window, &entries), expected.map(|(from, to, status)| (from, to, status.to_owned())));
+        // What an hour was like isn't known of the part in which nobody looked.
+        let hourly = [HealthEntry { thinned: true, ..entry(0, Status::Offline, &[]) }];
+        assert_eq!(told_in(&window, &hourly), [(0, Some(2), "offline".to_owned())]);
     }
 
     #[test]

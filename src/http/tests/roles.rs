@@ -37,6 +37,7 @@ fn table() -> Vec<Row> {
         row("GET", "/api/gateways/health/history", None, viewer),
         row("GET", "/api/gateways/latency", None, [401, 401, 400, 400, 400]),
         row("GET", "/api/gateways/1/latency", None, viewer),
+        row("POST", "/api/gateways/check", Some(json!({"name": "new", "host": "127.0.0.1", "port": 1})), admin),
         row("POST", "/api/gateways/health", None, viewer),
         row("POST", "/api/gateways/connect", Some(json!({"id": 1})), viewer),
         row("GET", "/api/events", None, viewer),

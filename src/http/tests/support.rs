@@ -41,7 +41,7 @@ use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWrit
 use gatewarden_actors::settings::RestartSettings;
 use gatewarden_actors::spawn::Recorded;
 use gatewarden_actors::store::StoreOptions;
-use gatewarden_actors::store::batching::AuditLogWriter;
+use gatewarden_actors::store::batching::{AuditLogWriter, HealthLogWriter};
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::records::{DeleteOutcome, Role};
@@ -380,7 +380,7 @@ impl Harness {
         let mut options = StoreOptions::at(directory.path().join("gatewarden.db"));
         adjust(&mut options);
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
-        let keys = Keyring::open(&store, Some(&Secret::new(CONFIGURED))).await.unwrap();
+        let keys = Keyring::open(&store, Some(&Secret::new(CONFIGURED)), "configuration").await.unwrap();
         let mut made = HashMap::new();
         for role in [Role::Viewer, Role::Operator, Role::Admin] {
             let (_, text) = keys.create(&store, role.as_str(), role, None).await.unwrap();
@@ -399,12 +399,10 @@ impl Harness {
         let (id, name) = (first.id, first.name.clone());
         registry.reports.insert(id, online(4.4).report);
         registry.publish(first);
-        registry.roster.publish_acting(Some(ActingPrimary {
-            id,
-            name,
-            reason: "It is the configured primary".to_owned(),
-            until_ms: None,
-        }));
+        registry.roster.publish_acting(
+            Some(ActingPrimary { id, name, reason: "It is the configured primary".to_owned(), until_ms: None }),
+            None,
+        );
         let registry = registry.start();
         let (event_hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
@@ -460,6 +458,7 @@ impl Harness {
             process_settings: Arc::default(),
             direct: DirectSender::new(&direct, heartbeat_timeout),
             store: store.clone(),
+            health_log: HealthLogWriter::start(store.clone()),
             keys,
             metrics,
             identity: InstallationIdentity { device_id: "ab".repeat(32), public_key: "PUBLIC".to_owned() },

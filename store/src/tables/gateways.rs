@@ -3,10 +3,12 @@
 //! A gateway that is being created through the organization API is provisional: it reserves its name, is loaded by nobody, and
 //! either becomes a gateway together with its main agent or leaves nothing behind.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use gatewarden_core::error::{ErrorCode, Failure};
 use gatewarden_core::gateway_record::{
-    GatewayChange, GatewayRecord, GatewaySpec, NewGateway, Observed, ProcessSource, Transport,
+    GatewayChange, GatewayRecord, GatewaySpec, HeldDown, NewGateway, Observed, ProcessSource, Transport,
 };
 use gatewarden_core::ids::GatewayId;
 use gatewarden_protocol::{Dialect, Secret};
@@ -17,7 +19,7 @@ use super::agents::{self, AgentRecord, MainAgent};
 use crate::connection::on_either;
 use crate::database::is_taken;
 use crate::error::StoreError;
-use crate::handle::{Db, StoreHandle};
+use crate::handle::{Db, StoreHandle, span_ms};
 use crate::schema::gateways;
 use crate::sealing::{Place, Sealer};
 
@@ -80,6 +82,9 @@ struct Row {
     unit: Option<String>,
     command: Option<String>,
     password: Option<String>,
+    held_until_ms: Option<i64>,
+    held_for_ms: Option<i64>,
+    seeded: bool,
 }
 
 impl Row {
@@ -108,6 +113,7 @@ impl Row {
             uuid: self.uuid,
             gateway_agent_id: self.gateway_agent_id,
             provisioning: self.provisioning,
+            seeded: self.seeded,
             dialect: self.dialect.as_deref().and_then(Dialect::from_name),
             observed: Observed {
                 status: self.status,
@@ -115,6 +121,10 @@ impl Row {
                 latency: self.latency,
                 sessions_count: self.sessions_count,
                 agents_count: self.agents_count,
+                held: self.held_until_ms.zip(self.held_for_ms).map(|(until_ms, length)| HeldDown {
+                    until_ms,
+                    length: Duration::from_millis(u64::try_from(length).unwrap_or_default()),
+                }),
             },
             created_at: self.created_at,
             updated_at: self.updated_at,
@@ -173,11 +183,12 @@ struct Columns {
     sessions_count: Option<i64>,
     agents_count: Option<i64>,
     updated_at: Option<i64>,
+    seeded: Option<bool>,
 }
 
 impl Columns {
     fn of(change: GatewayChange, uuid: &str, db: &Db<'_>) -> Result<Self, StoreError> {
-        let updated_at = change.touches_spec().then(|| db.now_s());
+        let is_touched = change.touches_spec();
         let sealed = |column, token: Option<Option<Secret>>| {
             token.map(|token| seal(db.sealer, place(uuid, column), token)).transpose()
         };
@@ -210,7 +221,8 @@ impl Columns {
             latency: change.latency,
             sessions_count: change.sessions_count,
             agents_count: change.agents_count,
-            updated_at,
+            updated_at: is_touched.then(|| db.now_s()),
+            seeded: is_touched.then_some(false),
         })
     }
 }
@@ -287,6 +299,8 @@ impl StoreHandle {
                         gateways::latency.eq(seen.latency),
                         gateways::sessions_count.eq(seen.sessions_count),
                         gateways::agents_count.eq(seen.agents_count),
+                        gateways::held_until_ms.eq(seen.held.map(|held| held.until_ms)),
+                        gateways::held_for_ms.eq(seen.held.map(|held| span_ms(held.length))),
                     ))
                     .execute(db.connection)?;
             }
@@ -300,7 +314,12 @@ impl StoreHandle {
         self.write("store the first gateway", move |db| {
             let any = gateways::table.filter(gateways::provisioning.eq(false)).select(gateways::id);
             let any: Option<i64> = any.first(db.connection).optional()?;
-            if any.is_some() { Ok(None) } else { create(db, spec.clone().into()).map(|created| Some(created.record)) }
+            if any.is_some() {
+                return Ok(None);
+            }
+            let created = create(db, spec.clone().into())?.record;
+            diesel::update(gateways::table.find(created.id.0)).set(gateways::seeded.eq(true)).execute(db.connection)?;
+            Ok(Some(GatewayRecord { seeded: true, ..created }))
         })
         .await
     }

@@ -17,7 +17,7 @@ pub struct EpisodeRecord {
     pub subject: String,
     pub condition: String,
     pub episode: String,
-    /// Wall ms of its first announcement.
+    /// Wall ms at which its condition began to hold.
     pub began_ms: i64,
     /// Wall ms of its latest announcement.
     pub announced_ms: i64,
@@ -28,6 +28,8 @@ pub struct EpisodeRecord {
     pub detail: String,
     /// What the subject was called at its first announcement.
     pub subject_name: String,
+    /// Ms for which the subject must be well before its end is told.
+    pub hold_ms: i64,
 }
 
 /// A notification to be kept until it is delivered.

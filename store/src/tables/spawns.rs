@@ -82,7 +82,8 @@ impl From<Row> for SpawnRecord {
             pid: row.pid,
             error_code: row.error_code,
             error: row.error,
-            completed_at_ms: row.completed_at_ms,
+            // The gateway's clock may be behind.
+            completed_at_ms: row.completed_at_ms.map(|at_ms| at_ms.max(row.created_at_ms)),
             reason: row.reason,
         }
     }
@@ -265,6 +266,7 @@ fn carry_out(
     from: &[SpawnState],
     SpawnStep { spawn_id, to, change }: &SpawnStep,
 ) -> Result<Option<SpawnRecord>, StoreError> {
+    let ended_at_ms = change.completed_at_ms.map_or(db.now_ms, |at_ms| at_ms.min(db.now_ms));
     let legal = from.iter().filter(|earlier| to.may_follow(**earlier)).map(|earlier| earlier.as_str());
     let moved = diesel::update(spawns::table.filter(spawns::spawn_id.eq(spawn_id)).filter(spawns::state.eq_any(legal)))
         .set((
@@ -277,8 +279,10 @@ fn carry_out(
             change.result.as_ref().map(|result| spawns::result.eq(json_text(result, LARGEST_RESULT))),
             change.error_code.as_ref().map(|code| spawns::error_code.eq(code)),
             change.error.as_ref().map(|text| spawns::error.eq(cut_text(text, LONGEST_ERROR))),
-            change.reason.as_ref().map(|text| spawns::reason.eq(cut_text(text, LONGEST_REASON))),
-            to.is_final().then(|| spawns::completed_at_ms.eq(db.now_ms)),
+            // The reason of an earlier state isn't one of an end, nor of a run that goes on after all.
+            (change.reason.is_some() || to.is_final() || *to == SpawnState::Running)
+                .then(|| spawns::reason.eq(change.reason.as_ref().map(|text| cut_text(text, LONGEST_REASON)))),
+            to.is_final().then(|| spawns::completed_at_ms.eq(ended_at_ms)),
         ));
     let moved: Option<Row> =
         on_either!(db.connection, |inner| moved.returning(Row::as_returning()).get_result(inner)).optional()?;

@@ -1,10 +1,11 @@
 use super::*;
 use crate::records::DeleteOutcome;
 use gatewarden_core::error::ErrorCode;
-use gatewarden_core::gateway_record::{GatewayChange, NewGateway, Observed, TlsTrust, Transport};
+use gatewarden_core::gateway_record::{GatewayChange, HeldDown, NewGateway, Observed, TlsTrust, Transport};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_protocol::Dialect;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 fn full_gateway() -> GatewaySpec {
     GatewaySpec {
@@ -161,9 +162,11 @@ async fn observations_grow_the_revision_but_leave_updated_at() {
         latency: Some(7),
         sessions_count: 2,
         agents_count: 3,
+        held: None,
     };
     assert_eq!(record.observed, expected);
-    let own = Observed { status: Some("timeout".to_owned()), ..Observed::default() };
+    let held = Some(HeldDown { until_ms: 1_700_000_000_123, length: Duration::from_secs(600) });
+    let own = Observed { status: Some("timeout".to_owned()), held, ..Observed::default() };
     scratch.store.save_observed(vec![(id, own.clone()), (GatewayId(999), own.clone())]).await.unwrap();
     let record = scratch.store.load_gateways().await.unwrap().remove(0);
     assert_eq!((record.observed, record.updated_at, record.revision), (own, 1000, 2));
@@ -205,10 +208,12 @@ async fn seeding_happens_only_while_there_is_no_gateway() {
     let scratch = Scratch::open();
     let seed = GatewaySpec { is_primary: true, ..new_gateway("primary") };
     let seeded = scratch.store.seed_gateway_if_empty(seed.clone()).await.unwrap().unwrap();
-    assert!(seeded.is_primary);
+    assert!(seeded.is_primary && seeded.seeded);
+    let seen = GatewayChange { dialect: Some(Dialect::Rpc), ..GatewayChange::default() };
+    assert!(scratch.store.update_gateway(seeded.id, seen).await.unwrap().unwrap().record.seeded, "nobody touched it");
     assert_eq!(scratch.store.seed_gateway_if_empty(seed.clone()).await.unwrap(), None);
     let unset = GatewayChange { is_primary: Some(false), ..GatewayChange::default() };
-    scratch.store.update_gateway(seeded.id, unset).await.unwrap();
+    assert!(!scratch.store.update_gateway(seeded.id, unset).await.unwrap().unwrap().record.seeded);
     scratch.store.delete_gateway(seeded.id).await.unwrap();
     assert!(scratch.store.seed_gateway_if_empty(seed).await.unwrap().is_some());
 }

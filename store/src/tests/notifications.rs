@@ -14,6 +14,7 @@ fn episode(destination: &str, id: &str, sequence: u32) -> EpisodeRecord {
         sequence,
         detail: String::new(),
         subject_name: "prod".to_owned(),
+        hold_ms: 300_000,
     }
 }
 

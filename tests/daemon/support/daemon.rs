@@ -47,10 +47,12 @@ impl Setup {
             ("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "3s"),
             ("GATEWARDEN_GATEWAY__PROBE_TIMEOUT", "2s"),
             ("GATEWARDEN_GATEWAY__BACKOFF", "200ms,400ms,1s"),
-            ("GATEWARDEN_GATEWAY__DIAL_TIMEOUT", "2s"),
-            ("GATEWARDEN_GATEWAY__CHALLENGE_TIMEOUT", "1s"),
-            ("GATEWARDEN_GATEWAY__KNOWN_CHALLENGE_TIMEOUT", "2s"),
-            ("GATEWARDEN_GATEWAY__CONNECT_TIMEOUT", "2s"),
+            // long: a disk that stalls for seconds is the machine's, not the gateway's
+            ("GATEWARDEN_GATEWAY__DIAL_TIMEOUT", "10s"),
+            ("GATEWARDEN_GATEWAY__KNOWN_CHALLENGE_TIMEOUT", "10s"),
+            ("GATEWARDEN_GATEWAY__CONNECT_TIMEOUT", "10s"),
+            // a gateway of a dialect without challenge is waited for as long as this
+            ("GATEWARDEN_GATEWAY__CHALLENGE_TIMEOUT", "2s"),
             ("GATEWARDEN_GATEWAY__BLOCKED_RECHECK", "3s"),
             // a busy test machine is not a slow gateway
             ("GATEWARDEN_GATEWAY__DEGRADED_LATENCY", "10s"),

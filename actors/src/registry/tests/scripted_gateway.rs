@@ -196,7 +196,7 @@ impl Handler<GatewayCommand> for ScriptedGateway {
                 self.tell(Heard::LookUp(look_up));
                 let finding = self.answers.borrow().finding.get(&self.id).cloned().unwrap_or(Ok(RunFinding::NotKnown));
                 let session_key = Some("agent:main:found".to_owned());
-                let _ = reply.send(finding.map(|finding| LookedUp { finding, session_key }));
+                let _ = reply.send(finding.map(|finding| LookedUp { finding, session_key, ended_at_ms: None }));
             }
             GatewayCommand::Control(control, reply) => {
                 let action = control.action.as_str();

@@ -164,7 +164,7 @@ impl World {
             Some((_, false)) => RunFinding::Running,
             Some((_, true)) => RunFinding::Ended(RunStage::Completed { result: Value::Null }),
         };
-        Some(LookedUp { finding, session_key: None })
+        Some(LookedUp { finding, session_key: None, ended_at_ms: None })
     }
 
     fn report(&mut self, id: GatewayId) {

@@ -93,7 +93,12 @@ impl Connection {
         let old = std::mem::replace(&mut self.peer.record, record);
         let new = &self.peer.record;
         let elsewhere = !new.has_address_of(&old);
-        if self.is_stopped() || new.dials_like(&old) {
+        if self.is_stopped() {
+            return;
+        }
+        if new.dials_like(&old) {
+            let problems = [self.verdict.problem_mut(), self.tracker.problem.as_mut()];
+            problems.into_iter().flatten().for_each(|problem| problem.rename_gateway(&old.name, &new.name));
             return;
         }
         // The permit belongs to the old address: it is settled before the address is another.

@@ -85,6 +85,13 @@ impl Verdict {
         }
     }
 
+    pub(super) fn problem_mut(&mut self) -> Option<&mut Problem> {
+        match self {
+            Self::Blocked(blocked) => Some(&mut blocked.problem),
+            _ => None,
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.grace().filter(|grace| !grace.overdue).map(|grace| grace.until)
     }

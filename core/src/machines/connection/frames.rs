@@ -349,11 +349,13 @@ impl Connection {
         while let State::Live(active) = &mut self.state
             && let Some(effect) = active.heartbeat.on_deadline(moment.now)
         {
-            if effect != HeartbeatEffect::Send {
-                self.tracker.missed(moment, StatusSource::Heartbeat);
+            match effect {
+                HeartbeatEffect::Send | HeartbeatEffect::Overslept => {}
+                _ => self.tracker.missed(moment, StatusSource::Heartbeat),
             }
             match effect {
                 HeartbeatEffect::Send => self.send_heartbeat(moment),
+                HeartbeatEffect::Overslept => self.tracker.overslept(moment),
                 HeartbeatEffect::Late => {}
                 HeartbeatEffect::Missed(_) => drop(self.breaker.on_failure(moment.wall_ms)),
                 HeartbeatEffect::Lost => {

@@ -35,6 +35,10 @@ struct LookUp {
     step: LookUpStep,
     /// Whether `agent.wait` says that it ended well, where that may hide a failure.
     reads_as_ended_well: bool,
+    /// What the rows tell where nothing else does. Of a release whose rows have no status they tell at most what was told of the run here.
+    rows_tell: RunFinding,
+    /// When the gateway says that it ended.
+    ended_at_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +88,18 @@ impl LookUps {
         let deadline = turn.moment.now + timeout.min(MAX_CALL);
         let params = json!({ "runId": run_id, "timeoutMs": WAIT_MS });
         let step = LookUpStep::Wait;
-        self.0.insert(call, LookUp { run_id, session_key, deadline, step, reads_as_ended_well: false });
+        self.0.insert(
+            call,
+            LookUp {
+                run_id,
+                session_key,
+                deadline,
+                step,
+                reads_as_ended_well: false,
+                rows_tell: RunFinding::NotKnown,
+                ended_at_ms: None,
+            },
+        );
         let waits = match active.capabilities.form() {
             HelloForm::Release => active.capabilities.may_have(Method::AgentWait),
             _ => active.capabilities.support(Method::AgentWait) == Support::Yes,
@@ -139,6 +154,11 @@ impl LookUps {
     ) {
         let Some(look_up) = self.0.get_mut(&call) else { return };
         let (step, key) = (look_up.step, look_up.session_key.clone());
+        look_up.ended_at_ms = match (step, &outcome) {
+            (LookUpStep::Wait, Ok(payload)) => payload.get("endedAt").and_then(Value::as_i64),
+            (LookUpStep::Log, Ok(log)) => key.as_ref().and_then(|key| run_words::failure_in_log(log, key)?.1),
+            _ => look_up.ended_at_ms,
+        };
         let may_hide_failure = active.capabilities.has(Quirk::FailedChatReadsAsFinal);
         match (step, outcome) {
             (LookUpStep::Wait, Ok(payload)) => match (run_words::read_wait(&payload), key) {
@@ -165,13 +185,17 @@ impl LookUps {
                 }
                 let otherwise = match step {
                     LookUpStep::HistoryOfEnded => RunFinding::Ended(RunStage::Completed { result: Value::Null }),
-                    _ => RunFinding::NotKnown,
+                    _ => look_up.rows_tell.clone(),
                 };
                 self.found(turn, runs, call, Ok(failed.map_or(otherwise, RunFinding::Ended)));
             }
             (LookUpStep::Log, outcome) => {
-                let failed = key.zip(outcome.ok()).and_then(|(key, log)| run_words::failure_in_log(&log, &key));
-                self.found(turn, runs, call, Ok(failed.map_or(RunFinding::NotKnown, RunFinding::Ended)));
+                let failed = key
+                    .zip(outcome.ok())
+                    .and_then(|(key, log)| run_words::failure_in_log(&log, &key))
+                    .map(|found| found.0);
+                let otherwise = look_up.rows_tell.clone();
+                self.found(turn, runs, call, Ok(failed.map_or(otherwise, RunFinding::Ended)));
             }
             (LookUpStep::List, Ok(document)) => {
                 let rules = RowRules { now_ms: turn.moment.wall_ms, ..RowRules::default() };
@@ -214,8 +238,14 @@ impl LookUps {
             };
         }
         let finding = find(rows.into_iter().map(|row| &**row), &look_up.run_id, key.as_deref(), false);
+        let is_told = match finding {
+            RunFinding::NotKnown => false,
+            RunFinding::Running => !active.capabilities.has(Quirk::RowsHaveNoStatus),
+            RunFinding::Ended(_) => true,
+        };
+        look_up.rows_tell = finding.clone();
         match key.filter(|key| is_own_session(key, &look_up.run_id)) {
-            Some(own) if finding == RunFinding::NotKnown && active.capabilities.has(Quirk::FailedChatReadsAsFinal) => {
+            Some(own) if !is_told && active.capabilities.has(Quirk::FailedChatReadsAsFinal) => {
                 self.ask_history(turn, active, runs, call, LookUpStep::HistoryOfUnknown, &own);
             }
             _ => self.found(turn, runs, call, Ok(finding)),
@@ -264,7 +294,7 @@ impl LookUps {
         call: CallToken,
         result: Result<RunFinding, Failure>,
     ) {
-        let Some(LookUp { run_id, session_key, deadline, .. }) = self.0.remove(&call) else { return };
+        let Some(LookUp { run_id, session_key, deadline, ended_at_ms, .. }) = self.0.remove(&call) else { return };
         match &result {
             Ok(RunFinding::Running) => {
                 runs.follow(&run_id, session_key.as_deref());
@@ -273,7 +303,7 @@ impl LookUps {
             Ok(RunFinding::Ended(_)) => runs.settle(&run_id, session_key.as_deref(), deadline),
             _ => {}
         }
-        turn.push(Effect::AnswerFinding(call, result.map(|finding| LookedUp { finding, session_key })));
+        turn.push(Effect::AnswerFinding(call, result.map(|finding| LookedUp { finding, session_key, ended_at_ms })));
     }
 }
 

@@ -139,14 +139,14 @@ pub(super) fn failure_in_history(history: &Value) -> Option<RunStage> {
     said.starts_with(FAILED_BEFORE_REPLY).then(|| RunStage::Failed { error: words::shown(&said), result: Value::Null })
 }
 
-/// The error that a reply of `logs.tail` tells of a session whose only run is in question.
-pub(super) fn failure_in_log(log: &Value, session_key: &str) -> Option<RunStage> {
+/// The error that a reply of `logs.tail` tells of a session whose only run is in question, and when that was, Unix ms.
+pub(super) fn failure_in_log(log: &Value, session_key: &str) -> Option<(RunStage, Option<i64>)> {
     let about = format!("lane task error: lane=session:{session_key} ");
     let mut lines = log.get("lines")?.as_array()?.iter().rev().filter_map(Value::as_str);
     let entry = read_log_line(lines.find(|line| line.contains(&about))?);
     let (_, error) = entry.message.split_once("error=")?;
     let error = error.trim_matches('"').trim_start_matches("Error: ");
-    Some(RunStage::Failed { error: words::shown(error), result: Value::Null })
+    Some((RunStage::Failed { error: words::shown(error), result: Value::Null }, entry.timestamp))
 }
 
 /// The second reply to `agent`.

@@ -92,6 +92,11 @@ impl StatusTracker {
         self.source = source;
     }
 
+    /// We got no time ourselves: what is known then ages from now on.
+    pub(super) fn overslept(&mut self, moment: Moment) {
+        self.as_of = moment.now;
+    }
+
     /// An attempt, a connection or a probe failed.
     pub(super) fn fail(&mut self, moment: Moment, last: LastAttempt, problem: Problem, source: StatusSource) {
         self.excuse(moment, problem, source);
@@ -119,7 +124,7 @@ impl StatusTracker {
         self.learn(moment, source);
         self.seen(moment);
         self.latency = Some(round_trip);
-        self.fold.on_latency(milliseconds(round_trip));
+        self.fold.on_latency(moment.now, milliseconds(round_trip));
         self.refresh = true;
     }
 

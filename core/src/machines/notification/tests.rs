@@ -9,16 +9,24 @@ fn down(id: i64) -> Topic {
     Topic { subject: Subject::Gateway(GatewayId(id)), condition: Condition::Down }
 }
 
+/// Of the configured primary, which is the first.
 fn failover() -> Topic {
-    Topic { subject: Subject::Fleet, condition: Condition::Failover }
+    failover_of(1)
 }
+
+fn failover_of(configured: i64) -> Topic {
+    Topic { subject: Subject::Gateway(GatewayId(configured)), condition: Condition::Failover }
+}
+
+/// From the look on that sees it first.
+const NOW: i64 = i64::MAX;
 
 fn holds() -> Sight {
-    Sight::Holds { detail: String::new(), at_once: false }
+    Sight::Holds { since_ms: NOW, stand_in: None, at_once: false }
 }
 
-fn acting(id: &str) -> Sight {
-    Sight::Holds { detail: id.to_owned(), at_once: true }
+fn acting(id: i64) -> Sight {
+    Sight::Holds { since_ms: NOW, stand_in: Some(StandIn::Gateway(GatewayId(id))), at_once: true }
 }
 
 /// A destination's machine with its surroundings: the time, and what a store would have kept.
@@ -110,7 +118,7 @@ impl World {
     }
 }
 
-const OPENED: Change = Change::Opened { flapping: false };
+const OPENED: Change = Change::Opened;
 const CLOSED: Change = Change::Closed { removed: false };
 
 #[test]
@@ -137,7 +145,7 @@ fn a_condition_is_announced_once_it_has_held_and_taken_back_once_it_has_been_gon
 #[test]
 fn what_was_withheld_is_told_at_once_afterwards_with_its_true_beginning() {
     let mut world = World::usual();
-    world.sights.insert(down(1), Sight::Withheld);
+    world.sights.insert(down(1), Sight::Withheld { since_ms: NOW });
     world.pass(240);
     assert!(world.told.is_empty());
     world.sights.insert(down(1), holds());
@@ -162,7 +170,7 @@ fn an_episode_begins_when_its_condition_does() {
 #[test]
 fn the_end_of_a_failover_is_told_when_it_ends() {
     let mut world = World::usual();
-    world.sights.insert(failover(), acting("2"));
+    world.sights.insert(failover(), acting(2));
     world.pass(5);
     world.sights.clear();
     world.pass(1);
@@ -301,7 +309,7 @@ fn a_gateway_that_bounces_stays_announced_until_it_has_calmed_down() {
     }
     let told = world.told.len();
     assert!(told <= 25, "an hour of bouncing each second made {told} notifications");
-    assert!(world.told.iter().any(|(_, step)| step.change == Change::Opened { flapping: true }));
+    assert!(world.told.iter().any(|(_, step)| step.change == OPENED && !step.episode.hold.is_zero()));
     world.pass(3 * 3600);
     assert!(matches!(world.changes().last(), Some(Change::Closed { .. })), "its calm is told in the end");
 }
@@ -309,20 +317,90 @@ fn a_gateway_that_bounces_stays_announced_until_it_has_calmed_down() {
 #[test]
 fn another_stand_in_is_told_but_not_each_of_many() {
     let mut world = World::usual();
-    world.sights.insert(failover(), acting("2"));
+    world.sights.insert(failover(), acting(2));
     world.pass(1);
     assert_eq!(world.changes(), [&OPENED], "a failover has waited for long enough");
     for second in 0..58 {
-        world.sights.insert(failover(), acting(if second % 2 == 0 { "3" } else { "2" }));
+        world.sights.insert(failover(), acting(if second % 2 == 0 { 3 } else { 2 }));
         world.pass(1);
     }
     assert_eq!(world.told.len(), 1);
-    world.sights.insert(failover(), acting("3"));
+    world.sights.insert(failover(), acting(3));
     world.pass(10);
-    assert_eq!(world.changes(), [&OPENED, &Change::Moved { from: "2".to_owned() }]);
+    assert_eq!(world.changes(), [&OPENED, &Change::Moved { from: Some(StandIn::Gateway(GatewayId(2))) }]);
     world.sights.clear();
     world.pass(31);
     assert_eq!(world.changes().last(), Some(&&CLOSED));
+}
+
+#[test]
+fn the_return_of_a_gateway_that_bounces_is_told_once_it_was_well_for_all_of_its_hold_down_also_over_a_restart() {
+    for restarts in [false, true] {
+        let mut world = World::new(WatchSettings { after: SECOND, remind_every: None, recovered: true });
+        for _ in 0..2 {
+            world.sights.insert(down(1), holds());
+            world.pass(10);
+            world.sights.clear();
+            world.pass(10);
+        }
+        world.sights.insert(down(1), holds());
+        world.pass(290);
+        assert_eq!(world.told.last().unwrap().1.episode.hold, Duration::from_secs(300), "it comes and goes");
+        let told = world.told.len();
+        if restarts {
+            world.restart();
+        }
+        world.sights.clear();
+        world.pass(200);
+        world.sights.insert(down(1), Sight::Unclear);
+        world.pass(10);
+        world.sights.clear();
+        world.pass(300);
+        assert_eq!(world.told.len(), told, "it was well for 300 s, but not yet without a break");
+        world.pass(1);
+        let (_, closed) = world.told.last().unwrap();
+        assert_eq!((&closed.change, closed.held), (&CLOSED, Duration::from_secs(300)));
+    }
+}
+
+#[test]
+fn what_something_else_stood_for_begins_anew() {
+    let mut world = World::usual();
+    world.sights.insert(down(1), holds());
+    world.pass(10);
+    world.sights.insert(down(1), Sight::Aside);
+    world.pass(3_600);
+    world.sights.insert(down(1), holds());
+    world.pass(31);
+    assert_eq!(world.told.len(), 1);
+    assert_eq!(world.told[0].1.episode.began_ms, 1_700_000_000_000 + 3_611_000);
+}
+
+#[test]
+fn a_write_of_which_nobody_heard_makes_no_recovery_of_the_time_before_it() {
+    let mut world = World::usual();
+    world.sights.insert(down(1), holds());
+    world.pass(30);
+    let mut written = world.watch.clone();
+    world.pass(1);
+    written.restore(world.stored.clone());
+    world.watch = written;
+    world.sights.clear();
+    world.pass(30);
+    assert_eq!(world.changes(), [&OPENED], "it has been well for 29 s");
+}
+
+#[test]
+fn another_configured_primary_ends_a_failover_and_begins_another() {
+    let mut world = World::usual();
+    world.sights.insert(failover_of(1), acting(2));
+    world.pass(5);
+    world.sights.clear();
+    world.sights.insert(failover_of(3), acting(2));
+    world.pass(5);
+    assert_eq!(world.changes(), [&OPENED, &CLOSED, &OPENED]);
+    let began: Vec<i64> = world.told.iter().map(|(_, step)| step.episode.began_ms - 1_700_000_000_000).collect();
+    assert_eq!(began, [1_000, 1_000, 6_000]);
 }
 
 #[test]
@@ -357,6 +435,10 @@ fn who_wants_no_recoveries_gets_none_and_hears_of_the_next_failure() {
 
 #[test]
 fn names_of_subjects_and_conditions_read_back() {
+    for stand_in in [StandIn::Nobody, StandIn::Gateway(GatewayId(7))] {
+        assert_eq!(StandIn::from_name(&stand_in.to_string()), Some(stand_in));
+    }
+    assert_eq!(StandIn::from_name(""), None);
     for condition in Condition::ALL {
         assert_eq!(Condition::from_name(condition.as_str()), Some(condition));
     }
@@ -419,7 +501,7 @@ fn happen(world: &mut World, happening: Happening) {
             world.sights.remove(&failover());
         }
         Happening::Acts(id) => {
-            world.sights.insert(failover(), acting(&id.to_string()));
+            world.sights.insert(failover(), acting(id.into()));
         }
         Happening::Passes(seconds) => world.pass(seconds.into()),
         Happening::WritesFail(times) => {
@@ -457,7 +539,7 @@ proptest! {
         for (at, step) in &world.told {
             prop_assert!(ids.insert(step.episode.notification_id()), "an id twice: {:?}", step);
             match &step.change {
-                Change::Opened { .. } => {
+                Change::Opened => {
                     let before = open.insert(step.topic, (step.episode.id.clone(), *at));
                     prop_assert!(before.is_none(), "announced twice: {:?}", step);
                 }
@@ -476,6 +558,68 @@ proptest! {
         }
         prop_assert!(open.is_empty(), "never taken back: {:?}", open);
         prop_assert!(world.watch.topics.len() <= 8, "memory grows: {}", world.watch.topics.len());
+    }
+
+    /// Configured primaries and gateways that act, however they change: what is told of failovers is what there was.
+    #[test]
+    fn every_failover_is_told_once_with_its_own_beginning_and_two_names_and_ends_once(
+        after in 0..60_u64,
+        turns in proptest::collection::vec((1..=3_i64, 0..=3_i64, 1..1500_u64, any::<bool>()), 1..40),
+    ) {
+        let mut world =
+            World::new(WatchSettings { after: Duration::from_secs(after), remind_every: None, recovered: true });
+        // Each failover that there was: whose, and when it began.
+        let mut there_were: Vec<(i64, i64)> = Vec::new();
+        let mut must_be_told = BTreeSet::new();
+        let mut lasting: Option<(i64, i64)> = None;
+        for (configured, acts, seconds, restarts) in turns {
+            let now_ms = 1_700_000_000_000 + i64::try_from(world.elapsed.as_millis()).unwrap();
+            let before = lasting.filter(|(of, _)| *of == configured && acts != configured);
+            lasting = (acts != configured).then(|| before.unwrap_or((configured, now_ms)));
+            world.sights.clear();
+            if let Some((of, since_ms)) = lasting {
+                if before.is_none() {
+                    there_were.push((of, since_ms));
+                }
+                let stand_in = if acts == 0 { StandIn::Nobody } else { StandIn::Gateway(GatewayId(acts)) };
+                let is_open = world.stored.contains_key(&failover_of(of));
+                if acts != 0 && (!is_open || before.is_some()) {
+                    must_be_told.insert((of, since_ms));
+                }
+                let sight = Sight::Holds { since_ms, stand_in: Some(stand_in), at_once: acts != 0 };
+                world.sights.insert(failover_of(of), sight);
+            }
+            world.pass(seconds);
+            if restarts {
+                world.restart();
+            }
+        }
+        world.sights.clear();
+        world.pass(2 * 3600);
+        prop_assert!(world.stored.is_empty(), "not taken back: {:?}", world.stored);
+        let mut told = BTreeSet::new();
+        for (_, step) in &world.told {
+            let Subject::Gateway(configured) = step.topic.subject else { panic!("{:?}", step.topic) };
+            let failover = (configured.0, step.episode.began_ms);
+            prop_assert!(there_were.contains(&failover), "there was no such failover: {:?}", step);
+            match &step.change {
+                Change::Opened => prop_assert!(told.insert(failover), "told twice: {:?}", step),
+                Change::Closed { .. } => must_be_told.retain(|one| *one != failover),
+                _ => prop_assert!(told.contains(&failover)),
+            }
+            let is_over = matches!(step.change, Change::Closed { .. });
+            prop_assert!(is_over || step.episode.stand_in != Some(StandIn::Gateway(configured)), "{:?}", step);
+        }
+        // A bounce stays one episode until it has calmed down.
+        must_be_told.retain(|(of, since_ms)| {
+            let spans = |step: &Step| step.topic == failover_of(*of) && step.episode.began_ms < *since_ms
+                && !step.episode.hold.is_zero() && matches!(step.change, Change::Closed { .. })
+                && step.episode.announced_ms > *since_ms;
+            !world.told.iter().any(|(_, step)| spans(step))
+        });
+        prop_assert!(must_be_told.is_empty(), "never told, or not ended: {:?}", must_be_told);
+        let count = |is: fn(&Change) -> bool| world.told.iter().filter(|(_, step)| is(&step.change)).count();
+        prop_assert_eq!(count(|change| *change == OPENED), count(|change| matches!(change, Change::Closed { .. })));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use crate::machines::notification::{Condition, Subject};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn waiting(row: i64, gateway: i64) -> Waiting {
-    Waiting {
+fn waiting(row: i64, gateway: i64) -> Queued {
+    Queued {
         row,
         id: format!("n{row}"),
         topic: Topic { subject: Subject::Gateway(GatewayId(gateway)), condition: Condition::Down },
@@ -90,7 +90,7 @@ fn an_old_one_is_given_up_but_never_untried() {
     assert_eq!(outbox.take_expired(late), []);
     assert_eq!(due(&outbox, late), Some(1), "the daemon was away: it is tried once");
     assert!(matches!(outbox.failed(1, Blame::Destination, None, late, 0.0), Some(Next::Again { attempts: 1, .. })));
-    outbox.push(Waiting { attempts: 3, ..waiting(2, 1) });
+    outbox.push(Queued { attempts: 3, ..waiting(2, 1) });
     assert_eq!(outbox.take_expired(late).len(), 2);
     assert!(outbox.is_empty());
 }
@@ -112,7 +112,7 @@ fn a_clock_that_was_set_back_silences_nobody() {
     outbox.push(waiting(1, 1));
     let ahead = 400 * 24 * 3_600_000;
     outbox.failed(1, Blame::Destination, None, ahead, 0.0);
-    outbox.push(Waiting { next_ms: ahead, ..waiting(2, 2) });
+    outbox.push(Queued { next_ms: ahead, ..waiting(2, 2) });
     assert!(due(&outbox, 1_000).is_some());
 }
 

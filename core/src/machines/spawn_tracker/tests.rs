@@ -288,7 +288,6 @@ fn a_spawn_in_doubt_is_asked_about_as_soon_as_its_gateway_is_back_and_soon_again
     tracker.mark_unknown(now, "s", "no answer");
     tracker.on_gateway_lost(now, PROD);
     assert!(tracker.due(now, 100, |_| None).is_empty(), "nobody is there to be asked");
-    assert_eq!(tracker.checks(|_| false).count(), 0);
     let back = now + Duration::from_secs(100);
     tracker.on_gateway_back(back, PROD);
     let mut asked = Vec::new();
@@ -300,7 +299,43 @@ fn a_spawn_in_doubt_is_asked_about_as_soon_as_its_gateway_is_back_and_soon_again
         }
     }
     assert_eq!(asked, [0, 2, 6, 14, 29]);
-    assert_eq!(tracker.checks(|_| true).map(|(_, at)| (at - back).as_secs()).collect::<Vec<_>>(), [44]);
+    let doubts: Vec<_> = tracker.all_open().filter_map(|(_, spawn)| spawn.doubt()).collect();
+    assert_eq!(doubts, [(now, Some(back + Duration::from_secs(44)))]);
+}
+
+#[test]
+fn one_that_a_gateway_never_took_is_lost_a_minute_after_the_gateways_return() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.open("s", PROD);
+    tracker.mark_unknown(now, "s", "no answer");
+    tracker.on_gateway_lost(now, PROD);
+    let back = now + Duration::from_secs(100);
+    tracker.on_gateway_back(back, PROD);
+    let lost = (0..600).find(|second| {
+        let at = back + Duration::from_secs(*second);
+        for Question { spawn_id, .. } in tracker.due(at, 100, |_| Some(back)) {
+            tracker.found_nothing(at, &spawn_id, Some(back));
+        }
+        tracker.get("s").unwrap().state == SpawnState::Lost
+    });
+    assert!(lost.is_some_and(|second| (60..80).contains(&second)), "{lost:?}");
+}
+
+#[test]
+fn an_end_that_is_found_out_ended_when_the_gateway_says_or_says_that_this_is_not_known() {
+    let now = start();
+    let found_out = |ended_at_ms| {
+        let mut tracker = accepted(now);
+        tracker.on_gateway_lost(now, PROD);
+        let stage = RunStage::Failed { error: "no key".to_owned(), result: Value::Null };
+        let notice = RunNotice { run_id: "s".to_owned(), session_key: None, stage };
+        tracker.on_stage_found(now + LOST_AFTER, PROD, notice, ended_at_ms);
+        let step = tracker.take_batch(9).remove(0).1.pop().unwrap();
+        (step.to, step.change.completed_at_ms, step.change.reason)
+    };
+    assert_eq!(found_out(Some(7)), (SpawnState::Failed, Some(7), None));
+    assert_eq!(found_out(None), (SpawnState::Failed, None, Some(FOUND_OUT.to_owned())));
 }
 
 #[test]

@@ -115,6 +115,19 @@ fn an_operators_reconnect_leaves_backoff_at_once() {
 }
 
 #[test]
+fn what_is_wrong_with_a_gateway_is_said_by_its_new_name_at_once() {
+    let mut sim = Sim::new();
+    sim.grants = false;
+    sim.start();
+    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Denied { retry_at: sim.now + Duration::from_secs(40) })));
+    let old = format!("\"{}\"", record().name);
+    assert!(sim.current().last_error.unwrap().message.contains(&old));
+    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(record().with(|spec| spec.name = "other".into())))));
+    let told = sim.current().last_error.unwrap().message;
+    assert!(told.contains("ateway \"other\"") && !told.contains(&old), "{told}");
+}
+
+#[test]
 fn another_name_does_not_reconnect_but_another_token_does() {
     let mut sim = Sim::online();
     let renamed = GatewayRecord {

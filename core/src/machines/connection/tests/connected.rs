@@ -360,8 +360,8 @@ fn health_points_come_at_changes_and_every_probe_interval() {
     }
     let points = sim.health_points();
     assert_eq!(points[0].status, Status::Online);
-    assert_eq!(points.len(), 3, "one when it came online, two for ten minutes: {points:?}");
-    assert!(points[1].latency_avg_ms.is_some());
+    assert_eq!(points.len(), 4, "one when it came online, one soon after that, two for ten minutes: {points:?}");
+    assert!(points[1].latency_avg_ms.is_some() && points[1].at_ms - points[0].at_ms <= 12_000, "{points:?}");
 }
 
 #[test]

@@ -115,6 +115,32 @@ fn a_run_of_the_oldest_releases_that_failed_before_its_agent_began_is_found_out_
 }
 
 #[test]
+fn of_the_oldest_releases_what_was_told_of_a_run_here_is_no_word_of_the_gateway_that_it_still_runs() {
+    let look = |lines: Value| {
+        let mut hello = hello_of(3);
+        hello["payload"]["server"]["version"] = json!("2026.2.19");
+        let mut sim = Sim::new();
+        sim.start();
+        sim.reach_login();
+        sim.says(hello);
+        sim.answer_all();
+        listed(&mut sim, json!({"key":KEY}));
+        sim.starts(1, task());
+        sim.replies(json!({"runId":SPAWN,"status":"started"}));
+        sim.looks_up(2, SPAWN, Some(KEY));
+        sim.replies(json!({"runId":SPAWN,"status":"timeout"}));
+        assert_eq!(sim.last_frame()["method"], "chat.history");
+        sim.replies(json!({"sessionKey":KEY,"messages":[]}));
+        sim.replies(json!({"file":"f","cursor":1,"size":1,"lines":lines}));
+        found(&sim)
+    };
+    let line = json!({"1":format!("lane task error: lane=session:{KEY} durationMs=9 error=\"Error: No key.\""),
+        "_meta":{"logLevelName":"ERROR","date":"2026-11-23T00:38:56.693Z"}});
+    assert!(matches!(look(json!([line.to_string()])), RunFinding::Ended(RunStage::Failed { .. })));
+    assert_eq!(look(json!([])), RunFinding::Running, "nothing speaks against it");
+}
+
+#[test]
 fn a_failed_chat_run_is_found_out_too_where_nobody_knows_its_session_but_the_gateway() {
     let mut sim = Sim::release(3);
     listed(&mut sim, json!({"key":KEY,"status":"done"}));

@@ -14,14 +14,15 @@ use gatewarden_actors::dialing::{
 };
 use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_actors::machines::connection::{HttpAnswer, HttpOperation};
+use gatewarden_api::gateways::LastError;
 use gatewarden_protocol::handshake::HandshakeConfig;
 use gatewarden_protocol::hello::Hello;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_http_reply};
 use gatewarden_protocol::{GatewayAddress, Secret};
 use serde_json::json;
 
-use super::identity::Known;
-use super::report::{Problem, Report};
+use super::report::{Report, StepTold};
+use super::{Asker, Known};
 
 /// Real gateways refuse signatures that are further off than this.
 const CLOCK_TOLERANCE_MS: i64 = 120_000;
@@ -32,17 +33,18 @@ const GOODBYE: Duration = Duration::from_millis(300);
 
 /// What is tried.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) address: GatewayAddress,
-    pub(super) trust: TlsTrust,
-    pub(super) token: Option<Secret>,
+pub(crate) struct Plan {
+    pub(crate) address: GatewayAddress,
+    pub(crate) trust: TlsTrust,
+    pub(crate) token: Option<Secret>,
     /// For each step.
-    pub(super) patience: Duration,
-    pub(super) known: Known,
+    pub(crate) patience: Duration,
+    pub(crate) known: Known,
+    pub(crate) asker: Asker,
 }
 
-/// Goes as far as it gets.
-pub(super) async fn go(plan: Plan) -> Report {
+/// Goes as far as it gets, and tells of each step when it is done.
+pub(crate) async fn go(plan: Plan, told: Option<StepTold>) -> Report {
     let way = Way {
         dialer: NetworkDialer::new(),
         memory: MemoryAccount::default(),
@@ -61,6 +63,7 @@ pub(super) async fn go(plan: Plan) -> Report {
         whose: plan.known.whose,
         steps: Vec::new(),
         gateway: None,
+        told,
     };
     way.go(&mut report).await;
     report.close()
@@ -99,28 +102,36 @@ impl Way<'_> {
         }
     }
 
-    fn problem(&self, refusal: &Refusal) -> Problem {
-        let help = match refusal.code {
-            RefusalCode::TokenMismatch | RefusalCode::TokenMissing => {
+    fn problem(&self, refusal: &Refusal) -> LastError {
+        let help = match (self.plan.asker, refusal.code) {
+            (Asker::CommandLine, RefusalCode::TokenMismatch | RefusalCode::TokenMissing) => {
                 "The token is gateway.auth.token in the gateway's openclaw.json. Give it with --token-file FILE or in \
                  $OPENCLAW_GATEWAY_TOKEN; `gatewarden gateways update NAME --token-file FILE` stores it in the daemon."
                     .to_owned()
             }
             _ => refusal.help(),
         };
-        Problem { code: refusal.code.as_str().to_owned(), message: refusal.about(&self.subject), help }
+        LastError { code: refusal.code.as_str().to_owned(), message: refusal.about(&self.subject), help }
     }
 
-    fn dial_problem(&self, failure: &DialFailure) -> Problem {
+    fn dial_problem(&self, failure: &DialFailure) -> LastError {
         let refusal = match failure.classify(false) {
             UpgradeAnswer::TryHttp(refusal) | UpgradeAnswer::Refused(refusal) => refusal,
         };
         let mut problem = self.problem(&refusal);
         if let DialFailure::TlsNotTrusted { presented_sha256: Some(sha256), .. } = failure {
+            let (pin, authority) = match self.plan.asker {
+                Asker::CommandLine => (
+                    format!(
+                        "check again with --pin {sha256}, and give the same option to `gatewarden gateways add` or `update`"
+                    ),
+                    "with --ca FILE",
+                ),
+                Asker::Request => (format!("trust its SHA-256 {sha256} and no other (tls, pins)"), "(tls, ca_pem)"),
+            };
             problem.help = format!(
-                "If this is the right gateway, pin its certificate: check again with --pin {sha256}, and give the same option \
-                 to `gatewarden gateways add` or `update`. Or name its certificate authority with --ca FILE. A certificate for \
-                 another name or past its date must be renewed on the gateway."
+                "If this is the right gateway, pin its certificate: {pin}. Or name its certificate authority {authority}. A \
+                 certificate for another name or past its date must be renewed on the gateway."
             );
         }
         problem
@@ -263,7 +274,7 @@ impl Way<'_> {
         let side = if ahead_ms < 0 { "behind" } else { "ahead of" };
         let span = span_of(off);
         if off > CLOCK_TOLERANCE_MS {
-            report.failed("clock", Problem {
+            report.failed("clock", LastError {
                 code: "clock_skew".to_owned(),
                 message: format!("The clock of {} is {span} {side} this machine's.", lower(&self.subject)),
                 help: "Find out which of the two is wrong (`timedatectl` shows whether a machine keeps its time by NTP) and set it: \
@@ -301,7 +312,7 @@ impl Way<'_> {
     }
 
     /// A port that speaks TLS doesn't answer plain requests.
-    async fn encrypted_after_all(&self, failure: &DialFailure) -> Option<Problem> {
+    async fn encrypted_after_all(&self, failure: &DialFailure) -> Option<LastError> {
         let Plan { address, patience, .. } = self.plan;
         let odd = matches!(
             failure,
@@ -318,7 +329,7 @@ impl Way<'_> {
         let wss = format!("wss://{address}{}", address.path());
         let encrypted = GatewayAddress::parse(&wss, None).ok()?.address;
         let (_, outcome) = self.dialer.reach(&encrypted, &TlsTrust::None, *patience).await;
-        outcome.ok().map(|()| Problem {
+        outcome.ok().map(|()| LastError {
             code: "tls_expected".to_owned(),
             message: format!("What answers at {address} speaks TLS, and was spoken to without."),
             help: format!("Give the address as {wss}."),
