@@ -85,7 +85,7 @@ impl Config {
         let mut http = http::front(reader);
         let store = store::options(reader, &state_dir);
         let retention = store::retention(reader);
-        let backups = store::backups(reader);
+        let backups = store::backups(reader, &store);
         let api_key = http::auth(reader, &mut http);
         http.rate_limits = http::rate_limits(reader);
         http.metrics_access = http::metrics_access(reader);

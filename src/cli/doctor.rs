@@ -66,7 +66,9 @@ fn look(args: &DoctorArgs) -> Report {
     let now_ms = Clock::system().wall_ms();
     let holder = daemon::holder(&mut report, &config.state_dir);
     let there = state::look(&mut report, &config, holder.is_running());
-    let gateways = if there { database::look(&mut report, &config, args, holder.is_running()) } else { 0 };
+    // A server's database may be there before the state directory is.
+    let looks = there || config.store.database.file().is_none();
+    let gateways = if looks { database::look(&mut report, &config, args, holder.is_running()) } else { 0 };
     machine::disk(&mut report, &config);
     machine::clock(&mut report, &config, now_ms);
     daemon::address(&mut report, &config, &holder);

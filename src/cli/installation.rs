@@ -13,6 +13,7 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
+use gatewarden_actors::store::{StoreError, StoreOptions};
 use serde_json::{Value, json};
 
 pub(super) use self::backup::{BackupArgs, back_up};
@@ -93,10 +94,17 @@ pub(super) fn key(config: &Config, named: Option<&Path>) -> Result<SealingKey, C
     Ok(key.map_err(StartError::from)?)
 }
 
+/// The file that the database is, for what is done to files.
+fn file(config: &Config) -> Result<&Path, CliError> {
+    let database = &config.store.database;
+    database.file().ok_or_else(|| StoreError::NoFile { place: database.place() }.into())
+}
+
 /// The store of this installation. Reading works beside a running daemon: the database lets several readers in.
 pub(super) fn open_store(config: &Config) -> Result<StoreHandle, CliError> {
     let key = key(config, None)?;
-    let store = StoreHandle::open(config.store.clone(), key, Clock::system(), Arc::new(Metrics::new()));
+    let options = StoreOptions { beside_another: true, ..config.store.clone() };
+    let store = StoreHandle::open(options, key, Clock::system(), Arc::new(Metrics::new()));
     Ok(store.map_err(StartError::from)?)
 }
 

@@ -210,8 +210,20 @@ impl<'a> Reader<'a> {
 
     /// A secret and the setting that names its file.
     pub(super) fn secret(&mut self, key: Key, file_key: &'static str, credential: &str) -> Option<Secret> {
+        self.secret_where(key, file_key, credential, None, |_| true)
+    }
+
+    /// The same of what may be a secret or not; with a default, which is none.
+    pub(super) fn secret_where(
+        &mut self,
+        key: Key,
+        file_key: &'static str,
+        credential: &str,
+        default: Option<Setting>,
+        is_secret: fn(&str) -> bool,
+    ) -> Option<Secret> {
         let [_, environment, file] = self.written(key);
-        if file.is_some() {
+        if file.as_ref().is_some_and(|setting| setting.raw.as_text().is_none_or(is_secret)) {
             self.problems.extend(must_be_private(&self.file.path, key.path).err());
         }
         let mut setting = file.or(environment);
@@ -232,7 +244,9 @@ impl<'a> Reader<'a> {
                 Err(problem) => self.problems.push(problem),
             }
         }
-        self.effective.push(EffectiveValue::of(key.path, setting.as_ref(), true));
+        let setting = setting.or(default);
+        let hidden = setting.as_ref().is_some_and(|setting| setting.raw.as_text().is_none_or(is_secret));
+        self.effective.push(EffectiveValue::of(key.path, setting.as_ref(), hidden));
         self.effective.push(EffectiveValue::of(file_key, file_setting.as_ref(), false));
         setting.and_then(|setting| self.as_text(key.path, setting.raw)).map(Secret::new)
     }

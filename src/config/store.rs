@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gatewarden_actors::settings::RetentionSettings;
-use gatewarden_actors::store::StoreOptions;
+use gatewarden_actors::store::postgres::address::ServerAddress;
+use gatewarden_actors::store::{Database, StoreOptions};
 
 use super::reader::{Reader, or};
 use super::value::{DEFAULT, Setting};
@@ -64,20 +65,26 @@ fn default_state_dir(reader: &Reader<'_>) -> Option<Setting> {
     Some(Setting::text(format!("{}/.local/state/gatewarden", home.trim_end_matches('/')), "default ($HOME)"))
 }
 
-/// The database; in the state directory, unless a URL names another.
+/// The database; a file in the state directory, unless a URL names another or a server.
 pub(super) fn options(reader: &mut Reader<'_>, state_dir: &Path) -> StoreOptions {
     let default = state_dir.join("gatewarden.db");
-    let url = reader.take("store.url", Some(Setting::text(format!("sqlite://{}", default.display()), DEFAULT)));
-    let url = url.map(|raw| raw.to_string()).filter(|url| !url.is_empty() && reader.is_set("store.url"));
-    let Some(url) = url else { return StoreOptions::at(default) };
-    match url.strip_prefix("sqlite://").filter(|path| path.starts_with('/')) {
-        Some(path) => StoreOptions::at(path),
-        None => {
-            let expected = "must be sqlite:// and an absolute path, such as sqlite:///var/lib/gatewarden/gatewarden.db";
-            reader.wrong("store.url", expected);
-            StoreOptions::at(default)
+    let shown = Setting::text(format!("sqlite://{}", default.display()), DEFAULT);
+    let (key, file_key) = (or("store.url", &[]), "store.url_file");
+    let url = reader.secret_where(key, file_key, "store_url", Some(shown), |url| !url.starts_with("sqlite:"));
+    let Some(url) = url.filter(|_| reader.is_set("store.url")) else { return StoreOptions::at(default) };
+    if ServerAddress::is_meant_by(url.expose()) {
+        match ServerAddress::parse(&url) {
+            Ok(address) => return StoreOptions::of(Database::Server(address)),
+            Err(expected) => reader.wrong("store.url", expected),
         }
+    } else if let Some(path) = url.expose().strip_prefix("sqlite://").filter(|path| path.starts_with('/')) {
+        return StoreOptions::at(path);
+    } else {
+        let expected = "must be sqlite:// and an absolute path, such as sqlite:///var/lib/gatewarden/gatewarden.db, or \
+                        postgres://USER:PASSWORD@HOST/DATABASE";
+        reader.wrong("store.url", expected);
     }
+    StoreOptions::at(default)
 }
 
 pub(super) fn retention(reader: &mut Reader<'_>) -> RetentionSettings {
@@ -92,7 +99,7 @@ pub(super) fn retention(reader: &mut Reader<'_>) -> RetentionSettings {
     RetentionSettings { full, thinned, audit, spawns }
 }
 
-pub(super) fn backups(reader: &mut Reader<'_>) -> BackupSettings {
+pub(super) fn backups(reader: &mut Reader<'_>, store: &StoreOptions) -> BackupSettings {
     let interval = reader.parsed("store.backup_interval", "off", None, |text| {
         if text == "off" {
             return Ok(None);
@@ -100,6 +107,9 @@ pub(super) fn backups(reader: &mut Reader<'_>) -> BackupSettings {
         let interval = units::parse_duration(text).filter(|interval| (HOUR..=366 * DAY).contains(interval));
         interval.map(Some).ok_or_else(|| "must be off, or a duration from 1h to 366d such as 24h".to_owned())
     });
+    if interval.is_some() && store.database.file().is_none() {
+        reader.wrong("store.backup_interval", "must be off where store.url names a PostgreSQL: pg_dump backs that up");
+    }
     BackupSettings { interval, keep: reader.count("store.backup_keep", 7, 1..=1_000) }
 }
 

@@ -53,7 +53,7 @@ fn defaults_are_those_of_the_types_that_use_them() {
     assert_eq!(format!("{:?}", config.http), format!("{:?}", crate::http::settings::HttpSettings::default()));
     assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.state_dir, Path::new("/home/someone/.local/state/gatewarden"));
-    assert_eq!(config.store.path, Path::new("/home/someone/.local/state/gatewarden/gatewarden.db"));
+    assert_eq!(config.store.database.place(), Path::new("/home/someone/.local/state/gatewarden/gatewarden.db"));
     assert_eq!(
         (config.seed.name.as_str(), config.seed.host.as_str(), config.seed.port),
         ("primary", "127.0.0.1", 18789)

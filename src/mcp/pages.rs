@@ -28,6 +28,7 @@ pages! {
     "notifications.md"
     "operations.md"
     "organization.md"
+    "postgresql.md"
     "security.md"
     "sessions.md"
     "templates.md"

@@ -8,6 +8,7 @@ use std::time::Duration;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use gatewarden_core::error::{ErrorCode, Failure};
 
+use crate::postgres::trouble::Trouble;
 use crate::sealing::SealError;
 
 /// What kind of trouble the database is in.
@@ -23,6 +24,16 @@ pub enum Fault {
     Io,
     /// The file's content is damaged.
     Corrupt,
+    /// The server gives no answer, or lets nobody in for the moment.
+    Unreachable,
+    /// The server lets this daemon in no longer.
+    Refused,
+    /// Another gatewarden has the server's database.
+    InUse,
+    /// The server has no space left.
+    ServerFull,
+    /// The server takes no writes.
+    ServerReadOnly,
 }
 
 impl Fault {
@@ -33,6 +44,11 @@ impl Fault {
             Self::ReadOnly => "the database is read-only",
             Self::Io => "the database file cannot be read or written",
             Self::Corrupt => "the database file is damaged",
+            Self::Unreachable => "the database server does not answer",
+            Self::Refused => "the database server refuses this daemon",
+            Self::InUse => "another gatewarden works on the database",
+            Self::ServerFull => "the database server has no space left",
+            Self::ServerReadOnly => "the database server takes no writes",
         }
     }
 
@@ -50,6 +66,25 @@ impl Fault {
                 "Check the state directory and its filesystem; the daemon goes on by itself once they are well."
             }
             Self::Corrupt => "Stop the daemon and restore the database from a backup.",
+            Self::Unreachable => "Look at the server and the way to it; the daemon goes on by itself once it answers.",
+            Self::Refused => "The daemon's log says why. Put it right on the server; the daemon goes on by itself.",
+            Self::InUse => "Stop the other one; the daemon goes on by itself.",
+            Self::ServerFull => "Free some space on the server; the daemon goes on by itself.",
+            Self::ServerReadOnly => {
+                "Make the server the primary again, or name the primary in store.url and restart the daemon."
+            }
+        }
+    }
+}
+
+impl Trouble {
+    /// The same, said of a daemon at work.
+    fn fault(&self) -> Fault {
+        match self {
+            Self::ReadOnly => Fault::ServerReadOnly,
+            Self::InUse(_) => Fault::InUse,
+            Self::Unreachable(_) | Self::Starting(_) | Self::Crowded(_) | Self::Other(_) => Fault::Unreachable,
+            _ => Fault::Refused,
         }
     }
 }
@@ -157,6 +192,19 @@ pub enum StoreError {
          release that wrote them.", columns.join(", ")
     )]
     UnknownSealed { count: usize, columns: Vec<String> },
+    /// A server's database can't be used.
+    #[error("The database {place} cannot be used: {trouble}")]
+    Server { place: String, trouble: Trouble },
+    /// A write was to be committed, and the server gave no answer to that.
+    #[error("the server was lost at the commit ({0}): nobody knows yet whether it is done")]
+    InDoubt(String),
+    /// It is done to files, and the database is a server's.
+    #[error(
+        "The database {} is not a file, and this works on files. A PostgreSQL is backed up and restored with its own tools \
+         (pg_dump, pg_restore); keep a copy of the encryption key apart from the dump. Its key can't be changed yet.",
+        place.display()
+    )]
+    NoFile { place: PathBuf },
     /// The thread that did it has died.
     #[error("It was broken off by a fault of ours, which is in the log. Please report it.")]
     BrokenOff,
@@ -217,6 +265,8 @@ impl StoreError {
             | Self::KeyTooOpen { .. }
             | Self::NoKey { .. }
             | Self::UnknownSealed { .. } => 78,
+            Self::Server { trouble, .. } => trouble.exit_code(),
+            Self::NoFile { .. } => 2,
             _ => 1,
         }
     }
@@ -224,6 +274,8 @@ impl StoreError {
     pub(crate) fn fault(&self) -> Option<Fault> {
         match self {
             Self::Database { fault, .. } => *fault,
+            Self::Server { trouble, .. } => Some(trouble.fault()),
+            Self::InDoubt(_) => Some(Fault::Unreachable),
             _ => None,
         }
     }
@@ -234,10 +286,12 @@ impl StoreError {
             Self::Database { error: DieselError::NotFound | DieselError::RollbackTransaction, .. } => false,
             Self::Database { error: DieselError::DatabaseError(kind, _), fault } => match kind {
                 DatabaseErrorKind::Unknown => *fault != Some(Fault::Locked),
-                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => true,
+                DatabaseErrorKind::ClosedConnection
+                | DatabaseErrorKind::UnableToSendCommand
+                | DatabaseErrorKind::ReadOnlyTransaction => true,
                 _ => false,
             },
-            Self::Database { .. } | Self::Panicked(_) => true,
+            Self::Database { .. } | Self::Panicked(_) | Self::InDoubt(_) => true,
             _ => false,
         }
     }
@@ -246,6 +300,10 @@ impl StoreError {
     pub(crate) fn into_failure(self, what: &'static str) -> Failure {
         match (self.fault(), self) {
             (_, Self::Refused(failure)) => *failure,
+            (_, cause @ Self::InDoubt(_)) => {
+                tracing::warn!(store.job = what, error = %cause, "nobody knows yet whether this is done: {what}");
+                in_doubt(what)
+            }
             (Some(fault), cause) => {
                 tracing::warn!(store.job = what, error = %cause, "could not {what}: {}", fault.sentence());
                 unavailable(format!("Could not {what}: {}", fault.sentence())).with_help(fault.help())
@@ -274,6 +332,12 @@ fn cure_of(error: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => "Make the file system writable, or name another place.",
         _ => "Check that its directory exists, is writable and has free space.",
     }
+}
+
+/// What a caller gets of a write whose end nobody knows.
+pub(crate) fn in_doubt(what: &str) -> Failure {
+    Failure::outcome_unknown(format!("The store began to {what} and has not said in time whether it is done"))
+        .with_retry_after(Duration::from_secs(5))
 }
 
 #[cfg(test)]

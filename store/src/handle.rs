@@ -4,19 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::Connection as _;
 use gatewarden_clock::clock::Clock;
 use gatewarden_core::error::Failure;
 use gatewarden_core::settings::RetentionSettings;
 use tokio::sync::oneshot;
 
+use crate::connection::{Connection, Pool};
+use crate::database::{Database, read_transaction, write_transaction, write_trial};
 use crate::error::StoreError;
 use crate::files::beside;
 use crate::key_file::SealingKey;
 use crate::maintenance::backup::{Backup, make_with};
 use crate::queue::{Queue, StoreMetrics, StoreOptions};
 use crate::sealing::Sealer;
-use crate::sqlite::{self, Connection, Pool};
+use crate::sqlite;
 use crate::startup::{self, Installation};
 
 /// A log that is longer than this is emptied, where no reader is in the way. A burst leaves 16 MiB.
@@ -59,7 +60,7 @@ struct Shared {
     sealer: Arc<Sealer>,
     clock: Clock,
     installation: Installation,
-    path: PathBuf,
+    database: Database,
 }
 
 impl StoreHandle {
@@ -72,12 +73,14 @@ impl StoreHandle {
         clock: Clock,
         metrics: Arc<dyn StoreMetrics>,
     ) -> Result<Self, StoreError> {
-        let (installation, sealer) = startup::prepare(&options, key, clock.wall_ms() / 1000)?;
-        metrics.set_database(&options.path);
+        let (installation, sealer) = startup::prepare(&options, key)?;
+        if let Database::File(path) = &options.database {
+            metrics.set_database(path);
+        }
         let writer = Queue::start(Pool::Writer, &options, clock.clone(), metrics.clone());
         let readers = Queue::start(Pool::Reader, &options, clock.clone(), metrics);
-        let (sealer, path) = (Arc::new(sealer), options.path);
-        Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation, path }) })
+        let (sealer, database) = (Arc::new(sealer), options.database);
+        Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation, database }) })
     }
 
     /// The id of this installation: a uuid fixed at the first start.
@@ -118,7 +121,7 @@ impl StoreHandle {
 
     /// Writes something without meaning, to find out whether a database that could not be written can be again.
     pub async fn try_a_write(&self) -> Result<(), Failure> {
-        self.write("write to the database", |db| Ok(sqlite::write_trial(db.connection)?)).await
+        self.write("write to the database", |db| Ok(write_trial(db.connection)?)).await
     }
 
     /// For the watchdog: whether the writer thread is alive, without touching the database. A locked, full or slow
@@ -134,17 +137,22 @@ impl StoreHandle {
 
     /// Makes the write-ahead log empty where no reader is in the way: for the daemon's stop, after [`Self::flush`].
     pub async fn checkpoint(&self) -> Result<(), Failure> {
+        if self.shared.database.file().is_none() {
+            return Ok(());
+        }
         self.maintain(sqlite::empty_log).await
     }
 
     /// Gives unused space of the database back, in short transactions, and keeps its statistics and its log in order.
+    /// A server does all of that by itself.
     pub async fn tidy(&self) -> Result<(), Failure> {
+        let Some(path) = self.shared.database.file() else { return Ok(()) };
         for _ in 0..MAX_TURNS {
             if self.maintain(sqlite::give_back).await? == 0 {
                 break;
             }
         }
-        let log = std::fs::metadata(beside(&self.shared.path, "-wal")).map_or(0, |metadata| metadata.len());
+        let log = std::fs::metadata(beside(path, "-wal")).map_or(0, |metadata| metadata.len());
         if log > LONG_LOG {
             self.checkpoint().await?;
         }
@@ -164,7 +172,10 @@ impl StoreHandle {
     /// It works on a thread and a connection of its own, since a large database takes longer than any job may. A daemon that
     /// stops meanwhile doesn't wait for it.
     pub async fn back_up(&self, to: PathBuf) -> Result<Backup, StoreError> {
-        let (database, sealer) = (self.shared.path.clone(), self.shared.sealer.clone());
+        let Database::File(database) = self.shared.database.clone() else {
+            return Err(StoreError::NoFile { place: self.shared.database.place() });
+        };
+        let sealer = self.shared.sealer.clone();
         let (reply, answer) = oneshot::channel();
         let place = to.clone();
         std::thread::Builder::new()
@@ -196,15 +207,15 @@ impl StoreHandle {
         outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
     }
 
-    /// One write, all or nothing.
+    /// One write, all or nothing. The job may be done again, from the start, where another write came between.
     pub(crate) async fn write<T, F>(&self, what: &'static str, job: F) -> Result<T, Failure>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Db<'_>) -> Result<T, StoreError> + Send + 'static,
+        F: Fn(&mut Db<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (sealer, now_ms) = (self.shared.sealer.clone(), self.now_ms());
         let work = move |connection: &mut Connection| {
-            sqlite::write_transaction(connection, |connection| job(&mut Db { connection, sealer: &sealer, now_ms }))
+            write_transaction(connection, |connection| job(&mut Db { connection, sealer: &sealer, now_ms }))
         };
         self.shared.writer.run(what, work).await
     }
@@ -217,7 +228,7 @@ impl StoreHandle {
     {
         let (sealer, now_ms) = (self.shared.sealer.clone(), self.now_ms());
         let work = move |connection: &mut Connection| {
-            connection.transaction(|connection| job(&mut Db { connection, sealer: &sealer, now_ms }))
+            read_transaction(connection, |connection| job(&mut Db { connection, sealer: &sealer, now_ms }))
         };
         self.shared.readers.run(what, work).await
     }

@@ -1,23 +1,26 @@
 //! The store: the only place with SQL.
 //!
 //! ```text
-//! StoreHandle --permit--> job --> SyncArbiter, one writer   --> connection (immediate transactions, synchronous=FULL)
-//!                          \----> SyncArbiter, two readers  --> connections (query_only)
+//! StoreHandle --permit--> job --> SyncArbiter, one writer   --> connection (one write at a time, on disk at its commit)
+//!                          \----> SyncArbiter, two readers  --> connections (read-only)
 //! ```
 //!
 //! [`StoreHandle`] is what everybody else holds: typed async methods that answer with a record or a
 //! [`gatewarden_core::error::Failure`]; each stands with its table. A job is a closure over a connection; its type never leaves
 //! this crate. Secrets are sealed on their way into a row with a key that lives outside of the database ([`key_file`]). What is
-//! done to the database as a whole, by commands and not by the daemon's work, is in [`maintenance`]. What only SQLite understands
-//! is in one file.
+//! done to the database as a whole, by commands and not by the daemon's work, is in [`maintenance`]. The database is a file of
+//! SQLite's or a PostgreSQL; what only one of the two understands is in one file each.
 
 pub mod batching;
+mod connection;
+mod database;
 mod error;
 mod files;
 pub mod handle;
 pub mod key_file;
 pub mod maintenance;
 pub mod mission_control;
+pub mod postgres;
 mod queue;
 mod schema;
 mod sealing;
@@ -27,6 +30,7 @@ mod startup;
 mod tables;
 mod thread;
 
+pub use database::Database;
 pub use error::{Fault, StoreError};
 pub use handle::StoreHandle;
 pub use queue::{StoreMetrics, StoreOptions};

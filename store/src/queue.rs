@@ -31,8 +31,9 @@ use gatewarden_core::error::Failure;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::error::{StoreError, unavailable};
-use crate::sqlite::{self, Connection, Pool};
+use crate::connection::{Connection, Pool};
+use crate::database::{Database, changes};
+use crate::error::{StoreError, in_doubt, unavailable};
 use crate::thread::{Activity, Job, Slot, StoreThread, ThreadHealth, WriteFault};
 
 /// Longest wait for admission, whatever the options say.
@@ -45,13 +46,15 @@ const PING_WAIT: Duration = Duration::from_secs(2);
 /// How [`crate::StoreHandle::open`] opens a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// The database file. It and its directory are made where they don't exist (modes 0600 and 0700).
-    pub path: PathBuf,
+    /// A file and its directory are made where they don't exist (modes 0600 and 0700).
+    pub database: Database,
+    /// Whether the database may be looked at while another gatewarden works on it; false. Of a file that goes without saying.
+    pub beside_another: bool,
     /// Reader threads, at least 1; 2.
     pub readers: usize,
     /// Jobs admitted at a time, for the writer and for the readers each; one more waits for `admission_wait`. 1,024.
     pub max_queue: usize,
-    /// How long a statement waits for a lock that another process holds; 3 s. Below `job_deadline`, so that the lock is
+    /// How long a statement waits for a lock that another process holds, and for a server's answer; 3 s. Below `job_deadline`, so that the lock is
     /// what the caller hears of.
     pub busy_timeout: Duration,
     /// How long a caller waits for admission when the queue is full; 1 s, at most 2 s.
@@ -65,8 +68,14 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// The defaults, for a database at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self::of(Database::File(path.into()))
+    }
+
+    /// The defaults.
+    pub fn of(database: Database) -> Self {
         Self {
-            path: path.into(),
+            database,
+            beside_another: false,
             readers: 2,
             max_queue: 1024,
             busy_timeout: Duration::from_secs(3),
@@ -79,7 +88,7 @@ impl StoreOptions {
 
 /// What the store tells of its work, for whoever counts it. Must not block.
 pub trait StoreMetrics: std::fmt::Debug + Send + Sync {
-    /// Where the database is; once, when it is opened.
+    /// Where the database's file is, where it is one; once, when it is opened.
     fn set_database(&self, path: &Path);
 
     /// So many jobs are admitted and not finished on the threads of `writer` or `reader`.
@@ -145,11 +154,11 @@ impl Queue {
         let healths: Arc<[Arc<ThreadHealth>]> = (0..threads).map(|_| Arc::new(ThreadHealth::new(base))).collect();
         let address = {
             let (healths, clock, next) = (healths.clone(), clock.clone(), AtomicUsize::new(0));
-            let (path, busy_timeout) = (options.path.clone(), options.busy_timeout);
+            let (database, busy_timeout) = (options.database.clone(), options.busy_timeout);
             SyncArbiter::start(threads, move || {
                 let turn = next.fetch_add(1, Ordering::Relaxed);
                 let health = healths.get(turn).cloned().unwrap_or_else(|| Arc::new(ThreadHealth::new(base)));
-                StoreThread::new(Slot::new(path.clone(), busy_timeout, pool), health, clock.clone())
+                StoreThread::new(Slot::new(database.clone(), busy_timeout, pool), health, clock.clone())
             })
         };
         let capacity = options.max_queue.clamp(1, Semaphore::MAX_PERMITS);
@@ -200,9 +209,9 @@ impl Queue {
             let doubted = is_writer && last_fault.get().is_some();
             let mut changed = false;
             let outcome = slot.run(|connection| {
-                let before = doubted.then(|| sqlite::changes(connection));
+                let before = doubted.then(|| changes(connection));
                 let done = job(connection)?;
-                changed = before.is_some_and(|before| before != sqlite::changes(connection));
+                changed = before.is_some_and(|before| before != changes(connection));
                 Ok(done)
             });
             metrics.observe_store_job(pool, clock.now().saturating_duration_since(began), outcome.is_ok());
@@ -326,11 +335,6 @@ impl Queue {
         tracing::error!("{message}");
         unavailable(message)
     }
-}
-
-fn in_doubt(what: &str) -> Failure {
-    Failure::outcome_unknown(format!("The store began to {what} and has not said in time whether it is done"))
-        .with_retry_after(Duration::from_secs(5))
 }
 
 #[cfg(test)]

@@ -1,21 +1,15 @@
 //! Everything that only SQLite understands: how a connection is set up, checks, copies, unused space, and what its errors mean.
-//! The tables are written with diesel's query builder, so that another database needs a file like this one and no more.
 
 use std::path::Path;
 use std::time::Duration;
 
 use diesel::connection::{Connection as _, SimpleConnection as _};
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Nullable, Text};
 
+use crate::connection::{Connection, Pool};
 use crate::error::{Fault, StoreError};
 use crate::files::{beside, directory_of, make_private, sync_directory, sync_file};
-
-/// A connection to the database.
-pub(crate) type Connection = SqliteConnection;
-/// The kind of database that queries are built for.
-pub(crate) type Backend = diesel::sqlite::Sqlite;
 
 /// The first bytes of every database.
 pub(crate) const HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -26,23 +20,6 @@ const PAGES_KEPT: i64 = 1_024;
 const PAGES_A_TURN: i64 = 512;
 /// How `PRAGMA auto_vacuum` says that pages are given back when somebody asks.
 const INCREMENTAL: i64 = 2;
-
-/// What a connection, a thread or a queue is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pool {
-    Writer,
-    Reader,
-}
-
-impl Pool {
-    /// The metric's label.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Writer => "writer",
-            Self::Reader => "reader",
-        }
-    }
-}
 
 /// Opens an existing database with nothing but the lock timeout set: it must come first, as the other settings wait for
 /// locks too. Never makes a file.
@@ -75,7 +52,7 @@ pub(crate) fn open_to_copy(path: &Path, busy_timeout: Duration) -> Result<Connec
 }
 
 fn establish(uri: &str, busy_timeout: Duration) -> Result<Connection, StoreError> {
-    let mut connection = Connection::establish(uri)?;
+    let mut connection = Connection::Sqlite(SqliteConnection::establish(uri)?);
     connection.batch_execute(&format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis()))?;
     Ok(connection)
 }
@@ -114,29 +91,9 @@ pub(crate) fn uri_path(path: &Path) -> String {
     uri
 }
 
-/// A transaction that takes the write lock first, so that it can't lose against another one half-way.
-pub(crate) fn write_transaction<T>(
-    connection: &mut Connection,
-    work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    connection.immediate_transaction(work)
-}
-
-impl From<DieselError> for StoreError {
-    fn from(error: DieselError) -> Self {
-        Self::Database { fault: fault_in(&error.to_string()), error }
-    }
-}
-
-impl From<diesel::ConnectionError> for StoreError {
-    fn from(error: diesel::ConnectionError) -> Self {
-        DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(error.to_string())).into()
-    }
-}
-
 /// What kind of trouble the database is in. SQLite's extended codes don't get through diesel; these texts are those of
 /// `sqlite3_errstr`, unchanged for many years.
-fn fault_in(words: &str) -> Option<Fault> {
+pub(crate) fn fault_in(words: &str) -> Option<Fault> {
     const TEXTS: [(&str, Fault); 11] = [
         ("database is locked", Fault::Locked),
         ("table is locked", Fault::Locked),
@@ -151,14 +108,6 @@ fn fault_in(words: &str) -> Option<Fault> {
         ("not a database", Fault::Corrupt),
     ];
     TEXTS.iter().find(|(text, _)| words.contains(text)).map(|(_, fault)| *fault)
-}
-
-/// Whether the error says that a value which must be unique is there already: the column as `table.column`.
-pub(crate) fn is_taken(error: &DieselError, column: &str) -> bool {
-    match error {
-        DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info) => info.message().contains(column),
-        _ => false,
-    }
 }
 
 #[derive(QueryableByName)]

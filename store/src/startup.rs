@@ -11,25 +11,24 @@
 //!
 //! Whatever was made by a failed start (an empty database file) is removed again. Maintenance looks at databases in the same way.
 
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use diesel::migration::MigrationSource;
 use diesel::prelude::*;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+use crate::connection::{Connection, Pool, on_either};
+use crate::database::{Database, known_migrations, migrate, tables, write_transaction};
 use crate::error::StoreError;
 use crate::files::{Unfinished, beside, directory_of};
 use crate::key_file::{SealingKey, promote_next};
+use crate::postgres;
 use crate::queue::StoreOptions;
 use crate::schema::meta;
 use crate::sealing::{Place, SealError, Sealer};
-use crate::sqlite::{self, Backend, Connection, HEADER, Pool};
-
-/// All migrations, compiled in.
-pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
+use crate::sqlite::{self, HEADER};
 
 /// Up to this size the quick check is done at each start: some milliseconds (it reads 250 to 500 MiB a second).
 const ALWAYS_CHECKED: u64 = 4 * 1024 * 1024;
@@ -59,38 +58,25 @@ pub(crate) struct Installation {
 }
 
 /// Checks, migrates and seals; answers what is fixed at the first start, and what seals with the right key.
-pub(crate) fn prepare(
-    options: &StoreOptions,
-    key: SealingKey,
-    now_s: i64,
-) -> Result<(Installation, Sealer), StoreError> {
-    let file = DatabaseFile::find_or_make(&options.path)?;
-    let prepared = open(options, &file, key, now_s).map_err(|error| error.of(&options.path));
+pub(crate) fn prepare(options: &StoreOptions, key: SealingKey) -> Result<(Installation, Sealer), StoreError> {
+    let path = match &options.database {
+        Database::File(path) => path,
+        Database::Server(address) => return postgres::start::prepare(options, address, key),
+    };
+    let file = DatabaseFile::find_or_make(path)?;
+    let prepared = open(options, &file, key).map_err(|error| error.of(path));
     if prepared.is_err() {
         file.remove_if_made();
     }
     prepared
 }
 
-fn open(
-    options: &StoreOptions,
-    file: &DatabaseFile,
-    key: SealingKey,
-    now_s: i64,
-) -> Result<(Installation, Sealer), StoreError> {
-    let path = &options.path;
+fn open(options: &StoreOptions, file: &DatabaseFile, key: SealingKey) -> Result<(Installation, Sealer), StoreError> {
+    let path = &file.path;
     let mut connection = sqlite::open_plain(path, options.busy_timeout)?;
     check_pages(&mut connection, file)?;
     let schema = schema(&mut connection, path)?;
-    let next = key.next().map(|next| next.path().to_path_buf());
-    let (mut key, sealer) = match canary(&mut connection)? {
-        Some(canary) => take_right_key(key, &canary, path)?,
-        None => {
-            let sealer = Sealer::new(key.bytes());
-            (key, sealer)
-        }
-    };
-    let leftover_key = next.filter(|next| next != key.path());
+    let (key, sealer, leftover_key) = choose_key(&mut connection, key, path)?;
     if schema.applied.is_empty() {
         // Before its first table, or never.
         sqlite::let_shrink(&mut connection)?;
@@ -99,22 +85,14 @@ fn open(
         keep_copy(&mut connection, path)?;
     }
     sqlite::configure(&mut connection, Pool::Writer)?;
-    let installation = sqlite::write_transaction(&mut connection, |connection| {
-        connection.run_pending_migrations(MIGRATIONS).map_err(|error| StoreError::NotWritable {
+    let key = RefCell::new(key);
+    let installation = write_transaction(&mut connection, |connection| {
+        migrate(connection).map_err(|error| StoreError::NotWritable {
             path: path.clone(),
             detail: format!("migrating it failed: {error}"),
         })?;
-        if setting(connection, CANARY)?.is_none() {
-            // The key is on disk before the first row is sealed with it.
-            key.write_if_new()?;
-            let canary = sealer
-                .seal(CANARY_PLACE, CANARY_TEXT)
-                .map_err(|error| StoreError::Sealed { what: "its canary cannot be sealed", error })?;
-            set(connection, CANARY, &canary)?;
-            tracing::info!(store.path = %path.display(), created_at = now_s, "made a new database");
-        }
-        let id = fixed_id(connection, INSTALLATION_ID)?;
-        Ok(Installation { id, organization_id: fixed_id(connection, ORGANIZATION_ID)?, leftover_key })
+        seal_if_new(connection, &mut key.borrow_mut(), &sealer, path)?;
+        installation(connection, leftover_key.clone())
     })?;
     // Databases of early releases can't give unused space back. Small ones are written anew once; for a large one that would
     // make the start long, and a restored backup does it as well.
@@ -125,6 +103,53 @@ fn open(
         }
     }
     Ok((installation, sealer))
+}
+
+/// The key that opens what is there, what it seals with, and the file of one that opens nothing.
+pub(crate) fn choose_key(
+    connection: &mut Connection,
+    key: SealingKey,
+    place: &Path,
+) -> Result<(SealingKey, Sealer, Option<PathBuf>), StoreError> {
+    let next = key.next().map(|next| next.path().to_path_buf());
+    let (key, sealer) = match canary(connection)? {
+        Some(canary) => take_right_key(key, &canary, place)?,
+        None => {
+            let sealer = Sealer::new(key.bytes());
+            (key, sealer)
+        }
+    };
+    let leftover = next.filter(|next| next != key.path());
+    Ok((key, sealer, leftover))
+}
+
+/// Seals a database that never was.
+pub(crate) fn seal_if_new(
+    connection: &mut Connection,
+    key: &mut SealingKey,
+    sealer: &Sealer,
+    place: &Path,
+) -> Result<(), StoreError> {
+    if setting(connection, CANARY)?.is_some() {
+        return Ok(());
+    }
+    // The key is on disk before the first row is sealed with it.
+    key.write_if_new()?;
+    let canary = sealer
+        .seal(CANARY_PLACE, CANARY_TEXT)
+        .map_err(|error| StoreError::Sealed { what: "its canary cannot be sealed", error })?;
+    set(connection, CANARY, &canary)?;
+    tracing::info!(store.path = %place.display(), "made a new database");
+    Ok(())
+}
+
+/// What is fixed at the first start.
+pub(crate) fn installation(
+    connection: &mut Connection,
+    leftover_key: Option<PathBuf>,
+) -> Result<Installation, StoreError> {
+    let id = fixed_id(connection, INSTALLATION_ID)?;
+    Ok(Installation { id, organization_id: fixed_id(connection, ORGANIZATION_ID)?, leftover_key })
 }
 
 /// The check reads every page, so large files are checked only after an unclean stop, and very large ones never.
@@ -173,12 +198,11 @@ pub(crate) fn setting(connection: &mut Connection, name: &str) -> QueryResult<Op
 }
 
 pub(crate) fn set(connection: &mut Connection, name: &str, value: &str) -> QueryResult<()> {
-    diesel::insert_into(meta::table)
-        .values((meta::name.eq(name), meta::value.eq(value)))
-        .on_conflict(meta::name)
-        .do_update()
-        .set(meta::value.eq(value))
-        .execute(connection)?;
+    let row = (meta::name.eq(name), meta::value.eq(value));
+    on_either!(connection, |inner| {
+        let added = diesel::insert_into(meta::table).values(row).on_conflict(meta::name);
+        added.do_update().set(meta::value.eq(value)).execute(inner)
+    })?;
     Ok(())
 }
 
@@ -232,12 +256,9 @@ pub(crate) struct Schema {
 
 /// How far the schema is; an error for tables of another program or of a newer release.
 pub(crate) fn schema(connection: &mut Connection, path: &Path) -> Result<Schema, StoreError> {
-    let known: Vec<String> = MigrationSource::<Backend>::migrations(&MIGRATIONS)
-        .map_err(|error| StoreError::NotWritable { path: path.to_path_buf(), detail: error.to_string() })?
-        .iter()
-        .map(|migration| migration.name().version().to_string())
-        .collect();
-    let tables = sqlite::tables(connection)?;
+    let known =
+        known_migrations(connection).map_err(|detail| StoreError::NotWritable { path: path.to_path_buf(), detail })?;
+    let tables = tables(connection)?;
     if tables.is_empty() {
         return Ok(Schema { applied: Vec::new(), pending: known.len() });
     }
@@ -255,7 +276,7 @@ pub(crate) fn schema(connection: &mut Connection, path: &Path) -> Result<Schema,
 
 /// The canary; none in a database that was never sealed.
 pub(crate) fn canary(connection: &mut Connection) -> Result<Option<String>, StoreError> {
-    if !sqlite::tables(connection)?.iter().any(|table| table == CANARY_PLACE.table) {
+    if !tables(connection)?.iter().any(|table| table == CANARY_PLACE.table) {
         return Ok(None);
     }
     Ok(setting(connection, CANARY)?)

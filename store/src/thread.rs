@@ -2,19 +2,18 @@
 //! it is alive and whether it can write.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use gatewarden_clock::clock::Clock;
 use gatewarden_core::error::Failure;
 
+use crate::connection::{Connection, Pool};
+use crate::database::{Database, in_transaction};
 use crate::error::{Fault, StoreError};
-use crate::sqlite::{self, Connection, Pool};
 
 /// A job: gets the thread's connection slot and sends its own answer.
 pub(crate) struct Job(pub(crate) Box<dyn FnOnce(&mut Slot) + Send>);
@@ -25,15 +24,15 @@ impl Message for Job {
 
 /// The place of the connection: opened at the first job, and again after whatever spoiled it.
 pub(crate) struct Slot {
-    path: PathBuf,
+    database: Database,
     busy_timeout: Duration,
     pool: Pool,
     connection: Option<Connection>,
 }
 
 impl Slot {
-    pub(crate) fn new(path: PathBuf, busy_timeout: Duration, pool: Pool) -> Self {
-        Self { path, busy_timeout, pool, connection: None }
+    pub(crate) fn new(database: Database, busy_timeout: Duration, pool: Pool) -> Self {
+        Self { database, busy_timeout, pool, connection: None }
     }
 
     /// Runs one job to its answer. A panic ends here.
@@ -44,10 +43,11 @@ impl Slot {
         // Taken out for the time of the job: a panic drops the connection with whatever state it is in.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => sqlite::open(&self.path, self.busy_timeout, self.pool)?,
+            None => self.database.open(self.busy_timeout, self.pool)?,
         };
         let ran = catch_unwind(AssertUnwindSafe(move || {
             let outcome = job(&mut connection);
+            // Between jobs no transaction may be open.
             let spoiled = outcome.as_ref().is_err_and(StoreError::spoils_connection) || in_transaction(&mut connection);
             (outcome, (!spoiled).then_some(connection))
         }));
@@ -63,11 +63,6 @@ impl Slot {
             }
         }
     }
-}
-
-/// Between jobs no transaction may be open; a failed rollback leaves one.
-fn in_transaction(connection: &mut Connection) -> bool {
-    !matches!(AnsiTransactionManager::transaction_manager_status_mut(connection).transaction_depth(), Ok(None))
 }
 
 /// The actor on a `SyncArbiter`'s thread.

@@ -88,6 +88,8 @@ mod organization;
 #[cfg(test)]
 mod passwords;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod registration;

@@ -44,7 +44,7 @@ pub(super) async fn find(
 async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
     // Nothing must be made by looking.
     let key_is_there = config.credentials_dir.is_some() || config.state_dir.join(KEY_FILE_NAME).is_file();
-    if !key_is_there || !config.store.path.is_file() {
+    if !key_is_there || config.store.database.file().is_some_and(|file| !file.is_file()) {
         return None;
     }
     let store = open_store(config).ok()?;

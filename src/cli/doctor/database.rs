@@ -1,7 +1,8 @@
 //! The database and its key.
 
-use gatewarden_actors::store::StoreError;
 use gatewarden_actors::store::maintenance::backup::{Inspection, inspect};
+use gatewarden_actors::store::postgres::inspection::{self, ServerInspection};
+use gatewarden_actors::store::{Database, StoreError};
 
 use super::DoctorArgs;
 use crate::cli::findings::Report;
@@ -18,7 +19,6 @@ const MUCH_FREE: u64 = 64 * MIB;
 
 /// Gateways that it holds.
 pub(super) fn look(report: &mut Report, config: &Config, args: &DoctorArgs, running: bool) -> u64 {
-    let path = &config.store.path;
     let key = match key(config, args.key.as_deref()) {
         Ok(key) => Some(key),
         Err(error) => {
@@ -28,7 +28,24 @@ pub(super) fn look(report: &mut Report, config: &Config, args: &DoctorArgs, runn
     };
     let key_source = key.as_ref().map(|key| key.path().display().to_string()).unwrap_or_default();
     let is_missing = key.as_ref().is_some_and(|key| key.is_missing());
-    match inspect(path, key.filter(|key| !key.is_missing()), args.deep) {
+    let tried = key.filter(|key| !key.is_missing());
+    let path = match &config.store.database {
+        Database::File(path) => path,
+        Database::Server(address) => {
+            return match inspection::inspect(&config.store, address, tried) {
+                Ok(seen) => {
+                    server(report, config, &seen);
+                    judge_key(report, &key_source, seen.key.as_ref(), is_missing && seen.sealed, is_missing && running);
+                    seen.gateways
+                }
+                Err(error) => {
+                    report.problem(AREA, error.to_string(), "as the sentence says");
+                    0
+                }
+            };
+        }
+    };
+    match inspect(path, tried, args.deep) {
         Err(StoreError::NoDatabase { .. }) => {
             report.note(AREA, format!("there is none at {}; the first start makes it", path.display()), "");
             0
@@ -43,32 +60,73 @@ pub(super) fn look(report: &mut Report, config: &Config, args: &DoctorArgs, runn
         }
         Ok(seen) => {
             pages(report, config, &seen, args.deep);
-            match &seen.key {
-                Some(Ok(())) => report.fine("encryption key", format!("{key_source} opens the database")),
-                Some(Err(error)) => report.problem(
-                    "encryption key",
-                    error.to_string(),
-                    "put the right key there; where the service gets it as a credential, name that file with --key FILE to check it",
-                ),
-                None if is_missing && running => report.note(
-                    "encryption key",
-                    format!("none at {key_source}; the running daemon must have it as a credential"),
-                    "name the file that the credential is made of with --key FILE to check it",
-                ),
-                None if is_missing && seen.sealed => report.problem(
-                    "encryption key",
-                    format!("there is none at {key_source}, and the database is sealed with one"),
-                    "put it back from its copy; where the service gets it as a credential, name that file with --key FILE to check it",
-                ),
-                None => {}
-            }
+            judge_key(report, &key_source, seen.key.as_ref(), is_missing && seen.sealed, is_missing && running);
             seen.gateways
         }
     }
 }
 
+/// `running`: there is none, and a daemon runs all the same.
+fn judge_key(
+    report: &mut Report,
+    source: &str,
+    tried: Option<&Result<(), StoreError>>,
+    is_lacking: bool,
+    running: bool,
+) {
+    const AREA: &str = "encryption key";
+    match tried {
+        Some(Ok(())) => report.fine(AREA, format!("{source} opens the database")),
+        Some(Err(error)) => report.problem(
+            AREA,
+            error.to_string(),
+            "put the right key there; where the service gets it as a credential, name that file with --key FILE to check it",
+        ),
+        None if running => report.note(
+            AREA,
+            format!("none at {source}; the running daemon must have it as a credential"),
+            "name the file that the credential is made of with --key FILE to check it",
+        ),
+        None if is_lacking => report.problem(
+            AREA,
+            format!("there is none at {source}, and the database is sealed with one"),
+            "put it back from its copy; where the service gets it as a credential, name that file with --key FILE to check it",
+        ),
+        None => {}
+    }
+}
+
+fn server(report: &mut Report, config: &Config, seen: &ServerInspection) {
+    let place = config.store.database.place();
+    let how = if seen.protected { "TLS" } else { "no TLS" };
+    let text = format!(
+        "{}: PostgreSQL {}, {how}, {}, {}",
+        place.display(),
+        seen.version,
+        size(seen.bytes),
+        counted(seen.gateways, "gateway")
+    );
+    report.fine(AREA, text);
+    if !seen.unsafe_settings.is_empty() {
+        report.problem(
+            AREA,
+            format!("the server runs with {}", seen.unsafe_settings.join(" and ")),
+            "switch it on: a crash of the server's machine may cost what was acknowledged, or all of the database",
+        );
+    }
+    pending(report, seen.pending, "make a dump of it before");
+}
+
+fn pending(report: &mut Report, pending: usize, before: &str) {
+    if pending > 0 {
+        let count = counted(u64::try_from(pending).unwrap_or(0), "migration");
+        report.note(AREA, format!("{count} to be made by the next start, {before}"), "");
+    }
+}
+
 fn pages(report: &mut Report, config: &Config, seen: &Inspection, deep: bool) {
-    let path = config.store.path.display();
+    let place = config.store.database.place();
+    let path = place.display();
     if seen.damage.is_empty() {
         let how = if deep { "every page and index" } else { "every page" };
         report.fine(
@@ -82,13 +140,7 @@ fn pages(report: &mut Report, config: &Config, seen: &Inspection, deep: bool) {
             "stop the daemon, keep a copy of the file, then `gatewarden restore FILE` with the newest backup; look at the disk too",
         );
     }
-    if seen.pending > 0 {
-        let text = format!(
-            "{} to be made by the next start, after a copy of it was made",
-            counted(u64::try_from(seen.pending).unwrap_or(0), "migration")
-        );
-        report.note(AREA, text, "");
-    }
+    pending(report, seen.pending, "after a copy of it was made");
     if seen.log_bytes > LONG_LOG {
         report.problem(
             AREA,

@@ -22,7 +22,7 @@ const BESIDE_GATEWAYS: u64 = 512;
 
 /// Free space where the database is.
 pub(super) fn disk(report: &mut Report, config: &Config) {
-    let database = std::fs::metadata(&config.store.path).map_or(0, |metadata| metadata.len());
+    let database = std::fs::metadata(config.store.database.place()).map_or(0, |metadata| metadata.len());
     let Some(place) = first_that_exists(&config.state_dir) else { return };
     match rustix::fs::statvfs(&place) {
         Ok(seen) => {
@@ -58,7 +58,7 @@ fn judge_disk(free: u64, database: u64) -> Finding {
 
 /// Whether the time can be right.
 pub(super) fn clock(report: &mut Report, config: &Config, now_ms: i64) {
-    let written = std::fs::metadata(&config.store.path).and_then(|metadata| metadata.modified()).ok();
+    let written = std::fs::metadata(config.store.database.place()).and_then(|metadata| metadata.modified()).ok();
     let written_s =
         written.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).and_then(|since| i64::try_from(since.as_secs()).ok());
     let synchronized = Path::new("/run/systemd/timesync/synchronized").exists();

@@ -92,7 +92,7 @@ pub(super) fn leftovers(report: &mut Report, config: &Config, now_ms: i64) {
             report.note("backups", format!("the newest in {} is {} days old", dir.display(), age / 86_400), cure);
         }
         Some(_) => report.fine("backups", format!("there is a recent one in {}", dir.display())),
-        None if config.store.path.exists() => {
+        None if config.store.database.file().is_some_and(Path::exists) => {
             report.note("backups", format!("none in {}; there may be some elsewhere", dir.display()), cure);
         }
         None => {}

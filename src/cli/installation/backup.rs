@@ -6,7 +6,7 @@ use clap::Args;
 use gatewarden_actors::store::maintenance::backup::{Wanted, make};
 use serde_json::json;
 
-use super::{Done, InstallationArgs, key, stamp};
+use super::{Done, InstallationArgs, file, key, stamp};
 use crate::app::backups;
 use crate::cli::EXIT_CONFIG;
 use crate::cli::error::CliError;
@@ -34,7 +34,7 @@ pub(in crate::cli) fn back_up(args: &BackupArgs) -> u8 {
 }
 
 fn make_backup(args: &BackupArgs, config: &Config) -> Result<Done, CliError> {
-    let named = args.key.as_deref();
+    let (database, named) = (file(config)?, args.key.as_deref());
     let found = key(config, named)?;
     let source = found.path().display().to_string();
     let found = (!found.is_missing()).then_some(found);
@@ -46,7 +46,7 @@ fn make_backup(args: &BackupArgs, config: &Config) -> Result<Done, CliError> {
         return Err(CliError::coded(EXIT_CONFIG, sentence));
     }
     let to = target(args.to.as_deref(), config)?;
-    let backup = make(Wanted { database: &config.store.path, to: &to, key: found, with_key: args.with_key })?;
+    let backup = make(Wanted { database, to: &to, key: found, with_key: args.with_key })?;
     let contents = &backup.contents;
     let mut lines = vec![format!(
         "backup  {} ({}, {}), checked page by page",
@@ -92,7 +92,7 @@ fn target(named: Option<&Path>, config: &Config) -> Result<PathBuf, CliError> {
     match named {
         None => {
             let dir = backups::directory(&config.state_dir);
-            if !config.store.path.exists() {
+            if !config.store.database.place().exists() {
                 // Says so itself, without making anything.
                 return Ok(free_place(&dir, &stamp));
             }

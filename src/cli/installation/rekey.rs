@@ -8,7 +8,7 @@ use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::maintenance::rekey::{self, Rekey};
 use serde_json::json;
 
-use super::{Done, InstallationArgs, claim, key, stamp};
+use super::{Done, InstallationArgs, claim, file, key, stamp};
 use crate::app::StartError;
 use crate::cli::EXIT_CONFIG;
 use crate::cli::error::CliError;
@@ -33,6 +33,7 @@ pub(in crate::cli) fn rekey(args: &RekeyArgs) -> u8 {
 }
 
 fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
+    let database = file(config)?;
     let old = key(config, args.key.as_deref())?;
     let old_source = old.path().display().to_string();
     if !old.is_of(&config.state_dir) && args.new_key.is_none() {
@@ -43,9 +44,9 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
         );
         return Err(CliError::coded(EXIT_CONFIG, sentence));
     }
-    if !config.store.path.exists() {
+    if !database.exists() {
         // Before a state directory is made for nothing.
-        return Err(StoreError::NoDatabase { path: config.store.path.clone() }.into());
+        return Err(StoreError::NoDatabase { path: database.to_owned() }.into());
     }
     let new = match &args.new_key {
         Some(file) => SealingKey::from_file(file),
@@ -54,10 +55,8 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
     let new = new.map_err(StartError::from)?;
     let claimed = claim(config)?;
     let stamp = stamp();
-    let done =
-        rekey::rekey(Rekey { state_dir: claimed.path(), database: &config.store.path, old, new, stamp: &stamp })?;
-    let mut lines =
-        vec![format!("rekeyed  {} sealed anew in {}", counted(done.count, "secret"), config.store.path.display())];
+    let done = rekey::rekey(Rekey { state_dir: claimed.path(), database, old, new, stamp: &stamp })?;
+    let mut lines = vec![format!("rekeyed  {} sealed anew in {}", counted(done.count, "secret"), database.display())];
     if let Some(kept) = &done.kept {
         lines.push(format!(
             "kept     the old key as {}: backups made before open with it alone. Delete it when you need none of them",

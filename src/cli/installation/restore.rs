@@ -8,7 +8,7 @@ use gatewarden_actors::store::maintenance::backup::KEY_SUFFIX;
 use gatewarden_actors::store::maintenance::restore::{self, Restore};
 use serde_json::json;
 
-use super::{Done, InstallationArgs, claim, key, stamp};
+use super::{Done, InstallationArgs, claim, file, key, stamp};
 use crate::cli::EXIT_CONFIG;
 use crate::cli::error::CliError;
 use crate::cli::output::{counted, size};
@@ -32,6 +32,7 @@ pub(in crate::cli) fn restore(args: &RestoreArgs) -> u8 {
 }
 
 fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
+    let database = file(config)?;
     if !args.from.is_file() {
         let sentence = format!("There is no file {}. Nothing was changed.", args.from.display());
         return Err(CliError::new(sentence));
@@ -53,7 +54,7 @@ fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
     let stamp = stamp();
     let done = restore::restore(Restore {
         state_dir: claimed.path(),
-        database: &config.store.path,
+        database,
         from: &args.from,
         key: wanted,
         install_key: named.is_some() && !from_credential,
@@ -62,7 +63,7 @@ fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
     .map_err(|error| with_hint(error, &args.from, named))?;
     let mut lines = vec![format!(
         "restored  {} from {} ({}, {})",
-        config.store.path.display(),
+        database.display(),
         args.from.display(),
         size(done.contents.bytes),
         counted(done.contents.gateways, "gateway")
@@ -73,7 +74,7 @@ fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
     lines.extend(done.kept.iter().map(|path| format!("kept      {}", path.display())));
     lines.push("Start the daemon as before. Delete what was kept once all is well.".to_owned());
     let json = json!({ "restored": {
-        "path": config.store.path.display().to_string(),
+        "path": database.display().to_string(),
         "from": args.from.display().to_string(),
         "gateways": done.contents.gateways,
         "schema": done.contents.schema,

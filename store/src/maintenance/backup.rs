@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use diesel::prelude::*;
 
 use super::{LOCK_WAIT, SHORT_LOCK_WAIT};
+use crate::connection::Connection;
+use crate::database::tables;
 use crate::error::StoreError;
 use crate::files::{Unfinished, beside};
 use crate::key_file::SealingKey;
 use crate::schema::gateways;
 use crate::sealing::Sealer;
-use crate::sqlite::{self, Connection};
+use crate::sqlite;
 use crate::startup::{self, canary, right_key};
 
 /// What stands behind the name of a backup that holds the key belonging to it.
@@ -185,7 +187,7 @@ pub fn inspect(database: &Path, key: Option<SealingKey>, deep: bool) -> Result<I
 
 /// How many gateways are registered; none where their table isn't there yet.
 fn count_gateways(connection: &mut Connection) -> Result<u64, StoreError> {
-    if !sqlite::tables(connection)?.iter().any(|table| table == "gateways") {
+    if !tables(connection)?.iter().any(|table| table == "gateways") {
         return Ok(0);
     }
     let count: i64 = gateways::table.count().get_result(connection)?;

@@ -10,11 +10,13 @@
 use std::path::{Path, PathBuf};
 
 use super::LOCK_WAIT;
+use crate::connection::{Connection, Pool};
+use crate::database::write_transaction;
 use crate::error::StoreError;
 use crate::files::{beside, directory_of, give_to_owner_of_place, keep_as, remove_if_there, sync_directory};
 use crate::key_file::{KEY_FILE_NAME, NEXT_KEY_FILE_NAME, SealingKey, promote_next};
 use crate::sealing::{Place, Sealer};
-use crate::sqlite::{self, Connection, Pool, TextColumn};
+use crate::sqlite::{self, TextColumn};
 use crate::startup::{self, CANARY, CANARY_PLACE};
 
 /// Rows read at a time.
@@ -198,7 +200,7 @@ impl<'a> Rekeying<'a> {
         let (old, new) = (&self.old, Sealer::new(self.new.bytes()));
         let reseal = || {
             let mut connection = sqlite::open(self.database, LOCK_WAIT, Pool::Writer)?;
-            sqlite::write_transaction(&mut connection, |connection| reseal(connection, old, &new))
+            write_transaction(&mut connection, |connection| reseal(connection, old, &new))
         };
         self.resealed = reseal().map_err(|error| error.of(self.database))?;
         Ok(())

@@ -18,7 +18,7 @@ pub(super) struct Stopped {
 impl Stopped {
     /// One with gateways of these names.
     pub(super) async fn with(names: &[&str]) -> Self {
-        let scratch = Scratch::open();
+        let scratch = Scratch::in_file();
         for name in names {
             scratch.store.create_gateway(new_gateway(name)).await.unwrap();
         }
@@ -29,7 +29,7 @@ impl Stopped {
 
     pub(super) async fn of(scratch: Scratch) -> Self {
         scratch.store.checkpoint().await.unwrap();
-        let Scratch { dir, store } = scratch;
+        let Scratch { dir, store, .. } = scratch;
         end(store).await;
         Self { dir }
     }

@@ -3,14 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use diesel::Connection as _;
 use diesel::prelude::*;
 
+use crate::connection::Connection as Either;
 use crate::error::StoreError;
 use crate::key_file::KEY_FILE_NAME;
 use crate::tests::{Scratch, new_gateway, open_in};
 
 fn execute(scratch: &Scratch, query: &str) {
-    diesel::sql_query(query).execute(&mut scratch.outsider()).unwrap();
+    scratch.execute(query).unwrap();
 }
 
 /// Ends the store but keeps its directory.
@@ -35,7 +37,7 @@ async fn a_first_start_makes_a_private_database_and_key() {
 
 #[actix::test]
 async fn a_second_start_finds_the_same_installation() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     let id = scratch.store.installation_id().to_owned();
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
     let scratch = scratch.reopen().await;
@@ -45,7 +47,7 @@ async fn a_second_start_finds_the_same_installation() {
 
 #[actix::test]
 async fn a_database_that_others_can_read_is_narrowed() {
-    let dir = end(Scratch::open()).await;
+    let dir = end(Scratch::in_file()).await;
     let path = dir.path().join("gatewarden.db");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     open_in(dir.path(), |_| {}).unwrap();
@@ -54,7 +56,7 @@ async fn a_database_that_others_can_read_is_narrowed() {
 
 #[actix::test]
 async fn a_wrong_key_is_told_and_nothing_is_changed() {
-    let dir = end(Scratch::open()).await;
+    let dir = end(Scratch::in_file()).await;
     let key_path = dir.path().join(KEY_FILE_NAME);
     let key = fs::read(&key_path).unwrap();
     fs::write(&key_path, [1_u8; 32]).unwrap();
@@ -70,7 +72,7 @@ async fn a_wrong_key_is_told_and_nothing_is_changed() {
 
 #[actix::test]
 async fn a_missing_key_is_told_and_no_new_one_is_made() {
-    let dir = end(Scratch::open()).await;
+    let dir = end(Scratch::in_file()).await;
     let key_path = dir.path().join(KEY_FILE_NAME);
     fs::remove_file(&key_path).unwrap();
     let error = open_in(dir.path(), |_| {}).unwrap_err();
@@ -95,7 +97,7 @@ async fn a_file_that_is_no_database_is_told_and_left_alone() {
 
 #[actix::test]
 async fn damaged_pages_are_found_at_the_start() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     for turn in 0..50 {
         scratch.store.create_gateway(new_gateway(&format!("gateway-{turn}"))).await.unwrap();
     }
@@ -114,7 +116,7 @@ async fn damaged_pages_are_found_at_the_start() {
 
 #[actix::test]
 async fn a_database_of_a_newer_release_is_refused_by_name_of_its_migrations() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     execute(&scratch, "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')");
     let dir = end(scratch).await;
     let error = open_in(dir.path(), |_| {}).unwrap_err();
@@ -137,7 +139,7 @@ async fn a_database_of_another_program_is_not_taken_over() {
 
 #[actix::test]
 async fn a_locked_database_is_not_writable_rather_than_corrupt() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     let mut outsider = scratch.outsider();
     diesel::sql_query("BEGIN IMMEDIATE").execute(&mut outsider).unwrap();
     let error = open_in(scratch.dir.path(), |_| {}).unwrap_err();
@@ -166,7 +168,7 @@ async fn a_failed_first_start_leaves_no_half_made_database() {
     // The key can't be written: somebody else made one meanwhile.
     fs::write(state.join(KEY_FILE_NAME), [3_u8; 32]).unwrap();
     let options = crate::queue::StoreOptions::at(state.join("gatewarden.db"));
-    let error = super::prepare(&options, key, 0).unwrap_err();
+    let error = super::prepare(&options, key).unwrap_err();
     assert!(matches!(error, StoreError::KeyNotWritable { .. }), "{error}");
     assert_eq!(fs::read_dir(&state).unwrap().count(), 1, "only the other's key is there");
 }
@@ -174,14 +176,14 @@ async fn a_failed_first_start_leaves_no_half_made_database() {
 #[actix::test]
 async fn before_an_upgrade_a_copy_is_kept_in_the_place_of_the_one_before() {
     use diesel_migrations::MigrationHarness as _;
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
     scratch.store.checkpoint().await.unwrap();
     scratch.store.close_for_test().await;
     let dir = scratch.dir;
     let path = |name: &str| dir.path().join(name);
     let mut outsider = SqliteConnection::establish(path("gatewarden.db").to_str().unwrap()).unwrap();
-    let newest = outsider.revert_last_migration(crate::startup::MIGRATIONS).unwrap().to_string();
+    let newest = outsider.revert_last_migration(crate::database::SQLITE_MIGRATIONS).unwrap().to_string();
     drop(outsider);
     let (ours, not_ours) = ("gatewarden.db.before-0.0.1", "gatewarden.db.before-restore-20260101T000000Z");
     fs::write(path(ours), "of an earlier upgrade").unwrap();
@@ -191,14 +193,13 @@ async fn before_an_upgrade_a_copy_is_kept_in_the_place_of_the_one_before() {
     assert_eq!(store.load_gateways().await.unwrap().len(), 1);
     let kept = path(concat!("gatewarden.db.before-", env!("CARGO_PKG_VERSION")));
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
-    let mut copy = SqliteConnection::establish(kept.to_str().unwrap()).unwrap();
-    let schema = crate::startup::schema(&mut copy, &kept).unwrap();
+    let copy = SqliteConnection::establish(kept.to_str().unwrap()).unwrap();
+    let schema = crate::startup::schema(&mut Either::Sqlite(copy), &kept).unwrap();
     assert!(schema.pending == 1 && !schema.applied.contains(&newest), "{schema:?}");
     assert!(!path(ours).exists() && path(not_ours).exists());
     store.close_for_test().await;
 
     // No upgrade, no copy.
-    drop(copy);
     fs::remove_file(&kept).unwrap();
     open_in(dir.path(), |_| {}).unwrap();
     assert!(!kept.exists());
@@ -207,19 +208,19 @@ async fn before_an_upgrade_a_copy_is_kept_in_the_place_of_the_one_before() {
 #[actix::test]
 async fn without_room_for_a_copy_there_is_no_upgrade() {
     use diesel_migrations::MigrationHarness as _;
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     scratch.store.checkpoint().await.unwrap();
     scratch.store.close_for_test().await;
     let dir = scratch.dir;
     let database = dir.path().join("gatewarden.db");
     let mut outsider = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
-    outsider.revert_last_migration(crate::startup::MIGRATIONS).unwrap();
+    outsider.revert_last_migration(crate::database::SQLITE_MIGRATIONS).unwrap();
     drop(outsider);
     // Its place can't be had.
     fs::create_dir(dir.path().join(concat!("gatewarden.db.before-", env!("CARGO_PKG_VERSION")))).unwrap();
     let error = open_in(dir.path(), |_| {}).unwrap_err();
     assert!(matches!(error, StoreError::NotWritable { .. }), "{error}");
     assert!(error.to_string().contains("a copy of it"), "{error}");
-    let mut outsider = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
-    assert_eq!(crate::startup::schema(&mut outsider, &database).unwrap().pending, 1);
+    let outsider = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
+    assert_eq!(crate::startup::schema(&mut Either::Sqlite(outsider), &database).unwrap().pending, 1);
 }

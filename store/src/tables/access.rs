@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 
 use super::columns::stored_enum;
+use crate::connection::on_either;
 use crate::handle::StoreHandle;
 use crate::schema::{api_keys, web_sessions};
 
@@ -70,10 +71,8 @@ impl StoreHandle {
     /// Stores a key.
     pub async fn insert_key(&self, new: NewApiKey) -> Result<ApiKey, Failure> {
         self.write("store the API key", move |db| {
-            Ok(diesel::insert_into(api_keys::table)
-                .values((&new, api_keys::created_at.eq(db.now_s())))
-                .returning(ApiKey::as_returning())
-                .get_result(db.connection)?)
+            let added = diesel::insert_into(api_keys::table).values((&new, api_keys::created_at.eq(db.now_s())));
+            Ok(on_either!(db.connection, |inner| added.returning(ApiKey::as_returning()).get_result(inner))?)
         })
         .await
     }

@@ -25,10 +25,11 @@ use serde_json::{Map, Value};
 
 use super::columns::{GatewayKey, Json, stored_enum};
 use super::json_text;
+use crate::connection::{Backend, on_either};
+use crate::database::is_taken;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, whole};
 use crate::schema::{agents, gateways};
-use crate::sqlite::{self, Backend};
 
 /// Agents in one page.
 const MAX_LISTED: usize = 1_000;
@@ -391,20 +392,18 @@ fn require_gateway(db: &mut Db<'_>, gateway: GatewayId) -> Result<(), StoreError
 
 fn insert(db: &mut Db<'_>, new: &NewAgent) -> Result<AgentRecord, StoreError> {
     let now_s = db.now_s();
-    diesel::insert_into(agents::table)
-        .values((
-            agents::name.eq(&new.name),
-            agents::role.eq(new.role.as_deref().filter(|role| !role.is_empty()).unwrap_or(DEFAULT_ROLE)),
-            agents::status.eq(new.status),
-            agents::gateway_id.eq(new.gateway_id.map(|gateway| gateway.0)),
-            agents::source.eq(new.source),
-            agents::config.eq(config_text(&new.config)),
-            agents::is_gateway_main.eq(new.is_gateway_main),
-            agents::created_at.eq(now_s),
-            agents::updated_at.eq(now_s),
-        ))
-        .returning(AgentRecord::as_returning())
-        .get_result(db.connection)
+    let added = diesel::insert_into(agents::table).values((
+        agents::name.eq(&new.name),
+        agents::role.eq(new.role.as_deref().filter(|role| !role.is_empty()).unwrap_or(DEFAULT_ROLE)),
+        agents::status.eq(new.status),
+        agents::gateway_id.eq(new.gateway_id.map(|gateway| gateway.0)),
+        agents::source.eq(new.source),
+        agents::config.eq(config_text(&new.config)),
+        agents::is_gateway_main.eq(new.is_gateway_main),
+        agents::created_at.eq(now_s),
+        agents::updated_at.eq(now_s),
+    ));
+    on_either!(db.connection, |inner| added.returning(AgentRecord::as_returning()).get_result(inner))
         .map_err(|error| or_taken(error, &new.name))
 }
 
@@ -413,27 +412,25 @@ pub(super) fn update(db: &mut Db<'_>, id: i64, change: &AgentChange) -> Result<O
     if change.is_empty() {
         return by_id(db, id);
     }
-    diesel::update(agents::table.find(id))
-        .set((
-            change.name.as_ref().map(|name| agents::name.eq(name)),
-            change.role.as_ref().map(|role| agents::role.eq(role)),
-            change.status.map(|status| agents::status.eq(status)),
-            change.gateway_id.map(|gateway| agents::gateway_id.eq(gateway.map(|id| id.0))),
-            change.config.as_ref().map(|config| agents::config.eq(config_text(config))),
-            change.is_gateway_main.map(|is_main| agents::is_gateway_main.eq(is_main)),
-            change.last_seen.map(|at| agents::last_seen.eq(at)),
-            change.last_activity.as_ref().map(|activity| agents::last_activity.eq(activity)),
-            change.is_more_than_an_observation().then(|| agents::updated_at.eq(db.now_s())),
-        ))
-        .returning(AgentRecord::as_returning())
-        .get_result(db.connection)
+    let changed = diesel::update(agents::table.find(id)).set((
+        change.name.as_ref().map(|name| agents::name.eq(name)),
+        change.role.as_ref().map(|role| agents::role.eq(role)),
+        change.status.map(|status| agents::status.eq(status)),
+        change.gateway_id.map(|gateway| agents::gateway_id.eq(gateway.map(|id| id.0))),
+        change.config.as_ref().map(|config| agents::config.eq(config_text(config))),
+        change.is_gateway_main.map(|is_main| agents::is_gateway_main.eq(is_main)),
+        change.last_seen.map(|at| agents::last_seen.eq(at)),
+        change.last_activity.as_ref().map(|activity| agents::last_activity.eq(activity)),
+        change.is_more_than_an_observation().then(|| agents::updated_at.eq(db.now_s())),
+    ));
+    on_either!(db.connection, |inner| changed.returning(AgentRecord::as_returning()).get_result(inner))
         .optional()
         .map_err(|error| or_taken(error, change.name.as_deref().unwrap_or_default()))
 }
 
 /// A name that is taken is an answer; everything else stays what it is.
 fn or_taken(error: diesel::result::Error, name: &str) -> StoreError {
-    if !sqlite::is_taken(&error, "agents.name") {
+    if !is_taken(&error, "agents.name") {
         return error.into();
     }
     Failure::new(ErrorCode::NameTaken, format!("Another agent is already named \"{name}\""))

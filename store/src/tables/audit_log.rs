@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::access::Role;
 use super::columns::{Json, stored_enum};
 use super::{ROWS_AN_INSERT, cut_text, delete_beyond, delete_some, json_text};
+use crate::connection::on_either;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, span_ms, whole};
 use crate::schema::audit_log;
@@ -178,7 +179,8 @@ fn append(db: &mut Db<'_>, entries: &[AuditEntry]) -> Result<(), StoreError> {
                 audit_log::details.eq(details),
             )
         });
-        diesel::insert_into(audit_log::table).values(rows.collect::<Vec<_>>()).execute(db.connection)?;
+        let added = diesel::insert_into(audit_log::table).values(rows.collect::<Vec<_>>());
+        on_either!(db.connection, |inner| added.execute(inner))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use gatewarden_core::error::Failure;
 use gatewarden_core::gateway_record::DeviceToken;
 use zeroize::Zeroizing;
 
+use crate::connection::on_either;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle};
 use crate::schema::{device_tokens, identity};
@@ -23,21 +24,17 @@ fn token_place(address: &str) -> Place<'_> {
 impl StoreHandle {
     /// The 32-byte seed of this installation's device identity: drawn and committed at the first call, the same ever after.
     pub async fn load_or_create_device_seed(&self) -> Result<Zeroizing<[u8; 32]>, Failure> {
-        self.write("load the device identity", |db| {
-            let broken = |error| StoreError::Sealed { what: "the stored device identity does not open", error };
-            let sealed = identity::table.find(ONLY).select(identity::seed);
-            let sealed: Option<String> = sealed.first(db.connection).optional()?;
-            let mut seed = Zeroizing::new([0_u8; 32]);
-            if let Some(sealed) = sealed {
-                let opened = db.sealer.open(SEED, &sealed).map_err(broken)?;
-                if opened.len() != seed.len() {
-                    return Err(broken(SealError::NotAnEnvelope));
-                }
-                seed.copy_from_slice(&opened);
-            } else {
-                getrandom::fill(seed.as_mut_slice()).map_err(|_| broken(SealError::CannotSeal))?;
-                replace_seed(db, &seed)?;
+        // Most often it is there, and reading it needs nobody's leave to write.
+        if let Some(seed) = self.read("load the device identity", stored_seed).await? {
+            return Ok(seed);
+        }
+        self.write("make the device identity", |db| {
+            if let Some(seed) = stored_seed(db)? {
+                return Ok(seed);
             }
+            let mut seed = Zeroizing::new([0_u8; 32]);
+            getrandom::fill(seed.as_mut_slice()).map_err(|_| broken_seed(SealError::CannotSeal))?;
+            replace_seed(db, &seed)?;
             Ok(seed)
         })
         .await
@@ -90,12 +87,14 @@ impl StoreHandle {
                 device_tokens::issued_at_ms.eq(token.issued_at_ms),
                 device_tokens::updated_at.eq(db.now_s()),
             );
-            diesel::insert_into(device_tokens::table)
-                .values((device_tokens::address.eq(&address), row.clone()))
-                .on_conflict(device_tokens::address)
-                .do_update()
-                .set(row)
-                .execute(db.connection)?;
+            on_either!(db.connection, |inner| {
+                diesel::insert_into(device_tokens::table)
+                    .values((device_tokens::address.eq(&address), row.clone()))
+                    .on_conflict(device_tokens::address)
+                    .do_update()
+                    .set(row)
+                    .execute(inner)
+            })?;
             Ok(())
         })
         .await
@@ -121,17 +120,32 @@ impl StoreHandle {
     }
 }
 
+fn broken_seed(error: SealError) -> StoreError {
+    StoreError::Sealed { what: "the stored device identity does not open", error }
+}
+
+fn stored_seed(db: &mut Db<'_>) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {
+    let sealed = identity::table.find(ONLY).select(identity::seed);
+    let sealed: Option<String> = sealed.first(db.connection).optional()?;
+    let Some(sealed) = sealed else { return Ok(None) };
+    let opened = db.sealer.open(SEED, &sealed).map_err(broken_seed)?;
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    if opened.len() != seed.len() {
+        return Err(broken_seed(SealError::NotAnEnvelope));
+    }
+    seed.copy_from_slice(&opened);
+    Ok(Some(seed))
+}
+
 fn replace_seed(db: &mut Db<'_>, seed: &[u8; 32]) -> Result<(), StoreError> {
     let sealed = db
         .sealer
         .seal(SEED, seed)
         .map_err(|error| StoreError::Sealed { what: "the device identity cannot be sealed", error })?;
     let row = (identity::seed.eq(&sealed), identity::created_at.eq(db.now_s()));
-    diesel::insert_into(identity::table)
-        .values((identity::id.eq(ONLY), row))
-        .on_conflict(identity::id)
-        .do_update()
-        .set(row)
-        .execute(db.connection)?;
+    on_either!(db.connection, |inner| {
+        let added = diesel::insert_into(identity::table).values((identity::id.eq(ONLY), row));
+        added.on_conflict(identity::id).do_update().set(row).execute(inner)
+    })?;
     Ok(())
 }

@@ -16,11 +16,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::agents::{self, AgentRecord, MainAgent};
+use crate::connection::on_either;
+use crate::database::is_taken;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, span_ms};
 use crate::schema::gateways;
 use crate::sealing::{Place, Sealer};
-use crate::sqlite;
 
 /// A committed new gateway, or a committed change of one.
 #[derive(Debug, Clone, PartialEq)]
@@ -242,7 +243,7 @@ impl StoreHandle {
     /// transaction. `name_taken`.
     pub async fn create_gateway(&self, new: impl Into<NewGateway>) -> Result<Committed, Failure> {
         let new = new.into();
-        self.write("store the gateway", move |db| create(db, new)).await
+        self.write("store the gateway", move |db| create(db, new.clone())).await
     }
 
     /// Changes a gateway; `None` where there is none. `is_primary: true` unsets the other one in the same transaction. The
@@ -257,11 +258,10 @@ impl StoreHandle {
             }
             let demoted = if change.is_primary == Some(true) { demote(db, Some(id))? } else { None };
             let name = change.name.clone().unwrap_or_default();
-            let columns = Columns::of(change, &present.uuid, db)?;
-            let row: Row = diesel::update(gateways::table.find(id.0))
-                .set((columns, gateways::revision.eq(gateways::revision + 1)))
-                .returning(Row::as_returning())
-                .get_result(db.connection)
+            let columns = Columns::of(change.clone(), &present.uuid, db)?;
+            let changed = diesel::update(gateways::table.find(id.0))
+                .set((columns, gateways::revision.eq(gateways::revision + 1)));
+            let row: Row = on_either!(db.connection, |inner| changed.returning(Row::as_returning()).get_result(inner))
                 .map_err(|error| or_taken(error, &name))?;
             Ok(Some(Committed { record: row.into_record(db.sealer), demoted, agents_registered: 0 }))
         })
@@ -317,7 +317,7 @@ impl StoreHandle {
             if any.is_some() {
                 return Ok(None);
             }
-            let created = create(db, spec.into())?.record;
+            let created = create(db, spec.clone().into())?.record;
             diesel::update(gateways::table.find(created.id.0)).set(gateways::seeded.eq(true)).execute(db.connection)?;
             Ok(Some(GatewayRecord { seeded: true, ..created }))
         })
@@ -328,7 +328,7 @@ impl StoreHandle {
     /// never primary: that is decided about gateways that everybody sees. `name_taken`.
     pub async fn create_provisional_gateway(&self, spec: GatewaySpec) -> Result<GatewayRecord, Failure> {
         let spec = GatewaySpec { is_primary: false, ..spec };
-        self.write("reserve the gateway", move |db| insert(db, spec, true)).await
+        self.write("reserve the gateway", move |db| insert(db, spec.clone(), true)).await
     }
 
     /// Records the main agent of a gateway; for a provisional one this is what makes it a gateway, all in one transaction.
@@ -340,15 +340,13 @@ impl StoreHandle {
             if !present.provisioning && present.gateway_agent_id.as_ref() == Some(&main.agent_id) {
                 return Ok(Some(MainRecorded { record: present, agent }));
             }
-            let row: Row = diesel::update(gateways::table.find(id.0))
-                .set((
-                    gateways::gateway_agent_id.eq(&main.agent_id),
-                    gateways::provisioning.eq(false),
-                    gateways::updated_at.eq(db.now_s()),
-                    gateways::revision.eq(gateways::revision + 1),
-                ))
-                .returning(Row::as_returning())
-                .get_result(db.connection)?;
+            let changed = diesel::update(gateways::table.find(id.0)).set((
+                gateways::gateway_agent_id.eq(&main.agent_id),
+                gateways::provisioning.eq(false),
+                gateways::updated_at.eq(db.now_s()),
+                gateways::revision.eq(gateways::revision + 1),
+            ));
+            let row: Row = on_either!(db.connection, |inner| changed.returning(Row::as_returning()).get_result(inner))?;
             Ok(Some(MainRecorded { record: row.into_record(db.sealer), agent }))
         })
         .await
@@ -367,7 +365,8 @@ impl StoreHandle {
     pub async fn purge_provisional_gateways(&self) -> Result<Vec<String>, Failure> {
         self.write("remove half-made gateways", |db| {
             let provisional = gateways::table.filter(gateways::provisioning.eq(true));
-            Ok(diesel::delete(provisional).returning(gateways::name).get_results(db.connection)?)
+            let removed = diesel::delete(provisional).returning(gateways::name);
+            Ok(on_either!(db.connection, |inner| removed.get_results(inner))?)
         })
         .await
     }
@@ -389,15 +388,13 @@ fn insert(db: &mut Db<'_>, spec: GatewaySpec, provisioning: bool) -> Result<Gate
     let uuid = uuid::Uuid::new_v4().to_string();
     let name = spec.name.clone();
     let columns = Columns::of(spec.into(), &uuid, db)?;
-    let row: Row = diesel::insert_into(gateways::table)
-        .values((
-            columns,
-            gateways::uuid.eq(&uuid),
-            gateways::provisioning.eq(provisioning),
-            gateways::created_at.eq(db.now_s()),
-        ))
-        .returning(Row::as_returning())
-        .get_result(db.connection)
+    let added = diesel::insert_into(gateways::table).values((
+        columns,
+        gateways::uuid.eq(&uuid),
+        gateways::provisioning.eq(provisioning),
+        gateways::created_at.eq(db.now_s()),
+    ));
+    let row: Row = on_either!(db.connection, |inner| added.returning(Row::as_returning()).get_result(inner))
         .map_err(|error| or_taken(error, &name))?;
     Ok(row.into_record(db.sealer))
 }
@@ -406,21 +403,19 @@ fn insert(db: &mut Db<'_>, spec: GatewaySpec, provisioning: bool) -> Result<Gate
 fn demote(db: &mut Db<'_>, except: Option<GatewayId>) -> Result<Option<GatewayRecord>, StoreError> {
     let spared = except.map_or(0, |id| id.0);
     let others = gateways::table.filter(gateways::is_primary.eq(true)).filter(gateways::id.ne(spared));
-    let row: Option<Row> = diesel::update(others)
-        .set((
-            gateways::is_primary.eq(false),
-            gateways::revision.eq(gateways::revision + 1),
-            gateways::updated_at.eq(db.now_s()),
-        ))
-        .returning(Row::as_returning())
-        .get_result(db.connection)
-        .optional()?;
+    let changed = diesel::update(others).set((
+        gateways::is_primary.eq(false),
+        gateways::revision.eq(gateways::revision + 1),
+        gateways::updated_at.eq(db.now_s()),
+    ));
+    let row: Option<Row> =
+        on_either!(db.connection, |inner| changed.returning(Row::as_returning()).get_result(inner)).optional()?;
     Ok(row.map(|row| row.into_record(db.sealer)))
 }
 
 /// A name that is taken is an answer; everything else stays what it is.
 fn or_taken(error: diesel::result::Error, name: &str) -> StoreError {
-    if !sqlite::is_taken(&error, "gateways.name") {
+    if !is_taken(&error, "gateways.name") {
         return error.into();
     }
     Failure::new(ErrorCode::NameTaken, format!("Another gateway is already named \"{name}\""))

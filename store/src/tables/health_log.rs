@@ -10,6 +10,7 @@ use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::latency_fold::thinned;
 
 use super::{ROWS_A_CHUNK, ROWS_AN_INSERT, cut_text, delete_some};
+use crate::connection::on_either;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, span_ms, whole};
 use crate::schema::{gateways, health_log};
@@ -152,7 +153,8 @@ impl StoreHandle {
 
 fn insert(db: &mut Db<'_>, rows: &[Row]) -> Result<(), StoreError> {
     for chunk in rows.chunks(ROWS_AN_INSERT) {
-        diesel::insert_into(health_log::table).values(chunk).execute(db.connection)?;
+        let added = diesel::insert_into(health_log::table).values(chunk);
+        on_either!(db.connection, |inner| added.execute(inner))?;
     }
     Ok(())
 }

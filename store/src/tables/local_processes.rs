@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 use gatewarden_core::ids::GatewayId;
 
+use crate::connection::on_either;
 use crate::handle::StoreHandle;
 use crate::schema::{gateways, local_processes};
 
@@ -57,12 +58,11 @@ impl StoreHandle {
                 local_processes::boot_id.eq(&process.boot_id),
                 local_processes::updated_at.eq(db.now_s()),
             );
-            diesel::insert_into(local_processes::table)
-                .values((local_processes::gateway_id.eq(id.0), row))
-                .on_conflict(local_processes::gateway_id)
-                .do_update()
-                .set(row)
-                .execute(db.connection)?;
+            on_either!(db.connection, |inner| {
+                let added =
+                    diesel::insert_into(local_processes::table).values((local_processes::gateway_id.eq(id.0), row));
+                added.on_conflict(local_processes::gateway_id).do_update().set(row).execute(inner)
+            })?;
             Ok(())
         })
         .await

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 use gatewarden_core::error::{ErrorCode, Failure};
 
+use crate::connection::on_either;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle};
 use crate::schema::{notification_episodes, notification_outbox};
@@ -158,7 +159,7 @@ impl StoreHandle {
 
 /// Stores a notification; its row.
 fn put_out(db: &mut Db<'_>, episode: &EpisodeRecord, notification: &NewNotification) -> Result<i64, StoreError> {
-    Ok(diesel::insert_into(notification_outbox::table)
+    let added = diesel::insert_into(notification_outbox::table)
         .values((
             notification_outbox::notification_id.eq(&notification.notification_id),
             notification_outbox::destination.eq(&episode.destination),
@@ -168,8 +169,8 @@ fn put_out(db: &mut Db<'_>, episode: &EpisodeRecord, notification: &NewNotificat
             notification_outbox::created_at_ms.eq(db.now_ms),
             notification_outbox::next_attempt_ms.eq(db.now_ms),
         ))
-        .returning(notification_outbox::id)
-        .get_result(db.connection)?)
+        .returning(notification_outbox::id);
+    Ok(on_either!(db.connection, |inner| added.get_result(inner))?)
 }
 
 /// The number before tells a decision that was made on something else than what is stored: a write of which nobody knew
@@ -181,10 +182,10 @@ fn move_episode(db: &mut Db<'_>, one: &NotificationMove) -> Result<(), StoreErro
         .filter(notification_episodes::episode.eq(&episode.episode))
         .filter(notification_episodes::sequence.eq(i64::from(episode.sequence) - 1));
     let changed = match one.kind {
-        EpisodeMove::Begin => diesel::insert_into(notification_episodes::table)
-            .values(episode.clone())
-            .on_conflict_do_nothing()
-            .execute(db.connection)?,
+        EpisodeMove::Begin => on_either!(db.connection, |inner| {
+            let added = diesel::insert_into(notification_episodes::table).values(episode.clone());
+            added.on_conflict_do_nothing().execute(inner)
+        })?,
         EpisodeMove::GoOn => diesel::update(stored)
             .set((
                 notification_episodes::announced_ms.eq(episode.announced_ms),

@@ -13,6 +13,7 @@ use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 
 use super::{cut_text, delete_beyond, delete_some, json_text, not_found};
+use crate::connection::on_either;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, span_ms, whole};
 use crate::schema::{idempotency_keys, spawns};
@@ -103,7 +104,7 @@ impl StoreHandle {
     ) -> Result<Recorded, Failure> {
         let expired_ms = self.judged_ms(Self::IDEMPOTENCY_KEPT).saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT));
         self.write("record the spawn", move |db| {
-            let Some(idempotency) = idempotency else { return Ok(Recorded::New(insert(db, &spec, &text)?)) };
+            let Some(idempotency) = &idempotency else { return Ok(Recorded::New(insert(db, &spec, &text)?)) };
             let used: Option<(String, String)> = idempotency_keys::table
                 .find((idempotency.key_id, key_hash(&idempotency.key)))
                 .filter(idempotency_keys::created_at_ms.gt(expired_ms))
@@ -116,7 +117,7 @@ impl StoreHandle {
                 Some((spawn_id, _)) => find(db, &spawn_id)?.map(Recorded::Replay).ok_or_else(not_found),
                 None => {
                     let record = insert(db, &spec, &text)?;
-                    remember(db, &idempotency, &record.spawn_id)?;
+                    remember(db, idempotency, &record.spawn_id)?;
                     Ok(Recorded::New(record))
                 }
             }
@@ -210,25 +211,23 @@ fn insert(db: &mut Db<'_>, spec: &SpawnSpec, text: &Secret) -> Result<SpawnRecor
         .sealer
         .seal(request_place(&spawn_id), text.expose().as_bytes())
         .map_err(|error| StoreError::Sealed { what: "the spawn's request cannot be sealed", error })?;
-    let row: Row = diesel::insert_into(spawns::table)
-        .values((
-            spawns::spawn_id.eq(&spawn_id),
-            spawns::created_at_ms.eq(db.now_ms),
-            spawns::updated_at_ms.eq(db.now_ms),
-            spawns::kind.eq(spec.kind.as_str()),
-            spawns::request.eq(request),
-            spawns::summary.eq(cut_text(&spec.summary, LONGEST_SUMMARY)),
-            spawns::model.eq(&spec.model),
-            spawns::gateway_id.eq(spec.gateway_id.map(|id| id.0)),
-            spawns::gateway_name.eq(&spec.gateway_name),
-            spawns::route.eq(&spec.route),
-            spawns::agent.eq(&spec.agent),
-            spawns::label.eq(&spec.label),
-            spawns::state.eq(SpawnState::Recorded.as_str()),
-            spawns::key_id.eq(spec.key_id),
-        ))
-        .returning(Row::as_returning())
-        .get_result(db.connection)?;
+    let added = diesel::insert_into(spawns::table).values((
+        spawns::spawn_id.eq(&spawn_id),
+        spawns::created_at_ms.eq(db.now_ms),
+        spawns::updated_at_ms.eq(db.now_ms),
+        spawns::kind.eq(spec.kind.as_str()),
+        spawns::request.eq(request),
+        spawns::summary.eq(cut_text(&spec.summary, LONGEST_SUMMARY)),
+        spawns::model.eq(&spec.model),
+        spawns::gateway_id.eq(spec.gateway_id.map(|id| id.0)),
+        spawns::gateway_name.eq(&spec.gateway_name),
+        spawns::route.eq(&spec.route),
+        spawns::agent.eq(&spec.agent),
+        spawns::label.eq(&spec.label),
+        spawns::state.eq(SpawnState::Recorded.as_str()),
+        spawns::key_id.eq(spec.key_id),
+    ));
+    let row: Row = on_either!(db.connection, |inner| added.returning(Row::as_returning()).get_result(inner))?;
     Ok(row.into())
 }
 
@@ -243,16 +242,16 @@ fn remember(db: &mut Db<'_>, idempotency: &Idempotency, spawn_id: &str) -> Resul
         idempotency_keys::spawn_id.eq(spawn_id),
         idempotency_keys::created_at_ms.eq(db.now_ms),
     );
-    diesel::insert_into(idempotency_keys::table)
-        .values((
-            idempotency_keys::key_id.eq(idempotency.key_id),
-            idempotency_keys::key_sha256.eq(key_hash(&idempotency.key)),
-            stands_for,
-        ))
-        .on_conflict((idempotency_keys::key_id, idempotency_keys::key_sha256))
-        .do_update()
-        .set(stands_for)
-        .execute(db.connection)?;
+    let key =
+        (idempotency_keys::key_id.eq(idempotency.key_id), idempotency_keys::key_sha256.eq(key_hash(&idempotency.key)));
+    on_either!(db.connection, |inner| {
+        diesel::insert_into(idempotency_keys::table)
+            .values((key, stands_for))
+            .on_conflict((idempotency_keys::key_id, idempotency_keys::key_sha256))
+            .do_update()
+            .set(stands_for)
+            .execute(inner)
+    })?;
     Ok(())
 }
 
@@ -269,26 +268,24 @@ fn carry_out(
 ) -> Result<Option<SpawnRecord>, StoreError> {
     let ended_at_ms = change.completed_at_ms.map_or(db.now_ms, |at_ms| at_ms.min(db.now_ms));
     let legal = from.iter().filter(|earlier| to.may_follow(**earlier)).map(|earlier| earlier.as_str());
+    let moved = diesel::update(spawns::table.filter(spawns::spawn_id.eq(spawn_id)).filter(spawns::state.eq_any(legal)))
+        .set((
+            spawns::state.eq(to.as_str()),
+            spawns::updated_at_ms.eq(db.now_ms),
+            change.gateway.as_ref().map(|(id, name)| (spawns::gateway_id.eq(id.0), spawns::gateway_name.eq(name))),
+            change.session_key.as_ref().map(|key| spawns::session_key.eq(key)),
+            change.run_id.as_ref().map(|id| spawns::run_id.eq(id)),
+            change.pid.map(|pid| spawns::pid.eq(pid)),
+            change.result.as_ref().map(|result| spawns::result.eq(json_text(result, LARGEST_RESULT))),
+            change.error_code.as_ref().map(|code| spawns::error_code.eq(code)),
+            change.error.as_ref().map(|text| spawns::error.eq(cut_text(text, LONGEST_ERROR))),
+            // The reason of an earlier state isn't one of an end, nor of a run that goes on after all.
+            (change.reason.is_some() || to.is_final() || *to == SpawnState::Running)
+                .then(|| spawns::reason.eq(change.reason.as_ref().map(|text| cut_text(text, LONGEST_REASON)))),
+            to.is_final().then(|| spawns::completed_at_ms.eq(ended_at_ms)),
+        ));
     let moved: Option<Row> =
-        diesel::update(spawns::table.filter(spawns::spawn_id.eq(spawn_id)).filter(spawns::state.eq_any(legal)))
-            .set((
-                spawns::state.eq(to.as_str()),
-                spawns::updated_at_ms.eq(db.now_ms),
-                change.gateway.as_ref().map(|(id, name)| (spawns::gateway_id.eq(id.0), spawns::gateway_name.eq(name))),
-                change.session_key.as_ref().map(|key| spawns::session_key.eq(key)),
-                change.run_id.as_ref().map(|id| spawns::run_id.eq(id)),
-                change.pid.map(|pid| spawns::pid.eq(pid)),
-                change.result.as_ref().map(|result| spawns::result.eq(json_text(result, LARGEST_RESULT))),
-                change.error_code.as_ref().map(|code| spawns::error_code.eq(code)),
-                change.error.as_ref().map(|text| spawns::error.eq(cut_text(text, LONGEST_ERROR))),
-                // The reason of an earlier state isn't one of an end, nor of a run that goes on after all.
-                (change.reason.is_some() || to.is_final() || *to == SpawnState::Running)
-                    .then(|| spawns::reason.eq(change.reason.as_ref().map(|text| cut_text(text, LONGEST_REASON)))),
-                to.is_final().then(|| spawns::completed_at_ms.eq(ended_at_ms)),
-            ))
-            .returning(Row::as_returning())
-            .get_result(db.connection)
-            .optional()?;
+        on_either!(db.connection, |inner| moved.returning(Row::as_returning()).get_result(inner)).optional()?;
     Ok(moved.map(SpawnRecord::from))
 }
 

@@ -10,6 +10,7 @@ use gatewarden_core::error::Failure;
 use serde::Serialize;
 
 use super::{ROWS_AN_INSERT, cut_text, delete_beyond, delete_some};
+use crate::connection::on_either;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, span_ms, whole};
 use crate::schema::token_usage;
@@ -97,7 +98,8 @@ impl StoreHandle {
         self.write("store the token usage", move |db| {
             for chunk in usage.chunks(ROWS_AN_INSERT) {
                 let rows: Vec<TokenUsage> = chunk.iter().map(TokenUsage::within_limits).collect();
-                diesel::insert_into(token_usage::table).values(&rows).execute(db.connection)?;
+                let added = diesel::insert_into(token_usage::table).values(&rows);
+                on_either!(db.connection, |inner| added.execute(inner))?;
             }
             Ok(())
         })

@@ -1,6 +1,5 @@
 use super::*;
 use crate::records::{NewApiKey, Role, WebSession};
-use diesel::RunQueryDsl;
 
 fn new_key(name: &str, role: Role) -> NewApiKey {
     NewApiKey {
@@ -34,7 +33,7 @@ async fn keys_are_stored_listed_and_deleted() {
 async fn a_key_with_an_unknown_role_grants_nothing() {
     let scratch = Scratch::open();
     scratch.store.insert_key(new_key("admin", Role::Admin)).await.unwrap();
-    diesel::sql_query("UPDATE api_keys SET role = 'owner'").execute(&mut scratch.outsider()).unwrap();
+    scratch.execute("UPDATE api_keys SET role = 'owner'").unwrap();
     assert_eq!(scratch.store.list_keys().await.unwrap(), vec![]);
 }
 

@@ -3,7 +3,6 @@ use crate::records::{
     AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentSource, AgentStatus, NewAgent, NewConnection, SyncStats,
     SyncedAgent,
 };
-use diesel::RunQueryDsl;
 use gatewarden_core::error::ErrorCode;
 use gatewarden_core::ids::GatewayId;
 use serde_json::{Value, json};
@@ -26,7 +25,7 @@ async fn gateway(scratch: &Scratch, name: &str) -> GatewayId {
 
 /// Makes old what is stored, so that a change of `updated_at` shows.
 fn age(scratch: &Scratch) {
-    diesel::sql_query("UPDATE agents SET created_at = 1, updated_at = 1").execute(&mut scratch.outsider()).unwrap();
+    scratch.execute("UPDATE agents SET created_at = 1, updated_at = 1").unwrap();
 }
 
 #[actix::test]
@@ -219,9 +218,7 @@ async fn signs_of_life_move_forward_and_a_gateway_speaks_for_its_own_agents_alon
 async fn a_malformed_configuration_costs_itself_only() {
     let scratch = Scratch::open();
     scratch.store.create_agent(NewAgent::manual("a")).await.unwrap();
-    diesel::sql_query("UPDATE agents SET config = '[', status = 'new', source = 'new'")
-        .execute(&mut scratch.outsider())
-        .unwrap();
+    scratch.execute("UPDATE agents SET config = '[', status = 'new', source = 'new'").unwrap();
     let read = find(&scratch, "a").await;
     assert_eq!((read.config, read.status, read.source), (json!({}), AgentStatus::Offline, AgentSource::Manual));
 }

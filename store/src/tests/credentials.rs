@@ -1,5 +1,4 @@
 use super::*;
-use diesel::RunQueryDsl;
 use gatewarden_core::error::ErrorCode;
 use gatewarden_core::gateway_record::DeviceToken;
 use zeroize::Zeroizing;
@@ -39,7 +38,7 @@ async fn a_damaged_seed_is_an_error_and_is_not_replaced_by_a_new_one() {
     let scratch = Scratch::open();
     scratch.store.load_or_create_device_seed().await.unwrap();
     let spoil = "UPDATE identity SET seed = (SELECT value FROM meta WHERE name = 'canary')";
-    diesel::sql_query(spoil).execute(&mut scratch.outsider()).unwrap();
+    scratch.execute(spoil).unwrap();
     for _ in 0..2 {
         let failure = scratch.store.load_or_create_device_seed().await.unwrap_err();
         assert_eq!(failure.code, ErrorCode::Internal);
@@ -68,7 +67,7 @@ async fn a_device_token_moved_to_another_address_is_not_used() {
     scratch.store.put_device_token("a:1".to_owned(), device_token("one")).await.unwrap();
     scratch.store.put_device_token("b:2".to_owned(), device_token("two")).await.unwrap();
     let theft = "UPDATE device_tokens SET token = (SELECT token FROM device_tokens WHERE address = 'a:1')";
-    diesel::sql_query(theft).execute(&mut scratch.outsider()).unwrap();
+    scratch.execute(theft).unwrap();
     let tokens = scratch.store.load_device_tokens().await.unwrap();
     assert_eq!(tokens, vec![("a:1".to_owned(), device_token("one"))]);
 }

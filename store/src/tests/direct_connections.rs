@@ -2,7 +2,6 @@ use super::*;
 use crate::records::{
     AgentHeartbeat, AgentStatus, Closed, ConnectionRecord, ConnectionStatus, EndReason, NewAgent, NewConnection, Opened,
 };
-use diesel::RunQueryDsl;
 use serde_json::json;
 
 const DAY_S: i64 = 24 * 3600;
@@ -65,7 +64,7 @@ async fn a_second_connection_of_an_agent_ends_the_first() {
     assert_eq!(scratch.store.list_connections(false, Some(1)).await.unwrap(), vec![second.connection]);
     assert_eq!(status_of(&scratch, "a").await, AgentStatus::Online);
     let two = "UPDATE direct_connections SET disconnected_at = NULL";
-    assert!(diesel::sql_query(two).execute(&mut scratch.outsider()).is_err(), "the database holds it too");
+    assert!(scratch.execute(two).is_err(), "the database holds it too");
 }
 
 #[actix::test]
@@ -106,7 +105,7 @@ async fn a_connection_with_a_heartbeat_since_is_not_given_up() {
     let scratch = Scratch::open();
     let opened = opened(&scratch, "a").await;
     let past = "UPDATE direct_connections SET last_heartbeat = 100";
-    diesel::sql_query(past).execute(&mut scratch.outsider()).unwrap();
+    scratch.execute(past).unwrap();
     scratch.store.beat_connection(opened.agent.id, AgentHeartbeat::default()).await.unwrap().unwrap();
     let stale = vec![(opened.connection.connection_id.clone(), 100), ("conn-x".to_owned(), i64::MAX)];
     assert_eq!(scratch.store.close_stale_connections(stale).await.unwrap(), vec![]);
@@ -160,7 +159,7 @@ async fn connections_go_with_their_agent_or_thirty_days_after_their_end() {
     for (ended_s, forgotten) in [(now_s - 30 * DAY_S + 60, 0), (now_s - 30 * DAY_S - 1, 1)] {
         let age =
             format!("UPDATE direct_connections SET disconnected_at = {ended_s} WHERE disconnected_at IS NOT NULL");
-        diesel::sql_query(age).execute(&mut scratch.outsider()).unwrap();
+        scratch.execute(age).unwrap();
         let count = scratch.store.thin_connections(now_s * 1000, StoreHandle::CONNECTIONS_KEPT).await.unwrap();
         assert_eq!(count, forgotten);
     }

@@ -16,8 +16,9 @@ async fn occupy(store: &StoreHandle, writer: bool) -> mpsc::Sender<()> {
     let (started, running) = tokio::sync::oneshot::channel();
     let store = store.clone();
     actix::spawn(async move {
+        let started = std::sync::Mutex::new(Some(started));
         let job = move || {
-            let _ = started.send(());
+            let _ = started.lock().unwrap().take().unwrap().send(());
             let _ = wait.recv_timeout(Duration::from_secs(20));
             Ok(())
         };
@@ -33,7 +34,7 @@ async fn occupy(store: &StoreHandle, writer: bool) -> mpsc::Sender<()> {
 
 #[actix::test]
 async fn a_locked_database_fails_writes_with_advice_while_reads_go_on() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
     let mut outsider = scratch.outsider();
     outsider.batch_execute("BEGIN IMMEDIATE").unwrap();
@@ -49,9 +50,9 @@ async fn a_locked_database_fails_writes_with_advice_while_reads_go_on() {
 
 #[actix::test]
 async fn a_full_disk_fails_writes_as_a_whole_until_there_is_space_again() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("a") }).await.unwrap();
-    let full = |connection: &mut SqliteConnection| connection.batch_execute("PRAGMA max_page_count = 1");
+    let full = |connection: &mut Connection| connection.batch_execute("PRAGMA max_page_count = 1");
     scratch.store.shared_writer_for_test(full).await;
     let huge = GatewaySpec {
         labels: BTreeMap::from([("k".to_owned(), "v".repeat(200_000))]),
@@ -74,7 +75,7 @@ async fn a_full_disk_fails_writes_as_a_whole_until_there_is_space_again() {
 
 #[actix::test]
 async fn a_database_that_became_read_only_fails_writes_while_reads_go_on() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     let record = scratch.store.create_gateway(new_gateway("a")).await.unwrap().record;
     scratch.store.shared_writer_for_test(|connection| connection.batch_execute("PRAGMA query_only = ON")).await;
     let change = GatewayChange { priority: Some(7), ..GatewayChange::default() };
@@ -113,7 +114,7 @@ async fn a_panic_in_a_job_fails_that_job_and_undoes_its_writes() {
     scratch.store.ping_readers().await.unwrap();
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
     assert_eq!(scratch.store.load_gateways().await.unwrap().len(), 1);
-    let meta = diesel::sql_query("UPDATE meta SET value = value").execute(&mut scratch.outsider()).unwrap();
+    let meta = scratch.execute("UPDATE meta SET value = value").unwrap();
     assert_eq!(meta, 3, "the canary, the installation id and the organization id are still there");
 }
 
@@ -148,7 +149,7 @@ async fn too_many_jobs_are_refused_soon_and_say_when_to_try_again() {
 
 #[actix::test]
 async fn an_answer_that_does_not_come_is_given_up_and_its_job_is_not_run_later() {
-    let scratch = Scratch::open_with(|options| options.job_deadline = Duration::from_millis(30));
+    let scratch = Scratch::in_file_with(|options| options.job_deadline = Duration::from_millis(30));
     let release = occupy(&scratch.store, true).await;
     let failure = scratch.store.create_gateway(new_gateway("late")).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::StoreUnavailable);
@@ -160,7 +161,7 @@ async fn an_answer_that_does_not_come_is_given_up_and_its_job_is_not_run_later()
 
 #[actix::test]
 async fn a_write_that_has_begun_is_waited_for_to_its_end_while_its_client_is_told() {
-    let scratch = Scratch::open_with(|options| {
+    let scratch = Scratch::in_file_with(|options| {
         options.job_deadline = Duration::from_millis(300);
         options.busy_timeout = Duration::from_secs(60);
     });
@@ -194,7 +195,7 @@ async fn a_read_that_takes_too_long_is_given_up() {
 
 #[actix::test]
 async fn a_ping_answers_while_a_job_runs_unless_it_runs_for_too_long() {
-    let scratch = Scratch::open_with(|options| options.stuck_after = Duration::from_millis(200));
+    let scratch = Scratch::in_file_with(|options| options.stuck_after = Duration::from_millis(200));
     let release = occupy(&scratch.store, true).await;
     scratch.store.ping_writer().await.unwrap();
     scratch.store.ping_readers().await.unwrap();
@@ -215,7 +216,7 @@ async fn a_ping_answers_while_a_job_runs_unless_it_runs_for_too_long() {
 
 #[actix::test]
 async fn a_file_that_vanished_is_not_replaced_by_an_empty_one() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", scratch.path().display()));
     }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::records::DeleteOutcome;
-use diesel::RunQueryDsl;
 use gatewarden_core::error::ErrorCode;
 use gatewarden_core::gateway_record::{GatewayChange, HeldDown, NewGateway, Observed, TlsTrust, Transport};
 use gatewarden_core::ids::GatewayId;
@@ -110,8 +109,8 @@ async fn the_database_itself_refuses_a_second_primary() {
     let scratch = Scratch::open();
     scratch.store.create_gateway(GatewaySpec { is_primary: true, ..new_gateway("a") }).await.unwrap();
     scratch.store.create_gateway(new_gateway("b")).await.unwrap();
-    let forced = diesel::sql_query("UPDATE gateways SET is_primary = TRUE").execute(&mut scratch.outsider());
-    assert!(forced.unwrap_err().to_string().contains("UNIQUE"));
+    let forced = scratch.execute("UPDATE gateways SET is_primary = TRUE");
+    assert!(forced.unwrap_err().to_string().to_lowercase().contains("unique"));
 }
 
 #[actix::test]
@@ -146,7 +145,7 @@ async fn a_change_touches_only_what_it_names() {
 async fn observations_grow_the_revision_but_leave_updated_at() {
     let scratch = Scratch::open();
     let id = scratch.store.create_gateway(new_gateway("a")).await.unwrap().record.id;
-    diesel::sql_query("UPDATE gateways SET updated_at = 1000").execute(&mut scratch.outsider()).unwrap();
+    scratch.execute("UPDATE gateways SET updated_at = 1000").unwrap();
     let external = GatewayChange {
         status: Some("online".to_owned()),
         last_seen: Some(5),
@@ -228,7 +227,7 @@ async fn a_sealed_token_moved_to_another_row_or_column_is_not_used() {
         "UPDATE gateways SET token = (SELECT token FROM gateways WHERE name = 'prod') WHERE name = 'dev'",
         "UPDATE gateways SET url_token = token WHERE name = 'prod'",
     ] {
-        diesel::sql_query(theft).execute(&mut scratch.outsider()).unwrap();
+        scratch.execute(theft).unwrap();
     }
     let gateways = scratch.store.load_gateways().await.unwrap();
     assert_eq!(gateways.len(), 2, "the other gateways are loaded all the same");

@@ -63,7 +63,7 @@ async fn a_flood_costs_the_oldest_entries_and_no_spawn_that_is_open() {
 
 #[actix::test]
 async fn space_that_is_not_used_any_more_is_given_back() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     for _ in 0..4 {
         scratch.store.append_audit((0..1_000).map(entry).collect()).await.unwrap();
     }
@@ -83,7 +83,7 @@ async fn space_that_is_not_used_any_more_is_given_back() {
 #[actix::test]
 async fn a_database_that_could_not_give_space_back_can_from_the_next_start_on() {
     use diesel::connection::SimpleConnection as _;
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
     scratch.outsider().batch_execute("PRAGMA auto_vacuum = NONE; VACUUM").unwrap();
     let can = |scratch: &Scratch| crate::sqlite::can_shrink(&mut scratch.outsider()).unwrap();
@@ -95,7 +95,7 @@ async fn a_database_that_could_not_give_space_back_can_from_the_next_start_on() 
 
 #[actix::test]
 async fn the_daemon_makes_backups_by_itself() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     scratch.store.create_gateway(new_gateway("a")).await.unwrap();
     let backup = scratch.store.back_up(scratch.dir.path().join("b.db")).await.unwrap();
     assert_eq!((backup.contents.gateways, backup.contents.key_checked, backup.key_path), (1, true, None));

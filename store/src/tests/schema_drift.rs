@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use diesel::Connection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
 use diesel_migrations::MigrationHarness;
 
-use crate::startup::MIGRATIONS;
+use crate::connection::Connection;
+use crate::database::{Database, POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS as MIGRATIONS};
 
 /// Table -> columns as (name, type in schema.rs, nullable).
 type Schema = BTreeMap<String, Vec<(String, String, bool)>>;
@@ -87,6 +89,54 @@ fn schema_rs_is_what_the_migrations_make() {
     assert!(database.len() >= 8, "the migrations made {} tables", database.len());
     assert_eq!(database, written);
     assert_eq!(database_keys, written_keys);
+}
+
+/// The same of a server, whose migrations are others.
+#[test]
+fn schema_rs_is_what_the_migrations_make_on_a_server() {
+    let Some(server) = super::server() else { return };
+    let scratch_schema = Database::Server(super::new_schema(&server));
+    let columns = super::outside(&scratch_schema, |connection| {
+        let Connection::Postgres(session) = connection else { panic!("it is a server") };
+        session.run_pending_migrations(POSTGRES_MIGRATIONS).unwrap();
+        session.revert_all_migrations(POSTGRES_MIGRATIONS).unwrap();
+        session.run_pending_migrations(POSTGRES_MIGRATIONS).unwrap();
+        let query = "SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable) AS line FROM information_schema.columns \
+                     WHERE table_schema = current_schema() AND table_name <> '__diesel_schema_migrations'";
+        crate::postgres::lines(session, query).unwrap()
+    });
+    let (mut written, mut found) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for (table, columns) in of_schema_rs().0 {
+        for (name, kind, nullable) in columns {
+            written.insert(format!("{table} {name} {kind} {}", if nullable { "YES" } else { "NO" }));
+        }
+    }
+    for line in columns {
+        let kinds = [
+            ("bigint", "BigInt"),
+            ("integer", "Integer"),
+            ("text", "Text"),
+            ("boolean", "Bool"),
+            ("double precision", "Double"),
+        ];
+        let kind =
+            kinds.iter().find(|(theirs, _)| line.contains(&format!(" {theirs} "))).unwrap_or_else(|| panic!("{line}"));
+        found.insert(line.replacen(&format!(" {} ", kind.0), &format!(" {} ", kind.1), 1));
+    }
+    assert_eq!(found, written);
+}
+
+/// So that a change of one isn't forgotten in the other.
+#[test]
+fn the_migrations_of_both_databases_end_with_the_same() {
+    let newest = |dir: &str| {
+        let place = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations").join(dir);
+        std::fs::read_dir(place)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap()[..17].to_owned())
+            .max()
+    };
+    assert_eq!(newest("sqlite"), newest("postgres"));
 }
 
 #[test]

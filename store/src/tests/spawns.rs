@@ -110,9 +110,7 @@ async fn only_legal_steps_from_the_named_states_are_taken() {
     for earlier in SpawnState::ALL {
         for later in SpawnState::ALL {
             let made = recorded(&scratch, "x").await;
-            diesel::sql_query(format!("UPDATE spawns SET state = '{}'", earlier.as_str()))
-                .execute(&mut scratch.outsider())
-                .unwrap();
+            scratch.execute(format!("UPDATE spawns SET state = '{}'", earlier.as_str())).unwrap();
             let others: Vec<_> = SpawnState::ALL.into_iter().filter(|state| *state != earlier).collect();
             assert!(step(&scratch, &made.spawn_id, &others, later).await.is_none());
             assert_eq!(find(&scratch, &made.spawn_id).await.state, earlier);
@@ -168,9 +166,7 @@ async fn an_idempotency_key_is_good_for_a_day() {
     let scratch = Scratch::open();
     let now = Clock::system().wall_ms();
     let age = |by: i64| {
-        diesel::sql_query(format!("UPDATE idempotency_keys SET created_at_ms = {}", now - by))
-            .execute(&mut scratch.outsider())
-            .unwrap();
+        scratch.execute(format!("UPDATE idempotency_keys SET created_at_ms = {}", now - by)).unwrap();
     };
     scratch.store.record_spawn(spec("x"), text(), key("k", "body")).await.unwrap();
     age(DAY_MS - 60_000);
@@ -217,9 +213,7 @@ async fn secrets_of_a_request_are_not_in_the_files_and_open_only_in_their_row() 
     scratch.store.flush().await.unwrap();
     assert!(!scratch.holds("env-secret-1"));
     assert!(!format!("{a:?}").contains("env-secret-1"));
-    diesel::sql_query("UPDATE spawns SET request = (SELECT request FROM spawns WHERE summary = 'a')")
-        .execute(&mut scratch.outsider())
-        .unwrap();
+    scratch.execute("UPDATE spawns SET request = (SELECT request FROM spawns WHERE summary = 'a')").unwrap();
     assert!(request(&scratch, &a.spawn_id).await.is_some());
     assert_eq!(request(&scratch, &b.spawn_id).await, None);
     assert_eq!(find(&scratch, &b.spawn_id).await, b);
@@ -250,14 +244,10 @@ async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
         let answer = scratch.store.record_spawn(spec(summary), text(), key(summary, "body")).await.unwrap();
         let Recorded::New(record) = answer else { panic!("{answer:?}") };
         step(&scratch, &record.spawn_id, &[Recorded], Lost).await.unwrap();
-        diesel::update(spawns::table.filter(spawns::spawn_id.eq(&record.spawn_id)))
-            .set(spawns::completed_at_ms.eq(ended_at))
-            .execute(&mut scratch.outsider())
-            .unwrap();
+        let id = &record.spawn_id;
+        scratch.execute(format!("UPDATE spawns SET completed_at_ms = {ended_at} WHERE spawn_id = '{id}'")).unwrap();
     }
-    diesel::sql_query("UPDATE spawns SET created_at_ms = 0, updated_at_ms = 0")
-        .execute(&mut scratch.outsider())
-        .unwrap();
+    scratch.execute("UPDATE spawns SET created_at_ms = 0, updated_at_ms = 0").unwrap();
     assert_eq!(scratch.store.thin_spawns(now, RetentionSettings::default().spawns).await.unwrap(), 1);
     let left: Vec<_> =
         scratch.store.list_spawns(9, 0).await.unwrap().into_iter().map(|record| record.spec.summary).collect();

@@ -11,7 +11,7 @@ fn wanted<'a>(database: &'a Path, to: &'a Path, key: Option<SealingKey>) -> Want
 
 #[actix::test]
 async fn a_backup_of_a_running_store_is_private_whole_and_holds_what_was_committed() {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     for name in ["a", "b"] {
         scratch.store.create_gateway(new_gateway(name)).await.unwrap();
     }

@@ -16,7 +16,7 @@ fn wanted<'a>(state: &'a Path, database: &'a Path, old: SealingKey) -> Rekey<'a>
 
 /// Everything that is sealed is there.
 async fn full() -> Stopped {
-    let scratch = Scratch::open();
+    let scratch = Scratch::in_file();
     let with_all = gatewarden_core::gateway_record::GatewaySpec {
         url_token: Some(Secret::new("url")),
         password: Some(Secret::new("pass")),

@@ -1,0 +1,16 @@
+DROP TABLE local_processes;
+DROP TABLE notification_outbox;
+DROP TABLE notification_episodes;
+DROP TABLE token_usage;
+DROP TABLE direct_connections;
+DROP TABLE idempotency_keys;
+DROP TABLE spawns;
+DROP TABLE audit_log;
+DROP TABLE health_log;
+DROP TABLE web_sessions;
+DROP TABLE api_keys;
+DROP TABLE device_tokens;
+DROP TABLE agents;
+DROP TABLE gateways;
+DROP TABLE identity;
+DROP TABLE meta;

@@ -1,0 +1,145 @@
+//! Opening a server's database at the daemon's start: look first, write only when all is well.
+//!
+//! 1. The session: logged in, the lock of whoever writes taken, no pool between that would give the session to others.
+//! 2. The server: its version, its encoding, whether it takes writes.
+//! 3. Whose tables these are, and whether a newer release wrote them; whether the sealing key is the right one.
+//! 4. In one transaction: pending migrations; for a new database the key file and the canary.
+//!
+//! There is no copy before an upgrade: that is the operator's `pg_dump`. Who finds the lock taken looks and writes nothing: a
+//! command beside a running daemon.
+
+use std::time::Duration;
+
+use diesel::Connection as _;
+
+use super::address::ServerAddress;
+use super::trouble::Trouble;
+use super::{PostgresConnection, connect, lines, number, open, unlock};
+use crate::connection::Connection;
+use crate::database::{migrate, tables, write_transaction};
+use crate::error::StoreError;
+use crate::key_file::SealingKey;
+use crate::queue::StoreOptions;
+use crate::sealing::Sealer;
+use crate::startup::{self, Installation};
+
+/// The oldest server whose release is still looked after.
+const OLDEST: i64 = 130_000;
+/// Migrations may take longer than other work.
+const MIGRATING: Duration = Duration::from_secs(600);
+
+/// Checks, migrates and seals; answers what is fixed at the first start, and what seals with the right key.
+///
+/// On a thread of its own, since the caller's runs a runtime of its own.
+pub(crate) fn prepare(
+    options: &StoreOptions,
+    address: &ServerAddress,
+    key: SealingKey,
+) -> Result<(Installation, Sealer), StoreError> {
+    let prepared = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("store-start".to_owned());
+        let started = thread.spawn_scoped(scope, || prepare_here(options, address, key));
+        started.map(|thread| thread.join().unwrap_or(Err(StoreError::BrokenOff)))
+    });
+    prepared.unwrap_or_else(|error| Err(Trouble::Other(error.to_string()).at(address)))
+}
+
+fn prepare_here(
+    options: &StoreOptions,
+    address: &ServerAddress,
+    key: SealingKey,
+) -> Result<(Installation, Sealer), StoreError> {
+    let (session, is_ours) = match open(address, options.busy_timeout, true) {
+        Ok(session) => (session, true),
+        Err(StoreError::Server { trouble: Trouble::InUse(_), .. }) if options.beside_another => {
+            (open(address, options.busy_timeout, false)?, false)
+        }
+        Err(error) => return Err(error),
+    };
+    let mut connection = Connection::Postgres(session);
+    let prepared = prepare_with(&mut connection, options, address, key, is_ours);
+    if let Connection::Postgres(session) = &mut connection
+        && is_ours
+    {
+        // Where it fails the session is lost, and the lock with it.
+        let _ = unlock(session);
+    }
+    prepared.map_err(|error| match error {
+        StoreError::Database { error, .. } => Trouble::of_query(&error).at(address),
+        other => other,
+    })
+}
+
+fn prepare_with(
+    connection: &mut Connection,
+    options: &StoreOptions,
+    address: &ServerAddress,
+    key: SealingKey,
+    is_ours: bool,
+) -> Result<(Installation, Sealer), StoreError> {
+    let place = options.database.place();
+    if let Connection::Postgres(session) = connection {
+        check_server(session, address, is_ours)?;
+        check_pool(session, address, options.busy_timeout)?;
+    }
+    let found = tables(connection)?;
+    if !found.is_empty() && !found.iter().any(|table| table == "__diesel_schema_migrations") {
+        return Err(Trouble::Foreign.at(address));
+    }
+    let schema = startup::schema(connection, &place)?;
+    if !is_ours && schema.pending > 0 {
+        return Err(Trouble::InUse(String::new()).at(address));
+    }
+    let (key, sealer, leftover_key) = startup::choose_key(connection, key, &place)?;
+    if !is_ours {
+        return Ok((startup::installation(connection, leftover_key)?, sealer));
+    }
+    if let Connection::Postgres(session) = connection {
+        session.patience = MIGRATING;
+    }
+    let key = std::cell::RefCell::new(key);
+    let installation = write_transaction(connection, |connection| {
+        migrate(connection).map_err(|error| match error {
+            error if error.contains("permission denied") => Trouble::NoRights(error).at(address),
+            error => Trouble::Other(format!("migrating it failed: {error}")).at(address),
+        })?;
+        startup::seal_if_new(connection, &mut key.borrow_mut(), &sealer, &place)?;
+        startup::installation(connection, leftover_key.clone())
+    })?;
+    if let Connection::Postgres(session) = connection {
+        session.patience = options.busy_timeout;
+    }
+    Ok((installation, sealer))
+}
+
+fn check_server(session: &mut PostgresConnection, address: &ServerAddress, is_ours: bool) -> Result<(), StoreError> {
+    if number(session, "SELECT current_setting('server_version_num')::bigint AS number")? < OLDEST {
+        let version = lines(session, "SELECT current_setting('server_version') AS line")?;
+        return Err(Trouble::TooOld(version.concat()).at(address));
+    }
+    let encoding = lines(session, "SELECT current_setting('server_encoding') AS line")?.concat();
+    if encoding != "UTF8" {
+        return Err(Trouble::NotUtf8(encoding).at(address));
+    }
+    let read_only = lines(session, "SELECT current_setting('transaction_read_only') AS line")?.concat();
+    if is_ours && read_only == "on" {
+        return Err(Trouble::ReadOnly.at(address));
+    }
+    if lines(session, "SELECT current_schema()::text AS line WHERE current_schema() IS NOT NULL")?.is_empty() {
+        return Err(Trouble::NoRights("there is no schema that it may use".to_owned()).at(address));
+    }
+    Ok(())
+}
+
+/// While a second session has a transaction open, a pool that gives sessions to transactions has to let one of the two feel it.
+fn check_pool(first: &mut PostgresConnection, address: &ServerAddress, patience: Duration) -> Result<(), StoreError> {
+    const SESSION: &str = "SELECT pg_backend_pid()::bigint AS number";
+    let own = number(first, SESSION)?;
+    let mut second = connect(address, patience)?;
+    let other = second.transaction(|second| number(second, SESSION).map(|other| (other, number(first, SESSION))));
+    match other {
+        Err(error) => Err(Trouble::of_query(&error).at(address)),
+        Ok((other, Ok(again))) if other != own && again == own => Ok(()),
+        _ => Err(Trouble::Pooled.at(address)),
+    }
+}
