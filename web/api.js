@@ -109,8 +109,8 @@ function refusalOf(response, text) {
   return new Refusal(response.status, body, after > 0 ? after : null);
 }
 
-/** An answer of many lines of JSON, each taken when it comes. @param {string} path @param {unknown} body @param {(line: any) => void} take @param {AbortSignal} ended */
-export async function postLines(path, body, take, ended) {
+/** An answer that is a stream of events, the JSON of each taken when it comes. @param {string} path @param {unknown} body @param {(data: any) => void} take @param {AbortSignal} ended */
+export async function postStream(path, body, take, ended) {
   try {
     const headers = { "Content-Type": "application/json" };
     const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: ended });
@@ -123,7 +123,7 @@ export async function postLines(path, body, take, ended) {
       if (done) return;
       const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
       rest = lines.pop() ?? "";
-      for (const line of lines) take(JSON.parse(line));
+      for (const line of lines) if (line.startsWith("data: ")) take(JSON.parse(line.slice(6)));
     }
   } catch (error) {
     throw error instanceof Refusal || ended.aborted ? error : new Unanswered(false, false);

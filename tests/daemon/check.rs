@@ -187,7 +187,8 @@ fn a_gateway_is_checked_over_the_api_before_it_is_registered_or_changed_and_noth
     let daemon = Daemon::start();
     let lines = |body: &Value| -> Vec<Value> {
         let answer = daemon.post("/api/gateways/check", body).expect(200);
-        answer.text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+        let data = answer.text.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.map(|data| serde_json::from_str(data).expect("JSON")).collect()
     };
     let new = |token: &str| json!({"name": "lab", "host": "127.0.0.1", "port": gateway.port(), "token": token});
     let found = lines(&new("right"));

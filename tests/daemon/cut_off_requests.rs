@@ -132,6 +132,7 @@ fn example(method: &str, route: &str, subjects: &Subjects, name: &str) -> Option
         ("PUT", "/api/gateways") => (route.to_owned(), Some(json!({"id": gateway, "labels": {"last": name}}))),
         ("DELETE", "/api/gateways") => (route.to_owned(), Some(json!({"id": 2}))),
         ("POST", "/api/gateways/health") => (route.to_owned(), Some(json!({"gateway_id": gateway}))),
+        ("POST", "/api/gateways/check") => (route.to_owned(), Some(nowhere)),
         ("POST", "/api/gateways/connect") => (route.to_owned(), Some(json!({"id": gateway}))),
         ("POST", "/api/gateways/{id}/reconnect" | "/api/gateways/{id}/drain" | "/api/gateways/{id}/undrain") => {
             (route.replace("{id}", &gateway.to_string()), None)

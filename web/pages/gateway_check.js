@@ -1,7 +1,7 @@
 // The way to a gateway step by step, before it is saved: the steps of `gatewarden check`, each as soon as it is done.
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { postLines, Refusal } from "../api.js";
+import { postStream, Refusal } from "../api.js";
 import { Fault, Notice } from "../components/basics.js";
 import { State } from "../components/list.js";
 import { milliseconds, plainWords, visible } from "../format.js";
@@ -62,7 +62,7 @@ export function WayCheck({ bodyOf, fail, placed }) {
     let isWhole = false;
     try {
       setChecked(textOf());
-      await postLines(
+      await postStream(
         "/api/gateways/check",
         bodyOf(),
         (line) => {

@@ -34,15 +34,15 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Check the way to a gateway before it is registered or changed
 ///
 /// Without `id` the body is what `POST /api/gateways` takes, with it what `PUT /api/gateways` takes: what is left out, secrets too,
-/// is as it is stored. Nothing is stored. The answer has a line of JSON for each step of the way as soon as it is done: `step` (`dns`,
-/// `tcp`, `tls`, `http`, `upgrade`, `handshake`, `scopes`, `clock`), `result` (`ok`, `odd`, `failed`, `skipped`), `detail`, `took_ms` and
-/// `problem` (`code`, `message`, `help`). The last line is the report that `gatewarden check --json` prints, with `ok`, `cause` and
-/// all `steps`. Each step may take 5 s.
+/// is as it is stored. Nothing is stored. The answer is a stream of events without names. One comes for each step of the way as
+/// soon as it is done, with this as JSON: `step` (`dns`, `tcp`, `tls`, `http`, `upgrade`, `handshake`, `scopes`, `clock`), `result`
+/// (`ok`, `odd`, `failed`, `skipped`), `detail`, `took_ms` and `problem` (`code`, `message`, `help`). The last one is the report
+/// that `gatewarden check --json` prints, with `ok`, `cause` and all `steps`. Each step may take 5 s.
 #[utoipa::path(
     tag = "Gateways",
     request_body = CheckGatewayBody,
     responses(
-        (status = 200, description = "Lines of JSON", body = String, content_type = "application/x-ndjson"), NoGateway,
+        (status = 200, description = "A stream that ends with the report", body = String, content_type = "text/event-stream"), NoGateway,
         (status = 501, description = "Units of users are not managed", body = ErrorBody),
     ),
 )]
@@ -80,9 +80,9 @@ pub(crate) async fn check_way(by: Authorized<GatewayAdmin>, app: App, body: Json
     });
     let lines = unfold(steps, |mut steps| async move {
         let line: serde_json::Value = steps.recv().await?;
-        Some((Ok::<_, Infallible>(Bytes::from(format!("{line}\n"))), steps))
+        Some((Ok::<_, Infallible>(Bytes::from(format!("data: {line}\n\n"))), steps))
     });
-    Ok(HttpResponse::Ok().content_type("application/x-ndjson").insert_header(UNBUFFERED).force_close().streaming(lines))
+    Ok(HttpResponse::Ok().content_type("text/event-stream").insert_header(UNBUFFERED).force_close().streaming(lines))
 }
 
 /// The gateway as it would be stored, by the rules for what is stored; and which one it is, where there is one already.
