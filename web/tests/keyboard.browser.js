@@ -155,7 +155,8 @@ test("gateways are found, added, changed, probed, drained, made primary and dele
   await person.choose("Time zone", "UTC");
   await person.choose("Colors", "Dark");
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
-  await person.press(person.button("Log out"));
+  await person.to(person.button("Log out"));
+  await page.keyboard.press("Enter");
   await page.waitForURL(/\/login/);
   await context.close();
 });

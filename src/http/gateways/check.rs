@@ -42,7 +42,7 @@ const LIMIT: Duration = Duration::from_secs(60);
     tag = "Gateways",
     request_body = CheckGatewayBody,
     responses(
-        (status = 200, description = "A stream that ends with the report", body = String, content_type = "text/event-stream"), NoGateway,
+        (status = 200, description = "A stream that ends with the report", body = serde_json::Value, content_type = "text/event-stream"), NoGateway,
         (status = 501, description = "Units of users are not managed", body = ErrorBody),
     ),
 )]
