@@ -173,10 +173,16 @@ function OpenByKey() {
   );
 }
 
+/** The session that this page is deleting: it isn't read again when its gateway says that it is gone. */
+let leaving = "";
+
 /** @param {{sessionKey: string, of: string}} props */
 function Session({ sessionKey, of }) {
   const mine = (/** @type {import("../types.js").Message} */ { type, data }) =>
-    type === "session.update" && data.key === sessionKey && (!of || String(data.gateway_id) === of);
+    type === "session.update" &&
+    data.key === sessionKey &&
+    (!of || String(data.gateway_id) === of) &&
+    leaving !== sessionKey;
   const path = encodeURIComponent(sessionKey);
   const history = useRead(
     `/api/sessions/${path}/history?limit=100${of ? `&gateway_id=${encodeURIComponent(of)}` : ""}`,
@@ -436,7 +442,10 @@ function askToDelete(sessionKey, gateway) {
           ". This can't be undone.",
         ),
       async send() {
-        const { deleted } = await remove("/api/sessions", { sessionKey, gateway_id: gateway });
+        leaving = sessionKey;
+        const { deleted } = await remove("/api/sessions", { sessionKey, gateway_id: gateway }).finally(() => {
+          leaving = "";
+        });
         closeDialog();
         say(deleted ? "The session is deleted" : "The gateway no longer had it");
         visit({ session: "", of: "" });
