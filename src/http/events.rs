@@ -29,7 +29,7 @@ use super::context::{App, AppContext};
 use super::error::{Answer, ApiError};
 
 /// Proxies that gather answers before they pass them on are told not to.
-pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
+const UNBUFFERED: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
 /// Follow what happens (server-sent events)
@@ -53,12 +53,17 @@ pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
 pub(crate) async fn follow_events(by: Authorized<StreamViewer>, app: App, request: HttpRequest) -> Answer {
     let wanted = Wanted::read(&request)?;
     let subscription = join(&app, &by.caller, &wanted).await?;
-    Ok(HttpResponse::Ok()
+    Ok(event_stream(stream(subscription, app, by.caller)))
+}
+
+/// The answer that is a stream of events.
+pub(crate) fn event_stream(events: impl Stream<Item = Result<Bytes, Infallible>> + 'static) -> HttpResponse {
+    HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header(UNBUFFERED)
         // The end of the stream is the end of the connection: nobody has to wait for an idle one when the daemon stops.
         .force_close()
-        .streaming(stream(subscription, app, by.caller)))
+        .streaming(events)
 }
 
 /// A client's wishes.

@@ -106,6 +106,14 @@ fn say(fleet: &mut Fleet, time: Moment, id: GatewayId, report: GatewayReport) ->
     fleet.take_effects(time)
 }
 
+/// [`PROD`] and its stand-in, both online.
+fn two_online(time: Moment) -> Fleet {
+    let mut fleet = fleet(time, [PROD, BACKUP]);
+    say(&mut fleet, time, PROD, online());
+    say(&mut fleet, time, BACKUP, online());
+    fleet
+}
+
 #[test]
 fn a_reconnect_by_an_operator_is_no_failover_no_flap_and_no_failure_unless_it_fails() {
     let mut time = begin();
@@ -139,9 +147,7 @@ fn a_reconnect_by_an_operator_is_no_failover_no_flap_and_no_failure_unless_it_fa
 #[test]
 fn a_gateway_that_leaves_a_heartbeat_unanswered_acts_on_but_is_given_no_work_until_it_answers() {
     let time = begin();
-    let mut fleet = fleet(time, [PROD, BACKUP]);
-    say(&mut fleet, time, PROD, online());
-    say(&mut fleet, time, BACKUP, online());
+    let mut fleet = two_online(time);
     say(&mut fleet, time, PROD, GatewayReport { status: Status::Timeout, ..online() });
     assert_eq!(fleet.acting(), Some(PROD), "one miss is no failover");
     assert_eq!(fleet.route(&RouteWish::default()), Ok((BACKUP, RouteReason::LeastLoaded)));
@@ -154,9 +160,7 @@ fn a_gateway_that_leaves_a_heartbeat_unanswered_acts_on_but_is_given_no_work_unt
 #[test]
 fn a_gateway_that_bounces_is_held_down_and_comes_back_by_the_deadline() {
     let mut time = begin();
-    let mut fleet = fleet(time, [PROD, BACKUP]);
-    say(&mut fleet, time, PROD, online());
-    say(&mut fleet, time, BACKUP, online());
+    let mut fleet = two_online(time);
     let mut held = false;
     for turn in 0..7 {
         time = time.after(Duration::from_secs(1));
@@ -257,9 +261,7 @@ fn a_process_that_does_not_run_is_the_reason_for_everybody_unless_the_gateway_is
 #[test]
 fn a_restart_of_the_daemon_keeps_a_hold_down() {
     let mut time = begin();
-    let mut fleet = fleet(time, [PROD, BACKUP]);
-    say(&mut fleet, time, PROD, online());
-    say(&mut fleet, time, BACKUP, online());
+    let mut fleet = two_online(time);
     for turn in 0..6 {
         time = time.after(Duration::from_secs(1));
         say(&mut fleet, time, PROD, if turn % 2 == 0 { offline() } else { online() });
@@ -384,9 +386,7 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
 #[test]
 fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     let time = begin();
-    let mut fleet = fleet(time, [PROD, BACKUP]);
-    say(&mut fleet, time, PROD, online());
-    say(&mut fleet, time, BACKUP, online());
+    let mut fleet = two_online(time);
     fleet.spawn(time, Ticket(1), task());
     let spec = SpawnSpec { gateway_id: Some(PROD), gateway_name: Some("gateway-1".into()), ..task().spec };
     let stored = recorded("s", spec);

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::{HttpResponse, post};
+use actix_web::post;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use gatewarden_actors::error::Failure;
@@ -23,7 +23,7 @@ use crate::check::{Asker, Known};
 use crate::http::auth::{Authorized, GatewayAdmin};
 use crate::http::context::{App, AppContext};
 use crate::http::error::{Answer, ApiError, invalid};
-use crate::http::events::UNBUFFERED;
+use crate::http::events::event_stream;
 use crate::http::input::JsonBody;
 
 /// For each step.
@@ -78,11 +78,11 @@ pub(crate) async fn check_way(by: Authorized<GatewayAdmin>, app: App, body: Json
             }
         }
     });
-    let lines = unfold(steps, |mut steps| async move {
+    let events = unfold(steps, |mut steps| async move {
         let line: serde_json::Value = steps.recv().await?;
         Some((Ok::<_, Infallible>(Bytes::from(format!("data: {line}\n\n"))), steps))
     });
-    Ok(HttpResponse::Ok().content_type("text/event-stream").insert_header(UNBUFFERED).force_close().streaming(lines))
+    Ok(event_stream(events))
 }
 
 /// The gateway as it would be stored, by the rules for what is stored; and which one it is, where there is one already.

@@ -24,7 +24,7 @@ use super::gateway_id;
 use crate::http::auth::{Authorized, Caller, GatewayOperator, check_own_page};
 use crate::http::context::{App, AppContext};
 use crate::http::error::Answer;
-use crate::http::events::{COMMENT, PULSE, RETRY_MS, UNBUFFERED, join_for_the_end};
+use crate::http::events::{COMMENT, PULSE, RETRY_MS, event_stream, join_for_the_end};
 use crate::http::input::{GatewayPath, read_query};
 
 /// Gateways give out no more at once.
@@ -103,12 +103,7 @@ async fn follow_logs(app: App, caller: Caller, id: GatewayId, asked: Asked, last
     let subscription = app.registry.watch_logs.send(watch, app.gateway_patience()).await?;
     let id_was_unknown = cursor == Some(None);
     let following = Following::new(app, caller, id, asked.level, subscription, end, id_was_unknown);
-    Ok(HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header(UNBUFFERED)
-        // As with events: the end of the stream is the end of the connection.
-        .force_close()
-        .streaming(following.into_stream()))
+    Ok(event_stream(following.into_stream()))
 }
 
 /// An id that isn't ours is answered like one that is too old, because a browser takes an error for final.

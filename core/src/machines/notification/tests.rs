@@ -108,6 +108,14 @@ impl World {
         }
     }
 
+    /// The first gateway is down for so long, and then well for as long.
+    fn fails_and_returns(&mut self, seconds: u64) {
+        self.sights.insert(down(1), holds());
+        self.pass(seconds);
+        self.sights.clear();
+        self.pass(seconds);
+    }
+
     fn restart(&mut self) {
         self.watch = Watch::new(self.settings.clone());
         self.watch.restore(self.stored.clone());
@@ -158,10 +166,7 @@ fn what_was_withheld_is_told_at_once_afterwards_with_its_true_beginning() {
 fn an_episode_begins_when_its_condition_does() {
     let mut world = World::usual();
     let began = 1_700_000_000_000 + 1_000;
-    world.sights.insert(down(1), holds());
-    world.pass(31);
-    world.sights.clear();
-    world.pass(31);
+    world.fails_and_returns(31);
     let (opened, closed) = (&world.told[0].1, &world.told[1].1);
     assert_eq!((opened.episode.began_ms, opened.held), (began, 30 * SECOND));
     assert_eq!((closed.episode.began_ms, closed.held), (began, 30 * SECOND));
@@ -302,10 +307,7 @@ fn a_deleted_gateway_is_taken_back_at_once_and_says_why() {
 fn a_gateway_that_bounces_stays_announced_until_it_has_calmed_down() {
     let mut world = World::new(WatchSettings { after: Duration::ZERO, remind_every: None, recovered: true });
     for _ in 0..1800 {
-        world.sights.insert(down(1), holds());
-        world.pass(1);
-        world.sights.clear();
-        world.pass(1);
+        world.fails_and_returns(1);
     }
     let told = world.told.len();
     assert!(told <= 25, "an hour of bouncing each second made {told} notifications");
@@ -338,10 +340,7 @@ fn the_return_of_a_gateway_that_bounces_is_told_once_it_was_well_for_all_of_its_
     for restarts in [false, true] {
         let mut world = World::new(WatchSettings { after: SECOND, remind_every: None, recovered: true });
         for _ in 0..2 {
-            world.sights.insert(down(1), holds());
-            world.pass(10);
-            world.sights.clear();
-            world.pass(10);
+            world.fails_and_returns(10);
         }
         world.sights.insert(down(1), holds());
         world.pass(290);
@@ -424,10 +423,7 @@ fn a_full_outbox_delays_announcements_and_never_a_recovery() {
 fn who_wants_no_recoveries_gets_none_and_hears_of_the_next_failure() {
     let mut world = World::new(WatchSettings { after: SECOND, remind_every: None, recovered: false });
     for _ in 0..2 {
-        world.sights.insert(down(1), holds());
-        world.pass(1000);
-        world.sights.clear();
-        world.pass(1000);
+        world.fails_and_returns(1000);
     }
     assert_eq!(world.changes(), [&OPENED, &OPENED]);
     assert!(world.stored.is_empty());

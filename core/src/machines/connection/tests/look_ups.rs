@@ -16,6 +16,18 @@ fn listed(sim: &mut Sim, row: Value) {
     sim.event("sessions.changed", json!({"sessionKey":row["key"],"session":row}));
 }
 
+/// A connection to a gateway of protocol 3 and this release.
+fn online_with(version: &str) -> Sim {
+    let mut hello = hello_of(3);
+    hello["payload"]["server"]["version"] = json!(version);
+    let mut sim = Sim::new();
+    sim.start();
+    sim.reach_login();
+    sim.says(hello);
+    sim.answer_all();
+    sim
+}
+
 #[test]
 fn agent_wait_tells_of_an_end_and_nothing_is_ever_started() {
     let cases = [
@@ -91,13 +103,7 @@ fn a_run_of_the_oldest_releases_that_failed_before_its_agent_began_is_found_out_
         json!({"0":"{\"subsystem\":\"diagnostic\"}","1":message,"_meta":{"logLevelName":"ERROR"}}).to_string()
     };
     let look = |lines: Value| {
-        let mut hello = hello_of(3);
-        hello["payload"]["server"]["version"] = json!("2026.3.2");
-        let mut sim = Sim::new();
-        sim.start();
-        sim.reach_login();
-        sim.says(hello);
-        sim.answer_all();
+        let mut sim = online_with("2026.3.2");
         sim.looks_up(1, SPAWN, Some(KEY));
         sim.replies(json!({"runId":SPAWN,"status":"timeout"}));
         sim.replies(json!({"sessionKey":KEY,"messages":[]}));
@@ -117,13 +123,7 @@ fn a_run_of_the_oldest_releases_that_failed_before_its_agent_began_is_found_out_
 #[test]
 fn of_the_oldest_releases_what_was_told_of_a_run_here_is_no_word_of_the_gateway_that_it_still_runs() {
     let look = |lines: Value| {
-        let mut hello = hello_of(3);
-        hello["payload"]["server"]["version"] = json!("2026.2.19");
-        let mut sim = Sim::new();
-        sim.start();
-        sim.reach_login();
-        sim.says(hello);
-        sim.answer_all();
+        let mut sim = online_with("2026.2.19");
         listed(&mut sim, json!({"key":KEY}));
         sim.starts(1, task());
         sim.replies(json!({"runId":SPAWN,"status":"started"}));
