@@ -189,9 +189,6 @@ impl Campaign {
             }
             deaths
         });
-        for front in self.fronts.iter().filter(|front| !front.gateway.is_alive()) {
-            front.gateway.revive();
-        }
         let jobs: Vec<Job> = jobs.into_iter().map(|job| job.into_inner().expect("no client panicked")).collect();
         let records = self.at_rest();
         Ended { jobs, records, gateways: self.fronts, deaths, daemon: self.daemon }
@@ -214,9 +211,13 @@ impl Campaign {
         deaths
     }
 
-    /// Waits until every record is final, and gives them all.
+    /// Waits until every record is final, and gives them all. The last strikes fall after the last answers: whoever
+    /// dies of them is still nursed back.
     fn at_rest(&self) -> BTreeMap<String, Vec<Value>> {
         wait::until_ok("every spawn has ended", PATIENCE, || {
+            for front in self.fronts.iter().filter(|front| !front.gateway.is_alive()) {
+                front.gateway.revive();
+            }
             let records = self.records();
             let open = |record: &&Value| !FINAL.contains(&record["status"].as_str().unwrap_or_default());
             match records.iter().find(open) {
