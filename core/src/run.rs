@@ -41,6 +41,21 @@ pub enum Work {
     },
 }
 
+/// The key of a session made for one spawn. Gateways keep keys in lower case.
+pub(crate) fn own_session(agent: &str, spawn_id: &str) -> String {
+    format!("agent:{agent}:gatewarden-{spawn_id}").to_lowercase()
+}
+
+/// Whether a session was made for this one spawn: then what its row tells is told of the run.
+pub(crate) fn is_own_session(key: &str, spawn_id: &str) -> bool {
+    spawn_of_session(key).is_some_and(|id| id.eq_ignore_ascii_case(spawn_id))
+}
+
+/// The id of the spawn that a session was made for, where the key says so.
+pub fn spawn_of_session(key: &str) -> Option<&str> {
+    key.rsplit_once(":gatewarden-").map(|(_, id)| id)
+}
+
 /// The gateway took the work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accepted {

@@ -4,10 +4,10 @@ pub(crate) mod history;
 pub(crate) mod known;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post};
-use gatewarden_actors::error::Failure;
+use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::ControlSessionAt;
-use gatewarden_actors::run::SessionAction;
+use gatewarden_actors::run::{SessionAction, spawn_of_session};
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::request::{Query, Request as _};
 use gatewarden_api::responses::{GatewayErrors, NoGateway, SessionErrors};
@@ -128,7 +128,7 @@ pub(crate) async fn change_session(
         _ => {}
     }
     fields.finish()?;
-    let gateway = holder(&app, &key, gateway_id).map_err(|failure| match &value {
+    let gateway = holder(&app, &key, gateway_id.map(GatewayId), by_number).await.map_err(|failure| match &value {
         // Only the gateway that holds the session could have known it.
         Some(level) if field == "thinkingLevel" && !THINKING.contains(&&**level) => {
             let levels = THINKING.join(", ");
@@ -200,7 +200,7 @@ fn listed_levels(agents: &Value) -> Vec<String> {
 #[delete("/api/sessions")]
 pub(crate) async fn delete_session(by: Authorized<GatewayOperator>, app: App, body: JsonBody) -> Answer {
     let DeleteBody { session_key: key, gateway_id } = body.read()?;
-    let gateway = holder(&app, &key, gateway_id)?;
+    let gateway = holder(&app, &key, gateway_id.map(GatewayId), by_number).await?;
     let (result, _cover) = app.ask_gateway(&gateway, "sessions.delete", json!({"key": key})).await?.into_parts();
     let deleted = result.get("deleted").and_then(Value::as_bool).unwrap_or(true);
     log(&by.caller, "delete", &key, &gateway);
@@ -230,7 +230,7 @@ pub(crate) async fn control_session(
         "resume" => SessionAction::Resume,
         _ => SessionAction::Kill,
     };
-    let gateway = holder(&app, &key, body.gateway_id)?;
+    let gateway = holder(&app, &key, body.gateway_id.map(GatewayId), by_number).await?;
     // Counted only once it is clear which session is meant: keys that nobody holds take no place in the count.
     if let Some(counted) = app.limits.session_control(gateway.id.0, &key) {
         counted.settle(&request)?;
@@ -267,7 +267,7 @@ pub(crate) async fn send_session_message(
     let key = session_key(&request)?;
     let idempotency_key = idempotency_key(&request)?;
     let MessageBody { content, gateway_id } = body.read()?;
-    let gateway = holder(&app, &key, gateway_id)?;
+    let gateway = holder(&app, &key, gateway_id.map(GatewayId), by_number).await?;
     let (run_id, status) = say(&app, &by.caller, &gateway, &key, &content, &idempotency_key).await?;
     Ok(HttpResponse::Accepted().json(MessageTaken {
         success: true,
@@ -293,7 +293,7 @@ pub(crate) async fn read_session_history(_by: Authorized<GatewayViewer>, app: Ap
     let key = session_key(&request)?;
     let SessionHistoryQuery { limit, gateway_id } = read_query(&request)?;
     let limit = limit.unwrap_or(50);
-    let gateway = holder(&app, &key, gateway_id)?;
+    let gateway = holder(&app, &key, gateway_id.map(GatewayId), by_number).await?;
     let reply = app.ask_gateway(&gateway, "chat.history", json!({"sessionKey": key, "limit": limit})).await?;
     let history = history::newest(&reply, limit);
     let (gateway_id, gateway) = (gateway.id.0, gateway.name);
@@ -332,10 +332,32 @@ pub(crate) fn session_key(request: &HttpRequest) -> Result<String, ApiError> {
     }
 }
 
-/// The gateway that holds a session; `only` where the caller names it.
-pub(crate) fn holder(app: &AppContext, key: &str, only: Option<i64>) -> Result<NamedGateway, Failure> {
-    let known = KnownSessions::read(&app.roster);
-    known::holder(&known.sources(), key, only.map(GatewayId), |id| json!(id))
+/// The gateway that holds a session; `only` where the caller names it. Failures name gateways by `id_of`, as the caller has to.
+///
+/// The session of a spawn that has not ended is known before its gateway lists it, which takes seconds on a release without
+/// events of sessions.
+pub(crate) async fn holder(
+    app: &AppContext,
+    key: &str,
+    only: Option<GatewayId>,
+    id_of: impl Fn(GatewayId) -> Value,
+) -> Result<NamedGateway, Failure> {
+    let listed = known::holder(&KnownSessions::read(&app.roster).sources(), key, only, id_of);
+    let (Err(failure), Some(id)) = (&listed, spawn_of_session(key)) else { return listed };
+    if failure.code != ErrorCode::SessionNotFound || uuid::Uuid::parse_str(id).is_err() {
+        return listed;
+    }
+    let open = app.store.find_spawn(id.to_owned()).await?.filter(|spawn| spawn.completed_at_ms.is_none());
+    let Some(spawn) = open.filter(|spawn| spawn.session_key.as_deref() == Some(key)) else { return listed };
+    match spawn.spec.gateway_id.filter(|id| only.is_none_or(|only| only == *id)) {
+        Some(id) => Ok(NamedGateway { id, name: spawn.spec.gateway_name.unwrap_or_default() }),
+        None => listed,
+    }
+}
+
+/// As `gateway_id` of a body names it.
+fn by_number(id: GatewayId) -> Value {
+    json!(id)
 }
 
 fn done(action: &str, session: String, gateway: NamedGateway, result: Value) -> SessionDone {

@@ -17,6 +17,7 @@ pages! {
     "agents.md"
     "api.md"
     "command-line.md"
+    "compatibility.md"
     "dashboard.md"
     "embedded-gateway-access.md"
     "embedded-gateway-agents.md"

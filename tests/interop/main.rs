@@ -24,6 +24,8 @@ mod support {
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod compatibility;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod embedded;

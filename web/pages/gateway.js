@@ -220,7 +220,8 @@ function Connection({ gateway }) {
           `${capitalized(breaker.state)}${breaker.failures ? `, ${counted(breaker.failures, "failure")}` : ""}`,
         ],
         ["Attempts in a row", gateway.reconnect_attempts],
-        ["Next attempt", gateway.next_attempt ? h(Age, { at: gateway.next_attempt, ahead: true }) : "–"],
+        // A page can hear of the connection a moment before it reads that no attempt is planned any more.
+        ["Next attempt", gateway.next_attempt && gateway.status !== "online" ? h(Age, { at: gateway.next_attempt, ahead: true }) : "–"],
         ["Protocol", gateway.protocol ? `${gateway.protocol}${gateway.dialect ? ` (${gateway.dialect})` : ""}` : "–"],
         ["Version", gateway.version ?? "–"],
         ["TLS trust", capitalized(gateway.tls.trust)],

@@ -163,7 +163,7 @@ test("W12: each control works for each role, or is not offered: no request is re
         .evaluateAll((all) => all.map((one) => one.getAttribute("aria-label") ?? one.textContent ?? ""));
       for (const name of new Set(names)) {
         // Its own key, with which it goes on.
-        if (name.startsWith("Revoke")) continue;
+        if (name === `Revoke matrix ${role}`) continue;
         now = `${path} "${name}"`;
         const button = page.locator("main button:visible").filter({ hasText: name }).first();
         const labelled = page.locator("main").getByRole("button", { name, exact: true }).first();
@@ -171,7 +171,13 @@ test("W12: each control works for each role, or is not offered: no request is re
         // What another control took away is not there any more.
         if ((await control.count()) === 0) continue;
         // What is switched off at the moment says so, and does nothing.
-        await control.click({ force: true });
+        try {
+          await control.click({ force: true, timeout: 5_000 });
+        } catch (error) {
+          // A session that just ended takes its controls away, also while one is being pressed.
+          if ((await control.count()) === 0) continue;
+          throw error;
+        }
         count++;
         const dialog = page.getByRole("dialog");
         if ((await dialog.count()) > 0) {

@@ -21,7 +21,7 @@ use crate::http::context::{App, AppContext};
 use crate::http::error::{Answer, ApiError};
 use crate::http::gateway_calls::NamedGateway;
 use crate::http::input::{JsonBody, SessionPath, read_query};
-use crate::http::sessions::known::{Found, KnownSessions, Source, Wanted, holder, merge};
+use crate::http::sessions::known::{Found, KnownSessions, Source, Wanted, merge};
 use crate::http::sessions::{self, history};
 
 /// List sessions
@@ -59,7 +59,7 @@ pub(crate) async fn organization_read_session(
     app: App,
     request: HttpRequest,
 ) -> Answer {
-    let (key, gateway) = find(&app, &request)?;
+    let (key, gateway) = find(&app, &request).await?;
     let session = one(&app, gateway.id, &key).ok_or_else(|| {
         Failure::new(ErrorCode::SessionNotFound, format!("Gateway \"{}\" holds no session \"{key}\"", gateway.name))
     })?;
@@ -79,7 +79,7 @@ pub(crate) async fn organization_read_session_history(
     request: HttpRequest,
 ) -> Answer {
     let limit = read_query::<HistoryLimitQuery>(&request)?.limit.unwrap_or(50);
-    let (key, gateway) = find(&app, &request)?;
+    let (key, gateway) = find(&app, &request).await?;
     let reply = app.ask_gateway(&gateway, "chat.history", json!({"sessionKey": key, "limit": limit})).await?;
     let entries = history::newest(&reply, limit);
     let history = entries.iter().filter_map(|entry| {
@@ -113,19 +113,18 @@ pub(crate) async fn organization_send_session_message(
 ) -> Answer {
     let idempotency_key = sessions::idempotency_key(&request)?;
     let OrganizationMessage { content } = body.read()?;
-    let (key, gateway) = find(&app, &request)?;
+    let (key, gateway) = find(&app, &request).await?;
     let (run_id, _) = sessions::say(&app, &by.caller, &gateway, &key, &content, &idempotency_key).await?;
     Ok(HttpResponse::Ok().json(OrganizationMessageTaken { ok: true, run_id, idempotency_key }))
 }
 
 /// The session of the path, and the gateway that holds it.
-fn find(app: &AppContext, request: &HttpRequest) -> Result<(String, NamedGateway), ApiError> {
+async fn find(app: &AppContext, request: &HttpRequest) -> Result<(String, NamedGateway), ApiError> {
     let key = sessions::session_key(request)?;
     let asked: GatewayQuery = read_query(request)?;
     let only = by_query(app, asked.gateway_id.as_deref())?.map(|view| view.record.id);
-    let known = KnownSessions::read(&app.roster);
     let uuid_of = |id| json!(app.roster.get(id).map(|view| view.record.uuid.clone()));
-    let gateway = holder(&known.sources(), &key, only, uuid_of)?;
+    let gateway = sessions::holder(app, &key, only, uuid_of).await?;
     Ok((key, gateway))
 }
 

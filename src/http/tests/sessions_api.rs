@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::machines::spawn_state::SpawnState;
 use gatewarden_actors::run::SessionSnapshot;
+use gatewarden_actors::spawn::{Recorded, SpawnChange, SpawnSpec, SpawnStep};
 use gatewarden_actors::store::records::Role;
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
 use serde_json::{Value, json};
@@ -181,6 +183,34 @@ async fn what_is_wrong_with_a_request_is_said_before_its_session_is_looked_for()
     let answer =
         harness.send(harness.ask(Role::Operator, "POST", "/api/sessions?action=set-thinking").json(body)).await;
     assert_eq!(answer.error_code(), "session_not_found");
+}
+
+#[actix_web::test]
+async fn the_session_of_a_spawn_that_goes_on_is_known_before_its_gateway_lists_it() {
+    let harness = Harness::start().await;
+    two_gateways(&harness).await;
+    let spec =
+        SpawnSpec { gateway_id: Some(GatewayId(2)), gateway_name: Some("backup".to_owned()), ..SpawnSpec::default() };
+    let recorded = harness.store.record_spawn(spec, "{}".to_owned().into(), None).await.unwrap();
+    let Recorded::New(record) = recorded else { panic!("{recorded:?}") };
+    let id = record.spawn_id;
+    let key = format!("agent:main:gatewarden-{id}");
+    let before = control(&harness, &key, json!({"action": "kill"})).await;
+    assert_eq!(before.error_code(), "session_not_found", "the gateway has not taken it");
+    let change = SpawnChange { session_key: Some(key.clone()), ..SpawnChange::default() };
+    let sent = SpawnStep { spawn_id: id.clone(), to: SpawnState::Sent, change: SpawnChange::default() };
+    let taken = SpawnStep { spawn_id: id.clone(), to: SpawnState::Accepted, change };
+    harness.store.move_spawns(&[SpawnState::Recorded, SpawnState::Sent], vec![sent, taken]).await.unwrap();
+    let elsewhere = control(&harness, &key, json!({"action": "kill", "gateway_id": 1})).await;
+    assert_eq!(elsewhere.error_code(), "session_not_found");
+    assert_eq!(control(&harness, &key, json!({"action": "kill"})).await.status, 200);
+    assert_eq!(harness.script.controls(), vec![(2, key.clone(), "kill")]);
+    let other = key.replace("agent:main", "agent:other");
+    assert_eq!(control(&harness, &other, json!({"action": "kill"})).await.error_code(), "session_not_found");
+    let ended = SpawnStep { spawn_id: id, to: SpawnState::Failed, change: SpawnChange::default() };
+    harness.store.move_spawns(&[SpawnState::Accepted], vec![ended]).await.unwrap();
+    let after = control(&harness, &key, json!({"action": "kill"})).await;
+    assert_eq!(after.error_code(), "session_not_found", "of an ended one, the gateway's list is the truth");
 }
 
 #[actix_web::test]

@@ -16,9 +16,8 @@ use super::request::{MAX_CALL, Outcome, PendingKind};
 use super::run_tracker::RunTracker;
 use super::run_words;
 use super::turn::{CallToken, Effect, Turn};
-use super::work_request::is_own_session;
 use crate::error::Failure;
-use crate::run::{LookUpRun, LookedUp, RunFinding, RunStage};
+use crate::run::{LookUpRun, LookedUp, RunFinding, RunStage, is_own_session};
 
 /// The newest part of the gateway's log that is searched for a run's failure.
 const LOG_LINES: u32 = 500;

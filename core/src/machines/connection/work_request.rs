@@ -5,7 +5,7 @@ use gatewarden_protocol::capabilities::{SpawnCommand, SpawnTask};
 use gatewarden_protocol::{AgentRow, Capabilities};
 use serde_json::{Map, Value, json};
 
-use crate::run::Work;
+use crate::run::{Work, own_session};
 
 /// A request that starts a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -142,16 +142,6 @@ fn session_of(work: &Work, agents: Option<&[AgentRow]>, spawn_id: &str) -> Strin
         let agent = agent.clone().or_else(default).unwrap_or_else(|| "main".to_owned());
         own_session(&agent, spawn_id)
     })
-}
-
-/// The key of a session made for one spawn. Gateways keep keys in lower case.
-pub(super) fn own_session(agent: &str, spawn_id: &str) -> String {
-    format!("agent:{agent}:gatewarden-{spawn_id}").to_lowercase()
-}
-
-/// Whether a session was made for this one spawn: then what its row tells is told of the run.
-pub(super) fn is_own_session(key: &str, spawn_id: &str) -> bool {
-    key.ends_with(&format!(":gatewarden-{}", spawn_id.to_lowercase()))
 }
 
 fn put(params: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
