@@ -7,7 +7,10 @@ use gatewarden_actors::agent_sync::{SyncAgents, SyncedGateway};
 use gatewarden_actors::direct::messages::{DeleteAgent, Heartbeat, TokensUsed};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::store::records::{AgentChange, AgentFilter, AgentHeartbeat, AgentRecord, AgentStatus, NewAgent};
+use gatewarden_actors::registry::roster::RosterReader;
+use gatewarden_actors::store::records::{
+    AgentChange, AgentFilter, AgentHeartbeat, AgentRecord, AgentSource, AgentStatus, NewAgent,
+};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::agents::{
     Agent, AgentAnswer, AgentDeleted, AgentFields, AgentList, HeartbeatAnswer, HeartbeatBody, ListAgentsQuery,
@@ -43,7 +46,7 @@ pub(crate) async fn list_agents(_by: Authorized<GatewayViewer>, app: App, reques
     };
     let (agents, total) = app.store.list_agents_after(filter, page.offset, page.limit).await?;
     Ok(HttpResponse::Ok().json(AgentList {
-        agents: agents.into_iter().map(shown).collect(),
+        agents: agents.into_iter().map(|agent| shown(agent, &app.roster)).collect(),
         part: page.of(total),
         page: (page.offset / page.limit.max(1)).saturating_add(1),
     }))
@@ -92,7 +95,7 @@ pub(crate) async fn create_agent(by: Authorized<GatewayOperator>, app: App, body
 #[get("/api/agents/{id}")]
 pub(crate) async fn read_agent(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
     let agent = app.agents.find(&path_key(&request)?).await?;
-    Ok(HttpResponse::Ok().json(AgentAnswer { agent: shown(agent), warning: None }))
+    Ok(HttpResponse::Ok().json(AgentAnswer { agent: shown(agent, &app.roster), warning: None }))
 }
 
 /// Change an agent
@@ -255,7 +258,7 @@ fn path_key(request: &HttpRequest) -> Result<AgentKey, ApiError> {
 /// The answer to a change, with a warning where work could not go where the agent wants it.
 fn answer(app: &AppContext, agent: AgentRecord) -> AgentAnswer {
     let warning = unregistered_preference(app, &agent);
-    AgentAnswer { agent: shown(agent), warning }
+    AgentAnswer { agent: shown(agent, &app.roster), warning }
 }
 
 /// A preferred gateway that is not registered (yet) is allowed: agents and gateways may be set up in any order.
@@ -272,7 +275,12 @@ fn unregistered_preference(app: &AppContext, agent: &AgentRecord) -> Option<Stri
     })
 }
 
-fn shown(record: AgentRecord) -> Agent {
+/// An agent that its gateway tells of, and that is not offline, lives in that gateway: a sign of life of the one is one of the other.
+fn shown(record: AgentRecord, roster: &RosterReader) -> Agent {
+    let lives_there =
+        matches!(record.source, AgentSource::Gateway | AgentSource::Sync) && record.status != AgentStatus::Offline;
+    let gateway = record.gateway_id.filter(|_| lives_there).and_then(|id| roster.get(id));
+    let gateway_seen = gateway.and_then(|view| view.report.last_seen_ms).map(|at_ms| at_ms.div_euclid(1_000));
     Agent {
         id: record.id,
         name: record.name,
@@ -283,7 +291,7 @@ fn shown(record: AgentRecord) -> Agent {
         config: record.config,
         is_gateway_main: record.is_gateway_main,
         board_id: None,
-        last_seen: record.last_seen,
+        last_seen: record.last_seen.max(gateway_seen),
         last_activity: record.last_activity,
         created_at: record.created_at,
         updated_at: record.updated_at,

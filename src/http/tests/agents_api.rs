@@ -1,7 +1,10 @@
 //! `/api/agents`.
 
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::store::records::Role;
+use gatewarden_actors::gateway_report::GatewayReport;
+use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::registry::roster::GatewayView;
+use gatewarden_actors::store::records::{AgentSource, AgentStatus, NewAgent, Role};
 use serde_json::{Value, json};
 
 use super::support::Harness;
@@ -206,4 +209,22 @@ async fn a_sync_that_cannot_be_done_says_why_and_changes_nothing() {
     let unknown = harness.send(harness.admin("POST", "/api/agents/sync").json(json!({"gateway_id": 9}))).await;
     assert_eq!((unknown.status.as_u16(), unknown.error_code().as_str()), (404, "gateway_not_found"));
     assert_eq!(harness.send(harness.admin("GET", "/api/agents")).await.json()["total"], 0);
+}
+
+#[actix_web::test]
+async fn an_agent_that_its_gateway_tells_of_is_seen_when_its_gateway_is() {
+    let harness = Harness::start().await;
+    let view = harness.roster.reader().get(GatewayId(1)).unwrap();
+    let report = GatewayReport { last_seen_ms: Some(1_700_000_000_900), ..view.report.clone() };
+    harness.roster.publish(GatewayView::new(view.record.clone(), report, false));
+    for (name, source, status, seen) in [
+        ("there", AgentSource::Sync, AgentStatus::Busy, json!(1_700_000_000)),
+        ("gone", AgentSource::Sync, AgentStatus::Offline, Value::Null),
+        ("somebody's", AgentSource::Manual, AgentStatus::Online, Value::Null),
+    ] {
+        let agent = NewAgent { source, status, gateway_id: Some(GatewayId(1)), ..NewAgent::manual(name.to_owned()) };
+        harness.store.create_agent(agent).await.unwrap();
+        let read = harness.send(harness.ask(Role::Viewer, "GET", &format!("/api/agents/{name}"))).await.json();
+        assert_eq!(read["agent"]["last_seen"], seen, "{read}");
+    }
 }
