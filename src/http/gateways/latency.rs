@@ -2,11 +2,13 @@
 //! the health log keeps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, get};
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
+use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_actors::store::records::HealthEntry;
 use gatewarden_api::gateways::{
     BUCKETS, GatewayLatency, LatencyAnswer, LatencyBucket, LatencyIdsQuery, LatencyQuery, Outage,
@@ -30,11 +32,12 @@ const HOUR_MS: i64 = 3_600_000;
 
 /// Read round trips and outages of some gateways
 ///
-/// For each bucket of time the number of round trips, their 50th and 95th percentile; and when the gateway wasn't online.
+/// For each bucket of time the number of round trips, their 50th and 95th percentile; and when the gateway wasn't online. One that
+/// isn't registered (any more) is left out.
 #[utoipa::path(
     tag = "Gateways",
     params(LatencyIdsQuery),
-    responses((status = 200, description = "Oldest first", body = LatencyAnswer), NoGateway),
+    responses((status = 200, description = "Oldest first", body = LatencyAnswer)),
 )]
 #[get("/api/gateways/latency")]
 pub(crate) async fn read_latencies(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
@@ -44,7 +47,8 @@ pub(crate) async fn read_latencies(_by: Authorized<GatewayViewer>, app: App, req
     let ids = ids
         .filter(|ids| ids.len() <= MAX_GATEWAYS)
         .ok_or_else(|| invalid(format!("ids must be up to {MAX_GATEWAYS} ids of gateways, separated by commas")))?;
-    answer(&app, &ids, bucket, hours).await
+    let registered = ids.iter().filter_map(|id| app.roster.get(*id)).collect();
+    answer(&app, registered, bucket, hours).await
 }
 
 /// Read round trips and outages of a gateway
@@ -56,11 +60,12 @@ pub(crate) async fn read_latencies(_by: Authorized<GatewayViewer>, app: App, req
 #[get("/api/gateways/{id}/latency")]
 pub(crate) async fn read_latency(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
     let LatencyQuery { bucket, hours } = read_query(&request)?;
-    answer(&app, &[gateway_id(&request)?], bucket, hours).await
+    let view = app.gateway(gateway_id(&request)?).map_err(ApiError)?;
+    answer(&app, vec![view], bucket, hours).await
 }
 
-async fn answer(app: &AppContext, ids: &[GatewayId], bucket: Option<String>, hours: Option<u32>) -> Answer {
-    let views = ids.iter().map(|id| app.gateway(*id)).collect::<Result<Vec<_>, _>>().map_err(ApiError)?;
+async fn answer(app: &AppContext, views: Vec<Arc<GatewayView>>, bucket: Option<String>, hours: Option<u32>) -> Answer {
+    let ids: Vec<GatewayId> = views.iter().map(|view| view.record.id).collect();
     let bucket = bucket.as_deref().unwrap_or("15m");
     let bucket_s = BUCKETS.iter().zip(BUCKET_SECONDS).find(|(name, _)| **name == bucket).map_or(900, |(_, s)| s);
     let to_ms = app.clock.wall_ms();
@@ -73,7 +78,7 @@ async fn answer(app: &AppContext, ids: &[GatewayId], bucket: Option<String>, hou
     let bucket_ms = bucket_s.saturating_mul(1_000);
     let window = Window { from_ms, to_ms, bucket_ms, patience: app.settings.point_patience, gaps };
     let mut of_gateway: BTreeMap<GatewayId, Vec<HealthEntry>> = BTreeMap::new();
-    for entry in app.store.health_history(Some(ids), from_ms, MAX_POINTS).await? {
+    for entry in app.store.health_history(Some(&ids), from_ms, MAX_POINTS).await? {
         of_gateway.entry(entry.gateway_id).or_default().push(entry);
     }
     let gateways = views.iter().map(|view| {
