@@ -69,6 +69,7 @@ impl Runs {
                 role: Role::Assistant,
                 text: run.answer.text().to_owned(),
                 run: Some(id.clone()),
+                model: run.model.clone(),
                 usage: run.usage,
             };
             parts.sessions.append(&key, message, parts.subscribers, turn);
@@ -139,7 +140,7 @@ impl Runs {
             tell_agent_status(run, if busy { "busy" } else { status }, &activity, parts, turn);
         }
         self.remember(id.clone(), parts.config.limits.finished_runs);
-        self.start_next(&key, turn);
+        self.start_next(&key, parts, turn);
     }
 
     /// The gateway is stopping: everything ends. The processes themselves are ended by their launcher.

@@ -1,0 +1,315 @@
+//! The task of one session's child: starts the process, passes what it writes to the [`Conversation`], and carries out what that
+//! decides.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gatewarden_processes::{ChildEvent, Input, Launch, Order, OutputRate, supervise};
+use tokio::sync::mpsc;
+
+use super::conversation::{Conversation, Step};
+use super::restarts::Restarts;
+use crate::clock::Now;
+use crate::effect::{News, ProcessNews, ProcessOrder, ProcessSignal, RunId};
+
+/// Longest message of an agent, in bytes: a tool may return a file.
+const MESSAGE: usize = 4 * 1024 * 1024;
+/// Messages to an agent that may wait until it reads.
+const UNREAD: usize = 32;
+/// Events of a process that may wait; while there are as many, its output waits in its pipes.
+const EVENTS: usize = 8;
+/// Lines passed on per second at most, whatever the bytes allow.
+const LINES_PER_SECOND: u64 = 2_048;
+
+/// Whether a child can be given a prompt. Changed by whoever takes the place, so that a prompt never meets a child that has just
+/// decided to end.
+#[derive(Debug)]
+pub(super) struct Place(AtomicU8);
+
+const FREE: u8 = 0;
+const TAKEN: u8 = 1;
+const OVER: u8 = 2;
+
+impl Place {
+    pub(super) fn taken() -> Arc<Self> {
+        Arc::new(Self(AtomicU8::new(TAKEN)))
+    }
+
+    /// Takes it for a prompt, which has to follow.
+    pub(super) fn take(&self) -> bool {
+        self.change(TAKEN)
+    }
+
+    /// Takes it for good: the child ends.
+    pub(super) fn end(&self) -> bool {
+        self.change(OVER)
+    }
+
+    fn change(&self, to: u8) -> bool {
+        self.0.compare_exchange(FREE, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn set(&self, to: u8) {
+        self.0.store(to, Ordering::Release);
+    }
+
+    fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire) == TAKEN
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Command {
+    /// With what to start, where the process has ended meanwhile.
+    Prompt(Box<Prompt>),
+    Signal(ProcessSignal),
+}
+
+pub(super) struct Prompt {
+    pub(super) order: ProcessOrder,
+    pub(super) launch: Launch,
+}
+
+impl std::fmt::Debug for Prompt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prompt").field("run", &self.order.run).finish_non_exhaustive()
+    }
+}
+
+/// What one child's task holds besides its process. A queue of commands that is closed ends it.
+pub(super) struct Attendant {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) place: Arc<Place>,
+    pub(super) restarts: Arc<Mutex<Restarts>>,
+    pub(super) news: mpsc::Sender<News>,
+}
+
+impl Attendant {
+    pub(super) async fn attend(mut self, first: Prompt) {
+        let mut next = Some(first);
+        while let Some(prompt) = next {
+            next = self.converse(prompt).await;
+        }
+    }
+
+    /// One process, from its start to its end. A prompt that met its end is returned.
+    async fn converse(&mut self, Prompt { order, launch }: Prompt) -> Option<Prompt> {
+        let acp = order.acp.clone()?;
+        let mut pace = Pace::new(order.output_bytes_per_second);
+        let mut run = order.run.clone();
+        let mut process = Process::start(launch);
+        let mut talk = Conversation::new(acp);
+        talk.prompt(order, Now::read().at);
+        let (mut listens, mut met_its_end) = (true, None);
+        loop {
+            self.carry_out(&mut talk, &process, &run).await;
+            tokio::select! {
+                biased;
+                command = self.commands.recv(), if listens => match command {
+                    Some(Command::Prompt(prompt)) if talk.is_ready() => {
+                        run = prompt.order.run.clone();
+                        talk.prompt(prompt.order, Now::read().at);
+                    }
+                    Some(Command::Prompt(prompt)) => {
+                        // What follows is meant for it, too.
+                        listens = false;
+                        met_its_end = Some(*prompt);
+                    }
+                    Some(Command::Signal(signal)) => talk.signal(signal, Now::read().at),
+                    None => {
+                        listens = false;
+                        talk.stop();
+                    }
+                },
+                () = until(talk.deadline()) => talk.on_time(Now::read().at),
+                event = pace.next(&mut process.events) => match event {
+                    Some(ChildEvent::Started(started)) => talk.started(started.pid.unsigned_abs(), Now::read().at),
+                    Some(ChildEvent::Output(stream, lines)) => {
+                        for line in lines {
+                            let now = Now::read().at;
+                            pace.spend(line.bytes, now);
+                            talk.line(stream, &line.text, line.cut, now);
+                            self.carry_out(&mut talk, &process, &run).await;
+                        }
+                    }
+                    Some(ChildEvent::Signalled(order, outcome)) => talk.ordered(order, outcome),
+                    Some(ChildEvent::Ended(ended)) => {
+                        let (now, was_at_work) = (Now::read().at, talk.is_at_work());
+                        if talk.ended(ended, now) {
+                            self.restarts().failed(now);
+                        }
+                        if was_at_work {
+                            self.place.set(OVER);
+                        }
+                        self.carry_out(&mut talk, &process, &run).await;
+                        break;
+                    }
+                    Some(ChildEvent::NotStarted(reason)) => {
+                        self.place.set(OVER);
+                        talk.not_started(reason);
+                        self.carry_out(&mut talk, &process, &run).await;
+                        break;
+                    }
+                    Some(ChildEvent::Dropped(_) | ChildEvent::Replaced(_)) => {}
+                    None => break,
+                },
+            }
+        }
+        // It had nothing to do when it ended: a prompt may be on its way.
+        while met_its_end.is_none() && !self.place.end() && self.place.is_taken() {
+            match self.commands.recv().await {
+                Some(Command::Prompt(prompt)) => met_its_end = Some(*prompt),
+                Some(Command::Signal(_)) => {}
+                None => break,
+            }
+        }
+        met_its_end
+    }
+
+    async fn carry_out(&self, talk: &mut Conversation, process: &Process, run: &RunId) {
+        loop {
+            let steps = talk.take_steps();
+            if steps.is_empty() {
+                return;
+            }
+            for step in steps {
+                match step {
+                    Step::Write(line) => {
+                        if let Err(mpsc::error::TrySendError::Full(_)) = process.input.try_send(line) {
+                            talk.end("does not read what it is told".to_owned());
+                        }
+                    }
+                    Step::Tell(news) => {
+                        if let ProcessNews::Exited { code, .. } = &news
+                            && talk.is_ready()
+                        {
+                            if *code == Some(0) {
+                                self.restarts().worked();
+                            }
+                            // Before anybody hears of it, who could have the next prompt.
+                            self.place.set(FREE);
+                        }
+                        // Nobody listens any more: the gateway is stopping, and the child is ended all the same.
+                        let _ = self.news.send(News { run: run.clone(), news }).await;
+                    }
+                    // It is gone, or about to be.
+                    Step::Order(order) => drop(process.orders.try_send(order)),
+                    Step::Rest if self.place.end() => talk.stop(),
+                    Step::Rest => {}
+                }
+            }
+        }
+    }
+
+    fn restarts(&self) -> std::sync::MutexGuard<'_, Restarts> {
+        self.restarts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A process that is looked after by a task of its own. It is ended where this is dropped.
+struct Process {
+    orders: mpsc::Sender<Order>,
+    input: mpsc::Sender<String>,
+    events: mpsc::Receiver<ChildEvent>,
+}
+
+impl Process {
+    fn start(launch: Launch) -> Self {
+        let (orders, queue) = mpsc::channel(UNREAD);
+        let (input, lines) = mpsc::channel(UNREAD);
+        let (report, events) = mpsc::channel(EVENTS);
+        let launch = Launch {
+            input: Input::Queue(lines),
+            // A message that is dropped would never be missed by who waits for it.
+            output_rate: OutputRate::Paced,
+            max_line_bytes: MESSAGE,
+            timeout: None,
+            ..launch
+        };
+        tokio::spawn(supervise(launch, queue, move |event| {
+            let report = report.clone();
+            async move {
+                let _ = report.send(event).await;
+            }
+        }));
+        Self { orders, input, events }
+    }
+}
+
+/// Output that comes faster than it may waits.
+#[derive(Debug)]
+struct Pace {
+    per_second: u64,
+    /// Everything that was passed on is paid for then.
+    paid_at: Option<Instant>,
+}
+
+impl Pace {
+    /// What may be passed on at once after a silence, in time.
+    const SAVED: Duration = Duration::from_secs(1);
+
+    fn new(per_second: u64) -> Self {
+        Self { per_second: per_second.max(LINES_PER_SECOND), paid_at: None }
+    }
+
+    fn spend(&mut self, bytes: u64, now: Instant) {
+        let bytes = bytes.max(self.per_second / LINES_PER_SECOND);
+        let micros = u128::from(bytes).saturating_mul(1_000_000) / u128::from(self.per_second);
+        let cost = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        let from = self.paid_at.map_or(now, |paid| paid.max(now));
+        self.paid_at = from.checked_add(cost);
+    }
+
+    /// When more may come.
+    fn free_at(&self) -> Option<Instant> {
+        self.paid_at.and_then(|paid| paid.checked_sub(Self::SAVED))
+    }
+
+    async fn next(&self, events: &mut mpsc::Receiver<ChildEvent>) -> Option<ChildEvent> {
+        if let Some(at) = self.free_at() {
+            tokio::time::sleep_until(at.into()).await;
+        }
+        events.recv().await
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seconds_worth_comes_at_once_and_the_rest_at_its_pace() {
+        let now = Now::read().at;
+        let mut pace = Pace::new(10_240);
+        assert!(pace.free_at().is_none());
+        pace.spend(10_240, now);
+        assert!(pace.free_at().unwrap() <= now);
+        pace.spend(5_120, now);
+        assert_eq!(pace.free_at(), Some(now + Duration::from_millis(500)));
+        let later = now + Duration::from_secs(60);
+        pace.spend(10_240, later);
+        assert!(pace.free_at().unwrap() <= later);
+        for _ in 0..2 * LINES_PER_SECOND {
+            pace.spend(0, later);
+        }
+        assert!(pace.free_at().unwrap() > later + Duration::from_secs(1), "empty lines cost something, too");
+    }
+
+    #[test]
+    fn a_place_is_taken_by_one_alone() {
+        let place = Place::taken();
+        assert!(!place.take() && !place.end());
+        place.set(FREE);
+        assert!(place.take() && !place.end());
+        place.set(FREE);
+        assert!(place.end() && !place.take() && !place.is_taken());
+    }
+}
