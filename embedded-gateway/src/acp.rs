@@ -12,6 +12,8 @@ mod children;
 mod conversation;
 mod restarts;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod updates;
 mod wire;
 

@@ -161,7 +161,7 @@ pub enum ProcessNews {
         cut: bool,
     },
     /// Something to know that the program itself doesn't say.
-    Remark(String),
+    Remark(LogLevel, String),
     /// An ACP agent has begun a conversation, or gone on with one: its own name for it.
     Conversation(String),
     /// Output that exceeded the rate was dropped.

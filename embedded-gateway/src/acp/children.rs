@@ -51,6 +51,10 @@ impl AcpChildren {
         self.by_session.values().filter(|child| !child.task.is_finished()).count()
     }
 
+    pub(crate) fn has(&self, session: &str) -> bool {
+        self.by_session.get(session).is_some_and(|child| !child.task.is_finished())
+    }
+
     /// Gives a session's agent its next prompt; `launch` is for where it doesn't run. The error: a sentence why it isn't started.
     pub(crate) fn prompt(&mut self, order: ProcessOrder, launch: Launch, now: Instant) -> Result<(), String> {
         let Some(acp) = order.acp.clone() else { return Err("it is no agent that speaks ACP".to_owned()) };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::settings::{Change, Settings, Which};
 use super::updates::Updates;
 use super::wire::{self, Incoming, RpcError};
-use crate::effect::{AcpOrder, Permissions, ProcessNews, ProcessOrder, ProcessSignal};
+use crate::effect::{AcpOrder, LogLevel, Permissions, ProcessNews, ProcessOrder, ProcessSignal};
 
 /// How long an agent may take for each answer but that to a prompt. Some download themselves at their first start.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -471,7 +471,7 @@ impl Conversation {
             };
             let said =
                 format!("\"{}\" of agent \"{}\" was {done}: {} is {word}", shown(tool), self.acp.agent, self.setting("permissions"));
-            self.remark(said);
+            self.tell(ProcessNews::Remark(LogLevel::Info, said));
         }
     }
 
@@ -557,6 +557,7 @@ impl Conversation {
     pub(super) fn ended(&mut self, ended: Ended, now: Instant) -> bool {
         let asked_for = self.stage == Stage::Ending && self.fault.is_none();
         self.stage = Stage::Ending;
+        (self.asked, self.rests_since) = (None, None);
         let Some(turn) = self.turn.take() else { return false };
         let words = self.last_words.take().map_or_else(String::new, |words| format!(": {}", words.trim()));
         match (turn.cancelled, self.fault.take()) {
@@ -625,7 +626,7 @@ impl Conversation {
     }
 
     fn remark(&mut self, said: String) {
-        self.tell(ProcessNews::Remark(said));
+        self.tell(ProcessNews::Remark(LogLevel::Warn, said));
     }
 
     fn tell(&mut self, news: ProcessNews) {

@@ -62,7 +62,8 @@ impl Launcher {
             return self.tell(News { run: order.run, news: ProcessNews::NotStarted { reason } });
         }
         self.running.retain(|_, running| !running.task.is_finished());
-        if self.len() >= self.most {
+        let runs_already = order.acp.as_ref().is_some_and(|acp| self.acp.has(&acp.session));
+        if !runs_already && self.len() >= self.most {
             self.acp.make_room();
         }
         if let Some(acp) = &order.acp {

@@ -30,7 +30,7 @@ impl Runs {
                 self.finish(id, end, parts, turn);
             }
             ProcessNews::Line { stream, text, cut } => line(run, stream, &text, cut, parts, turn),
-            ProcessNews::Remark(said) => log(run, LogLevel::Warn, said, json!({"runId": run.id.0}), turn),
+            ProcessNews::Remark(level, said) => log(run, level, said, json!({"runId": run.id.0}), turn),
             ProcessNews::Conversation(name) => {
                 parts.sessions.name_conversation(&run.session_key, &run.session_id, name, turn);
             }

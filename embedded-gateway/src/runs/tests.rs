@@ -57,6 +57,7 @@ impl World {
             let agent = ConfiguredAgent {
                 name: id.into(),
                 command: command.map(str::to_owned),
+                acp: None,
                 workspace: PathBuf::from("/ws").join(id),
                 model: None,
             };

@@ -1,0 +1,108 @@
+//! An agent that speaks ACP and that nobody here wrote, behind the embedded gateway and the daemon: the example of the protocol's
+//! own TypeScript package.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::{Daemon, PATIENCE, Setup};
+use crate::support::own_gateway::{GatewayHome, GatewayProcess};
+use crate::support::wait;
+
+fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/acp-agent")
+}
+
+/// Two agents: one may do what it asks for, one may not.
+fn home() -> GatewayHome {
+    let fetched = Command::new(program()).arg("install").status().expect("the tool runs");
+    assert!(fetched.success(), "the example agent can't be had");
+    let home = std::env::var("HOME").expect("a home");
+    let variables = ["OPENCLAW_HOME", "XDG_CACHE_HOME"];
+    let variables = variables.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+    let env: serde_json::Map<String, Value> =
+        variables.chain([("HOME".to_owned(), home)]).map(|(name, value)| (name, value.into())).collect();
+    let agent = |permissions: &str| json!({"acp": {"program": program(), "env": env, "permissions": permissions}});
+    let config = json!({
+        "agents": {"entries": {"trusted": agent("allow"), "watched": agent("deny")}},
+        "gatewarden": {"metrics": {"enabled": false}},
+    });
+    GatewayHome::with("openclaw.json", &config.to_string())
+}
+
+struct Scene {
+    home: GatewayHome,
+    _gateway: GatewayProcess,
+    daemon: Daemon,
+    id: i64,
+}
+
+impl Scene {
+    fn set() -> Self {
+        let home = home();
+        let gateway = home.start(&[]);
+        let daemon = Setup::new().start();
+        let id = daemon.register("own", gateway.address.port(), &home.token());
+        daemon.until_status(id, "online");
+        Self { home, _gateway: gateway, daemon, id }
+    }
+
+    /// Gives an agent a task in a session; where it is told.
+    fn spawn(&self, agent: &str, key: &str) -> String {
+        let body = json!({"task": "improve my project", "sessionKey": format!("agent:{agent}:{key}"), "gateway_id": self.id});
+        let spawn = self.daemon.post("/api/spawn", &body).expect(202).json();
+        format!("/api/spawn/{}", spawn["spawnId"].as_str().expect("an id"))
+    }
+
+    fn until_ended(&self, path: &str) -> Value {
+        wait::until_ok(&format!("{path} has ended"), PATIENCE, || {
+            let spawn = self.daemon.get(path).expect(200).json();
+            let status = spawn["status"].as_str().unwrap_or_default();
+            if matches!(status, "completed" | "failed" | "killed" | "lost") { Ok(spawn) } else { Err(spawn.to_string()) }
+        })
+    }
+
+    fn said_in(&self, key: &str) -> String {
+        let folder = self.home.state().join("sessions");
+        let transcripts = std::fs::read_dir(folder).expect("sessions").flatten();
+        let texts = transcripts.map(|file| std::fs::read_to_string(file.path()).unwrap_or_default());
+        texts.filter(|text| text.contains(&format!("\"{key}\""))).collect()
+    }
+}
+
+#[test]
+fn an_agent_that_speaks_acp_completes_a_spawn_with_its_text_and_does_only_what_it_may() {
+    let scene = Scene::set();
+    let (trusted, watched) = (scene.spawn("trusted", "one"), scene.spawn("watched", "two"));
+    for (path, key, says) in [
+        (&trusted, "agent:trusted:one", "Perfect! I've successfully updated the configuration."),
+        (&watched, "agent:watched:two", "I understand you prefer not to make that change."),
+    ] {
+        let spawn = scene.until_ended(path);
+        assert_eq!(spawn["status"], "completed", "{spawn}");
+        let said = scene.said_in(key);
+        assert!(said.contains("Now I understand the project structure") && said.contains(says), "{said}");
+    }
+    let log = scene.home.log();
+    assert!(log.contains("was denied: agents.entries.watched.acp.permissions is deny"), "{log}");
+}
+
+#[test]
+fn a_kill_cancels_its_turn_and_its_next_one_is_in_the_same_process() {
+    let scene = Scene::set();
+    let path = scene.spawn("trusted", "main");
+    let control = "/api/sessions/agent:trusted:main/control";
+    wait::until("it is at work", PATIENCE, || scene.said_in("agent:trusted:main").contains("\"running\""));
+    let killed = scene.daemon.post(control, &json!({"action": "kill", "gateway_id": scene.id})).expect(200).json();
+    assert_eq!(killed["success"], true, "{killed}");
+    let spawn = scene.until_ended(&path);
+    assert_eq!(spawn["status"], "killed", "{spawn}");
+    let spawn = scene.until_ended(&scene.spawn("trusted", "main"));
+    assert_eq!(spawn["status"], "completed", "{spawn}");
+    let log = scene.home.log();
+    let mut processes: Vec<&str> =
+        log.split("runs as process ").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    processes.dedup();
+    assert_eq!(processes.len(), 1, "{log}");
+}
