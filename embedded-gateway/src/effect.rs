@@ -47,6 +47,12 @@ pub(crate) enum Effect {
         run: RunId,
         signal: ProcessSignal,
     },
+    /// Answer an agent that asked whether it may do something.
+    Decide {
+        run: RunId,
+        question: u64,
+        allow: bool,
+    },
     /// Change a file of the state directory, in order with all others, off the actor's thread.
     Write(FileChange),
     /// Answer a request with something that is on disk, in order with all changes of files.
@@ -125,6 +131,23 @@ pub enum Permissions {
     Deny,
     /// Yes, this once.
     Allow,
+    /// An operator decides.
+    Ask,
+}
+
+/// What an agent wants to do and an operator has to decide.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Its number among those of its process.
+    pub number: u64,
+    /// What it is called.
+    pub title: String,
+    /// With what, as JSON, cut where it is long.
+    pub input: Option<String>,
+    /// Where.
+    pub cwd: String,
+    /// The call of the tool that waits for it.
+    pub tool_call: Option<String>,
 }
 
 /// What can be done to a run's process group.
@@ -162,6 +185,8 @@ pub enum ProcessNews {
     },
     /// Something to know that the program itself doesn't say.
     Remark(LogLevel, String),
+    /// An ACP agent asks whether it may do something, and waits for it.
+    Asks(Question),
     /// An ACP agent has begun a conversation, or gone on with one: its own name for it.
     Conversation(String),
     /// Output that exceeded the rate was dropped.
@@ -284,6 +309,7 @@ pub(crate) const AUDIT_EVENTS: &[&str] = &[
     "spawn.accepted",
     "spawn.refused",
     "control",
+    "exec.approval.resolved",
     "gateway.started",
     "gateway.stopped",
 ];

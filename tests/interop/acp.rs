@@ -6,6 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::embedded::Cli;
+use crate::peer::NEWEST;
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::own_gateway::{GatewayHome, GatewayProcess};
 use crate::support::wait;
@@ -14,7 +16,7 @@ fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/acp-agent")
 }
 
-/// Two agents: one may do what it asks for, one may not.
+/// Three agents: one may do what it asks for, one may not, and of one an operator decides.
 fn home() -> GatewayHome {
     let fetched = Command::new(program()).arg("install").status().expect("the tool runs");
     assert!(fetched.success(), "the example agent can't be had");
@@ -25,7 +27,7 @@ fn home() -> GatewayHome {
         variables.chain([("HOME".to_owned(), home)]).map(|(name, value)| (name, value.into())).collect();
     let agent = |permissions: &str| json!({"acp": {"program": program(), "env": env, "permissions": permissions}});
     let config = json!({
-        "agents": {"entries": {"trusted": agent("allow"), "watched": agent("deny")}},
+        "agents": {"entries": {"trusted": agent("allow"), "watched": agent("deny"), "asked": agent("ask")}},
         "gatewarden": {"metrics": {"enabled": false}},
     });
     GatewayHome::with("openclaw.json", &config.to_string())
@@ -33,7 +35,7 @@ fn home() -> GatewayHome {
 
 struct Scene {
     home: GatewayHome,
-    _gateway: GatewayProcess,
+    gateway: GatewayProcess,
     daemon: Daemon,
     id: i64,
 }
@@ -45,12 +47,13 @@ impl Scene {
         let daemon = Setup::new().start();
         let id = daemon.register("own", gateway.address.port(), &home.token());
         daemon.until_status(id, "online");
-        Self { home, _gateway: gateway, daemon, id }
+        Self { home, gateway, daemon, id }
     }
 
     /// Gives an agent a task in a session; where it is told.
     fn spawn(&self, agent: &str, key: &str) -> String {
-        let body = json!({"task": "improve my project", "sessionKey": format!("agent:{agent}:{key}"), "gateway_id": self.id});
+        let body =
+            json!({"task": "improve my project", "sessionKey": format!("agent:{agent}:{key}"), "gateway_id": self.id});
         let spawn = self.daemon.post("/api/spawn", &body).expect(202).json();
         format!("/api/spawn/{}", spawn["spawnId"].as_str().expect("an id"))
     }
@@ -59,7 +62,11 @@ impl Scene {
         wait::until_ok(&format!("{path} has ended"), PATIENCE, || {
             let spawn = self.daemon.get(path).expect(200).json();
             let status = spawn["status"].as_str().unwrap_or_default();
-            if matches!(status, "completed" | "failed" | "killed" | "lost") { Ok(spawn) } else { Err(spawn.to_string()) }
+            if matches!(status, "completed" | "failed" | "killed" | "lost") {
+                Ok(spawn)
+            } else {
+                Err(spawn.to_string())
+            }
         })
     }
 
@@ -105,4 +112,21 @@ fn a_kill_cancels_its_turn_and_its_next_one_is_in_the_same_process() {
         log.split("runs as process ").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     processes.dedup();
     assert_eq!(processes.len(), 1, "{log}");
+}
+
+#[test]
+fn the_real_command_sees_what_an_agent_asks_for_and_allows_it() {
+    let scene = Scene::set();
+    let path = scene.spawn("asked", "three");
+    wait::until("it asks", PATIENCE, || scene.home.log().contains("asks for"));
+    let log = scene.home.log();
+    let id = log.split("(exec.approval ").nth(1).and_then(|rest| rest.split(')').next()).expect("an id");
+    let cli = Cli { version: NEWEST, home: &scene.home, gateway: &scene.gateway };
+    let shown = cli.call("exec.approval.get", &["--params", &json!({"id": id}).to_string()]);
+    assert_eq!(shown["commandText"], "Modifying critical configuration file", "{shown}");
+    let decision = json!({"id": id, "decision": "allow-once"}).to_string();
+    assert_eq!(cli.call("exec.approval.resolve", &["--params", &decision])["ok"], true);
+    let spawn = scene.until_ended(&path);
+    assert_eq!(spawn["status"], "completed", "{spawn}");
+    assert!(scene.said_in("agent:asked:three").contains("Perfect! I've successfully updated"));
 }

@@ -64,6 +64,10 @@ pub(super) enum Command {
     /// With what to start, where the process has ended meanwhile.
     Prompt(Box<Prompt>),
     Signal(ProcessSignal),
+    Decide {
+        question: u64,
+        allow: bool,
+    },
 }
 
 pub(super) struct Prompt {
@@ -97,7 +101,7 @@ impl Attendant {
     async fn converse(&mut self, Prompt { order, launch }: Prompt) -> Option<Prompt> {
         let acp = order.acp.clone()?;
         let mut pace = Pace::new(order.output_bytes_per_second);
-        let mut run = order.run.clone();
+        let (mut run, agent) = (order.run.clone(), acp.agent.clone());
         let mut process = Process::start(launch);
         let mut talk = Conversation::new(acp);
         talk.prompt(order, Now::read().at);
@@ -117,6 +121,7 @@ impl Attendant {
                         met_its_end = Some(*prompt);
                     }
                     Some(Command::Signal(signal)) => talk.signal(signal, Now::read().at),
+                    Some(Command::Decide { question, allow }) => talk.decide(question, allow),
                     None => {
                         listens = false;
                         talk.stop();
@@ -136,6 +141,9 @@ impl Attendant {
                     Some(ChildEvent::Signalled(order, outcome)) => talk.ordered(order, outcome),
                     Some(ChildEvent::Ended(ended)) => {
                         let (now, was_at_work) = (Now::read().at, talk.is_at_work());
+                        if talk.is_ready() {
+                            tracing::info!(agent, code = ended.code, signal = ended.signal, "an ACP agent ended between two prompts");
+                        }
                         if talk.ended(ended, now) {
                             self.restarts().failed(now);
                         }
@@ -160,7 +168,7 @@ impl Attendant {
         while met_its_end.is_none() && !self.place.end() && self.place.is_taken() {
             match self.commands.recv().await {
                 Some(Command::Prompt(prompt)) => met_its_end = Some(*prompt),
-                Some(Command::Signal(_)) => {}
+                Some(Command::Signal(_) | Command::Decide { .. }) => {}
                 None => break,
             }
         }

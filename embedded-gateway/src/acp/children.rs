@@ -95,8 +95,23 @@ impl AcpChildren {
 
     /// Passes a signal on to the child that works on a run. None where none does; an error where it can't take it.
     pub(crate) fn signal(&self, run: &RunId, signal: ProcessSignal) -> Option<Result<(), TrySendError<()>>> {
+        self.command(run, Command::Signal(signal))
+    }
+
+    /// Answers a question of the agent that works on a run.
+    pub(crate) fn decide(&self, run: &RunId, question: u64, allow: bool) {
+        if let Some(Err(TrySendError::Full(()))) = self.command(run, Command::Decide { question, allow }) {
+            tracing::warn!(
+                run = run.0,
+                question,
+                "a decision could not be passed on: too many orders wait for the agent"
+            );
+        }
+    }
+
+    fn command(&self, run: &RunId, command: Command) -> Option<Result<(), TrySendError<()>>> {
         let child = self.by_session.values().find(|child| child.run == *run)?;
-        Some(child.commands.try_reserve().map(|place| place.send(Command::Signal(signal))))
+        Some(child.commands.try_reserve().map(|place| place.send(command)))
     }
 
     /// Ends the child that has had nothing to do for the longest time, if there is one.
@@ -105,7 +120,8 @@ impl AcpChildren {
             self.by_session.iter().map(|(session, child)| (child.prompt, session)).collect();
         children.sort_unstable();
         let resting = children.into_iter().map(|(_, session)| session);
-        let found = resting.into_iter().find(|session| self.by_session.get(*session).is_some_and(|child| child.place.end()));
+        let found =
+            resting.into_iter().find(|session| self.by_session.get(*session).is_some_and(|child| child.place.end()));
         if let Some(session) = found.cloned() {
             self.by_session.remove(&session);
         }

@@ -1,6 +1,7 @@
 //! The conversation with one agent: what is written to it, what is told of it, when it has had its time. Pure: what the agent
 //! writes and the time come in, what is to be done goes out as [`Step`]s.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use gatewarden_processes::{Ended, Order, Stream};
@@ -9,12 +10,16 @@ use serde_json::{Value, json};
 use super::settings::{Change, Settings, Which};
 use super::updates::Updates;
 use super::wire::{self, Incoming, RpcError};
-use crate::effect::{AcpOrder, LogLevel, Permissions, ProcessNews, ProcessOrder, ProcessSignal};
+use crate::effect::{AcpOrder, LogLevel, Permissions, ProcessNews, ProcessOrder, ProcessSignal, Question};
 
 /// How long an agent may take for each answer but that to a prompt. Some download themselves at their first start.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Lines that are no messages: some agents greet. One that writes more speaks something else.
 const NOISE: u32 = 100;
+/// What an agent may ask for at a time.
+const QUESTIONS: usize = 16;
+/// What is shown of what a tool is called with, in characters.
+const INPUT: usize = 2_000;
 /// What is kept of a line that is told to people, in characters.
 const SHOWN: usize = 300;
 
@@ -81,6 +86,9 @@ pub(super) struct Conversation {
     fault: Option<String>,
     rests_since: Option<Instant>,
     paused: bool,
+    /// What operators were asked for, by number: the agent's request, and its options to allow and to reject.
+    questions: BTreeMap<u64, (Value, [Option<Value>; 2])>,
+    asked_for: u64,
     steps: Vec<Step>,
 }
 
@@ -105,6 +113,8 @@ impl Conversation {
             fault: None,
             rests_since: None,
             paused: false,
+            questions: BTreeMap::new(),
+            asked_for: 0,
             steps: Vec::new(),
         }
     }
@@ -214,7 +224,9 @@ impl Conversation {
         self.noise = self.noise.saturating_add(u32::from(!text.trim().is_empty()));
         if self.noise == NOISE {
             let setting = self.setting("args");
-            self.end(format!("writes what is no message of ACP: many agents need an option such as --acp in {setting}"));
+            self.end(format!(
+                "writes what is no message of ACP: many agents need an option such as --acp in {setting}"
+            ));
         }
     }
 
@@ -386,7 +398,9 @@ impl Conversation {
         let outcome = match reason {
             _ if cancelled => Ok(()),
             "end_turn" => Ok(()),
-            "max_tokens" => Err("stopped before it was done: its answer reached the longest that its model gives".to_owned()),
+            "max_tokens" => {
+                Err("stopped before it was done: its answer reached the longest that its model gives".to_owned())
+            }
             "max_turn_requests" => {
                 Err("stopped before it was done: it asked its model as often as it may in one turn".to_owned())
             }
@@ -400,6 +414,11 @@ impl Conversation {
     /// The run is over; the agent waits for the next one. The error is what it did.
     fn finish(&mut self, outcome: Result<(), String>, now: Instant) {
         let Some(turn) = self.turn.take() else { return };
+        self.questions.clear();
+        if std::mem::take(&mut self.paused) {
+            // Its last words were on their way when it was stopped.
+            self.steps.push(Step::Order(Order::Resume));
+        }
         self.stage = Stage::Ready;
         self.rests_since = Some(now);
         let code = match (turn.cancelled.map(|(why, _)| why), outcome) {
@@ -445,33 +464,60 @@ impl Conversation {
     }
 
     fn permission(&mut self, id: &Value, params: &Value) {
-        let cancelled = self.stage != Stage::Prompting || self.turn.as_ref().is_none_or(|turn| turn.cancelled.is_some());
-        let kinds = match self.acp.permissions {
-            _ if cancelled => ["", ""],
-            Permissions::Deny => ["reject_once", "reject_always"],
-            Permissions::Allow => ["allow_once", "allow_always"],
-        };
         let options = params.get("options").and_then(Value::as_array);
-        let of_kind = |kind: &str| {
-            let is_it = |option: &&Value| option.get("kind").and_then(Value::as_str) == Some(kind);
-            options.into_iter().flatten().find(is_it).and_then(|option| option.get("optionId"))
+        let of_kinds = |kinds: [&str; 2]| {
+            let of_kind = |kind: &str| {
+                let is_it = |option: &&Value| option.get("kind").and_then(Value::as_str) == Some(kind);
+                options.into_iter().flatten().find(is_it).and_then(|option| option.get("optionId")).cloned()
+            };
+            kinds.into_iter().find_map(of_kind)
         };
-        let chosen = kinds.iter().find_map(|kind| of_kind(kind));
-        let outcome = match chosen {
+        let to_allow = of_kinds(["allow_once", "allow_always"]);
+        let to_reject = of_kinds(["reject_once", "reject_always"]);
+        let turn = self.turn.as_ref().filter(|turn| turn.cancelled.is_none() && self.stage == Stage::Prompting);
+        let Some(turn) = turn else { return self.permit(id, None) };
+        let tool = params.get("toolCall").unwrap_or(&Value::Null);
+        let title = shown(tool.get("title").and_then(Value::as_str).unwrap_or("a tool"));
+        let (done, word) = match (self.acp.permissions, &to_allow) {
+            (Permissions::Ask, Some(_)) if self.questions.len() < QUESTIONS => {
+                self.asked_for += 1;
+                let input = tool.get("rawInput").filter(|input| !input.is_null());
+                let question = Question {
+                    number: self.asked_for,
+                    title,
+                    input: input.map(|input| input.to_string().chars().take(INPUT).collect()),
+                    cwd: turn.order.cwd.display().to_string(),
+                    tool_call: tool.get("toolCallId").and_then(Value::as_str).map(shown),
+                };
+                self.questions.insert(self.asked_for, (id.clone(), [to_allow, to_reject]));
+                return self.tell(ProcessNews::Asks(question));
+            }
+            (Permissions::Ask, Some(_)) => ("denied, since as much waits for a decision already", "ask"),
+            (Permissions::Ask, None) => ("not allowed, since the agent offers no way to", "ask"),
+            (Permissions::Allow, Some(_)) => ("allowed", "allow"),
+            (Permissions::Allow, None) => ("not allowed, since the agent offers no way to", "allow"),
+            (Permissions::Deny, _) => ("denied", "deny"),
+        };
+        let allows = self.acp.permissions == Permissions::Allow;
+        self.permit(id, if allows { to_allow } else { to_reject });
+        let setting = self.setting("permissions");
+        let said = format!("\"{title}\" of agent \"{}\" was {done}: {setting} is {word}", self.acp.agent);
+        self.tell(ProcessNews::Remark(LogLevel::Info, said));
+    }
+
+    /// Answers a request for permission with one of its options.
+    fn permit(&mut self, id: &Value, option: Option<Value>) {
+        let outcome = match option {
             Some(option) => json!({"outcome": "selected", "optionId": option}),
             None => json!({"outcome": "cancelled"}),
         };
         self.write(wire::answer(id, &json!({"outcome": outcome})));
-        if !cancelled {
-            let tool = params.pointer("/toolCall/title").and_then(Value::as_str).unwrap_or("a tool");
-            let (done, word) = match (self.acp.permissions, chosen) {
-                (Permissions::Allow, Some(_)) => ("allowed", "allow"),
-                (Permissions::Allow, None) => ("not allowed, since the agent offers no way to,", "allow"),
-                (Permissions::Deny, _) => ("denied", "deny"),
-            };
-            let said =
-                format!("\"{}\" of agent \"{}\" was {done}: {} is {word}", shown(tool), self.acp.agent, self.setting("permissions"));
-            self.tell(ProcessNews::Remark(LogLevel::Info, said));
+    }
+
+    /// An operator has decided, or nobody has in time.
+    pub(super) fn decide(&mut self, question: u64, allow: bool) {
+        if let Some((id, [to_allow, to_reject])) = self.questions.remove(&question) {
+            self.permit(&id, if allow { to_allow } else { to_reject });
         }
     }
 
@@ -508,6 +554,9 @@ impl Conversation {
         }
         if self.stage == Stage::Prompting {
             self.write(wire::notification("session/cancel", &json!({"sessionId": self.id})));
+            for (id, _) in std::mem::take(&mut self.questions).into_values() {
+                self.permit(&id, None);
+            }
         } else {
             self.stop();
         }
@@ -546,7 +595,9 @@ impl Conversation {
                 String::new()
             };
             self.end(format!("did not answer {what} within {} s{cure}", ANSWER_WITHIN.as_secs()));
-        } else if is_due(turn.and_then(|turn| turn.cancelled).map(|(_, kill_at)| kill_at)) && self.stage == Stage::Prompting {
+        } else if is_due(turn.and_then(|turn| turn.cancelled).map(|(_, kill_at)| kill_at))
+            && self.stage == Stage::Prompting
+        {
             self.stop();
         } else if is_due(turn.filter(|turn| turn.cancelled.is_none()).and_then(|turn| turn.timeout_at)) {
             self.cancel(Cancelled::OutOfTime, now);
@@ -571,7 +622,10 @@ impl Conversation {
                     (None, None) => "no exit code".to_owned(),
                 };
                 let did = if self.id.is_none() {
-                    format!("ended before it could be spoken to ({how}; check program and args of {}){words}", self.entry())
+                    format!(
+                        "ended before it could be spoken to ({how}; check program and args of {}){words}",
+                        self.entry()
+                    )
                 } else {
                     format!("ended in the midst of its work ({how}){words}")
                 };

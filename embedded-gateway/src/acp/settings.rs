@@ -210,10 +210,7 @@ mod tests {
             "models": {"currentModelId": "a", "availableModels": [{"modelId": "a", "name": "A"}, {"modelId": "b", "name": "B"}]},
             "modes": {"currentModeId": "ask", "availableModes": [{"id": "ask", "name": "Ask"}, {"id": "high", "name": "High"}]},
         }));
-        assert!(matches!(
-            settings.change(Which::Model, "b", "s"),
-            Change::Ask { method: "session/set_model", .. }
-        ));
+        assert!(matches!(settings.change(Which::Model, "b", "s"), Change::Ask { method: "session/set_model", .. }));
         assert!(matches!(
             settings.change(Which::Thinking, "high", "s"),
             Change::Ask { method: "session/set_mode", .. }

@@ -134,10 +134,7 @@ mod tests {
     fn text_and_thoughts_are_told_as_they_come() {
         let mut updates = Updates::default();
         let hi = json!({"type": "text", "text": "hi"});
-        assert_eq!(
-            updates.lines(&chunk("agent_message_chunk", hi.clone())),
-            [json!({"type": "text", "delta": "hi"})]
-        );
+        assert_eq!(updates.lines(&chunk("agent_message_chunk", hi.clone())), [json!({"type": "text", "delta": "hi"})]);
         assert_eq!(updates.lines(&chunk("agent_thought_chunk", hi)), [json!({"type": "thinking", "delta": "hi"})]);
         let picture = json!({"type": "image", "mimeType": "image/png", "data": "..."});
         assert_eq!(updates.lines(&chunk("agent_message_chunk", picture))[0]["delta"], "[image: image/png]");
@@ -172,9 +169,7 @@ mod tests {
     fn a_turn_costs_what_the_conversation_has_cost_since_it_began() {
         let mut updates = Updates::default();
         assert_eq!(updates.usage(&Value::Null, None), None);
-        let used = |cost: f64| {
-            json!({"sessionUpdate": "usage_update", "used": 9, "size": 100, "cost": {"amount": cost, "currency": "USD"}})
-        };
+        let used = |cost: f64| json!({"sessionUpdate": "usage_update", "used": 9, "size": 100, "cost": {"amount": cost, "currency": "USD"}});
         updates.lines(&used(0.25));
         let usage = updates.usage(&json!({"usage": {"inputTokens": 7, "outputTokens": 2}}), Some("m")).unwrap();
         assert_eq!((&usage["input"], &usage["output"], &usage["context"]), (&json!(7), &json!(2), &json!(9)));

@@ -76,7 +76,8 @@ fn acp(section: Section<'_>) -> Option<AcpAgent> {
     let permissions = section.parsed("permissions", |word| match word {
         "deny" => Ok(Permissions::Deny),
         "allow" => Ok(Permissions::Allow),
-        _ => Err("must be deny or allow"),
+        "ask" => Ok(Permissions::Ask),
+        _ => Err("must be deny, allow or ask"),
     });
     let idle_timeout = section.duration("idleTimeout", Duration::from_secs(1)..=MAX_RUN).unwrap_or(ACP_IDLE_TIMEOUT);
     section.close(Others::RefusedBut(""));

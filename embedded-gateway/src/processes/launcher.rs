@@ -103,13 +103,20 @@ impl Launcher {
             ProcessSignal::Terminate => Order::Terminate,
         };
         let running = self.running.get(run);
-        let refused = match to_acp.or_else(|| running.map(|running| running.orders.try_reserve().map(|place| place.send(order)))) {
+        let refused = match to_acp
+            .or_else(|| running.map(|running| running.orders.try_reserve().map(|place| place.send(order))))
+        {
             Some(Ok(())) => return,
             Some(Err(TrySendError::Full(()))) => "too many orders wait for this process",
             Some(Err(TrySendError::Closed(()))) | None => "the process has ended",
         };
         let news = ProcessNews::Signalled { signal, failed: Some(refused.to_owned()) };
         self.tell(News { run: run.clone(), news });
+    }
+
+    /// Answers an agent that asked whether it may do something. One that has ended needs no answer.
+    pub fn decide(&self, run: &RunId, question: u64, allow: bool) {
+        self.acp.decide(run, question, allow);
     }
 
     fn tell(&self, said: News) {

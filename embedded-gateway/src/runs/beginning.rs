@@ -101,10 +101,8 @@ impl Runs {
         let known = parts.sessions.get(&key);
         let model = known.map_or_else(|| new.opening.model.clone(), |session| session.model.clone());
         let thinking = known.and_then(|session| session.thinking_level.clone());
-        let wishes = Wishes {
-            model: new.request.model.clone().or(model),
-            thinking: new.request.thinking.clone().or(thinking),
-        };
+        let wishes =
+            Wishes { model: new.request.model.clone().or(model), thinking: new.request.thinking.clone().or(thinking) };
         let command = new.command.clone().filled(&wishes)?;
         if let Some(label) = &label {
             parts.sessions.check_label(label, &key)?;

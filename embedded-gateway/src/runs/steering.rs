@@ -56,6 +56,7 @@ impl Runs {
         if let Some(piece) = run.answer.rest(turn.now.at) {
             emitter.piece(run, &piece, turn);
         }
+        self.approvals.forget(id, parts.subscribers, turn);
         let ran = run.started_at.is_some();
         let how = end.how.clone();
         run.state = RunState::Ended(end);

@@ -1,4 +1,5 @@
 mod answers;
+mod approvals;
 mod invariants;
 mod news;
 mod queueing;

@@ -98,6 +98,11 @@ impl Stage {
         self.steps = self.talk.take_steps();
     }
 
+    fn decide(&mut self, question: u64, allow: bool) {
+        self.talk.decide(question, allow);
+        self.steps = self.talk.take_steps();
+    }
+
     fn ends(&mut self, code: Option<i32>, signal: Option<i32>) -> bool {
         let ended = Ended { code, signal, ran: Duration::ZERO, left_behind: 0, timed_out: false };
         let failed = self.talk.ended(ended, self.now);
@@ -205,10 +210,9 @@ fn a_kill_cancels_the_prompt_and_keeps_the_agent_and_ends_one_that_does_not_heed
     let mut stage = Stage::prompting(acp(), json!({"sessionId": "c-1"}));
     stage.signal(ProcessSignal::Terminate);
     assert_eq!(stage.written().0, "session/cancel");
-    assert!(stage.steps.contains(&Step::Tell(ProcessNews::Signalled {
-        signal: ProcessSignal::Terminate,
-        failed: None
-    })));
+    assert!(
+        stage.steps.contains(&Step::Tell(ProcessNews::Signalled { signal: ProcessSignal::Terminate, failed: None }))
+    );
     stage.answers(json!({"stopReason": "cancelled"}));
     assert_eq!((stage.exit(), stage.told()), (Some((None, None)), Vec::new()));
     assert!(stage.talk.is_ready());
@@ -332,6 +336,24 @@ fn a_wish_to_do_something_is_answered_by_the_configured_policy() {
         stage.says(&wish(&all));
         assert_eq!(stage.written().1["result"]["outcome"], json!({"outcome": "cancelled"}));
     }
+    for (allow, outcome) in [
+        (true, json!({"outcome": "selected", "optionId": "allow_once"})),
+        (false, json!({"outcome": "selected", "optionId": "reject_once"})),
+    ] {
+        let mut stage =
+            Stage::prompting(AcpOrder { permissions: Permissions::Ask, ..acp() }, json!({"sessionId": "c-1"}));
+        stage.says(&wish(&all));
+        let [Step::Tell(ProcessNews::Asks(question))] = &stage.steps[..] else { panic!("{:?}", stage.steps) };
+        assert_eq!((question.title.as_str(), question.tool_call.as_deref()), ("rm -rf", Some("t")));
+        let number = question.number;
+        stage.decide(number, allow);
+        assert_eq!(stage.written().1["result"]["outcome"], outcome);
+        stage.decide(number, allow);
+        assert!(stage.steps.is_empty(), "it is answered once");
+        stage.says(&wish(&all));
+        stage.signal(ProcessSignal::Terminate);
+        assert_eq!(stage.written().1["result"]["outcome"], json!({"outcome": "cancelled"}));
+    }
     let mut stage = Stage::prompting(acp(), json!({"sessionId": "c-1"}));
     stage.says(&json!({"id": 9, "method": "fs/read_text_file", "params": {"path": "/etc/shadow"}}));
     assert_eq!(stage.written().1["error"]["code"], wire::METHOD_NOT_FOUND);
@@ -394,7 +416,10 @@ proptest! {
                 7 => stage.signal(ProcessSignal::Terminate),
                 8 => stage.signal(if flag { ProcessSignal::Pause } else { ProcessSignal::Resume }),
                 9 => stage.pass(Duration::from_secs(if flag { 61 } else { 4_000 })),
-                10 => stage.talk.stop(),
+                10 => {
+                    stage.talk.stop();
+                    stage.steps = stage.talk.take_steps();
+                }
                 _ if stage.talk.is_ready() => {
                     stage.talk.prompt(order(acp()), stage.now);
                     ends = 0;

@@ -107,6 +107,7 @@ impl Stage {
                 ProcessNews::Started { .. }
                 | ProcessNews::Signalled { .. }
                 | ProcessNews::Remark(..)
+                | ProcessNews::Asks(_)
                 | ProcessNews::Conversation(_) => {}
             }
         }

@@ -52,7 +52,8 @@ fn a_program_is_told_the_model_and_the_thinking_level_of_the_request_else_of_its
     world.start("k1");
     world.exit("k1", 0);
     world.call("r2", "sessions.patch", json!({"key": "agent:main:chat", "model": "mock/m2", "thinkingLevel": "high"}));
-    let told = |order: ProcessOrder| [order.env.get("OPENCLAW_MODEL").cloned(), order.env.get("OPENCLAW_THINKING").cloned()];
+    let told =
+        |order: ProcessOrder| [order.env.get("OPENCLAW_MODEL").cloned(), order.env.get("OPENCLAW_THINKING").cloned()];
     world.call("r3", "agent", message("k3"));
     assert_eq!(told(world.order()), [Some("mock/m2".into()), Some("high".into())]);
     world.start("k3");
