@@ -101,7 +101,7 @@ pub struct ProcessOrder {
     /// Output passed on per second, in bytes; what exceeds it is dropped and counted, or waits where it is an ACP agent's.
     pub output_bytes_per_second: u64,
     /// The program is an agent that speaks ACP, and `stdin` its next prompt: it may run already.
-    pub acp: Option<AcpOrder>,
+    pub acp: Option<Box<AcpOrder>>,
 }
 
 /// What an agent that speaks ACP is told besides its prompt.

@@ -99,7 +99,7 @@ impl Attendant {
 
     /// One process, from its start to its end. A prompt that met its end is returned.
     async fn converse(&mut self, Prompt { order, launch }: Prompt) -> Option<Prompt> {
-        let acp = order.acp.clone()?;
+        let acp = *order.acp.clone()?;
         let mut pace = Pace::new(order.output_bytes_per_second);
         let (mut run, agent) = (order.run.clone(), acp.agent.clone());
         let mut process = Process::start(launch);

@@ -88,7 +88,7 @@ impl Stage {
             memory: None,
             max_line_bytes: 4_096,
             output_bytes_per_second: 1024 * 1024,
-            acp: Some(AcpOrder {
+            acp: Some(Box::new(AcpOrder {
                 session: session.into(),
                 agent: "counter".into(),
                 conversation: None,
@@ -96,7 +96,7 @@ impl Stage {
                 model: None,
                 thinking: None,
                 idle_timeout: PATIENCE,
-            }),
+            })),
         }
     }
 
@@ -221,7 +221,8 @@ async fn one_that_keeps_failing_is_not_started_again_at_once() {
     let ProcessNews::NotStarted { reason } = refused.end else { panic!("started: {refused:?}") };
     assert!(reason.contains("failed 2 times in a row") && reason.contains("agents.entries.counter.acp"), "{reason}");
     let missing = ProcessOrder { program: "/nowhere/agent".into(), ..stage.order("4", "s-2", "") };
-    let missing = ProcessOrder { acp: missing.acp.map(|acp| AcpOrder { agent: "other".into(), ..acp }), ..missing };
+    let missing =
+        ProcessOrder { acp: missing.acp.map(|acp| Box::new(AcpOrder { agent: "other".into(), ..*acp })), ..missing };
     let told = stage.run(missing).await;
     assert!(matches!(told.end, ProcessNews::NotStarted { .. }), "{told:?}");
 }

@@ -251,7 +251,7 @@ fn made(
     let acp = new.command.acp.map(|(permissions, idle_timeout)| {
         // One process has many runs.
         env.remove(id);
-        AcpOrder {
+        Box::new(AcpOrder {
             session: session_id.clone(),
             agent: new.agent_id.clone(),
             conversation: None,
@@ -259,7 +259,7 @@ fn made(
             model: wishes.model.clone(),
             thinking: wishes.thinking.clone(),
             idle_timeout,
-        }
+        })
     });
     if acp.is_none() {
         env.extend(wishes.variables());

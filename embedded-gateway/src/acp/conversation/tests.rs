@@ -41,7 +41,7 @@ fn order(acp: AcpOrder) -> ProcessOrder {
         memory: None,
         max_line_bytes: 100,
         output_bytes_per_second: 1_000,
-        acp: Some(acp),
+        acp: Some(Box::new(acp)),
     }
 }
 
