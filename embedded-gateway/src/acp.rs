@@ -10,6 +10,7 @@
 mod child;
 mod children;
 mod conversation;
+mod places;
 mod restarts;
 mod settings;
 #[cfg(test)]

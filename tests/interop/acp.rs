@@ -100,7 +100,11 @@ fn a_kill_cancels_its_turn_and_its_next_one_is_in_the_same_process() {
     let scene = Scene::set();
     let path = scene.spawn("trusted", "main");
     let control = "/api/sessions/agent:trusted:main/control";
-    wait::until("it is at work", PATIENCE, || scene.said_in("agent:trusted:main").contains("\"running\""));
+    wait::until("it is at work", PATIENCE, || {
+        let list = scene.daemon.get("/api/sessions?limit=200").expect(200).json();
+        let mut rows = list["sessions"].as_array().into_iter().flatten();
+        rows.any(|row| row["key"] == "agent:trusted:main" && row["status"] == "active")
+    });
     let killed = scene.daemon.post(control, &json!({"action": "kill", "gateway_id": scene.id})).expect(200).json();
     assert_eq!(killed["success"], true, "{killed}");
     let spawn = scene.until_ended(&path);

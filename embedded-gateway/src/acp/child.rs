@@ -1,7 +1,6 @@
 //! The task of one session's child: starts the process, passes what it writes to the [`Conversation`], and carries out what that
 //! decides.
 
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use gatewarden_processes::{ChildEvent, Input, Launch, Order, OutputRate, supervi
 use tokio::sync::mpsc;
 
 use super::conversation::{Conversation, Step};
+use super::places::{Place, Resting};
 use super::restarts::Restarts;
 use crate::clock::Now;
 use crate::effect::{News, ProcessNews, ProcessOrder, ProcessSignal, RunId};
@@ -21,43 +21,6 @@ const UNREAD: usize = 32;
 const EVENTS: usize = 8;
 /// Lines passed on per second at most, whatever the bytes allow.
 const LINES_PER_SECOND: u64 = 2_048;
-
-/// Whether a child can be given a prompt. Changed by whoever takes the place, so that a prompt never meets a child that has just
-/// decided to end.
-#[derive(Debug)]
-pub(super) struct Place(AtomicU8);
-
-const FREE: u8 = 0;
-const TAKEN: u8 = 1;
-const OVER: u8 = 2;
-
-impl Place {
-    pub(super) fn taken() -> Arc<Self> {
-        Arc::new(Self(AtomicU8::new(TAKEN)))
-    }
-
-    /// Takes it for a prompt, which has to follow.
-    pub(super) fn take(&self) -> bool {
-        self.change(TAKEN)
-    }
-
-    /// Takes it for good: the child ends.
-    pub(super) fn end(&self) -> bool {
-        self.change(OVER)
-    }
-
-    fn change(&self, to: u8) -> bool {
-        self.0.compare_exchange(FREE, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    fn set(&self, to: u8) {
-        self.0.store(to, Ordering::Release);
-    }
-
-    fn is_taken(&self) -> bool {
-        self.0.load(Ordering::Acquire) == TAKEN
-    }
-}
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -85,6 +48,7 @@ impl std::fmt::Debug for Prompt {
 pub(super) struct Attendant {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) place: Arc<Place>,
+    pub(super) resting: Arc<Resting>,
     pub(super) restarts: Arc<Mutex<Restarts>>,
     pub(super) news: mpsc::Sender<News>,
 }
@@ -127,8 +91,9 @@ impl Attendant {
                         talk.stop();
                     }
                 },
+                () = self.place.ended() => talk.stop(),
                 () = until(talk.deadline()) => talk.on_time(Now::read().at),
-                event = pace.next(&mut process.events) => match event {
+                event = pace.next(&mut process.events, talk.is_ending()) => match event {
                     Some(ChildEvent::Started(started)) => talk.started(started.pid.unsigned_abs(), Now::read().at),
                     Some(ChildEvent::Output(stream, lines)) => {
                         for line in lines {
@@ -148,13 +113,13 @@ impl Attendant {
                             self.restarts().failed(now);
                         }
                         if was_at_work {
-                            self.place.set(OVER);
+                            self.place.close();
                         }
                         self.carry_out(&mut talk, &process, &run).await;
                         break;
                     }
                     Some(ChildEvent::NotStarted(reason)) => {
-                        self.place.set(OVER);
+                        self.place.close();
                         talk.not_started(reason);
                         self.carry_out(&mut talk, &process, &run).await;
                         break;
@@ -196,15 +161,16 @@ impl Attendant {
                                 self.restarts().worked();
                             }
                             // Before anybody hears of it, who could have the next prompt.
-                            self.place.set(FREE);
+                            self.place.free();
+                            self.resting.add(&self.place);
                         }
                         // Nobody listens any more: the gateway is stopping, and the child is ended all the same.
                         let _ = self.news.send(News { run: run.clone(), news }).await;
                     }
                     // It is gone, or about to be.
                     Step::Order(order) => drop(process.orders.try_send(order)),
-                    Step::Rest if self.place.end() => talk.stop(),
-                    Step::Rest => {}
+                    // Told to end by that, where nobody has just given it a prompt.
+                    Step::Rest => drop(self.place.end()),
                 }
             }
         }
@@ -274,8 +240,9 @@ impl Pace {
         self.paid_at.and_then(|paid| paid.checked_sub(Self::SAVED))
     }
 
-    async fn next(&self, events: &mut mpsc::Receiver<ChildEvent>) -> Option<ChildEvent> {
-        if let Some(at) = self.free_at() {
+    /// What one that is being ended has still to say is not waited for.
+    async fn next(&self, events: &mut mpsc::Receiver<ChildEvent>, at_once: bool) -> Option<ChildEvent> {
+        if let Some(at) = self.free_at().filter(|_| !at_once) {
             tokio::time::sleep_until(at.into()).await;
         }
         events.recv().await
@@ -309,15 +276,5 @@ mod tests {
             pace.spend(0, later);
         }
         assert!(pace.free_at().unwrap() > later + Duration::from_secs(1), "empty lines cost something, too");
-    }
-
-    #[test]
-    fn a_place_is_taken_by_one_alone() {
-        let place = Place::taken();
-        assert!(!place.take() && !place.end());
-        place.set(FREE);
-        assert!(place.take() && !place.end());
-        place.set(FREE);
-        assert!(place.end() && !place.take() && !place.is_taken());
     }
 }

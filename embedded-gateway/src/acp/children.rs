@@ -9,7 +9,8 @@ use gatewarden_processes::Launch;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinHandle;
 
-use super::child::{Attendant, Command, Place, Prompt};
+use super::child::{Attendant, Command, Prompt};
+use super::places::{Place, Resting};
 use super::restarts::Restarts;
 use crate::effect::{News, ProcessOrder, ProcessSignal, RunId};
 
@@ -22,16 +23,14 @@ pub(crate) struct AcpChildren {
     by_session: HashMap<String, Child>,
     /// By agent.
     restarts: HashMap<String, Arc<Mutex<Restarts>>>,
+    resting: Arc<Resting>,
     news: mpsc::Sender<News>,
-    prompts: u64,
 }
 
 #[derive(Debug)]
 struct Child {
     /// The last one.
     run: RunId,
-    /// Its number.
-    prompt: u64,
     commands: mpsc::Sender<Command>,
     place: Arc<Place>,
     task: JoinHandle<()>,
@@ -44,7 +43,7 @@ type StartedWith = (PathBuf, Vec<String>, BTreeMap<String, String>, PathBuf);
 
 impl AcpChildren {
     pub(crate) fn new(news: mpsc::Sender<News>) -> Self {
-        Self { by_session: HashMap::new(), restarts: HashMap::new(), news, prompts: 0 }
+        Self { by_session: HashMap::new(), restarts: HashMap::new(), resting: Arc::default(), news }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -59,13 +58,12 @@ impl AcpChildren {
     pub(crate) fn prompt(&mut self, order: ProcessOrder, launch: Launch, now: Instant) -> Result<(), String> {
         let Some(acp) = order.acp.clone() else { return Err("it is no agent that speaks ACP".to_owned()) };
         self.by_session.retain(|_, child| !child.task.is_finished());
-        self.prompts += 1;
-        let (run, number, kill_grace) = (order.run.clone(), self.prompts, order.kill_grace);
+        let (run, kill_grace) = (order.run.clone(), order.kill_grace);
         let started_with = (order.program.clone(), order.args.clone(), order.env.clone(), order.cwd.clone());
         let prompt = Prompt { order, launch };
         if let Some(child) = self.by_session.get_mut(&acp.session) {
             if child.started_with == started_with && child.place.take() {
-                (child.run, child.prompt) = (run, number);
+                child.run = run;
                 let full = |_| "too many orders wait for this process".to_owned();
                 return child.commands.try_send(Command::Prompt(Box::new(prompt))).map_err(full);
             }
@@ -86,9 +84,10 @@ impl AcpChildren {
         }
         let (commands, queue) = mpsc::channel(COMMANDS);
         let place = Place::taken();
-        let attendant = Attendant { commands: queue, place: Arc::clone(&place), restarts, news: self.news.clone() };
+        let (resting, news) = (Arc::clone(&self.resting), self.news.clone());
+        let attendant = Attendant { commands: queue, place: Arc::clone(&place), resting, restarts, news };
         let task = tokio::spawn(attendant.attend(prompt));
-        let child = Child { run, prompt: number, commands, place, task, kill_grace, started_with };
+        let child = Child { run, commands, place, task, kill_grace, started_with };
         self.by_session.insert(acp.session, child);
         Ok(())
     }
@@ -115,16 +114,8 @@ impl AcpChildren {
     }
 
     /// Ends the child that has had nothing to do for the longest time, if there is one.
-    pub(crate) fn make_room(&mut self) {
-        let mut children: Vec<(u64, &String)> =
-            self.by_session.iter().map(|(session, child)| (child.prompt, session)).collect();
-        children.sort_unstable();
-        let resting = children.into_iter().map(|(_, session)| session);
-        let found =
-            resting.into_iter().find(|session| self.by_session.get(*session).is_some_and(|child| child.place.end()));
-        if let Some(session) = found.cloned() {
-            self.by_session.remove(&session);
-        }
+    pub(crate) fn make_room(&self) {
+        self.resting.make_room();
     }
 
     /// Ends all: their tasks, and the grace that each has.

@@ -124,6 +124,10 @@ impl Conversation {
         self.turn.is_some()
     }
 
+    pub(super) fn is_ending(&self) -> bool {
+        self.stage == Stage::Ending
+    }
+
     pub(super) fn take_steps(&mut self) -> Vec<Step> {
         std::mem::take(&mut self.steps)
     }
@@ -182,6 +186,9 @@ impl Conversation {
     pub(super) fn line(&mut self, stream: Stream, text: &str, cut: bool, now: Instant) {
         if stream == Stream::Stderr {
             return self.words(text, cut);
+        }
+        if self.is_ending() {
+            return;
         }
         if cut {
             return self.end(format!("wrote a message of more than {} bytes", text.len()));

@@ -236,6 +236,16 @@ async fn one_that_does_not_read_is_ended_and_its_flood_costs_no_more_than_its_pa
 }
 
 #[tokio::test]
+async fn one_that_writes_something_else_without_end_is_ended_soon_and_floods_no_log() {
+    let mut stage = Stage::with_room_for(10);
+    let order = ProcessOrder { program: "/usr/bin/yes".into(), args: Vec::new(), ..stage.order("1", "s-1", "") };
+    let told = stage.run(order).await;
+    assert!(told.said().contains("writes what is no message of ACP"), "{told:?}");
+    assert!(told.lines.len() <= 101, "{}", told.lines.len());
+    assert!(matches!(told.end, ProcessNews::Exited { duration_ms: ..10_000, .. }), "{:?}", told.end);
+}
+
+#[tokio::test]
 async fn what_an_agent_leaves_behind_ends_with_it() {
     let mut stage = Stage::with_room_for(10);
     let script = format!("setsid sleep 600 & echo $! >left; {COUNTING}");
