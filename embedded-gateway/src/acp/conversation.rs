@@ -1,25 +1,26 @@
 //! The conversation with one agent: what is written to it, what is told of it, when it has had its time. Pure: what the agent
 //! writes and the time come in, what is to be done goes out as [`Step`]s.
 
+mod ending;
+mod permissions;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use gatewarden_processes::{Ended, Order, Stream};
+use gatewarden_processes::{Order, Stream};
 use serde_json::{Value, json};
 
 use super::settings::{Change, Settings, Which};
 use super::updates::Updates;
 use super::wire::{self, Incoming, RpcError};
-use crate::effect::{AcpOrder, LogLevel, Permissions, ProcessNews, ProcessOrder, ProcessSignal, Question};
+use crate::effect::{AcpOrder, LogLevel, ProcessNews, ProcessOrder};
 
 /// How long an agent may take for each answer but that to a prompt. Some download themselves at their first start.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Lines that are no messages: some agents greet. One that writes more speaks something else.
 const NOISE: u32 = 100;
-/// What an agent may ask for at a time.
-const QUESTIONS: usize = 16;
-/// What is shown of what a tool is called with, in characters.
-const INPUT: usize = 2_000;
 /// What is kept of a line that is told to people, in characters.
 const SHOWN: usize = 300;
 
@@ -470,195 +471,6 @@ impl Conversation {
         }
     }
 
-    fn permission(&mut self, id: &Value, params: &Value) {
-        let options = params.get("options").and_then(Value::as_array);
-        let of_kinds = |kinds: [&str; 2]| {
-            let of_kind = |kind: &str| {
-                let is_it = |option: &&Value| option.get("kind").and_then(Value::as_str) == Some(kind);
-                options.into_iter().flatten().find(is_it).and_then(|option| option.get("optionId")).cloned()
-            };
-            kinds.into_iter().find_map(of_kind)
-        };
-        let to_allow = of_kinds(["allow_once", "allow_always"]);
-        let to_reject = of_kinds(["reject_once", "reject_always"]);
-        let turn = self.turn.as_ref().filter(|turn| turn.cancelled.is_none() && self.stage == Stage::Prompting);
-        let Some(turn) = turn else { return self.permit(id, None) };
-        let tool = params.get("toolCall").unwrap_or(&Value::Null);
-        let title = shown(tool.get("title").and_then(Value::as_str).unwrap_or("a tool"));
-        let (done, word) = match (self.acp.permissions, &to_allow) {
-            (Permissions::Ask, Some(_)) if self.questions.len() < QUESTIONS => {
-                self.asked_for += 1;
-                let input = tool.get("rawInput").filter(|input| !input.is_null());
-                let question = Question {
-                    number: self.asked_for,
-                    title,
-                    input: input.map(|input| input.to_string().chars().take(INPUT).collect()),
-                    cwd: turn.order.cwd.display().to_string(),
-                    tool_call: tool.get("toolCallId").and_then(Value::as_str).map(shown),
-                };
-                self.questions.insert(self.asked_for, (id.clone(), [to_allow, to_reject]));
-                return self.tell(ProcessNews::Asks(question));
-            }
-            (Permissions::Ask, Some(_)) => ("denied, since as much waits for a decision already", "ask"),
-            (Permissions::Ask, None) => ("not allowed, since the agent offers no way to", "ask"),
-            (Permissions::Allow, Some(_)) => ("allowed", "allow"),
-            (Permissions::Allow, None) => ("not allowed, since the agent offers no way to", "allow"),
-            (Permissions::Deny, _) => ("denied", "deny"),
-        };
-        let allows = self.acp.permissions == Permissions::Allow;
-        self.permit(id, if allows { to_allow } else { to_reject });
-        let setting = self.setting("permissions");
-        let said = format!("\"{title}\" of agent \"{}\" was {done}: {setting} is {word}", self.acp.agent);
-        self.tell(ProcessNews::Remark(LogLevel::Info, said));
-    }
-
-    /// Answers a request for permission with one of its options.
-    fn permit(&mut self, id: &Value, option: Option<Value>) {
-        let outcome = match option {
-            Some(option) => json!({"outcome": "selected", "optionId": option}),
-            None => json!({"outcome": "cancelled"}),
-        };
-        self.write(wire::answer(id, &json!({"outcome": outcome})));
-    }
-
-    /// An operator has decided, or nobody has in time.
-    pub(super) fn decide(&mut self, question: u64, allow: bool) {
-        if let Some((id, [to_allow, to_reject])) = self.questions.remove(&question) {
-            self.permit(&id, if allow { to_allow } else { to_reject });
-        }
-    }
-
-    pub(super) fn signal(&mut self, signal: ProcessSignal, now: Instant) {
-        let running = self.turn.is_some() && self.stage != Stage::Ending;
-        match signal {
-            _ if self.turn.is_none() => {
-                let failed = Some("the run has ended".to_owned());
-                self.tell(ProcessNews::Signalled { signal, failed });
-            }
-            ProcessSignal::Pause => {
-                self.paused = true;
-                self.steps.push(Step::Order(Order::Pause));
-            }
-            ProcessSignal::Resume => {
-                self.paused = false;
-                self.steps.push(Step::Order(Order::Resume));
-            }
-            ProcessSignal::Terminate => {
-                self.tell(ProcessNews::Signalled { signal, failed: None });
-                if running {
-                    self.cancel(Cancelled::OnRequest, now);
-                }
-            }
-        }
-    }
-
-    fn cancel(&mut self, why: Cancelled, now: Instant) {
-        let Some(turn) = self.turn.as_mut().filter(|turn| turn.cancelled.is_none()) else { return };
-        let kill_at = now.checked_add(turn.order.kill_grace).unwrap_or(now);
-        turn.cancelled = Some((why, kill_at));
-        if std::mem::take(&mut self.paused) {
-            self.steps.push(Step::Order(Order::Resume));
-        }
-        if self.stage == Stage::Prompting {
-            self.write(wire::notification("session/cancel", &json!({"sessionId": self.id})));
-            for (id, _) in std::mem::take(&mut self.questions).into_values() {
-                self.permit(&id, None);
-            }
-        } else {
-            self.stop();
-        }
-    }
-
-    /// A signal was delivered, or could not be.
-    pub(super) fn ordered(&mut self, order: Order, outcome: Result<(), String>) {
-        let signal = match order {
-            Order::Pause => ProcessSignal::Pause,
-            Order::Resume => ProcessSignal::Resume,
-            // Told when it was asked for.
-            Order::Terminate | Order::Kill => return,
-        };
-        let wanted = self.turn.as_ref().is_some_and(|turn| turn.cancelled.is_none());
-        if wanted {
-            self.tell(ProcessNews::Signalled { signal, failed: outcome.err() });
-        }
-    }
-
-    pub(super) fn on_time(&mut self, now: Instant) {
-        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
-        let turn = self.turn.as_ref();
-        if is_due(self.rests_since.and_then(|since| since.checked_add(self.acp.idle_timeout))) {
-            self.steps.push(Step::Rest);
-            // Asked again later, where somebody has just given it a prompt.
-            self.rests_since = Some(now);
-        } else if is_due(self.asked.and_then(|(_, until)| until)) {
-            let what = match self.stage {
-                Stage::Initializing => "initialize",
-                Stage::Opening(how) => how.unwrap_or("session/new"),
-                _ => "the choice of its model or thinking level",
-            };
-            let cure = if self.stage == Stage::Initializing {
-                format!(": is it an ACP agent? Check program and args of {}", self.entry())
-            } else {
-                String::new()
-            };
-            self.end(format!("did not answer {what} within {} s{cure}", ANSWER_WITHIN.as_secs()));
-        } else if is_due(turn.and_then(|turn| turn.cancelled).map(|(_, kill_at)| kill_at))
-            && self.stage == Stage::Prompting
-        {
-            self.stop();
-        } else if is_due(turn.filter(|turn| turn.cancelled.is_none()).and_then(|turn| turn.timeout_at)) {
-            self.cancel(Cancelled::OutOfTime, now);
-        }
-    }
-
-    /// The process is gone. Whether that was a failure of the agent.
-    pub(super) fn ended(&mut self, ended: Ended, now: Instant) -> bool {
-        let asked_for = self.stage == Stage::Ending && self.fault.is_none();
-        self.stage = Stage::Ending;
-        (self.asked, self.rests_since) = (None, None);
-        let Some(turn) = self.turn.take() else { return false };
-        let words = self.last_words.take().map_or_else(String::new, |words| format!(": {}", words.trim()));
-        match (turn.cancelled, self.fault.take()) {
-            (Some((Cancelled::OnRequest, _)), _) => {}
-            (Some((Cancelled::OutOfTime, _)), _) => self.fail(&self.out_of_time(&turn)),
-            (None, Some(did)) => self.fail(&format!("{did}{words}")),
-            (None, None) => {
-                let how = match (ended.code, ended.signal) {
-                    (Some(code), _) => format!("exit code {code}"),
-                    (None, Some(signal)) => format!("signal {signal}"),
-                    (None, None) => "no exit code".to_owned(),
-                };
-                let did = if self.id.is_none() {
-                    format!(
-                        "ended before it could be spoken to ({how}; check program and args of {}){words}",
-                        self.entry()
-                    )
-                } else {
-                    format!("ended in the midst of its work ({how}){words}")
-                };
-                self.fail(&did);
-            }
-        }
-        self.exited(&turn, (ended.code, ended.signal, ended.left_behind), now);
-        !asked_for && turn.cancelled.is_none()
-    }
-
-    /// It isn't told anything any more: the gateway is stopping, or something else needs its place.
-    pub(super) fn stop(&mut self) {
-        self.stage = Stage::Ending;
-        self.asked = None;
-        self.rests_since = None;
-        self.steps.push(Step::Order(Order::Terminate));
-    }
-
-    /// It did what no agent may do, or nothing: its process is ended, and the run fails with that.
-    pub(super) fn end(&mut self, did: String) {
-        if self.stage != Stage::Ending {
-            self.fault = Some(did);
-            self.stop();
-        }
-    }
-
     fn fail(&mut self, did: &str) {
         self.say(&json!({"type": "error", "message": format!("agent \"{}\" {did}", self.acp.agent)}));
     }
@@ -698,6 +510,3 @@ impl Conversation {
 fn shown(text: &str) -> String {
     text.chars().take(SHOWN).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
-
-#[cfg(test)]
-mod tests;

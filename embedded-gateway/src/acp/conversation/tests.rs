@@ -1,8 +1,9 @@
+use gatewarden_processes::Ended;
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Now;
-use crate::effect::RunId;
+use crate::effect::{Permissions, ProcessSignal, RunId};
 
 const GRACE: Duration = Duration::from_secs(5);
 
