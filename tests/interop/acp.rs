@@ -1,5 +1,5 @@
-//! An agent that speaks ACP and that nobody here wrote, behind the embedded gateway and the daemon: the example of the protocol's
-//! own TypeScript package.
+//! Agents that speak ACP and that nobody here wrote, behind the embedded gateway and the daemon: the example of the protocol's own
+//! TypeScript package, and the bridge of a real release of OpenClaw.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,17 +20,19 @@ fn program() -> PathBuf {
 fn home() -> GatewayHome {
     let fetched = Command::new(program()).arg("install").status().expect("the tool runs");
     assert!(fetched.success(), "the example agent can't be had");
-    let home = std::env::var("HOME").expect("a home");
-    let variables = ["OPENCLAW_HOME", "XDG_CACHE_HOME"];
-    let variables = variables.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
-    let env: serde_json::Map<String, Value> =
-        variables.chain([("HOME".to_owned(), home)]).map(|(name, value)| (name, value.into())).collect();
-    let agent = |permissions: &str| json!({"acp": {"program": program(), "env": env, "permissions": permissions}});
+    let agent = |permissions: &str| json!({"acp": {"program": program(), "env": env(), "permissions": permissions}});
     let config = json!({
         "agents": {"entries": {"trusted": agent("allow"), "watched": agent("deny"), "asked": agent("ask")}},
         "gatewarden": {"metrics": {"enabled": false}},
     });
     GatewayHome::with("openclaw.json", &config.to_string())
+}
+
+/// What the tools find their packages by.
+fn env() -> Value {
+    let named = ["HOME", "OPENCLAW_HOME", "XDG_CACHE_HOME"];
+    let env = named.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?.into())));
+    Value::Object(env.collect())
 }
 
 struct Scene {
@@ -42,7 +44,10 @@ struct Scene {
 
 impl Scene {
     fn set() -> Self {
-        let home = home();
+        Self::with(home())
+    }
+
+    fn with(home: GatewayHome) -> Self {
         let gateway = home.start(&[]);
         let daemon = Setup::new().start();
         let id = daemon.register("own", gateway.address.port(), &home.token());
@@ -100,10 +105,11 @@ fn a_kill_cancels_its_turn_and_its_next_one_is_in_the_same_process() {
     let scene = Scene::set();
     let path = scene.spawn("trusted", "main");
     let control = "/api/sessions/agent:trusted:main/control";
+    let prompted = || scene.said_in("agent:trusted:main").contains("\"conversation\"");
     wait::until("it is at work", PATIENCE, || {
         let list = scene.daemon.get("/api/sessions?limit=200").expect(200).json();
         let mut rows = list["sessions"].as_array().into_iter().flatten();
-        rows.any(|row| row["key"] == "agent:trusted:main" && row["status"] == "active")
+        prompted() && rows.any(|row| row["key"] == "agent:trusted:main" && row["status"] == "active")
     });
     let killed = scene.daemon.post(control, &json!({"action": "kill", "gateway_id": scene.id})).expect(200).json();
     assert_eq!(killed["success"], true, "{killed}");
@@ -133,4 +139,46 @@ fn the_real_command_sees_what_an_agent_asks_for_and_allows_it() {
     let spawn = scene.until_ended(&path);
     assert_eq!(spawn["status"], "completed", "{spawn}");
     assert!(scene.said_in("agent:asked:three").contains("Perfect! I've successfully updated"));
+}
+
+/// The bridge speaks ACP on one side and to a gateway on the other: here to another one of ours, with the sample agent.
+#[test]
+fn the_bridge_of_a_real_release_takes_a_thinking_level_and_goes_on_with_its_conversation_in_another_process() {
+    let program = env!("CARGO_BIN_EXE_gatewarden");
+    let sample = json!({"program": program, "args": ["gateway", "sample-agent"], "jsonLines": true});
+    let far = json!({
+        "agents": {"entries": {"sample": {"command": "sample", "default": true}}},
+        "gatewarden": {"metrics": {"enabled": false}, "commands": {"sample": sample}},
+    });
+    let far_home = GatewayHome::with("openclaw.json", &far.to_string());
+    let far = far_home.start(&[]);
+    let mut env = env();
+    env["OPENCLAW_CLI_HOME"] = json!(far_home.path().join("cli"));
+    let tool = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/openclaw");
+    let words = ["cli", NEWEST, "acp", "--url", &far.url, "--token", &far_home.token(), "--session", "agent:sample:far"];
+    let bridge = json!({"program": tool, "args": words, "env": env, "idleTimeout": "1s"});
+    let config = json!({
+        "agents": {"entries": {"bridge": {"acp": bridge}}},
+        "gatewarden": {"metrics": {"enabled": false}},
+    });
+    let scene = Scene::with(GatewayHome::with("openclaw.json", &config.to_string()));
+    let far_sessions = || {
+        let folder = std::fs::read_dir(far_home.state().join("sessions")).expect("sessions").flatten();
+        folder.map(|file| std::fs::read_to_string(file.path()).unwrap_or_default()).collect::<String>()
+    };
+    for level in ["high", "low"] {
+        let cli = Cli { version: NEWEST, home: &scene.home, gateway: &scene.gateway };
+        let patch = json!({"key": "agent:bridge:main", "thinkingLevel": level}).to_string();
+        cli.call("sessions.patch", &["--params", &patch]);
+        let spawn = scene.until_ended(&scene.spawn("bridge", "main"));
+        assert_eq!(spawn["status"], "completed", "{spawn} {}", scene.home.log());
+        let far = far_sessions();
+        assert!(far.contains(&format!("\"thinkingLevel\":\"{level}\"")), "{far} {}", scene.home.log());
+        assert!(scene.said_in("agent:bridge:main").contains("You said:"));
+        let log = scene.home.log();
+        let process = log.rsplit("runs as process ").next().and_then(|rest| rest.split('"').next());
+        let process = PathBuf::from("/proc").join(process.expect("a process"));
+        wait::until("its process ends when it rests", PATIENCE, || !process.exists());
+    }
+    assert!(!scene.home.log().contains("begins a new one"), "{}", scene.home.log());
 }
