@@ -155,7 +155,8 @@ fn the_bridge_of_a_real_release_takes_a_thinking_level_and_goes_on_with_its_conv
     let mut env = env();
     env["OPENCLAW_CLI_HOME"] = json!(far_home.path().join("cli"));
     let tool = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/openclaw");
-    let words = ["cli", NEWEST, "acp", "--url", &far.url, "--token", &far_home.token(), "--session", "agent:sample:far"];
+    let words =
+        ["cli", NEWEST, "acp", "--url", &far.url, "--token", &far_home.token(), "--session", "agent:sample:far"];
     let bridge = json!({"program": tool, "args": words, "env": env, "idleTimeout": "1s"});
     let config = json!({
         "agents": {"entries": {"bridge": {"acp": bridge}}},
