@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use gatewarden_processes::{ChildEvent, Input, Launch, Order, OutputRate, supervise};
+use gatewarden_processes::{ChildEvent, Ended, Input, Launch, Order, OutputRate, supervise};
 use tokio::sync::mpsc;
 
 use super::conversation::{Conversation, Step};
@@ -93,18 +93,26 @@ impl Attendant {
                 },
                 () = self.place.ended() => talk.stop(),
                 () = until(talk.deadline()) => talk.on_time(Now::read().at),
-                event = pace.next(&mut process.events, talk.is_ending()) => match event {
+                event = pace.next(&mut process.events, talk.is_unheard()) => match event {
                     Some(ChildEvent::Started(started)) => talk.started(started.pid.unsigned_abs(), Now::read().at),
                     Some(ChildEvent::Output(stream, lines)) => {
                         for line in lines {
                             let now = Now::read().at;
-                            pace.spend(line.bytes, now);
+                            if !talk.is_unheard() {
+                                pace.spend(line.bytes, now);
+                            }
                             talk.line(stream, &line.text, line.cut, now);
                             self.carry_out(&mut talk, &process, &run).await;
                         }
                     }
                     Some(ChildEvent::Signalled(order, outcome)) => talk.ordered(order, outcome),
-                    Some(ChildEvent::Ended(ended)) => {
+                    Some(ChildEvent::Dropped(_) | ChildEvent::Replaced(_)) => {}
+                    // Without a word only where its task has failed, which the log tells.
+                    Some(ChildEvent::Ended(_)) | None => {
+                        let ended = match event {
+                            Some(ChildEvent::Ended(ended)) => ended,
+                            _ => Ended { code: None, signal: None, ran: Duration::ZERO, left_behind: 0, timed_out: false },
+                        };
                         let (now, was_at_work) = (Now::read().at, talk.is_at_work());
                         if talk.is_ready() {
                             tracing::info!(agent, code = ended.code, signal = ended.signal, "an ACP agent ended between two prompts");
@@ -124,8 +132,6 @@ impl Attendant {
                         self.carry_out(&mut talk, &process, &run).await;
                         break;
                     }
-                    Some(ChildEvent::Dropped(_) | ChildEvent::Replaced(_)) => {}
-                    None => break,
                 },
             }
         }
@@ -240,7 +246,7 @@ impl Pace {
         self.paid_at.and_then(|paid| paid.checked_sub(Self::SAVED))
     }
 
-    /// What one that is being ended has still to say is not waited for.
+    /// `at_once`: without waiting for the pace.
     async fn next(&self, events: &mut mpsc::Receiver<ChildEvent>, at_once: bool) -> Option<ChildEvent> {
         if let Some(at) = self.free_at().filter(|_| !at_once) {
             tokio::time::sleep_until(at.into()).await;

@@ -125,8 +125,9 @@ impl Conversation {
         self.turn.is_some()
     }
 
-    pub(super) fn is_ending(&self) -> bool {
-        self.stage == Stage::Ending
+    /// Whether what it writes now is passed on to nobody: its past, or its last words.
+    pub(super) fn is_unheard(&self) -> bool {
+        matches!(self.stage, Stage::Opening(_) | Stage::Ending)
     }
 
     pub(super) fn take_steps(&mut self) -> Vec<Step> {
@@ -188,7 +189,7 @@ impl Conversation {
         if stream == Stream::Stderr {
             return self.words(text, cut);
         }
-        if self.is_ending() {
+        if self.stage == Stage::Ending {
             return;
         }
         if cut {
