@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::call::CallError;
-use crate::config::{GatewayConfig, is_agent_id};
+use crate::config::{AcpAgent, GatewayConfig, is_agent_id};
 use crate::effect::FileChange;
 use crate::payload::{joined_if, without_nulls};
 use crate::turn::Turn;
@@ -58,6 +58,8 @@ pub(crate) struct Agent {
     pub(crate) name: String,
     /// The entry of the configuration's `commands` that runs for it; none: nothing can run.
     pub(crate) command: Option<String>,
+    /// The agent that speaks ACP and runs instead.
+    pub(crate) acp: Option<AcpAgent>,
     pub(crate) workspace: PathBuf,
     pub(crate) model: Option<String>,
     emoji: Option<String>,
@@ -96,9 +98,9 @@ impl Agents {
     pub(crate) fn find(&self, id: &str) -> Option<Agent> {
         let id = id.to_owned();
         if let Some(agent) = self.config.agents.get(&id) {
-            let (name, command) = (agent.name.clone(), agent.command.clone());
+            let (name, command, acp) = (agent.name.clone(), agent.command.clone(), agent.acp.clone());
             let (workspace, model) = (agent.workspace.clone(), agent.model.clone());
-            return Some(Agent { id, name, command, workspace, model, ..Agent::default() });
+            return Some(Agent { id, name, command, acp, workspace, model, ..Agent::default() });
         }
         if self.is_configured(&id) {
             return Some(Agent { name: id.clone(), workspace: self.workspace_of(&id), id, ..Agent::default() });
@@ -107,6 +109,7 @@ impl Agents {
         Some(Agent {
             name: fields.name.unwrap_or_else(|| id.clone()),
             command: None,
+            acp: None,
             workspace: fields.workspace.unwrap_or_else(|| self.workspace_of(&id)),
             model: fields.model,
             emoji: fields.emoji,
@@ -255,7 +258,7 @@ impl Agent {
                 "createdVia": if self.created_at.is_some() { "operator" } else { "config" },
                 "createdAt": self.created_at,
                 // Ours: whether a message to it starts anything.
-                "runnable": self.command.is_some(),
+                "runnable": self.command.is_some() || self.acp.is_some(),
             }))
         })
     }

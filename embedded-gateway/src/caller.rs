@@ -12,6 +12,7 @@ pub(crate) enum Scope {
     Read,
     Write,
     Pairing,
+    Approvals,
     Admin,
 }
 
@@ -22,6 +23,7 @@ impl Scope {
             Self::Read => "operator.read",
             Self::Write => "operator.write",
             Self::Pairing => "operator.pairing",
+            Self::Approvals => "operator.approvals",
             Self::Admin => "operator.admin",
         }
     }

@@ -23,6 +23,8 @@ use std::time::Duration;
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::forwarded::Network;
 
+use crate::effect::Permissions;
+
 pub(crate) use agents_section::is_agent_id;
 pub use inputs::{ConfigError, Inputs, Problem};
 pub use load::{Draft, load};
@@ -279,10 +281,23 @@ pub struct ConfiguredAgent {
     pub name: String,
     /// The entry of `commands` that runs for a message, which it gets on standard input.
     pub command: Option<String>,
+    /// The agent that speaks ACP and gets the messages instead.
+    pub acp: Option<AcpAgent>,
     /// Its folder of files (`AGENTS.md`, ...); default `workspaces/<id>` in the state directory.
     pub workspace: PathBuf,
-    /// Shown as the session's model; no meaning otherwise.
+    /// Its sessions' model.
     pub model: Option<String>,
+}
+
+/// `agents.entries.NAME.acp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcpAgent {
+    /// The program. Callers may add nothing to it.
+    pub command: CommandTemplate,
+    /// What it is answered when it asks whether it may do something.
+    pub permissions: Permissions,
+    /// Its process is ended after so long without a prompt.
+    pub idle_timeout: Duration,
 }
 
 /// What bounds the gateway.

@@ -174,6 +174,7 @@ impl CoreActor {
             }
             Effect::Start(order) => self.children.launcher.start(order),
             Effect::Signal { run, signal } => self.children.launcher.signal(&run, signal),
+            Effect::Decide { run, question, allow } => self.children.launcher.decide(&run, question, allow),
         }
     }
 

@@ -47,6 +47,12 @@ pub(crate) enum Effect {
         run: RunId,
         signal: ProcessSignal,
     },
+    /// Answer an agent that asked whether it may do something.
+    Decide {
+        run: RunId,
+        question: u64,
+        allow: bool,
+    },
     /// Change a file of the state directory, in order with all others, off the actor's thread.
     Write(FileChange),
     /// Answer a request with something that is on disk, in order with all changes of files.
@@ -92,8 +98,56 @@ pub struct ProcessOrder {
     pub memory: Option<u64>,
     /// Longest line that is passed on, in bytes; the rest of it is dropped.
     pub max_line_bytes: usize,
-    /// Output passed on per second, in bytes; what exceeds it is dropped and counted.
+    /// Output passed on per second, in bytes; what exceeds it is dropped and counted, or waits where it is an ACP agent's.
     pub output_bytes_per_second: u64,
+    /// The program is an agent that speaks ACP, and `stdin` its next prompt: it may run already.
+    pub acp: Option<Box<AcpOrder>>,
+}
+
+/// What an agent that speaks ACP is told besides its prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcpOrder {
+    /// The gateway's session, by its id: each has a child of its own.
+    pub session: String,
+    /// The agent's id: for sentences, and for how often it has failed.
+    pub agent: String,
+    /// The conversation that the agent knows of this session, by its own name for it.
+    pub conversation: Option<String>,
+    /// What it is answered when it asks whether it may do something.
+    pub permissions: Permissions,
+    /// The model that it is to use.
+    pub model: Option<String>,
+    /// How hard it is to think.
+    pub thinking: Option<String>,
+    /// Ended after so long without a prompt.
+    pub idle_timeout: Duration,
+}
+
+/// How an agent's wish to do something is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Permissions {
+    /// No.
+    #[default]
+    Deny,
+    /// Yes, this once.
+    Allow,
+    /// An operator decides.
+    Ask,
+}
+
+/// What an agent wants to do and an operator has to decide.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Its number among those of its process.
+    pub number: u64,
+    /// What it is called.
+    pub title: String,
+    /// With what, as JSON, cut where it is long.
+    pub input: Option<String>,
+    /// Where.
+    pub cwd: String,
+    /// The call of the tool that waits for it.
+    pub tool_call: Option<String>,
 }
 
 /// What can be done to a run's process group.
@@ -129,6 +183,12 @@ pub enum ProcessNews {
         /// It was longer than allowed.
         cut: bool,
     },
+    /// Something to know that the program itself doesn't say.
+    Remark(LogLevel, String),
+    /// An ACP agent asks whether it may do something, and waits for it.
+    Asks(Question),
+    /// An ACP agent has begun a conversation, or gone on with one: its own name for it.
+    Conversation(String),
     /// Output that exceeded the rate was dropped.
     Dropped {
         /// How much, in bytes.
@@ -249,6 +309,7 @@ pub(crate) const AUDIT_EVENTS: &[&str] = &[
     "spawn.accepted",
     "spawn.refused",
     "control",
+    "exec.approval.resolved",
     "gateway.started",
     "gateway.stopped",
 ];

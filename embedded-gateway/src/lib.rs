@@ -6,6 +6,7 @@
 //! connection/  one task a WebSocket: frames in and out, pings, bounds ─┐ messages
 //! http/        REST, webhooks, status page, metrics ───────────────────┤
 //! processes/   one task a child process: output, exit ─────────────────┤
+//! acp/         the same for agents that speak ACP, one a session ───────┤
 //!                                                                       v
 //!                       core_actor.rs   the one actor: feeds the machine, carries out its effects
 //!                                                                       │ calls
@@ -17,6 +18,7 @@
 //! Nothing under `machine.rs`, `auth/`, `sessions/`, `runs/`, `agents.rs` and `methods/` does IO or reads a clock: the time,
 //! chance and what is to be done travel in a `Turn`.
 
+mod acp;
 mod agents;
 mod auth;
 mod call;

@@ -1,6 +1,7 @@
 //! The methods of the protocol: one table, one file a family.
 
 mod agents;
+mod approvals;
 mod configuration;
 mod devices;
 mod information;
@@ -39,6 +40,7 @@ const FAMILIES: &[&[Method]] = &[
     devices::METHODS,
     messages::METHODS,
     spawning::METHODS,
+    approvals::METHODS,
 ];
 
 pub(crate) const EVENTS: &[&str] = &[
@@ -56,6 +58,9 @@ pub(crate) const EVENTS: &[&str] = &[
     "session.created",
     "session.updated",
     "session.pruned",
+    // runs/approvals.rs
+    "exec.approval.requested",
+    "exec.approval.resolved",
     // methods/agents.rs
     "config.changed",
     // runs/events.rs

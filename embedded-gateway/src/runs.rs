@@ -10,6 +10,7 @@
 
 pub(crate) mod agent_lines;
 mod answer;
+mod approvals;
 mod beginning;
 mod events;
 mod news;
@@ -58,6 +59,7 @@ pub(crate) struct Runs {
     by_id: HashMap<RunId, Run>,
     lanes: BTreeMap<String, Lane>,
     finished: beginning::Finished,
+    approvals: approvals::Approvals,
     queued_bytes: usize,
 }
 
@@ -94,11 +96,10 @@ impl Runs {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.under_way()
-            .filter_map(|run| {
-                run.answer.due().into_iter().chain(run.waiters.iter().map(|waiter| waiter.deadline)).min()
-            })
-            .min()
+        let of_runs = self.under_way().filter_map(|run| {
+            run.answer.due().into_iter().chain(run.waiters.iter().map(|waiter| waiter.deadline)).min()
+        });
+        of_runs.chain(self.approvals.deadline()).min()
     }
 
     /// A connection is gone: what was owed to it isn't any more. Its runs go on.

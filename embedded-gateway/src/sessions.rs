@@ -169,7 +169,7 @@ impl Sessions {
         let history = self.bounds.history;
         let session = self.by_key.get_mut(key)?;
         session.message_count = session.message_count.saturating_add(1);
-        let NewMessage { role, text, run, usage } = message;
+        let NewMessage { role, text, run, model, usage } = message;
         let message = Message {
             id: turn.uuid(),
             seq: session.message_count,
@@ -177,7 +177,7 @@ impl Sessions {
             text: session::cut(text, MESSAGE_BYTES),
             timestamp: turn.now.wall_ms,
             run_id: run.map(|run| run.0),
-            model: session.model.clone().filter(|_| role == Role::Assistant),
+            model,
             usage,
         };
         session.updated_at = turn.now.wall_ms;
@@ -286,6 +286,15 @@ impl Sessions {
     pub(crate) fn report_model(&mut self, key: &str, model: &str) {
         if let Some(session) = self.by_key.get_mut(key) {
             session.model = Some(session::cut(model.to_owned(), LABEL_BYTES));
+        }
+    }
+
+    /// What the agent calls it, to go on with it in another process. Where it was begun anew meanwhile, that is another one.
+    pub(crate) fn name_conversation(&mut self, key: &str, session_id: &str, name: String, turn: &mut Turn<'_>) {
+        let session = self.by_key.get_mut(key).filter(|session| session.session_id == session_id);
+        if let Some(session) = session {
+            session.conversation = Some(name);
+            write_session(session, turn);
         }
     }
 

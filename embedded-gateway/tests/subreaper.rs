@@ -30,6 +30,7 @@ mod adopting {
             memory: None,
             max_line_bytes: 1024,
             output_bytes_per_second: 1024 * 1024,
+            acp: None,
         }
     }
 

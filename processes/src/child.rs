@@ -192,12 +192,23 @@ where
     fn new(mut child: Child, process: Process, launch: Launch, report: R) -> Self {
         let started = Instant::now();
         let mut stdin = child.stdin.take();
-        if let Input::Text(text) = launch.input
+        let input = match launch.input {
+            Input::Text(text) => {
+                let (sender, queue) = mpsc::channel(1);
+                let _ = sender.try_send(text);
+                Some(queue)
+            }
+            Input::Queue(queue) => Some(queue),
+            Input::Empty | Input::Lifeline => None,
+        };
+        if let Some(mut queue) = input
             && let Some(mut stdin) = stdin.take()
         {
             tokio::spawn(async move {
                 // A child that doesn't read its input closes the pipe, or ends; both end this.
-                let _ = stdin.write_all(text.as_bytes()).await;
+                while let Some(text) = queue.recv().await
+                    && stdin.write_all(text.as_bytes()).await.is_ok()
+                {}
                 let _ = stdin.shutdown().await;
             });
         }

@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tokio::process::Child;
+use tokio::sync::mpsc;
 
 use crate::ownership::ProcessTag;
 use crate::subreaper::Leaders;
@@ -71,12 +72,14 @@ impl Directory {
 }
 
 /// What a child reads from standard input.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Input {
     /// Nothing.
     Empty,
     /// This, then the end.
     Text(String),
+    /// What comes from this queue, then the end.
+    Queue(mpsc::Receiver<String>),
     /// Nothing, and the end comes when this process ends, in whatever way.
     Lifeline,
 }

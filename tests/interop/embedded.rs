@@ -31,10 +31,10 @@ fn home() -> GatewayHome {
 }
 
 /// The command of a release, pointed at our gateway, with a home of its own.
-struct Cli<'a> {
-    version: &'static str,
-    home: &'a GatewayHome,
-    gateway: &'a GatewayProcess,
+pub(crate) struct Cli<'a> {
+    pub(crate) version: &'static str,
+    pub(crate) home: &'a GatewayHome,
+    pub(crate) gateway: &'a GatewayProcess,
 }
 
 impl Cli<'_> {
@@ -73,7 +73,7 @@ impl Cli<'_> {
 
     /// `openclaw gateway call METHOD --json`.
     #[track_caller]
-    fn call(&self, method: &str, more: &[&str]) -> Value {
+    pub(crate) fn call(&self, method: &str, more: &[&str]) -> Value {
         let said = self.run(&[&["gateway", "call", method, "--json"], more].concat());
         json_in(&said).unwrap_or_else(|| panic!("{method} of {} printed no JSON: {said}", self.version))
     }

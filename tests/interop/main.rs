@@ -22,6 +22,8 @@ mod support {
 }
 
 #[cfg(test)]
+mod acp;
+#[cfg(test)]
 mod agents;
 #[cfg(test)]
 mod compatibility;

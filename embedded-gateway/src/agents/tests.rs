@@ -11,6 +11,7 @@ fn agents(configured: &[&str]) -> Agents {
         let agent = ConfiguredAgent {
             name: (*id).to_owned(),
             command: Some("echo".to_owned()),
+            acp: None,
             workspace: PathBuf::from("/elsewhere").join(id),
             model: None,
         };

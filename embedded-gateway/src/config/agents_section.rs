@@ -1,7 +1,7 @@
 //! Sections `agents` and `gatewarden.commands`: who can be spoken to, and which programs may run. Nothing that isn't named
 //! here can be run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,11 +10,15 @@ use serde_json::Value;
 
 use super::forbidden_env::{is_env_name, is_forbidden_env};
 use super::section::{Others, Section, closest};
-use super::{ArgumentPattern, CommandTemplate, ConfiguredAgent, GatewayConfig};
+use super::{AcpAgent, ArgumentPattern, CommandTemplate, ConfiguredAgent, GatewayConfig};
+use crate::effect::Permissions;
 
 /// Most entries of each kind.
 const MAX_ENTRIES: usize = 1_000;
 const MAX_RUN: Duration = Duration::from_secs(30 * 86_400);
+/// An agent may build and test a whole project in one turn, but not be forgotten at it.
+const ACP_TIMEOUT: Duration = Duration::from_secs(3_600);
+const ACP_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 const ENV_NAME: &str = "an environment name is letters, digits and underscores, not beginning with a digit";
 
 /// `gatewarden.commands`.
@@ -33,15 +37,8 @@ pub(super) fn commands(ours: &Section<'_>, config: &mut GatewayConfig) {
 }
 
 fn command(section: Section<'_>) -> Option<CommandTemplate> {
-    let program = section.path_of("program");
-    if program.is_none() && section.value("program").is_none() {
-        section.missing("program", "; write the absolute path of the program");
-    }
-    if let Some(program) = &program {
-        warn_of(&section, program);
-    }
     let template = CommandTemplate {
-        program: program.unwrap_or_default(),
+        program: program(&section),
         args: section.texts("args"),
         allowed_args: allowed_args(&section),
         env: environment(&section),
@@ -62,6 +59,42 @@ fn command(section: Section<'_>) -> Option<CommandTemplate> {
     };
     section.close(Others::RefusedBut(""));
     (!template.program.as_os_str().is_empty()).then_some(template)
+}
+
+/// `agents.entries.NAME.acp`.
+fn acp(section: Section<'_>) -> Option<AcpAgent> {
+    let command = CommandTemplate {
+        program: program(&section),
+        args: section.texts("args"),
+        allowed_args: Vec::new(),
+        env: environment(&section),
+        allowed_env: BTreeSet::new(),
+        working_dirs: working_dirs(&section),
+        json_lines: true,
+        timeout: section.duration("timeout", Duration::from_secs(1)..=MAX_RUN).or(Some(ACP_TIMEOUT)),
+    };
+    let permissions = section.parsed("permissions", |word| match word {
+        "deny" => Ok(Permissions::Deny),
+        "allow" => Ok(Permissions::Allow),
+        "ask" => Ok(Permissions::Ask),
+        _ => Err("must be deny, allow or ask"),
+    });
+    let idle_timeout = section.duration("idleTimeout", Duration::from_secs(1)..=MAX_RUN).unwrap_or(ACP_IDLE_TIMEOUT);
+    section.close(Others::RefusedBut(""));
+    let is_named = !command.program.as_os_str().is_empty();
+    is_named.then_some(AcpAgent { command, permissions: permissions.unwrap_or_default(), idle_timeout })
+}
+
+/// Empty where none is named, which is a mistake.
+fn program(section: &Section<'_>) -> PathBuf {
+    let program = section.path_of("program");
+    if program.is_none() && section.value("program").is_none() {
+        section.missing("program", "; write the absolute path of the program");
+    }
+    if let Some(program) = &program {
+        warn_of(section, program);
+    }
+    program.unwrap_or_default()
 }
 
 /// The program itself (where a link leads) is looked at, not its directory: those may be shared and guarded otherwise.
@@ -193,6 +226,11 @@ fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, def
         };
         section.wrong("command", Some(&name.clone().into()), cure);
     }
+    let acp = section.section("acp");
+    let acp = if acp.is_written() { self::acp(acp) } else { None };
+    if acp.is_some() && command.is_some() {
+        section.wrong("command", None, "and acp exclude each other: one of the two runs for the agent");
+    }
     let model = match section.value("model") {
         Some(Value::Object(model)) => model.get("primary").and_then(Value::as_str).map(str::to_owned),
         _ => section.text("model"),
@@ -203,6 +241,7 @@ fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, def
     let agent = ConfiguredAgent {
         name: section.text("name").unwrap_or_else(|| id.clone()),
         command,
+        acp,
         workspace: section.path_of("workspace").unwrap_or_else(|| config.state_dir.join("workspaces").join(&id)),
         model,
     };

@@ -196,6 +196,33 @@ fn our_own_section_is_read_with_agents_and_commands() {
 }
 
 #[test]
+fn an_agent_that_speaks_acp_is_read_with_bounds_of_its_own() {
+    let draft = json(
+        r#"{agents: {entries: {coder: {acp: {program: "/bin/sh", args: ["--acp"], env: {HOME: "/home/coder"},
+          permissions: "allow", timeout: "10m", idleTimeout: "1m"}}, plain: {acp: {program: "/bin/sh"}}}}}"#,
+    );
+    let agents = &draft.settings().agents;
+    let coder = agents["coder"].acp.as_ref().unwrap();
+    assert_eq!((coder.permissions, coder.idle_timeout), (Permissions::Allow, Duration::from_secs(60)));
+    assert_eq!(
+        (coder.command.args.as_slice(), coder.command.timeout),
+        (&["--acp".to_owned()][..], Some(Duration::from_secs(600)))
+    );
+    let plain = agents["plain"].acp.as_ref().unwrap();
+    assert_eq!((plain.permissions, plain.idle_timeout), (Permissions::Deny, Duration::from_secs(600)));
+    assert_eq!(plain.command.timeout, Some(Duration::from_secs(3_600)));
+    let entry = |acp: &str| format!("{{agents: {{entries: {{coder: {{{acp}}}}}}}}}");
+    refused_with(&entry("acp: {}"), &["agents.entries.coder.acp.program", "is missing"]);
+    refused_with(&entry("acp: {program: '/bin/sh', permissions: 'maybe'}"), &["must be deny, allow or ask"]);
+    refused_with(
+        &entry("acp: {program: '/bin/sh', permission: 'deny'}"),
+        &["did you mean agents.entries.coder.acp.permissions?"],
+    );
+    let both = "{gatewarden: {commands: {sh: {program: '/bin/sh'}}}, agents: {entries: {c: {command: 'sh', acp: {program: '/bin/sh'}}}}}";
+    refused_with(both, &["agents.entries.c.command", "and acp exclude each other"]);
+}
+
+#[test]
 fn agents_of_protocol_3_files_are_read() {
     let draft = json(r#"{agents: {defaults: {}, list: [{id: "a"}, {id: "b", default: true, model: "m"}]}}"#);
     assert_eq!(draft.settings().default_agent.as_deref(), Some("b"));

@@ -28,7 +28,8 @@ impl Children {
     pub(super) fn new(config: &GatewayConfig) -> Self {
         let (sender, news) = mpsc::channel(NEWS);
         let (deadline, _) = watch::channel(None);
-        Self { launcher: Launcher::new(owner_of(&config.state_dir), sender), news: Some(news), deadline }
+        let launcher = Launcher::new(owner_of(&config.state_dir), sender).with_room_for(config.limits.processes);
+        Self { launcher, news: Some(news), deadline }
     }
 
     /// Passes news and deadlines on to the core actor for as long as it lives.

@@ -106,6 +106,7 @@ fn agents(machine: &GatewayMachine, protocol: u32) -> Value {
             "workspace": agent.workspace.display().to_string(),
             "model": agent.model,
             "command": agent.command,
+            "acp": agent.acp.as_ref().map(|acp| json!({"program": acp.command.program.display().to_string()})),
             "default": (agent.id == default).then_some(true),
         }))
     };

@@ -12,7 +12,7 @@ use crate::caller::{ConnectionId, Scope};
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
 use crate::params::Params;
-use crate::processes::command_templates::{SpawnWish, allow};
+use crate::processes::command_templates::{SpawnWish, allow, allow_acp};
 use crate::runs::{Asked, NewRun, RunRequest, fingerprint};
 use crate::sessions::{Opening, SessionKey};
 use crate::turn::Turn;
@@ -46,15 +46,20 @@ pub(super) fn deliver(
     turn: &mut Turn<'_>,
 ) -> Outcome {
     let AgentMessage { session, opening, agent, text, cwd } = message;
-    let Some(name) = &agent.command else {
-        return Err(CallError::unavailable(format!(
-            "agent \"{}\" has no command, so nothing can run for it: give it one (agents.entries.{}.command, or the \
-            agent's command in agents.list) in the gateway's configuration",
-            agent.id, agent.id
-        ))
-        .with_details(json!({"code": "AGENT_HAS_NO_COMMAND", "agentId": agent.id})));
+    let command = match (&agent.acp, &agent.command) {
+        (Some(acp), _) => allow_acp(&agent.id, acp, cwd)?,
+        (None, Some(name)) => {
+            allow(&machine.config.commands, SpawnWish { command: name, cwd, ..SpawnWish::default() })?
+        }
+        (None, None) => {
+            return Err(CallError::unavailable(format!(
+                "agent \"{}\" has no command, so nothing can run for it: give it one (agents.entries.{}.command or .acp, or \
+                 the agent's command in agents.list) in the gateway's configuration",
+                agent.id, agent.id
+            ))
+            .with_details(json!({"code": "AGENT_HAS_NO_COMMAND", "agentId": agent.id})));
+        }
     };
-    let command = allow(&machine.config.commands, SpawnWish { command: name, cwd, ..SpawnWish::default() })?;
     let new = NewRun {
         request,
         session,
@@ -92,6 +97,8 @@ pub(super) fn send_unasked(
         from: from.to_owned(),
         written_key: None,
         timeout: None,
+        model: None,
+        thinking: None,
     };
     let replayed = if can_come_again { machine.runs.replay(&request, turn)? } else { None };
     let answer = match replayed {
@@ -139,10 +146,7 @@ fn agent(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
         return Ok(answer);
     }
     let (session, agent) = addressee(machine, &params, call, &request.id)?;
-    let model = match (params.name("provider")?, params.name("model")?) {
-        (Some(provider), Some(model)) => Some(format!("{provider}/{model}")),
-        (_, model) => model.map(str::to_owned),
-    };
+    let model = request.model.clone();
     let opening = Opening { label: params.name("label")?.map(str::to_owned), model, ..Opening::default() };
     let cwd = params.name("cwd")?;
     deliver(machine, request, AgentMessage { session, opening, agent, text, cwd }, turn)

@@ -69,6 +69,8 @@ fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
             "agentId",
             "sessionKey",
             "model",
+            "thinking",
+            "thinkingLevel",
             "label",
             "timeoutSeconds",
             "idempotencyKey",
@@ -84,7 +86,7 @@ fn begin(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outc
     let opening = Opening {
         kind: Some("spawn".to_owned()),
         label: params.name("label")?.map(str::to_owned),
-        model: params.name("model")?.map(str::to_owned),
+        model: request.model.clone(),
         parent_key: None,
     };
     match (params.name("command")?, params.value("task").is_some()) {

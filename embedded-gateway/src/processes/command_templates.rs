@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::call::CallError;
 use crate::config::forbidden_env::{is_env_name, is_forbidden_env};
-use crate::config::{ArgumentPattern, CommandTemplate};
+use crate::config::{AcpAgent, ArgumentPattern, CommandTemplate};
+use crate::effect::Permissions;
 
 /// Most arguments and variables that a caller may give.
 const MAX_ITEMS: usize = 64;
@@ -37,8 +39,10 @@ pub struct AllowedCommand {
     pub template: String,
     /// Absolute path.
     pub program: PathBuf,
-    /// All arguments.
+    /// Those that the entry always passes.
     pub args: Vec<String>,
+    /// Those that the caller adds.
+    pub further_args: Vec<String>,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
     /// None where neither the caller nor the entry names a directory.
@@ -46,7 +50,77 @@ pub struct AllowedCommand {
     /// Standard output is read as JSON lines.
     pub json_lines: bool,
     /// Ended after this.
-    pub timeout: Option<std::time::Duration>,
+    pub timeout: Option<Duration>,
+    /// It speaks ACP: what it may do, and how long it is kept between two prompts.
+    pub acp: Option<(Permissions, Duration)>,
+}
+
+/// What a run wants of its program, where it takes such a thing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wishes {
+    /// `{{model}}`
+    pub model: Option<String>,
+    /// `{{thinking}}`
+    pub thinking: Option<String>,
+}
+
+impl Wishes {
+    /// Names of the placeholders, and what each stands for.
+    fn by_placeholder(&self) -> [(&'static str, Option<&str>); 2] {
+        [("{{model}}", self.model.as_deref()), ("{{thinking}}", self.thinking.as_deref())]
+    }
+
+    /// As a program finds them in its environment.
+    pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
+        let named = [("OPENCLAW_MODEL", &self.model), ("OPENCLAW_THINKING", &self.thinking)];
+        named.into_iter().filter_map(|(name, wish)| Some((name.to_owned(), wish.as_ref()?.replace('\0', ""))))
+    }
+
+    /// A text with its placeholders filled in; none where it names one that stands for nothing.
+    fn fill(&self, text: &str) -> Result<Option<String>, CallError> {
+        let mut filled = text.to_owned();
+        for (placeholder, wish) in self.by_placeholder() {
+            if !text.contains(placeholder) {
+                continue;
+            }
+            let Some(wish) = wish else { return Ok(None) };
+            let is_option = text.starts_with(placeholder) && wish.starts_with('-');
+            if is_option || wish.len() > 256 || wish.chars().any(char::is_control) {
+                return Err(CallError::invalid(format!(
+                    "{} can't be passed on as {placeholder}: it must not begin with \"-\", have control characters or be longer than \
+                     256 bytes",
+                    shown(wish)
+                )));
+            }
+            filled = filled.replace(placeholder, wish);
+        }
+        Ok(Some(filled))
+    }
+}
+
+/// Arguments and environment of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilledCommand {
+    /// All arguments.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// The entry names `{{model}}`.
+    pub takes_model: bool,
+}
+
+impl AllowedCommand {
+    /// What the entry passes on of a run's wishes. Arguments and variables that name one which isn't there are left out.
+    pub fn filled(self, wishes: &Wishes) -> Result<FilledCommand, CallError> {
+        let takes_model = self.args.iter().chain(self.env.values()).any(|text| text.contains("{{model}}"));
+        let args = self.args.iter().filter_map(|arg| wishes.fill(arg).transpose());
+        let args = args.chain(self.further_args.into_iter().map(Ok)).collect::<Result<_, _>>()?;
+        let env = self.env.into_iter().filter_map(|(name, text)| {
+            let filled = wishes.fill(&text).transpose()?;
+            Some(filled.map(|text| (name, text)))
+        });
+        Ok(FilledCommand { args, env: env.collect::<Result<_, _>>()?, takes_model })
+    }
 }
 
 /// Checks a wish against the allow-list. The refusal says what isn't allowed and which setting would allow it.
@@ -70,24 +144,41 @@ fn is_program(template: &CommandTemplate, command: &str) -> bool {
         || template.program.file_name().and_then(|name| name.to_str()) == Some(command)
 }
 
+/// What an agent that speaks ACP is started with; the caller may choose its directory, where the configuration lets it.
+pub fn allow_acp(agent_id: &str, agent: &AcpAgent, cwd: Option<&str>) -> Result<AllowedCommand, CallError> {
+    let place = format!("agents.entries.{agent_id}.acp");
+    let allowed = fill_at(&place, agent_id, &agent.command, SpawnWish { cwd, ..SpawnWish::default() })?;
+    Ok(AllowedCommand { acp: Some((agent.permissions, agent.idle_timeout)), ..allowed })
+}
+
 fn fill(name: &str, template: &CommandTemplate, wish: SpawnWish<'_>) -> Result<AllowedCommand, CallError> {
-    let mut args = template.args.clone();
-    args.extend(allowed_args(name, template, wish.args)?);
+    fill_at(&format!("gatewarden.commands.{name}"), name, template, wish)
+}
+
+fn fill_at(
+    place: &str,
+    name: &str,
+    template: &CommandTemplate,
+    wish: SpawnWish<'_>,
+) -> Result<AllowedCommand, CallError> {
+    let further_args = allowed_args(name, template, wish.args)?;
     let mut env = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
     env.extend(template.env.clone());
     env.extend(allowed_env(name, template, wish.env)?);
     let cwd = match wish.cwd {
-        Some(cwd) => Some(allowed_cwd(name, template, cwd)?),
+        Some(cwd) => Some(allowed_cwd(place, name, template, cwd)?),
         None => template.working_dirs.first().cloned(),
     };
     Ok(AllowedCommand {
         template: name.to_owned(),
         program: template.program.clone(),
-        args,
+        args: template.args.clone(),
+        further_args,
         env,
         cwd,
         json_lines: template.json_lines,
         timeout: template.timeout,
+        acp: None,
     })
 }
 
@@ -182,8 +273,8 @@ fn allowed_env(
     Ok(env.clone())
 }
 
-fn allowed_cwd(name: &str, template: &CommandTemplate, cwd: &str) -> Result<PathBuf, CallError> {
-    let setting = format!("gatewarden.commands.{name}.workingDirs");
+fn allowed_cwd(place: &str, name: &str, template: &CommandTemplate, cwd: &str) -> Result<PathBuf, CallError> {
+    let setting = format!("{place}.workingDirs");
     if cwd.len() > 4096 || cwd.contains('\0') || !is_plain(cwd) {
         let message = format!(
             "working directory {} must be an absolute path without \".\", \"..\" and double slashes",

@@ -4,10 +4,14 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::time::Duration;
 
-use gatewarden_processes::{ChildEvent, Directory, Ended, Input, Launch, Order, OutputRate, Owner, supervise};
-use tokio::sync::mpsc;
+use gatewarden_processes::{
+    ChildEvent, Directory, Ended, Input, Launch, Order, OutputRate, Owner, ProcessTag, supervise,
+};
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinHandle;
 
+use crate::acp::AcpChildren;
+use crate::clock::Now;
 use crate::effect::{News, ProcessNews, ProcessOrder, ProcessSignal, RunId};
 
 /// Orders to one child that may wait.
@@ -24,6 +28,11 @@ pub struct Launcher {
     owner: Owner,
     news: mpsc::Sender<News>,
     running: HashMap<RunId, Running>,
+    acp: AcpChildren,
+    /// Agents that speak ACP live on between two prompts: beyond so many children, the one that has rested longest is ended.
+    most: usize,
+    /// ACP agents that were started.
+    conversations: u64,
     stopping: bool,
 }
 
@@ -37,7 +46,13 @@ struct Running {
 impl Launcher {
     /// A launcher without children.
     pub fn new(owner: Owner, news: mpsc::Sender<News>) -> Self {
-        Self { owner, news, running: HashMap::new(), stopping: false }
+        let acp = AcpChildren::new(news.clone());
+        Self { owner, news, running: HashMap::new(), acp, most: usize::MAX, conversations: 0, stopping: false }
+    }
+
+    /// With room for so many children, of which those that rest make way for others.
+    pub fn with_room_for(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// Starts a child. Its news say whether that worked. How many there may be is the caller's to decide.
@@ -47,6 +62,20 @@ impl Launcher {
             return self.tell(News { run: order.run, news: ProcessNews::NotStarted { reason } });
         }
         self.running.retain(|_, running| !running.task.is_finished());
+        let runs_already = order.acp.as_ref().is_some_and(|acp| self.acp.has(&acp.session));
+        if !runs_already && self.len() >= self.most {
+            self.acp.make_room();
+        }
+        if let Some(acp) = &order.acp {
+            self.conversations += 1;
+            // Told apart from a former child of the session, which may still be ending.
+            let tag = self.owner.tag(&format!("{}.{}", acp.session, self.conversations));
+            let (run, launch) = (order.run.clone(), launch(&order, tag));
+            if let Err(reason) = self.acp.prompt(order, launch, Now::read().at) {
+                self.tell(News { run, news: ProcessNews::NotStarted { reason } });
+            }
+            return;
+        }
         let (orders, queue) = mpsc::channel(SIGNAL_QUEUE);
         let (run, kill_grace) = (order.run.clone(), order.kill_grace);
         let (of, news) = (run.clone(), self.news.clone());
@@ -59,24 +88,35 @@ impl Launcher {
                 }
             }
         };
-        let task = tokio::spawn(supervise(launch(order, &self.owner), queue, report));
+        let launch = launch(&order, self.owner.tag(&order.run.0));
+        let launch = Launch { input: order.stdin.map_or(Input::Empty, Input::Text), ..launch };
+        let task = tokio::spawn(supervise(launch, queue, report));
         self.running.insert(run, Running { orders, task, kill_grace });
     }
 
     /// Signals a child's group. Its news say what came of it; a child that has ended is reported as such.
     pub fn signal(&mut self, run: &RunId, signal: ProcessSignal) {
+        let to_acp = self.acp.signal(run, signal);
         let order = match signal {
             ProcessSignal::Pause => Order::Pause,
             ProcessSignal::Resume => Order::Resume,
             ProcessSignal::Terminate => Order::Terminate,
         };
-        let refused = match self.running.get(run).map(|running| running.orders.try_send(order)) {
+        let running = self.running.get(run);
+        let refused = match to_acp
+            .or_else(|| running.map(|running| running.orders.try_reserve().map(|place| place.send(order))))
+        {
             Some(Ok(())) => return,
-            Some(Err(mpsc::error::TrySendError::Full(_))) => "too many orders wait for this process",
-            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => "the process has ended",
+            Some(Err(TrySendError::Full(()))) => "too many orders wait for this process",
+            Some(Err(TrySendError::Closed(()))) | None => "the process has ended",
         };
         let news = ProcessNews::Signalled { signal, failed: Some(refused.to_owned()) };
         self.tell(News { run: run.clone(), news });
+    }
+
+    /// Answers an agent that asked whether it may do something. One that has ended needs no answer.
+    pub fn decide(&self, run: &RunId, question: u64, allow: bool) {
+        self.acp.decide(run, question, allow);
     }
 
     fn tell(&self, said: News) {
@@ -88,7 +128,7 @@ impl Launcher {
 
     /// How many children run.
     pub fn len(&self) -> usize {
-        self.running.values().filter(|running| !running.task.is_finished()).count()
+        self.running.values().filter(|running| !running.task.is_finished()).count() + self.acp.len()
     }
 
     /// Whether none runs.
@@ -100,15 +140,15 @@ impl Launcher {
     /// and their news were taken; returns how many processes had to be killed beyond the groups' leaders. Their news should
     /// be read meanwhile, or their receiver dropped.
     pub fn stop(&mut self) -> impl Future<Output = u32> + Send + 'static {
-        let running: Vec<Running> = self.running.drain().map(|(_, running)| running).collect();
+        // Closing their queues ends them.
+        let running = self.running.drain().map(|(_, running)| (running.task, running.kill_grace));
+        let running: Vec<(JoinHandle<()>, Duration)> = running.chain(self.acp.end()).collect();
         self.stopping = true;
         let (owner, news) = (self.owner.clone(), self.news.clone());
         async move {
-            let longest = running.iter().map(|child| child.kill_grace).max().unwrap_or_default();
-            // Closing their queues ends them.
-            let tasks: Vec<JoinHandle<()>> = running.into_iter().map(|child| child.task).collect();
+            let longest = running.iter().map(|(_, kill_grace)| *kill_grace).max().unwrap_or_default();
             let all = async {
-                for task in tasks {
+                for (task, _) in running {
                     let _ = task.await;
                 }
             };
@@ -125,20 +165,23 @@ impl Launcher {
     }
 }
 
-fn launch(order: ProcessOrder, owner: &Owner) -> Launch {
+fn launch(order: &ProcessOrder, tag: ProcessTag) -> Launch {
     let mut command = Command::new(&order.program);
     command.args(&order.args).env_clear().envs(&order.env);
     Launch {
         // The allow-list has judged the path as it is written; a link on it may lead elsewhere.
-        directory: if order.make_cwd { Directory::Made(order.cwd) } else { Directory::WithoutLinks(order.cwd) },
-        input: order.stdin.map_or(Input::Empty, Input::Text),
+        directory: if order.make_cwd {
+            Directory::Made(order.cwd.clone())
+        } else {
+            Directory::WithoutLinks(order.cwd.clone())
+        },
         open_files: order.open_files,
         memory: order.memory,
         max_line_bytes: order.max_line_bytes,
         output_rate: OutputRate::Dropping(order.output_bytes_per_second),
         timeout: order.timeout,
         kill_after: Some(order.kill_grace),
-        ..Launch::new(command, owner.tag(&order.run.0))
+        ..Launch::new(command, tag)
     }
 }
 

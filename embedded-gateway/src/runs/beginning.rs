@@ -14,9 +14,10 @@ use super::events::EventEmitter;
 use super::run::{Asked, Run, RunState};
 use super::{Parts, QUEUE, QUEUED_BYTES, Runs, replies, shown};
 use crate::call::{Answer, Call, CallError, Outcome, ReplyTo};
-use crate::effect::{Effect, LogLevel, ProcessOrder, RunId};
+use crate::config::GatewayConfig;
+use crate::effect::{AcpOrder, Effect, LogLevel, ProcessOrder, RunId};
 use crate::processes::PROGRAM_VARIABLES;
-use crate::processes::command_templates::AllowedCommand;
+use crate::processes::command_templates::{AllowedCommand, FilledCommand, Wishes};
 use crate::sessions::{NewMessage, Opening, Role, SessionKey};
 use crate::turn::Turn;
 
@@ -44,6 +45,10 @@ pub(crate) struct RunRequest {
     pub(crate) written_key: Option<String>,
     /// Ended after this, or after the template's own timeout if that is shorter.
     pub(crate) timeout: Option<Duration>,
+    /// Else the session's.
+    pub(crate) model: Option<String>,
+    /// Else the session's.
+    pub(crate) thinking: Option<String>,
 }
 
 impl RunRequest {
@@ -52,7 +57,13 @@ impl RunRequest {
         let written = ["sessionKey", "key"].into_iter().find_map(|name| call.params.get(name)?.as_str());
         let written_key = written.filter(|_| call.caller.dialect == Dialect::Rpc).map(str::to_owned);
         let from = call.caller.client_id.clone();
-        Self { id, asked, fingerprint, reply: call.reply_to(), from, written_key, timeout }
+        let text = |name: &str| call.params.get(name)?.as_str().filter(|text| !text.is_empty());
+        let model = match (text("provider"), text("model")) {
+            (Some(provider), Some(model)) => Some(format!("{provider}/{model}")),
+            (_, model) => model.map(str::to_owned),
+        };
+        let thinking = text("thinking").or_else(|| text("thinkingLevel")).map(str::to_owned);
+        Self { id, asked, fingerprint, reply: call.reply_to(), from, written_key, timeout, model, thinking }
     }
 }
 
@@ -87,27 +98,28 @@ impl Runs {
         }
         let key = new.session.as_str().to_owned();
         let label = new.opening.label.clone();
+        let known = parts.sessions.get(&key);
+        let model = known.map_or_else(|| new.opening.model.clone(), |session| session.model.clone());
+        let thinking = known.and_then(|session| session.thinking_level.clone());
+        let wishes =
+            Wishes { model: new.request.model.clone().or(model), thinking: new.request.thinking.clone().or(thinking) };
+        let command = new.command.clone().filled(&wishes)?;
         if let Some(label) = &label {
             parts.sessions.check_label(label, &key)?;
         }
         let is_new = parts.sessions.get(&key).is_none();
         let session = parts.sessions.open(&new.session, new.opening.clone(), parts.subscribers, turn)?;
         let session_id = session.session_id.clone();
-        let model = session.model.clone();
-        let wishes = [("GATEWARDEN_MODEL", &session.model), ("GATEWARDEN_THINKING_LEVEL", &session.thinking_level)]
-            .map(|(name, wish)| wish.as_ref().map(|wish| (name.to_owned(), wish.replace('\0', ""))));
         if !is_new && label.is_some() && session.label != label {
             let patch = crate::sessions::Patch { label: Some(label), ..Default::default() };
             parts.sessions.patch(&key, patch, parts.subscribers, turn);
         }
         let role = if new.message.is_some() { Role::User } else { Role::System };
         let text = new.message.clone().unwrap_or_else(|| format!("started command \"{}\"", new.command.template));
-        let message = NewMessage { role, text, run: Some(new.request.id.clone()), usage: None };
+        let message = NewMessage { role, text, run: Some(new.request.id.clone()), model: None, usage: None };
         let seq = parts.sessions.append(&key, message, parts.subscribers, turn).map(|message| message.seq);
 
-        let (mut order, mut run) = made(&new, session_id, parts, turn);
-        order.env.extend(wishes.into_iter().flatten());
-        run.model = model;
+        let (order, mut run) = made(&new, command, wishes, session_id, turn, parts.config);
         if let Some(text) = &new.message {
             EventEmitter::new(parts.subscribers, turn).message(&run, text, &new.request.from, turn);
         }
@@ -119,7 +131,7 @@ impl Runs {
             lane.queue.push_back(new.request.id.clone());
         } else {
             lane.active = Some(new.request.id.clone());
-            turn.push(Effect::Start(order));
+            start(order, &run.session_key, parts, turn);
         }
         let answer = acknowledge(&mut run, &new.request.reply, seq, turn);
         self.by_id.insert(new.request.id, run);
@@ -194,7 +206,7 @@ impl Runs {
     }
 
     /// Starts the next message of a session that has come to rest.
-    pub(super) fn start_next(&mut self, key: &str, turn: &mut Turn<'_>) {
+    pub(super) fn start_next(&mut self, key: &str, parts: &Parts<'_>, turn: &mut Turn<'_>) {
         let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.active.is_none()) else { return };
         let Some(next) = lane.queue.pop_front() else {
             self.lanes.remove(key);
@@ -204,26 +216,59 @@ impl Runs {
         run.state = RunState::Starting;
         if let Some(order) = run.order.take() {
             self.queued_bytes = self.queued_bytes.saturating_sub(order.stdin.as_ref().map_or(0, String::len));
-            turn.push(Effect::Start(order));
+            start(order, key, parts, turn);
         }
         lane.active = Some(next);
     }
 }
 
-fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>) -> (ProcessOrder, Run) {
-    let limits = &parts.config.limits;
-    let mut env = new.command.env.clone();
+/// What the agent calls the session is known only once the run before has ended.
+fn start(mut order: ProcessOrder, key: &str, parts: &Parts<'_>, turn: &mut Turn<'_>) {
+    if let (Some(acp), Some(session)) = (&mut order.acp, parts.sessions.get(key))
+        && acp.session == session.session_id
+    {
+        acp.conversation.clone_from(&session.conversation);
+    }
+    turn.push(Effect::Start(order));
+}
+
+fn made(
+    new: &NewRun,
+    command: FilledCommand,
+    wishes: Wishes,
+    session_id: String,
+    turn: &mut Turn<'_>,
+    config: &GatewayConfig,
+) -> (ProcessOrder, Run) {
+    let limits = &config.limits;
+    let mut env = command.env;
     let [_, id, key, session, agent] = PROGRAM_VARIABLES;
     for (name, value) in
         [(id, new.request.id.0.as_str()), (key, new.session.as_str()), (session, &session_id), (agent, &new.agent_id)]
     {
         env.insert(name.to_owned(), value.to_owned());
     }
+    let acp = new.command.acp.map(|(permissions, idle_timeout)| {
+        // One process has many runs.
+        env.remove(id);
+        Box::new(AcpOrder {
+            session: session_id.clone(),
+            agent: new.agent_id.clone(),
+            conversation: None,
+            permissions,
+            model: wishes.model.clone(),
+            thinking: wishes.thinking.clone(),
+            idle_timeout,
+        })
+    });
+    if acp.is_none() {
+        env.extend(wishes.variables());
+    }
     let timeout = new.request.timeout.into_iter().chain(new.command.timeout).min();
     let order = ProcessOrder {
         run: new.request.id.clone(),
         program: new.command.program.clone(),
-        args: new.command.args.clone(),
+        args: command.args,
         env,
         cwd: new.cwd.clone(),
         make_cwd: new.make_cwd,
@@ -235,6 +280,7 @@ fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>
         memory: limits.process_memory,
         max_line_bytes: limits.output_line,
         output_bytes_per_second: limits.output_bytes_per_second,
+        acp,
     };
     let spawner = new.request.reply.request.clone().filter(|_| new.request.asked == Asked::Spawn);
     let run = Run {
@@ -250,7 +296,7 @@ fn made(new: &NewRun, session_id: String, parts: &Parts<'_>, turn: &mut Turn<'_>
         accepted_at: turn.now.wall_ms,
         started_at: None,
         usage: None,
-        model: None,
+        model: wishes.model.filter(|_| command.takes_model),
         order: None,
         json_lines: new.command.json_lines,
         timeout,

@@ -30,6 +30,11 @@ impl Runs {
                 self.finish(id, end, parts, turn);
             }
             ProcessNews::Line { stream, text, cut } => line(run, stream, &text, cut, parts, turn),
+            ProcessNews::Remark(level, said) => log(run, level, said, json!({"runId": run.id.0}), turn),
+            ProcessNews::Asks(question) => self.approvals.ask(run, &question, parts, turn),
+            ProcessNews::Conversation(name) => {
+                parts.sessions.name_conversation(&run.session_key, &run.session_id, name, turn);
+            }
             ProcessNews::Dropped { bytes } => {
                 let message = format!(
                     "{bytes} bytes of output were dropped: more than gatewarden.limits.outputBytesPerSecond ({}) allows",
@@ -58,6 +63,7 @@ impl Runs {
 
     /// Tells what waited for its time: pieces of answers, and that nobody need wait longer.
     pub(crate) fn on_time(&mut self, parts: &Parts<'_>, turn: &mut Turn<'_>) {
+        self.approvals.on_time(parts.subscribers, turn);
         let emitter = EventEmitter::new(parts.subscribers, turn);
         let now = turn.now.at;
         for run in self.by_id.values_mut().filter(|run| run.state.end().is_none()) {

@@ -56,6 +56,7 @@ impl Runs {
         if let Some(piece) = run.answer.rest(turn.now.at) {
             emitter.piece(run, &piece, turn);
         }
+        self.approvals.forget(id, parts.subscribers, turn);
         let ran = run.started_at.is_some();
         let how = end.how.clone();
         run.state = RunState::Ended(end);
@@ -69,6 +70,7 @@ impl Runs {
                 role: Role::Assistant,
                 text: run.answer.text().to_owned(),
                 run: Some(id.clone()),
+                model: run.model.clone(),
                 usage: run.usage,
             };
             parts.sessions.append(&key, message, parts.subscribers, turn);
@@ -139,7 +141,7 @@ impl Runs {
             tell_agent_status(run, if busy { "busy" } else { status }, &activity, parts, turn);
         }
         self.remember(id.clone(), parts.config.limits.finished_runs);
-        self.start_next(&key, turn);
+        self.start_next(&key, parts, turn);
     }
 
     /// The gateway is stopping: everything ends. The processes themselves are ended by their launcher.

@@ -1,4 +1,5 @@
 mod answers;
+mod approvals;
 mod invariants;
 mod news;
 mod queueing;
@@ -57,6 +58,7 @@ impl World {
             let agent = ConfiguredAgent {
                 name: id.into(),
                 command: command.map(str::to_owned),
+                acp: None,
                 workspace: PathBuf::from("/ws").join(id),
                 model: None,
             };

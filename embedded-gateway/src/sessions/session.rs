@@ -62,6 +62,8 @@ pub(crate) struct NewMessage {
     pub role: Role,
     pub text: String,
     pub run: Option<RunId>,
+    /// The model that made it, where known.
+    pub model: Option<String>,
     /// Tokens that it cost, where known. Not added to the session's sums: that is [`super::Sessions::count_tokens`].
     pub usage: Option<Usage>,
 }
@@ -78,7 +80,7 @@ pub(crate) struct Message {
     pub timestamp: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
-    /// The session's model at that time; of the agent's messages only.
+    /// The model that made it, where known; of the agent's messages only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,7 +102,7 @@ pub(crate) struct Session {
     /// The name that people gave it; unique among all sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// As patched; the gateway only keeps it.
+    /// As patched; for its runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking_level: Option<String>,
     /// As patched; the gateway only keeps it.
@@ -110,6 +112,9 @@ pub(crate) struct Session {
     pub model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_key: Option<String>,
+    /// What an agent that speaks ACP calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
     /// Wall ms.
     pub created_at: i64,
     /// Wall ms of the last change.

@@ -61,7 +61,7 @@ impl Room {
     }
 
     fn say(&mut self, key: &str, text: &str) -> Option<Message> {
-        let message = NewMessage { role: Role::User, text: text.to_owned(), run: None, usage: None };
+        let message = NewMessage { role: Role::User, text: text.to_owned(), run: None, model: None, usage: None };
         self.act(|sessions, subscribers, turn| sessions.append(key, message, subscribers, turn))
     }
 
@@ -334,7 +334,13 @@ fn messages_are_worded_as_their_protocol_has_them() {
     let person = room.say(&key, "hello").expect("there");
     assert_eq!(message(&person, 4)["content"], "hello");
     assert_eq!(message(&person, 3)["content"], json!([{"type": "text", "text": "hello"}]));
-    let answer = NewMessage { role: Role::Assistant, text: "hi".into(), run: Some(RunId("r".into())), usage: None };
+    let answer = NewMessage {
+        role: Role::Assistant,
+        text: "hi".into(),
+        run: Some(RunId("r".into())),
+        model: Some("m".into()),
+        usage: None,
+    };
     let answer =
         room.act(|sessions, subscribers, turn| sessions.append(&key, answer, subscribers, turn)).expect("there");
     let shown = message(&answer, 4);

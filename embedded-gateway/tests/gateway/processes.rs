@@ -26,6 +26,7 @@ fn with_commands(config: &mut GatewayConfig) {
     let agent = ConfiguredAgent {
         name: "Main".to_owned(),
         command: Some("cat".to_owned()),
+        acp: None,
         workspace: directory.join("workspace"),
         model: None,
     };

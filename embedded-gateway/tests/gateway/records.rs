@@ -114,6 +114,7 @@ async fn the_configuration_is_shown_without_its_secrets() {
         let agent = ConfiguredAgent {
             name: "Coder".into(),
             command: Some("probe".into()),
+            acp: None,
             workspace: config.state_dir.join("workspaces/coder"),
             model: Some("mock/m1".into()),
         };

@@ -26,6 +26,7 @@ fn with_agent(config: &mut GatewayConfig, name: &str, json_lines: bool, script: 
     let agent = ConfiguredAgent {
         name: name.into(),
         command: Some(name.into()),
+        acp: None,
         workspace: config.state_dir.join("workspaces").join(name),
         model: None,
     };

@@ -113,11 +113,13 @@ fn secrets(report: &mut Report, draft: &Draft) {
 }
 
 fn commands(report: &mut Report, config: &GatewayConfig) {
-    let broken = config.commands.iter().filter(|(_, command)| !command.program.is_file());
-    for (name, command) in broken.take(MAX_LISTED) {
+    let commands = config.commands.iter().map(|(name, command)| (format!("gatewarden.commands.{name}"), command));
+    let acp = config.agents.iter().filter_map(|(id, agent)| Some((id, &agent.acp.as_ref()?.command)));
+    let acp = acp.map(|(id, command)| (format!("agents.entries.{id}.acp"), command));
+    for (entry, command) in commands.chain(acp).filter(|(_, command)| !command.program.is_file()).take(MAX_LISTED) {
         report.problem(
             "commands",
-            format!("gatewarden.commands.{name}: there is no {}", command.program.display()),
+            format!("{entry}: there is no {}", command.program.display()),
             "install the program, or write its absolute path",
         );
     }

@@ -52,6 +52,7 @@ impl Stage {
             let agent = ConfiguredAgent {
                 name: (*name).into(),
                 command: Some((*name).into()),
+                acp: None,
                 workspace: PathBuf::from("/nowhere"),
                 model: None,
             };

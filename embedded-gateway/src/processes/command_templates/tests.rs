@@ -67,7 +67,8 @@ fn a_command_that_no_entry_names_is_refused_with_the_setting_that_would_allow_it
 fn arguments_must_fit_their_patterns_one_by_one() {
     let good = words(&["agent.py", "--role", "developer", "42", "hello"]);
     let allowed = allow(&commands(), wish("worker", &good)).unwrap();
-    assert_eq!(allowed.args, ["-I", "agent.py", "--role", "developer", "42", "hello"]);
+    let filled = allowed.filled(&Wishes::default()).unwrap();
+    assert_eq!(filled.args, ["-I", "agent.py", "--role", "developer", "42", "hello"]);
     for fewer in 0..good.len() {
         assert!(allow(&commands(), wish("worker", &good[..fewer])).is_ok());
     }

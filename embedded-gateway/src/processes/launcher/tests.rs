@@ -58,6 +58,7 @@ impl Stage {
             memory: None,
             max_line_bytes: 64 * 1024,
             output_bytes_per_second: 64 * 1024 * 1024,
+            acp: None,
         }
     }
 
@@ -103,7 +104,11 @@ impl Stage {
                     told.end = Some(end);
                     return told;
                 }
-                ProcessNews::Started { .. } | ProcessNews::Signalled { .. } => {}
+                ProcessNews::Started { .. }
+                | ProcessNews::Signalled { .. }
+                | ProcessNews::Remark(..)
+                | ProcessNews::Asks(_)
+                | ProcessNews::Conversation(_) => {}
             }
         }
     }

@@ -44,22 +44,57 @@ fn an_agent_call_is_accepted_and_answered_a_second_time_at_its_end() {
 }
 
 #[test]
-fn a_program_is_told_the_model_and_the_thinking_level_that_its_session_has_and_no_others_are_claimed() {
+fn a_program_is_told_the_model_and_the_thinking_level_of_the_request_else_of_its_session() {
     let mut world = World::new();
     world.call("r1", "agent", message("k1"));
     let order = world.order();
-    assert!(!order.env.contains_key("GATEWARDEN_MODEL") && !order.env.contains_key("GATEWARDEN_THINKING_LEVEL"));
+    assert!(!order.env.contains_key("OPENCLAW_MODEL") && !order.env.contains_key("OPENCLAW_THINKING"));
     world.start("k1");
     world.exit("k1", 0);
     world.call("r2", "sessions.patch", json!({"key": "agent:main:chat", "model": "mock/m2", "thinkingLevel": "high"}));
+    let told =
+        |order: ProcessOrder| [order.env.get("OPENCLAW_MODEL").cloned(), order.env.get("OPENCLAW_THINKING").cloned()];
     world.call("r3", "agent", message("k3"));
-    let order = world.order();
-    assert_eq!(order.env.get("GATEWARDEN_MODEL").map(String::as_str), Some("mock/m2"));
-    assert_eq!(order.env.get("GATEWARDEN_THINKING_LEVEL").map(String::as_str), Some("high"));
+    assert_eq!(told(world.order()), [Some("mock/m2".into()), Some("high".into())]);
     world.start("k3");
     world.exit("k3", 0);
-    let outcome = world.reply("r3");
-    assert_eq!(outcome["result"]["meta"]["agentMeta"]["model"], "m2", "{outcome}");
+    let mut params = message("k4");
+    params["provider"] = json!("other");
+    params["model"] = json!("m5");
+    params["thinking"] = json!("low");
+    world.call("r4", "agent", params);
+    assert_eq!(told(world.order()), [Some("other/m5".into()), Some("low".into())]);
+    world.start("k4");
+    world.exit("k4", 0);
+    world.call("r5", "spawn", json!({"task": "x", "model": "m6", "thinkingLevel": "off"}));
+    assert_eq!(told(world.order()), [Some("m6".into()), Some("off".into())]);
+}
+
+#[test]
+fn an_answer_names_a_model_only_where_the_program_takes_it() {
+    let mut world = World::with(|config| {
+        let taking = config.commands.get_mut("plain").unwrap();
+        taking.args = vec!["--model={{model}}".into(), "--think={{thinking}}".into()];
+    });
+    for (agent, args, model) in [("main", vec!["-q"], json!(null)), ("coder", vec!["--model=mock/m2"], json!("m2"))] {
+        let params = json!({"agentId": agent, "message": "x", "idempotencyKey": agent, "model": "mock/m2"});
+        world.call(agent, "agent", params);
+        assert_eq!(world.order().args, args);
+        world.start(agent);
+        world.exit(agent, 0);
+        let outcome = world.reply(agent);
+        assert_eq!(outcome["result"]["meta"]["agentMeta"]["model"], model, "{outcome}");
+    }
+}
+
+#[test]
+fn a_model_that_could_be_an_option_of_the_program_is_refused() {
+    let mut world = World::with(|config| config.commands.get_mut("talker").unwrap().args = vec!["{{model}}".into()]);
+    let mut params = message("k1");
+    params["model"] = json!("--help");
+    world.call("r1", "agent", params);
+    assert!(world.refusal("r1").message.contains("\"--help\" can't be passed on as {{model}}"));
+    assert!(world.orders().is_empty() && world.machine.sessions.get("agent:main:chat").is_none());
 }
 
 #[test]
