@@ -1,14 +1,20 @@
 //! The gateway's configuration as it counts: both documented forms (`openclaw.json`, `openclaw-gateway.yml`) end up here,
 //! checked and with every default filled in.
 //!
-//! [`load()`] reads flags, environment and file into a [`Draft`]; [`Draft::settle`] makes the token of a first start.
+//! [`load()`] reads flags, environment and file into a [`Draft`]; [`Draft::settle`] makes the token of a first start. A gateway
+//! that runs reads and changes its file through [`ConfigFile`], and [`plan()`] says what a change means for it.
 
 mod agents_section;
+mod file;
 pub mod forbidden_env;
 mod gateway_section;
 mod inputs;
 mod load;
+mod merging;
 mod other_sections;
+mod plan;
+mod redaction;
+mod schema;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -24,9 +30,16 @@ use gatewarden_protocol::Secret;
 use gatewarden_protocol::forwarded::Network;
 
 pub(crate) use agents_section::is_agent_id;
+pub use file::ConfigFile;
+pub(crate) use file::{Edit, Edited, Method as EditMethod, Read, Snapshot};
 pub use inputs::{ConfigError, Inputs, Problem};
 pub use load::{Draft, load};
+pub(crate) use merging::merged;
+pub(crate) use plan::plan;
+pub(crate) use redaction::{REDACTED, arguments_shown, variable_shown};
+pub(crate) use schema::schema;
 pub use token_file::{TokenFile, TokenFileError};
+pub use written::read as read_tree_of;
 
 /// Port where none is configured (document 004).
 pub const DEFAULT_PORT: u16 = 18789;
@@ -34,7 +47,7 @@ pub const DEFAULT_PORT: u16 = 18789;
 pub const DEFAULT_METRICS_PORT: u16 = 9090;
 
 /// The whole configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GatewayConfig {
     /// The file that it came from, where there was one.
     pub file: Option<PathBuf>,
@@ -111,7 +124,7 @@ impl Bind {
 }
 
 /// `gateway.auth`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     /// A shared token (default; made at first start and kept in the state directory).
     Token(Secret),
@@ -148,7 +161,7 @@ pub fn is_unguessable(secret: &Secret) -> bool {
 }
 
 /// `gateway.controlUi`: what browsers may do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlUi {
     /// Whether the status page is served.
     pub enabled: bool,
@@ -161,7 +174,7 @@ pub struct ControlUi {
 }
 
 /// `gateway.auth.deviceAuth` (document 002, "Device Auth Settings").
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceAuth {
     /// Whether devices are looked at at all.
     pub enabled: bool,
@@ -188,7 +201,7 @@ pub struct Tls {
 }
 
 /// One of `hooks.webhooks[]` (document 004).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// Its name.
     pub id: String,
@@ -204,7 +217,7 @@ pub struct Webhook {
 }
 
 /// `audit` (document 002).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// Whether it is written.
     pub enabled: bool,
@@ -215,7 +228,7 @@ pub struct Audit {
 }
 
 /// The gateway's own log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// Where; default `logs/gateway.log` in the state directory.
     pub file: PathBuf,

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
+use crate::config::{Edit, GatewayConfig};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Effect {
@@ -54,9 +55,34 @@ pub(crate) enum Effect {
         to: ReplyTo,
         query: DiskQuery,
     },
+    /// Read or change the configuration's file, in order with all changes of files. What it says is news for the machine.
+    ReadConfig(ConfigWish),
+    /// From now on this configuration counts.
+    Configure(Arc<GatewayConfig>),
     Audit(AuditEntry),
     /// Write a line of the gateway's log. It also goes to those who follow the log (`logs.tail`, event `log`).
     Log(LogLine),
+}
+
+/// What is wanted of the configuration's file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ConfigWish {
+    Show(ConfigAsker),
+    /// The operator has changed it, and wants it to count (SIGHUP).
+    Reload,
+    Edit(ConfigAsker, Edit),
+}
+
+/// Who is answered, and what he may see.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ConfigAsker {
+    pub to: ReplyTo,
+    pub protocol: u32,
+    /// Paths of the gateway's machine.
+    pub sees_paths: bool,
+    pub client: String,
+    /// What a client wants remembered of its change.
+    pub note: Option<String>,
 }
 
 /// A run: the caller's idempotency key where it gave one, else a UUID. Unique among the runs that are remembered.
@@ -249,6 +275,7 @@ pub(crate) const AUDIT_EVENTS: &[&str] = &[
     "spawn.accepted",
     "spawn.refused",
     "control",
+    "config.changed",
     "gateway.started",
     "gateway.stopped",
 ];

@@ -83,7 +83,10 @@ fn allowed_args(section: &Section<'_>) -> Vec<ArgumentPattern> {
     let mut patterns = Vec::new();
     for (at, item) in section.items("allowedArgs").iter().enumerate() {
         match pattern(item) {
-            Some(pattern) => patterns.push(pattern),
+            Some(pattern) => {
+                section.findings.may_be_shown(&format!("{}[{at}]", section.key("allowedArgs")));
+                patterns.push(pattern);
+            }
             None => {
                 let cure =
                     "must be \"word\", \"number\", \"text\", {text: BYTES}, {exact: \"...\"} or {oneOf: [\"...\"]}";
@@ -194,7 +197,10 @@ fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, def
         section.wrong("command", Some(&name.clone().into()), cure);
     }
     let model = match section.value("model") {
-        Some(Value::Object(model)) => model.get("primary").and_then(Value::as_str).map(str::to_owned),
+        Some(Value::Object(model)) => {
+            section.findings.may_be_shown(&section.key("model"));
+            model.get("primary").and_then(Value::as_str).map(str::to_owned)
+        }
         _ => section.text("model"),
     };
     if section.switch("default") == Some(true) {

@@ -68,6 +68,8 @@ struct ProcessPage {
     channels: u32,
     sessions: Option<u64>,
     active_sessions: Option<u64>,
+    /// What its configuration's file says and doesn't count.
+    configuration: Vec<String>,
     trouble: Option<String>,
 }
 
@@ -105,7 +107,9 @@ impl Page {
             put("Sessions", sessions.map(|(active, all)| format!("{active} active, {all} in all")));
             put("Trouble", process.trouble.clone());
         }
+        let unapplied: Vec<String> = self.process.iter().flat_map(|process| process.configuration.clone()).collect();
         put("Configuration", Some(self.config_file.clone().unwrap_or_else(|| "defaults (no file)".to_owned())));
+        unapplied.into_iter().for_each(|said| put("Configuration", Some(said)));
         put("State", Some(self.state_dir.clone()));
         put("Log", self.log_file.clone());
         let made = if self.token_made == Some(true) { "in" } else { "made at the first start, in" };
@@ -132,6 +136,7 @@ impl ProcessPage {
             channels: 0,
             sessions: overview.sessions,
             active_sessions: overview.active_sessions,
+            configuration: overview.configuration,
             trouble,
         }
     }
