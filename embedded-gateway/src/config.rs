@@ -61,6 +61,8 @@ pub struct GatewayConfig {
     pub allowed_hosts: Vec<String>,
     /// Peers whose `X-Forwarded-For` says who is counted and written down; loopback. It makes nobody local.
     pub trusted_proxies: Vec<Network>,
+    /// `X-Real-IP` of such a peer is believed, too, where it sends no `X-Forwarded-For`.
+    pub real_ip_fallback: bool,
     /// Shared credential.
     pub auth: Auth,
     /// Browsers.
@@ -379,6 +381,7 @@ impl GatewayConfig {
             bind: Bind::Loopback,
             allowed_hosts: Vec::new(),
             trusted_proxies: Network::loopback(),
+            real_ip_fallback: false,
             auth,
             control_ui: ControlUi {
                 enabled: true,

@@ -22,7 +22,7 @@ use gatewarden_listener::{ClientSocket as _, GuardedStream};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::auth::{HostGuard, HOST_NOT_ALLOWED, Peer};
+use crate::auth::{HOST_NOT_ALLOWED, HostGuard, Peer};
 use crate::context::GatewayContext;
 pub(crate) use wire::Socket;
 

@@ -10,7 +10,7 @@ use crate::config::GatewayConfig;
 
 /// What is said to who asks for the gateway by another name.
 pub(crate) const HOST_NOT_ALLOWED: &str =
-    "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
+    "this gateway isn't known by that name: add it to gatewarden.allowedHosts of its configuration";
 
 /// Loopback names, the address that the gateway listens at, and what is configured.
 #[derive(Debug)]

@@ -107,7 +107,9 @@ impl ConfigFile {
         let state_dir = self.inputs.state_directory().map_err(nowhere)?;
         let exists = found.is_some();
         let path = found.or_else(|| self.inputs.usual_files().into_iter().next()).ok_or_else(|| {
-            CallError::unavailable("this gateway has no configuration file and no $HOME to make one in: start it with --config FILE")
+            CallError::unavailable(
+                "this gateway has no configuration file and no $HOME to make one in: start it with --config FILE",
+            )
         })?;
         let text = if exists { written::text(&path) } else { Ok(String::new()) };
         let hash = text.as_ref().map(|text| self.hash(text)).unwrap_or_default();
@@ -172,7 +174,10 @@ impl ConfigFile {
         let new = match edit.method {
             Method::Patch => {
                 if let Err(error) = &before.read {
-                    let said = format!("{}; put it right before it is patched, or replace it with config.apply", error.message);
+                    let said = format!(
+                        "{}; put it right before it is patched, or replace it with config.apply",
+                        error.message
+                    );
                     return Err(CallError { message: said, ..error.clone() });
                 }
                 let merged = merged(tree, &sent, &edit.replace);
@@ -213,8 +218,12 @@ fn settled(draft: Draft) -> Result<Read, CallError> {
 /// What is wrong, as real gateways say it. Values are left out: one with a misspelt key may be a secret.
 fn invalid(error: &ConfigError) -> CallError {
     let place = |problem: &Problem| problem.key.clone().unwrap_or_else(|| problem.origin.clone());
-    let said: Vec<String> =
-        error.problems.iter().take(NAMED_PROBLEMS).map(|problem| format!("{}: {}", place(problem), problem.cure)).collect();
+    let said: Vec<String> = error
+        .problems
+        .iter()
+        .take(NAMED_PROBLEMS)
+        .map(|problem| format!("{}: {}", place(problem), problem.cure))
+        .collect();
     let more = match error.problems.len().saturating_sub(NAMED_PROBLEMS) {
         0 => String::new(),
         more => format!(" (+{more} more issue{})", if more == 1 { "" } else { "s" }),
@@ -250,7 +259,8 @@ fn write(before: &Snapshot, text: &str) -> Result<Option<PathBuf>, CallError> {
         replace_with_mode(&path, text.as_bytes(), mode).map(|()| Some(kept))
     })();
     written.map_err(|error| {
-        let said = format!("the configuration {} could not be written, and nothing was changed: {error}", path.display());
+        let said =
+            format!("the configuration {} could not be written, and nothing was changed: {error}", path.display());
         CallError::unavailable(format!("{said}. {}", cure(&path, error.kind())))
             .with_details(json!({"code": "CONFIG_NOT_WRITTEN"}))
     })
@@ -260,7 +270,8 @@ fn cure(path: &Path, kind: ErrorKind) -> String {
     let folder = path.parent().unwrap_or(path).display();
     match kind {
         _ if std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir)) => {
-            "It is a credential of systemd: change the file that the unit's LoadCredential names, and restart the unit".into()
+            "It is a credential of systemd: change the file that the unit's LoadCredential names, and restart the unit"
+                .into()
         }
         ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::ResourceBusy => format!(
             "It was given to this gateway to read only: change it where it is made and send the gateway SIGHUP, or let it \

@@ -149,7 +149,9 @@ mod tests {
     #[test]
     fn a_patch_that_drops_entries_of_a_list_is_found_unless_it_says_so() {
         let base = json!({"a": {"list": ["x", "y"]}});
-        for patch in [json!({"a": {"list": ["x"]}}), json!({"a": {"list": null}}), json!({"a": null}), json!({"a": {"list": 1}})] {
+        for patch in
+            [json!({"a": {"list": ["x"]}}), json!({"a": {"list": null}}), json!({"a": null}), json!({"a": {"list": 1}})]
+        {
             assert_eq!(over(&base, &patch, &[]).1, ["a.list"], "{patch}");
             assert_eq!(over(&base, &patch, &["a.list"]).1, Vec::<String>::new(), "{patch}");
         }

@@ -28,6 +28,7 @@ pub(crate) fn plan(old: &GatewayConfig, new: GatewayConfig) -> Plan {
         bind: steps.waits("gateway.bind", &old.bind, &new.bind),
         allowed_hosts: steps.at_once("gatewarden.allowedHosts", &old.allowed_hosts, new.allowed_hosts),
         trusted_proxies: steps.at_once("gateway.trustedProxies", &old.trusted_proxies, new.trusted_proxies),
+        real_ip_fallback: steps.at_once("gateway.allowRealIpFallback", &old.real_ip_fallback, new.real_ip_fallback),
         // Who is in keeps what it showed; at a start all show their credentials again.
         auth: steps.waits("gateway.auth", &old.auth, &new.auth),
         control_ui: super::ControlUi {

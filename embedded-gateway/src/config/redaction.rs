@@ -25,7 +25,9 @@ fn shown(path: &str, name: &str, value: &Value, is_plain: bool, plain: &BTreeSet
     match value {
         Value::Object(fields) if name == "env" && path.starts_with("gatewarden.") => fields
             .iter()
-            .map(|(name, value)| (name.clone(), value.as_str().map_or_else(hidden, |text| variable_shown(name, text).into())))
+            .map(|(name, value)| {
+                (name.clone(), value.as_str().map_or_else(hidden, |text| variable_shown(name, text).into()))
+            })
             .collect(),
         Value::Object(fields) => fields
             .iter()
@@ -135,7 +137,8 @@ fn restore(path: &str, sent: &Value, file: Option<&Value>, shown: Option<&Value>
         Value::Array(items) => {
             let items = items.iter().enumerate().map(|(at, item)| {
                 let place = place_of(item, at, items.len(), file);
-                let [file, shown] = [file, shown].map(|tree| place.and_then(|place| tree.and_then(|tree| tree.get(place))));
+                let [file, shown] =
+                    [file, shown].map(|tree| place.and_then(|place| tree.and_then(|tree| tree.get(place))));
                 restore(&format!("{path}[{at}]"), item, file, shown)
             });
             items.collect()
@@ -234,7 +237,10 @@ mod tests {
             (json!({"gateway": {"auth": {"mode": REDACTED}}}), "gateway.auth.mode"),
             (json!({"hooks": {"webhooks": [{"id": "c", "secret": REDACTED}]}}), "hooks.webhooks[0].secret"),
             (json!({"gatewarden": {"commands": {"c": {"args": [REDACTED]}}}}), "gatewarden.commands.c.args[0]"),
-            (json!({"gatewarden": {"commands": {"c": {"args": ["--key", "k9", REDACTED]}}}}), "gatewarden.commands.c.args[2]"),
+            (
+                json!({"gatewarden": {"commands": {"c": {"args": ["--key", "k9", REDACTED]}}}}),
+                "gatewarden.commands.c.args[2]",
+            ),
             (json!({"logging": {"file": format!("/x/{REDACTED}")}}), "logging.file"),
         ] {
             assert_eq!(restored(&sent, &file, &shown), Err(place.to_owned()));

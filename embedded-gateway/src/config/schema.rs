@@ -97,7 +97,10 @@ mod tests {
         assert_eq!(at(&format!("{command}/properties/env/additionalProperties")), json!({"type": "string"}));
         assert_eq!(at(&format!("{command}/additionalProperties")), json!(false));
         assert_eq!(at("/properties/agents/properties/list/items/properties/command"), json!({"type": "string"}));
-        assert_eq!(at("/properties/agents/properties/entries/additionalProperties/properties/name"), json!({"type": "string"}));
+        assert_eq!(
+            at("/properties/agents/properties/entries/additionalProperties/properties/name"),
+            json!({"type": "string"})
+        );
         assert_eq!(secrets, ["gateway.auth.password", "gateway.auth.token", "hooks.webhooks[].secret"]);
     }
 }

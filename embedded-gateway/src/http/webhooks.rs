@@ -7,7 +7,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::{
-    SharedContext, bearer, call_error, json_answer, no_peer, not_found, peer_of, refusal, stopping, unauthorized, wrong_method,
+    SharedContext, bearer, call_error, json_answer, no_peer, not_found, peer_of, refusal, stopping, unauthorized,
+    wrong_method,
 };
 use crate::auth::webhook_secret;
 use crate::config::Webhook;

@@ -4,6 +4,7 @@
 //! what can count at once ([`plan`]) and says what waits for a restart.
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::Method;
 use crate::agents::Agent;
@@ -38,7 +39,8 @@ fn get(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcom
     // Its configuration was given as a value: what counts is all that there is.
     let shown = shown(machine, call.caller.protocol < 4);
     let raw = serde_json::to_string_pretty(&shown).unwrap_or_default();
-    let source = Source { exists: false, valid: true, raw: raw.into(), parsed: shown.clone(), hash: String::new() };
+    let hash = Sha256::digest(raw.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let source = Source { exists: false, valid: true, raw: raw.into(), parsed: shown.clone(), hash };
     Ok(document(source, &shown, call.caller.protocol).into())
 }
 
@@ -182,14 +184,17 @@ impl GatewayMachine {
         let payload = joined_if(payload, changed_paths.is_empty(), || json!({"noop": true}));
         Ok(match kind {
             None => payload,
-            Some(kind) => joined(payload, json!({"sentinel": {"persisted": false, "payload": {
-                "kind": kind,
-                "status": "ok",
-                "ts": turn.now.wall_ms,
-                "message": asker.note,
-                "doctorHint": "gatewarden gateway doctor",
-                "stats": {"mode": name, "root": path, "requiresRestart": !changes.waiting.is_empty()},
-            }}})),
+            Some(kind) => joined(
+                payload,
+                json!({"sentinel": {"persisted": false, "payload": {
+                    "kind": kind,
+                    "status": "ok",
+                    "ts": turn.now.wall_ms,
+                    "message": asker.note,
+                    "doctorHint": "gatewarden gateway doctor",
+                    "stats": {"mode": name, "root": path, "requiresRestart": !changes.waiting.is_empty()},
+                }}}),
+            ),
         })
     }
 
@@ -201,7 +206,11 @@ impl GatewayMachine {
                 (self.effective(snapshot, asker.protocol), json!([]), warnings.clone(), unapplied)
             }
             Err(error) => {
-                let issues = error.details.get("issues").cloned().unwrap_or_else(|| json!([{"path": "", "message": error.message}]));
+                let issues = error
+                    .details
+                    .get("issues")
+                    .cloned()
+                    .unwrap_or_else(|| json!([{"path": "", "message": error.message}]));
                 (json!({}), issues, Vec::new(), Value::Null)
             }
         };
@@ -209,7 +218,11 @@ impl GatewayMachine {
         let source = Source {
             exists: snapshot.exists,
             valid,
-            raw: if valid { serde_json::to_string_pretty(&snapshot.shown).unwrap_or_default().into() } else { Value::Null },
+            raw: if valid {
+                serde_json::to_string_pretty(&snapshot.shown).unwrap_or_default().into()
+            } else {
+                Value::Null
+            },
             parsed: snapshot.shown.clone(),
             hash: snapshot.hash.clone(),
         };
@@ -217,7 +230,8 @@ impl GatewayMachine {
         let counts = unapplied == json!({"reload": [], "restart": []});
         let mut document = document(source, &effective, asker.protocol);
         let path = asker.sees_paths.then(|| snapshot.path.display().to_string());
-        document = joined(document, json!({"path": path, "issues": issues, "warnings": warnings, "unapplied": unapplied}));
+        document =
+            joined(document, json!({"path": path, "issues": issues, "warnings": warnings, "unapplied": unapplied}));
         let applied_hash = || json!({"appliedConfigHash": counts.then_some(&snapshot.hash)});
         joined_if(document, asker.protocol >= 4, applied_hash)
     }

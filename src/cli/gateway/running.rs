@@ -111,7 +111,9 @@ impl Running {
         let count = |name: &str| sessions.as_ref()?.get(name)?.as_u64();
         let (sessions, active_sessions) = (count("total"), count("active"));
         let configuration = match gateway.ask(HttpOperation::Config, LIMIT).await {
-            HttpAnswer::Reply(Ok(reply)) => serde_json::from_slice(&reply.body).map_or_else(|_| Vec::new(), |shown| unapplied(&shown)),
+            HttpAnswer::Reply(Ok(reply)) => {
+                serde_json::from_slice(&reply.body).map_or_else(|_| Vec::new(), |shown| unapplied(&shown))
+            }
             _ => Vec::new(),
         };
         Ok(Overview { version: health.document.version, sessions, active_sessions, configuration })
@@ -183,7 +185,8 @@ fn unapplied(shown: &Value) -> Vec<String> {
     if shown.get("valid") == Some(&Value::Bool(false)) {
         said.push("the file can't be used, and the gateway goes on with what it has: gatewarden gateway config validate says why".to_owned());
     }
-    for (keys, cure) in [(list("/unapplied/restart"), "a restart"), (list("/unapplied/reload"), "SIGHUP, or a restart")] {
+    for (keys, cure) in [(list("/unapplied/restart"), "a restart"), (list("/unapplied/reload"), "SIGHUP, or a restart")]
+    {
         if !keys.is_empty() {
             said.push(format!("changed, and waits for {cure}: {}", keys.join(", ")));
         }
@@ -197,12 +200,19 @@ mod tests {
 
     #[test]
     fn what_does_not_count_is_said_with_what_helps() {
-        let shown = json!({"valid": true, "unapplied": {"restart": ["gateway.port", "gateway.tls"], "reload": ["agents"]}});
+        let shown =
+            json!({"valid": true, "unapplied": {"restart": ["gateway.port", "gateway.tls"], "reload": ["agents"]}});
         assert_eq!(
             unapplied(&shown),
-            ["changed, and waits for a restart: gateway.port, gateway.tls", "changed, and waits for SIGHUP, or a restart: agents"]
+            [
+                "changed, and waits for a restart: gateway.port, gateway.tls",
+                "changed, and waits for SIGHUP, or a restart: agents"
+            ]
         );
-        assert_eq!(unapplied(&json!({"valid": true, "unapplied": {"restart": [], "reload": []}})), Vec::<String>::new());
+        assert_eq!(
+            unapplied(&json!({"valid": true, "unapplied": {"restart": [], "reload": []}})),
+            Vec::<String>::new()
+        );
         assert!(unapplied(&json!({"valid": false}))[0].contains("config validate"));
     }
 }

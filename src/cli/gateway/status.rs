@@ -78,10 +78,11 @@ impl Page {
         let shown = |path: &Path| path.display().to_string();
         let token = draft.and_then(Draft::token_file);
         let settings = draft.map(Draft::settings);
+        let of_start = running.as_ref().and_then(|(holder, _)| holder.config.as_deref());
         Self {
             running: running.is_some(),
             state_dir: shown(state_dir),
-            config_file: settings.and_then(|settings| settings.file.as_deref()).map(shown),
+            config_file: settings.map_or(of_start, |settings| settings.file.as_deref()).map(shown),
             log_file: settings.map(|settings| shown(&settings.log.file)),
             token_file: token.map(shown),
             token_made: token.map(Path::exists),

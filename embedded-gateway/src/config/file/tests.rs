@@ -51,7 +51,8 @@ fn a_patch_changes_the_file_and_keeps_its_secrets_and_the_former_file() {
     let before = home.file.snapshot().unwrap();
     assert_eq!(before.shown["gateway"]["auth"]["token"], REDACTED);
     assert_eq!(before.shown["hooks"]["webhooks"][0]["path"], "/webhook/a");
-    let edited = home.edit(Method::Patch, "{ gateway: { port: 1234, auth: { token: '__OPENCLAW_REDACTED__' } } }").unwrap();
+    let edited =
+        home.edit(Method::Patch, "{ gateway: { port: 1234, auth: { token: '__OPENCLAW_REDACTED__' } } }").unwrap();
     assert_eq!(edited.changed_paths, ["gateway.port"]);
     let read = edited.snapshot.read.unwrap();
     assert_eq!(read.config.port, 1234);
@@ -74,7 +75,11 @@ fn what_can_not_be_used_is_refused_and_changes_nothing() {
     home.refused(Method::Patch, "{ gateway: { prot: 1 } }", "gateway.prot: unknown key; did you mean gateway.port?");
     home.refused(Method::Patch, "{ gateway: { port: 'x' } }", "gateway.port: must be a whole number");
     home.refused(Method::Apply, "{ gateway: { bind: 'lan', auth: { mode: 'none' } } }", "gateway.auth.mode: ");
-    home.refused(Method::Patch, "{ hooks: { webhooks: [] } , gateway: { auth: { password: '__OPENCLAW_REDACTED__' } } }", "gateway.auth.password");
+    home.refused(
+        Method::Patch,
+        "{ hooks: { webhooks: [] } , gateway: { auth: { password: '__OPENCLAW_REDACTED__' } } }",
+        "gateway.auth.password",
+    );
     home.refused(Method::Patch, "{ hooks: null }", "array path(s): hooks.webhooks");
 }
 
@@ -82,7 +87,10 @@ fn what_can_not_be_used_is_refused_and_changes_nothing() {
 fn a_secret_with_a_misspelt_key_is_not_said() {
     let home = Home::with("openclaw.json", "{ gateway: { auth: { tokn: 'hunter2' } } }");
     let error = home.file.snapshot().unwrap().read.unwrap_err();
-    assert!(error.message.contains("did you mean gateway.auth.token?") && !error.message.contains("hunter2"), "{error}");
+    assert!(
+        error.message.contains("did you mean gateway.auth.token?") && !error.message.contains("hunter2"),
+        "{error}"
+    );
     assert!(!error.details.to_string().contains("hunter2"));
 }
 
@@ -105,14 +113,21 @@ fn of_two_editors_the_second_is_told() {
 #[test]
 fn agents_are_not_lost_by_accident() {
     let home = Home::with("openclaw.json", "{ agents: { entries: { a: {}, b: {} } } }");
-    home.refused(Method::Set, "{ agents: { entries: { a: {} } } }", "config.set would remove existing agent entries: b");
+    home.refused(
+        Method::Set,
+        "{ agents: { entries: { a: {} } } }",
+        "config.set would remove existing agent entries: b",
+    );
     let edited = home.edit(Method::Apply, "{ agents: { entries: { a: {} } } }").unwrap();
     assert_eq!(edited.changed_paths, ["agents.entries.b"]);
 }
 
 #[test]
 fn a_yaml_file_stays_one() {
-    let home = Home::with("openclaw-gateway.yml", "# mine\ngateway:\n  port: 1\n  auth:\n    token: 'yes'\nlogging:\n  level: info\n");
+    let home = Home::with(
+        "openclaw-gateway.yml",
+        "# mine\ngateway:\n  port: 1\n  auth:\n    token: 'yes'\nlogging:\n  level: info\n",
+    );
     home.edit(Method::Patch, "{ gateway: { port: 2 }, agents: { entries: { main: { name: 'off: #1' } } } }").unwrap();
     let text = home.text("openclaw-gateway.yml");
     assert!(text.contains("port: 2") && !text.contains('{'), "{text}");
