@@ -81,6 +81,8 @@ pub struct GatewayConfig {
     pub metrics: Option<Metrics>,
     /// The allow-list of programs: name -> template. Empty: nothing can be spawned.
     pub commands: BTreeMap<String, CommandTemplate>,
+    /// Whether clients with `operator.admin` may change what runs, and which files are written.
+    pub remote_programs: bool,
     /// Configured agents: id -> what runs for it.
     pub agents: BTreeMap<String, ConfiguredAgent>,
     /// The agent that is meant where none is named; always a key of `agents` where that isn't empty.
@@ -407,6 +409,7 @@ impl GatewayConfig {
             },
             metrics: Some(Metrics { port: DEFAULT_METRICS_PORT, address: IpAddr::from([127, 0, 0, 1]) }),
             commands: BTreeMap::new(),
+            remote_programs: false,
             agents: BTreeMap::new(),
             default_agent: None,
             limits: Limits::default(),

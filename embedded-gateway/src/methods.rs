@@ -121,3 +121,33 @@ fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> O
     }
     (method.run)(machine, call, turn)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use crate::caller::caller_with;
+    use crate::tests::fixture::{Fixture, config};
+
+    #[test]
+    fn an_unknown_method_is_called_so_whatever_the_caller_holds() {
+        let mut gateway = Fixture::new(config());
+        for scopes in [&[] as &[&str], &["operator.read"], &["operator.admin"]] {
+            let caller = Arc::new(caller_with(scopes));
+            let error = gateway.call(&caller, "skills.status", json!({})).0.unwrap_err();
+            assert_eq!(error.message, "unknown method: skills.status", "{scopes:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_admin_changes_the_configuration() {
+        let mut gateway = Fixture::new(config());
+        let writer = Arc::new(caller_with(&["operator.read", "operator.write"]));
+        for method in ["config.set", "config.patch", "config.apply"] {
+            let error = gateway.call(&writer, method, json!({"raw": "{}"})).0.unwrap_err();
+            assert_eq!(error.message, "missing scope: operator.admin", "{method}");
+        }
+    }
+}

@@ -176,12 +176,12 @@ fn the_command_changes_the_configuration() {
     });
 
     let hash = shown["hash"].as_str().expect("a hash").to_owned();
-    let raw = r#"{ logging: { level: "debug" }, gateway: { tls: { enabled: true } } }"#;
+    let raw = r#"{ logging: { level: "debug" }, gateway: { controlUi: { basePath: "/ui" } } }"#;
     let params = json!({"raw": raw, "baseHash": hash}).to_string();
     let changed = cli.call("config.patch", &["--params", &params]);
     assert_eq!(
         (&changed["applied"], &changed["restartRequired"]),
-        (&json!(["logging.level"]), &json!(["gateway.tls"]))
+        (&json!(["logging.level"]), &json!(["gateway.controlUi.basePath"]))
     );
     assert_eq!(edit(&["get", "logging.level"]).trim(), "debug");
     let refused = cli.refusal(&["gateway", "call", "config.patch", "--params", &params]);
@@ -199,6 +199,9 @@ fn the_command_of_the_newest_release_gets_its_answers() {
     an_agent_answers(&cli, "interop-key-0123456789");
     people_get_their_answers(&cli);
     a_device_is_approved(&cli);
+    // As with a real gateway: it asks for no scopes.
+    let probe = cli.run(&["gateway", "probe"]);
+    assert!(probe.contains("Reachable: yes") && probe.contains("Capability: connect-only"), "{probe}");
 }
 
 #[test]

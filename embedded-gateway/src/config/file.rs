@@ -15,6 +15,7 @@ use sha2::Sha256;
 
 use super::load::read_tree;
 use super::merging::{changed_paths, dropped, merged};
+use super::plan::decided_on_the_machine;
 use super::redaction::{redacted, restored};
 use super::{ConfigError, Draft, GatewayConfig, Inputs, Problem, written};
 use crate::call::CallError;
@@ -155,11 +156,24 @@ impl ConfigFile {
         }
         let state_dir = self.inputs.state_directory().map_err(|problem| CallError::unavailable(problem.to_string()))?;
         let draft = read_tree(&self.inputs, before.exists.then(|| before.path.clone()), &new, state_dir);
-        settled(draft.map_err(|error| invalid(&error))?)?;
+        let wanted = settled(draft.map_err(|error| invalid(&error))?)?.config;
+        let now = before.read.as_ref().map_or_else(
+            |_| GatewayConfig::defaults(wanted.state_dir.clone(), wanted.auth.clone()),
+            |read| read.config.clone(),
+        );
+        let local = decided_on_the_machine(&now, &wanted);
+        if !local.is_empty() && !now.remote_programs {
+            let (keys, path) = (local.join(", "), before.path.display());
+            return Err(CallError::forbidden(format!(
+                "{keys}: what runs and which files are written is decided on the gateway's machine; change it in {path} and \
+                 send the gateway SIGHUP, or write gatewarden.remotePrograms: true there"
+            ))
+            .with_details(json!({"code": "DECIDED_ON_THE_MACHINE", "keys": local})));
+        }
         let kept = write(&before, &written::text_of(&new, written::is_yaml(&before.path, &text))?)?;
-        let (mut snapshot, now, _) = self.look()?;
+        let (mut snapshot, text_now, _) = self.look()?;
         let lost = written::text_of(&tree, written::is_yaml(&before.path, &text)).is_ok_and(|own| own != text);
-        if let (Ok(read), true, Some(kept)) = (&mut snapshot.read, lost && !now.is_empty(), &kept) {
+        if let (Ok(read), true, Some(kept)) = (&mut snapshot.read, lost && !text_now.is_empty(), &kept) {
             let said = format!("comments and layout of the file are gone; {} has them", kept.display());
             read.warnings.push(said);
         }

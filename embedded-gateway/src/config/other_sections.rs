@@ -152,6 +152,7 @@ pub(super) fn ours(ours: &Section<'_>, config: &mut GatewayConfig) {
             Err("must be a host name without port, such as gateway.example.com; no wildcards")
         }
     });
+    set(&mut config.remote_programs, ours.switch("remotePrograms"));
     set(&mut config.log.max_bytes, ours.number("logMaxBytes", 64 * 1024..=1024 * 1024 * 1024));
 }
 

@@ -4,7 +4,7 @@
 //! [`plan`] makes the new configuration field by field, without a rest: each setting is of exactly one class, and a new one
 //! doesn't compile until it has one.
 
-use super::{GatewayConfig, Limits, Log};
+use super::{ConfiguredAgent, GatewayConfig, Limits, Log};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -56,12 +56,39 @@ pub(crate) fn plan(old: &GatewayConfig, new: GatewayConfig) -> Plan {
             stderr: old.log.stderr,
         },
         metrics: steps.waits("gatewarden.metrics", &old.metrics, &new.metrics),
+        remote_programs: steps.at_once("gatewarden.remotePrograms", &old.remote_programs, new.remote_programs),
         commands: steps.at_once("gatewarden.commands", &old.commands, new.commands),
         agents: steps.at_once("agents", &old.agents, new.agents),
         default_agent: steps.at_once("agents.default", &old.default_agent, new.default_agent),
         limits: limits(&mut steps, &old.limits, new.limits),
     };
     Plan { config, applied: steps.applied, waiting: steps.waiting }
+}
+
+/// Changed settings that say what runs on the gateway's machine, and which of its files are written: no client may change them
+/// unless the file allows it (`gatewarden.remotePrograms`), as none may name a program or a folder of its own anywhere else.
+pub(crate) fn decided_on_the_machine(old: &GatewayConfig, new: &GatewayConfig) -> Vec<&'static str> {
+    let agents_stay = new.agents.iter().all(|(id, agent)| {
+        let unknown = || ConfiguredAgent {
+            name: String::new(),
+            command: None,
+            workspace: new.state_dir.join("workspaces").join(id),
+            model: None,
+        };
+        // Its name, its model, and which of the commands runs for it are the clients' to choose.
+        let ConfiguredAgent { name, command, model, .. } = agent.clone();
+        let known = old.agents.get(id).cloned().unwrap_or_else(unknown);
+        *agent == ConfiguredAgent { name, command, model, ..known }
+    });
+    let stays = [
+        ("gatewarden.remotePrograms", old.remote_programs == new.remote_programs),
+        ("gatewarden.commands", old.commands == new.commands),
+        ("agents", agents_stay),
+        ("gateway.tls", old.tls == new.tls || new.tls.is_none()),
+        ("logging.file", old.log.file == new.log.file),
+        ("audit.logFile", old.audit.file == new.audit.file),
+    ];
+    stays.into_iter().filter_map(|(key, stays)| (!stays).then_some(key)).collect()
 }
 
 fn limits(steps: &mut Steps, old: &Limits, new: Limits) -> Limits {
@@ -143,6 +170,28 @@ mod tests {
         assert_eq!((plan.config.log.level, plan.config.limits.processes), (LogLevel::Debug, 1));
         assert_eq!((plan.config.port, plan.config.limits.connections), (18_789, 500));
         assert_eq!(plan.config.auth, config().auth);
+    }
+
+    #[test]
+    fn what_runs_and_what_is_written_is_decided_on_the_machine() {
+        let agent = |workspace: &str, command: &str| ConfiguredAgent {
+            name: "A".to_owned(),
+            command: Some(command.to_owned()),
+            workspace: PathBuf::from(workspace),
+            model: None,
+        };
+        let mut old = config();
+        old.agents = [("a".to_owned(), agent("/work/a", "one"))].into();
+        let mut new = old.clone();
+        // These are the clients': which command, and an agent whose folder is the gateway's own.
+        new.agents =
+            [("a".to_owned(), agent("/work/a", "two")), ("b".to_owned(), agent("/state/workspaces/b", "one"))].into();
+        new.limits.processes = 1;
+        assert_eq!(decided_on_the_machine(&old, &new), Vec::<&str>::new());
+        new.agents.insert("c".to_owned(), agent("/etc", "one"));
+        new.log.file = PathBuf::from("/home/x/.profile");
+        new.remote_programs = true;
+        assert_eq!(decided_on_the_machine(&old, &new), ["gatewarden.remotePrograms", "agents", "logging.file"]);
     }
 
     #[test]

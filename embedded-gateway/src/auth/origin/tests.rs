@@ -61,10 +61,11 @@ fn local_means_this_machine_under_a_name_of_its_own() {
 #[test]
 fn a_trusted_proxys_real_ip_counts_where_it_is_wanted_and_nothing_else_is_said() {
     let head = |headers: &[(&'static str, &'static str)]| {
-        headers
-            .iter()
-            .fold(actix_http::test::TestRequest::default(), |request, header| request.append_header(*header))
-            .finish()
+        let mut request = actix_http::test::TestRequest::default();
+        for header in headers {
+            request.append_header(*header);
+        }
+        request.finish()
     };
     let real = head(&[("x-real-ip", "203.0.113.5")]);
     let both = head(&[("x-real-ip", "203.0.113.5"), ("x-forwarded-for", "203.0.113.6")]);

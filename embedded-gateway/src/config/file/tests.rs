@@ -168,3 +168,15 @@ fn a_first_file_is_made_where_it_is_looked_for() {
     assert_eq!(edited.snapshot.path, dir.path().join(".config/gatewarden/openclaw.json"));
     assert_eq!(edited.snapshot.read.unwrap().config.port, 7);
 }
+
+#[test]
+fn a_client_says_what_runs_only_where_the_file_allows_it() {
+    let patch = "{ gatewarden: { commands: { sh: { program: '/bin/sh' } } } }";
+    let home = Home::with("openclaw.json", TEXT);
+    home.refused(Method::Patch, patch, "gatewarden.commands: what runs");
+    home.refused(Method::Patch, "{ gatewarden: { remotePrograms: true } }", "gatewarden.remotePrograms: what runs");
+    home.refused(Method::Patch, "{ agents: { entries: { a: { workspace: '/etc' } } } }", "agents: what runs");
+    home.edit(Method::Patch, "{ agents: { entries: { a: { name: 'A' } } } }").unwrap();
+    let open = Home::with("openclaw.json", "{ gatewarden: { remotePrograms: true } }");
+    assert!(open.edit(Method::Patch, patch).unwrap().snapshot.read.unwrap().config.commands.contains_key("sh"));
+}
