@@ -5,6 +5,7 @@
 //! that runs reads and changes its file through [`ConfigFile`], and [`plan()`] says what a change means for it.
 
 mod agents_section;
+mod all_keys;
 mod file;
 pub mod forbidden_env;
 mod gateway_section;
@@ -30,6 +31,7 @@ use gatewarden_protocol::Secret;
 use gatewarden_protocol::forwarded::Network;
 
 pub(crate) use agents_section::is_agent_id;
+pub(crate) use all_keys::schema;
 pub use file::ConfigFile;
 pub(crate) use file::{Edit, Edited, Method as EditMethod, Read, Snapshot};
 pub use inputs::{ConfigError, Inputs, Problem};
@@ -37,7 +39,6 @@ pub use load::{Draft, load};
 pub(crate) use merging::merged;
 pub(crate) use plan::plan;
 pub(crate) use redaction::{REDACTED, arguments_shown, variable_shown};
-pub(crate) use schema::schema;
 pub use token_file::{TokenFile, TokenFileError};
 pub use written::read as read_tree_of;
 
@@ -237,7 +238,7 @@ pub struct Log {
     /// Where; default `logs/gateway.log` in the state directory.
     pub file: PathBuf,
     /// `debug`, `info`, `warn` or `error`.
-    pub level: crate::effect::LogLevel,
+    pub level: crate::log_kinds::LogLevel,
     /// Size at which the file is set aside (`gateway.log.1`, older ones go), in bytes.
     pub max_bytes: u64,
     /// Each line also goes to standard error (`--verbose`).
@@ -403,7 +404,7 @@ impl GatewayConfig {
             audit: Audit { enabled: false, file: state_dir.join("audit.log"), events: BTreeSet::new() },
             log: Log {
                 file: state_dir.join("logs/gateway.log"),
-                level: crate::effect::LogLevel::Info,
+                level: crate::log_kinds::LogLevel::Info,
                 max_bytes: 16 * 1024 * 1024,
                 stderr: false,
             },

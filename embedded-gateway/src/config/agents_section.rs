@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::forbidden_env::{is_env_name, is_forbidden_env};
 use super::section::{Others, Section, closest};
@@ -203,6 +203,7 @@ fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, def
         }
         _ => section.text("model"),
     };
+    section.findings.kind(&section.key("model"), || json!({"type": ["string", "object"]}));
     if section.switch("default") == Some(true) {
         defaults.push(id.clone());
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::gateway_section::is_plain_path;
 use super::section::{Others, Section, set};
 use super::{Audit, GatewayConfig, Limits, Log, Metrics, Webhook};
-use crate::effect::{AUDIT_EVENTS, LogLevel};
+use crate::log_kinds::{AUDIT_EVENTS, LogLevel};
 
 /// No webhook secret is shorter: it is all that stands between the network and an agent.
 const MIN_SECRET: usize = 16;

@@ -108,7 +108,7 @@ impl<'a> Section<'a> {
     pub(super) fn items(&self, name: &'static str) -> &'a [Value] {
         self.findings.kind(&self.key(name), || json!({"type": "array"}));
         match self.value(name) {
-            None if self.findings.schema.is_some() => &*ANY_ITEM,
+            None if self.findings.schema.is_some() => &ANY_ITEM,
             None => &[],
             Some(Value::Array(items)) => items,
             Some(other) => {
@@ -283,7 +283,7 @@ impl<'a> Findings<'a> {
     }
 
     /// Notes of what kind a key's value is, for the schema.
-    fn kind(&self, path: &str, kind: impl FnOnce() -> Value) {
+    pub(super) fn kind(&self, path: &str, kind: impl FnOnce() -> Value) {
         if let Some(schema) = &self.schema {
             schema.borrow_mut().put(path, &kind());
         }

@@ -25,15 +25,12 @@ pub fn read(path: &Path) -> Result<Value, String> {
     parse(&text, is_yaml(path, &text))
 }
 
-/// What stands in a file.
+/// What stands in a file; no more of it than shows that it is too long.
 pub(super) fn text(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
         .map_err(|error| format!("the file cannot be read: {error}"))?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(format!("the file is longer than {MAX_FILE} bytes; that is no configuration"));
-    }
     Ok(text)
 }
 
@@ -61,6 +58,9 @@ pub(super) fn is_yaml(path: &Path, text: &str) -> bool {
 }
 
 pub(super) fn parse(text: &str, yaml: bool) -> Result<Value, String> {
+    if text.len() as u64 > MAX_FILE {
+        return Err(format!("the text is longer than {MAX_FILE} bytes; that is no configuration"));
+    }
     if too_deep(text) {
         return Err(format!("brackets are nested deeper than {MAX_DEPTH} levels"));
     }

@@ -72,6 +72,7 @@ fn what_can_not_be_used_is_refused_and_changes_nothing() {
     let home = Home::with("openclaw.json", TEXT);
     home.refused(Method::Set, "{", "not valid JSON5");
     home.refused(Method::Set, "[]", "object");
+    home.refused(Method::Set, &format!("{{}} //{}", "x".repeat(2_000_000)), "longer than");
     home.refused(Method::Patch, "{ gateway: { prot: 1 } }", "gateway.prot: unknown key; did you mean gateway.port?");
     home.refused(Method::Patch, "{ gateway: { port: 'x' } }", "gateway.port: must be a whole number");
     home.refused(Method::Apply, "{ gateway: { bind: 'lan', auth: { mode: 'none' } } }", "gateway.auth.mode: ");
