@@ -80,6 +80,10 @@ impl Agents {
         Self { config, created }
     }
 
+    pub(crate) fn configure(&mut self, config: Arc<GatewayConfig>) {
+        self.config = config;
+    }
+
     /// The agent that is meant where none is named.
     pub(crate) fn default_id(&self) -> &str {
         self.config.default_agent.as_deref().unwrap_or(MAIN)
@@ -202,7 +206,7 @@ impl Agents {
         }
         Err(CallError::invalid(match &self.config.file {
             Some(file) => format!(
-                "agent \"{id}\" is configured in {} and can't be {done} over the wire; change the file and restart the gateway",
+                "agent \"{id}\" is configured in {} and can't be {done} over the wire; change it there, or with config.patch",
                 file.display()
             ),
             None => format!("agent \"{id}\" is built in and can't be {done}"),

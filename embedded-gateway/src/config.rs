@@ -1,14 +1,21 @@
 //! The gateway's configuration as it counts: both documented forms (`openclaw.json`, `openclaw-gateway.yml`) end up here,
 //! checked and with every default filled in.
 //!
-//! [`load()`] reads flags, environment and file into a [`Draft`]; [`Draft::settle`] makes the token of a first start.
+//! [`load()`] reads flags, environment and file into a [`Draft`]; [`Draft::settle`] makes the token of a first start. A gateway
+//! that runs reads and changes its file through [`ConfigFile`], and [`plan()`] says what a change means for it.
 
 mod agents_section;
+mod all_keys;
+mod file;
 pub mod forbidden_env;
 mod gateway_section;
 mod inputs;
 mod load;
+mod merging;
 mod other_sections;
+mod plan;
+mod redaction;
+mod schema;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -26,9 +33,16 @@ use gatewarden_protocol::forwarded::Network;
 use crate::effect::Permissions;
 
 pub(crate) use agents_section::is_agent_id;
+pub(crate) use all_keys::schema;
+pub use file::ConfigFile;
+pub(crate) use file::{Edit, Edited, Method as EditMethod, Read, Snapshot};
 pub use inputs::{ConfigError, Inputs, Problem};
 pub use load::{Draft, load};
+pub(crate) use merging::merged;
+pub(crate) use plan::plan;
+pub(crate) use redaction::{REDACTED, arguments_shown, variable_shown};
 pub use token_file::{TokenFile, TokenFileError};
+pub use written::read as read_tree_of;
 
 /// Port where none is configured (document 004).
 pub const DEFAULT_PORT: u16 = 18789;
@@ -36,7 +50,7 @@ pub const DEFAULT_PORT: u16 = 18789;
 pub const DEFAULT_METRICS_PORT: u16 = 9090;
 
 /// The whole configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GatewayConfig {
     /// The file that it came from, where there was one.
     pub file: Option<PathBuf>,
@@ -50,6 +64,8 @@ pub struct GatewayConfig {
     pub allowed_hosts: Vec<String>,
     /// Peers whose `X-Forwarded-For` says who is counted and written down; loopback. It makes nobody local.
     pub trusted_proxies: Vec<Network>,
+    /// `X-Real-IP` of such a peer is believed, too, where it sends no `X-Forwarded-For`.
+    pub real_ip_fallback: bool,
     /// Shared credential.
     pub auth: Auth,
     /// Browsers.
@@ -68,6 +84,8 @@ pub struct GatewayConfig {
     pub metrics: Option<Metrics>,
     /// The allow-list of programs: name -> template. Empty: nothing can be spawned.
     pub commands: BTreeMap<String, CommandTemplate>,
+    /// Whether clients with `operator.admin` may change what runs, and which files are written.
+    pub remote_programs: bool,
     /// Configured agents: id -> what runs for it.
     pub agents: BTreeMap<String, ConfiguredAgent>,
     /// The agent that is meant where none is named; always a key of `agents` where that isn't empty.
@@ -113,7 +131,7 @@ impl Bind {
 }
 
 /// `gateway.auth`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     /// A shared token (default; made at first start and kept in the state directory).
     Token(Secret),
@@ -150,7 +168,7 @@ pub fn is_unguessable(secret: &Secret) -> bool {
 }
 
 /// `gateway.controlUi`: what browsers may do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlUi {
     /// Whether the status page is served.
     pub enabled: bool,
@@ -163,7 +181,7 @@ pub struct ControlUi {
 }
 
 /// `gateway.auth.deviceAuth` (document 002, "Device Auth Settings").
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceAuth {
     /// Whether devices are looked at at all.
     pub enabled: bool,
@@ -190,7 +208,7 @@ pub struct Tls {
 }
 
 /// One of `hooks.webhooks[]` (document 004).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// Its name.
     pub id: String,
@@ -206,7 +224,7 @@ pub struct Webhook {
 }
 
 /// `audit` (document 002).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// Whether it is written.
     pub enabled: bool,
@@ -217,12 +235,12 @@ pub struct Audit {
 }
 
 /// The gateway's own log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// Where; default `logs/gateway.log` in the state directory.
     pub file: PathBuf,
     /// `debug`, `info`, `warn` or `error`.
-    pub level: crate::effect::LogLevel,
+    pub level: crate::log_kinds::LogLevel,
     /// Size at which the file is set aside (`gateway.log.1`, older ones go), in bytes.
     pub max_bytes: u64,
     /// Each line also goes to standard error (`--verbose`).
@@ -381,6 +399,7 @@ impl GatewayConfig {
             bind: Bind::Loopback,
             allowed_hosts: Vec::new(),
             trusted_proxies: Network::loopback(),
+            real_ip_fallback: false,
             auth,
             control_ui: ControlUi {
                 enabled: true,
@@ -400,12 +419,13 @@ impl GatewayConfig {
             audit: Audit { enabled: false, file: state_dir.join("audit.log"), events: BTreeSet::new() },
             log: Log {
                 file: state_dir.join("logs/gateway.log"),
-                level: crate::effect::LogLevel::Info,
+                level: crate::log_kinds::LogLevel::Info,
                 max_bytes: 16 * 1024 * 1024,
                 stderr: false,
             },
             metrics: Some(Metrics { port: DEFAULT_METRICS_PORT, address: IpAddr::from([127, 0, 0, 1]) }),
             commands: BTreeMap::new(),
+            remote_programs: false,
             agents: BTreeMap::new(),
             default_agent: None,
             limits: Limits::default(),

@@ -1,12 +1,12 @@
 //! What all connections and requests of one gateway share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Addr, MailboxError};
 use tokio::sync::watch;
 
-use crate::auth::HostGuard;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
 use crate::connection_limits::{ConnectionLimits, MemoryBudget};
@@ -25,13 +25,14 @@ pub(crate) enum Phase {
 
 #[derive(Debug)]
 pub(crate) struct GatewayContext {
-    pub(crate) config: Arc<GatewayConfig>,
+    pub(crate) live_config: watch::Receiver<Arc<GatewayConfig>>,
     pub(crate) core: Addr<CoreActor>,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) budget: MemoryBudget,
     pub(crate) unread: MemoryBudget,
     pub(crate) limits: ConnectionLimits,
-    pub(crate) hosts: HostGuard,
+    /// Where the gateway listens.
+    pub(crate) bound: IpAddr,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) started: Instant,
 }
@@ -43,6 +44,11 @@ impl GatewayContext {
         decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T + Send + 'static,
     ) -> Result<T, MailboxError> {
         self.core.send(InTurn::new(decide)).await
+    }
+
+    /// The configuration as it counts now.
+    pub(crate) fn config(&self) -> Arc<GatewayConfig> {
+        Arc::clone(&self.live_config.borrow())
     }
 
     pub(crate) fn uptime(&self, now: Now) -> Duration {

@@ -13,13 +13,13 @@ use std::time::Duration;
 use actix::prelude::*;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::auth::{Admission, Attempt};
 use crate::call::{Call, CallError, ReplyTo};
 use crate::caller::ConnectionId;
 use crate::clock::{Now, SystemChance};
-use crate::config::GatewayConfig;
+use crate::config::{ConfigFile, GatewayConfig};
 use crate::effect::{DiskQuery, Effect, FileChange, ProcessNews};
 use crate::files::{Files, FilesNews};
 use crate::loading::Loaded;
@@ -102,19 +102,25 @@ pub(crate) struct CoreActor {
     first_effects: Vec<Effect>,
     log_sinks: LogSinks,
     children: Children,
+    live_config: watch::Sender<Arc<GatewayConfig>>,
+    /// Until the thread that reads it has started.
+    config_file: Option<ConfigFile>,
 }
 
 impl CoreActor {
     pub(crate) fn new(
-        config: Arc<GatewayConfig>,
+        live_config: watch::Sender<Arc<GatewayConfig>>,
+        config_file: Option<ConfigFile>,
         loaded: Loaded,
         metrics: GatewayMetrics,
         log_sinks: LogSinks,
     ) -> Self {
         let mut chance = SystemChance;
         let mut turn = Turn::new(Now::read(), &mut chance);
+        let config = Arc::clone(&live_config.borrow());
         let children = Children::new(&config);
-        let machine = GatewayMachine::new(config, loaded, &mut turn);
+        let mut machine = GatewayMachine::new(config, loaded, &mut turn);
+        machine.configuration.has_file = config_file.is_some();
         let first_effects = turn.into_effects();
         Self {
             machine,
@@ -126,6 +132,8 @@ impl CoreActor {
             first_effects,
             log_sinks,
             children,
+            live_config,
+            config_file,
         }
     }
 
@@ -165,6 +173,20 @@ impl CoreActor {
             Effect::Close { connection, code, reason } => self.close(connection, code, reason),
             Effect::Write(change) => self.change_file(change),
             Effect::Disk { to, query } => self.ask_disk(to, query),
+            Effect::ReadConfig(wish) => {
+                let news = match &self.files {
+                    Some(files) => files.config(wish),
+                    None => {
+                        let outcome = Err(CallError::unavailable("no thread reads files; restart the gateway"));
+                        Some(FilesNews::Config { wish, outcome })
+                    }
+                };
+                self.hear_files(news);
+            }
+            Effect::Configure(config) => {
+                self.log_sinks.set_level(config.log.level);
+                self.live_config.send_replace(config);
+            }
             Effect::Audit(entry) => self.log_sinks.audit(&entry, Now::read().wall_ms),
             Effect::Log(line) => self.log_sinks.log(&line, Now::read().wall_ms),
             // What waited for another run to end must not begin among the last.
@@ -217,7 +239,7 @@ impl CoreActor {
         let core = ctx.address();
         // Bounded by what was wanted done: at most one piece of news for each change or question.
         let tell = move |news| core.do_send(InTurn::new(|machine, turn| machine.files_news(news, turn)));
-        match Files::start(self.machine.config.state_dir.clone(), tell) {
+        match Files::start(self.machine.config.state_dir.clone(), self.config_file.take(), tell) {
             Ok(files) => self.files = Some(files),
             Err(error) => tracing::error!(%error, "the thread that writes files could not be started"),
         }

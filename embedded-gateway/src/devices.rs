@@ -117,6 +117,12 @@ impl Devices {
         }
     }
 
+    /// Tokens get the new lifetime when they are made.
+    pub(crate) fn configure(&mut self, config: &DeviceAuth) {
+        let Self { token_ttl, most_of_a_user, .. } = Self::new(config);
+        (self.token_ttl, self.most_of_a_user) = (token_ttl, most_of_a_user);
+    }
+
     pub(crate) fn get(&self, id: &str) -> Option<&Device> {
         self.paired.get(id)
     }

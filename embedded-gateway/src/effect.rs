@@ -7,11 +7,13 @@ use std::time::Duration;
 
 /// A stream of a child's output.
 pub use gatewarden_processes::Stream as OutputStream;
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
+use crate::config::{Edit, GatewayConfig};
+pub(crate) use crate::log_kinds::AUDIT_EVENTS;
+pub use crate::log_kinds::LogLevel;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Effect {
@@ -60,9 +62,34 @@ pub(crate) enum Effect {
         to: ReplyTo,
         query: DiskQuery,
     },
+    /// Read or change the configuration's file, in order with all changes of files. What it says is news for the machine.
+    ReadConfig(ConfigWish),
+    /// From now on this configuration counts.
+    Configure(Arc<GatewayConfig>),
     Audit(AuditEntry),
     /// Write a line of the gateway's log. It also goes to those who follow the log (`logs.tail`, event `log`).
     Log(LogLine),
+}
+
+/// What is wanted of the configuration's file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ConfigWish {
+    Show(ConfigAsker),
+    /// The operator has changed it, and wants it to count (SIGHUP).
+    Reload,
+    Edit(ConfigAsker, Edit),
+}
+
+/// Who is answered, and what he may see.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ConfigAsker {
+    pub to: ReplyTo,
+    pub protocol: u32,
+    /// Paths of the gateway's machine.
+    pub sees_paths: bool,
+    pub client: String,
+    /// What a client wants remembered of its change.
+    pub note: Option<String>,
 }
 
 /// A run: the caller's idempotency key where it gave one, else a UUID. Unique among the runs that are remembered.
@@ -255,32 +282,6 @@ pub struct AuditEntry {
     pub fields: Value,
 }
 
-/// How loud a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Only for those who look for it.
-    Debug,
-    /// The usual.
-    Info,
-    /// Should be looked at.
-    Warn,
-    /// Must be looked at.
-    Error,
-}
-
-impl LogLevel {
-    /// The word in log lines and events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        }
-    }
-}
-
 /// A line of the gateway's log (document 002, event `log`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogLine {
@@ -295,24 +296,6 @@ pub struct LogLine {
     /// More, for programs; null for none.
     pub extra: Value,
 }
-
-/// Events that the audit log knows: all that are ever written (`Turn::audit` sees to it). `*` at the end stands for any rest.
-pub(crate) const AUDIT_EVENTS: &[&str] = &[
-    "auth.success",
-    "auth.failure",
-    "device.registered",
-    "device.revoked",
-    "device.pairing_requested",
-    "device.pairing_rejected",
-    "device.widened",
-    "device.token_rotated",
-    "spawn.accepted",
-    "spawn.refused",
-    "control",
-    "exec.approval.resolved",
-    "gateway.started",
-    "gateway.stopped",
-];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskQuery {

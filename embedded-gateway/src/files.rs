@@ -23,7 +23,8 @@ use std::thread;
 use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
-use crate::effect::{DiskQuery, FileChange};
+use crate::config::{ConfigFile, Edited};
+use crate::effect::{ConfigWish, DiskQuery, FileChange};
 use crate::private_files::{make_folder, replace};
 
 pub(crate) use health::FilesHealth;
@@ -36,6 +37,7 @@ const WAITING_BYTES: usize = 64 * 1024 * 1024;
 enum Order {
     Change(FileChange),
     Query { to: ReplyTo, query: DiskQuery },
+    Config(ConfigWish),
     Stop,
 }
 
@@ -45,7 +47,8 @@ impl Order {
             Self::Change(FileChange::Append { line, .. }) => line.len(),
             Self::Change(FileChange::Replace { text, .. }) => text.len(),
             Self::Query { query: DiskQuery::WorkspaceSet { content, .. }, .. } => content.len(),
-            Self::Change(FileChange::Remove { .. }) | Self::Query { .. } | Self::Stop => 0,
+            Self::Config(ConfigWish::Edit(_, edit)) => edit.raw.len(),
+            Self::Change(FileChange::Remove { .. }) | Self::Query { .. } | Self::Config(_) | Self::Stop => 0,
         }
     }
 }
@@ -66,6 +69,11 @@ pub(crate) enum FilesNews {
         to: ReplyTo,
         outcome: Result<Value, CallError>,
     },
+    /// The configuration's file was read, and changed where that was wanted.
+    Config {
+        wish: ConfigWish,
+        outcome: Result<Box<Edited>, CallError>,
+    },
 }
 
 /// The way to the files' thread. Nothing of it ever waits, except its end: dropping it blocks until everything that waits is
@@ -79,13 +87,17 @@ pub(crate) struct Files {
 
 impl Files {
     /// Starts the thread for a state directory. `tell` is called on that thread.
-    pub(crate) fn start(state_dir: PathBuf, tell: impl Fn(FilesNews) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(
+        state_dir: PathBuf,
+        config: Option<ConfigFile>,
+        tell: impl Fn(FilesNews) + Send + 'static,
+    ) -> io::Result<Self> {
         let (orders, receiver) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&waiting);
         let thread = thread::Builder::new()
             .name("gateway-files".to_owned())
-            .spawn(move || Worker { state_dir, broken: BTreeSet::new(), tell }.work(&receiver, &counted))?;
+            .spawn(move || Worker { state_dir, config, broken: BTreeSet::new(), tell }.work(&receiver, &counted))?;
         Ok(Self { orders, waiting, thread: Some(thread) })
     }
 
@@ -100,6 +112,12 @@ impl Files {
     pub(crate) fn ask(&self, to: ReplyTo, query: DiskQuery) -> Option<FilesNews> {
         let error = self.send(Order::Query { to: to.clone(), query }).err()?;
         Some(FilesNews::Answered { to, outcome: Err(CallError::unavailable(error).retry_after(1_000)) })
+    }
+
+    /// The same about the configuration's file.
+    pub(crate) fn config(&self, wish: ConfigWish) -> Option<FilesNews> {
+        let error = self.send(Order::Config(wish.clone())).err()?;
+        Some(FilesNews::Config { wish, outcome: Err(CallError::unavailable(error).retry_after(1_000)) })
     }
 
     fn send(&self, order: Order) -> Result<(), String> {
@@ -131,6 +149,8 @@ impl Drop for Files {
 
 struct Worker<Tell> {
     state_dir: PathBuf,
+    /// None: the gateway wasn't made from a file, flags and environment.
+    config: Option<ConfigFile>,
     /// Files that lack a change: nothing is added to them until they are put in place anew.
     broken: BTreeSet<PathBuf>,
     tell: Tell,
@@ -146,9 +166,22 @@ impl<Tell: Fn(FilesNews)> Worker<Tell> {
                     let outcome = answer(query);
                     (self.tell)(FilesNews::Answered { to, outcome });
                 }
+                Order::Config(wish) => {
+                    let outcome = self.configuration(&wish).map(Box::new);
+                    (self.tell)(FilesNews::Config { wish, outcome });
+                }
                 Order::Stop => return,
             }
             waiting.fetch_sub(weight, Ordering::Relaxed);
+        }
+    }
+
+    fn configuration(&self, wish: &ConfigWish) -> Result<Edited, CallError> {
+        let none = || CallError::unavailable("this gateway was started without a configuration that could be changed");
+        let config = self.config.as_ref().ok_or_else(none)?;
+        match wish {
+            ConfigWish::Edit(_, edit) => config.edit(edit),
+            ConfigWish::Show(_) | ConfigWish::Reload => config.snapshot().map(Edited::unchanged),
         }
     }
 

@@ -47,9 +47,10 @@ pub(crate) fn routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceCo
         }
         operations::routes(service);
         // What the gateway itself serves comes first: a webhook can't take its place.
-        webhooks::routes(service, &context.config.webhooks);
-        if context.config.control_ui.enabled {
-            status_page::routes(service, &context.config.control_ui.base_path);
+        webhooks::routes(service);
+        let control_ui = &context.config().control_ui;
+        if control_ui.enabled {
+            status_page::routes(service, &control_ui.base_path);
         }
         service.default_service(web::to(not_found));
     }
@@ -98,7 +99,7 @@ async fn caller(request: &HttpRequest, context: &SharedContext) -> Result<Arc<Ca
 }
 
 fn peer_of(request: &HttpRequest, context: &GatewayContext) -> Option<Peer> {
-    Some(Peer::of_request(request.peer_addr()?.ip(), request.head(), &context.config))
+    Some(Peer::of_request(request.peer_addr()?.ip(), request.head(), &context.config()))
 }
 
 /// The token of the `Authorization` header, where it has one.

@@ -36,6 +36,7 @@ mod http;
 mod loading;
 pub mod lock_file;
 pub mod log_file;
+mod log_kinds;
 pub mod log_sinks;
 mod machine;
 mod methods;

@@ -2,6 +2,8 @@
 //! it, kept in bounds by size.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use gatewarden_line_writer::{Keeping, LineWriter, Lost, standard_error};
@@ -18,7 +20,8 @@ const KEPT: u32 = 3;
 #[derive(Debug, Clone)]
 pub struct LogFile {
     writer: LineWriter,
-    level: LogLevel,
+    /// [`level_id`] of the lowest level that is written; of all handles together.
+    level: Arc<AtomicU8>,
     stderr: Option<StderrForm>,
 }
 
@@ -51,12 +54,17 @@ impl LogFile {
             }),
         })?;
         let form = if std::io::stderr().is_terminal() { StderrForm::People } else { StderrForm::Programs };
-        Ok(Self { writer, level: log.level, stderr: log.stderr.then_some(form) })
+        let level = Arc::new(AtomicU8::new(level_id(log.level)));
+        Ok(Self { writer, level, stderr: log.stderr.then_some(form) })
     }
 
     /// Whether lines of this level are written at all.
     pub fn takes(&self, level: LogLevel) -> bool {
-        level >= self.level
+        level_id(level) >= self.level.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_level(&self, level: LogLevel) {
+        self.level.store(level_id(level), Ordering::Relaxed);
     }
 
     /// Queues a line. Never waits for the disk.

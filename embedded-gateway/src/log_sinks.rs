@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::clock::Now;
 use crate::config::{Audit, GatewayConfig};
-use crate::effect::{AuditEntry, LogLine};
+use crate::effect::{AuditEntry, LogLevel, LogLine};
 use crate::log_file::LogFile;
 use crate::payload::joined;
 
@@ -56,6 +56,13 @@ impl LogSinks {
             source,
         })?;
         Ok(Self { log: Some(log), audit })
+    }
+
+    /// From now on the log takes lines of this level and above.
+    pub(crate) fn set_level(&self, level: LogLevel) {
+        if let Some(log) = &self.log {
+            log.set_level(level);
+        }
     }
 
     /// Writes a line of the log.

@@ -26,11 +26,24 @@ use crate::turn::Turn;
 use presence::Presence;
 use wall_clock::WallClock;
 
+/// What is known of the configuration's file: as of the last time that the gateway took it over, or tried to.
+#[derive(Debug, Default)]
+pub(crate) struct Configuration {
+    /// Whether there is one to read and change; false where the configuration was given as a value.
+    pub has_file: bool,
+    /// Settings that wait for the next start.
+    pub waiting: Vec<&'static str>,
+    /// Why the file doesn't count.
+    pub fault: Option<String>,
+}
+
 /// Everything that the gateway knows. Owned by the core actor; its parts are changed by methods and by news alone.
 #[derive(Debug)]
 pub(crate) struct GatewayMachine {
-    /// The configuration; it doesn't change while the gateway runs.
+    /// The configuration as it counts now.
     pub config: Arc<GatewayConfig>,
+    /// What is known of its file.
+    pub configuration: Configuration,
     pub started: Now,
     pub boot_id: String,
     pub subscribers: Subscribers,
@@ -66,6 +79,7 @@ impl GatewayMachine {
         Self {
             agents: Agents::new(Arc::clone(&config), loaded.agents),
             config,
+            configuration: Configuration::default(),
             started: turn.now,
             boot_id: turn.uuid(),
             subscribers: Subscribers::default(),
@@ -111,7 +125,19 @@ impl GatewayMachine {
             FilesNews::Failed { file, error } => self.files.failed(&file, &error, turn),
             FilesNews::Restored { file } => self.files.restored(&file, turn),
             FilesNews::Answered { to, outcome } => turn.respond(&to, outcome),
+            FilesNews::Config { wish, outcome } => self.configuration_news(wish, outcome, turn),
         }
+    }
+
+    /// From now on this configuration counts.
+    pub(crate) fn configure(&mut self, config: GatewayConfig, turn: &mut Turn<'_>) {
+        let config = Arc::new(config);
+        self.auth.lock_outs.configure(&config.limits);
+        self.devices.configure(&config.device_auth);
+        self.sessions.configure(&config.limits);
+        self.agents.configure(Arc::clone(&config));
+        self.config = Arc::clone(&config);
+        turn.push(Effect::Configure(config));
     }
 
     /// A connection is gone; nothing more can be sent to it.

@@ -116,19 +116,43 @@ impl GatewayMachine {
     }
 }
 
-/// Carries out a call: unknown methods and missing scopes are answered as real gateways answer them. (One who isn't admin
-/// learns of an unknown method only that a scope is missing.)
+/// Carries out a call. An unknown method is called so whatever the caller holds: the `openclaw` command asks for no more than a
+/// method needs, and would say of those that this gateway lacks that a scope is missing.
 fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let found = FAMILIES.iter().flat_map(|family| family.iter()).find(|method| method.name == call.method);
-    let Some(method) = found else {
-        return Err(if call.caller.holds(Scope::Admin) {
-            CallError::unknown_method(&call.method)
-        } else {
-            CallError::missing_scope(Scope::Admin)
-        });
-    };
+    let method = found.ok_or_else(|| CallError::unknown_method(&call.method))?;
     if !call.caller.holds(method.scope) {
         return Err(CallError::missing_scope(method.scope));
     }
     (method.run)(machine, call, turn)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use crate::caller::caller_with;
+    use crate::tests::fixture::{Fixture, config};
+
+    #[test]
+    fn an_unknown_method_is_called_so_whatever_the_caller_holds() {
+        let mut gateway = Fixture::new(config());
+        for scopes in [&[] as &[&str], &["operator.read"], &["operator.admin"]] {
+            let caller = Arc::new(caller_with(scopes));
+            let error = gateway.call(&caller, "skills.status", json!({})).0.unwrap_err();
+            assert_eq!(error.message, "unknown method: skills.status", "{scopes:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_admin_changes_the_configuration() {
+        let mut gateway = Fixture::new(config());
+        let writer = Arc::new(caller_with(&["operator.read", "operator.write"]));
+        for method in ["config.set", "config.patch", "config.apply"] {
+            let error = gateway.call(&writer, method, json!({"raw": "{}"})).0.unwrap_err();
+            assert_eq!(error.message, "missing scope: operator.admin", "{method}");
+        }
+    }
 }

@@ -15,14 +15,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::auth::HostGuard;
 use crate::clock::Now;
-use crate::config::GatewayConfig;
+use crate::config::{ConfigFile, GatewayConfig};
 use crate::connection_limits::{ConnectionLimits, MemoryBudget};
 use crate::context::{GatewayContext, Phase};
 use crate::core_actor::{CoreActor, Stop};
 use crate::loading::{LoadError, read_state};
 use crate::log_sinks::LogSinks;
+use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
 use crate::private_files::make_private;
 
@@ -99,14 +99,18 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`].
 pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
-    start_with(config, LogSinks::default()).await
+    start_with(config, None, LogSinks::default()).await
 }
 
-/// The same with a log and an audit log.
+/// The same with a log and an audit log; and with what the configuration was made of, by which it can be changed.
 ///
 /// # Errors
 /// See [`StartError`].
-pub async fn start_with(config: GatewayConfig, log_sinks: LogSinks) -> Result<Running, StartError> {
+pub async fn start_with(
+    config: GatewayConfig,
+    config_file: Option<ConfigFile>,
+    log_sinks: LogSinks,
+) -> Result<Running, StartError> {
     let path = &config.state_dir;
     make_private(path).map_err(|source| StartError::StateDirectory { path: path.clone(), source })?;
     let address = SocketAddr::new(config.bind.address(), config.port);
@@ -119,21 +123,22 @@ pub async fn start_with(config: GatewayConfig, log_sinks: LogSinks) -> Result<Ru
     let config = Arc::new(GatewayConfig { port: address.port(), ..config });
     let loaded = read_state(&config)?;
     let (phase, present) = watch::channel(Phase::Serving);
+    let (configure, live_config) = watch::channel(Arc::clone(&config));
     let context = Rc::new(GatewayContext {
-        core: CoreActor::new(Arc::clone(&config), loaded, metrics.clone(), log_sinks).start(),
+        core: CoreActor::new(configure, config_file, loaded, metrics.clone(), log_sinks).start(),
         budget: MemoryBudget::default(),
         unread: MemoryBudget::new(config.limits.max_buffered_total),
         limits: ConnectionLimits::new(&config.limits, metrics.connections.clone()),
-        hosts: HostGuard::new(address.ip(), &config),
+        bound: address.ip(),
         phase: present,
         started: started.at,
         metrics,
-        config,
+        live_config,
     });
     let encrypted = encryption.is_some();
     let mut serving = vec![accept::gateway(listener, encryption, Rc::clone(&context)).await?];
     let mut metrics_address = None;
-    if let Some(metrics) = context.config.metrics {
+    if let Some(metrics) = config.metrics {
         // A gateway is of use without its metrics; their default port is also that of Prometheus itself (document 002).
         match listen(SocketAddr::new(metrics.address, metrics.port), METRICS_KEYS).await {
             Ok((listener, address)) => {
@@ -165,6 +170,11 @@ impl Running {
             address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
         address
+    }
+
+    /// Has the gateway take its configuration's file over; what comes of it is in its log and its status.
+    pub async fn reload(&self) {
+        let _ = self.context.in_turn(GatewayMachine::reload_configuration).await;
     }
 
     /// Stops in order: no new connections; `shutdown` to those who listen; every child process ended; every connection closed

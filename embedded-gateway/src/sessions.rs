@@ -86,6 +86,10 @@ impl Sessions {
         Self { by_key: BTreeMap::new(), bounds }
     }
 
+    pub(crate) fn configure(&mut self, limits: &Limits) {
+        self.bounds = limits.into();
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&Session> {
         self.by_key.get(key)
     }

@@ -11,7 +11,7 @@ use super::output::plain;
 pub(super) struct YesArgs {
     /// Don't ask first; without a terminal nothing is asked anyway
     #[arg(long, short)]
-    yes: bool,
+    pub(super) yes: bool,
 }
 
 impl YesArgs {

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use gatewarden_protocol::DeviceIdentity;
+use gatewarden_actors::gateway_record::GatewayRecord;
+use gatewarden_protocol::{DeviceIdentity, GatewayAddress};
 use zeroize::Zeroizing;
 
+use super::confirmation::YesArgs;
 use super::error::CliError;
 use super::files::{read_pem, write_private};
 use super::installation::{ConfigArgs, open_store};
-use super::output::print;
+use super::output::{plain, print};
 use super::{EXIT_CONFIG, EXIT_OK};
 use crate::app::StateDir;
 use crate::config::Config;
@@ -32,13 +34,18 @@ pub(super) struct IdentityArgs {
 #[derive(Debug, Subcommand)]
 enum IdentityCommand {
     /// Make a new device identity and forget the present one; the daemon must not run. Gateways must pair it anew.
-    Reset(ConfigArgs),
+    Reset {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        yes: YesArgs,
+    },
 }
 
 pub(super) fn run(args: &IdentityArgs) -> Result<u8, CliError> {
-    if let Some(IdentityCommand::Reset(place)) = &args.command {
-        let config = Config::load(&place.inputs())?;
-        print(&actix_rt::System::new().block_on(reset(&config))?);
+    if let Some(IdentityCommand::Reset { config, yes }) = &args.command {
+        let config = Config::load(&config.inputs())?;
+        print(&actix_rt::System::new().block_on(reset(&config, yes))?);
         return Ok(EXIT_OK);
     }
     let config = Config::load(&args.config.inputs())?;
@@ -79,18 +86,40 @@ async fn import(config: &Config, file: &Path) -> Result<String, CliError> {
 }
 
 /// For a key that somebody else may have, or that gateways have locked out.
-async fn reset(config: &Config) -> Result<String, CliError> {
+async fn reset(config: &Config, yes: &YesArgs) -> Result<String, CliError> {
     let former = present(config).await?;
+    let paired = paired_gateways(config).await?;
+    yes.confirm("Replace", "the device identity", &[former.device_id().to_owned()])?;
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(seed.as_mut_slice())
         .map_err(|error| CliError::new(format!("The system gives no random key: {error}.")))?;
     let identity = DeviceIdentity::from_seed(&seed);
     replace(config, &identity).await?;
+    let again = match paired.as_slice() {
+        [] => "no gateway had given the former one a token".to_owned(),
+        paired => format!("these gateways must pair it again: {}", paired.join(", ")),
+    };
     Ok(format!(
-        "{}\nnew: approve this device where a gateway asks for it, and remove the former one there: {}",
+        "{}\nnew: approve this device where a gateway asks for it, and remove the former one there: {}\n{again}",
         describe(&identity),
         former.device_id()
     ))
+}
+
+/// The gateways that have given this device a token, by their names; by its address one that has no record any more.
+async fn paired_gateways(config: &Config) -> Result<Vec<String>, CliError> {
+    let store = open_store(config)?;
+    let tokens = store.load_device_tokens().await.map_err(CliError::new)?;
+    let gateways = store.load_gateways().await.map_err(CliError::new)?;
+    let named = tokens.into_iter().map(|(address, _)| {
+        let is_there = |gateway: &&GatewayRecord| {
+            let parsed = GatewayAddress::parse(&gateway.host, Some(gateway.port));
+            parsed.is_ok_and(|parsed| parsed.address.key() == address)
+        };
+        let names: Vec<&str> = gateways.iter().filter(is_there).map(|gateway| gateway.name.as_str()).collect();
+        if names.is_empty() { address } else { plain(&names.join(", ")) }
+    });
+    Ok(named.collect())
 }
 
 async fn replace(config: &Config, identity: &DeviceIdentity) -> Result<(), CliError> {
@@ -103,4 +132,38 @@ async fn replace(config: &Config, identity: &DeviceIdentity) -> Result<(), CliEr
 
 fn describe(identity: &DeviceIdentity) -> String {
     format!("device id:  {}\npublic key: {}", identity.device_id(), identity.public_key())
+}
+
+#[cfg(test)]
+mod tests {
+    use gatewarden_actors::gateway_record::{DeviceToken, GatewaySpec};
+    use gatewarden_protocol::Secret;
+
+    use super::*;
+    use crate::config::Inputs;
+
+    #[actix::test]
+    async fn a_reset_names_the_gateways_that_must_pair_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::load(&Inputs { state_dir: Some(dir.path().to_owned()), ..Inputs::default() }).unwrap();
+        let former = present(&config).await.unwrap();
+        let store = open_store(&config).unwrap();
+        let _ = store.create_gateway(GatewaySpec::at("lab", "wss://lab.example/a", 443)).await.unwrap();
+        let _ = store.create_gateway(GatewaySpec::at("other", "127.0.0.1", 18789)).await.unwrap();
+        for address in ["wss://lab.example:443/a", "ws://gone.example:1"] {
+            let token =
+                DeviceToken { token: Secret::new("t"), role: "operator".into(), scopes: vec![], issued_at_ms: 0 };
+            store.put_device_token(address.into(), token).await.unwrap();
+        }
+        store.flush().await.unwrap();
+        drop(store);
+        let said = reset(&config, &YesArgs { yes: true }).await.unwrap();
+        assert!(said.ends_with("these gateways must pair it again: ws://gone.example:1, lab"), "{said}");
+        assert!(
+            said.contains(former.device_id()) && present(&config).await.unwrap().device_id() != former.device_id(),
+            "{said}"
+        );
+        let again = reset(&config, &YesArgs { yes: true }).await.unwrap();
+        assert!(again.ends_with("no gateway had given the former one a token"), "the tokens went with it: {again}");
+    }
 }

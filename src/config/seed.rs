@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use gatewarden_actors::gateway_record::GatewaySpec;
+use gatewarden_embedded_gateway::config::read_tree_of;
 use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
 use gatewarden_protocol::{GatewayAddress, ParsedHost, Secret};
 use serde_json::Value;
 
-use super::reader::{Reader, or, read_file};
+use super::reader::{Reader, or};
 
 const PORT_VARIABLES: [&str; 3] = ["OPENCLAW_GATEWAY_PORT", "GATEWAY_PORT", "NEXT_PUBLIC_GATEWAY_PORT"];
 
@@ -70,15 +71,14 @@ fn openclaw_config(reader: &mut Reader<'_>) -> LocalGateway {
     // A token of this machine's gateway must not travel to another one.
     let elsewhere = reader.is_set("seed.url") || reader.is_set("seed.host");
     let Some(path) = path.filter(|_| !elsewhere) else { return LocalGateway::default() };
-    let document: Result<Value, String> = read_file(Path::new(&path))
-        .map_err(|error| error.to_string())
-        .and_then(|text| serde_json::from_str(&text).map_err(|_| "it is not JSON".to_owned()));
-    match document {
+    // JSON5 or YAML, as the gateway itself reads it.
+    match read_tree_of(Path::new(&path)) {
         Ok(document) => {
             let port = document.pointer("/gateway/port").and_then(Value::as_u64);
             let secret = |pointer: &str| {
                 let text = document.pointer(pointer).and_then(Value::as_str);
-                text.filter(|text| !text.is_empty()).map(Secret::new)
+                // `${NAME}` is a variable of the gateway's own environment.
+                text.filter(|text| !text.is_empty() && !text.contains("${")).map(Secret::new)
             };
             LocalGateway {
                 port: port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0),

@@ -255,6 +255,15 @@ fn a_local_gateways_own_configuration_fills_gaps_but_never_leaves_the_machine() 
     let seed =
         Config::load(&with(&[("OPENCLAW_CONFIG", file), ("OPENCLAW_GATEWAY_HOST", "far.example")])).unwrap().seed;
     assert!(seed.token.is_none() && seed.port == 18789);
+    for (name, text) in [
+        ("five.json", "// mine\n{gateway: {port: 19002, auth: {token: 'five',},},}"),
+        ("openclaw-gateway.yml", "gateway:\n  port: 19002 # mine\n  auth:\n    token: five\n"),
+    ] {
+        let path = dir.path().join(name);
+        write(&path, text, 0o600);
+        let seed = Config::load(&with(&[("OPENCLAW_CONFIG", path.to_str().unwrap())])).unwrap().seed;
+        assert_eq!((seed.port, seed.token.unwrap().expose()), (19002, "five"), "{name}");
+    }
     let config = Config::load(&with(&[("OPENCLAW_CONFIG", "/nonexistent/gateway.yml")])).unwrap();
     assert_eq!(config.seed.port, 18789, "somebody else's broken file is no reason not to start");
     assert!(config.warnings[0].contains("/nonexistent/gateway.yml (from $OPENCLAW_CONFIG)"));

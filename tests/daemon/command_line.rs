@@ -72,6 +72,7 @@ fn the_identity_moves_to_another_installation_and_is_the_daemons_own() {
     assert_eq!(reset.code, Some(0), "{}", reset.stderr);
     let (new, former) = reset.stdout.split_once("\nnew: ").expect("both");
     assert!(former.contains(&device_id) && !new.contains(&device_id), "{}", reset.stdout);
+    assert!(former.ends_with("no gateway had given the former one a token\n"), "{former}");
     let after = Setup::new().only_args(&["identity", "--state-dir", &other]).run();
     assert_eq!(after.stdout.trim(), new, "it stays");
 

@@ -59,6 +59,8 @@ mod durability;
 #[cfg(test)]
 mod embedded_gateway_commands;
 #[cfg(test)]
+mod embedded_gateway_configuration;
+#[cfg(test)]
 mod embedded_gateway_dialects;
 #[cfg(test)]
 mod events;

@@ -3,13 +3,14 @@
 //! Each call starts a whole Node program, which takes seconds of processor time: one call a thing to know.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
 use crate::peer::{NEWEST, OLDER};
+use crate::support::daemon::PATIENCE;
 use crate::support::own_gateway::{GatewayHome, GatewayProcess};
-use crate::support::page_device;
+use crate::support::{page_device, wait};
 
 /// Its own limit of 10 s runs while it still loads itself, which is too short on a busy machine.
 const PATIENT: [&str; 2] = ["--timeout", "60000"];
@@ -59,12 +60,31 @@ impl Cli<'_> {
 
     #[track_caller]
     fn run_plain(&self, words: &[&str]) -> String {
-        let output = Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/openclaw"))
+        self.run_with(words, &[])
+    }
+
+    /// What it says where it fails.
+    #[track_caller]
+    fn refusal(&self, words: &[&str]) -> String {
+        let where_to = ["--url", &self.gateway.url, "--token", &self.home.token()];
+        let output = self.output(&[words, &where_to, &PATIENT].concat(), &[]);
+        assert!(!output.status.success(), "openclaw {words:?} succeeded");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    fn output(&self, words: &[&str], environment: &[(&str, &PathBuf)]) -> Output {
+        Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/openclaw"))
             .args(["cli", self.version])
             .args(words)
             .env("OPENCLAW_CLI_HOME", self.own_home())
+            .envs(environment.iter().copied())
             .output()
-            .expect("the tool runs");
+            .expect("the tool runs")
+    }
+
+    #[track_caller]
+    fn run_with(&self, words: &[&str], environment: &[(&str, &PathBuf)]) -> String {
+        let output = self.output(words, environment);
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "openclaw {words:?} of {}: {stdout}\n{stderr}", self.version);
@@ -137,6 +157,39 @@ fn a_device_is_approved(cli: &Cli<'_>) {
     assert!(listed["pending"].as_array().is_none_or(Vec::is_empty), "{listed}");
 }
 
+/// Its own editor changes the file as far as it knows the keys; the methods change it whole.
+#[test]
+fn the_command_changes_the_configuration() {
+    let home = GatewayHome::with("openclaw.json", "{ gateway: { port: 18789, controlUi: { enabled: true } } }");
+    let gateway = home.start(&[]);
+    let cli = Cli { version: NEWEST, home: &home, gateway: &gateway };
+    let file = home.path().join("openclaw.json");
+    let edit = |words: &[&str]| cli.run_with(&[&["config"], words].concat(), &[("OPENCLAW_CONFIG_PATH", &file)]);
+    assert_eq!(edit(&["get", "gateway.port"]).trim(), "18789");
+    edit(&["set", "gateway.controlUi.allowedOrigins", r#"["https://mc.example"]"#]);
+    let shown = cli.call("config.get", &[]);
+    assert_eq!(shown["unapplied"]["reload"], json!(["gateway.controlUi.allowedOrigins"]), "{shown}");
+    gateway.signal("HUP");
+    wait::until_ok("the file counts", PATIENCE, || {
+        let log = home.log();
+        if log.contains("counts at once: gateway.controlUi.allowedOrigins") { Ok(()) } else { Err(log) }
+    });
+
+    let hash = shown["hash"].as_str().expect("a hash").to_owned();
+    let raw = r#"{ logging: { level: "debug" }, gateway: { controlUi: { basePath: "/ui" } } }"#;
+    let params = json!({"raw": raw, "baseHash": hash}).to_string();
+    let changed = cli.call("config.patch", &["--params", &params]);
+    assert_eq!(
+        (&changed["applied"], &changed["restartRequired"]),
+        (&json!(["logging.level"]), &json!(["gateway.controlUi.basePath"]))
+    );
+    assert_eq!(edit(&["get", "logging.level"]).trim(), "debug");
+    let refused = cli.refusal(&["gateway", "call", "config.patch", "--params", &params]);
+    assert!(refused.contains("config changed since last load; re-run config.get and retry"), "{refused}");
+    let schema = cli.call("config.schema", &[]);
+    assert!(schema["schema"]["properties"]["gatewarden"].is_object(), "{schema}");
+}
+
 #[test]
 fn the_command_of_the_newest_release_gets_its_answers() {
     let home = home();
@@ -146,6 +199,9 @@ fn the_command_of_the_newest_release_gets_its_answers() {
     an_agent_answers(&cli, "interop-key-0123456789");
     people_get_their_answers(&cli);
     a_device_is_approved(&cli);
+    // As with a real gateway: it asks for no scopes.
+    let probe = cli.run(&["gateway", "probe"]);
+    assert!(probe.contains("Reachable: yes") && probe.contains("Capability: connect-only"), "{probe}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod support {
     pub(crate) mod own_gateway;
     pub(crate) mod page_device;
     pub(crate) mod ports;
+    pub(crate) mod rpc_client;
     pub(crate) mod scripted_gateway;
     pub(crate) mod wait;
 }
@@ -45,6 +46,8 @@ mod organization;
 mod other_operator;
 #[cfg(test)]
 mod peer;
+#[cfg(test)]
+mod proxy;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]

@@ -10,21 +10,16 @@ use crate::config::GatewayConfig;
 
 /// What is said to who asks for the gateway by another name.
 pub(crate) const HOST_NOT_ALLOWED: &str =
-    "this gateway isn't known by that name: add it to the allowed hosts of its configuration";
+    "this gateway isn't known by that name: add it to gatewarden.allowedHosts of its configuration";
 
+/// Loopback names, the address that the gateway listens at, and what is configured.
 #[derive(Debug)]
-pub(crate) struct HostGuard {
-    bound: IpAddr,
-    names: Vec<String>,
+pub(crate) struct HostGuard<'a> {
+    pub(crate) bound: IpAddr,
+    pub(crate) config: &'a GatewayConfig,
 }
 
-impl HostGuard {
-    /// Loopback names, the address that the gateway listens at, and what is configured.
-    pub(crate) fn new(bound: IpAddr, config: &GatewayConfig) -> Self {
-        let names = config.allowed_hosts.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
-        Self { bound, names }
-    }
-
+impl HostGuard<'_> {
     /// Whether a request names the gateway by a name of its own. One without a `Host` doesn't.
     pub(crate) fn allows(&self, request: &RequestHead) -> bool {
         let mut named = request.headers().get_all(header::HOST);
@@ -49,7 +44,8 @@ impl HostGuard {
         match Url::parse(&format!("http://{host}/")).ok().as_ref().and_then(Url::host) {
             Some(Host::Domain(name)) => {
                 let name = name.trim_end_matches('.');
-                name == "localhost" || self.names.iter().any(|known| known == name)
+                let is_known = |known: &String| known.trim_end_matches('.').eq_ignore_ascii_case(name);
+                name == "localhost" || self.config.allowed_hosts.iter().any(is_known)
             }
             Some(Host::Ipv4(address)) => self.knows_address(IpAddr::V4(address)),
             Some(Host::Ipv6(address)) => self.knows_address(IpAddr::V6(address)),
@@ -65,7 +61,7 @@ impl HostGuard {
         address.is_loopback()
             || address == self.bound.to_canonical()
             || self.bound.is_unspecified()
-            || self.names.iter().any(written)
+            || self.config.allowed_hosts.iter().any(written)
     }
 }
 
@@ -79,10 +75,10 @@ mod tests {
     use super::*;
     use crate::config::Auth;
 
-    fn guard(bound: [u8; 4], names: &[&str]) -> HostGuard {
+    fn guard(bound: [u8; 4], names: &[&str]) -> HostGuard<'static> {
         let mut config = GatewayConfig::defaults(PathBuf::from("state"), Auth::None);
         config.allowed_hosts = names.iter().map(|name| (*name).to_owned()).collect();
-        HostGuard::new(IpAddr::V4(Ipv4Addr::from(bound)), &config)
+        HostGuard { bound: IpAddr::V4(Ipv4Addr::from(bound)), config: Box::leak(Box::new(config)) }
     }
 
     #[test]

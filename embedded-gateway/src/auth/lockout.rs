@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use gatewarden_listener::network_of;
 
 use super::Peer;
+use crate::config::Limits;
 
 /// Failures older than this don't count any more (as in real releases).
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
@@ -64,6 +65,11 @@ impl LockOuts {
     /// Nobody has failed yet. `most_failures` of 0 counts as 1.
     pub(crate) fn new(most_failures: u32, lockout: Duration) -> Self {
         Self { most_failures: most_failures.max(1), lockout, counts: HashMap::new() }
+    }
+
+    /// Locks that hold keep their end.
+    pub(crate) fn configure(&mut self, limits: &Limits) {
+        (self.most_failures, self.lockout) = (limits.auth_failures.max(1), limits.lockout);
     }
 
     /// How long a peer is locked out still; none where it isn't.

@@ -105,7 +105,10 @@ impl Peer {
         let headers = head.headers();
         let text = |name| headers.get(name).map(|value| value.to_str().map(str::to_owned).unwrap_or_default());
         let lines = headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = lines.flat_map(|line| line.split(',')).collect();
+        let mut hops: Vec<&str> = lines.flat_map(|line| line.split(',')).collect();
+        if hops.is_empty() && config.real_ip_fallback {
+            hops.extend(headers.get("x-real-ip").and_then(|value| value.to_str().ok()));
+        }
         Self {
             remote: client_behind(remote, hops.into_iter(), &config.trusted_proxies).to_canonical(),
             origin: text(ORIGIN),

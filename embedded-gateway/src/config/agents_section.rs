@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::forbidden_env::{is_env_name, is_forbidden_env};
 use super::section::{Others, Section, closest};
@@ -116,7 +116,10 @@ fn allowed_args(section: &Section<'_>) -> Vec<ArgumentPattern> {
     let mut patterns = Vec::new();
     for (at, item) in section.items("allowedArgs").iter().enumerate() {
         match pattern(item) {
-            Some(pattern) => patterns.push(pattern),
+            Some(pattern) => {
+                section.findings.may_be_shown(&format!("{}[{at}]", section.key("allowedArgs")));
+                patterns.push(pattern);
+            }
             None => {
                 let cure =
                     "must be \"word\", \"number\", \"text\", {text: BYTES}, {exact: \"...\"} or {oneOf: [\"...\"]}";
@@ -232,9 +235,13 @@ fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, def
         section.wrong("command", None, "and acp exclude each other: one of the two runs for the agent");
     }
     let model = match section.value("model") {
-        Some(Value::Object(model)) => model.get("primary").and_then(Value::as_str).map(str::to_owned),
+        Some(Value::Object(model)) => {
+            section.findings.may_be_shown(&section.key("model"));
+            model.get("primary").and_then(Value::as_str).map(str::to_owned)
+        }
         _ => section.text("model"),
     };
+    section.findings.kind(&section.key("model"), || json!({"type": ["string", "object"]}));
     if section.switch("default") == Some(true) {
         defaults.push(id.clone());
     }

@@ -12,7 +12,7 @@ use super::section::{Findings, Others, Section, set};
 use super::{Auth, Bind, ControlUi, DeviceAuth, GatewayConfig, Limits, Tls};
 
 /// Real OpenClaw's keys of `gateway` that have no meaning here.
-const FOREIGN: &str = "remote reload http nodes allowRealIpFallback tools channelHealthCheckMinutes \
+const FOREIGN: &str = "remote reload http nodes tools channelHealthCheckMinutes \
     channelStaleEventThresholdMinutes channelMaxRestartsPerHour discovery webchat push restart handshakeTimeoutMs terminal \
     cliCommands";
 const NO_TAILSCALE: &str = "Tailscale is not supported by this gateway; ";
@@ -49,6 +49,7 @@ pub(super) fn read(root: &Section<'_>, config: &mut GatewayConfig) -> Credential
         let cure = "must be an IP address or a network such as 10.0.0.0/8";
         config.trusted_proxies = gateway.list("trustedProxies", |text| text.parse().map_err(|_| cure));
     }
+    set(&mut config.real_ip_fallback, gateway.switch("allowRealIpFallback"));
     control_ui(&gateway, &mut config.control_ui);
     let credential = auth(&gateway, config);
     gateway.close(Others::RefusedBut(FOREIGN));

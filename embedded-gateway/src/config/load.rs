@@ -1,5 +1,6 @@
 //! From flags, environment and file to a checked configuration.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use gatewarden_protocol::Secret;
@@ -17,6 +18,8 @@ use crate::clock::{Chance, SystemChance};
 pub struct Draft {
     config: GatewayConfig,
     token_file: Option<TokenFile>,
+    /// Paths of values in the file that may be shown.
+    pub(super) plain: BTreeSet<String>,
     /// Odd, and no reason not to start: to be logged.
     pub warnings: Vec<String>,
 }
@@ -73,6 +76,7 @@ pub fn load(inputs: &Inputs) -> Result<Draft, ConfigError> {
     read_tree(inputs, file, &tree, state_dir)
 }
 
+/// Checks a file's tree, together with flags and environment.
 pub(super) fn read_tree(
     inputs: &Inputs,
     file: Option<PathBuf>,
@@ -80,32 +84,10 @@ pub(super) fn read_tree(
     state_dir: PathBuf,
 ) -> Result<Draft, ConfigError> {
     let origin = file.as_ref().map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
-    let findings = Findings {
-        inputs,
-        origin,
-        problems: Default::default(),
-        ignored: Default::default(),
-        warnings: Default::default(),
-    };
+    let findings = Findings::new(inputs, origin);
     // Nobody knows this secret: should it ever be used by mistake, it lets nobody in.
     let mut config = GatewayConfig::defaults(state_dir, Auth::Token(SystemChance.secret()));
-    let root = Section::open(&findings, Some(tree), "");
-    if let Some(include) = root.value("$include") {
-        let cure = "is not supported; write the settings of this gateway into this file";
-        root.wrong("$include", Some(include), cure);
-    }
-    // Which editor's schema the file follows, and notes that real OpenClaw writes for itself.
-    let _ = (root.value("$schema"), root.value("meta"));
-    let credential = gateway_section::read(&root, &mut config);
-    other_sections::webhooks(&root, &mut config);
-    other_sections::audit(&root, &mut config.audit);
-    other_sections::logging(&root, &mut config.log);
-    let ours = root.section("gatewarden");
-    other_sections::ours(&ours, &mut config);
-    agents_section::commands(&ours, &mut config);
-    ours.close(Others::RefusedBut(""));
-    agents_section::agents(&root, &mut config);
-    root.close(Others::Ignored);
+    let credential = read_all(&findings, tree, &mut config);
     if let Some(path) = &file {
         gateway_section::check_privacy(&findings, path, holds_secret(tree));
     }
@@ -134,7 +116,29 @@ pub(super) fn read_tree(
         Credential::TokenFile => Some(TokenFile::of(&config.state_dir)),
     };
     config.file = file;
-    Ok(Draft { config, token_file, warnings })
+    Ok(Draft { config, token_file, warnings, plain: findings.plain.into_inner() })
+}
+
+/// Reads every key of a tree.
+pub(super) fn read_all(findings: &Findings<'_>, tree: &Value, config: &mut GatewayConfig) -> Credential {
+    let root = Section::open(findings, Some(tree), "");
+    if let Some(include) = root.value("$include") {
+        let cure = "is not supported; write the settings of this gateway into this file";
+        root.wrong("$include", Some(include), cure);
+    }
+    // Which editor's schema the file follows, and notes that real OpenClaw writes for itself.
+    let _ = (root.value("$schema"), root.value("meta"));
+    let credential = gateway_section::read(&root, config);
+    other_sections::webhooks(&root, config);
+    other_sections::audit(&root, &mut config.audit);
+    other_sections::logging(&root, &mut config.log);
+    let ours = root.section("gatewarden");
+    other_sections::ours(&ours, config);
+    agents_section::commands(&ours, config);
+    ours.close(Others::RefusedBut(""));
+    agents_section::agents(&root, config);
+    root.close(Others::Ignored);
+    credential
 }
 
 fn from_outside(findings: &Findings<'_>, config: &mut GatewayConfig) {

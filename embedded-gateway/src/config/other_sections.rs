@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::gateway_section::is_plain_path;
 use super::section::{Others, Section, set};
 use super::{Audit, GatewayConfig, Limits, Log, Metrics, Webhook};
-use crate::effect::{AUDIT_EVENTS, LogLevel};
+use crate::log_kinds::{AUDIT_EVENTS, LogLevel};
 
 /// No webhook secret is shorter: it is all that stands between the network and an agent.
 const MIN_SECRET: usize = 16;
@@ -152,6 +152,7 @@ pub(super) fn ours(ours: &Section<'_>, config: &mut GatewayConfig) {
             Err("must be a host name without port, such as gateway.example.com; no wildcards")
         }
     });
+    set(&mut config.remote_programs, ours.switch("remotePrograms"));
     set(&mut config.log.max_bytes, ours.number("logMaxBytes", 64 * 1024..=1024 * 1024 * 1024));
 }
 

@@ -1,5 +1,5 @@
 //! Reading a section: each key is asked for once, by name and kind. What nobody asked for is unknown, so the code that reads
-//! is the only list of keys that there is.
+//! is the only list of keys that there is: the schema, and what may be shown of a file, are noted while it reads.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gatewarden_protocol::Secret;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::inputs::{Inputs, Problem};
+use super::schema::{ANY, ANY_ITEM, Schema};
 
 pub(super) struct Findings<'a> {
     pub(super) inputs: &'a Inputs,
@@ -21,6 +22,10 @@ pub(super) struct Findings<'a> {
     pub(super) ignored: RefCell<Vec<String>>,
     /// Odd, and no reason not to start.
     pub(super) warnings: RefCell<Vec<String>>,
+    /// Paths of values that are no secrets, with all below them: what was read as anything else isn't shown to clients.
+    pub(super) plain: RefCell<BTreeSet<String>>,
+    /// Filled in by a reading that looks for all keys that there are.
+    pub(super) schema: Option<RefCell<Schema>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +44,8 @@ pub(super) struct Section<'a> {
     asked: RefCell<BTreeSet<&'static str>>,
 }
 
+const DURATION: &str = "a number of seconds or a text with a unit (500ms, 30s, 5m, 24h, 7d)";
+
 pub(super) fn set<T>(field: &mut T, read: Option<T>) {
     if let Some(read) = read {
         *field = read;
@@ -49,6 +56,7 @@ impl<'a> Section<'a> {
     /// The section at a path; a missing one is empty, anything but an object a mistake.
     pub(super) fn open(findings: &'a Findings<'a>, value: Option<&'a Value>, path: impl Into<String>) -> Self {
         let path = path.into();
+        findings.kind(&path, || json!({"type": "object"}));
         let fields = match value {
             None | Some(Value::Null) => None,
             Some(Value::Object(fields)) => Some(fields),
@@ -91,11 +99,16 @@ impl<'a> Section<'a> {
     /// The sections within one whose keys are names that somebody chose.
     pub(super) fn entries(&self, name: &'static str) -> Vec<(&'a str, &'a Value)> {
         let fields = self.section(name).fields;
+        if self.findings.schema.is_some() {
+            return vec![(ANY, &Value::Null)];
+        }
         fields.map(|fields| fields.iter().map(|(id, value)| (id.as_str(), value)).collect()).unwrap_or_default()
     }
 
     pub(super) fn items(&self, name: &'static str) -> &'a [Value] {
+        self.findings.kind(&self.key(name), || json!({"type": "array"}));
         match self.value(name) {
+            None if self.findings.schema.is_some() => &ANY_ITEM,
             None => &[],
             Some(Value::Array(items)) => items,
             Some(other) => {
@@ -107,6 +120,7 @@ impl<'a> Section<'a> {
 
     /// A text; `${NAME}` in it is replaced from the environment, as real OpenClaw does.
     pub(super) fn text(&self, name: &'static str) -> Option<String> {
+        self.findings.kind(&self.key(name), || json!({"type": "string"}));
         self.findings.text(&self.key(name), self.value(name)?)
     }
 
@@ -139,6 +153,7 @@ impl<'a> Section<'a> {
 
     /// A text that is never shown.
     pub(super) fn secret(&self, name: &'static str) -> Option<Secret> {
+        self.findings.kind(&self.key(name), || json!({"type": "string", "writeOnly": true}));
         let cure = match self.value(name)? {
             Value::String(text) if !text.is_empty() => {
                 return self.findings.substituted(&self.key(name), text).map(Secret::new);
@@ -152,6 +167,7 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn switch(&self, name: &'static str) -> Option<bool> {
+        self.findings.kind(&self.key(name), || json!({"type": "boolean"}));
         let value = self.value(name)?;
         value.as_bool().or_else(|| {
             self.wrong(name, Some(value), "must be true or false");
@@ -167,7 +183,10 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn number<T: TryFrom<u64>>(&self, name: &'static str, range: RangeInclusive<u64>) -> Option<T> {
+        let kind = || json!({"type": "integer", "minimum": range.start(), "maximum": range.end()});
+        self.findings.kind(&self.key(name), kind);
         let value = self.value(name)?;
+        self.findings.may_be_shown(&self.key(name));
         let number = value.as_u64().filter(|number| range.contains(number));
         number.and_then(|number| T::try_from(number).ok()).or_else(|| {
             let cure = format!("must be a whole number from {} to {}", range.start(), range.end());
@@ -178,18 +197,16 @@ impl<'a> Section<'a> {
 
     /// A number of seconds, or a text with a unit such as `500ms`, `30s`, `5m`, `24h`, `7d`.
     pub(super) fn duration(&self, name: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.findings.kind(&self.key(name), || json!({"type": ["number", "string"], "description": DURATION}));
         let value = self.value(name)?;
+        self.findings.may_be_shown(&self.key(name));
         let read = match value {
             Value::Number(number) => number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             Value::String(text) => parse_duration(text),
             _ => None,
         };
         read.filter(|read| range.contains(read)).or_else(|| {
-            let cure = format!(
-                "must be a number of seconds or a text with a unit (500ms, 30s, 5m, 24h, 7d), from {:?} to {:?}",
-                range.start(),
-                range.end()
-            );
+            let cure = format!("must be {DURATION}, from {:?} to {:?}", range.start(), range.end());
             self.wrong(name, Some(value), cure);
             None
         })
@@ -211,6 +228,11 @@ impl<'a> Section<'a> {
     /// What was asked for is known; the rest is judged.
     pub(super) fn close(self, others: Others) {
         let asked = self.asked.borrow();
+        if let Some(schema) = &self.findings.schema {
+            let is_closed = matches!(others, Others::RefusedBut(""));
+            asked.iter().for_each(|name| schema.borrow_mut().put(&self.key(name), &json!({})));
+            schema.borrow_mut().put(&self.path, &json!({"additionalProperties": !is_closed}));
+        }
         let known: Vec<&str> = match others {
             Others::RefusedBut(known) => known.split_whitespace().collect(),
             Others::Ignored => Vec::new(),
@@ -236,7 +258,20 @@ impl<'a> Section<'a> {
     }
 }
 
-impl Findings<'_> {
+impl<'a> Findings<'a> {
+    /// Nothing is found yet. `origin`: the file, for problems.
+    pub(super) fn new(inputs: &'a Inputs, origin: String) -> Self {
+        Self {
+            inputs,
+            origin,
+            problems: Default::default(),
+            ignored: Default::default(),
+            warnings: Default::default(),
+            plain: Default::default(),
+            schema: None,
+        }
+    }
+
     pub(super) fn wrong(&self, path: &str, value: Option<&Value>, cure: impl Into<String>) {
         let key = (!path.is_empty()).then(|| path.to_owned());
         let problem = Problem { origin: self.origin.clone(), key, value: value.map(shown), cure: cure.into() };
@@ -247,7 +282,21 @@ impl Findings<'_> {
         self.warnings.borrow_mut().push(warning.into());
     }
 
+    /// Notes of what kind a key's value is, for the schema.
+    pub(super) fn kind(&self, path: &str, kind: impl FnOnce() -> Value) {
+        if let Some(schema) = &self.schema {
+            schema.borrow_mut().put(path, &kind());
+        }
+    }
+
+    /// Notes that clients may see the value of a key, and what is below it.
+    pub(super) fn may_be_shown(&self, path: &str) {
+        self.plain.borrow_mut().insert(path.to_owned());
+    }
+
     pub(super) fn text(&self, path: &str, value: &Value) -> Option<String> {
+        self.kind(path, || json!({"type": "string"}));
+        self.may_be_shown(path);
         match value {
             Value::String(text) => self.substituted(path, text),
             other => {

@@ -7,6 +7,8 @@ use std::path::Path;
 use gatewarden_protocol::strict_json::StrictJson;
 use serde_json::{Map, Value};
 
+use crate::call::CallError;
+
 /// A configuration file is at most this long, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 /// Nobody nests deeper. Keeps the readers' recursion far from the end of the stack.
@@ -14,19 +16,36 @@ const MAX_DEPTH: usize = 64;
 /// Whole numbers below this are exact as floats.
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Reads a file.
+/// Reads a gateway's configuration file as a tree, unchecked.
 ///
 /// # Errors
 /// It can't be read, or isn't well-formed: a sentence with line and column where they are known.
-pub(super) fn read(path: &Path) -> Result<Value, String> {
+pub fn read(path: &Path) -> Result<Value, String> {
+    let text = text(path)?;
+    parse(&text, is_yaml(path, &text))
+}
+
+/// What stands in a file; no more of it than shows that it is too long.
+pub(super) fn text(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
         .map_err(|error| format!("the file cannot be read: {error}"))?;
+    Ok(text)
+}
+
+/// A tree as a file's text.
+pub(super) fn text_of(tree: &Value, yaml: bool) -> Result<String, CallError> {
+    // JSON is YAML, too, where the other form doesn't come back as it was.
+    let as_yaml = if yaml { serde_saphyr::to_string(tree).ok() } else { None };
+    let text = match as_yaml.filter(|text| parse(text, true).as_ref() == Ok(tree)) {
+        Some(text) => text,
+        None => format!("{tree:#}\n"),
+    };
     if text.len() as u64 > MAX_FILE {
-        return Err(format!("the file is longer than {MAX_FILE} bytes; that is no configuration"));
+        return Err(CallError::invalid(format!("the configuration would have more than {MAX_FILE} bytes")));
     }
-    parse(&text, is_yaml(path, &text))
+    Ok(text)
 }
 
 /// By the file's name; where that doesn't tell, JSON5 begins with its object, or with a comment before it.
@@ -39,6 +58,9 @@ pub(super) fn is_yaml(path: &Path, text: &str) -> bool {
 }
 
 pub(super) fn parse(text: &str, yaml: bool) -> Result<Value, String> {
+    if text.len() as u64 > MAX_FILE {
+        return Err(format!("the text is longer than {MAX_FILE} bytes; that is no configuration"));
+    }
     if too_deep(text) {
         return Err(format!("brackets are nested deeper than {MAX_DEPTH} levels"));
     }

@@ -91,7 +91,7 @@ pub(super) async fn serve(
     let ending = match admitted {
         Ok(admitted) => {
             slot.admitted();
-            receiver.set_cap(context.config.limits.max_payload);
+            receiver.set_cap(context.config().limits.max_payload);
             let ending = talk(&mut receiver, &mut sender, admitted, &context).await;
             // Should the core actor be gone, so is what it knew.
             let _ = context.core.send(Disconnected(connection)).await;
@@ -115,18 +115,18 @@ async fn shake_hands(
     slot: &ConnectionSlot,
     context: &GatewayContext,
 ) -> Result<Admitted, Ending> {
-    let deadline = Instant::now() + context.config.limits.handshake;
+    let deadline = Instant::now() + context.config().limits.handshake;
     // Real gateways hang up without a reason on who never says anything.
     let too_late = |_| Ending::close(1000, "");
     let handshake = Handshake::new(connection, peer, SystemChance.uuid());
-    let challenge = raw(&handshake.challenge(&context.config, Now::read()));
+    let challenge = raw(&handshake.challenge(&context.config(), Now::read()));
     sender.text(&Wording::of_unknown().challenge(&challenge));
     context.metrics.messages_sent.inc();
     timeout_at(deadline, sender.flush()).await.map_err(too_late)?.map_err(|_| Ending::Lost)?;
     let first = timeout_at(deadline, first_message(receiver, sender)).await.map_err(too_late)??;
     context.metrics.messages_received.inc();
     let judged = slot.judged();
-    let attempt = match handshake.first_frame(&first, &context.config, Now::read()) {
+    let attempt = match handshake.first_frame(&first, &context.config(), Now::read()) {
         FirstStep::Ask(attempt) => attempt,
         FirstStep::Close { code, reason } => return Err(Ending::close(code, reason)),
         FirstStep::Refuse(refusal) => {
@@ -134,7 +134,7 @@ async fn shake_hands(
             return Err(refuse(sender, refusal, deadline, context).await);
         }
     };
-    let (outbound, outgoing) = Outbound::new(context.config.limits.max_buffered, &context.unread);
+    let (outbound, outgoing) = Outbound::new(context.config().limits.max_buffered, &context.unread);
     let dialect = attempt.dialect();
     let (answer, answered) = oneshot::channel();
     context.core.send(Admit { attempt, outbound, answer }).await.map_err(|_| Ending::stopping())?;
@@ -193,7 +193,7 @@ async fn talk(receiver: &mut Receiver, sender: &mut Sender, admitted: Admitted, 
         (code, reason) = cut => Ending::close(code, reason),
         ending = speak(sender, outgoing, noted, wording, context) => ending,
         ending = listen(receiver, &caller, &notes, &heard, context) => ending,
-        ending = watch(&caller, &notes, &heard, context.config.limits.ping) => ending,
+        ending = watch(&caller, &notes, &heard, context.config().limits.ping) => ending,
     }
 }
 

@@ -22,7 +22,7 @@ impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let (sender, news) = channel();
-        let files = Files::start(folder.path().to_owned(), move |one| drop(sender.send(one))).expect("thread");
+        let files = Files::start(folder.path().to_owned(), None, move |one| drop(sender.send(one))).expect("thread");
         Self { folder, files: Some(files), news }
     }
 

@@ -16,7 +16,7 @@ use actix_web::{Error, HttpMessage as _, HttpResponse};
 use gatewarden_listener::AnswerBody;
 
 use super::{no_peer, peer_of, refusal};
-use crate::auth::{HOST_NOT_ALLOWED, origin_is_allowed};
+use crate::auth::{HOST_NOT_ALLOWED, HostGuard, origin_is_allowed};
 use crate::context::GatewayContext;
 
 /// How long a request may take in all, the arrival of its body included: nobody holds a connection by sending slowly.
@@ -53,11 +53,12 @@ fn refused(request: &ServiceRequest) -> Option<HttpResponse> {
         return Some(refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server isn't set up"));
     };
     context.metrics.http_requests.inc();
-    if !context.hosts.allows(request.request().head()) {
+    let config = context.config();
+    if !(HostGuard { bound: context.bound, config: &config }).allows(request.request().head()) {
         return Some(refusal(StatusCode::FORBIDDEN, "host_not_allowed", HOST_NOT_ALLOWED));
     }
     let Some(peer) = peer_of(request.request(), context) else { return Some(no_peer()) };
-    if !origin_is_allowed(&peer, &context.config) {
+    if !origin_is_allowed(&peer, &config) {
         let said = "origin not allowed: add it to gateway.controlUi.allowedOrigins";
         return Some(refusal(StatusCode::FORBIDDEN, "origin_not_allowed", said));
     }

@@ -2,12 +2,13 @@
 //! of programs on this machine alone; there are none by default.
 
 use actix_web::http::StatusCode;
-use actix_web::web::{self, Bytes, Data, PayloadConfig, ServiceConfig};
+use actix_web::web::{self, Bytes, PayloadConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::{
-    SharedContext, bearer, call_error, json_answer, no_peer, peer_of, refusal, stopping, unauthorized, wrong_method,
+    SharedContext, bearer, call_error, json_answer, no_peer, not_found, peer_of, refusal, stopping, unauthorized,
+    wrong_method,
 };
 use crate::auth::webhook_secret;
 use crate::config::Webhook;
@@ -19,25 +20,28 @@ const MAX_DELIVERY: usize = 128;
 /// Headers in which senders name a delivery: sent again, it starts no second run.
 const DELIVERY_HEADERS: [&str; 3] = ["idempotency-key", "x-github-delivery", "x-delivery-id"];
 
-pub(super) fn routes(service: &mut ServiceConfig, webhooks: &[Webhook]) {
-    for webhook in webhooks {
-        let webhook = Data::new(webhook.clone());
-        service.service(
-            web::resource(webhook.path.clone())
-                .app_data(PayloadConfig::default().limit(MAX_BODY))
-                .app_data(webhook)
-                .route(web::post().to(triggered))
-                .default_service(web::to(|| async { wrong_method("POST") })),
-        );
-    }
+/// All of them together: which there are may change while the gateway runs.
+pub(super) fn routes(service: &mut ServiceConfig) {
+    service.service(
+        web::resource("/webhook/{path:.*}")
+            .app_data(PayloadConfig::default().limit(MAX_BODY))
+            .route(web::post().to(triggered))
+            .default_service(web::to(|request: HttpRequest, context: SharedContext| async move {
+                if webhook_of(&request, &context).is_some() { wrong_method("POST") } else { not_found().await }
+            })),
+    );
+}
+
+fn webhook_of(request: &HttpRequest, context: &SharedContext) -> Option<Webhook> {
+    context.config().webhooks.iter().find(|webhook| webhook.path == request.path()).cloned()
 }
 
 async fn triggered(
     request: HttpRequest,
     context: SharedContext,
-    webhook: Data<Webhook>,
     body: Result<Bytes, actix_web::Error>,
 ) -> HttpResponse {
+    let Some(webhook) = webhook_of(&request, &context) else { return not_found().await };
     let Ok(body) = body else {
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &format!("at most {MAX_BODY} bytes are read"));
     };

@@ -1,66 +1,317 @@
-//! `config.get`: the configuration as it counts, without its secrets.
+//! `config.*`: the configuration as it stands in its file and as it counts, without its secrets; and changes of it.
 //!
-//! What is shown is made from the checked configuration, never from the file's text: nothing can slip through because it was
-//! spelled in a way that a search for secrets doesn't know.
+//! A change is made in the file, on the thread of files ([`crate::config::ConfigFile`]), and told the machine as news: it takes over
+//! what can count at once ([`plan`]) and says what waits for a restart.
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::Method;
 use crate::agents::Agent;
-use crate::call::{Call, Outcome};
+use crate::call::{Answer, Call, CallError, Outcome};
 use crate::caller::Scope;
-use crate::config::{Auth, GatewayConfig};
+use crate::config::{
+    Auth, Edit, EditMethod, Edited, GatewayConfig, REDACTED, Read, Snapshot, arguments_shown, merged, plan, schema,
+    variable_shown,
+};
+use crate::effect::{ConfigAsker, ConfigWish, Effect, LogLevel};
 use crate::machine::GatewayMachine;
 use crate::params::Params;
 use crate::payload::{joined, joined_if, without_nulls};
 use crate::turn::Turn;
 
-pub(super) const METHODS: &[Method] = &[Method { name: "config.get", scope: Scope::Read, run: config_get }];
-/// What stands in the place of a secret, as real gateways have it.
-pub(super) const REDACTED: &str = "__OPENCLAW_REDACTED__";
+pub(super) const METHODS: &[Method] = &[
+    Method { name: "config.get", scope: Scope::Read, run: get },
+    Method { name: "config.schema", scope: Scope::Read, run: config_schema },
+    Method { name: "config.set", scope: Scope::Admin, run: set },
+    Method { name: "config.patch", scope: Scope::Admin, run: patch },
+    Method { name: "config.apply", scope: Scope::Admin, run: apply },
+];
+/// Most lists that one patch may replace (as in real releases).
+const REPLACED: usize = 256;
 
-fn config_get(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
+fn get(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
-    let shown = shown(machine, call.caller.protocol);
+    if machine.configuration.has_file {
+        turn.push(Effect::ReadConfig(ConfigWish::Show(asker(call, None))));
+        return Ok(Answer::Later);
+    }
+    // Its configuration was given as a value: what counts is all that there is.
+    let shown = shown(machine, call.caller.protocol < 4);
     let raw = serde_json::to_string_pretty(&shown).unwrap_or_default();
-    let hash: String = Sha256::digest(raw.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    let config = &machine.config;
-    let path = config.file.as_ref().filter(|_| call.caller.holds(Scope::Admin));
+    let hash = Sha256::digest(raw.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let source = Source { exists: false, valid: true, raw: raw.into(), parsed: shown.clone(), hash };
+    Ok(document(source, &shown, call.caller.protocol).into())
+}
+
+fn config_schema(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &[])?;
+    let (schema, secrets) = schema();
+    let hints: Map<String, Value> = secrets.into_iter().map(|path| (path, json!({"sensitive": true}))).collect();
+    Ok(json!({
+        "schema": schema,
+        "uiHints": hints,
+        "version": crate::COMPATIBLE_VERSION,
+        "generatedAt": gatewarden_protocol::wall_time::of_millis(turn.now.wall_ms),
+    })
+    .into())
+}
+
+fn set(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    edit(call, EditMethod::Set, &["raw", "baseHash"], turn)
+}
+
+/// What a change is said to (`sessionKey`, `deliveryContext`) and when it should restart the gateway (`restartDelayMs`) is taken
+/// and passed over: this gateway never restarts by itself.
+const CHANGE: &[&str] = &["raw", "baseHash", "sessionKey", "deliveryContext", "note", "restartDelayMs", "replacePaths"];
+
+fn patch(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    edit(call, EditMethod::Patch, CHANGE, turn)
+}
+
+fn apply(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    edit(call, EditMethod::Apply, CHANGE.get(..6).unwrap_or_default(), turn)
+}
+
+fn edit(call: &Call, method: EditMethod, known: &[&str], turn: &mut Turn<'_>) -> Outcome {
+    let params = Params::read(call, known)?;
+    let edit = Edit {
+        method,
+        raw: params.required("raw")?.to_owned(),
+        base_hash: params.name("baseHash")?.map(|hash| hash.trim().to_owned()),
+        replace: params.texts("replacePaths", REPLACED)?.unwrap_or_default().into_iter().map(str::to_owned).collect(),
+    };
+    let note = params.text("note")?.map(str::to_owned);
+    turn.push(Effect::ReadConfig(ConfigWish::Edit(asker(call, note), edit)));
+    Ok(Answer::Later)
+}
+
+fn asker(call: &Call, note: Option<String>) -> ConfigAsker {
+    ConfigAsker {
+        to: call.reply_to(),
+        protocol: call.caller.protocol,
+        sees_paths: call.caller.holds(Scope::Admin),
+        client: call.caller.client_id.clone(),
+        note,
+    }
+}
+
+impl GatewayMachine {
+    /// The operator has changed the configuration's file, and wants it to count.
+    pub(crate) fn reload_configuration(&mut self, turn: &mut Turn<'_>) {
+        turn.push(Effect::ReadConfig(ConfigWish::Reload));
+    }
+
+    /// The configuration's file was read, and changed where that was wanted.
+    pub(crate) fn configuration_news(
+        &mut self,
+        wish: ConfigWish,
+        outcome: Result<Box<Edited>, CallError>,
+        turn: &mut Turn<'_>,
+    ) {
+        match (wish, outcome) {
+            (ConfigWish::Show(asker), Ok(edited)) => {
+                let payload = self.configuration_shown(&edited.snapshot, &asker);
+                turn.respond(&asker.to, Ok(payload));
+            }
+            (ConfigWish::Show(asker) | ConfigWish::Edit(asker, _), Err(error)) => turn.respond(&asker.to, Err(error)),
+            (ConfigWish::Reload, Err(error)) => self.configuration_is_bad(&error, turn),
+            (ConfigWish::Reload, Ok(edited)) => match self.take_over(&edited, "SIGHUP", turn) {
+                Ok(_) => {}
+                Err(error) => self.configuration_is_bad(&error, turn),
+            },
+            (ConfigWish::Edit(asker, edit), Ok(edited)) => {
+                let outcome = self.edited(&edited, &asker, edit.method, turn);
+                turn.respond(&asker.to, outcome);
+            }
+        }
+    }
+
+    fn configuration_is_bad(&mut self, error: &CallError, turn: &mut Turn<'_>) {
+        let said = format!("{}; the gateway goes on with the configuration that it has", error.message);
+        self.configuration.fault = Some(error.message.clone());
+        turn.log(LogLevel::Error, "config", None, said);
+    }
+
+    /// From now on the file counts, as far as it can at once.
+    fn take_over(&mut self, edited: &Edited, by: &str, turn: &mut Turn<'_>) -> Result<Changes, CallError> {
+        let Read { config, warnings } = edited.snapshot.read.clone()?;
+        let plan = plan(&self.config, config);
+        let list = |keys: &[&str]| if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
+        let (applied, waiting) = (list(&plan.applied), list(&plan.waiting));
+        let said = format!("configuration read anew ({by}); counts at once: {applied}; waits for a restart: {waiting}");
+        turn.log(LogLevel::Info, "config", None, said);
+        warnings.iter().for_each(|warning| turn.log(LogLevel::Warn, "config", None, warning.as_str()));
+        self.configuration.fault = None;
+        self.configuration.waiting.clone_from(&plan.waiting);
+        if !plan.applied.is_empty() || !edited.changed_paths.is_empty() {
+            turn.audit("config.changed", json!({"by": by, "applied": plan.applied, "waiting": plan.waiting}));
+            let file = edited.snapshot.path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let payload = json!({"path": file, "hash": edited.snapshot.hash, "ts": turn.now.wall_ms});
+            turn.tell(self.subscribers.holding(Scope::Read), "config.changed", payload);
+        }
+        self.configure(plan.config, turn);
+        Ok(Changes { applied: plan.applied, waiting: plan.waiting, warnings })
+    }
+
+    fn edited(
+        &mut self,
+        edited: &Edited,
+        asker: &ConfigAsker,
+        method: EditMethod,
+        turn: &mut Turn<'_>,
+    ) -> Result<Value, CallError> {
+        let (name, kind) = match method {
+            EditMethod::Set => ("config.set", None),
+            EditMethod::Patch => ("config.patch", Some("config-patch")),
+            EditMethod::Apply => ("config.apply", Some("config-apply")),
+        };
+        let changes = self.take_over(edited, &format!("{name} of {}", asker.client), turn)?;
+        let Edited { snapshot, changed_paths, kept } = edited;
+        let path = snapshot.path.display().to_string();
+        let payload = json!({
+            "ok": true,
+            "path": path,
+            "hash": snapshot.hash,
+            "config": self.effective(snapshot, asker.protocol),
+            "changedPaths": changed_paths,
+            // Ours: what it means.
+            "applied": changes.applied,
+            "restartRequired": changes.waiting,
+            "warnings": changes.warnings,
+            "kept": kept.as_ref().map(|kept| kept.display().to_string()),
+        });
+        let payload = joined_if(payload, changed_paths.is_empty(), || json!({"noop": true}));
+        Ok(match kind {
+            None => payload,
+            Some(kind) => joined(
+                payload,
+                json!({"sentinel": {"persisted": false, "payload": {
+                    "kind": kind,
+                    "status": "ok",
+                    "ts": turn.now.wall_ms,
+                    "message": asker.note,
+                    "doctorHint": "gatewarden gateway doctor",
+                    "stats": {"mode": name, "root": path, "requiresRestart": !changes.waiting.is_empty()},
+                }}}),
+            ),
+        })
+    }
+
+    fn configuration_shown(&self, snapshot: &Snapshot, asker: &ConfigAsker) -> Value {
+        let (effective, issues, warnings, unapplied) = match &snapshot.read {
+            Ok(Read { config, warnings }) => {
+                let plan = plan(&self.config, config.clone());
+                let unapplied = json!({"reload": plan.applied, "restart": plan.waiting});
+                (self.effective(snapshot, asker.protocol), json!([]), warnings.clone(), unapplied)
+            }
+            Err(error) => {
+                let issues = error
+                    .details
+                    .get("issues")
+                    .cloned()
+                    .unwrap_or_else(|| json!([{"path": "", "message": error.message}]));
+                (json!({}), issues, Vec::new(), Value::Null)
+            }
+        };
+        let valid = snapshot.read.is_ok();
+        let source = Source {
+            exists: snapshot.exists,
+            valid,
+            raw: if valid {
+                serde_json::to_string_pretty(&snapshot.shown).unwrap_or_default().into()
+            } else {
+                Value::Null
+            },
+            parsed: snapshot.shown.clone(),
+            hash: snapshot.hash.clone(),
+        };
+        let warnings: Vec<Value> = warnings.into_iter().map(|said| json!({"path": "", "message": said})).collect();
+        let counts = unapplied == json!({"reload": [], "restart": []});
+        let mut document = document(source, &effective, asker.protocol);
+        let path = asker.sees_paths.then(|| snapshot.path.display().to_string());
+        document =
+            joined(document, json!({"path": path, "issues": issues, "warnings": warnings, "unapplied": unapplied}));
+        let applied_hash = || json!({"appliedConfigHash": counts.then_some(&snapshot.hash)});
+        joined_if(document, asker.protocol >= 4, applied_hash)
+    }
+
+    /// What stands in the file over the defaults, as `openclaw.json` would have it: it can be sent back.
+    fn effective(&self, snapshot: &Snapshot, protocol: u32) -> Value {
+        let has = |pointer: &str| snapshot.shown.pointer(pointer).is_some_and(|agents| !agents.is_null());
+        let listed = has("/agents/list") || (protocol < 4 && !has("/agents/entries"));
+        let mut base = shown(self, listed);
+        // A token of the state directory, or of the environment, isn't the file's.
+        for secret in ["token", "password"] {
+            if let Some(auth) = base.pointer_mut("/gateway/auth").and_then(Value::as_object_mut) {
+                auth.remove(secret);
+            }
+        }
+        merged(&base, &snapshot.shown, &Default::default())
+    }
+}
+
+/// What a new configuration meant.
+struct Changes {
+    applied: Vec<&'static str>,
+    waiting: Vec<&'static str>,
+    warnings: Vec<String>,
+}
+
+/// The file, as far as it is shown.
+struct Source {
+    exists: bool,
+    valid: bool,
+    raw: Value,
+    parsed: Value,
+    hash: String,
+}
+
+fn document(source: Source, effective: &Value, protocol: u32) -> Value {
+    let Source { exists, valid, raw, parsed, hash } = source;
     let payload = json!({
-        "path": path.map(|file| file.display().to_string()),
-        "exists": config.file.is_some(),
+        "path": null,
+        "exists": exists,
         "raw": raw,
-        "parsed": shown,
-        "resolved": shown,
-        "valid": true,
-        "config": shown,
+        "parsed": parsed,
+        "resolved": effective,
+        "valid": valid,
+        "config": effective,
         "hash": hash,
         "issues": [],
         "warnings": [],
         "legacyIssues": [],
     });
-    let more = || json!({"sourceConfig": shown, "runtimeConfig": shown, "configRevisionHash": hash, "appliedConfigHash": hash});
-    Ok(joined_if(payload, call.caller.protocol >= 4, more).into())
+    let more = || json!({"sourceConfig": parsed, "runtimeConfig": effective, "configRevisionHash": hash, "appliedConfigHash": hash});
+    joined_if(payload, protocol >= 4, more)
 }
 
-/// The configuration in the form of `openclaw.json`; agents as the protocol has them.
-fn shown(machine: &GatewayMachine, protocol: u32) -> Value {
+/// The configuration that counts, in the form of `openclaw.json`.
+fn shown(machine: &GatewayMachine, listed: bool) -> Value {
     let config = &machine.config;
-    json!({
-        "gateway": gateway(config),
-        "agents": agents(machine, protocol),
-        "hooks": {"webhooks": config.webhooks.iter().map(|hook| json!({
+    let hooks = config.webhooks.iter().map(|hook| {
+        without_nulls(json!({
             "id": hook.id,
             "path": hook.path,
             "agentId": hook.agent_id,
             "message": hook.message,
             "secret": hook.secret.as_ref().map(|_| REDACTED),
-        })).collect::<Vec<_>>()},
+        }))
+    });
+    json!({
+        "gateway": gateway(config),
+        "agents": agents(machine, listed),
+        "hooks": {"webhooks": hooks.collect::<Vec<_>>()},
         "audit": {"enabled": config.audit.enabled, "events": config.audit.events},
-        "logging": {"level": config.log.level.as_str(), "maxBytes": config.log.max_bytes},
-        "metrics": config.metrics.map(|metrics| json!({"port": metrics.port, "address": metrics.address})),
-        "commands": commands(config),
+        "logging": {"level": config.log.level.as_str()},
+        "gatewarden": {
+            "logMaxBytes": config.log.max_bytes,
+            "metrics": config.metrics.map_or_else(
+                || json!({"enabled": false}),
+                |metrics| json!({"enabled": true, "port": metrics.port, "address": metrics.address}),
+            ),
+            "commands": commands(config),
+        },
     })
 }
 
@@ -97,11 +348,11 @@ fn gateway(config: &GatewayConfig) -> Value {
     })
 }
 
-fn agents(machine: &GatewayMachine, protocol: u32) -> Value {
+fn agents(machine: &GatewayMachine, listed: bool) -> Value {
     let default = machine.agents.default_id();
     let row = |agent: &Agent| {
         without_nulls(json!({
-            "id": (protocol < 4).then_some(&agent.id),
+            "id": listed.then_some(&agent.id),
             "name": agent.name,
             "workspace": agent.workspace.display().to_string(),
             "model": agent.model,
@@ -111,7 +362,7 @@ fn agents(machine: &GatewayMachine, protocol: u32) -> Value {
         }))
     };
     let agents = machine.agents.list();
-    if protocol >= 4 {
+    if !listed {
         let entries: Map<String, Value> = agents.iter().map(|agent| (agent.id.clone(), row(agent))).collect();
         return json!({"defaults": {}, "entries": entries});
     }
@@ -125,109 +376,18 @@ fn commands(config: &GatewayConfig) -> Value {
         .commands
         .iter()
         .map(|(name, template)| {
-            let env: Map<String, Value> = template
-                .env
-                .iter()
-                .map(|(name, value)| {
-                    (name.clone(), if harmless(name, value) { value.clone() } else { REDACTED.to_owned() }.into())
-                })
-                .collect();
-            let row = json!({
+            let env: Map<String, Value> =
+                template.env.iter().map(|(name, value)| (name.clone(), variable_shown(name, value).into())).collect();
+            let row = without_nulls(json!({
                 "program": template.program.display().to_string(),
                 "args": arguments_shown(&template.args),
                 "env": env,
                 "allowedEnv": template.allowed_env,
                 "jsonLines": template.json_lines,
-                "timeoutMs": template.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-            });
+                "timeout": template.timeout.map(|timeout| timeout.as_secs_f64()),
+            }));
             (name.clone(), row)
         })
         .collect();
     Value::Object(shown)
-}
-
-/// Parts of names whose values nobody else should see.
-const SECRET_WORDS: &[&str] =
-    &["key", "token", "secret", "pass", "pwd", "auth", "credential", "cookie", "private", "session", "url", "dsn"];
-
-/// Whether a variable may be shown: its name doesn't sound secret, and its value doesn't look like a key (long, without
-/// spaces or slashes).
-fn harmless(name: &str, value: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    !SECRET_WORDS.iter().any(|word| name.contains(word)) && !looks_like_a_key(value) && !names_a_password(value)
-}
-
-/// Arguments, without what an option before them says to be secret (`--password hunter2`).
-fn arguments_shown(arguments: &[String]) -> Vec<String> {
-    let mut announced = false;
-    arguments
-        .iter()
-        .map(|argument| {
-            let shown = if announced { REDACTED.to_owned() } else { argument_shown(argument) };
-            announced = argument.starts_with('-') && !argument.contains('=') && !harmless(argument, "");
-            shown
-        })
-        .collect()
-}
-
-fn names_a_password(value: &str) -> bool {
-    value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
-}
-
-fn argument_shown(argument: &str) -> String {
-    let lower = argument.to_ascii_lowercase();
-    match argument.split_once('=') {
-        Some((name, value)) if !harmless(name, value) => format!("{name}={REDACTED}"),
-        _ if looks_like_a_key(argument)
-            || names_a_password(argument)
-            || (SECRET_WORDS.iter().any(|word| lower.contains(word)) && lower.contains(':')) =>
-        {
-            REDACTED.to_owned()
-        }
-        _ => argument.to_owned(),
-    }
-}
-
-fn looks_like_a_key(value: &str) -> bool {
-    let known = ["sk-", "ghp_", "gho_", "xox", "AKIA", "eyJ", "Bearer "].iter().any(|start| value.starts_with(start));
-    let dense = value.len() >= 20
-        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+_=-".contains(&byte))
-        && value.bytes().any(|byte| byte.is_ascii_digit())
-        && value.bytes().any(|byte| byte.is_ascii_alphabetic());
-    known || dense
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_that_sound_or_look_secret_are_not_shown() {
-        for (name, value) in [
-            ("OPENAI_API_KEY", "x"),
-            ("GITHUB_TOKEN", "y"),
-            ("DB_PASSWORD", "z"),
-            ("DATABASE_URL", "postgres://u:p@h/db"),
-            ("WHATEVER", "sk-abc"),
-            ("WHATEVER", "a8f5f167f44f4964e6c998dee827110c"),
-        ] {
-            assert!(!harmless(name, value), "{name}={value}");
-        }
-        for (name, value) in [("LANG", "C.UTF-8"), ("HOME", "/home/agent"), ("MODE", "fast")] {
-            assert!(harmless(name, value), "{name}={value}");
-        }
-    }
-
-    #[test]
-    fn arguments_that_carry_a_secret_are_not_shown() {
-        assert_eq!(argument_shown("--api-key=abc"), format!("--api-key={REDACTED}"));
-        assert_eq!(argument_shown("a8f5f167f44f4964e6c998dee827110c"), REDACTED);
-        assert_eq!(argument_shown("Authorization: Bearer x"), REDACTED);
-        assert_eq!(argument_shown("postgres://user:hunter2@host/db"), REDACTED);
-        let spoken = ["--user", "me", "--password", "hunter2", "--verbose", "-token", "x", "y"].map(str::to_owned);
-        let shown = arguments_shown(&spoken);
-        assert_eq!(shown, ["--user", "me", "--password", REDACTED, "--verbose", "-token", REDACTED, "y"]);
-        assert_eq!(argument_shown("--print"), "--print");
-        assert_eq!(argument_shown("agent.py"), "agent.py");
-    }
 }

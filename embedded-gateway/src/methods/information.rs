@@ -147,6 +147,7 @@ fn status(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
         "failedFileChanges": machine.files.failures(),
         "runs": {"processes": machine.runs.processes(), "queued": machine.runs.queued()},
         "orphans": machine.orphans.iter().map(Orphan::to_value).collect::<Vec<_>>(),
+        "configuration": {"fault": machine.configuration.fault, "waitsForRestart": machine.configuration.waiting},
     });
     put_event_loop(&mut payload, reasons);
     if let (Some(bytes), Some(fields)) = (machine.resident_bytes, payload.as_object_mut()) {

@@ -36,7 +36,7 @@ pub(super) async fn gateway(
     encryption: Option<TlsAcceptor>,
     context: Rc<GatewayContext>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let deadline = context.config.limits.handshake;
+    let deadline = context.config().limits.handshake;
     let to_upgrade = Rc::clone(&context);
     let service = HttpService::build()
         .keep_alive(KEEP_ALIVE)
@@ -55,14 +55,14 @@ pub(super) async fn gateway(
             AppConfig::default()
         }));
     let service = service.new_service(()).await.map_err(|()| not_built())?;
-    let most = context.config.limits.connections.saturating_add(HTTP_CONNECTIONS);
+    let most = context.config().limits.connections.saturating_add(HTTP_CONNECTIONS);
     Ok(actix_rt::spawn(serve(listener, encryption, most, service, context)))
 }
 
 pub(super) async fn metrics(listener: TcpListener, context: Rc<GatewayContext>) -> Result<JoinHandle<()>, StartError> {
     let service = HttpService::build()
         .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(context.config.limits.handshake)
+        .client_request_timeout(context.config().limits.handshake)
         .client_disconnect_timeout(Duration::from_secs(1))
         .h1_write_buffer_size(WRITE_BUFFER)
         .on_connect_ext(introduce)
@@ -98,7 +98,7 @@ async fn serve<S>(
     let places = Connections::new(Limits::shared_out(most, UNREAD_BYTES), |_| false);
     actix_rt::spawn(places.look_after());
     let mut accepts = true;
-    let handshake = context.config.limits.handshake;
+    let handshake = context.config().limits.handshake;
     loop {
         let accepted = tokio::select! {
             biased;

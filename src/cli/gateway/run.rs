@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use gatewarden_embedded_gateway::clock::Now;
-use gatewarden_embedded_gateway::config::{GatewayConfig, Inputs};
+use gatewarden_embedded_gateway::config::{ConfigFile, GatewayConfig, Inputs};
 use gatewarden_embedded_gateway::effect::{AuditEntry, LogLevel, LogLine};
 use gatewarden_embedded_gateway::lock_file::{Holder, LockError, LockFile};
 use gatewarden_embedded_gateway::log_sinks::LogSinks;
@@ -60,6 +60,7 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
     app::raise_file_limit();
     say_first(&inputs, &lock, &warnings);
     let state_dir = config.state_dir.clone();
+    let config = (config, ConfigFile::new(inputs));
     let code = actix_rt::System::new().block_on(until_stopped(args, config, outlets.clone(), &mut holder, &mut lock));
     // A stop that was cut short must not leave children behind.
     let killed = processes::end_everything(&state_dir);
@@ -84,7 +85,7 @@ fn say_first(inputs: &Inputs, lock: &LockFile, warnings: &[String]) {
 
 async fn until_stopped(
     args: &RunArgs,
-    config: GatewayConfig,
+    (config, config_file): (GatewayConfig, ConfigFile),
     outlets: LogSinks,
     holder: &mut Holder,
     lock: &mut LockFile,
@@ -94,7 +95,7 @@ async fn until_stopped(
     if let Err(error) = adopt_descendants() {
         tracing::warn!(%error, "processes that leave their parents won't become children of the gateway");
     }
-    let running = match server::start_with(config, outlets.clone()).await {
+    let running = match server::start_with(config, Some(config_file), outlets.clone()).await {
         Ok(running) => running,
         Err(error) => {
             let code = if matches!(error, StartError::Tls(_)) { EXIT_CONFIG } else { EXIT_FAILURE };
@@ -120,7 +121,7 @@ async fn until_stopped(
     notifier.ready();
 
     let reason = tokio::select! {
-        signal = stop_signal(&mut signals) => signal,
+        signal = stop_signal(&mut signals, &running) => signal,
         () = supervisor_gone(args.supervised) => "the end of its supervisor",
     };
     tracing::info!(reason, "the gateway stops");
@@ -142,14 +143,12 @@ fn audit(outlets: &LogSinks, event: &'static str, fields: Value) {
     outlets.audit(&AuditEntry { event, fields }, Now::read().wall_ms);
 }
 
-/// SIGTERM or SIGINT. A hang-up is passed over: the configuration is read at start only.
-async fn stop_signal(signals: &mut Signals) -> &'static str {
+/// SIGTERM or SIGINT. At a SIGHUP the configuration is read anew.
+async fn stop_signal(signals: &mut Signals, running: &server::Running) -> &'static str {
     loop {
         match signals.next().await {
             Request::Stop(signal) => return signal,
-            Request::Reload => {
-                tracing::warn!("the configuration is read at start only: restart the gateway to change it")
-            }
+            Request::Reload => running.reload().await,
         }
     }
 }

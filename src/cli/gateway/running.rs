@@ -61,6 +61,8 @@ pub(super) struct Overview {
     /// How many sessions it has, and in how many of them an agent is at work, where it lets this command see them.
     pub(super) sessions: Option<u64>,
     pub(super) active_sessions: Option<u64>,
+    /// What its configuration's file says and doesn't count; sentences.
+    pub(super) configuration: Vec<String>,
 }
 
 /// How it is reached.
@@ -108,7 +110,13 @@ impl Running {
         let sessions = sessions.and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok());
         let count = |name: &str| sessions.as_ref()?.get(name)?.as_u64();
         let (sessions, active_sessions) = (count("total"), count("active"));
-        Ok(Overview { version: health.document.version, sessions, active_sessions })
+        let configuration = match gateway.ask(HttpOperation::Config, LIMIT).await {
+            HttpAnswer::Reply(Ok(reply)) => {
+                serde_json::from_slice(&reply.body).map_or_else(|_| Vec::new(), |shown| unapplied(&shown))
+            }
+            _ => Vec::new(),
+        };
+        Ok(Overview { version: health.document.version, sessions, active_sessions, configuration })
     }
 
     async fn ask(&self, method: &str, params: &Value) -> Result<Value, String> {
@@ -165,5 +173,46 @@ impl Running {
                 return Ok(response.outcome);
             }
         }
+    }
+}
+
+/// What an answer of `config.get` says of settings that don't count.
+fn unapplied(shown: &Value) -> Vec<String> {
+    let list = |pointer: &str| -> Vec<&str> {
+        shown.pointer(pointer).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    };
+    let mut said = Vec::new();
+    if shown.get("valid") == Some(&Value::Bool(false)) {
+        said.push("the file can't be used, and the gateway goes on with what it has: gatewarden gateway config validate says why".to_owned());
+    }
+    for (keys, cure) in [(list("/unapplied/restart"), "a restart"), (list("/unapplied/reload"), "SIGHUP, or a restart")]
+    {
+        if !keys.is_empty() {
+            said.push(format!("changed, and waits for {cure}: {}", keys.join(", ")));
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_count_is_said_with_what_helps() {
+        let shown =
+            json!({"valid": true, "unapplied": {"restart": ["gateway.port", "gateway.tls"], "reload": ["agents"]}});
+        assert_eq!(
+            unapplied(&shown),
+            [
+                "changed, and waits for a restart: gateway.port, gateway.tls",
+                "changed, and waits for SIGHUP, or a restart: agents"
+            ]
+        );
+        assert_eq!(
+            unapplied(&json!({"valid": true, "unapplied": {"restart": [], "reload": []}})),
+            Vec::<String>::new()
+        );
+        assert!(unapplied(&json!({"valid": false}))[0].contains("config validate"));
     }
 }

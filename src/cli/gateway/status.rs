@@ -68,6 +68,8 @@ struct ProcessPage {
     channels: u32,
     sessions: Option<u64>,
     active_sessions: Option<u64>,
+    /// What its configuration's file says and doesn't count.
+    configuration: Vec<String>,
     trouble: Option<String>,
 }
 
@@ -76,10 +78,11 @@ impl Page {
         let shown = |path: &Path| path.display().to_string();
         let token = draft.and_then(Draft::token_file);
         let settings = draft.map(Draft::settings);
+        let of_start = running.as_ref().and_then(|(holder, _)| holder.config.as_deref());
         Self {
             running: running.is_some(),
             state_dir: shown(state_dir),
-            config_file: settings.and_then(|settings| settings.file.as_deref()).map(shown),
+            config_file: settings.map_or(of_start, |settings| settings.file.as_deref()).map(shown),
             log_file: settings.map(|settings| shown(&settings.log.file)),
             token_file: token.map(shown),
             token_made: token.map(Path::exists),
@@ -105,7 +108,9 @@ impl Page {
             put("Sessions", sessions.map(|(active, all)| format!("{active} active, {all} in all")));
             put("Trouble", process.trouble.clone());
         }
+        let unapplied: Vec<String> = self.process.iter().flat_map(|process| process.configuration.clone()).collect();
         put("Configuration", Some(self.config_file.clone().unwrap_or_else(|| "defaults (no file)".to_owned())));
+        unapplied.into_iter().for_each(|said| put("Configuration", Some(said)));
         put("State", Some(self.state_dir.clone()));
         put("Log", self.log_file.clone());
         let made = if self.token_made == Some(true) { "in" } else { "made at the first start, in" };
@@ -132,6 +137,7 @@ impl ProcessPage {
             channels: 0,
             sessions: overview.sessions,
             active_sessions: overview.active_sessions,
+            configuration: overview.configuration,
             trouble,
         }
     }

@@ -124,6 +124,8 @@ StartLimitBurst=5
 [Service]
 Type=exec
 ExecStart={command}
+# Its configuration's file is read anew.
+ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
 Restart=on-failure
 RestartSec=5
 # Wrong usage, bad configuration, or another gateway on the same state: restarting doesn't help.

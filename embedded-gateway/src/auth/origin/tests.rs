@@ -57,3 +57,29 @@ fn local_means_this_machine_under_a_name_of_its_own() {
     assert!(!page("http://localhost:5173").is_local());
     assert!(!remote(1).is_local());
 }
+
+#[test]
+fn a_trusted_proxys_real_ip_counts_where_it_is_wanted_and_nothing_else_is_said() {
+    let head = |headers: &[(&'static str, &'static str)]| {
+        let mut request = actix_http::test::TestRequest::default();
+        for header in headers {
+            request.append_header(*header);
+        }
+        request.finish()
+    };
+    let real = head(&[("x-real-ip", "203.0.113.5")]);
+    let both = head(&[("x-real-ip", "203.0.113.5"), ("x-forwarded-for", "203.0.113.6")]);
+    let (off, mut on) = (config(), config());
+    on.real_ip_fallback = true;
+    let (near, far) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([192, 168, 1, 1]));
+    for (request, remote, config, expected) in [
+        (&real, near, &off, near),
+        (&real, near, &on, IpAddr::from([203, 0, 113, 5])),
+        (&both, near, &on, IpAddr::from([203, 0, 113, 6])),
+        (&real, far, &on, far),
+    ] {
+        let peer = Peer::of_request(remote, request.head(), config);
+        assert_eq!(peer.remote, expected, "{request:?}");
+        assert!(!peer.is_local(), "whatever it says, it makes nobody local");
+    }
+}

@@ -60,7 +60,14 @@ impl Stage {
         }
         let config = Arc::new(config);
         let loaded = Loaded::nothing(&config);
-        let core = CoreActor::new(config, loaded, GatewayMetrics::new().unwrap(), Default::default()).start();
+        let core = CoreActor::new(
+            tokio::sync::watch::Sender::new(config),
+            None,
+            loaded,
+            GatewayMetrics::new().unwrap(),
+            Default::default(),
+        )
+        .start();
         Self { state, core, next: 100 }
     }
 
