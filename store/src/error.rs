@@ -205,6 +205,12 @@ pub enum StoreError {
         place.display()
     )]
     NoFile { place: PathBuf },
+    /// A living node has this node's name.
+    #[error(
+        "Another node named \"{name}\" works on this database ({url}). Give each node a name of its own: node.name in the \
+         configuration."
+    )]
+    NodeNameTaken { name: String, url: String },
     /// The thread that did it has died.
     #[error("It was broken off by a fault of ours, which is in the log. Please report it.")]
     BrokenOff,
@@ -264,6 +270,7 @@ impl StoreError {
             | Self::KeyMalformed { .. }
             | Self::KeyTooOpen { .. }
             | Self::NoKey { .. }
+            | Self::NodeNameTaken { .. }
             | Self::UnknownSealed { .. } => 78,
             Self::Server { trouble, .. } => trouble.exit_code(),
             Self::NoFile { .. } => 2,

@@ -9,6 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use url::Url;
 
+use super::cluster::Fence;
 use super::tls::{Protection, Tls};
 use super::trouble::Trouble;
 
@@ -17,6 +18,8 @@ use super::trouble::Trouble;
 pub struct ServerAddress {
     config: Box<Config>,
     pub(super) protection: Protection,
+    /// Under which right what is written is written.
+    pub(crate) fence: Option<Fence>,
 }
 
 impl PartialEq for ServerAddress {
@@ -115,7 +118,7 @@ impl ServerAddress {
             Some(_) => return Err("has an unknown sslmode; it must be verify-full, require or disable".to_owned()),
         };
         config.ssl_mode(if protection == Protection::Plain { SslMode::Disable } else { SslMode::Require });
-        Ok(Self { config: Box::new(config), protection })
+        Ok(Self { config: Box::new(config), protection, fence: None })
     }
 
     /// Connects and logs in. Without a limit of time.
