@@ -10,6 +10,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::error::{ErrorCode, Failure};
 
 /// Between two beats of the node that acts.
 pub const BEAT_MS: i64 = 1_000;
@@ -21,6 +24,17 @@ pub const TTL_MS: i64 = 6_000;
 pub const VALID_MS: i64 = 4_500;
 /// Whoever didn't see for longer than this observes from the start again.
 pub const GAP_MS: i64 = 3_000;
+
+/// Why a node whose lease ran out does nothing.
+pub const NO_LEASE: &str =
+    "The database server did not renew this node's right to act in time: it changes nothing, since another node may act by now";
+
+/// A change that this node may not make.
+pub fn not_acting(sentence: &str) -> Failure {
+    Failure::new(ErrorCode::NotActing, sentence)
+        .with_help("Send it again in a second; /ready of each node tells whether it acts.")
+        .with_retry_after(Duration::from_secs(1))
+}
 
 /// Whether this node may act, for whoever is about to. Clones share it.
 #[derive(Debug, Clone)]

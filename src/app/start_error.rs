@@ -31,6 +31,9 @@ pub(crate) enum StartError {
     AdminKey { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The part that stands by has died.
+    #[error("The node's part that waits for its turn has ended; the log may say why.")]
+    NodeEnded,
     /// The database opened and then failed.
     #[error("The database failed while the daemon started: {0}")]
     StoreFailed(#[from] Failure),
@@ -45,6 +48,7 @@ impl StartError {
             | Self::StateDir { .. }
             | Self::InUse { .. }
             | Self::AdminKey { .. }
+            | Self::NodeEnded
             | Self::StoreFailed(_) => 1,
         }
     }

@@ -67,6 +67,18 @@ impl StateDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    /// Tells this directory's lock from any other's, also from that of a copy: whoever had it before in this boot of the machine is
+    /// gone.
+    pub(crate) fn home(&self) -> String {
+        // A service that sees little of /proc is told by its unit.
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").or_else(|_| std::env::var("BOOT_ID"));
+        let boot = boot.map(|boot| boot.replace('-', "")).unwrap_or_default();
+        // Without its boot a machine can't be told from another one: then nobody is taken for gone.
+        let boot = if boot.trim().is_empty() { uuid::Uuid::new_v4().to_string() } else { boot };
+        let (device, inode) = self._lock.metadata().map(|lock| (lock.dev(), lock.ino())).unwrap_or_default();
+        format!("{} {device} {inode}", boot.trim())
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -113,19 +125,37 @@ impl AdminKey {
         Self { key: Some(key), made_now: false, origin: "configuration" }
     }
 
-    /// The key of the file; made where there is neither a file nor a stored admin key.
+    /// The key of the file; made where there is neither a file nor a stored admin key. Nodes that share a database share the key:
+    /// the one that acts stores that of its file, and one without a file takes the stored one.
     pub(crate) async fn load_or_create(
         state_dir: &Path,
         store: &StoreHandle,
         clock: &Clock,
+        is_shared: bool,
     ) -> Result<Self, StartError> {
-        if let Some(key) = in_file(state_dir)? {
+        let stored = if is_shared { store.load_shared_admin_key().await? } else { None };
+        let mut found = in_file(state_dir)?;
+        if let (None, Some(stored)) = (&found, &stored) {
+            write(state_dir, stored)?;
+            found = Some(stored.clone());
+        }
+        if let Some(key) = found {
+            if stored.is_some_and(|stored| stored.expose() != key.expose()) {
+                tracing::warn!("admin.key of this node is another than that of the node that acted before: from now on it is this node's");
+            }
+            if is_shared {
+                store.share_admin_key(key.clone()).await?;
+            }
             return Ok(Self { key: Some(key), made_now: false, origin: ADMIN_KEY_FILE });
         }
         if has_admin(store, clock.wall_ms() / 1000).await? {
             return Ok(Self { key: None, made_now: false, origin: ADMIN_KEY_FILE });
         }
-        Ok(Self { key: Some(create(state_dir)?), made_now: true, origin: ADMIN_KEY_FILE })
+        let key = create(state_dir)?;
+        if is_shared {
+            store.share_admin_key(key.clone()).await?;
+        }
+        Ok(Self { key: Some(key), made_now: true, origin: ADMIN_KEY_FILE })
     }
 
     /// Where it comes from: the configuration, or the name of its file in the state directory.
@@ -171,13 +201,21 @@ fn in_file(state_dir: &Path) -> Result<Option<Secret>, StartError> {
     Ok(Some(Secret::new(key)))
 }
 
-/// Draws a key and stores it so that a power cut leaves either all of it or nothing.
+/// Draws a key and stores it.
 fn create(state_dir: &Path) -> Result<Secret, StartError> {
     let path = state_dir.join(ADMIN_KEY_FILE);
-    let unusable = |source| StartError::AdminKey { path: path.clone(), source };
     let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| unusable(Error::other(error.to_string())))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError::AdminKey { path, source: Error::other(error.to_string()) })?;
     let key = Secret::new(format!("gw_{}", URL_SAFE_NO_PAD.encode(bytes)));
+    write(state_dir, &key)?;
+    Ok(key)
+}
+
+/// Stores a key so that a power cut leaves either all of it or nothing.
+fn write(state_dir: &Path, key: &Secret) -> Result<(), StartError> {
+    let path = state_dir.join(ADMIN_KEY_FILE);
+    let unusable = |source| StartError::AdminKey { path: path.clone(), source };
     let draft = state_dir.join(format!("{ADMIN_KEY_FILE}.new"));
     let written = OpenOptions::new()
         .write(true)
@@ -192,8 +230,7 @@ fn create(state_dir: &Path) -> Result<Secret, StartError> {
         })
         .and_then(|()| std::fs::rename(&draft, &path))
         .and_then(|()| File::open(state_dir)?.sync_all());
-    written.map_err(unusable)?;
-    Ok(key)
+    written.map_err(unusable)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use gatewarden_listener::Connections;
 use gatewarden_protocol::steady_time::Gap;
 use tokio::sync::Semaphore;
 
+use super::cluster::Node;
 use super::gateway_view::ListBody;
 use super::headers::RequestIds;
 use super::keyring::Keyring;
@@ -74,6 +75,8 @@ pub(crate) struct AppState {
     pub(crate) clock: Clock,
     /// Whether `/ready` answers 200. The daemon sets it.
     pub(crate) readiness: Readiness,
+    /// This daemon as a node of a cluster.
+    pub(crate) node: Node,
 }
 
 /// That, and what the front has of its own.

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-use gatewarden_core::cluster::{Seen, SeenNode, Step, TTL_MS};
-use gatewarden_core::error::{ErrorCode, Failure};
+use gatewarden_core::cluster::{Seen, SeenNode, Step, TTL_MS, not_acting};
 
 use super::address::ServerAddress;
 use super::{LOCK, PostgresConnection, Trouble, connect, fault_of, holder, number};
@@ -122,13 +121,6 @@ pub(crate) fn check(session: &mut PostgresConnection, fence: &Fence) -> Result<(
     let held: Option<super::Number> =
         query.bind::<Text, _>(&fence.node).bind::<BigInt, _>(fence.epoch).get_result(session).optional()?;
     held.map(drop).ok_or_else(|| not_acting("Another node has taken over: this one changes nothing any more").into())
-}
-
-/// A change that this node may not make.
-pub fn not_acting(sentence: &str) -> Failure {
-    Failure::new(ErrorCode::NotActing, sentence)
-        .with_help("Send it again in a second; /ready of each node tells which one acts.")
-        .with_retry_after(Duration::from_secs(1))
 }
 
 /// Enters the node; false where another one that nobody declared dead has its name. What ran from the same state directory before

@@ -4,6 +4,7 @@
 use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 use gatewarden_core::gateway_record::DeviceToken;
+use gatewarden_protocol::Secret;
 use zeroize::Zeroizing;
 
 use crate::connection::on_either;
@@ -15,6 +16,7 @@ use crate::startup::{set, setting};
 
 const ONLY: i64 = 1;
 const SEED: Place<'static> = Place { table: "identity", row: "device", column: "seed" };
+const ADMIN_KEY: Place<'static> = Place { table: "meta", row: "admin_key", column: "value" };
 const STEADY_TIME: &str = "steady_time";
 
 fn token_place(address: &str) -> Place<'_> {
@@ -108,6 +110,26 @@ impl StoreHandle {
         .await
     }
 
+    /// The admin key that all nodes of a cluster let in.
+    pub async fn load_shared_admin_key(&self) -> Result<Option<Secret>, Failure> {
+        self.read("load the admin key", shared_key).await
+    }
+
+    /// Stores it in the place of the last one.
+    pub async fn share_admin_key(&self, key: Secret) -> Result<(), Failure> {
+        self.write("store the admin key", move |db| {
+            if shared_key(db).is_ok_and(|stored| stored.is_some_and(|stored| stored.expose() == key.expose())) {
+                return Ok(());
+            }
+            let sealed = db
+                .sealer
+                .seal(ADMIN_KEY, key.expose().as_bytes())
+                .map_err(|error| StoreError::Sealed { what: "the admin key cannot be sealed", error })?;
+            Ok(set(db.connection, ADMIN_KEY.row, &sealed)?)
+        })
+        .await
+    }
+
     /// What the last run knew of the wall clock's past; none at the first start.
     pub async fn load_steady_time(&self) -> Result<Option<String>, Failure> {
         self.read("read what is known of the wall clock", |db| Ok(setting(db.connection, STEADY_TIME)?)).await
@@ -122,6 +144,12 @@ impl StoreHandle {
 
 fn broken_seed(error: SealError) -> StoreError {
     StoreError::Sealed { what: "the stored device identity does not open", error }
+}
+
+fn shared_key(db: &mut Db<'_>) -> Result<Option<Secret>, StoreError> {
+    let Some(sealed) = setting(db.connection, ADMIN_KEY.row)? else { return Ok(None) };
+    let opened = db.sealer.open_text(ADMIN_KEY, &sealed);
+    opened.map(Some).map_err(|error| StoreError::Sealed { what: "the stored admin key does not open", error })
 }
 
 fn stored_seed(db: &mut Db<'_>) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {
