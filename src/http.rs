@@ -121,7 +121,8 @@ fn listen<T, B>(
     make: impl Fn() -> actix_web::App<T> + Clone + Send + 'static,
 ) -> std::io::Result<Server>
 where
-    T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = Error, InitError = ()> + 'static,
+    T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = Error, InitError = ()>
+        + 'static,
     T::Future: 'static,
     B: MessageBody + 'static,
 {
@@ -149,10 +150,9 @@ where
                 .on_connect_ext(|stream: &GuardedStream<TcpStream>, data| {
                     data.insert(stream.connection().clone());
                 })
-                .h1(map_config(
-                    make().into_factory().map_err(|error: Error| error.error_response()),
-                    |()| AppConfig::default(),
-                ));
+                .h1(map_config(make().into_factory().map_err(|error: Error| error.error_response()), |()| {
+                    AppConfig::default()
+                }));
             fn_service(move |socket: TcpStream| {
                 let entered = enter(socket, &connections);
                 async move { entered }

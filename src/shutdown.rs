@@ -157,6 +157,9 @@ mod tests {
 
     #[test]
     fn all_phases_together_stay_below_ten_seconds() {
-        assert!(STREAMS + ACCEPTED + (HTTP + GATEWAYS).max(PROCESSES) + STORE + CHECKPOINT.max(SIGN_OFF) < Duration::from_secs(10));
+        assert!(
+            STREAMS + ACCEPTED + (HTTP + GATEWAYS).max(PROCESSES) + STORE + CHECKPOINT.max(SIGN_OFF)
+                < Duration::from_secs(10)
+        );
     }
 }

@@ -26,8 +26,7 @@ pub const VALID_MS: i64 = 4_500;
 pub const GAP_MS: i64 = 3_000;
 
 /// Why a node whose lease ran out does nothing.
-pub const NO_LEASE: &str =
-    "The database server did not renew this node's right to act in time: it changes nothing, since another node may act by now";
+pub const NO_LEASE: &str = "The database server did not renew this node's right to act in time: it changes nothing, since another node may act by now";
 
 /// A change that this node may not make.
 pub fn not_acting(sentence: &str) -> Failure {

@@ -14,7 +14,7 @@ use gatewarden_actors::store::{Database, StoreOptions};
 use gatewarden_listener::Limits;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{StartError, StateDir, raise_file_limit};
+use super::{AdminKey, StartError, StateDir, raise_file_limit};
 use crate::config::Config;
 use crate::http::settings::{HttpSettings, connection_limits};
 use crate::http::standby;
@@ -75,6 +75,9 @@ impl Place {
             home: self.state_dir.home(),
         };
         let member = Member::join(&config.store, server, key, facts, self.clock.clone()).await?;
+        if let Some(shared) = member.admin_key().filter(|_| config.api_key.is_none()) {
+            AdminKey::take_over(&self.state_dir, shared)?;
+        }
         let seen = member.view().borrow().clone();
         let acts = match seen.standing {
             Standing::Acts(_) => true,

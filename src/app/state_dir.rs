@@ -31,6 +31,8 @@ const MAX_KEY: u64 = 1024;
 pub(crate) struct StateDir {
     path: PathBuf,
     _lock: File,
+    /// Whether no daemon was in it before.
+    is_new: bool,
 }
 
 impl StateDir {
@@ -41,6 +43,7 @@ impl StateDir {
     pub(crate) fn claim(path: &Path) -> Result<Self, StartError> {
         let unusable = |source| StartError::StateDir { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let is_new = !path.join(Self::LOCK_FILE).exists();
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -64,7 +67,7 @@ impl StateDir {
             .and_then(|()| lock.rewind())
             .and_then(|()| write!(lock, "{}", std::process::id()))
             .map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: lock, is_new })
     }
 
     /// Tells this directory's lock from any other's, also from that of a copy: whoever had it before in this boot of the machine is
@@ -125,37 +128,29 @@ impl AdminKey {
         Self { key: Some(key), made_now: false, origin: "configuration" }
     }
 
-    /// The key of the file; made where there is neither a file nor a stored admin key. Nodes that share a database share the key:
-    /// the one that acts stores that of its file, and one without a file takes the stored one.
+    /// The key of the file; made where there is neither a file nor a stored admin key. Where nodes share the database, the one that acts
+    /// stores it for new ones.
     pub(crate) async fn load_or_create(
         state_dir: &Path,
         store: &StoreHandle,
         clock: &Clock,
         is_shared: bool,
     ) -> Result<Self, StartError> {
-        let stored = if is_shared { store.load_shared_admin_key().await? } else { None };
-        let mut found = in_file(state_dir)?;
-        if let (None, Some(stored)) = (&found, &stored) {
-            write(state_dir, stored)?;
-            found = Some(stored.clone());
-        }
-        if let Some(key) = found {
-            if stored.is_some_and(|stored| stored.expose() != key.expose()) {
-                tracing::warn!("admin.key of this node is another than that of the node that acted before: from now on it is this node's");
-            }
-            if is_shared {
-                store.share_admin_key(key.clone()).await?;
-            }
-            return Ok(Self { key: Some(key), made_now: false, origin: ADMIN_KEY_FILE });
-        }
-        if has_admin(store, clock.wall_ms() / 1000).await? {
-            return Ok(Self { key: None, made_now: false, origin: ADMIN_KEY_FILE });
-        }
-        let key = create(state_dir)?;
+        let found = in_file(state_dir)?;
+        let made_now = found.is_none() && !has_admin(store, clock.wall_ms() / 1000).await?;
+        let key = if made_now { Some(create(state_dir)?) } else { found };
         if is_shared {
             store.share_admin_key(key.clone()).await?;
         }
-        Ok(Self { key: Some(key), made_now: true, origin: ADMIN_KEY_FILE })
+        Ok(Self { key, made_now, origin: ADMIN_KEY_FILE })
+    }
+
+    /// A new node takes over the key that the others let in. One that was there before and has none was relieved of it.
+    pub(crate) fn take_over(state_dir: &StateDir, shared: &Secret) -> Result<(), StartError> {
+        if state_dir.is_new && in_file(state_dir.path())?.is_none() {
+            write(state_dir.path(), shared)?;
+        }
+        Ok(())
     }
 
     /// Where it comes from: the configuration, or the name of its file in the state directory.

@@ -135,7 +135,8 @@ pub(super) async fn watch(app: &mut App) -> String {
             }
         }
     };
-    let clustered = as_a_node(app.member.clone(), app.registry.clone(), app.store.clone(), app.clock.clone(), app.metrics.clone());
+    let clustered =
+        as_a_node(app.member.clone(), app.registry.clone(), app.store.clone(), app.clock.clone(), app.metrics.clone());
     tokio::select! {
         reason = clustered => reason,
         () = fed => "The watchdog has ended".to_owned(),

@@ -48,7 +48,13 @@ pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpRespo
             beat_age_ms: 0,
             since,
         };
-        return HttpResponse::Ok().json(Cluster { clustered: false, acting: true, epoch: 0, acting_since: since, nodes: vec![alone] });
+        return HttpResponse::Ok().json(Cluster {
+            clustered: false,
+            acting: true,
+            epoch: 0,
+            acting_since: since,
+            nodes: vec![alone],
+        });
     };
     let seen = member.view().borrow().clone();
     let age_ms = now_ms.saturating_sub(seen.seen_ms);

@@ -61,7 +61,11 @@ pub(crate) async fn api_health(app: App) -> HttpResponse {
 #[get("/ready")]
 pub(crate) async fn ready(app: App) -> Answer {
     match app.readiness.why_not() {
-        None => app.node.check(app.clock.uptime_ms()).map_err(Into::into).map(|()| HttpResponse::Ok().json(Ready { ready: true })),
+        None => app
+            .node
+            .check(app.clock.uptime_ms())
+            .map_err(Into::into)
+            .map(|()| HttpResponse::Ok().json(Ready { ready: true })),
         Some(state) => Err(Failure::new(ErrorCode::Unavailable, format!("The daemon is {state}"))
             .with_retry_after(Duration::from_secs(1))
             .into()),

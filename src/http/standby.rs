@@ -75,9 +75,7 @@ fn app(
 }
 
 async fn answer(standby: web::Data<Standby>, request: HttpRequest) -> HttpResponse {
-    if let Err(failure) =
-        headers::check_host(request.path(), request.headers(), &standby.settings.allowed_hosts)
-    {
+    if let Err(failure) = headers::check_host(request.path(), request.headers(), &standby.settings.allowed_hosts) {
         return HttpResponse::from_error(ApiError(failure));
     }
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
@@ -85,7 +83,11 @@ async fn answer(standby: web::Data<Standby>, request: HttpRequest) -> HttpRespon
         "/health" | "/api/health" if is_read => {
             let up_ms = standby.clock.uptime_ms().saturating_sub(standby.started_ms);
             let uptime = u64::try_from(up_ms / 1000).unwrap_or(0);
-            HttpResponse::Ok().json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), uptime })
+            HttpResponse::Ok().json(Health {
+                status: "ok".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                uptime,
+            })
         }
         "/metrics" if is_read && gives_metrics(&standby, &request) => {
             HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(standby.metrics.render())
@@ -93,7 +95,8 @@ async fn answer(standby: web::Data<Standby>, request: HttpRequest) -> HttpRespon
         path => {
             let (failure, url) = refusal(&standby.member);
             let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-            if is_read && !path.starts_with("/api/") && accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+            if is_read && !path.starts_with("/api/") && accepted.is_some_and(|accepted| accepted.contains("text/html"))
+            {
                 return standby_page(StatusCode::SERVICE_UNAVAILABLE, &failure, url.as_deref());
             }
             let refused = HttpResponse::from_error(ApiError(failure.clone()));

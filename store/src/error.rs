@@ -68,7 +68,7 @@ impl Fault {
             Self::Corrupt => "Stop the daemon and restore the database from a backup.",
             Self::Unreachable => "Look at the server and the way to it; the daemon goes on by itself once it answers.",
             Self::Refused => "The daemon's log says why. Put it right on the server; the daemon goes on by itself.",
-            Self::InUse => "Stop the other one; the daemon goes on by itself.",
+            Self::InUse => "Stop the other one; this one goes on by itself.",
             Self::ServerFull => "Free some space on the server; the daemon goes on by itself.",
             Self::ServerReadOnly => {
                 "Make the server the primary again, or name the primary in store.url and restart the daemon."

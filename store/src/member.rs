@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use gatewarden_clock::clock::Clock;
 use gatewarden_core::cluster::{LOOK_MS, Lease, RightToAct, Step};
+use gatewarden_protocol::Secret;
 use tokio::sync::{oneshot, watch};
 
 use crate::error::StoreError;
@@ -70,7 +71,11 @@ pub struct Member {
     /// When the daemon last proved that it works; ms of uptime.
     proof_ms: Arc<AtomicI64>,
     leaving: Sender<oneshot::Sender<()>>,
+    admin_key: Option<Secret>,
 }
+
+/// What a thread answers once it has joined: what it sees, and the admin key that the nodes share.
+type Joined = Result<(watch::Receiver<View>, Option<Secret>), StoreError>;
 
 impl Member {
     /// Checks and migrates the database as a daemon's start does, and enters this node; answers when that is done.
@@ -104,13 +109,18 @@ impl Member {
             .name("cluster".to_owned())
             .spawn(move || member.run(key, joined, &left))
             .map_err(StoreError::file(&options.database.place(), "joined"))?;
-        let view = answer.await.unwrap_or(Err(StoreError::BrokenOff))?;
-        Ok(Self { facts, right, view, proof_ms, leaving })
+        let (view, admin_key) = answer.await.unwrap_or(Err(StoreError::BrokenOff))?;
+        Ok(Self { facts, right, view, proof_ms, leaving, admin_key })
     }
 
     /// What it says of itself.
     pub fn facts(&self) -> &NodeFacts {
         &self.facts
+    }
+
+    /// The admin key of the node that acts, as a new node takes it over.
+    pub fn admin_key(&self) -> Option<&Secret> {
+        self.admin_key.as_ref()
     }
 
     /// For whoever is about to act.
@@ -152,17 +162,15 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(
-        mut self,
-        key: SealingKey,
-        joined: oneshot::Sender<Result<watch::Receiver<View>, StoreError>>,
-        left: &Receiver<oneshot::Sender<()>>,
-    ) {
-        let prepared = start::prepare_node(&self.options, &self.address, key).and_then(|()| self.join(left));
-        if let Err(error) = prepared {
-            let _ = joined.send(Err(error));
-            return;
-        }
+    fn run(mut self, key: SealingKey, joined: oneshot::Sender<Joined>, left: &Receiver<oneshot::Sender<()>>) {
+        let prepared = start::prepare_node(&self.options, &self.address, key);
+        let admin_key = match prepared.and_then(|admin_key| self.join(left).map(|()| admin_key)) {
+            Ok(admin_key) => admin_key,
+            Err(error) => {
+                let _ = joined.send(Err(error));
+                return;
+            }
+        };
         let (published, view) = watch::channel(View {
             standing: Standing::StandsBy,
             id: self.id.clone(),
@@ -174,7 +182,7 @@ impl Thread {
         });
         // So that whoever waits for the start knows at once whether this node acts.
         let mut next_ms = self.beat(&published);
-        let _ = joined.send(Ok(view));
+        let _ = joined.send(Ok((view, admin_key)));
         let mut is_mute = false;
         loop {
             let wait = u64::try_from(next_ms - self.clock.uptime_ms()).unwrap_or(0);
@@ -193,7 +201,10 @@ impl Thread {
             let silent_ms = self.clock.uptime_ms().saturating_sub(self.proof_ms.load(Ordering::Acquire));
             if silent_ms > PROOF_MS {
                 if !is_mute {
-                    tracing::error!(silent_ms, "the daemon does not work any more: its node gives no sign of life, so that another takes over");
+                    tracing::error!(
+                        silent_ms,
+                        "the daemon does not work any more: its node gives no sign of life, so that another takes over"
+                    );
                 }
                 is_mute = true;
                 next_ms = self.clock.uptime_ms() + LOOK_MS;
@@ -270,7 +281,7 @@ impl Thread {
             for step in steps.iter().filter(|_| !lost) {
                 match self.with_session(|session, id| Ok(cluster::take(session, id, step)?)) {
                     Ok(true) => {
-                        tracing::info!(?step, node = %self.facts.name, "the cluster changed");
+                        self.log(published, step);
                         did = true;
                     }
                     Ok(false) => {}
@@ -296,6 +307,20 @@ impl Thread {
         published.send_replace(View { standing, id, nodes, epoch: seen.epoch, since_ms, seen_ms: now_ms, fault: None });
     }
 
+    fn log(&self, published: &watch::Sender<View>, step: &Step) {
+        let view = published.borrow();
+        let name =
+            |id: &str| view.nodes.iter().find(|node| node.node == id).map(|node| node.name.clone()).unwrap_or_default();
+        match step {
+            Step::DeclareDead { node, .. } => {
+                tracing::warn!(node.name = %name(node), "node {} gives no sign of life any more: it is declared dead", name(node));
+            }
+            Step::Claim { epoch } => {
+                tracing::info!(node.name = %self.facts.name, epoch = epoch + 1, "this node takes the role of the one that acts");
+            }
+        }
+    }
+
     /// The others declared this node dead: it was frozen, or cut off from the server.
     fn died(&mut self, published: &watch::Sender<View>, sent_ms: i64) -> i64 {
         self.right.set(i64::MIN);
@@ -304,13 +329,15 @@ impl Thread {
             published.send_modify(|view| view.standing = Standing::Lost(why.to_owned()));
             return i64::MAX;
         }
-        tracing::warn!(node = %self.facts.name, "the node was declared dead while it stood by; it comes back as a new one");
+        tracing::warn!(node.name = %self.facts.name, "the node was declared dead while it stood by; it comes back as a new one");
         let facts = self.facts.clone();
         self.id = uuid::Uuid::new_v4().to_string();
         self.lease = Lease::new(&self.id);
         match self.with_session(|session, id| Ok(cluster::join(session, id, &facts)?)) {
             Ok(true) => {}
-            Ok(false) => tracing::error!(node = %facts.name, "another node has this node's name; it waits until that is gone"),
+            Ok(false) => {
+                tracing::error!(node.name = %facts.name, "another node has this node's name; it waits until that is gone")
+            }
             Err(error) => tracing::warn!(%error, "the node did not come back; it tries again"),
         }
         sent_ms + LOOK_MS

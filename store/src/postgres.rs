@@ -101,7 +101,8 @@ pub(crate) fn open(
     match &address.fence {
         Some(_) if writes => {
             let limit = cluster::IDLE_IN_TRANSACTION.as_millis();
-            let set = session.batch_execute(&format!("SET idle_in_transaction_session_timeout = {limit}; SET lock_timeout = 1500"));
+            let set = session
+                .batch_execute(&format!("SET idle_in_transaction_session_timeout = {limit}; SET lock_timeout = 1500"));
             set.map_err(|error| Trouble::of_query(&error).at(address))?;
         }
         None if writes => lock(&mut session, address)?,

@@ -7,7 +7,10 @@ use super::*;
 fn seen(nodes: &[(&str, i64, bool)], holder: Option<&str>, epoch: i64) -> Seen {
     Seen {
         server_up_ms: 1_000_000,
-        nodes: nodes.iter().map(|(id, beat, expired)| SeenNode { id: (*id).into(), beat: *beat, expired: *expired }).collect(),
+        nodes: nodes
+            .iter()
+            .map(|(id, beat, expired)| SeenNode { id: (*id).into(), beat: *beat, expired: *expired })
+            .collect(),
         holder: holder.map(Into::into),
         epoch,
     }
@@ -28,7 +31,9 @@ fn a_role_that_nobody_has_is_claimed_and_a_beat_lets_its_holder_act_from_when_it
 #[test]
 fn a_silent_holder_is_declared_dead_after_the_whole_time_to_live_and_not_before() {
     let mut lease = Lease::new("b");
-    let look = |lease: &mut Lease, at, expired| lease.answered(at, at, &seen(&[("a", 5, expired), ("b", 1, false)], Some("a"), 1));
+    let look = |lease: &mut Lease, at, expired| {
+        lease.answered(at, at, &seen(&[("a", 5, expired), ("b", 1, false)], Some("a"), 1))
+    };
     for at in (0..TTL_MS).step_by(500) {
         assert_eq!(look(&mut lease, at, true), [], "at {at}");
     }
@@ -140,7 +145,14 @@ fn run(seed: u64) -> (usize, i64) {
         .map(|n| {
             let id = format!("n{n}");
             server.nodes.insert(id.clone(), (0, TTL_MS));
-            Node { lease: Lease::new(&id), id, right: RightToAct::none(), next_ms: n * 37, frozen_until_ms: 0, beat: None }
+            Node {
+                lease: Lease::new(&id),
+                id,
+                right: RightToAct::none(),
+                next_ms: n * 37,
+                frozen_until_ms: 0,
+                beat: None,
+            }
         })
         .collect();
     let (mut acted, mut born) = (0, 3);
@@ -171,11 +183,20 @@ fn run(seed: u64) -> (usize, i64) {
                 continue;
             }
             if node.beat.is_none() && now_ms >= node.next_ms {
-                let late = |chance: &mut Chance| if chance.below(10) == 0 { chance.below(4_000) } else { chance.below(60) };
+                let late =
+                    |chance: &mut Chance| if chance.below(10) == 0 { chance.below(4_000) } else { chance.below(60) };
                 let executed_ms = now_ms + late(&mut chance);
-                node.beat = Some(OnItsWay { sent_ms: now_ms, executed_ms, answered_ms: executed_ms + late(&mut chance), seen: None });
+                node.beat = Some(OnItsWay {
+                    sent_ms: now_ms,
+                    executed_ms,
+                    answered_ms: executed_ms + late(&mut chance),
+                    seen: None,
+                });
             }
-            let Some(beat) = node.beat.take_if(|beat| beat.executed_ms == i64::MAX && now_ms >= beat.answered_ms) else { continue };
+            let Some(beat) = node.beat.take_if(|beat| beat.executed_ms == i64::MAX && now_ms >= beat.answered_ms)
+            else {
+                continue;
+            };
             match beat.seen {
                 None => {
                     // Dead: it comes back as another one.

@@ -129,8 +129,10 @@ pub(crate) fn join(session: &mut PostgresConnection, id: &str, facts: &NodeFacts
     diesel::sql_query("UPDATE cluster_nodes SET state = 'dead' WHERE home = $1 AND state = 'active'")
         .bind::<Text, _>(&facts.home)
         .execute(session)?;
-    diesel::sql_query("DELETE FROM cluster_nodes WHERE state = 'dead' AND beat_at < clock_timestamp() - interval '1 day'")
-        .execute(session)?;
+    diesel::sql_query(
+        "DELETE FROM cluster_nodes WHERE state = 'dead' AND beat_at < clock_timestamp() - interval '1 day'",
+    )
+    .execute(session)?;
     let entered = diesel::sql_query(format!(
         "INSERT INTO cluster_nodes (node, name, url, release, home, state, joined_at, beat_at, expires_at) \
          SELECT $1, $2, $3, $4, $5, 'active', now, now, now + interval '{TTL_MS} milliseconds' FROM clock_timestamp() AS now \
@@ -172,9 +174,8 @@ pub(crate) fn look(session: &mut PostgresConnection) -> QueryResult<Look> {
          FROM cluster_roles WHERE role = 'coordinator'",
     )
     .get_result(session)?;
-    let seen = (nodes.iter())
-        .map(|node| SeenNode { id: node.node.clone(), beat: node.beat, expired: node.expired })
-        .collect();
+    let seen =
+        (nodes.iter()).map(|node| SeenNode { id: node.node.clone(), beat: node.beat, expired: node.expired }).collect();
     let seen = Seen { server_up_ms: role.server_up_ms, nodes: seen, holder: role.node, epoch: role.epoch };
     Ok(Look { seen, nodes, since_ms: role.since_ms })
 }
@@ -212,6 +213,7 @@ pub(crate) fn leave(session: &mut PostgresConnection, me: &str) -> QueryResult<(
 
 /// Whether the tables are there: an older release may have made the others.
 pub(crate) fn exists(session: &mut PostgresConnection) -> QueryResult<bool> {
-    let query = "SELECT COUNT(*) AS number FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'cluster_nodes'";
+    let query =
+        "SELECT COUNT(*) AS number FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'cluster_nodes'";
     Ok(number(session, query)? == 1)
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
 
+use gatewarden_protocol::Secret;
+
 use super::address::ServerAddress;
 use super::trouble::Trouble;
 use super::{LOCK, PostgresConnection, cluster, connect, lines, number, open, unlock};
@@ -23,26 +25,31 @@ use crate::key_file::SealingKey;
 use crate::queue::StoreOptions;
 use crate::sealing::Sealer;
 use crate::startup::{self, Installation};
+use crate::tables::credentials::shared_key;
 
 /// The oldest server whose release is still looked after.
 const OLDEST: i64 = 130_000;
 /// Migrations may take longer than other work.
 const MIGRATING: Duration = Duration::from_secs(600);
 
-/// The same before a node joins, whichever acts: one node at a time. Not on a thread that runs a runtime.
+/// The same before a node joins, whichever acts: one node at a time. Answers the admin key that the nodes share. Not on a thread that
+/// runs a runtime.
 pub(crate) fn prepare_node(
     options: &StoreOptions,
     address: &ServerAddress,
     key: SealingKey,
-) -> Result<(), StoreError> {
+) -> Result<Option<Secret>, StoreError> {
     let mut session = cluster::open(address, options.busy_timeout)?;
     // One that migrates may take its time.
     session.patience = MIGRATING;
-    let turn = format!("SET lock_timeout = '30s'; SELECT pg_advisory_lock({LOCK}, hashtext('start ' || current_schema()))");
+    let turn =
+        format!("SET lock_timeout = '30s'; SELECT pg_advisory_lock({LOCK}, hashtext('start ' || current_schema()))");
     session.batch_execute(&turn).map_err(|error| Trouble::of_query(&error).at(address))?;
     session.patience = options.busy_timeout;
-    let prepared = prepare_with(&mut Connection::Postgres(session), options, address, key, true);
-    prepared.map(drop).map_err(|error| in_words(error, address))
+    let mut connection = Connection::Postgres(session);
+    let prepared = prepare_with(&mut connection, options, address, key, true);
+    let shared = prepared.and_then(|(_, sealer)| shared_key(&mut connection, &sealer));
+    shared.map_err(|error| in_words(error, address))
 }
 
 /// Checks, migrates and seals; answers what is fixed at the first start, and what seals with the right key.

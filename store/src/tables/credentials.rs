@@ -7,11 +7,11 @@ use gatewarden_core::gateway_record::DeviceToken;
 use gatewarden_protocol::Secret;
 use zeroize::Zeroizing;
 
-use crate::connection::on_either;
+use crate::connection::{Connection, on_either};
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle};
-use crate::schema::{device_tokens, identity};
-use crate::sealing::{Place, SealError};
+use crate::schema::{device_tokens, identity, meta};
+use crate::sealing::{Place, SealError, Sealer};
 use crate::startup::{set, setting};
 
 const ONLY: i64 = 1;
@@ -110,17 +110,17 @@ impl StoreHandle {
         .await
     }
 
-    /// The admin key that all nodes of a cluster let in.
-    pub async fn load_shared_admin_key(&self) -> Result<Option<Secret>, Failure> {
-        self.read("load the admin key", shared_key).await
-    }
-
-    /// Stores it in the place of the last one.
-    pub async fn share_admin_key(&self, key: Secret) -> Result<(), Failure> {
+    /// Stores the admin key that a new node of the cluster takes over, or that there is none.
+    pub async fn share_admin_key(&self, key: Option<Secret>) -> Result<(), Failure> {
         self.write("store the admin key", move |db| {
-            if shared_key(db).is_ok_and(|stored| stored.is_some_and(|stored| stored.expose() == key.expose())) {
+            let stored = shared_key(db.connection, db.sealer).unwrap_or_default();
+            if stored.as_ref().map(Secret::expose) == key.as_ref().map(Secret::expose) {
                 return Ok(());
             }
+            let Some(key) = &key else {
+                diesel::delete(meta::table.find(ADMIN_KEY.row)).execute(db.connection)?;
+                return Ok(());
+            };
             let sealed = db
                 .sealer
                 .seal(ADMIN_KEY, key.expose().as_bytes())
@@ -146,9 +146,9 @@ fn broken_seed(error: SealError) -> StoreError {
     StoreError::Sealed { what: "the stored device identity does not open", error }
 }
 
-fn shared_key(db: &mut Db<'_>) -> Result<Option<Secret>, StoreError> {
-    let Some(sealed) = setting(db.connection, ADMIN_KEY.row)? else { return Ok(None) };
-    let opened = db.sealer.open_text(ADMIN_KEY, &sealed);
+pub(crate) fn shared_key(connection: &mut Connection, sealer: &Sealer) -> Result<Option<Secret>, StoreError> {
+    let Some(sealed) = setting(connection, ADMIN_KEY.row)? else { return Ok(None) };
+    let opened = sealer.open_text(ADMIN_KEY, &sealed);
     opened.map(Some).map_err(|error| StoreError::Sealed { what: "the stored admin key does not open", error })
 }
 

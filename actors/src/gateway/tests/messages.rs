@@ -33,11 +33,8 @@ async fn without_the_right_to_act_nothing_is_sent_that_changes_anything_and_read
     for method in ["chat.send", "sessions.patch", "unheard.of"] {
         assert_eq!(call(&world, method).await.unwrap_err().code.as_str(), "not_acting", "{method}");
     }
-    let control = ControlSession {
-        session_key: "main".to_owned(),
-        action: SessionAction::Kill,
-        timeout: Duration::from_secs(3),
-    };
+    let control =
+        ControlSession { session_key: "main".to_owned(), action: SessionAction::Kill, timeout: Duration::from_secs(3) };
     let killed = world.ask(|reply| GatewayCommand::Control(control, reply)).await;
     assert_eq!(killed.err().map(|failure| failure.code.as_str()), Some("not_acting"));
     assert!(call(&world, "config.get").await.is_ok());
