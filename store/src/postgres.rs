@@ -389,4 +389,6 @@ impl<T: QueryFragment<Pg>> QueryFragment<Pg> for Clean<T> {
 const TEXT: u32 = 25;
 
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod tests;
