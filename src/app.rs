@@ -50,8 +50,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::http::agents::SYNCS;
-use crate::http::cluster::Node;
-use crate::http::context::{AppState, InstallationIdentity, Readiness};
+use crate::http::context::{AppState, InstallationIdentity, Node, Readiness};
 use crate::http::events::RELAYS;
 use crate::http::keyring::Keyring;
 use crate::http::mutations::Mutations;

@@ -116,8 +116,10 @@ impl Place {
         let mut told = String::new();
         let acts = loop {
             let seen = view.borrow_and_update().clone();
-            if let Standing::Acts(_) = seen.standing {
-                break true;
+            match seen.standing.clone() {
+                Standing::Acts(_) => break true,
+                Standing::Lost(why) => return Err(StartError::NodeEnded(why)),
+                Standing::StandsBy => {}
             }
             show(metrics, &self.clock, &seen);
             let line = line(&seen);
@@ -128,7 +130,7 @@ impl Place {
             }
             tokio::select! {
                 changed = view.changed() => if changed.is_err() {
-                    return Err(StartError::NodeEnded);
+                    return Err(StartError::NodeEnded("its thread has died".to_owned()));
                 },
                 // Its thread, which takes the role, lives: else the above says so.
                 _ = fed.tick() => notifier.feed_watchdog(),

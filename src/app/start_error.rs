@@ -32,8 +32,8 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The part that stands by has died.
-    #[error("The node's part that waits for its turn has ended; the log may say why.")]
-    NodeEnded,
+    #[error("This node can't stand by any longer: {0}. Started again, it joins anew.")]
+    NodeEnded(String),
     /// The database opened and then failed.
     #[error("The database failed while the daemon started: {0}")]
     StoreFailed(#[from] Failure),
@@ -48,7 +48,7 @@ impl StartError {
             | Self::StateDir { .. }
             | Self::InUse { .. }
             | Self::AdminKey { .. }
-            | Self::NodeEnded
+            | Self::NodeEnded(_)
             | Self::StoreFailed(_) => 1,
         }
     }

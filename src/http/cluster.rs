@@ -1,32 +1,10 @@
 //! `/api/cluster`: the nodes that share the database, and which of them acts.
 
 use actix_web::{HttpResponse, get};
-use gatewarden_actors::cluster::{NO_LEASE, RightToAct, not_acting};
-use gatewarden_actors::error::Failure;
-use gatewarden_actors::store::member::Member;
 use gatewarden_api::cluster::{Cluster, ClusterNode};
 
 use super::auth::{Authorized, Viewer};
 use super::context::App;
-
-/// This daemon as a node.
-#[derive(Debug, Clone)]
-pub(crate) struct Node {
-    /// `node.name`.
-    pub(crate) name: String,
-    /// Where it is reached.
-    pub(crate) url: String,
-    /// None where the database is a file.
-    pub(crate) member: Option<Member>,
-    pub(crate) right: RightToAct,
-}
-
-impl Node {
-    /// Refuses what this node must not do for the moment.
-    pub(crate) fn check(&self, now_ms: i64) -> Result<(), Failure> {
-        if self.right.holds(now_ms) { Ok(()) } else { Err(not_acting(NO_LEASE)) }
-    }
-}
 
 /// List the nodes that share the database
 ///

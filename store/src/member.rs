@@ -15,8 +15,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::error::StoreError;
 use crate::key_file::SealingKey;
-use crate::postgres::address::ServerAddress;
-use crate::postgres::cluster::{self, ClusterNode, Fence, Look, NodeFacts};
+use crate::postgres::address::{Fence, ServerAddress};
+use crate::postgres::cluster::{self, ClusterNode, Look, NodeFacts};
 use crate::postgres::{PostgresConnection, start};
 use crate::queue::StoreOptions;
 
@@ -32,7 +32,7 @@ pub enum Standing {
     StandsBy,
     /// It has the role, under this epoch.
     Acts(i64),
-    /// It had the role and lost it: the reason. It must not act again before it is started anew.
+    /// It had the role and lost it, or can't come back: the reason. It must not act again before it is started anew.
     Lost(String),
 }
 
@@ -336,7 +336,9 @@ impl Thread {
         match self.with_session(|session, id| Ok(cluster::join(session, id, &facts)?)) {
             Ok(true) => {}
             Ok(false) => {
-                tracing::error!(node.name = %facts.name, "another node has this node's name; it waits until that is gone")
+                let why = format!("another node named {} lives by now", facts.name);
+                published.send_modify(|view| view.standing = Standing::Lost(why));
+                return i64::MAX;
             }
             Err(error) => tracing::warn!(%error, "the node did not come back; it tries again"),
         }

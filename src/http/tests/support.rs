@@ -49,8 +49,7 @@ use gatewarden_actors::store::records::{DeleteOutcome, Role};
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
-use crate::http::cluster::Node;
-use crate::http::context::{App, AppState, InstallationIdentity, Readiness};
+use crate::http::context::{App, AppState, InstallationIdentity, Node, Readiness};
 use crate::http::keyring::Keyring;
 use crate::http::mutations::Mutations;
 use crate::http::senders::{BoundedSender, DirectSender, RegistrySender};

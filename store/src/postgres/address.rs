@@ -9,9 +9,17 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use url::Url;
 
-use super::cluster::Fence;
 use super::tls::{Protection, Tls};
 use super::trouble::Trouble;
+
+/// Under which right a session writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fence {
+    /// The run of the daemon.
+    pub(crate) node: String,
+    /// Under which it has the role.
+    pub(crate) epoch: i64,
+}
 
 /// Where a PostgreSQL is. It is shown without its password.
 #[derive(Clone)]

@@ -10,22 +10,13 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use gatewarden_core::cluster::{Seen, SeenNode, Step, TTL_MS, not_acting};
 
-use super::address::ServerAddress;
+use super::address::{Fence, ServerAddress};
 use super::{LOCK, PostgresConnection, Trouble, connect, fault_of, holder, number};
 use crate::error::{Fault, StoreError};
 
 /// A transaction that a frozen node leaves open is ended by the server after this: below the time after which another one takes
 /// over, and waits for it.
 pub(super) const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(4);
-
-/// Under which right a session writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fence {
-    /// The run of the daemon.
-    pub node: String,
-    /// Under which it has the role.
-    pub epoch: i64,
-}
 
 /// What a node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
