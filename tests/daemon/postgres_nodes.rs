@@ -88,7 +88,7 @@ fn a_node_that_is_killed_is_followed_by_one_that_stood_by_and_nothing_runs_twice
     // It is killed as soon as a second spawn reached the gateway, perhaps before it knows of that.
     let address = a.address();
     std::thread::scope(|scope| {
-        scope.spawn(|| spawn_at(address, lab, "on its way"));
+        scope.spawn(|| spawn_at(address, lab, "on-its-way"));
         wait::until("it begins", PATIENCE, || began(&gateway) == 2);
         a.kill();
     });
@@ -97,7 +97,7 @@ fn a_node_that_is_killed_is_followed_by_one_that_stood_by_and_nothing_runs_twice
     assert_eq!(b.get("/api/identity").expect(200).json(), identity, "the gateway need not be paired again");
     let again = spawn(&b, lab, "once").expect("an answer").json();
     assert_eq!((&again["spawnId"], &again["replayed"]), (&spawned["spawnId"], &json!(true)), "{again}");
-    let again = spawn(&b, lab, "on its way").expect("an answer").json();
+    let again = spawn(&b, lab, "on-its-way").expect("an answer").json();
     assert_eq!(again["replayed"], true, "{again}");
     assert_eq!(began(&gateway), 2);
     let seen = cluster(&b);
