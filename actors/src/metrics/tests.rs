@@ -293,6 +293,7 @@ fn spawns_events_and_the_stores_jobs_are_counted() {
     metrics.observe_store_job("writer", Duration::from_millis(3), true);
     metrics.observe_store_job("writer", Duration::from_millis(3), false);
     metrics.set_config_reload(false);
+    metrics.set_cluster(true, 2, 7, 1_000);
     metrics.count_primary_change();
     let text = metrics.render();
     for (series, expected) in [
