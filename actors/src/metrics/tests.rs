@@ -67,6 +67,7 @@ fn full() -> Metrics {
     metrics.observe_store_job("reader", Duration::from_millis(1), false);
     metrics.set_gateway_memory(MemoryBudget::default());
     metrics.set_database(Path::new("/proc/self/status"));
+    metrics.set_cluster(true, 2, 7, 1_000);
     metrics.set_backup_interval(Duration::from_secs(86_400));
     metrics.set_newest_backup(1_000);
     metrics.count_backup(true);
@@ -293,7 +294,6 @@ fn spawns_events_and_the_stores_jobs_are_counted() {
     metrics.observe_store_job("writer", Duration::from_millis(3), true);
     metrics.observe_store_job("writer", Duration::from_millis(3), false);
     metrics.set_config_reload(false);
-    metrics.set_cluster(true, 2, 7, 1_000);
     metrics.count_primary_change();
     let text = metrics.render();
     for (series, expected) in [
