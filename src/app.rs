@@ -4,15 +4,17 @@
 //! | --- | --- |
 //! | `start_error` | what can go wrong before the daemon is ready, and its exit codes |
 //! | `state_dir` | makes the state directory, locks it against a second daemon, and the key that the first start makes in it |
+//! | `place` | where it listens and lives; as a node of a cluster it waits there until it acts |
 //! | `backups` | backups in the state directory, and how the daemon makes them by itself |
 //! | `upkeep` | status line and watchdog, and whether the tree still lives |
 
 pub(crate) mod backups;
+mod place;
 mod start_error;
 mod state_dir;
 mod upkeep;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix::{Addr, Arbiter};
@@ -22,6 +24,7 @@ use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::clock_watch;
+use gatewarden_actors::cluster::RightToAct;
 use gatewarden_actors::dialing::{Dialer, MemoryBudget, NetworkDialer};
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::event_hub::EventHubActor;
@@ -40,21 +43,22 @@ use gatewarden_actors::store::batching::AuditLogWriter;
 use gatewarden_actors::store::batching::HealthLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
-use gatewarden_listener::Limits;
+use gatewarden_actors::store::member::Member;
 use gatewarden_protocol::{DeviceIdentity, Secret};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::http::agents::SYNCS;
-use crate::http::context::{AppState, InstallationIdentity, Readiness};
+use crate::http::context::{AppState, InstallationIdentity, Node, Readiness};
 use crate::http::events::RELAYS;
 use crate::http::keyring::Keyring;
 use crate::http::mutations::Mutations;
 use crate::http::senders::{BoundedSender, DirectSender, RegistrySender};
-use crate::http::settings::{connection_limits, event_places};
+use crate::http::settings::event_places;
 use crate::systemd::Notifier;
 
+pub(crate) use place::Place;
 pub(crate) use start_error::StartError;
 pub(crate) use state_dir::{AdminKey, StateDir};
 
@@ -91,6 +95,8 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notifier: Arc<Notifier>,
+    /// Where the database is a server's.
+    pub(crate) member: Option<Member>,
     /// Held until the process ends.
     _state_dir: StateDir,
 }
@@ -109,54 +115,24 @@ pub(crate) fn raise_file_limit() -> usize {
     now.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// Half of the open files are for the gateways, the database and what comes up.
-fn within_file_limit(wanted: Limits, files: usize) -> Limits {
-    let most = (files / 2).max(16);
-    if wanted.connections <= most {
-        return wanted;
-    }
-    tracing::warn!(
-        configured = wanted.connections,
-        taken = most,
-        files,
-        "http.max_connections is more than half of the limit of open files, which is what counts: raise LimitNOFILE"
-    );
-    connection_limits(most, wanted.per_address, wanted.bytes)
-}
-
 impl App {
-    /// Puts everything together, inside a running actix system. What fails leaves nothing half-written: the port is taken
-    /// before the state directory is touched, and the store checks key and database before it writes.
-    ///
-    /// `passed` is a listening socket that somebody else holds open; without one `http.listen` is bound.
+    /// Puts everything together, inside a running actix system. What fails leaves nothing half-written: the store checks key and
+    /// database before it writes.
     pub(crate) async fn build(
         config: &Config,
         metrics: Arc<Metrics>,
         notifier: Arc<Notifier>,
-        passed: Option<TcpListener>,
+        place: Place,
     ) -> Result<Self, StartError> {
-        let clock = Clock::system();
-        metrics.set_started(clock.wall_ms());
-        let mut http = config.http.clone();
-        http.connections = within_file_limit(http.connections, raise_file_limit());
-        let was_passed = passed.is_some();
-        let listener = passed
-            .map_or_else(|| TcpListener::bind(config.listen), Ok)
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
-        if was_passed && config.listen.port() != 0 && address != config.listen {
-            tracing::warn!(%address, configured = %config.listen,
-                "the service manager's socket counts, not http.listen: change the address in gatewarden.socket");
-        }
-        let state_dir = StateDir::claim(&config.state_dir)?;
-
+        let Place { listener, address, was_passed, state_dir, http, clock, member, options } = place;
+        let right = member.as_ref().map_or_else(RightToAct::always, |member| member.right().clone());
         let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), state_dir.path())?;
-        let store = StoreHandle::open(config.store.clone(), key, clock.clone(), metrics.clone())?;
+        let store = StoreHandle::open(options, key, clock.clone(), metrics.clone())?;
         store.forget_leftover_key();
         let identity = Arc::new(DeviceIdentity::from_seed(&*store.load_or_create_device_seed().await?));
         let admin_key = match &config.api_key {
             Some(key) => AdminKey::configured(key.clone()),
-            None => AdminKey::load_or_create(state_dir.path(), &store, &clock).await?,
+            None => AdminKey::load_or_create(state_dir.path(), &store, &clock, member.is_some()).await?,
         };
 
         let health_log = HealthLogWriter::start(store.clone());
@@ -208,7 +184,7 @@ impl App {
             store: store.clone(),
             health_log: health_log.clone(),
             seed: Some(config.seed.clone()),
-            spawn: spawner(config, identity, dialer.clone(), &clock, &metrics),
+            spawn: spawner(config, identity, dialer.clone(), &clock, &metrics, &right),
             events: events.clone(),
             audit: audit.clone(),
             retention: config.retention.clone(),
@@ -271,6 +247,12 @@ impl App {
             clock: clock.clone(),
             readiness: readiness.clone(),
             mutations: mutations.clone(),
+            node: Node {
+                name: config.node.name.clone(),
+                url: place::url_of(config, address),
+                member: member.clone(),
+                right,
+            },
         };
         let server =
             crate::http::serve(http, state, listener).map_err(|source| StartError::Listen { address, source })?;
@@ -299,6 +281,7 @@ impl App {
             clock,
             metrics,
             notifier,
+            member,
             _state_dir: state_dir,
         })
     }
@@ -318,9 +301,10 @@ fn spawner(
     dialer: Arc<dyn Dialer>,
     clock: &Clock,
     metrics: &Arc<Metrics>,
+    right: &RightToAct,
 ) -> SpawnGateway {
     let settings = Arc::new(config.gateway.clone());
-    let (clock, metrics) = (clock.clone(), metrics.clone());
+    let (clock, metrics, right) = (clock.clone(), metrics.clone(), right.clone());
     let instance_id = uuid::Uuid::new_v4().to_string();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let arbiters: Vec<Arbiter> = (0..threads).map(|_| Arbiter::new()).collect();
@@ -331,6 +315,7 @@ fn spawner(
             dialer: dialer.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            right: right.clone(),
             instance_id: instance_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             record,

@@ -2,6 +2,7 @@
 
 mod agents;
 mod check;
+mod cluster;
 mod completions;
 mod confirmation;
 mod context;
@@ -94,6 +95,8 @@ enum Command {
     Context(context::ContextArgs),
     /// Say how a running daemon is.
     Status(status::StatusArgs),
+    /// List the nodes that share a running daemon's database, and which of them acts.
+    Cluster(cluster::ClusterArgs),
     /// Print a link that logs a browser in to the dashboard of a running daemon, once.
     Dashboard(dashboard::DashboardArgs),
     /// List, change and follow the gateways of a running daemon.
@@ -175,6 +178,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Context(args) => context::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Dashboard(args) => dashboard::run(&args),
         Command::Gateways(args) => gateways::run(&args),
         Command::Sessions(args) => sessions::run(&args),

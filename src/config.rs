@@ -36,7 +36,7 @@ pub(crate) use effective::{Effect, EffectiveValue};
 pub(crate) use gateway::WorkSettings;
 pub(crate) use reader::{API_KEY_VARIABLE, URL_VARIABLE};
 pub(crate) use reader::{ConfigError, DEFAULT_FILE, Inputs};
-pub(crate) use store::{BackupSettings, LogFormat, LogSettings};
+pub(crate) use store::{BackupSettings, LogFormat, LogSettings, NodeSettings};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -54,6 +54,7 @@ pub(crate) struct Config {
     /// Address to listen on; port 0 takes any free one.
     pub(crate) listen: SocketAddr,
     pub(crate) http: HttpSettings,
+    pub(crate) node: NodeSettings,
     /// The admin key of the configuration; without it the first start makes one.
     pub(crate) api_key: Option<Secret>,
     pub(crate) store: StoreOptions,
@@ -83,6 +84,7 @@ impl Config {
         let state_dir = store::state_dir(reader);
         let listen = http::listen(reader);
         let mut http = http::front(reader);
+        let node = store::node(reader);
         let store = store::options(reader, &state_dir);
         let retention = store::retention(reader);
         let backups = store::backups(reader, &store);
@@ -114,6 +116,7 @@ impl Config {
             credentials_dir: inputs.credentials_dir(),
             listen,
             http,
+            node,
             api_key,
             store,
             backups,

@@ -8,6 +8,7 @@ pub(crate) mod access;
 pub(crate) mod agents;
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod cluster;
 pub(crate) mod compression;
 pub(crate) mod context;
 pub(crate) mod daemon;
@@ -38,6 +39,7 @@ pub(crate) mod senders;
 pub(crate) mod sessions;
 pub mod settings;
 pub(crate) mod spawn;
+pub(crate) mod standby;
 pub(crate) mod vitals;
 
 #[cfg(test)]
@@ -86,21 +88,52 @@ pub(crate) fn context(settings: HttpSettings, state: AppState) -> App {
 /// Starts the HTTP front on a socket that is already bound. The caller awaits the server and stops it through its
 /// handle (`server.handle().stop(true)`): signals are the daemon's. To be called inside a running actix system.
 pub(crate) fn serve(settings: HttpSettings, state: AppState, listener: TcpListener) -> std::io::Result<Server> {
-    let workers = settings.workers.max(1);
-    let stop = settings.shutdown_timeout.as_secs();
-    let limits = settings.connections;
+    let shape = Shape::of(&settings);
     let context = context(settings, state);
     start_housekeeping(&context);
     fleet::start_vitals(&context);
+    listen(shape, context.connections.clone(), listener, move || app(context.clone()))
+}
+
+/// What a server is like, whatever it answers.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    workers: usize,
+    stop_s: u64,
+    places: usize,
+}
+
+impl Shape {
+    fn of(settings: &HttpSettings) -> Self {
+        Self {
+            workers: settings.workers.max(1),
+            stop_s: settings.shutdown_timeout.as_secs(),
+            places: settings.connections.connections,
+        }
+    }
+}
+
+/// Serves an application on a socket that is already bound, within the bounds of `connections`.
+fn listen<T, B>(
+    shape: Shape,
+    connections: Connections,
+    listener: TcpListener,
+    make: impl Fn() -> actix_web::App<T> + Clone + Send + 'static,
+) -> std::io::Result<Server>
+where
+    T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = Error, InitError = ()>
+        + 'static,
+    T::Future: 'static,
+    B: MessageBody + 'static,
+{
     gatewarden_listener::prepare(&listener);
-    let connections = context.connections.clone();
     actix_rt::spawn(connections.look_after());
     let server = actix_server::Server::build()
-        .workers(workers)
-        .shutdown_timeout(stop)
+        .workers(shape.workers)
+        .shutdown_timeout(shape.stop_s)
         .disable_signals()
         // A worker alone must take more than there are places for, so that a newcomer is decided on at all.
-        .max_concurrent_connections(limits.connections.saturating_mul(2));
+        .max_concurrent_connections(shape.places.saturating_mul(2));
     let stopping = server.graceful_shutdown_signal();
     let server = server
         .listen("http", listener, move || {
@@ -117,10 +150,9 @@ pub(crate) fn serve(settings: HttpSettings, state: AppState, listener: TcpListen
                 .on_connect_ext(|stream: &GuardedStream<TcpStream>, data| {
                     data.insert(stream.connection().clone());
                 })
-                .h1(map_config(
-                    app(context.clone()).into_factory().map_err(|error: Error| error.error_response()),
-                    |()| AppConfig::default(),
-                ));
+                .h1(map_config(make().into_factory().map_err(|error: Error| error.error_response()), |()| {
+                    AppConfig::default()
+                }));
             fn_service(move |socket: TcpStream| {
                 let entered = enter(socket, &connections);
                 async move { entered }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use gatewarden_protocol::DeviceIdentity;
+use gatewarden_protocol::{DeviceIdentity, Method};
 use serde_json::Value;
 use tracing::debug;
 
@@ -25,6 +25,7 @@ use self::followers::Followers;
 use self::messages::{FromGateway, GatewayCommand, GatewayHandle, Reply};
 use self::network::Network;
 use crate::clock::Clock;
+use crate::cluster::{NO_LEASE, RightToAct, not_acting};
 use crate::deadline_timer::DeadlineTimer;
 use crate::dialing::memory_budget::{Decoding, MemoryPermit};
 use crate::dialing::{Dialer, Held, MemoryAccount, SocketError};
@@ -36,7 +37,7 @@ use crate::machines::connection::{
     CallToken, Connection, ConnectionParts, Count, Effect, Input, Moment, ProbeToken, SocketInput,
 };
 use crate::metrics::Metrics;
-use crate::run::{Accepted, LookedUp, NotAccepted};
+use crate::run::{Accepted, Certainty, LookedUp, NotAccepted};
 use crate::settings::GatewaySettings;
 
 /// Messages that may wait for one gateway's actor.
@@ -61,6 +62,8 @@ pub struct GatewayParts {
     pub clock: Clock,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Without it nothing is sent that changes anything.
+    pub right: RightToAct,
     /// Names this run of the daemon to gateways.
     pub instance_id: String,
     /// The daemon's version, told to gateways.
@@ -89,6 +92,7 @@ pub struct GatewayActor {
     supervisor: Recipient<FromGateway>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    right: RightToAct,
     network: Network,
     timer: DeadlineTimer,
     waiting: HashMap<u64, Waiting>,
@@ -100,7 +104,7 @@ impl GatewayActor {
     /// An actor that dials as soon as it is started and has a permit.
     pub fn new(parts: GatewayParts) -> Self {
         let GatewayParts { record, settings, identity, version, instance_id, .. } = parts;
-        let GatewayParts { incarnation, dialer, supervisor, clock, metrics, .. } = parts;
+        let GatewayParts { incarnation, dialer, supervisor, clock, metrics, right, .. } = parts;
         let id = record.id;
         let moment = moment_of(&clock);
         let memory = dialer.memory().account();
@@ -115,6 +119,7 @@ impl GatewayActor {
             supervisor,
             clock,
             metrics,
+            right,
             network: Network::default(),
             timer: DeadlineTimer::default(),
             waiting: HashMap::new(),
@@ -189,6 +194,8 @@ impl GatewayActor {
             }
             Effect::Dial(epoch, request) => self.dial(epoch, *request, ctx),
             Effect::Http { epoch, id, operation, timeout } => self.ask_http(epoch, id, operation, timeout, ctx),
+            // It may have waited for what must be set before.
+            Effect::Send { starts: Some(call), .. } if !self.may_act() => self.tell_connection(Input::RunUnsent(call)),
             Effect::Send { epoch, text, starts } => {
                 self.send(epoch, starts, |outgoing| outgoing.try_send_text(text));
             }
@@ -256,6 +263,10 @@ impl GatewayActor {
         });
     }
 
+    fn may_act(&self) -> bool {
+        self.right.holds(self.clock.uptime_ms())
+    }
+
     fn next_token(&mut self) -> u64 {
         self.last_token += 1;
         self.last_token
@@ -288,6 +299,15 @@ impl Handler<GatewayCommand> for GatewayActor {
 
     fn handle(&mut self, command: GatewayCommand, ctx: &mut Self::Context) {
         match command {
+            GatewayCommand::Call { method, reply, .. } if !is_read(&method) && !self.may_act() => {
+                let _ = reply.send(Err(not_acting(NO_LEASE)));
+            }
+            GatewayCommand::StartRun(_, reply) if !self.may_act() => {
+                let _ = reply.send(Err(NotAccepted { failure: not_acting(NO_LEASE), certainty: Certainty::NotTaken }));
+            }
+            GatewayCommand::Control(_, reply) if !self.may_act() => {
+                let _ = reply.send(Err(not_acting(NO_LEASE)));
+            }
             GatewayCommand::Order(order) => self.feed(ctx, Input::Order(order)),
             GatewayCommand::Probe { timeout, reply } => {
                 let probe = ProbeToken(self.wait(Waiting::Probe(reply)));
@@ -319,6 +339,10 @@ impl Handler<GatewayCommand> for GatewayActor {
             }
         }
     }
+}
+
+fn is_read(method: &str) -> bool {
+    Method::from_name(method).is_some_and(Method::is_read)
 }
 
 fn moment_of(clock: &Clock) -> Moment {

@@ -29,7 +29,7 @@ pub mod processes;
 pub mod registry;
 
 pub use gatewarden_core::{
-    error, event, gateway_notice, gateway_record, gateway_report, ids, machines, run, settings, spawn,
+    cluster, error, event, gateway_notice, gateway_record, gateway_report, ids, machines, run, settings, spawn,
 };
 
 pub use gatewarden_clock::{clock, overdue};

@@ -49,6 +49,7 @@ pub struct Metrics {
     notifications: IntCounterVec,
     notifications_pending: IntGaugeVec,
     notifications_delivered: GaugeVec,
+    cluster: [GaugeVec; 4],
     backup_interval: GaugeVec,
     backup_newest: GaugeVec,
     backups: IntCounterVec,
@@ -131,6 +132,12 @@ impl Metrics {
             notifications: catalogue::NOTIFICATIONS.counters(&registry, []),
             notifications_pending: catalogue::NOTIFICATIONS_PENDING.gauges(&registry, []),
             notifications_delivered: catalogue::NOTIFICATION_DELIVERED.optional(&registry),
+            cluster: [
+                catalogue::CLUSTER_ACTING.optional(&registry),
+                catalogue::CLUSTER_NODES.optional(&registry),
+                catalogue::CLUSTER_EPOCH.optional(&registry),
+                catalogue::CLUSTER_LOOK.optional(&registry),
+            ],
             backup_interval: catalogue::BACKUP_INTERVAL.optional(&registry),
             backup_newest: catalogue::BACKUP_NEWEST.optional(&registry),
             backups: catalogue::BACKUPS.counters(&registry, []),
@@ -273,6 +280,15 @@ impl Metrics {
             self.notifications.with_label_values(&[destination, outcome]);
         }
         self.notifications_pending.with_label_values(&[destination]);
+    }
+
+    /// What this node of a cluster sees: whether it acts, how many live, the epoch, and when (wall ms).
+    pub fn set_cluster(&self, acts: bool, nodes: usize, epoch: i64, seen_ms: i64) {
+        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+        let figures = [f64::from(u8::from(acts)), nodes as f64, epoch as f64, seen_ms as f64 / 1000.0];
+        for (gauge, figure) in self.cluster.iter().zip(figures) {
+            gauge.with_label_values::<&str>(&[]).set(figure);
+        }
     }
 
     /// The daemon makes backups by itself, one each interval. Once, at start: nothing is told of backups before.

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod agents;
+pub mod cluster;
 pub mod daemon;
 pub mod events;
 pub mod gateway_record;

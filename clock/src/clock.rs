@@ -70,16 +70,20 @@ impl Clock {
         }
     }
 
-    fn reading(&self) -> Reading {
-        let uptime_ms = match &self.wall {
+    /// Milliseconds of a clock that never jumps, and goes on while the machine is suspended.
+    pub fn uptime_ms(&self) -> i64 {
+        match &self.wall {
             Wall::System => {
                 // Unlike the monotonic clock of the standard library this one goes on while the machine is suspended.
                 let uptime = clock_gettime(ClockId::Boottime);
                 uptime.tv_sec.saturating_mul(1_000).saturating_add(uptime.tv_nsec / 1_000_000)
             }
             Wall::Virtual { started, .. } => i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX),
-        };
-        Reading { wall_ms: self.wall_ms(), uptime_ms }
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { wall_ms: self.wall_ms(), uptime_ms: self.uptime_ms() }
     }
 
     /// From now on the wall clock's jumps are known, those since `stored` was stored included. Answers the one meanwhile, in ms,

@@ -67,6 +67,10 @@ gatewarden_protocol::named! {
         StoreUnavailable = "store_unavailable",
         /// A change has begun and not ended in time: it goes on to its end, and nobody knows yet which.
         OutcomeUnknown = "outcome_unknown",
+        /// Another node of the cluster acts; this one stands by.
+        Standby = "standby",
+        /// This node has lost the right to act, or can't tell whether it still has it.
+        NotActing = "not_acting",
         /// The daemon is stopping or an internal queue is full.
         Unavailable = "unavailable",
         /// The idempotency key was used for another request.

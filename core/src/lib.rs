@@ -1,5 +1,6 @@
 //! The domain of gatewarden, and every decision about it: no actor, socket, clock, randomness or database.
 
+pub mod cluster;
 pub mod dialing;
 pub mod error;
 pub mod event;

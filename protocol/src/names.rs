@@ -134,6 +134,36 @@ impl Method {
     pub fn is_left_out_of_lists(self) -> bool {
         matches!(self, Self::ChatInject | Self::SessionsGet | Self::SessionsUsage)
     }
+
+    /// Whether it only reads.
+    pub fn is_read(self) -> bool {
+        matches!(
+            self,
+            Self::Ping
+                | Self::Health
+                | Self::Status
+                | Self::GatewayInfo
+                | Self::SessionsList
+                | Self::SessionsGet
+                | Self::SessionsSubscribe
+                | Self::SessionsUsage
+                | Self::ChatHistory
+                | Self::AgentWait
+                | Self::AgentsList
+                | Self::AgentsFilesGet
+                | Self::ConfigGet
+                | Self::LogsTail
+                | Self::DevicePairList
+                | Self::ModelsList
+                | Self::ChannelsStatus
+                | Self::SystemPresence
+                | Self::SystemInfo
+                | Self::CronList
+                | Self::CronStatus
+                | Self::NodeList
+                | Self::GatewaySuspendStatus
+        )
+    }
 }
 
 known_names! {

@@ -31,6 +31,9 @@ pub(crate) enum StartError {
     AdminKey { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The part that stands by has died.
+    #[error("This node can't stand by any longer: {0}. Started again, it joins anew.")]
+    NodeEnded(String),
     /// The database opened and then failed.
     #[error("The database failed while the daemon started: {0}")]
     StoreFailed(#[from] Failure),
@@ -45,6 +48,7 @@ impl StartError {
             | Self::StateDir { .. }
             | Self::InUse { .. }
             | Self::AdminKey { .. }
+            | Self::NodeEnded(_)
             | Self::StoreFailed(_) => 1,
         }
     }

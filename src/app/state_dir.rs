@@ -31,6 +31,8 @@ const MAX_KEY: u64 = 1024;
 pub(crate) struct StateDir {
     path: PathBuf,
     _lock: File,
+    /// Whether no daemon was in it before.
+    is_new: bool,
 }
 
 impl StateDir {
@@ -41,6 +43,7 @@ impl StateDir {
     pub(crate) fn claim(path: &Path) -> Result<Self, StartError> {
         let unusable = |source| StartError::StateDir { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let is_new = !path.join(Self::LOCK_FILE).exists();
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -64,7 +67,19 @@ impl StateDir {
             .and_then(|()| lock.rewind())
             .and_then(|()| write!(lock, "{}", std::process::id()))
             .map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: lock, is_new })
+    }
+
+    /// Tells this directory's lock from any other's, also from that of a copy: whoever had it before in this boot of the machine is
+    /// gone.
+    pub(crate) fn home(&self) -> String {
+        // A service that sees little of /proc is told by its unit.
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").or_else(|_| std::env::var("BOOT_ID"));
+        let boot = boot.map(|boot| boot.replace('-', "")).unwrap_or_default();
+        // Without its boot a machine can't be told from another one: then nobody is taken for gone.
+        let boot = if boot.trim().is_empty() { uuid::Uuid::new_v4().to_string() } else { boot };
+        let (device, inode) = self._lock.metadata().map(|lock| (lock.dev(), lock.ino())).unwrap_or_default();
+        format!("{} {device} {inode}", boot.trim())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -113,19 +128,29 @@ impl AdminKey {
         Self { key: Some(key), made_now: false, origin: "configuration" }
     }
 
-    /// The key of the file; made where there is neither a file nor a stored admin key.
+    /// The key of the file; made where there is neither a file nor a stored admin key. Where nodes share the database, the one that acts
+    /// stores it for new ones.
     pub(crate) async fn load_or_create(
         state_dir: &Path,
         store: &StoreHandle,
         clock: &Clock,
+        is_shared: bool,
     ) -> Result<Self, StartError> {
-        if let Some(key) = in_file(state_dir)? {
-            return Ok(Self { key: Some(key), made_now: false, origin: ADMIN_KEY_FILE });
+        let found = in_file(state_dir)?;
+        let made_now = found.is_none() && !has_admin(store, clock.wall_ms() / 1000).await?;
+        let key = if made_now { Some(create(state_dir)?) } else { found };
+        if is_shared {
+            store.share_admin_key(key.clone()).await?;
         }
-        if has_admin(store, clock.wall_ms() / 1000).await? {
-            return Ok(Self { key: None, made_now: false, origin: ADMIN_KEY_FILE });
+        Ok(Self { key, made_now, origin: ADMIN_KEY_FILE })
+    }
+
+    /// A new node takes over the key that the others let in. One that was there before and has none was relieved of it.
+    pub(crate) fn take_over(state_dir: &StateDir, shared: &Secret) -> Result<(), StartError> {
+        if state_dir.is_new && in_file(state_dir.path())?.is_none() {
+            write(state_dir.path(), shared)?;
         }
-        Ok(Self { key: Some(create(state_dir)?), made_now: true, origin: ADMIN_KEY_FILE })
+        Ok(())
     }
 
     /// Where it comes from: the configuration, or the name of its file in the state directory.
@@ -171,13 +196,21 @@ fn in_file(state_dir: &Path) -> Result<Option<Secret>, StartError> {
     Ok(Some(Secret::new(key)))
 }
 
-/// Draws a key and stores it so that a power cut leaves either all of it or nothing.
+/// Draws a key and stores it.
 fn create(state_dir: &Path) -> Result<Secret, StartError> {
     let path = state_dir.join(ADMIN_KEY_FILE);
-    let unusable = |source| StartError::AdminKey { path: path.clone(), source };
     let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| unusable(Error::other(error.to_string())))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError::AdminKey { path, source: Error::other(error.to_string()) })?;
     let key = Secret::new(format!("gw_{}", URL_SAFE_NO_PAD.encode(bytes)));
+    write(state_dir, &key)?;
+    Ok(key)
+}
+
+/// Stores a key so that a power cut leaves either all of it or nothing.
+fn write(state_dir: &Path, key: &Secret) -> Result<(), StartError> {
+    let path = state_dir.join(ADMIN_KEY_FILE);
+    let unusable = |source| StartError::AdminKey { path: path.clone(), source };
     let draft = state_dir.join(format!("{ADMIN_KEY_FILE}.new"));
     let written = OpenOptions::new()
         .write(true)
@@ -192,8 +225,7 @@ fn create(state_dir: &Path) -> Result<Secret, StartError> {
         })
         .and_then(|()| std::fs::rename(&draft, &path))
         .and_then(|()| File::open(state_dir)?.sync_all());
-    written.map_err(unusable)?;
-    Ok(key)
+    written.map_err(unusable)
 }
 
 #[cfg(test)]

@@ -1,17 +1,62 @@
 //! What goes on beside the work: the status line, the watchdog, and a look at whether the tree still lives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Addr;
+use gatewarden_actors::clock::Clock;
+use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::registry::RegistryActor;
 use gatewarden_actors::registry::messages::Ping;
+use gatewarden_actors::store::handle::StoreHandle;
+use gatewarden_actors::store::member::{Member, Standing};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::App;
+use super::place::show;
 use crate::systemd::{Feeding, StatusLine, describe, feed_interval, watchdog_timeout};
 
 /// How often the status line is compared, where anybody reads it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a database that couldn't be written is tried again, where nobody else writes.
 const TRY_WRITING_EVERY: Duration = Duration::from_secs(10);
+
+/// As a node of a cluster it beats only while registry and store answer. Ends with the reason when it must not act any more: what
+/// it holds in memory is then another node's, and a new start stands by.
+async fn as_a_node(
+    member: Option<Member>,
+    registry: Addr<RegistryActor>,
+    store: StoreHandle,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+) -> String {
+    let Some(member) = member else { return std::future::pending().await };
+    let proven = async {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let stores = async { store.ping_writer().await.is_ok() && store.ping_readers().await.is_ok() };
+            if registry.send(Ping).await.is_ok() && stores.await {
+                member.prove(clock.uptime_ms());
+            }
+        }
+    };
+    let lost = async {
+        let mut view = member.view();
+        loop {
+            let seen = view.borrow_and_update().clone();
+            show(&metrics, &clock, &seen);
+            if let Standing::Lost(why) = seen.standing {
+                return format!("This node acts no longer: {why}");
+            }
+            if view.changed().await.is_err() {
+                return "The node's part that keeps the right to act has died".to_owned();
+            }
+        }
+    };
+    tokio::select! { never = proven => never, reason = lost => reason }
+}
 
 /// Runs until a part that nothing can replace is gone, and says which.
 pub(super) async fn watch(app: &mut App) -> String {
@@ -90,7 +135,10 @@ pub(super) async fn watch(app: &mut App) -> String {
             }
         }
     };
+    let clustered =
+        as_a_node(app.member.clone(), app.registry.clone(), app.store.clone(), app.clock.clone(), app.metrics.clone());
     tokio::select! {
+        reason = clustered => reason,
         () = fed => "The watchdog has ended".to_owned(),
         () = writable => "The care of the database has ended".to_owned(),
         reason = lives => reason,

@@ -17,6 +17,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("context add", "gatewarden context add prod https://warden.example --key-file ~/.config/warden.key"),
     ("context use", "gatewarden context use prod"),
     ("status", "gatewarden status\ngatewarden status --context prod --json"),
+    ("cluster", "gatewarden cluster\ngatewarden cluster --json"),
     ("dashboard", "gatewarden dashboard\ngatewarden dashboard --quiet"),
     ("gateways list", "gatewarden gateways list\ngatewarden gateways ls -l site=a --status offline -o wide"),
     (

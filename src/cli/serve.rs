@@ -1,15 +1,16 @@
 //! `gatewarden serve`: the story of a run, from configuration to exit code.
 
 use std::io::IsTerminal as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use gatewarden_actors::metrics::Metrics;
+use gatewarden_protocol::Secret;
 
 use super::error::CliError;
 use super::output::{complain, print};
 use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
-use crate::app::App;
+use crate::app::{App, Place};
 use crate::config::{Config, Effect, Inputs};
 use crate::shutdown::{self, Request, Signals};
 use crate::systemd::{Notifier, take_passed_socket};
@@ -38,8 +39,19 @@ async fn until_stopped(
     let notifier = Arc::new(Notifier::of_process());
     notifier.status("starting");
     // Its failures are said plainly and once: before it runs, the daemon speaks to whoever starts it.
-    let mut app = App::build(&config, metrics, notifier.clone(), passed).await?;
-    announce(&app);
+    let mut place = Place::take(&config, &metrics, passed)?;
+    let mut is_announced = false;
+    let stands_by = |address| {
+        say_address(address, None);
+        is_announced = true;
+    };
+    if !place.until_acting(&config, &metrics, &notifier, &mut signals, stands_by).await? {
+        return Ok(EXIT_OK);
+    }
+    let mut app = App::build(&config, metrics, notifier.clone(), place).await?;
+    if !is_announced {
+        say_address(app.address, app.new_admin_key.as_ref());
+    }
 
     let code = work(inputs, config, &logs, &mut app, &mut signals, &notifier).await;
     tokio::select! {
@@ -78,10 +90,10 @@ pub(super) fn check_config(inputs: &Inputs) -> Result<u8, CliError> {
 }
 
 /// The one line of standard output, so that port 0 is of use, and the key that nobody will see again.
-fn announce(app: &App) {
-    tracing::info!(address = %app.address, version = env!("CARGO_PKG_VERSION"), "listening");
-    let mut said = format!("listening on http://{}\n", app.address);
-    if let Some(key) = &app.new_admin_key {
+fn say_address(address: SocketAddr, new_admin_key: Option<&Secret>) {
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    let mut said = format!("listening on http://{address}\n");
+    if let Some(key) = new_admin_key {
         tracing::info!("made an admin key; it stands in admin.key in the state directory");
         if std::io::stdout().is_terminal() {
             said.push_str(&format!("admin key (shown once, kept in admin.key): {}\n", key.expose()));

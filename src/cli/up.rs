@@ -23,7 +23,7 @@ use super::error::CliError;
 use super::output::{complain, print};
 use super::serve::{self, start_log};
 use super::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
-use crate::app::{App, StartError, StateDir};
+use crate::app::{App, Place, StartError, StateDir};
 use crate::config::{Config, Inputs};
 use crate::shutdown::{self, Signals};
 use crate::systemd::Notifier;
@@ -201,7 +201,12 @@ async fn with_gateway(
     registration::seed(inputs, found.address, found.encrypted, found.credential.as_ref());
     let config = Config::load(inputs)?;
     let notifier = Arc::new(Notifier::of_process());
-    let mut app = App::build(&config, metrics, notifier.clone(), None).await?;
+    let mut place = Place::take(&config, &metrics, None)?;
+    let stands_by = |address| print(&format!("listening on http://{address}, and standing by: another node acts"));
+    if !place.until_acting(&config, &metrics, &notifier, signals, stands_by).await? {
+        return Ok(EXIT_OK);
+    }
+    let mut app = App::build(&config, metrics, notifier.clone(), place).await?;
     print(&format!("listening on http://{}", app.address));
     if found.gateway.is_none() {
         print(&format!("something listens at {} already: the daemon connects to it", found.address));

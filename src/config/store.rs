@@ -38,6 +38,33 @@ pub(crate) struct LogSettings {
     pub(crate) filter: String,
 }
 
+/// This daemon among others on the same database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeSettings {
+    pub(crate) name: String,
+    /// Where people and programs reach it; none: where it listens.
+    pub(crate) url: Option<String>,
+}
+
+pub(super) fn node(reader: &mut Reader<'_>) -> NodeSettings {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let default = Setting::text(if host.is_empty() { "gatewarden" } else { &host }, "default (host name)");
+    let name = reader.take("node.name", Some(default)).map(|raw| raw.to_string()).unwrap_or_default();
+    if name.is_empty()
+        || name.len() > 63
+        || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    {
+        reader.wrong("node.name", "must be 1 to 63 letters, digits, dots, dashes or underscores");
+    }
+    let url = reader.optional_text("node.url").filter(|url| !url.is_empty());
+    let is_http =
+        |url: &str| url::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+    if url.as_deref().is_some_and(|url| !is_http(url)) {
+        reader.wrong("node.url", "must be http:// or https:// with a host, such as https://gw-a.example");
+    }
+    NodeSettings { name, url: url.map(|url| url.trim_end_matches('/').to_owned()) }
+}
+
 pub(super) fn state_dir(reader: &mut Reader<'_>) -> PathBuf {
     let default = default_state_dir(reader);
     let text = reader.take("state_dir", default).map(|raw| raw.to_string()).filter(|text| !text.is_empty());

@@ -14,7 +14,7 @@ use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::store::records::{Role, WebSession};
 
-use super::audit::context::AuditContext;
+use super::audit::context::{AuditContext, concerns};
 use super::context::{App, AppContext};
 use super::error::ApiError;
 use super::keyring::{KeyHolder, hash_hex};
@@ -172,6 +172,9 @@ fn admit<R: Requirement>(
             )
             .with_help("An admin creates keys with POST /api/keys."),
         ));
+    }
+    if R::ROLE >= Role::Operator && concerns(request.method()) {
+        app.node.check(app.clock.uptime_ms())?;
     }
     if R::GATEWAY_OPERATION {
         // Whoever looks at a page must not use up what the key's other holders need.

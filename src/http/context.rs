@@ -12,6 +12,7 @@ use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::SyncAgents;
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::cluster::{NO_LEASE, RightToAct, not_acting};
 use gatewarden_actors::error::Failure;
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
 use gatewarden_actors::ids::GatewayId;
@@ -22,6 +23,7 @@ use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_actors::settings::ProcessSettings;
 use gatewarden_actors::store::batching::HealthLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
+use gatewarden_actors::store::member::Member;
 use gatewarden_listener::Connections;
 use gatewarden_protocol::steady_time::Gap;
 use tokio::sync::Semaphore;
@@ -74,6 +76,8 @@ pub(crate) struct AppState {
     pub(crate) clock: Clock,
     /// Whether `/ready` answers 200. The daemon sets it.
     pub(crate) readiness: Readiness,
+    /// This daemon as a node of a cluster.
+    pub(crate) node: Node,
 }
 
 /// That, and what the front has of its own.
@@ -198,6 +202,25 @@ pub(crate) struct InstallationIdentity {
     pub(crate) device_id: String,
     /// Raw Ed25519 public key, base64url without padding.
     pub(crate) public_key: String,
+}
+
+/// This daemon as a node of a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    /// `node.name`.
+    pub(crate) name: String,
+    /// Where it is reached.
+    pub(crate) url: String,
+    /// None where the database is a file.
+    pub(crate) member: Option<Member>,
+    pub(crate) right: RightToAct,
+}
+
+impl Node {
+    /// Refuses what this node must not do for the moment.
+    pub(crate) fn check(&self, now_ms: i64) -> Result<(), Failure> {
+        if self.right.holds(now_ms) { Ok(()) } else { Err(not_acting(NO_LEASE)) }
+    }
 }
 
 /// Whether the daemon is ready. Clones share the state: the daemon keeps one and sets it.

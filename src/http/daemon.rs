@@ -54,14 +54,18 @@ pub(crate) async fn api_health(app: App) -> HttpResponse {
     tag = "Daemon",
     responses(
         (status = 200, description = "It is", body = Ready),
-        (status = 503, description = "It is starting or stopping", body = ErrorBody),
+        (status = 503, description = "It is starting or stopping, or another node acts", body = ErrorBody),
     ),
     security(()),
 )]
 #[get("/ready")]
 pub(crate) async fn ready(app: App) -> Answer {
     match app.readiness.why_not() {
-        None => Ok(HttpResponse::Ok().json(Ready { ready: true })),
+        None => app
+            .node
+            .check(app.clock.uptime_ms())
+            .map_err(Into::into)
+            .map(|()| HttpResponse::Ok().json(Ready { ready: true })),
         Some(state) => Err(Failure::new(ErrorCode::Unavailable, format!("The daemon is {state}"))
             .with_retry_after(Duration::from_secs(1))
             .into()),
@@ -116,7 +120,7 @@ pub(crate) async fn read_status(_by: Authorized<Viewer>, app: App) -> HttpRespon
         status: if is_well { "ok" } else { "degraded" }.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: app.uptime_s(),
-        ready: app.readiness.why_not().is_none(),
+        ready: app.readiness.why_not().is_none() && app.node.check(app.clock.uptime_ms()).is_ok(),
         primary,
         acting_primary: acting_primary(&app.roster),
         gateways: counted(&views),

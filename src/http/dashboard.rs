@@ -7,6 +7,7 @@ mod login;
 use std::sync::LazyLock;
 
 use actix_web::dev::HttpServiceFactory;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, guard, web};
@@ -59,6 +60,11 @@ fn assets() -> impl HttpServiceFactory {
     web::scope("/assets")
         .wrap(from_fn(as_the_client_takes_it))
         .service(web::resource("/{version}/{path:.*}").guard(guard::Get()).to(send_asset))
+}
+
+/// What a browser is shown where another node acts.
+pub(crate) fn standby_page(status: StatusCode, failure: &Failure, url: Option<&str>) -> HttpResponse {
+    page(HttpResponse::build(status).insert_header((header::RETRY_AFTER, "1")).body(login::standby(failure, url)))
 }
 
 async fn show_page() -> HttpResponse {

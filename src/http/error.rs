@@ -96,6 +96,8 @@ pub(crate) fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::GatewayBusy
         | ErrorCode::StoreUnavailable
         | ErrorCode::OutcomeUnknown
+        | ErrorCode::Standby
+        | ErrorCode::NotActing
         | ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
     }

@@ -9,7 +9,7 @@ use super::gateways::{check, health, latency, logs};
 use super::organization::{gateways as organization, sessions as organization_sessions, status, templates};
 use super::route_table::Routes;
 use super::{
-    access, agents, daemon, dashboard, devices, direct, events, fleet, gateways, mcp, openapi, sessions, spawn,
+    access, agents, cluster, daemon, dashboard, devices, direct, events, fleet, gateways, mcp, openapi, sessions, spawn,
 };
 
 /// Every route of the API. Order matters: a fixed path comes before one with a parameter.
@@ -83,6 +83,7 @@ pub(crate) fn api(routes: &mut impl Routes) {
         .service(access::log_in)                            // POST   /api/auth/login
         .service(access::log_out)                           // POST   /api/auth/logout
         .service(daemon::read_status)                       // GET    /api/status
+        .service(cluster::read_cluster)                     // GET    /api/cluster
         .service(daemon::health)                            // GET    /health
         .service(daemon::api_health)                        // GET    /api/health
         .service(daemon::ready)                             // GET    /ready

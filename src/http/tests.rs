@@ -3,6 +3,7 @@
 mod agents_api;
 mod audit_api;
 mod bad_input;
+mod cluster_api;
 mod direct_api;
 mod document_contents;
 mod documents;

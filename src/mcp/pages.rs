@@ -16,6 +16,7 @@ macro_rules! pages {
 pages! {
     "agents.md"
     "api.md"
+    "cluster.md"
     "command-line.md"
     "compatibility.md"
     "dashboard.md"

@@ -66,7 +66,7 @@ pub(crate) fn write_transaction<T>(
     work: impl Fn(&mut Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     for _ in 1..MAX_ATTEMPTS {
-        match transaction(connection, Pool::Writer, &work) {
+        match transaction(connection, Pool::Writer, fenced(&work)) {
             Err(StoreError::Database {
                 error: DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _),
                 ..
@@ -74,7 +74,19 @@ pub(crate) fn write_transaction<T>(
             outcome => return outcome,
         }
     }
-    transaction(connection, Pool::Writer, work)
+    transaction(connection, Pool::Writer, fenced(&work))
+}
+
+/// First of all the right to write is checked, and kept until the end.
+fn fenced<T>(
+    work: &impl Fn(&mut Connection) -> Result<T, StoreError>,
+) -> impl FnOnce(&mut Connection) -> Result<T, StoreError> {
+    move |connection| {
+        if let Connection::Postgres(session) = connection {
+            session.check_fence()?;
+        }
+        work(connection)
+    }
 }
 
 /// All of it from one state of the database.

@@ -68,7 +68,7 @@ impl Fault {
             Self::Corrupt => "Stop the daemon and restore the database from a backup.",
             Self::Unreachable => "Look at the server and the way to it; the daemon goes on by itself once it answers.",
             Self::Refused => "The daemon's log says why. Put it right on the server; the daemon goes on by itself.",
-            Self::InUse => "Stop the other one; the daemon goes on by itself.",
+            Self::InUse => "Stop the other one; this one goes on by itself.",
             Self::ServerFull => "Free some space on the server; the daemon goes on by itself.",
             Self::ServerReadOnly => {
                 "Make the server the primary again, or name the primary in store.url and restart the daemon."
@@ -205,6 +205,12 @@ pub enum StoreError {
         place.display()
     )]
     NoFile { place: PathBuf },
+    /// A living node has this node's name.
+    #[error(
+        "Another node named \"{name}\" works on this database ({url}). Give each node a name of its own: node.name in the \
+         configuration."
+    )]
+    NodeNameTaken { name: String, url: String },
     /// The thread that did it has died.
     #[error("It was broken off by a fault of ours, which is in the log. Please report it.")]
     BrokenOff,
@@ -264,6 +270,7 @@ impl StoreError {
             | Self::KeyMalformed { .. }
             | Self::KeyTooOpen { .. }
             | Self::NoKey { .. }
+            | Self::NodeNameTaken { .. }
             | Self::UnknownSealed { .. } => 78,
             Self::Server { trouble, .. } => trouble.exit_code(),
             Self::NoFile { .. } => 2,

@@ -19,6 +19,7 @@ mod files;
 pub mod handle;
 pub mod key_file;
 pub mod maintenance;
+pub mod member;
 pub mod mission_control;
 pub mod postgres;
 mod queue;

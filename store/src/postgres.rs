@@ -1,14 +1,14 @@
 //! Everything that only PostgreSQL understands: how a session is opened and what it holds, and what its errors mean.
 //!
-//! The writer's session holds an advisory lock of the database for as long as it lasts, and no other session of a gatewarden gets
-//! it meanwhile: two daemons can't write to one database. It is the session that writes that holds it, so there is no
-//! moment in which the lock is lost and a write may still be committed. (It isn't the fencing of a cluster: who has the lock
-//! writes, and nobody takes over what the other one did on the wire.) Readers need no lock, and can't write.
+//! A daemon writes as the node that has the role ([`cluster`]): each of its transactions checks that it still has it. Whoever else
+//! writes, a command or a daemon of an older release, does so under an advisory lock of the database that lasts as long as its
+//! session, and that is not to be had while a node lives: nodes share it. Readers need no lock, and can't write.
 //!
 //! diesel-async's own wrapper for blocking use panics where a time limit is set, so this is one of ours: each call
 //! ends within the connection's patience, and after one that didn't, or that lost the server, none is begun any more.
 
 pub mod address;
+pub mod cluster;
 pub mod inspection;
 pub(crate) mod start;
 mod tls;
@@ -98,8 +98,15 @@ pub(crate) fn open(
     };
     let set = session.batch_execute(settings);
     set.map_err(|error| Trouble::of_query(&error).at(address))?;
-    if writes {
-        lock(&mut session, address)?;
+    match &address.fence {
+        Some(_) if writes => {
+            let limit = cluster::IDLE_IN_TRANSACTION.as_millis();
+            let set = session
+                .batch_execute(&format!("SET idle_in_transaction_session_timeout = {limit}; SET lock_timeout = 1500"));
+            set.map_err(|error| Trouble::of_query(&error).at(address))?;
+        }
+        None if writes => lock(&mut session, address)?,
+        _ => {}
     }
     Ok(session)
 }
@@ -242,6 +249,14 @@ impl PostgresConnection {
         }
     }
 
+    /// Refuses the transaction that was just begun where its node acts no longer.
+    pub(crate) fn check_fence(&mut self) -> Result<(), StoreError> {
+        match self.origin.0.fence.clone() {
+            Some(fence) if self.origin.1 => cluster::check(self, &fence),
+            _ => Ok(()),
+        }
+    }
+
     fn wait<T>(&mut self, call: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>) -> QueryResult<T> {
         if self.lost {
             return Err(unanswered("the session is lost"));
@@ -373,5 +388,7 @@ impl<T: QueryFragment<Pg>> QueryFragment<Pg> for Clean<T> {
 /// The server's number for the type of texts.
 const TEXT: u32 = 25;
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ mod support {
     pub(crate) mod own_gateway;
     pub(crate) mod page_device;
     pub(crate) mod ports;
+    pub(crate) mod postgres_server;
     pub(crate) mod rpc_client;
     pub(crate) mod screen;
     pub(crate) mod scripted_gateway;
@@ -91,6 +92,8 @@ mod organization;
 mod passwords;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod postgres_nodes;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]

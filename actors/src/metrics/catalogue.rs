@@ -233,6 +233,14 @@ families! {
             "When the newest backup in the state directory was made, by whomever, as of the last ten minutes; left out where there is none or the daemon makes none.";
         BACKUPS: Counter "gatewarden_backups_total" [("outcome", "`made`, `failed`")]
             "Attempts of the daemon to make a backup.";
+        CLUSTER_ACTING: Gauge "gatewarden_cluster_acting"
+            "1 while this node of a cluster acts, 0 while it stands by; this and the other figures of the cluster are left out where the database is a file.";
+        CLUSTER_NODES: Gauge "gatewarden_cluster_nodes"
+            "Nodes of the cluster that live, this one included, as it saw them last.";
+        CLUSTER_EPOCH: Gauge "gatewarden_cluster_epoch"
+            "How often a node began to act, as this node saw it last: grows by one with each takeover and each start.";
+        CLUSTER_LOOK: Gauge "gatewarden_cluster_last_beat_timestamp_seconds"
+            "When the database server last took this node's sign of life.";
         CLOCK_JUMPS: Counter "gatewarden_clock_jumps_total" [("direction", "`ahead`, `back`")]
             "Jumps of the wall clock that the daemon saw: more than two minutes against the machine's uptime.";
     }

@@ -67,6 +67,7 @@ fn full() -> Metrics {
     metrics.observe_store_job("reader", Duration::from_millis(1), false);
     metrics.set_gateway_memory(MemoryBudget::default());
     metrics.set_database(Path::new("/proc/self/status"));
+    metrics.set_cluster(true, 2, 7, 1_000);
     metrics.set_backup_interval(Duration::from_secs(86_400));
     metrics.set_newest_backup(1_000);
     metrics.count_backup(true);

@@ -1,6 +1,7 @@
 //! The database and its key.
 
 use gatewarden_actors::store::maintenance::backup::{Inspection, inspect};
+use gatewarden_actors::store::postgres::cluster::ClusterNode;
 use gatewarden_actors::store::postgres::inspection::{self, ServerInspection};
 use gatewarden_actors::store::{Database, StoreError};
 
@@ -115,6 +116,33 @@ fn server(report: &mut Report, config: &Config, seen: &ServerInspection) {
         );
     }
     pending(report, seen.pending, "make a dump of it before");
+    nodes(report, &seen.nodes);
+}
+
+fn nodes(report: &mut Report, nodes: &[ClusterNode]) {
+    const AREA: &str = "cluster";
+    let shown = |node: &ClusterNode| {
+        let role = if node.expired {
+            "gives no sign of life"
+        } else if node.acts {
+            "acts"
+        } else {
+            "stands by"
+        };
+        format!("{} at {} {role}", node.name, node.url)
+    };
+    let all = nodes.iter().map(shown).collect::<Vec<_>>().join(", ");
+    if nodes.is_empty() {
+        return;
+    }
+    if nodes.iter().any(|node| node.acts && !node.expired) {
+        report.fine(AREA, all);
+    } else {
+        report.problem(AREA, format!("no node acts: {all}"), "look at the log of each node");
+    }
+    if nodes.iter().any(|node| node.release != nodes.first().map_or("", |first| &first.release)) {
+        report.note(AREA, "the nodes are of different releases".to_owned(), "upgrade the others, too");
+    }
 }
 
 fn pending(report: &mut Report, pending: usize, before: &str) {

@@ -47,6 +47,7 @@ fn table() -> Vec<Row> {
         row("GET", "/api/nodes", None, viewer),
         row("GET", "/api/identity", None, viewer),
         row("GET", "/api/status", None, viewer),
+        row("GET", "/api/cluster", None, viewer),
         row("POST", "/api/gateways/1/reconnect", None, operator),
         row("GET", "/api/gateways/1/logs", None, operator),
         row("POST", "/api/gateways/1/drain", None, admin),

@@ -18,6 +18,7 @@ use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
 use gatewarden_actors::audit_trail::AuditTrail;
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::cluster::RightToAct;
 use gatewarden_actors::dialing::Held;
 use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::error::{ErrorCode, Failure};
@@ -48,7 +49,7 @@ use gatewarden_actors::store::records::{DeleteOutcome, Role};
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
-use crate::http::context::{App, AppState, InstallationIdentity, Readiness};
+use crate::http::context::{App, AppState, InstallationIdentity, Node, Readiness};
 use crate::http::keyring::Keyring;
 use crate::http::mutations::Mutations;
 use crate::http::senders::{BoundedSender, DirectSender, RegistrySender};
@@ -346,6 +347,7 @@ pub(super) struct Harness {
     pub(super) events: EventPublisher,
     pub(super) audit: AuditTrail,
     pub(super) readiness: Readiness,
+    pub(super) right: RightToAct,
     pub(super) store: StoreHandle,
     keys: HashMap<Role, Secret>,
     _directory: tempfile::TempDir,
@@ -406,7 +408,7 @@ impl Harness {
         let registry = registry.start();
         let (event_hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
-        let readiness = Readiness::default();
+        let (readiness, right) = (Readiness::default(), RightToAct::always());
         readiness.set_ready();
         let agents = AgentBook::new(store.clone(), events.clone());
         let agent_sync = AgentSyncActor::start(AgentSyncParts {
@@ -464,10 +466,16 @@ impl Harness {
             identity: InstallationIdentity { device_id: "ab".repeat(32), public_key: "PUBLIC".to_owned() },
             clock,
             readiness: readiness.clone(),
+            node: Node {
+                name: "host-a".to_owned(),
+                url: "http://127.0.0.1:3000".to_owned(),
+                member: None,
+                right: right.clone(),
+            },
             mutations: Mutations::default(),
         };
         let app = crate::http::context(settings, state);
-        Self { app, roster, script, events, audit, readiness, store, keys: made, _directory: directory }
+        Self { app, roster, script, events, audit, readiness, right, store, keys: made, _directory: directory }
     }
 
     /// The database's file.

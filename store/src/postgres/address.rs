@@ -12,11 +12,22 @@ use url::Url;
 use super::tls::{Protection, Tls};
 use super::trouble::Trouble;
 
+/// Under which right a session writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fence {
+    /// The run of the daemon.
+    pub(crate) node: String,
+    /// Under which it has the role.
+    pub(crate) epoch: i64,
+}
+
 /// Where a PostgreSQL is. It is shown without its password.
 #[derive(Clone)]
 pub struct ServerAddress {
     config: Box<Config>,
     pub(super) protection: Protection,
+    /// Under which right what is written is written.
+    pub(crate) fence: Option<Fence>,
 }
 
 impl PartialEq for ServerAddress {
@@ -115,7 +126,7 @@ impl ServerAddress {
             Some(_) => return Err("has an unknown sslmode; it must be verify-full, require or disable".to_owned()),
         };
         config.ssl_mode(if protection == Protection::Plain { SslMode::Disable } else { SslMode::Require });
-        Ok(Self { config: Box::new(config), protection })
+        Ok(Self { config: Box::new(config), protection, fence: None })
     }
 
     /// Connects and logs in. Without a limit of time.

@@ -1,6 +1,7 @@
 //! A server's database, looked at and not changed: for `gatewarden doctor`.
 
 use super::address::ServerAddress;
+use super::cluster::{self, ClusterNode};
 use super::tls::Protection;
 use super::trouble::Trouble;
 use super::{lines, number, open};
@@ -30,6 +31,8 @@ pub struct ServerInspection {
     pub protected: bool,
     /// Settings of the server by which a crash of its machine may cost what was acknowledged.
     pub unsafe_settings: Vec<String>,
+    /// The living nodes that share it.
+    pub nodes: Vec<ClusterNode>,
 }
 
 /// Looks at a server's database. Not on a thread that runs a runtime.
@@ -50,6 +53,7 @@ pub fn inspect(
             "SELECT name || ' = off' AS line FROM pg_settings \
              WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name",
         )?;
+        let nodes = if cluster::exists(&mut session)? { cluster::look(&mut session)?.nodes } else { Vec::new() };
         let has_gateways = super::tables(&mut session)?.iter().any(|table| table == "gateways");
         let gateways = if has_gateways { number(&mut session, "SELECT COUNT(*) AS number FROM gateways")? } else { 0 };
         let place = options.database.place();
@@ -73,6 +77,7 @@ pub fn inspect(
             key,
             protected,
             unsafe_settings,
+            nodes,
         })
     };
     look().map_err(|error| match error {

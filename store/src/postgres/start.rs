@@ -11,10 +11,13 @@
 use std::time::Duration;
 
 use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
+
+use gatewarden_protocol::Secret;
 
 use super::address::ServerAddress;
 use super::trouble::Trouble;
-use super::{PostgresConnection, connect, lines, number, open, unlock};
+use super::{LOCK, PostgresConnection, cluster, connect, lines, number, open, unlock};
 use crate::connection::Connection;
 use crate::database::{migrate, tables, write_transaction};
 use crate::error::StoreError;
@@ -22,11 +25,32 @@ use crate::key_file::SealingKey;
 use crate::queue::StoreOptions;
 use crate::sealing::Sealer;
 use crate::startup::{self, Installation};
+use crate::tables::credentials::shared_key;
 
 /// The oldest server whose release is still looked after.
 const OLDEST: i64 = 130_000;
 /// Migrations may take longer than other work.
 const MIGRATING: Duration = Duration::from_secs(600);
+
+/// The same before a node joins, whichever acts: one node at a time. Answers the admin key that the nodes share. Not on a thread that
+/// runs a runtime.
+pub(crate) fn prepare_node(
+    options: &StoreOptions,
+    address: &ServerAddress,
+    key: SealingKey,
+) -> Result<Option<Secret>, StoreError> {
+    let mut session = cluster::open(address, options.busy_timeout)?;
+    // One that migrates may take its time.
+    session.patience = MIGRATING;
+    let turn =
+        format!("SET lock_timeout = '30s'; SELECT pg_advisory_lock({LOCK}, hashtext('start ' || current_schema()))");
+    session.batch_execute(&turn).map_err(|error| Trouble::of_query(&error).at(address))?;
+    session.patience = options.busy_timeout;
+    let mut connection = Connection::Postgres(session);
+    let prepared = prepare_with(&mut connection, options, address, key, true);
+    let shared = prepared.and_then(|(_, sealer)| shared_key(&mut connection, &sealer));
+    shared.map_err(|error| in_words(error, address))
+}
 
 /// Checks, migrates and seals; answers what is fixed at the first start, and what seals with the right key.
 ///
@@ -60,14 +84,19 @@ fn prepare_here(
     let prepared = prepare_with(&mut connection, options, address, key, is_ours);
     if let Connection::Postgres(session) = &mut connection
         && is_ours
+        && address.fence.is_none()
     {
         // Where it fails the session is lost, and the lock with it.
         let _ = unlock(session);
     }
-    prepared.map_err(|error| match error {
+    prepared.map_err(|error| in_words(error, address))
+}
+
+fn in_words(error: StoreError, address: &ServerAddress) -> StoreError {
+    match error {
         StoreError::Database { error, .. } => Trouble::of_query(&error).at(address),
         other => other,
-    })
+    }
 }
 
 fn prepare_with(

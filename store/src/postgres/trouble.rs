@@ -78,7 +78,7 @@ impl fmt::Display for Trouble {
             Self::Starting(why) => write!(f, "the server is starting or stopping ({why}). Try again in a moment."),
             Self::Crowded(why) => write!(
                 f,
-                "the server has no connection left ({why}). gatewarden needs 3, and 2 more at its start: raise max_connections, \
+                "the server has no connection left ({why}). gatewarden needs 4, and 2 more at its start: raise max_connections, \
                  or the limit of the role."
             ),
             Self::WrongPassword(why) => {
@@ -113,12 +113,12 @@ impl fmt::Display for Trouble {
                  with target_session_attrs=read-write.",
             ),
             Self::InUse(who) if who.is_empty() => f.write_str(
-                "another gatewarden works on it. Stop that one first: two on one database are not possible yet.",
+                "another gatewarden works on it. Stop it first, with all its nodes: this needs the database for itself.",
             ),
             Self::InUse(who) => write!(
                 f,
-                "another gatewarden works on it ({who}). Stop that one first: two on one database are not possible yet. One whose \
-                 machine has died loses it within half a minute."
+                "another gatewarden works on it ({who}). Stop it first, with all its nodes: this needs the database for itself. One \
+                 whose machine has died loses it within half a minute."
             ),
             Self::Pooled => f.write_str(
                 "a connection pool gives each transaction another session (pgbouncer with pool_mode = transaction). gatewarden \

@@ -4,17 +4,19 @@
 use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 use gatewarden_core::gateway_record::DeviceToken;
+use gatewarden_protocol::Secret;
 use zeroize::Zeroizing;
 
-use crate::connection::on_either;
+use crate::connection::{Connection, on_either};
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle};
-use crate::schema::{device_tokens, identity};
-use crate::sealing::{Place, SealError};
+use crate::schema::{device_tokens, identity, meta};
+use crate::sealing::{Place, SealError, Sealer};
 use crate::startup::{set, setting};
 
 const ONLY: i64 = 1;
 const SEED: Place<'static> = Place { table: "identity", row: "device", column: "seed" };
+const ADMIN_KEY: Place<'static> = Place { table: "meta", row: "admin_key", column: "value" };
 const STEADY_TIME: &str = "steady_time";
 
 fn token_place(address: &str) -> Place<'_> {
@@ -108,6 +110,26 @@ impl StoreHandle {
         .await
     }
 
+    /// Stores the admin key that a new node of the cluster takes over, or that there is none.
+    pub async fn share_admin_key(&self, key: Option<Secret>) -> Result<(), Failure> {
+        self.write("store the admin key", move |db| {
+            let stored = shared_key(db.connection, db.sealer).unwrap_or_default();
+            if stored.as_ref().map(Secret::expose) == key.as_ref().map(Secret::expose) {
+                return Ok(());
+            }
+            let Some(key) = &key else {
+                diesel::delete(meta::table.find(ADMIN_KEY.row)).execute(db.connection)?;
+                return Ok(());
+            };
+            let sealed = db
+                .sealer
+                .seal(ADMIN_KEY, key.expose().as_bytes())
+                .map_err(|error| StoreError::Sealed { what: "the admin key cannot be sealed", error })?;
+            Ok(set(db.connection, ADMIN_KEY.row, &sealed)?)
+        })
+        .await
+    }
+
     /// What the last run knew of the wall clock's past; none at the first start.
     pub async fn load_steady_time(&self) -> Result<Option<String>, Failure> {
         self.read("read what is known of the wall clock", |db| Ok(setting(db.connection, STEADY_TIME)?)).await
@@ -122,6 +144,12 @@ impl StoreHandle {
 
 fn broken_seed(error: SealError) -> StoreError {
     StoreError::Sealed { what: "the stored device identity does not open", error }
+}
+
+pub(crate) fn shared_key(connection: &mut Connection, sealer: &Sealer) -> Result<Option<Secret>, StoreError> {
+    let Some(sealed) = setting(connection, ADMIN_KEY.row)? else { return Ok(None) };
+    let opened = sealer.open_text(ADMIN_KEY, &sealed);
+    opened.map(Some).map_err(|error| StoreError::Sealed { what: "the stored admin key does not open", error })
 }
 
 fn stored_seed(db: &mut Db<'_>) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {

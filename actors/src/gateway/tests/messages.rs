@@ -8,6 +8,7 @@ use crate::error::Failure;
 use crate::gateway::InducePanic;
 use crate::gateway::messages::GatewayCommand;
 use crate::gateway_report::{Phase, Status};
+use crate::run::{ControlSession, SessionAction};
 
 async fn call(world: &World, method: &str) -> Result<Value, Failure> {
     let call = |reply| GatewayCommand::Call {
@@ -23,6 +24,23 @@ async fn call(world: &World, method: &str) -> Result<Value, Failure> {
 async fn a_call_is_answered_by_the_gateway() {
     let (world, _peer) = World::online().await;
     assert_eq!(call(&world, "chat.send").await, Ok(json!({"done": true})));
+}
+
+#[actix::test]
+async fn without_the_right_to_act_nothing_is_sent_that_changes_anything_and_reads_go_on() {
+    let (world, _peer) = World::online().await;
+    world.right.set(world.clock.uptime_ms());
+    for method in ["chat.send", "sessions.patch", "unheard.of"] {
+        assert_eq!(call(&world, method).await.unwrap_err().code.as_str(), "not_acting", "{method}");
+    }
+    let control =
+        ControlSession { session_key: "main".to_owned(), action: SessionAction::Kill, timeout: Duration::from_secs(3) };
+    let killed = world.ask(|reply| GatewayCommand::Control(control, reply)).await;
+    assert_eq!(killed.err().map(|failure| failure.code.as_str()), Some("not_acting"));
+    let read = call(&world, "config.get").await;
+    assert_ne!(read.err().map(|failure| failure.code.as_str()), Some("not_acting"));
+    world.right.set(i64::MAX);
+    assert!(call(&world, "chat.send").await.is_ok());
 }
 
 #[actix::test]

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::supervisor::{Adopt, Heard, Supervisor};
 use crate::clock::Clock;
+use crate::cluster::RightToAct;
 use crate::dialing::MemoryAccount;
 use crate::dialing::{
     DialFailure, DialRequest, Dialed, Dialer, HttpReply, HttpRequest, Incoming, ScriptedPeer, Sent, SocketError,
@@ -103,6 +104,7 @@ pub(super) struct World {
     pub(super) gateway: Addr<GatewayActor>,
     pub(super) heard: Rc<RefCell<Heard>>,
     pub(super) clock: Clock,
+    pub(super) right: RightToAct,
 }
 
 pub(super) fn record() -> GatewayRecord {
@@ -139,6 +141,7 @@ impl World {
             waiting: 0,
         }
         .start();
+        let right = RightToAct::always();
         let gateway = GatewayActor::start_in(
             &Arbiter::current(),
             GatewayParts {
@@ -150,12 +153,13 @@ impl World {
                 supervisor: supervisor.clone().recipient(),
                 clock: clock.clone(),
                 metrics: Arc::new(Metrics::new()),
+                right: right.clone(),
                 instance_id: "run-1".into(),
                 version: "0.1.0".into(),
             },
         );
         supervisor.send(Adopt(gateway.clone())).await.unwrap();
-        Self { network, gateway, heard, clock }
+        Self { network, gateway, heard, clock, right }
     }
 
     /// The other end of the newest socket, once there is one.

@@ -1,0 +1,43 @@
+//! The nodes that share a database.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// All nodes as one of them sees them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Cluster {
+    /// Whether the database is one that several nodes may share: a PostgreSQL.
+    pub clustered: bool,
+    /// Whether the node that answers may act at this moment.
+    #[schema(example = true)]
+    pub acting: bool,
+    /// How often a node began to act; 0 without a cluster.
+    #[schema(example = 7)]
+    pub epoch: i64,
+    /// Since when the node that acts does.
+    pub acting_since: i64,
+    /// All that live, by name; at most 256.
+    pub nodes: Vec<ClusterNode>,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterNode {
+    /// `node.name` of its configuration.
+    #[schema(example = "host-a")]
+    pub name: String,
+    /// Where it is reached.
+    #[schema(example = "http://192.0.2.7:3000")]
+    pub url: String,
+    /// Its release.
+    pub version: String,
+    /// `acting` or `standby`.
+    #[schema(example = "acting")]
+    pub role: String,
+    /// Whether it is the node that answers.
+    pub this: bool,
+    /// Milliseconds since its last sign of life; after 6000 another node may declare it dead.
+    pub beat_age_ms: i64,
+    /// When it joined.
+    pub since: i64,
+}

@@ -1,0 +1,2 @@
+DROP TABLE cluster_roles;
+DROP TABLE cluster_nodes;

@@ -1,0 +1,203 @@
+//! Where the daemon listens and lives: its socket and its state directory. As a node of a cluster it joins there, and stands by
+//! until it acts: then it is started as after any stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatewarden_actors::clock::Clock;
+use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::store::key_file::SealingKey;
+use gatewarden_actors::store::member::{Member, Standing, View};
+use gatewarden_actors::store::postgres::cluster::NodeFacts;
+use gatewarden_actors::store::{Database, StoreOptions};
+use gatewarden_listener::Limits;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{AdminKey, StartError, StateDir, raise_file_limit};
+use crate::config::Config;
+use crate::http::settings::{HttpSettings, connection_limits};
+use crate::http::standby;
+use crate::shutdown::{Request, Signals};
+use crate::systemd::{Notifier, feed_interval, watchdog_timeout};
+
+/// A socket and a state directory that are ours.
+pub(crate) struct Place {
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+    /// Somebody else holds the socket open, over our end.
+    pub(super) was_passed: bool,
+    pub(super) state_dir: StateDir,
+    pub(super) http: HttpSettings,
+    pub(super) clock: Clock,
+    /// Where the database is a server's, once it has joined.
+    pub(super) member: Option<Member>,
+    /// With the right to write, once it has that.
+    pub(super) options: StoreOptions,
+}
+
+impl Place {
+    /// Takes the port before the state directory is touched. `passed` is a listening socket that somebody else holds open; without
+    /// one `http.listen` is bound.
+    pub(crate) fn take(config: &Config, metrics: &Metrics, passed: Option<TcpListener>) -> Result<Self, StartError> {
+        let clock = Clock::system();
+        metrics.set_started(clock.wall_ms());
+        let mut http = config.http.clone();
+        http.connections = within_file_limit(http.connections, raise_file_limit());
+        let was_passed = passed.is_some();
+        let unusable = |source| StartError::Listen { address: config.listen, source };
+        let listener = passed.map_or_else(|| TcpListener::bind(config.listen), Ok).map_err(unusable)?;
+        let address = listener.local_addr().map_err(unusable)?;
+        if was_passed && config.listen.port() != 0 && address != config.listen {
+            tracing::warn!(%address, configured = %config.listen,
+                "the service manager's socket counts, not http.listen: change the address in gatewarden.socket");
+        }
+        let state_dir = StateDir::claim(&config.state_dir)?;
+        Ok(Self { listener, address, was_passed, state_dir, http, clock, member: None, options: config.store.clone() })
+    }
+
+    /// Returns once this daemon acts: at once, where its database is a file or no other node acts. False where it was told to stop
+    /// before. `announce` is called with the address where it stands by.
+    pub(crate) async fn until_acting(
+        &mut self,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        notifier: &Notifier,
+        signals: &mut Signals,
+        announce: impl FnOnce(SocketAddr),
+    ) -> Result<bool, StartError> {
+        let Database::Server(server) = &config.store.database else { return Ok(true) };
+        let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), self.state_dir.path())?;
+        let facts = NodeFacts {
+            name: config.node.name.clone(),
+            url: url_of(config, self.address),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            home: self.state_dir.home(),
+        };
+        let member = Member::join(&config.store, server, key, facts, self.clock.clone()).await?;
+        if let Some(shared) = member.admin_key().filter(|_| config.api_key.is_none()) {
+            AdminKey::take_over(&self.state_dir, shared)?;
+        }
+        let seen = member.view().borrow().clone();
+        let acts = match seen.standing {
+            Standing::Acts(_) => true,
+            _ => self.stand_by(&member, metrics, notifier, signals, announce).await?,
+        };
+        let seen = member.view().borrow().clone();
+        show(metrics, &self.clock, &seen);
+        if let Standing::Acts(epoch) = seen.standing {
+            tracing::info!(node.name = %member.facts().name, epoch, "this node acts");
+            self.options = config.store.clone().fenced(&seen.id, epoch);
+        }
+        self.member = Some(member);
+        Ok(acts)
+    }
+
+    async fn stand_by(
+        &self,
+        member: &Member,
+        metrics: &Arc<Metrics>,
+        notifier: &Notifier,
+        signals: &mut Signals,
+        announce: impl FnOnce(SocketAddr),
+    ) -> Result<bool, StartError> {
+        let unusable = |source| StartError::Listen { address: self.address, source };
+        let listener = self.listener.try_clone().map_err(unusable)?;
+        let server = standby::serve(self.http.clone(), member.clone(), metrics.clone(), self.clock.clone(), listener);
+        let server = server.map_err(unusable)?;
+        let handle = server.handle();
+        let mut serving = actix_rt::spawn(server);
+        self.state_dir.note_address(self.address);
+        notifier.ready();
+        announce(self.address);
+        let mut fed = interval(watchdog_timeout().map_or(Duration::from_secs(3600), feed_interval));
+        fed.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut view = member.view();
+        let mut told = String::new();
+        let acts = loop {
+            let seen = view.borrow_and_update().clone();
+            match seen.standing.clone() {
+                Standing::Acts(_) => break true,
+                Standing::Lost(why) => return Err(StartError::NodeEnded(why)),
+                Standing::StandsBy => {}
+            }
+            show(metrics, &self.clock, &seen);
+            let line = line(&seen);
+            if line != told {
+                tracing::info!(node.name = %member.facts().name, "{line}");
+                notifier.status(&line);
+                told = line;
+            }
+            tokio::select! {
+                changed = view.changed() => if changed.is_err() {
+                    return Err(StartError::NodeEnded("its thread has died".to_owned()));
+                },
+                // Its thread, which takes the role, lives: else the above says so.
+                _ = fed.tick() => notifier.feed_watchdog(),
+                request = signals.next() => match request {
+                    Request::Stop(signal) => {
+                        tracing::info!(signal, "asked to stop");
+                        notifier.stopping("stopping");
+                        member.leave().await;
+                        break false;
+                    }
+                    Request::Reload => {
+                        notifier.reloading();
+                        tracing::warn!("a node that stands by reads its configuration again at its next start");
+                        notifier.ready();
+                    }
+                },
+                ended = &mut serving => {
+                    let error = match ended {
+                        Ok(Ok(())) => std::io::Error::other("the HTTP front has ended"),
+                        Ok(Err(error)) => error,
+                        Err(error) => std::io::Error::other(error),
+                    };
+                    return Err(unusable(error));
+                }
+            }
+        };
+        // What comes meanwhile waits in the socket's queue for the front of a daemon that acts.
+        handle.stop(false).await;
+        Ok(acts)
+    }
+}
+
+/// What a node that stands by says of itself.
+fn line(seen: &View) -> String {
+    match (seen.acting(), &seen.fault) {
+        (_, Some(_)) => "standing by; the database server does not answer".to_owned(),
+        (Some(acting), None) => format!("standing by; node {} acts", acting.name),
+        (None, None) => "standing by; no node acts".to_owned(),
+    }
+}
+
+/// Publishes what the node sees.
+pub(super) fn show(metrics: &Metrics, clock: &Clock, seen: &View) {
+    let seen_ms = clock.wall_ms() - clock.uptime_ms().saturating_sub(seen.seen_ms);
+    metrics.set_cluster(matches!(seen.standing, Standing::Acts(_)), seen.nodes.len(), seen.epoch, seen_ms);
+}
+
+/// Where this node is reached: as configured, else where it listens.
+pub(super) fn url_of(config: &Config, address: SocketAddr) -> String {
+    match &config.node.url {
+        Some(url) => url.clone(),
+        None if address.ip().is_unspecified() => format!("http://{}:{}", config.node.name, address.port()),
+        None => format!("http://{address}"),
+    }
+}
+
+/// Half of the open files are for the gateways, the database and what comes up.
+fn within_file_limit(wanted: Limits, files: usize) -> Limits {
+    let most = (files / 2).max(16);
+    if wanted.connections <= most {
+        return wanted;
+    }
+    tracing::warn!(
+        configured = wanted.connections,
+        taken = most,
+        files,
+        "http.max_connections is more than half of the limit of open files, which is what counts: raise LimitNOFILE"
+    );
+    connection_limits(most, wanted.per_address, wanted.bytes)
+}

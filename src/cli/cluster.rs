@@ -1,0 +1,74 @@
+//! `gatewarden cluster`: the nodes that share a database.
+
+use clap::Args;
+use gatewarden_api::cluster::{Cluster, ClusterNode};
+
+use super::daemon::DaemonArgs;
+use super::output::{at, plain};
+use super::table::{Cell, Table};
+
+#[derive(Debug, Args)]
+pub(super) struct ClusterArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+/// Prints them.
+pub(super) fn run(args: &ClusterArgs) -> u8 {
+    args.daemon.run(|daemon| {
+        daemon.show(&daemon.get("/api/cluster")?, |seen: &Cluster| {
+            let table = table(seen).shown(daemon.output);
+            if daemon.output.is_for_people() { format!("{table}\n\n{}", summary(seen)) } else { table }
+        })
+    })
+}
+
+fn table(seen: &Cluster) -> Table {
+    let row = |node: &ClusterNode| {
+        let age = std::time::Duration::from_millis(node.beat_age_ms.unsigned_abs());
+        vec![
+            Cell::new(&node.name),
+            Cell::new(&node.role),
+            Cell::new(&node.url),
+            Cell::new(&node.version),
+            Cell::new(format!("{:.1} s ago", age.as_secs_f64())),
+            Cell::new(at(node.since)),
+        ]
+    };
+    let heading = ["NODE", "ROLE", "ADDRESS", "RELEASE", "SIGN OF LIFE", "SINCE"];
+    Table::of(&heading, seen.nodes.iter().map(row), "There is no node.").leaving_out(&["SINCE", "RELEASE"])
+}
+
+fn summary(seen: &Cluster) -> String {
+    match seen.nodes.iter().find(|node| node.role == "acting") {
+        _ if !seen.clustered => "The database is a file: this node is alone.".to_owned(),
+        Some(node) => format!("{} acts since {} (epoch {}).", plain(&node.name), at(seen.acting_since), seen.epoch),
+        None => "No node acts.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Paint;
+
+    #[test]
+    fn the_table_names_each_node_its_role_and_who_acts() {
+        let node = |name: &str, role: &str| ClusterNode {
+            name: name.to_owned(),
+            url: format!("http://{name}:3000"),
+            version: "1".to_owned(),
+            role: role.to_owned(),
+            this: false,
+            beat_age_ms: 640,
+            since: 1_795_000_000,
+        };
+        let nodes = vec![node("a", "standby"), node("b", "acting")];
+        let mut seen = Cluster { clustered: true, acting: true, epoch: 7, acting_since: 1_795_000_000, nodes };
+        let lines = table(&seen).lines(Paint::none(), None).join("\n");
+        assert!(lines.contains("http://a:3000") && lines.contains("0.6 s ago") && lines.contains("standby"), "{lines}");
+        assert!(summary(&seen).starts_with("b acts since 2026-") && summary(&seen).ends_with("(epoch 7)."));
+        seen.nodes.pop();
+        assert_eq!(summary(&seen), "No node acts.");
+    }
+}

@@ -1,0 +1,55 @@
+//! `/api/cluster`: the nodes that share the database, and which of them acts.
+
+use actix_web::{HttpResponse, get};
+use gatewarden_api::cluster::{Cluster, ClusterNode};
+
+use super::auth::{Authorized, Viewer};
+use super::context::App;
+
+/// List the nodes that share the database
+///
+/// As this node saw them at its last beat. With a database in a file there is this one alone.
+#[utoipa::path(tag = "Daemon", responses((status = 200, description = "All that live, by name", body = Cluster)))]
+#[get("/api/cluster")]
+pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpResponse {
+    let node = &app.node;
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let now_ms = app.clock.uptime_ms();
+    let Some(member) = &node.member else {
+        let since = app.now_s() - i64::try_from(app.uptime_s()).unwrap_or(0);
+        let alone = ClusterNode {
+            name: node.name.clone(),
+            url: node.url.clone(),
+            version,
+            role: "acting".to_owned(),
+            this: true,
+            beat_age_ms: 0,
+            since,
+        };
+        return HttpResponse::Ok().json(Cluster {
+            clustered: false,
+            acting: true,
+            epoch: 0,
+            acting_since: since,
+            nodes: vec![alone],
+        });
+    };
+    let seen = member.view().borrow().clone();
+    let age_ms = now_ms.saturating_sub(seen.seen_ms);
+    let nodes = seen.nodes.iter().map(|other| ClusterNode {
+        name: other.name.clone(),
+        url: other.url.clone(),
+        version: other.release.clone(),
+        role: if other.acts { "acting" } else { "standby" }.to_owned(),
+        this: other.node == seen.id,
+        beat_age_ms: other.beat_age_ms.saturating_add(age_ms).max(0),
+        since: other.joined_ms.div_euclid(1000),
+    });
+    HttpResponse::Ok().json(Cluster {
+        clustered: true,
+        acting: node.right.holds(now_ms),
+        epoch: seen.epoch,
+        acting_since: seen.since_ms.div_euclid(1000),
+        nodes: nodes.collect(),
+    })
+}

@@ -1,0 +1,210 @@
+//! What the nodes of a cluster tell each other in the database: the SQL behind [`gatewarden_core::cluster`], and the check that
+//! refuses the writes of a node that acts no longer.
+//!
+//! Times are the server's (`clock_timestamp()`), so no node's clock counts. A statement does what was decided only if it is still
+//! so: a beat only of a living node, a death only of a node that is expired and didn't beat since, a claim only of a free role.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use gatewarden_core::cluster::{Seen, SeenNode, Step, TTL_MS, not_acting};
+
+use super::address::{Fence, ServerAddress};
+use super::{LOCK, PostgresConnection, Trouble, connect, fault_of, holder, number};
+use crate::error::{Fault, StoreError};
+
+/// A transaction that a frozen node leaves open is ended by the server after this: below the time after which another one takes
+/// over, and waits for it.
+pub(super) const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(4);
+
+/// What a node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// `node.name`.
+    pub name: String,
+    /// Where people and programs reach it.
+    pub url: String,
+    /// Its release.
+    pub release: String,
+    /// Its state directory, of which it has the lock: whoever had it before in this boot of the machine is gone.
+    pub home: String,
+}
+
+/// A node as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct ClusterNode {
+    /// The run of the daemon.
+    #[diesel(sql_type = Text)]
+    pub node: String,
+    /// `node.name`.
+    #[diesel(sql_type = Text)]
+    pub name: String,
+    /// Where it is reached.
+    #[diesel(sql_type = Text)]
+    pub url: String,
+    /// Its release.
+    #[diesel(sql_type = Text)]
+    pub release: String,
+    /// Whether it has the role.
+    #[diesel(sql_type = Bool)]
+    pub acts: bool,
+    /// Grows with each beat.
+    #[diesel(sql_type = BigInt)]
+    pub beat: i64,
+    /// Whether it didn't beat for the time to live.
+    #[diesel(sql_type = Bool)]
+    pub expired: bool,
+    /// Since its last beat, by the server's clock.
+    #[diesel(sql_type = BigInt)]
+    pub beat_age_ms: i64,
+    /// Wall ms of the server.
+    #[diesel(sql_type = BigInt)]
+    pub joined_ms: i64,
+}
+
+#[derive(QueryableByName)]
+struct RoleRow {
+    #[diesel(sql_type = Nullable<Text>)]
+    node: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    epoch: i64,
+    #[diesel(sql_type = BigInt)]
+    since_ms: i64,
+    #[diesel(sql_type = BigInt)]
+    server_up_ms: i64,
+}
+
+/// What was seen at a beat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) seen: Seen,
+    pub(crate) nodes: Vec<ClusterNode>,
+    /// Wall ms of the server at which the role changed hands.
+    pub(crate) since_ms: i64,
+}
+
+/// Opens a node's session. As long as it lasts no command writes beside the nodes, and no release that knows nothing of nodes.
+pub(crate) fn open(address: &ServerAddress, patience: Duration) -> Result<PostgresConnection, StoreError> {
+    let mut session = connect(address, patience)?;
+    let lock_wait = (patience / 2).as_millis();
+    let settings = format!(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+         SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout';
+         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET lock_timeout = {lock_wait};
+         SELECT pg_advisory_lock_shared({LOCK}, hashtext(current_schema()))"
+    );
+    use diesel::connection::SimpleConnection as _;
+    match session.batch_execute(&settings) {
+        Ok(()) => Ok(session),
+        Err(error) if fault_of(&error, &error.to_string()) == Some(Fault::Locked) => {
+            Err(Trouble::InUse(holder(&mut session).unwrap_or_default()).at(address))
+        }
+        Err(error) => Err(Trouble::of_query(&error).at(address)),
+    }
+}
+
+/// Refuses the transaction that was just begun, unless its node still has the role; nobody takes the role before it ends.
+pub(crate) fn check(session: &mut PostgresConnection, fence: &Fence) -> Result<(), StoreError> {
+    let query = diesel::sql_query(
+        "SELECT epoch AS number FROM cluster_roles WHERE role = 'coordinator' AND node = $1 AND epoch = $2 FOR SHARE",
+    );
+    let held: Option<super::Number> =
+        query.bind::<Text, _>(&fence.node).bind::<BigInt, _>(fence.epoch).get_result(session).optional()?;
+    held.map(drop).ok_or_else(|| not_acting("Another node has taken over: this one changes nothing any more").into())
+}
+
+/// Enters the node; false where another one that nobody declared dead has its name. What ran from the same state directory before
+/// is gone, or it would have its lock.
+pub(crate) fn join(session: &mut PostgresConnection, id: &str, facts: &NodeFacts) -> QueryResult<bool> {
+    diesel::sql_query("UPDATE cluster_nodes SET state = 'dead' WHERE home = $1 AND state = 'active'")
+        .bind::<Text, _>(&facts.home)
+        .execute(session)?;
+    diesel::sql_query(
+        "DELETE FROM cluster_nodes WHERE state = 'dead' AND beat_at < clock_timestamp() - interval '1 day'",
+    )
+    .execute(session)?;
+    let entered = diesel::sql_query(format!(
+        "INSERT INTO cluster_nodes (node, name, url, release, home, state, joined_at, beat_at, expires_at) \
+         SELECT $1, $2, $3, $4, $5, 'active', now, now, now + interval '{TTL_MS} milliseconds' FROM clock_timestamp() AS now \
+         ON CONFLICT DO NOTHING"
+    ))
+    .bind::<Text, _>(id)
+    .bind::<Text, _>(&facts.name)
+    .bind::<Text, _>(&facts.url)
+    .bind::<Text, _>(&facts.release)
+    .bind::<Text, _>(&facts.home)
+    .execute(session)?;
+    Ok(entered == 1)
+}
+
+/// Says that the node lives, and looks at all of them; none where it was declared dead.
+pub(crate) fn beat(session: &mut PostgresConnection, id: &str) -> QueryResult<Option<Look>> {
+    let beaten = diesel::sql_query(format!(
+        "UPDATE cluster_nodes SET beat = beat + 1, beat_at = clock_timestamp(), \
+         expires_at = clock_timestamp() + interval '{TTL_MS} milliseconds' WHERE node = $1 AND state = 'active'"
+    ))
+    .bind::<Text, _>(id)
+    .execute(session)?;
+    if beaten == 0 { Ok(None) } else { look(session).map(Some) }
+}
+
+/// Looks at all living nodes.
+pub(crate) fn look(session: &mut PostgresConnection) -> QueryResult<Look> {
+    let nodes: Vec<ClusterNode> = diesel::sql_query(
+        "SELECT n.node, n.name, n.url, n.release, n.node IS NOT DISTINCT FROM r.node AS acts, n.beat, \
+         n.expires_at < clock_timestamp() AS expired, \
+         (1000 * extract(epoch FROM clock_timestamp() - n.beat_at))::bigint AS beat_age_ms, \
+         (1000 * extract(epoch FROM n.joined_at))::bigint AS joined_ms \
+         FROM cluster_nodes n JOIN cluster_roles r ON r.role = 'coordinator' WHERE n.state = 'active' ORDER BY n.name LIMIT 256",
+    )
+    .load(session)?;
+    let role: RoleRow = diesel::sql_query(
+        "SELECT node, epoch, (1000 * extract(epoch FROM since))::bigint AS since_ms, \
+         (1000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()))::bigint AS server_up_ms \
+         FROM cluster_roles WHERE role = 'coordinator'",
+    )
+    .get_result(session)?;
+    let seen =
+        (nodes.iter()).map(|node| SeenNode { id: node.node.clone(), beat: node.beat, expired: node.expired }).collect();
+    let seen = Seen { server_up_ms: role.server_up_ms, nodes: seen, holder: role.node, epoch: role.epoch };
+    Ok(Look { seen, nodes, since_ms: role.since_ms })
+}
+
+/// Does what was decided, if it is still so; whether it was. A claim waits for what its last holder has in hand.
+pub(crate) fn take(session: &mut PostgresConnection, me: &str, step: &Step) -> QueryResult<bool> {
+    let done = match step {
+        Step::DeclareDead { node, beat } => diesel::sql_query(
+            "UPDATE cluster_nodes SET state = 'dead' WHERE node = $1 AND beat = $2 AND state = 'active' \
+             AND expires_at < clock_timestamp()",
+        )
+        .bind::<Text, _>(node)
+        .bind::<BigInt, _>(*beat)
+        .execute(session)?,
+        Step::Claim { epoch } => diesel::sql_query(
+            "UPDATE cluster_roles SET node = $1, epoch = epoch + 1, since = clock_timestamp() \
+             WHERE role = 'coordinator' AND epoch = $2 \
+             AND NOT EXISTS (SELECT 1 FROM cluster_nodes n WHERE n.node = cluster_roles.node AND n.state = 'active') \
+             AND EXISTS (SELECT 1 FROM cluster_nodes n WHERE n.node = $1 AND n.state = 'active' AND n.expires_at > clock_timestamp())",
+        )
+        .bind::<Text, _>(me)
+        .bind::<BigInt, _>(*epoch)
+        .execute(session)?,
+    };
+    Ok(done == 1)
+}
+
+/// Takes the node out, and gives back the role where it has it.
+pub(crate) fn leave(session: &mut PostgresConnection, me: &str) -> QueryResult<()> {
+    diesel::sql_query("UPDATE cluster_roles SET node = NULL, since = clock_timestamp() WHERE node = $1")
+        .bind::<Text, _>(me)
+        .execute(session)?;
+    diesel::sql_query("DELETE FROM cluster_nodes WHERE node = $1").bind::<Text, _>(me).execute(session).map(drop)
+}
+
+/// Whether the tables are there: an older release may have made the others.
+pub(crate) fn exists(session: &mut PostgresConnection) -> QueryResult<bool> {
+    let query =
+        "SELECT COUNT(*) AS number FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'cluster_nodes'";
+    Ok(number(session, query)? == 1)
+}

@@ -1,0 +1,146 @@
+//! Nodes on a server. Skipped where TEST_POSTGRES names none: `.ci/postgres` starts one.
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use gatewarden_clock::clock::Clock;
+use gatewarden_core::cluster::Step;
+use gatewarden_core::error::ErrorCode;
+
+use super::address::ServerAddress;
+use super::cluster::{self, NodeFacts};
+use crate::StoreHandle;
+use crate::database::Database;
+use crate::error::StoreError;
+use crate::key_file::SealingKey;
+use crate::member::{Member, Standing};
+use crate::queue::StoreOptions;
+use crate::tests::{new_gateway, new_schema, outside, server};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn facts(name: &str, home: &str) -> NodeFacts {
+    NodeFacts { name: name.into(), url: "http://here".into(), release: "1".into(), home: home.into() }
+}
+
+async fn join(address: &ServerAddress, dir: &tempfile::TempDir, facts: NodeFacts) -> Result<Member, StoreError> {
+    let key = SealingKey::load_or_create(None, dir.path()).unwrap();
+    let options = StoreOptions::of(Database::Server(address.clone()));
+    Member::join(&options, address, key, facts, Clock::system()).await
+}
+
+/// The store of the node that acts.
+fn store_of(member: &Member, address: &ServerAddress, dir: &tempfile::TempDir) -> StoreHandle {
+    let view = member.view().borrow().clone();
+    let Standing::Acts(epoch) = view.standing else { panic!("{view:?}") };
+    let options = StoreOptions::of(Database::Server(address.clone())).fenced(&view.id, epoch);
+    let key = SealingKey::load_or_create(None, dir.path()).unwrap();
+    StoreHandle::open(options, key, Clock::system(), std::sync::Arc::new(())).unwrap()
+}
+
+/// Another node takes the role from whoever has it, as if that were dead.
+fn take_over(address: &ServerAddress, epoch: i64) -> bool {
+    let mut session = cluster::open(address, LONG).unwrap();
+    session.batch_execute("UPDATE cluster_nodes SET state = 'dead'").unwrap();
+    assert!(cluster::join(&mut session, "other", &facts("other", "elsewhere")).unwrap());
+    cluster::take(&mut session, "other", &Step::Claim { epoch }).unwrap()
+}
+
+#[actix::test]
+async fn a_write_of_a_node_that_acts_no_longer_is_refused_and_nothing_is_written() {
+    let Some(server) = server() else { return };
+    let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());
+    let member = join(&address, &dir, facts("a", "here")).await.unwrap();
+    let store = store_of(&member, &address, &dir);
+    store.create_gateway(new_gateway("before")).await.unwrap();
+    let taken = address.clone();
+    assert!(std::thread::spawn(move || take_over(&taken, 1)).join().unwrap());
+    let failure = store.create_gateway(new_gateway("after")).await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::NotActing, "{failure}");
+    assert_eq!(store.load_gateways().await.unwrap().len(), 1);
+    let mut view = member.view();
+    view.wait_for(|view| matches!(view.standing, Standing::Lost(_))).await.unwrap();
+    assert!(!member.right().holds(Clock::system().uptime_ms()));
+}
+
+#[actix::test]
+async fn a_takeover_waits_for_what_is_in_hand_and_sees_it() {
+    let Some(server) = server() else { return };
+    let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());
+    let member = join(&address, &dir, facts("a", "here")).await.unwrap();
+    let store = store_of(&member, &address, &dir);
+    let (told, done) = channel();
+    let taken = address.clone();
+    let written = store.write("try this", move |db| {
+        let (taken, told) = (taken.clone(), told.clone());
+        std::thread::spawn(move || told.send(take_over(&taken, 1)));
+        Ok(crate::database::write_trial(db.connection)?)
+    });
+    // The other one waits for a transaction that takes its time.
+    let waiting = std::thread::spawn(move || done.recv_timeout(LONG));
+    written.await.unwrap();
+    assert_eq!(waiting.join().unwrap(), Ok(true));
+}
+
+#[actix::test]
+async fn a_transaction_that_a_frozen_node_leaves_open_holds_nobody_off_for_long() {
+    let Some(server) = server() else { return };
+    let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());
+    let member = join(&address, &dir, facts("a", "here")).await.unwrap();
+    let store = store_of(&member, &address, &dir);
+    let (told, done) = channel();
+    let taken = address.clone();
+    let done = std::sync::Mutex::new(done);
+    let written = store.write("try this", move |db| {
+        let (taken, told) = (taken.clone(), told.clone());
+        std::thread::spawn(move || told.send(take_over(&taken, 1)));
+        let done = done.lock().unwrap();
+        // The transaction holds it off, until the server ends that.
+        assert_eq!(done.recv_timeout(Duration::from_millis(500)), Err(RecvTimeoutError::Timeout));
+        assert_eq!(done.recv_timeout(LONG), Ok(true));
+        Ok(crate::database::write_trial(db.connection)?)
+    });
+    assert!(written.await.is_err());
+    let failure = store.create_gateway(new_gateway("after")).await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::NotActing, "{failure}");
+}
+
+#[actix::test]
+async fn a_name_has_one_living_node_and_a_state_directory_too() {
+    let Some(server) = server() else { return };
+    let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());
+    let first = join(&address, &dir, facts("a", "here")).await.unwrap();
+    let error = join(&address, &dir, facts("a", "there")).await.unwrap_err();
+    assert!(matches!(error, StoreError::NodeNameTaken { .. }) && error.exit_code() == 78, "{error}");
+    let second = join(&address, &dir, facts("b", "there")).await.unwrap();
+    assert_eq!(second.view().borrow().standing, Standing::StandsBy);
+    // Whoever has the lock of the directory follows itself at once.
+    let again = join(&address, &dir, facts("a", "here")).await.unwrap();
+    let mut lost = first.view();
+    lost.wait_for(|view| matches!(view.standing, Standing::Lost(_))).await.unwrap();
+    for member in [&second, &again] {
+        member.leave().await;
+    }
+}
+
+#[actix::test]
+async fn commands_that_write_are_refused_beside_a_node() {
+    let Some(server) = server() else { return };
+    let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());
+    let member = join(&address, &dir, facts("a", "here")).await.unwrap();
+    store_of(&member, &address, &dir).create_gateway(new_gateway("a")).await.unwrap();
+    let mut options = StoreOptions::of(Database::Server(address.clone()));
+    options.busy_timeout = Duration::from_millis(600);
+    options.beside_another = true;
+    let key = SealingKey::load_or_create(None, dir.path()).unwrap();
+    let beside = StoreHandle::open(options, key, Clock::system(), std::sync::Arc::new(())).unwrap();
+    assert_eq!(beside.load_gateways().await.unwrap().len(), 1);
+    let failure = beside.create_gateway(new_gateway("b")).await.unwrap_err();
+    assert!(failure.message.contains("another gatewarden works on the database"), "{failure}");
+    let seen = outside(&Database::Server(address), |connection| {
+        let crate::connection::Connection::Postgres(session) = connection else { panic!("it is a server") };
+        cluster::look(session).unwrap()
+    });
+    assert_eq!((seen.nodes.len(), seen.seen.epoch), (1, 1));
+}

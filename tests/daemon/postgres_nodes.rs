@@ -1,0 +1,231 @@
+//! Several nodes on one PostgreSQL: one acts, the others stand by and take over.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::chaos_proxy::{ChaosProxy, Link};
+use crate::support::client::fine;
+use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
+use crate::support::http::{self, Answer};
+use crate::support::notify_socket::NotifySocket;
+use crate::support::postgres_server::Server;
+use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
+use crate::support::wait;
+
+fn node(server: &Server, name: &str) -> Setup {
+    server.setup().env("GATEWARDEN_NODE__NAME", name)
+}
+
+/// A further node: it has the encryption key of the first.
+fn next_to(first: &Daemon, setup: Setup) -> Setup {
+    let key = "gatewarden.key";
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(setup.state()).expect("a directory");
+    fs::copy(first.setup().state().join(key), setup.state().join(key)).expect("the key");
+    setup
+}
+
+fn pair(server: &Server) -> (Daemon, Daemon) {
+    let first = node(server, "a").start();
+    let second = next_to(&first, node(server, "b")).start();
+    assert_eq!(code(&second.get("/ready")), "standby");
+    (first, second)
+}
+
+fn code(answer: &Answer) -> String {
+    answer.json()["code"].as_str().unwrap_or_default().to_owned()
+}
+
+fn until_ready(daemon: &Daemon) {
+    wait::until("it acts", PATIENCE, || {
+        daemon.try_call(None, "GET", "/ready", None).is_ok_and(|answer| answer.status == 200)
+    });
+}
+
+fn cluster(daemon: &Daemon) -> Value {
+    daemon.get("/api/cluster").expect(200).json()
+}
+
+fn spawn(daemon: &Daemon, gateway: i64, task: &str) -> std::io::Result<Answer> {
+    spawn_at(daemon.address(), gateway, task)
+}
+
+fn spawn_at(to: SocketAddr, gateway: i64, task: &str) -> std::io::Result<Answer> {
+    let body = json!({"task": task, "gateway_id": gateway}).to_string();
+    let headers = [("X-API-Key", ADMIN_KEY), ("Content-Type", "application/json"), ("Idempotency-Key", task)];
+    http::request(to, "POST", "/api/spawn", &headers, Some(body.as_bytes()))
+}
+
+fn began(gateway: &ScriptedGateway) -> usize {
+    gateway.executed().values().sum()
+}
+
+#[test]
+fn a_node_that_is_killed_is_followed_by_one_that_stood_by_and_nothing_runs_twice() {
+    let Some(server) = Server::start() else { return };
+    let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "tok-secret").runs(Memory::Keeps));
+    let (mut a, b) = pair(&server);
+    let lab = a.register("lab", gateway.port(), "tok-secret");
+    a.until_status(lab, "online");
+    let identity = a.get("/api/identity").expect(200).json();
+    let spawned = spawn(&a, lab, "once").expect("an answer").expect(202).json();
+
+    let refused = spawn(&b, lab, "once").expect("an answer");
+    assert_eq!((refused.status, code(&refused).as_str(), refused.header("retry-after")), (503, "standby", Some("1")));
+    let acting = refused.json()["details"]["acting"].clone();
+    assert_eq!(acting, json!({"name": "a", "url": format!("http://{}", a.address())}));
+    assert_eq!(b.try_call(None, "GET", "/health", None).expect("an answer").status, 200);
+    let page = http::request(b.address(), "GET", "/login", &[("Accept", "text/html")], None).expect("an answer");
+    assert!(page.status == 503 && page.text.contains(&format!("href=\"http://{}\"", a.address())), "{}", page.text);
+    let metrics = b.metrics();
+    assert!(metrics.contains("gatewarden_cluster_acting 0") && !metrics.contains("gateway_id"), "{metrics}");
+    let shown = fine(&a, &["cluster"]);
+    assert!(shown.contains("standby") && shown.contains("a acts since"), "{shown}");
+
+    // It is killed as soon as a second spawn reached the gateway, perhaps before it knows of that.
+    let address = a.address();
+    std::thread::scope(|scope| {
+        scope.spawn(|| spawn_at(address, lab, "on-its-way"));
+        wait::until("it begins", PATIENCE, || began(&gateway) == 2);
+        a.kill();
+    });
+    until_ready(&b);
+    b.until_status(lab, "online");
+    assert_eq!(b.get("/api/identity").expect(200).json(), identity, "the gateway need not be paired again");
+    let again = spawn(&b, lab, "once").expect("an answer").json();
+    assert_eq!((&again["spawnId"], &again["replayed"]), (&spawned["spawnId"], &json!(true)), "{again}");
+    let again = spawn(&b, lab, "on-its-way").expect("an answer").json();
+    assert_eq!(again["replayed"], true, "{again}");
+    assert_eq!(began(&gateway), 2);
+    let seen = cluster(&b);
+    assert_eq!((&seen["epoch"], &seen["acting"]), (&json!(2), &json!(true)), "{seen}");
+
+    // It comes back and stands by; told to stop, the other one hands over.
+    let a = a.setup().start();
+    assert_eq!(code(&a.get("/api/gateways")), "standby");
+    let mut b = b;
+    assert!(b.stop().success());
+    until_ready(&a);
+    a.until_status(lab, "online");
+    assert_eq!(spawn(&a, lab, "once").expect("an answer").json()["spawnId"], spawned["spawnId"]);
+    assert_eq!(began(&gateway), 2);
+    for daemon in [&a, &b] {
+        assert!(!daemon.everything_said().contains("tok-secret") && !daemon.everything_said().contains("pw-secret"));
+    }
+}
+
+#[test]
+fn a_frozen_node_wakes_dead_sends_nothing_and_ends() {
+    let Some(server) = Server::start() else { return };
+    let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "tok-secret").runs(Memory::Keeps));
+    let (mut a, b) = pair(&server);
+    let lab = a.register("lab", gateway.port(), "tok-secret");
+    a.until_status(lab, "online");
+    a.signal("STOP");
+    let (woken, ()) = std::thread::scope(|scope| {
+        // It waits in the socket's queue of the frozen one.
+        let late = scope.spawn(|| spawn(&a, lab, "late"));
+        until_ready(&b);
+        a.signal("CONT");
+        (late.join().expect("no panic"), ())
+    });
+    if let Ok(answer) = woken {
+        assert_eq!(answer.status, 503, "{}", answer.text);
+    }
+    assert_eq!(a.wait(PATIENCE).code(), Some(1));
+    assert!(a.log().contains("This node acts no longer"), "{}", a.log());
+    b.until_status(lab, "online");
+    assert_eq!(began(&gateway), 0);
+    spawn(&b, lab, "early").expect("an answer").expect(202);
+    wait::until("it begins", PATIENCE, || began(&gateway) == 1);
+    let a = a.setup().start();
+    assert_eq!(code(&a.get("/ready")), "standby");
+}
+
+#[test]
+fn an_outage_of_the_server_moves_nothing() {
+    let Some(mut server) = Server::start() else { return };
+    let (a, b) = pair(&server);
+    let changes = |daemon: &Daemon, name: &str| {
+        let body = json!({"name": name, "host": "127.0.0.1", "port": 1, "token": "tok"});
+        wait::until("changes go on", PATIENCE, || {
+            [201, 409].contains(&daemon.call("POST", "/api/gateways", Some(&body)).status)
+        });
+    };
+    server.stop();
+    assert_eq!(a.get("/api/gateways").status, 200);
+    server.resume();
+    changes(&a, "restarted");
+    assert_eq!(cluster(&a)["epoch"], 1);
+
+    server.signal_all("-STOP");
+    wait::until("the right to act has run out", PATIENCE, || code(&a.get("/ready")) == "not_acting");
+    assert_eq!(code(&a.post("/api/gateways", &json!({"name": "x", "host": "127.0.0.1", "port": 1}))), "not_acting");
+    assert_eq!(a.get("/api/gateways").status, 200);
+    wait::holds_for("nobody takes over", Duration::from_secs(4), || code(&b.get("/ready")) == "standby");
+    server.signal_all("-CONT");
+    changes(&a, "thawed");
+    until_ready(&a);
+    assert_eq!(cluster(&a)["epoch"], 1);
+    assert_eq!(code(&b.get("/ready")), "standby");
+}
+
+#[test]
+fn a_node_that_is_cut_off_from_the_server_reads_on_and_another_takes_over() {
+    let Some(server) = Server::start() else { return };
+    let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "tok-secret").runs(Memory::Keeps));
+    let way = ChaosProxy::before(server.port());
+    let url = server.url().replace(&format!(":{}/", server.port()), &format!(":{}/", way.port()));
+    let mut a = node(&server, "a").env("GATEWARDEN_STORE__URL", &url).start();
+    let b = next_to(&a, node(&server, "b")).start();
+    let lab = a.register("lab", gateway.port(), "tok-secret");
+    a.until_status(lab, "online");
+    way.set(Link::BlackHole);
+    wait::until("changes are refused", PATIENCE, || code(&spawn(&a, lab, "cut").expect("an answer")) == "not_acting");
+    assert_eq!(a.gateway(lab)["status"], "online");
+    until_ready(&b);
+    assert_eq!(spawn(&a, lab, "cut").expect("an answer").status, 503);
+    b.until_status(lab, "online");
+    way.set(Link::Cut);
+    way.set(Link::Clear);
+    assert_eq!(a.wait(PATIENCE).code(), Some(1));
+    assert_eq!(began(&gateway), 0);
+}
+
+#[test]
+fn a_name_that_lives_and_a_key_that_does_not_open_are_refused() {
+    let Some(server) = Server::start() else { return };
+    let mut a = node(&server, "a").start();
+    let same = next_to(&a, node(&server, "a")).run();
+    assert_eq!(same.code, Some(78), "{}", same.stderr);
+    assert!(same.stderr.contains("Another node named \"a\"") && same.stderr.contains("node.name"), "{}", same.stderr);
+    let other = next_to(&a, node(&server, "b"));
+    fs::write(other.state().join("gatewarden.key"), [1_u8; 32]).expect("a file");
+    let other = other.run();
+    assert_eq!(other.code, Some(78), "{}", other.stderr);
+    assert!(other.stderr.contains("sealed with another key"), "{}", other.stderr);
+    // Its own predecessor in this state directory is gone for certain, and waited for by nobody.
+    a.crash_and_restart();
+    assert_eq!(a.get("/ready").status, 200);
+    assert!(!same.stderr.contains("pw-secret"));
+}
+
+#[test]
+fn a_new_node_lets_in_the_same_admin_key_and_tells_the_service_manager_that_it_stands_by() {
+    let Some(server) = Server::start() else { return };
+    let mut a = node(&server, "a").without("API_KEY").start();
+    let key = fs::read_to_string(a.setup().state().join("admin.key")).expect("a key");
+    let setup = next_to(&a, node(&server, "b").without("API_KEY"));
+    let notified = NotifySocket::at(&setup.state().join("notify"));
+    let b = setup.env("NOTIFY_SOCKET", &notified.address()).start();
+    wait::until("it is told", PATIENCE, || {
+        notified.has_heard(|line| line == "READY=1")
+            && notified.has_heard(|line| line == "STATUS=standing by; node a acts")
+    });
+    assert!(a.stop().success());
+    until_ready(&b);
+    assert_eq!(b.try_call(Some(key.trim()), "GET", "/api/gateways", None).expect("an answer").status, 200);
+}

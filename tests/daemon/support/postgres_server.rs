@@ -1,0 +1,109 @@
+//! A PostgreSQL of a test's own. Only where TEST_POSTGRES_BIN names the folder of initdb and postgres, as `.ci/postgres` does; else each
+//! test says that it was skipped.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use super::daemon::{PATIENCE, Setup};
+use super::ports::free_port;
+use super::wait;
+
+/// The server refuses to run as root.
+const NOBODY: &str = "65534";
+
+/// A server of the test's own.
+pub(crate) struct Server {
+    bin: PathBuf,
+    place: tempfile::TempDir,
+    port: u16,
+    running: Option<Child>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Option<Self> {
+        let Some(bin) = std::env::var_os("TEST_POSTGRES_BIN") else {
+            eprintln!("SKIPPED: no PostgreSQL; run it by .ci/postgres");
+            return None;
+        };
+        let place = tempfile::Builder::new().prefix("gatewarden-server-").tempdir_in("/tmp").expect("a directory");
+        let mut server = Self { bin: bin.into(), place, port: free_port(), running: None };
+        std::os::unix::fs::chown(server.place.path(), Some(65534), Some(65534)).ok();
+        let data = server.data();
+        let mut make = server.command("initdb");
+        make.args(["-U", "gw", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D"]).arg(&data);
+        let made = make.output().expect("initdb runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        server.resume();
+        Some(server)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.place.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let program = self.bin.join(program);
+        if !rustix::process::geteuid().is_root() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(program);
+        command.env("HOME", self.place.path()).current_dir(self.place.path());
+        command
+    }
+
+    /// Starts it where it is stopped, and waits until it takes connections.
+    pub(crate) fn resume(&mut self) {
+        let log = fs::File::create(self.place.path().join("log")).expect("a log");
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        command.args(["-c", "unix_socket_directories="]).stdout(Stdio::null()).stderr(log);
+        self.running = Some(command.spawn().expect("the server runs"));
+        let log = self.place.path().join("log");
+        wait::until("the server is up", PATIENCE, || {
+            fs::read_to_string(&log).is_ok_and(|text| text.contains("ready to accept connections"))
+        });
+    }
+
+    /// Sends a signal to the server and to all its sessions, each of which is a process.
+    pub(crate) fn signal_all(&self, signal: &str) {
+        let pid = self.running.as_ref().expect("it runs").id();
+        let sessions = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("its sessions");
+        let _ = Command::new("kill").arg(signal).args(sessions.split_whitespace()).status();
+        self.signal(signal);
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.running.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().expect("kill runs").success());
+    }
+
+    /// Sends all its sessions away, at once.
+    pub(crate) fn stop(&mut self) {
+        self.signal("-INT");
+        self.running.take().expect("it runs").wait().expect("it ends");
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://gw:pw-secret@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub(crate) fn setup(&self) -> Setup {
+        Setup::new().env("GATEWARDEN_STORE__URL", &self.url())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            let _ = Command::new("kill").args(["-QUIT", &running.id().to_string()]).status();
+            let _ = running.wait();
+        }
+    }
+}
