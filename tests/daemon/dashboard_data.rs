@@ -246,7 +246,7 @@ fn round_trips_and_outages_are_told_by_time_for_one_gateway_and_for_several() {
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
     let daemon = Setup::new()
         .env("GATEWARDEN_GATEWAY__PROBE_INTERVAL", "1s")
-        .env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "1s")
+        .env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "6s")
         .start();
     let id = daemon.register("prod", gateway.port(), "right");
     let seeded = daemon.gateways().iter().find_map(|shown| shown["id"].as_i64().filter(|other| *other != id));

@@ -39,7 +39,7 @@ fn a_frozen_daemon_blames_no_gateway_and_says_that_it_saw_nothing() {
     let daemon = setup.start();
     let id = daemon.register("one", gateway.port(), "right");
     daemon.until_status(id, "online");
-    wait::until("a round trip is known soon after the connection", Duration::from_secs(20), || {
+    wait::until("a round trip is known soon after the connection", PATIENCE, || {
         latency(&daemon, id)["gateways"][0]["buckets"][0]["p50"].is_number()
     });
     assert_eq!(latency(&daemon, id)["not_observed"], json!([]));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::background::runtime;
+use super::daemon::PATIENCE;
 use super::ports::free_port;
 use super::wait;
 
@@ -195,7 +196,7 @@ impl ScriptedGateway {
         lock(&self.shared.issued).clear();
     }
 
-    /// Sends a frame on every ready connection.
+    /// Sends a frame on every connection, once it is ready. So do all commands.
     pub(crate) fn send(&self, frame: &Value) {
         let _ = self.shared.commands.send(Command::Send(frame.to_string()));
     }
@@ -256,7 +257,7 @@ impl ScriptedGateway {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
         }
-        wait::until("the scripted gateway is down", Duration::from_secs(5), || {
+        wait::until("the scripted gateway is down", PATIENCE, || {
             !*self.shared.listening.borrow() && lock(&self.shared.record).open == 0
         });
     }
@@ -269,7 +270,7 @@ impl ScriptedGateway {
         let task = runtime().spawn(async move { listen(port, shared).await });
         *lock(&self.task) = Some(task.abort_handle());
         // a run's strike may end it again before anybody has looked
-        wait::until("the scripted gateway listens", Duration::from_secs(5), || {
+        wait::until("the scripted gateway listens", PATIENCE, || {
             *self.shared.listening.borrow() || *self.shared.incarnation.borrow() != life
         });
     }
