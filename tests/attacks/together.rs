@@ -3,7 +3,7 @@
 //!
 //! Takes 20 s; `GATEWARDEN_ATTACK_SECONDS=300` makes it longer. Prints how long the client waited and what was left behind.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -309,7 +309,10 @@ fn ask(kept: &mut Option<TcpStream>, address: SocketAddr, request: &str) -> Resu
     let mut got = Vec::new();
     let mut buffer = [0; 16 * 1024];
     loop {
-        let read = stream.read(&mut buffer).map_err(|error| error.to_string())?;
+        let read = match stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.map_err(|error| error.to_string())?,
+        };
         if read == 0 {
             return Err(format!("the connection ended after {} bytes", got.len()));
         }

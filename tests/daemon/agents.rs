@@ -58,7 +58,9 @@ fn a_sync_reads_each_kind_of_gateway_in_its_own_way() {
         let answer = daemon.post("/api/agents/sync", &json!({"gateway_id": id})).expect(status).json();
         assert_eq!(agents_of(&daemon, id), expected, "{form:?}: {answer}");
         if status == 200 {
-            assert_eq!((&answer["created"], &answer["gateway_id"]), (&json!(expected.len()), &json!(id)), "{answer}");
+            // The daemon reads them by itself, too.
+            let is_known = [expected.len(), 0].iter().any(|created| answer["created"] == *created);
+            assert!(is_known && answer["gateway_id"] == id, "{answer}");
             let again = daemon.post("/api/agents/sync", &json!({"gateway_id": id})).expect(200).json();
             assert_eq!((&again["created"], &again["updated"]), (&json!(0), &json!(0)), "{again}");
         } else {

@@ -415,7 +415,7 @@ impl Harness {
             roster: reader.clone(),
             store: store.clone(),
             agents: agents.clone(),
-            interval: Duration::from_secs(3600),
+            interval: None,
             request_timeout: Duration::from_secs(5),
             clock: clock.clone(),
         });
