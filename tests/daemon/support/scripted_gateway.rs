@@ -151,8 +151,13 @@ impl ScriptedGateway {
             incarnation: watch::channel(0).0,
             peers: Mutex::default(),
         });
-        let gateway = Self { port: free_port(), shared, task: Mutex::new(None) };
-        gateway.revive();
+        // Another process may be quicker to take a port that was free.
+        let (port, listener) = wait::until_ok("a port of its own", PATIENCE, || {
+            let port = free_port();
+            Ok((port, bind(port).map_err(|error| error.to_string())?))
+        });
+        let gateway = Self { port, shared, task: Mutex::new(None) };
+        gateway.listen_on(listener);
         gateway
     }
 
@@ -264,10 +269,14 @@ impl ScriptedGateway {
 
     /// Starts again on the same port. Returns when it listens.
     pub(crate) fn revive(&self) {
+        let free = || bind(self.port).map_err(|error| error.to_string());
+        self.listen_on(wait::until_ok("its port is free again", PATIENCE, free));
+    }
+
+    fn listen_on(&self, listener: TcpListener) {
         let shared = Arc::clone(&self.shared);
-        let port = self.port;
         let life = *self.shared.incarnation.borrow();
-        let task = runtime().spawn(async move { listen(port, shared).await });
+        let task = runtime().spawn(async move { listen(listener, shared).await });
         *lock(&self.task) = Some(task.abort_handle());
         // a run's strike may end it again before anybody has looked
         wait::until("the scripted gateway listens", PATIENCE, || {
@@ -294,8 +303,7 @@ impl Drop for Listening<'_> {
     }
 }
 
-async fn listen(port: u16, shared: Arc<Shared>) {
-    let listener = bind(port);
+async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     let mut life = shared.incarnation.subscribe();
     let born = *life.borrow_and_update();
     if let Some(memory) = shared.behaviour().runs {
@@ -320,9 +328,10 @@ async fn listen(port: u16, shared: Arc<Shared>) {
     }
 }
 
-fn bind(port: u16) -> TcpListener {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_reuseaddr(true).expect("a plain option");
-    socket.bind(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))).expect("the port is ours");
-    socket.listen(1024).expect("a bound socket can listen")
+fn bind(port: u16) -> std::io::Result<TcpListener> {
+    let _inside = runtime().enter();
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))?;
+    socket.listen(1024)
 }
