@@ -197,7 +197,7 @@ impl App {
             roster: roster.clone(),
             store: store.clone(),
             agents: agents.clone(),
-            interval: config.work.agent_sync_interval,
+            interval: Some(config.work.agent_sync_interval),
             request_timeout: config.gateway.request_timeout,
             clock: clock.clone(),
         });

@@ -4,6 +4,7 @@
 //! A tool is a request of the REST API with the client's own key ([`tools`]): role, limits, audit log and errors are the API's. The
 //! resources are the pages of `docs/` ([`pages`]).
 
+mod order;
 mod pages;
 mod tools;
 
@@ -22,6 +23,7 @@ use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 
+pub(crate) use self::order::Ordered;
 use self::tools::Following;
 pub(crate) use self::tools::Toolbox;
 use crate::event_stream::StreamEvent;

@@ -59,8 +59,8 @@ pub struct AgentSyncParts {
     pub store: StoreHandle,
     /// Where their status is noted and told.
     pub agents: AgentBook,
-    /// Between automatic syncs of a gateway.
-    pub interval: Duration,
+    /// Between automatic syncs of a gateway; none: only what is asked for is done.
+    pub interval: Option<Duration>,
     /// Deadline of each request of an automatic sync.
     pub request_timeout: Duration,
     /// Time.
@@ -72,7 +72,7 @@ pub struct AgentSyncActor {
     work: Work,
     roster: RosterReader,
     schedule: SyncSchedule,
-    look_every: Duration,
+    look_every: Option<Duration>,
     request_timeout: Duration,
 }
 
@@ -80,8 +80,8 @@ impl AgentSyncActor {
     /// Starts on the current arbiter.
     pub fn start(parts: AgentSyncParts) -> Addr<Self> {
         let actor = Self {
-            schedule: SyncSchedule::new(parts.interval),
-            look_every: LOOK_EVERY.min(parts.interval / 4),
+            schedule: SyncSchedule::new(parts.interval.unwrap_or_default()),
+            look_every: parts.interval.map(|interval| LOOK_EVERY.min(interval / 4)),
             request_timeout: parts.request_timeout,
             roster: parts.roster.clone(),
             work: Work {
@@ -117,7 +117,9 @@ impl Actor for AgentSyncActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(self.look_every, Self::look);
+        if let Some(look_every) = self.look_every {
+            ctx.run_interval(look_every, Self::look);
+        }
     }
 }
 

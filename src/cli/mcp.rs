@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::{LocalBoxStream, unfold};
-use rmcp::ServiceExt as _;
+use rmcp::transport::IntoTransport;
 use rmcp::transport::io::stdio;
+use rmcp::{RoleServer, ServiceExt as _};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
@@ -16,7 +17,7 @@ use super::EXIT_OK;
 use super::daemon::{Daemon, DaemonArgs};
 use super::error::CliError;
 use crate::event_stream::StreamEvent;
-use crate::mcp::{Excerpt, McpServer, Refusal, RestApi, RestCall, Toolbox};
+use crate::mcp::{Excerpt, McpServer, Ordered, Refusal, RestApi, RestCall, Toolbox};
 
 /// Requests to the daemon at one time; further ones wait.
 const AT_ONE_TIME: usize = 8;
@@ -53,11 +54,12 @@ async fn serve(daemon: Daemon) -> Result<u8, CliError> {
     let document = serde_json::to_value(crate::http::openapi()).unwrap_or_default();
     let api = RemoteApi { daemon: Arc::new(daemon), places: Arc::new(Semaphore::new(AT_ONE_TIME)) };
     let server = McpServer::new(api, Arc::new(Toolbox::of(&document)));
+    let transport = IntoTransport::<RoleServer, _, _>::into_transport(stdio());
     let ended = |error: &dyn std::fmt::Display| {
         CliError::new(format!("The MCP client broke off: {error}."))
             .cure("This command is started by an AI assistant that speaks MCP; docs/mcp.md says how to set one up.")
     };
-    let running = server.serve(stdio()).await.map_err(|error| ended(&error))?;
+    let running = server.serve(Ordered::over(transport)).await.map_err(|error| ended(&error))?;
     running.waiting().await.map_err(|error| ended(&error))?;
     Ok(EXIT_OK)
 }

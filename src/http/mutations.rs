@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(refused.code, ErrorCode::Unavailable);
         assert!(refused.retry_after.is_some());
         assert_eq!(mutations.finish(Duration::ZERO).await, MAX_UNATTENDED);
-        assert_eq!((mutations.running(), unattended(&mutations)), (0, 0));
+        until("all were given up", || (mutations.running(), unattended(&mutations)) == (0, 0)).await;
     }
 
     #[actix_web::test]

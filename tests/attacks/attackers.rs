@@ -54,7 +54,10 @@ pub(crate) fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let (mut got, mut bytes, watch) = (String::new(), [0; 4_096], Stopwatch::start());
     while !got.contains(text) {
         assert!(watch.elapsed() < PATIENCE, "no {text:?} in {got:?}");
-        let count = stream.read(&mut bytes).unwrap_or_else(|error| panic!("{error} after {got:?}"));
+        let count = match stream.read(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.unwrap_or_else(|error| panic!("{error} after {got:?}")),
+        };
         assert!(count > 0, "the end after {got:?}");
         got.push_str(&String::from_utf8_lossy(&bytes[..count]));
     }

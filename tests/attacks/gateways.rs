@@ -132,7 +132,7 @@ fn a_frame_of_maps_in_maps_costs_its_gateway_the_connection_and_the_others_nothi
 
 #[test]
 fn rows_of_long_names_are_kept_as_far_as_their_bytes_reach() {
-    let daemon = Daemon::start();
+    let daemon = Setup::new().env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "3s").start();
     let honest = honest(&daemon);
     let hostile = gateways(&daemon, "hostile", 2);
     let before = daemon.memory();

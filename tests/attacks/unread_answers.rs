@@ -32,11 +32,14 @@ fn crowd(to: SocketAddr, path: &str) -> Vec<TcpStream> {
     clients
 }
 
-/// Processor time in a span of three seconds.
-fn spent(process: Measured) -> Duration {
-    let before = process.processor_time();
-    wait::holds_for("three seconds pass", Duration::from_secs(3), || true);
-    process.processor_time() - before
+/// Waits for three seconds in which it does next to nothing: on a busy machine it has something to finish first.
+#[track_caller]
+fn comes_to_rest(process: Measured) {
+    wait::until("it rests", PATIENCE, || {
+        let before = process.processor_time();
+        wait::holds_for("three seconds pass", Duration::from_secs(3), || true);
+        process.processor_time() - before < MOST_OF_THREE_SECONDS
+    });
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn answers_that_nobody_reads_take_a_bounded_amount_of_memory_and_their_clients_a
     };
     assert!(sample("gatewarden_http_unread_bytes") <= 4.0 * 1024.0 * 1024.0);
     assert!(sample("gatewarden_http_connections_ended_total{reason=\"over_budget\"}") >= 1.0);
-    assert!(spent(process) < MOST_OF_THREE_SECONDS);
+    comes_to_rest(process);
     wait::until("who takes nothing for ten seconds is ended", PATIENCE, || {
         sample("gatewarden_http_unread_bytes") == 0.0
     });
@@ -75,7 +78,7 @@ fn a_client_that_follows_events_and_asks_more_and_more_makes_nothing_spin() {
     for _ in 0..20 {
         flood(&mut client, &format!("GET /health HTTP/1.1\r\nHost: {to}\r\n\r\n"), 1024 * 1024);
     }
-    assert!(spent(Measured(daemon.pid())) < MOST_OF_THREE_SECONDS);
+    comes_to_rest(Measured(daemon.pid()));
     daemon.register("seen by the one who goes on reading", 1, "");
     read_until(&mut client, "event: audit");
 }
@@ -120,7 +123,7 @@ fn the_embedded_gateway_bounds_them_too() {
     let mut clients = crowd(gateway.address, "/");
     let taken = process.peak_memory().saturating_sub(before);
     assert!(taken < MOST_MEMORY, "{} MiB for {CLIENTS} clients after {:?}", taken / MIB, watch.elapsed());
-    assert!(spent(process) < MOST_OF_THREE_SECONDS);
+    comes_to_rest(process);
     wait::until("their descriptors are free again", PATIENCE, || process.descriptors() <= descriptors + 1);
     assert!(clients.iter_mut().all(is_closed));
 }

@@ -1,7 +1,5 @@
 //! Agents as their users see them: kept across a crash, synced from gateways, by hand and by themselves.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
@@ -33,7 +31,7 @@ fn agents_of(daemon: &Daemon, gateway: i64) -> Vec<String> {
 
 #[test]
 fn a_sync_reads_each_kind_of_gateway_in_its_own_way() {
-    let daemon = Daemon::start();
+    let daemon = Setup::new().without_challenge().start();
     for (form, expected, status) in [
         (Form::Protocol4, vec!["four", "four-b"], 200),
         (Form::Protocol3, vec!["three"], 200),
@@ -60,7 +58,9 @@ fn a_sync_reads_each_kind_of_gateway_in_its_own_way() {
         let answer = daemon.post("/api/agents/sync", &json!({"gateway_id": id})).expect(status).json();
         assert_eq!(agents_of(&daemon, id), expected, "{form:?}: {answer}");
         if status == 200 {
-            assert_eq!((&answer["created"], &answer["gateway_id"]), (&json!(expected.len()), &json!(id)), "{answer}");
+            // The daemon reads them by itself, too.
+            let is_known = [expected.len(), 0].iter().any(|created| answer["created"] == *created);
+            assert!(is_known && answer["gateway_id"] == id, "{answer}");
             let again = daemon.post("/api/agents/sync", &json!({"gateway_id": id})).expect(200).json();
             assert_eq!((&again["created"], &again["updated"]), (&json!(0), &json!(0)), "{again}");
         } else {
@@ -114,7 +114,7 @@ fn agents_come_by_themselves_and_a_gateway_that_refuses_stops_nobody() {
     // Whoever reads the list must not believe in agents of a dead gateway.
     good.kill();
     daemon.until_status(id, "offline");
-    wait::until("its agents are offline seconds later", Duration::from_secs(15), || {
+    wait::until("its agents are offline seconds later", PATIENCE, || {
         daemon.get(&format!("/api/agents?gateway_id={id}&status=online")).expect(200).json()["total"] == 0
     });
 }

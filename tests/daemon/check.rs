@@ -53,7 +53,8 @@ fn a_sound_gateway_of_every_kind_is_fine() {
     for form in [Form::Protocol4, Form::Protocol3, Form::Document002, Form::Rpc, Form::Http] {
         let gateway = ScriptedGateway::of(form.clone(), "right");
         // A gateway without a challenge is waited for.
-        let ended = check(&local(gateway.port()), &["--timeout", "2"]);
+        let limit: &[&str] = if form == Form::Rpc { &["--timeout", "5"] } else { &[] };
+        let ended = check(&local(gateway.port()), limit);
         assert_eq!(ended.code, Some(0), "{form:?}: {} {}", ended.stdout, ended.stderr);
         assert!(ended.stdout.contains("Everything is fine."), "{form:?}: {}", ended.stdout);
     }
@@ -170,7 +171,7 @@ fn a_check_beside_the_daemon_uses_its_device_and_what_it_stores_and_disturbs_not
     let device = daemon.get("/api/identity").expect(200).json()["device_id"].clone();
     let state = daemon.setup().state().display().to_string();
     let address = local(gateway.port());
-    let ended = Setup::new().only_args(&["check", &address, "--state-dir", &state, "--json"]).run();
+    let ended = Setup::new().only_args(&["check", &address, "--state-dir", &state, "--timeout", "30", "--json"]).run();
     assert_eq!(ended.code, Some(0), "{} {}", ended.stdout, ended.stderr);
     let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     assert_eq!((&report["device"]["id"], &report["registered_as"]), (&device, &Value::from("lab")));

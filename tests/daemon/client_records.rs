@@ -29,7 +29,8 @@ fn agents_are_made_changed_synced_and_forgotten() {
     for part in ["role          research", "status        busy", "preferred_gateway", "gateway       lab"] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
-    assert!(fine(&daemon, &["agents", "sync", "--gateway", "lab"]).starts_with("2 agents read: 2 new,"));
+    // The daemon reads them by itself, too: how many are new is chance.
+    assert!(fine(&daemon, &["agents", "sync", "--gateway", "lab"]).starts_with("2 agents read: "));
     let list = fine(&daemon, &["agents", "list"]);
     assert!(list.lines().skip(1).all(|row| row.contains("  lab  ")), "the gateway's name, not its id: {list}");
     let names = fine(&daemon, &["agents", "list", "--quiet"]);

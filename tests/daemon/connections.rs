@@ -11,7 +11,7 @@ use crate::support::wait;
 
 #[test]
 fn every_form_comes_online_with_its_dialect_protocol_and_version() {
-    let daemon = Daemon::start();
+    let daemon = Setup::new().without_challenge().start();
     let cases = [
         (Form::Protocol4, "openclaw", json!(4), json!("2026.9.6")),
         (Form::Protocol3, "openclaw", json!(3), json!("2026.3.24")),
@@ -90,7 +90,7 @@ fn a_heartbeat_finds_what_the_gateway_answers_and_pings_of_the_gateway_are_answe
         ..Behaviour::of(Form::Protocol4, "right")
     });
     let documented = ScriptedGateway::of(Form::Document002, "right");
-    let daemon = Setup::new().env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "1s").start();
+    let daemon = Setup::new().env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "3s").start();
     daemon.register("four", four.port(), "right");
     daemon.register("documented", documented.port(), "right");
     wait::until("heartbeats arrive in each gateway's own way", PATIENCE, || {
@@ -127,9 +127,11 @@ fn a_slow_answer_makes_a_gateway_degraded_and_a_quick_one_online_again() {
     gateway.change(|behaviour| {
         behaviour.replies = crate::support::scripted_gateway::Replies::Late(Duration::from_millis(900));
     });
-    let slow = daemon.until_code(id, "high_latency");
-    assert_eq!(slow["status"], "degraded");
-    assert!(slow["latency"].as_i64().is_some_and(|ms| ms >= 900), "{slow}");
+    // A busy moment may have made it slow before.
+    daemon.until(id, "it is degraded for its latency", PATIENCE, |shown| {
+        let is_slow = shown["latency"].as_i64().is_some_and(|ms| ms >= 900);
+        shown["status"] == "degraded" && shown["last_error"]["code"] == "high_latency" && is_slow
+    });
     gateway.change(|behaviour| behaviour.replies = crate::support::scripted_gateway::Replies::Normal);
     daemon.until_status(id, "online");
 }

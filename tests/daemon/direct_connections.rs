@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, PATIENCE, Setup};
+use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
+use crate::support::event_stream::EventStream;
 use crate::support::wait;
 
 fn connect(daemon: &Daemon, agent: &str, interval_s: Option<u64>) -> String {
@@ -40,8 +41,11 @@ fn a_tool_that_falls_silent_is_given_up_and_revived_by_a_late_heartbeat() {
     let patient = connect(&daemon, "patient", Some(3600));
     until_silent(&daemon, &silent);
     assert_eq!(connection(&daemon, &patient)["status"], "connected", "it announced longer intervals");
+    let path = "/api/events?types=agent.status";
+    let mut news = EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY)]);
     assert_eq!(beat(&daemon, "quick", &silent)["revived"], true);
-    assert_eq!(daemon.get("/api/agents/quick").expect(200).json()["agent"]["status"], "online");
+    // Asked for it, the daemon might say that it is silent again.
+    news.until(|event| event.data["data"]["agent"] == "quick" && event.data["data"]["to"] == "online");
     until_silent(&daemon, &silent);
     daemon.call("DELETE", "/api/connect", Some(&json!({"connection_id": silent}))).expect(200);
     let late = json!({"connection_id": silent});

@@ -4,20 +4,20 @@
 //! The daemon speaks `rpc` only to gateways that send no challenge. This one always sends it, so a client of that dialect
 //! stands in for the daemon there.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use super::support::event_stream::EventStream;
 use super::support::own_gateway::{GatewayHome, GatewayProcess};
+use super::support::ports::free_port;
 use super::support::rpc_client::RpcClient;
 use super::support::wait;
 
 /// A gateway with the sample agent, a command that says numbers until it is stopped, and one that ends at once.
 fn home_with(auth: &str) -> GatewayHome {
     let program = json!(env!("CARGO_BIN_EXE_gatewarden"));
-    let counting = r#""i=0; while :; do i=$((i+1)); echo number $i; sleep 0.2; done""#;
+    // Nobody reads the words of one whose gateway is gone: it goes on all the same, for a while.
+    let counting = r#""trap '' PIPE; i=0; while [ $i -lt 1000 ]; do i=$((i+1)); echo number $i; sleep 0.2; done""#;
     GatewayHome::with(
         "openclaw.json",
         &format!(
@@ -48,8 +48,13 @@ struct Scene {
 
 impl Scene {
     fn set(setup: &Setup, transport: &str) -> Self {
+        Self::at("0", setup, transport)
+    }
+
+    /// With its gateway at this port.
+    fn at(port: &str, setup: &Setup, transport: &str) -> Self {
         let home = home_with("");
-        let gateway = home.start(&[]);
+        let gateway = home.start_command(home.command(&["run", "--port", port]));
         let daemon = setup.start();
         let id = daemon.register_with(&json!({"name": "own", "host": "127.0.0.1", "port": gateway.address.port(),
             "token": home.token(), "transport": transport}));
@@ -330,12 +335,13 @@ fn a_device_that_must_be_approved_is_told_how_and_is_let_in_afterwards() {
 
 #[test]
 fn a_killed_gateway_comes_back_online_and_reports_what_it_left_running() {
-    let mut scene = Scene::set(&Setup::new(), "auto");
+    // Not one that the system gives to somebody else meanwhile.
+    let port = free_port().to_string();
+    let mut scene = Scene::at(&port, &Setup::new(), "auto");
     scene.until_online("openclaw", json!(4));
     let spawn = scene.spawn(json!({"command": "count"}));
     scene.until_spawn(&spawn, "running");
     let child = scene.child();
-    let port = scene.gateway.address.port().to_string();
     scene.gateway.signal("KILL");
     let _ = scene.gateway.wait();
     scene.daemon.until(scene.id, "it is not online", PATIENCE, |shown| shown["status"] != "online");
@@ -350,5 +356,5 @@ fn a_killed_gateway_comes_back_online_and_reports_what_it_left_running() {
     });
     let status = std::process::Command::new("kill").arg("-KILL").arg(child.to_string()).status();
     assert!(status.is_ok_and(|status| status.success()));
-    wait::until("the orphan is gone", Duration::from_secs(10), || state(child).is_none());
+    wait::until("the orphan is gone", PATIENCE, || state(child).is_none());
 }

@@ -17,7 +17,7 @@ fn a_killed_gateway_is_seen_at_once_and_its_return_by_itself() {
     daemon.until_status(id, "online");
     gateway.kill();
     // no heartbeat is due for a minute: only the broken socket can have told
-    daemon.until(id, "the death is seen", Duration::from_secs(10), |shown| shown["status"] != "online");
+    daemon.until(id, "the death is seen", Duration::from_secs(30), |shown| shown["status"] != "online");
     let shown = daemon.until_status(id, "offline");
     assert!(shown["last_error"]["help"].as_str().is_some_and(|help| !help.is_empty()), "{shown}");
     gateway.revive();
@@ -58,13 +58,15 @@ fn a_black_hole_is_a_timeout_first_and_offline_after_three_failures() {
 fn a_black_hole_is_a_timeout_within_three_heartbeats_and_stays_one_until_it_is_offline() {
     let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "right").fails(Step::Accept, Fault::Silence));
     let daemon = Setup::new()
-        .env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "2s")
-        .env("GATEWARDEN_GATEWAY__DIAL_TIMEOUT", "8s")
+        .env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "4s")
+        .env("GATEWARDEN_GATEWAY__DIAL_TIMEOUT", "20s")
+        .env("GATEWARDEN_GATEWAY__BREAKER_FAILURES", "1")
         .start();
     let id = daemon.register("hole", gateway.port(), "right");
     let since = daemon.gateway(id)["created_at"].as_i64().unwrap();
     let shown = daemon.until_status(id, "timeout");
-    assert!(shown["since"].as_i64().unwrap() - since <= 6, "{shown}");
+    // Three heartbeats are 12 s, and a failed dial is told after 20; the rest is room for a busy machine.
+    assert!(shown["since"].as_i64().unwrap() - since <= 17, "{shown}");
     assert!(shown["last_error"]["message"].is_string(), "{shown}");
     let help = std::cell::RefCell::new(String::new());
     daemon.until(id, "it is given up", PATIENCE, |shown| {
@@ -125,16 +127,18 @@ fn an_announced_restart_is_degraded_until_it_is_over() {
     let daemon = Daemon::start();
     let id = daemon.register("restarting", gateway.port(), "right");
     daemon.until_status(id, "online");
+    wait::until("the gateway knows it, too", PATIENCE, || gateway.record().ready == 1);
+    // Nobody is let in any more: a new connection would end the restart.
+    gateway.change(|behaviour| behaviour.fault = Some((Step::Accept, Fault::Reset)));
     gateway.send(&json!({"type": "event", "event": "shutdown",
-                         "payload": {"reason": "gateway restarting", "restartExpectedMs": 1500}}));
+                         "payload": {"reason": "gateway restarting", "restartExpectedMs": 30_000}}));
     gateway.close(1012, "service restart");
-    wait::until("the connections are gone", PATIENCE, || {
-        gateway.record().ready == 0 || gateway.record().attempts.len() > 1
-    });
+    wait::until("the connections are gone", PATIENCE, || gateway.record().ready == 0);
     gateway.kill();
     let shown = daemon.until(id, "the restart shows", PATIENCE, |shown| shown["phase"] == "restarting");
     assert_eq!(shown["status"], "degraded", "{shown}");
     assert_eq!(shown["breaker"]["state"], "closed", "{shown}");
+    gateway.change(|behaviour| behaviour.fault = None);
     gateway.revive();
     daemon.until_status(id, "online");
 }

@@ -32,8 +32,6 @@ fn online(form: Form) -> (ScriptedGateway, Daemon, i64) {
     let daemon = Daemon::start();
     let id = daemon.register("prod", gateway.port(), "right");
     daemon.until_status(id, "online");
-    // The daemon may see it a moment before the gateway itself takes commands.
-    wait::until("it takes commands", PATIENCE, || gateway.record().ready == 1);
     (gateway, daemon, id)
 }
 
@@ -172,5 +170,5 @@ fn a_stream_ends_with_its_gateway_and_with_the_daemon() {
     let end = kept.until(|block| block.event == "end");
     assert_eq!(end.data["reason"], "daemon_stops");
     kept.drain_to_end();
-    assert!(daemon.wait(Duration::from_secs(15)).success());
+    daemon.ends_well();
 }

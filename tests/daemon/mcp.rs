@@ -255,6 +255,37 @@ fn over_standard_input_what_is_no_message_and_what_is_unknown_is_answered() {
 }
 
 #[test]
+fn over_standard_input_initialize_comes_first_and_once_and_what_is_out_of_order_ends_nothing() {
+    let daemon = Daemon::start();
+    let mut assistant = Stdio::start(&daemon, ADMIN_KEY);
+    // Nobody asked, and nobody is answered.
+    let unasked = [
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        json!({"jsonrpc": "2.0", "id": 77, "result": {}}),
+        json!({"jsonrpc": "2.0", "error": {"code": -32600, "message": "x"}}),
+    ];
+    unasked.iter().for_each(|message| assistant.write(message));
+    assert_eq!(assistant.ask("ping", json!({}))["result"], json!({}), "before everything else, too");
+    let code_and_words = |answer: Value| {
+        let words = answer["error"]["message"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        (answer["error"]["code"].clone(), words)
+    };
+    for method in ["tools/list", "tools/burn"] {
+        let (code, words) = code_and_words(assistant.ask(method, json!({})));
+        assert!(code == -32600 && words.contains("must be initialize"), "{method}: {code} {words}");
+    }
+    let (code, words) = code_and_words(assistant.ask("initialize", json!({"capabilities": {}})));
+    assert!(code == -32602 && words.contains("protocolVersion"), "{code} {words}");
+    assert_eq!(assistant.initialize()["serverInfo"]["name"], "gatewarden");
+    let wanted =
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let (code, words) = code_and_words(assistant.ask("initialize", wanted));
+    assert!(code == -32600 && words.contains("comes once"), "{code} {words}");
+    unasked.iter().for_each(|message| assistant.write(message));
+    assert!(assistant.fine("fleet_status", json!({})).is_object());
+}
+
+#[test]
 fn the_key_does_not_come_from_the_input_that_the_assistant_speaks_over() {
     let daemon = Daemon::start();
     let ended = Setup::client_of(&daemon, &["mcp", "--key-file", "-"]).run();

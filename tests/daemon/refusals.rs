@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, PATIENCE, Setup};
+use crate::support::daemon::{BUDGET, Daemon, PATIENCE, Setup};
 use crate::support::scripted_gateway::{Behaviour, Case, Form, ScriptedGateway};
 use crate::support::wait;
 
@@ -69,7 +69,7 @@ fn check_every_refusal(form: Form) {
         }
     }
     for (_gateway, _, id, case) in &open {
-        let shown = daemon.until(*id, &format!("{case:?} is cured"), PATIENCE, |shown| shown["status"] == "online");
+        let shown = daemon.until(*id, &format!("{case:?} is cured"), BUDGET, |shown| shown["status"] == "online");
         assert_eq!(shown["last_error"], json!(null), "{case:?}");
     }
 }
@@ -107,7 +107,7 @@ fn the_documented_refusals_are_told_apart() {
 
 #[test]
 fn wrong_tokens_are_refused_by_the_other_dialects_too() {
-    let daemon = Daemon::start();
+    let daemon = Setup::new().without_challenge().start();
     for form in [Form::Rpc, Form::Http] {
         let gateway = ScriptedGateway::of(form.clone(), "right");
         let id = daemon.register(&format!("{form:?}"), gateway.port(), "wrong");

@@ -56,15 +56,14 @@ fn sigterm_under_load_ends_cleanly_and_keeps_what_was_acknowledged() {
         wait::until("there is load", PATIENCE, || served.load(Ordering::SeqCst) > 100);
         let watch = Stopwatch::start();
         daemon.signal("TERM");
-        let status = daemon.wait(Duration::from_secs(15));
+        daemon.ends_well();
         stop.store(true, Ordering::SeqCst);
-        assert!(status.success(), "{status}; log: {}", daemon.log());
         assert!(watch.elapsed() < Duration::from_secs(11), "took {:?}", watch.elapsed());
     });
     for gateway in &gateways {
         wait::until("the socket is closed", PATIENCE, || gateway.record().open == 0);
         let closes = gateway.record().closes;
-        assert!(matches!(closes.first(), Some((Some(1000 | 1001), reason)) if !reason.is_empty()), "{closes:?}");
+        assert!(matches!(closes.last(), Some((Some(1000 | 1001), reason)) if !reason.is_empty()), "{closes:?}");
     }
     let daemon = setup.start();
     let listed: Vec<String> =
@@ -78,5 +77,5 @@ fn sigterm_under_load_ends_cleanly_and_keeps_what_was_acknowledged() {
 fn sigint_stops_as_cleanly() {
     let mut daemon = Daemon::start();
     daemon.signal("INT");
-    assert!(daemon.wait(Duration::from_secs(15)).success());
+    daemon.ends_well();
 }

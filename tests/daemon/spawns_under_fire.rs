@@ -17,8 +17,8 @@ fn setup() -> Setup {
         .env("GATEWARDEN_RATE_LIMIT__SPAWN_PER_MINUTE", "1000000")
         .env("GATEWARDEN_ROUTING__POLICY", "least_loaded")
         .env("GATEWARDEN_ROUTING__MAX_IN_FLIGHT", "1000")
-        .env("GATEWARDEN_ROUTING__LOST_AFTER", "4s")
-        .env("GATEWARDEN_GATEWAY__REQUEST_TIMEOUT", "3s")
+        .env("GATEWARDEN_ROUTING__LOST_AFTER", "10s")
+        .env("GATEWARDEN_GATEWAY__REQUEST_TIMEOUT", "6s")
         .env("GATEWARDEN_GATEWAY__BACKOFF", "50ms,100ms,200ms")
 }
 

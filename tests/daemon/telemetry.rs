@@ -1,7 +1,5 @@
 //! Metrics, the log and systemd's status line tell the same story as the API.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
@@ -95,7 +93,6 @@ fn systemd_hears_ready_a_status_line_the_watchdog_and_stopping() {
     let beats = || systemd.heard().iter().filter(|line| *line == "WATCHDOG=1").count();
     let before = beats();
     wait::until("the watchdog is fed", PATIENCE, || beats() >= before + 2);
-    daemon.signal("TERM");
-    assert!(daemon.wait(Duration::from_secs(15)).success());
+    daemon.stop();
     wait::until("STOPPING=1", PATIENCE, || systemd.has_heard(|line| line == "STOPPING=1"));
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::daemon::{Daemon, PATIENCE, Setup};
+use crate::support::daemon::{BUDGET, Daemon, PATIENCE, Setup};
 use crate::support::scripted_gateway::websocket::Pace;
 use crate::support::scripted_gateway::{Behaviour, Fault, Form, Replies, ScriptedGateway, Step};
 use crate::support::wait;
@@ -11,7 +11,7 @@ use crate::support::wait;
 /// A daemon that tries seldom enough to keep its budget of failed logins: a connection that ends while a login is under way
 /// counts as one.
 fn patient() -> Daemon {
-    Setup::new().env("GATEWARDEN_GATEWAY__BACKOFF", "3s").start()
+    Setup::new().without_challenge().env("GATEWARDEN_GATEWAY__BACKOFF", "3s").start()
 }
 
 fn good() -> Behaviour {
@@ -39,7 +39,7 @@ fn each_shows_its_fault_and_recovers(daemon: &Daemon, behaviours: Vec<(String, B
         gateway.behave(good());
     }
     for (_, id, name) in &gateways {
-        daemon.until(*id, &format!("{name} has recovered"), PATIENCE, |shown| shown["status"] == "online");
+        daemon.until(*id, &format!("{name} has recovered"), BUDGET, |shown| shown["status"] == "online");
     }
 }
 
@@ -110,7 +110,7 @@ fn giant_frames_cost_the_connection_and_not_the_daemon_s_memory() {
 
 #[test]
 fn wrong_ids_doubled_and_reversed_replies_and_garbage_do_not_confuse_a_connection() {
-    let daemon = Setup::new().env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "1s").start();
+    let daemon = Setup::new().env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "3s").start();
     let mut gateways = Vec::new();
     for (name, replies) in [("twice", Replies::Twice), ("reversed", Replies::Reversed), ("wrong", Replies::WrongId)] {
         let gateway = ScriptedGateway::start(Behaviour { replies, ..good() });

@@ -113,5 +113,5 @@ fn a_stop_of_the_real_gateways_child_process_is_seen_restarted_and_verified() {
 
     daemon.post(&path, &json!({"action": "stop"})).expect(200);
     wait::until("nobody has the port any more", SLOW, || TcpListener::bind(("127.0.0.1", port)).is_ok());
-    assert!(daemon.stop().success());
+    daemon.stop();
 }

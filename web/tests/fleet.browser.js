@@ -216,7 +216,7 @@ test("a daemon that dies leaves nothing that looks alive, and is found again wit
   await row(page, "local").getByText("Online").waitFor();
   await page.evaluate(() => Object.assign(window, { isTheSame: true }));
   const killed = daemon.kill();
-  await page.getByText(/^As of \d\d:\d\d:\d\d\.$/).waitFor({ timeout: 1_000 });
+  await page.getByText(/^As of \d\d:\d\d:\d\d\.$/).waitFor({ timeout: 5_000 });
   await killed;
   const colors = await page.evaluate(() =>
     [".table .status", ".link .shape"].map(

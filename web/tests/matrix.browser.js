@@ -59,7 +59,7 @@ async function faultsIn(page, state) {
     await page.setViewportSize({ width, height: 800 });
     // Rows become cards with the next frame.
     const fits = page.waitForFunction(() => document.documentElement.scrollWidth <= innerWidth, null, {
-      timeout: 5_000,
+      timeout: 20_000,
     });
     await fits.catch(() => found.push(`${page.url()} ${state} does not fit ${width}`));
     // As wide as 1280 at 200 %: it fits, and looks as at 320.

@@ -56,7 +56,7 @@ struct House {
 }
 
 impl House {
-    async fn open(interval: Duration) -> Self {
+    async fn open(interval: Option<Duration>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::system();
         let key = SealingKey::load_or_create(None, dir.path()).unwrap();
@@ -110,7 +110,7 @@ impl House {
     }
 }
 
-const NEVER: Duration = Duration::from_secs(86_400);
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 fn list(ids: &[&str]) -> Result<Value, Failure> {
     let rows: Vec<Value> = ids.iter().map(|id| json!({"id": id, "model": "m1", "workspace": "/srv/w"})).collect();
@@ -123,7 +123,7 @@ fn stats(synced: usize, created: usize, updated: usize) -> SyncStats {
 
 #[actix::test]
 async fn a_sync_creates_the_unknown_updates_the_changed_and_says_who_is_there() {
-    let mut house = House::open(NEVER).await;
+    let mut house = House::open(None).await;
     let id = house.gateway("prod", &[("agents.list", list(&["main", "researcher"]))]).await;
     let synced = house.sync(Some(id)).await.unwrap();
     assert_eq!((synced.id, synced.name.as_str(), synced.stats), (id, "prod", stats(2, 2, 0)));
@@ -150,7 +150,7 @@ async fn a_sync_creates_the_unknown_updates_the_changed_and_says_who_is_there() 
 
 #[actix::test]
 async fn without_agents_list_the_configuration_is_read_in_either_form() {
-    let house = House::open(NEVER).await;
+    let house = House::open(None).await;
     for (name, config, agent) in [
         ("three", json!({"config": {"agents": {"list": [{"id": "a", "name": "A"}]}}}), "a"),
         ("four", json!({"parsed": {"agents": {"entries": {"b": {"model": {"primary": "m"}}}}}}), "b"),
@@ -164,7 +164,7 @@ async fn without_agents_list_the_configuration_is_read_in_either_form() {
 
 #[actix::test]
 async fn a_gateway_that_fails_changes_nothing() {
-    let house = House::open(NEVER).await;
+    let house = House::open(None).await;
     let gone = Failure::new(ErrorCode::GatewayUnavailable, "The connection is gone");
     for (name, replies, code) in [
         ("gone", vec![("agents.list", Err(gone.clone())), ("config.get", list(&["a"]))], ErrorCode::GatewayUnavailable),
@@ -184,7 +184,7 @@ async fn a_gateway_that_fails_changes_nothing() {
 
 #[actix::test]
 async fn without_a_named_gateway_the_acting_primary_is_asked() {
-    let house = House::open(NEVER).await;
+    let house = House::open(None).await;
     assert_eq!(house.sync(None).await.unwrap_err().code, ErrorCode::NoUsableGateway);
     house.gateway("a", &[("agents.list", list(&["of-a"]))]).await;
     let b = house.gateway("b", &[("agents.list", list(&["of-b"]))]).await;
@@ -198,7 +198,7 @@ async fn without_a_named_gateway_the_acting_primary_is_asked() {
 
 #[actix::test]
 async fn by_itself_it_reads_every_usable_gateway_again_and_again_and_a_failing_one_stops_nobody() {
-    let house = House::open(Duration::from_millis(80)).await;
+    let house = House::open(Some(Duration::from_millis(80))).await;
     let refusal = Failure::new(ErrorCode::GatewayRefused, "no");
     house.gateway("bad", &[("agents.list", Err(refusal))]).await;
     let id = house.gateway("good", &[("agents.list", list(&["first"]))]).await;
@@ -211,12 +211,12 @@ async fn by_itself_it_reads_every_usable_gateway_again_and_again_and_a_failing_o
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), patience).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), patience).await.unwrap();
 }
 
 #[actix::test]
 async fn agents_of_a_lost_gateway_are_offline_and_those_that_it_names_are_back_with_it() {
-    let mut house = House::open(NEVER).await;
+    let mut house = House::open(Some(A_DAY)).await;
     let id = house.gateway("prod", &[]).await;
     let other = house.gateway("other", &[]).await;
     for (name, gateway, status) in [

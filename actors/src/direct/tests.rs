@@ -72,7 +72,7 @@ impl House {
 
     /// The next event: its type, and what it says of reason or new status.
     async fn event(&self) -> (String, String) {
-        let next = tokio::time::timeout(Duration::from_secs(20), self.events.next()).await.expect("an event");
+        let next = tokio::time::timeout(Duration::from_secs(60), self.events.next()).await.expect("an event");
         let Some(Delivery::Event(event)) = next else { panic!("{next:?}") };
         let told: Value = serde_json::from_slice(&event.json).unwrap();
         let data = &told["data"];

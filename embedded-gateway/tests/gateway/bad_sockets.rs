@@ -18,14 +18,14 @@ async fn garbage_as_the_first_frame_is_closed_without_a_word() {
 
 #[actix::test]
 async fn who_never_connects_is_closed_at_the_deadline() {
-    let gateway = Gateway::start(|config| config.limits.handshake = Duration::from_secs(1)).await;
+    let gateway = Gateway::start(|config| config.limits.handshake = Duration::from_secs(4)).await;
     let mut client = Client::attempt(&gateway, &[]).await.unwrap();
     assert_eq!(client.closed().await, (1000, String::new()));
 }
 
 #[actix::test]
 async fn one_byte_at_a_time_does_not_stretch_the_deadline() {
-    let gateway = Gateway::start(|config| config.limits.handshake = Duration::from_millis(300)).await;
+    let gateway = Gateway::start(|config| config.limits.handshake = Duration::from_secs(4)).await;
     let mut client = Client::attempt(&gateway, &[]).await.unwrap();
     let drip = [0x81_u8, 0xfe, 0x10, 0x00, 1, 2, 3, 4];
     let mut dripping = drip.iter().cycle();
@@ -86,7 +86,7 @@ async fn half_a_frame_and_a_hang_up_disturb_nobody() {
 
 #[actix::test]
 async fn who_answers_no_ping_is_dropped() {
-    let gateway = Gateway::start(|config| config.limits.ping = Duration::from_millis(50)).await;
+    let gateway = Gateway::start(|config| config.limits.ping = Duration::from_secs(3)).await;
     let mut client = Client::connect(&gateway).await;
     // Read past the WebSocket layer, which would answer.
     let mut bytes = Vec::new();

@@ -28,7 +28,7 @@ pub(crate) use http::{request, request_to};
 pub(crate) const TOKEN: &str = "a-token-for-tests-0123456789";
 
 /// What has to happen happens within this; far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A running gateway.
 pub(crate) struct Gateway {

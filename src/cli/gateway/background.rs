@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gatewarden_embedded_gateway::lock_file::Holder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::super::EXIT_OK;
@@ -109,8 +110,11 @@ fn end(holder: &Holder) -> Result<(), String> {
     pidfd_send_signal(&process, Signal::TERM)
         .map_err(|error| format!("Process {} cannot be signalled: {error}.", holder.pid))?;
     let timeout = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(25), tv_nsec: 0 };
-    match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)) {
-        Ok(1..) => Ok(()),
+    let wait = || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout));
+    // Who was stopped himself meanwhile waits anew.
+    let waited = std::iter::repeat_with(wait).find(|waited| *waited != Err(Errno::INTR));
+    match waited {
+        Some(Ok(1..)) => Ok(()),
         _ => Err(format!(
             "The gateway (process {}) got SIGTERM and has not ended within {} s. Look at its log; `kill -KILL {}` ends it \
              without its agents.",

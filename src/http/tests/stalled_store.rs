@@ -193,7 +193,7 @@ async fn spawns_that_are_recorded_late() {
 
 #[actix_web::test]
 async fn a_change_whose_client_leaves_in_the_middle_is_audited_as_what_came_of_it() {
-    let harness = harness().await;
+    let harness = Harness::with_store(settings(), |options| options.busy_timeout = Duration::from_secs(60)).await;
     let stall = Stall::of(&harness);
     let asked = harness.send(harness.admin("DELETE", "/api/keys/1"));
     let begun = async {

@@ -237,7 +237,7 @@ async fn a_server_that_gives_no_answer_is_given_up_in_time() {
     let began = Clock::system().now();
     let error = refused(&at(&format!("postgres://a:b@127.0.0.1:{port}/c")), &tempfile::tempdir().unwrap());
     assert!(error.to_string().contains("no answer within"), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
 }
 
 #[actix::test]

@@ -162,7 +162,7 @@ async fn an_answer_that_does_not_come_is_given_up_and_its_job_is_not_run_later()
 #[actix::test]
 async fn a_write_that_has_begun_is_waited_for_to_its_end_while_its_client_is_told() {
     let scratch = Scratch::in_file_with(|options| {
-        options.job_deadline = Duration::from_millis(300);
+        options.job_deadline = Duration::from_secs(3);
         options.busy_timeout = Duration::from_secs(60);
     });
     let mut outsider = scratch.outsider();
@@ -195,7 +195,7 @@ async fn a_read_that_takes_too_long_is_given_up() {
 
 #[actix::test]
 async fn a_ping_answers_while_a_job_runs_unless_it_runs_for_too_long() {
-    let scratch = Scratch::in_file_with(|options| options.stuck_after = Duration::from_millis(200));
+    let scratch = Scratch::in_file_with(|options| options.stuck_after = Duration::from_secs(3));
     let release = occupy(&scratch.store, true).await;
     scratch.store.ping_writer().await.unwrap();
     scratch.store.ping_readers().await.unwrap();
@@ -203,11 +203,11 @@ async fn a_ping_answers_while_a_job_runs_unless_it_runs_for_too_long() {
     let failure = loop {
         match scratch.store.ping_writer().await {
             Err(failure) => break failure,
-            Ok(()) => assert!(since.elapsed() < Duration::from_secs(10)),
+            Ok(()) => assert!(since.elapsed() < Duration::from_secs(30)),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
-    assert!(since.elapsed() >= Duration::from_millis(150));
+    assert!(since.elapsed() >= Duration::from_secs(2));
     assert!(failure.message.contains("stuck"), "{}", failure.message);
     release.send(()).unwrap();
     scratch.store.flush().await.unwrap();

@@ -41,7 +41,7 @@ pub(super) fn judge(ended: &Ended) -> Counts {
             there: done.iter().find_map(|(front, jobs)| jobs.get(name).map(|(_, truth)| (*front, truth.clone()))),
         };
         let records = ended.records.get(name).map(Vec::as_slice).unwrap_or_default();
-        let [record] = records else { panic!("{name} has not one record: {records:?}") };
+        let [record] = records else { panic!("not one record: {job}: {records:?}") };
         let story = || {
             format!(
                 "{job}\n{record}\nbegun {} times: {:?}",

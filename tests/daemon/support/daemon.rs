@@ -19,6 +19,9 @@ pub(crate) const ADMIN_KEY: &str = "admin-key-for-tests-0123456789abcdef";
 /// How long anything in a test may take before it counts as failed: generous, since the machine is shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
+/// How long a gateway may stay away whose failed logins have used up their budget: that is whole again after a minute.
+pub(crate) const BUDGET: Duration = Duration::from_secs(60 + 45);
+
 /// How to start the daemon.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
@@ -44,15 +47,14 @@ impl Setup {
             ("GATEWARDEN_LOG__FORMAT", "json"),
             ("GATEWARDEN_LOG__LEVEL", "debug"),
             ("GATEWARDEN_RATE_LIMIT__ENABLED", "false"),
-            ("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "3s"),
-            ("GATEWARDEN_GATEWAY__PROBE_TIMEOUT", "2s"),
             ("GATEWARDEN_GATEWAY__BACKOFF", "200ms,400ms,1s"),
             // long: a disk that stalls for seconds is the machine's, not the gateway's
+            ("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "10s"),
+            ("GATEWARDEN_GATEWAY__PROBE_TIMEOUT", "10s"),
             ("GATEWARDEN_GATEWAY__DIAL_TIMEOUT", "10s"),
+            ("GATEWARDEN_GATEWAY__CHALLENGE_TIMEOUT", "10s"),
             ("GATEWARDEN_GATEWAY__KNOWN_CHALLENGE_TIMEOUT", "10s"),
             ("GATEWARDEN_GATEWAY__CONNECT_TIMEOUT", "10s"),
-            // a gateway of a dialect without challenge is waited for as long as this
-            ("GATEWARDEN_GATEWAY__CHALLENGE_TIMEOUT", "2s"),
             ("GATEWARDEN_GATEWAY__BLOCKED_RECHECK", "3s"),
             // a busy test machine is not a slow gateway
             ("GATEWARDEN_GATEWAY__DEGRADED_LATENCY", "10s"),
@@ -82,6 +84,11 @@ impl Setup {
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
         self
+    }
+
+    /// For gateways of a dialect without a challenge: one is waited for as long as this.
+    pub(crate) fn without_challenge(self) -> Self {
+        self.env("GATEWARDEN_GATEWAY__CHALLENGE_TIMEOUT", "4s")
     }
 
     /// Replaces all arguments.
@@ -487,19 +494,28 @@ impl Daemon {
         assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
-    /// Waits for its end after a signal.
-    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
+    fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        wait::until_ok("the daemon ends", limit, || match child.try_wait() {
+        wait::until_ok("the daemon ends", PATIENCE, || match child.try_wait() {
             Ok(Some(status)) => Ok(status),
             other => Err(format!("{other:?}")),
         })
     }
 
-    /// Stops it politely and waits; its exit status.
-    pub(crate) fn stop(&mut self) -> ExitStatus {
+    /// Stops it politely and waits.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
         self.signal("TERM");
-        self.wait(Duration::from_secs(15))
+        self.ends_well();
+    }
+
+    /// Waits for its end after a signal. It must end well, or say that the disk was too slow for its last observations.
+    #[track_caller]
+    pub(crate) fn ends_well(&mut self) {
+        let status = self.wait();
+        settled(&self.stderr);
+        let log = self.log();
+        assert!(status.success() || log.contains("the store took too long and is left behind"), "{status}; log: {log}");
     }
 
     /// `kill -9`, at once.

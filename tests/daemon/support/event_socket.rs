@@ -1,10 +1,11 @@
 //! A WebSocket client of the daemon's event stream, in blocking code.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
+use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 
 use super::daemon::PATIENCE;
 
@@ -33,11 +34,22 @@ impl EventSocket {
     #[track_caller]
     pub(crate) fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
         loop {
-            if let Message::Text(text) = self.0.read().expect("a message") {
+            if let Message::Text(text) = self.read() {
                 let message = serde_json::from_str(&text).expect("JSON");
                 if is_it(&message) {
                     return message;
                 }
+            }
+        }
+    }
+
+    #[track_caller]
+    fn read(&mut self) -> Message {
+        loop {
+            match self.0.read() {
+                // What was stopped for a while goes on like this.
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read.expect("a message"),
             }
         }
     }
@@ -52,7 +64,7 @@ impl EventSocket {
     #[track_caller]
     pub(crate) fn drain_to_end(&mut self) -> (u16, String) {
         loop {
-            if let Message::Close(frame) = self.0.read().expect("a proper close") {
+            if let Message::Close(frame) = self.read() {
                 let frame = frame.expect("a reason");
                 return (frame.code.into(), frame.reason.to_string());
             }

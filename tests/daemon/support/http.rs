@@ -58,7 +58,10 @@ pub(crate) fn request(
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body.unwrap_or_default());
-    raw(to, &bytes)
+    // A machine that stood still between the connection and its request: the request has not begun.
+    let mut answers = std::iter::repeat_with(|| raw(to, &bytes)).take(3);
+    let is_late = |answer: &io::Result<Answer>| answer.as_ref().is_ok_and(|answer| answer.status == 408);
+    answers.find(|answer| !is_late(answer)).unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Sends these bytes and reads whatever comes back as an answer.

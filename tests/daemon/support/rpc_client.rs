@@ -1,9 +1,10 @@
 //! A client of document 004's dialect, in blocking code: `auth`, then calls without a frame type, and events with `data`.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
+use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 
 use super::daemon::PATIENCE;
 
@@ -66,8 +67,11 @@ impl RpcClient {
     #[track_caller]
     fn frame(&mut self) -> Value {
         loop {
-            if let Message::Text(text) = self.socket.read().expect("a frame in time") {
-                return serde_json::from_str(&text).expect("JSON");
+            match self.socket.read() {
+                Ok(Message::Text(text)) => return serde_json::from_str(&text).expect("JSON"),
+                // What was stopped for a while goes on like this.
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => drop(read.expect("a frame in time")),
             }
         }
     }

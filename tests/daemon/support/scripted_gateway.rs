@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::background::runtime;
+use super::daemon::PATIENCE;
 use super::ports::free_port;
 use super::wait;
 
@@ -150,8 +151,13 @@ impl ScriptedGateway {
             incarnation: watch::channel(0).0,
             peers: Mutex::default(),
         });
-        let gateway = Self { port: free_port(), shared, task: Mutex::new(None) };
-        gateway.revive();
+        // Another process may be quicker to take a port that was free.
+        let (port, listener) = wait::until_ok("a port of its own", PATIENCE, || {
+            let port = free_port();
+            Ok((port, bind(port).map_err(|error| error.to_string())?))
+        });
+        let gateway = Self { port, shared, task: Mutex::new(None) };
+        gateway.listen_on(listener);
         gateway
     }
 
@@ -195,7 +201,7 @@ impl ScriptedGateway {
         lock(&self.shared.issued).clear();
     }
 
-    /// Sends a frame on every ready connection.
+    /// Sends a frame on every connection, once it is ready. So do all commands.
     pub(crate) fn send(&self, frame: &Value) {
         let _ = self.shared.commands.send(Command::Send(frame.to_string()));
     }
@@ -256,20 +262,24 @@ impl ScriptedGateway {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
         }
-        wait::until("the scripted gateway is down", Duration::from_secs(5), || {
+        wait::until("the scripted gateway is down", PATIENCE, || {
             !*self.shared.listening.borrow() && lock(&self.shared.record).open == 0
         });
     }
 
     /// Starts again on the same port. Returns when it listens.
     pub(crate) fn revive(&self) {
+        let free = || bind(self.port).map_err(|error| error.to_string());
+        self.listen_on(wait::until_ok("its port is free again", PATIENCE, free));
+    }
+
+    fn listen_on(&self, listener: TcpListener) {
         let shared = Arc::clone(&self.shared);
-        let port = self.port;
         let life = *self.shared.incarnation.borrow();
-        let task = runtime().spawn(async move { listen(port, shared).await });
+        let task = runtime().spawn(async move { listen(listener, shared).await });
         *lock(&self.task) = Some(task.abort_handle());
         // a run's strike may end it again before anybody has looked
-        wait::until("the scripted gateway listens", Duration::from_secs(5), || {
+        wait::until("the scripted gateway listens", PATIENCE, || {
             *self.shared.listening.borrow() || *self.shared.incarnation.borrow() != life
         });
     }
@@ -293,8 +303,7 @@ impl Drop for Listening<'_> {
     }
 }
 
-async fn listen(port: u16, shared: Arc<Shared>) {
-    let listener = bind(port);
+async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     let mut life = shared.incarnation.subscribe();
     let born = *life.borrow_and_update();
     if let Some(memory) = shared.behaviour().runs {
@@ -319,9 +328,10 @@ async fn listen(port: u16, shared: Arc<Shared>) {
     }
 }
 
-fn bind(port: u16) -> TcpListener {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_reuseaddr(true).expect("a plain option");
-    socket.bind(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))).expect("the port is ours");
-    socket.listen(1024).expect("a bound socket can listen")
+fn bind(port: u16) -> std::io::Result<TcpListener> {
+    let _inside = runtime().enter();
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))?;
+    socket.listen(1024)
 }

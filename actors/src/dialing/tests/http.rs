@@ -207,7 +207,7 @@ async fn a_probe_names_the_layer_that_failed() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let silent = probe("127.0.0.1", silent, SHORT).await;
+    let silent = probe("127.0.0.1", silent, SHORT * 10).await;
     assert_eq!(silent.socket, Some(Err(NoGreeting::Silent)));
     assert_eq!(step(&silent), Some("challenge"));
 
@@ -217,6 +217,6 @@ async fn a_probe_names_the_layer_that_failed() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let starting = probe("127.0.0.1", starting, SHORT).await;
+    let starting = probe("127.0.0.1", starting, PATIENCE).await;
     assert_eq!(starting.socket, Some(Err(NoGreeting::Closed { code: Some(1013), reason: "gateway starting".into() })));
 }

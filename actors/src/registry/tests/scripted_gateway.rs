@@ -133,7 +133,7 @@ impl Script {
 
     /// The next thing that any gateway hears.
     pub(super) async fn heard(&mut self) -> (GatewayId, Heard) {
-        tokio::time::timeout(Duration::from_secs(10), self.receiver.recv()).await.unwrap().unwrap()
+        tokio::time::timeout(super::PATIENCE, self.receiver.recv()).await.unwrap().unwrap()
     }
 
     /// What a gateway has heard and nobody has read, if anything.
@@ -141,14 +141,14 @@ impl Script {
         self.receiver.try_recv().ok()
     }
 
-    /// Waits until a condition holds, ten seconds at most; says whether it does.
+    /// Waits until a condition holds; says whether it does in time.
     pub(super) async fn until(&self, condition: impl Fn() -> bool) -> bool {
         let patience = async {
             while !condition() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), patience).await.is_ok()
+        tokio::time::timeout(super::PATIENCE, patience).await.is_ok()
     }
 }
 

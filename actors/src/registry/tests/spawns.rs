@@ -67,7 +67,7 @@ async fn follow(house: &House) -> Subscription {
 async fn until_final(events: &Subscription) -> Vec<String> {
     let mut states = Vec::new();
     loop {
-        let delivery = tokio::time::timeout(Duration::from_secs(10), events.next()).await.unwrap();
+        let delivery = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
         let Some(Delivery::Event(event)) = delivery else { panic!("{delivery:?}") };
         let event: Value = serde_json::from_slice(&event.json).unwrap();
         let state = event["data"]["status"].as_str().unwrap().to_owned();

@@ -121,7 +121,7 @@ pub(crate) struct Behaviour {
     pub(crate) hello_padding: usize,
     /// Splits the hello into fragments of this size.
     pub(crate) hello_pieces: Option<usize>,
-    /// Pings the client this often and drops it if nothing came back by the next one.
+    /// Pings the client this often and drops it if nothing came back by the fifth one after.
     pub(crate) ping_every: Option<Duration>,
     /// Answers of its own to methods: results, which win over the built-in ones.
     pub(crate) results: BTreeMap<String, Value>,

@@ -76,14 +76,14 @@ impl Connection<'_> {
              Sec-WebSocket-Accept: {accept}\r\n\r\n"
         );
         self.wire().write(switch.as_bytes()).await?;
+        let shared = self.shared;
+        // Whoever sees the client online may send commands: that is before this task goes on behind the hello.
+        let commands = shared.commands();
         if behaviour.form == Form::Rpc {
             self.authenticate_rpc(&behaviour).await?;
         } else {
             self.handshake(&behaviour).await?;
         }
-        let shared = self.shared;
-        // Who sees it counted may send commands.
-        let commands = shared.commands();
         let _ready = Counted::new(shared, true);
         self.step(Step::Ready).await?;
         self.talk(commands).await
@@ -216,7 +216,7 @@ impl Connection<'_> {
         let beat = self.behaviour().ping_every.unwrap_or(Duration::from_secs(86_400));
         let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + beat, beat);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = true;
+        let mut unanswered = 0;
         loop {
             let reads = self.behaviour().reads;
             let flush = if held.is_some() { Duration::from_millis(300) } else { Duration::from_secs(86_400) };
@@ -232,7 +232,7 @@ impl Connection<'_> {
                             }
                         }
                         Incoming::Pong => {
-                            heard = true;
+                            unanswered = 0;
                             self.shared.note(|record| record.pongs += 1);
                         }
                         Incoming::Close(code, reason) => {
@@ -252,10 +252,10 @@ impl Connection<'_> {
                     self.on_command(command).await?;
                 }
                 _ = ping.tick() => {
-                    if !heard {
+                    if unanswered == 5 {
                         return Err(Over);
                     }
-                    heard = false;
+                    unanswered += 1;
                     self.wire().ping().await?;
                 }
                 () = tokio::time::sleep(flush) => {

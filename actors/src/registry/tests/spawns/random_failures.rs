@@ -65,7 +65,7 @@ async fn under_random_failures_each_spawn_is_taken_at_most_once_and_ends_exactly
     }
     let mut ends: std::collections::HashMap<String, usize> = std::collections::HashMap::new();
     while ends.len() < recorded.len() {
-        let delivery = tokio::time::timeout(Duration::from_secs(60), events.next()).await.unwrap();
+        let delivery = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
         let Some(Delivery::Event(event)) = delivery else { panic!("{delivery:?}") };
         let event: Value = serde_json::from_slice(&event.json).unwrap();
         let state = SpawnState::from_name(event["data"]["status"].as_str().unwrap()).unwrap();
