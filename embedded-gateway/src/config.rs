@@ -30,8 +30,6 @@ use std::time::Duration;
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::forwarded::Network;
 
-use crate::effect::Permissions;
-
 pub(crate) use agents_section::is_agent_id;
 pub(crate) use all_keys::schema;
 pub use file::ConfigFile;
@@ -316,6 +314,18 @@ pub struct AcpAgent {
     pub permissions: Permissions,
     /// Its process is ended after so long without a prompt.
     pub idle_timeout: Duration,
+}
+
+/// How an agent's wish to do something is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Permissions {
+    /// No.
+    #[default]
+    Deny,
+    /// Yes, this once.
+    Allow,
+    /// An operator decides.
+    Ask,
 }
 
 /// What bounds the gateway.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
-use crate::config::{Edit, GatewayConfig};
+use crate::config::{Edit, GatewayConfig, Permissions};
 pub(crate) use crate::log_kinds::AUDIT_EVENTS;
 pub use crate::log_kinds::LogLevel;
 
@@ -148,18 +148,6 @@ pub struct AcpOrder {
     pub thinking: Option<String>,
     /// Ended after so long without a prompt.
     pub idle_timeout: Duration,
-}
-
-/// How an agent's wish to do something is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Permissions {
-    /// No.
-    #[default]
-    Deny,
-    /// Yes, this once.
-    Allow,
-    /// An operator decides.
-    Ask,
 }
 
 /// What an agent wants to do and an operator has to decide.

@@ -7,7 +7,8 @@ use gatewarden_processes::Process;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::effect::{AcpOrder, News, Permissions, ProcessNews, ProcessOrder, ProcessSignal, RunId};
+use crate::config::Permissions;
+use crate::effect::{AcpOrder, News, ProcessNews, ProcessOrder, ProcessSignal, RunId};
 use crate::processes::{Launcher, owner_of};
 
 /// Far beyond what anything here takes: a test that reaches it has failed.

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::forbidden_env::{is_env_name, is_forbidden_env};
 use super::section::{Others, Section, closest};
-use super::{AcpAgent, ArgumentPattern, CommandTemplate, ConfiguredAgent, GatewayConfig};
-use crate::effect::Permissions;
+use super::{AcpAgent, ArgumentPattern, CommandTemplate, ConfiguredAgent, GatewayConfig, Permissions};
 
 /// Most entries of each kind.
 const MAX_ENTRIES: usize = 1_000;

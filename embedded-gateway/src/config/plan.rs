@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
     use crate::config::{AcpAgent, Auth, CommandTemplate, Permissions};
-    use crate::effect::LogLevel;
+    use crate::log_kinds::LogLevel;
 
     fn config() -> GatewayConfig {
         GatewayConfig::defaults(PathBuf::from("/state"), Auth::Token(Secret::new("one-of-sixteen-chars")))

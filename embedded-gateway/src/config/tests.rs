@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::*;
-use crate::effect::LogLevel;
+use crate::log_kinds::LogLevel;
 
 /// A home directory with a configuration file in it.
 struct Home {

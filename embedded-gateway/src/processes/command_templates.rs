@@ -9,8 +9,7 @@ use serde_json::json;
 
 use crate::call::CallError;
 use crate::config::forbidden_env::{is_env_name, is_forbidden_env};
-use crate::config::{AcpAgent, ArgumentPattern, CommandTemplate};
-use crate::effect::Permissions;
+use crate::config::{AcpAgent, ArgumentPattern, CommandTemplate, Permissions};
 
 /// Most arguments and variables that a caller may give.
 const MAX_ITEMS: usize = 64;

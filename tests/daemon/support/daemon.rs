@@ -494,7 +494,8 @@ impl Daemon {
         assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
         wait::until_ok("the daemon ends", PATIENCE, || match child.try_wait() {
             Ok(Some(status)) => Ok(status),

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{Conversation, Stage, shown, wire};
-use crate::effect::{LogLevel, Permissions, ProcessNews, Question};
+use crate::config::Permissions;
+use crate::effect::{LogLevel, ProcessNews, Question};
 
 /// What an agent may ask for at a time.
 const QUESTIONS: usize = 16;

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Now;
-use crate::effect::{Permissions, ProcessSignal, RunId};
+use crate::config::Permissions;
+use crate::effect::{ProcessSignal, RunId};
 
 const GRACE: Duration = Duration::from_secs(5);
 
