@@ -29,7 +29,7 @@ use gatewarden_protocol::Secret;
 
 use self::addresses::Addresses;
 use self::dispatch::{Attempt, OnceWritten, Recording};
-pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, answer_lost, not_given};
+pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket};
 pub use self::member::{HaltedProcess, Member};
 pub use self::primary::Failover;
 use crate::error::Failure;

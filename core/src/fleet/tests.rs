@@ -13,7 +13,7 @@ use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::flap;
 use crate::machines::routing::{NoRoute, RouteReason, RouteWish};
 use crate::machines::spawn_state::SpawnState;
-use crate::run::{LookedUp, RunFinding, RunStage, Work};
+use crate::run::{LookedUp, NoAnswer, RunFinding, RunStage, Work};
 use crate::spawn::Recorded;
 
 const PROD: GatewayId = GatewayId(1);
@@ -393,7 +393,7 @@ fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     fleet.on_spawn_recorded(time, Ticket(1), Ok(Recorded::New(stored)));
     fleet.take_effects(time);
     fleet.on_deleted(time, PROD);
-    fleet.on_run_answered(time, Ticket(1), Err(not_given("gateway-1")));
+    fleet.on_run_answered(time, Ticket(1), Err(NoAnswer::NotTaken.of_run("gateway-1", Duration::ZERO)));
     let effects = fleet.take_effects(time);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "its record says that it is lost");
     let ids: Vec<String> = vec!["s".into()];

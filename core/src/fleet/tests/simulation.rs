@@ -129,7 +129,7 @@ impl World {
     fn run(&mut self, gateway: GatewayId, spawn_id: &str) -> Result<Accepted, NotAccepted> {
         let refused =
             |code, certainty| Err(NotAccepted { failure: Failure::new(code, "the gateway's words"), certainty });
-        let lost = || Err(answer_lost("gateway", Duration::from_secs(2)));
+        let lost = || Err(NoAnswer::Late.of_run("gateway", Duration::from_secs(2)));
         assert!(!self.runs.contains_key(spawn_id), "{spawn_id} is given to {gateway} and runs already");
         if !self.up[&gateway] {
             return refused(ErrorCode::GatewayUnavailable, Certainty::NotTaken);
