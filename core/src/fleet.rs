@@ -299,6 +299,25 @@ impl Fleet {
         self.spawns.len()
     }
 
+    /// What is under way: requests for work, writes, questions, attempts to log in. Nothing when all is quiet.
+    pub fn waiting(&self) -> usize {
+        let work = self.recording.len() + self.attempts.len() + self.awaiting_write.len() + self.checks.len();
+        work + self.spawns.waiting() + self.addresses.permits()
+    }
+
+    /// TEMP
+    pub fn waiting_for(&self) -> String {
+        format!(
+            "{} {} {} {} {} {} {:?}",
+            self.recording.len(),
+            self.attempts.len(),
+            self.awaiting_write.len(),
+            self.checks.len(),
+            self.spawns.waiting(),
+            self.addresses.permits(),
+            self.spawns
+        )
+    }
     /// Names of other members with the same address: allowed, but worth a warning.
     pub fn of_same_address(&self, id: GatewayId) -> Vec<String> {
         let Some(member) = self.members.get(&id) else { return Vec::new() };
@@ -339,14 +358,19 @@ impl Fleet {
 
     fn start_actor(&mut self, id: GatewayId) {
         self.incarnations += 1;
-        let member = match self.trials.get_mut(&id) {
+        let incarnation = self.incarnations;
+        if let Some(member) = self.dialled_mut(id) {
+            member.incarnation = incarnation;
+            member.is_running = true;
+            let start = Effect::Start(member.record.clone(), incarnation);
+            self.effects.push(start);
+        }
+    }
+
+    fn dialled_mut(&mut self, id: GatewayId) -> Option<&mut Member> {
+        match self.trials.get_mut(&id) {
             Some(trial) => Some(&mut trial.member),
             None => self.members.get_mut(&id),
-        };
-        if let Some(member) = member {
-            member.incarnation = self.incarnations;
-            member.is_running = true;
-            self.effects.push(Effect::Start(member.record.clone(), self.incarnations));
         }
     }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Effect, Fleet, Member, Moment, Notice};
 use crate::error::{ErrorCode, Failure};
+use crate::gateway_notice::GatewayOrder;
 use crate::ids::GatewayId;
 use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish, TAKES_NO_WORK};
 use crate::machines::spawn_state::SpawnState;
@@ -345,6 +346,9 @@ impl Fleet {
         if let Some(max) = self.coalescer.begin(time.now, self.spawns.has_line()) {
             let batch = SpawnBatch::of(self.spawns.take_batch(max));
             self.effects.push(Effect::WriteSpawns(batch));
+        }
+        for (gateway, run_id) in self.spawns.take_given_up() {
+            self.effects.push(Effect::Tell(gateway, GatewayOrder::ForgetRun(run_id)));
         }
         if self.spawns.is_empty() {
             self.look_at = None;

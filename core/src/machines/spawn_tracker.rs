@@ -90,6 +90,8 @@ pub(crate) struct SpawnTracker {
     early: Vec<(GatewayId, RunNotice)>,
     /// Spawns with steps to write and none being written, each once, the longest waiting first.
     line: VecDeque<String>,
+    /// Runs that nobody asks about any more, though their gateways told no end.
+    given_up: Vec<(GatewayId, String)>,
 }
 
 impl SpawnTracker {
@@ -102,6 +104,7 @@ impl SpawnTracker {
             by_run: HashMap::new(),
             early: Vec::new(),
             line: VecDeque::new(),
+            given_up: Vec::new(),
         }
     }
 
@@ -115,6 +118,11 @@ impl SpawnTracker {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// Entries that are kept for spawns under way.
+    pub(crate) fn waiting(&self) -> usize {
+        self.open.len() + self.in_flight.len() + self.by_run.len() + self.early.len() + self.line.len()
     }
 
     /// Whether nothing has ended it yet.
@@ -371,7 +379,13 @@ impl SpawnTracker {
         // An acceptance that was answered may not have been stored when the daemon was killed: the record still names the
         // run that its client was told of, which is the one that the gateway was asked about.
         let (run_id, session_key) = (Some(spawn.run_id.clone()), spawn.session_key.clone());
+        self.given_up.push((spawn.gateway, spawn.run_id.clone()));
         self.note(spawn_id, SpawnState::Lost, SpawnChange { run_id, session_key, ..because(reason) });
+    }
+
+    /// The runs that were given up since that was last taken: their gateways' actors need not follow them any more.
+    pub(crate) fn take_given_up(&mut self) -> Vec<(GatewayId, String)> {
+        std::mem::take(&mut self.given_up)
     }
 
     /// What gateways must be asked now, at most `max`. `usable_since` says since when a gateway is usable. Those in doubt for too

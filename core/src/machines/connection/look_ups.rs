@@ -267,6 +267,10 @@ impl LookUps {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let waiting = self.0.values().filter(|look_up| look_up.step == LookUpStep::Sessions);
         waiting.map(|look_up| look_up.deadline).min()

@@ -1,0 +1,109 @@
+//! A whole fleet in simulated time: the daemon's machines as they are, and around them a network, gateways, a store, clients,
+//! operators and a clock that are simulated. One seed is one history.
+//!
+//! `GATEWARDEN_SIM_SEED=7 cargo test -p gatewarden-core --test simulation` repeats one history, `GATEWARDEN_SIM_SEEDS=10000` runs
+//! so many (`--release` is ten times as fast). With `-- --nocapture` the first tells what happens, the second how much.
+//!
+//! | file | simulates |
+//! | --- | --- |
+//! | `world` | time, and processes that sleep or are dead |
+//! | `daemon`, `actor` | the shells of registry and connections (`actors/src/registry/`, `actors/src/gateway/`) |
+//! | `store` | the database |
+//! | `network` | dials and sockets |
+//! | `gateway` | gateways, and the work that they do |
+//! | `faults` | clients and operators, and what goes wrong |
+//! | `invariants` | nothing: what must hold at each step, and at rest |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it saw"
+)]
+
+mod actor;
+mod daemon;
+mod dice;
+mod faults;
+mod gateway;
+mod invariants;
+mod network;
+mod store;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use crate::invariants::Figures;
+use crate::world::World;
+
+/// How many histories the test command runs.
+const SEEDS: u64 = 200;
+/// How long things go wrong, and how long everything then has to come to rest: the longest that a gateway that knows nothing of a
+/// spawn is asked about it, twice.
+const TROUBLE: Duration = Duration::from_secs(40 * 60);
+const REST: Duration = Duration::from_secs(25 * 60);
+
+#[expect(clippy::disallowed_methods, reason = "an instant can't be made otherwise")]
+fn any_instant() -> Instant {
+    Instant::now()
+}
+
+fn history(seed: u64) -> Figures {
+    let mut world = World::new(seed, any_instant());
+    world.is_told = number("GATEWARDEN_SIM_SEED").is_some();
+    world.set_up();
+    while world.elapsed() < TROUBLE {
+        let wait = world.dice.ms(100, 30_000);
+        world.run(world.now + wait);
+        world.strike();
+    }
+    world.mend();
+    world.run(world.now + REST);
+    for _ in 0..10 {
+        if !world.is_quiet() {
+            world.run(world.now + Duration::from_secs(1));
+        }
+    }
+    world.check_rest();
+    world.watch.figures
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn whatever_happens_work_runs_once_and_ends_one_gateway_acts_and_what_is_shown_is_true() {
+    let seeds = match number("GATEWARDEN_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 1..number("GATEWARDEN_SIM_SEEDS").unwrap_or(SEEDS) + 1,
+    };
+    let count = seeds.end - seeds.start;
+    let mut all = Figures::default();
+    let mut failed = Vec::new();
+    for seed in seeds {
+        match catch_unwind(AssertUnwindSafe(|| history(seed))) {
+            Ok(one) => all.add(one),
+            Err(_) => {
+                println!("^ GATEWARDEN_SIM_SEED={seed} cargo test -p gatewarden-core --test simulation");
+                failed.push(seed);
+                if failed.len() >= 5 {
+                    break;
+                }
+            }
+        }
+    }
+    println!("{count} histories, {} hours: {all:?}", all.seconds / 3_600);
+    assert!(failed.is_empty(), "repeat with GATEWARDEN_SIM_SEED={}", failed[0]);
+    // Enough happened to mean something.
+    let few = [all.daemons / 5, all.elections / 5, all.spawns / 50, all.runs / 30].map(|figure| figure < count);
+    assert!(count < 10 || few == [false; 4], "too little happened: {all:?}");
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    assert_eq!(history(7), history(7));
+}
