@@ -305,19 +305,6 @@ impl Fleet {
         work + self.spawns.waiting() + self.addresses.permits()
     }
 
-    /// TEMP
-    pub fn waiting_for(&self) -> String {
-        format!(
-            "{} {} {} {} {} {} {:?}",
-            self.recording.len(),
-            self.attempts.len(),
-            self.awaiting_write.len(),
-            self.checks.len(),
-            self.spawns.waiting(),
-            self.addresses.permits(),
-            self.spawns
-        )
-    }
     /// Names of other members with the same address: allowed, but worth a warning.
     pub fn of_same_address(&self, id: GatewayId) -> Vec<String> {
         let Some(member) = self.members.get(&id) else { return Vec::new() };

@@ -137,6 +137,7 @@ impl World {
         if let Some(daemon) = self.daemon.take() {
             self.tell(|| "the daemon is killed".to_owned());
             self.wake_daemon();
+            self.gateways.values_mut().for_each(|gateway| gateway.well_since = None);
             self.daemon_sockets_end(daemon.start);
         }
     }

@@ -52,6 +52,9 @@ impl World {
         let id = self.any_gateway();
         let kind = self.dice.roll(100);
         self.tell(|| format!("strike {kind} at gateway {id}"));
+        if kind >= 40 {
+            self.disturb(id);
+        }
         match kind {
             0..34 => {
                 for _ in 0..=self.dice.roll(4) {

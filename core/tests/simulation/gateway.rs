@@ -173,10 +173,13 @@ impl World {
             Piece::Pong(_) => {}
             Piece::Text(text) => {
                 let frame: Value = serde_json::from_str(&text).unwrap();
-                let (Some(method), Some(request)) = (frame["method"].as_str(), frame["id"].as_str()) else {
-                    // The other dialect's login.
+                let method = frame["method"].as_str().unwrap();
+                if method == "auth" || method == "gateway.info" {
+                    let words = "invalid handshake: first request must be connect";
+                    self.reply(id, socket, "invalid", Err(json!({"code":"INVALID_REQUEST","message":words})));
                     return self.send(socket, To::Daemon, Piece::End(Some(1008)));
-                };
+                }
+                let request = frame["id"].as_str().unwrap();
                 if method == "connect" {
                     return self.log_in(id, socket, request);
                 }

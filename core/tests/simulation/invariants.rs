@@ -170,7 +170,7 @@ impl World {
             let refused = spawn.reason.as_deref() == Some("it was not accepted");
             assert!(!began || !refused, "{spawn_id} runs and is said not to: {spawn:?}");
         }
-        assert_eq!(daemon.fleet.waiting(), 0, "the fleet waits for something: {}", daemon.fleet.waiting_for());
+        assert_eq!(daemon.fleet.waiting(), 0, "the fleet waits for something");
         assert_eq!(daemon.open_asks(), 0, "questions without an answer");
         for (id, actor) in &daemon.actors {
             assert_eq!(daemon.fleet.get(*id).unwrap().report.status, Status::Online);

@@ -40,10 +40,10 @@ use crate::invariants::Figures;
 use crate::world::World;
 
 /// How many histories the test command runs.
-const SEEDS: u64 = 200;
-/// How long things go wrong, and how long everything then has to come to rest: the longest that a gateway that knows nothing of a
-/// spawn is asked about it, twice.
-const TROUBLE: Duration = Duration::from_secs(40 * 60);
+const SEEDS: u64 = 120;
+/// How long things go wrong, in minutes; and how long everything then has to come to rest: ten minutes in which a gateway that knows
+/// nothing of a spawn is asked about it, and eleven for which an ended run is remembered.
+const TROUBLE: [u64; 5] = [5, 10, 10, 20, 60];
 const REST: Duration = Duration::from_secs(25 * 60);
 
 #[expect(clippy::disallowed_methods, reason = "an instant can't be made otherwise")]
@@ -55,7 +55,8 @@ fn history(seed: u64) -> Figures {
     let mut world = World::new(seed, any_instant());
     world.is_told = number("GATEWARDEN_SIM_SEED").is_some();
     world.set_up();
-    while world.elapsed() < TROUBLE {
+    let trouble = Duration::from_secs(60 * world.dice.one_of(&TROUBLE));
+    while world.elapsed() < trouble {
         let wait = world.dice.ms(100, 30_000);
         world.run(world.now + wait);
         world.strike();
@@ -99,7 +100,7 @@ fn whatever_happens_work_runs_once_and_ends_one_gateway_acts_and_what_is_shown_i
     println!("{count} histories, {} hours: {all:?}", all.seconds / 3_600);
     assert!(failed.is_empty(), "repeat with GATEWARDEN_SIM_SEED={}", failed[0]);
     // Enough happened to mean something.
-    let few = [all.daemons / 5, all.elections / 5, all.spawns / 50, all.runs / 30].map(|figure| figure < count);
+    let few = [all.daemons / 3, all.elections / 5, all.spawns / 20, all.runs / 15].map(|figure| figure < count);
     assert!(count < 10 || few == [false; 4], "too little happened: {all:?}");
 }
 
