@@ -197,6 +197,7 @@ impl World {
     }
 
     fn perform(&mut self, effect: Effect) {
+        let waking = self.waking();
         let Some(daemon) = self.daemon.as_mut() else { return };
         match effect {
             Effect::Start(record, incarnation) => self.start_actor(record, incarnation),
@@ -251,7 +252,7 @@ impl World {
                 );
             }
             Effect::StartRun(ticket, gateway, start) => {
-                self.watch.sent(daemon, &self.store, gateway, &start.spawn_id);
+                self.watch.sent(daemon, &self.store, gateway, &start.spawn_id, waking);
                 let about = About::Run(ticket, daemon.fleet.name_of(gateway), start.timeout);
                 let within = start.timeout + GRACE;
                 self.ask(gateway, within, about, move |token| Input::StartRun(CallToken(token), start));

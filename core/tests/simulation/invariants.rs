@@ -12,6 +12,7 @@ use gatewarden_core::spawn::SpawnSpec;
 use gatewarden_protocol::DeviceIdentity;
 
 use crate::daemon::{Daemon, Told};
+use crate::gateway::End;
 use crate::store::Store;
 use crate::world::World;
 
@@ -84,7 +85,7 @@ impl Watch {
     }
 
     /// Work is given to a connection: it is on record, for this gateway, and has not begun anywhere.
-    pub(crate) fn sent(&self, daemon: &Daemon, store: &Store, gateway: GatewayId, spawn_id: &str) {
+    pub(crate) fn sent(&self, daemon: &Daemon, store: &Store, gateway: GatewayId, spawn_id: &str, waking: Duration) {
         let stored = &store.spawns[spawn_id];
         assert_eq!(
             stored.spec.gateway_id,
@@ -94,6 +95,11 @@ impl Watch {
         assert!(!stored.state.is_final(), "{spawn_id} is sent after its end");
         assert!(!self.begun.contains_key(spawn_id), "{spawn_id} is sent again");
         assert!(daemon.fleet.get(gateway).is_some_and(gatewarden_core::fleet::Member::is_usable), "sent to nobody");
+        let silent = waking.saturating_sub(self.heard.get(&gateway).copied().unwrap_or_default());
+        assert!(
+            silent <= self.settings.heartbeat_interval * 3 + TELLING,
+            "{spawn_id} is sent into {silent:?} of silence"
+        );
     }
 
     /// A client is told that its work is under way.
@@ -167,6 +173,15 @@ impl World {
             let began = self.watch.begun.contains_key(spawn_id);
             let ended_well = matches!(spawn.state, SpawnState::Completed | SpawnState::Killed);
             assert!(began || !ended_well, "{spawn_id} never began: {spawn:?}");
+            // Whoever asks a gateway that remembers learns how it ended.
+            let known = spawn.spec.gateway_id.and_then(|id| self.gateways[&id].runs.get(spawn_id)?.end);
+            let told = match known {
+                None => true,
+                Some(End::Done) => matches!(spawn.state, SpawnState::Completed | SpawnState::Killed),
+                Some(End::Failed) => matches!(spawn.state, SpawnState::Failed | SpawnState::Killed),
+                Some(End::Killed) => spawn.state != SpawnState::Lost,
+            };
+            assert!(told, "{spawn_id} ended as {known:?}: {spawn:?}");
             let refused = spawn.reason.as_deref() == Some("it was not accepted");
             assert!(!began || !refused, "{spawn_id} runs and is said not to: {spawn:?}");
         }

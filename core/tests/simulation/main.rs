@@ -91,7 +91,7 @@ fn whatever_happens_work_runs_once_and_ends_one_gateway_acts_and_what_is_shown_i
             Err(_) => {
                 println!("^ GATEWARDEN_SIM_SEED={seed} cargo test -p gatewarden-core --test simulation");
                 failed.push(seed);
-                if failed.len() >= 5 {
+                if failed.len() as u64 >= number("GATEWARDEN_SIM_MOST").unwrap_or(5) {
                     break;
                 }
             }
