@@ -347,6 +347,7 @@ impl Fleet {
             let batch = SpawnBatch::of(self.spawns.take_batch(max));
             self.effects.push(Effect::WriteSpawns(batch));
         }
+        self.spawns.forget_early();
         for (gateway, run_id) in self.spawns.take_given_up() {
             self.effects.push(Effect::Tell(gateway, GatewayOrder::ForgetRun(run_id)));
         }

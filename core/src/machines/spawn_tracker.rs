@@ -299,6 +299,8 @@ impl SpawnTracker {
     /// The words that waited for the acceptance. They are as old as that: a connection lost since leaves its doubt.
     fn catch_up(&mut self, spawn_id: &str, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) {
         for (_, notice) in self.take_early(gateway, is_its_run) {
+            // Whatever became of the acceptance: the gateway spoke of it, so it took it.
+            self.open.get_mut(spawn_id).into_iter().for_each(|spawn| spawn.never_taken = false);
             self.move_on(spawn_id, notice.session_key, notice.stage, SpawnChange::default());
         }
     }
@@ -381,6 +383,13 @@ impl SpawnTracker {
         let (run_id, session_key) = (Some(spawn.run_id.clone()), spawn.session_key.clone());
         self.given_up.push((spawn.gateway, spawn.run_id.clone()));
         self.note(spawn_id, SpawnState::Lost, SpawnChange { run_id, session_key, ..because(reason) });
+    }
+
+    /// After each input: words on runs that no acceptance can be about any more are forgotten.
+    pub(crate) fn forget_early(&mut self) {
+        let open = &self.open;
+        let awaits = |gateway| open.values().any(|it| it.gateway == gateway && it.awaiting && !it.state.is_final());
+        self.early.retain(|(gateway, _)| awaits(*gateway));
     }
 
     /// The runs that were given up since that was last taken: their gateways' actors need not follow them any more.

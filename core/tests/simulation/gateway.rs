@@ -32,6 +32,8 @@ pub(crate) struct Run {
     asked_on: SocketId,
     request: String,
     began_ms: i64,
+    /// The latest has the highest.
+    number: u64,
     pub(crate) end: Option<End>,
 }
 
@@ -85,8 +87,11 @@ impl Gateway {
     }
 
     fn rows(&self) -> Vec<Value> {
-        let newest = self.runs.iter().rev().take(SHOWN);
+        let mut newest: Vec<_> = self.runs.iter().collect();
+        newest.sort_by_key(|(_, run)| std::cmp::Reverse(run.number));
         newest
+            .into_iter()
+            .take(SHOWN)
             .map(|(run_id, run)| {
                 let status = match run.end {
                     None => "running",
@@ -301,8 +306,10 @@ impl World {
             return Err(json!({"code":"UNAVAILABLE","message":"too much to do"}));
         }
         self.watch.begins(&run_id, id);
-        let (asked_on, request, began_ms) = (socket, request.to_owned(), self.wall_ms());
-        self.gateway(id).runs.insert(run_id.clone(), Run { session_key, asked_on, request, began_ms, end: None });
+        let (asked_on, request, began_ms, number) = (socket, request.to_owned(), self.wall_ms(), self.steps);
+        self.gateway(id)
+            .runs
+            .insert(run_id.clone(), Run { session_key, asked_on, request, began_ms, number, end: None });
         self.tell_run(id, &run_id, &json!({"phase":"start"}));
         self.end_later(id, run_id.clone());
         Ok(json!({"runId":run_id,"status":"accepted","acceptedAt":began_ms}))
