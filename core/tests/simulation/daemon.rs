@@ -37,7 +37,8 @@ pub(crate) struct Daemon {
     inbox: Instant,
     /// What readers see.
     pub(crate) roster: BTreeMap<GatewayId, Shown>,
-    pub(crate) reconnected: BTreeMap<GatewayId, Instant>,
+    /// When an operator reconnected each, in waking time.
+    pub(crate) reconnected: BTreeMap<GatewayId, Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -376,10 +377,10 @@ impl World {
     }
 
     pub(crate) fn reconnect(&mut self, gateway: GatewayId) {
-        let now = self.now;
+        let waking = self.waking();
         self.disturb(gateway);
         if let Some(daemon) = self.daemon.as_mut() {
-            daemon.reconnected.insert(gateway, now);
+            daemon.reconnected.insert(gateway, waking);
             self.feed(|fleet, time| fleet.reconnect(time, gateway));
         }
     }

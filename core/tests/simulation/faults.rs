@@ -87,7 +87,9 @@ impl World {
                     refuses_work: percent(80),
                     is_starting: false,
                 };
-                self.gateways.get_mut(&id).unwrap().manners = manners;
+                let gateway = self.gateways.get_mut(&id).unwrap();
+                (gateway.manners, gateway.was_silent) =
+                    (manners, gateway.was_silent || manners.loses_answers + manners.answers_late > 0);
                 let span = self.dice.s(5, 200);
                 self.later(span, move |world| world.gateways.get_mut(&id).unwrap().manners = Manners::default());
             }

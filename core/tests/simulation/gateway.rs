@@ -22,6 +22,8 @@ pub(crate) struct Gateway {
     logins: BTreeSet<SocketId>,
     pub(crate) runs: BTreeMap<String, Run>,
     pub(crate) manners: Manners,
+    /// Whether it ever left questions unanswered.
+    pub(crate) was_silent: bool,
     /// Since when nothing stands in the way of it.
     pub(crate) well_since: Option<Duration>,
 }
@@ -78,6 +80,7 @@ impl Gateway {
             logins: BTreeSet::new(),
             runs: BTreeMap::new(),
             manners: Manners::default(),
+            was_silent: false,
             well_since: None,
         }
     }

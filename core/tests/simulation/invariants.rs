@@ -131,7 +131,7 @@ impl World {
         assert_eq!(acting, daemon.fleet.acting().into_iter().collect::<Vec<_>>(), "readers see another primary");
         for id in acting {
             let member = daemon.fleet.get(id).unwrap();
-            let excused = daemon.reconnected.get(&id).is_some_and(|at| now < *at + RECONNECT_PATIENCE);
+            let excused = daemon.reconnected.get(&id).is_some_and(|at| waking < *at + RECONNECT_PATIENCE);
             assert!(member.is_usable() || excused, "{id} acts and can't be worked with: {:?}", member.report);
             assert!(!member.record.drained, "{id} acts and takes no work");
         }
@@ -173,8 +173,9 @@ impl World {
             let began = self.watch.begun.contains_key(spawn_id);
             let ended_well = matches!(spawn.state, SpawnState::Completed | SpawnState::Killed);
             assert!(began || !ended_well, "{spawn_id} never began: {spawn:?}");
-            // Whoever asks a gateway that remembers learns how it ended.
-            let known = spawn.spec.gateway_id.and_then(|id| self.gateways[&id].runs.get(spawn_id)?.end);
+            // Whoever asks a gateway that remembers, and answers, learns how it ended.
+            let gateway = spawn.spec.gateway_id.map(|id| &self.gateways[&id]).filter(|gateway| !gateway.was_silent);
+            let known = gateway.and_then(|gateway| gateway.runs.get(spawn_id)?.end);
             let told = match known {
                 None => true,
                 Some(End::Done) => matches!(spawn.state, SpawnState::Completed | SpawnState::Killed),
