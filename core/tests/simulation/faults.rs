@@ -232,13 +232,15 @@ impl World {
     /// Everything works again.
     pub(crate) fn mend(&mut self) {
         self.is_settling = true;
-        self.wake_daemon();
+        if let Some(until) = self.daemon_sleeps.until {
+            self.run(until.max(self.now));
+        }
         self.start_daemon();
         (self.store.is_full, self.store.pace) = (false, (0, 3));
         for id in self.gateways.keys().copied().collect::<Vec<_>>() {
             self.clear_up(id);
             let gateway = self.gateways.get_mut(&id).unwrap();
-            (gateway.manners, gateway.frozen_until) = (Manners::default(), None);
+            gateway.manners = Manners::default();
             self.start_gateway(id, Memory::Keeps);
             self.store.records.get_mut(&id).unwrap().spec.drained = false;
         }

@@ -87,7 +87,12 @@ fn whatever_happens_work_runs_once_and_ends_one_gateway_acts_and_what_is_shown_i
     let mut failed = Vec::new();
     for seed in seeds {
         match catch_unwind(AssertUnwindSafe(|| history(seed))) {
-            Ok(one) => all.add(one),
+            Ok(one) => {
+                all.add(one);
+                if seed.is_multiple_of(1_000) {
+                    println!("up to seed {seed}: {} hours: {all:?}", all.seconds / 3_600);
+                }
+            }
             Err(_) => {
                 println!("^ GATEWARDEN_SIM_SEED={seed} cargo test -p gatewarden-core --test simulation");
                 failed.push(seed);

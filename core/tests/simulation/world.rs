@@ -56,7 +56,7 @@ pub(crate) struct World {
 /// A process that is stopped for a while.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sleep {
-    until: Option<Instant>,
+    pub(crate) until: Option<Instant>,
     timers_first: bool,
     /// How long it slept altogether.
     total: Duration,
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// It goes on, or its sleep ends with it.
+    /// It ends, and its sleep with it.
     pub(crate) fn wake_daemon(&mut self) {
         if let Some(until) = self.daemon_sleeps.until.take() {
             let unslept = until.saturating_duration_since(self.now);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 /// Cases of each target in the test command.
-const CASES: u64 = 3_000;
+const CASES: u64 = 1_000;
 /// Texts grow to this at most, bytes.
 const MAX_TEXT: usize = 64 * 1024;
 /// Numbers and words that programs stumble over.
