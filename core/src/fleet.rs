@@ -3,7 +3,7 @@
 //!
 //! Inputs are what gateways' actors report, what clients and operators want, what the store answers, and time. Outputs are
 //! [`Effect`]s, taken with [`Fleet::take_effects`] after each input and carried out in order, and the next deadline. So a whole
-//! fleet can be simulated without an actor, a socket, a clock or a database (`fleet/tests`).
+//! fleet can be simulated without an actor, a socket, a clock or a database (`core/tests/simulation`).
 //!
 //! | file | decides |
 //! | --- | --- |

@@ -1,7 +1,5 @@
 //! The fleet by itself: no actor, socket, clock or database.
 
-mod simulation;
-
 use gatewarden_protocol::refusal::RefusalCode;
 use serde_json::Value;
 

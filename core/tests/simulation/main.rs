@@ -41,6 +41,8 @@ use crate::world::World;
 
 /// How many histories the test command runs.
 const SEEDS: u64 = 120;
+/// Histories that once found a fault and are none of those.
+const KEPT: [u64; 5] = [297, 356, 467, 973, 1_255];
 /// How long things go wrong, in minutes; and how long everything then has to come to rest: ten minutes in which a gateway that knows
 /// nothing of a spawn is asked about it, and eleven for which an ended run is remembered.
 const TROUBLE: [u64; 5] = [5, 10, 10, 20, 60];
@@ -78,11 +80,12 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn whatever_happens_work_runs_once_and_ends_one_gateway_acts_and_what_is_shown_is_true() {
-    let seeds = match number("GATEWARDEN_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 1..number("GATEWARDEN_SIM_SEEDS").unwrap_or(SEEDS) + 1,
+    let seeds: Vec<u64> = match (number("GATEWARDEN_SIM_SEED"), number("GATEWARDEN_SIM_SEEDS")) {
+        (Some(seed), _) => vec![seed],
+        (None, Some(count)) => (1..=count).collect(),
+        (None, None) => (1..=SEEDS).chain(KEPT).collect(),
     };
-    let count = seeds.end - seeds.start;
+    let count = seeds.len() as u64;
     let mut all = Figures::default();
     let mut failed = Vec::new();
     for seed in seeds {
