@@ -68,11 +68,11 @@ impl World {
         };
         let Some(daemon) = self.daemon.as_mut() else { return };
         assert!(daemon.actors.insert(id, actor).is_none(), "one actor a gateway");
-        self.to_actor(id, |connection, moment| connection.on(moment, Input::Start));
+        self.tell_actor(id, |connection, moment| connection.on(moment, Input::Start));
     }
 
     pub(crate) fn stop_actor(&mut self, id: GatewayId) {
-        self.to_actor(id, |connection, moment| connection.on(moment, Input::ShutDown));
+        self.tell_actor(id, |connection, moment| connection.on(moment, Input::ShutDown));
         let Some(actor) = self.daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id)) else { return };
         actor.is_stopping = true;
         let (at, owner) = (actor.inbox, Owner::Daemon(self.daemon_starts));
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// A message to the gateway's actor; nobody gets it where there is none.
-    pub(crate) fn to_actor(&mut self, id: GatewayId, input: impl FnOnce(&mut Connection, Moment) + 'static) {
+    pub(crate) fn tell_actor(&mut self, id: GatewayId, input: impl FnOnce(&mut Connection, Moment) + 'static) {
         let at = self.now + self.dice.ms(0, MOST_HOP_MS);
         let owner = Owner::Daemon(self.daemon_starts);
         let actor = self.daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id));
@@ -133,7 +133,7 @@ impl World {
         let daemon = self.daemon_starts;
         match effect {
             Effect::Notify(notice) => {
-                self.to_registry(move |fleet, time| fleet.on_notice(time, id, incarnation, notice));
+                self.tell_registry(move |fleet, time| fleet.on_notice(time, id, incarnation, notice));
             }
             Effect::Dial(epoch, request) => {
                 if let Some(actor) = self.actor(id, incarnation) {

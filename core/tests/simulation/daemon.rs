@@ -187,7 +187,7 @@ impl World {
     }
 
     /// A message to the registry.
-    pub(crate) fn to_registry(&mut self, input: impl FnOnce(&mut Fleet, Moment) + 'static) {
+    pub(crate) fn tell_registry(&mut self, input: impl FnOnce(&mut Fleet, Moment) + 'static) {
         let at = self.now + self.dice.ms(0, MOST_HOP_MS);
         let Some(daemon) = self.daemon.as_mut() else { return };
         daemon.inbox = daemon.inbox.max(at);
@@ -204,7 +204,7 @@ impl World {
             Effect::Start(record, incarnation) => self.start_actor(record, incarnation),
             Effect::Stop(id) => self.stop_actor(id),
             Effect::Tell(id, order) => {
-                self.to_actor(id, move |connection, moment| connection.on(moment, Input::Order(order)));
+                self.tell_actor(id, move |connection, moment| connection.on(moment, Input::Order(order)));
             }
             Effect::Publish(id) => {
                 if let Some(member) = daemon.fleet.get(id) {
@@ -324,7 +324,7 @@ impl World {
         daemon.asks.insert(ask, Ask { of: (gateway, incarnation.unwrap_or_default()), about });
         let Some(actor) = actor else { return self.settle_soon(ask, Err(NoAnswer::NotTaken)) };
         let token = actor.wait(ask);
-        self.to_actor(gateway, move |connection, moment| connection.on(moment, command(token)));
+        self.tell_actor(gateway, move |connection, moment| connection.on(moment, command(token)));
         self.timer(self.now + within, owner, move |world| world.settle(ask, Err(NoAnswer::Late)));
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use gatewarden_api::gateway_record::NewGatewayBody;
 use gatewarden_api::request::{self, Request as _};
 
 use super::{Kind, sources};
@@ -37,14 +38,18 @@ fn any_file_gives_gateways_that_are_sent_as_they_were_read_or_a_reason_without_s
                 Err(error) => assert!(!error.to_string().contains(SECRET), "{error}"),
                 Ok(found) => {
                     for body in found.iter().filter_map(|wanted| wanted.body.as_ref().ok()) {
-                        assert!(
-                            !format!("{body:?}").contains(SECRET)
-                                || body.name.contains(SECRET)
-                                || body.host.contains(SECRET)
-                        );
                         let sent = body.json();
-                        let again = request::read(sent.as_object().unwrap());
-                        assert_eq!(again.as_ref(), Ok(body), "{sent}");
+                        let mut open = sent.as_object().unwrap().clone();
+                        open.retain(|field, _| !matches!(field.as_str(), "token" | "password"));
+                        let in_place = !serde_json::Value::Object(open).to_string().contains(SECRET);
+                        assert!(!in_place || !format!("{body:?}").contains(SECRET));
+                        // What a daemon refuses of it, it refuses without secrets.
+                        match request::read::<NewGatewayBody>(sent.as_object().unwrap()) {
+                            Ok(again) => assert_eq!(&again, body, "{sent}"),
+                            Err(problems) => {
+                                assert!(!in_place || !problems.sentence().contains(SECRET), "{problems:?}")
+                            }
+                        }
                     }
                 }
             }
