@@ -4,7 +4,6 @@ use gatewarden_protocol::refusal::RefusalCode;
 use serde_json::Value;
 
 use super::*;
-use crate::error::ErrorCode;
 use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::{GatewaySpec, ProcessSource};
 use crate::gateway_report::{BreakerState, BreakerView, Problem};
