@@ -24,6 +24,10 @@ docs:
 test:
     .ci/run test
 
+# What others write, changed by chance, for a minute.
+fuzz:
+    .ci/run fuzz
+
 # Size, circles of modules, files that name a field of a gateway.
 structure:
     .ci/run structure

@@ -4,6 +4,8 @@
 //! settings. Every mistake is found before a port is bound or a file is made, and all of them are said at once.
 
 mod effective;
+#[cfg(test)]
+mod fuzz_tests;
 mod gateway;
 mod http;
 mod notifications;

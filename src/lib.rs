@@ -5,6 +5,9 @@ mod check;
 pub mod cli;
 mod config;
 mod event_stream;
+#[cfg(test)]
+#[path = "../protocol/tests/fuzz/fuzzing.rs"]
+mod fuzzing;
 #[expect(unreachable_pub, reason = "its items are not yet as private as the module")]
 mod http;
 mod mcp;

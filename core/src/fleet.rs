@@ -3,7 +3,7 @@
 //!
 //! Inputs are what gateways' actors report, what clients and operators want, what the store answers, and time. Outputs are
 //! [`Effect`]s, taken with [`Fleet::take_effects`] after each input and carried out in order, and the next deadline. So a whole
-//! fleet can be simulated without an actor, a socket, a clock or a database (`fleet/tests`).
+//! fleet can be simulated without an actor, a socket, a clock or a database (`core/tests/simulation`).
 //!
 //! | file | decides |
 //! | --- | --- |
@@ -29,7 +29,7 @@ use gatewarden_protocol::Secret;
 
 use self::addresses::Addresses;
 use self::dispatch::{Attempt, OnceWritten, Recording};
-pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket, answer_lost, not_given};
+pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket};
 pub use self::member::{HaltedProcess, Member};
 pub use self::primary::Failover;
 use crate::error::Failure;
@@ -299,6 +299,12 @@ impl Fleet {
         self.spawns.len()
     }
 
+    /// What is under way: requests for work, writes, questions, attempts to log in. Nothing when all is quiet.
+    pub fn waiting(&self) -> usize {
+        let work = self.recording.len() + self.attempts.len() + self.awaiting_write.len() + self.checks.len();
+        work + self.spawns.waiting() + self.addresses.permits()
+    }
+
     /// Names of other members with the same address: allowed, but worth a warning.
     pub fn of_same_address(&self, id: GatewayId) -> Vec<String> {
         let Some(member) = self.members.get(&id) else { return Vec::new() };
@@ -339,14 +345,19 @@ impl Fleet {
 
     fn start_actor(&mut self, id: GatewayId) {
         self.incarnations += 1;
-        let member = match self.trials.get_mut(&id) {
+        let incarnation = self.incarnations;
+        if let Some(member) = self.dialled_mut(id) {
+            member.incarnation = incarnation;
+            member.is_running = true;
+            let start = Effect::Start(member.record.clone(), incarnation);
+            self.effects.push(start);
+        }
+    }
+
+    fn dialled_mut(&mut self, id: GatewayId) -> Option<&mut Member> {
+        match self.trials.get_mut(&id) {
             Some(trial) => Some(&mut trial.member),
             None => self.members.get_mut(&id),
-        };
-        if let Some(member) = member {
-            member.incarnation = self.incarnations;
-            member.is_running = true;
-            self.effects.push(Effect::Start(member.record.clone(), self.incarnations));
         }
     }
 

@@ -84,6 +84,8 @@ pub enum GatewayOrder {
     Reconnect,
     /// In answer to [`GatewayNotice::PermitWanted`]. One is under way per gateway, so this never piles up.
     Permit(AuthPermit),
+    /// The spawn of this run was given up: nothing more is wanted of it.
+    ForgetRun(String),
 }
 
 /// From the registry, in answer to [`GatewayNotice::PermitWanted`]: whether one authentication may be tried now.

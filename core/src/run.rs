@@ -8,7 +8,7 @@ use gatewarden_protocol::Secret;
 use gatewarden_protocol::sessions::SessionRow;
 use serde_json::Value;
 
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 
 /// What is to be run.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +89,36 @@ pub struct NotAccepted {
     pub failure: Failure,
     /// Whether it can be under way all the same.
     pub certainty: Certainty,
+}
+
+/// Why a gateway's actor didn't answer what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// There is none, it is gone, or more waits for it than it will ever work through in time: it never saw the question.
+    NotTaken,
+    /// It ended with the question in hand: nobody knows what came of it.
+    Ended,
+    /// The time was over.
+    Late,
+}
+
+impl NoAnswer {
+    /// What this says of work that the actor of the gateway of this name was given for so long.
+    pub fn of_run(self, name: &str, timeout: Duration) -> NotAccepted {
+        match self {
+            Self::NotTaken => NotAccepted {
+                failure: Failure::new(ErrorCode::GatewayUnavailable, format!("Gateway \"{name}\" is not connected"))
+                    .with_help("Try again in a second.")
+                    .with_retry_after(Duration::from_secs(1)),
+                certainty: Certainty::NotTaken,
+            },
+            Self::Ended | Self::Late => {
+                let ms = timeout.as_millis();
+                let words = format!("Gateway \"{name}\" did not say within {ms} ms whether it took the work");
+                NotAccepted { failure: Failure::new(ErrorCode::GatewayTimeout, words), certainty: Certainty::Unknown }
+            }
+        }
+    }
 }
 
 /// How a run moved on.

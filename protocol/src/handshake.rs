@@ -49,12 +49,14 @@ pub struct Handshake {
     state: State,
     documented: bool,
     credentials_sent: bool,
+    /// The `rpc` dialect was tried since no challenge came in time.
+    spoke_first: bool,
 }
 
 impl Handshake {
     /// A handshake that has just begun: the gateway speaks first.
     pub fn new(config: HandshakeConfig) -> Self {
-        Self { config, state: State::AwaitingChallenge, documented: false, credentials_sent: false }
+        Self { config, state: State::AwaitingChallenge, documented: false, credentials_sent: false, spoke_first: false }
     }
 
     /// Whether anything was sent that a gateway may count as a login.
@@ -98,6 +100,7 @@ impl Handshake {
         match self.state {
             State::AwaitingChallenge if self.config.allow_rpc => {
                 self.state = State::AwaitingAuth { asked: false };
+                self.spoke_first = true;
                 self.credentials_sent = self.config.has_shared();
                 Step::Send(request::auth(&self.config))
             }
@@ -231,6 +234,15 @@ impl Handshake {
 
     /// Adds what we know better than the gateway says.
     fn complete(&self, mut refusal: Refusal) -> Refusal {
+        // A gateway that greets late refuses our first word as no `connect`: it has nothing against us, and the next attempt tells.
+        let is_about_first_word = match refusal.code {
+            RefusalCode::InvalidHandshake => true,
+            RefusalCode::RefusedByGateway => self.state == State::AwaitingHello,
+            _ => false,
+        };
+        if self.spoke_first && is_about_first_word {
+            refusal = Refusal { words: refusal.words, ..Refusal::new(RefusalCode::ChallengeTimeout, "") };
+        }
         if refusal.code == RefusalCode::PairingRequired {
             let pairing = refusal.pairing.get_or_insert_with(Pairing::default);
             if pairing.device_id.is_none() {

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `sources` | reads the file: Mission Control's database, openclaw.json, or a list |
 
+#[cfg(test)]
+mod fuzz_tests;
 mod sources;
 
 use std::path::PathBuf;

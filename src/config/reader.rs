@@ -487,7 +487,7 @@ fn open_file(inputs: &Inputs, problems: &mut Vec<Problem>) -> ConfigFile {
     let read = match read_file(&path) {
         Ok(text) => File::from_str(&text, FileFormat::Toml)
             .collect()
-            .map_err(|error| format!("not a valid TOML file: {}", error.to_string().trim_end())),
+            .map_err(|error| format!("not a valid TOML file: {}", without_source(&error.to_string()))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(Map::new()),
         Err(error) => Err(format!("the configuration file cannot be read: {error}")),
     };
@@ -496,6 +496,12 @@ fn open_file(inputs: &Inputs, problems: &mut Vec<Problem>) -> ConfigFile {
         Map::new()
     });
     ConfigFile { path, table }
+}
+
+/// An error without the lines that it shows of its source: there may be a secret in them.
+fn without_source(error: &str) -> String {
+    let is_source = |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    error.lines().filter(|line| !is_source(line)).map(str::trim).collect::<Vec<_>>().join(": ")
 }
 
 /// Variables of ours by path; those of destinations have no fixed names.

@@ -187,6 +187,9 @@ fn a_named_file_must_exist_and_be_toml() {
     assert!(refusal(&inputs).contains("/nonexistent/gatewarden.toml: the configuration file cannot be read"));
     let (_dir, inputs) = with_file("[gateway\n", &[]);
     assert!(refusal(&inputs).contains("not a valid TOML file"));
+    let (_dir, inputs) = with_file("[auth]\napi_key = \"s3cret\n", &[]);
+    let said = refusal(&inputs);
+    assert!(said.contains("line 2") && !said.contains("s3cret"), "{said}");
 }
 
 #[test]

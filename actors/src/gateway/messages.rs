@@ -12,7 +12,7 @@ use crate::gateway_notice::{GatewayNotice, GatewayOrder};
 use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::log_watch::{LogSubscription, LogWish};
-use crate::run::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, StartRun};
+use crate::run::{Accepted, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, StartRun};
 
 /// Where the answer to a command goes. It is dropped unanswered where the actor ends before.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -40,17 +40,6 @@ pub(crate) enum GatewayCommand {
     WatchLogs(LogWish, Reply<Result<LogSubscription, Failure>>),
     /// Close the socket with a reason, fail what is pending, stop. Answered when done.
     ShutDown(Reply<()>),
-}
-
-/// Why a command was not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoAnswer {
-    /// The actor is gone, or more commands wait for it than it will ever work through in time: it never saw this one.
-    NotTaken,
-    /// The actor ended with the command in hand: nobody knows what came of it.
-    Ended,
-    /// The time was over.
-    Late,
 }
 
 /// The way to one `Gateway` actor.

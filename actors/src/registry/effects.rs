@@ -5,14 +5,14 @@ use gatewarden_api::events::{
     GatewayBlockedData, GatewayOrNone, GatewayPrimaryData, GatewayStatusData, SpawnResultData,
 };
 use gatewarden_api::spawn::GatewayName;
-use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, SpawnBatch, answer_lost, not_given};
+use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, SpawnBatch};
 use tracing::{error, info, warn};
 
 use super::roster::ActingPrimary;
 use super::{GRACE, RegistryActor, moment_of};
 use crate::agent_book::AgentBook;
 use crate::event_data;
-use crate::gateway::messages::{GatewayCommand, NoAnswer};
+use crate::gateway::messages::GatewayCommand;
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord};
 use crate::gateway_report::{GatewayReport, Status};
 use crate::ids::GatewayId;
@@ -20,7 +20,7 @@ use crate::machines::election::PrimaryChange;
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::DoubtChange;
 use crate::machines::spawn_state::SpawnState;
-use crate::run::SharedSessions;
+use crate::run::{NoAnswer, SharedSessions};
 use crate::spawn::SpawnRecord;
 use crate::store::records::{AuditActor, AuditEntry, AuditResult, Committed};
 
@@ -87,12 +87,11 @@ impl RegistryActor {
                     .get(&gateway)
                     .map(|handle| handle.ask(timeout + GRACE, |reply| GatewayCommand::StartRun(start, reply)));
                 let asked = async move {
-                    let Some(asked) = asked else { return Err(not_given(&name)) };
-                    match asked.await {
-                        Ok(answer) => answer,
-                        Err(NoAnswer::NotTaken) => Err(not_given(&name)),
-                        Err(NoAnswer::Ended | NoAnswer::Late) => Err(answer_lost(&name, timeout)),
-                    }
+                    let answered = match asked {
+                        Some(asked) => asked.await,
+                        None => Err(NoAnswer::NotTaken),
+                    };
+                    answered.unwrap_or_else(|no_answer| Err(no_answer.of_run(&name, timeout)))
                 };
                 self.then(asked, ctx, move |fleet, time, answer| fleet.on_run_answered(time, ticket, answer));
             }

@@ -17,12 +17,12 @@ use super::roster::GatewayView;
 use super::{GRACE, RegistryActor};
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::messages::{GatewayCommand, NoAnswer, Reply};
+use crate::gateway::messages::{GatewayCommand, Reply};
 use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::LogSubscription;
 use crate::machines::spawn_state::SpawnState;
-use crate::run::{ControlSession, SessionAction};
+use crate::run::{ControlSession, NoAnswer, SessionAction};
 
 /// How long gateways may take to close their sockets when the daemon stops.
 const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);

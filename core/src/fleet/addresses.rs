@@ -67,6 +67,11 @@ impl Addresses {
         self.at(address).budget.settle(now, result);
     }
 
+    /// Permitted attempts that haven't ended.
+    pub(super) fn permits(&self) -> usize {
+        self.by_address.values().map(|at| at.budget.outstanding()).sum()
+    }
+
     /// Keeps or forgets a token. False where that is no news.
     pub(super) fn set_token(&mut self, address: &str, token: Option<DeviceToken>) -> bool {
         let at = self.at(address);

@@ -14,11 +14,14 @@ use serde_json::{Value, json};
 
 use super::{Effect, Fleet, Member, Moment, Notice};
 use crate::error::{ErrorCode, Failure};
+use crate::gateway_notice::GatewayOrder;
 use crate::ids::GatewayId;
 use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish, TAKES_NO_WORK};
 use crate::machines::spawn_state::SpawnState;
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
-use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NotAccepted, RunFinding, RunNotice, StartRun, Work};
+use crate::run::{
+    Accepted, Certainty, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice, StartRun, Work,
+};
 use crate::spawn::{Idempotency, Recorded, SpawnDoubt, SpawnRecord, SpawnSpec, SpawnStep};
 
 /// Gateways that are tried for one spawn.
@@ -146,7 +149,7 @@ impl Fleet {
     fn send(&mut self, time: Moment, ticket: Ticket, attempt: Attempt) {
         let gateway = attempt.gateway;
         if !self.members.get(&gateway).is_some_and(Member::is_usable) {
-            let not_accepted = not_given(&self.name_of(gateway));
+            let not_accepted = NoAnswer::NotTaken.of_run(&self.name_of(gateway), attempt.timeout);
             return self.not_accepted(time, ticket, attempt, not_accepted);
         }
         let (spawn_id, work, timeout) = (attempt.record.spawn_id.clone(), attempt.work.clone(), attempt.timeout);
@@ -344,6 +347,10 @@ impl Fleet {
             let batch = SpawnBatch::of(self.spawns.take_batch(max));
             self.effects.push(Effect::WriteSpawns(batch));
         }
+        self.spawns.forget_early();
+        for (gateway, run_id) in self.spawns.take_given_up() {
+            self.effects.push(Effect::Tell(gateway, GatewayOrder::ForgetRun(run_id)));
+        }
         if self.spawns.is_empty() {
             self.look_at = None;
             self.publish_checks(time);
@@ -474,21 +481,6 @@ impl SpawnBatch {
         }
         batch
     }
-}
-
-/// The gateway's actor never saw the work.
-pub fn not_given(name: &str) -> NotAccepted {
-    let failure = Failure::new(ErrorCode::GatewayUnavailable, format!("Gateway \"{name}\" is not connected"))
-        .with_help("Try again in a second.")
-        .with_retry_after(Duration::from_secs(1));
-    NotAccepted { failure, certainty: Certainty::NotTaken }
-}
-
-/// The gateway's actor died with the work in hand, or is stuck: nobody can tell whether it was sent.
-pub fn answer_lost(name: &str, timeout: Duration) -> NotAccepted {
-    let ms = timeout.as_millis();
-    let words = format!("Gateway \"{name}\" did not say within {ms} ms whether it took the work");
-    NotAccepted { failure: Failure::new(ErrorCode::GatewayTimeout, words), certainty: Certainty::Unknown }
 }
 
 fn with_spawn_id(failure: Failure, spawn_id: &str) -> Failure {

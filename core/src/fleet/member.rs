@@ -33,6 +33,8 @@ pub struct Member {
     pub(super) is_running: bool,
     /// Which start of the actor this is; late words of an earlier one are ignored.
     pub(super) incarnation: u64,
+    /// The addresses of the attempts to log in that its actor was permitted and hasn't told the end of.
+    pub(super) permits: Vec<String>,
     /// How often its actor died lately.
     intensity: RestartIntensity,
     flaps: FlapDamper,
@@ -79,6 +81,7 @@ impl Member {
             halted: None,
             is_running: false,
             incarnation: 0,
+            permits: Vec::new(),
             intensity: RestartIntensity::new(restarts.max_restarts, restarts.window),
             flaps: resumed.unwrap_or_default(),
             ready_since: None,

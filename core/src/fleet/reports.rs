@@ -1,7 +1,7 @@
 //! What gateways' actors and processes say, and the deaths of actors.
 
 use super::{Effect, Fleet, HaltedProcess, Member, Moment, Notice};
-use crate::gateway_notice::{AuthPermit, GatewayNotice, GatewayOrder};
+use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice, GatewayOrder};
 use crate::gateway_record::GatewayChange;
 use crate::gateway_report::{GatewayReport, Phase, Trace};
 use crate::ids::GatewayId;
@@ -11,7 +11,7 @@ impl Fleet {
     /// A notice of a gateway's actor. Of a deleted or replaced one only the budget of its address still matters.
     pub fn on_notice(&mut self, time: Moment, id: GatewayId, incarnation: u64, notice: GatewayNotice) {
         if let GatewayNotice::AuthSettled { address, result } = notice {
-            return self.addresses.settle(&address, time.now, result);
+            return self.on_auth_settled(time, id, incarnation, &address, result);
         }
         if self.dialled(id).is_none_or(|member| member.incarnation != incarnation) {
             return;
@@ -20,7 +20,10 @@ impl Fleet {
             GatewayNotice::Report(report) => self.on_report(time, id, *report),
             GatewayNotice::PermitWanted { address } => {
                 let permit = match self.addresses.reserve(&address, time.now) {
-                    Ok(device_token) => AuthPermit::Granted { device_token },
+                    Ok(device_token) => {
+                        self.dialled_mut(id).into_iter().for_each(|member| member.permits.push(address.clone()));
+                        AuthPermit::Granted { device_token }
+                    }
                     Err(retry_at) => AuthPermit::Denied { retry_at },
                 };
                 self.effects.push(Effect::Tell(id, GatewayOrder::Permit(permit)));
@@ -45,6 +48,18 @@ impl Fleet {
             GatewayNotice::Health(_) | GatewayNotice::Agents(_) | GatewayNotice::AuthSettled { .. } => {}
             GatewayNotice::Run(run) => self.spawns.on_stage(time.now, id, run),
         }
+    }
+
+    /// A permitted attempt to log in has ended. What an actor died over was settled at its death.
+    fn on_auth_settled(&mut self, time: Moment, id: GatewayId, incarnation: u64, address: &str, result: AuthResult) {
+        if let Some(member) = self.dialled_mut(id) {
+            if member.incarnation != incarnation {
+                return;
+            }
+            let place = member.permits.iter().position(|permitted| permitted == address);
+            place.into_iter().for_each(|place| drop(member.permits.remove(place)));
+        }
+        self.addresses.settle(address, time.now, result);
     }
 
     fn on_report(&mut self, time: Moment, id: GatewayId, report: GatewayReport) {
@@ -142,6 +157,9 @@ impl Fleet {
     /// A gateway's actor is gone though nobody stopped it. It is started again from its record; one that dies too often is
     /// parked, and says so.
     pub fn on_actor_died(&mut self, time: Moment, id: GatewayId) {
+        for address in self.dialled_mut(id).map(|member| std::mem::take(&mut member.permits)).unwrap_or_default() {
+            self.addresses.settle(&address, time.now, AuthResult::Unknown);
+        }
         if let Some(trial) = self.trials.get_mut(&id) {
             // Whoever waits for it learns that it ended; a trial is not started again.
             trial.member.on_death(time, &self.settings.restarts);

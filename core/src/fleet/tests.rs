@@ -1,19 +1,16 @@
 //! The fleet by itself: no actor, socket, clock or database.
 
-mod simulation;
-
 use gatewarden_protocol::refusal::RefusalCode;
 use serde_json::Value;
 
 use super::*;
-use crate::error::ErrorCode;
-use crate::gateway_notice::GatewayNotice;
+use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::{GatewaySpec, ProcessSource};
 use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::flap;
 use crate::machines::routing::{NoRoute, RouteReason, RouteWish};
 use crate::machines::spawn_state::SpawnState;
-use crate::run::{LookedUp, RunFinding, RunStage, Work};
+use crate::run::{LookedUp, NoAnswer, RunFinding, RunStage, Work};
 use crate::spawn::Recorded;
 
 const PROD: GatewayId = GatewayId(1);
@@ -393,7 +390,7 @@ fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     fleet.on_spawn_recorded(time, Ticket(1), Ok(Recorded::New(stored)));
     fleet.take_effects(time);
     fleet.on_deleted(time, PROD);
-    fleet.on_run_answered(time, Ticket(1), Err(not_given("gateway-1")));
+    fleet.on_run_answered(time, Ticket(1), Err(NoAnswer::NotTaken.of_run("gateway-1", Duration::ZERO)));
     let effects = fleet.take_effects(time);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "its record says that it is lost");
     let ids: Vec<String> = vec!["s".into()];
@@ -453,4 +450,54 @@ fn a_gateway_that_cannot_take_work_says_when_it_is_tried_again() {
     let failure = answer_of(fleet.take_effects(time));
     assert_eq!(failure.help.as_deref(), Some("It is tried again in 12 s."));
     assert_eq!(failure.retry_after, Some(Duration::from_secs(12)));
+}
+
+#[test]
+fn a_login_that_its_actor_died_over_is_settled_once_and_keeps_no_place() {
+    let mut time = begin();
+    let mut fleet = fleet(time, [PROD]);
+    let address = fleet.get(PROD).unwrap().address.clone();
+    for _ in 0..20 {
+        say(&mut fleet, time, PROD, GatewayReport::unknown(1));
+        let incarnation = fleet.get(PROD).unwrap().incarnation;
+        fleet.on_notice(time, PROD, incarnation, GatewayNotice::PermitWanted { address: address.clone() });
+        let told = fleet.take_effects(time);
+        let granted =
+            |effect: &Effect| matches!(effect, Effect::Tell(_, GatewayOrder::Permit(AuthPermit::Granted { .. })));
+        assert!(told.iter().any(granted), "{told:?}");
+        fleet.on_actor_died(time, PROD);
+        let late = GatewayNotice::AuthSettled { address: address.clone(), result: AuthResult::Failed };
+        fleet.on_notice(time, PROD, incarnation, late);
+        assert_eq!(fleet.waiting(), 0);
+        time = time.after(Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
+    let mut time = begin();
+    let stored = SpawnRecord {
+        state: SpawnState::Unknown,
+        ..recorded("s", SpawnSpec { gateway_id: Some(PROD), ..task().spec })
+    };
+    let stored = Stored { records: vec![record(PROD)], open_spawns: vec![stored], ..Stored::default() };
+    let mut fleet = Fleet::new(settings(), stored, time);
+    fleet.start();
+    let mut told = say(&mut fleet, time, PROD, online());
+    for _ in 0..700 {
+        time = time.after(Duration::from_secs(1));
+        fleet.on_deadline(time);
+        for effect in fleet.take_effects(time) {
+            match effect {
+                Effect::LookUpRun(spawn_id, gateway, question) => {
+                    let found = LookedUp { finding: RunFinding::NotKnown, session_key: None, ended_at_ms: None };
+                    fleet.on_run_found(time, &spawn_id, gateway, &question.run_id, Some(found));
+                }
+                Effect::WriteSpawns(batch) => fleet.on_spawns_written(time, &batch.spawn_ids, Ok(Vec::new())),
+                other => told.push(other),
+            }
+        }
+    }
+    let forgets = |effect: &&Effect| matches!(effect, Effect::Tell(PROD, GatewayOrder::ForgetRun(run)) if run == "s");
+    assert_eq!((told.iter().filter(forgets).count(), fleet.open_spawns()), (1, 0));
 }

@@ -189,6 +189,7 @@ impl Connection {
             Input::Order(GatewayOrder::Reconnect) => self.reconnect(moment),
             Input::Order(GatewayOrder::Record(record)) => self.update_record(moment, record),
             Input::Order(GatewayOrder::Permit(permit)) => self.on_permit(moment, permit),
+            Input::Order(GatewayOrder::ForgetRun(run_id)) => return self.runs.forget(&run_id),
             Input::Call(call, method, params, timeout) => {
                 let Machines { mut turn, active, .. } = self.machines(moment);
                 active::call(&mut turn, active, call, method, params, timeout);
@@ -290,6 +291,12 @@ impl Connection {
     /// What is kept of this gateway between two messages, bytes.
     pub fn held_bytes(&self) -> usize {
         self.active().map_or(0, ActiveConnection::held_bytes) + self.publisher.held_bytes() + self.logs.held_bytes()
+    }
+
+    /// What is under way or remembered of it: requests, runs, questions, probes. Nothing once all has been quiet for eleven minutes.
+    pub fn waiting(&self) -> usize {
+        let active = self.active().map_or(0, |active| active.pending.len());
+        self.asked.len() + self.probes.waiting() + self.runs.waiting() + active
     }
 
     /// When [`Input::Deadline`] is due. There is always such a time until the connection is stopped.

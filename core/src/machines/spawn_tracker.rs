@@ -90,6 +90,8 @@ pub(crate) struct SpawnTracker {
     early: Vec<(GatewayId, RunNotice)>,
     /// Spawns with steps to write and none being written, each once, the longest waiting first.
     line: VecDeque<String>,
+    /// Runs that nobody asks about any more, though their gateways told no end.
+    given_up: Vec<(GatewayId, String)>,
 }
 
 impl SpawnTracker {
@@ -102,6 +104,7 @@ impl SpawnTracker {
             by_run: HashMap::new(),
             early: Vec::new(),
             line: VecDeque::new(),
+            given_up: Vec::new(),
         }
     }
 
@@ -115,6 +118,11 @@ impl SpawnTracker {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// Entries that are kept for spawns under way.
+    pub(crate) fn waiting(&self) -> usize {
+        self.open.len() + self.in_flight.len() + self.by_run.len() + self.early.len() + self.line.len()
     }
 
     /// Whether nothing has ended it yet.
@@ -291,6 +299,8 @@ impl SpawnTracker {
     /// The words that waited for the acceptance. They are as old as that: a connection lost since leaves its doubt.
     fn catch_up(&mut self, spawn_id: &str, gateway: GatewayId, is_its_run: impl Fn(&String) -> bool) {
         for (_, notice) in self.take_early(gateway, is_its_run) {
+            // Whatever became of the acceptance: the gateway spoke of it, so it took it.
+            self.open.get_mut(spawn_id).into_iter().for_each(|spawn| spawn.never_taken = false);
             self.move_on(spawn_id, notice.session_key, notice.stage, SpawnChange::default());
         }
     }
@@ -371,7 +381,20 @@ impl SpawnTracker {
         // An acceptance that was answered may not have been stored when the daemon was killed: the record still names the
         // run that its client was told of, which is the one that the gateway was asked about.
         let (run_id, session_key) = (Some(spawn.run_id.clone()), spawn.session_key.clone());
+        self.given_up.push((spawn.gateway, spawn.run_id.clone()));
         self.note(spawn_id, SpawnState::Lost, SpawnChange { run_id, session_key, ..because(reason) });
+    }
+
+    /// After each input: words on runs that no acceptance can be about any more are forgotten.
+    pub(crate) fn forget_early(&mut self) {
+        let open = &self.open;
+        let awaits = |gateway| open.values().any(|it| it.gateway == gateway && it.awaiting && !it.state.is_final());
+        self.early.retain(|(gateway, _)| awaits(*gateway));
+    }
+
+    /// The runs that were given up since that was last taken: their gateways' actors need not follow them any more.
+    pub(crate) fn take_given_up(&mut self) -> Vec<(GatewayId, String)> {
+        std::mem::take(&mut self.given_up)
     }
 
     /// What gateways must be asked now, at most `max`. `usable_since` says since when a gateway is usable. Those in doubt for too

@@ -327,6 +327,27 @@ fn a_late_challenge_wins_over_the_rpc_dialect() {
 }
 
 #[test]
+fn a_gateway_that_greets_late_and_refuses_the_word_before_has_nothing_against_us() {
+    let words = "invalid handshake: first request must be connect";
+    let invalid = json!({"type": "res", "id": "invalid", "ok": false, "error": {"message": words}});
+    for greets in [true, false] {
+        for says_why in [true, false] {
+            let mut handshake = Handshake::new(config());
+            sent(handshake.on_challenge_timeout());
+            if greets {
+                sent(handshake.on_frame(&usual_challenge(), WALL));
+            }
+            let refusal = refused(match says_why {
+                true => handshake.on_frame(&frame(invalid.clone()), WALL),
+                false => handshake.on_close(Some(1008), if greets { "" } else { words }),
+            });
+            assert_eq!((refusal.code, refusal.class), (RefusalCode::ChallengeTimeout, RefusalClass::Retryable));
+            assert!(!refusal.counts_as_failed_auth);
+        }
+    }
+}
+
+#[test]
 fn a_silent_rpc_gateway_is_asked_for_its_info_once() {
     let mut handshake = Handshake::new(HandshakeConfig { shared_token: None, ..config() });
     assert_eq!(sent(handshake.on_challenge_timeout()), json!({"method": "auth", "params": {}}));

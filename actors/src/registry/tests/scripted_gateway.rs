@@ -183,6 +183,7 @@ impl Handler<GatewayCommand> for ScriptedGateway {
             GatewayCommand::Order(GatewayOrder::Record(record)) => self.tell(Heard::Record(record)),
             GatewayCommand::Order(GatewayOrder::Reconnect) => self.tell(Heard::Reconnect),
             GatewayCommand::Order(GatewayOrder::Permit(permit)) => self.tell(Heard::Permit(permit)),
+            GatewayCommand::Order(GatewayOrder::ForgetRun(_)) => {}
             GatewayCommand::Probe { reply, .. } if self.silent.borrow().contains(&self.id) => {
                 self.unanswered.push(reply)
             }

@@ -13,7 +13,7 @@ use gatewarden_protocol::{Dialect, SessionsEvent, Unmatched, WireError, read_ses
 use serde_json::{Value, json};
 
 use super::request::{NoAnswer, Outcome, PendingKind};
-use super::{Connection, Count, Effect, HttpAnswer, Machines, Moment, SocketInput, State, http_dialect};
+use super::{Connection, Count, Effect, HttpAnswer, Machines, Moment, SocketInput, State, http_dialect, run_words};
 use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, Health, HealthFailure};
 use crate::gateway_notice::AgentNews;
@@ -95,7 +95,9 @@ impl Connection {
     fn on_response(&mut self, moment: Moment, response: Response) {
         let Response { id, outcome } = response;
         let Machines { mut turn, active: Some(active), runs, .. } = self.machines(moment) else { return };
-        if let Some(run_id) = active.take_second_reply(&id) {
+        // An acceptance that is said twice is no end.
+        let is_end = outcome.as_ref().map_or(true, |payload| !run_words::is_under_way(payload));
+        if is_end && let Some(run_id) = active.take_second_reply(&id) {
             if let Some(run_id) = run_id {
                 if let Some(session_key) = runs.session_of(&run_id) {
                     active.run_ends.note(&session_key, false, moment.now);

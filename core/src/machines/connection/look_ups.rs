@@ -2,8 +2,8 @@
 //! session's row; where rows tell no ends the session's last words, and its errors in the gateway's log. What none tells is not
 //! known.
 
-use std::collections::HashMap;
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use gatewarden_protocol::hello::HelloForm;
 use gatewarden_protocol::{
@@ -22,6 +22,8 @@ use crate::run::{LookUpRun, LookedUp, RunFinding, RunStage, is_own_session};
 /// The newest part of the gateway's log that is searched for a run's failure.
 const LOG_LINES: u32 = 500;
 const LOG_BYTES: u32 = 250_000;
+/// After a look at a list without the run, until the list is read again.
+const SOON: Duration = Duration::from_secs(1);
 /// How long the gateway may wait for the run's end before it answers.
 const WAIT_MS: u64 = 200;
 
@@ -67,9 +69,9 @@ impl LookUpStep {
     }
 }
 
-/// The look-ups under way.
+/// The look-ups under way, in order, so that the same history always tells the same.
 #[derive(Debug, Default)]
-pub(super) struct LookUps(HashMap<CallToken, LookUp>);
+pub(super) struct LookUps(BTreeMap<CallToken, LookUp>);
 
 impl LookUps {
     /// Begins one. What is found out is told to `runs` too.
@@ -243,6 +245,10 @@ impl LookUps {
             RunFinding::Ended(_) => true,
         };
         look_up.rows_tell = finding.clone();
+        if finding == RunFinding::NotKnown {
+            // What told of the run may have been missed: the next question finds a list that is younger than this one.
+            active.want_sessions_by(turn.moment.now + SOON);
+        }
         match key.filter(|key| is_own_session(key, &look_up.run_id)) {
             Some(own) if !is_told && active.capabilities.has(Quirk::FailedChatReadsAsFinal) => {
                 self.ask_history(turn, active, runs, call, LookUpStep::HistoryOfUnknown, &own);
@@ -264,6 +270,10 @@ impl LookUps {
         for call in self.waiting_for_list(|look_up| now >= look_up.deadline) {
             self.found(turn, runs, call, Ok(RunFinding::NotKnown));
         }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

@@ -59,6 +59,10 @@ pub(super) struct Probes {
 }
 
 impl Probes {
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len() + self.answered.len()
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.waiting.iter().map(|waiting| waiting.deadline).min()
     }

@@ -141,6 +141,11 @@ impl RunTracker {
         self.numbers.get(run_id).and_then(|number| self.runs.get(number))?.session_key.clone()
     }
 
+    /// Runs that are followed or remembered.
+    pub(super) fn len(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Whether any run is still open.
     pub(super) fn has_open(&self) -> bool {
         self.open > 0

@@ -64,6 +64,11 @@ pub(super) fn progress(payload: &Value) -> Option<Progress> {
     }
 }
 
+/// Whether a reply says that a run was taken, or goes on.
+pub(super) fn is_under_way(payload: &Value) -> bool {
+    matches!(progress(payload), Some(Progress::Accepted | Progress::Running))
+}
+
 /// An event about a run of a real release, or of one that words its events alike. `failures_read_as_final` is the quirk
 /// of that name.
 pub(super) fn read_event(event: &Event, failures_read_as_final: bool) -> Option<RunUpdate> {

@@ -322,6 +322,11 @@ impl Runs {
         self.ended(turn, run_id, run_words::read_outcome(outcome));
     }
 
+    /// Nothing more is wanted of a run.
+    pub(super) fn forget(&mut self, run_id: &str) {
+        self.tracker.forget(run_id);
+    }
+
     /// The session that a run of ours is in.
     pub(super) fn session_of(&self, run_id: &str) -> Option<String> {
         self.tracker.session_of(run_id)
@@ -379,6 +384,10 @@ impl Runs {
         if self.tracker.has_open() {
             active.want_sessions_by(turn.moment.now + LIST_EVERY);
         }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.starting.len() + self.kills.len() + self.look_ups.len() + self.tracker.len()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

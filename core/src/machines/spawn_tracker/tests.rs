@@ -135,6 +135,18 @@ fn what_a_gateway_says_before_its_acceptance_is_known_is_not_lost() {
 }
 
 #[test]
+fn words_on_a_run_that_nobody_waits_for_are_not_kept() {
+    let now = start();
+    let mut tracker = accepted(now);
+    tracker.open("other", BACKUP);
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Completed { result: json!("ok") });
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Running { pid: None });
+    hear(&mut tracker, now, BACKUP, "other", None, RunStage::Running { pid: None });
+    tracker.forget_early();
+    assert_eq!(tracker.early.iter().map(|(gateway, _)| *gateway).collect::<Vec<_>>(), [BACKUP]);
+}
+
+#[test]
 fn the_record_tells_of_the_acceptance_before_an_end_that_overtook_it() {
     let now = start();
     let ended = RunStage::Completed { result: json!(1) };
@@ -320,6 +332,20 @@ fn one_that_a_gateway_never_took_is_lost_a_minute_after_the_gateways_return() {
         tracker.get("s").unwrap().state == SpawnState::Lost
     });
     assert!(lost.is_some_and(|second| (60..80).contains(&second)), "{lost:?}");
+}
+
+#[test]
+fn one_whose_gateway_spoke_of_it_before_its_acceptance_was_lost_was_taken() {
+    let now = start();
+    let mut tracker = SpawnTracker::new(LOST_AFTER);
+    tracker.open("s", PROD);
+    hear(&mut tracker, now, PROD, "s", None, RunStage::Running { pid: None });
+    tracker.mark_unknown(now, "s", "no answer in time");
+    for (seconds, is_lost) in [(NEVER_TAKEN_LOST_AFTER.as_secs() + 1, false), (LOST_AFTER.as_secs() + 1, true)] {
+        let later = now + Duration::from_secs(seconds);
+        tracker.found_nothing(later, "s", Some(now));
+        assert_eq!(tracker.get("s").unwrap().state == SpawnState::Lost, is_lost, "{seconds} s");
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
+use crate::gateway_notice::GatewayOrder;
+use crate::machines::connection::Input;
 use crate::run::{RunStage, SessionAction};
 
 const P3: &str = include_str!("../../../../../protocol/tests/golden/frames-p3.jsonl");
@@ -289,4 +291,26 @@ fn a_result_beyond_64_kib_is_cut_to_the_beginning_of_its_text() {
     assert_eq!(result["truncated"], true);
     assert!(result.to_string().len() <= 64 * 1024);
     assert!(result["text"].as_str().unwrap().starts_with("\"ä\"ä"));
+}
+
+#[test]
+fn an_acceptance_that_comes_twice_is_not_the_end_of_the_run() {
+    let mut sim = Sim::release(4);
+    sim.starts(1, task());
+    sim.replies(json!({"runId": SPAWN, "status": "accepted"}));
+    sim.replies(json!({"runId": SPAWN, "status": "accepted"}));
+    assert_eq!((sim.started().len(), sim.stages()), (1, vec![]));
+    sim.replies(json!({"runId": SPAWN, "status": "error", "error": "no key"}));
+    assert!(matches!(&sim.stages()[..], [RunStage::Failed { error, .. }] if error == "no key"), "{:?}", sim.stages());
+}
+
+#[test]
+fn a_run_that_was_given_up_is_not_followed_any_more() {
+    let mut sim = Sim::release(4);
+    sim.starts(1, task());
+    sim.replies(json!({"runId": SPAWN, "status": "accepted"}));
+    sim.closes(None, "");
+    assert!(sim.connection.waiting() > 0);
+    sim.feed(Input::Order(GatewayOrder::ForgetRun(SPAWN.to_owned())));
+    assert_eq!(sim.connection.waiting(), 0);
 }

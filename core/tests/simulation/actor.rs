@@ -1,0 +1,288 @@
+//! The shell of one gateway's connection in simulated time: what `actors/src/gateway/` does with a connection's effects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gatewarden_core::dialing::{DialFailure, SocketError};
+use gatewarden_core::gateway_record::SharedRecord;
+use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::connection::{
+    CallToken, Connection, ConnectionParts, Effect, Epoch, HttpAnswer, Input, Moment, ProbeFinding, ProbeToken,
+    SocketInput,
+};
+use gatewarden_protocol::decoding::Allowance;
+use gatewarden_protocol::refusal::{Refusal, RefusalCode};
+
+use crate::daemon::{Answer, MOST_HOP_MS, Timer};
+use crate::network::{Holder, Piece, SocketId, To, Weather};
+use crate::world::{Owner, World};
+
+pub(crate) struct Actor {
+    pub(crate) incarnation: u64,
+    pub(crate) connection: Connection,
+    /// It was told to end: nobody reaches it any more.
+    pub(crate) is_stopping: bool,
+    dialing: Option<Epoch>,
+    socket: Option<(Epoch, SocketId)>,
+    /// Who waits for an answer of the connection.
+    pub(crate) waiting: BTreeMap<u64, u64>,
+    last_token: u64,
+    timer: Timer,
+    inbox: Instant,
+}
+
+impl Actor {
+    pub(crate) fn wait(&mut self, ask: u64) -> u64 {
+        self.last_token += 1;
+        self.waiting.insert(self.last_token, ask);
+        self.last_token
+    }
+}
+
+impl World {
+    fn connection_time(&mut self) -> Moment {
+        Moment { now: self.now, wall_ms: self.wall_ms(), jitter: self.dice.unit() }
+    }
+
+    pub(crate) fn start_actor(&mut self, record: SharedRecord, incarnation: u64) {
+        let id = record.id;
+        let parts = ConnectionParts {
+            record,
+            settings: Arc::clone(&self.watch.settings),
+            identity: Arc::clone(&self.watch.identity),
+            version: "0.1.0".into(),
+            instance_id: "run".into(),
+        };
+        let connection = Connection::new(parts, self.connection_time());
+        let actor = Actor {
+            incarnation,
+            connection,
+            is_stopping: false,
+            dialing: None,
+            socket: None,
+            waiting: BTreeMap::new(),
+            last_token: 0,
+            timer: Timer::default(),
+            inbox: self.now,
+        };
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        assert!(daemon.actors.insert(id, actor).is_none(), "one actor a gateway");
+        self.tell_actor(id, |connection, moment| connection.on(moment, Input::Start));
+    }
+
+    pub(crate) fn stop_actor(&mut self, id: GatewayId) {
+        self.tell_actor(id, |connection, moment| connection.on(moment, Input::ShutDown));
+        let Some(actor) = self.daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id)) else { return };
+        actor.is_stopping = true;
+        let (at, owner) = (actor.inbox, Owner::Daemon(self.daemon_starts));
+        self.at(at, owner, move |world| world.actor_dies(id));
+    }
+
+    /// A message to the gateway's actor; nobody gets it where there is none.
+    pub(crate) fn tell_actor(&mut self, id: GatewayId, input: impl FnOnce(&mut Connection, Moment) + 'static) {
+        let at = self.now + self.dice.ms(0, MOST_HOP_MS);
+        let owner = Owner::Daemon(self.daemon_starts);
+        let actor = self.daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id));
+        let Some(actor) = actor.filter(|actor| !actor.is_stopping) else { return };
+        actor.inbox = actor.inbox.max(at);
+        let (at, incarnation) = (actor.inbox, actor.incarnation);
+        self.at(at, owner, move |world| world.feed_actor(id, incarnation, input));
+    }
+
+    fn actor(&mut self, id: GatewayId, incarnation: u64) -> Option<&mut Actor> {
+        let actor = self.daemon.as_mut()?.actors.get_mut(&id);
+        actor.filter(|actor| actor.incarnation == incarnation)
+    }
+
+    /// One input: the connection decides, the effects are carried out, the timer is set to what is due next.
+    fn feed_actor(&mut self, id: GatewayId, incarnation: u64, input: impl FnOnce(&mut Connection, Moment)) {
+        let moment = self.connection_time();
+        if let Some(actor) = self.actor(id, incarnation) {
+            input(&mut actor.connection, moment);
+            self.carry_out_of_actor(id, incarnation);
+        }
+    }
+
+    fn carry_out_of_actor(&mut self, id: GatewayId, incarnation: u64) {
+        loop {
+            let moment = self.connection_time();
+            let Some(actor) = self.actor(id, incarnation) else { return };
+            let effects = actor.connection.take_effects(moment);
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects {
+                self.perform_of_actor(id, incarnation, effect);
+            }
+        }
+        let (moment, owner) = (self.connection_time(), Owner::Daemon(self.daemon_starts));
+        let Some(actor) = self.actor(id, incarnation) else { return };
+        let due = actor.connection.next_deadline(moment);
+        if let Some((at, generation)) = actor.timer.arm(moment.now, due) {
+            self.timer(at, owner, move |world| {
+                let now = world.now;
+                if world.actor(id, incarnation).is_some_and(|actor| actor.timer.expire(now, generation)) {
+                    world.feed_actor(id, incarnation, |connection, moment| connection.on(moment, Input::Deadline));
+                }
+            });
+        }
+    }
+
+    fn perform_of_actor(&mut self, id: GatewayId, incarnation: u64, effect: Effect) {
+        let daemon = self.daemon_starts;
+        match effect {
+            Effect::Notify(notice) => {
+                self.tell_registry(move |fleet, time| fleet.on_notice(time, id, incarnation, notice));
+            }
+            Effect::Dial(epoch, request) => {
+                if let Some(actor) = self.actor(id, incarnation) {
+                    assert!(actor.socket.is_none() && actor.dialing.is_none(), "one socket at a time");
+                    actor.dialing = Some(epoch);
+                }
+                self.dial(Holder { daemon, gateway: id, incarnation, epoch }, request.timeout);
+            }
+            Effect::Send { epoch, text, starts } => {
+                self.send_of_actor(id, incarnation, epoch, Piece::Text(text), starts)
+            }
+            Effect::Ping(epoch, payload) => self.send_of_actor(id, incarnation, epoch, Piece::Ping(payload), None),
+            Effect::Pong(epoch, payload) => self.send_of_actor(id, incarnation, epoch, Piece::Pong(payload), None),
+            Effect::Close { epoch, code, .. } => {
+                let Some(actor) = self.actor(id, incarnation) else { return };
+                actor.dialing.take_if(|dialing| *dialing == epoch);
+                if let Some((_, socket)) = actor.socket.take_if(|(of, _)| *of == epoch) {
+                    self.send(socket, To::Gateway, Piece::End(Some(code)));
+                }
+            }
+            Effect::AnswerRun(CallToken(token), answer) => {
+                self.answer_of_actor(id, incarnation, token, Answer::Run(answer))
+            }
+            Effect::AnswerFinding(CallToken(token), found) => {
+                self.answer_of_actor(id, incarnation, token, Answer::LookUp(found));
+            }
+            Effect::Answer(CallToken(token), _) | Effect::AnswerProbe(ProbeToken(token), _) => {
+                self.answer_of_actor(id, incarnation, token, Answer::Other);
+            }
+            Effect::ProbeUnconnected { round, timeout } => {
+                let failed = |step, code| Some((step, Refusal::new(code, "")));
+                let (wait, failure) = match self.network.weather(id) {
+                    Weather::Silent => (timeout, failed("connect", RefusalCode::DialTimeout)),
+                    Weather::Refusing => (self.dice.ms(0, 8), failed("connect", RefusalCode::ConnectionRefused)),
+                    _ if !self.gateways[&id].is_up => {
+                        (self.dice.ms(0, 8), failed("connect", RefusalCode::ConnectionRefused))
+                    }
+                    _ if !self.gateways[&id].is_well(self.now) => {
+                        (timeout, failed("challenge", RefusalCode::ChallengeTimeout))
+                    }
+                    _ => (self.dice.ms(1, 20), None),
+                };
+                let finding = ProbeFinding { latency: failure.is_none().then_some(wait), failure };
+                self.after(wait, Owner::Daemon(daemon), move |world| {
+                    world.feed_actor(id, incarnation, |connection, moment| {
+                        connection.on(moment, Input::ProbeFinding(round, finding));
+                    });
+                });
+            }
+            // None of these gateways answers over HTTP.
+            Effect::Http { epoch, id: request, .. } => {
+                self.after(self.watch.settings.dial_timeout, Owner::Daemon(daemon), move |world| {
+                    let answer = HttpAnswer::Health(Err(DialFailure::Refused.into()));
+                    world.feed_actor(id, incarnation, |connection, moment| {
+                        let input = SocketInput::Http(&request, answer, &mut Allowance(1 << 30));
+                        connection.on(moment, Input::Socket(epoch, input));
+                    });
+                });
+            }
+            Effect::PhaseChanged { from, to, reason } => {
+                self.tell(|| format!("gateway {id} (actor {incarnation}): {from:?} -> {to:?}, {reason}"));
+            }
+            Effect::RaiseCap(..) | Effect::Logs(_) | Effect::Count(_) | Effect::Remark(_) => {}
+        }
+    }
+
+    fn answer_of_actor(&mut self, id: GatewayId, incarnation: u64, token: u64, answer: Answer) {
+        let waiting = self.actor(id, incarnation).and_then(|actor| actor.waiting.remove(&token));
+        self.settle_soon(waiting.expect("a question is answered once"), Ok(answer));
+    }
+
+    /// Queues a piece. A frame that isn't queued has certainly not left.
+    fn send_of_actor(
+        &mut self,
+        id: GatewayId,
+        incarnation: u64,
+        epoch: Epoch,
+        piece: Piece,
+        starts: Option<CallToken>,
+    ) {
+        let refuses = self.dice.roll(2_000) < u64::from(!self.is_settling);
+        if refuses {
+            self.disturb(id);
+        }
+        let moment = self.connection_time();
+        let Some(actor) = self.actor(id, incarnation) else { return };
+        let error = match actor.socket.filter(|(of, _)| *of == epoch) {
+            Some(_) if refuses => SocketError::SlowPeer,
+            Some((_, socket)) => return self.send(socket, To::Gateway, piece),
+            None if starts.is_some() => SocketError::Closed,
+            None => return,
+        };
+        if let Some(call) = starts {
+            actor.connection.on(moment, Input::RunUnsent(call));
+        }
+        actor.connection.on(moment, Input::Socket(epoch, SocketInput::Failed(&error)));
+    }
+
+    /// What came of a dial.
+    pub(crate) fn dialed(&mut self, holder: Holder, outcome: Result<SocketId, DialFailure>) {
+        let Holder { gateway, incarnation, epoch, .. } = holder;
+        let actor = self.actor(gateway, incarnation);
+        let wanted = actor.and_then(|actor| {
+            actor.dialing.take_if(|dialing| *dialing == epoch)?;
+            Some(actor)
+        });
+        match (wanted, outcome) {
+            (Some(actor), Ok(socket)) if actor.connection.is_dialing(epoch) => {
+                actor.socket = Some((epoch, socket));
+                self.feed_actor(gateway, incarnation, |connection, moment| {
+                    connection.on(moment, Input::Socket(epoch, SocketInput::Dialed));
+                });
+            }
+            (Some(_), Err(failure)) => self.feed_actor(gateway, incarnation, |connection, moment| {
+                connection.on(moment, Input::Socket(epoch, SocketInput::DialFailed(&failure)));
+            }),
+            (_, Ok(socket)) => self.send(socket, To::Gateway, Piece::End(None)),
+            (None, Err(_)) => {}
+        }
+    }
+
+    /// Something came over a socket that the daemon holds.
+    pub(crate) fn actor_hears(&mut self, holder: Holder, socket: SocketId, piece: Piece) {
+        let Holder { gateway, incarnation, epoch, .. } = holder;
+        let waking = self.waking();
+        let Some(actor) = self.actor(gateway, incarnation) else { return };
+        if actor.socket != Some((epoch, socket)) {
+            return;
+        }
+        if matches!(piece, Piece::End(_)) {
+            actor.socket = None;
+        } else {
+            self.watch.heard.insert(gateway, waking);
+        }
+        self.feed_actor(gateway, incarnation, |connection, moment| {
+            let mut meter = Allowance(1 << 30);
+            let input = match &piece {
+                Piece::Text(text) => SocketInput::Message(text.as_bytes(), &mut meter),
+                Piece::Ping(payload) => SocketInput::Ping(payload.clone()),
+                Piece::Pong(payload) => SocketInput::Pong(payload),
+                Piece::End(code) => SocketInput::Closed(*code, ""),
+            };
+            connection.on(moment, Input::Socket(epoch, input));
+        });
+    }
+
+    pub(crate) fn drop_socket(&mut self, actor: &Actor) {
+        if let Some((_, socket)) = actor.socket {
+            self.send(socket, To::Gateway, Piece::End(None));
+        }
+    }
+}

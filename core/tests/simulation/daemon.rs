@@ -1,0 +1,426 @@
+//! The daemon's shells in simulated time: what the registry does with a fleet's effects (`actors/src/registry/`). Each message
+//! between two actors takes a moment, and those to one receiver keep their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use gatewarden_core::error::Failure;
+use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Moment, Notice, SpawnAnswer, SpawnRequest, Ticket};
+use gatewarden_core::gateway_report::{Phase, Status};
+use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::connection::{CallToken, Input, ProbeToken};
+use gatewarden_core::run::{Accepted, ControlSession, LookedUp, NoAnswer, NotAccepted};
+use gatewarden_core::settings::{ElectionSettings, RestartSettings, RoutingSettings};
+
+use crate::actor::Actor;
+use crate::world::{Owner, World};
+
+/// What a message takes at most.
+pub(crate) const MOST_HOP_MS: u64 = 3;
+/// As in `actors/src/registry.rs`.
+const GRACE: Duration = Duration::from_millis(500);
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+const WATCH_INTERVAL_MS: u64 = 250;
+/// Expiries of one timer within a second: more is a deadline that doesn't pass.
+const MOST_EXPIRIES: u32 = 300;
+
+pub(crate) struct Daemon {
+    pub(crate) start: u64,
+    pub(crate) fleet: Fleet,
+    pub(crate) actors: BTreeMap<GatewayId, Actor>,
+    asks: BTreeMap<u64, Ask>,
+    last_ask: u64,
+    /// Who waits for the acceptance of a spawn.
+    pub(crate) spawners: BTreeSet<Ticket>,
+    last_ticket: u64,
+    timer: Timer,
+    inbox: Instant,
+    /// What readers see.
+    pub(crate) roster: BTreeMap<GatewayId, Shown>,
+    /// When an operator reconnected each, in waking time.
+    pub(crate) reconnected: BTreeMap<GatewayId, Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    pub(crate) status: Status,
+    pub(crate) phase: Phase,
+    pub(crate) acting: bool,
+}
+
+/// The one timer of an actor.
+#[derive(Default)]
+pub(crate) struct Timer {
+    armed: Option<Instant>,
+    generation: u64,
+    recent: Option<(Instant, u32)>,
+}
+
+impl Timer {
+    /// When to be woken, and as what, if that is new.
+    pub(crate) fn arm(&mut self, now: Instant, due: Option<Instant>) -> Option<(Instant, u64)> {
+        let due = due.filter(|due| self.armed.is_none_or(|armed| *due < armed))?;
+        self.armed = Some(due);
+        self.generation += 1;
+        Some((due.max(now + Duration::from_millis(1)), self.generation))
+    }
+
+    pub(crate) fn expire(&mut self, now: Instant, generation: u64) -> bool {
+        if generation != self.generation {
+            return false;
+        }
+        self.armed = None;
+        let since = self.recent.filter(|(since, _)| now < *since + Duration::from_secs(1));
+        let (since, count) = since.map_or((now, 1), |(since, count)| (since, count + 1));
+        assert!(count < MOST_EXPIRIES, "a deadline that never passes");
+        self.recent = Some((since, count));
+        true
+    }
+}
+
+/// A question to an actor.
+struct Ask {
+    of: (GatewayId, u64),
+    about: About,
+}
+
+enum About {
+    Run(Ticket, String, Duration),
+    LookUp(String, GatewayId, String),
+    /// A client's, who only has to be answered.
+    Other,
+}
+
+pub(crate) enum Answer {
+    Run(Result<Accepted, NotAccepted>),
+    LookUp(Result<LookedUp, Failure>),
+    Other,
+}
+
+impl World {
+    fn time(&self) -> Moment {
+        Moment { now: self.now, wall_ms: self.wall_ms() }
+    }
+
+    pub(crate) fn start_daemon(&mut self) {
+        if self.daemon.is_some() {
+            return;
+        }
+        self.daemon_starts += 1;
+        self.tell(|| "the daemon starts".to_owned());
+        self.free_writer();
+        let settings = FleetSettings {
+            election: ElectionSettings::default(),
+            routing: RoutingSettings::default(),
+            restarts: RestartSettings::default(),
+            heartbeat_interval: self.watch.settings.heartbeat_interval,
+        };
+        let fleet = Fleet::new(settings, self.store.stored(), self.time());
+        self.daemon = Some(Daemon {
+            start: self.daemon_starts,
+            fleet,
+            actors: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            last_ask: 0,
+            spawners: BTreeSet::new(),
+            last_ticket: 0,
+            timer: Timer::default(),
+            inbox: self.now,
+            roster: BTreeMap::new(),
+            reconnected: BTreeMap::new(),
+        });
+        self.feed(|fleet, _| fleet.start());
+        self.save_in_a_minute();
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill_daemon(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            self.tell(|| "the daemon is killed".to_owned());
+            self.wake_daemon();
+            self.gateways.values_mut().for_each(|gateway| gateway.well_since = None);
+            self.daemon_sockets_end(daemon.start);
+        }
+    }
+
+    /// SIGTERM: connections are closed, what is known is stored, then it ends.
+    pub(crate) fn stop_daemon(&mut self) {
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        daemon.fleet.stop();
+        let (ids, observed) = (daemon.actors.keys().copied().collect::<Vec<_>>(), daemon.fleet.take_unsaved());
+        for id in ids {
+            self.stop_actor(id);
+        }
+        for (id, observed) in observed {
+            self.store.records.get_mut(&id).unwrap().observed = observed;
+        }
+        let owner = Owner::Daemon(self.daemon_starts);
+        self.after(Duration::from_millis(1_500), owner, |world| {
+            let Some(daemon) = world.daemon.as_mut() else { return };
+            let batch = daemon.fleet.last_batch();
+            world.write(|store| store.move_spawns(batch.steps), |world, _| world.kill_daemon());
+        });
+    }
+
+    /// One input: the fleet decides, the effects are carried out, the timer is set to what is due next.
+    pub(crate) fn feed<T>(&mut self, input: impl FnOnce(&mut Fleet, Moment) -> T) -> Option<T> {
+        let time = self.time();
+        let daemon = self.daemon.as_mut()?;
+        let answer = input(&mut daemon.fleet, time);
+        for effect in daemon.fleet.take_effects(time) {
+            self.perform(effect);
+        }
+        self.arm_registry();
+        Some(answer)
+    }
+
+    fn arm_registry(&mut self) {
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some((at, generation)) = daemon.timer.arm(self.now, daemon.fleet.next_deadline()) else { return };
+        let owner = Owner::Daemon(daemon.start);
+        self.timer(at, owner, move |world| {
+            let Some(daemon) = world.daemon.as_mut() else { return };
+            if daemon.timer.expire(world.now, generation) {
+                world.feed(Fleet::on_deadline);
+            }
+        });
+    }
+
+    /// A message to the registry.
+    pub(crate) fn tell_registry(&mut self, input: impl FnOnce(&mut Fleet, Moment) + 'static) {
+        let at = self.now + self.dice.ms(0, MOST_HOP_MS);
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        daemon.inbox = daemon.inbox.max(at);
+        let (at, owner) = (daemon.inbox, Owner::Daemon(daemon.start));
+        self.at(at, owner, move |world| {
+            world.feed(input);
+        });
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let waking = self.waking();
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        match effect {
+            Effect::Start(record, incarnation) => self.start_actor(record, incarnation),
+            Effect::Stop(id) => self.stop_actor(id),
+            Effect::Tell(id, order) => {
+                self.tell_actor(id, move |connection, moment| connection.on(moment, Input::Order(order)));
+            }
+            Effect::Publish(id) => {
+                if let Some(member) = daemon.fleet.get(id) {
+                    let (status, phase) = (member.report.status, member.report.phase);
+                    let acting = daemon.fleet.acting() == Some(id);
+                    daemon.roster.insert(id, Shown { status, phase, acting });
+                }
+            }
+            Effect::Remove(id) => drop(daemon.roster.remove(&id)),
+            Effect::StoreToken(address, token) => self.write(
+                |store| match token {
+                    Some(token) => drop(store.tokens.insert(address, token)),
+                    None => drop(store.tokens.remove(&address)),
+                },
+                |_, _| {},
+            ),
+            Effect::StoreChange(id, change) => self.write(
+                move |store| {
+                    let record = store.records.get_mut(&id)?;
+                    record.revision += 1;
+                    record.dialect = change.dialect.or(record.dialect);
+                    Some(record.clone())
+                },
+                |world, record| {
+                    if let Ok(Some(record)) = record {
+                        world.feed(|fleet, time| fleet.on_updated(time, record));
+                    }
+                },
+            ),
+            Effect::RecordSpawn(ticket, spec, _, key) => {
+                self.watch.routed(daemon, &spec);
+                self.write(
+                    move |store| store.record_spawn(*spec, key),
+                    move |world, recorded| {
+                        world.feed(|fleet, time| fleet.on_spawn_recorded(time, ticket, recorded));
+                    },
+                );
+            }
+            Effect::WriteSpawns(batch) => {
+                let (ids, steps) = (batch.spawn_ids, batch.steps);
+                self.write(
+                    |store| store.move_spawns(steps),
+                    move |world, written| {
+                        world.feed(|fleet, time| fleet.on_spawns_written(time, &ids, written));
+                    },
+                );
+            }
+            Effect::StartRun(ticket, gateway, start) => {
+                self.watch.sent(daemon, &self.store, gateway, &start.spawn_id, waking);
+                let about = About::Run(ticket, daemon.fleet.name_of(gateway), start.timeout);
+                let within = start.timeout + GRACE;
+                self.ask(gateway, within, about, move |token| Input::StartRun(CallToken(token), start));
+            }
+            Effect::LookUpRun(spawn_id, gateway, question) => {
+                let about = About::LookUp(spawn_id, gateway, question.run_id.clone());
+                let within = question.timeout * 2;
+                self.ask(gateway, within, about, move |token| Input::LookUpRun(CallToken(token), question));
+            }
+            Effect::AnswerSpawn(ticket, answer) => {
+                assert!(daemon.spawners.remove(&ticket), "a request is answered twice");
+                self.watch.answered(&answer);
+            }
+            Effect::Notify(Notice::HeldDown(..)) => self.save(),
+            Effect::Notify(Notice::PrimaryChanged(change)) => {
+                assert_ne!(change.from, change.to);
+                self.watch.figures.elections += 1;
+            }
+            Effect::Notify(Notice::StatusChanged(record, from, report)) => {
+                self.tell(|| format!("gateway {}: {from:?} -> {:?}", record.id, report.status));
+            }
+            Effect::Notify(Notice::ActorDied(record, _, decision)) => {
+                self.tell(|| format!("gateway {}: its actor died: {decision:?}", record.id));
+            }
+            Effect::Notify(Notice::SpawnStored(record)) => {
+                self.tell(|| format!("{} {:?} {:?}", record.spawn_id, record.state, record.reason));
+            }
+            Effect::Notify(_)
+            | Effect::PublishSessions(..)
+            | Effect::NoteAgents(..)
+            | Effect::PublishChecks(_)
+            | Effect::Health(..) => {}
+            Effect::TrialReport(..) | Effect::DeleteReserved(_) => unreachable!("nothing is on trial here"),
+        }
+    }
+
+    /// A client wants work done.
+    pub(crate) fn request(&mut self, request: SpawnRequest) {
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        daemon.last_ticket += 1;
+        let ticket = Ticket(daemon.last_ticket);
+        daemon.spawners.insert(ticket);
+        self.feed(|fleet, time| fleet.spawn(time, ticket, request));
+    }
+
+    pub(crate) fn probe(&mut self, gateway: GatewayId) {
+        let timeout = Duration::from_secs(5);
+        self.ask(gateway, timeout + GRACE, About::Other, move |token| Input::Probe(ProbeToken(token), timeout));
+    }
+
+    pub(crate) fn control(&mut self, gateway: GatewayId, control: ControlSession) {
+        let within = control.timeout + GRACE;
+        self.ask(gateway, within, About::Other, move |token| Input::Control(CallToken(token), control));
+    }
+
+    fn ask(
+        &mut self,
+        gateway: GatewayId,
+        within: Duration,
+        about: About,
+        command: impl FnOnce(u64) -> Input<'static> + 'static,
+    ) {
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        daemon.last_ask += 1;
+        let (ask, owner) = (daemon.last_ask, Owner::Daemon(daemon.start));
+        let actor = daemon.actors.get_mut(&gateway).filter(|actor| !actor.is_stopping);
+        let incarnation = actor.as_ref().map(|actor| actor.incarnation);
+        daemon.asks.insert(ask, Ask { of: (gateway, incarnation.unwrap_or_default()), about });
+        let Some(actor) = actor else { return self.settle_soon(ask, Err(NoAnswer::NotTaken)) };
+        let token = actor.wait(ask);
+        self.tell_actor(gateway, move |connection, moment| connection.on(moment, command(token)));
+        self.timer(self.now + within, owner, move |world| world.settle(ask, Err(NoAnswer::Late)));
+    }
+
+    pub(crate) fn settle_soon(&mut self, ask: u64, answer: Result<Answer, NoAnswer>) {
+        let hop = self.dice.ms(0, MOST_HOP_MS);
+        let owner = Owner::Daemon(self.daemon_starts);
+        self.after(hop, owner, move |world| world.settle(ask, answer));
+    }
+
+    fn settle(&mut self, ask: u64, answer: Result<Answer, NoAnswer>) {
+        let Some(Ask { about, .. }) = self.daemon.as_mut().and_then(|daemon| daemon.asks.remove(&ask)) else { return };
+        match about {
+            About::Run(ticket, name, timeout) => {
+                let answer = match answer {
+                    Ok(Answer::Run(answer)) => answer,
+                    Ok(_) => unreachable!("another answer"),
+                    Err(no_answer) => Err(no_answer.of_run(&name, timeout)),
+                };
+                self.feed(|fleet, time| fleet.on_run_answered(time, ticket, answer));
+            }
+            About::LookUp(spawn_id, gateway, run_id) => {
+                let found = match answer {
+                    Ok(Answer::LookUp(found)) => found.ok(),
+                    Ok(_) => unreachable!("another answer"),
+                    Err(_) => None,
+                };
+                self.feed(|fleet, time| fleet.on_run_found(time, &spawn_id, gateway, &run_id, found));
+            }
+            About::Other => {}
+        }
+    }
+
+    /// The gateway's actor panics. Whoever asked it learns so; the registry finds it dead when it looks next.
+    pub(crate) fn actor_dies(&mut self, gateway: GatewayId) {
+        self.disturb(gateway);
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some(actor) = daemon.actors.remove(&gateway) else { return };
+        let of = (gateway, actor.incarnation);
+        let asked: Vec<u64> = daemon.asks.iter().filter(|(_, ask)| ask.of == of).map(|(ask, _)| *ask).collect();
+        self.drop_socket(&actor);
+        for ask in asked {
+            self.settle_soon(ask, Err(NoAnswer::Ended));
+        }
+        let (wait, owner) = (self.dice.ms(0, WATCH_INTERVAL_MS), Owner::Daemon(self.daemon_starts));
+        if !actor.is_stopping {
+            self.after(wait, owner, move |world| {
+                world.feed(|fleet, time| fleet.on_actor_died(time, gateway));
+            });
+        }
+    }
+
+    pub(crate) fn reconnect(&mut self, gateway: GatewayId) {
+        let waking = self.waking();
+        self.disturb(gateway);
+        if let Some(daemon) = self.daemon.as_mut() {
+            daemon.reconnected.insert(gateway, waking);
+            self.feed(|fleet, time| fleet.reconnect(time, gateway));
+        }
+    }
+
+    fn save_in_a_minute(&mut self) {
+        let owner = Owner::Daemon(self.daemon_starts);
+        self.timer(self.now + SAVE_INTERVAL, owner, |world| {
+            world.feed(Fleet::prune);
+            world.save();
+            world.save_in_a_minute();
+        });
+    }
+
+    fn save(&mut self) {
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        let changed = daemon.fleet.take_unsaved();
+        let ids: Vec<GatewayId> = changed.iter().map(|(id, _)| *id).collect();
+        self.write(
+            |store| {
+                for (id, observed) in changed {
+                    if let Some(record) = store.records.get_mut(&id) {
+                        record.observed = observed;
+                    }
+                }
+            },
+            move |world, saved| {
+                if let (Err(_), Some(daemon)) = (saved, world.daemon.as_mut()) {
+                    daemon.fleet.on_not_saved(&ids);
+                }
+            },
+        );
+    }
+}
+
+impl Daemon {
+    /// Questions that nobody has answered.
+    pub(crate) fn open_asks(&self) -> usize {
+        self.asks.len()
+    }
+}
+
+/// What a client may be told of a request for work.
+pub(crate) type Told = Result<SpawnAnswer, Failure>;

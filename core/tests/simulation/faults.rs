@@ -1,0 +1,264 @@
+//! What happens to a fleet: clients and operators, and all that can go wrong, drawn from the seed.
+
+use std::time::Duration;
+
+use gatewarden_core::fleet::SpawnRequest;
+use gatewarden_core::gateway_record::{GatewayRecord, GatewaySpec, Transport};
+use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::routing::RouteWish;
+use gatewarden_core::run::{ControlSession, SessionAction, Work};
+use gatewarden_core::spawn::{Idempotency, SpawnSpec};
+use gatewarden_protocol::Secret;
+
+use crate::gateway::{Gateway, Manners, Memory};
+use crate::network::{SLOWEST, Weather};
+use crate::world::{Owner, World};
+
+impl World {
+    /// Some gateways, up and known to a daemon that starts.
+    pub(crate) fn set_up(&mut self) {
+        let count = i64::try_from(self.dice.roll(5)).unwrap() + 2;
+        for number in 1..=count {
+            let id = GatewayId(number);
+            let spec = GatewaySpec {
+                token: Some(Secret::new("shared-token")),
+                is_primary: number == 1,
+                priority: i32::try_from(self.dice.roll(2)).unwrap(),
+                transport: Transport::Ws,
+                // Signing takes most of a history's time where nothing is optimized: one signs, the others don't.
+                disable_device_pairing: number > 1,
+                ..GatewaySpec::at(format!("gateway-{number}"), "127.0.0.1", 18_000 + u16::try_from(number).unwrap())
+            };
+            let record = GatewayRecord { revision: 1, ..spec.into_record(id, "uuid", 0) };
+            self.store.records.insert(id, record);
+            let protocol = if self.dice.happens(30) { 3 } else { 4 };
+            self.gateways.insert(id, Gateway::new(protocol));
+            self.start_gateway(id, Memory::Keeps);
+        }
+        self.start_daemon();
+    }
+
+    fn any_gateway(&mut self) -> GatewayId {
+        let count = self.gateways.len() as u64;
+        GatewayId(i64::try_from(self.dice.roll(count)).unwrap() + 1)
+    }
+
+    fn later(&mut self, wait: Duration, act: impl FnOnce(&mut Self) + 'static) {
+        self.after(wait, Owner::World, act);
+    }
+
+    /// Something happens.
+    pub(crate) fn strike(&mut self) {
+        let id = self.any_gateway();
+        let kind = self.dice.roll(100);
+        self.tell(|| format!("strike {kind} at gateway {id}"));
+        if kind >= 40 {
+            self.disturb(id);
+        }
+        match kind {
+            0..34 => {
+                for _ in 0..=self.dice.roll(4) {
+                    self.want_work(id);
+                }
+            }
+            34..38 => self.kill_something(id),
+            38..40 => self.gateways.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.probe(id)),
+            40..42 => self.reconnect(id),
+            42..45 => self.change_record(id),
+            45..53 => {
+                let slow = Weather::Slow(50 + self.dice.roll(u64::try_from(SLOWEST.as_millis()).unwrap() - 50));
+                let weather = self.dice.one_of(&[Weather::Silent, Weather::Silent, Weather::Refusing, slow]);
+                self.network.set_weather(id, weather);
+                let span = self.dice.s(1, 200);
+                self.later(span, move |world| world.clear_up(id));
+            }
+            53..57 => self.reset(id),
+            57..61 => {
+                let span = self.dice.s(1, 120);
+                self.gateways.get_mut(&id).unwrap().frozen_until = Some(self.now + span);
+            }
+            61..69 => self.restart_gateway(id),
+            69..76 => {
+                let mut percent = |most: u64| if self.dice.happens(50) { self.dice.roll(most) } else { 0 };
+                let manners = Manners {
+                    loses_answers: percent(60),
+                    doubles_answers: percent(60),
+                    answers_late: percent(60),
+                    refuses_work: percent(80),
+                    is_starting: false,
+                };
+                let gateway = self.gateways.get_mut(&id).unwrap();
+                (gateway.manners, gateway.was_silent) =
+                    (manners, gateway.was_silent || manners.loses_answers + manners.answers_late > 0);
+                let span = self.dice.s(5, 200);
+                self.later(span, move |world| world.gateways.get_mut(&id).unwrap().manners = Manners::default());
+            }
+            76..80 => {
+                let longest = self.dice.one_of(&[3_000, 20_000, 150_000]);
+                let span = self.dice.ms(100, longest);
+                self.freeze_daemon(span);
+            }
+            80..84 => {
+                self.kill_daemon();
+                let away = self.dice.ms(100, 30_000);
+                self.later(away, Self::start_daemon);
+            }
+            84..85 => {
+                self.stop_daemon();
+                self.later(Duration::from_secs(10), |world| {
+                    world.kill_daemon();
+                    world.start_daemon();
+                });
+            }
+            85..88 => {
+                self.store.is_full = true;
+                let span = self.dice.s(1, 60);
+                self.later(span, |world| world.store.is_full = false);
+            }
+            88..90 => {
+                self.store.pace = (100, 3_000);
+                let span = self.dice.s(1, 60);
+                self.later(span, |world| world.store.pace = (0, 3));
+            }
+            90..92 => {
+                let span = self.dice.s(1, 40);
+                self.stall_writer(span);
+            }
+            92..94 => {
+                let days = self.dice.one_of(&[-40, -1, 1, 40]);
+                self.wall_offset_ms += days * 86_400_000;
+            }
+            94..97 => self.actor_dies(id),
+            97..98 => {
+                for _ in 0..5 {
+                    self.actor_dies(id);
+                    let wait = self.dice.ms(1, 600);
+                    self.later(wait, move |world| world.actor_dies(id));
+                }
+            }
+            _ => {
+                // Our own network.
+                let span = self.dice.s(5, 200);
+                for id in self.gateways.keys().copied().collect::<Vec<_>>() {
+                    self.network.set_weather(id, Weather::Silent);
+                    self.later(span, move |world| world.clear_up(id));
+                }
+            }
+        }
+    }
+
+    fn want_work(&mut self, id: GatewayId) {
+        let requested = self.dice.happens(15).then_some(id);
+        let preferred = self.dice.happens(10).then(|| id.to_string());
+        let key = self.dice.happens(20).then(|| Idempotency {
+            key_id: 0,
+            key: self.dice.roll(40).to_string(),
+            body_hash: self.dice.roll(8).min(1).to_string(),
+        });
+        let work = Work::Task {
+            task: "say hello".into(),
+            agent: None,
+            session_key: None,
+            model: None,
+            label: None,
+            timeout_seconds: None,
+        };
+        let timeout = self.dice.s(1, 30);
+        self.request(SpawnRequest {
+            wish: RouteWish { requested, preferred, ..RouteWish::default() },
+            work,
+            spec: SpawnSpec { summary: "say hello".into(), ..SpawnSpec::default() },
+            text: Secret::new("{}"),
+            idempotency: key,
+            timeout,
+        });
+    }
+
+    /// A client ends what runs in the session of the newest spawn.
+    fn kill_something(&mut self, id: GatewayId) {
+        let newest = self.store.spawns.values().rev().find(|spawn| spawn.spec.gateway_id == Some(id));
+        if let Some(session_key) = newest.and_then(|spawn| spawn.session_key.clone()) {
+            let timeout = Duration::from_secs(10);
+            self.control(id, ControlSession { session_key, action: SessionAction::Kill, timeout });
+        }
+    }
+
+    /// An operator drains a gateway or takes it back, or makes it the configured primary.
+    fn change_record(&mut self, id: GatewayId) {
+        let drains = self.dice.happens(60) && !self.is_settling;
+        self.write(
+            move |store| {
+                let mut changed = Vec::new();
+                for record in store.records.values_mut() {
+                    let before = record.spec.clone();
+                    if drains {
+                        record.spec.drained ^= record.id == id;
+                    } else {
+                        record.spec.is_primary = record.id == id;
+                    }
+                    if record.spec != before {
+                        record.revision += 1;
+                        changed.push(record.clone());
+                    }
+                }
+                changed.sort_by_key(|record| record.is_primary);
+                changed
+            },
+            |world, changed| {
+                for record in changed.unwrap_or_default() {
+                    world.feed(|fleet, time| fleet.on_updated(time, record));
+                }
+            },
+        );
+    }
+
+    fn restart_gateway(&mut self, id: GatewayId) {
+        let says_so = self.dice.happens(40);
+        self.stop_gateway(id, says_so);
+        let longest = self.dice.one_of(&[2, 20, 90]);
+        let away = self.dice.s(0, longest);
+        let memory = self.dice.one_of(&[Memory::Keeps, Memory::ForgetsWhatRuns, Memory::ForgetsAll]);
+        let starting = self.dice.happens(30);
+        self.later(away, move |world| {
+            world.start_gateway(id, memory);
+            if starting {
+                world.gateways.get_mut(&id).unwrap().manners.is_starting = true;
+                let span = world.dice.s(1, 60);
+                world.later(span, move |world| world.gateways.get_mut(&id).unwrap().manners.is_starting = false);
+            }
+        });
+    }
+
+    /// Everything works again.
+    pub(crate) fn mend(&mut self) {
+        self.is_settling = true;
+        if let Some(until) = self.daemon_sleeps.until {
+            self.run(until.max(self.now));
+        }
+        self.start_daemon();
+        (self.store.is_full, self.store.pace) = (false, (0, 3));
+        for id in self.gateways.keys().copied().collect::<Vec<_>>() {
+            self.clear_up(id);
+            let gateway = self.gateways.get_mut(&id).unwrap();
+            gateway.manners = Manners::default();
+            self.start_gateway(id, Memory::Keeps);
+            self.store.records.get_mut(&id).unwrap().spec.drained = false;
+        }
+        let undrained: Vec<GatewayRecord> = self
+            .store
+            .records
+            .values_mut()
+            .map(|record| {
+                record.revision += 1;
+                record.clone()
+            })
+            .collect();
+        for record in undrained {
+            let id = record.id;
+            self.feed(|fleet, time| fleet.on_updated(time, record));
+            if self.daemon.as_ref().is_some_and(|daemon| !daemon.actors.contains_key(&id)) {
+                self.reconnect(id);
+            }
+        }
+    }
+}

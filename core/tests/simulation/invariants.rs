@@ -1,0 +1,213 @@
+//! What must hold whatever happens, and what must be over once all is quiet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatewarden_core::gateway_report::{Phase, Status};
+use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::spawn_state::SpawnState;
+use gatewarden_core::settings::GatewaySettings;
+use gatewarden_core::spawn::SpawnSpec;
+use gatewarden_protocol::DeviceIdentity;
+
+use crate::daemon::{Daemon, Told};
+use crate::gateway::End;
+use crate::store::Store;
+use crate::world::World;
+
+/// A gateway that nothing stands in the way of is online after so long: its longest backoff, an attempt that has to end first,
+/// and a minute for which credentials are held back.
+const WELL_WITHIN: Duration = Duration::from_secs(180);
+/// What a report may take to readers.
+const TELLING: Duration = Duration::from_secs(2);
+/// How long an operator's reconnect excuses an acting primary.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(11);
+
+/// How much happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) steps: u64,
+    pub(crate) seconds: u64,
+    pub(crate) daemons: u64,
+    pub(crate) elections: u64,
+    pub(crate) spawns: u64,
+    pub(crate) runs: u64,
+    pub(crate) lost: u64,
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.seconds += other.seconds;
+        self.daemons += other.daemons;
+        self.elections += other.elections;
+        self.spawns += other.spawns;
+        self.runs += other.runs;
+        self.lost += other.lost;
+    }
+}
+
+pub(crate) struct Watch {
+    pub(crate) settings: Arc<GatewaySettings>,
+    pub(crate) identity: Arc<DeviceIdentity>,
+    pub(crate) figures: Figures,
+    /// Work that gateways really began, and where.
+    begun: BTreeMap<String, GatewayId>,
+    /// When each gateway was heard last, in the daemon's waking time.
+    pub(crate) heard: BTreeMap<GatewayId, Duration>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            settings: Arc::new(GatewaySettings::default()),
+            identity: Arc::new(DeviceIdentity::from_seed(&[7; 32])),
+            figures: Figures::default(),
+            begun: BTreeMap::new(),
+            heard: BTreeMap::new(),
+        }
+    }
+}
+
+impl Watch {
+    /// A gateway begins work: that which nobody has begun before.
+    pub(crate) fn begins(&mut self, spawn_id: &str, at: GatewayId) {
+        let before = self.begun.insert(spawn_id.to_owned(), at);
+        assert_eq!(before, None, "{spawn_id} is run twice, the second time by gateway {at}");
+    }
+
+    /// Work that names no gateway goes to who acts as primary, or while an operator reconnects that one, elsewhere.
+    pub(crate) fn routed(&self, daemon: &Daemon, spec: &SpawnSpec) {
+        if matches!(spec.route.as_deref(), Some("primary" | "acting_primary")) {
+            assert_eq!(spec.gateway_id, daemon.fleet.acting(), "two gateways take the primary's work");
+        }
+    }
+
+    /// Work is given to a connection: it is on record, for this gateway, and has not begun anywhere.
+    pub(crate) fn sent(&self, daemon: &Daemon, store: &Store, gateway: GatewayId, spawn_id: &str, waking: Duration) {
+        let stored = &store.spawns[spawn_id];
+        assert_eq!(
+            stored.spec.gateway_id,
+            Some(gateway),
+            "a daemon that dies now asks another gateway about {spawn_id}"
+        );
+        assert!(!stored.state.is_final(), "{spawn_id} is sent after its end");
+        assert!(!self.begun.contains_key(spawn_id), "{spawn_id} is sent again");
+        assert!(daemon.fleet.get(gateway).is_some_and(gatewarden_core::fleet::Member::is_usable), "sent to nobody");
+        let silent = waking.saturating_sub(self.heard.get(&gateway).copied().unwrap_or_default());
+        assert!(
+            silent <= self.settings.heartbeat_interval * 3 + TELLING,
+            "{spawn_id} is sent into {silent:?} of silence"
+        );
+    }
+
+    /// A client is told that its work is under way.
+    pub(crate) fn answered(&self, answer: &Told) {
+        if let Ok(answer) = answer
+            && !answer.replayed
+        {
+            assert!(self.begun.contains_key(&answer.record.spawn_id), "{} runs nowhere", answer.record.spawn_id);
+        }
+    }
+}
+
+impl World {
+    /// Something stands in the way of a gateway for a moment.
+    pub(crate) fn disturb(&mut self, gateway: GatewayId) {
+        self.gateways.get_mut(&gateway).unwrap().well_since = None;
+    }
+
+    /// After each step.
+    pub(crate) fn check(&mut self) {
+        let (now, waking) = (self.now, self.waking());
+        let asleep = self.is_daemon_asleep();
+        let Some(daemon) = self.daemon.as_ref() else {
+            self.gateways.values_mut().for_each(|gateway| gateway.well_since = None);
+            return;
+        };
+        let acting: Vec<GatewayId> =
+            daemon.roster.iter().filter(|(_, shown)| shown.acting).map(|(id, _)| *id).collect();
+        assert_eq!(acting, daemon.fleet.acting().into_iter().collect::<Vec<_>>(), "readers see another primary");
+        for id in acting {
+            let member = daemon.fleet.get(id).unwrap();
+            let excused = daemon.reconnected.get(&id).is_some_and(|at| waking < *at + RECONNECT_PATIENCE);
+            assert!(member.is_usable() || excused, "{id} acts and can't be worked with: {:?}", member.report);
+            assert!(!member.record.drained, "{id} acts and takes no work");
+        }
+        let fresh = self.watch.settings.heartbeat_interval * 3 + TELLING;
+        for (id, gateway) in &mut self.gateways {
+            let Some(shown) = daemon.roster.get(id) else { continue };
+            let green =
+                shown.status == Status::Online || (shown.status == Status::Degraded && shown.phase == Phase::Ready);
+            let heard = self.watch.heard.get(id).copied().unwrap_or_default();
+            assert!(
+                asleep || !green || waking.saturating_sub(heard) <= fresh,
+                "gateway {id} is {:?} after {:?} of silence",
+                shown.status,
+                waking - heard
+            );
+            let is_well =
+                !asleep && gateway.is_well(now) && self.network.is_clear(*id, now) && daemon.actors.contains_key(id);
+            gateway.well_since = is_well.then(|| gateway.well_since.unwrap_or(waking));
+            let Some(since) = gateway.well_since else { continue };
+            assert!(
+                shown.status == Status::Online || waking.saturating_sub(since) < WELL_WITHIN,
+                "gateway {id} has been well since {since:?} and is {shown:?}: {:?}",
+                daemon.fleet.get(*id).map(|member| &member.report)
+            );
+        }
+    }
+
+    /// Whether nothing is under way, not even a list that is read now and then.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| daemon.actors.values().all(|actor| actor.connection.waiting() == 0))
+    }
+
+    /// All faults are over, all work is done, and an hour has passed.
+    pub(crate) fn check_rest(&mut self) {
+        let daemon = self.daemon.as_ref().expect("it runs");
+        assert!(daemon.spawners.is_empty(), "never answered: {:?}", daemon.spawners);
+        for (spawn_id, spawn) in &self.store.spawns {
+            assert!(spawn.state.is_final(), "{spawn_id} has no end: {spawn:?}");
+            let began = self.watch.begun.contains_key(spawn_id);
+            let ended_well = matches!(spawn.state, SpawnState::Completed | SpawnState::Killed);
+            assert!(began || !ended_well, "{spawn_id} never began: {spawn:?}");
+            // Whoever asks a gateway that remembers, and answers, learns how it ended.
+            let gateway = spawn.spec.gateway_id.map(|id| &self.gateways[&id]).filter(|gateway| !gateway.was_silent);
+            let known = gateway.and_then(|gateway| gateway.runs.get(spawn_id)?.end);
+            let told = match known {
+                None => true,
+                Some(End::Done) => matches!(spawn.state, SpawnState::Completed | SpawnState::Killed),
+                Some(End::Failed) => matches!(spawn.state, SpawnState::Failed | SpawnState::Killed),
+                Some(End::Killed) => spawn.state != SpawnState::Lost,
+            };
+            assert!(told, "{spawn_id} ended as {known:?}: {spawn:?}");
+            let refused = spawn.reason.as_deref() == Some("it was not accepted");
+            assert!(!began || !refused, "{spawn_id} runs and is said not to: {spawn:?}");
+        }
+        assert_eq!(daemon.fleet.waiting(), 0, "the fleet waits for something");
+        assert_eq!(daemon.open_asks(), 0, "questions without an answer");
+        for (id, actor) in &daemon.actors {
+            assert_eq!(daemon.fleet.get(*id).unwrap().report.status, Status::Online);
+            let what = format!("{:?}", actor.connection);
+            let what = &what[what.find("probes: ").unwrap()..what.find("publisher: ").unwrap()];
+            assert_eq!(actor.connection.waiting(), 0, "the connection to {id} waits for something: {what}");
+            assert!(actor.waiting.is_empty(), "nobody answered {id}'s callers: {:?}", actor.waiting);
+            assert_eq!(self.network.open_at(*id), 1, "one socket to {id}");
+        }
+        // A timer and the next save for each actor and the registry; and what is under way of two heartbeats.
+        let jobs = self.jobs_of_daemon();
+        assert!(jobs <= 6 * (daemon.actors.len() + 1), "{jobs} things are left for the daemon to do");
+        if self.gateways.len() == daemon.actors.len() {
+            assert!(daemon.fleet.acting().is_some(), "nobody acts");
+        }
+        let states = self.store.spawns.values().map(|spawn| spawn.state);
+        self.watch.figures.lost = states.filter(|state| *state == SpawnState::Lost).count() as u64;
+        self.watch.figures.spawns = self.store.spawns.len() as u64;
+        self.watch.figures.runs = self.watch.begun.len() as u64;
+        self.watch.figures.daemons = self.daemon_starts;
+        self.watch.figures.steps = self.steps;
+        self.watch.figures.seconds = self.elapsed().as_secs();
+    }
+}

@@ -1,0 +1,119 @@
+//! A whole fleet in simulated time: the daemon's machines as they are, and around them a network, gateways, a store, clients,
+//! operators and a clock that are simulated. One seed is one history.
+//!
+//! `GATEWARDEN_SIM_SEED=7 cargo test -p gatewarden-core --test simulation` repeats one history, `GATEWARDEN_SIM_SEEDS=10000` runs
+//! so many (`--release` is ten times as fast). With `-- --nocapture` the first tells what happens, the second how much.
+//!
+//! | file | simulates |
+//! | --- | --- |
+//! | `world` | time, and processes that sleep or are dead |
+//! | `daemon`, `actor` | the shells of registry and connections (`actors/src/registry/`, `actors/src/gateway/`) |
+//! | `store` | the database |
+//! | `network` | dials and sockets |
+//! | `gateway` | gateways, and the work that they do |
+//! | `faults` | clients and operators, and what goes wrong |
+//! | `invariants` | nothing: what must hold at each step, and at rest |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it saw"
+)]
+
+mod actor;
+mod daemon;
+mod dice;
+mod faults;
+mod gateway;
+mod invariants;
+mod network;
+mod store;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use crate::invariants::Figures;
+use crate::world::World;
+
+/// How many histories the test command runs.
+const SEEDS: u64 = 120;
+/// Histories that once found a fault and are none of those.
+const KEPT: [u64; 5] = [297, 356, 467, 973, 1_255];
+/// How long things go wrong, in minutes; and how long everything then has to come to rest: ten minutes in which a gateway that knows
+/// nothing of a spawn is asked about it, and eleven for which an ended run is remembered.
+const TROUBLE: [u64; 5] = [5, 10, 10, 20, 60];
+const REST: Duration = Duration::from_secs(25 * 60);
+
+#[expect(clippy::disallowed_methods, reason = "an instant can't be made otherwise")]
+fn any_instant() -> Instant {
+    Instant::now()
+}
+
+fn history(seed: u64) -> Figures {
+    let mut world = World::new(seed, any_instant());
+    world.is_told = number("GATEWARDEN_SIM_SEED").is_some();
+    world.set_up();
+    let trouble = Duration::from_secs(60 * world.dice.one_of(&TROUBLE));
+    while world.elapsed() < trouble {
+        let wait = world.dice.ms(100, 30_000);
+        world.run(world.now + wait);
+        world.strike();
+    }
+    world.mend();
+    world.run(world.now + REST);
+    for _ in 0..10 {
+        if !world.is_quiet() {
+            world.run(world.now + Duration::from_secs(1));
+        }
+    }
+    world.check_rest();
+    world.watch.figures
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn whatever_happens_work_runs_once_and_ends_one_gateway_acts_and_what_is_shown_is_true() {
+    let seeds: Vec<u64> = match (number("GATEWARDEN_SIM_SEED"), number("GATEWARDEN_SIM_SEEDS")) {
+        (Some(seed), _) => vec![seed],
+        (None, Some(count)) => (1..=count).collect(),
+        (None, None) => (1..=SEEDS).chain(KEPT).collect(),
+    };
+    let count = seeds.len() as u64;
+    let mut all = Figures::default();
+    let mut failed = Vec::new();
+    for seed in seeds {
+        match catch_unwind(AssertUnwindSafe(|| history(seed))) {
+            Ok(one) => {
+                all.add(one);
+                if seed.is_multiple_of(1_000) {
+                    println!("up to seed {seed}: {} hours: {all:?}", all.seconds / 3_600);
+                }
+            }
+            Err(_) => {
+                println!("^ GATEWARDEN_SIM_SEED={seed} cargo test -p gatewarden-core --test simulation");
+                failed.push(seed);
+                if failed.len() as u64 >= number("GATEWARDEN_SIM_MOST").unwrap_or(5) {
+                    break;
+                }
+            }
+        }
+    }
+    println!("{count} histories, {} hours: {all:?}", all.seconds / 3_600);
+    assert!(failed.is_empty(), "repeat with GATEWARDEN_SIM_SEED={}", failed[0]);
+    // Enough happened to mean something.
+    let few = [all.daemons / 3, all.elections / 5, all.spawns / 20, all.runs / 15].map(|figure| figure < count);
+    assert!(count < 10 || few == [false; 4], "too little happened: {all:?}");
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    for seed in [7, 114, 1_007] {
+        assert_eq!(history(seed), history(seed));
+    }
+}

@@ -1,0 +1,240 @@
+//! The simulated network: dials, sockets that keep the order of what they carry, and the weather on the way to each gateway.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gatewarden_core::dialing::{DialFailure, DialStep};
+use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::connection::Epoch;
+
+use crate::world::{Owner, World};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SocketId(u64);
+
+/// How the way to a gateway is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weather {
+    Clear,
+    /// Whoever dials is refused; what is connected stays so.
+    Refusing,
+    /// Nothing passes in either direction, and nobody is told.
+    Silent,
+    /// Each piece takes up to so many ms.
+    Slow(u64),
+}
+
+/// What a piece takes at most; an answer to it as much again.
+pub(crate) const SLOWEST: Duration = Duration::from_secs(15);
+
+/// A direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum To {
+    Gateway,
+    Daemon,
+}
+
+/// What a socket carries.
+#[derive(Debug, Clone)]
+pub(crate) enum Piece {
+    Text(String),
+    Ping(Bytes),
+    Pong(Bytes),
+    /// The end, with a code or without a word.
+    End(Option<u16>),
+}
+
+/// Whose actor holds a socket: the daemon's start, the gateway, the actor's incarnation and its attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) daemon: u64,
+    pub(crate) gateway: GatewayId,
+    pub(crate) incarnation: u64,
+    pub(crate) epoch: Epoch,
+}
+
+struct Socket {
+    holder: Holder,
+    /// The start of the gateway's process that took it.
+    taken_by: u64,
+    at_daemon: bool,
+    at_gateway: bool,
+    /// What was on its way when the daemon died never arrives.
+    is_cut: bool,
+    to_gateway_at: Instant,
+    to_daemon_at: Instant,
+}
+
+#[derive(Default)]
+pub(crate) struct Network {
+    sockets: BTreeMap<SocketId, Socket>,
+    last: u64,
+    weather: BTreeMap<GatewayId, Weather>,
+    /// When what was slow has arrived.
+    clear_from: BTreeMap<GatewayId, Instant>,
+    /// What waits for silence to end.
+    held: BTreeMap<GatewayId, Vec<(SocketId, To, Piece)>>,
+}
+
+impl Network {
+    pub(crate) fn weather(&self, gateway: GatewayId) -> Weather {
+        self.weather.get(&gateway).copied().unwrap_or(Weather::Clear)
+    }
+
+    pub(crate) fn is_clear(&self, gateway: GatewayId, now: Instant) -> bool {
+        self.weather(gateway) == Weather::Clear && self.clear_from.get(&gateway).is_none_or(|from| *from <= now)
+    }
+
+    pub(crate) fn set_weather(&mut self, gateway: GatewayId, weather: Weather) {
+        self.weather.insert(gateway, weather);
+    }
+
+    /// Sockets that the gateway believes to be open.
+    pub(crate) fn open_at(&self, gateway: GatewayId) -> usize {
+        self.sockets.values().filter(|socket| socket.at_gateway && socket.holder.gateway == gateway).count()
+    }
+
+    fn of(&self, gateway: GatewayId) -> Vec<SocketId> {
+        let of = self.sockets.iter().filter(|(_, socket)| socket.holder.gateway == gateway);
+        of.map(|(id, _)| *id).collect()
+    }
+}
+
+impl World {
+    fn latency(&mut self, gateway: GatewayId) -> Duration {
+        match self.network.weather(gateway) {
+            Weather::Slow(most) => self.dice.ms(most / 4, most),
+            _ => self.dice.ms(0, 8),
+        }
+    }
+
+    /// The daemon's actor opens a socket.
+    pub(crate) fn dial(&mut self, holder: Holder, timeout: Duration) {
+        let owner = Owner::Daemon(holder.daemon);
+        let too_late = move |step| DialFailure::Timeout { step };
+        let way = self.latency(holder.gateway);
+        let gateway = &self.gateways[&holder.gateway];
+        let (fails_after, failure) = match self.network.weather(holder.gateway) {
+            Weather::Silent => (timeout, too_late(DialStep::Connect)),
+            _ if way > timeout => (timeout, too_late(DialStep::Upgrade)),
+            _ if gateway.is_up && gateway.frozen_until.is_some_and(|until| self.now < until) => {
+                (timeout, too_late(DialStep::Upgrade))
+            }
+            Weather::Clear | Weather::Slow(_) if gateway.is_up => {
+                let taken_by = gateway.start;
+                self.network.last += 1;
+                let id = SocketId(self.network.last);
+                let arrives = self.now + way;
+                let socket = Socket {
+                    holder,
+                    taken_by,
+                    at_daemon: true,
+                    at_gateway: true,
+                    is_cut: false,
+                    to_gateway_at: arrives,
+                    to_daemon_at: arrives,
+                };
+                self.network.sockets.insert(id, socket);
+                self.after(way, owner, move |world| world.dialed(holder, Ok(id)));
+                let gateway = Owner::Gateway(holder.gateway, taken_by);
+                return self.after(way, gateway, move |world| world.gateway_greets(holder.gateway, id));
+            }
+            Weather::Clear | Weather::Slow(_) | Weather::Refusing => (way, DialFailure::Refused),
+        };
+        self.after(fails_after, owner, move |world| world.dialed(holder, Err(failure)));
+    }
+
+    /// Gives a piece to a socket.
+    pub(crate) fn send(&mut self, id: SocketId, to: To, piece: Piece) {
+        let Some(socket) = self.network.sockets.get_mut(&id) else { return };
+        let ends = matches!(piece, Piece::End(_));
+        let sender = if to == To::Gateway { &mut socket.at_daemon } else { &mut socket.at_gateway };
+        if !*sender {
+            return;
+        }
+        *sender = !ends;
+        self.carry(id, to, piece);
+    }
+
+    fn carry(&mut self, id: SocketId, to: To, piece: Piece) {
+        let Some(socket) = self.network.sockets.get(&id) else { return };
+        let Holder { gateway, daemon, .. } = socket.holder;
+        let taken_by = socket.taken_by;
+        if self.network.weather(gateway) == Weather::Silent {
+            return self.network.held.entry(gateway).or_default().push((id, to, piece));
+        }
+        let earliest = self.now + self.latency(gateway);
+        let Some(socket) = self.network.sockets.get_mut(&id) else { return };
+        let (arrives, owner) = match to {
+            To::Gateway => (&mut socket.to_gateway_at, Owner::Gateway(gateway, taken_by)),
+            To::Daemon => (&mut socket.to_daemon_at, Owner::Daemon(daemon)),
+        };
+        *arrives = earliest.max(*arrives);
+        let at = *arrives;
+        self.at(at, owner, move |world| world.arrive(id, to, piece));
+    }
+
+    fn arrive(&mut self, id: SocketId, to: To, piece: Piece) {
+        let Some(socket) = self.network.sockets.get_mut(&id) else { return };
+        let holder = socket.holder;
+        if self.network.weather.get(&holder.gateway) == Some(&Weather::Silent) {
+            return self.network.held.entry(holder.gateway).or_default().push((id, to, piece));
+        }
+        let ends = matches!(piece, Piece::End(_));
+        let receiver = if to == To::Gateway { &mut socket.at_gateway } else { &mut socket.at_daemon };
+        if !*receiver || (to == To::Gateway && socket.is_cut && !ends) {
+            return;
+        }
+        *receiver = !ends;
+        match to {
+            To::Gateway => self.gateway_hears(holder.gateway, id, piece),
+            To::Daemon => self.actor_hears(holder, id, piece),
+        }
+        if ends {
+            self.network.sockets.retain(|_, socket| socket.at_daemon || socket.at_gateway);
+        }
+    }
+
+    /// What was silent is so no more: what was held back arrives, or the connections turn out to be broken.
+    pub(crate) fn clear_up(&mut self, gateway: GatewayId) {
+        self.network.set_weather(gateway, Weather::Clear);
+        self.network.clear_from.insert(gateway, self.now + SLOWEST * 2);
+        let held = self.network.held.remove(&gateway).unwrap_or_default();
+        if self.dice.happens(50) {
+            for (id, to, piece) in held {
+                self.carry(id, to, piece);
+            }
+        } else {
+            self.reset(gateway);
+        }
+    }
+
+    /// All connections to a gateway break.
+    pub(crate) fn reset(&mut self, gateway: GatewayId) {
+        self.disturb(gateway);
+        for id in self.network.of(gateway) {
+            self.carry(id, To::Gateway, Piece::End(None));
+            self.carry(id, To::Daemon, Piece::End(None));
+        }
+    }
+
+    /// The gateway's process is gone: its side of each socket ends.
+    pub(crate) fn gateway_sockets_end(&mut self, gateway: GatewayId, code: Option<u16>) {
+        for id in self.network.of(gateway) {
+            self.send(id, To::Daemon, Piece::End(code));
+        }
+    }
+
+    /// The daemon was killed: what it had sent arrives, or part of it doesn't.
+    pub(crate) fn daemon_sockets_end(&mut self, daemon: u64) {
+        let ids: Vec<SocketId> = self.network.sockets.keys().copied().collect();
+        for id in ids {
+            let cut = self.dice.happens(50);
+            if let Some(socket) = self.network.sockets.get_mut(&id).filter(|socket| socket.holder.daemon == daemon) {
+                socket.is_cut = cut;
+                self.send(id, To::Gateway, Piece::End(None));
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The simulated database: one writer, what is on disk, and how the disk behaves.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use gatewarden_core::error::{ErrorCode, Failure};
+use gatewarden_core::fleet::Stored;
+use gatewarden_core::gateway_record::{DeviceToken, GatewayRecord};
+use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::spawn_state::SpawnState;
+use gatewarden_core::spawn::{Idempotency, Recorded, SpawnRecord, SpawnSpec, SpawnStep};
+
+use crate::daemon::MOST_HOP_MS;
+use crate::world::{Owner, World};
+
+pub(crate) struct Store {
+    pub(crate) records: BTreeMap<GatewayId, GatewayRecord>,
+    pub(crate) tokens: BTreeMap<String, DeviceToken>,
+    pub(crate) spawns: BTreeMap<String, SpawnRecord>,
+    keys: BTreeMap<String, (String, String)>,
+    /// Writes fail.
+    pub(crate) is_full: bool,
+    /// What each write takes.
+    pub(crate) pace: (u64, u64),
+    /// When the writer has done what it was given.
+    free_at: Instant,
+}
+
+impl Store {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            spawns: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            is_full: false,
+            pace: (0, 3),
+            free_at: now,
+        }
+    }
+
+    /// What a daemon finds at its start.
+    pub(crate) fn stored(&self) -> Stored {
+        Stored {
+            records: self.records.values().cloned().collect(),
+            device_tokens: self.tokens.iter().map(|(address, token)| (address.clone(), token.clone())).collect(),
+            open_spawns: self.spawns.values().filter(|spawn| !spawn.state.is_final()).cloned().collect(),
+        }
+    }
+
+    pub(crate) fn record_spawn(&mut self, spec: SpawnSpec, key: Option<Idempotency>) -> Recorded {
+        if let Some(key) = &key
+            && let Some((spawn_id, body)) = self.keys.get(&key.key)
+        {
+            let same = *body == key.body_hash;
+            return if same { Recorded::Replay(self.spawns[spawn_id].clone()) } else { Recorded::Mismatch };
+        }
+        let spawn_id = format!("spawn-{}", self.spawns.len());
+        if let Some(key) = key {
+            self.keys.insert(key.key, (spawn_id.clone(), key.body_hash));
+        }
+        let record = SpawnRecord {
+            spawn_id: spawn_id.clone(),
+            created_at_ms: 0,
+            updated_at_ms: 0,
+            spec,
+            session_key: None,
+            run_id: None,
+            state: SpawnState::Recorded,
+            pid: None,
+            result: None,
+            error_code: None,
+            error: None,
+            completed_at_ms: None,
+            reason: None,
+        };
+        self.spawns.insert(spawn_id, record.clone());
+        Recorded::New(record)
+    }
+
+    pub(crate) fn move_spawns(&mut self, steps: Vec<SpawnStep>) -> Vec<SpawnRecord> {
+        let mut moved = Vec::new();
+        for SpawnStep { spawn_id, to, change } in steps {
+            let record = self.spawns.get_mut(&spawn_id).unwrap();
+            if !to.may_follow(record.state) {
+                continue;
+            }
+            record.state = to;
+            if let Some((gateway, name)) = change.gateway {
+                (record.spec.gateway_id, record.spec.gateway_name) = (Some(gateway), Some(name));
+            }
+            record.run_id = change.run_id.or(record.run_id.take());
+            record.session_key = change.session_key.or(record.session_key.take());
+            if change.reason.is_some() || to.is_final() || to == SpawnState::Running {
+                record.reason = change.reason;
+            }
+            moved.push(record.clone());
+        }
+        moved
+    }
+}
+
+impl World {
+    /// Gives the writer something to do; a daemon that is killed before leaves it undone, one that is killed after it never hears.
+    pub(crate) fn write<T: 'static>(
+        &mut self,
+        write: impl FnOnce(&mut Store) -> T + 'static,
+        then: impl FnOnce(&mut Self, Result<T, Failure>) + 'static,
+    ) {
+        let Some(daemon) = &self.daemon else { return };
+        let owner = Owner::Daemon(daemon.start);
+        let (from, to) = self.store.pace;
+        let at = self.store.free_at.max(self.now) + self.dice.ms(from, to);
+        self.store.free_at = at;
+        self.at(at, owner, move |world| {
+            let written = if world.store.is_full {
+                Err(Failure::new(ErrorCode::StoreUnavailable, "the disk is full"))
+            } else {
+                Ok(write(&mut world.store))
+            };
+            let hop = world.dice.ms(0, MOST_HOP_MS);
+            world.after(hop, owner, move |world| then(world, written));
+        });
+    }
+
+    /// Nothing of the dead daemon's work keeps the writer of the next one.
+    pub(crate) fn free_writer(&mut self) {
+        self.store.free_at = self.now;
+    }
+
+    /// The disk stands still for so long.
+    pub(crate) fn stall_writer(&mut self, span: Duration) {
+        self.store.free_at = self.store.free_at.max(self.now) + span;
+    }
+}
