@@ -40,7 +40,7 @@ pub(crate) use merging::merged;
 pub(crate) use plan::plan;
 pub(crate) use redaction::{REDACTED, arguments_shown, variable_shown};
 pub use token_file::{TokenFile, TokenFileError};
-pub use written::read as read_tree_of;
+pub use written::{read as read_tree_of, too_deep};
 
 /// Port where none is configured (document 004).
 pub const DEFAULT_PORT: u16 = 18789;

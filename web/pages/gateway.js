@@ -221,7 +221,10 @@ function Connection({ gateway }) {
         ],
         ["Attempts in a row", gateway.reconnect_attempts],
         // A page can hear of the connection a moment before it reads that no attempt is planned any more.
-        ["Next attempt", gateway.next_attempt && gateway.status !== "online" ? h(Age, { at: gateway.next_attempt, ahead: true }) : "–"],
+        [
+          "Next attempt",
+          gateway.next_attempt && gateway.status !== "online" ? h(Age, { at: gateway.next_attempt, ahead: true }) : "–",
+        ],
         ["Protocol", gateway.protocol ? `${gateway.protocol}${gateway.dialect ? ` (${gateway.dialect})` : ""}` : "–"],
         ["Version", gateway.version ?? "–"],
         ["TLS trust", capitalized(gateway.tls.trust)],

@@ -80,7 +80,7 @@ pub(super) fn parse(text: &str, yaml: bool) -> Result<Value, String> {
 }
 
 /// Before a recursive reader sees it: how deep brackets are nested, brackets in texts included (nobody writes that many).
-fn too_deep(text: &str) -> bool {
+pub fn too_deep(text: &str) -> bool {
     let mut depth = 0_usize;
     text.bytes().any(|byte| {
         match byte {

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use gatewarden_actors::store::mission_control::{self, ForeignGateway};
 use gatewarden_api::gateway_record::{Gateway, GatewaySettings, NewGatewayBody, TlsBody};
 use gatewarden_api::request;
+use gatewarden_embedded_gateway::config::too_deep;
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::address::DEFAULT_GATEWAY_PORT;
 use serde_json::{Map, Value};
@@ -107,6 +108,9 @@ fn is_database(file: &Path) -> std::io::Result<bool> {
 
 /// JSON with whatever openclaw.json may have beyond it, else TOML.
 fn parse(text: &str) -> Result<Value, String> {
+    if too_deep(text) {
+        return Err("no list of gateways: its brackets are nested too deep".to_owned());
+    }
     let first = |error: String| error.lines().next().unwrap_or_default().to_owned();
     let looks_like_json = text.trim_start().starts_with(['{', '/'])
         || text.trim_start().starts_with("[\n")
@@ -253,6 +257,13 @@ mod tests {
         assert_eq!((one[0].remarks.len(), sent(&one[1], "token")), (0, Value::Null));
         let bare = list(&parse(r#"[{"name": "a", "host": "h", "lables": {}}]"#).unwrap()).unwrap();
         assert!(bare[0].remarks[0].contains("lables"));
+    }
+
+    #[test]
+    fn brackets_without_end_are_refused_before_they_are_followed() {
+        for deep in ["[".repeat(100_000), format!("{{a:{}", "{a:".repeat(100_000))] {
+            assert!(parse(&deep).unwrap_err().contains("too deep"));
+        }
     }
 
     #[test]
