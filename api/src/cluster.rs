@@ -31,7 +31,7 @@ pub struct ClusterNode {
     pub url: String,
     /// Its release.
     pub version: String,
-    /// `acting` or `standby`.
+    /// `acting`, `standby`, or `unconfirmed`: it acted, and the database did not confirm that in time, so it changes nothing.
     #[schema(example = "acting")]
     pub role: String,
     /// Whether it is the node that answers.

@@ -38,7 +38,7 @@ pub use inputs::{ConfigError, Inputs, Problem};
 pub use load::{Draft, load};
 pub(crate) use merging::merged;
 pub(crate) use plan::plan;
-pub(crate) use redaction::{REDACTED, arguments_shown, variable_shown};
+pub(crate) use redaction::{REDACTED, argument_shown};
 pub use token_file::{TokenFile, TokenFileError};
 pub use written::{read as read_tree_of, too_deep};
 

@@ -181,7 +181,8 @@ impl<Tell: Fn(FilesNews)> Worker<Tell> {
         let config = self.config.as_ref().ok_or_else(none)?;
         match wish {
             ConfigWish::Edit(_, edit) => config.edit(edit),
-            ConfigWish::Show(_) | ConfigWish::Reload => config.snapshot().map(Edited::unchanged),
+            ConfigWish::Show(_) => config.snapshot().map(Edited::unchanged),
+            ConfigWish::Reload => config.reload().map(Edited::unchanged),
         }
     }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::agents::{self, Agents};
 use crate::auth::AuthState;
+use crate::call::CallError;
 use crate::caller::{Caller, ConnectionId, Scope};
 use crate::clock::Now;
 use crate::config::GatewayConfig;
@@ -35,6 +36,23 @@ pub(crate) struct Configuration {
     pub waiting: Vec<&'static str>,
     /// Why the file doesn't count.
     pub fault: Option<String>,
+    /// Requests of clients about the file that are under way.
+    pub asked: usize,
+}
+
+impl Configuration {
+    /// Requests about the file at a time: an answer has the file several times over.
+    const MOST_ASKED: usize = 4;
+
+    /// One more request about the file, if there is room.
+    pub(crate) fn ask(&mut self) -> Result<(), CallError> {
+        if self.asked >= Self::MOST_ASKED {
+            let said = "too many requests about the configuration are under way; ask again in a moment";
+            return Err(CallError::unavailable(said).retry_after(1_000));
+        }
+        self.asked += 1;
+        Ok(())
+    }
 }
 
 /// Everything that the gateway knows. Owned by the core actor; its parts are changed by methods and by news alone.

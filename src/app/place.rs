@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatewarden_actors::clock::Clock;
+use gatewarden_actors::cluster::RightToAct;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::member::{Member, Standing, View};
@@ -84,7 +85,7 @@ impl Place {
             _ => self.stand_by(&member, metrics, notifier, signals, announce).await?,
         };
         let seen = member.view().borrow().clone();
-        show(metrics, &self.clock, &seen);
+        show(metrics, &self.clock, member.right(), &seen);
         if let Standing::Acts(epoch) = seen.standing {
             tracing::info!(node.name = %member.facts().name, epoch, "this node acts");
             self.options = config.store.clone().fenced(&seen.id, epoch);
@@ -121,7 +122,7 @@ impl Place {
                 Standing::Lost(why) => return Err(StartError::NodeEnded(why)),
                 Standing::StandsBy => {}
             }
-            show(metrics, &self.clock, &seen);
+            show(metrics, &self.clock, member.right(), &seen);
             let line = line(&seen);
             if line != told {
                 tracing::info!(node.name = %member.facts().name, "{line}");
@@ -172,10 +173,11 @@ fn line(seen: &View) -> String {
     }
 }
 
-/// Publishes what the node sees.
-pub(super) fn show(metrics: &Metrics, clock: &Clock, seen: &View) {
+/// Publishes what the node sees. One that has the role and no right to act, since the database is silent, doesn't act.
+pub(super) fn show(metrics: &Metrics, clock: &Clock, right: &RightToAct, seen: &View) {
     let seen_ms = clock.wall_ms() - clock.uptime_ms().saturating_sub(seen.seen_ms);
-    metrics.set_cluster(matches!(seen.standing, Standing::Acts(_)), seen.nodes.len(), seen.epoch, seen_ms);
+    let acts = matches!(seen.standing, Standing::Acts(_)) && right.holds(clock.uptime_ms());
+    metrics.set_cluster(acts, seen.nodes.len(), seen.epoch, seen_ms);
 }
 
 /// Where this node is reached: as configured, else where it listens.

@@ -46,7 +46,7 @@ async fn as_a_node(
         let mut view = member.view();
         loop {
             let seen = view.borrow_and_update().clone();
-            show(&metrics, &clock, &seen);
+            show(&metrics, &clock, member.right(), &seen);
             if let Standing::Lost(why) = seen.standing {
                 return format!("This node acts no longer: {why}");
             }

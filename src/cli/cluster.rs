@@ -43,6 +43,9 @@ fn summary(seen: &Cluster) -> String {
     match seen.nodes.iter().find(|node| node.role == "acting") {
         _ if !seen.clustered => "The database is a file: this node is alone.".to_owned(),
         Some(node) => format!("{} acts since {} (epoch {}).", plain(&node.name), at(seen.acting_since), seen.epoch),
+        None if seen.nodes.iter().any(|node| node.role == "unconfirmed") => {
+            "This node had the role, and the database does not confirm it: it changes nothing, and another node may act.".to_owned()
+        }
         None => "No node acts.".to_owned(),
     }
 }

@@ -36,18 +36,24 @@ pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpRespo
     };
     let seen = member.view().borrow().clone();
     let age_ms = now_ms.saturating_sub(seen.seen_ms);
+    let acting = node.right.holds(now_ms);
     let nodes = seen.nodes.iter().map(|other| ClusterNode {
         name: other.name.clone(),
         url: other.url.clone(),
         version: other.release.clone(),
-        role: if other.acts { "acting" } else { "standby" }.to_owned(),
+        role: match (other.acts, other.node == seen.id) {
+            (true, true) if !acting => "unconfirmed",
+            (true, _) => "acting",
+            (false, _) => "standby",
+        }
+        .to_owned(),
         this: other.node == seen.id,
         beat_age_ms: other.beat_age_ms.saturating_add(age_ms).max(0),
         since: other.joined_ms.div_euclid(1000),
     });
     HttpResponse::Ok().json(Cluster {
         clustered: true,
-        acting: node.right.holds(now_ms),
+        acting,
         epoch: seen.epoch,
         acting_since: seen.since_ms.div_euclid(1000),
         nodes: nodes.collect(),

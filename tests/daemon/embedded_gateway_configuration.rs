@@ -38,6 +38,8 @@ fn is_known_by(gateway: &GatewayProcess, host: &str) -> bool {
 #[test]
 fn a_change_over_the_protocol_counts_at_once_as_far_as_it_can() {
     let home = GatewayHome::with("openclaw.json", TEXT);
+    let text_that_trusts = TEXT.replace("gatewarden: {", "gatewarden: {remotePrograms: true, ");
+    std::fs::write(file(&home), &text_that_trusts).expect("written");
     let gateway = home.start(&[]);
     let mut client = open(&gateway);
     assert!(!is_known_by(&gateway, "gateway.example"));
@@ -65,7 +67,10 @@ fn a_change_over_the_protocol_counts_at_once_as_far_as_it_can() {
             .status
     };
     assert_eq!((post("/webhook/new"), post("/webhook/other")), (401, 404), "its secret is asked for");
-    assert_eq!(std::fs::read_to_string(home.path().join("openclaw.json.bak")).expect("the former file"), TEXT);
+    assert_eq!(
+        std::fs::read_to_string(home.path().join("openclaw.json.bak")).expect("the former file"),
+        text_that_trusts
+    );
     assert!(text(&home).contains("a-token-of-this-very-file"));
     let status = home.run(&["status"]).expect(0).stdout;
     assert!(status.contains("changed, and waits for a restart: gatewarden.limits.connections"), "{status}");
@@ -85,6 +90,48 @@ fn a_change_over_the_protocol_counts_at_once_as_far_as_it_can() {
         "the built-in agent is written out: {back}"
     );
     assert!(text(&home).contains("a-token-of-this-very-file") && !text(&home).contains("REDACTED"), "{}", text(&home));
+}
+
+#[test]
+fn who_has_only_the_token_learns_no_secret_and_widens_nothing() {
+    let secret_file = "{gateway: {auth: {token: '${OPENCLAW_TEST_TOKEN}'}}, agents: {entries: {main: {name: 'Main'}}}, \
+        gatewarden: {metrics: {enabled: false}, commands: {c: {program: '/bin/true', args: ['-pS3cret'], env: {PGPW: 'S4cret'}}}}}";
+    let home =
+        GatewayHome::with("openclaw.json", &secret_file.replace("${OPENCLAW_TEST_TOKEN}", "a-token-of-this-very-file"));
+    let gateway = home.start(&[]);
+    let mut client = open(&gateway);
+    let before = text(&home);
+    let shown = client.call("config.get", json!({})).to_string();
+    assert!(!shown.contains("S3cret") && !shown.contains("S4cret"), "{shown}");
+    for refused in [
+        json!({"agents": {"entries": {"main": {"name": "${HOME}"}}}}),
+        json!({"hooks": {"webhooks": [{"id": "a", "path": "/webhook/a", "message": "x", "secretFile": "/etc/shadow"}]}}),
+        json!({"hooks": {"webhooks": [{"id": "a", "path": "/webhook/a", "message": "x", "secret": "a-secret-of-this-webhook"}]}}),
+        json!({"agents": {"entries": {"main": {"acp": {"program": "/bin/true"}}}}}),
+        json!({"gateway": {"bind": "lan"}}),
+        json!({"gateway": {"auth": {"mode": "none", "token": null}}}),
+        json!({"gateway": {"trustedProxies": ["0.0.0.0/0"], "auth": {"deviceAuth": {"enabled": false}}}}),
+        json!({"gateway": {"controlUi": {"allowedOrigins": ["https://evil.example"]}}}),
+        json!({"gatewarden": {"remotePrograms": true}}),
+        json!({"gatewarden": {"limits": {"authFailures": 100}}}),
+    ] {
+        let answer = patch(&mut client, refused.clone());
+        assert_eq!(answer["error"]["details"]["code"], "DECIDED_ON_THE_MACHINE", "{refused}: {answer}");
+    }
+    assert_eq!(text(&home), before);
+    let renamed =
+        patch(&mut client, json!({"agents": {"entries": {"main": {"name": "Anna"}}}, "logging": {"level": "debug"}}));
+    assert_eq!(renamed["result"]["applied"], json!(["logging.level", "agents"]), "{renamed}");
+}
+
+#[test]
+fn requests_about_the_configuration_are_bounded_for_all_together() {
+    let home = GatewayHome::with("openclaw.json", TEXT);
+    let gateway = home.start(&[]);
+    let mut client = open(&gateway);
+    let long = json!({"channels": {"x": "y".repeat(300_000)}});
+    let refused = patch(&mut client, long);
+    assert!(refused["error"]["message"].as_str().is_some_and(|said| said.contains("262144 bytes")), "{refused}");
 }
 
 #[test]
@@ -131,10 +178,22 @@ fn at_a_sighup_the_file_counts_and_a_broken_one_does_not() {
     let said = home.run(&["status"]);
     assert!(said.stdout.contains("openclaw.json") && said.stderr.contains("JSON5"), "{} {}", said.stdout, said.stderr);
 
-    // A whole one is taken over it.
+    // Who isn't on the machine can't replace it; whole again, and not empty, it counts.
     let hash = shown["hash"].clone();
-    let repaired = client.ask("config.apply", json!({"raw": TEXT, "baseHash": hash}));
-    assert_eq!(repaired["result"]["applied"], json!(["gatewarden.allowedHosts"]), "{repaired}");
+    let refused = client.ask("config.apply", json!({"raw": TEXT, "baseHash": hash}));
+    assert!(
+        refused["error"]["message"].as_str().is_some_and(|said| said.contains("on the gateway's machine")),
+        "{refused}"
+    );
+    std::fs::write(file(&home), "").expect("written");
+    gateway.signal("HUP");
+    wait::until("the empty one is a fault", PATIENCE, || {
+        client.call("status", json!({}))["configuration"]["fault"].to_string().contains("is empty")
+    });
+    assert!(is_known_by(&gateway, "gateway.example"), "it goes on as it was");
+    std::fs::write(file(&home), TEXT).expect("written");
+    gateway.signal("HUP");
+    wait::until("the whole one counts", PATIENCE, || !is_known_by(&gateway, "gateway.example"));
     assert_eq!(client.call("status", json!({}))["configuration"]["fault"], Value::Null);
 }
 

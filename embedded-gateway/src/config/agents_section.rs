@@ -22,7 +22,11 @@ const ENV_NAME: &str = "an environment name is letters, digits and underscores, 
 
 /// `gatewarden.commands`.
 pub(super) fn commands(ours: &Section<'_>, config: &mut GatewayConfig) {
-    for (name, value) in ours.entries("commands").into_iter().take(MAX_ENTRIES) {
+    let commands = ours.entries("commands");
+    if commands.len() > MAX_ENTRIES {
+        ours.wrong("commands", None, format!("has more than {MAX_ENTRIES} entries"));
+    }
+    for (name, value) in commands.into_iter().take(MAX_ENTRIES) {
         let path = format!("gatewarden.commands.{name}");
         if !is_name(name) {
             let cure = "a command's name is 1 to 64 letters, digits, dots, dashes or underscores";
@@ -187,11 +191,18 @@ fn working_dirs(section: &Section<'_>) -> Vec<PathBuf> {
 pub(super) fn agents(root: &Section<'_>, config: &mut GatewayConfig) {
     let section = root.section("agents");
     let mut defaults = Vec::new();
-    for (id, value) in section.entries("entries").into_iter().take(MAX_ENTRIES) {
+    let entries = section.entries("entries");
+    let list = section.items("list");
+    for (key, count) in [("entries", entries.len()), ("list", list.len())] {
+        if count > MAX_ENTRIES {
+            section.wrong(key, None, format!("has more than {MAX_ENTRIES} agents"));
+        }
+    }
+    for (id, value) in entries.into_iter().take(MAX_ENTRIES) {
         let entry = Section::open(section.findings, Some(value), format!("agents.entries.{id}"));
         agent(entry, Some(id), config, &mut defaults);
     }
-    for (at, value) in section.items("list").iter().take(MAX_ENTRIES).enumerate() {
+    for (at, value) in list.iter().take(MAX_ENTRIES).enumerate() {
         let entry = Section::open(section.findings, Some(value), format!("agents.list[{at}]"));
         agent(entry, None, config, &mut defaults);
     }

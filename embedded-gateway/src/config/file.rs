@@ -16,12 +16,14 @@ use sha2::Sha256;
 use super::load::read_tree;
 use super::merging::{changed_paths, dropped, merged};
 use super::plan::decided_on_the_machine;
-use super::redaction::{redacted, restored};
+use super::redaction::{join, redacted, restored};
 use super::{ConfigError, Draft, GatewayConfig, Inputs, Problem, written};
 use crate::call::CallError;
 use crate::clock::{Chance as _, SystemChance};
 use crate::private_files::replace_with_mode;
 
+/// Longest file that a client may make of it, in bytes.
+const MAX_SENT: usize = 256 * 1024;
 /// Problems that an error's sentence names; its details have all.
 const NAMED_PROBLEMS: usize = 3;
 
@@ -101,6 +103,16 @@ impl ConfigFile {
         Ok(self.look()?.0)
     }
 
+    /// The snapshot for a gateway that is to take it over. An emptied file is no configuration: somebody is writing it.
+    pub(crate) fn reload(&self) -> Result<Snapshot, CallError> {
+        let (snapshot, text, _) = self.look()?;
+        if snapshot.exists && snapshot.read.is_ok() && text.trim().is_empty() {
+            let said = format!("{} is empty; write {{}} for a configuration of defaults", snapshot.path.display());
+            return Err(CallError::invalid(said));
+        }
+        Ok(snapshot)
+    }
+
     /// The snapshot; the text and the tree of a file that can be read. The error: nobody knows where the file would be.
     fn look(&self) -> Result<(Snapshot, String, Value), CallError> {
         let nowhere = |problem: Problem| CallError::unavailable(problem.to_string());
@@ -149,7 +161,19 @@ impl ConfigFile {
                 Some(_) => {}
             }
         }
+        let now = match &before.read {
+            Ok(read) => &read.config,
+            Err(error) => {
+                let said = format!("{}; put the file right on the gateway's machine", error.message);
+                return Err(CallError { message: said, ..error.clone() });
+            }
+        };
         let new = self.changed(edit, &before, &tree)?;
+        // Before the new configuration is read, which opens the files that it names.
+        let place = (!now.remote_programs).then(|| place_of_the_machine(&tree, &new)).flatten();
+        if let Some(place) = place {
+            return Err(forbidden(&before.path, &[&place]));
+        }
         let changed_paths = changed_paths(&tree, &new);
         if changed_paths.is_empty() && before.read.is_ok() {
             return Ok(Edited::unchanged(before));
@@ -157,20 +181,15 @@ impl ConfigFile {
         let state_dir = self.inputs.state_directory().map_err(|problem| CallError::unavailable(problem.to_string()))?;
         let draft = read_tree(&self.inputs, before.exists.then(|| before.path.clone()), &new, state_dir);
         let wanted = settled(draft.map_err(|error| invalid(&error))?)?.config;
-        let now = before.read.as_ref().map_or_else(
-            |_| GatewayConfig::defaults(wanted.state_dir.clone(), wanted.auth.clone()),
-            |read| read.config.clone(),
-        );
-        let local = decided_on_the_machine(&now, &wanted);
+        let local = decided_on_the_machine(now, &wanted);
         if !local.is_empty() && !now.remote_programs {
-            let (keys, path) = (local.join(", "), before.path.display());
-            return Err(CallError::forbidden(format!(
-                "{keys}: what runs and which files are written is decided on the gateway's machine; change it in {path} and \
-                 send the gateway SIGHUP, or write gatewarden.remotePrograms: true there"
-            ))
-            .with_details(json!({"code": "DECIDED_ON_THE_MACHINE", "keys": local})));
+            return Err(forbidden(&before.path, &local));
         }
-        let kept = write(&before, &written::text_of(&new, written::is_yaml(&before.path, &text))?)?;
+        let new_text = written::text_of(&new, written::is_yaml(&before.path, &text))?;
+        if new_text.len() > MAX_SENT.max(text.len()) {
+            return Err(CallError::invalid(format!("the configuration would have more than {MAX_SENT} bytes")));
+        }
+        let kept = write(&before, &new_text)?;
         let (mut snapshot, text_now, _) = self.look()?;
         let lost = written::text_of(&tree, written::is_yaml(&before.path, &text)).is_ok_and(|own| own != text);
         if let (Ok(read), true, Some(kept)) = (&mut snapshot.read, lost && !text_now.is_empty(), &kept) {
@@ -187,13 +206,6 @@ impl ConfigFile {
         let (tree, shown) = if tree.is_null() { (&empty, &empty) } else { (tree, &before.shown) };
         let new = match edit.method {
             Method::Patch => {
-                if let Err(error) = &before.read {
-                    let said = format!(
-                        "{}; put it right before it is patched, or replace it with config.apply",
-                        error.message
-                    );
-                    return Err(CallError { message: said, ..error.clone() });
-                }
                 let merged = merged(tree, &sent, &edit.replace);
                 let dropped = dropped(tree, &merged, &sent, &edit.replace);
                 if !dropped.is_empty() {
@@ -221,6 +233,45 @@ impl ConfigFile {
             )));
         }
         Ok(new)
+    }
+}
+
+/// The keys whose changes a client may not make, in words.
+fn forbidden(path: &Path, keys: &[&str]) -> CallError {
+    CallError::forbidden(format!(
+        "{}: over the protocol only logging.level, the default agent, and an agent's name, model and command are changed; change it in \
+         {} and send the gateway SIGHUP, or write gatewarden.remotePrograms: true there",
+        keys.join(", "),
+        path.display()
+    ))
+    .with_details(json!({"code": "DECIDED_ON_THE_MACHINE", "keys": keys}))
+}
+
+/// Where a text stands in `new` that reads a variable of the gateway's environment or names a file, and didn't stand in `old` under a
+/// key of that name: what it leads to could be shown to clients, or opened.
+fn place_of_the_machine(old: &Value, new: &Value) -> Option<String> {
+    let mut known = Vec::new();
+    local_texts("", "", old, &mut known);
+    let mut wanted = Vec::new();
+    local_texts("", "", new, &mut wanted);
+    let is_new = |(_, name, text): &(String, &str, &str)| !known.iter().any(|(_, was, had)| (was, had) == (name, text));
+    wanted.into_iter().find(is_new).map(|(place, ..)| place)
+}
+
+fn local_texts<'a>(path: &str, name: &'a str, value: &'a Value, into: &mut Vec<(String, &'a str, &'a str)>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| local_texts(&join(path, name), name, value, into));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| local_texts(&format!("{path}[{at}]"), name, item, into));
+        }
+        Value::String(text)
+            if text.contains("${") || ["File", "Path", "file"].iter().any(|end| name.ends_with(end)) =>
+        {
+            into.push((path.to_owned(), name, text));
+        }
+        _ => {}
     }
 }
 

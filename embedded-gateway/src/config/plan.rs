@@ -65,8 +65,9 @@ pub(crate) fn plan(old: &GatewayConfig, new: GatewayConfig) -> Plan {
     Plan { config, applied: steps.applied, waiting: steps.waiting }
 }
 
-/// Changed settings that say what runs on the gateway's machine, and which of its files are written: no client may change them
-/// unless the file allows it (`gatewarden.remotePrograms`), as none may name a program or a folder of its own anywhere else.
+/// Changed settings that no client may change unless the file allows it (`gatewarden.remotePrograms`): all but the log's level, the
+/// default agent, and an agent's name, model and command. The others say what runs, which files are read and written, who is let in and
+/// how much the gateway takes: who holds its token can't widen what the token is worth.
 pub(crate) fn decided_on_the_machine(old: &GatewayConfig, new: &GatewayConfig) -> Vec<&'static str> {
     let agents_stay = new.agents.iter().all(|(id, agent)| {
         let unknown = || ConfiguredAgent {
@@ -81,15 +82,13 @@ pub(crate) fn decided_on_the_machine(old: &GatewayConfig, new: &GatewayConfig) -
         let known = old.agents.get(id).cloned().unwrap_or_else(unknown);
         *agent == ConfiguredAgent { name, command, model, ..known }
     });
-    let stays = [
-        ("gatewarden.remotePrograms", old.remote_programs == new.remote_programs),
-        ("gatewarden.commands", old.commands == new.commands),
-        ("agents", agents_stay),
-        ("gateway.tls", old.tls == new.tls || new.tls.is_none()),
-        ("logging.file", old.log.file == new.log.file),
-        ("audit.logFile", old.audit.file == new.audit.file),
-    ];
-    stays.into_iter().filter_map(|(key, stays)| (!stays).then_some(key)).collect()
+    let Plan { applied, waiting, .. } = plan(old, new.clone());
+    let is_local = |key: &&str| match *key {
+        "logging.level" | "agents.default" => false,
+        "agents" => !agents_stay,
+        _ => true,
+    };
+    applied.into_iter().chain(waiting).filter(is_local).collect()
 }
 
 fn limits(steps: &mut Steps, old: &Limits, new: Limits) -> Limits {
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_and_what_is_written_is_decided_on_the_machine() {
+    fn what_runs_what_is_written_and_who_is_let_in_is_decided_on_the_machine() {
         let agent = |workspace: &str, command: &str| ConfiguredAgent {
             name: "A".to_owned(),
             command: Some(command.to_owned()),
@@ -189,7 +188,7 @@ mod tests {
         // These are the clients': which command, and an agent whose folder is the gateway's own.
         new.agents =
             [("a".to_owned(), agent("/work/a", "two")), ("b".to_owned(), agent("/state/workspaces/b", "one"))].into();
-        new.limits.processes = 1;
+        new.log.level = LogLevel::Debug;
         assert_eq!(decided_on_the_machine(&old, &new), Vec::<&str>::new());
         let command = CommandTemplate {
             program: PathBuf::from("/bin/sh"),
@@ -209,7 +208,11 @@ mod tests {
         new.agents.insert("c".to_owned(), agent("/etc", "one"));
         new.log.file = PathBuf::from("/home/x/.profile");
         new.remote_programs = true;
-        assert_eq!(decided_on_the_machine(&old, &new), ["gatewarden.remotePrograms", "agents", "logging.file"]);
+        new.auth = Auth::None;
+        assert_eq!(
+            decided_on_the_machine(&old, &new),
+            ["gatewarden.remotePrograms", "agents", "gateway.auth", "logging.file"]
+        );
     }
 
     #[test]

@@ -11,8 +11,7 @@ use crate::agents::Agent;
 use crate::call::{Answer, Call, CallError, Outcome};
 use crate::caller::Scope;
 use crate::config::{
-    Auth, Edit, EditMethod, Edited, GatewayConfig, REDACTED, Read, Snapshot, arguments_shown, merged, plan, schema,
-    variable_shown,
+    Auth, Edit, EditMethod, Edited, GatewayConfig, REDACTED, Read, Snapshot, argument_shown, merged, plan, schema,
 };
 use crate::effect::{ConfigAsker, ConfigWish, Effect, LogLevel};
 use crate::machine::GatewayMachine;
@@ -33,6 +32,7 @@ const REPLACED: usize = 256;
 fn get(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
     if machine.configuration.has_file {
+        machine.configuration.ask()?;
         turn.push(Effect::ReadConfig(ConfigWish::Show(asker(call, None))));
         return Ok(Answer::Later);
     }
@@ -57,23 +57,23 @@ fn config_schema(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Ou
     .into())
 }
 
-fn set(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
-    edit(call, EditMethod::Set, &["raw", "baseHash"], turn)
+fn set(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    edit(machine, call, EditMethod::Set, &["raw", "baseHash"], turn)
 }
 
 /// What a change is said to (`sessionKey`, `deliveryContext`) and when it should restart the gateway (`restartDelayMs`) is taken
 /// and passed over: this gateway never restarts by itself.
 const CHANGE: &[&str] = &["raw", "baseHash", "sessionKey", "deliveryContext", "note", "restartDelayMs", "replacePaths"];
 
-fn patch(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
-    edit(call, EditMethod::Patch, CHANGE, turn)
+fn patch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    edit(machine, call, EditMethod::Patch, CHANGE, turn)
 }
 
-fn apply(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
-    edit(call, EditMethod::Apply, CHANGE.get(..6).unwrap_or_default(), turn)
+fn apply(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    edit(machine, call, EditMethod::Apply, CHANGE.get(..6).unwrap_or_default(), turn)
 }
 
-fn edit(call: &Call, method: EditMethod, known: &[&str], turn: &mut Turn<'_>) -> Outcome {
+fn edit(machine: &mut GatewayMachine, call: &Call, method: EditMethod, known: &[&str], turn: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, known)?;
     let edit = Edit {
         method,
@@ -82,6 +82,7 @@ fn edit(call: &Call, method: EditMethod, known: &[&str], turn: &mut Turn<'_>) ->
         replace: params.texts("replacePaths", REPLACED)?.unwrap_or_default().into_iter().map(str::to_owned).collect(),
     };
     let note = params.text("note")?.map(str::to_owned);
+    machine.configuration.ask()?;
     turn.push(Effect::ReadConfig(ConfigWish::Edit(asker(call, note), edit)));
     Ok(Answer::Later)
 }
@@ -109,6 +110,9 @@ impl GatewayMachine {
         outcome: Result<Box<Edited>, CallError>,
         turn: &mut Turn<'_>,
     ) {
+        if !matches!(wish, ConfigWish::Reload) {
+            self.configuration.asked = self.configuration.asked.saturating_sub(1);
+        }
         match (wish, outcome) {
             (ConfigWish::Show(asker), Ok(edited)) => {
                 let payload = self.configuration_shown(&edited.snapshot, &asker);
@@ -369,18 +373,17 @@ fn agents(machine: &GatewayMachine, listed: bool) -> Value {
     json!({"defaults": {}, "list": agents.iter().map(row).collect::<Vec<_>>()})
 }
 
-/// The allow-list: which programs, and the names of what may be set. Arguments and values of the environment stay untold
-/// where they could be secret.
+/// The allow-list: which programs, and the names of what may be set. Arguments and values of the environment stay untold.
 fn commands(config: &GatewayConfig) -> Value {
     let shown: Map<String, Value> = config
         .commands
         .iter()
         .map(|(name, template)| {
             let env: Map<String, Value> =
-                template.env.iter().map(|(name, value)| (name.clone(), variable_shown(name, value).into())).collect();
+                template.env.iter().map(|(name, value)| (name.clone(), argument_shown(value).into())).collect();
             let row = without_nulls(json!({
                 "program": template.program.display().to_string(),
-                "args": arguments_shown(&template.args),
+                "args": template.args.iter().map(|text| argument_shown(text)).collect::<Vec<_>>(),
                 "env": env,
                 "allowedEnv": template.allowed_env,
                 "jsonLines": template.json_lines,

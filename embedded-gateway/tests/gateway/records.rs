@@ -129,7 +129,7 @@ async fn the_configuration_is_shown_without_its_secrets() {
         assert!(!text.contains(secret), "{secret}");
     }
     assert_eq!(shown["config"]["gateway"]["auth"]["token"], "__OPENCLAW_REDACTED__");
-    assert_eq!(shown["config"]["gatewarden"]["commands"]["probe"]["env"]["LANG"], "C.UTF-8");
+    assert_eq!(shown["config"]["gatewarden"]["commands"]["probe"]["env"]["LANG"], "__OPENCLAW_REDACTED__");
     assert_eq!(shown["config"]["agents"]["entries"]["coder"]["name"], "Coder");
     assert_eq!(shown["hash"].as_str().map(str::len), Some(64));
     let mut three = protocol_3(&gateway).await;

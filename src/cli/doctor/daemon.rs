@@ -180,6 +180,9 @@ fn judge(report: &mut Report, listen: SocketAddr, holder: Holder, there: &There,
 fn readiness(report: &mut Report, listen: SocketAddr) {
     let Some(reply) = ask(listen, "/ready").ok().filter(|reply| reply.status == 503) else { return };
     let said = serde_json::from_str::<ErrorBody>(&reply.text).ok();
+    if let Some(said) = said.as_ref().filter(|said| said.code == "standby") {
+        return report.fine(AREA, said.error.clone());
+    }
     let words = said.as_ref().map_or("it gives no reason", |said| &said.error);
     let cure = said.as_ref().and_then(|said| said.help.as_deref()).unwrap_or("look at its log");
     report.problem(AREA, format!("is not ready: {words}"), cure);

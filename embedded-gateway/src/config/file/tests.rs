@@ -12,7 +12,8 @@ struct Home {
 }
 
 const TEXT: &str = "// mine\n{ gateway: { auth: { token: 'hunter2-hunter2-hunter2' } }, \
-    hooks: { webhooks: [{ id: 'a', path: '/webhook/a', message: 'x', secret: 'secret-of-a-webhook' }] } }\n";
+    hooks: { webhooks: [{ id: 'a', path: '/webhook/a', message: 'x', secret: 'secret-of-a-webhook' }] }, \
+    gatewarden: { remotePrograms: true } }\n";
 
 impl Home {
     fn with(name: &str, text: &str) -> Self {
@@ -127,7 +128,7 @@ fn agents_are_not_lost_by_accident() {
 fn a_yaml_file_stays_one() {
     let home = Home::with(
         "openclaw-gateway.yml",
-        "# mine\ngateway:\n  port: 1\n  auth:\n    token: 'yes'\nlogging:\n  level: info\n",
+        "# mine\ngatewarden:\n  remotePrograms: true\ngateway:\n  port: 1\n  auth:\n    token: 'yes'\nlogging:\n  level: info\n",
     );
     home.edit(Method::Patch, "{ gateway: { port: 2 }, agents: { entries: { main: { name: 'off: #1' } } } }").unwrap();
     let text = home.text("openclaw-gateway.yml");
@@ -163,21 +164,37 @@ fn a_first_file_is_made_where_it_is_looked_for() {
     let file = ConfigFile::new(Inputs { environment, ..Inputs::default() });
     let before = file.snapshot().unwrap();
     assert!(!before.exists && before.read.is_ok());
-    let raw = "{ gateway: { port: 7 } }".to_owned();
+    let raw = "{ logging: { level: 'debug' } }".to_owned();
     let edited = file.edit(&Edit { method: Method::Patch, raw, base_hash: None, replace: BTreeSet::new() }).unwrap();
     assert!(edited.snapshot.exists && edited.kept.is_none());
     assert_eq!(edited.snapshot.path, dir.path().join(".config/gatewarden/openclaw.json"));
-    assert_eq!(edited.snapshot.read.unwrap().config.port, 7);
+    assert_eq!(edited.snapshot.read.unwrap().config.log.level, crate::log_kinds::LogLevel::Debug);
 }
 
 #[test]
-fn a_client_says_what_runs_only_where_the_file_allows_it() {
+fn a_client_changes_what_the_machine_decides_only_where_the_file_allows_it() {
     let patch = "{ gatewarden: { commands: { sh: { program: '/bin/sh' } } } }";
-    let home = Home::with("openclaw.json", TEXT);
-    home.refused(Method::Patch, patch, "gatewarden.commands: what runs");
-    home.refused(Method::Patch, "{ gatewarden: { remotePrograms: true } }", "gatewarden.remotePrograms: what runs");
-    home.refused(Method::Patch, "{ agents: { entries: { a: { workspace: '/etc' } } } }", "agents: what runs");
-    home.edit(Method::Patch, "{ agents: { entries: { a: { name: 'A' } } } }").unwrap();
+    let home = Home::with("openclaw.json", &TEXT.replace("remotePrograms: true", "remotePrograms: false"));
+    for (sent, key) in [
+        (patch, "gatewarden.commands: "),
+        ("{ gatewarden: { remotePrograms: true } }", "gatewarden.remotePrograms: "),
+        ("{ agents: { entries: { a: { workspace: '/etc' } } } }", "agents: "),
+        ("{ gateway: { bind: 'lan' } }", "gateway.bind: "),
+        // Neither a variable nor a file is read for a client.
+        ("{ agents: { entries: { a: { name: 'it is ${HOME}' } } } }", "agents.entries.a.name: "),
+        ("{ gateway: { tls: { certPath: '/dev/zero' } } }", "gateway.tls.certPath: "),
+    ] {
+        home.refused(Method::Patch, sent, key);
+    }
+    home.edit(Method::Patch, "{ agents: { entries: { a: { name: 'A' } } }, logging: { level: 'debug' } }").unwrap();
     let open = Home::with("openclaw.json", "{ gatewarden: { remotePrograms: true } }");
     assert!(open.edit(Method::Patch, patch).unwrap().snapshot.read.unwrap().config.commands.contains_key("sh"));
+}
+
+#[test]
+fn a_file_that_is_empty_or_broken_is_no_configuration_for_a_gateway_that_runs() {
+    let home = Home::with("openclaw.json", "\n");
+    assert!(home.file.reload().unwrap_err().message.contains("is empty; write {}"));
+    let broken = Home::with("openclaw.json", "{ gateway:");
+    broken.refused(Method::Apply, "{}", "put the file right on the gateway's machine");
 }
